@@ -1,0 +1,100 @@
+"""Time the reading and normalising of a FASTA.gz against dnaio alone on the same file.
+
+    python benchmarks/bench_read.py [--records 100000] [--repeats 3]
+
+The file holds COI barcodes from ``../shared/data/coi.tsv.gz`` (or from the folder in ``EDNABED_SHARED``); where that is
+absent, random sequences of 650 letters. Both readers alternate in one process and the best time of each counts. The
+digest is timed separately, since dnaio computes none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import dnaio
+from xopen import xopen
+
+from ednabed.sequences import normalise, open_records
+
+
+def barcodes(count: int) -> tuple[str, Iterator[tuple[str, str]]]:
+    """Return where the sequences come from, and pairs of header and sequence."""
+    shared = Path(os.environ.get("EDNABED_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    table = shared / "data" / "coi.tsv.gz"
+    if table.is_file():
+        return "COI barcodes from coi.tsv.gz", islice(real(table), count)
+    draw = random.Random(1)
+    return "random sequences of 650 letters", (
+        (f"r{i} random", "".join(draw.choices("ACGT", k=650))) for i in range(count)
+    )
+
+
+def real(table: Path) -> Iterator[tuple[str, str]]:
+    with gzip.open(table, "rt", encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
+            yield f"{row['id']} {row['species']}".strip(), row["sequence"]
+
+
+def dnaio_alone(path: Path) -> int:
+    with xopen(path, "rb", threads=0) as stream, dnaio.open(stream) as reader:
+        return sum(len(record.sequence) for record in reader)
+
+
+def ours(path: Path, digest: bool = False) -> int:
+    letters = 0
+    with open_records(path) as batches:
+        for batch in batches:
+            accepted, rejected = normalise(batch, min_length=0, with_digest=digest)
+            assert not rejected.num_rows
+            letters += sum(accepted.column("length").to_pylist())
+    return letters
+
+
+def timed(work: Callable[[], int]) -> tuple[float, int]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "barcodes.fasta.gz"
+        origin, pairs = barcodes(options.records)
+        count = 0
+        with gzip.open(path, "wt", compresslevel=6, encoding="ascii", newline="\n") as stream:
+            for count, (name, sequence) in enumerate(pairs, 1):
+                stream.write(f">{name}\n{sequence}\n")
+        runs: dict[str, list[float]] = {"dnaio alone": [], "read + normalise": [], "read + normalise + digest": []}
+        letters = set()
+        for _ in range(options.repeats):
+            for name, work in zip(
+                runs, (lambda: dnaio_alone(path), lambda: ours(path), lambda: ours(path, True)), strict=True
+            ):
+                seconds, total = timed(work)
+                runs[name].append(seconds)
+                letters.add(total)
+        assert len(letters) == 1, "the readers disagree about the number of letters"
+    print(f"{count:,} records, {letters.pop():,} letters ({origin}), best of {options.repeats}")
+    least = min(runs["dnaio alone"])
+    for name, seconds in runs.items():
+        best = min(seconds)
+        print(f"{name:28s} {best:7.3f} s  {count / best:10,.0f} records/s  {best / least:5.2f} x dnaio")
+    digest_cost = min(runs["read + normalise + digest"]) - min(runs["read + normalise"])
+    print(f"{'digest (difference)':28s} {digest_cost:7.3f} s  {digest_cost / count * 1e6:10.2f} µs a record")
+
+
+if __name__ == "__main__":
+    main()

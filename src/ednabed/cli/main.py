@@ -1,0 +1,67 @@
+"""Entry point: the group of verbs, and the one place where errors become a sentence and an exit code.
+
+Exit codes: 0 done, 1 data or I/O, 2 usage, 130 interrupted. The traceback is shown with ``--debug`` only.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ednabed import __version__
+from ednabed.cli.common import Context
+from ednabed.cli.models import models
+from ednabed.errors import EdnabedError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--workspace",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("."),
+    envvar="EDNABED_WORKSPACE",
+    show_envvar=True,
+    help="Folder that holds runs, tables and references. Default: the current folder.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="ednabed")
+@click.pass_context
+def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
+    """Turn environmental-DNA sequences into vectors, keep them in order, and ask them questions."""
+    ctx.obj = Context(workspace=workspace, debug=debug)
+
+
+cli.add_command(models)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and exit with its code. ``arguments`` None takes those of the process."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        result: Any = cli.main(args=arguments, prog_name="ednabed", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted; what was reported as done is kept, the same command goes on from there", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except EdnabedError as error:
+        if debug:
+            raise
+        click.echo(f"ednabed: {error}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        name = f"{error.filename}: " if error.filename else ""
+        click.echo(f"ednabed: {name}{error.strerror or error} (input or output failed; --debug shows where)", err=True)
+        sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Where the network runs and in which precision.
+
+``auto`` takes CUDA, then Apple's MPS, then the CPU; half precision only where the hardware computes in it: on a CPU
+without AMX or AVX512-BF16, bf16 is emulated and a hundred times slower, so it is never a default there.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from ednabed.errors import UsageError
+
+log = logging.getLogger("ednabed")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What was chosen.
+
+    Attributes:
+        name: ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        description: For people: the name of the GPU, or the CPU and why this precision.
+    """
+
+    name: str
+    precision: str
+    description: str
+
+
+def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Device:
+    """Choose device and precision.
+
+    Args:
+        use_gpu: True forces a GPU, False the CPU, None takes the best one present.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        UsageError: A GPU was forced and none can be used, or the precision is unknown or impossible on the device.
+    """
+    import torch
+
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise UsageError(f"precision '{precision}' is unknown; choose auto, fp32, bf16 or fp16")
+    name = "cpu"
+    if use_gpu is not False:
+        if torch.cuda.is_available():
+            name = "cuda"
+        elif torch.backends.mps.is_available():
+            name = "mps"
+        elif use_gpu:
+            raise UsageError(
+                "a GPU was asked for and none can be used here (torch "
+                f"{torch.__version__} sees neither CUDA nor Apple MPS); leave --gpu out to run on the CPU, or install "
+                "the torch build for your GPU"
+            )
+    if name == "cpu" and precision == "fp16":
+        raise UsageError("fp16 is not computed by CPUs; choose fp32, or bf16 where the CPU has it")
+    if precision == "auto":
+        precision = _best_precision(name)
+    device = Device(name, precision, _describe(name, precision))
+    log.info("device: %s", device.description)
+    return device
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware (AMX or AVX512-BF16)."""
+    import torch
+
+    # Both probes are private in torch; where one is gone the answer is the safe one.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, probe)()) for probe in probes if hasattr(torch.cpu, probe))
+
+
+def _best_precision(name: str) -> str:
+    import torch
+
+    if name == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if name == "mps":
+        return "fp32"
+    return "bf16" if cpu_has_bf16() else "fp32"
+
+
+def _describe(name: str, precision: str) -> str:
+    import torch
+
+    if name == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        return f"CUDA, {properties.name}, {properties.total_memory / 1e9:.0f} GB, {precision}"
+    if name == "mps":
+        return f"Apple MPS, {precision}"
+    bf16 = "has bf16" if cpu_has_bf16() else "no bf16 in hardware"
+    return f"CPU, {torch.get_num_threads()} threads, {bf16}, {precision}"

@@ -1,0 +1,40 @@
+"""Open an embedder by name on the best device: the one door through which every command and facade comes."""
+
+from __future__ import annotations
+
+from ednabed.engine.device import choose_device
+from ednabed.errors import UsageError
+from ednabed.models.base import Embedder
+from ednabed.models.load import is_weight_free, load_embedder
+from ednabed.models.spec import Policy
+
+
+def open_embedder(
+    model: str,
+    policy: Policy | None = None,
+    *,
+    use_gpu: bool | None = None,
+    precision: str = "auto",
+) -> Embedder:
+    """Load a model with a policy.
+
+    Args:
+        model: Catalogue name, hub id, model folder or entry-point name.
+        policy: See ``Policy``; None takes its defaults.
+        use_gpu: True forces a GPU, False the CPU, None takes the best one present.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        UsageError: Unknown model, device, precision or policy.
+        ModelError: Weights are absent or damaged.
+    """
+    policy = Policy() if policy is None else policy
+    if is_weight_free(model):
+        # Weight-free models are numpy on the CPU; torch (seconds to import) is not needed for them.
+        if use_gpu:
+            raise UsageError(f"{model} runs on the CPU only; leave --gpu out")
+        if precision not in ("auto", "fp32"):
+            raise UsageError(f"{model} computes in fp32 only, not {precision}; leave --precision out")
+        return load_embedder(model, policy)
+    device = choose_device(use_gpu, precision)
+    return load_embedder(model, policy, device=device.name, precision=device.precision)

@@ -1,0 +1,83 @@
+"""From normalised sequences to rows of tokens within the limit: strands, windows, truncation, rejection.
+
+A sequence becomes one piece, or several (two strands, windows); its vector is the mean over its pieces. The pieces of
+one sequence stay together, so a batch of whole sequences needs no book-keeping across batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.models.base import Embedder, Tokens
+from ednabed.sequences.letters import reverse_complement
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of n sequences, in the order of the sequences.
+
+    Attributes:
+        tokens: Rows that hold the pieces; a piece is a part of a row.
+        starts: First token of each piece in ``tokens.ids``, int64, shape (p,).
+        lengths: Content tokens of each piece, int64, shape (p,).
+        counts: Pieces of each sequence, int64, shape (n,); 0 where the sequence was refused.
+        truncated: Whether tokens were cut off, bool, shape (n,).
+        refused: Position of a refused sequence to the reason.
+    """
+
+    tokens: Tokens
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    truncated: npt.NDArray[np.bool_]
+    refused: dict[int, str]
+
+
+def cut(embedder: Embedder, sequences: Sequence[bytes]) -> Pieces:
+    """Tokenise ``sequences`` (upper-case A, C, G, T, N) and cut the rows to the token limit under the policy."""
+    spec, encoder = embedder.spec, embedder.encoder
+    n = len(sequences)
+    both = spec.strand == "both"
+    tokens = encoder.tokenize([*sequences, *reverse_complement(sequences)] if both else sequences)
+    # Row order: sequence 0 given, sequence 0 reversed, sequence 1 given, ...
+    rows = np.arange(len(tokens)).reshape(2, n).T.ravel() if both else np.arange(n)
+    starts, lengths = tokens.offsets[rows], tokens.lengths[rows]
+    owners = np.repeat(np.arange(n), 2 if both else 1)
+
+    refused = {int(i): encoder.explain_empty() for i in np.unique(owners[lengths == 0])}
+    truncated = np.zeros(n, bool)
+    if spec.max_tokens is not None:
+        limit = spec.max_tokens - encoder.special_tokens
+        long = lengths > limit
+        if spec.long == "reject":
+            for row in np.flatnonzero(long):
+                refused[int(owners[row])] = (
+                    f"{lengths[row] + encoder.special_tokens} tokens, more than the {spec.max_tokens} allowed"
+                )
+        elif spec.long == "truncate":
+            truncated[owners[long]] = True
+            lengths = np.minimum(lengths, limit)
+        else:
+            starts, lengths, owners = _windows(starts, lengths, owners, limit)
+    if refused:
+        kept = ~np.isin(owners, list(refused))
+        starts, lengths, owners = starts[kept], lengths[kept], owners[kept]
+    return Pieces(tokens, starts, lengths, np.bincount(owners, minlength=n), truncated, refused)
+
+
+def _windows(
+    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], owners: npt.NDArray[np.int64], limit: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Cut each row into the fewest consecutive windows within the limit, equal to within one token.
+
+    Equal windows, so that a short tail does not weigh as much as a full window in the mean.
+    """
+    windows = np.maximum(-(-lengths // limit), 1)
+    number = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
+    whole, count = np.repeat(lengths, windows), np.repeat(windows, windows)
+    first, last = number * whole // count, (number + 1) * whole // count
+    return np.repeat(starts, windows) + first, last - first, np.repeat(owners, windows)

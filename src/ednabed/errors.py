@@ -1,0 +1,35 @@
+"""Every error that ednabed raises on purpose, and the exit code that the command line gives it.
+
+A message is one sentence that says where (file, record), what was found, what was wanted and the next step.
+The library raises; only ``ednabed.cli`` prints and exits.
+"""
+
+from __future__ import annotations
+
+
+class EdnabedError(Exception):
+    """Base of all errors that are told to the user as one sentence. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(EdnabedError):
+    """The request itself cannot be carried out as it was put (an unknown model, two options that exclude each other)."""
+
+    exit_code = 2
+
+
+class InputError(EdnabedError):
+    """An input file cannot be read as sequences."""
+
+
+class ModelError(EdnabedError):
+    """A model is unknown, its weights are absent, damaged or not what they claim to be."""
+
+
+class StoreError(EdnabedError):
+    """A run, table or checkpoint is damaged, incomplete, of an unknown schema or made by another function."""
+
+
+class EmbeddingError(EdnabedError):
+    """An encoder failed on named records, or gave a vector that is not finite."""

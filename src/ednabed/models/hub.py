@@ -1,0 +1,442 @@
+"""Weights: where they lie on this machine, and how they get here from the Hugging Face hub.
+
+Two places are looked at, without any network: ``EDNABED_MODELS/<name>`` for folders carried by hand, then the
+standard cache of ``huggingface_hub`` (``HF_HOME``), whose layout is kept, so that other tools see the same files.
+``fetch`` transfers the files itself, over ``huggingface_hub``'s own requests: recent versions of its downloader throw
+a half-finished file away, which is hours of a 10 GB model on a slow line. Here what arrived is kept, taken up again
+by the next attempt or the next command, and a file gets its name only after its hash is right. Nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ednabed import __version__
+from ednabed.errors import ModelError, UsageError
+from ednabed.models.catalog import ModelCard
+from ednabed.models.nucleotide_transformer.config import read_config
+
+MODELS_VARIABLE = "EDNABED_MODELS"
+# Attempts without a single new byte before a transfer is given up; huggingface_hub makes several inside each.
+FRUITLESS_ATTEMPTS = 2
+_CHUNK = 2**18
+
+_SIDE_FILES = ("config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
+# Best first: each form is one file, or an index that names its shards.
+_WEIGHT_FORMS = (
+    ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d{5}-of-\d{5}\.bin")),
+)
+_HUB_ID = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}\w)?/[A-Za-z0-9](?:[\w.-]{0,94}\w)?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_BY_HAND = (
+    "config.json, vocab.txt, tokenizer_config.json, special_tokens_map.json and the weights (model.safetensors, or "
+    "else pytorch_model.bin, or the numbered parts of either with their .index.json)"
+)
+
+
+@dataclass(frozen=True)
+class _RemoteFile:
+    """A file to fetch. ``digest`` is its name in the cache: SHA-256 of large files, git's blob SHA-1 of small ones."""
+
+    name: str
+    size: int
+    digest: str
+
+
+def hub_card(hub_id: str) -> ModelCard:
+    """Return a card for a repository outside the catalogue. Raises UsageError when this is not a hub id."""
+    if not is_hub_id(hub_id):
+        raise UsageError(f"'{hub_id}' is not a hub id; wanted ORGANISATION/NAME")
+    return ModelCard(
+        name=hub_id,
+        family="nucleotide-transformer",
+        hub_id=hub_id,
+        revision=None,
+        dimension=None,
+        max_tokens=None,
+        parameters=None,
+        licence="",
+        size_bytes=None,
+        notes="outside the catalogue: loads when its layout is one of the Nucleotide Transformer's",
+    )
+
+
+def is_hub_id(text: str) -> bool:
+    """Tell whether a text has the form ORGANISATION/NAME that the hub allows."""
+    return bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text and not text.endswith(".git")
+
+
+def cache_folder(card: ModelCard) -> Path:
+    """Return the folder of a card's repository in the cache of ``huggingface_hub``, whether it exists or not.
+
+    Raises UsageError when the model has no weights.
+    """
+    if card.hub_id is None:
+        raise UsageError(f"{card.name} has no weights, so there is nothing to fetch")
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{card.hub_id.replace('/', '--')}"
+
+
+def carried_folder(card: ModelCard) -> Path | None:
+    """Return the folder of a card below ``EDNABED_MODELS``, whether it exists or not; None when that is not set.
+
+    It has the card's name; a ``/`` in it is written ``--``.
+    """
+    root = os.environ.get(MODELS_VARIABLE)
+    return Path(root).expanduser() / card.name.replace("/", "--") if root else None
+
+
+def local_folder(card: ModelCard) -> Path | None:
+    """Return the folder that holds config.json and complete weights of a card, None where there is none. No network.
+
+    ``EDNABED_MODELS`` is looked at first. In the cache a pinned card is found at its revision only, any other at the
+    commit that ``main`` had when it was fetched, or at the only one there is.
+    """
+    if card.hub_id is None:
+        return None
+    carried = carried_folder(card)
+    if carried is not None and (carried / "config.json").is_file() and not missing_files(carried):
+        return carried
+    repository = cache_folder(card)
+    commit = card.revision or _commit_here(repository)
+    if commit is None:
+        return None
+    snapshot = repository / "snapshots" / commit
+    return None if missing_files(snapshot) else snapshot
+
+
+def revision_of(folder: Path) -> str | None:
+    """Return the commit of a folder in the cache; None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
+
+
+def missing_files(folder: Path) -> tuple[str, ...]:
+    """Return what a model folder lacks to be loaded; empty when config.json and all weights are there."""
+    if not (folder / "config.json").is_file():
+        return ("config.json",)
+    for single, index, shard in _WEIGHT_FORMS:
+        if (folder / single).is_file():
+            return ()
+        if (folder / index).is_file():
+            try:
+                named = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return (f"a readable {index}",)
+            strange = [name for name in named if not (isinstance(name, str) and shard.fullmatch(name))]
+            if strange or not named:
+                return (f"an {index} that names its parts",)
+            return tuple(sorted(name for name in named if not (folder / name).is_file()))
+    return (" or ".join(single for single, _, _ in _WEIGHT_FORMS),)
+
+
+def fetch(card: ModelCard, *, progress: bool = True) -> Path:
+    """Bring the weights of a card to this machine and return their folder; at once when they are here already.
+
+    Args:
+        card: What to fetch; ``hub_card`` makes one for a repository outside the catalogue.
+        progress: Show a bar for each file, on a terminal only. False never shows one.
+
+    Raises:
+        UsageError: The model has no weights.
+        ModelError: The hub cannot be reached, refuses, has no such repository or revision; the network is of a kind
+            that ednabed does not load; the disk is too full; the transfer broke again and again; or a file arrived
+            damaged.
+    """
+    here = local_folder(card)
+    if here is not None:
+        return here
+    repository = cache_folder(card)
+    from filelock import FileLock
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(_without_network(card, "HF_HUB_OFFLINE is set"))
+    commit, files = _ask_hub(card)
+    snapshot = repository / "snapshots" / commit
+    _check_space(card, repository, [file for file in files if not (snapshot / file.name).is_file()])
+    locks = repository.parent / ".locks" / repository.name
+    for folder in (locks, repository / "blobs", repository / "refs", snapshot):
+        folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / "ednabed.lock"), _transfer_settings(progress):
+        for file in files:
+            if file.name not in _SIDE_FILES:
+                # Before the large files: a network of another kind could not be loaded afterwards.
+                read_config(snapshot)
+            if not (snapshot / file.name).is_file():
+                blob = repository / "blobs" / file.digest
+                if not blob.is_file():
+                    _transfer(card, commit, file, blob)
+                _place(blob, snapshot / file.name)
+        if card.revision is None:
+            written = repository / "refs" / "main.ednabed"
+            written.write_text(commit, encoding="ascii")
+            written.replace(repository / "refs" / "main")
+    lacking = missing_files(snapshot)
+    if lacking:
+        raise ModelError(
+            f"{card.hub_id} at revision {commit} has no {', '.join(lacking)} on the hub, so it cannot be loaded; "
+            f"ask its authors for a complete upload"
+        )
+    return snapshot
+
+
+def _commit_here(repository: Path) -> str | None:
+    main = repository / "refs" / "main"
+    if main.is_file():
+        commit = main.read_text(encoding="ascii", errors="replace").strip()
+        return commit if _COMMIT.fullmatch(commit) else None
+    snapshots = repository / "snapshots"
+    commits = [entry.name for entry in snapshots.iterdir()] if snapshots.is_dir() else []
+    return commits[0] if len(commits) == 1 and _COMMIT.fullmatch(commits[0]) else None
+
+
+def _ask_hub(card: ModelCard) -> tuple[str, list[_RemoteFile]]:
+    """Return the commit and the files to fetch, small ones and indexes first, with what the hub says of their size."""
+    from huggingface_hub import HfApi, constants
+
+    api = HfApi(library_name="ednabed", library_version=__version__)
+    try:
+        info = api.model_info(str(card.hub_id), revision=card.revision, files_metadata=True, timeout=30)
+    except _transport_errors() as error:
+        raise ModelError(_explain(card, error)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{constants.ENDPOINT} does not answer as a Hugging Face hub does ({type(error).__name__}); "
+            f"check HF_ENDPOINT"
+        ) from error
+    siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    files = []
+    for name in _choose(card, siblings):
+        sibling = siblings[name]
+        size, digest = sibling.size, sibling.blob_id
+        if sibling.lfs is not None:
+            size, digest = sibling.lfs.size, sibling.lfs.sha256
+        if not isinstance(size, int) or size < 0 or not _DIGEST.fullmatch(digest or ""):
+            raise ModelError(
+                f"{constants.ENDPOINT} gives no size and hash for {name} of {card.hub_id}; check HF_ENDPOINT"
+            )
+        files.append(_RemoteFile(name, size, str(digest)))
+    commit = info.sha or ""
+    if not _COMMIT.fullmatch(commit) or (card.revision is not None and commit != card.revision):
+        raise ModelError(
+            f"{constants.ENDPOINT} gives revision '{commit}' of {card.hub_id}, wanted {card.revision or 'a commit'}; "
+            f"check HF_ENDPOINT"
+        )
+    return commit, files
+
+
+def _choose(card: ModelCard, names: Collection[str]) -> list[str]:
+    """Pick the files of a repository: never code, never formats of other frameworks."""
+    if "config.json" not in names:
+        raise ModelError(f"{card.hub_id} has no config.json on the hub, so it is not a model that ednabed can load")
+    chosen = [name for name in _SIDE_FILES if name in names]
+    for single, index, shard in _WEIGHT_FORMS:
+        if single in names:
+            return [*chosen, single]
+        if index in names:
+            return [*chosen, index, *sorted(name for name in names if shard.fullmatch(name))]
+    raise ModelError(
+        f"{card.hub_id} has no weights as safetensors or pytorch_model.bin on the hub; nothing was fetched"
+    )
+
+
+def _check_space(card: ModelCard, repository: Path, files: list[_RemoteFile]) -> None:
+    blobs = repository / "blobs"
+    needed = sum(
+        file.size - min(_size(_partial(blobs / file.digest)), file.size)
+        for file in files
+        if not (blobs / file.digest).is_file()
+    )
+    folder = next(folder for folder in (repository, *repository.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ModelError(
+            f"{card.name} needs {_readable(needed)}, {_readable(free)} free at {folder}; nothing was fetched: "
+            f"make room, or set HF_HOME to a folder on another disk"
+        )
+
+
+def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> None:
+    """Bring one file into the cache: append to what arrived before, check the hash, then give it its name."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(str(card.hub_id), file.name, revision=commit)
+    headers = build_hf_headers(library_name="ednabed", library_version=__version__)
+    partial = _partial(blob)
+    partial.touch()
+    fruitless = 0
+    while (have := _size(partial)) != file.size:
+        if have > file.size:
+            partial.unlink()
+            partial.touch()
+            continue
+        try:
+            with partial.open("ab") as out:
+                http_get(
+                    url, out, resume_size=have, headers=headers, expected_size=file.size, displayed_filename=file.name
+                )
+        except _transport_errors() as error:
+            if (_status(error) or 500) < 500 or getattr(error, "errno", None) == errno.ENOSPC:
+                raise ModelError(_explain(card, error)) from error
+            fruitless = 0 if _size(partial) > have else fruitless + 1
+            if fruitless >= FRUITLESS_ATTEMPTS:
+                raise ModelError(
+                    f"{card.name}: the transfer of {file.name} broke at {_readable(_size(partial))} of "
+                    f"{_readable(file.size)} ({_reason(error)}); run 'ednabed models fetch {card.name}' again, "
+                    f"what arrived is kept"
+                ) from error
+            time.sleep(1)
+    if _digest(partial, file) != file.digest:
+        partial.unlink()
+        raise ModelError(
+            f"{card.name}: {file.name} arrived damaged (its hash is not {file.digest}) and was deleted; "
+            f"run 'ednabed models fetch {card.name}' again"
+        )
+    with partial.open("rb+") as written:
+        os.fsync(written.fileno())
+    partial.replace(blob)
+
+
+def _place(blob: Path, pointer: Path) -> None:
+    """Show a file of the cache under its own name: a relative link, or the file itself where links are not allowed."""
+    from huggingface_hub import constants
+
+    pointer.unlink(missing_ok=True)
+    if not getattr(constants, "HF_HUB_DISABLE_SYMLINKS", False):
+        try:
+            pointer.symlink_to(Path("..", "..", "blobs", blob.name))
+        except OSError:
+            # Windows without developer mode, some network disks.
+            pass
+        else:
+            return
+    blob.replace(pointer)
+
+
+def _partial(blob: Path) -> Path:
+    return blob.with_name(f"{blob.name}.ednabed.incomplete")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _digest(path: Path, file: _RemoteFile) -> str:
+    with path.open("rb") as stream:
+        if len(file.digest) == 64:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        # Small files are known by git's name for their content.
+        return hashlib.sha1(b"blob %d\0" % file.size + stream.read(), usedforsecurity=False).hexdigest()
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """All that a request may raise, whichever HTTP library this version of huggingface_hub stands on."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
+
+
+def _status(error: Exception) -> int | None:
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    return code if isinstance(code, int) else None
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _explain(card: ModelCard, error: Exception) -> str:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
+
+    status = _status(error)
+    where = f"{card.hub_id} at {constants.ENDPOINT}"
+    if getattr(error, "errno", None) == errno.ENOSPC:
+        return (
+            f"{card.name}: the disk of {cache_folder(card)} is full; make room or set HF_HOME to a folder on another "
+            f"disk, then run 'ednabed models fetch {card.name}' again, what arrived is kept"
+        )
+    if status is None:
+        return _without_network(card, f"cannot reach {constants.ENDPOINT}: {_reason(error)}")
+    if isinstance(error, RevisionNotFoundError):
+        return f"{where} has no revision {card.revision or 'main'}; update ednabed, or carry the files here by hand"
+    if isinstance(error, GatedRepoError) or status == 403:
+        return (
+            f"{where} is gated: its owner gives access to those who ask; accept its terms on its page, "
+            f"run 'hf auth login' (or set HF_TOKEN), then fetch again"
+        )
+    if status == 401:
+        return (
+            f"{where} does not exist or is private; check the spelling ('ednabed models list' shows the known ones), "
+            f"or run 'hf auth login' (or set HF_TOKEN) with an account that may read it"
+        )
+    if status == 404:
+        return f"{where} does not exist; check the spelling ('ednabed models list' shows the known ones)"
+    if status == 429:
+        return f"{constants.ENDPOINT} asks to slow down (HTTP 429); fetch {card.name} again later, what arrived is kept"
+    if status >= 500:
+        return (
+            f"{constants.ENDPOINT} is in trouble (HTTP {status}); fetch {card.name} again later, what arrived is kept, "
+            f"or set HF_ENDPOINT to a mirror"
+        )
+    return f"{where} answers HTTP {status} ({_reason(error)}); check HF_ENDPOINT and HF_TOKEN"
+
+
+def _without_network(card: ModelCard, reason: str) -> str:
+    """Say how to carry the files here."""
+    from huggingface_hub import constants
+
+    carried = carried_folder(card)
+    target = (
+        f"{carried}"
+        if carried is not None
+        else f"FOLDER/{card.name.replace('/', '--')} and set {MODELS_VARIABLE}=FOLDER"
+    )
+    page = f"{constants.ENDPOINT}/{card.hub_id}/tree/{card.revision or 'main'}"
+    return (
+        f"{card.name}: {reason}; on a machine with internet run 'ednabed models fetch {card.name}' and copy its "
+        f"{cache_folder(card).name} folder to {cache_folder(card)} here, or put {_BY_HAND} of {page} into {target}, "
+        f"or into any folder and give it with --model"
+    )
+
+
+def _readable(n: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n >= size:
+            return f"{n / size:.1f} {unit}"
+    return f"{n} B"
+
+
+@contextmanager
+def _transfer_settings(bars_shown: bool) -> Iterator[None]:
+    """Set what the transfer of huggingface_hub takes from its module, and put it back afterwards."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    switch = not bars_shown and not are_progress_bars_disabled()
+    if switch:
+        disable_progress_bars()
+    # A chunk that is not full when the line breaks is lost; its default of 10 MB is minutes on a slow line.
+    chunk, constants.DOWNLOAD_CHUNK_SIZE = constants.DOWNLOAD_CHUNK_SIZE, _CHUNK
+    try:
+        yield
+    finally:
+        constants.DOWNLOAD_CHUNK_SIZE = chunk
+        if switch:
+            enable_progress_bars()

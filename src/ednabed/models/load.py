@@ -1,0 +1,207 @@
+"""From what a user types after ``--model`` to an encoder or an embedder.
+
+A name is, in this order: a folder that holds ``config.json``; a name or hub id of the catalogue; a model of another
+distribution, announced in the entry-point group ``ednabed.models``; any other hub id, whose weights must have been
+fetched. Nothing is fetched here, and no text becomes a path outside the folders meant for models. Frameworks are
+imported when a model that needs them is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from ednabed.errors import EdnabedError, ModelError, UsageError
+from ednabed.models import catalog, hub
+from ednabed.models.base import Embedder, Encoder
+from ednabed.models.catalog import ModelCard
+from ednabed.models.spec import Policy
+
+GROUP = "ednabed.models"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for: exactly one of the last three is not None.
+
+    Attributes:
+        name: Name shown to people, and the spec's ``model``.
+        folder: A model folder given by its path.
+        card: A model of the catalogue, or one made for another hub id.
+        entry_point: A model of another distribution.
+    """
+
+    name: str
+    folder: Path | None = None
+    card: ModelCard | None = None
+    entry_point: EntryPoint | None = None
+
+
+def resolve(name_or_path: str) -> Found:
+    """Say what a name stands for, without loading anything and without network.
+
+    Raises:
+        UsageError: Nothing has this name; the nearest names are given.
+        ModelError: It is a path and no model folder, or two distributions claim it.
+    """
+    path = Path(name_or_path)
+    if name_or_path.strip() and (path / "config.json").is_file():
+        return Found(path.resolve().name or "model", folder=path)
+    if _is_path(name_or_path):
+        raise ModelError(
+            f"{name_or_path}: "
+            + ("the folder holds no config.json" if path.is_dir() else "there is no such folder")
+            + "; give the folder of a model in the Hugging Face file layout, or a name from 'ednabed models list'"
+        )
+    card = catalog.lookup(name_or_path)
+    others = third_party()
+    names = {name_or_path.strip().lower(), card.name if card is not None else ""}
+    claims = [point for point in others if point.name.lower() in names]
+    if claims:
+        refused = refusal(claims[0])
+        if refused is not None:
+            raise ModelError(refused)
+        return Found(claims[0].name, entry_point=claims[0])
+    if card is None and hub.is_hub_id(name_or_path):
+        card = hub.hub_card(name_or_path)
+    if card is None:
+        card = catalog.find_card(name_or_path, [point.name for point in others])
+    return Found(card.name, card=card)
+
+
+def load_encoder(
+    name_or_path: str,
+    *,
+    layer: int | None = None,
+    pooling: str | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> Encoder:
+    """Load an encoder; see the module for what a name may be.
+
+    Args:
+        name_or_path: Name, hub id or folder.
+        layer: Hidden state to pool; None takes the final one.
+        pooling: How token vectors become one; None takes the model's own.
+        device: ``cpu``, ``cuda`` or ``mps``; k-mer profiles always run on the CPU.
+        precision: Of the matrix products: ``fp32``, ``bf16`` or ``fp16``; k-mer profiles always use fp32.
+
+    Raises:
+        UsageError: The name, layer, pooling, device or precision is not among the choices.
+        ModelError: The weights are absent, damaged or of another layout, or another distribution's code failed.
+    """
+    found = resolve(name_or_path)
+    settings: dict[str, Any] = {"layer": layer, "pooling": pooling, "device": device, "precision": precision}
+    if found.entry_point is not None:
+        return _load_third_party(found.entry_point, settings)
+    if found.card is not None and found.card.family == "kmer":
+        if layer is not None or pooling is not None:
+            raise UsageError(f"{found.name} has neither layers nor poolings; leave out --layer and --pooling")
+        from ednabed.models.kmer import KmerEncoder
+
+        full = found.card.dimension == 4**6
+        return KmerEncoder(k=6, dimension=None if full else found.card.dimension, name=found.name)
+
+    folder = weights_of(found)
+    from ednabed.models.nucleotide_transformer.encoder import NucleotideTransformer
+
+    return NucleotideTransformer.load(
+        folder,
+        name=found.name,
+        licence=found.card.licence if found.card is not None else "",
+        revision=hub.revision_of(folder),
+        **settings,
+    )
+
+
+def load_embedder(
+    name_or_path: str, policy: Policy | None = None, *, device: str = "cpu", precision: str = "fp32"
+) -> Embedder:
+    """Load an encoder with the layer and pooling of a policy, and join the two.
+
+    ``policy`` None takes the default one. Raises as ``load_encoder`` and ``Embedder.of`` do.
+    """
+    policy = Policy() if policy is None else policy
+    encoder = load_encoder(name_or_path, layer=policy.layer, pooling=policy.pooling, device=device, precision=precision)
+    return Embedder.of(encoder, policy)
+
+
+def weights_of(found: Found) -> Path:
+    """Return the folder of the weights of a folder or card.
+
+    Raises ModelError, with the command that fetches them, when they are not on this machine.
+    """
+    if found.folder is not None:
+        return found.folder
+    card = found.card
+    folder = hub.local_folder(card) if card is not None else None
+    if card is None or folder is None:
+        carried = hub.carried_folder(card) if card is not None else None
+        lacking = ", ".join(hub.missing_files(carried)) if carried is not None and carried.is_dir() else ""
+        detail = f" ({carried} lacks {lacking})" if lacking else ""
+        close = catalog.nearest(found.name) if card is not None and card.dimension is None else []
+        hint = f"; nearest in the catalogue: {', '.join(close)}" if close else ""
+        raise ModelError(
+            f"the weights of {found.name} are not on this machine{detail}; "
+            f"run 'ednabed models fetch {found.name}'{hint}"
+        )
+    return folder
+
+
+def third_party() -> list[EntryPoint]:
+    """Return the models that other distributions announce, sorted by name; none of their code is imported."""
+    return sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
+
+
+def distribution_of(point: EntryPoint) -> str:
+    """Return name and version of the distribution of an entry point."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else f"module {point.module}"
+
+
+def refusal(point: EntryPoint) -> str | None:
+    """Say why a model of another distribution is not used; None when it is."""
+    rivals = [other for other in third_party() if other.name.lower() == point.name.lower()]
+    if catalog.lookup(point.name) is not None:
+        return (
+            f"{distribution_of(point)} announces a model '{point.name}', a name of ednabed's own catalogue; "
+            f"uninstall it, or ask its authors for another name"
+        )
+    if len(rivals) > 1:
+        return (
+            f"model '{point.name}' is announced by {' and by '.join(distribution_of(rival) for rival in rivals)}; "
+            f"uninstall all but one"
+        )
+    return None
+
+
+def _is_path(text: str) -> bool:
+    """Tell whether a text can only be meant as a path; such a text is never looked up as a name."""
+    pure = PureWindowsPath(text)
+    return bool(pure.anchor) or ".." in pure.parts or text.startswith((".", "~")) or "\\" in text or text.count("/") > 1
+
+
+def _load_third_party(point: EntryPoint, settings: dict[str, Any]) -> Encoder:
+    name, distribution = point.name, distribution_of(point)
+    # Broad on purpose: this is the one place where code that is not ours starts, and it may raise anything.
+    try:
+        encoder = point.load()(**settings)
+    except EdnabedError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"model '{name}' of {distribution} does not load ({type(error).__name__}: {error}); "
+            f"update or uninstall that distribution"
+        ) from error
+    if not isinstance(encoder, Encoder):
+        raise ModelError(f"model '{name}' of {distribution} gave a {type(encoder).__name__}, wanted an ednabed Encoder")
+    lacking = [field for field in ("name", "dimension", "architecture", "tokenizer") if not hasattr(encoder, field)]
+    if lacking:
+        raise ModelError(f"model '{name}' of {distribution} does not state its {', '.join(lacking)}; tell its authors")
+    if encoder.weights != "none" and not encoder.weights.startswith("sha256:"):
+        raise ModelError(
+            f"model '{name}' of {distribution} states its weights as '{encoder.weights}', wanted 'none' or 'sha256:' "
+            f"and its digits, without which its vectors have no identity; tell its authors"
+        )
+    return encoder

@@ -1,0 +1,201 @@
+"""What a Nucleotide Transformer checkpoint says about itself, read from ``config.json`` and refused where unknown.
+
+The file is data: ``auto_map`` and other pointers to code are ignored. Every setting that changes the computation is
+read here, and any value that the forward pass of this package does not carry out is an error, because a network that
+runs with another computation gives vectors that look right and are not. The tokenizer follows from the number of
+embedding rows; a ``vocab.txt`` beside the file must agree with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, cast
+
+from ednabed.errors import ModelError
+from ednabed.models.nucleotide_transformer.tokenizer import LAYOUTS, MASK_ID, PAD_ID, KmerTokenizer
+
+Position = Literal["absolute", "rotary"]
+
+ROTARY_BASE = 10_000.0
+_ADVICE = "use a checkpoint of Nucleotide Transformer v1, v2 or AgroNT"
+
+
+@dataclass(frozen=True)
+class NTConfig:
+    """The settings of one network.
+
+    Attributes:
+        vocab_size: Rows of the embedding: 4105 (v1, AgroNT), 4107 (v2) or 75 (v2, 3-mers).
+        hidden: Width of the residual stream.
+        layers: Number of blocks.
+        heads: Attention heads; each has ``hidden / heads`` values.
+        ffn: Width of the feed-forward part, after the gate where there is one.
+        gated: Feed-forward is SwiGLU (v2) instead of GELU with the error function (v1, AgroNT).
+        ffn_bias: Feed-forward layers have a bias.
+        position: ``absolute`` adds learned positions to the embedding, ``rotary`` turns queries and keys.
+        max_positions: Rows of the position table, two more than the token limit.
+        eps: Epsilon of the layer norms.
+        token_dropout: Embeddings are scaled as the training's masking had them (0.88 where nothing is masked).
+    """
+
+    vocab_size: int
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    gated: bool
+    ffn_bias: bool
+    position: Position
+    max_positions: int
+    eps: float
+    token_dropout: bool
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of a row, CLS counted."""
+        return self.max_positions - PAD_ID - 1
+
+    @property
+    def head_dim(self) -> int:
+        """Values of one attention head."""
+        return self.hidden // self.heads
+
+    @property
+    def tokenizer(self) -> KmerTokenizer:
+        """The tokenizer that belongs to the embedding."""
+        return LAYOUTS[self.vocab_size]
+
+
+def read_config(folder: Path) -> NTConfig:
+    """Read ``config.json`` of a checkpoint folder and check ``vocab.txt`` where it is there.
+
+    Raises:
+        ModelError: A file is missing or not readable, a key is missing or has a value that is not supported, or the
+            vocabulary is another one.
+    """
+    path = folder / "config.json"
+    fields = _Fields(path, read_json_object(path))
+    fields.require("model_type", (None, "esm"))
+    fields.require("is_folding_model", (None, False))
+    fields.require("esmfold_config", (None,))
+    fields.require("emb_layer_norm_before", (None, False))
+    fields.require("is_decoder", (None, False))
+    fields.require("add_cross_attention", (None, False))
+    fields.require("hidden_act", (None, "gelu"))
+    fields.require("pad_token_id", (PAD_ID,))
+    fields.require("position_embedding_type", ("absolute", "rotary"))
+    fields.require("vocab_size", tuple(LAYOUTS))
+    # Only InstaDeep's v2 code knows this key, and its feed-forward is always gated.
+    fields.require("add_bias_fnn", (None, False, True))
+    add_bias_fnn = fields.values.get("add_bias_fnn")
+    token_dropout = fields.boolean("token_dropout")
+    if token_dropout:
+        fields.require("mask_token_id", (MASK_ID,))
+    config = NTConfig(
+        vocab_size=fields.integer("vocab_size", 1, 1_000_000),
+        hidden=fields.integer("hidden_size", 1, 1_000_000),
+        layers=fields.integer("num_hidden_layers", 1, 1_000),
+        heads=fields.integer("num_attention_heads", 1, 1_000_000),
+        ffn=fields.integer("intermediate_size", 1, 1_000_000),
+        gated=add_bias_fnn is not None,
+        ffn_bias=add_bias_fnn is not False,
+        position=cast(Position, fields.values["position_embedding_type"]),
+        max_positions=fields.integer("max_position_embeddings", 4, 1_000_000),
+        eps=fields.positive("layer_norm_eps"),
+        token_dropout=token_dropout,
+    )
+    if config.hidden % config.heads:
+        fields.refuse("num_attention_heads", f"a divisor of hidden_size, which is {config.hidden}")
+    if config.position == "rotary":
+        if config.head_dim % 2:
+            fields.refuse("num_attention_heads", f"an even head width (hidden_size {config.hidden} / heads)")
+        fields.require("rope_theta", (None, ROTARY_BASE))
+        fields.require("rope_scaling", (None,))
+        fields.require("rope_parameters", (None, {"rope_theta": ROTARY_BASE, "rope_type": "default"}))
+    _check_vocabulary(folder / "vocab.txt", config.tokenizer)
+    return config
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; of repeated keys the last wins.
+
+    Raises:
+        ModelError: The file is missing, unreadable, not UTF-8, not JSON or not an object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing; {_ADVICE}, complete with its config.json and weights") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON ({error}); fetch the file again") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds a JSON {type(values).__name__}, wanted an object; fetch the file again")
+    return values
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """The object in ``config.json`` with checks that name file, key, value and what is supported."""
+
+    path: Path
+    values: Mapping[str, Any]
+
+    def refuse(self, key: str, supported: str) -> NoReturn:
+        got = f"is {json.dumps(self.values[key])}" if key in self.values else "is missing"
+        raise ModelError(f"{self.path}: {key} {got}, supported is {supported}; {_ADVICE}")
+
+    def require(self, key: str, supported: tuple[object, ...]) -> None:
+        """Refuse a value that is not one of these; None stands for an absent key and for null."""
+        value = self.values.get(key)
+        # JSON's true equals 1 in Python, but is no number.
+        if any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in supported):
+            return
+        words = ["absent" if choice is None else json.dumps(choice) for choice in supported]
+        self.refuse(key, " or ".join(words))
+
+    def integer(self, key: str, least: int, most: int) -> int:
+        value = self.values.get(key)
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        self.refuse(key, f"a whole number from {least} to {most}")
+
+    def boolean(self, key: str) -> bool:
+        value = self.values.get(key)
+        if isinstance(value, bool):
+            return value
+        self.refuse(key, "true or false")
+
+    def positive(self, key: str) -> float:
+        value = self.values.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+            return float(value)
+        self.refuse(key, "a finite number above 0")
+
+
+def _check_vocabulary(path: Path, tokenizer: KmerTokenizer) -> None:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); fetch the file again or remove it") from error
+    wanted = list(tokenizer.vocabulary)
+    if "<eos>" not in wanted and len(lines) > len(wanted):
+        # The v1 files list two more tokens, which have no embedding row.
+        wanted += ["<eos>", "<bos>"]
+    if lines == wanted:
+        return
+    if len(lines) != len(wanted):
+        difference = f"has {len(lines)} lines, wanted {len(wanted)}"
+    else:
+        at = next(i for i, (got, want) in enumerate(zip(lines, wanted, strict=True)) if got != want)
+        difference = f"line {at + 1} is {lines[at]!r}, wanted {wanted[at]!r}"
+    raise ModelError(
+        f"{path}: {difference}, as {len(tokenizer.vocabulary)} embedding rows mean {tokenizer.name}; {_ADVICE}"
+    )

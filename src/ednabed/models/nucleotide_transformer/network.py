@@ -1,0 +1,248 @@
+"""The forward pass of the Nucleotide Transformer on packed rows: no padding, hence nothing to mask.
+
+Linear and norm steps see all tokens of the batch as one long row; attention sees each block of equally long rows as a
+batch. The residual stream, the norms, the rotation and the pooling are float32; matrix products and attention run in
+the precision that was asked for. The steps are small functions, each with one job, so that one can be replaced by a
+faster one for a device.
+
+A pre-norm encoder: ``x += attention(norm(x))``, then ``x += feed_forward(norm(x))``, and one norm after the last block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ednabed.errors import UsageError
+from ednabed.models.nucleotide_transformer.config import NTConfig
+from ednabed.models.nucleotide_transformer.packing import Group, Packed
+from ednabed.models.nucleotide_transformer.tokenizer import MASK_ID, PAD_ID
+from ednabed.models.nucleotide_transformer.weights import rotary_frequencies
+
+PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Training masked 80 % of the 15 % of tokens that it picked.
+_TRAINED_MASK_RATIO = 0.15 * 0.8
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A matrix product: weight (out, in) and bias (out,) or None, in the compute precision."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (total, in) of any float dtype to (total, out) in the compute precision."""
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A layer norm in float32: weight and bias (hidden,)."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (total, hidden) float32 to the same."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Cosine and sine of each token's angles, float32, shape (total, 1, head_dim / 2)."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Turn the pairs (i, i + head_dim / 2) of (total, heads, head_dim); same shape and dtype."""
+        a, b = x.float().chunk(2, dim=-1)
+        return torch.cat((a * self.cos - b * self.sin, b * self.cos + a * self.sin), dim=-1).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer; query, key and value are one product."""
+
+    attention_norm: Norm
+    qkv: Linear
+    out: Linear
+    ffn_norm: Norm
+    up: Linear
+    down: Linear
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU with the error function."""
+    return F.gelu(x)
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """Map (total, 2 * ffn) to (total, ffn); the first half is the gate."""
+    gate, value = x.chunk(2, dim=-1)
+    return F.silu(gate) * value
+
+
+def attend(qkv: Tensor, heads: int, groups: tuple[Group, ...], rotation: Rotation | None) -> Tensor:
+    """Self-attention within each row.
+
+    Args:
+        qkv: Query, key and value side by side, shape (total, 3 * hidden).
+        heads: Attention heads.
+        groups: Blocks of rows of equal length.
+        rotation: What turns query and key, or None.
+
+    Returns:
+        Shape (total, hidden), dtype of ``qkv``.
+    """
+    total, width = qkv.shape
+    split = qkv.view(total, 3 * heads, width // (3 * heads))
+    query_key, value = split[:, : 2 * heads], split[:, 2 * heads :]
+    if rotation is not None:
+        query_key = rotation(query_key)
+    query, key = query_key[:, :heads], query_key[:, heads:]
+    parts = []
+    for group in groups:
+        shape = (group.rows, group.length, heads, width // (3 * heads))
+        q, k, v = (x[group.start : group.stop].view(shape).transpose(1, 2) for x in (query, key, value))
+        parts.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, width // 3))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError when torch cannot compute on this device here."""
+    kind, _, number = device.partition(":")
+    index = int(number) if number.isdecimal() else 0
+    if number and not number.isdecimal():
+        raise UsageError(f"device '{device}' is unknown; write {kind}, or {kind}:0 for the first one")
+    if kind == "cuda" and index >= torch.cuda.device_count():
+        raise UsageError(f"device '{device}' is not here: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device 'mps' is not here: torch sees no Apple GPU; use cpu")
+
+
+class Network:
+    """The encoder up to one layer, on one device in one precision.
+
+    Attributes:
+        config: The settings.
+        layer: The hidden state that ``vectors`` pools, 0 to ``config.layers``; blocks after it are not kept.
+        device: Where the tensors are.
+    """
+
+    def __init__(self, config: NTConfig, tensors: dict[str, Tensor], layer: int, device: str, precision: str) -> None:
+        """Build from the tensors of ``load_tensors``, which are taken out of the dictionary to free memory early."""
+        self.config = config
+        self.layer = layer
+        self.device = torch.device(device)
+        self._dtype = PRECISIONS[precision]
+        self._words = self._move(tensors.pop("embeddings.word_embeddings.weight"))
+        self._positions: Tensor | None = None
+        self._rotary: tuple[Tensor, Tensor] | None = None
+        if config.position == "absolute":
+            self._positions = self._move(tensors.pop("embeddings.position_embeddings.weight"))
+        else:
+            # In float32 the angle of a late token is off by 1e-4 already, so only its cosine and sine are rounded.
+            angles = np.arange(config.max_tokens)[:, None] * rotary_frequencies(config.head_dim)
+            self._rotary = (
+                self._move(torch.from_numpy(np.cos(angles).astype(np.float32))),
+                self._move(torch.from_numpy(np.sin(angles).astype(np.float32))),
+            )
+        self._activation = swiglu if config.gated else gelu
+        self._blocks = [self._block(tensors, f"encoder.layer.{i}.") for i in range(layer)]
+        self._final_norm = self._norm(tensors, "encoder.emb_layer_norm_after") if layer == config.layers else None
+        tensors.clear()
+
+    @torch.inference_mode()
+    def vectors(self, batch: Packed, pooling: str) -> Tensor:
+        """Return the pooled vectors of the rows in packed order, float32, on the device, shape (n, hidden).
+
+        Args:
+            batch: At least one row; with ``mean-no-cls`` each has at least two tokens.
+            pooling: ``mean`` over all tokens, ``mean-no-cls`` over those after CLS, or ``cls``.
+        """
+        *_, x = self._states(batch)
+        parts = []
+        for group in batch.groups:
+            rows = x[group.start : group.stop].view(group.rows, group.length, -1)
+            if pooling == "cls":
+                parts.append(rows[:, 0])
+            else:
+                parts.append(rows[:, 1 if pooling == "mean-no-cls" else 0 :].mean(dim=1))
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def hidden_states(self, batch: Packed) -> Tensor:
+        """Return every hidden state up to ``layer``, float32, on the device, shape (layer + 1, total, hidden).
+
+        Index 0 is the embeddings (scaled, with positions), i the residual stream after block i; for the last layer
+        the final norm is applied.
+        """
+        return torch.stack([x.clone() for x in self._states(batch)])
+
+    def _states(self, batch: Packed) -> Iterator[Tensor]:
+        """Yield the hidden states in turn; each but the last is overwritten by the next."""
+        positions = torch.from_numpy(batch.positions).to(self.device)
+        x = self._embed(batch, positions)
+        rotation = None
+        if self._rotary is not None:
+            cos, sin = self._rotary
+            rotation = Rotation(cos[positions].unsqueeze(1), sin[positions].unsqueeze(1))
+        if self.layer == 0:
+            yield x
+            return
+        for i, block in enumerate(self._blocks, start=1):
+            yield x
+            x += block.out(attend(block.qkv(block.attention_norm(x)), self.config.heads, batch.groups, rotation))
+            x += block.down(self._activation(block.up(block.ffn_norm(x))))
+            if i == self.layer:
+                yield x if self._final_norm is None else self._final_norm(x)
+
+    def _embed(self, batch: Packed, positions: Tensor) -> Tensor:
+        ids = torch.from_numpy(batch.ids).to(self.device)
+        x = self._words[ids]
+        if self.config.token_dropout:
+            if batch.mask_ratio is None:
+                x *= 1 - _TRAINED_MASK_RATIO
+            else:
+                ratio = torch.from_numpy(batch.mask_ratio).to(self.device).unsqueeze(1)
+                x.masked_fill_((ids == MASK_ID).unsqueeze(1), 0.0)
+                x *= (1 - _TRAINED_MASK_RATIO) / (1 - ratio)
+        if self._positions is not None:
+            # The table's rows up to the padding's are not used: the first token, CLS, has the row after it.
+            x += self._positions[positions + (PAD_ID + 1)]
+        return x
+
+    def _block(self, tensors: dict[str, Tensor], layer: str) -> Block:
+        parts = [f"{layer}attention.self.{part}" for part in ("query", "key", "value")]
+        weight = torch.cat([tensors.pop(f"{part}.weight") for part in parts])
+        bias = torch.cat([tensors.pop(f"{part}.bias") for part in parts])
+        return Block(
+            attention_norm=self._norm(tensors, f"{layer}attention.LayerNorm"),
+            qkv=Linear(self._move(weight, self._dtype), self._move(bias, self._dtype)),
+            out=self._linear(tensors, f"{layer}attention.output.dense"),
+            ffn_norm=self._norm(tensors, f"{layer}LayerNorm"),
+            up=self._linear(tensors, f"{layer}intermediate.dense"),
+            down=self._linear(tensors, f"{layer}output.dense"),
+        )
+
+    def _linear(self, tensors: dict[str, Tensor], name: str) -> Linear:
+        bias = tensors.pop(f"{name}.bias", None)
+        return Linear(
+            self._move(tensors.pop(f"{name}.weight"), self._dtype),
+            None if bias is None else self._move(bias, self._dtype),
+        )
+
+    def _norm(self, tensors: dict[str, Tensor], name: str) -> Norm:
+        return Norm(self._move(tensors.pop(f"{name}.weight")), self._move(tensors.pop(f"{name}.bias")), self.config.eps)
+
+    def _move(self, tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        return tensor.to(self.device, dtype)

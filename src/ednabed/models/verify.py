@@ -1,0 +1,191 @@
+"""Check the weights on this machine against output vectors that others published for them.
+
+The published vectors (``data/nt_published.json``; computed by the project evo.cpp with the original code, Apache-2.0)
+pin tokenizer, weights and arithmetic at once: a model that reproduces them computes what its authors computed. Models
+without a published vector are said to be unverifiable, never verified. The files themselves can be compared with
+published SHA-256 sums too, which reads all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.errors import ModelError
+from ednabed.models import load
+from ednabed.models.base import Encoder
+
+Status = Literal["verified", "failed", "unverifiable", "no weights"]
+
+
+@dataclass(frozen=True)
+class VectorCheck:
+    """One published vector beside ours.
+
+    Attributes:
+        sequence: The input.
+        tokens_equal: Whether the token ids are the published ones.
+        max_abs: Largest absolute difference of a value; None when the dimensions differ or a value is not finite.
+        mean_abs: Mean absolute difference; None as above.
+        cosine: Cosine of the two vectors; None as above.
+        tolerance: Most ``max_abs`` and ``mean_abs``, least ``cosine``.
+        passed: Whether all hold.
+    """
+
+    sequence: str
+    tokens_equal: bool
+    max_abs: float | None
+    mean_abs: float | None
+    cosine: float | None
+    tolerance: dict[str, float]
+    passed: bool
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """One file with a published SHA-256; ``absent`` is no fault, as the weights may be here in another form."""
+
+    name: str
+    result: Literal["equal", "differs", "absent"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``verify`` found.
+
+    Attributes:
+        model: Name of the model.
+        status: ``verified``: loaded strictly, and all published vectors are reproduced. ``failed``: one is not, or a
+            file is not the published one. ``unverifiable``: loaded, but nothing is published to compare with.
+            ``no weights``: there is nothing to verify.
+        message: The finding in a sentence.
+        folder: Where the weights lie; None where there are none or another distribution keeps them.
+        source: Where the published vectors come from; None without any.
+        vectors: One entry for each published vector.
+        files: One entry for each published file when the files were asked for, else empty.
+    """
+
+    model: str
+    status: Status
+    message: str
+    folder: Path | None = None
+    source: str | None = None
+    vectors: tuple[VectorCheck, ...] = ()
+    files: tuple[FileCheck, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "folder": None if self.folder is None else str(self.folder)}
+
+
+def verify(name_or_path: str, *, check_files: bool = False, published: Path | None = None) -> Report:
+    """Load a model in fp32 on the CPU and compare it with its published vectors.
+
+    Args:
+        name_or_path: Name, hub id or folder, see ``load``. A folder is recognised by the content of its config.json.
+        check_files: Also compare the files with their published SHA-256; reads every byte of the weights.
+        published: A file in the form of ``data/nt_published.json``; None takes that one.
+
+    Raises:
+        UsageError: The name is unknown.
+        ModelError: The weights are absent or do not load, or ``published`` cannot be read.
+    """
+    found = load.resolve(name_or_path)
+    if found.entry_point is not None:
+        encoder = load.load_encoder(name_or_path)
+        owner = load.distribution_of(found.entry_point)
+        return Report(
+            encoder.name, "unverifiable", f"it loads, but ednabed has no published vector for a model of {owner}"
+        )
+    if found.card is not None and found.card.hub_id is None:
+        return Report(found.name, "no weights", "a formula without weights: there is nothing to verify")
+    folder = load.weights_of(found)
+    source, entries = _published(published)
+    hub_id = found.card.hub_id if found.card is not None else None
+    entries = [entry for entry in entries if _is_about(entry, hub_id, folder)]
+    encoder = load.load_encoder(name_or_path, pooling="mean")
+    if not entries:
+        message = "no published vector for this model: the load was strict, the arithmetic is proven by the tests only"
+        return Report(found.name, "unverifiable", message, folder)
+    vectors = tuple(_compare(encoder, entry) for entry in entries)
+    checked = _check_files(folder, entries) if check_files else ()
+    wrong = [check for check in vectors if not check.passed]
+    differing = [check.name for check in checked if check.result == "differs"]
+    if wrong:
+        what = "token ids" if not wrong[0].tokens_equal else "vector"
+        message = (
+            f"{len(wrong)} of {len(vectors)} published vectors are not reproduced (the {what} of {wrong[0].sequence}): "
+            f"do not use these weights; remove {folder} and fetch the model again"
+        )
+    elif differing:
+        message = f"not the published files: {', '.join(differing)} in {folder}; fetch the model again"
+    else:
+        message = f"{len(vectors)} published vector{'s' if len(vectors) > 1 else ''} reproduced"
+    status: Status = "failed" if wrong or differing else "verified"
+    return Report(found.name, status, message, folder, source, vectors, checked)
+
+
+def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:
+    resource = files("ednabed").joinpath("models", "data", "nt_published.json") if path is None else path
+    try:
+        content = json.loads(resource.read_text(encoding="utf-8"))
+        source = content["source"]
+        return f"{source['repository']} {source['commit']} ({source['licence']})", list(content["models"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{resource}: not readable as published vectors ({type(error).__name__}: {error}); install ednabed again"
+        ) from error
+
+
+def _is_about(entry: dict[str, Any], hub_id: str | None, folder: Path) -> bool:
+    if hub_id is not None:
+        return bool(entry["model_id"].lower() == hub_id.lower())
+    return bool(entry["files"]["config.json"]["sha256"] == _sha256(folder / "config.json"))
+
+
+def _compare(encoder: Encoder, entry: dict[str, Any]) -> VectorCheck:
+    sequence, tolerance = entry["input"], entry["tolerance"]
+    tokens = encoder.tokenize([sequence.encode("ascii")])
+    tokens_equal = tokens.ids.tolist() == entry["token_ids"][encoder.special_tokens :]
+    ours = encoder.forward(tokens)[0].astype(np.float64)
+    theirs = np.array(entry["vector"], np.float64)
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return VectorCheck(sequence, tokens_equal, None, None, None, tolerance, passed=False)
+    difference = np.abs(ours - theirs)
+    max_abs, mean_abs, cosine = float(difference.max()), float(difference.mean()), _cosine(ours, theirs)
+    passed = (
+        tokens_equal
+        and max_abs <= tolerance["max_abs"]
+        and mean_abs <= tolerance["mean_abs"]
+        and cosine >= tolerance["cosine"]
+    )
+    return VectorCheck(sequence, tokens_equal, max_abs, mean_abs, cosine, tolerance, passed)
+
+
+def _cosine(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms else 0.0
+
+
+def _check_files(folder: Path, entries: list[dict[str, Any]]) -> tuple[FileCheck, ...]:
+    wanted = {name: facts["sha256"] for entry in entries for name, facts in entry["files"].items()}
+    checks = []
+    for name, sha256 in sorted(wanted.items()):
+        path = folder / name
+        if not path.is_file():
+            checks.append(FileCheck(name, "absent"))
+        else:
+            checks.append(FileCheck(name, "equal" if _sha256(path) == sha256 else "differs"))
+    return tuple(checks)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Search: the vectors nearest to a query."""

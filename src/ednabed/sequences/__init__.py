@@ -1,0 +1,35 @@
+"""Sequences from files to normalised record batches: reading, letters, digests, lineages and labels."""
+
+from ednabed.sequences.labels import Labels, read_labels
+from ednabed.sequences.letters import Alphabet, normalise, normalise_one, reverse_complement
+from ednabed.sequences.lineage import RANKS, format_lineage, parse_lineage, tidy_lineage
+from ednabed.sequences.readers import Records, open_records
+from ednabed.sequences.records import (
+    NORMALISED_SCHEMA,
+    RAW_SCHEMA,
+    REJECTED_SCHEMA,
+    digest,
+    digest_array,
+    free_name,
+)
+
+__all__ = [
+    "Alphabet",
+    "Labels",
+    "NORMALISED_SCHEMA",
+    "RANKS",
+    "RAW_SCHEMA",
+    "REJECTED_SCHEMA",
+    "Records",
+    "digest",
+    "digest_array",
+    "format_lineage",
+    "free_name",
+    "normalise",
+    "normalise_one",
+    "open_records",
+    "parse_lineage",
+    "read_labels",
+    "reverse_complement",
+    "tidy_lineage",
+]

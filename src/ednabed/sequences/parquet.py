@@ -1,0 +1,57 @@
+"""Tables in Parquet, streamed row group by row group.
+
+Parquet has to be sought: what comes compressed or from standard input goes to a temporary file first.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ednabed.errors import InputError
+from ednabed.sequences.opening import Source
+
+
+class ParquetTable:
+    """An opened Parquet file. ``close`` it when done; the source stays open."""
+
+    def __init__(self, source: Source) -> None:
+        """Open it. Raises InputError when its footer is absent or damaged."""
+        self._path = source.path
+        with ExitStack() as stack:
+            file: IO[bytes] | None = source.seekable_file()
+            if file is None:
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="ednabed-"))
+                while block := source.read():
+                    file.write(block)
+                file.seek(0)
+            try:
+                self._file = pq.ParquetFile(file, buffer_size=1024 * 1024, pre_buffer=False)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise self._damaged(error) from error
+            stack.callback(self._file.close)
+            self._stack = stack.pop_all()
+        self.columns: list[str] = list(self._file.schema_arrow.names)
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(f"{self._path}: the Parquet data are cut or damaged ({_first(error)}); write the file again")
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, at most ``rows`` a batch. Raises InputError when a page is damaged."""
+        try:
+            yield from self._file.iter_batches(batch_size=rows, use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._damaged(error) from error
+
+    def close(self) -> None:
+        """Close it and remove the temporary file, if there was one."""
+        self._stack.close()
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")

@@ -1,0 +1,131 @@
+"""What a batch of records looks like, the digest of a sequence, and cutting batches to size.
+
+Records flow as Arrow record batches, never as one Python object a record. Readers give ``RAW_SCHEMA``, which
+``letters.normalise`` turns into ``NORMALISED_SCHEMA`` and ``REJECTED_SCHEMA``. Tables may add columns of the user's own
+after these; one whose name is taken here gets the suffix ``_input`` (``free_name``).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+BATCH_RECORDS = 8_192
+BATCH_LETTERS = 8_000_000
+
+RAW_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("sequence", pa.binary()),
+        pa.field("abundance", pa.int64()),
+        pa.field("sample", pa.string()),
+        pa.field("lineage", pa.string()),
+        pa.field("description", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("record", pa.int64(), nullable=False),
+    ]
+)
+"""First columns of a batch as read. ``sequence`` is binary: the letters just as they stand in the file."""
+
+NORMALISED_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("sequence", pa.string(), nullable=False),
+        pa.field("length", pa.int32(), nullable=False),
+        pa.field("n_ambiguous", pa.int32(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        *(field for field in RAW_SCHEMA if field.name not in ("id", "sequence")),
+    ]
+)
+"""First columns of an accepted batch. ``n_ambiguous`` counts the letters that are N after normalising."""
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("record", pa.int64(), nullable=False),
+    ]
+)
+"""A rejected batch, complete: which record, and why in a few words."""
+
+RESERVED = frozenset(NORMALISED_SCHEMA.names)
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return the name that a user's column gets: its own, or with ``_input`` added until it is free.
+
+    Args:
+        name: The column's name in the user's table.
+        taken: Names of the user's other columns that are already given.
+    """
+    others = set(taken)
+    while name in RESERVED or name in others:
+        name += "_input"
+    return name
+
+
+def digest(sequence: bytes) -> str:
+    """Return the GA4GH refget digest of a normalised sequence: ``SQ.`` and 32 letters of base64url.
+
+    The 32 letters are the first 24 bytes of the SHA-512 of the sequence (``sha512t24u``).
+    """
+    return "SQ." + base64.urlsafe_b64encode(hashlib.sha512(sequence).digest()[:24]).decode("ascii")
+
+
+def digest_array(sequences: pa.Array) -> pa.Array:
+    """Return the digests of a whole column (string or binary, no nulls) as a string column."""
+    data, offsets = flat(sequences)
+    count = len(sequences)
+    view = memoryview(data)
+    sha512 = hashlib.sha512
+    ends = offsets.tolist()
+    parts = [sha512(view[start:end]).digest()[:24] for start, end in pairwise(ends)]
+    # 24 bytes are 32 letters without padding, so the digests of a batch can be encoded in one go.
+    encoded = np.frombuffer(base64.urlsafe_b64encode(b"".join(parts)), np.uint8).reshape(count, 32)
+    rows = np.empty((count, 35), np.uint8)
+    rows[:, :3] = np.frombuffer(b"SQ.", np.uint8)
+    rows[:, 3:] = encoded
+    starts = np.arange(0, 35 * count + 1, 35, dtype=np.int32)
+    return pa.StringArray.from_buffers(count, pa.py_buffer(starts), pa.py_buffer(rows.tobytes()))
+
+
+def flat(column: pa.Array) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """Return the bytes of a string or binary column in one piece, and the n + 1 offsets of its rows, starting at 0.
+
+    A null counts as an empty row.
+    """
+    if column.null_count:
+        column = column.fill_null(b"" if pa.types.is_binary(column.type) else "")
+    if len(column) == 0:
+        return b"", np.zeros(1, np.int64)
+    _, places, data = column.buffers()
+    offsets = np.frombuffer(places, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    if data is None:
+        return b"", offsets
+    return bytes(memoryview(data)[offsets[0] : offsets[-1]]), offsets - offsets[0]
+
+
+def pieces(batch: pa.RecordBatch, batch_size: int, letters: int = BATCH_LETTERS) -> Iterator[pa.RecordBatch]:
+    """Cut a batch, without copying, into batches of at most ``batch_size`` records and about ``letters`` letters.
+
+    A single record with more letters than that makes a batch of its own.
+    """
+    if batch.num_rows <= batch_size and batch.column("sequence").nbytes <= letters:
+        if batch.num_rows:
+            yield batch
+        return
+    column = batch.column("sequence")
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + batch.num_rows + 1]
+    start = 0
+    while start < batch.num_rows:
+        within = int(np.searchsorted(offsets, int(offsets[start]) + letters, side="right")) - 1
+        end = min(start + batch_size, max(within, start + 1), batch.num_rows)
+        yield batch.slice(start, end - start)
+        start = end

@@ -1,0 +1,90 @@
+"""Tell the format of an input by its first bytes, and say what to do with the many files that hold no sequences for us.
+
+Sequences come as FASTA, FASTQ, Parquet or a table with a header line. Everything else that biologists have at hand
+(QIIME 2 artifacts, Excel, BIOM, BAM, GenBank, archives, UTF-16 text) gets one sentence that names the way to export it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from ednabed.errors import InputError
+
+Format = Literal["fasta", "fastq", "parquet", "table"]
+
+UTF8_BOM = b"\xef\xbb\xbf"
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f]")
+_SAM = re.compile(rb"@(?:HD|SQ|RG|PG|CO)\t")
+
+_FOREIGN: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xfe", "is UTF-16 text; save it as UTF-8 (in Excel: 'CSV UTF-8')"),
+    (b"\xfe\xff", "is UTF-16 text; save it as UTF-8 (in Excel: 'CSV UTF-8')"),
+    (b"\x89HDF", "is HDF5 (BIOM?); export BIOM with 'biom convert --to-tsv', and give the sequences as FASTA"),
+    (b"BAM\x01", "is BAM; export it first with 'samtools fasta' or 'samtools fastq'"),
+    (b"CRAM", "is CRAM; export it first with 'samtools fasta' or 'samtools fastq'"),
+    (b"BZh", "is compressed with bzip2; decompress it first, or compress with gzip or zstd"),
+    (b"\xfd7zXZ", "is compressed with xz; decompress it first, or compress with gzip or zstd"),
+    (b"\x1f\x8b", "is compressed twice; decompress it once with gunzip"),
+    (b"\x28\xb5\x2f\xfd", "is compressed twice; decompress it once"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel or Word file; save it as CSV or as plain text first"),
+    (b"SQLite format 3", "is an SQLite database; export the table as CSV first"),
+    (b"%PDF", "is a PDF; give the sequences as FASTA"),
+    (b"ARROW1", "is an Arrow/Feather file; save it as Parquet or CSV first"),
+    (b"\x93NUMPY", "is a numpy array, not sequences; give the sequences as FASTA or a table"),
+    (b"LOCUS  ", "is GenBank; export it first as FASTA"),
+    (b"ID   ", "is EMBL; export it first as FASTA"),
+    (b"#NEXUS", "is NEXUS; export it first as FASTA"),
+    (b"<", "is XML or HTML, perhaps the web page of a failed download; download the sequences again as FASTA"),
+)  # fmt: skip
+
+
+def sniff(head: bytes, path: str) -> Format:
+    """Tell the format from the first bytes of the decompressed input.
+
+    Args:
+        head: The first bytes, not only white space.
+        path: The name used in messages.
+
+    Raises:
+        InputError: It is something that is not read here; the sentence names the next step.
+    """
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"PK\x03\x04"):
+        raise InputError(f"{path}: is a zip archive; {_unzip_advice(head, path)}")
+    if head[257:262] == b"ustar":
+        raise InputError(f"{path}: is a tar archive; unpack it first and name the sequence files in it")
+    text = head.removeprefix(UTF8_BOM).lstrip()
+    for start, sentence in _FOREIGN:
+        if text.startswith(start) or head.startswith(start):
+            raise InputError(f"{path}: {sentence}")
+    if _CONTROL.search(head):
+        raise binary_error(path)
+    if text.startswith((b'{"', b"{ ", b"{\n", b"{\r", b"[{")):
+        raise InputError(f"{path}: is JSON (BIOM?); export it first as FASTA or as a table")
+    if text.startswith(b"@"):
+        if _SAM.match(text):
+            raise InputError(f"{path}: is SAM; export it first with 'samtools fasta' or 'samtools fastq'")
+        return "fastq"
+    # FASTA may open with comment lines, and so may a table ('# Constructed from biom file').
+    lines = (line.lstrip() for line in text.splitlines())
+    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return "fasta" if first.startswith(b">") else "table"
+
+
+def binary_error(path: str) -> InputError:
+    """Return the error for a file that is no text."""
+    return InputError(
+        f"{path}: is a binary file or UTF-16 text, not sequences as text; "
+        "give FASTA, FASTQ, TSV or CSV (UTF-8, plain, .gz or .zst) or Parquet"
+    )
+
+
+def _unzip_advice(head: bytes, path: str) -> str:
+    lower = path.lower()
+    if lower.endswith((".qza", ".qzv")) or b"/VERSION" in head[:4096]:
+        return f"QIIME 2 artifacts are exported first: qiime tools export --input-path {path} --output-path exported"
+    if lower.endswith(".xlsx") or b"[Content_Types].xml" in head[:4096]:
+        return "Excel workbooks are exported first: save the sheet as 'CSV UTF-8'"
+    return "unpack it first and name the sequence file in it"

@@ -1,0 +1,102 @@
+"""The text of an input as parsers want it: no byte order mark, no NUL, ASCII where asked, no blank lines at the end.
+
+dnaio reads ASCII only, yet headers hold author names and places. So for it every other byte travels as an escape of
+three ASCII characters (``escape``) and is put back by ``unescape``: UTF-8 where it is that, else Latin-1.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Literal
+
+from ednabed.sequences.opening import Source
+from ednabed.sequences.sniffing import UTF8_BOM, binary_error
+
+ESCAPE = "\x10"
+_NOT_ASCII = re.compile(rb"[\x10\x80-\xff]")
+_ESCAPED = re.compile(rb"\x10([0-9a-f]{2})")
+
+
+class TextStream(io.RawIOBase):
+    """A readable binary stream over a source.
+
+    Attributes:
+        escaped: True once an escape was written, so that callers need not look for them before.
+    """
+
+    def __init__(self, source: Source, kind: Literal["fasta", "fastq", "table"]) -> None:
+        self._source = source
+        self._kind = kind
+        self._pending = b""
+        self._blank = b""
+        self._lines = 0
+        self._begun = False
+        self._ended = False
+        self.escaped = False
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fill the buffer. Raises InputError when the source is damaged or turns out to be binary."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        while not self._pending and not self._ended:
+            self._pending = self._next()
+        data = self._pending[: len(view)]
+        self._pending = self._pending[len(view) :]
+        view[: len(data)] = data
+        return len(data)
+
+    def _next(self) -> bytes:
+        data = self._source.read()
+        if not self._begun:
+            self._begun = True
+            data = data.removeprefix(UTF8_BOM)
+            if self._kind != "table":
+                data = data.lstrip()
+        if b"\0" in data:
+            raise binary_error(self._source.path)
+        if not data:
+            self._ended = True
+            return self._last()
+        if self._kind == "table":
+            return data
+        if not data.isascii() or b"\x10" in data:
+            self.escaped = True
+            data = _NOT_ASCII.sub(lambda match: b"\x10%02x" % match[0][0], data)
+        return self._without_tail(data) if self._kind == "fastq" else data
+
+    def _without_tail(self, data: bytes) -> bytes:
+        """Hold line ends back until something follows: dnaio takes blank lines at the end for a cut record."""
+        body = data.rstrip(b"\r\n")
+        if not body:
+            self._blank += data
+            return b""
+        out = self._blank + body
+        self._lines += out.count(b"\n")
+        self._blank = data[len(body) :]
+        return out
+
+    def _last(self) -> bytes:
+        # After a '+' line (the third of four) a blank line is an empty quality, hence a record without letters.
+        keep = 2 if self._lines % 4 == 2 else 1
+        tail, self._blank = self._blank, b""
+        return b"\n" * min(keep, tail.count(b"\n"))
+
+
+def unescape(text: str) -> str:
+    """Undo the escapes of ``TextStream`` in a header or a sequence."""
+    if ESCAPE not in text:
+        return text
+    data = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), text.encode("ascii"))
+    return decode(data)
+
+
+def decode(data: bytes) -> str:
+    """Decode UTF-8, and what is not UTF-8 as Latin-1."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

@@ -1,0 +1,34 @@
+"""The checkpoint file of ``table embed``: information for people and for scripts that know the old guide's keys.
+
+Nothing is ever decided from it: what is pending is read from the table itself. Deleting it, or a wrong id in it,
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ednabed.store.files import to_json, write_atomic
+
+CHECKPOINT = "embedding_checkpoint.json"
+
+
+def checkpoint_folder(workspace: Path) -> Path:
+    """Return the folder of checkpoints and of work in progress on tables."""
+    return workspace / "data" / "processed" / "embedder_checkpoints"
+
+
+def write_checkpoint(workspace: Path, *, last_id: str, total: int, model: str) -> None:
+    """Write the guide's keys: timestamp, last_embedded_id, total_processed (by this command so far), model."""
+    write_atomic(
+        checkpoint_folder(workspace) / CHECKPOINT,
+        to_json(
+            {
+                "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+                "last_embedded_id": last_id,
+                "total_processed": total,
+                "model": model,
+            }
+        ),
+    )

@@ -1,0 +1,97 @@
+"""``run.json``: what a run is, how it was made, and the checksums of its files.
+
+The file carries a hash of itself, and it must be byte for byte what this module would write for its content, so that
+one flipped byte is found in it too. An unknown schema is refused, not guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ednabed.errors import StoreError
+from ednabed.models.spec import Spec
+from ednabed.store.files import to_json
+
+RUN_SCHEMA = "ednabed.run/1"
+MANIFEST = "run.json"
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """Content of ``run.json``.
+
+    Attributes:
+        dataset: Name of the study, or None for a run written to a folder of its own.
+        run_id: Name of the run folder.
+        created: UTC time, ISO 8601.
+        spec: The function that made the vectors.
+        version: Name of a registered version, or None.
+        inputs: One entry a file: name, sha256, bytes, read, accepted, rejected.
+        labels: name and sha256 of the label file, or None.
+        options: What else decided which records are in the run: min_length, max_sequences.
+        counts: read, embedded, rejected, distinct, truncated, ambiguous (records), labelled.
+        compute: One entry for each try that computed something: device, precision, sequences (other inputs of an edited file included).
+        software: Package versions.
+        files: File name to sha256 and bytes.
+    """
+
+    dataset: str | None
+    run_id: str
+    created: str
+    spec: Spec
+    version: str | None
+    inputs: list[dict[str, Any]]
+    labels: dict[str, Any] | None
+    options: dict[str, Any]
+    counts: dict[str, int]
+    compute: list[dict[str, Any]]
+    software: dict[str, str]
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """Return the text of the file."""
+        body = {"schema": RUN_SCHEMA, "fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()}
+        return to_json({**body, "manifest_sha256": _hash(body)})
+
+    @classmethod
+    def read(cls, folder: Path) -> RunManifest:
+        """Read ``run.json`` of a run folder.
+
+        Raises:
+            StoreError: It is absent, damaged, or of a schema that this version does not know.
+        """
+        path = folder / MANIFEST
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{path} is absent, so {folder} is not a finished run of ednabed") from None
+        damaged = f"{path} is damaged; take the run from a backup or embed the input again"
+        try:
+            body = json.loads(raw.decode("utf-8"))
+        except ValueError:
+            raise StoreError(damaged) from None
+        if not isinstance(body, dict) or "schema" not in body:
+            raise StoreError(damaged)
+        if body["schema"] != RUN_SCHEMA:
+            raise StoreError(
+                f"{path} has schema {body['schema']!r}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
+            )
+        if to_json(body).encode() != raw or body.pop("manifest_sha256", None) != _hash(body):
+            raise StoreError(damaged)
+        fingerprint = body.pop("fingerprint")
+        del body["schema"]
+        try:
+            manifest = cls(**{**body, "spec": Spec.from_dict(body["spec"])})
+        except (TypeError, ValueError, KeyError) as error:
+            raise StoreError(f"{path}: {error}; it was not written by this version of ednabed") from error
+        if manifest.spec.fingerprint != fingerprint:
+            raise StoreError(damaged)
+        return manifest
+
+
+def _hash(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

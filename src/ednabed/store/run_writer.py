@@ -1,0 +1,457 @@
+"""From input files to a finished run folder, exactly once, whatever interrupts it.
+
+Work happens in a folder whose name begins with a dot, beside where the run will be. Computed vectors go to its journal,
+so the same command, started again after a kill, computes only what is missing. The run appears under its own name by
+one rename, when every file in it is complete and checksummed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ednabed.engine.embed import Engine
+from ednabed.engine.progress import progress_bar
+from ednabed.errors import StoreError, UsageError
+from ednabed.models.base import Embedder
+from ednabed.sequences import read_labels
+from ednabed.store.distinct import DistinctIndex
+from ednabed.store.files import check_name, exclusive, fsync_file, sha256_file, to_json, write_atomic
+from ednabed.store.journal import VectorJournal, digest_bytes
+from ednabed.store.manifest import MANIFEST, RunManifest
+from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED, Run, list_folders, runs_root
+from ednabed.store.staging import NUMBER, Input, RejectedFile, Staged, stage
+
+STDIN = Path("-")
+# Letters tokenised at once: some 12,000 barcodes, enough to sort by length, little enough to hold.
+_WINDOW_LETTERS = 8_000_000
+
+Window = tuple[npt.NDArray[np.int64], list[str], list[bytes], list[bytes]]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to embed and where to put it.
+
+    Attributes:
+        inputs: Files; ``Path("-")`` is standard input.
+        workspace: Folder that holds ``consolidated_data``.
+        dataset: Name of the study; the run gets a folder named by the time below it. None with ``output`` None is
+            ``default``.
+        output: Folder of the run itself, instead of a dataset.
+        labels: TSV or CSV with id and lineage, or None.
+        min_length: Shortest sequence accepted.
+        max_sequences: Stop after so many accepted records; None takes all.
+        batch_size: Most sequences a batch; None leaves the token budget.
+        resume: False throws earlier unfinished work away and makes another run even where the same one exists.
+    """
+
+    inputs: Sequence[Path]
+    workspace: Path
+    dataset: str | None = None
+    output: Path | None = None
+    labels: Path | None = None
+    min_length: int = 20
+    max_sequences: int | None = None
+    batch_size: int | None = None
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        if not self.inputs:
+            raise UsageError("no input was named; give one or more sequence files, or - for standard input")
+        if self.dataset is not None and self.output is not None:
+            raise UsageError("--dataset and --output exclude each other; name a study or a folder, not both")
+        if self.dataset is not None:
+            check_name("dataset", self.dataset)
+        if self.max_sequences is not None and self.max_sequences < 1:
+            raise UsageError(f"max_sequences is {self.max_sequences}; it must be at least 1")
+        if list(self.inputs).count(STDIN) > 1:
+            raise UsageError("standard input (-) can be named once only")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came out.
+
+    Attributes:
+        run: The finished run.
+        existed: Whether the same run was there already and nothing was done.
+        computed: Distinct sequences computed this time.
+        taken_up: Distinct sequences that an interrupted earlier try had computed.
+    """
+
+    run: Run
+    existed: bool
+    computed: int
+    taken_up: int
+
+
+def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool | None = None) -> RunResult:
+    """Embed the inputs of ``request`` into a new run.
+
+    Raises:
+        InputError: An input cannot be read, or holds no usable record; nothing is left behind.
+        StoreError: ``output`` exists and is another run, or another process is at the same work.
+        EmbeddingError: The encoder failed on a named record; computed vectors are kept for the next try.
+    """
+    parent, name = _place(request)
+    work = parent / f".partial-{_work_key(request, embedder)}-{name}"
+    fresh = not work.exists()
+    with exclusive(work / "lock", "embedding the same input"):
+        if not request.resume:
+            _clear(work)
+        try:
+            result = _embed(request, embedder, work, show_progress)
+        except BaseException:
+            # Nothing computed, nothing to keep; computed vectors stay for the next try.
+            if fresh and not _has_vectors(work):
+                _clear(work)
+            raise
+        _clear(work)
+    _remove_folder(work)
+    return result
+
+
+def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: bool | None) -> RunResult:
+    inputs = _local_inputs(request, work)
+    for source in inputs:
+        with source.open():
+            pass
+    labels = None if request.labels is None else read_labels(request.labels)
+    identity = {
+        "fingerprint": embedder.spec.fingerprint,
+        "inputs": [{"name": i.name, "sha256": sha256_file(i.path), "bytes": i.path.stat().st_size} for i in inputs],
+        "labels": None if request.labels is None else {"name": request.labels.name, "sha256": sha256_file(request.labels)},
+        "options": {"min_length": request.min_length, "max_sequences": request.max_sequences},
+    }
+    existing = _same_run(request, identity)
+    if existing is not None:
+        return RunResult(existing, existed=True, computed=0, taken_up=0)
+
+    build = work / "build"
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    rejected = RejectedFile(build / REJECTED)
+    index = DistinctIndex(work / "index.sqlite")
+    try:
+        staged = stage(
+            inputs, build, index, rejected,
+            labels=labels, alphabet=embedder.spec.alphabet,
+            min_length=request.min_length, max_sequences=request.max_sequences,
+        )  # fmt: skip
+        with VectorJournal(work / "journal", embedder.spec.dimension) as journal:
+            vectors = _Computed(staged.distinct)
+            taken_up = vectors.take_up(journal, index)
+            index.close()
+            tries = _note_try(work, embedder, len(journal))
+            computed = _compute(staged, embedder, request.batch_size, journal, vectors, taken_up, show_progress)
+            compute = _by_try(tries, len(journal))
+            counts = _assemble(staged, embedder, journal, vectors, rejected, build)
+    finally:
+        index.close()
+        rejected.close()
+    for part in staged.parts:
+        part.unlink()
+
+    run = _publish(
+        request,
+        build,
+        lambda dataset, run_id: RunManifest(
+            dataset=dataset,
+            run_id=run_id,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            spec=embedder.spec,
+            version=None,
+            inputs=[{**a, **b} for a, b in zip(identity["inputs"], staged.inputs, strict=True)],
+            labels=identity["labels"],
+            options=identity["options"],
+            counts=counts,
+            compute=compute,
+            software=_software(),
+            files={f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size} for f in (EMBEDDINGS, RECORDS, REJECTED)},
+        ),
+    )
+    return RunResult(run, existed=False, computed=computed, taken_up=taken_up)
+
+
+class _Computed:
+    """Where the vector of each distinct sequence lies in the journal.
+
+    Attributes:
+        row: Journal row, -1 while not computed. int64, shape (distinct,).
+        truncated: Cut at the token limit. bool, shape (distinct,).
+        refused: Number of a distinct sequence that the model cannot take, to the reason.
+    """
+
+    def __init__(self, distinct: int) -> None:
+        self.row = np.full(distinct, -1, np.int64)
+        self.truncated = np.zeros(distinct, bool)
+        self.refused: dict[int, str] = {}
+
+    def take_up(self, journal: VectorJournal, index: DistinctIndex) -> int:
+        """Take the rows that an earlier try left; return how many sequences of this input they cover."""
+        digests, truncated = journal.entries()
+        for first in range(0, len(digests), 65_536):
+            numbers = index.find(digests[first : first + 65_536])
+            known = np.flatnonzero(numbers >= 0)
+            self.row[numbers[known]] = first + known
+            self.truncated[numbers[known]] = truncated[first + known]
+        return int(np.count_nonzero(self.row >= 0))
+
+
+def _compute(
+    staged: Staged,
+    embedder: Embedder,
+    batch_size: int | None,
+    journal: VectorJournal,
+    vectors: _Computed,
+    taken_up: int,
+    show_progress: bool | None,
+) -> int:
+    """Embed every distinct sequence that has no vector yet; return how many were computed."""
+    engine = Engine(embedder, batch_size)
+    computed = 0
+    with progress_bar(staged.distinct, done=taken_up, show=show_progress) as bar:
+        for numbers, ids, sequences, digests in _windows(staged, vectors):
+            refused, batches = engine.stream(sequences, ids)
+            vectors.refused |= {int(numbers[i]): reason for i, reason in refused.items()}
+            bar.update(len(refused))
+            for batch in batches:
+                first = journal.append([digests[i] for i in batch.index], batch.vectors, batch.truncated)
+                where = numbers[batch.index]
+                vectors.row[where] = first + np.arange(len(where))
+                vectors.truncated[where] = batch.truncated
+                computed += len(where)
+                bar.update(len(where))
+        journal.flush()
+    return computed
+
+
+def _windows(staged: Staged, vectors: _Computed) -> Iterator[Window]:
+    """Yield (numbers, ids, sequences, digests) of distinct sequences without a vector, some millions of letters at once."""
+    parts: list[Any] = []
+    letters, seen = 0, -1
+    for batch in staged.batches(["id", "sequence", "digest", "length", NUMBER]):
+        column = batch.column(NUMBER).to_numpy()
+        # Numbers were given in order of first occurrence, so a first occurrence is a new maximum.
+        highest = np.maximum.accumulate(np.concatenate(([seen], column)))
+        seen = int(highest[-1])
+        parts.append(batch.filter(pa.array((column > highest[:-1]) & (vectors.row[column] < 0))))
+        letters += int(parts[-1].column("length").to_numpy().sum())
+        if letters >= _WINDOW_LETTERS:
+            yield _window(parts)
+            parts, letters = [], 0
+    if letters:
+        yield _window(parts)
+
+
+def _window(parts: list[Any]) -> Window:
+    table = pa.Table.from_batches(parts)
+    return (
+        table.column(NUMBER).to_numpy(),
+        table.column("id").to_pylist(),
+        [sequence.encode() for sequence in table.column("sequence").to_pylist()],
+        [digest_bytes(digest) for digest in table.column("digest").to_pylist()],
+    )
+
+
+def _assemble(
+    staged: Staged,
+    embedder: Embedder,
+    journal: VectorJournal,
+    vectors: _Computed,
+    rejected: RejectedFile,
+    build: Path,
+) -> dict[str, int]:
+    """Write ``embeddings.npy`` and ``records.parquet``, row by row in input order; return the counts."""
+    refused = np.zeros(staged.distinct, bool)
+    refused[list(vectors.refused)] = True
+    missing = np.flatnonzero((vectors.row < 0) & ~refused)
+    if len(missing):
+        raise StoreError(f"{build}: {len(missing)} sequences have no vector after embedding; this is a fault of ednabed")
+    kept_rows = sum(int(np.count_nonzero(~refused[b.column(0).to_numpy()])) for b in staged.batches([NUMBER]))
+    if not kept_rows:
+        first = next(iter(vectors.refused.values()))
+        raise StoreError(f"none of the {staged.accepted} sequences can be embedded by {embedder.spec.model}: the first {first}")
+
+    schema = staged.schema.append(pa.field("truncated", pa.bool_()))
+    truncated_rows = 0
+    with (build / EMBEDDINGS).open("wb") as file, pq.ParquetWriter(build / RECORDS, schema, compression="zstd") as writer:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (kept_rows, embedder.spec.dimension)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in staged.batches():
+            numbers: npt.NDArray[np.int64] = batch.column(NUMBER).to_numpy()
+            bad = refused[numbers]
+            if bad.any():
+                lost = batch.filter(pa.array(bad))
+                reasons = [vectors.refused[number] for number in lost.column(NUMBER).to_pylist()]
+                ids, sources, records = (lost.column(c).to_pylist() for c in ("id", "source", "record"))
+                rejected.write(zip(ids, reasons, sources, records, strict=True))
+                batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]
+            file.write(journal.read(vectors.row[numbers]).astype("<f4", copy=False).tobytes())
+            truncated = vectors.truncated[numbers]
+            truncated_rows += int(truncated.sum())
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            arrays = [
+                columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(batch), field.type)
+                for field in staged.schema
+            ]
+            writer.write_batch(pa.record_batch([*arrays, pa.array(truncated)], schema=schema))
+    rejected.close()
+    for name in (EMBEDDINGS, RECORDS, REJECTED):
+        fsync_file(build / name)
+    return {
+        "read": sum(counts["read"] for counts in staged.inputs),
+        "embedded": kept_rows,
+        "rejected": rejected.count,
+        "distinct": staged.distinct - len(vectors.refused),
+        "truncated": truncated_rows,
+        "ambiguous": staged.ambiguous,
+        "labelled": staged.labelled,
+    }
+
+
+def _place(request: RunRequest) -> tuple[Path, str]:
+    """Return the folder in which the run folder will be, and a name for the work folder."""
+    if request.output is not None:
+        output = request.output if request.output.is_absolute() else request.workspace / request.output
+        return output.parent, output.name
+    dataset = request.dataset or "default"
+    return runs_root(request.workspace) / dataset, dataset
+
+
+def _work_key(request: RunRequest, embedder: Embedder) -> str:
+    """Name the work: the same command has the same key. Contents are not in it, so an edited file is taken up too."""
+    key = [
+        embedder.spec.fingerprint,
+        [str(p) if p == STDIN else str(p.resolve()) for p in request.inputs],
+        None if request.labels is None else str(request.labels.resolve()),
+        request.min_length,
+        request.max_sequences,
+    ]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
+
+
+def _local_inputs(request: RunRequest, work: Path) -> list[Input]:
+    """Return inputs that can be read more than once; standard input is copied to a file."""
+    if STDIN in request.inputs:
+        with (work / "stdin").open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    return [Input(str(p), work / "stdin" if p == STDIN else p) for p in request.inputs]
+
+
+def _same_run(request: RunRequest, identity: Mapping[str, Any]) -> Run | None:
+    """Return the run that this very job made before.
+
+    Raises:
+        StoreError: ``output`` exists and holds something else.
+    """
+    parent, name = _place(request)
+    if request.output is not None:
+        folder = parent / name
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return None
+        if request.resume and (folder / MANIFEST).exists():
+            run = Run.open(folder)
+            if run.manifest is not None and _is_same(run.manifest, identity):
+                return run
+        raise StoreError(f"{folder} exists and is not this run; name another --output, or move that folder away")
+    for folder in reversed(list_folders(parent.parent)) if request.resume else ():
+        if folder.parent == parent and (folder / MANIFEST).exists():
+            run = Run.open(folder)
+            if run.manifest is not None and _is_same(run.manifest, identity):
+                return run
+    return None
+
+
+def _is_same(manifest: RunManifest, identity: Mapping[str, Any]) -> bool:
+    inputs = [{key: entry[key] for key in ("name", "sha256", "bytes")} for entry in manifest.inputs]
+    return {
+        "fingerprint": manifest.spec.fingerprint,
+        "inputs": inputs,
+        "labels": manifest.labels,
+        "options": manifest.options,
+    } == identity
+
+
+def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None, str], RunManifest]) -> Run:
+    """Write the manifest into the finished folder and give the folder its name."""
+    parent, name = _place(request)
+    if request.output is not None:
+        folder = parent / name
+        if folder.exists():
+            folder.rmdir()
+        write_atomic(build / MANIFEST, manifest_of(None, name).to_text())
+        build.rename(folder)
+        return Run.open(folder)
+    moment = datetime.now()
+    while True:
+        folder = parent / moment.strftime("%Y-%m-%d_%H-%M-%S")
+        if not folder.exists():
+            write_atomic(build / MANIFEST, manifest_of(parent.name, folder.name).to_text())
+            try:
+                build.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+            else:
+                return Run.open(folder)
+        moment += timedelta(seconds=1)
+
+
+def _note_try(work: Path, embedder: Embedder, first_row: int) -> list[dict[str, Any]]:
+    """Note device and precision of this try and the journal row at which it begins, before it computes anything."""
+    path = work / "tries.json"
+    tries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    tries.append({"device": embedder.encoder.device, "precision": embedder.encoder.precision, "first_row": first_row})
+    write_atomic(path, to_json(tries))
+    return tries
+
+
+def _by_try(tries: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
+    """Return device, precision and number of sequences of each try that computed something."""
+    ends = [entry["first_row"] for entry in tries[1:]] + [rows]
+    return [
+        {"device": entry["device"], "precision": entry["precision"], "sequences": end - entry["first_row"]}
+        for entry, end in zip(tries, ends, strict=True)
+        if end > entry["first_row"]
+    ]
+
+
+def _software() -> dict[str, str]:
+    packages = ("ednabed", "numpy", "pyarrow", "torch")
+    return {"python": platform.python_version(), "system": platform.system(), **{p: version(p) for p in packages}}
+
+
+def _has_vectors(work: Path) -> bool:
+    entries = work / "journal" / "digests.bin"
+    return entries.exists() and entries.stat().st_size > 0
+
+
+def _clear(work: Path) -> None:
+    """Remove all of the work folder but its lock file, which this process holds."""
+    for entry in work.iterdir() if work.is_dir() else ():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            os.unlink(entry)
+
+
+def _remove_folder(work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)

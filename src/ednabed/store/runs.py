@@ -1,0 +1,156 @@
+"""Runs on disk: find, open, list and verify them. ``run_writer`` makes them.
+
+A run is one immutable folder, at ``consolidated_data/runs/<dataset>/<YYYY-MM-DD_HH-MM-SS>/`` or where ``--output`` put
+it. Names that begin with a dot are work in progress and are never listed. Folders of older tools that hold only
+``embeddings.npy`` (or ``.npz``) are readable; they have no manifest, so nobody knows what made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ednabed.errors import StoreError
+from ednabed.models.base import FloatArray
+from ednabed.store.files import check_name, sha256_file
+from ednabed.store.manifest import MANIFEST, RunManifest
+
+EMBEDDINGS = "embeddings.npy"
+COMPRESSED = "embeddings.npz"
+RECORDS = "records.parquet"
+REJECTED = "rejected.tsv"
+
+
+def runs_root(workspace: Path) -> Path:
+    """Return the folder that holds the datasets of a workspace."""
+    return workspace / "consolidated_data" / "runs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        folder: Where it is.
+        manifest: Content of ``run.json``; None for a folder of an older tool.
+    """
+
+    folder: Path
+    manifest: RunManifest | None
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open a run folder. Raises StoreError when it is none, or its manifest is damaged."""
+        if not folder.is_dir():
+            raise StoreError(f"{folder} is not a folder; 'ednabed runs list' shows the runs there are")
+        if (folder / MANIFEST).exists():
+            return cls(folder, RunManifest.read(folder))
+        if (folder / EMBEDDINGS).exists() or (folder / COMPRESSED).exists():
+            return cls(folder, None)
+        raise StoreError(f"{folder} holds neither {MANIFEST} nor {EMBEDDINGS}; 'ednabed runs list' shows the runs there are")
+
+    @property
+    def label(self) -> str:
+        """``dataset/run`` where the run has a dataset, else the folder."""
+        if self.manifest is None or self.manifest.dataset is None:
+            return str(self.folder)
+        return f"{self.manifest.dataset}/{self.manifest.run_id}"
+
+    def load_embeddings(self, mmap: bool = True) -> FloatArray:
+        """Return the vectors, float32, shape (n, d), memory-mapped where asked and possible (``.npy``).
+
+        Raises:
+            StoreError: The array is absent, damaged, no float32 matrix, or would need a pickle.
+        """
+        path = self.folder / EMBEDDINGS
+        try:
+            if path.exists():
+                array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            else:
+                path = self.folder / COMPRESSED
+                with np.load(path, allow_pickle=False) as archive:
+                    array = archive["embeddings"]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise StoreError(f"{path} cannot be read as an array ({error}); embed the input again") from error
+        if array.ndim != 2 or array.dtype != np.float32:
+            raise StoreError(f"{path} holds {array.dtype} of shape {array.shape}; wanted a float32 matrix")
+        return array
+
+    def load_records(self, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
+        """Return the records as a ``pyarrow.Table``, row i for vector i. Raises StoreError where there are none."""
+        import pyarrow.parquet as pq
+
+        path = self.folder / RECORDS
+        if not path.exists():
+            raise StoreError(f"{path} is absent: {self.folder} was made by an older tool, its rows have no ids")
+        return pq.read_table(path, columns=columns)
+
+    def verify(self) -> list[str]:
+        """Recompute every checksum and compare sizes; return the faults found, none when the run is sound.
+
+        Raises:
+            StoreError: There is no manifest to verify against.
+        """
+        if self.manifest is None:
+            raise StoreError(f"{self.folder} has no {MANIFEST}: nothing to verify against")
+        faults = []
+        for name, wanted in self.manifest.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                faults.append(f"{name} is absent")
+            elif path.stat().st_size != wanted["bytes"]:
+                faults.append(f"{name} has {path.stat().st_size} bytes, wanted {wanted['bytes']}")
+            elif sha256_file(path) != wanted["sha256"]:
+                faults.append(f"{name} differs from its checksum")
+        return faults or self._count_faults()
+
+    def _count_faults(self) -> list[str]:
+        assert self.manifest is not None
+        vectors, records = self.load_embeddings(), self.load_records(["id"])
+        shape = (self.manifest.counts["embedded"], self.manifest.spec.dimension)
+        faults = []
+        if vectors.shape != shape:
+            faults.append(f"{EMBEDDINGS} has shape {vectors.shape}, the manifest says {shape}")
+        if records.num_rows != shape[0]:
+            faults.append(f"{RECORDS} has {records.num_rows} rows, the manifest says {shape[0]}")
+        return faults
+
+
+def find_run(workspace: Path, name: str) -> Run:
+    """Open the run called ``dataset/run``, the newest of a dataset by its name, or a folder by its path.
+
+    Raises:
+        StoreError: There is no such run.
+    """
+    parts = name.replace("\\", "/").split("/")
+    root = runs_root(workspace)
+    if len(parts) <= 2 and all(part and not part.startswith(".") for part in parts):
+        candidate = root.joinpath(*(check_name("run", part) for part in parts))
+        if len(parts) == 2 and candidate.is_dir():
+            return Run.open(candidate)
+        newest = [run for run in _run_folders(candidate)] if len(parts) == 1 and candidate.is_dir() else []
+        if newest:
+            return Run.open(newest[-1])
+    if Path(name).is_dir():
+        return Run.open(Path(name))
+    known = [f"{folder.parent.name}/{folder.name}" for folder in list_folders(root)]
+    shown = ", ".join(known[-5:]) if known else "none yet; 'ednabed embed' makes one"
+    raise StoreError(f"there is no run {name!r} in {root} and no folder of that name; runs there: {shown}")
+
+
+def list_folders(root: Path) -> list[Path]:
+    """Return the run folders below ``root`` (``<dataset>/<run>``), oldest first in each dataset."""
+    if not root.is_dir():
+        return []
+    datasets = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    return [run for dataset in datasets for run in _run_folders(dataset)]
+
+
+def _run_folders(dataset: Path) -> Iterator[Path]:
+    marks = (MANIFEST, EMBEDDINGS, COMPRESSED)
+    for folder in sorted(dataset.iterdir()):
+        if folder.is_dir() and not folder.name.startswith(".") and any((folder / mark).exists() for mark in marks):
+            yield folder

@@ -1,0 +1,229 @@
+"""First half of making a run: read all of the input, normalise it, number distinct sequences, before any embedding.
+
+So a broken file is told in seconds and not after hours of computing, and the number of sequences to embed is known.
+Accepted records go to one Parquet file an input, refused ones to ``rejected.tsv``; memory does not grow with the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ednabed.errors import InputError
+from ednabed.models.spec import Alphabet
+from ednabed.sequences import Labels, Records, normalise, open_records
+from ednabed.store.distinct import DistinctIndex
+from ednabed.store.journal import digest_bytes
+
+NUMBER = "distinct"
+BATCH_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input that can be read more than once.
+
+    Attributes:
+        given: As the user named it; ``-`` is standard input.
+        path: The file; for standard input a copy of what came in.
+    """
+
+    given: str
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Base name of the file, or ``stdin``."""
+        return "stdin" if self.given == "-" else self.path.name
+
+    @contextmanager
+    def open(self, labels: Labels | None = None) -> Iterator[Records]:
+        """Open the records. Raises InputError when the file cannot be read as sequences."""
+        if self.given != "-":
+            with open_records(self.path, batch_size=BATCH_ROWS, labels=labels) as records:
+                yield records
+        else:
+            with self.path.open("rb") as copy, open_records("-", stdin=copy, batch_size=BATCH_ROWS, labels=labels) as records:
+                yield records
+
+
+@dataclass
+class Staged:
+    """What was read.
+
+    Attributes:
+        inputs: For each input: read, accepted, rejected.
+        parts: Parquet file of each input with an accepted record: the columns of ``records.parquet`` and the number of
+            the distinct sequence.
+        distinct: Distinct sequences.
+        ambiguous: Accepted records with an N.
+        labelled: Accepted records with a lineage.
+        schema: Union of the columns of all parts, without the number.
+    """
+
+    inputs: list[dict[str, int]]
+    parts: list[Path] = field(default_factory=list)
+    distinct: int = 0
+    ambiguous: int = 0
+    labelled: int = 0
+    schema: Any = None
+
+    @property
+    def accepted(self) -> int:
+        """Accepted records of all inputs."""
+        return sum(counts["accepted"] for counts in self.inputs)
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[Any]:
+        """Yield the accepted records in input order as Arrow batches, numbers included."""
+        for part in self.parts:
+            with pq.ParquetFile(part) as file:
+                yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+
+
+class RejectedFile:
+    """``rejected.tsv``: id, reason, source, record; one line a rejected record."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="\n")
+        self._file.write("id\treason\tsource\trecord\n")
+        self.count = 0
+
+    def write(self, rows: Iterable[tuple[str, str, str, int]]) -> None:
+        """Add rows; tabs and line ends inside a field become blanks."""
+        for row in rows:
+            self._file.write("\t".join(" ".join(str(field).split()) for field in row) + "\n")
+            self.count += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def stage(
+    inputs: list[Input],
+    folder: Path,
+    index: DistinctIndex,
+    rejected: RejectedFile,
+    *,
+    labels: Labels | None,
+    alphabet: Alphabet,
+    min_length: int,
+    max_sequences: int | None,
+) -> Staged:
+    """Read ``inputs`` into ``folder``.
+
+    Args:
+        inputs: What to read.
+        folder: Work folder.
+        index: Empty index of distinct sequences.
+        rejected: Takes the refused records.
+        labels: Record id to lineage, or None.
+        alphabet: See ``Policy``.
+        min_length: Shortest sequence accepted, letters after normalising.
+        max_sequences: Stop after so many accepted records; None reads all.
+
+    Raises:
+        InputError: A file cannot be read, or no record of all of them was accepted.
+    """
+    staged = Staged(inputs=[{"read": 0, "accepted": 0, "rejected": 0} for _ in inputs])
+    schemas = []
+    for number, source in enumerate(inputs):
+        room = None if max_sequences is None else max_sequences - staged.accepted
+        if room == 0:
+            break
+        part = folder / f"input-{number:04d}.parquet"
+        schema = _stage_one(part, source, number, staged, index, rejected, labels, alphabet, min_length, room)
+        if schema is not None:
+            staged.parts.append(part)
+            schemas.append(schema)
+    if not staged.accepted:
+        reasons = _commonest_reason(folder / "rejected.tsv", rejected)
+        raise InputError(
+            f"{', '.join(source.name for source in inputs)}: none of the {sum(c['read'] for c in staged.inputs)} records can be embedded ({reasons}); "
+            "check that the file holds DNA sequences"
+        )
+    staged.distinct = len(index)
+    schema = pa.unify_schemas(schemas, promote_options="permissive")
+    staged.schema = pa.schema([field for field in schema if field.name != NUMBER])
+    return staged
+
+
+def _stage_one(
+    part: Path,
+    source: Input,
+    number: int,
+    staged: Staged,
+    index: DistinctIndex,
+    rejected: RejectedFile,
+    labels: Labels | None,
+    alphabet: Alphabet,
+    min_length: int,
+    room: int | None,
+) -> Any:
+    """Stage one input; return the schema of its part, or None when nothing was accepted."""
+    counts = staged.inputs[number]
+    writer: Any = None
+    schema = None
+    with ExitStack() as stack:
+        for raw in stack.enter_context(source.open(labels)):
+            accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
+            refusals = list(zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True))
+            kept = []
+            position = 0
+            while position < len(accepted) and room != 0:
+                batch = accepted.slice(position, room)
+                position += len(batch)
+                batch, clashing = _number(batch, index, number)
+                refusals += clashing
+                kept.append(batch)
+                room = None if room is None else room - len(batch)
+            if room == 0 and kept:
+                # Records behind the last one taken were not asked for.
+                last = kept[-1].column("record")[-1].as_py()
+                refusals = [row for row in refusals if row[3] <= last]
+            counts["rejected"] += len(refusals)
+            rejected.write(refusals)
+            for batch in kept:
+                counts["accepted"] += len(batch)
+                staged.ambiguous += int(np.count_nonzero(batch.column("n_ambiguous")))
+                staged.labelled += len(batch) - batch.column("lineage").null_count
+                if writer is None:
+                    schema = batch.schema
+                    writer = pq.ParquetWriter(part, schema, compression="zstd", compression_level=1)
+                    stack.callback(writer.close)
+                writer.write_batch(batch)
+            if room == 0:
+                break
+    counts["read"] = counts["accepted"] + counts["rejected"]
+    return schema
+
+
+def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tuple[str, str, str, int]]]:
+    """Add the number of the distinct sequence; take out ids that have another sequence in the same input."""
+    digests = [digest_bytes(d) for d in batch.column("digest").to_pylist()]
+    ids = batch.column("id").to_pylist()
+    numbers: npt.NDArray[np.int64] = index.number(digests)
+    clash = index.claim(source, ids, numbers)
+    batch = batch.append_column(NUMBER, pa.array(numbers))
+    if not clash.any():
+        return batch, []
+    bad = batch.filter(pa.array(clash))
+    rows = zip(bad.column("id").to_pylist(), bad.column("source").to_pylist(), bad.column("record").to_pylist(), strict=True)
+    reason = "this id stands earlier in the file with another sequence"
+    return batch.filter(pa.array(~clash)), [(id_, reason, source_, record) for id_, source_, record in rows]
+
+
+def _commonest_reason(path: Path, rejected: RejectedFile) -> str:
+    rejected.close()
+    with path.open(encoding="utf-8") as lines:
+        next(lines)
+        first = next(lines, "").rstrip("\n").split("\t")
+    return f"the first, '{first[0]}', is rejected: {first[1]}" if len(first) > 1 else "there is none"

@@ -1,0 +1,240 @@
+"""The LanceDB table ``sequences``: open it, know its columns, count what is in it.
+
+Row order in LanceDB means nothing (updates move rows), so everything here goes by ``sequence_id``. A vector is pending
+while it is null or all zeros. Each vector column has three companions: status (``embedded`` or ``rejected``), reason of
+a rejection, and the fingerprint of the function that made the vector.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ednabed.errors import StoreError, UsageError
+
+TABLE = "sequences"
+ID = "sequence_id"
+SEQUENCE = "dna_sequence"
+EMBEDDED = "embedded"
+REJECTED = "rejected"
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+@dataclass(frozen=True)
+class VectorColumns:
+    """Names of a vector column and its companions.
+
+    ``vector`` has the companions ``embedding_status``, ``embedding_reason`` and ``embedding_fingerprint``; another
+    column ``x`` has ``x_status``, ``x_reason`` and ``x_fingerprint``.
+    """
+
+    vector: str = "vector"
+
+    def __post_init__(self) -> None:
+        """Refuse names that could be read as SQL."""
+        if not _COLUMN.fullmatch(self.vector) or self.vector in (ID, SEQUENCE):
+            raise UsageError(f"vector column {self.vector!r} is not a column name of letters, digits and underscores")
+
+    @property
+    def _stem(self) -> str:
+        return "embedding" if self.vector == "vector" else self.vector
+
+    @property
+    def status(self) -> str:
+        """Name of the status column."""
+        return f"{self._stem}_status"
+
+    @property
+    def reason(self) -> str:
+        """Name of the column that says why a row was rejected."""
+        return f"{self._stem}_reason"
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the fingerprint column."""
+        return f"{self._stem}_fingerprint"
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the table is.
+
+    Attributes:
+        address: Folder or object-store address (``s3://…``).
+        storage_options: Lance's options for object stores.
+    """
+
+    address: str
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, workspace: Path, db: str | None, storage_options: Mapping[str, str] | None = None) -> Database:
+        """Return the database at ``db``, or at ``data/lancedb`` of the workspace where ``db`` is None."""
+        address = str(workspace / "data" / "lancedb") if db is None else db
+        return cls(address, dict(storage_options or {}))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder on this machine."""
+        return "://" not in self.address
+
+    def connect(self) -> Any:
+        """Connect; a local folder is made if absent."""
+        # Lance warns on standard error about each data set that does not exist yet.
+        os.environ.setdefault("LANCE_LOG", "error")
+        import lancedb
+
+        return lancedb.connect(self.address, storage_options=dict(self.storage_options) or None)
+
+    def open(self) -> Any:
+        """Open the table ``sequences``.
+
+        Raises:
+            StoreError: There is none, or it lacks ``sequence_id`` or ``dna_sequence``, or has an id twice.
+        """
+        absent = f"{self.address} holds no table '{TABLE}'; make it with 'ednabed table import FILE'"
+        if self.is_local and not Path(self.address).is_dir():
+            raise StoreError(absent)
+        connection = self.connect()
+        if TABLE not in connection.list_tables().tables:
+            raise StoreError(absent)
+        table = connection.open_table(TABLE)
+        for column in (ID, SEQUENCE):
+            if column not in table.schema.names:
+                raise StoreError(
+                    f"{self.address}, table '{TABLE}' has no column '{column}' (it has {', '.join(table.schema.names)}); "
+                    "rename the column that holds it"
+                )
+        return table
+
+
+def scan(table: Any, columns: list[str], where: str | None = None) -> Iterator[Any]:
+    """Yield Arrow batches of the rows as they are now; later writes do not show."""
+    query = table.search().select(columns).limit(None)
+    if where is not None:
+        query = query.where(where)
+    yield from query.to_batches(4096)
+
+
+def check_ids(database: Database, table: Any) -> None:
+    """Raise StoreError when an id is missing or stands twice: such rows cannot be told apart."""
+    import pyarrow.compute as pc
+
+    ids = pa.chunked_array([batch.column(ID) for batch in scan(table, [ID])] or [pa.array([], pa.string())])
+    if ids.null_count:
+        raise StoreError(f"{database.address}, table '{TABLE}': {ids.null_count} rows have no {ID}; give each row one")
+    if pc.count_distinct(ids).as_py() != len(ids):
+        counts = pc.value_counts(ids)
+        twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))[0].as_py()
+        raise StoreError(
+            f"{database.address}, table '{TABLE}': {ID} {twice['values']!r} stands {twice['counts']} times; rows are found "
+            "by their id, so make the ids unique"
+        )
+
+
+def vector_dimension(database: Database, table: Any, columns: VectorColumns) -> int | None:
+    """Return the dimension of the vector column, None where the column is not there yet.
+
+    Raises:
+        StoreError: The column cannot hold float32 vectors of one dimension.
+    """
+    if columns.vector not in table.schema.names:
+        return None
+    kind = table.schema.field(columns.vector).type
+    if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
+        raise StoreError(
+            f"{database.address}, table '{TABLE}': column '{columns.vector}' is {kind}, wanted fixed_size_list<float>[d]; "
+            "put the vectors into another column with --vector-column NAME"
+        )
+    return int(kind.list_size)
+
+
+def vectors_of(column: Any, dimension: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return the vectors of a fixed-size-list column, zeros where null, and which rows are null."""
+    null = np.asarray(column.is_null())
+    out = np.zeros((len(column), dimension), np.float32)
+    # flatten() leaves null rows out.
+    out[~null] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
+    return out, null
+
+
+@dataclass
+class TableStatus:
+    """What a table holds.
+
+    Attributes:
+        address: Where it is.
+        rows: All rows.
+        embedded: Rows with a usable vector.
+        pending: Rows whose vector is null or all zeros and that were not rejected.
+        rejected: Rows that were rejected, with the reason in the table.
+        invalid: Rows whose vector is not finite.
+        fingerprints: Embedded rows by fingerprint; ``unknown`` for vectors of unknown origin.
+        dimension: Dimension of the vector column, None where there is none yet.
+        bytes_on_disk: Size of the data, None where the store does not tell.
+        versions: Number of table versions kept.
+        vector_column: Name of the vector column.
+    """
+
+    address: str
+    rows: int
+    embedded: int
+    pending: int
+    rejected: int
+    invalid: int
+    fingerprints: dict[str, int]
+    dimension: int | None
+    bytes_on_disk: int | None
+    versions: int
+    vector_column: str
+
+
+def survey(database: Database, columns: VectorColumns | None = None) -> TableStatus:
+    """Count the rows of the table by state. Reads every vector once.
+
+    Raises:
+        StoreError: There is no table, or its columns are not those of a sequence table.
+    """
+    columns = VectorColumns() if columns is None else columns
+    table = database.open()
+    dimension = vector_dimension(database, table, columns)
+    wanted = [c for c in (columns.vector, columns.status, columns.fingerprint) if c in table.schema.names]
+    status = TableStatus(
+        database.address, table.count_rows(), 0, 0, 0, 0, {}, dimension, _bytes_on_disk(table), len(table.list_versions()),
+        columns.vector,
+    )  # fmt: skip
+    if dimension is None:
+        status.pending = status.rows
+        return status
+    for batch in scan(table, wanted):
+        vectors, null = vectors_of(batch.column(columns.vector), dimension)
+        # One number a row tells all-zero and not-finite apart, in float64 so that it cannot overflow.
+        size = np.abs(vectors).sum(axis=1, dtype=np.float64)
+        empty = null | (size == 0)
+        names = batch.schema.names
+        marks = np.array(batch.column(columns.status).to_pylist() if columns.status in names else [None] * len(batch))
+        prints = batch.column(columns.fingerprint).to_pylist() if columns.fingerprint in names else [None] * len(batch)
+        refused = empty & (marks == REJECTED)
+        finite = np.isfinite(size)
+        good = ~empty & finite
+        status.rejected += int(refused.sum())
+        status.pending += int((empty & ~refused).sum())
+        status.invalid += int((~finite).sum())
+        status.embedded += int(good.sum())
+        for i in np.flatnonzero(good).tolist():
+            name = prints[i] or "unknown"
+            status.fingerprints[name] = status.fingerprints.get(name, 0) + 1
+    return status
+
+
+def _bytes_on_disk(table: Any) -> int | None:
+    total = table.stats()["total_bytes"]
+    return None if total is None else int(total)

@@ -1,0 +1,441 @@
+"""Fill the vectors of a LanceDB table, exactly once, whatever interrupts it and whoever else writes.
+
+What is pending is read from the table itself, by scans of a snapshot, until a scan finds nothing. Vectors go back by id
+in merges of thousands of rows, each guarded by the sequence it was computed from, so a row whose sequence was replaced
+meanwhile keeps its null and is found by the next scan. Between merges the work of slow models is kept in a journal on
+this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ednabed.engine.embed import Engine
+from ednabed.engine.progress import progress_bar
+from ednabed.errors import StoreError, UsageError
+from ednabed.models.base import Embedder, FloatArray
+from ednabed.sequences import RAW_SCHEMA, normalise
+from ednabed.store.checkpoint import checkpoint_folder, write_checkpoint
+from ednabed.store.files import exclusive
+from ednabed.store.journal import VectorJournal, digest_bytes
+from ednabed.store.table import (
+    EMBEDDED,
+    ID,
+    REJECTED,
+    SEQUENCE,
+    TABLE,
+    Database,
+    VectorColumns,
+    check_ids,
+    scan,
+    vector_dimension,
+    vectors_of,
+)
+
+log = logging.getLogger("ednabed")
+
+# A merge scans the ids of the whole table, so merges are few and large; the journal guards what lies between them.
+MERGE_ROWS = 10_000
+_MERGE_BYTES = 256_000_000
+_MERGE_SECONDS = 600.0
+_JOURNAL_SECONDS = 10.0
+_GUARD = f"target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} IS NULL AND source.{SEQUENCE} IS NULL)"
+
+
+@dataclass
+class EmbedStats:
+    """What ``embed_table`` did.
+
+    Attributes:
+        rows: Rows of the table at the start.
+        pending: Rows that were pending at the start.
+        embedded: Rows that got a vector.
+        rejected: Rows that were marked as rejected.
+        computed: Distinct sequences computed.
+        taken_up: Sequences whose vector an interrupted try had left.
+        left: Pending rows when the command ended (``max_sequences`` reached), as far as known.
+        seconds: Wall time.
+        model: Name of the model.
+        fingerprint: Of the function.
+        device: Where it ran.
+        precision: In which precision.
+    """
+
+    rows: int
+    pending: int
+    model: str
+    fingerprint: str
+    device: str
+    precision: str
+    embedded: int = 0
+    rejected: int = 0
+    computed: int = 0
+    taken_up: int = 0
+    left: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class _Waiting:
+    """Rows with their result, not yet in the table."""
+
+    ids: list[str] = field(default_factory=list)
+    sequences: list[str | None] = field(default_factory=list)
+    vectors: list[FloatArray] = field(default_factory=list)
+    refused_ids: list[str] = field(default_factory=list)
+    refused_sequences: list[str | None] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.refused_ids)
+
+
+def embed_table(
+    database: Database,
+    embedder: Embedder,
+    workspace: Path,
+    *,
+    columns: VectorColumns | None = None,
+    batch_size: int | None = None,
+    max_sequences: int | None = None,
+    min_length: int = 20,
+    resume: bool = True,
+    show_progress: bool | None = None,
+) -> EmbedStats:
+    """Give every pending row of the table its vector.
+
+    Args:
+        database: Where the table is.
+        embedder: The function.
+        workspace: Where the checkpoint file and unfinished work are kept.
+        columns: Vector column and companions; None is ``vector``. A missing column is added.
+        batch_size: Most sequences a batch; None leaves the token budget.
+        max_sequences: Most rows to embed this time; None takes all.
+        min_length: Shortest sequence accepted.
+        resume: False also replaces vectors that another function made.
+        show_progress: True, False, or None for on a terminal only.
+
+    Raises:
+        StoreError: There is no such table, its ids are not unique, its vector column has another dimension, or it holds
+            vectors of another or unknown function and ``resume`` is True.
+        EmbeddingError: The encoder failed on a named record; vectors merged before are kept.
+    """
+    if max_sequences is not None and max_sequences < 1:
+        raise UsageError(f"max_sequences is {max_sequences}; it must be at least 1")
+    job = _Job(database, embedder, workspace, columns or VectorColumns(), batch_size, min_length, resume)
+    return job.run(max_sequences, show_progress)
+
+
+class _Job:
+    """One command at work on one table."""
+
+    def __init__(
+        self,
+        database: Database,
+        embedder: Embedder,
+        workspace: Path,
+        columns: VectorColumns,
+        batch_size: int | None,
+        min_length: int,
+        resume: bool,
+    ) -> None:
+        self.database = database
+        self.embedder = embedder
+        self.workspace = workspace
+        self.columns = columns
+        self.engine = Engine(embedder, batch_size)
+        self.min_length = min_length
+        self.resume = resume
+        self.fingerprint = embedder.spec.fingerprint
+        self.waiting = _Waiting()
+        self.merged_at = time.monotonic()
+
+    def run(self, max_sequences: int | None, show_progress: bool | None) -> EmbedStats:
+        started = time.monotonic()
+        spec, encoder = self.embedder.spec, self.embedder.encoder
+        table = self.database.open()
+        self._check(table)
+        self._add_columns(table)
+        pending = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
+        stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
+        goal = pending if max_sequences is None else min(pending, max_sequences)
+        merge_rows = int(np.clip(goal // 8, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
+        room = max_sequences
+        with self._journal() as journal, progress_bar(goal, show=show_progress) as bar:
+            carried = _carried(journal)
+            while room != 0:
+                before = stats.embedded + stats.rejected
+                seen = 0
+                for ids, sequences in self._windows(table):
+                    ids, sequences = ids[:room], sequences[:room]
+                    seen += len(ids)
+                    room = None if room is None else room - len(ids)
+                    self._compute(ids, sequences, journal, carried, stats, bar)
+                    if len(self.waiting) >= merge_rows or self._merge_is_due():
+                        self._merge(table, journal, carried, stats)
+                    if room == 0:
+                        break
+                self._merge(table, journal, carried, stats)
+                if not seen:
+                    break
+                if stats.embedded + stats.rejected == before:
+                    raise StoreError(
+                        f"{self.database.address}, table '{TABLE}': {seen} pending rows took no vector; another program "
+                        "keeps changing their sequences; run the command again when it has ended"
+                    )
+                table.checkout_latest()
+        table.checkout_latest()
+        if room == 0:
+            stats.left = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
+        if stats.embedded or stats.rejected:
+            table.optimize()
+        stats.seconds = time.monotonic() - started
+        return stats
+
+    def _check(self, table: Any) -> None:
+        """Refuse a table that cannot take these vectors."""
+        where = f"{self.database.address}, table '{TABLE}'"
+        check_ids(self.database, table)
+        dimension = vector_dimension(self.database, table, self.columns)
+        wanted, model = self.embedder.spec.dimension, self.embedder.spec.model
+        if dimension is None:
+            return
+        if dimension != wanted:
+            raise StoreError(
+                f"{where}: column '{self.columns.vector}' holds vectors of {dimension} dimensions and {model} makes {wanted}; "
+                "keep both by --vector-column NAME"
+            )
+        if not self.resume:
+            return
+        other = self._other_function(table, dimension)
+        if other is not None:
+            raise StoreError(
+                f"{where}: column '{self.columns.vector}' holds vectors made by {other}, and {model} is "
+                f"{self.fingerprint[:12]}; they cannot be mixed: replace them all by --no-resume, or keep both by "
+                "--vector-column NAME"
+            )
+
+    def _other_function(self, table: Any, dimension: int) -> str | None:
+        """Return what to call the maker of vectors that are not ours, None where there are none."""
+        vector, fingerprint = self.columns.vector, self.columns.fingerprint
+        unknown = f"{vector} IS NOT NULL"
+        if fingerprint in table.schema.names:
+            named = f"{vector} IS NOT NULL AND {fingerprint} IS NOT NULL AND {fingerprint} != '{self.fingerprint}'"
+            for batch in scan(table, [fingerprint], named):
+                if len(batch):
+                    return f"another function ({batch.column(0)[0].as_py()[:12]})"
+            unknown += f" AND {fingerprint} IS NULL"
+        for batch in scan(table, [vector], unknown):
+            vectors, _ = vectors_of(batch.column(0), dimension)
+            if vectors.any():
+                return "an unknown function (no fingerprint)"
+        return None
+
+    def _add_columns(self, table: Any) -> None:
+        """Add the vector column and its companions where they are missing; another process may do the same."""
+        columns = self.columns
+        wanted = [pa.field(columns.vector, pa.list_(pa.float32(), self.embedder.spec.dimension))]
+        wanted += [pa.field(name, pa.string()) for name in (columns.status, columns.reason, columns.fingerprint)]
+        for attempt in range(5):
+            missing = [f for f in wanted if f.name not in table.schema.names]
+            if not missing:
+                return
+            try:
+                table.add_columns(pa.schema(missing))
+            except (RuntimeError, ValueError):
+                # Lance lets one of two writers win; the other looks again.
+                if attempt == 4:
+                    raise
+                time.sleep(0.2 * (attempt + 1))
+            table.checkout_latest()
+
+    def _where(self) -> str:
+        """Return the filter for rows that may be pending; zero vectors are told from others by looking at them."""
+        c = self.columns
+        current = f"({c.fingerprint} IS NOT NULL AND {c.fingerprint} = '{self.fingerprint}')"
+        refused = f"({c.status} IS NOT NULL AND {c.status} = '{REJECTED}' AND {current})"
+        # The first element of a zero vector is zero; Lance counts elements from 1.
+        maybe = f"{c.vector} IS NULL OR {c.vector}[1] = 0.0"
+        if not self.resume:
+            maybe += f" OR NOT {current}"
+        return f"({maybe}) AND NOT {refused}"
+
+    def _pending(self, table: Any, *, with_sequence: bool) -> Iterator[tuple[list[str], list[str | None]]]:
+        c = self.columns
+        names = [ID, c.vector, c.fingerprint, *([SEQUENCE] if with_sequence else [])]
+        for batch in scan(table, names, self._where()):
+            vectors, _ = vectors_of(batch.column(c.vector), self.embedder.spec.dimension)
+            pending = ~vectors.any(axis=1)
+            if not self.resume:
+                pending |= np.array([f != self.fingerprint for f in batch.column(c.fingerprint).to_pylist()], bool)
+            chosen = batch.filter(pa.array(pending))
+            yield chosen.column(ID).to_pylist(), chosen.column(SEQUENCE).to_pylist() if with_sequence else []
+
+    def _windows(self, table: Any) -> Iterator[tuple[list[str], list[str | None]]]:
+        """Yield pending rows some thousands at a time."""
+        ids: list[str] = []
+        sequences: list[str | None] = []
+        for more_ids, more_sequences in self._pending(table, with_sequence=True):
+            ids += more_ids
+            sequences += more_sequences
+            while len(ids) >= MERGE_ROWS:
+                yield ids[:MERGE_ROWS], sequences[:MERGE_ROWS]
+                ids, sequences = ids[MERGE_ROWS:], sequences[MERGE_ROWS:]
+        if ids:
+            yield ids, sequences
+
+    def _compute(
+        self,
+        ids: list[str],
+        sequences: list[str | None],
+        journal: VectorJournal,
+        carried: dict[bytes, FloatArray],
+        stats: EmbedStats,
+        bar: Any,
+    ) -> None:
+        """Embed one window of rows into ``waiting``."""
+        accepted, refused = normalise(_raw(ids, sequences), alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
+        reasons = dict(zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True))
+        positions = accepted.column("record").to_numpy()
+        number: dict[bytes, int] = {}
+        digests = [digest_bytes(d) for d in accepted.column("digest").to_pylist()]
+        of_row = np.fromiter((number.setdefault(d, len(number)) for d in digests), np.int64, len(digests))
+        distinct = list(number)
+        first_row = np.unique(of_row, return_index=True)[1]
+        vectors = np.zeros((len(distinct), self.embedder.spec.dimension), np.float32)
+        todo = []
+        for i, digest in enumerate(distinct):
+            kept = carried.pop(digest, None)
+            if kept is None:
+                todo.append(i)
+            else:
+                vectors[i] = kept
+        stats.taken_up += len(distinct) - len(todo)
+        letters = accepted.column("sequence")
+        row_ids = accepted.column("id")
+        todo_rows = first_row[todo] if todo else np.empty(0, np.int64)
+        unusable, batches = self.engine.stream(
+            [letters[int(r)].as_py().encode() for r in todo_rows], [row_ids[int(r)].as_py() for r in todo_rows]
+        )
+        chosen = np.array(todo, np.int64)
+        refused_numbers = {int(chosen[i]): reason for i, reason in unusable.items()}
+        for batch in batches:
+            where = chosen[batch.index]
+            vectors[where] = batch.vectors
+            journal.append([distinct[i] for i in where.tolist()], batch.vectors, batch.truncated)
+            stats.computed += len(where)
+            bar.update(len(where))
+        reasons |= {int(p): refused_numbers[n] for p, n in zip(positions, of_row.tolist(), strict=True) if n in refused_numbers}
+        bar.update(len(ids) - (len(todo) - len(unusable)))
+        self._keep(ids, sequences, positions, of_row, vectors, reasons)
+
+    def _keep(
+        self,
+        ids: list[str],
+        sequences: list[str | None],
+        positions: npt.NDArray[np.int64],
+        of_row: npt.NDArray[np.int64],
+        vectors: FloatArray,
+        reasons: dict[int, str],
+    ) -> None:
+        good = np.array([p not in reasons for p in positions.tolist()], bool)
+        waiting = self.waiting
+        waiting.ids += [ids[p] for p in positions[good].tolist()]
+        waiting.sequences += [sequences[p] for p in positions[good].tolist()]
+        waiting.vectors.append(vectors[of_row[good]])
+        for p, reason in reasons.items():
+            waiting.refused_ids.append(ids[p])
+            waiting.refused_sequences.append(sequences[p])
+            waiting.reasons.append(reason)
+
+    def _merge_is_due(self) -> bool:
+        return len(self.waiting) >= MERGE_ROWS and time.monotonic() - self.merged_at >= _MERGE_SECONDS
+
+    def _merge(self, table: Any, journal: VectorJournal, carried: dict[bytes, FloatArray], stats: EmbedStats) -> None:
+        """Bring what waits into the table, then forget its journal."""
+        waiting, c, dimension = self.waiting, self.columns, self.embedder.spec.dimension
+        if waiting.ids:
+            flat = np.concatenate(waiting.vectors).ravel()
+            rows = {
+                ID: pa.array(waiting.ids),
+                SEQUENCE: pa.array(waiting.sequences, pa.string()),
+                c.vector: pa.FixedSizeListArray.from_arrays(pa.array(flat), dimension),
+                c.status: pa.repeat(EMBEDDED, len(waiting.ids)),
+                c.reason: pa.nulls(len(waiting.ids), pa.string()),
+                c.fingerprint: pa.repeat(self.fingerprint, len(waiting.ids)),
+            }
+            stats.embedded += _update(table, rows)
+            write_checkpoint(self.workspace, last_id=waiting.ids[-1], total=stats.embedded, model=stats.model)
+        if waiting.refused_ids:
+            n = len(waiting.refused_ids)
+            rows = {
+                ID: pa.array(waiting.refused_ids),
+                SEQUENCE: pa.array(waiting.refused_sequences, pa.string()),
+                c.vector: pa.nulls(n, pa.list_(pa.float32(), dimension)),
+                c.status: pa.repeat(REJECTED, n),
+                c.reason: pa.array(waiting.reasons),
+                c.fingerprint: pa.repeat(self.fingerprint, n),
+            }
+            stats.rejected += _update(table, rows)
+        if len(waiting):
+            self.waiting = _Waiting()
+            self.merged_at = time.monotonic()
+            journal.reset()
+            for digest, vector in carried.items():
+                journal.append([digest], vector[None], np.zeros(1, bool))
+
+    @contextmanager
+    def _journal(self) -> Iterator[VectorJournal]:
+        """Open the journal of this table and function; a second process at the same work gets one of its own."""
+        key = hashlib.sha256(f"{self.database.address}\n{self.columns.vector}\n{self.fingerprint}".encode()).hexdigest()[:16]
+        for number in range(1, 65):
+            folder = checkpoint_folder(self.workspace) / f".work-{key}-{number}"
+            lock = exclusive(folder / "lock", "embedding the same table")
+            try:
+                lock.__enter__()
+            except StoreError:
+                continue
+            try:
+                with VectorJournal(folder, self.embedder.spec.dimension, flush_seconds=_JOURNAL_SECONDS) as journal:
+                    yield journal
+            finally:
+                lock.__exit__(None, None, None)
+            return
+        raise StoreError(f"{checkpoint_folder(self.workspace)}: 64 processes are embedding this table already; wait for one")
+
+
+def _carried(journal: VectorJournal) -> dict[bytes, FloatArray]:
+    """Return the vectors that an interrupted try left, by digest."""
+    digests, _ = journal.entries()
+    return dict(zip(digests, journal.read(np.arange(len(digests))), strict=True))
+
+
+def _raw(ids: list[str], sequences: list[str | None]) -> Any:
+    """Return the rows in the form that ``normalise`` takes; ``record`` is the position."""
+    n = len(ids)
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "sequence": pa.array([(s or "").encode() for s in sequences], pa.binary()),
+        "source": pa.array([TABLE] * n, pa.string()),
+        "record": pa.array(range(n), pa.int64()),
+    }
+    arrays = [columns.get(f.name, pa.nulls(n, f.type)) for f in RAW_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
+
+
+def _update(table: Any, rows: dict[str, Any]) -> int:
+    """Merge rows into the table by id and sequence; return how many took it."""
+    merge = table.merge_insert(ID).when_matched_update_all(where=_GUARD)
+    # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.
+    return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)

@@ -1,0 +1,217 @@
+"""Records from files into the LanceDB table ``sequences``; ids stay unique, importing twice changes nothing.
+
+The whole input is read and compared with the table before anything is written: a broken file or a changed sequence
+leaves the table as it was. Sequences are kept as they stand in the file; letters are judged when they are embedded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ednabed.errors import InputError, StoreError
+from ednabed.sequences import open_records, read_labels
+from ednabed.store.distinct import DistinctIndex
+from ednabed.store.files import exclusive
+from ednabed.store.table import ID, SEQUENCE, TABLE, Database, VectorColumns, check_ids, scan
+
+_NEW, _CHANGED = "new", "changed"
+
+
+@dataclass
+class ImportResult:
+    """What an import did, in records.
+
+    Attributes:
+        read: Records in the input.
+        added: New rows.
+        replaced: Rows whose sequence was changed and whose vectors were cleared.
+        unchanged: Records whose id and sequence are in the table already.
+        repeated: Records that stand again in the input with the same id and sequence.
+        rejected: Refused records: id, reason, source, record.
+    """
+
+    read: int
+    added: int
+    replaced: int
+    unchanged: int
+    repeated: int
+    rejected: list[tuple[str, str, str, int]]
+
+
+def import_records(
+    database: Database, inputs: Sequence[Path], *, labels: Path | None = None, replace: bool = False
+) -> ImportResult:
+    """Add the records of ``inputs`` to the table, which is made if absent.
+
+    Args:
+        database: Where the table is.
+        inputs: Sequence files; ``Path("-")`` is standard input.
+        labels: TSV or CSV with id and lineage, or None.
+        replace: Take a changed sequence under a known id, and clear its vectors.
+
+    Raises:
+        InputError: An input cannot be read.
+        StoreError: A known id comes with another sequence and ``replace`` is False; nothing is written.
+    """
+    with tempfile.TemporaryDirectory(prefix="ednabed-") as scratch:
+        folder = Path(scratch)
+        index = DistinctIndex(folder / "index.sqlite")
+        try:
+            if not database.is_local:
+                return _import(database, inputs, labels, replace, folder, index)
+            with exclusive(Path(database.address) / ".ednabed-import.lock", "importing into this database"):
+                return _import(database, inputs, labels, replace, folder, index)
+        finally:
+            index.close()
+
+
+def _import(
+    database: Database, inputs: Sequence[Path], labels: Path | None, replace: bool, folder: Path, index: DistinctIndex
+) -> ImportResult:
+    connection = database.connect()
+    table = database.open() if TABLE in connection.list_tables().tables else None
+    known = DistinctIndex(folder / "known.sqlite")
+    try:
+        if table is not None:
+            check_ids(database, table)
+            for batch in scan(table, [ID, SEQUENCE]):
+                sequences = [s or "" for s in batch.column(SEQUENCE).to_pylist()]
+                known.claim(0, batch.column(ID).to_pylist(), index.number(_keys(sequences)))
+        result, parts = _read(inputs, labels, folder, index, known)
+    finally:
+        known.close()
+    changed = [path for path, kind in parts if kind == _CHANGED]
+    if changed and not replace:
+        first = pq.read_table(changed[0], columns=[ID]).column(ID)[0].as_py()
+        raise StoreError(
+            f"{database.address}, table '{TABLE}': {ID} {first!r} is there with another sequence "
+            f"({result.replaced} such records in the input); give --replace to take the new sequences and clear their vectors"
+        )
+    new = [path for path, kind in parts if kind == _NEW]
+    if changed:
+        _replace(table, changed)
+    if new:
+        schema = pa.unify_schemas([pq.read_schema(path) for path in new], promote_options="permissive")
+        if table is None:
+            connection.create_table(TABLE, data=_rows(new, schema), exist_ok=False)
+        else:
+            schema = _fit(table, schema)
+            table.add(_rows(new, schema))
+    return result
+
+
+def _keys(sequences: list[str]) -> list[bytes]:
+    """Return a key of the text of each sequence, as it stands."""
+    return [hashlib.sha256(s.encode()).digest()[:24] for s in sequences]
+
+
+def _read(
+    inputs: Sequence[Path], labels: Path | None, folder: Path, index: DistinctIndex, known: DistinctIndex
+) -> tuple[ImportResult, list[tuple[Path, str]]]:
+    """Read all inputs into Parquet files of new and of changed rows."""
+    result = ImportResult(0, 0, 0, 0, 0, [])
+    lineages = None if labels is None else read_labels(labels)
+    parts: list[tuple[Path, str]] = []
+    writers: dict[str, Any] = {}
+    for number, path in enumerate(inputs):
+        try:
+            for raw in open_records(path, labels=lineages):
+                for kind, rows in _sort(raw, number, index, known, result).items():
+                    if kind not in writers:
+                        part = folder / f"{kind}-{number:04d}.parquet"
+                        parts.append((part, kind))
+                        writers[kind] = pq.ParquetWriter(part, rows.schema, compression="zstd", compression_level=1)
+                    writers[kind].write_batch(rows)
+        finally:
+            for writer in writers.values():
+                writer.close()
+            writers = {}
+    if not (result.added or result.replaced or result.unchanged):
+        first = f": the first, {result.rejected[0][0]!r}, {result.rejected[0][1]}" if result.rejected else ""
+        raise InputError(f"{', '.join(p.name for p in inputs)}: none of the {result.read} records can be taken{first}")
+    return result, parts
+
+
+def _sort(raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, result: ImportResult) -> dict[str, Any]:
+    """Part a batch into new and changed rows; count the others."""
+    sequences = ["".join(s.decode("utf-8", "replace").split()) for s in raw.column("sequence").to_pylist()]
+    ids, sources, records = (raw.column(c).to_pylist() for c in ("id", "source", "record"))
+    keys = index.number(_keys(sequences))
+    # Ids are unique over all inputs, as they are in the table.
+    clash = index.claim(1, ids, keys)
+    stored = known.get_ids(0, ids)
+    first = index.first_time(2, ids)
+    kinds: dict[str, list[int]] = {_NEW: [], _CHANGED: []}
+    for i, id_ in enumerate(ids):
+        reason = None if id_ else "the record has no id"
+        if clash[i]:
+            reason = "this id stands earlier in the input with another sequence"
+        if reason is not None:
+            result.rejected.append((id_, reason, sources[i], records[i]))
+        elif not first[i]:
+            result.repeated += 1
+        elif stored[i] < 0:
+            kinds[_NEW].append(i)
+        elif stored[i] == keys[i]:
+            result.unchanged += 1
+        else:
+            kinds[_CHANGED].append(i)
+    result.read += len(ids)
+    result.added += len(kinds[_NEW])
+    result.replaced += len(kinds[_CHANGED])
+    names = [ID, SEQUENCE, *(n for n in raw.schema.names if n not in ("id", "sequence", "record"))]
+    columns = [pa.array(ids), pa.array(sequences), *(raw.column(n) for n in names[2:])]
+    rows = pa.record_batch([*columns], names=names)
+    return {kind: rows.take(pa.array(chosen)) for kind, chosen in kinds.items() if chosen}
+
+
+def _rows(parts: list[Path], schema: pa.Schema) -> Any:
+    """Stream the rows of several files in one schema, nulls where a file lacks a column: one commit."""
+
+    def batches() -> Iterator[Any]:
+        for part in parts:
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches():
+                    names = batch.schema.names
+                    yield pa.record_batch(
+                        [
+                            batch.column(f.name).cast(f.type) if f.name in names else pa.nulls(len(batch), f.type)
+                            for f in schema
+                        ],
+                        schema=schema,
+                    )
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _fit(table: Any, schema: pa.Schema) -> pa.Schema:
+    """Add columns that the table lacks; return the schema with the table's own types."""
+    lacking = [pa.field(f.name, f.type) for f in schema if f.name not in table.schema.names]
+    if lacking:
+        table.add_columns(pa.schema(lacking))
+    return pa.schema([pa.field(f.name, table.schema.field(f.name).type) for f in schema])
+
+
+def _replace(table: Any, parts: list[Path]) -> None:
+    """Write changed sequences and clear every vector that was made from the old ones."""
+    names = table.schema.names
+    vectors = [VectorColumns(f.name) for f in table.schema if pa.types.is_fixed_size_list(f.type)]
+    cleared = [c for v in vectors for c in (v.vector, v.status, v.reason, v.fingerprint) if c in names]
+    for part in parts:
+        with pq.ParquetFile(part) as file:
+            for batch in file.iter_batches(10_000):
+                rows = {ID: batch.column(ID), SEQUENCE: batch.column(SEQUENCE)}
+                rows |= {name: pa.nulls(len(batch), table.schema.field(name).type) for name in cleared}
+                update = table.merge_insert(ID).when_matched_update_all()
+                done = update.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows
+                if done != len(batch):
+                    raise StoreError(f"table '{TABLE}': {done} of {len(batch)} rows took their new sequence; run the import again")

@@ -1,0 +1,105 @@
+"""The catalogue: complete cards, and names as people write them."""
+
+import json
+import re
+from importlib.resources import files
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ednabed.errors import UsageError
+from ednabed.models.catalog import CATALOGUE, NT_LICENCE, ModelCard, find_card, licence_text, lookup, nearest
+
+PUBLISHED = json.loads(files("ednabed").joinpath("models/data/nt_published.json").read_text(encoding="utf-8"))
+
+
+def test_names_and_hub_ids_are_unique_and_lower_case() -> None:
+    names = [card.name for card in CATALOGUE]
+    ids = [card.hub_id for card in CATALOGUE if card.hub_id is not None]
+    assert len(set(names)) == len(names) == 12
+    assert len(set(ids)) == len(ids) == 10
+    assert all(name == name.lower() for name in names)
+
+
+@pytest.mark.parametrize("card", CATALOGUE, ids=lambda card: card.name)
+def test_a_card_is_complete(card: ModelCard) -> None:
+    assert card.dimension is not None
+    assert card.notes
+    if card.family == "kmer":
+        assert (card.hub_id, card.revision, card.size_bytes, card.max_tokens) == (None, None, None, None)
+        return
+    assert card.licence == NT_LICENCE
+    assert "non-commercial" in licence_text(card.licence)
+    assert card.max_tokens in (1000, 1024, 2048)
+    assert card.parameters is not None and card.size_bytes is not None
+    assert card.parameters * 4 == pytest.approx(card.size_bytes, rel=0.005)
+    assert card.revision is None or re.fullmatch("[0-9a-f]{40}", card.revision)
+
+
+@pytest.mark.parametrize("entry", PUBLISHED["models"], ids=lambda entry: entry["model_id"])
+def test_cards_agree_with_the_published_facts(entry: dict) -> None:
+    card = find_card(entry["model_id"])
+    assert card.revision == entry["revision"]
+    assert card.dimension == entry["dim"] == len(entry["vector"])
+    safetensors = [facts["size"] for name, facts in entry["files"].items() if name.endswith(".safetensors")]
+    bins = [facts["size"] for name, facts in entry["files"].items() if name.endswith(".bin")]
+    assert card.size_bytes == sum(safetensors or bins)
+
+
+@pytest.mark.parametrize("card", CATALOGUE, ids=lambda card: card.name)
+def test_found_by_every_spelling(card: ModelCard) -> None:
+    spellings = [card.name, card.name.upper(), f" {card.name} "]
+    if card.hub_id is not None:
+        spellings += [card.hub_id, card.hub_id.lower(), card.hub_id.removeprefix("InstaDeepAI/"), card.hub_id.upper()]
+    for spelling in spellings:
+        assert find_card(spelling) is card
+
+
+def test_the_large_multi_species_model_is_real() -> None:
+    assert find_card("InstaDeepAI/nucleotide-transformer-2.5b-multi-species").name == "nt-2.5b-multi-species"
+
+
+@pytest.mark.parametrize("prefix", ["", "InstaDeepAI/", "INSTADEEPAI/"])
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("nucleotide-transformer-500m-1000-multi-species", ["nt-v2-500m", "nt-500m-1000g"]),
+        ("nucleotide-transformer-250m-1000g", ["nt-v2-250m"]),
+        ("nucleotide-transformer-250m-1000", ["nt-v2-250m"]),
+        ("nucleotide-transformer-250m-multi-species", ["nt-v2-250m"]),
+    ],
+)
+def test_names_that_never_existed_are_answered_with_real_ones(prefix: str, name: str, wanted: list[str]) -> None:
+    with pytest.raises(UsageError, match="does not exist; nearest real ones: ") as caught:
+        find_card(prefix + name)
+    offered = str(caught.value).split("nearest real ones: ")[1]
+    assert all(re.search(rf"\b{re.escape(real)}\b", offered) for real in wanted)
+    assert all(find_card(real) for real in wanted)
+
+
+def test_unknown_names_get_the_nearest_and_the_way_to_the_list() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_card("nt-v2-50")
+    assert "model 'nt-v2-50' is unknown; nearest: nt-v2-50m" in str(caught.value)
+    assert "ednabed models list" in str(caught.value)
+    with pytest.raises(UsageError, match="^model 'qqqqqqqq' is unknown; 'ednabed models list' shows all$"):
+        find_card("qqqqqqqq")
+
+
+def test_nearest_looks_at_other_names_too() -> None:
+    assert nearest("compositon", ["composition"]) == ["composition"]
+    assert nearest("InstaDeepAI/nucleotide-transformer-v2-50m-multi-specie")[0] == "nt-v2-50m"
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_card_or_a_usage_error(text: str) -> None:
+    try:
+        assert lookup(text) is None or find_card(text) in CATALOGUE
+    except UsageError as error:
+        assert text in str(error)
+
+
+def test_a_licence_that_is_not_stated_is_said_to_be() -> None:
+    assert "not stated" in licence_text("")
+    assert licence_text("MIT") == "MIT"

@@ -1,2 +1,24 @@
-"""ednabed: environmental-DNA sequences to vectors, kept in order, searched and named."""
+"""ednabed: environmental-DNA sequences to vectors, kept in order, searched and named.
+
+The Python names are facades over the library; they are imported when first used, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ednabed.api import EmbeddingEngine
+
+__all__ = ["EmbeddingEngine", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name in __all__:
+        from ednabed import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'ednabed' has no attribute {name!r}")

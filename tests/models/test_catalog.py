@@ -83,7 +83,7 @@ def test_unknown_names_get_the_nearest_and_the_way_to_the_list() -> None:
         find_card("nt-v2-50")
     assert "model 'nt-v2-50' is unknown; nearest: nt-v2-50m" in str(caught.value)
     assert "ednabed models list" in str(caught.value)
-    with pytest.raises(UsageError, match="^model 'qqqqqqqq' is unknown; 'ednabed models list' shows all$"):
+    with pytest.raises(UsageError, match=r"^model 'qqqqqqqq' is unknown; 'ednabed models list' shows all$"):
         find_card("qqqqqqqq")
 
 

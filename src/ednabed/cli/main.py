@@ -13,7 +13,12 @@ import click
 
 from ednabed import __version__
 from ednabed.cli.common import Context
+from ednabed.cli.embed import embed
 from ednabed.cli.models import models
+from ednabed.cli.runs import runs
+from ednabed.cli.search import search
+from ednabed.cli.table import table_group
+from ednabed.cli.validate import validate
 from ednabed.errors import EdnabedError
 
 
@@ -34,7 +39,8 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
     ctx.obj = Context(workspace=workspace, debug=debug)
 
 
-cli.add_command(models)
+for _verb in (embed, table_group, validate, search, runs, models):
+    cli.add_command(_verb)
 
 
 def main(arguments: list[str] | None = None) -> int:

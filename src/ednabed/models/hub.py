@@ -137,7 +137,7 @@ def missing_files(folder: Path) -> tuple[str, ...]:
                 return (f"a readable {index}",)
             strange = [name for name in named if not (isinstance(name, str) and shard.fullmatch(name))]
             if strange or not named:
-                return (f"an {index} that names its parts",)
+                return (f"plain names of parts in {index}",)
             return tuple(sorted(name for name in named if not (folder / name).is_file()))
     return (" or ".join(single for single, _, _ in _WEIGHT_FORMS),)
 
@@ -164,26 +164,20 @@ def fetch(card: ModelCard, *, progress: bool = True) -> Path:
 
     if constants.HF_HUB_OFFLINE:
         raise ModelError(_without_network(card, "HF_HUB_OFFLINE is set"))
-    commit, files = _ask_hub(card)
-    snapshot = repository / "snapshots" / commit
-    _check_space(card, repository, [file for file in files if not (snapshot / file.name).is_file()])
-    locks = repository.parent / ".locks" / repository.name
-    for folder in (locks, repository / "blobs", repository / "refs", snapshot):
-        folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / "ednabed.lock"), _transfer_settings(progress):
-        for file in files:
-            if file.name not in _SIDE_FILES:
-                # Before the large files: a network of another kind could not be loaded afterwards.
-                read_config(snapshot)
-            if not (snapshot / file.name).is_file():
-                blob = repository / "blobs" / file.digest
-                if not blob.is_file():
-                    _transfer(card, commit, file, blob)
-                _place(blob, snapshot / file.name)
-        if card.revision is None:
-            written = repository / "refs" / "main.ednabed"
-            written.write_text(commit, encoding="ascii")
-            written.replace(repository / "refs" / "main")
+    with _hub_settings(progress):
+        commit, files = _ask_hub(card)
+        snapshot = repository / "snapshots" / commit
+        _check_space(card, repository, [file for file in files if not (snapshot / file.name).is_file()])
+        locks = repository.parent / ".locks" / repository.name
+        for folder in (locks, repository / "blobs", repository / "refs", snapshot):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / "ednabed.lock"):
+            for file in files:
+                _bring(card, commit, file, repository)
+            if card.revision is None:
+                written = repository / "refs" / "main.ednabed"
+                written.write_text(commit, encoding="ascii")
+                written.replace(repository / "refs" / "main")
     lacking = missing_files(snapshot)
     if lacking:
         raise ModelError(
@@ -267,6 +261,19 @@ def _check_space(card: ModelCard, repository: Path, files: list[_RemoteFile]) ->
             f"{card.name} needs {_readable(needed)}, {_readable(free)} free at {folder}; nothing was fetched: "
             f"make room, or set HF_HOME to a folder on another disk"
         )
+
+
+def _bring(card: ModelCard, commit: str, file: _RemoteFile, repository: Path) -> None:
+    """Make a file appear in the snapshot of a commit; at once when it is there or another commit has brought it."""
+    snapshot, blob = repository / "snapshots" / commit, repository / "blobs" / file.digest
+    if (snapshot / file.name).is_file():
+        return
+    if file.name not in _SIDE_FILES:
+        # Before the large files: a network of another kind could not be loaded afterwards.
+        read_config(snapshot)
+    if not blob.is_file():
+        _transfer(card, commit, file, blob)
+    _place(blob, snapshot / file.name)
 
 
 def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> None:
@@ -424,8 +431,8 @@ def _readable(n: int) -> str:
 
 
 @contextmanager
-def _transfer_settings(bars_shown: bool) -> Iterator[None]:
-    """Set what the transfer of huggingface_hub takes from its module, and put it back afterwards."""
+def _hub_settings(bars_shown: bool) -> Iterator[None]:
+    """Set what huggingface_hub takes from its own module while it works for us, and put it back afterwards."""
     from huggingface_hub import constants
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -434,9 +441,12 @@ def _transfer_settings(bars_shown: bool) -> Iterator[None]:
         disable_progress_bars()
     # A chunk that is not full when the line breaks is lost; its default of 10 MB is minutes on a slow line.
     chunk, constants.DOWNLOAD_CHUNK_SIZE = constants.DOWNLOAD_CHUNK_SIZE, _CHUNK
+    # Nobody is told what runs here, and no other address is asked.
+    telemetry, constants.HF_HUB_DISABLE_TELEMETRY = constants.HF_HUB_DISABLE_TELEMETRY, True
     try:
         yield
     finally:
         constants.DOWNLOAD_CHUNK_SIZE = chunk
+        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
         if switch:
             enable_progress_bars()

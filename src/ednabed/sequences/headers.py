@@ -3,7 +3,7 @@
 Recognised are VSEARCH's and USEARCH's ``;size=12``, ``;sample=S1`` (``barcodelabel``) and ``;tax=d:…,p:…``, and
 lineages that cannot be mistaken: prefixes (``k__Fungi;p__…``, also behind UNITE's ``|``) and MIDORI's ``root_1;…``
 (also behind ``###``). Everything else stays in the description. A batch none of whose headers holds ``;``, ``=`` or
-``__`` is only split at the first white space.
+``__`` is only split at the first white space, all headers at once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,18 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ednabed.errors import InputError
 from ednabed.sequences.lineage import tidy_lineage
+from ednabed.sequences.stream import decode
 
+_SPECIAL = (b";", b"=", b"__", b"\t", b"\v", b"\f", b"  ", b"\n ", b" \n")
+"""What makes a batch's headers be read one by one: annotations, lineages, and white space that needs care."""
+_KINDS = (pa.string(), pa.int64(), pa.string(), pa.string(), pa.string())
 _SIZE = re.compile(r"(?:^|[;\s])size=(\d{1,18})(?=[;\s]|$)")
 _SAMPLE = re.compile(r"(?:^|[;\s])(?:sample|barcodelabel)=([^;\s]+)")
 _TAX = re.compile(r"(?:^|[;\s])tax=\s*([dkpcofgs]:[^;]*)")
@@ -32,30 +41,55 @@ class Header(NamedTuple):
     description: str | None = None
 
 
-class Headers(NamedTuple):
-    """The parts of a batch of headers, one list a part; None where no header of the batch says anything."""
+def header_columns(written: bytes, sequences: pa.Array, source: str, first: int) -> list[pa.Array]:
+    """Return the columns of ``RAW_SCHEMA`` for a batch of FASTA or FASTQ records.
 
-    ids: list[str]
-    abundances: list[int | None] | None
-    samples: list[str | None] | None
-    lineages: list[str | None] | None
-    descriptions: list[str | None]
+    Args:
+        written: The header lines without their ``>`` or ``@``, joined by line ends.
+        sequences: The column of sequences.
+        source: What the column ``source`` says.
+        first: Number of the first record.
+    """
+    count = len(sequences)
+    framed = b"\n" + written + b"\n"
+    plain = None if any(mark in framed for mark in _SPECIAL) else _split_plain(written)
+    if plain is None:
+        headers = [parse_header(decode(line)) for line in written.split(b"\n")]
+        ids, abundances, samples, lineages, descriptions = (
+            pa.array(values, kind) for values, kind in zip(zip(*headers, strict=True), _KINDS, strict=True)
+        )
+    else:
+        ids, descriptions = plain
+        abundances, samples, lineages = pa.nulls(count, pa.int64()), *(pa.nulls(count, pa.string()),) * 2
+    records = pa.array(np.arange(first, first + count))
+    return [ids, sequences, abundances, samples, lineages, descriptions, pa.repeat(pa.scalar(source), count), records]
 
 
-def split_headers(names: list[str]) -> Headers:
-    """Split the header lines of a batch, without their ``>`` or ``@``."""
-    joined = "\n".join(names)
-    if ";" in joined or "=" in joined or "__" in joined:
-        ids, abundances, samples, lineages, descriptions = zip(*map(parse_header, names), strict=True)
-        return Headers(list(ids), list(abundances), list(samples), list(lineages), list(descriptions))
-    words = [name.split(None, 1) for name in names]
-    return Headers(
-        [pair[0] if pair else "" for pair in words],
-        None,
-        None,
-        None,
-        [pair[1].rstrip() if len(pair) == 2 else None for pair in words],
-    )
+def _split_plain(written: bytes) -> tuple[pa.Array, pa.Array] | None:
+    """Split header lines at their first space, all at once; None when they are not UTF-8."""
+    if not written.isascii():
+        try:
+            written.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+    letters = np.frombuffer(written + b"\n", np.uint8)
+    ends = np.flatnonzero(letters == ord("\n"))
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    spaces = np.append(np.flatnonzero(letters == ord(" ")), len(letters))
+    splits = np.minimum(spaces[np.searchsorted(spaces, starts)], ends)
+    rests = np.minimum(splits + 1, ends)
+    descriptions = _strings(letters, rests, ends)
+    if (rests == ends).any():
+        descriptions = pc.if_else(pa.array(rests < ends), descriptions, pa.scalar(None, pa.string()))
+    return _strings(letters, starts, splits), descriptions
+
+
+def _strings(letters: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Array:
+    """Gather spans of a buffer into a column of text."""
+    offsets = np.zeros(len(starts) + 1, np.int32)
+    np.cumsum(ends - starts, out=offsets[1:])
+    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
+    return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(letters[places]))
 
 
 def parse_header(text: str) -> Header:

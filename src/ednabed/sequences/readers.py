@@ -17,7 +17,8 @@ import pyarrow as pa
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.columns import find_roles, require
 from ednabed.sequences.delimited import find_dialect, read_delimited
-from ednabed.sequences.fastx import read_fastx
+from ednabed.sequences.fasta import read_fasta
+from ednabed.sequences.fastq import read_fastq
 from ednabed.sequences.labels import Labels
 from ednabed.sequences.opening import Source
 from ednabed.sequences.parquet import ParquetTable
@@ -62,8 +63,10 @@ class Records(Iterator[pa.RecordBatch]):
             self._stack = stack.pop_all()
 
     def _open(self, source: Source, batch_size: int, stack: ExitStack) -> Generator[pa.RecordBatch]:
-        if self.format == "fasta" or self.format == "fastq":
-            return _all(read_fastx(source, self.format, batch_size))
+        if self.format == "fasta":
+            return _all(read_fasta(source, batch_size))
+        if self.format == "fastq":
+            return _all(read_fastq(source, batch_size))
         if self.format == "parquet":
             parquet = ParquetTable(source)
             stack.callback(parquet.close)

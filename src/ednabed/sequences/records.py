@@ -18,6 +18,8 @@ import pyarrow as pa
 
 BATCH_RECORDS = 8_192
 BATCH_LETTERS = 8_000_000
+LONGEST = 1_000_000_000
+"""Most letters of one record: what the 32-bit offsets of a column take, with room for its neighbours."""
 
 RAW_SCHEMA = pa.schema(
     [

@@ -68,8 +68,7 @@ def sniff(head: bytes, path: str) -> Format:
             raise InputError(f"{path}: is SAM; export it first with 'samtools fasta' or 'samtools fastq'")
         return "fastq"
     # FASTA may open with comment lines, and so may a table ('# Constructed from biom file').
-    lines = (line.lstrip() for line in text.splitlines())
-    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    first = next((line for line in text.splitlines() if line.strip() and not line.startswith(b"#")), b"")
     return "fasta" if first.startswith(b">") else "table"
 
 

@@ -1,7 +1,7 @@
 """The text of an input as parsers want it: no byte order mark, no NUL, ASCII where asked, no blank lines at the end.
 
-dnaio reads ASCII only, yet headers hold author names and places. So for it every other byte travels as an escape of
-three ASCII characters (``escape``) and is put back by ``unescape``: UTF-8 where it is that, else Latin-1.
+dnaio reads FASTQ in ASCII only, yet headers hold names of people and places. For it every other byte travels as an
+escape of three ASCII characters and is put back by ``unescape``; text is UTF-8, and Latin-1 where it is not that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 from ednabed.sequences.opening import Source
 from ednabed.sequences.sniffing import UTF8_BOM, binary_error
 
-ESCAPE = "\x10"
+BLOCK_BYTES = 256 * 1024
 _NOT_ASCII = re.compile(rb"[\x10\x80-\xff]")
 _ESCAPED = re.compile(rb"\x10([0-9a-f]{2})")
 
@@ -43,14 +43,21 @@ class TextStream(io.RawIOBase):
         """Fill the buffer. Raises InputError when the source is damaged or turns out to be binary."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self._pending and not self._ended:
-            self._pending = self._next()
+            self._pending = self._next(BLOCK_BYTES)
         data = self._pending[: len(view)]
         self._pending = self._pending[len(view) :]
         view[: len(data)] = data
         return len(data)
 
-    def _next(self) -> bytes:
-        data = self._source.read()
+    def block(self, size: int) -> bytes:
+        """Return about ``size`` bytes, empty at the end; for parsers that take blocks as they come."""
+        data = b""
+        while not data and not self._ended:
+            data = self._next(size)
+        return data
+
+    def _next(self, size: int) -> bytes:
+        data = self._source.read(size)
         if not self._begun:
             self._begun = True
             data = data.removeprefix(UTF8_BOM)
@@ -61,12 +68,12 @@ class TextStream(io.RawIOBase):
         if not data:
             self._ended = True
             return self._last()
-        if self._kind == "table":
+        if self._kind != "fastq":
             return data
         if not data.isascii() or b"\x10" in data:
             self.escaped = True
             data = _NOT_ASCII.sub(lambda match: b"\x10%02x" % match[0][0], data)
-        return self._without_tail(data) if self._kind == "fastq" else data
+        return self._without_tail(data)
 
     def _without_tail(self, data: bytes) -> bytes:
         """Hold line ends back until something follows: dnaio takes blank lines at the end for a cut record."""
@@ -86,12 +93,9 @@ class TextStream(io.RawIOBase):
         return b"\n" * min(keep, tail.count(b"\n"))
 
 
-def unescape(text: str) -> str:
-    """Undo the escapes of ``TextStream`` in a header or a sequence."""
-    if ESCAPE not in text:
-        return text
-    data = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), text.encode("ascii"))
-    return decode(data)
+def unescape(data: bytes) -> bytes:
+    """Undo the escapes of ``TextStream``."""
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), data)
 
 
 def decode(data: bytes) -> str:

@@ -1,0 +1,251 @@
+"""``EmbeddingEngine``: one object that embeds, for scripts and notebooks. A facade; the work is done to its left."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ednabed.engine.embed import Engine
+from ednabed.engine.open import open_embedder
+from ednabed.engine.progress import progress_bar
+from ednabed.errors import EmbeddingError, InputError
+from ednabed.models.base import FloatArray
+from ednabed.models.spec import Alphabet, Long, Policy, Strand
+from ednabed.sequences import RAW_SCHEMA, format_lineage, normalise, normalise_one, parse_lineage
+
+log = logging.getLogger("ednabed")
+
+
+@dataclass
+class Report:
+    """What the last call of ``get_embeddings`` did.
+
+    Attributes:
+        given: Sequences given.
+        embedded: Those with a vector.
+        distinct: Distinct sequences computed.
+        truncated: Sequences cut at the token limit.
+        ambiguous: Sequences with an N.
+        rejected: Position to reason; these rows are zeros.
+        seconds: Wall time.
+    """
+
+    given: int = 0
+    embedded: int = 0
+    distinct: int = 0
+    truncated: int = 0
+    ambiguous: int = 0
+    rejected: dict[int, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class EmbeddingEngine:
+    """Embeds sequences with one model under one policy.
+
+    Args:
+        model_name: Name from ``ednabed models list``, hub id or model folder.
+        batch_size: Most sequences a batch; None leaves the token budget, which is the better judge.
+        use_gpu: True forces a GPU (an error where there is none), False the CPU, None takes the best one present.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        layer: Hidden state to pool; None is the final one.
+        pooling: ``mean``, ``mean-no-cls`` or ``cls``; None is the model's own.
+        max_tokens: Lowers the model's token limit.
+        strand: ``given`` or ``both``.
+        long: ``truncate``, ``window`` or ``reject`` above the token limit.
+        alphabet: ``iupac`` or ``strict``.
+        min_length: Shortest sequence accepted, in letters.
+
+    Attributes:
+        last_report: What the last call of ``get_embeddings`` did.
+
+    Raises:
+        UsageError: A name or setting is unknown or impossible here.
+        ModelError: The weights are absent or damaged.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "kmer6",
+        batch_size: int | None = None,
+        use_gpu: bool | None = None,
+        precision: str = "auto",
+        *,
+        layer: int | None = None,
+        pooling: str | None = None,
+        max_tokens: int | None = None,
+        strand: Strand = "given",
+        long: Long = "truncate",
+        alphabet: Alphabet = "iupac",
+        min_length: int = 20,
+    ) -> None:
+        policy = Policy(layer, pooling, max_tokens, strand, long, alphabet)
+        self.embedder = open_embedder(model_name, policy, use_gpu=use_gpu, precision=precision)
+        self.batch_size = batch_size
+        self.min_length = min_length
+        self.last_report = Report()
+        self._engine = Engine(self.embedder, batch_size)
+        log.info("model: %s, %d dimensions", self.embedder.spec.model, self.embedder.spec.dimension)
+
+    def get_embedding_single(self, sequence: str) -> FloatArray:
+        """Embed one sequence: float32, shape (d,).
+
+        Raises:
+            InputError: It is empty, too short, or has a letter that is not accepted.
+            EmbeddingError: The model cannot take it.
+        """
+        letters = normalise_one(sequence, self.embedder.spec.alphabet)
+        if len(letters) < self.min_length:
+            raise InputError(f"the sequence has {len(letters)} letters, fewer than min_length {self.min_length}")
+        vectors, refused = self._engine.embed([letters])
+        if refused:
+            raise EmbeddingError(f"the sequence cannot be embedded by {self.embedder.spec.model}: {refused[0]}")
+        return vectors[0]
+
+    def get_embeddings(self, sequences: Sequence[str], show_progress: bool = False) -> FloatArray:
+        """Embed sequences: float32, shape (n, d), row i for ``sequences[i]``.
+
+        A rejected sequence has a row of zeros; a warning says so, and ``last_report`` says which and why. Identical
+        sequences are computed once.
+        """
+        started = time.monotonic()
+        n = len(sequences)
+        report = Report(given=n)
+        raw = _raw(sequences)
+        accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
+        report.rejected = dict(zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True))
+        report.ambiguous = int(np.count_nonzero(accepted.column("n_ambiguous")))
+        positions = accepted.column("record").to_numpy()
+        number: dict[str, int] = {}
+        of_row = [number.setdefault(s, len(number)) for s in accepted.column("sequence").to_pylist()]
+        unique = np.zeros((len(number), self.embedder.spec.dimension), np.float32)
+        cut = np.zeros(len(number), bool)
+        unusable, batches = self._engine.stream([s.encode() for s in number])
+        with progress_bar(len(number), show=show_progress) as bar:
+            bar.update(len(unusable))
+            for batch in batches:
+                unique[batch.index] = batch.vectors
+                cut[batch.index] = batch.truncated
+                bar.update(len(batch.index))
+        vectors = np.zeros((n, unique.shape[1]), np.float32)
+        vectors[positions] = unique[of_row]
+        report.rejected |= {int(p): unusable[u] for p, u in zip(positions, of_row, strict=True) if u in unusable}
+        report.distinct = len(number) - len(unusable)
+        report.truncated = int(cut[of_row].sum()) if of_row else 0
+        report.embedded = n - len(report.rejected)
+        report.seconds = time.monotonic() - started
+        self.last_report = report
+        if report.rejected:
+            first = min(report.rejected)
+            warnings.warn(
+                f"{len(report.rejected)} of {n} sequences were rejected and have rows of zeros; the first is number {first} "
+                f"({report.rejected[first]}); last_report.rejected has them all",
+                stacklevel=2,
+            )
+        return vectors
+
+    def embed_and_update_lancedb(
+        self,
+        db_path: str | Path | None = None,
+        max_sequences: int | None = None,
+        resume: bool = True,
+        *,
+        workspace: str | Path = ".",
+        vector_column: str = "vector",
+        storage_options: Mapping[str, str] | None = None,
+        show_progress: bool | None = None,
+    ) -> dict[str, Any]:
+        """Give every pending row of the LanceDB table ``sequences`` its vector; return counts (``EmbedStats``).
+
+        Args:
+            db_path: Folder or object-store address of the database; None is ``data/lancedb`` of the workspace.
+            max_sequences: Most rows this time; None takes all.
+            resume: False also replaces vectors that another function made.
+            workspace: Where the checkpoint file is kept.
+            vector_column: Column to fill.
+            storage_options: Lance's options for object stores.
+            show_progress: True, False, or None for on a terminal only.
+
+        Raises:
+            StoreError: See ``ednabed.store.table_embed.embed_table``.
+        """
+        from ednabed.store.table import Database, VectorColumns
+        from ednabed.store.table_embed import embed_table
+
+        where = Path(workspace)
+        stats = embed_table(
+            Database.at(where, None if db_path is None else str(db_path), storage_options),
+            self.embedder,
+            where,
+            columns=VectorColumns(vector_column),
+            batch_size=self.batch_size,
+            max_sequences=max_sequences,
+            min_length=self.min_length,
+            resume=resume,
+            show_progress=show_progress,
+        )
+        return asdict(stats)
+
+    def validate_embeddings(self, test_sequences: Mapping[str, str] | None = None) -> FloatArray:
+        """Print and return the cosine matrix of labelled sequences, float32, shape (n, n).
+
+        Args:
+            test_sequences: Lineage (seven fields with semicolons, or QIIME 2 or SINTAX form) to sequence; None takes two
+                COI of one genus and one 18S, which come with the package.
+
+        Raises:
+            EmbeddingError: A related sequence is not nearer than an unrelated one.
+            InputError: A sequence or lineage cannot be used.
+        """
+        from ednabed.evaluate.validation import compare, validate
+
+        if test_sequences is None:
+            result = validate(self.embedder)
+        else:
+            rows = []
+            for number, (text, sequence) in enumerate(test_sequences.items(), start=1):
+                ranks = parse_lineage(text)
+                lineage = "" if ranks is None else format_lineage(ranks)
+                rows.append((f"sequence {number}", lineage, normalise_one(sequence, self.embedder.spec.alphabet)))
+            result = compare(self.embedder, rows)
+        # The guide's users read the matrix from their notebook or log.
+        sys.stdout.write(result.to_text() + "\n")
+        if not result.passed:
+            raise EmbeddingError(f"{self.embedder.spec.model} failed the check: {result.failures[0]}")
+        return result.similarity
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Return name, dimension, token limit, licence, device, precision, fingerprint and the whole spec."""
+        spec, encoder = self.embedder.spec, self.embedder.encoder
+        return {
+            "model_name": spec.model,
+            "embedding_dim": spec.dimension,
+            "max_tokens": spec.max_tokens,
+            "licence": spec.licence,
+            "device": encoder.device,
+            "precision": encoder.precision,
+            "batch_size": self.batch_size,
+            "token_budget": self._engine.token_budget,
+            "fingerprint": spec.fingerprint,
+            "spec": spec.to_dict(),
+        }
+
+
+def _raw(sequences: Sequence[str]) -> Any:
+    """Return the sequences in the form that ``normalise`` takes; ``record`` is the position."""
+    n = len(sequences)
+    columns = {
+        "id": pa.array([str(i) for i in range(n)], pa.string()),
+        "sequence": pa.array([s.encode() for s in sequences], pa.binary()),
+        "source": pa.array([""] * n, pa.string()),
+        "record": pa.array(range(n), pa.int64()),
+    }
+    return pa.RecordBatch.from_arrays([columns.get(f.name, pa.nulls(n, f.type)) for f in RAW_SCHEMA], schema=RAW_SCHEMA)

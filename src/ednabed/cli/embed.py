@@ -1,0 +1,126 @@
+"""``ednabed embed``: sequence files to a run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ednabed.cli.common import (
+    Context,
+    device_options,
+    emit,
+    emit_json,
+    json_option,
+    model_option,
+    notice,
+    pass_context,
+    policy_of,
+    policy_options,
+)
+
+if TYPE_CHECKING:
+    from ednabed.store.run_writer import RunResult
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--dataset", help="Name of the study; the run gets a folder named by the time below it. Default: default.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run itself, instead of a dataset.")
+@click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
+@click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after so many accepted records.")
+@click.option("--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted.")
+@click.option("--no-resume", is_flag=True, help="Throw unfinished work away; make another run even where one exists.")
+@model_option
+@device_options
+@policy_options
+@json_option
+@pass_context
+def embed(
+    context: Context,
+    inputs: tuple[str, ...],
+    dataset: str | None,
+    output: Path | None,
+    labels: Path | None,
+    max_sequences: int | None,
+    min_length: int,
+    no_resume: bool,
+    model: str,
+    use_gpu: bool | None,
+    precision: str,
+    batch_size: int | None,
+    as_json: bool,
+    **policy: Any,
+) -> None:
+    """Embed sequences: FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst, or - for standard input.
+
+    The result is a run: a folder with one vector for each record, the records, what was rejected and why, and how it
+    was made. Started again after an interruption, the same command computes only what is missing.
+
+    \b
+    Example:
+      ednabed embed asvs.fasta.gz --dataset lake_2026
+    """
+    from ednabed.engine.open import open_embedder
+    from ednabed.store.run_writer import RunRequest, embed_to_run
+
+    started = time.monotonic()
+    request = RunRequest(
+        inputs=[Path(name) for name in inputs],
+        workspace=context.workspace,
+        dataset=dataset,
+        output=None if output is None else Path(output),
+        labels=labels,
+        min_length=min_length,
+        max_sequences=max_sequences,
+        batch_size=batch_size,
+        resume=not no_resume,
+    )
+    embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
+    result = embed_to_run(request, embedder)
+    seconds = time.monotonic() - started
+    manifest = result.run.manifest
+    assert manifest is not None
+    if as_json:
+        emit_json(
+            {
+                "run": str(result.run.folder),
+                "dataset": manifest.dataset,
+                "run_id": manifest.run_id,
+                "existed": result.existed,
+                "model": manifest.spec.model,
+                "fingerprint": manifest.spec.fingerprint,
+                "dimension": manifest.spec.dimension,
+                "counts": manifest.counts,
+                "computed": result.computed,
+                "taken_up": result.taken_up,
+                "compute": manifest.compute,
+                "seconds": round(seconds, 2),
+            }
+        )
+        return
+    if result.existed:
+        notice("this very input was embedded by this model before; nothing was done (--no-resume makes another run)")
+    _print(result, seconds, has_labels=labels is not None)
+
+
+def _print(result: RunResult, seconds: float, *, has_labels: bool) -> None:
+    manifest = result.run.manifest
+    assert manifest is not None
+    counts, spec = manifest.counts, manifest.spec
+    how = ", ".join(sorted({f"{c['device']} {c['precision']}" for c in manifest.compute})) or "nothing was computed"
+    emit(f"run        {result.run.folder}")
+    emit(f"model      {spec.model}, {spec.dimension} dimensions, fingerprint {spec.fingerprint[:12]} ({how})")
+    emit(f"records    {counts['embedded']:,} embedded of {counts['read']:,} read, {counts['distinct']:,} distinct sequences")
+    if counts["rejected"]:
+        emit(f"rejected   {counts['rejected']:,}, reasons in {result.run.folder / 'rejected.tsv'}")
+    for key, text in (("truncated", "cut at the token limit"), ("ambiguous", "hold an N")):
+        if counts[key]:
+            emit(f"{key:<10} {counts[key]:,} records {text}")
+    if has_labels or counts["labelled"]:
+        emit(f"labelled   {counts['labelled']:,} records have a lineage")
+    if not result.existed:
+        taken_up = f", {result.taken_up:,} taken up from an interrupted try" if result.taken_up else ""
+        emit(f"computed   {result.computed:,} sequences{taken_up}, {seconds:.1f} s in all")

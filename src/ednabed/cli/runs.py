@@ -1,0 +1,143 @@
+"""``ednabed runs``: list, show and verify the runs of a workspace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context, table
+from ednabed.errors import EdnabedError, StoreError
+
+
+@click.group()
+def runs() -> None:
+    """List, show and verify runs."""
+
+
+@runs.command("list")
+@json_option
+@pass_context
+def list_runs(context: Context, as_json: bool) -> None:
+    """List the runs of the workspace, one line each; damaged ones are listed as such.
+
+    \b
+    Example:
+      ednabed runs list
+    """
+    from ednabed.store.runs import Run, list_folders, runs_root
+
+    rows: list[dict[str, Any]] = []
+    for folder in list_folders(runs_root(context.workspace)):
+        row: dict[str, Any] = {"run": f"{folder.parent.name}/{folder.name}", "state": "complete"}
+        try:
+            manifest = Run.open(folder).manifest
+        except EdnabedError as error:
+            row["state"] = f"damaged: {error}"
+        else:
+            if manifest is None:
+                row["state"] = "no manifest (older tool)"
+            else:
+                row |= {
+                    "model": manifest.spec.model,
+                    "fingerprint": manifest.spec.fingerprint,
+                    "records": manifest.counts["embedded"],
+                    "dimension": manifest.spec.dimension,
+                    "created": manifest.created,
+                }
+        rows.append(row)
+    if as_json:
+        emit_json(rows)
+    elif not rows:
+        notice(f"no runs in {runs_root(context.workspace)}; 'ednabed embed FILE' makes one")
+    else:
+        header = ["run", "model", "fingerprint", "records", "dimension", "state"]
+        cells = [[str(row.get(key, ""))[: 12 if key == "fingerprint" else None] for key in header] for row in rows]
+        emit(table(header, cells))
+
+
+@runs.command()
+@click.argument("run")
+@json_option
+@pass_context
+def show(context: Context, run: str, as_json: bool) -> None:
+    """Show how a run was made. RUN is dataset/run, a dataset (its newest run) or a folder.
+
+    \b
+    Example:
+      ednabed runs show lake_2026
+    """
+    import json
+
+    from ednabed.store.runs import find_run
+
+    found = find_run(context.workspace, run)
+    if found.manifest is None:
+        vectors = found.load_embeddings()
+        summary = {"run": str(found.folder), "records": len(vectors), "dimension": vectors.shape[1], "made_by": None}
+        if as_json:
+            emit_json(summary)
+        else:
+            emit(f"{found.folder}: {len(vectors):,} x {vectors.shape[1]}, made by an older tool, so the model is unknown")
+        return
+    if as_json:
+        emit_json(json.loads(found.manifest.to_text()))
+        return
+    manifest = found.manifest
+    spec = manifest.spec
+    emit(f"run          {found.folder}")
+    emit(f"created      {manifest.created} by ednabed {manifest.software['ednabed']}")
+    emit(f"model        {spec.model}, {spec.dimension} dimensions, {spec.licence or 'no licence stated'}")
+    emit(f"fingerprint  {spec.fingerprint}")
+    emit(f"policy       pooling {spec.pooling}, strand {spec.strand}, long {spec.long}, alphabet {spec.alphabet}")
+    for entry in manifest.compute:
+        emit(f"computed     {entry['sequences']:,} sequences on {entry['device']} in {entry['precision']}")
+    for entry in manifest.inputs:
+        emit(f"input        {entry['name']}: {entry['accepted']:,} of {entry['read']:,} records accepted")
+    for name, value in manifest.counts.items():
+        emit(f"{name:<12} {value:,}")
+    for name, entry in manifest.files.items():
+        emit(f"file         {name}, {human_bytes(entry['bytes'])}")
+
+
+@runs.command()
+@click.argument("names", metavar="[RUN]...", nargs=-1)
+@json_option
+@pass_context
+def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Recompute all checksums of runs; without a name, of every run of the workspace. Exit 1 when a fault is found.
+
+    \b
+    Example:
+      ednabed runs verify lake_2026
+    """
+    from ednabed.store.runs import Run, find_run, list_folders, runs_root
+
+    folders = [find_run_folder(context, name, find_run) for name in names]
+    folders = folders or list_folders(runs_root(context.workspace))
+    if not folders:
+        raise StoreError(f"no runs in {runs_root(context.workspace)}; 'ednabed embed FILE' makes one")
+    faults: dict[str, list[str]] = {}
+    for folder in folders:
+        try:
+            faults[str(folder)] = Run.open(folder).verify()
+        except EdnabedError as error:
+            faults[str(folder)] = [str(error)]
+    if as_json:
+        emit_json([{"run": run, "faults": found} for run, found in faults.items()])
+    else:
+        for run, found in faults.items():
+            emit(f"{run}: {'sound' if not found else '; '.join(found)}")
+    bad = sum(1 for found in faults.values() if found)
+    if bad:
+        raise StoreError(f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again")
+
+
+def find_run_folder(context: Context, name: str, find: Any) -> Any:
+    """Return the folder of a run, also where its manifest is damaged and ``find`` cannot open it."""
+    from ednabed.store.runs import runs_root
+
+    folder = runs_root(context.workspace) / name
+    if "/" in name and ".." not in name.split("/") and folder.is_dir():
+        return folder
+    return find(context.workspace, name).folder

@@ -1,0 +1,192 @@
+"""``ednabed table``: sequences and their vectors in a LanceDB table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ednabed.cli.common import (
+    Context,
+    device_options,
+    emit,
+    emit_json,
+    human_bytes,
+    json_option,
+    model_option,
+    notice,
+    options,
+    pass_context,
+    policy_of,
+    policy_options,
+)
+from ednabed.errors import UsageError
+
+db_options = options(
+    click.option(
+        "--db", envvar="EDNABED_DB", show_envvar=True,
+        help="Folder or object-store address of the database. Default: data/lancedb in the workspace.",
+    ),
+    click.option(
+        "--storage-option", "storage", multiple=True, metavar="KEY=VALUE",
+        help="Option for an object store, as Lance names it; may be repeated.",
+    ),
+)  # fmt: skip
+
+vector_column_option = click.option(
+    "--vector-column", default="vector", show_default=True, help="Column that holds the vectors."
+)
+
+
+@click.group("table")
+def table_group() -> None:
+    """Import sequences into a LanceDB table and give them vectors."""
+
+
+def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> Any:
+    """Return the database that the options name."""
+    from ednabed.store.table import Database
+
+    pairs = [option.partition("=") for option in storage]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise UsageError(f"--storage-option {key!r} is not KEY=VALUE")
+    return Database.at(context.workspace, db, {key: value for key, _, value in pairs})
+
+
+@table_group.command("import")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@db_options
+@click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
+@click.option("--replace", is_flag=True, help="Take changed sequences under known ids, and clear their vectors.")
+@json_option
+@pass_context
+def import_(
+    context: Context,
+    inputs: tuple[str, ...],
+    db: str | None,
+    storage: tuple[str, ...],
+    labels: Path | None,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Add the records of sequence files to the table; ids stay unique, importing a file twice changes nothing.
+
+    \b
+    Example:
+      ednabed table import barcodes.tsv.gz
+    """
+    from ednabed.store.table_import import import_records
+
+    database = database_of(context, db, storage)
+    result = import_records(database, [Path(name) for name in inputs], labels=labels, replace=replace)
+    if as_json:
+        emit_json({"db": database.address, **asdict(result)})
+        return
+    emit(f"table      {database.address}")
+    emit(f"records    {result.added:,} added of {result.read:,} read")
+    for name in ("replaced", "unchanged", "repeated"):
+        if getattr(result, name):
+            emit(f"{name:<10} {getattr(result, name):,}")
+    if result.rejected:
+        emit(f"rejected   {len(result.rejected):,}")
+        for id_, reason, source, record in result.rejected[:20]:
+            notice(f"rejected: {source}, record {record}, id {id_!r}: {reason}")
+        if len(result.rejected) > 20:
+            notice(f"... and {len(result.rejected) - 20:,} more; --json lists all")
+
+
+@table_group.command("embed")
+@db_options
+@vector_column_option
+@click.option("--max-sequences", type=click.IntRange(min=1), help="Most rows to embed this time.")
+@click.option("--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted.")
+@click.option("--no-resume", is_flag=True, help="Also replace vectors that another function made.")
+@model_option
+@device_options
+@policy_options
+@json_option
+@pass_context
+def embed_(
+    context: Context,
+    db: str | None,
+    storage: tuple[str, ...],
+    vector_column: str,
+    max_sequences: int | None,
+    min_length: int,
+    no_resume: bool,
+    model: str,
+    use_gpu: bool | None,
+    precision: str,
+    batch_size: int | None,
+    as_json: bool,
+    **policy: Any,
+) -> None:
+    """Give every pending row of the table its vector; started again after an interruption, it goes on.
+
+    \b
+    Example:
+      ednabed table embed --model kmer6
+    """
+    from ednabed.engine.open import open_embedder
+    from ednabed.store.table import VectorColumns
+    from ednabed.store.table_embed import embed_table
+
+    database = database_of(context, db, storage)
+    columns = VectorColumns(vector_column)
+    database.open()
+    embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
+    stats = embed_table(
+        database,
+        embedder,
+        context.workspace,
+        columns=columns,
+        batch_size=batch_size,
+        max_sequences=max_sequences,
+        min_length=min_length,
+        resume=not no_resume,
+    )
+    if as_json:
+        emit_json({"db": database.address, **asdict(stats)})
+        return
+    emit(f"table      {database.address}, {stats.rows:,} rows")
+    emit(f"model      {stats.model}, fingerprint {stats.fingerprint[:12]} ({stats.device} {stats.precision})")
+    emit(f"embedded   {stats.embedded:,} of {stats.pending:,} pending rows")
+    if stats.rejected:
+        emit(f"rejected   {stats.rejected:,}, reasons in column '{columns.reason}'")
+    if stats.left:
+        emit(f"left       {stats.left:,} pending rows")
+    taken_up = f", {stats.taken_up:,} taken up from an interrupted try" if stats.taken_up else ""
+    emit(f"computed   {stats.computed:,} distinct sequences{taken_up}, {stats.seconds:.1f} s in all")
+
+
+@table_group.command("status")
+@db_options
+@vector_column_option
+@json_option
+@pass_context
+def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_column: str, as_json: bool) -> None:
+    """Count the rows of the table: pending, embedded, rejected, by fingerprint.
+
+    \b
+    Example:
+      ednabed table status
+    """
+    from ednabed.store.table import VectorColumns, survey
+
+    status = survey(database_of(context, db, storage), VectorColumns(vector_column))
+    if as_json:
+        emit_json(asdict(status))
+        return
+    emit(f"table      {status.address}, column '{status.vector_column}'")
+    emit(f"rows       {status.rows:,}")
+    emit(f"embedded   {status.embedded:,}")
+    emit(f"pending    {status.pending:,}")
+    emit(f"rejected   {status.rejected:,}")
+    emit(f"invalid    {status.invalid:,}")
+    for fingerprint, count in status.fingerprints.items():
+        emit(f"  {fingerprint[:12]:<12} {count:,} vectors of {status.dimension} dimensions")
+    if status.bytes_on_disk is not None:
+        emit(f"size       {human_bytes(status.bytes_on_disk)}, {status.versions} versions kept")

@@ -1,0 +1,58 @@
+"""``ednabed validate``: are related sequences nearer than unrelated ones?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ednabed.cli.common import device_options, emit, emit_json, json_option, model_option, policy_of, policy_options
+from ednabed.errors import EmbeddingError
+
+
+@click.command()
+@click.option("--fasta", type=click.Path(path_type=Path), help="Labelled sequences, at most 200; default: three that come along.")
+@click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, for a file without.")
+@model_option
+@device_options
+@policy_options
+@json_option
+def validate(
+    fasta: Path | None,
+    labels: Path | None,
+    model: str,
+    use_gpu: bool | None,
+    precision: str,
+    batch_size: int | None,
+    as_json: bool,
+    **policy: Any,
+) -> None:
+    """Print the cosine matrix of labelled sequences; exit 1 when a related one is not nearer than an unrelated one.
+
+    \b
+    Example:
+      ednabed validate --model kmer6
+    """
+    from ednabed.engine.open import open_embedder
+    from ednabed.evaluate.validation import validate as run
+    from ednabed.sequences import read_labels
+
+    embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
+    result = run(embedder, fasta, None if labels is None else read_labels(labels))
+    if as_json:
+        emit_json(
+            {
+                "model": embedder.spec.model,
+                "fingerprint": embedder.spec.fingerprint,
+                "ids": result.ids,
+                "lineages": result.lineages,
+                "similarity": [[round(float(v), 6) for v in row] for row in result.similarity],
+                "checked": result.checked,
+                "failures": result.failures,
+            }
+        )
+    else:
+        emit(result.to_text())
+    if not result.passed:
+        raise EmbeddingError(f"{embedder.spec.model} failed the check for {len(result.failures)} of {result.checked} sequences")

@@ -1,0 +1,134 @@
+"""A quick sanity check of an embedder: are related sequences nearer to each other than to unrelated ones?
+
+Three real records come with the package: COI of two species of one genus, and 18S of an animal of another phylum. The
+check asks, for each labelled sequence that has closer and farther relatives among the others, whether the nearest one
+is among the closest relatives (those with which it shares most ranks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from ednabed.engine.embed import Engine
+from ednabed.errors import InputError
+from ednabed.models.base import Embedder, FloatArray
+from ednabed.sequences import Labels, normalise, open_records
+from ednabed.sequences.lineage import parse_lineage
+
+# All pairs are compared and printed.
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Outcome of a check.
+
+    Attributes:
+        ids: Records, in order.
+        lineages: Their lineages.
+        similarity: Cosine of each pair, float32, shape (n, n).
+        failures: One sentence for each record whose nearest one is not among its closest relatives.
+        checked: Records that have closer and farther relatives among the others.
+    """
+
+    ids: list[str]
+    lineages: list[str]
+    similarity: FloatArray
+    failures: list[str]
+    checked: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether no record failed."""
+        return not self.failures
+
+    def to_text(self) -> str:
+        """Lay the matrix out for reading, with the verdict below."""
+        names = [f"{i + 1}" for i in range(len(self.ids))]
+        lines = ["      " + "".join(f"{name:>8}" for name in names)]
+        for i, name in enumerate(names):
+            row = "".join(f"{value:8.4f}" for value in self.similarity[i])
+            label = next((r for r in reversed(self.lineages[i].split(";")) if r), "")
+            lines.append(f"{name:>6}{row}  {self.ids[i]} {label}".rstrip())
+        good = self.checked - len(self.failures)
+        lines.append(f"{good} of {self.checked} sequences have a closest relative as their nearest neighbour")
+        return "\n".join([*lines, *self.failures])
+
+
+def validate(embedder: Embedder, fasta: Path | None = None, labels: Labels | None = None) -> Validation:
+    """Compare labelled sequences with each other.
+
+    Args:
+        embedder: What is checked.
+        fasta: Labelled sequences (any reader), at most 200; None takes the three that come with the package.
+        labels: Lineage by id, for files that carry none.
+
+    Raises:
+        InputError: The file cannot be read, has too many records, or its labels allow no comparison.
+    """
+    if fasta is not None:
+        return _validate(embedder, fasta, labels)
+    packaged = files("ednabed.evaluate").joinpath("data", "validation.tsv")
+    # Read as text, so that a package inside a zip file works too.
+    rows = [line.split("\t") for line in packaged.read_text(encoding="utf-8").splitlines()[1:]]
+    return compare(embedder, [(row[0], row[1], row[2].encode()) for row in rows])
+
+
+def _validate(embedder: Embedder, fasta: Path, labels: Labels | None) -> Validation:
+    rows: list[tuple[str, str, bytes]] = []
+    with open_records(fasta, labels=labels) as records:
+        for raw in records:
+            accepted, refused = normalise(raw, alphabet=embedder.spec.alphabet)
+            if len(refused):
+                name, reason = refused.column("id")[0].as_py(), refused.column("reason")[0].as_py()
+                raise InputError(f"{fasta}: record {name!r} cannot be embedded ({reason}); mend it or take it out")
+            ids, lineages, sequences = (accepted.column(c).to_pylist() for c in ("id", "lineage", "sequence"))
+            rows += [(i, n or "", s.encode()) for i, n, s in zip(ids, lineages, sequences, strict=True)]
+            if len(rows) > _MOST:
+                raise InputError(f"{fasta}: more than {_MOST} records; this check compares all pairs, give it fewer")
+    return compare(embedder, rows, str(fasta))
+
+
+def compare(embedder: Embedder, rows: list[tuple[str, str, bytes]], source: str = "validation sequences") -> Validation:
+    """Embed (id, lineage, normalised sequence) rows and compare all pairs.
+
+    Raises:
+        InputError: A sequence cannot be embedded, or no record has closer and farther relatives among the others.
+    """
+    ids, lineages = [row[0] for row in rows], [row[1] for row in rows]
+    vectors, refused = Engine(embedder).embed([row[2] for row in rows])
+    for i, reason in refused.items():
+        raise InputError(f"{source}: record {ids[i]!r} cannot be embedded by {embedder.spec.model} ({reason}); take it out")
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    similarity = np.clip(unit @ unit.T, -1, 1)
+    shared = np.array([[_shared_ranks(a, b) for b in lineages] for a in lineages], int).reshape(len(ids), len(ids))
+    failures = []
+    checked = 0
+    for i in range(len(ids)):
+        others = np.delete(np.arange(len(ids)), i)
+        if not lineages[i] or not len(others) or shared[i, others].min() == shared[i, others].max():
+            continue
+        checked += 1
+        nearest = others[similarity[i, others].argmax()]
+        if shared[i, nearest] < shared[i, others].max():
+            relative = others[shared[i, others].argmax()]
+            failures.append(
+                f"{ids[i]} is nearer to {ids[nearest]} ({similarity[i, nearest]:.4f}) than to its relative "
+                f"{ids[relative]} ({similarity[i, relative]:.4f})"
+            )
+    if not checked:
+        raise InputError(
+            f"{source}: no record has closer and farther relatives among the others; give three or more sequences with "
+            "lineages (--labels TSV, or tax=… in the headers), two of them related"
+        )
+    return Validation(ids, lineages, similarity, failures, checked)
+
+
+def _shared_ranks(first: str, second: str) -> int:
+    """Count the ranks at which two lineages have the same name."""
+    pairs = zip(parse_lineage(first) or (), parse_lineage(second) or (), strict=False)
+    return sum(1 for a, b in pairs if a and a == b)

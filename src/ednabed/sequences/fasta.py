@@ -1,0 +1,109 @@
+"""FASTA to raw record batches, block by block: lines are found by array operations, not one at a time.
+
+Each block is cut at its last ``>`` that begins a line; what follows waits for the next block, so memory holds one block
+or one record, whichever is longer. Any line ends, wrapped lines, blank lines and comment lines (``#``) before the
+first record are accepted. Letters are given as they stand, without line ends; whether they are letters of DNA is not
+decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from ednabed.errors import InputError
+from ednabed.sequences.headers import header_columns
+from ednabed.sequences.opening import Source
+from ednabed.sequences.records import LONGEST, RAW_SCHEMA, pieces
+from ednabed.sequences.stream import TextStream
+
+BLOCK_BYTES = 4 * 1024 * 1024
+
+
+def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) -> Iterator[pa.RecordBatch]:
+    """Yield raw batches of at most ``batch_size`` records, in order.
+
+    Args:
+        source: The opened file; its first line that is not blank and no comment begins with ``>``.
+        batch_size: Most records a batch.
+        block_bytes: Bytes read at a time.
+
+    Raises:
+        InputError: The file is damaged or binary further on, or one record is too long to handle.
+    """
+    count = 0
+    for block in _blocks(TextStream(source, "fasta"), source.path, block_bytes):
+        batch = _parse(block, source.name, count + 1)
+        count += batch.num_rows
+        yield from pieces(batch, batch_size)
+
+
+def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
+    """Yield text that begins with ``>`` and holds whole records, with plain line ends."""
+    parts: list[bytes] = []
+    held = 0
+    begun = False
+    while data := stream.block(size):
+        data = _plain_ends(data, stream, size)
+        if not begun:
+            # Comments may fill more than one block, and '>' need not be the first byte of one.
+            parts = [b"".join([*parts, data])]
+            first = 0 if parts[0].startswith(b">") else parts[0].find(b"\n>") + 1
+            if first == 0 and not parts[0].startswith(b">"):
+                continue
+            begun = True
+            data, parts = parts[0][first:], []
+        elif data.startswith(b">") and parts and parts[-1].endswith(b"\n"):
+            yield b"".join(parts)
+            parts, held = [], 0
+        cut = data.rfind(b"\n>") + 1
+        if cut:
+            yield b"".join([*parts, memoryview(data)[:cut]])
+            parts, held = [], 0
+        parts.append(data[cut:])
+        held += len(data) - cut
+        if held > LONGEST:
+            raise InputError(
+                f"{path}: one record has more than {LONGEST:,} letters, too many to handle; cut it into pieces"
+            )
+    if begun and held:
+        yield b"".join(parts)
+
+
+def _plain_ends(data: bytes, stream: TextStream, size: int) -> bytes:
+    """Turn the line ends of Windows and of old Macs into plain ones."""
+    while data.endswith(b"\r") and (more := stream.block(size)):
+        data += more
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
+def _parse(text: bytes, source: str, first: int) -> pa.RecordBatch:
+    """Turn whole records, the first at the beginning of ``text``, into one batch."""
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    letters = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(letters == ord("\n"))
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    headers = np.flatnonzero(letters[starts] == ord(">"))
+    begins = starts[headers]
+    bodies = ends[headers] + 1
+    count = len(headers)
+
+    spans = zip((begins + 1).tolist(), (bodies - 1).tolist(), strict=True)
+    written = b"\n".join([text[a:b] for a, b in spans])
+    # Each line has one end, so the letters of a record are its bytes less its lines.
+    lines = np.diff(headers, append=len(ends)) - 1
+    stops = np.append(begins[1:], len(text))
+    offsets = np.zeros(count + 1, np.int32)
+    np.cumsum(stops - bodies - lines, out=offsets[1:])
+    single = bool((lines == 1).all())
+    spans = zip(bodies.tolist(), (stops - 1 if single else stops).tolist(), strict=True)
+    data = b"".join([text[a:b] for a, b in spans])
+    if not single:
+        data = data.replace(b"\n", b"")
+    sequences = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    return pa.RecordBatch.from_arrays(header_columns(written, sequences, source, first), schema=RAW_SCHEMA)

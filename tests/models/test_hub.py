@@ -319,6 +319,16 @@ def test_a_damaged_file_never_gets_its_name(stub: Stub, tmp_path: Path) -> None:
     assert run("org/name", tmp_path, stub.url).returncode == 0
 
 
+def test_removing_the_folder_and_fetching_again_mends_what_was_damaged_later(stub: Stub, tmp_path: Path) -> None:
+    folder = Path(run("org/name", tmp_path, stub.url).stdout.strip())
+    (folder / "model.safetensors").resolve().write_bytes(bytes(len(WEIGHTS)))
+    shutil.rmtree(folder)
+    stub.log.clear()
+    assert run("org/name", tmp_path, stub.url).returncode == 0
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert len(stub.file_requests()) == 1
+
+
 @pytest.mark.parametrize("variable", ["NO_LINKS", "HF_HUB_DISABLE_SYMLINKS"])
 def test_where_links_are_not_allowed_the_file_itself_is_placed(stub: Stub, tmp_path: Path, variable: str) -> None:
     from huggingface_hub import constants

@@ -45,7 +45,7 @@ def search(
         return
     if not hits:
         raise StoreError(f"{found.label} holds no record")
-    header = ["rank", "similarity", "id", "sample", "abundance", "lineage"]
+    header = ["rank", "similarity", "occurrences", "id", "sample", "abundance", "lineage"]
     emit(table(header, [[_cell(hit[key]) for key in header] for hit in hits]))
 
 

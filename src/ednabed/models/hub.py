@@ -271,7 +271,8 @@ def _bring(card: ModelCard, commit: str, file: _RemoteFile, repository: Path) ->
     if file.name not in _SIDE_FILES:
         # Before the large files: a network of another kind could not be loaded afterwards.
         read_config(snapshot)
-    if not blob.is_file():
+    # What an earlier fetch brought may have been damaged since: removing the snapshot and fetching must mend it.
+    if not blob.is_file() or _digest(blob, file) != file.digest:
         _transfer(card, commit, file, blob)
     _place(blob, snapshot / file.name)
 

@@ -32,8 +32,9 @@ def search_run(
         k: Hits wanted; a smaller run gives all it has.
 
     Returns:
-        For each hit: rank (from 1), similarity (cosine), distance (1 - similarity), seq_idx, id, sample, abundance,
-        lineage, length, source.
+        For each hit, one a distinct sequence: rank (from 1), similarity (cosine), distance (1 - similarity),
+        occurrences (records with this sequence), and of the first of them seq_idx, id, sample, abundance, lineage,
+        length, source.
 
     Raises:
         StoreError: The run has no such record, or several with this id and different sequences.
@@ -49,11 +50,26 @@ def search_run(
         if row is None or not 0 <= row < len(vectors):
             raise StoreError(f"{run.label} has records 0 to {len(vectors) - 1}, not {row}")
         query = np.asarray(vectors[row : row + 1])
-    rows, similarities = nearest(query, vectors, k)
-    shown = records.select(list(_SHOWN)).take(rows[0]).to_pylist()
+    _, first, number, counts = np.unique(
+        np.array(records.column("digest").to_pylist()), return_index=True, return_inverse=True, return_counts=True
+    )
+    is_first = np.zeros(len(number), bool)
+    is_first[first] = True
+    # Rows of a repeated sequence are as near as its first one, so the first k distinct ones are among these.
+    rows, similarities = nearest(query, vectors, min(len(vectors), k + len(vectors) - len(first)))
+    kept = is_first[rows[0]]
+    chosen, scores = rows[0][kept][:k], similarities[0][kept][:k]
+    shown = records.select(list(_SHOWN)).take(chosen).to_pylist()
     return [
-        {"rank": rank, "similarity": float(s), "distance": float(1 - s), "seq_idx": int(row), **hit}
-        for rank, (row, s, hit) in enumerate(zip(rows[0], similarities[0], shown, strict=True), start=1)
+        {
+            "rank": rank,
+            "similarity": float(score),
+            "distance": float(1 - score),
+            "seq_idx": int(row),
+            "occurrences": int(counts[number[row]]),
+            **hit,
+        }
+        for rank, (row, score, hit) in enumerate(zip(chosen, scores, shown, strict=True), start=1)
     ]
 
 

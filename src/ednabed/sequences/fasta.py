@@ -19,7 +19,7 @@ from ednabed.sequences.opening import Source
 from ednabed.sequences.records import LONGEST, RAW_SCHEMA, pieces
 from ednabed.sequences.stream import TextStream
 
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 
 
 def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) -> Iterator[pa.RecordBatch]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -406,11 +407,15 @@ class _Job:
                 lock.__enter__()
             except StoreError:
                 continue
+            done = False
             try:
                 with VectorJournal(folder, self.embedder.spec.dimension, flush_seconds=_JOURNAL_SECONDS) as journal:
                     yield journal
+                done = True
             finally:
                 lock.__exit__(None, None, None)
+                if done:
+                    shutil.rmtree(folder, ignore_errors=True)
             return
         raise StoreError(f"{checkpoint_folder(self.workspace)}: 64 processes are embedding this table already; wait for one")
 

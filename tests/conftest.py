@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test may fail because the machine is slow.
+settings.register_profile("ednabed", deadline=None)
+settings.load_profile("ednabed")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ class EdnabedError(Exception):
 
 
 class UsageError(EdnabedError):
-    """The request itself cannot be carried out as it was put (an unknown model, two options that exclude each other)."""
+    """The request itself cannot be carried out as put (an unknown model, two options that exclude each other)."""
 
     exit_code = 2
 

@@ -244,7 +244,7 @@ def test_description(folder: Path) -> None:
     model = load(folder, licence="CC-BY-NC-SA-4.0", revision="abc")
     assert (model.dimension, model.max_tokens, model.special_tokens, model.layer) == (16, 64, 1, 2)
     assert (model.pooling, model.normalisation, model.device, model.precision) == ("mean", "none", "cpu", "fp32")
-    assert model.token_budget == 512
+    assert model.token_budget == 1_024
     assert model.weights.startswith("sha256:") and model.tokenizer.startswith("nt-3mer-v2:sha256:")
     assert model.architecture == {
         "family": "nucleotide-transformer",

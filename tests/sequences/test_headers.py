@@ -30,7 +30,7 @@ from ednabed.sequences.headers import Header, header_columns, parse_header
         ("a d__Bacteria;p__;s__", Header("a", lineage="Bacteria;;;;;;")),
         ("a k__;p__", Header("a", description="k__;p__")),
         ("a Eukaryota;Chordata;Mammalia", Header("a", description="Eukaryota;Chordata;Mammalia")),
-        ("Ab_su|MT1|SH1.10FU|refs|k__Fungi;p__Asco;s__Ab_su", Header("Ab_su|MT1|SH1.10FU|refs", lineage="Fungi;Asco;;;;;Ab su")),
+        ("Ab_su|MT1|refs|k__Fungi;p__Asco;s__Ab_su", Header("Ab_su|MT1|refs", lineage="Fungi;Asco;;;;;Ab su")),
         ("Ab|MT1|k__Fungi;p__Asco|SH2", Header("Ab|MT1", lineage="Fungi;Asco;;;;;", description="SH2")),
         ("K1.<1.>9###root_1;Eukaryota_2759;Chordata_7711", Header("K1.<1.>9", lineage="Eukaryota;Chordata;;;;;")),
         (

@@ -108,7 +108,8 @@ class EmbeddingEngine:
         vectors, refused = self._engine.embed([letters])
         if refused:
             raise EmbeddingError(f"the sequence cannot be embedded by {self.embedder.spec.model}: {refused[0]}")
-        return vectors[0]
+        vector: FloatArray = vectors[0]
+        return vector
 
     def get_embeddings(self, sequences: Sequence[str], show_progress: bool = False) -> FloatArray:
         """Embed sequences: float32, shape (n, d), row i for ``sequences[i]``.
@@ -121,7 +122,9 @@ class EmbeddingEngine:
         report = Report(given=n)
         raw = _raw(sequences)
         accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
-        report.rejected = dict(zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True))
+        report.rejected = dict(
+            zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True)
+        )
         report.ambiguous = int(np.count_nonzero(accepted.column("n_ambiguous")))
         positions = accepted.column("record").to_numpy()
         number: dict[str, int] = {}
@@ -146,7 +149,7 @@ class EmbeddingEngine:
         if report.rejected:
             first = min(report.rejected)
             warnings.warn(
-                f"{len(report.rejected)} of {n} sequences were rejected and have rows of zeros; the first is number {first} "
+                f"{len(report.rejected)} of {n} sequences were rejected and have rows of zeros; number {first} first "
                 f"({report.rejected[first]}); last_report.rejected has them all",
                 stacklevel=2,
             )
@@ -198,7 +201,7 @@ class EmbeddingEngine:
         """Print and return the cosine matrix of labelled sequences, float32, shape (n, n).
 
         Args:
-            test_sequences: Lineage (seven fields with semicolons, or QIIME 2 or SINTAX form) to sequence; None takes two
+            test_sequences: Lineage (seven fields with semicolons, QIIME 2 or SINTAX form) to sequence; None takes two
                 COI of one genus and one 18S, which come with the package.
 
         Raises:

@@ -114,7 +114,7 @@ device_options = options(
         "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
         help="Precision of the matrix products.",
     ),
-    click.option("--batch-size", type=click.IntRange(min=1), help="Cap on sequences a batch; default: by token budget."),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Most sequences a batch; default: by tokens."),
 )  # fmt: skip
 
 
@@ -122,4 +122,6 @@ def policy_of(options_: dict[str, Any]) -> Policy:
     """Take the policy options out of a verb's keyword arguments."""
     from ednabed.models.spec import Policy
 
-    return Policy(**{name: options_.pop(name) for name in ("layer", "pooling", "max_tokens", "strand", "long", "alphabet")})
+    return Policy(
+        **{name: options_.pop(name) for name in ("layer", "pooling", "max_tokens", "strand", "long", "alphabet")}
+    )

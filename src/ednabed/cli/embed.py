@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--dataset", help="Name of the study; the run gets a folder named by the time below it. Default: default.")
+@click.option(
+    "--dataset", help="Name of the study; the run gets a folder named by the time below it. Default: default."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the run itself, instead of a dataset.")
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
 @click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after so many accepted records.")
-@click.option("--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted.")
+@click.option(
+    "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted."
+)
 @click.option("--no-resume", is_flag=True, help="Throw unfinished work away; make another run even where one exists.")
 @model_option
 @device_options
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 @pass_context
 def embed(
     context: Context,
+    /,
     inputs: tuple[str, ...],
     dataset: str | None,
     output: Path | None,
@@ -113,7 +118,10 @@ def _print(result: RunResult, seconds: float, *, has_labels: bool) -> None:
     how = ", ".join(sorted({f"{c['device']} {c['precision']}" for c in manifest.compute})) or "nothing was computed"
     emit(f"run        {result.run.folder}")
     emit(f"model      {spec.model}, {spec.dimension} dimensions, fingerprint {spec.fingerprint[:12]} ({how})")
-    emit(f"records    {counts['embedded']:,} embedded of {counts['read']:,} read, {counts['distinct']:,} distinct sequences")
+    emit(
+        f"records    {counts['embedded']:,} embedded of {counts['read']:,} read, "
+        f"{counts['distinct']:,} distinct sequences"
+    )
     if counts["rejected"]:
         emit(f"rejected   {counts['rejected']:,}, reasons in {result.run.folder / 'rejected.tsv'}")
     for key, text in (("truncated", "cut at the token limit"), ("ambiguous", "hold an N")):

@@ -26,7 +26,7 @@ from ednabed.errors import EdnabedError
 @click.option(
     "--workspace",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("."),
+    default=Path(),
     envvar="EDNABED_WORKSPACE",
     show_envvar=True,
     help="Folder that holds runs, tables and references. Default: the current folder.",

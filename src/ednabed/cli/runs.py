@@ -78,7 +78,9 @@ def show(context: Context, run: str, as_json: bool) -> None:
         if as_json:
             emit_json(summary)
         else:
-            emit(f"{found.folder}: {len(vectors):,} x {vectors.shape[1]}, made by an older tool, so the model is unknown")
+            emit(
+                f"{found.folder}: {len(vectors):,} x {vectors.shape[1]}, made by an older tool, so the model is unknown"
+            )
         return
     if as_json:
         emit_json(json.loads(found.manifest.to_text()))

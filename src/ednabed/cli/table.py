@@ -102,7 +102,9 @@ def import_(
 @db_options
 @vector_column_option
 @click.option("--max-sequences", type=click.IntRange(min=1), help="Most rows to embed this time.")
-@click.option("--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted.")
+@click.option(
+    "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted."
+)
 @click.option("--no-resume", is_flag=True, help="Also replace vectors that another function made.")
 @model_option
 @device_options
@@ -111,6 +113,7 @@ def import_(
 @pass_context
 def embed_(
     context: Context,
+    /,
     db: str | None,
     storage: tuple[str, ...],
     vector_column: str,

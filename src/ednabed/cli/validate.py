@@ -12,7 +12,9 @@ from ednabed.errors import EmbeddingError
 
 
 @click.command()
-@click.option("--fasta", type=click.Path(path_type=Path), help="Labelled sequences, at most 200; default: three that come along.")
+@click.option(
+    "--fasta", type=click.Path(path_type=Path), help="Labelled sequences, at most 200; default: three that come along."
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, for a file without.")
 @model_option
 @device_options
@@ -55,4 +57,6 @@ def validate(
     else:
         emit(result.to_text())
     if not result.passed:
-        raise EmbeddingError(f"{embedder.spec.model} failed the check for {len(result.failures)} of {result.checked} sequences")
+        raise EmbeddingError(
+            f"{embedder.spec.model} failed the check for {len(result.failures)} of {result.checked} sequences"
+        )

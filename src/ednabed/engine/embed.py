@@ -96,7 +96,10 @@ class Engine:
         position = 0
         while position < len(order):
             # At least one sequence, then as many as the budget takes; it may have been lowered meanwhile.
-            size = max(1, int(np.searchsorted(np.cumsum(cost[order[position : position + 65_536]]), self.token_budget, "right")))
+            size = max(
+                1,
+                int(np.searchsorted(np.cumsum(cost[order[position : position + 65_536]]), self.token_budget, "right")),
+            )
             if self.batch_size is not None:
                 size = min(size, self.batch_size)
             index = order[position : position + size]
@@ -118,7 +121,8 @@ class Engine:
         starts, lengths = pieces.starts[rows], pieces.lengths[rows]
         vectors = self._forward(pieces.tokens, starts, lengths, owner, names)
         if len(rows) > len(index):
-            vectors = np.add.reduceat(vectors, ends - counts, axis=0) / counts[:, None].astype(np.float32)
+            vectors = np.add.reduceat(vectors, ends - counts, axis=0)
+            vectors /= counts[:, None].astype(np.float32)
         norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
         if not np.isfinite(norms).all():
             bad = int(index[np.flatnonzero(~np.isfinite(norms))[0]])
@@ -127,7 +131,7 @@ class Engine:
                 f"{self.embedder.encoder.precision}; run again with --precision fp32"
             )
         if self.embedder.spec.normalisation == "l2":
-            vectors = vectors / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+            vectors /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
         return np.ascontiguousarray(vectors, np.float32)
 
     def _forward(
@@ -160,7 +164,7 @@ class Engine:
         else:
             if vectors.shape != (len(lengths), self.embedder.spec.dimension):
                 raise EmbeddingError(
-                    f"{self.embedder.spec.model} gave an array of shape {vectors.shape} for {len(lengths)} rows; wanted "
+                    f"{self.embedder.spec.model} gave an array of shape {vectors.shape}; wanted "
                     f"({len(lengths)}, {self.embedder.spec.dimension}): the encoder is faulty"
                 )
             return vectors

@@ -21,6 +21,8 @@ from ednabed.sequences.lineage import parse_lineage
 
 # All pairs are compared and printed.
 _MOST = 200
+# Cosines of equal vectors differ by less.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Validation:
         ids: Records, in order.
         lineages: Their lineages.
         similarity: Cosine of each pair, float32, shape (n, n).
-        failures: One sentence for each record whose nearest one is not among its closest relatives.
+        failures: One sentence for each record that is not nearer to a closest relative than to all others.
         checked: Records that have closer and farther relatives among the others.
     """
 
@@ -102,7 +104,9 @@ def compare(embedder: Embedder, rows: list[tuple[str, str, bytes]], source: str 
     ids, lineages = [row[0] for row in rows], [row[1] for row in rows]
     vectors, refused = Engine(embedder).embed([row[2] for row in rows])
     for i, reason in refused.items():
-        raise InputError(f"{source}: record {ids[i]!r} cannot be embedded by {embedder.spec.model} ({reason}); take it out")
+        raise InputError(
+            f"{source}: record {ids[i]!r} cannot be embedded by {embedder.spec.model} ({reason}); take it out"
+        )
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     similarity = np.clip(unit @ unit.T, -1, 1)
     shared = np.array([[_shared_ranks(a, b) for b in lineages] for a in lineages], int).reshape(len(ids), len(ids))
@@ -113,12 +117,13 @@ def compare(embedder: Embedder, rows: list[tuple[str, str, bytes]], source: str 
         if not lineages[i] or not len(others) or shared[i, others].min() == shared[i, others].max():
             continue
         checked += 1
-        nearest = others[similarity[i, others].argmax()]
-        if shared[i, nearest] < shared[i, others].max():
-            relative = others[shared[i, others].argmax()]
+        close = shared[i, others] == shared[i, others].max()
+        relative, stranger = (group[similarity[i, group].argmax()] for group in (others[close], others[~close]))
+        # A tie is no sign that the relative was recognised: an encoder that gives every sequence the same vector fails.
+        if similarity[i, relative] - similarity[i, stranger] <= _ROUNDING:
             failures.append(
-                f"{ids[i]} is nearer to {ids[nearest]} ({similarity[i, nearest]:.4f}) than to its relative "
-                f"{ids[relative]} ({similarity[i, relative]:.4f})"
+                f"{ids[i]} is not nearer to its relative {ids[relative]} ({similarity[i, relative]:.4f}) than to "
+                f"{ids[stranger]} ({similarity[i, stranger]:.4f})"
             )
     if not checked:
         raise InputError(

@@ -77,11 +77,11 @@ class KmerEncoder(Encoder):
         # The separator is no base, so no k-mer reaches over the end of a row.
         flat = _CODES[np.frombuffer(b"\n".join(sequences) + b"\n" * k, np.uint8)]
         lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
-        windows = int(lengths.sum()) + len(sequences) - 1
+        windows = max(int(lengths.sum()) + len(sequences) - 1, 0)
         other = flat == _OTHER
         codes = flat.astype(np.uint16)
-        ids = np.zeros(max(windows, 0), np.uint16)
-        broken = np.zeros(max(windows, 0), bool)
+        ids = np.zeros(windows, np.uint16)
+        broken = np.zeros(windows, bool)
         for i in range(k):
             ids <<= 2
             ids |= codes[i : i + windows]
@@ -112,7 +112,7 @@ class KmerEncoder(Encoder):
 
 
 def _projection(k: int, dimension: int) -> tuple[npt.NDArray[np.uint16], FloatArray]:
-    """Return the column of each k-mer (fold x dimension + bucket) and the sign of each column, shape (folds, dimension)."""
+    """Return the column of each k-mer (fold x dimension + bucket) and the signs, shape (folds, dimension)."""
     full = 4**k
     if dimension == full:
         return np.arange(full, dtype=np.uint16), np.ones((1, dimension), np.float32)

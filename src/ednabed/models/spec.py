@@ -29,11 +29,11 @@ class Policy:
     Attributes:
         layer: Hidden state to pool, counted from 0 (the embeddings) to the number of blocks (the final one, after the
             last layer norm). None takes the final one. Encoders without layers accept only None.
-        pooling: ``mean`` (over all tokens, the class token included, as the model cards do), ``mean-no-cls`` or ``cls``;
+        pooling: ``mean`` (over all tokens with the class token, as the model cards do), ``mean-no-cls`` or ``cls``;
             None takes the encoder's own.
         max_tokens: Lowers the token limit of the model; special tokens are counted. None keeps the model's own limit.
         strand: ``given``, or ``both`` for the mean of the vectors of the two strands.
-        long: What happens to a sequence above the token limit: ``truncate`` keeps its first tokens, ``window`` takes the
+        long: What happens to a sequence above the token limit: ``truncate`` keeps its first tokens, ``window`` is the
             mean over near-equal consecutive windows, ``reject`` rejects the record.
         alphabet: ``iupac`` turns ambiguity codes into N; ``strict`` rejects all letters but A, C, G, T (U) and N.
     """
@@ -103,7 +103,7 @@ class Spec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
-        """Read what ``to_dict`` wrote. Raises ValueError when the schema is unknown or a field is missing or strange."""
+        """Read what ``to_dict`` wrote. Raises ValueError on an unknown schema, a missing or a strange field."""
         values = dict(values)
         schema = values.pop("schema", None)
         if schema != SPEC_SCHEMA:

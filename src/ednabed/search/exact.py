@@ -48,4 +48,4 @@ def nearest(
 
 def _unit(vectors: FloatArray) -> FloatArray:
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    return vectors / np.where(norms > 0, norms, 1)[:, None]
+    return np.asarray(vectors / np.where(norms > 0, norms, 1)[:, None], np.float32)

@@ -18,10 +18,11 @@ import pyarrow.csv
 from ednabed.errors import InputError
 from ednabed.sequences.columns import ID, plain
 from ednabed.sequences.opening import Source
+from ednabed.sequences.records import LONGEST
 from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import TextStream, decode
 
-BLOCK_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
 
@@ -88,7 +89,7 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
     """Yield the rows as batches of binary columns, one batch a block of the file, in order.
 
     Raises:
-        InputError: A row has too few or too many cells, or a line break in a cell.
+        InputError: A row has too few or too many cells, or a line break in a cell, or is too long to handle.
     """
     wrong: list[Any] = []
 
@@ -97,46 +98,58 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
         return "error"
 
     rows = 0
-    # The stream reads ahead of nothing: one thread, one block.
-    with pa.PythonFile(TextStream(source, "table"), mode="r") as stream:
+    parsing = pyarrow.csv.ParseOptions(
+        delimiter=dialect.delimiter,
+        quote_char='"' if dialect.quoted else False,
+        newlines_in_values=dialect.quoted,
+        invalid_row_handler=refuse,
+    )
+    converting = pyarrow.csv.ConvertOptions(
+        column_types={name: pa.binary() for name in dialect.columns}, strings_can_be_null=False
+    )
+    for chunk in _chunks(TextStream(source, "table"), dialect.header_lines, source.path):
+        # One call for whole rows that are at hand: Arrow's streaming reader would read tens of blocks ahead.
+        reading = pyarrow.csv.ReadOptions(
+            use_threads=False, block_size=len(chunk) + 1, column_names=list(dialect.columns)
+        )
         try:
-            reader = pyarrow.csv.open_csv(
-                stream,
-                read_options=pyarrow.csv.ReadOptions(
-                    use_threads=False,
-                    block_size=BLOCK_BYTES,
-                    skip_rows=dialect.header_lines,
-                    column_names=list(dialect.columns),
-                ),
-                parse_options=pyarrow.csv.ParseOptions(
-                    delimiter=dialect.delimiter,
-                    quote_char='"' if dialect.quoted else False,
-                    newlines_in_values=dialect.quoted,
-                    invalid_row_handler=refuse,
-                ),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types={name: pa.binary() for name in dialect.columns}, strings_can_be_null=False
-                ),
-            )
-            for batch in reader:
-                if dialect.quoted:
-                    _refuse_line_breaks(batch, rows, source.path)
-                if rows == 0 and batch.num_rows and batch.column(0)[0].as_py() == b"#q2:types":
-                    batch = batch.slice(1)
-                rows += batch.num_rows
-                if batch.num_rows:
-                    yield batch
+            table = pyarrow.csv.read_csv(pa.BufferReader(chunk), reading, parsing, converting)
         except pa.ArrowInvalid as error:
             if wrong:
-                raise _ragged(wrong[0], dialect, source.path) from error
+                raise _ragged(wrong[0], rows, dialect, source.path) from error
             raise InputError(
-                f"{source.path}: a row after row {rows} is longer than {BLOCK_BYTES // 1024**2} MB or its quotes do "
-                "not match; check the quotes, and give very long sequences as FASTA"
+                f"{source.path}: cannot be read as a table after row {rows} ({str(error).splitlines()[0]}); check the "
+                "rows after it"
             ) from error
+        for batch in table.to_batches():
+            if dialect.quoted:
+                _refuse_line_breaks(batch, rows, source.path)
+            types = rows == 0 and batch.num_rows > 0 and batch.column(0)[0].as_py() == b"#q2:types"
+            rows += batch.num_rows
+            if batch.num_rows > types:
+                yield batch.slice(int(types))
 
 
-def _ragged(row: Any, dialect: Dialect, path: str) -> InputError:
-    number = row.number - dialect.header_lines
+def _chunks(stream: TextStream, header_lines: int, path: str) -> Iterator[bytes]:
+    """Yield the text below the header in pieces that end where a line ends, none of them blank."""
+    held: list[bytes] = []
+    to_skip = header_lines
+    while data := stream.block(BLOCK_BYTES):
+        while to_skip and data:
+            _, end, data = data.partition(b"\n")
+            to_skip -= len(end)
+        cut = data.rfind(b"\n") + 1
+        if cut and (chunk := b"".join([*held, memoryview(data)[:cut]])).strip():
+            yield chunk
+        held = [data[cut:]] if cut else [*held, data]
+        if sum(map(len, held)) > LONGEST:
+            raise InputError(f"{path}: one line has more than {LONGEST:,} letters; give such sequences as FASTA")
+    if (chunk := b"".join(held)).strip():
+        yield chunk
+
+
+def _ragged(row: Any, rows: int, dialect: Dialect, path: str) -> InputError:
+    number = rows + row.number
     advice = "check that row for a missing or additional separator, or for a quote that is not closed"
     if number == 1 and row.actual_columns == row.expected_columns + 1:
         advice = "if R wrote it, write it again with row.names = FALSE"

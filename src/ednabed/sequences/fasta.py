@@ -8,7 +8,7 @@ decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,13 @@ import pyarrow as pa
 from ednabed.errors import InputError
 from ednabed.sequences.headers import header_columns
 from ednabed.sequences.opening import Source
-from ednabed.sequences.records import LONGEST, RAW_SCHEMA, pieces
+from ednabed.sequences.records import LONGEST, RAW_SCHEMA, pieces, places_of
 from ednabed.sequences.stream import TextStream
 
 BLOCK_BYTES = 2 * 1024 * 1024
 
 
-def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) -> Iterator[pa.RecordBatch]:
+def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) -> Generator[pa.RecordBatch]:
     """Yield raw batches of at most ``batch_size`` records, in order.
 
     Args:
@@ -46,7 +46,6 @@ def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
     held = 0
     begun = False
     while data := stream.block(size):
-        data = _plain_ends(data, stream, size)
         if not begun:
             # Comments may fill more than one block, and '>' need not be the first byte of one.
             parts = [b"".join([*parts, data])]
@@ -72,21 +71,12 @@ def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _plain_ends(data: bytes, stream: TextStream, size: int) -> bytes:
-    """Turn the line ends of Windows and of old Macs into plain ones."""
-    while data.endswith(b"\r") and (more := stream.block(size)):
-        data += more
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return data
-
-
 def _parse(text: bytes, source: str, first: int) -> pa.RecordBatch:
     """Turn whole records, the first at the beginning of ``text``, into one batch."""
     if not text.endswith(b"\n"):
         text += b"\n"
     letters = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(letters == ord("\n"))
+    ends = places_of(text, b"\n")
     starts = np.concatenate(([0], ends[:-1] + 1))
     headers = np.flatnonzero(letters[starts] == ord(">"))
     begins = starts[headers]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pyarrow as pa
 from dnaio import FastqReader
@@ -18,7 +18,7 @@ from ednabed.sequences.stream import TextStream, decode, unescape
 _BUFFER = 256 * 1024
 
 
-def read_fastq(source: Source, batch_size: int) -> Iterator[pa.RecordBatch]:
+def read_fastq(source: Source, batch_size: int) -> Generator[pa.RecordBatch]:
     """Yield raw batches of at most ``batch_size`` records and about ``BATCH_LETTERS`` letters, in order.
 
     Raises:

@@ -61,7 +61,7 @@ def header_columns(written: bytes, sequences: pa.Array, source: str, first: int)
     else:
         ids, descriptions = plain
         abundances, samples, lineages = pa.nulls(count, pa.int64()), *(pa.nulls(count, pa.string()),) * 2
-    records = pa.array(np.arange(first, first + count))
+    records = pa.array(np.arange(first, first + count, dtype=np.int64))
     return [ids, sequences, abundances, samples, lineages, descriptions, pa.repeat(pa.scalar(source), count), records]
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import InputError
-from ednabed.sequences.records import NORMALISED_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, digest_array, flat
+from ednabed.sequences.records import NORMALISED_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, digest_array, flat, places_of
 
 Alphabet = Literal["iupac", "strict"]
 
@@ -94,8 +94,7 @@ def _count(letters: bytes, letter: bytes, offsets: npt.NDArray[np.int64]) -> npt
     """Count a letter in each row."""
     if letter not in letters:
         return np.zeros(len(offsets) - 1, np.int64)
-    places = np.flatnonzero(np.frombuffer(letters, np.uint8) == ord(letter))
-    return np.diff(np.searchsorted(places, offsets))
+    return np.diff(np.searchsorted(places_of(letters, letter), offsets))
 
 
 def _aliens(letters: bytes, offsets: npt.NDArray[np.int64]) -> dict[int, int]:

@@ -53,6 +53,7 @@ class Records(Iterator[pa.RecordBatch]):
         self._path = str(path)
         self.count = 0
         self.labelled = 0
+        self._closed = False
         with ExitStack() as stack:
             opened = stack.enter_context(Source(path, stdin))
             self._path = opened.path
@@ -64,9 +65,9 @@ class Records(Iterator[pa.RecordBatch]):
 
     def _open(self, source: Source, batch_size: int, stack: ExitStack) -> Generator[pa.RecordBatch]:
         if self.format == "fasta":
-            return _all(read_fasta(source, batch_size))
+            return read_fasta(source, batch_size)
         if self.format == "fastq":
-            return _all(read_fastq(source, batch_size))
+            return read_fastq(source, batch_size)
         if self.format == "parquet":
             parquet = ParquetTable(source)
             stack.callback(parquet.close)
@@ -95,8 +96,9 @@ class Records(Iterator[pa.RecordBatch]):
         """
         batch = next(self._batches, None)
         if batch is None:
+            closed = self._closed
             self.close()
-            if self.count == 0:
+            if self.count == 0 and not closed:
                 raise InputError(f"{self._path}: has a header but no record; give a file with at least one sequence")
             raise StopIteration
         self.count += batch.num_rows
@@ -108,6 +110,7 @@ class Records(Iterator[pa.RecordBatch]):
 
     def close(self) -> None:
         """Close the file; a given or standard input stays open."""
+        self._closed = True
         self._batches.close()
         self._stack.close()
 
@@ -118,10 +121,6 @@ class Records(Iterator[pa.RecordBatch]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _all(batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
-    yield from batches
 
 
 def open_records(

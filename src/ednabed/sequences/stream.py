@@ -1,4 +1,4 @@
-"""The text of an input as parsers want it: no byte order mark, no NUL, ASCII where asked, no blank lines at the end.
+"""The text of an input as parsers want it: no byte order mark, no NUL, plain line ends.
 
 dnaio reads FASTQ in ASCII only, yet headers hold names of people and places. For it every other byte travels as an
 escape of three ASCII characters and is put back by ``unescape``; text is UTF-8, and Latin-1 where it is not that.
@@ -29,11 +29,14 @@ class TextStream(io.RawIOBase):
         self._source = source
         self._kind = kind
         self._pending = b""
-        self._blank = b""
+        self._held = b""
         self._lines = 0
-        self._begun = False
         self._ended = False
         self.escaped = False
+        begin = source.head.removeprefix(UTF8_BOM)
+        if kind != "table":
+            begin = begin.lstrip()
+        source.read(len(source.head) - len(begin))
 
     def readable(self) -> bool:
         """Return True."""
@@ -58,39 +61,42 @@ class TextStream(io.RawIOBase):
 
     def _next(self, size: int) -> bytes:
         data = self._source.read(size)
-        if not self._begun:
-            self._begun = True
-            data = data.removeprefix(UTF8_BOM)
-            if self._kind != "table":
-                data = data.lstrip()
         if b"\0" in data:
             raise binary_error(self._source.path)
         if not data:
             self._ended = True
             return self._last()
         if self._kind != "fastq":
-            return data
+            return self._plain_ends(data)
         if not data.isascii() or b"\x10" in data:
             self.escaped = True
             data = _NOT_ASCII.sub(lambda match: b"\x10%02x" % match[0][0], data)
         return self._without_tail(data)
 
+    def _plain_ends(self, data: bytes) -> bytes:
+        """Turn the line ends of Windows and of old Macs into plain ones."""
+        data, self._held = self._held + data, b""
+        if data.endswith(b"\r"):
+            data, self._held = data[:-1], b"\r"
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+
     def _without_tail(self, data: bytes) -> bytes:
         """Hold line ends back until something follows: dnaio takes blank lines at the end for a cut record."""
         body = data.rstrip(b"\r\n")
         if not body:
-            self._blank += data
+            self._held += data
             return b""
-        out = self._blank + body
+        out = self._held + body
         self._lines += out.count(b"\n")
-        self._blank = data[len(body) :]
+        self._held = data[len(body) :]
         return out
 
     def _last(self) -> bytes:
+        if self._kind != "fastq":
+            return b"\n" if self._held else b""
         # After a '+' line (the third of four) a blank line is an empty quality, hence a record without letters.
         keep = 2 if self._lines % 4 == 2 else 1
-        tail, self._blank = self._blank, b""
-        return b"\n" * min(keep, tail.count(b"\n"))
+        return b"\n" * min(keep, self._held.count(b"\n"))
 
 
 def unescape(data: bytes) -> bytes:

@@ -45,7 +45,7 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
         "lineage": lineages_of(batch, roles, path, first),
         "description": pa.nulls(count, pa.string()),
         "source": pa.repeat(pa.scalar(name), count),
-        "record": pa.array(np.arange(first, first + count)),
+        "record": pa.array(np.arange(first, first + count, dtype=np.int64)),
     }
     if roles.abundance:
         columns["abundance"] = _abundances(batch.column(roles.abundance), roles.abundance, path, first)

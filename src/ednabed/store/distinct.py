@@ -46,7 +46,8 @@ class DistinctIndex:
         block = {digest: -1 for digest in digests}
         with closing(self._db.cursor()) as cursor:
             cursor.executemany(
-                "INSERT OR IGNORE INTO sequences (number, digest) VALUES ((SELECT COALESCE(MAX(number), -1) + 1 FROM sequences), ?)",
+                "INSERT OR IGNORE INTO sequences (number, digest) "
+                "VALUES ((SELECT COALESCE(MAX(number), -1) + 1 FROM sequences), ?)",
                 [(digest,) for digest in block],
             )
             new = cursor.rowcount
@@ -54,7 +55,9 @@ class DistinctIndex:
                 block.update(zip(block, range(self._count, self._count + new), strict=True))
             else:
                 for digest in block:
-                    block[digest] = cursor.execute("SELECT number FROM sequences WHERE digest = ?", (digest,)).fetchone()[0]
+                    block[digest] = cursor.execute(
+                        "SELECT number FROM sequences WHERE digest = ?", (digest,)
+                    ).fetchone()[0]
         self._count += new
         return np.fromiter((block[d] for d in digests), np.int64, len(digests))
 

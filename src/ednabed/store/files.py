@@ -54,7 +54,7 @@ def check_name(kind: str, name: str) -> str:
     """
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.endswith("."):
         raise UsageError(
-            f"{kind} name {name!r} cannot be a folder on every system; use up to 100 letters, digits, '.', '-' and '_', "
+            f"{kind} name {name!r} cannot be a folder on every system; take up to 100 letters, digits, '.', '-', '_', "
             "the first a letter or digit"
         )
     return name

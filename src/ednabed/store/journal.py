@@ -57,7 +57,9 @@ class VectorJournal:
         """Return the journal itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the files; what was appended is kept, also after an error."""
         self.close()
 
@@ -87,12 +89,19 @@ class VectorJournal:
     def flush(self) -> None:
         """Bring all rows to the disk, vectors first."""
         if self._waiting_entries:
-            for file, parts in ((self._vectors, self._waiting_vectors), (self._entries, self._waiting_entries)):
-                file.seek(0, os.SEEK_END)
+            done = self._rows - len(self._waiting_entries)
+            for file, size, parts in (
+                (self._vectors, self._row_bytes, self._waiting_vectors),
+                (self._entries, _ENTRY, self._waiting_entries),
+            ):
+                # A flush that failed half-way (a full disk) may have left a torn tail.
+                file.seek(done * size)
+                file.truncate()
                 file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
-                parts.clear()
+            self._waiting_vectors.clear()
+            self._waiting_entries.clear()
             self._waiting_bytes = 0
         self._flushed = time.monotonic()
 

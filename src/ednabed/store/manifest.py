@@ -34,7 +34,7 @@ class RunManifest:
         labels: name and sha256 of the label file, or None.
         options: What else decided which records are in the run: min_length, max_sequences.
         counts: read, embedded, rejected, distinct, truncated, ambiguous (records), labelled.
-        compute: One entry for each try that computed something: device, precision, sequences (other inputs of an edited file included).
+        compute: One entry for each try that computed something: device, precision, sequences.
         software: Package versions.
         files: File name to sha256 and bytes.
     """
@@ -72,7 +72,8 @@ class RunManifest:
         damaged = f"{path} is damaged; take the run from a backup or embed the input again"
         try:
             body = json.loads(raw.decode("utf-8"))
-        except ValueError:
+            canonical = to_json(body).encode()
+        except (ValueError, RecursionError):
             raise StoreError(damaged) from None
         if not isinstance(body, dict) or "schema" not in body:
             raise StoreError(damaged)
@@ -80,7 +81,7 @@ class RunManifest:
             raise StoreError(
                 f"{path} has schema {body['schema']!r}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
             )
-        if to_json(body).encode() != raw or body.pop("manifest_sha256", None) != _hash(body):
+        if canonical != raw or body.pop("manifest_sha256", None) != _hash(body):
             raise StoreError(damaged)
         fingerprint = body.pop("fingerprint")
         del body["schema"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -35,7 +35,7 @@ from ednabed.store.files import check_name, exclusive, fsync_file, sha256_file, 
 from ednabed.store.journal import VectorJournal, digest_bytes
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED, Run, list_folders, runs_root
-from ednabed.store.staging import NUMBER, Input, RejectedFile, Staged, stage
+from ednabed.store.staging import NUMBER, TRUNCATED, Input, RejectedFile, Staged, stage
 
 STDIN = Path("-")
 # Letters tokenised at once: some 12,000 barcodes, enough to sort by length, little enough to hold.
@@ -112,19 +112,24 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
     """
     parent, name = _place(request)
     work = parent / f".partial-{_work_key(request, embedder)}-{name}"
-    fresh = not work.exists()
-    with exclusive(work / "lock", "embedding the same input"):
-        if not request.resume:
-            _clear(work)
-        try:
-            result = _embed(request, embedder, work, show_progress)
-        except BaseException:
-            # Nothing computed, nothing to keep; computed vectors stay for the next try.
-            if fresh and not _has_vectors(work):
+    made = [folder for folder in work.parents if not folder.exists()]
+    held = False
+    try:
+        with exclusive(work / "lock", "embedding the same input"):
+            held = True
+            if not request.resume:
                 _clear(work)
-            raise
-        _clear(work)
-    _remove_folder(work)
+            try:
+                result = _embed(request, embedder, work, show_progress)
+            except BaseException:
+                # Nothing computed, nothing to keep; computed vectors stay for the next try.
+                if not _has_vectors(work):
+                    _clear(work)
+                raise
+            _clear(work)
+    finally:
+        if held:
+            _remove_empty(work, made)
     return result
 
 
@@ -134,10 +139,12 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
         with source.open():
             pass
     labels = None if request.labels is None else read_labels(request.labels)
-    identity = {
+    identity: dict[str, Any] = {
         "fingerprint": embedder.spec.fingerprint,
         "inputs": [{"name": i.name, "sha256": sha256_file(i.path), "bytes": i.path.stat().st_size} for i in inputs],
-        "labels": None if request.labels is None else {"name": request.labels.name, "sha256": sha256_file(request.labels)},
+        "labels": None
+        if request.labels is None
+        else {"name": request.labels.name, "sha256": sha256_file(request.labels)},
         "options": {"min_length": request.min_length, "max_sequences": request.max_sequences},
     }
     existing = _same_run(request, identity)
@@ -184,7 +191,10 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             counts=counts,
             compute=compute,
             software=_software(),
-            files={f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size} for f in (EMBEDDINGS, RECORDS, REJECTED)},
+            files={
+                f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size}
+                for f in (EMBEDDINGS, RECORDS, REJECTED)
+            },
         ),
     )
     return RunResult(run, existed=False, computed=computed, taken_up=taken_up)
@@ -244,7 +254,7 @@ def _compute(
 
 
 def _windows(staged: Staged, vectors: _Computed) -> Iterator[Window]:
-    """Yield (numbers, ids, sequences, digests) of distinct sequences without a vector, some millions of letters at once."""
+    """Yield (numbers, ids, sequences, digests) of distinct sequences without a vector, window by window."""
     parts: list[Any] = []
     letters, seen = 0, -1
     for batch in staged.batches(["id", "sequence", "digest", "length", NUMBER]):
@@ -284,15 +294,22 @@ def _assemble(
     refused[list(vectors.refused)] = True
     missing = np.flatnonzero((vectors.row < 0) & ~refused)
     if len(missing):
-        raise StoreError(f"{build}: {len(missing)} sequences have no vector after embedding; this is a fault of ednabed")
+        raise StoreError(
+            f"{build}: {len(missing)} sequences have no vector after embedding; this is a fault of ednabed"
+        )
     kept_rows = sum(int(np.count_nonzero(~refused[b.column(0).to_numpy()])) for b in staged.batches([NUMBER]))
     if not kept_rows:
         first = next(iter(vectors.refused.values()))
-        raise StoreError(f"none of the {staged.accepted} sequences can be embedded by {embedder.spec.model}: the first {first}")
+        raise StoreError(
+            f"none of the {staged.accepted} sequences can be embedded by {embedder.spec.model}: the first {first}"
+        )
 
-    schema = staged.schema.append(pa.field("truncated", pa.bool_()))
+    schema = staged.schema.append(pa.field(TRUNCATED, pa.bool_()))
     truncated_rows = 0
-    with (build / EMBEDDINGS).open("wb") as file, pq.ParquetWriter(build / RECORDS, schema, compression="zstd") as writer:
+    with (
+        (build / EMBEDDINGS).open("wb") as file,
+        pq.ParquetWriter(build / RECORDS, schema, compression="zstd") as writer,
+    ):
         header = {"descr": "<f4", "fortran_order": False, "shape": (kept_rows, embedder.spec.dimension)}
         np.lib.format.write_array_header_1_0(file, header)
         for batch in staged.batches():
@@ -374,7 +391,11 @@ def _same_run(request: RunRequest, identity: Mapping[str, Any]) -> Run | None:
         raise StoreError(f"{folder} exists and is not this run; name another --output, or move that folder away")
     for folder in reversed(list_folders(parent.parent)) if request.resume else ():
         if folder.parent == parent and (folder / MANIFEST).exists():
-            run = Run.open(folder)
+            try:
+                run = Run.open(folder)
+            except StoreError:
+                # Damaged, or of a newer ednabed: whatever it is, it is not this run, and no reason to stop.
+                continue
             if run.manifest is not None and _is_same(run.manifest, identity):
                 return run
     return None
@@ -450,8 +471,15 @@ def _clear(work: Path) -> None:
         if entry.is_dir():
             shutil.rmtree(entry)
         elif entry.name != "lock":
-            os.unlink(entry)
+            entry.unlink()
 
 
-def _remove_folder(work: Path) -> None:
-    shutil.rmtree(work, ignore_errors=True)
+def _remove_empty(work: Path, made: list[Path]) -> None:
+    """Remove the work folder if only its lock file is left, then the folders that were made for it and stayed empty."""
+    with suppress(OSError):
+        if [entry.name for entry in work.iterdir()] == ["lock"]:
+            (work / "lock").unlink()
+        work.rmdir()
+    for folder in made:
+        with suppress(OSError):
+            folder.rmdir()

@@ -7,13 +7,15 @@ it. Names that begin with a dot are work in progress and are never listed. Folde
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ednabed.errors import StoreError
+from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.store.files import check_name, sha256_file
 from ednabed.store.manifest import MANIFEST, RunManifest
@@ -50,7 +52,9 @@ class Run:
             return cls(folder, RunManifest.read(folder))
         if (folder / EMBEDDINGS).exists() or (folder / COMPRESSED).exists():
             return cls(folder, None)
-        raise StoreError(f"{folder} holds neither {MANIFEST} nor {EMBEDDINGS}; 'ednabed runs list' shows the runs there are")
+        raise StoreError(
+            f"{folder} holds neither {MANIFEST} nor {EMBEDDINGS}; 'ednabed runs list' shows the runs there are"
+        )
 
     @property
     def label(self) -> str:
@@ -71,22 +75,31 @@ class Run:
                 array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
             else:
                 path = self.folder / COMPRESSED
-                with np.load(path, allow_pickle=False) as archive:
-                    array = archive["embeddings"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+                with zipfile.ZipFile(path) as archive, archive.open("embeddings.npy") as member:
+                    array = np.lib.format.read_array(member, allow_pickle=False)
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise StoreError(f"{path} cannot be read as an array ({error}); embed the input again") from error
         if array.ndim != 2 or array.dtype != np.float32:
             raise StoreError(f"{path} holds {array.dtype} of shape {array.shape}; wanted a float32 matrix")
-        return array
+        vectors: FloatArray = array
+        return vectors
 
     def load_records(self, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
-        """Return the records as a ``pyarrow.Table``, row i for vector i. Raises StoreError where there are none."""
+        """Return the records as a ``pyarrow.Table``, row i for vector i.
+
+        Raises:
+            StoreError: There are none, or they cannot be read.
+        """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.folder / RECORDS
         if not path.exists():
             raise StoreError(f"{path} is absent: {self.folder} was made by an older tool, its rows have no ids")
-        return pq.read_table(path, columns=columns)
+        try:
+            return pq.read_table(path, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
 
     def verify(self) -> list[str]:
         """Recompute every checksum and compare sizes; return the faults found, none when the run is sound.
@@ -122,20 +135,29 @@ class Run:
 def find_run(workspace: Path, name: str) -> Run:
     """Open the run called ``dataset/run``, the newest of a dataset by its name, or a folder by its path.
 
+    A path is taken from the workspace, as that of ``--output`` is, else from the current folder.
+
     Raises:
         StoreError: There is no such run.
+        UsageError: The name can be neither a run nor a folder.
     """
     parts = name.replace("\\", "/").split("/")
     root = runs_root(workspace)
+    paths = [path for path in (workspace / name, Path(name)) if path.is_dir()] if name else []
     if len(parts) <= 2 and all(part and not part.startswith(".") for part in parts):
-        candidate = root.joinpath(*(check_name("run", part) for part in parts))
+        try:
+            candidate = root.joinpath(*(check_name("run", part) for part in parts))
+        except UsageError:
+            if not paths:
+                raise
+            return Run.open(paths[0])
         if len(parts) == 2 and candidate.is_dir():
             return Run.open(candidate)
         newest = [run for run in _run_folders(candidate)] if len(parts) == 1 and candidate.is_dir() else []
         if newest:
             return Run.open(newest[-1])
-    if Path(name).is_dir():
-        return Run.open(Path(name))
+    if paths:
+        return Run.open(paths[0])
     known = [f"{folder.parent.name}/{folder.name}" for folder in list_folders(root)]
     shown = ", ".join(known[-5:]) if known else "none yet; 'ednabed embed' makes one"
     raise StoreError(f"there is no run {name!r} in {root} and no folder of that name; runs there: {shown}")

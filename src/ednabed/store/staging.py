@@ -23,7 +23,8 @@ from ednabed.sequences import Labels, Records, normalise, open_records
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
 
-NUMBER = "distinct"
+NUMBER = "ednabed_distinct_number"
+TRUNCATED = "truncated"
 BATCH_ROWS = 8192
 
 
@@ -51,7 +52,10 @@ class Input:
             with open_records(self.path, batch_size=BATCH_ROWS, labels=labels) as records:
                 yield records
         else:
-            with self.path.open("rb") as copy, open_records("-", stdin=copy, batch_size=BATCH_ROWS, labels=labels) as records:
+            with (
+                self.path.open("rb") as copy,
+                open_records("-", stdin=copy, batch_size=BATCH_ROWS, labels=labels) as records,
+            ):
                 yield records
 
 
@@ -147,11 +151,12 @@ def stage(
     if not staged.accepted:
         reasons = _commonest_reason(folder / "rejected.tsv", rejected)
         raise InputError(
-            f"{', '.join(source.name for source in inputs)}: none of the {sum(c['read'] for c in staged.inputs)} records can be embedded ({reasons}); "
+            f"{', '.join(source.name for source in inputs)}: none of the {sum(c['read'] for c in staged.inputs)} "
+            f"records can be embedded ({reasons}); "
             "check that the file holds DNA sequences"
         )
     staged.distinct = len(index)
-    schema = pa.unify_schemas(schemas, promote_options="permissive")
+    schema = _unify(schemas)
     staged.schema = pa.schema([field for field in schema if field.name != NUMBER])
     return staged
 
@@ -175,7 +180,10 @@ def _stage_one(
     with ExitStack() as stack:
         for raw in stack.enter_context(source.open(labels)):
             accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
-            refusals = list(zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True))
+            accepted = _free_columns(accepted)
+            refusals = list(
+                zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True)
+            )
             kept = []
             position = 0
             while position < len(accepted) and room != 0:
@@ -209,16 +217,48 @@ def _stage_one(
 def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tuple[str, str, str, int]]]:
     """Add the number of the distinct sequence; take out ids that have another sequence in the same input."""
     digests = [digest_bytes(d) for d in batch.column("digest").to_pylist()]
-    ids = batch.column("id").to_pylist()
+    # An id is bound to the first 8 bytes of the digest: only sequences that stay in the run may get a number.
+    keys = np.frombuffer(b"".join(d[:8] for d in digests), np.int64)
+    clash = index.claim(source, batch.column("id").to_pylist(), keys)
+    refused: list[tuple[str, str, str, int]] = []
+    if clash.any():
+        bad = batch.filter(pa.array(clash))
+        rows = zip(*(bad.column(c).to_pylist() for c in ("id", "source", "record")), strict=True)
+        reason = "this id stands earlier in the file with another sequence"
+        refused = [(id_, reason, source_, record) for id_, source_, record in rows]
+        batch = batch.filter(pa.array(~clash))
+        digests = [d for d, bad_ in zip(digests, clash, strict=True) if not bad_]
     numbers: npt.NDArray[np.int64] = index.number(digests)
-    clash = index.claim(source, ids, numbers)
-    batch = batch.append_column(NUMBER, pa.array(numbers))
-    if not clash.any():
-        return batch, []
-    bad = batch.filter(pa.array(clash))
-    rows = zip(bad.column("id").to_pylist(), bad.column("source").to_pylist(), bad.column("record").to_pylist(), strict=True)
-    reason = "this id stands earlier in the file with another sequence"
-    return batch.filter(pa.array(~clash)), [(id_, reason, source_, record) for id_, source_, record in rows]
+    return batch.append_column(NUMBER, pa.array(numbers)), refused
+
+
+def _free_columns(batch: Any) -> Any:
+    """Rename the user's columns whose name a run's records need: ``truncated`` to ``truncated_input``."""
+    names = batch.schema.names
+    for own in (TRUNCATED, NUMBER):
+        if own in names:
+            new = own
+            while new in names:
+                new += "_input"
+            names = [new if name == own else name for name in names]
+    return batch.rename_columns(names)
+
+
+def _unify(schemas: list[Any]) -> Any:
+    """Return the union of the columns; one that has different types in two inputs becomes text where no number fits."""
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowTypeError:
+        fields: dict[str, Any] = {}
+        for field_ in (field_ for schema in schemas for field_ in schema):
+            known = fields.setdefault(field_.name, field_)
+            try:
+                fields[field_.name] = pa.unify_schemas(
+                    [pa.schema([known]), pa.schema([field_])], promote_options="permissive"
+                ).field(0)
+            except pa.ArrowTypeError:
+                fields[field_.name] = pa.field(field_.name, pa.string())
+        return pa.schema(list(fields.values()))
 
 
 def _commonest_reason(path: Path, rejected: RejectedFile) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,23 @@ SEQUENCE = "dna_sequence"
 EMBEDDED = "embedded"
 REJECTED = "rejected"
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_COMPANIONS = ("_status", "_reason", "_fingerprint")
+
+
+@contextmanager
+def lance_errors(address: str) -> Iterator[None]:
+    """Tell what Lance raises (RuntimeError, ValueError, OSError; also for a full disk) as StoreError."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        # The place in Lance's own source says nothing to its user.
+        said = re.split(r", /\S+\.rs:|, location: ", lines[0])[0]
+        said = said if len(said) <= 400 else f"{said[:400]} …"
+        raise StoreError(
+            f"{address}, table '{TABLE}': {said} (as LanceDB says); check the address, its storage options and the "
+            "free space, then run the command again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,8 @@ class VectorColumns:
     """Names of a vector column and its companions.
 
     ``vector`` has the companions ``embedding_status``, ``embedding_reason`` and ``embedding_fingerprint``; another
-    column ``x`` has ``x_status``, ``x_reason`` and ``x_fingerprint``.
+    column ``x`` has ``x_status``, ``x_reason`` and ``x_fingerprint``. So that no two columns share companions, those of
+    a column ``embedding`` are ``vector_status`` and so on.
     """
 
     vector: str = "vector"
@@ -42,10 +61,14 @@ class VectorColumns:
         """Refuse names that could be read as SQL."""
         if not _COLUMN.fullmatch(self.vector) or self.vector in (ID, SEQUENCE):
             raise UsageError(f"vector column {self.vector!r} is not a column name of letters, digits and underscores")
+        if self.vector.endswith(_COMPANIONS):
+            raise UsageError(
+                f"vector column {self.vector!r} cannot end in {', '.join(_COMPANIONS)}: such columns accompany vectors"
+            )
 
     @property
     def _stem(self) -> str:
-        return "embedding" if self.vector == "vector" else self.vector
+        return {"vector": "embedding", "embedding": "vector"}.get(self.vector, self.vector)
 
     @property
     def status(self) -> str:
@@ -88,55 +111,86 @@ class Database:
 
     def connect(self) -> Any:
         """Connect; a local folder is made if absent."""
-        # Lance warns on standard error about each data set that does not exist yet.
-        os.environ.setdefault("LANCE_LOG", "error")
+        # LanceDB warns on standard error when it makes a data set, and when a compaction meets another writer.
+        os.environ.setdefault("LANCEDB_LOG", "error")
         import lancedb
 
-        return lancedb.connect(self.address, storage_options=dict(self.storage_options) or None)
+        with lance_errors(self.address):
+            return lancedb.connect(self.address, storage_options=dict(self.storage_options) or None)
 
     def open(self) -> Any:
         """Open the table ``sequences``.
 
         Raises:
-            StoreError: There is none, or it lacks ``sequence_id`` or ``dna_sequence``, or has an id twice.
+            StoreError: There is none, it cannot be read, or ``sequence_id`` or ``dna_sequence`` is absent or no text.
         """
         absent = f"{self.address} holds no table '{TABLE}'; make it with 'ednabed table import FILE'"
         if self.is_local and not Path(self.address).is_dir():
             raise StoreError(absent)
         connection = self.connect()
-        if TABLE not in connection.list_tables().tables:
+        if not self.holds_table(connection):
             raise StoreError(absent)
-        table = connection.open_table(TABLE)
+        with lance_errors(self.address):
+            table = connection.open_table(TABLE)
         for column in (ID, SEQUENCE):
             if column not in table.schema.names:
                 raise StoreError(
-                    f"{self.address}, table '{TABLE}' has no column '{column}' (it has {', '.join(table.schema.names)}); "
-                    "rename the column that holds it"
+                    f"{self.address}, table '{TABLE}' has no column '{column}' "
+                    f"(it has {', '.join(table.schema.names)}); rename the column that holds it"
                 )
+            require_text(self, table, column)
         return table
 
+    def holds_table(self, connection: Any) -> bool:
+        """Tell whether the database has a table ``sequences``."""
+        with lance_errors(self.address):
+            return TABLE in connection.list_tables().tables
 
-def scan(table: Any, columns: list[str], where: str | None = None) -> Iterator[Any]:
+
+def require_text(database: Database, table: Any, column: str) -> None:
+    """Raise StoreError when a column that has to be text is something else."""
+    kind = table.schema.field(column).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise StoreError(
+            f"{database.address}, table '{TABLE}': column '{column}' is {kind}, wanted string; "
+            "write it as text under that name"
+        )
+
+
+def quoted(column: str) -> str:
+    """Return a column's name as Lance's filters take it, whatever its case and whether it is a word of SQL."""
+    return f"`{column}`"
+
+
+def scan(database: Database, table: Any, columns: list[str], where: str | None = None) -> Iterator[Any]:
     """Yield Arrow batches of the rows as they are now; later writes do not show."""
-    query = table.search().select(columns).limit(None)
-    if where is not None:
-        query = query.where(where)
-    yield from query.to_batches(4096)
+    with lance_errors(database.address):
+        query = table.search().select(columns).limit(None)
+        if where is not None:
+            query = query.where(where)
+        yield from query.to_batches(4096)
+
+
+def allow_null(database: Database, table: Any, column: str) -> None:
+    """Let a vector column take nulls, which is what pending and rejected rows have."""
+    if not table.schema.field(column).nullable:
+        with lance_errors(database.address):
+            table.alter_columns({"path": column, "nullable": True})
 
 
 def check_ids(database: Database, table: Any) -> None:
     """Raise StoreError when an id is missing or stands twice: such rows cannot be told apart."""
     import pyarrow.compute as pc
 
-    ids = pa.chunked_array([batch.column(ID) for batch in scan(table, [ID])] or [pa.array([], pa.string())])
+    ids = pa.chunked_array([batch.column(ID) for batch in scan(database, table, [ID])] or [pa.array([], pa.string())])
     if ids.null_count:
         raise StoreError(f"{database.address}, table '{TABLE}': {ids.null_count} rows have no {ID}; give each row one")
     if pc.count_distinct(ids).as_py() != len(ids):
         counts = pc.value_counts(ids)
         twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))[0].as_py()
         raise StoreError(
-            f"{database.address}, table '{TABLE}': {ID} {twice['values']!r} stands {twice['counts']} times; rows are found "
-            "by their id, so make the ids unique"
+            f"{database.address}, table '{TABLE}': {ID} {twice['values']!r} stands {twice['counts']} times; "
+            "rows are found by their id, so make the ids unique"
         )
 
 
@@ -151,8 +205,8 @@ def vector_dimension(database: Database, table: Any, columns: VectorColumns) -> 
     kind = table.schema.field(columns.vector).type
     if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
         raise StoreError(
-            f"{database.address}, table '{TABLE}': column '{columns.vector}' is {kind}, wanted fixed_size_list<float>[d]; "
-            "put the vectors into another column with --vector-column NAME"
+            f"{database.address}, table '{TABLE}': column '{columns.vector}' is {kind}, "
+            "wanted fixed_size_list<float>[d]; put the vectors into another column with --vector-column NAME"
         )
     return int(kind.list_size)
 
@@ -207,14 +261,13 @@ def survey(database: Database, columns: VectorColumns | None = None) -> TableSta
     table = database.open()
     dimension = vector_dimension(database, table, columns)
     wanted = [c for c in (columns.vector, columns.status, columns.fingerprint) if c in table.schema.names]
-    status = TableStatus(
-        database.address, table.count_rows(), 0, 0, 0, 0, {}, dimension, _bytes_on_disk(table), len(table.list_versions()),
-        columns.vector,
-    )  # fmt: skip
+    with lance_errors(database.address):
+        rows, versions, size = table.count_rows(), len(table.list_versions()), _bytes_on_disk(table)
+    status = TableStatus(database.address, rows, 0, 0, 0, 0, {}, dimension, size, versions, columns.vector)
     if dimension is None:
         status.pending = status.rows
         return status
-    for batch in scan(table, wanted):
+    for batch in scan(database, table, wanted):
         vectors, null = vectors_of(batch.column(columns.vector), dimension)
         # One number a row tells all-zero and not-finite apart, in float64 so that it cannot overflow.
         size = np.abs(vectors).sum(axis=1, dtype=np.float64)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +37,11 @@ from ednabed.store.table import (
     TABLE,
     Database,
     VectorColumns,
+    allow_null,
     check_ids,
+    lance_errors,
+    quoted,
+    require_text,
     scan,
     vector_dimension,
     vectors_of,
@@ -51,6 +54,10 @@ MERGE_ROWS = 10_000
 _MERGE_BYTES = 256_000_000
 _MERGE_SECONDS = 600.0
 _JOURNAL_SECONDS = 10.0
+# Vectors kept at hand for sequences that come again further down the table.
+_RECENT_BYTES = 256_000_000
+# Whole passes in which no row took a vector, because others changed each of them meanwhile, before giving up.
+_FRUITLESS = 5
 _GUARD = f"target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} IS NULL AND source.{SEQUENCE} IS NULL)"
 
 
@@ -161,6 +168,7 @@ class _Job:
         self.fingerprint = embedder.spec.fingerprint
         self.waiting = _Waiting()
         self.merged_at = time.monotonic()
+        self.recent: dict[bytes, FloatArray] = {}
 
     def run(self, max_sequences: int | None, show_progress: bool | None) -> EmbedStats:
         started = time.monotonic()
@@ -173,6 +181,7 @@ class _Job:
         goal = pending if max_sequences is None else min(pending, max_sequences)
         merge_rows = int(np.clip(goal // 8, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
         room = max_sequences
+        fruitless = 0
         with self._journal() as journal, progress_bar(goal, show=show_progress) as bar:
             carried = _carried(journal)
             while room != 0:
@@ -189,18 +198,26 @@ class _Job:
                         break
                 self._merge(table, journal, carried, stats)
                 if not seen:
+                    # What an interrupted try left for rows that are gone is of no use to anyone.
+                    journal.reset()
                     break
-                if stats.embedded + stats.rejected == before:
+                fruitless = fruitless + 1 if stats.embedded + stats.rejected == before else 0
+                if fruitless == _FRUITLESS:
                     raise StoreError(
-                        f"{self.database.address}, table '{TABLE}': {seen} pending rows took no vector; another program "
-                        "keeps changing their sequences; run the command again when it has ended"
+                        f"{self.database.address}, table '{TABLE}': {seen} pending rows took no vector; another "
+                        "program keeps changing their sequences; run the command again when it has ended"
                     )
                 table.checkout_latest()
         table.checkout_latest()
         if room == 0:
             stats.left = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
         if stats.embedded or stats.rejected:
-            table.optimize()
+            try:
+                with lance_errors(self.database.address):
+                    table.optimize()
+            except StoreError as error:
+                # Another writer was at work on the same files; every vector is in the table all the same.
+                log.info("compaction is left to the next command: %s", error)
         stats.seconds = time.monotonic() - started
         return stats
 
@@ -208,14 +225,17 @@ class _Job:
         """Refuse a table that cannot take these vectors."""
         where = f"{self.database.address}, table '{TABLE}'"
         check_ids(self.database, table)
+        for name in (self.columns.status, self.columns.reason, self.columns.fingerprint):
+            if name in table.schema.names:
+                require_text(self.database, table, name)
         dimension = vector_dimension(self.database, table, self.columns)
         wanted, model = self.embedder.spec.dimension, self.embedder.spec.model
         if dimension is None:
             return
         if dimension != wanted:
             raise StoreError(
-                f"{where}: column '{self.columns.vector}' holds vectors of {dimension} dimensions and {model} makes {wanted}; "
-                "keep both by --vector-column NAME"
+                f"{where}: column '{self.columns.vector}' holds vectors of {dimension} dimensions and {model} makes "
+                f"{wanted}; keep both by --vector-column NAME"
             )
         if not self.resume:
             return
@@ -229,15 +249,15 @@ class _Job:
 
     def _other_function(self, table: Any, dimension: int) -> str | None:
         """Return what to call the maker of vectors that are not ours, None where there are none."""
-        vector, fingerprint = self.columns.vector, self.columns.fingerprint
+        vector, fingerprint = quoted(self.columns.vector), quoted(self.columns.fingerprint)
         unknown = f"{vector} IS NOT NULL"
-        if fingerprint in table.schema.names:
+        if self.columns.fingerprint in table.schema.names:
             named = f"{vector} IS NOT NULL AND {fingerprint} IS NOT NULL AND {fingerprint} != '{self.fingerprint}'"
-            for batch in scan(table, [fingerprint], named):
+            for batch in scan(self.database, table, [self.columns.fingerprint], named):
                 if len(batch):
                     return f"another function ({batch.column(0)[0].as_py()[:12]})"
             unknown += f" AND {fingerprint} IS NULL"
-        for batch in scan(table, [vector], unknown):
+        for batch in scan(self.database, table, [self.columns.vector], unknown):
             vectors, _ = vectors_of(batch.column(0), dimension)
             if vectors.any():
                 return "an unknown function (no fingerprint)"
@@ -250,11 +270,14 @@ class _Job:
         wanted += [pa.field(name, pa.string()) for name in (columns.status, columns.reason, columns.fingerprint)]
         for attempt in range(5):
             missing = [f for f in wanted if f.name not in table.schema.names]
-            if not missing:
-                return
             try:
-                table.add_columns(pa.schema(missing))
-            except (RuntimeError, ValueError):
+                if missing:
+                    with lance_errors(self.database.address):
+                        table.add_columns(pa.schema(missing))
+                for f in wanted:
+                    allow_null(self.database, table, f.name)
+                return
+            except StoreError:
                 # Lance lets one of two writers win; the other looks again.
                 if attempt == 4:
                     raise
@@ -263,11 +286,12 @@ class _Job:
 
     def _where(self) -> str:
         """Return the filter for rows that may be pending; zero vectors are told from others by looking at them."""
-        c = self.columns
-        current = f"({c.fingerprint} IS NOT NULL AND {c.fingerprint} = '{self.fingerprint}')"
-        refused = f"({c.status} IS NOT NULL AND {c.status} = '{REJECTED}' AND {current})"
+        names = self.columns
+        vector, status, fingerprint = quoted(names.vector), quoted(names.status), quoted(names.fingerprint)
+        current = f"({fingerprint} IS NOT NULL AND {fingerprint} = '{self.fingerprint}')"
+        refused = f"({status} IS NOT NULL AND {status} = '{REJECTED}' AND {current})"
         # The first element of a zero vector is zero; Lance counts elements from 1.
-        maybe = f"{c.vector} IS NULL OR {c.vector}[1] = 0.0"
+        maybe = f"{vector} IS NULL OR {vector}[1] = 0.0"
         if not self.resume:
             maybe += f" OR NOT {current}"
         return f"({maybe}) AND NOT {refused}"
@@ -275,7 +299,7 @@ class _Job:
     def _pending(self, table: Any, *, with_sequence: bool) -> Iterator[tuple[list[str], list[str | None]]]:
         c = self.columns
         names = [ID, c.vector, c.fingerprint, *([SEQUENCE] if with_sequence else [])]
-        for batch in scan(table, names, self._where()):
+        for batch in scan(self.database, table, names, self._where()):
             vectors, _ = vectors_of(batch.column(c.vector), self.embedder.spec.dimension)
             pending = ~vectors.any(axis=1)
             if not self.resume:
@@ -306,7 +330,9 @@ class _Job:
         bar: Any,
     ) -> None:
         """Embed one window of rows into ``waiting``."""
-        accepted, refused = normalise(_raw(ids, sequences), alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
+        accepted, refused = normalise(
+            _raw(ids, sequences), alphabet=self.embedder.spec.alphabet, min_length=self.min_length
+        )
         reasons = dict(zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True))
         positions = accepted.column("record").to_numpy()
         number: dict[bytes, int] = {}
@@ -318,11 +344,14 @@ class _Job:
         todo = []
         for i, digest in enumerate(distinct):
             kept = carried.pop(digest, None)
+            if kept is not None:
+                stats.taken_up += 1
+            else:
+                kept = self.recent.get(digest)
             if kept is None:
                 todo.append(i)
             else:
                 vectors[i] = kept
-        stats.taken_up += len(distinct) - len(todo)
         letters = accepted.column("sequence")
         row_ids = accepted.column("id")
         todo_rows = first_row[todo] if todo else np.empty(0, np.int64)
@@ -337,9 +366,20 @@ class _Job:
             journal.append([distinct[i] for i in where.tolist()], batch.vectors, batch.truncated)
             stats.computed += len(where)
             bar.update(len(where))
-        reasons |= {int(p): refused_numbers[n] for p, n in zip(positions, of_row.tolist(), strict=True) if n in refused_numbers}
+        for i in np.flatnonzero(~vectors.any(axis=1)).tolist():
+            # A vector of zeros means pending: stored, it would be computed again and again.
+            refused_numbers.setdefault(i, f"{stats.model} gives it a vector of zeros")
+        self._remember(distinct, vectors, refused_numbers)
+        reasons |= {
+            int(p): refused_numbers[n] for p, n in zip(positions, of_row.tolist(), strict=True) if n in refused_numbers
+        }
         bar.update(len(ids) - (len(todo) - len(unusable)))
         self._keep(ids, sequences, positions, of_row, vectors, reasons)
+
+    def _remember(self, digests: list[bytes], vectors: FloatArray, refused: dict[int, str]) -> None:
+        self.recent.update((d, vectors[i]) for i, d in enumerate(digests) if i not in refused)
+        while len(self.recent) * 4 * vectors.shape[1] > _RECENT_BYTES:
+            del self.recent[next(iter(self.recent))]
 
     def _keep(
         self,
@@ -376,7 +416,7 @@ class _Job:
                 c.reason: pa.nulls(len(waiting.ids), pa.string()),
                 c.fingerprint: pa.repeat(self.fingerprint, len(waiting.ids)),
             }
-            stats.embedded += _update(table, rows)
+            stats.embedded += _update(self.database, table, rows)
             write_checkpoint(self.workspace, last_id=waiting.ids[-1], total=stats.embedded, model=stats.model)
         if waiting.refused_ids:
             n = len(waiting.refused_ids)
@@ -388,18 +428,20 @@ class _Job:
                 c.reason: pa.array(waiting.reasons),
                 c.fingerprint: pa.repeat(self.fingerprint, n),
             }
-            stats.rejected += _update(table, rows)
+            stats.rejected += _update(self.database, table, rows)
         if len(waiting):
             self.waiting = _Waiting()
             self.merged_at = time.monotonic()
             journal.reset()
-            for digest, vector in carried.items():
-                journal.append([digest], vector[None], np.zeros(1, bool))
+            if carried:
+                journal.append(list(carried), np.stack(list(carried.values())), np.zeros(len(carried), bool))
+                journal.flush()
 
     @contextmanager
     def _journal(self) -> Iterator[VectorJournal]:
         """Open the journal of this table and function; a second process at the same work gets one of its own."""
-        key = hashlib.sha256(f"{self.database.address}\n{self.columns.vector}\n{self.fingerprint}".encode()).hexdigest()[:16]
+        name = f"{self.database.address}\n{self.columns.vector}\n{self.fingerprint}"
+        key = hashlib.sha256(name.encode()).hexdigest()[:16]
         for number in range(1, 65):
             folder = checkpoint_folder(self.workspace) / f".work-{key}-{number}"
             lock = exclusive(folder / "lock", "embedding the same table")
@@ -407,17 +449,16 @@ class _Job:
                 lock.__enter__()
             except StoreError:
                 continue
-            done = False
+            # The folder stays, empty of vectors: were it removed, two processes could hold its lock at once.
             try:
                 with VectorJournal(folder, self.embedder.spec.dimension, flush_seconds=_JOURNAL_SECONDS) as journal:
                     yield journal
-                done = True
             finally:
                 lock.__exit__(None, None, None)
-                if done:
-                    shutil.rmtree(folder, ignore_errors=True)
             return
-        raise StoreError(f"{checkpoint_folder(self.workspace)}: 64 processes are embedding this table already; wait for one")
+        raise StoreError(
+            f"{checkpoint_folder(self.workspace)}: 64 processes are embedding this table already; wait for one"
+        )
 
 
 def _carried(journal: VectorJournal) -> dict[bytes, FloatArray]:
@@ -439,8 +480,9 @@ def _raw(ids: list[str], sequences: list[str | None]) -> Any:
     return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
 
 
-def _update(table: Any, rows: dict[str, Any]) -> int:
+def _update(database: Database, table: Any, rows: dict[str, Any]) -> int:
     """Merge rows into the table by id and sequence; return how many took it."""
     merge = table.merge_insert(ID).when_matched_update_all(where=_GUARD)
-    # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.
-    return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)
+    with lance_errors(database.address):
+        # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.
+        return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)

@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ednabed.errors import InputError, StoreError
+from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.sequences import open_records, read_labels
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import exclusive
-from ednabed.store.table import ID, SEQUENCE, TABLE, Database, VectorColumns, check_ids, scan
+from ednabed.store.table import (
+    ID,
+    SEQUENCE,
+    TABLE,
+    Database,
+    VectorColumns,
+    allow_null,
+    check_ids,
+    lance_errors,
+    scan,
+)
 
 _NEW, _CHANGED = "new", "changed"
 
@@ -78,12 +87,12 @@ def _import(
     database: Database, inputs: Sequence[Path], labels: Path | None, replace: bool, folder: Path, index: DistinctIndex
 ) -> ImportResult:
     connection = database.connect()
-    table = database.open() if TABLE in connection.list_tables().tables else None
+    table = database.open() if database.holds_table(connection) else None
     known = DistinctIndex(folder / "known.sqlite")
     try:
         if table is not None:
             check_ids(database, table)
-            for batch in scan(table, [ID, SEQUENCE]):
+            for batch in scan(database, table, [ID, SEQUENCE]):
                 sequences = [s or "" for s in batch.column(SEQUENCE).to_pylist()]
                 known.claim(0, batch.column(ID).to_pylist(), index.number(_keys(sequences)))
         result, parts = _read(inputs, labels, folder, index, known)
@@ -94,17 +103,21 @@ def _import(
         first = pq.read_table(changed[0], columns=[ID]).column(ID)[0].as_py()
         raise StoreError(
             f"{database.address}, table '{TABLE}': {ID} {first!r} is there with another sequence "
-            f"({result.replaced} such records in the input); give --replace to take the new sequences and clear their vectors"
+            f"({result.replaced} such records in the input); give --replace to take the new sequences and clear "
+            "their vectors"
         )
     new = [path for path, kind in parts if kind == _NEW]
+    schema = _schema(new, table)
     if changed:
-        _replace(table, changed)
-    if new:
-        schema = pa.unify_schemas([pq.read_schema(path) for path in new], promote_options="permissive")
-        if table is None:
+        _replace(database, table, changed)
+    if not new:
+        return result
+    if table is None:
+        with lance_errors(database.address):
             connection.create_table(TABLE, data=_rows(new, schema), exist_ok=False)
-        else:
-            schema = _fit(table, schema)
+    else:
+        _widen(database, table, schema)
+        with lance_errors(database.address):
             table.add(_rows(new, schema))
     return result
 
@@ -143,7 +156,7 @@ def _read(
 
 def _sort(raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, result: ImportResult) -> dict[str, Any]:
     """Part a batch into new and changed rows; count the others."""
-    sequences = ["".join(s.decode("utf-8", "replace").split()) for s in raw.column("sequence").to_pylist()]
+    sequences = ["".join((s or b"").decode("utf-8", "replace").split()) for s in raw.column("sequence").to_pylist()]
     ids, sources, records = (raw.column(c).to_pylist() for c in ("id", "source", "record"))
     keys = index.number(_keys(sequences))
     # Ids are unique over all inputs, as they are in the table.
@@ -153,7 +166,7 @@ def _sort(raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, res
     kinds: dict[str, list[int]] = {_NEW: [], _CHANGED: []}
     for i, id_ in enumerate(ids):
         reason = None if id_ else "the record has no id"
-        if clash[i]:
+        if clash[i] and id_:
             reason = "this id stands earlier in the input with another sequence"
         if reason is not None:
             result.rejected.append((id_, reason, sources[i], records[i]))
@@ -168,8 +181,15 @@ def _sort(raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, res
     result.read += len(ids)
     result.added += len(kinds[_NEW])
     result.replaced += len(kinds[_CHANGED])
-    names = [ID, SEQUENCE, *(n for n in raw.schema.names if n not in ("id", "sequence", "record"))]
-    columns = [pa.array(ids), pa.array(sequences), *(raw.column(n) for n in names[2:])]
+    further = [n for n in raw.schema.names if n not in ("id", "sequence", "record")]
+    names = [ID, SEQUENCE]
+    for name in further:
+        # Lance takes no dot in a name.
+        own = name.replace(".", "_")
+        while own in names or (own != name and own in further):
+            own += "_input"
+        names.append(own)
+    columns = [pa.array(ids), pa.array(sequences), *(raw.column(n) for n in further)]
     rows = pa.record_batch([*columns], names=names)
     return {kind: rows.take(pa.array(chosen)) for kind, chosen in kinds.items() if chosen}
 
@@ -193,18 +213,71 @@ def _rows(parts: list[Path], schema: pa.Schema) -> Any:
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _fit(table: Any, schema: pa.Schema) -> pa.Schema:
-    """Add columns that the table lacks; return the schema with the table's own types."""
-    lacking = [pa.field(f.name, f.type) for f in schema if f.name not in table.schema.names]
+def _schema(parts: list[Path], table: Any) -> pa.Schema:
+    """Return the schema of all new rows, in the table's own types, when every value fits.
+
+    Raises:
+        InputError: A column holds values that the table, or an input before it, has in another type.
+    """
+    fields: dict[str, pa.Field] = {} if table is None else {f.name: f for f in table.schema}
+    schema = pa.schema([])
+    for part in parts:
+        own = pq.read_schema(part)
+        own = pa.schema([pa.field(f.name, fields[f.name].type if f.name in fields else f.type) for f in own])
+        try:
+            schema = pa.unify_schemas([schema, own], promote_options="permissive")
+        except pa.ArrowTypeError as error:
+            raise InputError(f"the inputs differ in a column: {error}; rename it in one of them") from error
+    for part in parts:
+        with pq.ParquetFile(part) as file:
+            for f in file.schema_arrow:
+                if f.type != schema.field(f.name).type:
+                    _try_cast(file, f, schema.field(f.name).type)
+    return schema
+
+
+def _try_cast(file: Any, field: pa.Field, kind: pa.DataType) -> None:
+    for batch in file.iter_batches(columns=[field.name, "source"]):
+        try:
+            batch.column(field.name).cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"{batch.column('source')[0].as_py()}: column {field.name!r} is {field.type} there and {kind} in the "
+                f"table ({error}); rename the column in the input"
+            ) from error
+
+
+def _widen(database: Database, table: Any, schema: pa.Schema) -> None:
+    """Add columns that the table lacks, and let vectors be null where it does not."""
+    lacking = [f for f in schema if f.name not in table.schema.names]
     if lacking:
-        table.add_columns(pa.schema(lacking))
-    return pa.schema([pa.field(f.name, table.schema.field(f.name).type) for f in schema])
+        with lance_errors(database.address):
+            table.add_columns(pa.schema(lacking))
+    for columns in _vectors(table):
+        allow_null(database, table, columns.vector)
 
 
-def _replace(table: Any, parts: list[Path]) -> None:
+def _vectors(table: Any) -> list[VectorColumns]:
+    """Return the vector columns: ``vector``, and those with a fingerprint beside them. Other lists are the user's."""
+    names = table.schema.names
+    found = []
+    for f in table.schema:
+        if pa.types.is_fixed_size_list(f.type) or pa.types.is_list(f.type):
+            try:
+                columns = VectorColumns(f.name)
+            except UsageError:
+                continue
+            if f.name == VectorColumns().vector or columns.fingerprint in names:
+                found.append(columns)
+    return found
+
+
+def _replace(database: Database, table: Any, parts: list[Path]) -> None:
     """Write changed sequences and clear every vector that was made from the old ones."""
     names = table.schema.names
-    vectors = [VectorColumns(f.name) for f in table.schema if pa.types.is_fixed_size_list(f.type)]
+    vectors = _vectors(table)
+    for v in vectors:
+        allow_null(database, table, v.vector)
     cleared = [c for v in vectors for c in (v.vector, v.status, v.reason, v.fingerprint) if c in names]
     for part in parts:
         with pq.ParquetFile(part) as file:
@@ -212,6 +285,9 @@ def _replace(table: Any, parts: list[Path]) -> None:
                 rows = {ID: batch.column(ID), SEQUENCE: batch.column(SEQUENCE)}
                 rows |= {name: pa.nulls(len(batch), table.schema.field(name).type) for name in cleared}
                 update = table.merge_insert(ID).when_matched_update_all()
-                done = update.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows
+                with lance_errors(database.address):
+                    done = update.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows
                 if done != len(batch):
-                    raise StoreError(f"table '{TABLE}': {done} of {len(batch)} rows took their new sequence; run the import again")
+                    raise StoreError(
+                        f"table '{TABLE}': {done} of {len(batch)} rows took their new sequence; run the import again"
+                    )

@@ -1,0 +1,45 @@
+# On Windows use the pip lines of the README; this file only saves typing.
+VENV ?= .venv
+PYTHON ?= python3
+RUN = $(VENV)/bin/python
+STAMP = $(VENV)/.installed
+SAMPLE = examples/okex2301_12s.fasta.gz
+LABELS = examples/okex2301_12s_taxonomy.tsv
+
+.PHONY: demo test test-slow lint docs bench bench-nt clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -c constraints.txt -e ".[test,lint]"
+	touch $@
+
+demo: $(STAMP)
+	$(VENV)/bin/ednabed --workspace demo embed $(SAMPLE) --labels $(LABELS) --dataset okex2301
+	$(VENV)/bin/ednabed --workspace demo search --run okex2301 --id 943cc4890e64.D02-03 --top-k 8
+
+test: $(STAMP)
+	$(RUN) -m pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(RUN) -m pytest -m slow
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+docs: $(STAMP)
+	$(RUN) -m ednabed.cli.reference > docs/commands.md
+
+bench: $(STAMP)
+	$(RUN) benchmarks/bench_help.py
+	$(RUN) benchmarks/bench_read.py
+	$(RUN) benchmarks/bench_kmer.py
+	$(RUN) benchmarks/bench_tokenizer.py
+	$(RUN) benchmarks/bench_table.py
+
+bench-nt: $(STAMP)
+	$(RUN) benchmarks/bench_nt.py
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

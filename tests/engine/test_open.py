@@ -1,0 +1,69 @@
+"""Device and precision, and the one door to an embedder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ednabed.engine.device import choose_device
+from ednabed.engine.open import open_embedder
+from ednabed.errors import UsageError
+from ednabed.models.spec import Policy
+
+torch = pytest.importorskip("torch")
+no_gpu = pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="a GPU is here, so forcing it is possible"
+)
+
+
+@no_gpu
+def test_a_forced_gpu_that_is_not_there_is_an_error():
+    with pytest.raises(UsageError, match="a GPU was asked for and none can be used here"):
+        choose_device(use_gpu=True)
+
+
+def test_the_cpu_can_be_forced_and_says_its_precision():
+    device = choose_device(use_gpu=False)
+    assert device.name == "cpu"
+    assert device.precision in ("fp32", "bf16")
+    assert device.precision in device.description
+    assert choose_device(use_gpu=False, precision="fp32").precision == "fp32"
+
+
+def test_the_cpu_default_is_bf16_only_where_the_hardware_has_it(monkeypatch):
+    monkeypatch.setattr("ednabed.engine.device.cpu_has_bf16", lambda: False)
+    assert choose_device(use_gpu=False).precision == "fp32"
+    monkeypatch.setattr("ednabed.engine.device.cpu_has_bf16", lambda: True)
+    assert choose_device(use_gpu=False).precision == "bf16"
+
+
+def test_what_cannot_be_computed_is_refused():
+    with pytest.raises(UsageError, match="fp16 is not computed by CPUs"):
+        choose_device(use_gpu=False, precision="fp16")
+    with pytest.raises(UsageError, match="choose auto, fp32, bf16 or fp16"):
+        choose_device(precision="fp8")
+
+
+def test_the_choice_is_logged(caplog):
+    with caplog.at_level("INFO", "ednabed"):
+        choose_device(use_gpu=False)
+    assert any("device: CPU" in record.getMessage() for record in caplog.records)
+
+
+def test_kmer_runs_on_the_cpu_in_fp32_only():
+    with pytest.raises(UsageError, match="leave --gpu out"):
+        open_embedder("kmer6", use_gpu=True)
+    with pytest.raises(UsageError, match="leave --precision out"):
+        open_embedder("kmer6", precision="bf16")
+    with pytest.raises(UsageError, match="neither layers nor poolings"):
+        open_embedder("kmer6", Policy(layer=1))
+    assert open_embedder("kmer6", use_gpu=False, precision="fp32").spec.dimension == 512
+    assert open_embedder("kmer6-full").spec.dimension == 4096
+
+
+def test_kmer_needs_no_torch():
+    code = "import sys; from ednabed.engine.open import open_embedder; open_embedder('kmer6'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "False"

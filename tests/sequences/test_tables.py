@@ -1,0 +1,229 @@
+import datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ednabed.errors import InputError
+from ednabed.sequences import open_records
+
+
+def rows(path):
+    with open_records(path) as records:
+        return [row for batch in records for row in batch.to_pylist()]
+
+
+def table(tmp_path, text, name="t.tsv"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def first(tmp_path, header, cells):
+    """Read a table of one row; the columns that say nothing are left out."""
+    row = rows(table(tmp_path, "\t".join(header) + "\n" + "\t".join(cells) + "\n"))[0]
+    row["sequence"] = row["sequence"].decode()
+    return {k: v for k, v in row.items() if v is not None and k not in ("source", "record")}
+
+
+SEQUENCE_NAMES = "sequence,DNA Sequence,dna_sequence,Nucleotides,nucraw,NUC,Seq,dna,sequences"
+ID_NAMES = "ID,sequence_id,SeqID,Accession,processid,Feature ID,feature-id,Feature.ID,OTU,#OTU ID,asv,ASV_ID,name,#NAME"
+
+
+@pytest.mark.parametrize("name", SEQUENCE_NAMES.split(","))
+def test_names_of_the_sequence(name, tmp_path):
+    assert first(tmp_path, ["id", name], ["a", "ACGT"]) == {"id": "a", "sequence": "ACGT"}
+
+
+@pytest.mark.parametrize("name", ID_NAMES.split(","))
+def test_names_of_the_id(name, tmp_path):
+    assert first(tmp_path, [name, "seq"], ["a", "ACGT"]) == {"id": "a", "sequence": "ACGT"}
+
+
+@pytest.mark.parametrize("name", ["abundance", "Size", "count", "counts", "reads", "n_reads", "Total Reads"])
+@pytest.mark.parametrize(("cell", "wanted"), [("12", 12), ("12.0", 12), (" 7 ", 7), ("0", 0)])
+def test_names_of_the_abundance(name, cell, wanted, tmp_path):
+    assert first(tmp_path, ["id", "seq", name], ["a", "A", cell])["abundance"] == wanted
+
+
+def test_unknown_abundance_and_sample(tmp_path):
+    path = table(tmp_path, "id\tseq\treads\tSample-ID\na\tA\t\t\nb\tA\tNA\tS1\nc\tA\t3\t S2 \n")
+    assert [(r["abundance"], r["sample"]) for r in rows(path)] == [(None, None), (None, "S1"), (3, "S2")]
+
+
+def test_abundance_that_is_no_number_names_the_row(tmp_path):
+    path = table(tmp_path, "id,seq,reads\na,A,1\nb,A,0.35\n", "t.csv")
+    with pytest.raises(InputError, match=r"t\.csv: row 2: reads is '0.35', not a whole number.*rename the column"):
+        rows(path)
+
+
+def test_n_records_is_no_abundance(tmp_path):
+    assert first(tmp_path, ["id", "seq", "n_records"], ["a", "A", "3"]) == {
+        "id": "a",
+        "sequence": "A",
+        "n_records": "3",
+    }
+
+
+def test_ranks_by_column(tmp_path):
+    header = ["id", "seq", "Domain", "Kingdom", "phylum", "class", "order", "family", "genus", "species"]
+    cells = ["a", "A", "Eukaryota", "Animalia", "Chordata; Vertebrata", "NA", "", "unassigned", "Homo", "sapiens"]
+    row = first(tmp_path, header, cells)
+    assert row["lineage"] == "Animalia;Chordata, Vertebrata;;;;Homo;Homo sapiens"
+    assert row["Domain"] == "Eukaryota"
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "lineage", "kept"),
+    [
+        (["taxonomy"], ["k__Fungi; p__X"], "Fungi;X;;;;;", {}),
+        (["Taxon"], ["Unassigned"], None, {}),
+        (["superkingdom", "genus"], ["Bacteria", "Vibrio"], "Bacteria;;;;;Vibrio;", {}),
+        (["taxonomy", "species"], ["Animalia;Chordata", "x"], "Animalia;Chordata;;;;;", {"species": "x"}),
+        (["taxonomy", "genus", "species"], ["x", "Homo", "sapiens"], ";;;;;Homo;Homo sapiens", {"taxonomy": "x"}),
+        (["scientificName"], ["Homo sapiens"], ";;;;;;Homo sapiens", {"scientificName": "Homo sapiens"}),
+        (["scientificName"], ["Hominidae"], None, {"scientificName": "Hominidae"}),
+        (["scientificName", "species"], ["A b", "Homo sapiens"], ";;;;;;Homo sapiens", {"scientificName": "A b"}),
+    ],
+)  # fmt: skip
+def test_where_the_lineage_comes_from(header, cells, lineage, kept, tmp_path):
+    wanted = {"id": "a", "sequence": "A", **({"lineage": lineage} if lineage else {}), **kept}
+    assert first(tmp_path, ["id", "seq", *header], ["a", "A", *cells]) == wanted
+
+
+def test_lineage_that_cannot_be_told_names_the_row(tmp_path):
+    path = table(tmp_path, "id\tseq\ttaxonomy\na\tA\tX\nb\tA\t1;2;3;4;5;6;7;8;9;10\n")
+    with pytest.raises(InputError, match=r"t\.tsv: row 2: lineage '1;2.*10 fields"):
+        rows(path)
+
+
+def test_names_that_are_taken_get_a_suffix(tmp_path):
+    header = ["id", "seq", "length", "digest", "source", "source_input", "description", "lineage_x", "n_ambiguous"]
+    row = first(tmp_path, header, ["a", "A", *"1234567"])
+    assert row == {
+        **{"id": "a", "sequence": "A", "length_input": "1", "digest_input": "2", "source_input_input": "3"},
+        **{"source_input": "4", "description_input": "5", "lineage_x": "6", "n_ambiguous_input": "7"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (["site", "seq"], "no id column among 'site', 'seq'; name that column 'id'"),
+        (["id", "site"], "no sequence column among 'id', 'site'; name that column 'sequence' .or one of dna_sequence"),
+        (["OTU", "ASV", "seq"], "columns 'OTU' and 'ASV' could each be the id; rename the one that is to 'id'"),
+        (["id", "Seq", "DNA"], "columns 'Seq' and 'DNA' could each be the sequence; rename"),
+        (["id", "seq", "x", "x"], "two columns are named 'x'; rename one"),
+    ],
+)
+def test_columns_that_are_absent_or_doubtful(header, message, tmp_path):
+    path = table(tmp_path, "\t".join(header) + "\n" + "\t".join("A" for _ in header) + "\n")
+    with pytest.raises(InputError, match=rf"t\.tsv: {message}"):
+        open_records(path)
+
+
+def test_an_exact_name_wins(tmp_path):
+    row = first(tmp_path, ["processid", "SeqID", "nuc", "seq", "Name"], ["a", "b", "AC", "GT", "n"])
+    assert row == {"id": "a", "sequence": "AC", "SeqID": "b", "seq": "GT", "Name": "n"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,sequence,note\na,ACGT,\"x, \"\"y\"\"\"\n",
+        "id;sequence;note\r\na;ACGT;\"x, \"\"y\"\"\"\r\n\r\n\r\n",
+        "\ufeffid\tsequence\tnote\na\tACGT\tx, \"y\"",
+        "# Constructed from biom file, of somebody\n\n#OTU ID\tsequence\tnote\na\tACGT\tx, \"y\"\n",
+        "\"id\"\t\"sequence\"\t\"note\"\n\"a\"\t\"ACGT\"\t\"x, \"\"y\"\"\"\n",
+        "id\tsequence\tnote\n#q2:types\tcategorical\tcategorical\na\tACGT\tx, \"y\"\n",
+    ],
+)  # fmt: skip
+def test_dialects(text, tmp_path):
+    (row,) = rows(table(tmp_path, text, "x.txt"))
+    assert (row["id"], row["sequence"], row["note"], row["record"]) == ("a", b"ACGT", 'x, "y"', 1)
+
+
+def test_latin_1_and_index_columns(tmp_path):
+    (a, b) = rows(table(tmp_path, b",id,sequence,site\n0,\xe9t\xe9,AC,Besan\xe7on\n1,\xc3\xa9,AC,x\n"))
+    assert (a["id"], a["site"], a["unnamed_1"], b["id"]) == ("été", "Besançon", "0", "é")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id\tseq\na\tAC\nb\n", r"row 2 \(below the header\) has 1 cells, the header has 2; check that row"),
+        ("id\tseq\n1\ta\tAC\n2\tb\tAC\n", r"row 1 .* has 3 cells, the header has 2; if R wrote it.*row.names = FALSE"),
+        ("id,seq\n\na,AC\nb,AC,x\n", r"row 2 .* has 3 cells"),
+        ('id,seq,note\na,AC,"x\nb,AC,y\nc,AC,z\n', r"row 1 .* line break in column 'note', or a quote that is never"),
+        ('id,seq,note\na,AC,"x\n y"\n', r"row 1 .* line break in column 'note'.*remove the line break"),
+        ("id\tseq\n", "has a header but no record; give a file with at least one sequence"),
+    ],
+)
+def test_malformed(text, message, tmp_path):
+    with pytest.raises(InputError, match=rf"t\.csv: {message}"):
+        rows(table(tmp_path, text, "t.csv"))
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_rows_whatever_the_blocks(block, end, tmp_path, monkeypatch):
+    monkeypatch.setattr("ednabed.sequences.delimited.BLOCK_BYTES", block)
+    long = "A" * 300
+    path = table(tmp_path, end.join(["id,seq,note", "a,AC,x", "", f"b,{long},", '"c ""1""",GT,"y,z"', "", ""]), "t.csv")
+    found = [(row["id"], row["sequence"].decode(), row["note"], row["record"]) for row in rows(path)]
+    assert found == [("a", "AC", "x", 1), ("b", long, "", 2), ('c "1"', "GT", "y,z", 3)]
+    path = table(tmp_path, end.join(["id,seq,note", "a,AC,x", "", f"b,{long},", "c,GT", ""]), "t.csv")
+    with pytest.raises(InputError, match=r"t\.csv: row 3 .below the header. has 2 cells"):
+        rows(path)
+
+
+def test_record_too_long_to_handle(tmp_path, monkeypatch):
+    monkeypatch.setattr("ednabed.sequences.delimited.BLOCK_BYTES", 100)
+    for module in ("delimited", "fasta", "fastq"):
+        monkeypatch.setattr(f"ednabed.sequences.{module}.LONGEST", 250)
+    monkeypatch.setattr("ednabed.sequences.fasta.read_fasta.__defaults__", (100,))
+    monkeypatch.setattr("ednabed.sequences.fastq.BATCH_LETTERS", 250)
+    for text in ("id\tseq\na\t{}\n", ">a\n{}\n", "@a\n{0}\n+\n{0}\n"):
+        with pytest.raises(InputError, match=r"t\.x: .* more than 250 letters"):
+            rows(table(tmp_path, text.format("A" * 400), "t.x"))
+
+
+def test_parquet_types(tmp_path):
+    path = tmp_path / "t.parquet"
+    columns = {
+        "id": pa.array([1, None, 3]),
+        "dna": pa.array(["AC", None, "GT"]).dictionary_encode(),
+        "count": pa.array([1.0, None, 3.0]),
+        "sample": pa.array(["S", None, ""], pa.large_string()),
+        "depth": pa.array([1.5, None, 2]),
+        "n": pa.array([1, 2, None], pa.int16()),
+        "ok": pa.array([True, None, False]),
+        "day": pa.array([datetime.date(2024, 2, 1), None, None]),
+        "raw": pa.array([b"x", b"\xe9", None]),
+    }
+    pq.write_table(pa.table(columns), path)
+    found = rows(path)
+    assert [(r["id"], r["sequence"], r["abundance"], r["sample"]) for r in found] == [
+        ("1", b"AC", 1, "S"),
+        ("", None, None, None),
+        ("3", b"GT", 3, None),
+    ]
+    assert [r["depth"] for r in found] == [1.5, None, 2]
+    assert [r["n"] for r in found] == [1, 2, None]
+    assert [r["ok"] for r in found] == [True, None, False]
+    assert [r["day"] for r in found] == ["2024-02-01", None, None]
+    assert [r["raw"] for r in found] == ["x", "é", None]
+
+
+def test_parquet_refusals(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"id": ["a"], "seq": ["AC"], "vector": [[1.0]]}), path)
+    with pytest.raises(InputError, match=r"t\.parquet: column 'vector' holds list.*write the file without that column"):
+        rows(path)
+    pq.write_table(pa.table({"id": pa.array([], pa.string()), "seq": pa.array([], pa.string())}), path)
+    with pytest.raises(InputError, match=r"t\.parquet: has a header but no record"):
+        rows(path)
+    pq.write_table(pa.table({"id": ["a"], "seq": ["AC"]}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"t\.parquet: the Parquet data are cut or damaged .*; write the file again"):
+        rows(path)

@@ -13,11 +13,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from support import letters
-
 from ednabed.store import table_embed
 from ednabed.store.journal import VectorJournal
 from ednabed.store.table import Database, VectorColumns
+from support import letters
 
 
 def deadly(function, at: int, when: str):

@@ -8,12 +8,12 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from support import expected, letters
-from table_support import make, rows, sequences, simple, vector_array
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.store.table import Database, VectorColumns, check_ids, survey, vectors_of
 from ednabed.store.table_embed import embed_table
+from support import expected, letters
+from table_support import make, rows, sequences, simple, vector_array
 
 OWN = letters().spec.fingerprint
 

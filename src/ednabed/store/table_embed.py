@@ -179,7 +179,7 @@ class _Job:
         pending = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
         stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
         goal = pending if max_sequences is None else min(pending, max_sequences)
-        merge_rows = int(np.clip(goal // 8, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
+        merge_rows = int(np.clip(goal // 4, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
         room = max_sequences
         fruitless = 0
         with self._journal() as journal, progress_bar(goal, show=show_progress) as bar:

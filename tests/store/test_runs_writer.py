@@ -423,7 +423,7 @@ def test_standard_input(tmp_path, monkeypatch):
     give(text.replace("AC\n", "ACGGACGGACGGACGGACGGACGG\n"))
     assert not embed(tmp_path, paths).existed
     give("")
-    with pytest.raises(InputError, match="stdin"):
+    with pytest.raises(InputError, match="standard input"):
         embed(tmp_path, [Path("-")], dataset="other")
 
 

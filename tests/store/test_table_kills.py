@@ -68,8 +68,10 @@ def test_kills_at_random_moments(tmp_path: Path, merge_rows: int, seconds_a_row:
             assert row["embedding_status"] == "embedded"
         else:
             assert (row["vector"], row["embedding_status"]) == (None, "rejected")
-    # A kill costs at most the batch in work (at most 33 sequences of 30 letters in 1,000 tokens).
-    assert 1700 <= log_lines(log) <= 1700 + kills * 33
+    # A kill costs at most the batch in work (at most 33 sequences of 30 letters in 1,000 tokens), and what was merged
+    # before it is not at hand for the 280 duplicates any more.
+    again = 280 if merge_rows < 2000 else 0
+    assert 1700 <= log_lines(log) <= 1700 + kills * 33 + again
     assert stats["pending"] < 2000 or stats["taken_up"] > 0
 
 

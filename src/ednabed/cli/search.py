@@ -15,6 +15,7 @@ from ednabed.errors import StoreError, UsageError
 @click.option("--seq-idx", type=click.IntRange(min=0), help="Query: the record with this number in the run, from 0.")
 @click.option("--id", "record_id", help="Query: the record of the run with this id.")
 @click.option("--sequence", help="Query: a pasted sequence; it is embedded with the run's own model.")
+@click.option("--model", help="Where the run's model is, for --sequence; default: its name in the run.")
 @click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits wanted.")
 @json_option
 @pass_context
@@ -24,6 +25,7 @@ def search(
     seq_idx: int | None,
     record_id: str | None,
     sequence: str | None,
+    model: str | None,
     top_k: int,
     as_json: bool,
 ) -> None:
@@ -39,7 +41,7 @@ def search(
     if sum(query is not None for query in (seq_idx, record_id, sequence)) != 1:
         raise UsageError("name one query: --seq-idx N, --id ID or --sequence LETTERS")
     found = find_run(context.workspace, run)
-    hits = search_run(found, seq_idx=seq_idx, record_id=record_id, sequence=sequence, k=top_k)
+    hits = search_run(found, seq_idx=seq_idx, record_id=record_id, sequence=sequence, model=model, k=top_k)
     if as_json:
         emit_json(hits)
         return

@@ -8,7 +8,7 @@ import numpy as np
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
-from ednabed.errors import StoreError
+from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Policy
 from ednabed.search.exact import nearest
@@ -20,7 +20,13 @@ _SHOWN = ("id", "sample", "abundance", "lineage", "length", "source")
 
 
 def search_run(
-    run: Run, *, seq_idx: int | None = None, record_id: str | None = None, sequence: str | None = None, k: int = 10
+    run: Run,
+    *,
+    seq_idx: int | None = None,
+    record_id: str | None = None,
+    sequence: str | None = None,
+    model: str | None = None,
+    k: int = 10,
 ) -> list[dict[str, Any]]:
     """Return the ``k`` records most similar to a query, most similar first.
 
@@ -29,6 +35,7 @@ def search_run(
         seq_idx: Query by number of the record, from 0.
         record_id: Query by id of the record.
         sequence: Query by letters, embedded with the function that made the run.
+        model: Where that function's model is (name or folder), for ``sequence``; None takes the name in the manifest.
         k: Hits wanted; a smaller run gives all it has.
 
     Returns:
@@ -44,7 +51,7 @@ def search_run(
     records = run.load_records(["digest", *_SHOWN])
     if sequence is not None:
         assert run.manifest is not None
-        query = _embed(run.manifest, sequence)
+        query = _embed(run.manifest, sequence, model)
     else:
         row = _row_of(run, records, record_id) if record_id is not None else seq_idx
         if row is None or not 0 <= row < len(vectors):
@@ -85,7 +92,7 @@ def _row_of(run: Run, records: Any, record_id: str) -> int:
     return int(rows[0])
 
 
-def _embed(manifest: RunManifest, sequence: str) -> FloatArray:
+def _embed(manifest: RunManifest, sequence: str, model: str | None) -> FloatArray:
     """Embed a pasted sequence with the function that made the run."""
     spec = manifest.spec
     is_kmer = spec.architecture.get("family") == "kmer"
@@ -97,10 +104,17 @@ def _embed(manifest: RunManifest, sequence: str) -> FloatArray:
         long=spec.long,
         alphabet=spec.alphabet,
     )
-    embedder = open_embedder(spec.model, policy)
+    try:
+        embedder = open_embedder(spec.model if model is None else model, policy)
+    except UsageError as error:
+        if model is not None:
+            raise
+        raise StoreError(
+            f"the run was made by '{spec.model}', which is no name of a model here; say by --model where it is ({error})"
+        ) from error
     if embedder.spec.fingerprint != spec.fingerprint:
         raise StoreError(
-            f"the model '{spec.model}' here has fingerprint {embedder.spec.fingerprint[:12]}, the run was made by "
+            f"the model '{embedder.spec.model}' here has fingerprint {embedder.spec.fingerprint[:12]}, the run was made by "
             f"{spec.fingerprint[:12]}; their vectors cannot be compared: bring the weights that made the run"
         )
     vectors, refused = Engine(embedder).embed([normalise_one(sequence, spec.alphabet)])

@@ -2,8 +2,8 @@
 
 1. 200,000 rows x 512 (COI and cuts of it, all distinct): seconds of ``embed_table`` with kmer6, of the same embedding
    alone, and the difference, as a share of embedding times at other speeds.
-2. 20,000 rows x 512: ``embed_table`` against the old way, one ``update`` a row (400 rows are timed; the time a row grows
-   with the number of versions).
+2. 20,000 rows x 512: ``embed_table`` against the old way, one ``update`` a row (400 rows are timed; the time a row
+   grows with the number of versions).
 """
 
 from __future__ import annotations

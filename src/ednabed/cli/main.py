@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 data or I/O, 2 usage, 130 interrupted. The traceback is sh
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ from ednabed.errors import EdnabedError
 def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
     """Turn environmental-DNA sequences into vectors, keep them in order, and ask them questions."""
     ctx.obj = Context(workspace=workspace, debug=debug)
+    log = logging.getLogger("ednabed")
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
 
 
 for _verb in (embed, table_group, validate, search, runs, models):

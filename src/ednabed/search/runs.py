@@ -104,18 +104,17 @@ def _embed(manifest: RunManifest, sequence: str, model: str | None) -> FloatArra
         long=spec.long,
         alphabet=spec.alphabet,
     )
+    where = spec.model if model is None else model
     try:
-        embedder = open_embedder(spec.model if model is None else model, policy)
+        embedder = open_embedder(where, policy)
     except UsageError as error:
-        if model is not None:
-            raise
         raise StoreError(
-            f"the run was made by '{spec.model}', which is no name of a model here; say by --model where it is ({error})"
+            f"{where} is not the model '{spec.model}' that made the run ({error}); say by --model where that model is"
         ) from error
     if embedder.spec.fingerprint != spec.fingerprint:
         raise StoreError(
-            f"the model '{embedder.spec.model}' here has fingerprint {embedder.spec.fingerprint[:12]}, the run was made by "
-            f"{spec.fingerprint[:12]}; their vectors cannot be compared: bring the weights that made the run"
+            f"{where} has fingerprint {embedder.spec.fingerprint[:12]} and the run was made by {spec.fingerprint[:12]}: "
+            "their vectors cannot be compared; say by --model where the weights are that made the run"
         )
     vectors, refused = Engine(embedder).embed([normalise_one(sequence, spec.alphabet)])
     if refused:

@@ -281,6 +281,20 @@ def test_float64_from_an_encoder_becomes_float32():
     assert next(batches).vectors.dtype == np.float32
 
 
+@pytest.mark.parametrize("policy", [Policy(), Policy(strand="both")])
+def test_an_encoder_may_give_a_read_only_array_or_another_type(policy):
+    def read_only(vectors):
+        vectors.flags.writeable = False
+        return vectors
+
+    plain, _ = Engine(Embedder.of(Broken(normalisation="l2"), policy)).embed([b"ACGT", b"AACC"])
+    for change in (read_only, lambda v: v.astype(np.float64), lambda v: np.broadcast_to(v, v.shape)):
+        vectors, _ = Engine(Embedder.of(Broken(change=change, normalisation="l2"), policy)).embed([b"ACGT", b"AACC"])
+        np.testing.assert_allclose(vectors, plain, atol=1e-6)
+    halves, _ = Engine(Embedder.of(Broken(change=lambda v: v.astype(np.float16)), policy)).embed([b"ACGT", b"AACC"])
+    assert halves.dtype == np.float32
+
+
 def test_encoder_is_abstract():
     with pytest.raises(TypeError):
         Encoder()  # type: ignore[abstract]

@@ -646,6 +646,22 @@ def test_an_interrupted_try_is_taken_up_also_in_small_steps(tmp_path: Path, monk
     check_complete(database)
 
 
+def test_an_interrupted_try_is_found_under_another_spelling_of_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = simple(tmp_path / "db", sequences(300))
+
+    def hook(batch: int) -> None:
+        if batch == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_table(database, meddler(hook), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert embed_table(Database("db"), letters(), tmp_path).taken_up > 0
+    check_complete(database)
+
+
 def test_nothing_large_stays_behind(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(300))
     embed_table(database, letters(), tmp_path)

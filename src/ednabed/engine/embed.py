@@ -167,7 +167,8 @@ class Engine:
                     f"{self.embedder.spec.model} gave an array of shape {vectors.shape}; wanted "
                     f"({len(lengths)}, {self.embedder.spec.dimension}): the encoder is faulty"
                 )
-            return vectors
+            # What comes from an encoder may be of another type, or a view that may not be written to.
+            return np.require(vectors, np.float32, ["W"])
         return self._halves(tokens, starts, lengths, owner, names)
 
     def _halves(

@@ -440,7 +440,9 @@ class _Job:
     @contextmanager
     def _journal(self) -> Iterator[VectorJournal]:
         """Open the journal of this table and function; a second process at the same work gets one of its own."""
-        name = f"{self.database.address}\n{self.columns.vector}\n{self.fingerprint}"
+        database = self.database
+        place = Path(database.address).resolve() if database.is_local else database.address
+        name = f"{place}\n{self.columns.vector}\n{self.fingerprint}"
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
         for number in range(1, 65):
             folder = checkpoint_folder(self.workspace) / f".work-{key}-{number}"

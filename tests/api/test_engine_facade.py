@@ -1,0 +1,219 @@
+"""``EmbeddingEngine``: rows stay aligned, what was rejected is told, and errors are errors."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ednabed
+from ednabed import EmbeddingEngine
+from ednabed.api.engine import EmbeddingEngine as Facade
+from ednabed.errors import EmbeddingError, InputError, UsageError
+
+GOOD = "ACGTTGCATGCATGCATTGACC"
+FISH = "Animalia;Chordata;Actinopteri;Perciformes;Gobiidae;Gobius;Gobius niger"
+FISH2 = "Animalia;Chordata;Actinopteri;Perciformes;Gobiidae;Gobius;Gobius paganellus"
+CRAB = "Animalia;Arthropoda;Malacostraca;Decapoda;Portunidae;Carcinus;Carcinus maenas"
+
+
+@pytest.fixture(scope="module")
+def engine() -> EmbeddingEngine:
+    return EmbeddingEngine()
+
+
+def test_the_public_names():
+    assert EmbeddingEngine is Facade
+    assert set(ednabed.__all__) >= {"EmbeddingEngine", "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = ednabed.Nothing
+
+
+BAD = {
+    "": "empty sequence",
+    "  ": "empty sequence",
+    "ACGT": "4 letters, fewer than the 20",
+    "ACGT!ACGTACGTACGTACGTACGT": "letter '!' at position 5",
+    "N" * 30: "holds no A, C, G or T",
+    "ACGTN" * 5: "holds no 6 letters in a row without N",
+}
+
+
+@settings(max_examples=40)
+@given(st.lists(st.text("ACGT", min_size=20, max_size=60) | st.sampled_from(sorted(BAD)), max_size=20))
+def test_rows_are_aligned_and_the_rejected_are_zeros(sequences):
+    engine = EmbeddingEngine()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        vectors = engine.get_embeddings(sequences)
+    report = engine.last_report
+    bad = {i for i, s in enumerate(sequences) if s in BAD}
+    assert vectors.shape == (len(sequences), 512)
+    assert vectors.dtype == np.float32
+    assert set(report.rejected) == bad
+    assert len(caught) == bool(bad)
+    for i, sequence in enumerate(sequences):
+        if i in bad:
+            assert not vectors[i].any()
+            assert BAD[sequence] in report.rejected[i]
+        else:
+            np.testing.assert_allclose(vectors[i], engine.get_embedding_single(sequence), atol=1e-6)
+    assert (report.given, report.embedded) == (len(sequences), len(sequences) - len(bad))
+    assert report.distinct == len({s for s in sequences if s not in BAD})
+
+
+def test_the_warning_says_how_many_and_the_first(engine):
+    with pytest.warns(UserWarning, match=r"2 of 4 sequences were rejected and have rows of zeros.* number 1 .*\(4 letters"):
+        engine.get_embeddings([GOOD, "ACGT", GOOD, "ACGT*" * 6])
+
+
+def test_no_warning_without_a_rejection(engine):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.get_embeddings([GOOD, GOOD + "N"])
+    assert engine.last_report.rejected == {}
+    assert engine.last_report.ambiguous == 1
+
+
+def test_nothing_and_nothing_usable(engine):
+    assert engine.get_embeddings([]).shape == (0, 512)
+    with pytest.warns(UserWarning, match="2 of 2"):
+        vectors = engine.get_embeddings(["ACG", ""])
+    assert not vectors.any()
+    assert engine.last_report.embedded == 0
+
+
+def test_case_rna_and_gaps_do_not_matter(engine):
+    vectors = engine.get_embeddings([GOOD, GOOD.lower(), GOOD.replace("T", "U"), GOOD[:5] + "--" + GOOD[5:]])
+    assert engine.last_report.distinct == 1
+    np.testing.assert_array_equal(vectors, vectors[[0, 0, 0, 0]])
+
+
+def test_a_single_sequence(engine):
+    vector = engine.get_embedding_single(GOOD)
+    assert vector.shape == (512,)
+    assert vector.dtype == np.float32
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+    for bad, error in (("", InputError), ("ACGT", InputError), ("ACG!" * 6, InputError), ("ACGTN" * 6, EmbeddingError)):
+        with pytest.raises(error):
+            engine.get_embedding_single(bad)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batch_size_is_a_cap_that_changes_nothing(engine, batch_size):
+    sequences = [GOOD + "ACGT"[i % 4] * i for i in range(12)]
+    capped = EmbeddingEngine(batch_size=batch_size)
+    np.testing.assert_allclose(capped.get_embeddings(sequences), engine.get_embeddings(sequences), atol=1e-6)
+    assert capped.get_model_info()["batch_size"] == batch_size
+
+
+def test_the_bar_is_drawn_only_where_asked(engine, capfd):
+    engine.get_embeddings([GOOD])
+    assert capfd.readouterr() == ("", "")
+    engine.get_embeddings([GOOD], show_progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "embedding" in err
+
+
+def test_settings_reach_the_function():
+    both = EmbeddingEngine(strand="both", alphabet="strict", min_length=30)
+    plain = EmbeddingEngine()
+    assert both.get_model_info()["fingerprint"] != plain.get_model_info()["fingerprint"]
+    with pytest.warns(UserWarning, match="3 of 3"):
+        both.get_embeddings([GOOD, GOOD * 2 + "R", "ACGT"])
+    with pytest.raises(InputError):
+        both.get_embedding_single(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "error"),
+    [
+        ({"model_name": "nonsense"}, UsageError),
+        ({"batch_size": 0}, UsageError),
+        ({"strand": "minus"}, UsageError),
+        ({"long": "cut"}, UsageError),
+        ({"precision": "fp8"}, UsageError),
+        ({"use_gpu": True}, UsageError),
+        ({"max_tokens": 100}, UsageError),
+        ({"layer": 3}, UsageError),
+    ],
+)
+def test_impossible_settings_are_usage_errors(settings_, error):
+    with pytest.raises(error):
+        EmbeddingEngine(**settings_)
+
+
+def test_model_info(engine):
+    info = engine.get_model_info()
+    assert info["model_name"] == "kmer6"
+    assert info["embedding_dim"] == 512
+    assert (info["device"], info["precision"]) == ("cpu", "fp32")
+    assert info["fingerprint"] == engine.embedder.spec.fingerprint
+    assert info["spec"]["architecture"]["family"] == "kmer"
+
+
+def test_validation_prints_and_returns_the_matrix(engine, capsys):
+    matrix = engine.validate_embeddings()
+    out = capsys.readouterr().out
+    assert matrix.shape == (3, 3)
+    assert matrix.dtype == np.float32
+    assert f"{matrix[0, 1]:.4f}" in out
+    assert "2 of 2 sequences" in out
+
+
+def test_validation_of_sequences_of_ones_own(engine, capsys):
+    a, b = "ACGTTGCATG" * 8, "GGATTCCAAC" * 8
+    matrix = engine.validate_embeddings({FISH: a, FISH2: a + "ACC", CRAB: b})
+    assert matrix[0, 1] > matrix[0, 2]
+    with pytest.raises(EmbeddingError, match="failed the check: sequence 1 is not nearer to its relative sequence 3"):
+        engine.validate_embeddings({FISH: a, CRAB: a + "ACC", FISH2: b})
+    assert "0 of 2" in capsys.readouterr().out
+    for bad in ({}, {FISH: a}, {FISH: a, CRAB: "!"}, {FISH: a, FISH2: "ACG", CRAB: b}):
+        with pytest.raises(InputError):
+            engine.validate_embeddings(bad)
+
+
+# -- a network -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(shared):
+    folder = shared / "golden" / "nt_tiny" / "v2"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+def test_a_model_folder(tiny):
+    engine = EmbeddingEngine(str(tiny), use_gpu=False, precision="fp32")
+    info = engine.get_model_info()
+    assert info["model_name"] == "v2"
+    assert info["device"] == "cpu"
+    sequences = [GOOD * n for n in (1, 3, 2, 1)]
+    vectors = engine.get_embeddings(sequences)
+    assert vectors.shape == (4, info["embedding_dim"])
+    np.testing.assert_allclose(vectors[2], engine.get_embedding_single(sequences[2]), atol=1e-5)
+    np.testing.assert_array_equal(vectors[0], vectors[3])
+
+
+def test_truncation_is_counted_for_every_record(tiny):
+    engine = EmbeddingEngine(str(tiny), use_gpu=False, precision="fp32", max_tokens=8)
+    engine.get_embeddings([GOOD * 10, GOOD, GOOD * 10])
+    assert engine.last_report.truncated == 2
+    rejecting = EmbeddingEngine(str(tiny), use_gpu=False, precision="fp32", max_tokens=8, long="reject")
+    with pytest.warns(UserWarning, match="more than the 8 allowed"):
+        vectors = rejecting.get_embeddings([GOOD * 10, GOOD])
+    assert not vectors[0].any()
+
+
+def test_a_forced_gpu_that_is_not_there_is_an_error(tiny):
+    import torch
+
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(UsageError, match="none can be used here"):
+        EmbeddingEngine(str(tiny), use_gpu=True)

@@ -1,0 +1,314 @@
+"""``ednabed embed`` and the entry point: streams, exit codes, help that is quick."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ednabed
+
+from ednabed.cli import main as entry
+from ednabed.store.runs import Run, find_run
+
+GOOD = "ACGTTGCATGCATGCATTGACC"
+FASTA = f">x;size=3\n{GOOD}\n>y\n{GOOD}A\n>z\n{GOOD}\n>short\nACG\n>amb\n{GOOD}R\n"
+VERBS = ("embed", "runs", "search", "validate", "models", "table")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.fa").write_text(FASTA)
+    return tmp_path
+
+
+def one_sentence(done: subprocess.CompletedProcess, code: int) -> str:
+    """The single line that an error is told in."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == b""
+    lines = done.stderr.decode().strip().split("\n")
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("ednabed: ")
+    return lines[0]
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    """The command line in this process: exit code, standard output, standard error."""
+    with pytest.raises(SystemExit) as ended:
+        entry.main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def test_a_run_is_made_and_summarised(folder):
+    done = ednabed("embed", "a.fa", "--dataset", "see", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode()
+    assert "4 embedded of 5 read, 3 distinct sequences" in out
+    assert "rejected   1, reasons in" in out
+    assert "ambiguous  1 records hold an N" in out
+    assert "kmer6, 512 dimensions, fingerprint f003ebff2bd2 (cpu fp32)" in out
+    assert "computed   3 sequences" in out
+    run = find_run(folder, "see")
+    assert run.verify() == []
+    assert (folder / out.split("\n")[0].split(None, 1)[1]).resolve() == run.folder.resolve()
+    assert b"Traceback" not in done.stderr
+
+
+def test_json_is_one_document_and_nothing_else(folder):
+    done = ednabed("embed", "a.fa", "--output", "out", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    run = Run.open(folder / "out")
+    assert told["counts"] == run.manifest.counts
+    assert told["counts"]["read"] == told["counts"]["embedded"] + told["counts"]["rejected"]
+    assert (told["existed"], told["computed"], told["taken_up"]) == (False, 3, 0)
+    assert told["fingerprint"] == run.manifest.spec.fingerprint
+    assert (folder / told["run"]).resolve() == run.folder.resolve()
+    again = ednabed("embed", "a.fa", "--output", "out", "--json", cwd=folder)
+    assert json.loads(again.stdout)["existed"] is True
+
+
+def test_the_same_command_again_does_nothing_and_says_so_on_stderr(folder, capsys):
+    assert call(capsys, "--workspace", folder, "embed", folder / "a.fa")[0] == 0
+    code, out, err = call(capsys, "--workspace", folder, "embed", folder / "a.fa")
+    assert code == 0
+    assert "nothing was done (--no-resume makes another run)" in err
+    assert "nothing was done" not in out
+    assert call(capsys, "--workspace", folder, "embed", folder / "a.fa", "--no-resume")[0] == 0
+    assert len(list((folder / "consolidated_data" / "runs" / "default").iterdir())) == 2
+
+
+def test_standard_input(folder):
+    done = ednabed("embed", "-", "--output", "out", "--json", cwd=folder, stdin=gzip.compress(FASTA.encode()))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["counts"]["embedded"] == 4
+    assert Run.open(folder / "out").manifest.inputs[0]["name"] == "stdin"
+    assert one_sentence(ednabed("embed", "-", cwd=folder, stdin=b""), 1)
+
+
+def test_the_workspace_comes_from_the_option_or_the_environment(folder):
+    done = ednabed("embed", folder / "a.fa", "--dataset", "d", cwd=folder, env={"EDNABED_WORKSPACE": "from_env"})
+    assert done.returncode == 0, done.stderr
+    assert find_run(folder / "from_env", "d").verify() == []
+    done = ednabed(
+        "--workspace", "from_option", "embed", "a.fa", "--output", "o", cwd=folder, env={"EDNABED_WORKSPACE": "from_env"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert Run.open(folder / "from_option" / "o").verify() == []
+    listed = ednabed("runs", "list", cwd=folder, env={"EDNABED_WORKSPACE": "from_env"})
+    assert b"d/" in listed.stdout
+
+
+def test_options_reach_the_run(folder, capsys):
+    (folder / "l.tsv").write_text("id\ttaxonomy\nx\tAnimalia;Chordata;;;;;\n")
+    code, out, err = call(
+        capsys, "--workspace", folder, "embed", folder / "a.fa", "--output", "o", "--model", "kmer6-full", "--strand", "both",
+        "--alphabet", "strict", "--min-length", 2, "--max-sequences", 3, "--labels", folder / "l.tsv", "--cpu",
+        "--batch-size", 1,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "labelled   1 records have a lineage" in out
+    manifest = Run.open(folder / "o").manifest
+    assert (manifest.spec.dimension, manifest.spec.strand, manifest.spec.alphabet) == (4096, "both", "strict")
+    assert manifest.options == {"min_length": 2, "max_sequences": 3}
+    assert manifest.counts["embedded"] == 3
+
+
+BAD = {
+    "cut.fa.gz": gzip.compress(FASTA.encode() * 50)[:-10],
+    "quality.fq": f"@a\n{GOOD}\n+\nIII\n".encode(),
+    "binary": bytes(range(256)) * 20,
+    "empty.fa": b"",
+    "none.fa": b">a\nACG\n",
+}
+
+
+@pytest.mark.parametrize("name", [*BAD, "missing.fa", "directory"])
+def test_a_broken_input_is_one_sentence_exit_1_and_nothing_left(tmp_path, capsys, name):
+    path = tmp_path / name
+    if name == "directory":
+        path.mkdir()
+    elif name in BAD:
+        path.write_bytes(BAD[name])
+    code, out, err = call(capsys, "--workspace", tmp_path / "ws", "embed", path)
+    assert code == 1
+    assert out == ""
+    assert err.count("\n") == 1
+    assert name in err
+    assert not (tmp_path / "ws").exists()
+
+
+def test_errors_in_a_process_of_their_own(folder):
+    assert "missing.fa" in one_sentence(ednabed("embed", "missing.fa", cwd=folder), 1)
+    assert "nonsense" in one_sentence(ednabed("embed", "a.fa", "--model", "nonsense", cwd=folder), 2)
+    assert {p.name for p in folder.iterdir()} == {"a.fa"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["a.fa", "--dataset", "../x"],
+        ["a.fa", "--dataset", "con"],
+        ["a.fa", "--dataset", "d", "--output", "o"],
+        ["a.fa", "--max-sequences", "0"],
+        ["a.fa", "--batch-size", "0"],
+        ["a.fa", "--strand", "minus"],
+        ["a.fa", "--precision", "fp8"],
+        ["a.fa", "--precision", "bf16"],
+        ["a.fa", "--nonsense"],
+        ["a.fa", "--gpu"],
+        ["a.fa", "--layer", "2"],
+        ["a.fa", "--max-tokens", "50"],
+        ["a.fa", "--model", "kmer66"],
+        ["-", "-"],
+    ],
+)
+def test_usage_errors_are_exit_2_and_leave_nothing(folder, capsys, arguments):
+    code, out, err = call(capsys, "--workspace", folder / "ws", "embed", *arguments)
+    assert code == 2, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (folder / "ws").exists()
+
+
+def test_an_output_that_is_taken_is_exit_1(folder, capsys):
+    (folder / "o").mkdir()
+    (folder / "o" / "precious").write_text("x")
+    code, _, err = call(capsys, "--workspace", folder, "embed", folder / "a.fa", "--output", "o")
+    assert code == 1
+    assert "name another --output" in err
+
+
+def test_debug_gives_the_traceback(folder):
+    done = ednabed("--debug", "embed", "missing.fa", cwd=folder)
+    assert done.returncode == 1
+    assert b"Traceback (most recent call last)" in done.stderr
+    assert b"InputError" in done.stderr
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, "abort"])
+def test_an_interruption_is_exit_130(folder, capsys, monkeypatch, error):
+    import click
+
+    def stop(*_, **__):
+        raise (click.exceptions.Abort if error == "abort" else error)
+
+    monkeypatch.setattr("ednabed.store.run_writer.embed_to_run", stop)
+    code, out, err = call(capsys, "--workspace", folder, "embed", folder / "a.fa")
+    assert code == 130
+    assert out == ""
+    assert "interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_an_interruption_while_computing_keeps_what_was_computed(folder, capsys, monkeypatch):
+    from ednabed.models.kmer import KmerEncoder
+
+    real, calls = KmerEncoder.forward, []
+
+    def stop(self, tokens):
+        calls.append(len(tokens))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, tokens)
+
+    monkeypatch.setattr(KmerEncoder, "forward", stop)
+    arguments = ("--workspace", folder, "embed", folder / "a.fa", "--dataset", "d", "--batch-size", 1, "--json")
+    assert call(capsys, *arguments)[0] == 130
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    told = json.loads(out)
+    assert (told["computed"], told["taken_up"]) == (1, 2)
+    assert find_run(folder, "d").verify() == []
+
+
+def test_a_full_disk_is_one_sentence(folder, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "somewhere/file")
+
+    monkeypatch.setattr("ednabed.store.run_writer.embed_to_run", full)
+    code, _, err = call(capsys, "--workspace", folder, "embed", folder / "a.fa")
+    assert code == 1
+    assert err.startswith("ednabed: somewhere/file: No space left on device")
+    assert err.count("\n") == 1
+
+
+def test_a_fault_of_ours_is_not_hidden(folder, monkeypatch):
+    def fault(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ednabed.store.run_writer.embed_to_run", fault)
+    with pytest.raises(ZeroDivisionError):
+        entry.main(["--workspace", str(folder), "embed", str(folder / "a.fa")])
+
+
+# -- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ("torch", "lancedb", "faiss", "sklearn", "streamlit", "pyarrow", "numpy", "transformers", "huggingface_hub")
+    code = (
+        "import sys\nfrom ednabed.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print('IMPORTED', [m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.rstrip().endswith("IMPORTED []")
+
+
+@pytest.mark.parametrize("verb", [(), *((verb,) for verb in VERBS), ("runs", "verify"), ("runs", "show"), ("runs", "list")])
+def test_help_of_each_verb(capsys, verb):
+    for flag in ("--help", "-h"):
+        code, out, err = call(capsys, *verb, flag)
+        assert code == 0
+        assert out.startswith("Usage: ednabed")
+        assert err == ""
+    if not verb:
+        assert all(name in out for name in VERBS)
+
+
+def test_version(capsys):
+    from ednabed import __version__
+
+    assert call(capsys, "--version")[:2] == (0, f"ednabed, version {__version__}\n")
+
+
+def test_an_unknown_verb_is_usage(capsys):
+    code, _, err = call(capsys, "embedd")
+    assert code == 2
+    assert "No such command" in err
+
+
+# -- validate --------------------------------------------------------------------------------------------------------
+
+
+def test_validate(capsys, tmp_path):
+    code, out, err = call(capsys, "validate")
+    assert (code, err) == (0, "")
+    assert "2 of 2 sequences" in out
+    code, out, err = call(capsys, "validate", "--json")
+    told = json.loads(out)
+    assert (code, told["checked"], told["failures"]) == (0, 2, [])
+    assert np.array(told["similarity"]).shape == (3, 3)
+    wrong = tmp_path / "w.tsv"
+    near = "ACGTTGCATG" * 8
+    wrong.write_text(
+        "id\tsequence\tlineage\n"
+        f"a\t{near}\tA;B;C;D;E;F;F x\nb\t{near}ACC\tA;Z;;;;;\nc\t{'GGATTCCAAC' * 8}\tA;B;C;D;E;F;F y\n"
+    )
+    code, out, err = call(capsys, "validate", "--fasta", wrong)
+    assert code == 1
+    assert "is not nearer to its relative" in out
+    assert err == "ednabed: kmer6 failed the check for 2 of 2 sequences\n"
+    code, out, _ = call(capsys, "validate", "--fasta", wrong, "--json")
+    assert code == 1
+    assert len(json.loads(out)["failures"]) == 2
+    code, _, err = call(capsys, "validate", "--fasta", tmp_path / "none.fa")
+    assert code == 1
+    assert "none.fa" in err

@@ -1,0 +1,144 @@
+"""``ednabed runs``: list, show and verify."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ednabed
+
+from ednabed.cli import main as entry
+from ednabed.store.runs import find_run, runs_root
+
+GOOD = "ACGTTGCATGCATGCATTGACC"
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        entry.main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "a.fa").write_text(f">x\n{GOOD}\n>y\n{GOOD}A\n>short\nACG\n")
+    for dataset in ("lake", "river"):
+        done = ednabed("embed", "a.fa", "--dataset", dataset, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def workspace(made, tmp_path) -> Path:
+    shutil.copytree(made, tmp_path / "ws")
+    return tmp_path / "ws"
+
+
+def test_an_empty_workspace(capsys, tmp_path):
+    code, out, err = call(capsys, "--workspace", tmp_path, "runs", "list")
+    assert (code, out) == (0, "")
+    assert "'ednabed embed FILE' makes one" in err
+    assert call(capsys, "--workspace", tmp_path, "runs", "list", "--json")[:2] == (0, "[]\n")
+    assert call(capsys, "--workspace", tmp_path, "runs", "verify")[0] == 1
+    assert call(capsys, "--workspace", tmp_path, "runs", "show", "x")[0] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list(capsys, workspace):
+    code, out, err = call(capsys, "--workspace", workspace, "runs", "list")
+    assert (code, err) == (0, "")
+    lines = out.strip().split("\n")
+    assert len(lines) == 3
+    assert lines[1].startswith("lake/")
+    assert lines[2].startswith("river/")
+    assert "kmer6" in lines[1]
+    assert "f003ebff2bd2" in lines[1]
+    told = json.loads(call(capsys, "--workspace", workspace, "runs", "list", "--json")[1])
+    assert [row["state"] for row in told] == ["complete", "complete"]
+    assert [row["records"] for row in told] == [2, 2]
+
+
+def test_list_shows_what_is_damaged_old_or_in_work(capsys, workspace):
+    root = runs_root(workspace)
+    (find_run(workspace, "lake").folder / "run.json").write_text("{")
+    (root / "old" / "2020").mkdir(parents=True)
+    np.save(root / "old" / "2020" / "embeddings.npy", np.zeros((4, 3), np.float32))
+    (root / "old" / ".partial-1-x").mkdir()
+    code, out, _ = call(capsys, "--workspace", workspace, "runs", "list", "--json")
+    assert code == 0
+    states = {row["run"].split("/")[0]: row["state"] for row in json.loads(out)}
+    assert states["lake"].startswith("damaged: ")
+    assert states["old"] == "no manifest (older tool)"
+    assert states["river"] == "complete"
+    assert ".partial" not in out
+    assert call(capsys, "--workspace", workspace, "runs", "list")[0] == 0
+
+
+def test_show(capsys, workspace):
+    code, out, err = call(capsys, "--workspace", workspace, "runs", "show", "lake")
+    assert (code, err) == (0, "")
+    for words in ("kmer6, 512 dimensions", "a.fa: 2 of 3 records accepted", "embeddings.npy", "rejected     1"):
+        assert words in out
+    run = find_run(workspace, "lake")
+    code, out, _ = call(capsys, "--workspace", workspace, "runs", "show", run.label, "--json")
+    assert json.loads(out) == json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+
+
+def test_show_of_an_older_tool(capsys, tmp_path):
+    np.save(tmp_path / "embeddings.npy", np.zeros((4, 3), np.float32))
+    code, out, _ = call(capsys, "runs", "show", tmp_path)
+    assert code == 0
+    assert "4 x 3, made by an older tool" in out
+    told = json.loads(call(capsys, "runs", "show", tmp_path, "--json")[1])
+    assert (told["records"], told["dimension"], told["made_by"]) == (4, 3, None)
+    code, _, err = call(capsys, "runs", "verify", tmp_path)
+    assert code == 1
+    assert "1 of 1 runs have faults" in err
+
+
+def test_verify_sound(capsys, workspace):
+    code, out, err = call(capsys, "--workspace", workspace, "runs", "verify")
+    assert (code, err) == (0, "")
+    assert out.count(": sound") == 2
+    told = json.loads(call(capsys, "--workspace", workspace, "runs", "verify", "lake", "--json")[1])
+    assert [row["faults"] for row in told] == [[]]
+
+
+@pytest.mark.parametrize("name", ["embeddings.npy", "records.parquet", "rejected.tsv", "run.json"])
+@pytest.mark.parametrize("named", ["all", "label", "path"])
+def test_verify_finds_one_flipped_byte_in_any_file(capsys, workspace, name, named):
+    folder = find_run(workspace, "lake").folder
+    path = folder / name
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 3] ^= 2
+    path.write_bytes(raw)
+    which = {"all": [], "label": [f"lake/{folder.name}"], "path": [folder]}[named]
+    code, out, err = call(capsys, "--workspace", workspace, "runs", "verify", *which, "--json")
+    assert code == 1
+    told = json.loads(out)
+    assert len(told) == (2 if named == "all" else 1)
+    bad = [row for row in told if row["faults"]]
+    assert len(bad) == 1
+    assert name in bad[0]["faults"][0]
+    assert err.startswith(f"ednabed: 1 of {len(told)} runs have faults")
+    code, out, _ = call(capsys, "--workspace", workspace, "runs", "verify", *which)
+    assert code == 1
+    assert name in out
+
+
+@pytest.mark.parametrize("verb", ["show", "verify"])
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("none", 1), ("lake/none", 1), ("../lake", 1), ("lake/../../..", 1), ("a/b/c", 1), ("con", 2), ("a b", 2), ("", 1)],
+)
+def test_runs_that_are_not_there(capsys, workspace, monkeypatch, verb, name, wanted):
+    monkeypatch.chdir(workspace)
+    code, out, err = call(capsys, "--workspace", workspace, "runs", verb, name)
+    assert code == wanted
+    assert out == ""
+    assert err.count("\n") == 1

@@ -11,11 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from support import letters
-
 from ednabed.store import run_writer
 from ednabed.store.journal import VectorJournal
 from ednabed.store.run_writer import RunRequest, embed_to_run
+from support import letters
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ednabed"
 ORDER = [
-    "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "evaluate", "export", "training", "api",
+    "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "evaluate", "export",
+    "training", "api",
 ]  # fmt: skip
 FRONTS = ("cli", "dashboard")
 FREE = ("errors", "__init__")
@@ -40,7 +41,11 @@ def imported(tree: ast.AST, module: str, is_package: bool) -> list[tuple[str, in
             below = [alias.name for alias in node.names if name == "ednabed" and alias.name in known]
             found += [(f"{name}.{b}", node.lineno) for b in below] or [(name, node.lineno)]
         elif isinstance(node, ast.Call) and _is_import_call(node):
-            found += [(a.value, node.lineno) for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            found += [
+                (a.value, node.lineno)
+                for a in node.args[:1]
+                if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            ]
     return [(name, line) for name, line in found if name == "ednabed" or name.startswith("ednabed.")]
 
 
@@ -150,7 +155,10 @@ def test_the_command_line_imports_nothing_heavy_at_once(path, module, is_package
         ("ednabed.sequences.fasta", "from ednabed.models.base import Tokens"),
         ("ednabed.models.kmer", "import ednabed.engine.embed"),
         ("ednabed.engine.embed", "def f():\n    from ednabed.store.runs import Run"),
-        ("ednabed.engine.embed", "class A:\n    def f(self):\n        if 1:\n            import ednabed.api.engine as e"),
+        (
+            "ednabed.engine.embed",
+            "class A:\n    def f(self):\n        if 1:\n            import ednabed.api.engine as e",
+        ),
         ("ednabed.store.runs", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ednabed.search import x"),
         ("ednabed.store.runs", "from ednabed import search"),
         ("ednabed.store.runs", "from ..search.exact import nearest"),
@@ -188,7 +196,14 @@ def test_right_imports_pass(module, source):
 
 
 @pytest.mark.parametrize(
-    "source", ["print('x')", "def f():\n    import sys\n    sys.exit(1)", "raise SystemExit(2)", "exit()", "import os\nos._exit(1)"]
+    "source",
+    [
+        "print('x')",
+        "def f():\n    import sys\n    sys.exit(1)",
+        "raise SystemExit(2)",
+        "exit()",
+        "import os\nos._exit(1)",
+    ],
 )
 def test_planted_output_is_found_outside_the_command_line(source):
     assert len(wrong_output(source, "ednabed.store.runs")) == 1

@@ -20,13 +20,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "examples" / "okex2301_12s.fasta.gz"
 POSIX_MODULES = {
-    "fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "posix", "readline", "curses", "crypt", "spwd", "nis",
+    "fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "posix", "readline", "curses", "crypt",
+    "spwd", "nis",
 }  # fmt: skip
 ABSENT = {"triton", "flash_attn"}
 POSIX_NAMES = {
     "os": {
-        "fork", "forkpty", "getuid", "geteuid", "getgid", "getegid", "getpgid", "setsid", "killpg", "chown", "fchown", "mkfifo",
-        "sched_getaffinity", "sched_setaffinity", "statvfs", "uname", "nice", "sysconf", "wait", "openpty", "posix_fallocate",
+        "fork", "forkpty", "getuid", "geteuid", "getgid", "getegid", "getpgid", "setsid", "killpg", "chown",
+        "fchown", "mkfifo",
+        "sched_getaffinity", "sched_setaffinity", "statvfs", "uname", "nice", "sysconf", "wait",
+        "openpty", "posix_fallocate",
         "posix_fadvise", "pread", "pwrite", "sendfile", "getloadavg", "O_DIRECTORY",
     },
     "signal": {"SIGKILL", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGPIPE", "alarm", "setitimer", "pause"},
@@ -50,7 +53,11 @@ def not_portable(source: str) -> list[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.attr in POSIX_NAMES.get(node.value.id, ()):
                 found.append(f"{node.value.id}.{node.attr}")
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(("/tmp", "/dev/", "/proc")):
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.startswith(("/tmp", "/dev/", "/proc"))
+        ):
             found.append(node.value)
     return found
 
@@ -62,8 +69,8 @@ def test_sources_use_nothing_that_only_posix_has(path):
 
 @pytest.mark.parametrize(
     "source",
-    ["import fcntl", "def f():\n    from resource import getrlimit", "import os\nos.fork()", "from signal import SIGKILL",
-     "import triton.language", "x = '/tmp/x'", "import signal\nsignal.SIGALRM"],
+    ["import fcntl", "def f():\n    from resource import getrlimit", "import os\nos.fork()",
+     "from signal import SIGKILL", "import triton.language", "x = '/tmp/x'", "import signal\nsignal.SIGALRM"],
 )  # fmt: skip
 def test_what_is_planted_is_found(source):
     assert len(not_portable(source)) == 1
@@ -82,7 +89,13 @@ def test_text_files_are_opened_with_their_encoding():
             first = 1 if isinstance(node.func, ast.Name) else 0
             modes = [a.value for a in node.args[first : first + 1] if isinstance(a, ast.Constant)]
             modes += [k.value.value for k in node.keywords if k.arg == "mode" and isinstance(k.value, ast.Constant)]
-            is_text = name == "open" and bool(modes) and isinstance(modes[0], str) and "b" not in modes[0] and len(modes[0]) < 4
+            is_text = (
+                name == "open"
+                and bool(modes)
+                and isinstance(modes[0], str)
+                and "b" not in modes[0]
+                and len(modes[0]) < 4
+            )
             if (name in ("read_text", "write_text") or is_text) and not has_encoding:
                 faults.append(f"{path.name}, line {node.lineno}: {ast.unparse(node)}")
     assert faults == []
@@ -144,7 +157,11 @@ exec("import tempfile, filelock", {"__name__": "other", "__builtins__": builtins
 def embed_bare(folder: Path, model: str) -> dict:
     arguments = ["embed", str(SAMPLE), "--output", "out", "--model", model, "--cpu", "--json"]
     out = run_bare(f"from ednabed.cli.main import main\nmain({arguments!r})", folder)
-    assert run_bare("from ednabed.cli.main import main\nmain(['runs', 'verify', 'out'])", folder).strip().endswith(": sound")
+    assert (
+        run_bare("from ednabed.cli.main import main\nmain(['runs', 'verify', 'out'])", folder)
+        .strip()
+        .endswith(": sound")
+    )
     return json.loads(out)
 
 

@@ -66,7 +66,9 @@ def test_rows_are_aligned_and_the_rejected_are_zeros(sequences):
 
 
 def test_the_warning_says_how_many_and_the_first(engine):
-    with pytest.warns(UserWarning, match=r"2 of 4 sequences were rejected and have rows of zeros.* number 1 .*\(4 letters"):
+    with pytest.warns(
+        UserWarning, match=r"2 of 4 sequences were rejected and have rows of zeros.* number 1 .*\(4 letters"
+    ):
         engine.get_embeddings([GOOD, "ACGT", GOOD, "ACGT*" * 6])
 
 

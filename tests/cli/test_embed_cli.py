@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ednabed
 
 from ednabed.cli import main as entry
 from ednabed.store.runs import Run, find_run
+from support import ednabed
 
 GOOD = "ACGTTGCATGCATGCATTGACC"
 FASTA = f">x;size=3\n{GOOD}\n>y\n{GOOD}A\n>z\n{GOOD}\n>short\nACG\n>amb\n{GOOD}R\n"
@@ -96,7 +96,14 @@ def test_the_workspace_comes_from_the_option_or_the_environment(folder):
     assert done.returncode == 0, done.stderr
     assert find_run(folder / "from_env", "d").verify() == []
     done = ednabed(
-        "--workspace", "from_option", "embed", "a.fa", "--output", "o", cwd=folder, env={"EDNABED_WORKSPACE": "from_env"}
+        "--workspace",
+        "from_option",
+        "embed",
+        "a.fa",
+        "--output",
+        "o",
+        cwd=folder,
+        env={"EDNABED_WORKSPACE": "from_env"},
     )
     assert done.returncode == 0, done.stderr
     assert Run.open(folder / "from_option" / "o").verify() == []
@@ -107,8 +114,8 @@ def test_the_workspace_comes_from_the_option_or_the_environment(folder):
 def test_options_reach_the_run(folder, capsys):
     (folder / "l.tsv").write_text("id\ttaxonomy\nx\tAnimalia;Chordata;;;;;\n")
     code, out, err = call(
-        capsys, "--workspace", folder, "embed", folder / "a.fa", "--output", "o", "--model", "kmer6-full", "--strand", "both",
-        "--alphabet", "strict", "--min-length", 2, "--max-sequences", 3, "--labels", folder / "l.tsv", "--cpu",
+        capsys, "--workspace", folder, "embed", folder / "a.fa", "--output", "o", "--model", "kmer6-full",
+        "--strand", "both", "--alphabet", "strict", "--min-length", 2, "--max-sequences", 3, "--labels", folder / "l.tsv", "--cpu",
         "--batch-size", 1,
     )  # fmt: skip
     assert code == 0, err
@@ -262,7 +269,9 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.rstrip().endswith("IMPORTED []")
 
 
-@pytest.mark.parametrize("verb", [(), *((verb,) for verb in VERBS), ("runs", "verify"), ("runs", "show"), ("runs", "list")])
+@pytest.mark.parametrize(
+    "verb", [(), *((verb,) for verb in VERBS), ("runs", "verify"), ("runs", "show"), ("runs", "list")]
+)
 def test_help_of_each_verb(capsys, verb):
     for flag in ("--help", "-h"):
         code, out, err = call(capsys, *verb, flag)

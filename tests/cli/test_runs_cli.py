@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ednabed
 
 from ednabed.cli import main as entry
 from ednabed.store.runs import find_run, runs_root
+from support import ednabed
 
 GOOD = "ACGTTGCATGCATGCATTGACC"
 
@@ -134,7 +134,16 @@ def test_verify_finds_one_flipped_byte_in_any_file(capsys, workspace, name, name
 @pytest.mark.parametrize("verb", ["show", "verify"])
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("none", 1), ("lake/none", 1), ("../lake", 1), ("lake/../../..", 1), ("a/b/c", 1), ("con", 2), ("a b", 2), ("", 1)],
+    [
+        ("none", 1),
+        ("lake/none", 1),
+        ("../lake", 1),
+        ("lake/../../..", 1),
+        ("a/b/c", 1),
+        ("con", 2),
+        ("a b", 2),
+        ("", 1),
+    ],
 )
 def test_runs_that_are_not_there(capsys, workspace, monkeypatch, verb, name, wanted):
     monkeypatch.chdir(workspace)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from support import ednabed
 
 from ednabed.cli import main as entry
 from ednabed.store.runs import find_run
+from support import ednabed
 
 A = "ACGTTGCATGCATGCATTGACCAGTCAAGG"
 B = "ACGTTGCATGCATGCATTGACCAGTCAACC"
@@ -32,7 +32,8 @@ def workspace(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "query", [("--seq-idx", 0), ("--seq-idx", 3), ("--id", "a1"), ("--id", "a2"), ("--sequence", A), ("--sequence", A.lower())]
+    "query",
+    [("--seq-idx", 0), ("--seq-idx", 3), ("--id", "a1"), ("--id", "a2"), ("--sequence", A), ("--sequence", A.lower())],
 )
 def test_the_nearest_come_first_each_sequence_once(capsys, workspace, query):
     code, out, err = call(capsys, "--workspace", workspace, "search", "--run", "see", *query, "--json")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import LetterEncoder, expected, letters
 
 from ednabed.engine.embed import Engine
 from ednabed.errors import EmbeddingError, UsageError
@@ -16,6 +15,7 @@ from ednabed.models.base import Embedder, Encoder, Tokens
 from ednabed.models.kmer import KmerEncoder
 from ednabed.models.load import load_embedder
 from ednabed.models.spec import Policy
+from support import LetterEncoder, expected, letters
 
 DNA = st.text("ACGTN", min_size=1, max_size=60)
 MANY = st.lists(DNA, min_size=1, max_size=25)
@@ -202,7 +202,9 @@ def test_the_words_of_torch_for_no_memory_are_known(words):
     np.testing.assert_allclose(vectors, np.stack([expected(s) for s in sequences]), atol=1e-6)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no"), OSError("x")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no"), OSError("x")]
+)
 def test_other_errors_are_not_swallowed(error):
     with pytest.raises(type(error), match=str(error)):
         Engine(Embedder.of(Failing(error), Policy())).embed([b"ACGT" * 5] * 3 + [b"TTTT" * 5])
@@ -214,7 +216,9 @@ def test_a_sequence_that_alone_does_not_fit_is_named(policy):
     sequences = [b"ACGT" * 5, b"ACGT" * 10, b"TTTT" * 5]
     refused, batches = engine.stream(sequences, ["first", "the long one", "third"])
     assert refused == {}
-    with pytest.raises(EmbeddingError, match=r"record 'the long one': 41 tokens alone do not fit into the memory of cpu"):
+    with pytest.raises(
+        EmbeddingError, match=r"record 'the long one': 41 tokens alone do not fit into the memory of cpu"
+    ):
         list(batches)
     with pytest.raises(EmbeddingError, match="record 2 of the batch"):
         Engine(letters(policy, fits=30)).embed(sequences)
@@ -256,10 +260,12 @@ def test_a_vector_that_is_not_finite_is_an_error_on_its_record(value, normalisat
 
 
 @pytest.mark.parametrize(
-    "change", [lambda v: v[:-1], lambda v: v[:, :-1], lambda v: v.T, lambda v: v[0]], ids=["rows", "width", "turned", "one"]
+    "change",
+    [lambda v: v[:-1], lambda v: v[:, :-1], lambda v: v.T, lambda v: v[0]],
+    ids=["rows", "width", "turned", "one"],
 )
 def test_an_array_of_another_shape_is_refused(change):
-    with pytest.raises(EmbeddingError, match="wanted .*: the encoder is faulty"):
+    with pytest.raises(EmbeddingError, match=r"wanted .*: the encoder is faulty"):
         Engine(Embedder.of(Broken(change=change), Policy())).embed([b"ACGT", b"ACGA", b"ACGC"])
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import expected, letters
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.pieces import cut
 from ednabed.errors import UsageError
 from ednabed.models.spec import Policy
 from ednabed.sequences import reverse_complement
+from support import expected, letters
 
 DNA = st.text("ACGTN", min_size=1, max_size=60)
 MANY = st.lists(DNA, min_size=1, max_size=12)
@@ -27,7 +29,7 @@ def windows(sequence: str, limit: int) -> list[str]:
     """The fewest windows within the limit, consecutive, lengths equal to within one."""
     count = -(-len(sequence) // limit)
     edges = [i * len(sequence) // count for i in range(count + 1)]
-    return [sequence[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [sequence[a:b] for a, b in pairwise(edges)]
 
 
 def run(policy: Policy, sequences: list[str], **settings):

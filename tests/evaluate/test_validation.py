@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-from support import LetterEncoder, letters
 
 from ednabed.errors import InputError
 from ednabed.evaluate.validation import compare, validate
@@ -14,6 +13,7 @@ from ednabed.models.base import Embedder
 from ednabed.models.kmer import KmerEncoder
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import Labels
+from support import LetterEncoder, letters
 
 KMER = Embedder.of(KmerEncoder(), Policy())
 FISH = "Animalia;Chordata;Actinopteri;Perciformes;Gobiidae;Gobius;Gobius niger"
@@ -117,7 +117,10 @@ def test_the_text_shows_the_matrix_and_the_verdict():
 
 def test_a_file_with_lineages(tmp_path):
     path = tmp_path / "v.fa"
-    path.write_text(f">a tax=d:Animalia,p:Chordata,g:Gobius\n{A}\n>b tax=d:Animalia,p:Chordata,g:Gobius\n{A2}\n>c tax=d:Animalia\n{C}\n")
+    path.write_text(
+        f">a tax=d:Animalia,p:Chordata,g:Gobius\n{A}\n>b tax=d:Animalia,p:Chordata,g:Gobius\n{A2}\n"
+        f">c tax=d:Animalia\n{C}\n"
+    )
     result = validate(KMER, path)
     assert result.ids == ["a", "b", "c"]
     assert result.passed

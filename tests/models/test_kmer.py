@@ -30,12 +30,14 @@ def embed(sequences: list[str], k: int = 6, dimension: int | None = 512, policy:
 def places(k: int, dimension: int) -> dict[str, tuple[int, int]]:
     """Bucket and sign of each k-mer, from the documentation.
 
-    The k-mers are put in the order of the SHA-256 of ``ednabed `` and their letters; each in turn takes the next bucket,
-    round and round, so that all buckets are of equal size; the last bit of the hash is the sign.
+    The k-mers are put in the order of the SHA-256 of ``ednabed `` and their letters; each in turn takes the next
+    bucket, round and round, so that all buckets are of equal size; the last bit of the hash is the sign.
     """
     if dimension == 4**k:
         return {"".join(kmer): (i, 1) for i, kmer in enumerate(product("ACGT", repeat=k))}
-    hashed = sorted((hashlib.sha256(f"ednabed {''.join(m)}".encode()).digest(), "".join(m)) for m in product("ACGT", repeat=k))
+    hashed = sorted(
+        (hashlib.sha256(f"ednabed {''.join(m)}".encode()).digest(), "".join(m)) for m in product("ACGT", repeat=k)
+    )
     return {kmer: (i % dimension, 1 if digest[-1] & 1 else -1) for i, (digest, kmer) in enumerate(hashed)}
 
 
@@ -98,7 +100,9 @@ def test_fixed_numbers_of_one_sequence():
     one = 0.11611312
     assert len(filled) == 67
     assert filled[:10].tolist() == [1, 5, 16, 20, 27, 33, 34, 42, 43, 51]
-    np.testing.assert_allclose(vector[filled[:10]], [one, -one, one, -one, -one, -2 * one, -one, one, -one, one], atol=1e-7)
+    np.testing.assert_allclose(
+        vector[filled[:10]], [one, -one, one, -one, -one, -2 * one, -one, one, -one, one], atol=1e-7
+    )
     digest = hashlib.sha256(np.rint(vector * 1e4).astype("<i4").tobytes()).hexdigest()
     assert digest == "ebc4e2918d15c9e80cbd24dc56c67fc3c043d026b6416f2f1d410c0657239a92"
     small = embed([SEQUENCE], 2, 4)[0][0]
@@ -108,7 +112,10 @@ def test_fixed_numbers_of_one_sequence():
 def test_fixed_fingerprints():
     """A changed fingerprint parts all stored vectors from all new ones; only a changed function may do that."""
     assert load_embedder("kmer6").spec.fingerprint == "f003ebff2bd26f06579a2216b3910f7c9b75e1b0237dd711f57be39802c596a8"
-    assert load_embedder("kmer6-full").spec.fingerprint == "9a75e0bcee0ae23924888336bd4f30569b99a71de4840daefa40543005db99d3"
+    assert (
+        load_embedder("kmer6-full").spec.fingerprint
+        == "9a75e0bcee0ae23924888336bd4f30569b99a71de4840daefa40543005db99d3"
+    )
     assert Embedder.of(KmerEncoder(), Policy()).spec.fingerprint == load_embedder("kmer6").spec.fingerprint
 
 

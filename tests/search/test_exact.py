@@ -56,7 +56,9 @@ def test_scale_does_not_matter():
     collection = rng.normal(size=(200, 16)).astype(np.float32)
     queries = rng.normal(size=(5, 16)).astype(np.float32)
     rows, scores = nearest(queries, collection, 10)
-    scaled, scaled_scores = nearest(queries * 64, collection * (2.0 ** rng.integers(-9, 9, (200, 1))).astype(np.float32), 10)
+    scaled, scaled_scores = nearest(
+        queries * 64, collection * (2.0 ** rng.integers(-9, 9, (200, 1))).astype(np.float32), 10
+    )
     np.testing.assert_array_equal(rows, scaled)
     np.testing.assert_allclose(scores, scaled_scores, atol=1e-6)
 

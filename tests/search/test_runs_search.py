@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-from support import letters
 
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.models.base import Embedder
@@ -15,6 +14,7 @@ from ednabed.models.spec import Policy
 from ednabed.search.runs import search_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run
+from support import letters
 
 
 def rows(seed: int = 3) -> list[tuple[str, str]]:

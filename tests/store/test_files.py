@@ -50,7 +50,9 @@ def test_json_has_one_form_and_no_nan():
             to_json({"x": bad})
 
 
-@pytest.mark.parametrize("name", ["lake_2026", "a", "A.b-c_d", "9", "2026-01-01_00-00-00", "x" * 100, "contig", "com", "com10"])
+@pytest.mark.parametrize(
+    "name", ["lake_2026", "a", "A.b-c_d", "9", "2026-01-01_00-00-00", "x" * 100, "contig", "com", "com10"]
+)
 def test_good_names(name):
     assert check_name("dataset", name) == name
 
@@ -58,8 +60,9 @@ def test_good_names(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "", ".", "..", "../x", "a/b", "a\\b", "/abs", "C:", "C:\\x", ".hidden", "-x", "_x", "a b", "a\n", "a\0", "é", "x" * 101,
-        "con", "CON", "nul", "Nul.txt", "com1", "LPT9.tar.gz", "aux", "prn", "x.", "a:b", "a*", "~", "$HOME", "a\tb", "a.", "٣",
+        "", ".", "..", "../x", "a/b", "a\\b", "/abs", "C:", "C:\\x", ".hidden", "-x", "_x", "a b", "a\n", "a\0", "é",
+        "x" * 101, "con", "CON", "nul", "Nul.txt", "com1", "LPT9.tar.gz", "aux", "prn", "x.", "a:b", "a*",
+        "~", "$HOME", "a\tb", "a.", "٣",
     ],
 )  # fmt: skip
 def test_bad_names_are_refused(name):
@@ -87,7 +90,9 @@ def test_the_lock_is_held_against_another_process_and_freed(tmp_path):
     )
 
     def other():
-        return subprocess.run([sys.executable, "-c", code, str(lock)], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            [sys.executable, "-c", code, str(lock)], capture_output=True, text=True, timeout=60, check=False
+        )
 
     with exclusive(lock, "testing"):
         done = other()

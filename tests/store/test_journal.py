@@ -109,7 +109,9 @@ def test_vectors_reach_the_disk_before_their_entries(tmp_path, monkeypatch):
     real = os.fsync
 
     def watch(descriptor):
-        synced.append(((tmp_path / "vectors.f32").stat().st_size // ROW, (tmp_path / "digests.bin").stat().st_size // ENTRY))
+        synced.append(
+            ((tmp_path / "vectors.f32").stat().st_size // ROW, (tmp_path / "digests.bin").stat().st_size // ENTRY)
+        )
         real(descriptor)
 
     with VectorJournal(tmp_path, D, flush_seconds=1e9) as journal:

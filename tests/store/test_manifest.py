@@ -7,10 +7,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from support import letters
 
 from ednabed.errors import StoreError
 from ednabed.store.manifest import MANIFEST, RUN_SCHEMA, RunManifest
+from support import letters
 
 BASE = RunManifest(
     dataset="see",
@@ -102,7 +102,7 @@ def test_an_unknown_schema_is_refused_not_guessed(tmp_path, schema):
 
 
 def test_an_absent_manifest_is_told(tmp_path):
-    with pytest.raises(StoreError, match="is absent, so .* is not a finished run"):
+    with pytest.raises(StoreError, match=r"is absent, so .* is not a finished run"):
         RunManifest.read(tmp_path)
 
 

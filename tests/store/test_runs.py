@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import letters
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run, find_run, list_folders, runs_root
+from support import letters
 
 FASTA = "".join(f">r{i}\n{'ACGT' * 5}{'ACGTN'[i % 4] * (i % 7)}\n" for i in range(12)) + ">short\nACG\n"
 
@@ -238,7 +238,19 @@ def test_the_newest_run_of_a_dataset_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside", "..", "../../outside/x", "see/../../../outside", "a/b/c", "./x", ".partial", "", "/no/such", "see/none"]
+    "name",
+    [
+        "../outside",
+        "..",
+        "../../outside/x",
+        "see/../../../outside",
+        "a/b/c",
+        "./x",
+        ".partial",
+        "",
+        "/no/such",
+        "see/none",
+    ],
 )
 def test_names_that_lead_nowhere_are_a_sentence(made, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

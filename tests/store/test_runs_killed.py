@@ -1,4 +1,4 @@
-"""Making a run, killed at any moment and started again: nothing lost that was flushed, nothing twice, nothing left over."""
+"""Making a run, killed at any moment and started again: nothing flushed is lost, done twice or left over."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support import expected, letters
 
 from ednabed.errors import StoreError
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run
+from support import expected, letters
 
 DRIVER = Path(__file__).resolve().parents[1] / "run_driver.py"
 BATCH = 8
@@ -29,9 +29,11 @@ def sequences(count: int, seed: int) -> list[str]:
 
 
 class Job:
-    """One input with duplicates and rejected records, its settings, and the run that an uninterrupted job makes of it."""
+    """One input with duplicates and rejected records, and the run that an uninterrupted job makes of it."""
 
-    def __init__(self, folder: Path, distinct: int = 150, seconds_a_row: float = 0.0, flush_seconds: float = 0.0, seed: int = 1):
+    def __init__(
+        self, folder: Path, distinct: int = 150, seconds_a_row: float = 0.0, flush_seconds: float = 0.0, seed: int = 1
+    ):
         self.folder = folder
         self.log = folder / "log"
         self.mark = folder / "mark"
@@ -48,7 +50,13 @@ class Job:
         self.distinct = distinct
 
     def request(self, **more):
-        return {"inputs": [str(self.input)], "workspace": str(self.workspace), "dataset": "see", "batch_size": BATCH, **more}
+        return {
+            "inputs": [str(self.input)],
+            "workspace": str(self.workspace),
+            "dataset": "see",
+            "batch_size": BATCH,
+            **more,
+        }
 
     def start(self, stall: str | None = None, **more) -> subprocess.Popen:
         settings = self.folder / "settings.json"
@@ -65,7 +73,9 @@ class Job:
             )
         )
         self.mark.unlink(missing_ok=True)
-        return subprocess.Popen([sys.executable, str(DRIVER), str(settings)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, str(DRIVER), str(settings)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
 
     def computed(self) -> int:
         return len(self.log.read_bytes().splitlines()) if self.log.exists() else 0
@@ -108,7 +118,9 @@ class Job:
         assert records.column("id").to_pylist() == [f"r{i}" for i in range(len(self.rows))]
         assert records.column("sequence").to_pylist() == [self.sequences[row] for row in self.rows]
         np.testing.assert_allclose(vectors, np.stack([expected(self.sequences[row]) for row in self.rows]), atol=1e-6)
-        whole = embed_to_run(RunRequest([self.input], self.folder / "whole", output=self.folder / "whole" / "r"), letters()).run
+        whole = embed_to_run(
+            RunRequest([self.input], self.folder / "whole", output=self.folder / "whole" / "r"), letters()
+        ).run
         for name in ("embeddings.npy", "rejected.tsv"):
             assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
         assert pq.read_table(run.folder / "records.parquet").equals(pq.read_table(whole.folder / "records.parquet"))
@@ -191,7 +203,9 @@ def test_two_processes_at_the_same_work(tmp_path):
             time.sleep(0.005)
         request = RunRequest([job.input], job.workspace, dataset="see", batch_size=BATCH)
         for _ in range(2):
-            with pytest.raises(StoreError, match="another process is embedding the same input; wait until it has ended"):
+            with pytest.raises(
+                StoreError, match="another process is embedding the same input; wait until it has ended"
+            ):
                 embed_to_run(request, letters())
         other = embed_to_run(RunRequest([job.input], job.workspace, dataset="see", min_length=21), letters())
         assert not other.existed
@@ -241,4 +255,17 @@ def test_a_torn_journal_is_taken_up_as_far_as_it_is_whole(tmp_path):
     data = (journal / "vectors.f32").read_bytes()
     (journal / "vectors.f32").write_bytes(data[: 40 * 17 + 3])
     assert job.finish()["taken_up"] == 17
+    job.check()
+
+
+def test_many_processes_at_once_make_one_run(tmp_path):
+    """Whoever comes while another is at it is told so; whoever comes later finds the run."""
+    job = Job(tmp_path, 40)
+    ended = [(p.communicate(), p.returncode) for p in [job.start() for _ in range(5)]]
+    assert any(code == 0 for _, code in ended)
+    for (_, error), code in ended:
+        if code:
+            assert b"another process is embedding the same input" in error, error.decode()
+    assert job.finish()["existed"]
+    assert job.computed() == 40
     job.check()

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import LetterEncoder, expected, letters
 
 from ednabed.errors import EdnabedError, EmbeddingError, InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
@@ -23,6 +22,7 @@ from ednabed.models.spec import Policy
 from ednabed.sequences import digest
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run
+from support import LetterEncoder, expected, letters
 
 GOOD = "ACGTTGCATGCATGCATTGACC"
 
@@ -53,9 +53,8 @@ def oracle(files, alphabet="iupac", min_length=20, max_sequences=None, limit=Non
             if len(rows) == max_sequences:
                 return rows, rejected
             sequence = normalised(raw, alphabet, min_length)
-            if sequence is None or bound.setdefault(name, sequence) != sequence:
-                rejected.append((name, source, number))
-            elif limit is not None and len(sequence) > limit:
+            clash = sequence is not None and bound.setdefault(name, sequence) != sequence
+            if sequence is None or clash or (limit is not None and len(sequence) > limit):
                 rejected.append((name, source, number))
             else:
                 rows.append((name, sequence, source))
@@ -151,7 +150,9 @@ def test_small_batches_and_windows_change_nothing(tmp_path, monkeypatch, seed):
     monkeypatch.setattr("ednabed.store.run_writer._WINDOW_LETTERS", 100)
     files = random_files(100 + seed)
     for max_sequences in (None, 1, 4, 9):
-        result = embed(tmp_path, write(tmp_path, files), dataset=f"d{max_sequences}", max_sequences=max_sequences, batch_size=2)
+        result = embed(
+            tmp_path, write(tmp_path, files), dataset=f"d{max_sequences}", max_sequences=max_sequences, batch_size=2
+        )
         check(result.run, *oracle(files, max_sequences=max_sequences))
 
 
@@ -171,7 +172,15 @@ def test_an_id_with_another_sequence_is_rejected_and_with_the_same_kept(tmp_path
 @pytest.mark.parametrize("max_sequences", [1, 2, 3, 4, 5])
 def test_the_cap_counts_accepted_records_also_where_ids_clash(tmp_path, max_sequences):
     files = {
-        "a.fa": [("x", GOOD), ("x", GOOD[::-1]), ("short", "ACG"), ("y", GOOD), ("y", GOOD + "A"), ("z", GOOD + "C"), ("bad", "*")],
+        "a.fa": [
+            ("x", GOOD),
+            ("x", GOOD[::-1]),
+            ("short", "ACG"),
+            ("y", GOOD),
+            ("y", GOOD + "A"),
+            ("z", GOOD + "C"),
+            ("bad", "*"),
+        ],
         "b.fa": [("x", GOOD + "AC"), ("y", "AC"), ("w", GOOD + "AA"), ("v", GOOD)],
     }
     result = embed(tmp_path, write(tmp_path, files), max_sequences=max_sequences)
@@ -244,7 +253,11 @@ def test_inputs_with_different_columns_are_joined(tmp_path):
     (tmp_path / "b.tsv").write_text(f"id\tsequence\tboth\tstation\ny\t{GOOD}A\tq\tS\n")
     (tmp_path / "c.fa").write_text(f">z\n{GOOD}\n")
     records = embed(tmp_path, [tmp_path / n for n in ("a.tsv", "b.tsv", "c.fa")]).run.load_records().to_pylist()
-    assert [(r["depth"], r["both"], r["station"]) for r in records] == [("12", "p", None), (None, "q", "S"), (None,) * 3]
+    assert [(r["depth"], r["both"], r["station"]) for r in records] == [
+        ("12", "p", None),
+        (None, "q", "S"),
+        (None,) * 3,
+    ]
 
 
 @pytest.mark.parametrize("order", [("a.tsv", "b.parquet", "c.parquet"), ("c.parquet", "b.parquet", "a.tsv")])
@@ -529,7 +542,9 @@ def test_the_sample_that_comes_along(tmp_path, model):
     """Real data: every record is there, one computation for each distinct sequence."""
     sample = Path(__file__).resolve().parents[2] / "examples" / "okex2301_12s.fasta.gz"
     text = gzip.decompress(sample.read_bytes()).decode()
-    records = [(part.split("\n", 1)[0].split(";")[0], part.split("\n", 1)[1].replace("\n", "")) for part in text.split(">")[1:]]
+    records = [
+        (part.split("\n", 1)[0].split(";")[0], part.split("\n", 1)[1].replace("\n", "")) for part in text.split(">")[1:]
+    ]
     result = embed(tmp_path, [sample], Embedder.of(KmerEncoder(), Policy()))
     run = result.run
     assert run.verify() == []
@@ -547,5 +562,7 @@ def test_a_run_needs_no_torch_for_kmer(tmp_path):
         "embed_to_run(RunRequest([Path('a.fa')], Path('ws')), open_embedder('kmer6'))\n"
         "print([m for m in ('torch', 'lancedb', 'faiss', 'sklearn', 'streamlit') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
     assert done.stdout.strip() == "[]"

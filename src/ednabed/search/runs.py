@@ -113,7 +113,7 @@ def _embed(manifest: RunManifest, sequence: str, model: str | None) -> FloatArra
         ) from error
     if embedder.spec.fingerprint != spec.fingerprint:
         raise StoreError(
-            f"{where} has fingerprint {embedder.spec.fingerprint[:12]} and the run was made by {spec.fingerprint[:12]}: "
+            f"{where} has fingerprint {embedder.spec.fingerprint[:12]}, the run was made by {spec.fingerprint[:12]}: "
             "their vectors cannot be compared; say by --model where the weights are that made the run"
         )
     vectors, refused = Engine(embedder).embed([normalise_one(sequence, spec.alphabet)])

@@ -19,7 +19,7 @@ from ednabed.sequences.opening import Source
 from ednabed.sequences.records import LONGEST, RAW_SCHEMA, pieces, places_of
 from ednabed.sequences.stream import TextStream
 
-# Measured (benchmarks/bench_read.py): half or twice as much is slower, by more calls or by page faults of large buffers.
+# Half or twice as much was slower (benchmarks/bench_read.py): more calls, or page faults of large buffers.
 BLOCK_BYTES = 1024 * 1024
 
 

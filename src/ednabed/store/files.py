@@ -69,12 +69,21 @@ def exclusive(path: Path, doing: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreError(f"{path.parent}: another process is {doing}; wait until it has ended") from None
+    for _ in range(100):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StoreError(f"{path.parent}: another process is {doing}; wait until it has ended") from None
+        except FileNotFoundError:
+            # A process that was at it has ended just now and took its folder away.
+            continue
+        if path.exists():
+            break
+        lock.release()
+    else:
+        raise StoreError(f"{path} cannot be locked: it vanishes as soon as it is made; look at its folder")
     try:
         yield
     finally:

@@ -121,14 +121,18 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
                 _clear(work)
             try:
                 result = _embed(request, embedder, work, show_progress)
+                _clear(work)
             except BaseException:
                 # Nothing computed, nothing to keep; computed vectors stay for the next try.
                 if not _has_vectors(work):
                     _clear(work)
                 raise
-            _clear(work)
+            finally:
+                # While the lock is held, so that it is not taken from under another process.
+                held = not _remove_empty(work, made)
     finally:
         if held:
+            # Windows keeps an open file, so the lock file can go only now; one that another process has opened stays.
             _remove_empty(work, made)
     return result
 
@@ -474,12 +478,19 @@ def _clear(work: Path) -> None:
             entry.unlink()
 
 
-def _remove_empty(work: Path, made: list[Path]) -> None:
-    """Remove the work folder if only its lock file is left, then the folders that were made for it and stayed empty."""
-    with suppress(OSError):
-        if [entry.name for entry in work.iterdir()] == ["lock"]:
-            (work / "lock").unlink()
+def _remove_empty(work: Path, made: list[Path]) -> bool:
+    """Remove the work folder if only its lock file is left, and the folders made for it that stayed empty.
+
+    Returns False when the lock file is all that is left and could not be removed.
+    """
+    if [entry.name for entry in work.iterdir()] != ["lock"]:
+        return True
+    try:
+        (work / "lock").unlink()
         work.rmdir()
+    except OSError:
+        return False
     for folder in made:
         with suppress(OSError):
             folder.rmdir()
+    return True

@@ -1,0 +1,57 @@
+"""The documentation says what the code does, and the README's commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from ednabed.cli.main import cli
+from ednabed.cli.reference import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_command_reference_is_fresh():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert page == reference(), "run 'make docs'"
+
+
+def test_every_verb_has_an_example_and_every_option_a_help_line():
+    def leaves(command: click.Command):
+        if isinstance(command, click.Group):
+            for verb in command.commands.values():
+                yield from leaves(verb)
+        else:
+            yield command
+
+    for verb in leaves(cli):
+        assert verb.help and "Example:" in verb.help, verb.name
+        for parameter in verb.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{verb.name} {parameter.name}"
+
+
+def commands_in(page: Path) -> list[list[str]]:
+    lines = re.findall(r"^    (ednabed [^#\n]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [line.split() for line in lines]
+
+
+@pytest.mark.parametrize("words", commands_in(ROOT / "README.md"), ids=" ".join)
+def test_the_commands_of_the_readme_parse(words):
+    command: click.Command = cli
+    words = words[1:]
+    while isinstance(command, click.Group):
+        assert words[0] in command.commands, words
+        command = command.commands[words.pop(0)]
+    with click.Context(command) as context:
+        command.parse_args(context, words)
+
+
+def test_links_between_the_pages_lead_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"

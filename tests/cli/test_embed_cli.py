@@ -115,8 +115,9 @@ def test_options_reach_the_run(folder, capsys):
     (folder / "l.tsv").write_text("id\ttaxonomy\nx\tAnimalia;Chordata;;;;;\n")
     code, out, err = call(
         capsys, "--workspace", folder, "embed", folder / "a.fa", "--output", "o", "--model", "kmer6-full",
-        "--strand", "both", "--alphabet", "strict", "--min-length", 2, "--max-sequences", 3, "--labels", folder / "l.tsv", "--cpu",
-        "--batch-size", 1,
+        "--strand", "both", "--alphabet", "strict", "--min-length", 2, "--max-sequences", 3,
+        "--labels", folder / "l.tsv",
+        "--cpu", "--batch-size", 1,
     )  # fmt: skip
     assert code == 0, err
     assert "labelled   1 records have a lineage" in out

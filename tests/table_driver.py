@@ -7,6 +7,7 @@ at the n-th call of that function.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -37,6 +38,8 @@ def deadly(function, at: int, when: str):
 
 
 def main() -> None:
+    # A process that hangs says where, before the test that waits for it gives up.
+    faulthandler.dump_traceback_later(200, exit=True)
     settings = json.loads(sys.argv[1])
     table_embed.MERGE_ROWS = settings.get("merge_rows", table_embed.MERGE_ROWS)
     table_embed._MERGE_BYTES = 0 if "merge_rows" in settings else table_embed._MERGE_BYTES

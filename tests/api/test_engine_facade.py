@@ -35,7 +35,7 @@ def test_the_public_names():
 BAD = {
     "": "empty sequence",
     "  ": "empty sequence",
-    "ACGT": "4 letters, fewer than the 20",
+    "ACGT": "4 letters, fewer than the least of 20",
     "ACGT!ACGTACGTACGTACGTACGT": "letter '!' at position 5",
     "N" * 30: "holds no A, C, G or T",
     "ACGTN" * 5: "holds no 6 letters in a row without N",

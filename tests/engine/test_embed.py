@@ -304,3 +304,17 @@ def test_an_encoder_may_give_a_read_only_array_or_another_type(policy):
 def test_encoder_is_abstract():
     with pytest.raises(TypeError):
         Encoder()  # type: ignore[abstract]
+
+
+def test_a_vector_of_zeros_is_a_refusal():
+    class Nothing(LetterEncoder):
+        def forward(self, tokens):
+            out = super().forward(tokens)
+            out[tokens.lengths == 25] = 0
+            return out
+
+    embedder = Embedder.of(Nothing(), Policy())
+    refused, batches = Engine(embedder, token_budget=60).stream([b"ACGTA" * 5, b"ACGT" * 7, b"TTTTT" * 5])
+    done = sorted(i for batch in batches for i in batch.index.tolist())
+    assert done == [1]
+    assert refused == dict.fromkeys([0, 2], "letters gives it a vector of zeros")

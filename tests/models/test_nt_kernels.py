@@ -1,4 +1,4 @@
-"""The two ways of a matrix product on a CPU give the same vectors: oneDNN's own weight order, and plain ``F.linear``."""
+"""Matrix products on a CPU give the same in oneDNN's own weight order and by plain ``F.linear``."""
 
 from __future__ import annotations
 

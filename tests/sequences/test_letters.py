@@ -51,7 +51,7 @@ def oracle(name, sequence, alphabet, min_length):
         return None, "holds no A, C, G or T" if text.strip() else "empty sequence"
     if len(out) < min_length:
         noun = "letter" if len(out) == 1 else "letters"
-        return None, f"{len(out)} {noun}, fewer than the {min_length} asked for by --min-length"
+        return None, f"{len(out)} {noun}, fewer than the least of {min_length}"
     return out, None
 
 
@@ -92,11 +92,11 @@ def test_reasons_in_words():
     assert rejected["reason"].to_pylist() == [
         "letter 'J' at position 17",
         "ambiguity code 'R' at position 3 (alphabet strict)",
-        "12 letters, fewer than the 20 asked for by --min-length",
+        "12 letters, fewer than the least of 20",
         "empty sequence",
         "holds no A, C, G or T",
         "ambiguity code 'R' at position 3 (alphabet strict)",
-        "1 letter, fewer than the 20 asked for by --min-length",
+        "1 letter, fewer than the least of 20",
         "empty sequence",
     ]
 

@@ -106,7 +106,7 @@ def test_rejected_rows_have_a_reason_and_no_vector(tmp_path: Path) -> None:
     bad = {
         "": "empty sequence",
         "ACGTACGTACGTACGTACGTAZGT": "letter 'Z' at position 22",
-        "ACGT": "4 letters, fewer than the 20",
+        "ACGT": "4 letters, fewer than the least of 20",
         "N" * 30: "holds no A, C, G or T",
         "ACGTACGTACGTACGTACGTÄ": "letter 'Ä' at position 21",
     }

@@ -133,11 +133,11 @@ class EmbeddingEngine:
         cut = np.zeros(len(number), bool)
         unusable, batches = self._engine.stream([s.encode() for s in number])
         with progress_bar(len(number), show=show_progress) as bar:
-            bar.update(len(unusable))
             for batch in batches:
                 unique[batch.index] = batch.vectors
                 cut[batch.index] = batch.truncated
                 bar.update(len(batch.index))
+            bar.update(len(unusable))
         vectors = np.zeros((n, unique.shape[1]), np.float32)
         vectors[positions] = unique[of_row]
         report.rejected |= {int(p): unusable[u] for p, u in zip(positions, of_row, strict=True) if u in unusable}
@@ -247,7 +247,7 @@ def _raw(sequences: Sequence[str]) -> Any:
     n = len(sequences)
     columns = {
         "id": pa.array([str(i) for i in range(n)], pa.string()),
-        "sequence": pa.array([s.encode() for s in sequences], pa.binary()),
+        "sequence": pa.array([(s or "").encode() for s in sequences], pa.binary()),
         "source": pa.array([""] * n, pa.string()),
         "record": pa.array(range(n), pa.int64()),
     }

@@ -25,7 +25,7 @@ def list_runs(context: Context, as_json: bool) -> None:
     Example:
       ednabed runs list
     """
-    from ednabed.store.runs import Run, list_folders, runs_root
+    from ednabed.store.runs import Run, list_folders, runs_root, unfinished
 
     rows: list[dict[str, Any]] = []
     for folder in list_folders(runs_root(context.workspace)):
@@ -46,6 +46,10 @@ def list_runs(context: Context, as_json: bool) -> None:
                     "created": manifest.created,
                 }
         rows.append(row)
+    for folder in unfinished(runs_root(context.workspace)):
+        notice(
+            f"{folder}: unfinished; the command that began it goes on from there, or delete the folder to give it up"
+        )
     if as_json:
         emit_json(rows)
     elif not rows:

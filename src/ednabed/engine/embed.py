@@ -62,8 +62,8 @@ class Engine:
             names: Record ids for error messages; None uses positions.
 
         Returns:
-            The refused sequences (position to reason) and an iterator over finished batches, which together hold every
-            other position exactly once, in no particular order.
+            The refused sequences (position to reason), complete when the iterator has ended, and an iterator over
+            finished batches, which together hold every other position exactly once, in no particular order.
 
         Raises (while iterating):
             EmbeddingError: One sequence alone does not fit into memory, or a vector is not finite.
@@ -105,6 +105,12 @@ class Engine:
             index = order[position : position + size]
             position += size
             vectors = self._one_batch(pieces, index, first_piece, names)
+            some = vectors.any(axis=1)
+            if not some.all():
+                # Everywhere else a vector of zeros means that there is none, and it is similar to nothing.
+                reason = f"{self.embedder.spec.model} gives it a vector of zeros"
+                pieces.refused.update((i, reason) for i in index[~some].tolist())
+                index, vectors = index[some], vectors[some]
             yield Embedded(index, vectors, pieces.truncated[index])
 
     def _one_batch(
@@ -123,15 +129,14 @@ class Engine:
         if len(rows) > len(index):
             vectors = np.add.reduceat(vectors, ends - counts, axis=0)
             vectors /= counts[:, None].astype(np.float32)
-        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-        if not np.isfinite(norms).all():
-            bad = int(index[np.flatnonzero(~np.isfinite(norms))[0]])
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
             raise EmbeddingError(
-                f"record {_name(bad, names)}: {self.embedder.spec.model} gave a vector that is not finite in "
-                f"{self.embedder.encoder.precision}; run again with --precision fp32"
+                f"record {_name(int(index[finite.argmin()]), names)}: {self.embedder.spec.model} gave a vector that is "
+                f"not finite in {self.embedder.encoder.precision}; run again with --precision fp32"
             )
         if self.embedder.spec.normalisation == "l2":
-            vectors /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return np.ascontiguousarray(vectors, np.float32)
 
     def _forward(
@@ -158,7 +163,6 @@ class Engine:
                     f"record {_name(int(owner[0]), names)}: {total} tokens alone do not fit into the memory of "
                     f"{self.embedder.encoder.device}; lower --max-tokens or use --cpu"
                 ) from error
-            _free_memory(self.embedder.encoder.device)
             self.token_budget = min(budget, max(1, total // 2))
             log.warning("out of memory at %d tokens a batch; going on with %d", total, self.token_budget)
         else:
@@ -169,6 +173,8 @@ class Engine:
                 )
             # What comes from an encoder may be of another type, or a view that may not be written to.
             return np.require(vectors, np.float32, ["W"])
+        # Behind the except clause, because the error keeps the tensors of the failed batch alive.
+        _free_memory(self.embedder.encoder.device)
         return self._halves(tokens, starts, lengths, owner, names)
 
     def _halves(

@@ -131,6 +131,10 @@ class Embedder:
             if policy.max_tokens > limit:
                 raise UsageError(f"max_tokens is {policy.max_tokens}, {encoder.name} takes at most {limit}")
             limit = policy.max_tokens
+        if limit is not None and limit <= encoder.special_tokens:
+            raise UsageError(
+                f"max_tokens is {limit}, and {encoder.name} needs {encoder.special_tokens} for its special tokens alone"
+            )
         spec = Spec(
             model=encoder.name,
             architecture=encoder.architecture,

@@ -120,7 +120,7 @@ def _reasons(
     reasons: dict[int, str] = {}
     for row in np.flatnonzero(kept < min_length).tolist():
         letters = "1 letter" if kept[row] == 1 else f"{kept[row]} letters"
-        reasons[row] = f"{letters}, fewer than the {min_length} asked for by --min-length"
+        reasons[row] = f"{letters}, fewer than the least of {min_length}"
     for row in np.flatnonzero(kept == ambiguous).tolist():
         given = data[offsets[row] : offsets[row + 1]]
         reasons[row] = "holds no A, C, G or T" if given.strip() else "empty sequence"

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
-from ednabed.errors import StoreError, UsageError
+from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels
 from ednabed.store.distinct import DistinctIndex
@@ -114,8 +114,10 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
     work = parent / f".partial-{_work_key(request, embedder)}-{name}"
     made = [folder for folder in work.parents if not folder.exists()]
     held = False
+    source = "standard input into the same place" if STDIN in request.inputs else "the same input"
+    doing = f"embedding {source}"
     try:
-        with exclusive(work / "lock", "embedding the same input"):
+        with exclusive(work / "lock", doing):
             held = True
             if not request.resume:
                 _clear(work)
@@ -140,8 +142,10 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
 def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: bool | None) -> RunResult:
     inputs = _local_inputs(request, work)
     for source in inputs:
+        # Tells at once whether the file can be read as sequences at all.
         with source.open():
             pass
+    stamps = [_stamp(source.path) for source in inputs]
     labels = None if request.labels is None else read_labels(request.labels)
     identity: dict[str, Any] = {
         "fingerprint": embedder.spec.fingerprint,
@@ -166,6 +170,11 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             labels=labels, alphabet=embedder.spec.alphabet,
             min_length=request.min_length, max_sequences=request.max_sequences,
         )  # fmt: skip
+        for source, stamp in zip(inputs, stamps, strict=True):
+            if _stamp(source.path) != stamp:
+                raise InputError(
+                    f"{source.given}: changed while it was read; run again when nothing writes to it any more"
+                )
         with VectorJournal(work / "journal", embedder.spec.dimension) as journal:
             vectors = _Computed(staged.distinct)
             taken_up = vectors.take_up(journal, index)
@@ -244,8 +253,6 @@ def _compute(
     with progress_bar(staged.distinct, done=taken_up, show=show_progress) as bar:
         for numbers, ids, sequences, digests in _windows(staged, vectors):
             refused, batches = engine.stream(sequences, ids)
-            vectors.refused |= {int(numbers[i]): reason for i, reason in refused.items()}
-            bar.update(len(refused))
             for batch in batches:
                 first = journal.append([digests[i] for i in batch.index], batch.vectors, batch.truncated)
                 where = numbers[batch.index]
@@ -253,6 +260,8 @@ def _compute(
                 vectors.truncated[where] = batch.truncated
                 computed += len(where)
                 bar.update(len(where))
+            vectors.refused |= {int(numbers[i]): reason for i, reason in refused.items()}
+            bar.update(len(refused))
         journal.flush()
     return computed
 
@@ -377,6 +386,12 @@ def _local_inputs(request: RunRequest, work: Path) -> list[Input]:
     return [Input(str(p), work / "stdin" if p == STDIN else p) for p in request.inputs]
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of change of a file."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def _same_run(request: RunRequest, identity: Mapping[str, Any]) -> Run | None:
     """Return the run that this very job made before.
 
@@ -390,7 +405,7 @@ def _same_run(request: RunRequest, identity: Mapping[str, Any]) -> Run | None:
             return None
         if request.resume and (folder / MANIFEST).exists():
             run = Run.open(folder)
-            if run.manifest is not None and _is_same(run.manifest, identity):
+            if _is_same(run, identity):
                 return run
         raise StoreError(f"{folder} exists and is not this run; name another --output, or move that folder away")
     for folder in reversed(list_folders(parent.parent)) if request.resume else ():
@@ -400,12 +415,16 @@ def _same_run(request: RunRequest, identity: Mapping[str, Any]) -> Run | None:
             except StoreError:
                 # Damaged, or of a newer ednabed: whatever it is, it is not this run, and no reason to stop.
                 continue
-            if run.manifest is not None and _is_same(run.manifest, identity):
+            if _is_same(run, identity):
                 return run
     return None
 
 
-def _is_same(manifest: RunManifest, identity: Mapping[str, Any]) -> bool:
+def _is_same(run: Run, identity: Mapping[str, Any]) -> bool:
+    """Tell whether a run is what this job would make. One whose files are gone is not."""
+    manifest = run.manifest
+    if manifest is None or not run.is_complete():
+        return False
     inputs = [{key: entry[key] for key in ("name", "sha256", "bytes")} for entry in manifest.inputs]
     return {
         "fingerprint": manifest.spec.fingerprint,
@@ -420,10 +439,16 @@ def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None
     parent, name = _place(request)
     if request.output is not None:
         folder = parent / name
-        if folder.exists():
-            folder.rmdir()
         write_atomic(build / MANIFEST, manifest_of(None, name).to_text())
-        build.rename(folder)
+        try:
+            if folder.exists():
+                folder.rmdir()
+            build.rename(folder)
+        except OSError as error:
+            raise StoreError(
+                f"{folder} was made by another program meanwhile ({error.strerror}); move that folder away and "
+                "run the same command again, which then computes nothing twice"
+            ) from error
         return Run.open(folder)
     moment = datetime.now()
     while True:

@@ -101,6 +101,12 @@ class Run:
         except (pa.ArrowException, OSError) as error:
             raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
 
+    def is_complete(self) -> bool:
+        """Whether every file of the manifest is there with its size; ``verify`` also reads them."""
+        files = {} if self.manifest is None else self.manifest.files
+        paths = {self.folder / name: entry["bytes"] for name, entry in files.items()}
+        return bool(paths) and all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+
     def verify(self) -> list[str]:
         """Recompute every checksum and compare sizes; return the faults found, none when the run is sound.
 
@@ -169,6 +175,11 @@ def list_folders(root: Path) -> list[Path]:
         return []
     datasets = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     return [run for dataset in datasets for run in _run_folders(dataset)]
+
+
+def unfinished(root: Path) -> list[Path]:
+    """Return the work folders of interrupted commands below ``root``."""
+    return sorted(root.glob("*/.partial-*"))
 
 
 def _run_folders(dataset: Path) -> Iterator[Path]:

@@ -534,6 +534,20 @@ def test_a_writer_that_appends_meanwhile_is_not_disturbed(tmp_path: Path) -> Non
     check_complete(database)
 
 
+def test_a_writer_that_never_rests_does_not_keep_the_command_for_ever(tmp_path: Path) -> None:
+    database = simple(tmp_path / "db", sequences(10))
+
+    def hook(batch: int) -> None:
+        row = {"sequence_id": [f"later{batch}"], "dna_sequence": sequences(1, seed=batch + 1)}
+        database.open().add(pa.table(row))
+
+    stats = embed_table(database, meddler(hook), tmp_path)
+    assert stats.left == survey(database).pending == 1
+    assert stats.embedded == survey(database).embedded > 10
+    assert embed_table(database, letters(), tmp_path).left == 0
+    check_complete(database)
+
+
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_at_once_all_end_well(tmp_path: Path, processes: int) -> None:
     # Small merges, so that commits, and the compactions of those that end first, meet each other.

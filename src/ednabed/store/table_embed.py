@@ -56,6 +56,9 @@ _MERGE_SECONDS = 600.0
 _JOURNAL_SECONDS = 10.0
 # Vectors kept at hand for sequences that come again further down the table.
 _RECENT_BYTES = 256_000_000
+# Passes over the table. The first takes what is there, the others what came meanwhile; with a writer that never rests
+# there would be no last one.
+_PASSES = 20
 # Whole passes in which no row took a vector, because others changed each of them meanwhile, before giving up.
 _FRUITLESS = 5
 _GUARD = f"target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} IS NULL AND source.{SEQUENCE} IS NULL)"
@@ -72,7 +75,7 @@ class EmbedStats:
         rejected: Rows that were marked as rejected.
         computed: Distinct sequences computed.
         taken_up: Sequences whose vector an interrupted try had left.
-        left: Pending rows when the command ended (``max_sequences`` reached), as far as known.
+        left: Pending rows when the command ended: ``max_sequences`` was reached, or others add rows without rest.
         seconds: Wall time.
         model: Name of the model.
         fingerprint: Of the function.
@@ -181,10 +184,11 @@ class _Job:
         goal = pending if max_sequences is None else min(pending, max_sequences)
         merge_rows = int(np.clip(goal // 4, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
         room = max_sequences
-        fruitless = 0
+        passes = fruitless = 0
         with self._journal() as journal, progress_bar(goal, show=show_progress) as bar:
             carried = _carried(journal)
-            while room != 0:
+            while room != 0 and passes < _PASSES:
+                passes += 1
                 before = stats.embedded + stats.rejected
                 seen = 0
                 for ids, sequences in self._windows(table):
@@ -209,7 +213,7 @@ class _Job:
                     )
                 table.checkout_latest()
         table.checkout_latest()
-        if room == 0:
+        if room == 0 or passes == _PASSES:
             stats.left = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
         if stats.embedded or stats.rejected:
             try:

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from ednabed.store import run_writer
+from ednabed.store import run_vectors, run_writer
 from ednabed.store.journal import VectorJournal
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from support import letters
@@ -41,7 +41,7 @@ def main() -> None:
     places = {
         "staged": lambda: after(run_writer, "stage"),
         "assembling": lambda: before(VectorJournal, "read"),
-        "assembled": lambda: before(run_writer, "fsync_file"),
+        "assembled": lambda: before(run_vectors, "fsync_file"),
         "manifest": lambda: _after_manifest(stall),
         "published": lambda: before(run_writer, "_clear"),
     }

@@ -147,7 +147,7 @@ def test_runs_equal_the_oracle(tmp_path, seed):
 def test_small_batches_and_windows_change_nothing(tmp_path, monkeypatch, seed):
     """Everything that is done piece by piece, in pieces of a few records."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 3)
-    monkeypatch.setattr("ednabed.store.run_writer._WINDOW_LETTERS", 100)
+    monkeypatch.setattr("ednabed.store.run_vectors._WINDOW_LETTERS", 100)
     files = random_files(100 + seed)
     for max_sequences in (None, 1, 4, 9):
         result = embed(
@@ -522,7 +522,7 @@ def test_an_encoder_that_fails_names_the_record_and_what_was_computed_is_kept(tm
 def test_memory_does_not_grow_with_the_sequences_held_at_once(tmp_path, monkeypatch):
     """The engine is never given more letters than a window holds (and one batch of rows)."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 16)
-    monkeypatch.setattr("ednabed.store.run_writer._WINDOW_LETTERS", 1000)
+    monkeypatch.setattr("ednabed.store.run_vectors._WINDOW_LETTERS", 1000)
     given = []
 
     class Watching(LetterEncoder):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
@@ -20,7 +19,7 @@ from ednabed.engine.progress import progress_bar
 from ednabed.errors import EmbeddingError, InputError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
-from ednabed.sequences import RAW_SCHEMA, format_lineage, normalise, normalise_one, parse_lineage
+from ednabed.sequences import format_lineage, normalise, normalise_one, parse_lineage, raw_records
 
 log = logging.getLogger("ednabed")
 
@@ -120,7 +119,7 @@ class EmbeddingEngine:
         started = time.monotonic()
         n = len(sequences)
         report = Report(given=n)
-        raw = _raw(sequences)
+        raw = raw_records([str(i) for i in range(n)], sequences)
         accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
         report.rejected = dict(
             zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True)
@@ -240,15 +239,3 @@ class EmbeddingEngine:
             "fingerprint": spec.fingerprint,
             "spec": spec.to_dict(),
         }
-
-
-def _raw(sequences: Sequence[str]) -> Any:
-    """Return the sequences in the form that ``normalise`` takes; ``record`` is the position."""
-    n = len(sequences)
-    columns = {
-        "id": pa.array([str(i) for i in range(n)], pa.string()),
-        "sequence": pa.array([(s or "").encode() for s in sequences], pa.binary()),
-        "source": pa.array([""] * n, pa.string()),
-        "record": pa.array(range(n), pa.int64()),
-    }
-    return pa.RecordBatch.from_arrays([columns.get(f.name, pa.nulls(n, f.type)) for f in RAW_SCHEMA], schema=RAW_SCHEMA)

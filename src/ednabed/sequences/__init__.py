@@ -11,6 +11,7 @@ from ednabed.sequences.records import (
     digest,
     digest_array,
     free_name,
+    raw_records,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "normalise_one",
     "open_records",
     "parse_lineage",
+    "raw_records",
     "read_labels",
     "reverse_complement",
     "tidy_lineage",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +60,22 @@ REJECTED_SCHEMA = pa.schema(
 """A rejected batch, complete: which record, and why in a few words."""
 
 RESERVED = frozenset(NORMALISED_SCHEMA.names)
+
+
+def raw_records(ids: Sequence[str], sequences: Sequence[str | None], source: str = "") -> pa.RecordBatch:
+    """Return sequences from memory in the form of a batch as read; ``record`` is the position, counted from 0.
+
+    None is an empty sequence.
+    """
+    n = len(ids)
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "sequence": pa.array([(s or "").encode() for s in sequences], pa.binary()),
+        "source": pa.array([source] * n, pa.string()),
+        "record": pa.array(range(n), pa.int64()),
+    }
+    arrays = [columns.get(field.name, pa.nulls(n, field.type)) for field in RAW_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

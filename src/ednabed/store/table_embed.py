@@ -25,7 +25,7 @@ from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
-from ednabed.sequences import RAW_SCHEMA, normalise
+from ednabed.sequences import normalise, raw_records
 from ednabed.store.checkpoint import checkpoint_folder, write_checkpoint
 from ednabed.store.files import exclusive
 from ednabed.store.journal import VectorJournal, digest_bytes
@@ -37,15 +37,12 @@ from ednabed.store.table import (
     TABLE,
     Database,
     VectorColumns,
-    allow_null,
-    check_ids,
     lance_errors,
     quoted,
-    require_text,
     scan,
-    vector_dimension,
     vectors_of,
 )
+from ednabed.store.table_prepare import add_columns, check_table
 
 log = logging.getLogger("ednabed")
 
@@ -177,8 +174,8 @@ class _Job:
         started = time.monotonic()
         spec, encoder = self.embedder.spec, self.embedder.encoder
         table = self.database.open()
-        self._check(table)
-        self._add_columns(table)
+        check_table(self.database, table, self.columns, spec, resume=self.resume)
+        add_columns(self.database, table, self.columns, spec.dimension)
         pending = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
         stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
         goal = pending if max_sequences is None else min(pending, max_sequences)
@@ -224,69 +221,6 @@ class _Job:
                 log.info("compaction is left to the next command: %s", error)
         stats.seconds = time.monotonic() - started
         return stats
-
-    def _check(self, table: Any) -> None:
-        """Refuse a table that cannot take these vectors."""
-        where = f"{self.database.address}, table '{TABLE}'"
-        check_ids(self.database, table)
-        for name in (self.columns.status, self.columns.reason, self.columns.fingerprint):
-            if name in table.schema.names:
-                require_text(self.database, table, name)
-        dimension = vector_dimension(self.database, table, self.columns)
-        wanted, model = self.embedder.spec.dimension, self.embedder.spec.model
-        if dimension is None:
-            return
-        if dimension != wanted:
-            raise StoreError(
-                f"{where}: column '{self.columns.vector}' holds vectors of {dimension} dimensions and {model} makes "
-                f"{wanted}; keep both by --vector-column NAME"
-            )
-        if not self.resume:
-            return
-        other = self._other_function(table, dimension)
-        if other is not None:
-            raise StoreError(
-                f"{where}: column '{self.columns.vector}' holds vectors made by {other}, and {model} is "
-                f"{self.fingerprint[:12]}; they cannot be mixed: replace them all by --no-resume, or keep both by "
-                "--vector-column NAME"
-            )
-
-    def _other_function(self, table: Any, dimension: int) -> str | None:
-        """Return what to call the maker of vectors that are not ours, None where there are none."""
-        vector, fingerprint = quoted(self.columns.vector), quoted(self.columns.fingerprint)
-        unknown = f"{vector} IS NOT NULL"
-        if self.columns.fingerprint in table.schema.names:
-            named = f"{vector} IS NOT NULL AND {fingerprint} IS NOT NULL AND {fingerprint} != '{self.fingerprint}'"
-            for batch in scan(self.database, table, [self.columns.fingerprint], named):
-                if len(batch):
-                    return f"another function ({batch.column(0)[0].as_py()[:12]})"
-            unknown += f" AND {fingerprint} IS NULL"
-        for batch in scan(self.database, table, [self.columns.vector], unknown):
-            vectors, _ = vectors_of(batch.column(0), dimension)
-            if vectors.any():
-                return "an unknown function (no fingerprint)"
-        return None
-
-    def _add_columns(self, table: Any) -> None:
-        """Add the vector column and its companions where they are missing; another process may do the same."""
-        columns = self.columns
-        wanted = [pa.field(columns.vector, pa.list_(pa.float32(), self.embedder.spec.dimension))]
-        wanted += [pa.field(name, pa.string()) for name in (columns.status, columns.reason, columns.fingerprint)]
-        for attempt in range(5):
-            missing = [f for f in wanted if f.name not in table.schema.names]
-            try:
-                if missing:
-                    with lance_errors(self.database.address):
-                        table.add_columns(pa.schema(missing))
-                for f in wanted:
-                    allow_null(self.database, table, f.name)
-                return
-            except StoreError:
-                # Lance lets one of two writers win; the other looks again.
-                if attempt == 4:
-                    raise
-                time.sleep(0.2 * (attempt + 1))
-            table.checkout_latest()
 
     def _where(self) -> str:
         """Return the filter for rows that may be pending; zero vectors are told from others by looking at them."""
@@ -335,7 +269,7 @@ class _Job:
     ) -> None:
         """Embed one window of rows into ``waiting``."""
         accepted, refused = normalise(
-            _raw(ids, sequences), alphabet=self.embedder.spec.alphabet, min_length=self.min_length
+            raw_records(ids, sequences, TABLE), alphabet=self.embedder.spec.alphabet, min_length=self.min_length
         )
         reasons = dict(zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True))
         positions = accepted.column("record").to_numpy()
@@ -363,16 +297,13 @@ class _Job:
             [letters[int(r)].as_py().encode() for r in todo_rows], [row_ids[int(r)].as_py() for r in todo_rows]
         )
         chosen = np.array(todo, np.int64)
-        refused_numbers = {int(chosen[i]): reason for i, reason in unusable.items()}
         for batch in batches:
             where = chosen[batch.index]
             vectors[where] = batch.vectors
             journal.append([distinct[i] for i in where.tolist()], batch.vectors, batch.truncated)
             stats.computed += len(where)
             bar.update(len(where))
-        for i in np.flatnonzero(~vectors.any(axis=1)).tolist():
-            # A vector of zeros means pending: stored, it would be computed again and again.
-            refused_numbers.setdefault(i, f"{stats.model} gives it a vector of zeros")
+        refused_numbers = {int(chosen[i]): reason for i, reason in unusable.items()}
         self._remember(distinct, vectors, refused_numbers)
         reasons |= {
             int(p): refused_numbers[n] for p, n in zip(positions, of_row.tolist(), strict=True) if n in refused_numbers
@@ -471,19 +402,6 @@ def _carried(journal: VectorJournal) -> dict[bytes, FloatArray]:
     """Return the vectors that an interrupted try left, by digest."""
     digests, _ = journal.entries()
     return dict(zip(digests, journal.read(np.arange(len(digests))), strict=True))
-
-
-def _raw(ids: list[str], sequences: list[str | None]) -> Any:
-    """Return the rows in the form that ``normalise`` takes; ``record`` is the position."""
-    n = len(ids)
-    columns = {
-        "id": pa.array(ids, pa.string()),
-        "sequence": pa.array([(s or "").encode() for s in sequences], pa.binary()),
-        "source": pa.array([TABLE] * n, pa.string()),
-        "record": pa.array(range(n), pa.int64()),
-    }
-    arrays = [columns.get(f.name, pa.nulls(n, f.type)) for f in RAW_SCHEMA]
-    return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
 
 
 def _update(database: Database, table: Any, rows: dict[str, Any]) -> int:

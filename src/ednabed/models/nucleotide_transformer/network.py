@@ -29,6 +29,9 @@ PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloa
 # Training masked 80 % of the 15 % of tokens that it picked.
 _TRAINED_MASK_RATIO = 0.15 * 0.8
 
+# Rows up to so many tokens are attended to by plain products on a CPU (see ``_attend_short``).
+_SHORT = 256
+
 
 class Linear:
     """A matrix product, with a GELU behind it where asked: weight (out, in) and bias (out,) or None.
@@ -137,8 +140,23 @@ def attend(qkv: Tensor, heads: int, groups: tuple[Group, ...], rotation: Rotatio
     for group in groups:
         shape = (group.rows, group.length, heads, width // (3 * heads))
         q, k, v = (x[group.start : group.stop].view(shape).transpose(1, 2) for x in (query, key, value))
-        parts.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, width // 3))
+        short = q.device.type == "cpu" and q.dtype == torch.bfloat16 and group.length <= _SHORT
+        mixed = _attend_short(q, k, v) if short else F.scaled_dot_product_attention(q, k, v)
+        parts.append(mixed.transpose(1, 2).reshape(-1, width // 3))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _attend_short(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention by two batched products, shapes (rows, heads, length, head_dim).
+
+    torch's fused kernel for CPUs cuts rows into blocks, which does not pay for a barcode: in bf16 these products are
+    1.8 times as fast at 54 to 250 tokens, and no faster from 500 on.
+    """
+    rows, heads, length, width = q.shape
+    q, k, v = (x.reshape(rows * heads, length, width) for x in (q, k, v))
+    none = torch.empty(1, dtype=q.dtype).expand(rows * heads, length, length)
+    scores = torch.baddbmm(none, q, k.transpose(1, 2), beta=0, alpha=width**-0.5)
+    return torch.bmm(torch.softmax(scores, dim=-1), v).view(rows, heads, length, width)
 
 
 def check_device(device: str) -> None:

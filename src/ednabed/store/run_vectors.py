@@ -1,0 +1,176 @@
+"""Second half of making a run: a vector for each distinct sequence, then the run's arrays in input order.
+
+``compute`` embeds what the journal does not have yet; ``assemble`` writes ``embeddings.npy`` and ``records.parquet``
+row by row from the journal and the staged records. Neither holds more than a window of sequences or a batch of rows,
+beside some bytes for each distinct sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ednabed.engine.embed import Engine
+from ednabed.engine.progress import progress_bar
+from ednabed.errors import StoreError
+from ednabed.models.base import Embedder
+from ednabed.store.distinct import DistinctIndex
+from ednabed.store.files import fsync_file
+from ednabed.store.journal import VectorJournal, digest_bytes
+from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED
+from ednabed.store.staging import NUMBER, TRUNCATED, RejectedFile, Staged
+
+# Letters tokenised at once: some 12,000 barcodes, enough to sort by length, little enough to hold.
+_WINDOW_LETTERS = 8_000_000
+
+Window = tuple[npt.NDArray[np.int64], list[str], list[bytes], list[bytes]]
+
+
+class Computed:
+    """Where the vector of each distinct sequence lies in the journal.
+
+    Attributes:
+        row: Journal row, -1 while not computed. int64, shape (distinct,).
+        truncated: Cut at the token limit. bool, shape (distinct,).
+        refused: Number of a distinct sequence that the model cannot take, to the reason.
+    """
+
+    def __init__(self, distinct: int) -> None:
+        self.row = np.full(distinct, -1, np.int64)
+        self.truncated = np.zeros(distinct, bool)
+        self.refused: dict[int, str] = {}
+
+    def take_up(self, journal: VectorJournal, index: DistinctIndex) -> int:
+        """Take the rows that an earlier try left; return how many sequences of this input they cover."""
+        digests, truncated = journal.entries()
+        for first in range(0, len(digests), 65_536):
+            numbers = index.find(digests[first : first + 65_536])
+            known = np.flatnonzero(numbers >= 0)
+            self.row[numbers[known]] = first + known
+            self.truncated[numbers[known]] = truncated[first + known]
+        return int(np.count_nonzero(self.row >= 0))
+
+
+def compute(
+    staged: Staged,
+    embedder: Embedder,
+    batch_size: int | None,
+    journal: VectorJournal,
+    vectors: Computed,
+    taken_up: int,
+    show_progress: bool | None,
+) -> int:
+    """Embed every distinct sequence that has no vector yet; return how many were computed."""
+    engine = Engine(embedder, batch_size)
+    computed = 0
+    with progress_bar(staged.distinct, done=taken_up, show=show_progress) as bar:
+        for numbers, ids, sequences, digests in _windows(staged, vectors):
+            refused, batches = engine.stream(sequences, ids)
+            for batch in batches:
+                first = journal.append([digests[i] for i in batch.index], batch.vectors, batch.truncated)
+                where = numbers[batch.index]
+                vectors.row[where] = first + np.arange(len(where))
+                vectors.truncated[where] = batch.truncated
+                computed += len(where)
+                bar.update(len(where))
+            vectors.refused |= {int(numbers[i]): reason for i, reason in refused.items()}
+            bar.update(len(refused))
+        journal.flush()
+    return computed
+
+
+def _windows(staged: Staged, vectors: Computed) -> Iterator[Window]:
+    """Yield (numbers, ids, sequences, digests) of distinct sequences without a vector, window by window."""
+    parts: list[Any] = []
+    letters, seen = 0, -1
+    for batch in staged.batches(["id", "sequence", "digest", "length", NUMBER]):
+        column = batch.column(NUMBER).to_numpy()
+        # Numbers were given in order of first occurrence, so a first occurrence is a new maximum.
+        highest = np.maximum.accumulate(np.concatenate(([seen], column)))
+        seen = int(highest[-1])
+        parts.append(batch.filter(pa.array((column > highest[:-1]) & (vectors.row[column] < 0))))
+        letters += int(parts[-1].column("length").to_numpy().sum())
+        if letters >= _WINDOW_LETTERS:
+            yield _window(parts)
+            parts, letters = [], 0
+    if letters:
+        yield _window(parts)
+
+
+def _window(parts: list[Any]) -> Window:
+    table = pa.Table.from_batches(parts)
+    return (
+        table.column(NUMBER).to_numpy(),
+        table.column("id").to_pylist(),
+        [sequence.encode() for sequence in table.column("sequence").to_pylist()],
+        [digest_bytes(digest) for digest in table.column("digest").to_pylist()],
+    )
+
+
+def assemble(
+    staged: Staged,
+    embedder: Embedder,
+    journal: VectorJournal,
+    vectors: Computed,
+    rejected: RejectedFile,
+    build: Path,
+) -> dict[str, int]:
+    """Write ``embeddings.npy`` and ``records.parquet``, row by row in input order; return the counts."""
+    refused = np.zeros(staged.distinct, bool)
+    refused[list(vectors.refused)] = True
+    missing = np.flatnonzero((vectors.row < 0) & ~refused)
+    if len(missing):
+        raise StoreError(
+            f"{build}: {len(missing)} sequences have no vector after embedding; this is a fault of ednabed"
+        )
+    kept_rows = sum(int(np.count_nonzero(~refused[b.column(0).to_numpy()])) for b in staged.batches([NUMBER]))
+    if not kept_rows:
+        first = next(iter(vectors.refused.values()))
+        raise StoreError(
+            f"none of the {staged.accepted} sequences can be embedded by {embedder.spec.model}: the first {first}"
+        )
+
+    schema = staged.schema.append(pa.field(TRUNCATED, pa.bool_()))
+    truncated_rows = 0
+    with (
+        (build / EMBEDDINGS).open("wb") as file,
+        pq.ParquetWriter(build / RECORDS, schema, compression="zstd") as writer,
+    ):
+        header = {"descr": "<f4", "fortran_order": False, "shape": (kept_rows, embedder.spec.dimension)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in staged.batches():
+            numbers: npt.NDArray[np.int64] = batch.column(NUMBER).to_numpy()
+            bad = refused[numbers]
+            if bad.any():
+                lost = batch.filter(pa.array(bad))
+                reasons = [vectors.refused[number] for number in lost.column(NUMBER).to_pylist()]
+                ids, sources, records = (lost.column(c).to_pylist() for c in ("id", "source", "record"))
+                rejected.write(zip(ids, reasons, sources, records, strict=True))
+                batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]
+            file.write(journal.read(vectors.row[numbers]).astype("<f4", copy=False).tobytes())
+            truncated = vectors.truncated[numbers]
+            truncated_rows += int(truncated.sum())
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            arrays = [
+                columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(batch), field.type)
+                for field in staged.schema
+            ]
+            writer.write_batch(pa.record_batch([*arrays, pa.array(truncated)], schema=schema))
+    rejected.close()
+    for name in (EMBEDDINGS, RECORDS, REJECTED):
+        fsync_file(build / name)
+    return {
+        "read": sum(counts["read"] for counts in staged.inputs),
+        "embedded": kept_rows,
+        "rejected": rejected.count,
+        "distinct": staged.distinct - len(vectors.refused),
+        "truncated": truncated_rows,
+        "ambiguous": staged.ambiguous,
+        "labelled": staged.labelled,
+    }

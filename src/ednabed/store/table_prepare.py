@@ -1,0 +1,91 @@
+"""Before a table is filled: can it take these vectors at all, and has it the columns for them?"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+
+from ednabed.errors import StoreError
+from ednabed.models.spec import Spec
+from ednabed.store.table import (
+    TABLE,
+    Database,
+    VectorColumns,
+    allow_null,
+    check_ids,
+    lance_errors,
+    quoted,
+    require_text,
+    scan,
+    vector_dimension,
+    vectors_of,
+)
+
+
+def check_table(database: Database, table: Any, columns: VectorColumns, spec: Spec, *, resume: bool) -> None:
+    """Refuse a table that cannot take these vectors."""
+    where = f"{database.address}, table '{TABLE}'"
+    check_ids(database, table)
+    for name in (columns.status, columns.reason, columns.fingerprint):
+        if name in table.schema.names:
+            require_text(database, table, name)
+    dimension = vector_dimension(database, table, columns)
+    wanted, model = spec.dimension, spec.model
+    if dimension is None:
+        return
+    if dimension != wanted:
+        raise StoreError(
+            f"{where}: column '{columns.vector}' holds vectors of {dimension} dimensions and {model} makes "
+            f"{wanted}; keep both by --vector-column NAME"
+        )
+    if not resume:
+        return
+    other = _other_function(database, table, columns, spec.fingerprint, dimension)
+    if other is not None:
+        raise StoreError(
+            f"{where}: column '{columns.vector}' holds vectors made by {other}, and {model} is "
+            f"{spec.fingerprint[:12]}; they cannot be mixed: replace them all by --no-resume, or keep both by "
+            "--vector-column NAME"
+        )
+
+
+def _other_function(
+    database: Database, table: Any, columns: VectorColumns, fingerprint_here: str, dimension: int
+) -> str | None:
+    """Return what to call the maker of vectors that are not ours, None where there are none."""
+    vector, fingerprint = quoted(columns.vector), quoted(columns.fingerprint)
+    unknown = f"{vector} IS NOT NULL"
+    if columns.fingerprint in table.schema.names:
+        named = f"{vector} IS NOT NULL AND {fingerprint} IS NOT NULL AND {fingerprint} != '{fingerprint_here}'"
+        for batch in scan(database, table, [columns.fingerprint], named):
+            if len(batch):
+                return f"another function ({batch.column(0)[0].as_py()[:12]})"
+        unknown += f" AND {fingerprint} IS NULL"
+    for batch in scan(database, table, [columns.vector], unknown):
+        vectors, _ = vectors_of(batch.column(0), dimension)
+        if vectors.any():
+            return "an unknown function (no fingerprint)"
+    return None
+
+
+def add_columns(database: Database, table: Any, columns: VectorColumns, dimension: int) -> None:
+    """Add the vector column and its companions where they are missing; another process may do the same."""
+    wanted = [pa.field(columns.vector, pa.list_(pa.float32(), dimension))]
+    wanted += [pa.field(name, pa.string()) for name in (columns.status, columns.reason, columns.fingerprint)]
+    for attempt in range(5):
+        missing = [f for f in wanted if f.name not in table.schema.names]
+        try:
+            if missing:
+                with lance_errors(database.address):
+                    table.add_columns(pa.schema(missing))
+            for f in wanted:
+                allow_null(database, table, f.name)
+            return
+        except StoreError:
+            # Lance lets one of two writers win; the other looks again.
+            if attempt == 4:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+        table.checkout_latest()

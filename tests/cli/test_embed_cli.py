@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ednabed.cli import main as entry
@@ -322,3 +325,58 @@ def test_validate(capsys, tmp_path):
     code, _, err = call(capsys, "validate", "--fasta", tmp_path / "none.fa")
     assert code == 1
     assert "none.fa" in err
+
+
+def test_inputs_of_the_same_name_are_told_apart_and_named_once(tmp_path: Path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "r.fa").write_text(f">x\n{'ACGT' * 10}{folder.upper() * 3 if folder == 'a' else 'TTT'}\n")
+    done = ednabed("embed", "a/r.fa", "b/r.fa", "--output", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    records = pq.read_table(tmp_path / "run" / "records.parquet")
+    assert records.column("source").to_pylist() == ["a/r.fa", "b/r.fa"]
+    twice = ednabed("embed", "a/r.fa", "b/../a/r.fa", "--output", "again", cwd=tmp_path)
+    assert twice.returncode == 2
+    assert b"is named twice" in twice.stderr
+
+
+def test_letters_that_the_console_lacks_are_shown_as_escapes(tmp_path: Path):
+    (tmp_path / "r.fa").write_text(f">\u9c7c1\n{'ACGT' * 10}\n", encoding="utf-8")
+    env = {"PYTHONIOENCODING": "cp1252"}
+    assert ednabed("embed", "r.fa", "--output", "run", cwd=tmp_path, env=env).returncode == 0
+    for extra in ((), ("--json",)):
+        done = ednabed("search", "--run", "run", "--seq-idx", "0", *extra, cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+        assert b"\\u9c7c1" in done.stdout
+
+
+def test_another_precision_is_another_run(tmp_path: Path, shared: Path):
+    (tmp_path / "r.fa").write_text(f">x\n{'ACGT' * 10}\n")
+    model = shared / "golden" / "nt_tiny" / "v2"
+    runs = set()
+    for precision in ("fp32", "fp32", "auto"):
+        done = ednabed("embed", "r.fa", "--model", model, "--precision", precision, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        runs.add((json.loads(done.stdout)["run"], json.loads(done.stdout)["compute"][0]["precision"]))
+    assert len(runs) == len({precision for _, precision in runs})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_an_input(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    text = f">x\n{'ACGT' * 10}\n".encode()
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(text))
+    writer.start()
+    done = ednabed("embed", "pipe", "--output", "run", cwd=tmp_path)
+    writer.join()
+    assert done.returncode == 0, done.stderr
+
+
+def test_rows_that_do_not_belong_together_are_not_searched(tmp_path: Path):
+    (tmp_path / "r.fa").write_text("".join(f">x{i}\n{'ACGT' * 10}{'A' * i}\n" for i in range(4)))
+    assert ednabed("embed", "r.fa", "--output", "run", cwd=tmp_path).returncode == 0
+    path = tmp_path / "run" / "records.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    done = ednabed("search", "--run", "run", "--id", "x2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"4 vectors and 3 records do not belong together" in done.stderr

@@ -205,9 +205,13 @@ def test_the_words_of_torch_for_no_memory_are_known(words):
 @pytest.mark.parametrize(
     "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no"), OSError("x")]
 )
-def test_other_errors_are_not_swallowed(error):
-    with pytest.raises(type(error), match=str(error)):
-        Engine(Embedder.of(Failing(error), Policy())).embed([b"ACGT" * 5] * 3 + [b"TTTT" * 5])
+def test_other_errors_name_their_records(error):
+    engine = Engine(Embedder.of(Failing(error), Policy()))
+    _, batches = engine.stream([b"ACGT" * 5, b"TTTT" * 5], ["one", "two"])
+    wanted = f"record 'one' and 1 others: letters failed .{type(error).__name__}: {error}"
+    with pytest.raises(EmbeddingError, match=wanted) as caught:
+        list(batches)
+    assert caught.value.__cause__ is error
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy(strand="both")])

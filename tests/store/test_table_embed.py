@@ -598,10 +598,43 @@ def test_two_models_at_once_never_mix_in_one_column(tmp_path: Path) -> None:
         if batch == 0:
             embed_table(database, letters(salt=1), tmp_path)
 
-    embed_table(database, meddler(hook), tmp_path)
+    with pytest.raises(StoreError, match=f"made by another function \\({OTHER[:12]}\\).*cannot be mixed"):
+        embed_table(database, meddler(hook), tmp_path)
+    # What the other command reported as done is still there.
     for row in rows(database).values():
-        salt = {OWN: 0, OTHER: 1}[row["embedding_fingerprint"]]
-        assert same_vector(row, expected(row["dna_sequence"], salt))
+        assert row["embedding_fingerprint"] == OTHER
+        assert same_vector(row, expected(row["dna_sequence"], 1))
+
+
+def test_a_part_of_the_rows_is_not_given_to_another_function(tmp_path: Path) -> None:
+    database = simple(tmp_path / "db", sequences(20))
+    embed_table(database, letters(salt=1), tmp_path)
+    with pytest.raises(StoreError, match="without --max-sequences"):
+        embed_table(database, letters(), tmp_path, resume=False, max_sequences=5)
+    assert {row["embedding_fingerprint"] for row in rows(database).values()} == {OTHER}
+
+
+def test_rejected_rows_are_judged_again(tmp_path: Path) -> None:
+    """A mended sequence and another least length are seen; a row rejected for the same reason is left alone."""
+    database = simple(tmp_path / "db", ["ACGTACGTACGT", "JJJJJJJJJJJJJJJJJJJJJJJJJ", "ACJ" * 10])
+    assert embed_table(database, letters(), tmp_path).rejected == 3
+    version = database.open().version
+    stats = embed_table(database, letters(), tmp_path)
+    assert (stats.pending, stats.embedded, stats.rejected, database.open().version) == (0, 0, 0, version)
+    database.open().update(where="sequence_id = 'r2'", values={"dna_sequence": "ACG" * 10})
+    stats = embed_table(database, letters(), tmp_path, min_length=5)
+    assert (stats.embedded, stats.rejected) == (2, 0)
+    found = rows(database)
+    assert [found[f"r{i}"]["embedding_status"] for i in range(3)] == ["embedded", "rejected", "embedded"]
+    assert same_vector(found["r2"], expected("ACG" * 10))
+
+
+def test_the_table_says_what_made_its_vectors(tmp_path: Path) -> None:
+    database = simple(tmp_path / "db", sequences(5))
+    assert survey(database).spec is None
+    embedder = letters()
+    embed_table(database, embedder, tmp_path)
+    assert survey(database).spec == embedder.spec.to_dict()
 
 
 # ---- checkpoint and work in progress
@@ -813,9 +846,15 @@ def test_any_table_ends_as_the_rules_say(
         if not (r["status"] == "rejected" and r["fingerprint"] == OWN)
         and (not filled(r) or (not resume and r["fingerprint"] != OWN))
     }
+    judged = {
+        id_ for id_, r in built.items() if r["status"] == "rejected" and r["fingerprint"] == OWN and not filled(r)
+    }
     stats = embed_table(database, letters(), folder, resume=resume)
+    assert stats.pending == len(pending)
+    pending |= judged
     usable = {id_ for id_ in pending if built[id_]["usable"]}
-    assert (stats.pending, stats.embedded, stats.rejected) == (len(pending), len(usable), len(pending - usable))
+    # None of the rejected rows has its reason in this table, so all get one.
+    assert (stats.embedded, stats.rejected) == (len(usable), len(pending - usable))
     assert stats.computed == len({built[id_]["sequence"].upper() for id_ in usable})
     found = rows(database)
     assert set(found) == set(built)

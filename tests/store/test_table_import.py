@@ -192,7 +192,7 @@ def test_ids_and_columns_with_odd_letters(tmp_path: Path, database: Database) ->
     assert {id_: row["dna_sequence"] for id_, row in found.items()} == {id_: s for id_, s, _ in new}
     assert all(same_vector(found[id_], expected(s)) for id_, s, _ in new)
     # Lance takes no dot in the name of a column.
-    assert [str(row["lat_deg"]) for row in found.values()] == ["1"] * 6
+    assert [str(row["lat_deg"]) for row in found.values()] == ["2"] * 6
 
 
 def test_columns_named_like_those_of_the_table_are_kept_beside(tmp_path: Path, database: Database) -> None:

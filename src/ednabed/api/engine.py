@@ -6,17 +6,18 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ednabed.engine.embed import Engine
+from ednabed.engine.embed import WINDOW_LETTERS, Engine
 from ednabed.engine.open import open_embedder
 from ednabed.engine.progress import progress_bar
-from ednabed.errors import EmbeddingError, InputError
+from ednabed.errors import EmbeddingError, InputError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
 from ednabed.sequences import format_lineage, normalise, normalise_one, parse_lineage, raw_records
@@ -116,43 +117,65 @@ class EmbeddingEngine:
         A rejected sequence has a row of zeros; a warning says so, and ``last_report`` says which and why. Identical
         sequences are computed once.
         """
+        if isinstance(sequences, str):
+            raise UsageError("get_embeddings takes a list of sequences; give [sequence], or use get_embedding_single")
         started = time.monotonic()
         n = len(sequences)
         report = Report(given=n)
-        raw = raw_records([str(i) for i in range(n)], sequences)
-        accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
-        report.rejected = dict(
-            zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True)
-        )
-        report.ambiguous = int(np.count_nonzero(accepted.column("n_ambiguous")))
-        positions = accepted.column("record").to_numpy()
-        number: dict[str, int] = {}
-        of_row = [number.setdefault(s, len(number)) for s in accepted.column("sequence").to_pylist()]
-        unique = np.zeros((len(number), self.embedder.spec.dimension), np.float32)
-        cut = np.zeros(len(number), bool)
-        unusable, batches = self._engine.stream([s.encode() for s in number])
-        with progress_bar(len(number), show=show_progress) as bar:
-            for batch in batches:
-                unique[batch.index] = batch.vectors
-                cut[batch.index] = batch.truncated
-                bar.update(len(batch.index))
-            bar.update(len(unusable))
-        vectors = np.zeros((n, unique.shape[1]), np.float32)
-        vectors[positions] = unique[of_row]
-        report.rejected |= {int(p): unusable[u] for p, u in zip(positions, of_row, strict=True) if u in unusable}
-        report.distinct = len(number) - len(unusable)
-        report.truncated = int(cut[of_row].sum()) if of_row else 0
+        vectors = np.zeros((n, self.embedder.spec.dimension), np.float32)
+        truncated = np.zeros(n, bool)
+        first: dict[str, int] = {}
+        with progress_bar(n, show=show_progress) as bar:
+            for start, end in _windows(sequences):
+                self._embed_window(sequences, start, end, first, vectors, truncated, report)
+                bar.update(end - start)
+        report.distinct = sum(1 for row in first.values() if row not in report.rejected)
+        report.truncated = int(np.count_nonzero(truncated))
         report.embedded = n - len(report.rejected)
         report.seconds = time.monotonic() - started
         self.last_report = report
         if report.rejected:
-            first = min(report.rejected)
+            lowest = min(report.rejected)
             warnings.warn(
-                f"{len(report.rejected)} of {n} sequences were rejected and have rows of zeros; number {first} first "
-                f"({report.rejected[first]}); last_report.rejected has them all",
+                f"{len(report.rejected)} of {n} sequences were rejected and have rows of zeros; number {lowest} first "
+                f"({report.rejected[lowest]}); last_report.rejected has them all",
                 stacklevel=2,
             )
         return vectors
+
+    def _embed_window(
+        self,
+        sequences: Sequence[str],
+        start: int,
+        end: int,
+        first: dict[str, int],
+        vectors: FloatArray,
+        truncated: npt.NDArray[np.bool_],
+        report: Report,
+    ) -> None:
+        """Embed ``sequences[start:end]`` into ``vectors``; ``first`` is the row of each sequence that came before."""
+        raw = raw_records([str(i) for i in range(start, end)], sequences[start:end])
+        accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
+        for row, reason in zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True):
+            report.rejected[start + row] = reason
+        report.ambiguous += int(np.count_nonzero(accepted.column("n_ambiguous")))
+        rows = [start + row for row in accepted.column("record").to_pylist()]
+        letters = accepted.column("sequence").to_pylist()
+        new = [row for row, sequence in zip(rows, letters, strict=True) if first.setdefault(sequence, row) == row]
+        by_row = dict(zip(rows, letters, strict=True))
+        unusable, batches = self._engine.stream([by_row[row].encode() for row in new])
+        where = np.array(new, np.int64)
+        for batch in batches:
+            vectors[where[batch.index]] = batch.vectors
+            truncated[where[batch.index]] = batch.truncated
+        report.rejected |= {new[i]: reason for i, reason in unusable.items()}
+        for row, sequence in by_row.items():
+            origin = first[sequence]
+            if origin == row:
+                continue
+            vectors[row], truncated[row] = vectors[origin], truncated[origin]
+            if origin in report.rejected:
+                report.rejected[row] = report.rejected[origin]
 
     def embed_and_update_lancedb(
         self,
@@ -219,7 +242,8 @@ class EmbeddingEngine:
                 rows.append((f"sequence {number}", lineage, normalise_one(sequence, self.embedder.spec.alphabet)))
             result = compare(self.embedder, rows)
         # The guide's users read the matrix from their notebook or log.
-        sys.stdout.write(result.to_text() + "\n")
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(result.to_text().encode(encoding, "backslashreplace").decode(encoding) + "\n")
         if not result.passed:
             raise EmbeddingError(f"{self.embedder.spec.model} failed the check: {result.failures[0]}")
         return result.similarity
@@ -239,3 +263,15 @@ class EmbeddingEngine:
             "fingerprint": spec.fingerprint,
             "spec": spec.to_dict(),
         }
+
+
+def _windows(sequences: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of consecutive parts of some millions of letters."""
+    start = letters = 0
+    for i, sequence in enumerate(sequences):
+        letters += len(sequence or "")
+        if letters >= WINDOW_LETTERS:
+            yield start, i + 1
+            start, letters = i + 1, 0
+    if start < len(sequences):
+        yield start, len(sequences)

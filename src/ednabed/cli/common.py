@@ -49,8 +49,8 @@ def emit(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON document on standard output. NaN is refused: JSON has none."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on standard output, in ASCII, so that any terminal and file takes it. NaN is refused."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -114,8 +114,11 @@ device_options = options(
         "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
         help="Precision of the matrix products.",
     ),
-    click.option("--batch-size", type=click.IntRange(min=1), help="Most sequences a batch; default: by tokens."),
 )  # fmt: skip
+
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Most sequences a batch; default: by tokens."
+)
 
 
 def policy_of(options_: dict[str, Any]) -> Policy:

@@ -10,6 +10,7 @@ import click
 
 from ednabed.cli.common import (
     Context,
+    batch_size_option,
     device_options,
     emit,
     emit_json,
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 @click.option(
     "--dataset", help="Name of the study; the run gets a folder named by the time below it. Default: default."
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run itself, instead of a dataset.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the run itself (in the workspace, if relative), instead of a dataset.",
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
 @click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after so many accepted records.")
 @click.option(
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--no-resume", is_flag=True, help="Throw unfinished work away; make another run even where one exists.")
 @model_option
 @device_options
+@batch_size_option
 @policy_options
 @json_option
 @pass_context

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 data or I/O, 2 usage, 130 interrupted. The traceback is sh
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -52,9 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and exit with its code. ``arguments`` None takes those of the process."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        # A console or file in another encoding (Windows) shows letters that it lacks as escapes, instead of failing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         result: Any = cli.main(args=arguments, prog_name="ednabed", standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was reported as done is kept, the same command goes on from there", err=True)
         sys.exit(130)
     except click.ClickException as error:
@@ -69,7 +74,11 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         name = f"{error.filename}: " if error.filename else ""
-        click.echo(f"ednabed: {name}{error.strerror or error} (input or output failed; --debug shows where)", err=True)
+        click.echo(
+            f"ednabed: {name}{error.strerror or error}; look at the disk and its free space, then run the same command "
+            "again, what was computed is kept (--debug shows where it failed)",
+            err=True,
+        )
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
 

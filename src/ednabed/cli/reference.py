@@ -30,7 +30,7 @@ def pages(command: click.Command, context: click.Context) -> Iterator[str]:
 
 def reference() -> str:
     """Return the whole page, the same on every machine."""
-    context = click.Context(cli, info_name="ednabed", terminal_width=100)
+    context = click.Context(cli, info_name="ednabed", terminal_width=100, **cli.context_settings)
     return "\n".join([_INTRODUCTION, *pages(cli, context)])
 
 

@@ -95,7 +95,10 @@ def show(context: Context, run: str, as_json: bool) -> None:
     emit(f"created      {manifest.created} by ednabed {manifest.software['ednabed']}")
     emit(f"model        {spec.model}, {spec.dimension} dimensions, {spec.licence or 'no licence stated'}")
     emit(f"fingerprint  {spec.fingerprint}")
-    emit(f"policy       pooling {spec.pooling}, strand {spec.strand}, long {spec.long}, alphabet {spec.alphabet}")
+    depth = "" if spec.layer is None else f"layer {spec.layer}, "
+    limit = "no token limit" if spec.max_tokens is None else f"{spec.max_tokens} tokens"
+    emit(f"policy       {depth}pooling {spec.pooling}, {limit}, strand {spec.strand}, long {spec.long}")
+    emit(f"alphabet     {spec.alphabet}")
     for entry in manifest.compute:
         emit(f"computed     {entry['sequences']:,} sequences on {entry['device']} in {entry['precision']}")
     for entry in manifest.inputs:
@@ -126,14 +129,18 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
     faults: dict[str, list[str]] = {}
     for folder in folders:
         try:
-            faults[str(folder)] = Run.open(folder).verify()
+            run = Run.open(folder)
+            if run.manifest is None and not names:
+                notice(f"{folder} was made by an older tool: there are no checksums to verify")
+                continue
+            faults[str(folder)] = run.verify()
         except EdnabedError as error:
             faults[str(folder)] = [str(error)]
     if as_json:
-        emit_json([{"run": run, "faults": found} for run, found in faults.items()])
+        emit_json([{"run": place, "faults": found} for place, found in faults.items()])
     else:
-        for run, found in faults.items():
-            emit(f"{run}: {'sound' if not found else '; '.join(found)}")
+        for place, found in faults.items():
+            emit(f"{place}: {'sound' if not found else '; '.join(found)}")
     bad = sum(1 for found in faults.values() if found)
     if bad:
         raise StoreError(f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again")

@@ -10,6 +10,7 @@ import click
 
 from ednabed.cli.common import (
     Context,
+    batch_size_option,
     device_options,
     emit,
     emit_json,
@@ -27,7 +28,7 @@ from ednabed.errors import UsageError
 db_options = options(
     click.option(
         "--db", envvar="EDNABED_DB", show_envvar=True,
-        help="Folder or object-store address of the database. Default: data/lancedb in the workspace.",
+        help="A folder, as seen from here, or an object-store address. Default: data/lancedb in the workspace.",
     ),
     click.option(
         "--storage-option", "storage", multiple=True, metavar="KEY=VALUE",
@@ -60,7 +61,11 @@ def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> A
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @db_options
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
-@click.option("--replace", is_flag=True, help="Take changed sequences under known ids, and clear their vectors.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take changed sequences under known ids, with all their columns, and clear their vectors.",
+)
 @json_option
 @pass_context
 def import_(
@@ -90,6 +95,10 @@ def import_(
     for name in ("replaced", "unchanged", "repeated"):
         if getattr(result, name):
             emit(f"{name:<10} {getattr(result, name):,}")
+    if result.repeated:
+        notice("repeated: the id stands more than once in the input; only its first record is in the table")
+    if result.unchanged:
+        notice("unchanged: the other columns of known ids, lineages too, stay as they are in the table")
     if result.rejected:
         emit(f"rejected   {len(result.rejected):,}")
         for id_, reason, source, record in result.rejected[:20]:
@@ -105,9 +114,12 @@ def import_(
 @click.option(
     "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted."
 )
-@click.option("--no-resume", is_flag=True, help="Also replace vectors that another function made.")
+@click.option(
+    "--no-resume", is_flag=True, help="Also replace vectors of another function, and try rejected rows again."
+)
 @model_option
 @device_options
+@batch_size_option
 @policy_options
 @json_option
 @pass_context
@@ -156,7 +168,7 @@ def embed_(
         return
     emit(f"table      {database.address}, {stats.rows:,} rows")
     emit(f"model      {stats.model}, fingerprint {stats.fingerprint[:12]} ({stats.device} {stats.precision})")
-    emit(f"embedded   {stats.embedded:,} of {stats.pending:,} pending rows")
+    emit(f"embedded   {stats.embedded:,} rows; {stats.pending:,} were pending")
     if stats.rejected:
         emit(f"rejected   {stats.rejected:,}, reasons in column '{columns.reason}'")
     if stats.left:
@@ -189,6 +201,10 @@ def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_c
     emit(f"pending    {status.pending:,}")
     emit(f"rejected   {status.rejected:,}")
     emit(f"invalid    {status.invalid:,}")
+    if status.spec is not None:
+        spec = {key: status.spec[key] for key in ("layer", "pooling", "max_tokens", "strand", "long", "alphabet")}
+        policy = ", ".join(f"{key} {value}" for key, value in spec.items() if value is not None)
+        emit(f"model      {status.spec['model']} ({policy})")
     for fingerprint, count in status.fingerprints.items():
         emit(f"  {fingerprint[:12]:<12} {count:,} vectors of {status.dimension} dimensions")
     if status.bytes_on_disk is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ednabed.cli.common import device_options, emit, emit_json, json_option, model_option, policy_of, policy_options
-from ednabed.errors import EmbeddingError
+from ednabed.errors import EmbeddingError, UsageError
 
 
 @click.command()
@@ -26,7 +26,6 @@ def validate(
     model: str,
     use_gpu: bool | None,
     precision: str,
-    batch_size: int | None,
     as_json: bool,
     **policy: Any,
 ) -> None:
@@ -40,6 +39,8 @@ def validate(
     from ednabed.evaluate.validation import validate as run
     from ednabed.sequences import read_labels
 
+    if labels is not None and fasta is None:
+        raise UsageError("--labels name the sequences of --fasta; name that file too")
     embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
     result = run(embedder, fasta, None if labels is None else read_labels(labels))
     if as_json:

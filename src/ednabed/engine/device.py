@@ -57,6 +57,8 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
             )
     if name == "cpu" and precision == "fp16":
         raise UsageError("fp16 is not computed by CPUs; choose fp32, or bf16 where the CPU has it")
+    if name == "cpu" and precision == "bf16" and not cpu_has_bf16():
+        raise UsageError("this CPU does not compute in bf16 (it has neither AMX nor AVX512-BF16); choose fp32")
     if precision == "auto":
         precision = _best_precision(name)
     device = Device(name, precision, _describe(name, precision))

@@ -20,6 +20,10 @@ from ednabed.models.base import Embedder, FloatArray, Tokens
 
 log = logging.getLogger("ednabed")
 
+# Letters that callers give at once: some 12,000 barcodes, enough to sort by length, little enough to hold (a k-mer
+# profile takes some 20 bytes a letter while it is made).
+WINDOW_LETTERS = 8_000_000
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -155,9 +159,15 @@ class Engine:
             return self._halves(tokens, starts, lengths, owner, names)
         try:
             vectors = self.embedder.encoder.forward(tokens.take(starts, lengths))
-        except (MemoryError, RuntimeError) as error:
+        # Broad on purpose: here code runs that may not be ours, and its failure has to name the records.
+        except Exception as error:
             if not _is_out_of_memory(error):
-                raise
+                first = _name(int(owner[0]), names)
+                others = f" and {len(set(owner.tolist())) - 1} others" if len(set(owner.tolist())) > 1 else ""
+                raise EmbeddingError(
+                    f"record {first}{others}: {self.embedder.spec.model} failed ({type(error).__name__}: {error}); "
+                    "what was computed before is kept, take the record out or report the fault"
+                ) from error
             if len(lengths) == 1:
                 raise EmbeddingError(
                     f"record {_name(int(owner[0]), names)}: {total} tokens alone do not fit into the memory of "
@@ -201,7 +211,8 @@ def _name(index: int, names: Sequence[str] | None) -> str:
 def _is_out_of_memory(error: BaseException) -> bool:
     """Tell memory errors from faults: torch raises RuntimeError with these words on CUDA, MPS and the CPU."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    words = ("out of memory", "can't allocate memory", "alloc_failed", "invalid buffer size")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words))
 
 
 def _free_memory(device: str) -> None:

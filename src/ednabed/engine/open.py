@@ -37,4 +37,10 @@ def open_embedder(
             raise UsageError(f"{model} computes in fp32 only, not {precision}; leave --precision out")
         return load_embedder(model, policy)
     device = choose_device(use_gpu, precision)
-    return load_embedder(model, policy, device=device.name, precision=device.precision)
+    embedder = load_embedder(model, policy, device=device.name, precision=device.precision)
+    encoder = embedder.encoder
+    if (use_gpu and encoder.device.startswith("cpu")) or (precision != "auto" and encoder.precision != precision):
+        raise UsageError(
+            f"{model} runs on {encoder.device} in {encoder.precision} only; do not force another device or precision"
+        )
+    return embedder

@@ -137,7 +137,7 @@ class Embedder:
             )
         spec = Spec(
             model=encoder.name,
-            architecture=encoder.architecture,
+            architecture=dict(encoder.architecture),
             weights=encoder.weights,
             tokenizer=encoder.tokenizer,
             dimension=encoder.dimension,
@@ -145,7 +145,8 @@ class Embedder:
             pooling=encoder.pooling,
             max_tokens=limit,
             strand=policy.strand,
-            long=policy.long,
+            # Without a limit nothing is long, and the function is the same whatever the word.
+            long="truncate" if limit is None else policy.long,
             alphabet=policy.alphabet,
             normalisation=encoder.normalisation,
             licence=encoder.licence,

@@ -65,6 +65,7 @@ class KmerEncoder(Encoder):
         self.normalisation = "l2"
         self.pooling = "histogram"
         self.prefers_equal_lengths = False
+        self.licence = "Apache-2.0"
         self.token_budget = 4_000_000
 
     def explain_empty(self) -> str:

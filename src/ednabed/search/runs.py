@@ -49,8 +49,14 @@ def search_run(
     """
     vectors = run.load_embeddings()
     records = run.load_records(["digest", *_SHOWN])
+    if records.num_rows != len(vectors):
+        raise StoreError(
+            f"{run.folder}: {len(vectors)} vectors and {records.num_rows} records do not belong together; "
+            f"'ednabed runs verify' says which file is damaged"
+        )
     if sequence is not None:
-        assert run.manifest is not None
+        if run.manifest is None:
+            raise StoreError(f"{run.label} was made by an older tool, so nobody knows how to embed the sequence for it")
         query = _embed(run.manifest, sequence, model)
     else:
         row = _row_of(run, records, record_id) if record_id is not None else seq_idx
@@ -109,7 +115,8 @@ def _embed(manifest: RunManifest, sequence: str, model: str | None) -> FloatArra
         embedder = open_embedder(where, policy)
     except UsageError as error:
         raise StoreError(
-            f"{where} is not the model '{spec.model}' that made the run ({error}); say by --model where that model is"
+            f"the run was made by '{spec.model}', and {where} cannot stand for it ({error}); give --model NAME, or "
+            "--model FOLDER where it was a folder"
         ) from error
     if embedder.spec.fingerprint != spec.fingerprint:
         raise StoreError(

@@ -7,6 +7,7 @@ Columns without a role are kept under their own names (``records.free_name``).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from ednabed.sequences.records import free_name
 SEQUENCE = ("sequence", "dna_sequence", "dnasequence", "nucleotides", "nucraw", "nuc", "seq", "dna", "sequences")
 ID = (
     *("id", "sequence_id", "seqid", "seq_id", "accession", "processid", "feature-id", "featureid", "feature id"),
+    *("occurrenceid", "gbifid", "materialsampleid"),
     *("otu", "otu id", "#otu id", "asv", "asv_id"),
 )
 WEAK_ID = ("name",)
@@ -24,8 +26,8 @@ WEAK_ID = ("name",)
 ABUNDANCE = ("abundance", "size", "count", "counts", "reads", "n_reads", "total_reads")
 SAMPLE = ("sample", "sample_id", "sampleid", "sample-id", "eventid")
 LINEAGE = ("taxonomy", "lineage", "taxon", "taxa", "classification")
-RANK_NAMES: dict[str, tuple[str, ...]] = {rank: (rank,) for rank in RANKS} | {
-    "kingdom": ("kingdom", "superkingdom", "domain")
+RANK_NAMES: dict[str, tuple[str, ...]] = {rank: (rank, f"{rank}_name") for rank in RANKS} | {
+    "kingdom": ("kingdom", "kingdom_name", "superkingdom", "domain")
 }
 SCIENTIFIC_NAME = ("scientificname",)
 
@@ -64,9 +66,9 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
     Raises:
         InputError: A name stands twice, or two columns match one role and neither wins.
     """
-    for name in columns:
-        if list(columns).count(name) > 1:
-            raise InputError(f"{path}: two columns are named {name!r}; rename one of them")
+    twice = next((name for name, count in Counter(columns).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: two columns are named {twice!r}; rename one of them")
     ranks = {rank: found for rank in RANKS if (found := _by_order(columns, RANK_NAMES[rank], path))}
     whole = _find(columns, LINEAGE, "lineage", path)
     binomial = None if "species" in ranks else _by_order(columns, SCIENTIFIC_NAME, path)
@@ -85,10 +87,12 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
         binomial=binomial,
     )
     used = {roles.id, roles.sequence, roles.abundance, roles.sample, roles.lineage, *ranks.values()}
-    for name in columns:
-        if name not in used:
-            own = [other for other in columns if other not in used and other != name]
-            roles.extras[name] = free_name(name, [*own, *roles.extras.values()])
+    own = [name for name in columns if name not in used]
+    taken = set(own)
+    for name in own:
+        taken.discard(name)
+        roles.extras[name] = free_name(name, taken)
+        taken.add(roles.extras[name])
     return roles
 
 

@@ -82,7 +82,9 @@ class Source:
         self._stack = ExitStack()
         self._standard = standard = str(path) == "-"
         self.path = "standard input" if standard else str(path)
-        self.name = "stdin" if standard else Path(path).name
+        # A name of bytes that are no UTF-8 can stand in no table.
+        name = Path(path).name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        self.name = "stdin" if standard else name
         self._errors = _decoder_errors()
         with ExitStack() as stack:
             if standard:

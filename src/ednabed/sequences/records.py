@@ -85,7 +85,7 @@ def free_name(name: str, taken: Iterable[str]) -> str:
         name: The column's name in the user's table.
         taken: Names of the user's other columns that are already given.
     """
-    others = set(taken)
+    others = taken if isinstance(taken, set) else set(taken)
     while name in RESERVED or name in others:
         name += "_input"
     return name

@@ -77,6 +77,11 @@ def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
             f"{path}: column {column!r} holds {values.type}, not one value a record; write the file without that column"
         )
     try:
+        if pa.types.is_floating(values.type):
+            # What pandas makes of whole numbers with a gap among them.
+            return pa.array(
+                [None if v is None else str(int(v)) if v.is_integer() else repr(v) for v in values.to_pylist()]
+            )
         return values.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
@@ -128,6 +133,12 @@ def _extra(values: pa.Array, column: str, path: str) -> pa.Array:
 
 def _abundances(values: pa.Array, column: str, path: str, first: int) -> pa.Array:
     if pa.types.is_integer(values.type):
+        wrong = pc.fill_null(pc.or_(pc.less(values, 0), pc.greater(values, 10**18)), False)
+        if pc.any(wrong).as_py():
+            row = pc.index(wrong, True).as_py()
+            raise InputError(
+                f"{path}: row {first + row}: {column} is {values[row].as_py()}, not a number of reads; correct it"
+            )
         return values.cast(pa.int64())
     cells = pc.utf8_trim_whitespace(text_of(values, column, path))
     unknown = pc.is_in(pc.utf8_lower(cells), value_set=pa.array(_NO_NUMBER))

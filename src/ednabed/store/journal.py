@@ -127,8 +127,11 @@ class VectorJournal:
 
     def close(self) -> None:
         """Flush and close the files."""
-        if not self._vectors.closed:
+        if self._vectors.closed:
+            return
+        try:
             self.flush()
+        finally:
             self._vectors.close()
             self._entries.close()
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ednabed.engine.embed import Engine
+from ednabed.engine.embed import WINDOW_LETTERS, Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.base import Embedder
@@ -25,9 +25,6 @@ from ednabed.store.files import fsync_file
 from ednabed.store.journal import VectorJournal, digest_bytes
 from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED
 from ednabed.store.staging import NUMBER, TRUNCATED, RejectedFile, Staged
-
-# Letters tokenised at once: some 12,000 barcodes, enough to sort by length, little enough to hold.
-_WINDOW_LETTERS = 8_000_000
 
 Window = tuple[npt.NDArray[np.int64], list[str], list[bytes], list[bytes]]
 
@@ -96,7 +93,7 @@ def _windows(staged: Staged, vectors: Computed) -> Iterator[Window]:
         seen = int(highest[-1])
         parts.append(batch.filter(pa.array((column > highest[:-1]) & (vectors.row[column] < 0))))
         letters += int(parts[-1].column("length").to_numpy().sum())
-        if letters >= _WINDOW_LETTERS:
+        if letters >= WINDOW_LETTERS:
             yield _window(parts)
             parts, letters = [], 0
     if letters:
@@ -133,7 +130,8 @@ def assemble(
     if not kept_rows:
         first = next(iter(vectors.refused.values()))
         raise StoreError(
-            f"none of the {staged.accepted} sequences can be embedded by {embedder.spec.model}: the first {first}"
+            f"none of the {staged.accepted} sequences of the input can be embedded by {embedder.spec.model}: the first "
+            f"{first}; choose another model or policy"
         )
 
     schema = staged.schema.append(pa.field(TRUNCATED, pa.bool_()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
 import shutil
 import sys
@@ -28,8 +29,10 @@ from ednabed.store.files import check_name, exclusive, sha256_file, to_json, wri
 from ednabed.store.journal import VectorJournal
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.run_vectors import Computed, assemble, compute
-from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED, Run, list_folders, runs_root
-from ednabed.store.staging import Input, RejectedFile, stage
+from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED, Run, run_folders, runs_root
+from ednabed.store.staging import Input, RejectedFile, display_names, stage
+
+log = logging.getLogger("ednabed")
 
 STDIN = Path("-")
 
@@ -101,7 +104,7 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
         EmbeddingError: The encoder failed on a named record; computed vectors are kept for the next try.
     """
     parent, name = _place(request)
-    work = parent / f".partial-{_work_key(request, embedder)}-{name}"
+    work = parent / f".partial-{_work_key(request, embedder)}-{name[:20]}"
     made = [folder for folder in work.parents if not folder.exists()]
     held = False
     source = "standard input into the same place" if STDIN in request.inputs else "the same input"
@@ -145,7 +148,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
         else {"name": request.labels.name, "sha256": sha256_file(request.labels)},
         "options": {"min_length": request.min_length, "max_sequences": request.max_sequences},
     }
-    existing = _same_run(request, identity)
+    existing = _same_run(request, identity, embedder.encoder.precision)
     if existing is not None:
         return RunResult(existing, existed=True, computed=0, taken_up=0)
 
@@ -160,6 +163,10 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             labels=labels, alphabet=embedder.spec.alphabet,
             min_length=request.min_length, max_sequences=request.max_sequences,
         )  # fmt: skip
+        if labels is not None and not labels.matched:
+            log.warning(
+                "%s: none of its %d ids stands in the input, so no record got its label", request.labels, len(labels)
+            )
         for source, stamp in zip(inputs, stamps, strict=True):
             if _stamp(source.path) != stamp:
                 raise InputError(
@@ -216,6 +223,7 @@ def _work_key(request: RunRequest, embedder: Embedder) -> str:
     """Name the work: the same command has the same key. Contents are not in it, so an edited file is taken up too."""
     key = [
         embedder.spec.fingerprint,
+        embedder.encoder.precision,
         [str(p) if p == STDIN else str(p.resolve()) for p in request.inputs],
         None if request.labels is None else str(request.labels.resolve()),
         request.min_length,
@@ -225,11 +233,20 @@ def _work_key(request: RunRequest, embedder: Embedder) -> str:
 
 
 def _local_inputs(request: RunRequest, work: Path) -> list[Input]:
-    """Return inputs that can be read more than once; standard input is copied to a file."""
-    if STDIN in request.inputs:
-        with (work / "stdin").open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-    return [Input(str(p), work / "stdin" if p == STDIN else p) for p in request.inputs]
+    """Return inputs that can be read more than once; standard input, pipes and the like are copied to a file."""
+    inputs = []
+    for number, (path, name) in enumerate(zip(request.inputs, display_names(list(request.inputs)), strict=True)):
+        local = path
+        if path == STDIN:
+            local = work / "stdin"
+            with local.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        elif path.exists() and not path.is_file() and not path.is_dir():
+            local = work / f"pipe-{number}"
+            with path.open("rb") as pipe, local.open("wb") as file:
+                shutil.copyfileobj(pipe, file)
+        inputs.append(Input(str(path), local, name))
+    return inputs
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -238,7 +255,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _same_run(request: RunRequest, identity: Mapping[str, Any]) -> Run | None:
+def _same_run(request: RunRequest, identity: Mapping[str, Any], precision: str) -> Run | None:
     """Return the run that this very job made before.
 
     Raises:
@@ -251,25 +268,26 @@ def _same_run(request: RunRequest, identity: Mapping[str, Any]) -> Run | None:
             return None
         if request.resume and (folder / MANIFEST).exists():
             run = Run.open(folder)
-            if _is_same(run, identity):
+            if _is_same(run, identity, precision):
                 return run
-        raise StoreError(f"{folder} exists and is not this run; name another --output, or move that folder away")
-    for folder in reversed(list_folders(parent.parent)) if request.resume else ():
-        if folder.parent == parent and (folder / MANIFEST).exists():
+        what = "holds something else" if request.resume else "is never written over"
+        raise StoreError(f"{folder} exists and {what}; name another --output, or move that folder away")
+    for folder in reversed(run_folders(parent)) if request.resume else ():
+        if (folder / MANIFEST).exists():
             try:
                 run = Run.open(folder)
             except StoreError:
                 # Damaged, or of a newer ednabed: whatever it is, it is not this run, and no reason to stop.
                 continue
-            if _is_same(run, identity):
+            if _is_same(run, identity, precision):
                 return run
     return None
 
 
-def _is_same(run: Run, identity: Mapping[str, Any]) -> bool:
+def _is_same(run: Run, identity: Mapping[str, Any], precision: str) -> bool:
     """Tell whether a run is what this job would make. One whose files are gone is not."""
     manifest = run.manifest
-    if manifest is None or not run.is_complete():
+    if manifest is None or not run.is_complete() or any(entry["precision"] != precision for entry in manifest.compute):
         return False
     inputs = [{key: entry[key] for key in ("name", "sha256", "bytes")} for entry in manifest.inputs]
     return {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +70,7 @@ class Run:
         """
         path = self.folder / EMBEDDINGS
         try:
-            if path.exists():
+            if path.exists() or not (self.folder / COMPRESSED).exists():
                 array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
             else:
                 path = self.folder / COMPRESSED
@@ -159,7 +158,7 @@ def find_run(workspace: Path, name: str) -> Run:
             return Run.open(paths[0])
         if len(parts) == 2 and candidate.is_dir():
             return Run.open(candidate)
-        newest = [run for run in _run_folders(candidate)] if len(parts) == 1 and candidate.is_dir() else []
+        newest = run_folders(candidate) if len(parts) == 1 else []
         if newest:
             return Run.open(newest[-1])
     if paths:
@@ -174,7 +173,7 @@ def list_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     datasets = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    return [run for dataset in datasets for run in _run_folders(dataset)]
+    return [run for dataset in datasets for run in run_folders(dataset)]
 
 
 def unfinished(root: Path) -> list[Path]:
@@ -182,8 +181,11 @@ def unfinished(root: Path) -> list[Path]:
     return sorted(root.glob("*/.partial-*"))
 
 
-def _run_folders(dataset: Path) -> Iterator[Path]:
-    marks = (MANIFEST, EMBEDDINGS, COMPRESSED)
-    for folder in sorted(dataset.iterdir()):
-        if folder.is_dir() and not folder.name.startswith(".") and any((folder / mark).exists() for mark in marks):
-            yield folder
+def run_folders(dataset: Path) -> list[Path]:
+    """Return the run folders of a dataset, oldest first; none where there is no such folder."""
+    if not dataset.is_dir():
+        return []
+    folders = (folder for folder in sorted(dataset.iterdir()) if folder.is_dir() and not folder.name.startswith("."))
+    return [
+        folder for folder in folders if any((folder / mark).exists() for mark in (MANIFEST, EMBEDDINGS, COMPRESSED))
+    ]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ednabed.errors import InputError
+from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
 from ednabed.sequences import Labels, Records, normalise, open_records
 from ednabed.store.distinct import DistinctIndex
@@ -34,16 +34,13 @@ class Input:
 
     Attributes:
         given: As the user named it; ``-`` is standard input.
-        path: The file; for standard input a copy of what came in.
+        path: The file; for standard input, a pipe or the like a copy of what came in.
+        name: What the column ``source`` says: the base name, or as much of the path as tells the inputs apart.
     """
 
     given: str
     path: Path
-
-    @property
-    def name(self) -> str:
-        """Base name of the file, or ``stdin``."""
-        return "stdin" if self.given == "-" else self.path.name
+    name: str
 
     @contextmanager
     def open(self, labels: Labels | None = None) -> Iterator[Records]:
@@ -90,6 +87,26 @@ class Staged:
         for part in self.parts:
             with pq.ParquetFile(part) as file:
                 yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+
+
+def display_names(paths: list[Path]) -> list[str]:
+    """Return a name for each input: base names, with the folders that tell them apart where they are the same.
+
+    Raises:
+        UsageError: One file is named twice.
+    """
+    parts = [("stdin",) if str(p) == "-" else p.resolve().parts for p in paths]
+    for i, one in enumerate(parts):
+        if one in parts[:i]:
+            raise UsageError(f"{paths[i]} is named twice; name each input once")
+    names = []
+    for one in parts:
+        length = 1
+        while sum(other[-length:] == one[-length:] for other in parts) > 1:
+            length += 1
+        # A name of bytes that are no UTF-8 can stand in no table.
+        names.append("/".join(one[-length:]).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    return names
 
 
 class RejectedFile:
@@ -149,7 +166,7 @@ def stage(
             staged.parts.append(part)
             schemas.append(schema)
     if not staged.accepted:
-        reasons = _commonest_reason(folder / "rejected.tsv", rejected)
+        reasons = _first_reason(folder / "rejected.tsv", rejected)
         raise InputError(
             f"{', '.join(source.name for source in inputs)}: none of the {sum(c['read'] for c in staged.inputs)} "
             f"records can be embedded ({reasons}); "
@@ -179,6 +196,8 @@ def _stage_one(
     schema = None
     with ExitStack() as stack:
         for raw in stack.enter_context(source.open(labels)):
+            place = raw.schema.get_field_index("source")
+            raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
             accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
             accepted = _free_columns(accepted)
             refusals = list(
@@ -245,23 +264,16 @@ def _free_columns(batch: Any) -> Any:
 
 
 def _unify(schemas: list[Any]) -> Any:
-    """Return the union of the columns; one that has different types in two inputs becomes text where no number fits."""
-    try:
-        return pa.unify_schemas(schemas, promote_options="permissive")
-    except pa.ArrowTypeError:
-        fields: dict[str, Any] = {}
-        for field_ in (field_ for schema in schemas for field_ in schema):
-            known = fields.setdefault(field_.name, field_)
-            try:
-                fields[field_.name] = pa.unify_schemas(
-                    [pa.schema([known]), pa.schema([field_])], promote_options="permissive"
-                ).field(0)
-            except pa.ArrowTypeError:
-                fields[field_.name] = pa.field(field_.name, pa.string())
-        return pa.schema(list(fields.values()))
+    """Return the union of the columns; one of different types in two inputs becomes text, which holds any value."""
+    fields: dict[str, Any] = {}
+    for field_ in (field_ for schema in schemas for field_ in schema):
+        known = fields.setdefault(field_.name, field_)
+        if known.type != field_.type:
+            fields[field_.name] = pa.field(field_.name, pa.string())
+    return pa.schema(list(fields.values()))
 
 
-def _commonest_reason(path: Path, rejected: RejectedFile) -> str:
+def _first_reason(path: Path, rejected: RejectedFile) -> str:
     rejected.close()
     with path.open(encoding="utf-8") as lines:
         next(lines)

@@ -7,6 +7,7 @@ a rejection, and the fingerprint of the function that made the vector.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ ID = "sequence_id"
 SEQUENCE = "dna_sequence"
 EMBEDDED = "embedded"
 REJECTED = "rejected"
+# Metadata of a vector column: the spec of the last function that wrote to it, as JSON.
+SPEC_KEY = "ednabed.spec"
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _COMPANIONS = ("_status", "_reason", "_fingerprint")
 
@@ -236,6 +239,7 @@ class TableStatus:
         bytes_on_disk: Size of the data, None where the store does not tell.
         versions: Number of table versions kept.
         vector_column: Name of the vector column.
+        spec: The function that last wrote to the vector column (``Spec.to_dict``), None where the table does not say.
     """
 
     address: str
@@ -249,6 +253,7 @@ class TableStatus:
     bytes_on_disk: int | None
     versions: int
     vector_column: str
+    spec: dict[str, Any] | None = None
 
 
 def survey(database: Database, columns: VectorColumns | None = None) -> TableStatus:
@@ -267,6 +272,8 @@ def survey(database: Database, columns: VectorColumns | None = None) -> TableSta
     if dimension is None:
         status.pending = status.rows
         return status
+    text = (table.schema.field(columns.vector).metadata or {}).get(SPEC_KEY.encode())
+    status.spec = None if text is None else json.loads(text)
     for batch in scan(database, table, wanted):
         vectors, null = vectors_of(batch.column(columns.vector), dimension)
         # One number a row tells all-zero and not-finite apart, in float64 so that it cannot overflow.

@@ -2,8 +2,8 @@
 
 What is pending is read from the table itself, by scans of a snapshot, until a scan finds nothing. Vectors go back by id
 in merges of thousands of rows, each guarded by the sequence it was computed from, so a row whose sequence was replaced
-meanwhile keeps its null and is found by the next scan. Between merges the work of slow models is kept in a journal on
-this machine.
+meanwhile keeps its null and is found by the next scan; vectors that another function put there meanwhile are left
+alone. Between merges the work of slow models is kept in a journal on this machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ednabed.engine.embed import Engine
+from ednabed.engine.embed import WINDOW_LETTERS, Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
@@ -42,7 +42,7 @@ from ednabed.store.table import (
     scan,
     vectors_of,
 )
-from ednabed.store.table_prepare import add_columns, check_table
+from ednabed.store.table_prepare import add_columns, check_functions, check_table
 
 log = logging.getLogger("ednabed")
 
@@ -58,7 +58,7 @@ _RECENT_BYTES = 256_000_000
 _PASSES = 20
 # Whole passes in which no row took a vector, because others changed each of them meanwhile, before giving up.
 _FRUITLESS = 5
-_GUARD = f"target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} IS NULL AND source.{SEQUENCE} IS NULL)"
+_SAME_SEQUENCE = f"(target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} IS NULL AND source.{SEQUENCE} IS NULL))"
 
 
 @dataclass
@@ -92,6 +92,18 @@ class EmbedStats:
     taken_up: int = 0
     left: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the table: id, sequence, and why this function rejected them before (None where it did not)."""
+
+    ids: list[str]
+    sequences: list[str | None]
+    reasons: list[str | None]
+
+    def first(self, n: int | None) -> _Rows:
+        return _Rows(self.ids[:n], self.sequences[:n], self.reasons[:n])
 
 
 @dataclass
@@ -174,9 +186,10 @@ class _Job:
         started = time.monotonic()
         spec, encoder = self.embedder.spec, self.embedder.encoder
         table = self.database.open()
-        check_table(self.database, table, self.columns, spec, resume=self.resume)
-        add_columns(self.database, table, self.columns, spec.dimension)
-        pending = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
+        # A part of the rows only would leave two functions in one column.
+        check_table(self.database, table, self.columns, spec, resume=self.resume or max_sequences is not None)
+        add_columns(self.database, table, self.columns, spec)
+        pending = sum(len(window.ids) for window in self._pending(table, with_sequence=False))
         stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
         goal = pending if max_sequences is None else min(pending, max_sequences)
         merge_rows = int(np.clip(goal // 4, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
@@ -188,17 +201,20 @@ class _Job:
                 passes += 1
                 before = stats.embedded + stats.rejected
                 seen = 0
-                for ids, sequences in self._windows(table):
-                    ids, sequences = ids[:room], sequences[:room]
-                    seen += len(ids)
-                    room = None if room is None else room - len(ids)
-                    self._compute(ids, sequences, journal, carried, stats, bar)
+                for window in self._windows(table, rejected=False):
+                    window = window.first(room)
+                    seen += len(window.ids)
+                    room = None if room is None else room - len(window.ids)
+                    self._compute(window, journal, carried, stats, bar)
                     if len(self.waiting) >= merge_rows or self._merge_is_due():
                         self._merge(table, journal, carried, stats)
                     if room == 0:
                         break
                 self._merge(table, journal, carried, stats)
                 if not seen:
+                    for window in self._windows(table, rejected=True):
+                        self._compute(window, journal, carried, stats, bar)
+                    self._merge(table, journal, carried, stats)
                     # What an interrupted try left for rows that are gone is of no use to anyone.
                     journal.reset()
                     break
@@ -211,63 +227,80 @@ class _Job:
                 table.checkout_latest()
         table.checkout_latest()
         if room == 0 or passes == _PASSES:
-            stats.left = sum(len(ids) for ids, _ in self._pending(table, with_sequence=False))
+            stats.left = sum(len(window.ids) for window in self._pending(table, with_sequence=False))
+        if self.resume:
+            # Another function may have been at work on the same column meanwhile.
+            check_functions(self.database, table, self.columns, spec)
         if stats.embedded or stats.rejected:
             try:
                 with lance_errors(self.database.address):
                     table.optimize()
             except StoreError as error:
                 # Another writer was at work on the same files; every vector is in the table all the same.
-                log.info("compaction is left to the next command: %s", error)
+                log.debug("compaction is left to the next command: %s", error)
         stats.seconds = time.monotonic() - started
         return stats
 
-    def _where(self) -> str:
-        """Return the filter for rows that may be pending; zero vectors are told from others by looking at them."""
+    def _where(self, rejected: bool) -> str:
+        """Return the filter for rows that may be pending, or for those that this function rejected.
+
+        Zero vectors are told from others by looking at them.
+        """
         names = self.columns
         vector, status, fingerprint = quoted(names.vector), quoted(names.status), quoted(names.fingerprint)
         current = f"({fingerprint} IS NOT NULL AND {fingerprint} = '{self.fingerprint}')"
         refused = f"({status} IS NOT NULL AND {status} = '{REJECTED}' AND {current})"
+        if rejected:
+            return refused
         # The first element of a zero vector is zero; Lance counts elements from 1.
         maybe = f"{vector} IS NULL OR {vector}[1] = 0.0"
         if not self.resume:
             maybe += f" OR NOT {current}"
         return f"({maybe}) AND NOT {refused}"
 
-    def _pending(self, table: Any, *, with_sequence: bool) -> Iterator[tuple[list[str], list[str | None]]]:
+    def _pending(self, table: Any, *, with_sequence: bool, rejected: bool = False) -> Iterator[_Rows]:
         c = self.columns
-        names = [ID, c.vector, c.fingerprint, *([SEQUENCE] if with_sequence else [])]
-        for batch in scan(self.database, table, names, self._where()):
+        names = [ID, c.vector, c.fingerprint, c.reason, *([SEQUENCE] if with_sequence else [])]
+        for batch in scan(self.database, table, names, self._where(rejected)):
             vectors, _ = vectors_of(batch.column(c.vector), self.embedder.spec.dimension)
             pending = ~vectors.any(axis=1)
             if not self.resume:
                 pending |= np.array([f != self.fingerprint for f in batch.column(c.fingerprint).to_pylist()], bool)
             chosen = batch.filter(pa.array(pending))
-            yield chosen.column(ID).to_pylist(), chosen.column(SEQUENCE).to_pylist() if with_sequence else []
+            reasons = chosen.column(c.reason).to_pylist() if rejected else [None] * len(chosen)
+            yield _Rows(
+                chosen.column(ID).to_pylist(), chosen.column(SEQUENCE).to_pylist() if with_sequence else [], reasons
+            )
 
-    def _windows(self, table: Any) -> Iterator[tuple[list[str], list[str | None]]]:
-        """Yield pending rows some thousands at a time."""
-        ids: list[str] = []
-        sequences: list[str | None] = []
-        for more_ids, more_sequences in self._pending(table, with_sequence=True):
-            ids += more_ids
-            sequences += more_sequences
-            while len(ids) >= MERGE_ROWS:
-                yield ids[:MERGE_ROWS], sequences[:MERGE_ROWS]
-                ids, sequences = ids[MERGE_ROWS:], sequences[MERGE_ROWS:]
-        if ids:
-            yield ids, sequences
+    def _windows(self, table: Any, *, rejected: bool) -> Iterator[_Rows]:
+        """Yield pending rows some thousands, or some millions of letters, at a time.
+
+        ``rejected`` gives the rows that this function rejected before: their sequence, or the least length, may be
+        another now, so they are judged again by each command.
+        """
+        window, letters = _Rows([], [], []), 0
+        for part in self._pending(table, with_sequence=True, rejected=rejected):
+            for id_, sequence, reason in zip(part.ids, part.sequences, part.reasons, strict=True):
+                window.ids.append(id_)
+                window.sequences.append(sequence)
+                window.reasons.append(reason)
+                letters += len(sequence or "")
+                if len(window.ids) == MERGE_ROWS or letters >= WINDOW_LETTERS:
+                    yield window
+                    window, letters = _Rows([], [], []), 0
+        if window.ids:
+            yield window
 
     def _compute(
         self,
-        ids: list[str],
-        sequences: list[str | None],
+        window: _Rows,
         journal: VectorJournal,
         carried: dict[bytes, FloatArray],
         stats: EmbedStats,
         bar: Any,
     ) -> None:
         """Embed one window of rows into ``waiting``."""
+        ids, sequences = window.ids, window.sequences
         accepted, refused = normalise(
             raw_records(ids, sequences, TABLE), alphabet=self.embedder.spec.alphabet, min_length=self.min_length
         )
@@ -309,7 +342,7 @@ class _Job:
             int(p): refused_numbers[n] for p, n in zip(positions, of_row.tolist(), strict=True) if n in refused_numbers
         }
         bar.update(len(ids) - (len(todo) - len(unusable)))
-        self._keep(ids, sequences, positions, of_row, vectors, reasons)
+        self._keep(window, positions, of_row, vectors, reasons)
 
     def _remember(self, digests: list[bytes], vectors: FloatArray, refused: dict[int, str]) -> None:
         self.recent.update((d, vectors[i]) for i, d in enumerate(digests) if i not in refused)
@@ -318,19 +351,21 @@ class _Job:
 
     def _keep(
         self,
-        ids: list[str],
-        sequences: list[str | None],
+        window: _Rows,
         positions: npt.NDArray[np.int64],
         of_row: npt.NDArray[np.int64],
         vectors: FloatArray,
         reasons: dict[int, str],
     ) -> None:
         good = np.array([p not in reasons for p in positions.tolist()], bool)
-        waiting = self.waiting
+        waiting, ids, sequences = self.waiting, window.ids, window.sequences
         waiting.ids += [ids[p] for p in positions[good].tolist()]
         waiting.sequences += [sequences[p] for p in positions[good].tolist()]
         waiting.vectors.append(vectors[of_row[good]])
         for p, reason in reasons.items():
+            if reason == window.reasons[p]:
+                # Rejected before, for the same reason.
+                continue
             waiting.refused_ids.append(ids[p])
             waiting.refused_sequences.append(sequences[p])
             waiting.reasons.append(reason)
@@ -351,8 +386,12 @@ class _Job:
                 c.reason: pa.nulls(len(waiting.ids), pa.string()),
                 c.fingerprint: pa.repeat(self.fingerprint, len(waiting.ids)),
             }
-            stats.embedded += _update(self.database, table, rows)
-            write_checkpoint(self.workspace, last_id=waiting.ids[-1], total=stats.embedded, model=stats.model)
+            stats.embedded += self._update(table, rows)
+            try:
+                write_checkpoint(self.workspace, last_id=waiting.ids[-1], total=stats.embedded, model=stats.model)
+            except OSError as error:
+                # It is information only; the vectors are in the table.
+                log.warning("the checkpoint file could not be written (%s); nothing else depends on it", error)
         if waiting.refused_ids:
             n = len(waiting.refused_ids)
             rows = {
@@ -363,7 +402,7 @@ class _Job:
                 c.reason: pa.array(waiting.reasons),
                 c.fingerprint: pa.repeat(self.fingerprint, n),
             }
-            stats.rejected += _update(self.database, table, rows)
+            stats.rejected += self._update(table, rows)
         if len(waiting):
             self.waiting = _Waiting()
             self.merged_at = time.monotonic()
@@ -372,12 +411,24 @@ class _Job:
                 journal.append(list(carried), np.stack(list(carried.values())), np.zeros(len(carried), bool))
                 journal.flush()
 
+    def _update(self, table: Any, rows: dict[str, Any]) -> int:
+        """Merge rows into the table by id and sequence; return how many took it."""
+        guard = _SAME_SEQUENCE
+        if self.resume:
+            vector, fingerprint = quoted(self.columns.vector), quoted(self.columns.fingerprint)
+            ours = f"target.{fingerprint} IS NULL OR target.{fingerprint} = '{self.fingerprint}'"
+            guard += f" AND ({ours} OR target.{vector} IS NULL)"
+        merge = table.merge_insert(ID).when_matched_update_all(where=guard)
+        with lance_errors(self.database.address):
+            # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.
+            return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)
+
     @contextmanager
     def _journal(self) -> Iterator[VectorJournal]:
         """Open the journal of this table and function; a second process at the same work gets one of its own."""
         database = self.database
         place = Path(database.address).resolve() if database.is_local else database.address
-        name = f"{place}\n{self.columns.vector}\n{self.fingerprint}"
+        name = f"{place}\n{self.columns.vector}\n{self.fingerprint}\n{self.embedder.encoder.precision}"
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
         for number in range(1, 65):
             folder = checkpoint_folder(self.workspace) / f".work-{key}-{number}"
@@ -402,11 +453,3 @@ def _carried(journal: VectorJournal) -> dict[bytes, FloatArray]:
     """Return the vectors that an interrupted try left, by digest."""
     digests, _ = journal.entries()
     return dict(zip(digests, journal.read(np.arange(len(digests))), strict=True))
-
-
-def _update(database: Database, table: Any, rows: dict[str, Any]) -> int:
-    """Merge rows into the table by id and sequence; return how many took it."""
-    merge = table.merge_insert(ID).when_matched_update_all(where=_GUARD)
-    with lance_errors(database.address):
-        # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.
-        return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)

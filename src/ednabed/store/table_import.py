@@ -7,8 +7,10 @@ leaves the table as it was. Sequences are kept as they stand in the file; letter
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.sequences import open_records, read_labels
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import exclusive
+from ednabed.store.staging import display_names
 from ednabed.store.table import (
     ID,
     SEQUENCE,
@@ -32,7 +35,12 @@ from ednabed.store.table import (
     scan,
 )
 
+log = logging.getLogger("ednabed")
+
 _NEW, _CHANGED = "new", "changed"
+_LOCK = ".ednabed-import.lock"
+# Names that the first vector column and its companions will have.
+_TAKEN = {VectorColumns().vector, VectorColumns().status, VectorColumns().reason, VectorColumns().fingerprint}
 
 
 @dataclass
@@ -71,20 +79,43 @@ def import_records(
         InputError: An input cannot be read.
         StoreError: A known id comes with another sequence and ``replace`` is False; nothing is written.
     """
+    names = display_names(list(inputs))
+    for path in inputs:
+        if path.is_file():
+            # Tells at once whether the file can be read as sequences at all, before a database is made for it.
+            with open_records(path):
+                pass
     with tempfile.TemporaryDirectory(prefix="ednabed-") as scratch:
         folder = Path(scratch)
         index = DistinctIndex(folder / "index.sqlite")
         try:
             if not database.is_local:
-                return _import(database, inputs, labels, replace, folder, index)
-            with exclusive(Path(database.address) / ".ednabed-import.lock", "importing into this database"):
-                return _import(database, inputs, labels, replace, folder, index)
+                return _import(database, inputs, names, labels, replace, folder, index)
+            place = Path(database.address)
+            is_new = not place.exists()
+            with exclusive(place / _LOCK, "importing into this database"):
+                try:
+                    return _import(database, inputs, names, labels, replace, folder, index)
+                except BaseException:
+                    if is_new:
+                        # Only what is empty goes; Windows keeps the lock file, which is open.
+                        with suppress(OSError):
+                            if [entry.name for entry in place.iterdir()] == [_LOCK]:
+                                (place / _LOCK).unlink()
+                                place.rmdir()
+                    raise
         finally:
             index.close()
 
 
 def _import(
-    database: Database, inputs: Sequence[Path], labels: Path | None, replace: bool, folder: Path, index: DistinctIndex
+    database: Database,
+    inputs: Sequence[Path],
+    names: list[str],
+    labels: Path | None,
+    replace: bool,
+    folder: Path,
+    index: DistinctIndex,
 ) -> ImportResult:
     connection = database.connect()
     table = database.open() if database.holds_table(connection) else None
@@ -95,7 +126,7 @@ def _import(
             for batch in scan(database, table, [ID, SEQUENCE]):
                 sequences = [s or "" for s in batch.column(SEQUENCE).to_pylist()]
                 known.claim(0, batch.column(ID).to_pylist(), index.number(_keys(sequences)))
-        result, parts = _read(inputs, labels, folder, index, known)
+        result, parts = _read(inputs, names, labels, folder, index, known)
     finally:
         known.close()
     changed = [path for path, kind in parts if kind == _CHANGED]
@@ -107,8 +138,9 @@ def _import(
             "their vectors"
         )
     new = [path for path, kind in parts if kind == _NEW]
-    schema = _schema(new, table)
+    schema = _schema([*new, *changed], table)
     if changed:
+        _widen(database, table, schema)
         _replace(database, table, changed)
     if not new:
         return result
@@ -118,7 +150,8 @@ def _import(
     else:
         _widen(database, table, schema)
         with lance_errors(database.address):
-            table.add(_rows(new, schema))
+            # Not add(): on an object store, where there is no lock, two imports at once must not double an id.
+            table.merge_insert(ID).when_not_matched_insert_all().execute(_rows(new, schema))
     return result
 
 
@@ -128,7 +161,12 @@ def _keys(sequences: list[str]) -> list[bytes]:
 
 
 def _read(
-    inputs: Sequence[Path], labels: Path | None, folder: Path, index: DistinctIndex, known: DistinctIndex
+    inputs: Sequence[Path],
+    source_names: list[str],
+    labels: Path | None,
+    folder: Path,
+    index: DistinctIndex,
+    known: DistinctIndex,
 ) -> tuple[ImportResult, list[tuple[Path, str]]]:
     """Read all inputs into Parquet files of new and of changed rows."""
     result = ImportResult(0, 0, 0, 0, 0, [])
@@ -138,6 +176,8 @@ def _read(
     for number, path in enumerate(inputs):
         try:
             for raw in open_records(path, labels=lineages):
+                place = raw.schema.get_field_index("source")
+                raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source_names[number], len(raw)))
                 for kind, rows in _sort(raw, number, index, known, result).items():
                     if kind not in writers:
                         part = folder / f"{kind}-{number:04d}.parquet"
@@ -148,6 +188,8 @@ def _read(
             for writer in writers.values():
                 writer.close()
             writers = {}
+    if lineages is not None and not lineages.matched:
+        log.warning("%s: none of its %d ids stands in the input, so no record got its label", labels, len(lineages))
     if not (result.added or result.replaced or result.unchanged):
         first = f": the first, {result.rejected[0][0]!r}, {result.rejected[0][1]}" if result.rejected else ""
         raise InputError(f"{', '.join(p.name for p in inputs)}: none of the {result.read} records can be taken{first}")
@@ -186,7 +228,7 @@ def _sort(raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, res
     for name in further:
         # Lance takes no dot in a name.
         own = name.replace(".", "_")
-        while own in names or (own != name and own in further):
+        while own in names or own in _TAKEN or (own != name and own in further):
             own += "_input"
         names.append(own)
     columns = [pa.array(ids), pa.array(sequences), *(raw.column(n) for n in further)]
@@ -273,7 +315,7 @@ def _vectors(table: Any) -> list[VectorColumns]:
 
 
 def _replace(database: Database, table: Any, parts: list[Path]) -> None:
-    """Write changed sequences and clear every vector that was made from the old ones."""
+    """Write changed sequences with all that the input says of them, and clear every vector of the old ones."""
     names = table.schema.names
     vectors = _vectors(table)
     for v in vectors:
@@ -282,7 +324,11 @@ def _replace(database: Database, table: Any, parts: list[Path]) -> None:
     for part in parts:
         with pq.ParquetFile(part) as file:
             for batch in file.iter_batches(10_000):
-                rows = {ID: batch.column(ID), SEQUENCE: batch.column(SEQUENCE)}
+                rows = {
+                    name: batch.column(name).cast(table.schema.field(name).type)
+                    for name in batch.schema.names
+                    if name in names
+                }
                 rows |= {name: pa.nulls(len(batch), table.schema.field(name).type) for name in cleared}
                 update = table.merge_insert(ID).when_matched_update_all()
                 with lance_errors(database.address):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.table import (
+    SPEC_KEY,
     TABLE,
     Database,
     VectorColumns,
@@ -40,14 +42,18 @@ def check_table(database: Database, table: Any, columns: VectorColumns, spec: Sp
             f"{where}: column '{columns.vector}' holds vectors of {dimension} dimensions and {model} makes "
             f"{wanted}; keep both by --vector-column NAME"
         )
-    if not resume:
-        return
-    other = _other_function(database, table, columns, spec.fingerprint, dimension)
+    if resume:
+        check_functions(database, table, columns, spec)
+
+
+def check_functions(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> None:
+    """Raise StoreError when the column holds vectors that another or an unknown function made."""
+    other = _other_function(database, table, columns, spec.fingerprint, spec.dimension)
     if other is not None:
         raise StoreError(
-            f"{where}: column '{columns.vector}' holds vectors made by {other}, and {model} is "
-            f"{spec.fingerprint[:12]}; they cannot be mixed: replace them all by --no-resume, or keep both by "
-            "--vector-column NAME"
+            f"{database.address}, table '{TABLE}': column '{columns.vector}' holds vectors made by {other}, and "
+            f"{spec.model} is {spec.fingerprint[:12]}; they cannot be mixed: replace them "
+            "all by --no-resume (without --max-sequences), or keep both by --vector-column NAME"
         )
 
 
@@ -70,9 +76,9 @@ def _other_function(
     return None
 
 
-def add_columns(database: Database, table: Any, columns: VectorColumns, dimension: int) -> None:
+def add_columns(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> None:
     """Add the vector column and its companions where they are missing; another process may do the same."""
-    wanted = [pa.field(columns.vector, pa.list_(pa.float32(), dimension))]
+    wanted = [pa.field(columns.vector, pa.list_(pa.float32(), spec.dimension))]
     wanted += [pa.field(name, pa.string()) for name in (columns.status, columns.reason, columns.fingerprint)]
     for attempt in range(5):
         missing = [f for f in wanted if f.name not in table.schema.names]
@@ -82,6 +88,7 @@ def add_columns(database: Database, table: Any, columns: VectorColumns, dimensio
                     table.add_columns(pa.schema(missing))
             for f in wanted:
                 allow_null(database, table, f.name)
+            note_spec(database, table, columns, spec)
             return
         except StoreError:
             # Lance lets one of two writers win; the other looks again.
@@ -89,3 +96,12 @@ def add_columns(database: Database, table: Any, columns: VectorColumns, dimensio
                 raise
             time.sleep(0.2 * (attempt + 1))
         table.checkout_latest()
+
+
+def note_spec(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> None:
+    """Write the function into the metadata of the vector column, so that the table says what made its vectors."""
+    metadata = table.schema.field(columns.vector).metadata or {}
+    text = json.dumps(spec.to_dict(), sort_keys=True)
+    if metadata.get(SPEC_KEY.encode()) != text.encode():
+        with lance_errors(database.address):
+            table.update_field_metadata({"path": columns.vector, "metadata": {SPEC_KEY: text}})

@@ -52,6 +52,8 @@ def main() -> None:
             LanceTable.optimize = deadly(LanceTable.optimize, at, when)
         elif hasattr(VectorJournal, name):
             setattr(VectorJournal, name, deadly(getattr(VectorJournal, name), at, when))
+        elif hasattr(table_embed._Job, name):
+            setattr(table_embed._Job, name, deadly(getattr(table_embed._Job, name), at, when))
         else:
             setattr(table_embed, name, deadly(getattr(table_embed, name), at, when))
     log = settings.get("log")

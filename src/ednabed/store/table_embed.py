@@ -412,12 +412,24 @@ class _Job:
                 journal.flush()
 
     def _update(self, table: Any, rows: dict[str, Any]) -> int:
-        """Merge rows into the table by id and sequence; return how many took it."""
-        guard = _SAME_SEQUENCE
-        if self.resume:
-            vector, fingerprint = quoted(self.columns.vector), quoted(self.columns.fingerprint)
-            ours = f"target.{fingerprint} IS NULL OR target.{fingerprint} = '{self.fingerprint}'"
-            guard += f" AND ({ours} OR target.{vector} IS NULL)"
+        """Merge rows into the table by id and sequence; return how many took it.
+
+        Unless all vectors are to be replaced, a row that another function filled meanwhile does not take it.
+        """
+        if not self.resume:
+            return self._merge_where(table, rows, _SAME_SEQUENCE)
+        vector, status = quoted(self.columns.vector), quoted(self.columns.status)
+        fingerprint = quoted(self.columns.fingerprint)
+        ours = f"target.{fingerprint} IS NULL OR target.{fingerprint} = '{self.fingerprint}'"
+        guard = f"{_SAME_SEQUENCE} AND ({ours} OR target.{status} = '{REJECTED}')"
+        done = self._merge_where(table, rows, guard)
+        if done < len(rows[ID]):
+            # A vector that was cleared by hand beside its old fingerprint. Asked only now, because a guard on vectors
+            # doubles the time of a merge; the rows that took it above are ours by now, so they count again.
+            done = self._merge_where(table, rows, f"{_SAME_SEQUENCE} AND ({ours} OR target.{vector} IS NULL)")
+        return done
+
+    def _merge_where(self, table: Any, rows: dict[str, Any], guard: str) -> int:
         merge = table.merge_insert(ID).when_matched_update_all(where=guard)
         with lance_errors(self.database.address):
             # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.

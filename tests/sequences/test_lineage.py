@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from ednabed.errors import InputError
 from ednabed.sequences import RANKS, format_lineage, parse_lineage, tidy_lineage
+from ednabed.sequences.lineage import tidy_ranks
 
 HUMAN = "Animalia;Chordata;Mammalia;Primates;Hominidae;Homo;Homo sapiens"
 
@@ -93,3 +94,20 @@ def test_any_text_gives_seven_names_none_or_an_input_error(text):
     except InputError:
         return
     assert ranks is None or (len(ranks) == 7 and len(format_lineage(ranks).split(";")) == 7)
+
+
+@pytest.mark.parametrize(
+    ("cells", "lineage"),
+    [
+        (["Life", "Chordata", "Aves", "", "", "", ""], ";Chordata;Aves;;;;"),
+        (["Eukaryota", "Chordata", "", "", "", "Gadus", "morhua"], "Eukaryota;Chordata;;;;Gadus;Gadus morhua"),
+        (
+            ["k__Animalia", "p__Chordata", "", "", "", "g__Gadus", "s__morhua"],
+            "Animalia;Chordata;;;;Gadus;Gadus morhua",
+        ),
+        (["", "d:odd", "NA", "", "", "", ""], ";d:odd;;;;;"),
+        (["", "", "", "", "", "", "NA"], None),
+    ],
+)
+def test_a_rank_column_is_that_rank_whatever_stands_in_it(cells, lineage):
+    assert tidy_ranks(";".join(cells)) == lineage

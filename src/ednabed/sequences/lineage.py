@@ -63,12 +63,7 @@ def parse_lineage(text: str) -> Lineage | None:
             ranks = _by_letter([_prefixed(field) for field in fields])
         else:
             ranks = _by_position(fields, text)
-    ranks = [_clean(name) for name in ranks]
-    ranks[6] = _species(ranks[6], ranks[5])
-    if not any(ranks):
-        return None
-    kingdom, phylum, class_, order, family, genus, species = ranks
-    return kingdom, phylum, class_, order, family, genus, species
+    return _tidy(ranks)
 
 
 def format_lineage(ranks: Sequence[str]) -> str:
@@ -87,6 +82,29 @@ def tidy_lineage(text: str) -> str | None:
     """Return a lineage of any form in the one form used everywhere, or None. Raises InputError as ``parse_lineage``."""
     ranks = parse_lineage(text)
     return None if ranks is None else format_lineage(ranks)
+
+
+@lru_cache(maxsize=65_536)
+def tidy_ranks(text: str) -> str | None:
+    """Return seven cells of rank columns, joined by ``;``, as a lineage, or None.
+
+    Each cell is that rank and no other, whatever stands in it; a prefix (``g__``) is taken off, and a root as kingdom
+    is unknown.
+    """
+    names = [_prefixed(cell)[1] for cell in text.split(";")]
+    names[0] = "" if _ROOT.match(names[0].strip()) else names[0]
+    ranks = _tidy(names)
+    return None if ranks is None else format_lineage(ranks)
+
+
+def _tidy(ranks: list[str]) -> Lineage | None:
+    """Clean seven names; None when nothing is known."""
+    ranks = [_clean(name) for name in ranks]
+    ranks[6] = _species(ranks[6], ranks[5])
+    if not any(ranks):
+        return None
+    kingdom, phylum, class_, order, family, genus, species = ranks
+    return kingdom, phylum, class_, order, family, genus, species
 
 
 def _strip_tax(text: str) -> str:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import Roles, require
-from ednabed.sequences.lineage import RANKS, tidy_lineage
+from ednabed.sequences.lineage import RANKS, tidy_lineage, tidy_ranks
 from ednabed.sequences.records import RAW_SCHEMA
 from ednabed.sequences.stream import decode
 
@@ -102,11 +102,12 @@ def lineages_of(batch: pa.RecordBatch, roles: Roles, path: str, first: int) -> p
         written = text_of(batch.column(roles.lineage), roles.lineage, path).fill_null("")
     else:
         return pa.nulls(batch.num_rows, pa.string())
+    read = tidy_ranks if roles.ranks or roles.binomial else tidy_lineage
     distinct = written.dictionary_encode()
     tidy: list[str | None] = []
     for place, value in enumerate(distinct.dictionary.to_pylist()):
         try:
-            tidy.append(tidy_lineage(value))
+            tidy.append(read(value))
         except InputError as error:
             row = first + pc.index(distinct.indices, place).as_py()
             raise InputError(f"{path}: row {row}: {error}") from error

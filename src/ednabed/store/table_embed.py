@@ -237,7 +237,7 @@ class _Job:
                     table.optimize()
             except StoreError as error:
                 # Another writer was at work on the same files; every vector is in the table all the same.
-                log.debug("compaction is left to the next command: %s", error)
+                log.warning("all vectors are in the table; its compaction is left to the next command (%s)", error)
         stats.seconds = time.monotonic() - started
         return stats
 

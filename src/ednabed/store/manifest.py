@@ -36,7 +36,8 @@ class RunManifest:
         counts: read, embedded, rejected, distinct, truncated, ambiguous (records), labelled.
         compute: One entry for each try that computed something: device, precision, sequences.
         software: Package versions.
-        files: File name to sha256 and bytes.
+        files: File name to sha256 and bytes; a compressed form of the vectors also has ``original_sha256``, the
+            checksum of the ``embeddings.npy`` that ``embed`` wrote.
     """
 
     dataset: str | None
@@ -56,6 +57,30 @@ class RunManifest:
         """Return the text of the file."""
         body = {"schema": RUN_SCHEMA, "fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()}
         return to_json({**body, "manifest_sha256": _hash(body)})
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 by which the run is known, wherever it lies and in whichever form its vectors are.
+
+        It covers dataset, run_id, created, fingerprint and the checksums of the records and of the vectors as they
+        were when ``embed`` wrote them.
+        """
+        vectors = {
+            entry.get("original_sha256", entry["sha256"])
+            for name, entry in self.files.items()
+            if name.startswith("embeddings.")
+        }
+        records = [entry["sha256"] for name, entry in self.files.items() if name == "records.parquet"]
+        return _hash(
+            {
+                "dataset": self.dataset,
+                "run_id": self.run_id,
+                "created": self.created,
+                "fingerprint": self.spec.fingerprint,
+                "vectors": sorted(vectors),
+                "records": records,
+            }
+        )
 
     @classmethod
     def read(cls, folder: Path) -> RunManifest:

@@ -23,8 +23,9 @@ from ednabed.models.base import Embedder
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import fsync_file
 from ednabed.store.journal import VectorJournal, digest_bytes
-from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED
+from ednabed.store.runs import RECORDS, REJECTED
 from ednabed.store.staging import NUMBER, TRUNCATED, RejectedFile, Staged
+from ednabed.store.vectors import EMBEDDINGS
 
 Window = tuple[npt.NDArray[np.int64], list[str], list[bytes], list[bytes]]
 

@@ -29,8 +29,9 @@ from ednabed.store.files import check_name, exclusive, sha256_file, to_json, wri
 from ednabed.store.journal import VectorJournal
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.run_vectors import Computed, assemble, compute
-from ednabed.store.runs import EMBEDDINGS, RECORDS, REJECTED, Run, run_folders, runs_root
+from ednabed.store.runs import RECORDS, REJECTED, Run, run_folders, runs_root
 from ednabed.store.staging import Input, RejectedFile, display_names, stage
+from ednabed.store.vectors import EMBEDDINGS
 
 log = logging.getLogger("ednabed")
 

@@ -7,8 +7,7 @@ it. Names that begin with a dot are work in progress and are never listed. Folde
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.store.files import check_name, sha256_file
 from ednabed.store.manifest import MANIFEST, RunManifest
+from ednabed.store.vectors import EMBEDDINGS, FORMS, VectorFile
 
-EMBEDDINGS = "embeddings.npy"
-COMPRESSED = "embeddings.npz"
 RECORDS = "records.parquet"
 REJECTED = "rejected.tsv"
 
@@ -49,7 +47,7 @@ class Run:
             raise StoreError(f"{folder} is not a folder; 'ednabed runs list' shows the runs there are")
         if (folder / MANIFEST).exists():
             return cls(folder, RunManifest.read(folder))
-        if (folder / EMBEDDINGS).exists() or (folder / COMPRESSED).exists():
+        if any((folder / form).exists() for form in FORMS):
             return cls(folder, None)
         raise StoreError(
             f"{folder} holds neither {MANIFEST} nor {EMBEDDINGS}; 'ednabed runs list' shows the runs there are"
@@ -63,25 +61,40 @@ class Run:
         return f"{self.manifest.dataset}/{self.manifest.run_id}"
 
     def load_embeddings(self, mmap: bool = True) -> FloatArray:
-        """Return the vectors, float32, shape (n, d), memory-mapped where asked and possible (``.npy``).
+        """Return the vectors, float32, shape (n, d).
+
+        Memory-mapped where asked and possible, which is the form ``embeddings.npy``; the other forms are read into
+        memory, and ``vectors().blocks()`` reads them piece by piece.
 
         Raises:
-            StoreError: The array is absent, damaged, no float32 matrix, or would need a pickle.
+            StoreError: The array is absent, damaged, no matrix of its form's type, or would need a pickle.
         """
-        path = self.folder / EMBEDDINGS
-        try:
-            if path.exists() or not (self.folder / COMPRESSED).exists():
-                array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-            else:
-                path = self.folder / COMPRESSED
-                with zipfile.ZipFile(path) as archive, archive.open("embeddings.npy") as member:
-                    array = np.lib.format.read_array(member, allow_pickle=False)
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise StoreError(f"{path} cannot be read as an array ({error}); embed the input again") from error
-        if array.ndim != 2 or array.dtype != np.float32:
-            raise StoreError(f"{path} holds {array.dtype} of shape {array.shape}; wanted a float32 matrix")
-        vectors: FloatArray = array
-        return vectors
+        vectors = self.vectors()
+        mapped = vectors.mapped if mmap and vectors.dtype == np.float32 else None
+        return vectors.load() if mapped is None else mapped
+
+    def vectors(self) -> VectorFile:
+        """Return the file of vectors: the preferred form of those that the manifest knows and that are there.
+
+        Raises:
+            StoreError: There is none, or its header is damaged or of another type.
+        """
+        known = FORMS if self.manifest is None else [form for form in FORMS if form in self.manifest.files]
+        return VectorFile.open(self.folder, next((form for form in known if (self.folder / form).exists()), None))
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 (64 hexadecimal digits) by which a run is known wherever it lies and in whichever form.
+
+        Of a folder of an older tool the vectors themselves are hashed, which reads them.
+        """
+        if self.manifest is not None:
+            return self.manifest.identity
+        vectors = self.vectors()
+        found = hashlib.sha256(f"vectors {vectors.rows} {vectors.dimension}\n".encode())
+        for block in vectors.blocks():
+            found.update(np.ascontiguousarray(block, "<f4").data)
+        return found.hexdigest()
 
     def load_records(self, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
         """Return the records as a ``pyarrow.Table``, row i for vector i.
@@ -127,11 +140,12 @@ class Run:
 
     def _count_faults(self) -> list[str]:
         assert self.manifest is not None
-        vectors, records = self.load_embeddings(), self.load_records(["id"])
+        vectors, records = self.vectors(), self.load_records(["id"])
         shape = (self.manifest.counts["embedded"], self.manifest.spec.dimension)
         faults = []
-        if vectors.shape != shape:
-            faults.append(f"{EMBEDDINGS} has shape {vectors.shape}, the manifest says {shape}")
+        if (vectors.rows, vectors.dimension) != shape:
+            found = (vectors.rows, vectors.dimension)
+            faults.append(f"{vectors.path.name} has shape {found}, the manifest says {shape}")
         if records.num_rows != shape[0]:
             faults.append(f"{RECORDS} has {records.num_rows} rows, the manifest says {shape[0]}")
         return faults
@@ -186,6 +200,4 @@ def run_folders(dataset: Path) -> list[Path]:
     if not dataset.is_dir():
         return []
     folders = (folder for folder in sorted(dataset.iterdir()) if folder.is_dir() and not folder.name.startswith("."))
-    return [
-        folder for folder in folders if any((folder / mark).exists() for mark in (MANIFEST, EMBEDDINGS, COMPRESSED))
-    ]
+    return [folder for folder in folders if any((folder / mark).exists() for mark in (MANIFEST, *FORMS))]

@@ -1,0 +1,168 @@
+"""The vectors of a run, in whichever form they lie: float32, float16 or a compressed archive; read block by block.
+
+``embeddings.npy`` is what ``embed`` writes. ``compress`` makes ``embeddings.npz`` (the same float32 values, deflated)
+or ``embeddings.f16.npy`` (float16, half the size). All are read as float32, and no form is ever held in memory whole
+unless asked for. No pickle is read.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.errors import StoreError
+from ednabed.models.base import FloatArray
+
+EMBEDDINGS = "embeddings.npy"
+HALF = "embeddings.f16.npy"
+COMPRESSED = "embeddings.npz"
+FORMS = (EMBEDDINGS, HALF, COMPRESSED)
+"""Names of the forms, the preferred first: exact and mappable, mappable, exact."""
+
+_MEMBER = "embeddings.npy"
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+BLOCK_BYTES = 32_000_000
+"""A block of vectors has about so many bytes as float32."""
+
+
+@dataclass(frozen=True)
+class VectorFile:
+    """One file of vectors.
+
+    Attributes:
+        path: Where it is.
+        rows: Number of vectors.
+        dimension: Length of a vector.
+        dtype: Of the file: float32 or float16.
+    """
+
+    path: Path
+    rows: int
+    dimension: int
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def open(cls, folder: Path, name: str | None = None) -> VectorFile:
+        """Read the header of the vectors of a run folder.
+
+        Args:
+            folder: Run folder.
+            name: Which form; None takes the preferred one of those that are there.
+
+        Raises:
+            StoreError: There are none, or the header is damaged, needs a pickle, or is no matrix of this form's type.
+        """
+        if name is None:
+            name = next((form for form in FORMS if (folder / form).exists()), EMBEDDINGS)
+        path = folder / name
+        try:
+            if name == COMPRESSED:
+                with zipfile.ZipFile(path) as archive, archive.open(_MEMBER) as member:
+                    shape, _, dtype = _header(member)
+            else:
+                with path.open("rb") as file:
+                    shape, _, dtype = _header(file)
+                    size = path.stat().st_size - file.tell()
+                wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                if size != wanted and not dtype.hasobject:
+                    raise ValueError(f"{size} bytes of values, its header promises {wanted}")
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects, which would need a pickle")
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        wanted_type = np.float16 if name == HALF else np.float32
+        if len(shape) != 2 or dtype != wanted_type:
+            raise StoreError(
+                f"{path} holds {dtype} of shape {shape}; wanted a {np.dtype(wanted_type).name} matrix, one row a record"
+            )
+        return cls(path, shape[0], shape[1], dtype)
+
+    @property
+    def mapped(self) -> npt.NDArray[Any] | None:
+        """The file as a memory map in its own type, shape (rows, dimension); None where it cannot be mapped (npz)."""
+        if self.path.name == COMPRESSED:
+            return None
+        try:
+            array: npt.NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except _UNREADABLE as error:
+            raise _unreadable(self.path, error) from error
+        return array
+
+    def blocks(self, rows: int | None = None) -> Iterator[FloatArray]:
+        """Yield the vectors in order as float32 blocks, shape (at most ``rows``, dimension); None: about 32 MB each.
+
+        Nothing is mapped, so memory in use stays that of one block. Raises StoreError when the file is damaged.
+        """
+        rows = max(1, BLOCK_BYTES // (4 * max(1, self.dimension))) if rows is None else rows
+        try:
+            if self.path.name == COMPRESSED:
+                with zipfile.ZipFile(self.path) as archive, archive.open(_MEMBER) as member:
+                    yield from self._blocks(member, rows)
+            else:
+                with self.path.open("rb") as file:
+                    yield from self._blocks(file, rows)
+        except _UNREADABLE as error:
+            raise _unreadable(self.path, error) from error
+
+    def _blocks(self, file: Any, rows: int) -> Iterator[FloatArray]:
+        _, fortran, _ = _header(file)
+        if fortran and min(self.rows, self.dimension) > 1:
+            # Column order cannot be read by rows; only tools other than ours write it.
+            whole = np.frombuffer(_read(file, self.rows * self.dimension, self.dtype), self.dtype)
+            turned = whole.reshape(self.dimension, self.rows).T
+            for first in range(0, self.rows, rows):
+                yield np.ascontiguousarray(turned[first : first + rows], np.float32)
+            return
+        for first in range(0, self.rows, rows):
+            count = min(rows, self.rows - first)
+            block = np.frombuffer(_read(file, count * self.dimension, self.dtype), self.dtype)
+            yield np.asarray(block.reshape(count, self.dimension), np.float32)
+        if file.read(1):
+            raise ValueError("more values than the header promises")
+
+    def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+        """Return the vectors of the given rows, float32, shape (len(rows), dimension); an archive is read through."""
+        mapped = self.mapped
+        if mapped is not None:
+            return np.asarray(mapped[rows], np.float32)
+        out = np.empty((len(rows), self.dimension), np.float32)
+        first = 0
+        for block in self.blocks():
+            here = np.flatnonzero((rows >= first) & (rows < first + len(block)))
+            out[here] = block[rows[here] - first]
+            first += len(block)
+        return out
+
+    def load(self) -> FloatArray:
+        """Return all vectors, float32, in memory."""
+        return np.concatenate([np.empty((0, self.dimension), np.float32), *self.blocks()])
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    major, _ = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return shape, fortran, dtype
+
+
+def _read(file: Any, values: int, dtype: np.dtype[Any]) -> bytes:
+    wanted = values * dtype.itemsize
+    data: bytes = file.read(wanted)
+    if len(data) != wanted:
+        raise EOFError(f"{len(data)} of {wanted} bytes")
+    return data
+
+
+def _unreadable(path: Path, error: BaseException) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{path} is absent; take it from a backup or embed the input again")
+    return StoreError(f"{path} cannot be read as an array ({error}); take it from a backup or embed the input again")

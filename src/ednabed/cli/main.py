@@ -15,12 +15,14 @@ import click
 
 from ednabed import __version__
 from ednabed.cli.common import Context
+from ednabed.cli.compress import compress
 from ednabed.cli.embed import embed
 from ednabed.cli.models import models
 from ednabed.cli.runs import runs
 from ednabed.cli.search import search
 from ednabed.cli.table import table_group
 from ednabed.cli.validate import validate
+from ednabed.cli.versions import versions
 from ednabed.errors import EdnabedError
 
 
@@ -45,7 +47,7 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
         log.setLevel(logging.INFO)
 
 
-for _verb in (embed, table_group, validate, search, runs, models):
+for _verb in (embed, table_group, validate, search, runs, compress, models, versions):
     cli.add_command(_verb)
 
 

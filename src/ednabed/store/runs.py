@@ -113,6 +113,18 @@ class Run:
         except (pa.ArrowException, OSError) as error:
             raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
 
+    @property
+    def record_schema(self):  # type: ignore[no-untyped-def]
+        """Columns of the records, as a ``pyarrow.Schema``. Raises StoreError as ``load_records`` does."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.folder / RECORDS
+        try:
+            return pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
+
     def is_complete(self) -> bool:
         """Whether every file of the manifest is there with its size; ``verify`` also reads them."""
         files = {} if self.manifest is None else self.manifest.files
@@ -201,3 +213,18 @@ def run_folders(dataset: Path) -> list[Path]:
         return []
     folders = (folder for folder in sorted(dataset.iterdir()) if folder.is_dir() and not folder.name.startswith("."))
     return [folder for folder in folders if any((folder / mark).exists() for mark in (MANIFEST, *FORMS))]
+
+
+def walk_runs(root: Path) -> list[Path]:
+    """Return every run folder below ``root``, at any depth and ``root`` itself included, sorted by path.
+
+    Older tools nested their folders in many ways. Folders whose name begins with a dot are work in progress.
+    """
+    found = []
+    waiting = [root] if root.is_dir() else []
+    while waiting:
+        folder = waiting.pop()
+        if any((folder / mark).is_file() for mark in (MANIFEST, *FORMS)):
+            found.append(folder)
+        waiting += [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return sorted(found)

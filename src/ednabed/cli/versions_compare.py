@@ -1,0 +1,88 @@
+"""``ednabed versions compare``, and what the verbs of the group share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context
+
+runs_root_option = click.option(
+    "--runs-root",
+    type=click.Path(path_type=Path),
+    help="Folder below which the runs are (in the workspace, if relative); default: that of the workspace.",
+)
+_RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+
+
+def tell_damaged(damaged: list[str]) -> None:
+    """Name the runs that were left out, one line each."""
+    for sentence in damaged:
+        notice(f"damaged: {sentence}")
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@runs_root_option
+@click.option(
+    "--sample", type=click.IntRange(min=2), default=2000, show_default=True, help="Common sequences measured, at most."
+)
+@click.option(
+    "--rank",
+    "ranks",
+    type=click.Choice(_RANKS),
+    multiple=True,
+    default=["genus", "species"],
+    show_default=True,
+    help="Rank at which names of nearest neighbours are compared; may be given again.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
+@json_option
+@pass_context
+def compare(
+    context: Context,
+    first: str,
+    second: str,
+    runs_root: Path | None,
+    sample: int,
+    ranks: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare two versions: what each has, and how far they agree on the sequences that both embedded.
+
+    Overlap: share of the 10 nearest others of a sequence that both versions name. Rank correlation: Spearman's, of the
+    cosines of pairs. 1-NN accuracy: how often the nearest other sequence has the same name, among sequences whose name
+    occurs at least twice.
+
+    \b
+    Example:
+      ednabed versions compare v1.0 v2.0
+    """
+    from ednabed.evaluate.compare import compare_versions
+    from ednabed.store.version_runs import find_root
+
+    found = compare_versions(
+        context.workspace, first, second, root=runs_root, sample=sample, ranks=tuple(dict.fromkeys(ranks)), seed=seed
+    )
+    tell_damaged(found.damaged)
+    root = find_root(context.workspace, runs_root)
+    for version, holding in zip(found.versions, found.holdings, strict=True):
+        if holding.unmatched:
+            notice(
+                f"{version.name}: runs without records, whose sequences cannot be matched: "
+                f"{', '.join(holding.unmatched)}; embed their input again"
+            )
+        if holding.elsewhere:
+            notice(
+                f"{version.name}: tagged runs that are not in {root} and took no part: {', '.join(holding.elsewhere)}; "
+                "--runs-root DIR says where they are"
+            )
+        if not holding.runs:
+            notice(f"{version.name}: no runs in {root}; 'ednabed embed' with its model makes one")
+    if as_json:
+        emit_json(found.to_dict())
+    else:
+        emit(found.to_text())

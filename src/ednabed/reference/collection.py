@@ -1,0 +1,121 @@
+"""What can be searched: distinct sequences with a vector each, and the records in which they occur.
+
+Two things are collections: an opened reference (``opened``), and runs as they lie (``loose``). Rows are numbered from
+0; records have positions of their own. Everything is read where it lies, by memory map or in pieces.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ednabed.models.base import FloatArray
+from ednabed.models.spec import Spec
+from ednabed.reference.topk import QUERY_ROWS, exact_candidates, unit
+
+Block = tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]
+Ranked = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+
+
+class Collection(ABC):
+    """Distinct sequences, their vectors and records.
+
+    Attributes:
+        name: What to call it in messages.
+        spec: The function that made all vectors.
+        rows: Number of distinct sequences.
+        keys: uint64, shape (rows,): puts ties in an order of their own.
+        norms: Length of each vector, float32, shape (rows,).
+        starts: int64, shape (rows + 1,): where the records of each row begin in ``positions``.
+        positions: int64: positions of records, row after row; those of a row in order of (dataset, run_id, seq_idx).
+    """
+
+    name: str
+    spec: Spec
+    rows: int
+    keys: npt.NDArray[np.uint64]
+    norms: npt.NDArray[np.float32]
+    starts: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+
+    @property
+    @abstractmethod
+    def record_schema(self) -> pa.Schema:
+        """Columns of the records: dataset, run_id, seq_idx, folder, source_file, those of the runs but the letters."""
+
+    @abstractmethod
+    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+        """Yield (rows, vectors, lengths) block by block; only the rows that are ``allowed``, None for all."""
+
+    @abstractmethod
+    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+        """Return the vectors of rows, float32, shape (len(rows), d)."""
+
+    @abstractmethod
+    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Return the records at positions, in the order given; a column that a run lacks is null there."""
+
+    @abstractmethod
+    def scan_records(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Yield (first position, columns and ``row``) piece by piece, all records in order of position."""
+
+    @abstractmethod
+    def take_sequences(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+        """Return ``digest``, ``length`` and ``sequence`` of rows, in the order given; null where nobody knows them."""
+
+    def search(
+        self, queries: FloatArray, k: int, *, allowed: npt.NDArray[np.bool_] | None = None, exact: bool = False
+    ) -> Iterator[Ranked]:
+        """Find the rows most similar to each query, some queries at a time.
+
+        Args:
+            queries: float32, shape (q, d), any length but 0.
+            k: Rows wanted a query; a smaller collection gives what it has.
+            allowed: bool, shape (rows,): rows that may be found; None for all.
+            exact: Compare with every vector, even where there is an index.
+
+        Yields:
+            Query numbers, rows (both int64) and cosines (float32, -1 to 1), each of shape (c,), for the next queries:
+            in order of query, most similar first, ties by key; at most k a query.
+        """
+        k = min(k, self.rows)
+        if not k:
+            return
+        for first in range(0, len(queries), QUERY_ROWS):
+            some = unit(np.asarray(queries[first : first + QUERY_ROWS], np.float32))
+            query, row, score = self._ranked(*self.candidates(some, k, allowed, exact), k)
+            yield query + first, row, score
+
+    def candidates(
+        self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
+    ) -> tuple[Any, Any, Any]:
+        """Return (query, row, cosine) of the best ``k`` and of what ties with the last; here by exact search."""
+        query, row, _ = exact_candidates(queries, self.blocks(allowed), k)
+        # A matrix product rounds with its shape; float64 sums of pairs do not, so ties are ties and order is kept.
+        score = np.empty(len(row), np.float32)
+        for first in range(0, len(row), 16_384):
+            some = slice(first, first + 16_384)
+            dots = np.einsum("nd,nd->n", self.vectors_of(row[some]), queries[query[some]], dtype=np.float64)
+            score[some] = dots / self.norms[row[some]]
+        return query, row, score
+
+    def _ranked(
+        self, query: npt.NDArray[np.int64], row: npt.NDArray[np.int64], score: npt.NDArray[np.float32], k: int
+    ) -> Ranked:
+        order = np.lexsort((self.keys[row], -np.round(score.astype(np.float64), 6), query))
+        query, row, score = query[order], row[order], score[order]
+        kept = np.arange(len(query)) - np.searchsorted(query, query) < k
+        return query[kept], row[kept], np.clip(score[kept], -1, 1)
+
+    @abstractmethod
+    def datasets_of(self, positions: npt.NDArray[np.int64]) -> list[str]:
+        """Return the dataset of each record, without reading the records."""
+
+    def positions_of(self, row: int) -> npt.NDArray[np.int64]:
+        """Return the positions of the records of a row."""
+        return np.asarray(self.positions[self.starts[row] : self.starts[row + 1]], np.int64)

@@ -1,0 +1,181 @@
+"""Runs as they lie, as one collection: exact search without a reference, in bounded memory.
+
+Vectors stay in the files of the runs; the records without their letters are held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ednabed.errors import StoreError
+from ednabed.models.base import FloatArray
+from ednabed.reference.collection import Block, Collection
+from ednabed.reference.parts import SEQUENCES_SCHEMA, keys_of, unified_digests
+from ednabed.reference.sources import Source, one_function
+from ednabed.reference.topk import lengths
+from ednabed.store.vectors import VectorFile
+
+_SHOWN = ("id", "length", "abundance", "sample", "lineage", "source")
+
+
+class LooseRuns(Collection):
+    """Some runs of one function.
+
+    Args:
+        sources: The runs, at least one. Each distinct sequence has the vector of the first run that has it.
+
+    Raises:
+        StoreError: The runs have several functions, or one cannot be read.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        one_function(sources, None, "choose one with --version V")
+        self.sources = sorted(sources, key=lambda s: (s.dataset, s.run_id, s.identity))
+        self.name = self.sources[0].label if len(self.sources) == 1 else f"{len(self.sources)} runs"
+        self.spec = self.sources[0].spec
+        self._files = [source.run.vectors() for source in self.sources]
+        self._tables = [_records(s, f) for s, f in zip(self.sources, self._files, strict=True)]
+        self._first = np.cumsum([0] + [file.rows for file in self._files])
+        filled = [
+            unified_digests(table.column("digest").combine_chunks(), f"{source.identity}:")
+            for table, source in zip(self._tables, self.sources, strict=True)
+        ]
+        coded = pa.concat_arrays(filled).dictionary_encode()
+        row_of = coded.indices.to_numpy().astype(np.int64)
+        self.rows = len(coded.dictionary)
+        # Rows are numbered in order of first occurrence, so the first record of each is where its number appears first.
+        _, self._record_of = np.unique(row_of, return_index=True)
+        self._row_of = row_of
+        self.positions = np.argsort(row_of, kind="stable").astype(np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=self.rows))]).astype(np.int64)
+        self.keys = keys_of(coded.dictionary.to_pylist())
+        self.norms = np.concatenate([norms for _, _, norms in self._read()] or [np.zeros(0, np.float32)])
+
+    def _read(self) -> Iterator[Block]:
+        """Yield the vectors of all rows with their lengths, which are computed on the way."""
+        for number, file in enumerate(self._files):
+            at = int(self._first[number])
+            for block in file.blocks():
+                rows = self._rows_between(at, at + len(block))
+                vectors = block[self._record_of[rows] - at]
+                yield rows, vectors, lengths(vectors)
+                at += len(block)
+
+    def _rows_between(self, begin: int, end: int) -> npt.NDArray[np.int64]:
+        """Return the rows whose first record is at a position from ``begin`` to before ``end``; ascending, in a row."""
+        first, last = np.searchsorted(self._record_of, [begin, end])
+        return np.arange(first, last)
+
+    @property
+    def record_schema(self) -> pa.Schema:
+        """See ``Collection``."""
+        fields: dict[str, pa.Field] = {}
+        for table in self._tables:
+            for field in table.schema:
+                known = fields.setdefault(field.name, field)
+                if known.type != field.type:
+                    fields[field.name] = field if pa.types.is_null(known.type) else pa.field(field.name, pa.string())
+        return pa.schema([field for name, field in fields.items() if name != "digest"])
+
+    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+        """See ``Collection``."""
+        for rows, vectors, norms in self._read():
+            if allowed is None:
+                yield rows, vectors, norms
+            elif allowed[rows].any():
+                kept = allowed[rows]
+                yield rows[kept], vectors[kept], norms[kept]
+
+    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+        """See ``Collection``."""
+        out = np.empty((len(rows), self.spec.dimension), np.float32)
+        records = self._record_of[rows]
+        part_of = np.searchsorted(self._first, records, side="right") - 1
+        for number in np.unique(part_of).tolist():
+            here = np.flatnonzero(part_of == number)
+            out[here] = self._files[number].take(records[here] - self._first[number])
+        return out
+
+    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """See ``Collection``."""
+        wanted = pa.schema([self.record_schema.field(name) for name in columns])
+        part_of = np.searchsorted(self._first, positions, side="right") - 1
+        pieces, order = [wanted.empty_table()], []
+        for number in np.unique(part_of).tolist():
+            here = np.flatnonzero(part_of == number)
+            pieces.append(_complete(self._tables[number].take(pa.array(positions[here] - self._first[number])), wanted))
+            order.append(here)
+        back = np.empty(len(positions), np.int64)
+        if order:
+            back[np.concatenate(order)] = np.arange(len(positions))
+        return pa.concat_tables(pieces).take(pa.array(back))
+
+    def scan_records(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """See ``Collection``."""
+        wanted = pa.schema([self.record_schema.field(name) for name in columns if name != "row"])
+        for number, table in enumerate(self._tables):
+            first = int(self._first[number])
+            rows = pa.array(self._row_of[first : first + table.num_rows])
+            yield first, _complete(table, wanted).append_column("row", rows)
+
+    def datasets_of(self, positions: npt.NDArray[np.int64]) -> list[str]:
+        """See ``Collection``."""
+        part_of = np.searchsorted(self._first, positions, side="right") - 1
+        return [self.sources[number].dataset for number in part_of.tolist()]
+
+    def take_sequences(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+        """See ``Collection``. Reads the letters of the runs that the rows lie in."""
+        records = self._record_of[rows]
+        part_of = np.searchsorted(self._first, records, side="right") - 1
+        pieces, order = [SEQUENCES_SCHEMA.empty_table()], []
+        for number in np.unique(part_of).tolist():
+            here = np.flatnonzero(part_of == number)
+            run = self.sources[number].run
+            if run.manifest is None:
+                nulls = [pa.nulls(len(here), field.type) for field in SEQUENCES_SCHEMA]
+                pieces.append(pa.table(nulls, schema=SEQUENCES_SCHEMA))
+            else:
+                table = run.load_records(SEQUENCES_SCHEMA.names).take(pa.array(records[here] - self._first[number]))
+                pieces.append(_complete(table, SEQUENCES_SCHEMA))
+            order.append(here)
+        back = np.empty(len(rows), np.int64)
+        if order:
+            back[np.concatenate(order)] = np.arange(len(rows))
+        return pa.concat_tables(pieces).take(pa.array(back))
+
+
+def _records(source: Source, file: VectorFile) -> pa.Table:
+    """Return the records of a run without their letters, with dataset, run_id, seq_idx, source_file and digest."""
+    n = file.rows
+    if source.run.manifest is None:
+        columns = {"digest": pa.nulls(n, pa.string())} | {name: pa.nulls(n) for name in _SHOWN}
+    else:
+        schema = source.run.record_schema
+        table = source.run.load_records([name for name in schema.names if name != "sequence"])
+        if table.num_rows != n:
+            raise StoreError(
+                f"{source.run.folder}: {n} vectors and {table.num_rows} records do not belong together; "
+                f"'ednabed runs verify' says which file is damaged"
+            )
+        columns = {name: table.column(name) for name in table.schema.names}
+    own = {
+        "dataset": pa.repeat(source.dataset, n),
+        "run_id": pa.repeat(source.run_id, n),
+        "seq_idx": pa.array(np.arange(n)),
+        "source_file": pa.repeat(f"{source.folder}/{file.path.name}", n),
+    }
+    return pa.table({**own, **{name: column for name, column in columns.items() if name not in own}})
+
+
+def _complete(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    columns = [
+        pa.nulls(table.num_rows, field.type)
+        if field.name not in table.schema.names
+        else table.column(field.name).cast(field.type)
+        for field in wanted
+    ]
+    return pa.table(columns, schema=wanted)

@@ -1,0 +1,167 @@
+"""``consolidated_metadata.json``: what a build of a reference holds, how it was made, and the checksums of its files.
+
+Like the manifest of a run it carries a hash of itself and has one written form, so that a flipped byte shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ednabed.errors import StoreError
+from ednabed.models.spec import Spec
+from ednabed.store.files import to_json
+
+REFERENCE_SCHEMA = "ednabed.reference/1"
+METADATA = "consolidated_metadata.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run in a reference.
+
+    Attributes:
+        identity: ``Run.identity``: by this a run is known, wherever it lies.
+        dataset: Name of the study; for a run in a folder of its own, or of an older tool, taken from its path.
+        run_id: Name of the run in the study.
+        folder: Where it lay when it was taken in, as seen from the workspace where it lies in it.
+        source_file: File name of its vectors then.
+        created: When the run was made (UTC, ISO 8601); of an older tool's folder, when its vectors were written.
+        assumed: Whether its origin is only what a user said (``--version``, or a tag with ``--assume``).
+        records: Records in the run.
+        first: Number of the first vector that this run brought.
+        sequences: How many distinct sequences it brought that no earlier run had.
+        markers: Records by marker, where the records have such a column.
+    """
+
+    identity: str
+    dataset: str
+    run_id: str
+    folder: str
+    source_file: str
+    created: str
+    assumed: bool
+    records: int
+    first: int
+    sequences: int
+    markers: dict[str, int]
+
+    @property
+    def label(self) -> str:
+        """``dataset/run_id``."""
+        return f"{self.dataset}/{self.run_id}"
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """The index of a build, and what was measured on it.
+
+    Attributes:
+        kind: ``flat`` (exact) or ``ivf``.
+        lists: Inverted lists; 0 for flat.
+        trained_on: Number of vectors in the reference when the lists were trained.
+        nprobe: Lists visited a query.
+        factor: Candidates a hit that are compared exactly.
+        recall: Share of the ten nearest others (by exact search) that the index finds; 1 for flat.
+        measured_on: Queries that recall was measured on, drawn from the reference itself; 0 for flat.
+        reached: Whether recall is at least 0.99.
+    """
+
+    kind: str
+    lists: int = 0
+    trained_on: int = 0
+    nprobe: int = 0
+    factor: int = 0
+    recall: float = 1.0
+    measured_on: int = 0
+    reached: bool = True
+
+
+@dataclass(frozen=True)
+class ReferenceManifest:
+    """Content of ``consolidated_metadata.json``.
+
+    Attributes:
+        build: Name of the build's folder.
+        created: UTC time, ISO 8601.
+        spec: The function that made all vectors.
+        version: Name of its registered version at that time, or None.
+        counts: sequences (vectors), records, runs, datasets, letters.
+        runs: One ``Part`` a run, in the order in which they were taken in.
+        index: See ``IndexFacts``.
+        software: Package versions.
+        files: File name to sha256 and bytes.
+    """
+
+    build: str
+    created: str
+    spec: Spec
+    version: str | None
+    counts: dict[str, int]
+    runs: list[Part]
+    index: IndexFacts
+    software: dict[str, str]
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """Return the text of the file."""
+        body = {
+            "schema": REFERENCE_SCHEMA,
+            "fingerprint": self.spec.fingerprint,
+            **asdict(self),
+            "spec": self.spec.to_dict(),
+        }
+        return to_json({**body, "metadata_sha256": _hash(body)})
+
+    @classmethod
+    def read(cls, folder: Path) -> ReferenceManifest:
+        """Read the file of a reference, or of one build of it.
+
+        Raises:
+            StoreError: It is absent, damaged, or of a schema that this version does not know.
+        """
+        path = folder / METADATA
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{folder} holds no reference ({METADATA}); 'ednabed consolidate' makes one") from None
+        damaged = f"{path} is damaged; make the reference again with 'ednabed consolidate --rebuild'"
+        try:
+            body = json.loads(raw.decode("utf-8"))
+            canonical = to_json(body).encode()
+        except (ValueError, RecursionError):
+            raise StoreError(damaged) from None
+        if not isinstance(body, dict) or "schema" not in body:
+            raise StoreError(
+                f"{path} was not written by ednabed; move it away and make the reference with 'ednabed consolidate'"
+            )
+        if body["schema"] != REFERENCE_SCHEMA:
+            raise StoreError(
+                f"{path} has schema {body['schema']!r}, this version of ednabed reads {REFERENCE_SCHEMA!r}; "
+                "update ednabed"
+            )
+        if canonical != raw or body.pop("metadata_sha256", None) != _hash(body):
+            raise StoreError(damaged)
+        fingerprint = body.pop("fingerprint")
+        del body["schema"]
+        try:
+            manifest = cls(
+                **{
+                    **body,
+                    "spec": Spec.from_dict(body["spec"]),
+                    "runs": [Part(**part) for part in body["runs"]],
+                    "index": IndexFacts(**body["index"]),
+                }
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise StoreError(f"{path}: {error}; it was not written by this version of ednabed") from error
+        if manifest.spec.fingerprint != fingerprint:
+            raise StoreError(damaged)
+        return manifest
+
+
+def _hash(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

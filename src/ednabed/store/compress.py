@@ -1,0 +1,637 @@
+"""Smaller forms of a run's vectors: written beside the original, compared with it value by value, then published.
+
+Two forms: ``embeddings.npz``, the same float32 values deflated, and ``embeddings.f16.npy``, float16, half the size. In
+this order, so that a process killed at any instant leaves a run that opens and verifies, and the same call, made again,
+finishes:
+
+1. the original is checked against its checksum;
+2. the new form is written into ``.compress/`` in the run's folder, reaches the disk, and is read back and compared;
+3. it gets its name by one rename, then ``run.json`` lists it, by another;
+4. only then, and only where asked, the original is deleted, which ``run.json`` does not list any more by now.
+
+Memory in use is that of some blocks of vectors, however large the run (files in column order excepted, which are read
+whole; no tool of ours writes them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+import zlib
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from ednabed.errors import EdnabedError, StoreError
+from ednabed.models.base import FloatArray
+from ednabed.store.files import exclusive, fsync_file, sha256_file, write_atomic
+from ednabed.store.manifest import MANIFEST, RunManifest
+from ednabed.store.runs import Run
+from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFile
+
+WORK = ".compress"
+"""Folder in the run's folder in which a new form is written; its name is work in progress."""
+LOCK = ".compress.lock"
+"""Lock file in the run's folder; there only while ``compress_run`` is at work or after it was killed."""
+WORST_COSINE_ERROR = 1e-3
+"""A float16 vector may be so far from its original (1 - cosine); typical is less than 1e-6, 7e-5 has been seen."""
+PIECES = 16
+PIECE_BYTES = 1_000_000
+"""An estimate deflates so many pieces of so many bytes, evenly spread; a smaller file is deflated whole."""
+
+_MEMBER = "embeddings.npy"
+_CHUNK = 1 << 20
+_BLOCK_BYTES = 4_000_000
+_STALE_SECONDS = 600
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What ``compress_run`` would do with a run.
+
+    Attributes:
+        label: Name of the run: dataset/run, else its folder.
+        folder: Where it is.
+        form: File name of the wanted form.
+        state: ``ready`` (would be compressed), ``original`` (is in the wanted form; an original beside it would be
+            deleted), ``already`` (nothing to do), ``young`` (not old enough), ``refused``.
+        reason: One sentence on every state but ``ready``; else empty.
+        rows: Number of vectors; None where refused.
+        dimension: Length of a vector; None where refused.
+        bytes: Size of the file that would be compressed, or, where there is nothing to compress, of the wanted form.
+        estimated: Size that the wanted form would have, in bytes; None where the state is not ``ready`` or nothing was
+            measured.
+        measured_on: Bytes of the file on which this was measured; 0 for float16, whose size is known.
+    """
+
+    label: str
+    folder: Path
+    form: str
+    state: Literal["ready", "original", "already", "young", "refused"]
+    reason: str
+    rows: int | None = None
+    dimension: int | None = None
+    bytes: int = 0
+    estimated: int | None = None
+    measured_on: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What ``compress_run`` did.
+
+    Attributes:
+        label: Name of the run: dataset/run, else its folder.
+        folder: Where it is.
+        form: File name of the wanted form, which is there now.
+        state: ``compressed``, ``deleted`` (was in the wanted form; an original beside it was deleted), ``already``.
+        before: Bytes that all forms of the vectors took together before.
+        after: Bytes that they take now.
+        deleted: Names of the files that were deleted.
+        worst_cosine_error: Largest 1 - cosine of a vector to its original; None for the lossless form, or where nothing
+            was compared.
+        problem: One sentence when an original could not be deleted and both forms were kept; else None.
+    """
+
+    label: str
+    folder: Path
+    form: str
+    state: Literal["compressed", "deleted", "already"]
+    before: int
+    after: int
+    deleted: tuple[str, ...] = ()
+    worst_cosine_error: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """``vectors`` is the file to compress where the state is ready, else the wanted form."""
+
+    state: Literal["ready", "original", "already"]
+    vectors: VectorFile
+
+
+def estimate(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
+    """Estimate the size of a compressed form by deflating pieces of the file itself.
+
+    Args:
+        vectors: The file to compress.
+        half: Float16 instead of the lossless form; its size is known.
+
+    Returns:
+        Bytes of the compressed form, and bytes of the file on which that was measured (0 for float16, whose size is
+        known).
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if half:
+        return len(_half_header(vectors)) + 2 * vectors.rows * vectors.dimension, 0
+    size = vectors.path.stat().st_size
+    if vectors.path.name == COMPRESSED:
+        return size, size
+    whole = size <= PIECES * PIECE_BYTES
+    measured = packed = 0
+    with vectors.path.open("rb") as file:
+        if whole:
+            deflate = zlib.compressobj(wbits=-15)
+            while piece := file.read(_CHUNK):
+                measured += len(piece)
+                packed += len(deflate.compress(piece))
+            packed += len(deflate.flush())
+        else:
+            for number in range(PIECES):
+                # At a multiple of four bytes, as the values are: deflate then sees them as it does in the whole file.
+                file.seek(round(number * (size - PIECE_BYTES) / (PIECES - 1)) // 4 * 4)
+                piece = file.read(PIECE_BYTES)
+                measured += len(piece)
+                packed += len(zlib.compress(piece, wbits=-15))
+    return round(packed / max(1, measured) * size) + _archive_overhead(), measured
+
+
+def survey_run(
+    folder: Path,
+    *,
+    half: bool = False,
+    delete_original: bool = False,
+    older_than: float | None = None,
+    measure: bool = True,
+    now: datetime | None = None,
+) -> Candidate:
+    """Say what ``compress_run`` would do with a run folder; nothing is written and nothing raised.
+
+    Args:
+        folder: Run folder.
+        half: Float16 instead of the lossless form.
+        delete_original: As for ``compress_run``.
+        older_than: Days; a younger run stays as it is. The age is counted from ``created`` of the manifest, that of a
+            folder of an older tool from the time of change of its vectors.
+        measure: Estimate the size, which deflates up to 16 MB of the file.
+        now: Time from which the age is counted; None is the present.
+    """
+    form = HALF if half else COMPRESSED
+    label = str(folder)
+    try:
+        run = Run.open(folder)
+        label = run.label
+        if older_than is not None:
+            created = _created(run)
+            if ((now or datetime.now(UTC)) - created).total_seconds() < older_than * 86_400:
+                reason = f"made on {created:%Y-%m-%d}, less than {older_than:g} days ago"
+                return Candidate(label, folder, form, "young", reason)
+        plan = _plan(run, form, delete_original)
+        vectors = plan.vectors
+        estimated, measured_on = (
+            estimate(vectors, half=half) if plan.state == "ready" and measure else (None, 0)
+        )  # fmt: skip
+        reason = {
+            "ready": "",
+            "original": f"{form} is there already; its original would be deleted after a comparison",
+            "already": f"{form} is there already",
+        }[plan.state]
+        size = vectors.path.stat().st_size
+    except EdnabedError as error:
+        return Candidate(label, folder, form, "refused", str(error))
+    except OSError as error:
+        return Candidate(label, folder, form, "refused", _system(folder, error))
+    return Candidate(
+        label, folder, form, plan.state, reason, vectors.rows, vectors.dimension, size, estimated, measured_on
+    )
+
+
+def survey_runs(
+    folders: Iterable[Path],
+    *,
+    half: bool = False,
+    delete_original: bool = False,
+    older_than: float | None = None,
+    measure: bool = True,
+) -> list[Candidate]:
+    """Say what ``compress_run`` would do with each of some run folders, in their order; see ``survey_run``."""
+    return [
+        survey_run(folder, half=half, delete_original=delete_original, older_than=older_than, measure=measure)
+        for folder in folders
+    ]
+
+
+def compress_run(run: Run, *, half: bool = False, delete_original: bool = False) -> Outcome:
+    """Give a run a compressed form of its vectors, or finish what an interrupted call began.
+
+    Args:
+        run: The run. Its manifest is read again under the lock.
+        half: ``embeddings.f16.npy`` (float16, half the size, memory-mappable) instead of ``embeddings.npz`` (the same
+            float32 values, deflated).
+        delete_original: Delete ``embeddings.npy`` (with ``half`` also ``embeddings.npz``) once every value of the new
+            form was compared with it. A run that is in the wanted form already is treated so too.
+
+    Returns:
+        What was done. ``problem`` is set when an original could not be deleted, as where Windows finds it open in
+        another program; both forms are kept and listed then.
+
+    Raises:
+        StoreError: Another process is at it, a file differs from its checksum, a vector cannot be kept in float16
+            within ``WORST_COSINE_ERROR``, the original is gone, or the system refused. No vector was lost.
+    """
+    form = HALF if half else COMPRESSED
+    folder = run.folder
+    try:
+        if not (folder / WORK).exists() and not (folder / LOCK).exists():
+            # No trace in the folder of a run that stays as it is; it may be one that cannot be written to.
+            plan = _plan(Run.open(folder), form, delete_original)
+            if plan.state == "already":
+                size = _forms_bytes(folder)
+                return Outcome(run.label, folder, form, "already", size, size)
+        with _locked(folder):
+            shutil.rmtree(folder / WORK, ignore_errors=True)
+            _clear_stale(folder)
+            return _compress(Run.open(folder), form, delete_original)
+    except OSError as error:
+        raise StoreError(_system(folder, error)) from error
+
+
+def _plan(run: Run, form: str, delete_original: bool) -> _Plan:
+    """Decide what is to be done. Raises StoreError for a run that cannot get the wanted form."""
+    folder = run.folder
+    if run.manifest is None and form == HALF:
+        raise StoreError(
+            f"{folder} was made by an older tool and has no {MANIFEST} that could remember the exact vectors, so "
+            "--float16 is refused; compress it without, or embed the input again"
+        )
+    there = [name for name in FORMS if (folder / name).is_file()]
+    listed = there if run.manifest is None else [name for name in FORMS if name in run.manifest.files]
+    sources = [name for name in _originals(form) if name in there]
+    if form in there and form in listed:
+        state: Literal["original", "already"] = "already"
+        if delete_original and any(name in there or name in listed for name in _originals(form)):
+            state = "original"
+        try:
+            return _Plan(state, VectorFile.open(folder, form))
+        except StoreError as error:
+            if not sources:
+                raise
+            raise _spoilt(folder / form, sources[0]) from error
+    if form == COMPRESSED and form in there:
+        # Not listed: it got its name, or was to be deleted, when a command was killed. It may be the last exact form.
+        sources.append(form)
+    # What the manifest lists comes first; what it does not is the rest of an interrupted deletion.
+    sources.sort(key=lambda name: name not in listed)
+    if sources:
+        return _Plan("ready", VectorFile.open(folder, sources[0]))
+    if HALF in there:
+        raise StoreError(
+            f"{folder} has its vectors in float16 only, so the exact ones cannot be had from it; take {EMBEDDINGS} "
+            "from a backup or embed the input again"
+        )
+    raise StoreError(f"{folder / EMBEDDINGS} is absent; take it from a backup or embed the input again")
+
+
+def _compress(run: Run, form: str, delete_original: bool) -> Outcome:
+    """Do what the plan says; the lock is held."""
+    folder, path = run.folder, run.folder / form
+    plan = _plan(run, form, delete_original)
+    before = _forms_bytes(folder)
+    if plan.state == "already":
+        return Outcome(run.label, folder, form, "already", before, before)
+    worst: float | None = None
+    compared = ""
+    if plan.state == "ready":
+        source = plan.vectors
+        _check(run, source.path.name)
+        compared = source.path.name
+        if path.exists():
+            # Named, but not listed: a command that was killed between the two had finished it. Looked at again.
+            if source.path != path:
+                worst = _compare(source, VectorFile.open(folder, form))
+            checksum = sha256_file(path)
+        else:
+            work = folder / WORK
+            work.mkdir(exist_ok=True)
+            try:
+                _write(source, work / form)
+                worst = _compare(source, VectorFile.open(work, form))
+                checksum = sha256_file(work / form)
+                (work / form).replace(path)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        _list(run, {form: _entry(run, path, checksum)})
+    else:
+        _check(run, form)
+
+    doomed: dict[str, Entry | None] = {}
+    gone: list[str] = []
+    for name in _originals(form) if delete_original else ():
+        if (folder / name).is_file():
+            if name != compared:
+                _check(run, name)
+                error = _compare(VectorFile.open(folder, name), VectorFile.open(folder, form))
+                worst = error if worst is None or error is None else max(worst, error)
+            doomed[name] = _entry(run, folder / name)
+        elif run.manifest is not None and name in run.manifest.files:
+            # Somebody deleted it by hand; the wanted form has its checksum, so the run is whole without it.
+            gone.append(name)
+    _list(run, dict.fromkeys([*doomed, *gone]))
+    deleted, problem = _delete(run, doomed)
+    state: Literal["compressed", "deleted"] = "compressed" if plan.state == "ready" else "deleted"
+    return Outcome(run.label, folder, form, state, before, _forms_bytes(folder), deleted, worst, problem)
+
+
+def _delete(run: Run, doomed: dict[str, Entry | None]) -> tuple[tuple[str, ...], str | None]:
+    """Delete originals; list again those that the system keeps. Returns the names deleted, and what went wrong."""
+    deleted, problem = [], None
+    kept: dict[str, Entry | None] = {}
+    for name, entry in doomed.items():
+        path = run.folder / name
+        try:
+            path.unlink(missing_ok=True)
+            deleted.append(name)
+        except OSError as error:
+            kept[name] = entry
+            problem = (
+                f"{path} could not be deleted ({error.strerror or error}), so the run keeps both forms; close the "
+                "program that has it open, or look at the rights of its folder, and run the same command again"
+            )
+    _list(run, kept)
+    return tuple(deleted), problem
+
+
+def _originals(form: str) -> tuple[str, ...]:
+    """Other forms of which ``form`` can be made, the preferred first."""
+    return {HALF: (EMBEDDINGS, COMPRESSED), COMPRESSED: (EMBEDDINGS,)}.get(form, ())
+
+
+def _write(source: VectorFile, path: Path) -> None:
+    """Write a compressed form of ``source`` and force it to the disk."""
+    if path.name == COMPRESSED:
+        # The very bytes of the file, as np.savez_compressed has them: the member's SHA-256 is that of the original.
+        with (
+            source.path.open("rb") as file,
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open(_MEMBER, "w", force_zip64=True) as member,
+        ):
+            shutil.copyfileobj(file, member, _CHUNK)
+    else:
+        with path.open("wb") as file, closing(_blocks(source)) as blocks:
+            file.write(_half_header(source))
+            first = 0
+            for block in blocks:
+                half = _to_half(block)
+                # Refused here already, before the rest is written.
+                _cosine_error(source, first, block, half.astype(np.float32))
+                file.write(half.astype("<f2", copy=False).tobytes())
+                first += len(block)
+    fsync_file(path)
+
+
+def _compare(old: VectorFile, new: VectorFile) -> float | None:
+    """Compare every value of a compressed form with its original.
+
+    Returns:
+        For float16 the largest 1 - cosine of a row; None for the lossless form, whose bits are equal.
+
+    Raises:
+        StoreError: They differ by more than the form allows, or one of them cannot be read.
+    """
+    if (old.rows, old.dimension) != (new.rows, new.dimension):
+        raise StoreError(
+            f"{new.path} holds {new.rows} x {new.dimension} values, {old.path} {old.rows} x {old.dimension}: one is no "
+            "form of the other, so nothing is deleted; move the wrong one away"
+        )
+    worst, first = 0.0, 0
+    with closing(_blocks(old)) as originals, closing(_blocks(new)) as compressed:
+        for block, other in zip(originals, compressed, strict=True):
+            wanted = _to_half(block).astype(np.float32) if new.path.name == HALF else block
+            # As bits: NaN is equal to itself so, and -0.0 is not 0.0.
+            same = np.asarray(wanted.view(np.uint32) == other.view(np.uint32)).all(axis=1)
+            if not same.all():
+                row = first + int(np.argmin(same))
+                raise StoreError(
+                    f"{new.path} differs from {old.path} in row {row} (from 0), so nothing is deleted; move the wrong "
+                    "one of the two away and run the same command again"
+                )
+            if new.path.name == HALF:
+                worst = max(worst, _cosine_error(old, first, block, other))
+            first += len(block)
+    return worst if new.path.name == HALF else None
+
+
+def _to_half(block: FloatArray) -> np.ndarray[Any, np.dtype[np.float16]]:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return block.astype(np.float16)
+
+
+def _cosine_error(source: VectorFile, first: int, block: FloatArray, half: FloatArray) -> float:
+    """Return the largest 1 - cosine of a row; ``half`` holds float16 values as float32, shape that of ``block``.
+
+    Raises:
+        StoreError: A row (``first`` is the number of the block's first) is not finite in float16, or is too far off.
+    """
+    if not block.size:
+        return 0.0
+    finite = np.isfinite(half).all(axis=1)
+    if not finite.all():
+        row = first + int(np.argmin(finite))
+        raise StoreError(
+            f"{source.path}: row {row} (from 0) has a value that float16 cannot hold (above 65,504, or not finite); "
+            "nothing is deleted, compress without --float16"
+        )
+    # In float64, in which the squares of any float32 neither overflow nor vanish.
+    dot, old, new = (
+        np.einsum("ij,ij->i", a, b, dtype=np.float64) for a, b in ((block, half), (block, block), (half, half))
+    )
+    lost = (old > 0) & (new == 0)
+    norms = np.sqrt(old) * np.sqrt(new)
+    errors = np.where(lost, 1.0, 1.0 - dot / np.where(norms > 0, norms, 1.0))
+    errors[(old == 0) & (new == 0)] = 0.0
+    row = int(np.argmax(errors))
+    if not errors[row] <= WORST_COSINE_ERROR:
+        raise StoreError(
+            f"{source.path}: row {first + row} (from 0) would be {errors[row]:.1e} (1 - cosine) from its original in "
+            f"float16, more than {WORST_COSINE_ERROR:g}; nothing is deleted, compress without --float16"
+        )
+    return float(max(errors[row], 0.0))
+
+
+def _check(run: Run, name: str) -> None:
+    """Raise StoreError unless a file is the one that the manifest knows; there is nothing to check without one."""
+    manifest, path = run.manifest, run.folder / name
+    if manifest is None:
+        return
+    entry = manifest.files.get(name)
+    if entry is not None:
+        if sha256_file(path) != entry["sha256"]:
+            originals = [form for form in _originals(name) if (run.folder / form).is_file()]
+            if originals:
+                raise _spoilt(path, originals[0])
+            raise StoreError(
+                f"{path} differs from its checksum in {MANIFEST}, so nothing is deleted; take it from a backup or "
+                "embed the input again"
+            )
+    elif _content_sha256(path) != _original_sha256(manifest, run.folder):
+        raise StoreError(
+            f"{path} is not listed in {MANIFEST} and is not what 'embed' wrote for this run, so nothing is deleted; "
+            "move it away"
+        )
+
+
+def _spoilt(path: Path, original: str) -> StoreError:
+    return StoreError(
+        f"{path} is damaged, so nothing is deleted; move it away and run the same command again, which makes it anew "
+        f"from {original}"
+    )
+
+
+def _content_sha256(path: Path) -> str:
+    """SHA-256 of the bytes of ``embeddings.npy``, of the file itself or of the archive that holds it."""
+    if path.name != COMPRESSED:
+        return sha256_file(path)
+    found = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_MEMBER) as member:
+            for piece in _pieces(member):
+                found.update(piece)
+    except _BROKEN_ARCHIVE as error:
+        raise StoreError(f"{path} cannot be read ({error}), so nothing is deleted; move it away") from error
+    return found.hexdigest()
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_CHUNK):
+        yield piece
+
+
+def _original_sha256(manifest: RunManifest, folder: Path) -> str:
+    """Checksum of the ``embeddings.npy`` that ``embed`` wrote."""
+    entries = [manifest.files[name] for name in FORMS if name in manifest.files]
+    found = {str(entry.get("original_sha256", entry["sha256"])) for entry in entries}
+    if len(found) != 1:
+        raise StoreError(
+            f"{folder / MANIFEST} knows {len(found)} originals of its vectors, wanted one; take the run from a backup "
+            "or embed the input again"
+        )
+    return found.pop()
+
+
+def _entry(run: Run, path: Path, checksum: str | None = None) -> Entry | None:
+    """What the manifest says of a file of vectors; None where there is no manifest."""
+    if run.manifest is None:
+        return None
+    listed = run.manifest.files.get(path.name)
+    if checksum is None and listed is not None:
+        return dict(listed)
+    entry: Entry = {"sha256": checksum or sha256_file(path), "bytes": path.stat().st_size}
+    if path.name != EMBEDDINGS:
+        entry["original_sha256"] = _original_sha256(run.manifest, run.folder)
+    return entry
+
+
+def _list(run: Run, changes: dict[str, Entry | None]) -> None:
+    """Change entries of ``run.json`` (None takes one away), in one rename; a manifest that is right stays untouched."""
+    if run.manifest is None or not changes:
+        return
+    # Read again: a tag may have been given meanwhile, and is kept.
+    old = RunManifest.read(run.folder)
+    files = {name: entry for name, entry in {**old.files, **changes}.items() if entry is not None}
+    first = [name for name in FORMS if name in files]
+    new = replace(old, files={name: files[name] for name in (*first, *(n for n in files if n not in first))})
+    if new.identity != run.manifest.identity:
+        raise StoreError(
+            f"{run.folder / MANIFEST} was changed by another program meanwhile, so it stays as it is and nothing is "
+            "deleted; run the same command again"
+        )
+    if new != old:
+        write_atomic(run.folder / MANIFEST, new.to_text())
+
+
+def _created(run: Run) -> datetime:
+    """Time at which a run was made, with its zone."""
+    if run.manifest is None:
+        return datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC)
+    try:
+        created = datetime.fromisoformat(run.manifest.created)
+    except ValueError:
+        raise StoreError(
+            f"{run.folder / MANIFEST}: created is {run.manifest.created!r}, wanted a time in ISO 8601; its age is "
+            "unknown, leave --older-than away"
+        ) from None
+    return created if created.tzinfo else created.replace(tzinfo=UTC)
+
+
+def _blocks(vectors: VectorFile) -> Generator[FloatArray, None, None]:
+    """The vectors in blocks of about 4 MB. To be closed, which closes the file: Windows deletes no open one."""
+    yield from vectors.blocks(max(1, _BLOCK_BYTES // (4 * max(1, vectors.dimension))))
+
+
+def _half_header(vectors: VectorFile) -> bytes:
+    buffer = BytesIO()
+    header = {"descr": "<f2", "fortran_order": False, "shape": (vectors.rows, vectors.dimension)}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()
+
+
+def _archive_overhead() -> int:
+    """Bytes that an archive of one member takes beside the member's own."""
+    buffer = BytesIO()
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive,
+        archive.open(_MEMBER, "w", force_zip64=True) as member,
+    ):
+        member.write(b"")
+    return len(buffer.getvalue())
+
+
+def _forms_bytes(folder: Path) -> int:
+    return sum((folder / name).stat().st_size for name in FORMS if (folder / name).is_file())
+
+
+def _system(folder: Path, error: OSError) -> str:
+    name = error.filename or folder
+    return (
+        f"{name}: {error.strerror or error}; no vector was lost: look at the disk, its free space and the rights of "
+        f"{folder}, then run the same command again"
+    )
+
+
+def _clear_stale(folder: Path) -> None:
+    """Remove what a killed command left of a new ``run.json``; a young one may be another process's."""
+    for path in folder.glob(f".{MANIFEST}.*.tmp"):
+        with suppress(OSError):
+            if datetime.now(UTC).timestamp() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the run against another ``compress_run``; leaves no lock file behind."""
+    lock = folder / LOCK
+    held = False
+    try:
+        with exclusive(lock, "compressing this run"):
+            held = True
+            try:
+                yield
+            finally:
+                # While it is held, so that it is not taken from under another process.
+                held = not _unlinked(lock)
+    finally:
+        if held:
+            # Windows keeps an open file, so it can go only now; one that another process has opened stays.
+            _unlinked(lock)
+
+
+def _unlinked(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,238 @@
+"""Compressing, killed at any instant and run again: the run opens and verifies all the time, and nothing is left over.
+
+A kill leaves the files as they are at that instant. So one undisturbed call is watched line by line, the folder is
+copied whenever it has changed, and each copy is what a kill there would have left. A few real kills check that it is so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ednabed.errors import StoreError
+from ednabed.store import compress, files
+from ednabed.store.compress import LOCK, compress_run, survey_run
+from ednabed.store.run_writer import RunRequest, embed_to_run
+from ednabed.store.runs import Run
+from support import letters
+
+NPY, NPZ, F16 = "embeddings.npy", "embeddings.npz", "embeddings.f16.npy"
+WATCHED = {compress.__file__, files.__file__, shutil.__file__, zipfile.__file__}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A run of 40 records, never changed by a test."""
+    folder = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(3)
+    text = "".join(f">r{i}\n{''.join(rng.choice(list('ACGT'), 40))}\n" for i in range(40))
+    (folder / "in.fa").write_text(text)
+    return embed_to_run(RunRequest([folder / "in.fa"], folder, output=folder / "run"), letters()).run.folder
+
+
+def snapshots(folder: Path, action: Callable[[], object], place: Path) -> list[Path]:
+    """Copies of ``folder``, one for each state in which it was while ``action`` ran."""
+    seen: set[tuple] = set()
+    out: list[Path] = []
+
+    def look() -> None:
+        state = []
+        for path in sorted(folder.rglob("*")):
+            status = path.stat()
+            state.append((path.name, status.st_size if path.is_file() else 0, status.st_ino))
+        if tuple(state) not in seen:
+            seen.add(tuple(state))
+            out.append(shutil.copytree(folder, place / f"{len(out):03d}"))
+
+    def watch(frame, event, _):
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event in ("line", "return"):
+            sys.settrace(None)
+            look()
+            sys.settrace(watch)
+        return watch
+
+    sys.settrace(watch)
+    try:
+        action()
+    finally:
+        sys.settrace(None)
+    look()
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def vectors_of(folder: Path) -> np.ndarray:
+    return np.array(Run.open(folder).load_embeddings())
+
+
+def age(folder: Path) -> None:
+    """Make the rests of a killed write old, as they are when somebody comes back to them."""
+    for path in folder.glob(".run.json.*.tmp"):
+        os.utime(path, (0, 0))
+
+
+STARTS = {
+    "npy": [],
+    "npy+npz": [(False, False)],
+    "npz": [(False, True)],
+    "npy+f16": [(True, False)],
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize(("half", "delete"), [(False, False), (False, True), (True, False), (True, True)])
+def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delete, legacy):
+    if legacy and (half or "f16" in start):
+        pytest.skip("refused for folders of older tools")
+    monkeypatch.setattr(compress, "_BLOCK_BYTES", 4 * 10 * 15)
+    folder = shutil.copytree(made, tmp_path / "run")
+    if legacy:
+        (folder / "run.json").unlink()
+    for options in STARTS[start]:
+        compress_run(Run.open(folder), half=options[0], delete_original=options[1])
+    exact = np.load(made / NPY)
+    rounded = exact.astype(np.float16).astype(np.float32)
+    identity = Run.open(folder).identity
+
+    def sound(place: Path) -> None:
+        run = Run.open(place)
+        assert legacy or run.verify() == []
+        assert legacy or run.is_complete()
+        assert run.identity == identity
+        assert np.array_equal(vectors_of(place), rounded if run.vectors().path.name == F16 else exact)
+
+    states = snapshots(
+        folder, lambda: compress_run(Run.open(folder), half=half, delete_original=delete), tmp_path / "states"
+    )
+    wanted = contents(folder)
+    sound(folder)
+    exact_before = {NPY, NPZ} & set(contents(states[0]))
+    for state in states:
+        left = set(contents(state))
+        assert exact_before & left or (F16 in left and half and delete)
+        survey_run(state, half=half, delete_original=delete)
+        again = shutil.copytree(state, tmp_path / "again")
+        age(again)
+        # The lock and the folder of work are not the run's: a reader meets them and does not mind.
+        sound(again)
+        compress_run(Run.open(again), half=half, delete_original=delete)
+        sound(again)
+        assert contents(again) == wanted
+        assert compress_run(Run.open(again), half=half, delete_original=delete).state == "already"
+        shutil.rmtree(again)
+    if (start, half, delete) == ("npy", False, True):
+        # Lock, folder of work, new form in it (empty, in part, whole), renamed, listed, not listed any more, deleted.
+        assert len(states) > 10
+        listings = {(state / "run.json").read_bytes() for state in states if not legacy}
+        assert legacy or len(listings) == 3
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_killed_and_then_asked_for_the_other_form(made, tmp_path, half):
+    """Whatever is asked after a kill: a sentence or the form, and a sound run in any case."""
+    folder = shutil.copytree(made, tmp_path / "run")
+    exact, identity = np.load(made / NPY), Run.open(made).identity
+    first = snapshots(folder, lambda: compress_run(Run.open(folder), half=half, delete_original=True), tmp_path / "a")
+    for number, state in enumerate(first):
+        for other_half, delete in ((not half, False), (not half, True), (half, False)):
+            again = shutil.copytree(state, tmp_path / "b" / f"{number}-{other_half}-{delete}")
+            exact_is_there = bool({NPY, NPZ} & set(contents(again)))
+            try:
+                compress_run(Run.open(again), half=other_half, delete_original=delete)
+            except StoreError as error:
+                assert "float16 only" in str(error)
+                assert not exact_is_there
+                assert not other_half
+            run = Run.open(again)
+            assert run.verify() == []
+            assert run.identity == identity
+            np.testing.assert_allclose(run.load_embeddings(), exact, rtol=1e-3, atol=1e-6)
+            assert ".compress" not in names(again)
+            if exact_is_there and not (delete and other_half):
+                assert {NPY, NPZ} & names(again)
+
+
+STALL = """
+import sys, time
+from pathlib import Path
+from ednabed.store import compress
+from ednabed.store.runs import Run
+
+folder, mark, place, half = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4] == "half"
+
+def stall(*_):
+    mark.write_text("here")
+    time.sleep(600)
+
+if place == "written":
+    compress._compare = stall
+elif place == "renamed":
+    compress._list = stall
+elif place == "listed":
+    compress._delete = stall
+compress.compress_run(Run.open(folder), half=half, delete_original=True)
+"""
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("place", ["written", "renamed", "listed"])
+def test_a_process_that_is_killed(made, tmp_path, half, place):
+    folder = shutil.copytree(made, tmp_path / "run")
+    exact, mark = np.load(made / NPY), tmp_path / "mark"
+    command = [sys.executable, "-c", STALL, str(folder), str(mark), place, "half" if half else "exact"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        while not mark.exists():
+            assert process.poll() is None, process.communicate()[1].decode()
+            time.sleep(0.005)
+        for other in (half, not half):
+            with pytest.raises(StoreError, match="another process is compressing this run; wait until it has ended"):
+                compress_run(Run.open(folder), half=other, delete_original=True)
+        assert Run.open(folder).verify() == []
+    finally:
+        process.kill()
+        process.communicate()
+    form = F16 if half else NPZ
+    left = names(folder)
+    assert LOCK in left
+    assert NPY in left, "nothing was deleted yet"
+    assert (form in left) == (place != "written")
+    assert Run.open(folder).verify() == []
+    outcome = compress_run(Run.open(folder), half=half, delete_original=True)
+    assert outcome.deleted == (NPY,)
+    assert names(folder) == {form, "records.parquet", "rejected.tsv", "run.json"}
+    run = Run.open(folder)
+    assert run.verify() == []
+    np.testing.assert_array_equal(run.load_embeddings(), exact.astype(np.float16) if half else exact)
+
+
+def test_many_processes_at_once(made, tmp_path):
+    """One does it; the others are told so, or come later and find it done."""
+    folder = shutil.copytree(made, tmp_path / "run")
+    command = [sys.executable, "-c", STALL, str(folder), str(tmp_path / "mark"), "nowhere", "exact"]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    ended = [(process.communicate()[1].decode(), process.returncode) for process in started]
+    assert any(code == 0 for _, code in ended)
+    for error, code in ended:
+        assert code == 0 or "another process is compressing this run" in error
+    assert names(folder) - {LOCK} == {NPZ, "records.parquet", "rejected.tsv", "run.json"}
+    assert Run.open(folder).verify() == []

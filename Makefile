@@ -29,7 +29,7 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy
 
 docs: $(STAMP)
-	$(RUN) -m ednabed.cli.reference > docs/commands.md
+	$(RUN) -m ednabed.cli.docs > docs/commands.md
 
 bench: $(STAMP)
 	$(RUN) benchmarks/bench_help.py

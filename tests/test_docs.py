@@ -19,7 +19,7 @@ def test_the_command_reference_is_fresh():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     # In a process of its own, because click remembers the help option of the first context that asked for it.
     made = subprocess.run(
-        [sys.executable, "-m", "ednabed.cli.reference"], capture_output=True, check=True, encoding="utf-8"
+        [sys.executable, "-m", "ednabed.cli.docs"], capture_output=True, check=True, encoding="utf-8"
     ).stdout
     assert made == page, "run 'make docs'"
 

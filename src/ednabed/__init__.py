@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ednabed.api import EmbeddingEngine
+    from ednabed.api import DataManager, EmbeddingEngine, get_data_manager
 
-__all__ = ["EmbeddingEngine", "__version__"]
+__all__ = ["DataManager", "EmbeddingEngine", "__version__", "get_data_manager"]
 
 
 def __getattr__(name: str) -> Any:

@@ -268,6 +268,18 @@ def test_the_other_way_round_gives_the_same(made):
     assert one.accuracies[0].right == other.accuracies[0].right[::-1]
 
 
+def test_records_are_read_batch_by_batch(made, monkeypatch):
+    before = compare_versions(made, "v1", "v2")
+    monkeypatch.setattr(common_sequences, "_BATCH_ROWS", 7)
+    after = compare_versions(made, "v1", "v2")
+    assert (after.overlap, after.correlation, after.accuracies) == (
+        before.overlap,
+        before.correlation,
+        before.accuracies,
+    )
+    assert after.holdings == before.holdings
+
+
 def test_few_common_sequences_have_fewer_neighbours(tmp_path):
     rows = [(s, "") for s in sequences(4, 7)]
     for version in (1, 2):
@@ -330,19 +342,20 @@ def test_the_order_of_runs_and_records_does_not_matter(made, tmp_path):
 
 def test_names_of_either_version_count_and_contradictions_do_not(tmp_path):
     """Names belong to sequences: v1's run has none, v2's two runs contradict each other once."""
-    some = sequences(6, 3)
-    named = [f";;;;;{genus};{genus} x" for genus in ("A", "A", "B", "B", "B", "")]
+    some = sequences(7, 3)
+    genera = ["A", "A", "B", "B", "B", "", "A"]
+    named = [";;;;;A;A x", ";;;;;A;A x", ";;;;;B;B x", ";;;;;B;B x", ";;;;;B;B x", "", ";;;;;A;A y"]
     embed(tmp_path, "bare", [(s, "") for s in some], 1)
     embed(tmp_path, "lake", list(zip(some, named, strict=True)), 2)
-    embed(tmp_path, "sea", [(some[0], ";;;;;A;A y"), (some[4], ";;;;;C;"), (some[5], "")], 2)
+    embed(tmp_path, "sea", [(some[0], ";;;;;A;A y"), (some[4], ";;;;;A;"), (some[5], "")], 2)
     versions_of(tmp_path, 1, 2)
     found = compare_versions(tmp_path, "v1", "v2", ranks=("species", "genus", "order"))
     species, genus, order = found.accuracies
-    # Sequence 0: genus A, species disputed. Sequence 4: genus disputed, species "B x" by one record.
-    assert (genus.asked, species.asked, order.asked) == (4, 3, 0)
+    # Sequence 0: genus A, species disputed, so "A x" and "A y" stand alone. Sequence 4: genus disputed, species "B x".
+    assert (genus.asked, species.asked, order.asked) == (5, 3, 0)
     assert found.conflicting == {"species": 1, "genus": 1, "order": 0}
-    names = dict(zip(some, ["A", "A", "B", "B", "", ""], strict=True))
-    assert definition(some, names)[2:] == (4, genus.right)
+    genera[4] = ""
+    assert definition(some, dict(zip(some, genera, strict=True)))[2:] == (5, genus.right)
 
 
 def test_accuracy_worked_by_hand():

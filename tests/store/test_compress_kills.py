@@ -1,7 +1,7 @@
 """Compressing, killed at any instant and run again: the run opens and verifies all the time, and nothing is left over.
 
 A kill leaves the files as they are at that instant. So one undisturbed call is watched line by line, the folder is
-copied whenever it has changed, and each copy is what a kill there would have left. A few real kills check that it is so.
+copied whenever it has changed, and each copy is what a kill there would have left. A few real kills confirm it.
 """
 
 from __future__ import annotations
@@ -125,10 +125,8 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
     )
     wanted = contents(folder)
     sound(folder)
-    exact_before = {NPY, NPZ} & set(contents(states[0]))
     for state in states:
-        left = set(contents(state))
-        assert exact_before & left or (F16 in left and half and delete)
+        assert {NPY, NPZ} & names(state) or (F16 in names(state) and half and delete)
         survey_run(state, half=half, delete_original=delete)
         again = shutil.copytree(state, tmp_path / "again")
         age(again)
@@ -141,7 +139,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
         shutil.rmtree(again)
     if (start, half, delete) == ("npy", False, True):
         # Lock, folder of work, new form in it (empty, in part, whole), renamed, listed, not listed any more, deleted.
-        assert len(states) > 10
+        assert len(states) >= 10
         listings = {(state / "run.json").read_bytes() for state in states if not legacy}
         assert legacy or len(listings) == 3
 

@@ -16,8 +16,10 @@ import click
 from ednabed import __version__
 from ednabed.cli.common import Context
 from ednabed.cli.compress import compress
+from ednabed.cli.consolidate import consolidate
 from ednabed.cli.embed import embed
 from ednabed.cli.models import models
+from ednabed.cli.reference import reference_group
 from ednabed.cli.runs import runs
 from ednabed.cli.search import search
 from ednabed.cli.table import table_group
@@ -47,7 +49,9 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
         log.setLevel(logging.INFO)
 
 
-for _verb in (embed, table_group, validate, search, runs, compress, models, versions):
+for _verb in (
+    embed, table_group, validate, consolidate, reference_group, search, runs, compress, models, versions,
+):  # fmt: skip
     cli.add_command(_verb)
 
 

@@ -1,38 +1,211 @@
-"""Write the command reference from the commands themselves: ``python -m ednabed.cli.reference > docs/commands.md``."""
+"""``ednabed reference``: what is in a reference, whether it is sound, and names for its builds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.main import cli
+from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context, table
+from ednabed.cli.consolidate import index_text
+from ednabed.errors import EdnabedError, StoreError
 
-_INTRODUCTION = """# Commands
+if TYPE_CHECKING:
+    from ednabed.reference.manifest import ReferenceManifest
 
-Made by `make docs` from the commands themselves; a test fails when this page is stale.
-
-Results go to standard output, notices and progress to standard error. `--json` prints one JSON document. Exit codes:
-0 done, 1 data or input/output, 2 usage, 130 interrupted. Relative places of runs and tables lie in the workspace
-(`--workspace`, or `EDNABED_WORKSPACE`; default: the current folder).
-"""
-
-
-def pages(command: click.Command, context: click.Context) -> Iterator[str]:
-    """Yield the help text of a command and of all its verbs, each with a heading."""
-    yield f"## {context.command_path}\n\n```text\n{command.get_help(context).strip()}\n```\n"
-    if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            verb = command.get_command(context, name)
-            if verb is not None:
-                yield from pages(verb, click.Context(verb, info_name=name, parent=context, terminal_width=100))
+reference_option = click.option(
+    "--reference", help="Folder of a reference, or the name of a build; default: data/reference in the workspace."
+)
 
 
-def reference() -> str:
-    """Return the whole page, the same on every machine."""
-    context = click.Context(cli, info_name="ednabed", terminal_width=100, **cli.context_settings)
-    return "\n".join([_INTRODUCTION, *pages(cli, context)])
+@click.group("reference")
+def reference_group() -> None:
+    """Look into a reference, verify it, and give its builds names."""
 
 
-if __name__ == "__main__":
-    click.echo(reference(), nl=False)
+@reference_group.command()
+@reference_option
+@json_option
+@pass_context
+def show(context: Context, reference: str | None, as_json: bool) -> None:
+    """Show what is in a reference: by dataset, run and marker, by which model, with which index.
+
+    \b
+    Example:
+      ednabed reference show
+    """
+    from ednabed.reference import layout
+
+    folder, name = layout.find_reference(context.workspace, reference)
+    manifest = layout.open_manifest(folder, name)
+    if as_json:
+        emit_json({"reference": str(folder), **_summary(manifest), "runs": [asdict(part) for part in manifest.runs]})
+        return
+    spec, counts = manifest.spec, manifest.counts
+    emit(f"reference    {folder}, build {manifest.build}" + (f" ({name})" if name else ""))
+    emit(f"created      {manifest.created} by ednabed {manifest.software['ednabed']}")
+    emit(f"model        {spec.model}, {spec.dimension} dimensions, {spec.licence or 'no licence stated'}")
+    emit(f"fingerprint  {spec.fingerprint}")
+    emit(f"version      {manifest.version or 'none registered'}")
+    emit(f"sequences    {counts['sequences']:,} distinct, {counts['letters']:,} letters")
+    emit(f"records      {counts['records']:,} in {counts['runs']:,} runs of {counts['datasets']:,} datasets")
+    emit(f"index        {index_text(manifest.index)}")
+    emit(f"size         {human_bytes(sum(entry['bytes'] for entry in manifest.files.values()))}")
+    for marker, count in _markers(manifest).items():
+        emit(f"marker       {marker or '(none)'}: {count:,} records")
+    rows = [
+        [
+            part.dataset,
+            part.run_id,
+            f"{part.records:,}",
+            f"{part.sequences:,}",
+            ", ".join(f"{name or '(none)'} {count:,}" for name, count in part.markers.items()),
+            "assumed" if part.assumed else "",
+        ]
+        for part in manifest.runs
+    ]
+    emit(table(["dataset", "run", "records", "new sequences", "markers", "origin"], rows))
+
+
+@reference_group.command()
+@reference_option
+@json_option
+@pass_context
+def verify(context: Context, reference: str | None, as_json: bool) -> None:
+    """Recompute all checksums of a reference and check that its files fit together. Exit 1 when a fault is found.
+
+    \b
+    Example:
+      ednabed reference verify
+    """
+    from ednabed.reference import layout
+    from ednabed.reference.opened import open_reference
+
+    folder, name = layout.find_reference(context.workspace, reference)
+    try:
+        faults = open_reference(folder, name).verify()
+    except EdnabedError as error:
+        faults = [str(error)]
+    if as_json:
+        emit_json({"reference": str(folder), "name": name, "faults": faults})
+    else:
+        emit(f"{folder}: {'sound' if not faults else '; '.join(faults)}")
+    if faults:
+        raise StoreError(f"{folder} has faults; make it again with 'ednabed consolidate --rebuild'")
+
+
+@reference_group.command()
+@click.argument("name")
+@reference_option
+@json_option
+@pass_context
+def tag(context: Context, name: str, reference: str | None, as_json: bool) -> None:
+    """Give the current build a NAME, by which it is kept and can be searched when later builds have taken its place.
+
+    \b
+    Example:
+      ednabed reference tag reference_2024-11
+      ednabed search --reference reference_2024-11 --id asv1
+    """
+    from ednabed.reference import layout
+
+    folder, _ = layout.find_reference(context.workspace, reference)
+    manifest = layout.name_build(folder, name)
+    if as_json:
+        emit_json({"reference": str(folder), "name": name, "build": manifest.build})
+    else:
+        emit(f"{name}: build {manifest.build} of {folder}")
+
+
+@reference_group.command("list")
+@json_option
+@pass_context
+def list_(context: Context, as_json: bool) -> None:
+    """List the references of the workspace (folders in data) and their builds.
+
+    \b
+    Example:
+      ednabed reference list
+    """
+    from ednabed.reference import layout
+    from ednabed.reference.manifest import METADATA
+
+    rows: list[dict[str, Any]] = []
+    for path in sorted((context.workspace / "data").glob(f"*/{METADATA}")):
+        folder = path.parent
+        place = folder.relative_to(context.workspace).as_posix()
+        entries: list[tuple[str | None, str]] = [(None, place)]
+        try:
+            entries += [(name, f"{place}/{name}") for name in layout.read_names(folder)]
+        except EdnabedError as error:
+            notice(str(error))
+        for name, address in entries:
+            row: dict[str, Any] = {"reference": address, "state": "sound" if name else "current"}
+            try:
+                manifest = layout.open_manifest(folder, name)
+            except EdnabedError as error:
+                row["state"] = f"damaged: {error}"
+            else:
+                row |= {"state": "named" if name else "current", **_summary(manifest)}
+            rows.append(row)
+    if as_json:
+        emit_json(rows)
+    elif not rows:
+        notice(f"no reference in {context.workspace / 'data'}; 'ednabed consolidate' makes one")
+    else:
+        header = ["reference", "state", "build", "model", "version", "sequences", "records", "runs"]
+        emit(table(header, [[_cell(row, key) for key in header] for row in rows]))
+
+
+@reference_group.command()
+@click.argument("name")
+@reference_option
+@json_option
+@pass_context
+def remove(context: Context, name: str, reference: str | None, as_json: bool) -> None:
+    """Take a NAME away; its build is deleted unless it is the current one or has another name.
+
+    \b
+    Example:
+      ednabed reference remove reference_2024-11
+    """
+    from ednabed.reference import layout
+
+    folder, _ = layout.find_reference(context.workspace, reference)
+    went = layout.remove_name(folder, name)
+    if as_json:
+        emit_json({"reference": str(folder), "name": name, "deleted": went})
+    else:
+        emit(f"{name}: removed" + (" with its build" if went else "; its build stays, it is in use"))
+
+
+def _summary(manifest: ReferenceManifest) -> dict[str, Any]:
+    return {
+        "build": manifest.build,
+        "created": manifest.created,
+        "model": manifest.spec.model,
+        "fingerprint": manifest.spec.fingerprint,
+        "dimension": manifest.spec.dimension,
+        "version": manifest.version,
+        "counts": manifest.counts,
+        "index": asdict(manifest.index),
+        "markers": _markers(manifest),
+        "bytes": sum(entry["bytes"] for entry in manifest.files.values()),
+    }
+
+
+def _markers(manifest: ReferenceManifest) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in manifest.runs:
+        total.update(part.markers)
+    return dict(sorted(total.items()))
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    counts = row.get("counts", {})
+    if key in counts:
+        return f"{counts[key]:,}"
+    value = row.get(key)
+    return "" if value is None or key in ("sequences", "records", "runs") else str(value)

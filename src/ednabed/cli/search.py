@@ -1,57 +1,151 @@
-"""``ednabed search``: the nearest records of a run, by exact search."""
+"""``ednabed search``: what is this sequence like, and where else was it seen?"""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, emit, emit_json, json_option, pass_context, table
-from ednabed.errors import StoreError, UsageError
+from ednabed.cli.common import Context, notice, pass_context
+from ednabed.cli.table import database_of, db_options, vector_column_option
+from ednabed.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ednabed.search.hits import Wanted
+    from ednabed.search.queries import Query
+
+_QUERY = "Query: "
 
 
 @click.command()
-@click.option("--run", required=True, help="dataset/run, a dataset (its newest run) or a folder.")
-@click.option("--seq-idx", type=click.IntRange(min=0), help="Query: the record with this number in the run, from 0.")
-@click.option("--id", "record_id", help="Query: the record of the run with this id.")
-@click.option("--sequence", help="Query: a pasted sequence; it is embedded with the run's own model.")
-@click.option("--model", help="Where the run's model is, for --sequence; default: its name in the run.")
-@click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits wanted.")
-@json_option
+@click.option("--run", help="Run that holds the query: dataset/run, a dataset (its newest run) or a folder.")
+@click.option("--seq-idx", type=click.IntRange(min=0), help=_QUERY + "the record with this number in --run, from 0.")
+@click.option("--id", "record_id", help=_QUERY + "the record with this id, in --run or in what is searched.")
+@click.option("--sequence", help=_QUERY + "a pasted sequence; it is embedded with the model of what is searched.")
+@click.option(
+    "--fasta", "files", multiple=True, type=click.Path(path_type=Path),
+    help=_QUERY + "all records of a sequence file (FASTA, FASTQ, TSV, CSV, Parquet; - is standard input); "
+    "may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--reference",
+    help="Folder of a reference, or the name of a build; default: data/reference in the workspace, and where there is "
+    "none, all runs as they lie.",
+)
+@click.option("--table", "in_table", is_flag=True, help="Search the LanceDB table instead of a reference.")
+@db_options
+@vector_column_option
+@click.option("--model", help="Where the model is that embeds the query; default: its name in what is searched.")
+@click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="Most hits a query.")
+@click.option("--exclude-self", is_flag=True, help="Leave out the query's own sequence.")
+@click.option("--exclude-run", multiple=True, metavar="DATASET/RUN", help="Leave out a run; may be repeated.")
+@click.option("--dataset", "datasets", multiple=True, help="Search in this dataset only; may be repeated.")
+@click.option("--min-similarity", type=float, help="Least similarity (cosine, -1 to 1).")
+@click.option("--where", help="Filter on columns of the records, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
+@click.option("--occurrences", is_flag=True, help="One line for each record of a hit, not one a distinct sequence.")
+@click.option("--align", is_flag=True, help="Align the query with each hit: % identity, coverage, CIGAR.")
+@click.option("--exact", is_flag=True, help="Compare with every vector, even where there is an index.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to a file; its ending chooses the format: .json, .tsv, .b6 (BLAST tabular).",
+)  # fmt: skip
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "tsv", "blast6"]),
+    help="Format; default: by the ending of --output, else a table to read. blast6 (outfmt 6) needs --align.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @pass_context
 def search(
     context: Context,
-    run: str,
+    /,
+    run: str | None,
     seq_idx: int | None,
     record_id: str | None,
     sequence: str | None,
+    files: tuple[Path, ...],
+    reference: str | None,
+    in_table: bool,
+    db: str | None,
+    storage: tuple[str, ...],
+    vector_column: str,
     model: str | None,
-    top_k: int,
+    output: Path | None,
+    format_: str | None,
     as_json: bool,
+    **choice: Any,
 ) -> None:
-    """Find the records of a run that are most like a record of it, or like a pasted sequence.
+    """Find the sequences that are most like a record, a pasted sequence, or those of a file, and where they occur.
 
     \b
     Example:
       ednabed search --run lake_2026 --seq-idx 0 --top-k 5
+      ednabed search --fasta unknown.fasta --align --output hits.tsv
     """
-    from ednabed.search.runs import search_run
-    from ednabed.store.runs import find_run
+    from ednabed.search.hits import Wanted
+    from ednabed.search.output import HitWriter, check_format, format_of
 
-    if sum(query is not None for query in (seq_idx, record_id, sequence)) != 1:
-        raise UsageError("name one query: --seq-idx N, --id ID or --sequence LETTERS")
-    found = find_run(context.workspace, run)
-    hits = search_run(found, seq_idx=seq_idx, record_id=record_id, sequence=sequence, model=model, k=top_k)
-    if as_json:
-        emit_json(hits)
-        return
-    if not hits:
-        raise StoreError(f"{found.label} holds no record")
-    header = ["rank", "similarity", "occurrences", "id", "sample", "abundance", "lineage"]
-    emit(table(header, [[_cell(hit[key]) for key in header] for hit in hits]))
+    if as_json and format_ not in (None, "json"):
+        raise UsageError(f"--json and --format {format_} exclude each other; leave one of them out")
+    kind = format_of(output, "json" if as_json else format_)
+    wanted = Wanted(
+        k=choice["top_k"],
+        exact=choice["exact"],
+        exclude_self=choice["exclude_self"],
+        exclude_runs=choice["exclude_run"],
+        datasets=choice["datasets"],
+        min_similarity=choice["min_similarity"],
+        where=choice["where"],
+        occurrences=choice["occurrences"],
+        align=choice["align"],
+    )
+    check_format(kind, wanted.align)
+    if output is not None and output.resolve() in [path.resolve() for path in files]:
+        raise UsageError(f"--output {output} is one of the files searched for; name another")
+    asked = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
+    if in_table:
+        database = database_of(context, db, storage)
+        answers = _in_table(database, vector_column, wanted, model, asked, reference)
+    else:
+        answers = _in_collection(context, wanted, model, asked, reference)
+    target = sys.stdout if output is None else output
+    silent = rejected = 0
+    with HitWriter(target, kind, single=not files, aligned=wanted.align) as writer, nullcontext():
+        for query, hits in answers:
+            writer.write(query.told, hits)
+            silent += not hits
+            if "rejected" in query.told:
+                rejected += 1
+                if rejected <= 20:
+                    notice(f"not searched: {query.told['id']!r}: {query.told['rejected']}")
+    if rejected > 20:
+        notice(f"... and {rejected - 20:,} more were not searched")
+    if silent - rejected > 0:
+        notice("no hit" if not files else f"{silent - rejected:,} queries have no hit")
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _in_collection(
+    context: Context, wanted: Wanted, model: str | None, asked: dict[str, Any], reference: str | None
+) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
+    from ednabed.api import get_data_manager
+    from ednabed.reference.loose import LooseRuns
+    from ednabed.reference.opened import Reference
+
+    collection, answers = get_data_manager(context.workspace).search(
+        **asked, reference=reference, model=model, wanted=wanted
+    )
+    if isinstance(collection, LooseRuns):
+        notice(f"no reference here: searched exactly in {collection.name}; 'ednabed consolidate' makes a reference")
+    yield from answers
+    if isinstance(collection, Reference) and collection.index_fault is not None:
+        notice(f"searched exactly, because of the index: {collection.index_fault}; 'ednabed consolidate --rebuild'")
+
+
+def _in_table(
+    database: Any, vector_column: str, wanted: Wanted, model: str | None, asked: dict[str, Any], reference: str | None
+) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
+    raise NotImplementedError

@@ -28,6 +28,7 @@ Digests: TypeAlias = npt.NDArray[np.bytes_]
 
 _LENGTH = 35
 _MERGE = 1_000_000
+_BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,8 @@ def _batches(run: Run) -> Iterator[tuple[int, Digests, Any]]:
     try:
         with pq.ParquetFile(path) as file:
             first = 0
-            for batch in file.iter_batches(columns=[name for name in ("digest", "lineage") if name in names]):
+            columns = [name for name in ("digest", "lineage") if name in names]
+            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 digests = batch.column("digest").cast(pa.string())
                 known = "lineage" in names
                 labels = batch.column("lineage").cast(pa.string()) if known else pa.nulls(len(batch), pa.string())

@@ -98,6 +98,7 @@ class BuildResult:
         vanished: Runs of the current build that are not below the runs folder any more, by name.
         changed_runs: Runs of the current build in whose place there is another content now, by name.
         retrained: Whether the index was trained anew.
+        sources: The runs of the current build, as far as they are below the runs folder now.
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class BuildResult:
     vanished: list[str] = field(default_factory=list)
     changed_runs: list[str] = field(default_factory=list)
     retrained: bool = False
+    sources: list[Source] = field(default_factory=list)
 
 
 def consolidate(request: BuildRequest) -> BuildResult:
@@ -182,9 +184,10 @@ def _consolidate(request: BuildRequest, root: Path, version: Any) -> BuildResult
         vanished=vanished,
         changed_runs=changed_runs,
     )
+    if not examined and base is None:
+        raise StoreError(_nothing(root, selection))
     if not examined:
-        if base is None:
-            raise StoreError(_nothing(root, selection))
+        _note_sources(result, selection)
         return result
     spec = examined[0].source.spec if base is None else base.spec
     manifest, retrained = _write(request, base, examined, spec)
@@ -192,7 +195,13 @@ def _consolidate(request: BuildRequest, root: Path, version: Any) -> BuildResult
     result.changed = True
     result.retrained = retrained
     result.added = manifest.runs[0 if base is None else len(base.runs) :]
+    _note_sources(result, selection)
     return result
+
+
+def _note_sources(result: BuildResult, selection: Selection) -> None:
+    held = {part.identity for part in result.manifest.runs}
+    result.sources = [source for source in selection.sources if source.identity in held]
 
 
 def _missing(known: dict[str, Part], selection: Selection) -> tuple[list[str], list[str], list[Source]]:

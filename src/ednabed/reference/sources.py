@@ -91,6 +91,21 @@ def find_sources(root: Path, workspace: Path, version: Version | None = None) ->
     return selection
 
 
+def source_of(run: Run, root: Path, workspace: Path) -> Source:
+    """Return one run as a source; ``root`` is the folder of runs that it lies in, or else the folder above it.
+
+    Raises:
+        StoreError: Nobody knows what made it.
+    """
+    inside = run.folder.resolve().is_relative_to(root.resolve()) and run.folder.resolve() != root.resolve()
+    folder = root.resolve() / run.folder.resolve().relative_to(root.resolve()) if inside else run.folder
+    place = _place(run.folder, workspace)
+    source = _source(folder, root.resolve() if inside else folder.parent, place, Versions.read(workspace), None)
+    if isinstance(source, str):
+        raise StoreError(f"{place} was {source}")
+    return source
+
+
 def one_function(sources: Sequence[Source], base: Spec | None, hint: str) -> list[Source]:
     """Return the sources that do not have the function of ``base``.
 

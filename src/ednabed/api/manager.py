@@ -1,0 +1,337 @@
+"""``DataManager``: the runs, versions and references of a workspace, for scripts, the command line and the dashboard.
+
+A facade; the work is done to its left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ednabed.errors import EdnabedError, StoreError, UsageError
+from ednabed.models.base import FloatArray
+from ednabed.models.spec import Spec
+from ednabed.reference import layout
+from ednabed.reference.collection import Collection
+from ednabed.reference.loose import LooseRuns
+from ednabed.reference.manifest import METADATA
+from ednabed.reference.opened import Reference, open_reference
+from ednabed.reference.sources import Source, find_sources, source_of
+from ednabed.search.hits import Search, Wanted
+from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_letters, by_run, embedder_for
+from ednabed.store.compress import estimate
+from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root, walk_runs
+from ednabed.store.vectors import FORMS
+
+Answer = tuple[Query, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run of the workspace.
+
+    Attributes:
+        dataset: Name of the study.
+        run_id: Name of the run in it.
+        path: Its folder.
+        records: Records with a vector; None where the run is broken.
+        dimension: Length of a vector; None where the run is broken.
+        model: Name of the model; None of a folder of an older tool, and where the run is broken.
+        fingerprint: Of the function that made it; None as for ``model``.
+        created: UTC, ISO 8601; None as for ``model``.
+        bytes: Size of its vectors on disk.
+        fault: Why it cannot be used; None where it can.
+    """
+
+    dataset: str
+    run_id: str
+    path: Path
+    records: int | None
+    dimension: int | None
+    model: str | None
+    fingerprint: str | None
+    created: str | None
+    bytes: int
+    fault: str | None = None
+
+
+class DataManager:
+    """The runs and references of a workspace.
+
+    Args:
+        workspace: Folder that holds ``consolidated_data`` and ``data``.
+    """
+
+    def __init__(self, workspace: Path | str = ".") -> None:
+        self.workspace = Path(workspace)
+        self.runs_root = runs_root(self.workspace)
+
+    def list_datasets(self) -> list[str]:
+        """Return the names of the datasets that have a run, sorted."""
+        return sorted({run.dataset for run in self.list_runs()})
+
+    def list_runs(self, dataset: str | None = None) -> list[RunInfo]:
+        """Return the runs, also broken ones, by dataset and run; ``dataset`` None takes those of all."""
+        runs = [_info(folder, self.runs_root) for folder in walk_runs(self.runs_root)]
+        return sorted(
+            (run for run in runs if dataset in (None, run.dataset)), key=lambda run: (run.dataset, run.run_id)
+        )
+
+    def open_run(self, run: Path | str) -> Run:
+        """Open a run: ``dataset/run``, a dataset (its newest run), or a folder.
+
+        Raises:
+            StoreError: There is none, or it is damaged.
+        """
+        return find_run(self.workspace, str(run))
+
+    def get_run_files(self, run: Path | str) -> dict[str, Path]:
+        """Return the files of a run that are there.
+
+        Keys: ``embeddings`` (the form that is read), ``embeddings_npy``, ``embeddings_f16``, ``embeddings_npz``,
+        ``records``, ``rejected``, ``manifest``.
+        """
+        found = self.open_run(run)
+        names = {
+            "embeddings_npy": "embeddings.npy",
+            "embeddings_f16": "embeddings.f16.npy",
+            "embeddings_npz": "embeddings.npz",
+            "records": RECORDS,
+            "rejected": REJECTED,
+            "manifest": "run.json",
+        }
+        files = {key: found.folder / name for key, name in names.items() if (found.folder / name).is_file()}
+        if any(key.startswith("embeddings") for key in files):
+            files = {"embeddings": found.vectors().path, **files}
+        return files
+
+    def load_embeddings(self, run: Path | str, mmap: bool = True) -> FloatArray:
+        """Return the vectors of a run, float32, shape (n, d); memory-mapped where asked and possible."""
+        return self.open_run(run).load_embeddings(mmap)
+
+    def load_records(self, run: Path | str, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
+        """Return the records of a run as a ``pyarrow.Table``, row i for vector i; ``columns`` None takes all."""
+        return self.open_run(run).load_records(columns)
+
+    def open_reference(self, reference: str | None = None) -> Reference:
+        """Open a reference: a folder, the name of a build, or None for that of the workspace.
+
+        Raises:
+            StoreError: There is none, or it is damaged.
+        """
+        return open_reference(*layout.find_reference(self.workspace, reference))
+
+    def search_across_embeddings(
+        self, query_run: Path | str, query_seq_idx: int, top_k: int = 10, exclude_same_run: bool = True
+    ) -> list[dict[str, Any]]:
+        """Return the records most like a record of a run, over all runs of the same function.
+
+        Through the workspace's reference where it holds all of these runs, else by exact search over the memory-mapped
+        runs.
+
+        Args:
+            query_run: ``dataset/run``, a dataset (its newest run), or a folder.
+            query_seq_idx: Number of the record in the run, from 0.
+            top_k: Most hits.
+            exclude_same_run: Leave out the records of the query's run.
+
+        Returns:
+            Hits as ``Search.run`` gives them, with ``path`` (the folder of the run) beside the others.
+        """
+        run = self.open_run(query_run)
+        own = self._own(run)
+        sources = self._sources(own.spec)
+        here = any(source.identity == own.identity for source in sources)
+        if not here and not exclude_same_run:
+            sources.append(own)
+        if not sources or (exclude_same_run and here and len(sources) == 1):
+            return []
+        collection: Collection = self._covering(sources) or LooseRuns(sources)
+        exclude = (own.label,) if exclude_same_run and here else ()
+        batch = by_run(run, (own.dataset, own.run_id), query_seq_idx, None)
+        search = Search(collection, Wanted(k=top_k, exclude_runs=exclude))
+        _, hits = next(search.run(batch))
+        folders = {source.label: source.run.folder for source in sources}
+        return [{**hit, "path": folders.get(f"{hit['dataset']}/{hit['run_id']}")} for hit in hits]
+
+    def search(
+        self,
+        *,
+        run: Path | str | None = None,
+        seq_idx: int | None = None,
+        record_id: str | None = None,
+        sequence: str | None = None,
+        files: Sequence[Path | str] = (),
+        reference: str | None = None,
+        model: str | None = None,
+        wanted: Wanted | None = None,
+    ) -> tuple[Collection, Iterator[Answer]]:
+        """Search a reference, or the runs as they lie where the workspace has none.
+
+        Args:
+            run: Run that holds the query (with ``seq_idx`` or ``record_id``), or whose function embeds the letters.
+            seq_idx: Query: number of the record in the run, from 0.
+            record_id: Query: id of a record, in ``run`` or, without one, in what is searched.
+            sequence: Query: letters.
+            files: Queries: sequence files.
+            reference: A folder or the name of a build; None is the workspace's.
+            model: Where the model is that embeds letters; None takes its name in the reference.
+            wanted: What hits; None takes the defaults.
+
+        Returns:
+            What is searched, and an iterator over the queries with their hits (``Search.run``).
+
+        Raises:
+            UsageError: Not exactly one query is given.
+            StoreError: A run, record or reference is not there, or the query has another function than the reference.
+            ModelError: The model that embeds letters is not here.
+        """
+        given = [seq_idx is not None, record_id is not None, sequence is not None, bool(files)]
+        if sum(given) != 1:
+            raise UsageError("name one query: --run RUN --seq-idx N, --id ID, --sequence LETTERS or --fasta FILE")
+        if seq_idx is not None and run is None:
+            raise UsageError("--seq-idx counts the records of a run; name it with --run RUN")
+        source = None if run is None else self._own(self.open_run(run))
+        collection = self.collection(reference, source)
+        if source is not None and source.spec.fingerprint != collection.spec.fingerprint:
+            raise StoreError(
+                f"{source.label} was made by {source.spec.model} ({source.spec.fingerprint[:12]}), {collection.name} "
+                f"by {collection.spec.model} ({collection.spec.fingerprint[:12]}): their vectors cannot be compared; "
+                "search a reference of the same version with --reference"
+            )
+        search = Search(collection, wanted or Wanted())
+        return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
+
+    def _answers(
+        self,
+        search: Search,
+        source: Source | None,
+        seq_idx: int | None,
+        record_id: str | None,
+        sequence: str | None,
+        files: Sequence[Path | str],
+        model: str | None,
+    ) -> Iterator[Answer]:
+        collection = search.collection
+        batches: Iterator[QueryBatch]
+        if source is not None and (seq_idx is not None or record_id is not None):
+            batches = iter([by_run(source.run, (source.dataset, source.run_id), seq_idx, record_id)])
+        elif record_id is not None:
+            batches = iter([by_id(collection, record_id)])
+        elif sequence is not None:
+            batches = iter([by_letters(embedder_for(collection.spec, collection.name, model), sequence)])
+        else:
+            embedder = embedder_for(collection.spec, collection.name, model)
+            batches = by_files(embedder, [Path(path) for path in files])
+        for batch in batches:
+            yield from search.run(batch)
+
+    def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
+        """Return what is searched: a reference, or where the workspace has none, its runs as they lie.
+
+        Args:
+            reference: A folder or the name of a build; None is the workspace's.
+            source: A run whose function is meant where there is no reference; None: all runs must have one function.
+        """
+        if reference is not None or (layout.default_folder(self.workspace) / METADATA).exists():
+            return self.open_reference(reference)
+        sources = self._sources(None if source is None else source.spec)
+        if source is not None and source.identity not in {own.identity for own in sources}:
+            sources.append(source)
+        if not sources:
+            raise StoreError(
+                f"{self.runs_root} holds no run that can be searched; 'ednabed embed FILE' makes one, "
+                "'ednabed consolidate' a reference"
+            )
+        return LooseRuns(sources)
+
+    def storage(self) -> dict[str, Any]:
+        """Return sizes in bytes.
+
+        Keys: ``runs`` (a list, largest first: run, bytes, form; and where they are not compressed ``saved_lossless``,
+        estimated on pieces of the file, and ``saved_float16``), ``runs_bytes``, ``references`` (folder to bytes) and
+        ``table_bytes``.
+        """
+        entries = []
+        for info in self.list_runs():
+            entry: dict[str, Any] = {"run": f"{info.dataset}/{info.run_id}", "bytes": _size(info.path)}
+            if info.fault is None:
+                vectors = Run.open(info.path).vectors()
+                entry["form"] = vectors.path.name
+                if vectors.path.name == FORMS[0]:
+                    size = vectors.path.stat().st_size
+                    entry["saved_lossless"] = max(0, size - estimate(vectors)[0])
+                    entry["saved_float16"] = size // 2
+            entries.append(entry)
+        references = sorted(path.parent for path in (self.workspace / "data").glob(f"*/{METADATA}"))
+        return {
+            "runs": sorted(entries, key=lambda entry: -entry["bytes"]),
+            "runs_bytes": sum(entry["bytes"] for entry in entries),
+            "references": {folder.relative_to(self.workspace).as_posix(): _size(folder) for folder in references},
+            "table_bytes": _size(self.workspace / "data" / "lancedb"),
+        }
+
+    def _sources(self, spec: Spec | None) -> list[Source]:
+        """Return the usable runs of the workspace; of a function where one is given."""
+        found = find_sources(self.runs_root, self.workspace).sources if self.runs_root.is_dir() else []
+        return [source for source in found if spec is None or source.spec.fingerprint == spec.fingerprint]
+
+    def _own(self, run: Run) -> Source:
+        """Return a run as a source, also where it lies outside the runs folder.
+
+        Raises:
+            StoreError: Nobody knows what made it.
+        """
+        return source_of(run, self.runs_root, self.workspace)
+
+    def _covering(self, sources: Sequence[Source]) -> Reference | None:
+        """Return the workspace's reference where it holds all these runs."""
+        if not sources or not (layout.default_folder(self.workspace) / METADATA).exists():
+            return None
+        reference = self.open_reference()
+        known = {part.identity for part in reference.manifest.runs}
+        if any(source.identity not in known for source in sources):
+            return None
+        return reference
+
+
+def get_data_manager(workspace: Path | str = ".") -> DataManager:
+    """Return the ``DataManager`` of a workspace."""
+    return DataManager(workspace)
+
+
+def _info(folder: Path, root: Path) -> RunInfo:
+    within = folder.relative_to(root).parts
+    dataset, run_id = (within[0], "/".join(within[1:])) if len(within) > 1 else (folder.parent.name, folder.name)
+    size = sum((folder / form).stat().st_size for form in FORMS if (folder / form).is_file())
+    try:
+        run = Run.open(folder)
+        vectors = run.vectors()
+    except (EdnabedError, OSError) as error:
+        return RunInfo(dataset, run_id, folder, None, None, None, None, None, size, str(error))
+    manifest = run.manifest
+    if manifest is None:
+        return RunInfo(dataset, run_id, folder, vectors.rows, vectors.dimension, None, None, None, size)
+    return RunInfo(
+        dataset,
+        run_id,
+        folder,
+        vectors.rows,
+        vectors.dimension,
+        manifest.spec.model,
+        manifest.spec.fingerprint,
+        manifest.created,
+        size,
+    )
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files below a folder, each counted once even where it has two names."""
+    seen: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if path.is_file():
+            status = path.stat()
+            seen[status.st_dev, status.st_ino or id(path)] = status.st_size
+    return sum(seen.values())

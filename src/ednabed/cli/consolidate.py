@@ -1,0 +1,161 @@
+"""``ednabed consolidate``: many runs become one reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context
+from ednabed.errors import EdnabedError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from ednabed.reference.build import BuildResult
+    from ednabed.reference.manifest import IndexFacts
+    from ednabed.store.compress import Outcome
+
+
+@click.command()
+@click.option("--runs-root", type=click.Path(path_type=Path), help="Folder of runs; default: those of the workspace.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the reference; default: data/reference in the workspace.",
+)
+@click.option("--incremental", is_flag=True, help="Add the runs that are not in the reference yet.")
+@click.option("--rebuild", is_flag=True, help="Build from scratch of the runs that are there now (the default).")
+@click.option("--version", help="Take the runs of this version only, and folders of older tools too, as if made by it.")
+@click.option(
+    "--index", "index_", type=click.Choice(["auto", "flat", "ivf"]), default="auto", show_default=True,
+    help="flat: exact search; ivf: quicker above some 20,000 sequences; auto: by size.",
+)  # fmt: skip
+@click.option(
+    "--compress", is_flag=True,
+    help="Then compress the runs (lossless), once the reference is verified; the originals go when every value was "
+    "compared.",
+)  # fmt: skip
+@json_option
+@pass_context
+def consolidate(
+    context: Context,
+    runs_root: Path | None,
+    output: Path | None,
+    incremental: bool,
+    rebuild: bool,
+    version: str | None,
+    index_: str,
+    compress: bool,
+    as_json: bool,
+) -> None:
+    """Make one searchable reference of many runs: each distinct sequence once, with all places where it occurs.
+
+    A run that cannot go in is refused by name, the others go in, and the exit code is 1.
+
+    \b
+    Example:
+      ednabed consolidate
+      ednabed consolidate --incremental
+    """
+    from ednabed.reference.build import BuildRequest
+    from ednabed.reference.build import consolidate as build
+
+    if incremental and rebuild:
+        raise UsageError("--incremental and --rebuild exclude each other; leave one of them out")
+    result = build(
+        BuildRequest(context.workspace, runs_root, output, incremental=incremental, version=version, index=index_)
+    )
+    manifest = result.manifest
+    for label in result.changed_runs:
+        notice(f"changed: run {label} is not what the reference took in" + _advice(incremental))
+    for label in result.vanished:
+        notice(f"vanished: run {label} is in the reference but not among the runs any more" + _advice(incremental))
+    for place, reason in result.left_out.items():
+        notice(f"left out: {place}: {reason}")
+    for place, reason in result.refused.items():
+        notice(f"refused: {place}: {reason}")
+    compressed, failed = _compress(result) if compress else ([], {})
+    for place, reason in failed.items():
+        notice(f"not compressed: {place}: {reason}")
+    if as_json:
+        emit_json(
+            {
+                "reference": str(result.folder),
+                "build": manifest.build,
+                "changed": result.changed,
+                "added": [part.label for part in result.added],
+                "retrained": result.retrained,
+                "refused": result.refused,
+                "left_out": result.left_out,
+                "vanished": result.vanished,
+                "changed_runs": result.changed_runs,
+                "counts": manifest.counts,
+                "fingerprint": manifest.spec.fingerprint,
+                "version": manifest.version,
+                "index": vars(manifest.index),
+                "compressed": [
+                    {"run": c.label, "state": c.state, "before": c.before, "after": c.after} for c in compressed
+                ],
+                "not_compressed": failed,
+            }
+        )
+    else:
+        counts = manifest.counts
+        if not result.changed:
+            emit("nothing new  the reference holds all runs already; nothing was rewritten")
+        emit(f"reference    {result.folder}, build {manifest.build}")
+        named = f", version {manifest.version}" if manifest.version else ""
+        emit(f"model        {manifest.spec.model}, fingerprint {manifest.spec.fingerprint[:12]}{named}")
+        emit(f"runs         {counts['runs']:,} of {counts['datasets']:,} datasets, {len(result.added):,} read now")
+        emit(f"sequences    {counts['sequences']:,} distinct, in {counts['records']:,} records")
+        emit(f"index        {index_text(manifest.index)}")
+        if result.refused:
+            emit(f"refused      {len(result.refused):,} runs (named above)")
+        if result.left_out:
+            emit(f"left out     {len(result.left_out):,} runs (named above)")
+        if compress:
+            saved = sum(outcome.before - outcome.after for outcome in compressed)
+            emit(f"compressed   {len(compressed):,} runs, {human_bytes(max(0, saved))} saved")
+    if failed:
+        raise StoreError(f"{len(failed)} of the runs could not be compressed; what was wrong with each is said above")
+    if result.refused:
+        raise StoreError(
+            f"{len(result.refused)} of the runs could not go into {result.folder}; what was wrong with each is said "
+            "above"
+        )
+
+
+def index_text(facts: IndexFacts) -> str:
+    """Describe an index in one line."""
+    if facts.kind == "flat":
+        return "flat (exact)"
+    short = "" if facts.reached else ", below the 0.99 that is wanted: search with --exact where it counts"
+    return (
+        f"ivf, {facts.nprobe} of {facts.lists} lists visited, recall of the ten nearest {facts.recall:.3f} "
+        f"(measured on {facts.measured_on}){short}"
+    )
+
+
+def _advice(incremental: bool) -> str:
+    if incremental:
+        return (
+            "; it stays in the reference as it was; 'ednabed consolidate --rebuild' makes it of the runs there are now"
+        )
+    return "; the new reference is made of the runs there are now"
+
+
+def _compress(result: BuildResult) -> tuple[list[Outcome], dict[str, str]]:
+    """Compress the runs of a reference after it was verified; return what was done, and what could not be."""
+    from ednabed.reference.opened import open_reference
+    from ednabed.store.compress import compress_run
+
+    faults = open_reference(result.folder).verify()
+    if faults:
+        raise StoreError(f"{result.folder} is not sound, so no run was compressed: {'; '.join(faults[:3])}")
+    done, failed = [], {}
+    for source in result.sources:
+        try:
+            done.append(compress_run(source.run, delete_original=True))
+        except EdnabedError as error:
+            failed[source.folder] = str(error)
+    return done, failed

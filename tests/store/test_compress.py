@@ -238,6 +238,8 @@ def test_float16_is_made_of_what_it_can_hold_and_of_nothing_else(array):
         ([1e-9, 0, 0], "1.0e+00 (1 - cosine)"),
         ([1e-40, 1e-40, 0], "1.0e+00 (1 - cosine)"),
         ([1.4e-7, 1e-7, 0.4e-7], "(1 - cosine) from its original"),
+        # 1.2e-3 by float64; 0.9e-3 passes below.
+        ([5.364418e-07, 2.682209e-07, 1.6886982e-07], "1.2e-03 (1 - cosine) from its original"),
     ],
 )
 def test_a_row_that_float16_cannot_hold_refuses_the_run(tmp_path, monkeypatch, row, words):
@@ -259,8 +261,9 @@ def test_a_row_that_float16_cannot_hold_refuses_the_run(tmp_path, monkeypatch, r
 def test_rows_at_the_edge_of_float16_pass(tmp_path):
     array = noise(5, 3)
     array[1], array[2], array[3] = [65_504, -65_504, 1], 0, [-0.0, 0, 6e-8]
+    array[4] = [5.5135296e-07, 2.7567648e-07, 1.7384687e-07]
     run = make_run(tmp_path / "run", array)
-    compress_run(run, half=True, delete_original=True)
+    assert 0.9e-3 < compress_run(run, half=True, delete_original=True).worst_cosine_error < 1e-3
     np.testing.assert_array_equal(Run.open(run.folder).load_embeddings(), array.astype(np.float16).astype(np.float32))
 
 
@@ -482,6 +485,16 @@ def test_an_original_that_is_not_listed_goes_only_when_asked_and_only_when_it_is
         compress_run(run, delete_original=True)
     assert untouched(run.folder, before)
     assert Run.open(run.folder).verify() == []
+
+
+def test_what_the_manifest_lists_is_compressed_and_not_what_lies_beside_it(tame):
+    compress_run(tame, delete_original=True)
+    np.save(tame.folder / NPY, noise(seed=2))
+    assert compress_run(tame, half=True).state == "compressed"
+    np.testing.assert_array_equal(Run.open(tame.folder).load_embeddings(), noise().astype(np.float16))
+    with pytest.raises(StoreError, match="not what 'embed' wrote"):
+        compress_run(tame, half=True, delete_original=True)
+    assert names(tame.folder) == {NPY, NPZ, F16}
 
 
 def test_an_archive_that_is_not_listed_goes_only_when_it_is_the_one(tame):

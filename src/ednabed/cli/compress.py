@@ -66,8 +66,9 @@ def compress(
 
     RUN is dataset/run, a dataset (its newest run) or a folder; without, every run is meant. Nothing is changed without
     --execute. The saving shown is measured on the file itself: vectors of neural models deflate by 7 to 8 % only,
-    those of kmer6 on short sequences by 90 %. Every value of the new form is compared with the original before anything is deleted; float16 may move no
-    vector by more than 1e-3 (1 - cosine). Started again after an interruption, the same command finishes.
+    those of kmer6 on short sequences by 90 %. Every value of the new form is compared with the original before
+    anything is deleted; float16 may move no vector by more than 1e-3 (1 - cosine). Started again after an
+    interruption, the same command finishes.
 
     \b
     Example:

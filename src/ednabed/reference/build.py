@@ -405,7 +405,7 @@ def _index(
         if total <= indexes.FLAT_ROWS:
             faiss.write_index(indexes.flat(VectorFile.open(work, VECTORS).blocks(), dimension), str(work / INDEX))
         return IndexFacts("flat"), False
-    vectors = np.load(work / VECTORS, mmap_mode="r", allow_pickle=False)
+    vectors = VectorFile.open(work, VECTORS)
     norms = np.ascontiguousarray(table["norm"][:-1])
     index: Any = None
     facts: IndexFacts | None = None
@@ -422,13 +422,11 @@ def _index(
             index = None
     retrained = index is None or facts is None or not facts.reached
     if retrained:
-        index, facts = indexes.train(vectors, total)
-        indexes.add(index, VectorFile.open(work, VECTORS).blocks())
+        index, facts = indexes.train(vectors)
+        indexes.add(index, vectors.blocks())
         facts = indexes.measure(index, facts, vectors, norms, _with_norms(work, norms))
     assert facts is not None
     faiss.write_index(index, str(work / INDEX))
-    # Windows cannot rename a folder with a mapped file in it.
-    vectors._mmap.close()
     return facts, retrained
 
 

@@ -24,6 +24,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.reference.manifest import IndexFacts
 from ednabed.reference.topk import exact_candidates, unit
+from ednabed.store.vectors import VectorFile
 
 FLAT_ROWS = 20_000
 """Up to so many vectors exact search takes a few milliseconds, and an index gains nothing."""
@@ -35,6 +36,8 @@ _SAMPLE = 256
 _NEIGHBOURS = 10
 _WANTED = 0.99
 _SEED = 20261122
+# Queries whose candidates are held at once while recall is measured.
+_MEASURED = 32
 # For so few queries, waking the threads costs more than they save.
 _FEW = 4
 _WIDTHS = ((8, 4), (8, 8), (16, 8), (32, 8), (32, 16), (64, 16), (128, 16), (256, 32), (512, 64), (1024, 128))
@@ -80,14 +83,14 @@ def flat(blocks: Iterator[FloatArray], dimension: int) -> Any:
     return index
 
 
-def train(vectors: npt.NDArray[np.float32], rows: int) -> tuple[Any, IndexFacts]:
-    """Return a trained, empty inverted file for ``rows`` vectors, of which ``vectors`` (memory-mapped) are all."""
+def train(vectors: VectorFile) -> tuple[Any, IndexFacts]:
+    """Return a trained, empty inverted file for the vectors of a file."""
     import faiss
 
-    lists = list_count(rows)
-    index = faiss.index_factory(vectors.shape[1], f"IVF{lists},RaBitQ2", faiss.METRIC_INNER_PRODUCT)
-    index.train(unit(_sample(vectors, min(rows, lists * _TRAIN_PER_LIST), _SEED)))
-    return index, IndexFacts("ivf", lists=lists, trained_on=rows)
+    lists = list_count(vectors.rows)
+    index = faiss.index_factory(vectors.dimension, f"IVF{lists},RaBitQ2", faiss.METRIC_INNER_PRODUCT)
+    index.train(unit(vectors.take(_sample(vectors.rows, lists * _TRAIN_PER_LIST, _SEED))))
+    return index, IndexFacts("ivf", lists=lists, trained_on=vectors.rows)
 
 
 def add(index: Any, blocks: Iterator[FloatArray]) -> None:
@@ -96,15 +99,15 @@ def add(index: Any, blocks: Iterator[FloatArray]) -> None:
         index.add(unit(block))
 
 
-def _sample(vectors: npt.NDArray[np.float32], count: int, seed: int) -> FloatArray:
-    rows = np.random.default_rng(seed).choice(len(vectors), count, replace=False)
-    return np.asarray(vectors[np.sort(rows)], np.float32)
+def _sample(rows: int, count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return at most ``count`` of ``rows`` row numbers, ascending."""
+    return np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
 
 
 def measure(
     index: Any,
     facts: IndexFacts,
-    vectors: npt.NDArray[np.float32],
+    vectors: VectorFile,
     norms: npt.NDArray[np.float32],
     blocks: Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]],
 ) -> IndexFacts:
@@ -116,24 +119,29 @@ def measure(
     Args:
         index: The filled index.
         facts: What is known of it.
-        vectors: All vectors, memory-mapped, shape (n, d).
+        vectors: All vectors.
         norms: Their lengths, shape (n,).
         blocks: The same vectors block by block (row numbers, vectors, lengths), for the exact search.
     """
-    rng = np.random.default_rng(_SEED + 1)
-    chosen = np.sort(rng.choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False))
-    queries = unit(np.asarray(vectors[chosen], np.float32))
-    k = min(_NEIGHBOURS, len(vectors) - 1)
+    chosen = _sample(vectors.rows, _SAMPLE, _SEED + 1)
+    queries = unit(vectors.take(chosen))
+    k = min(_NEIGHBOURS, vectors.rows - 1)
     if k < 1:
         return facts
     query, row, score = exact_candidates(queries, blocks, k + 1)
     best = _threshold(query, row, score, chosen, k)
     for nprobe, factor in _WIDTHS:
         nprobe = min(nprobe, facts.lists)
-        query, row, score = refine(index, queries, vectors, norms, k + 1, nprobe, factor)
-        others = row != chosen[query]
-        right = others & (score >= best[query] - 1e-6)
-        found = np.minimum(np.bincount(query[right], minlength=len(chosen)), k)
+        found = np.zeros(len(chosen))
+        for first in range(0, len(chosen), _MEASURED):
+            some = slice(first, first + _MEASURED)
+            ids = _ask(index, queries[some], (k + 1) * factor, nprobe, vectors.rows)
+            # Read, not mapped: the system maps 64 kB around each row, which would count as memory of the build.
+            rows, place = np.unique(ids, return_inverse=True)
+            near = unit(vectors.take(np.maximum(rows, 0)))[place.reshape(ids.shape)]
+            scores = np.einsum("qkd,qd->qk", near, queries[some])
+            right = (ids >= 0) & (ids != chosen[some, None]) & (scores >= best[some, None] - 1e-6)
+            found[some] = np.minimum(right.sum(axis=1), k)
         recall = float(found.mean() / k)
         facts = replace(
             facts, nprobe=nprobe, factor=factor, recall=recall, measured_on=len(chosen), reached=recall >= _WANTED
@@ -187,12 +195,7 @@ def refine(
     import faiss
 
     queries = np.ascontiguousarray(queries, np.float32)
-    wide = min(max(k * factor, k), len(vectors))
-    parameters = faiss.SearchParametersIVF()
-    parameters.nprobe = nprobe
-    _, ids = index.search(queries, wide, params=parameters)
-    if ids.max(initial=-1) >= len(vectors) or ids.min(initial=0) < -1:
-        raise DamagedIndex("the index names vectors that are not there")
+    ids = _ask(index, queries, k * factor, nprobe, len(vectors))
     if len(queries) <= _FEW:
         scores = np.einsum("qkd,qd->qk", vectors[ids], queries)
     else:
@@ -218,6 +221,18 @@ def refine(
         kept = ~missing
     query, column = np.nonzero(kept)
     return query, ids[query, column], scores[query, column]
+
+
+def _ask(index: Any, queries: FloatArray, wide: int, nprobe: int, rows: int) -> npt.NDArray[np.int64]:
+    """Return the row numbers that the index names for unit queries, int64, shape (q, at most ``wide``); -1 for none."""
+    import faiss
+
+    parameters = faiss.SearchParametersIVF()
+    parameters.nprobe = nprobe
+    _, ids = index.search(np.ascontiguousarray(queries, np.float32), min(wide, rows), params=parameters)
+    if ids.max(initial=-1) >= rows or ids.min(initial=0) < -1:
+        raise DamagedIndex("the index names vectors that are not there")
+    return np.asarray(ids, np.int64)
 
 
 def open_index(path: Path, rows: int, dimension: int, facts: IndexFacts) -> Any:

@@ -9,16 +9,23 @@ A reference is a folder::
     builds/<build>/                 one immutable folder a build; a name beginning with a dot is work in progress
 
 A build is removed when it is neither current nor named. A reader that met one just then reads the metadata again.
+What killed commands left (work in progress, builds that nobody reads) goes when the next one writes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+
+import numpy as np
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.manifest import METADATA, ReferenceManifest
@@ -30,7 +37,16 @@ ROWS = "consolidated_rows.npy"
 POSITIONS = "consolidated_positions.npy"
 NAMES = "names.json"
 NAMES_SCHEMA = "ednabed.names/1"
+ROW_TYPE = np.dtype([("key", "<u8"), ("norm", "<f4"), ("length", "<i4"), ("first", "<i8")])
+"""One row a vector, and one more at the end: ``key`` puts ties in an order that does not depend on the order of runs;
+``norm`` is the vector's length; ``length`` that of the sequence (-1 unknown); ``first`` is the first place of its
+records in the positions, which end where the next row's begin."""
+
 _BUILDS = "builds"
+_LOCK = ".lock"
+# Nothing else below ``builds`` is ever removed.
+_BUILD = re.compile(r"\.?\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{6}")
+_TEMPORARY = re.compile(rf"\.({re.escape(METADATA)}|{re.escape(NAMES)})\.[0-9a-f]+\.tmp")
 
 
 def default_folder(workspace: Path) -> Path:
@@ -107,21 +123,53 @@ def open_manifest(folder: Path, name: str | None = None) -> ReferenceManifest:
     return ReferenceManifest.read(build_folder(folder, names[name]))
 
 
+def check_place(folder: Path) -> None:
+    """Raise StoreError where a reference cannot be written to ``folder``, because something else is there."""
+    if not folder.exists() or (folder / METADATA).exists():
+        return
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is a file, so no reference can be there; name another --output")
+    # A command that was killed before it published its first build leaves these.
+    ours = {_LOCK, _BUILDS, NAMES}
+    foreign = [e.name for e in folder.iterdir() if e.name not in ours and not _TEMPORARY.fullmatch(e.name)]
+    if (folder / _BUILDS).is_dir():
+        foreign += [f"{_BUILDS}/{e.name}" for e in (folder / _BUILDS).iterdir() if not _BUILD.fullmatch(e.name)]
+    if foreign:
+        raise StoreError(
+            f"{folder} holds something else than a reference ({', '.join(sorted(foreign)[:3])}); name another --output"
+        )
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Hold the lock of a reference for writing; readers need none."""
-    with exclusive(folder / ".lock", "writing this reference"):
+    with exclusive(folder / _LOCK, "writing this reference"):
         yield
 
 
-def new_build(folder: Path, build: str) -> Path:
-    """Make an empty work folder for a build; those that interrupted commands left are removed. Needs ``writing``."""
-    builds = folder / _BUILDS
-    for left in builds.glob(".*"):
-        shutil.rmtree(left, ignore_errors=True)
-    work = builds / f".{build}"
+def tidy(folder: Path) -> None:
+    """Remove what killed commands left, and mend the other names of the current build's files. Needs ``writing``."""
+    for left in folder.iterdir():
+        if _TEMPORARY.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+    if not (folder / _BUILDS).is_dir():
+        return
+    for left in (folder / _BUILDS).iterdir():
+        if left.name.startswith(".") and _BUILD.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
+    # Where the metadata are damaged nobody knows which build is current, so all are kept.
+    with suppress(StoreError):
+        remove_unused(folder)
+        if (folder / METADATA).exists():
+            _link(folder, build_folder(folder, ReferenceManifest.read(folder).build))
+
+
+def new_build(folder: Path) -> tuple[str, Path]:
+    """Name a build and make an empty work folder for it; return both. Needs ``writing``."""
+    build = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
+    work = folder / _BUILDS / f".{build}"
     work.mkdir(parents=True)
-    return work
+    return build, work
 
 
 def publish(folder: Path, work: Path, manifest: ReferenceManifest) -> Path:
@@ -132,30 +180,62 @@ def publish(folder: Path, work: Path, manifest: ReferenceManifest) -> Path:
     write_atomic(work / METADATA, manifest.to_text())
     place = build_folder(folder, manifest.build)
     work.rename(place)
-    # The other names go first, so that at no time they stand for another build than the metadata.
-    for name in (VECTORS, INDEX):
-        _unlink(folder / name)
+    try:
+        # The other names go first, so that at no time they stand for another build than the metadata.
+        for name in (VECTORS, INDEX):
+            _unlink(folder / name)
+        _make_current(folder, manifest)
+    except BaseException:
+        tidy(folder)
+        raise
+    _link(folder, place)
+    remove_unused(folder)
+    return place
+
+
+def _make_current(folder: Path, manifest: ReferenceManifest) -> None:
+    """Replace the metadata; on Windows that fails while another process reads them, which takes no time."""
+    for _ in range(50):
+        try:
+            write_atomic(folder / METADATA, manifest.to_text())
+            return
+        except PermissionError:
+            time.sleep(0.02)
     write_atomic(folder / METADATA, manifest.to_text())
+
+
+def _link(folder: Path, place: Path) -> None:
+    """Give the files of the current build their other names where these are absent."""
     for name in (VECTORS, INDEX):
         if (place / name).exists() and not (folder / name).exists():
             # File systems without hard links (exFAT, some network drives) go without these names.
             with suppress(OSError):
                 os.link(place / name, folder / name)
-    remove_unused(folder)
-    return place
 
 
 def remove_unused(folder: Path) -> None:
     """Remove the builds that are neither current nor named. Needs ``writing``.
 
-    On Windows the files of a build that another process reads stay; they go the next time.
+    On Windows a build that another process reads stays whole; it goes the next time.
     """
     kept = set(read_names(folder).values())
     if (folder / METADATA).exists():
         kept.add(ReferenceManifest.read(folder).build)
     for place in (folder / _BUILDS).iterdir():
-        if place.name not in kept:
-            shutil.rmtree(place, ignore_errors=True)
+        if place.name not in kept and not place.name.startswith(".") and _BUILD.fullmatch(place.name):
+            gone = place.with_name(f".{place.name}")
+            with suppress(OSError):
+                place.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_traces(folder: Path) -> None:
+    """Remove what a command made in a folder in which no reference came to be."""
+    if (folder / METADATA).exists():
+        return
+    for place in (folder / _BUILDS, folder / _LOCK):
+        with suppress(OSError):
+            place.rmdir() if place.is_dir() else place.unlink(missing_ok=True)
 
 
 def name_build(folder: Path, name: str) -> ReferenceManifest:

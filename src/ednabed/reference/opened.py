@@ -44,6 +44,7 @@ class PartFile:
         self._file: pq.ParquetFile | None = None
         self._held: dict[tuple[str, ...], pa.Table] = {}
         self._groups_read: dict[tuple[str, ...], int] = {}
+        self._group_starts: npt.NDArray[np.int64] | None = None
 
     @property
     def file(self) -> pq.ParquetFile:
@@ -74,8 +75,7 @@ class PartFile:
         key = tuple(columns)
         if key in self._held:
             return self._held[key].take(pa.array(rows))
-        size = self.file.metadata.row_group(0).num_rows
-        groups, local = np.unique(rows // size, return_inverse=True)
+        groups, local = np.unique(np.searchsorted(self._starts(), rows, side="right") - 1, return_inverse=True)
         total = self.file.metadata.num_row_groups
         self._groups_read[key] = self._groups_read.get(key, 0) + len(groups)
         if total > 8 and self._groups_read[key] > _HELD_FROM * total and "sequence" not in key:
@@ -85,7 +85,17 @@ class PartFile:
             table = self.file.read_row_groups(groups.tolist(), columns=list(columns))
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
-        return table.take(pa.array(local * size + rows % size))
+        sizes = np.diff(self._starts())[groups]
+        within = rows - self._starts()[groups][local]
+        return table.take(pa.array((np.cumsum(sizes) - sizes)[local] + within))
+
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """Return the row at which each row group begins, and the number of rows at the end."""
+        if self._group_starts is None:
+            metadata = self.file.metadata
+            sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+            self._group_starts = np.cumsum([0, *sizes])
+        return self._group_starts
 
     def _damaged(self, error: object) -> StoreError:
         return StoreError(f"{self._path} cannot be read ({error}); make it again with 'ednabed consolidate --rebuild'")

@@ -88,7 +88,8 @@ class Search:
         A hit is a dict: rank (from 1), similarity (cosine), distance (1 - similarity), the keys of ``RECORD_KEYS`` of
         its first record (by dataset, run and number), occurrences (records with this sequence), datasets (name to
         number of records), length, source (input file) and source_file (file of its vector); with ``align`` also
-        alignment, an ``Alignment`` or None. With ``occurrences`` each record of a hit is one, all with the rank of their sequence.
+        alignment, an ``Alignment`` or None. With ``occurrences`` each record of a hit is one, all with the rank of
+        their sequence.
         """
         wanted = self.wanted
         k = wanted.k + (1 if wanted.exclude_self else 0)

@@ -128,16 +128,31 @@ class VectorFile:
             raise ValueError("more values than the header promises")
 
     def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
-        """Return the vectors of the given rows, float32, shape (len(rows), dimension); an archive is read through."""
-        mapped = self.mapped
-        if mapped is not None:
-            return np.asarray(mapped[rows], np.float32)
+        """Return the vectors of the given rows, float32, shape (len(rows), dimension).
+
+        Rows are read one by one where they lie, not mapped: the system maps 64 kB around each row that is touched. An
+        archive is read through.
+        """
         out = np.empty((len(rows), self.dimension), np.float32)
-        first = 0
-        for block in self.blocks():
-            here = np.flatnonzero((rows >= first) & (rows < first + len(block)))
-            out[here] = block[rows[here] - first]
-            first += len(block)
+        if self.path.name == COMPRESSED:
+            first = 0
+            for block in self.blocks():
+                here = np.flatnonzero((rows >= first) & (rows < first + len(block)))
+                out[here] = block[rows[here] - first]
+                first += len(block)
+            return out
+        try:
+            with self.path.open("rb") as file:
+                _, fortran, _ = _header(file)
+                if fortran and min(self.rows, self.dimension) > 1:
+                    return self.load()[rows]
+                begin = file.tell()
+                size = self.dimension * self.dtype.itemsize
+                for i, row in enumerate(rows.tolist()):
+                    file.seek(begin + row * size)
+                    out[i] = np.frombuffer(_read(file, self.dimension, self.dtype), self.dtype)
+        except _UNREADABLE as error:
+            raise _unreadable(self.path, error) from error
         return out
 
     def load(self) -> FloatArray:

@@ -1,0 +1,166 @@
+"""What a hit in a LanceDB table is: a distinct sequence, known by its digest, told in the terms of its first row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ednabed.errors import InputError
+from ednabed.models.base import FloatArray
+from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, tidy_lineage
+from ednabed.sequences.lineage import tidy_ranks
+from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns
+from ednabed.store.table_nearest import Numbers, take_rows, vectors_in
+
+Hits = list[dict[str, Any]]
+_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_RANK = np.zeros(256, np.uint64)
+_RANK[sorted(_BASE64URL)] = np.arange(64, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class OpenedTable:
+    """The open table, and what of it is searched.
+
+    Attributes:
+        database: Where it is.
+        table: LanceDB's handle, which stays at one version.
+        columns: Vector column and companions.
+        dimension: Length of its vectors.
+        alphabet: How its sequences were normalised.
+        where: Filter for Lance (``filter_text``), or None.
+    """
+
+    database: Database
+    table: Any
+    columns: VectorColumns
+    dimension: int
+    alphabet: Alphabet
+    where: str | None
+
+    @property
+    def shown(self) -> list[str]:
+        """Columns that a hit is made of."""
+        wanted = [ID, SEQUENCE, "sample", "abundance", "lineage", "source", *RANKS]
+        return [name for name in wanted if name in self.table.schema.names]
+
+    def vectors(self, part: Any) -> FloatArray:
+        """Return the vectors of a batch or table of rows, zeros where null."""
+        return vectors_in(part, self.columns.vector, self.dimension)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A distinct sequence.
+
+    Attributes:
+        digest: Of the normalised sequence.
+        similarity: Cosine with the query.
+        occurrences: Rows that hold it, among those searched.
+        row: Number of the row that stands for it, the first by id.
+    """
+
+    digest: str
+    similarity: float
+    occurrences: int
+    row: int
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """Most similar first, ties by digest."""
+        return -round(self.similarity, 6), self.digest
+
+
+def digests_of(sequences: Any, alphabet: Alphabet) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return the digest of each sequence as 35 letters, shape (n, 35), and its length, both after normalising.
+
+    What cannot be normalised (somebody changed it since) is taken as it stands.
+    """
+    column = sequences.combine_chunks() if isinstance(sequences, pa.ChunkedArray) else sequences
+    count = len(column)
+    column = column.cast(pa.string()).fill_null("").cast(pa.binary())
+    given = {
+        "id": pa.repeat("row", count),
+        "sequence": column,
+        "source": pa.repeat("", count),
+        "record": pa.array(np.arange(count)),
+    }
+    arrays = [given.get(field.name, pa.nulls(count, field.type)) for field in RAW_SCHEMA]
+    accepted, refused = normalise(
+        pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA), alphabet=alphabet, min_length=1
+    )
+    letters, lengths = np.zeros((count, 35), np.uint8), np.zeros(count, np.int64)
+    places = accepted.column("record").to_numpy()
+    letters[places] = np.array(accepted.column("digest").to_pylist(), "S35").view(np.uint8).reshape(-1, 35)
+    lengths[places] = accepted.column("length").to_numpy()
+    for place in refused.column("record").to_pylist():
+        text = column[place].as_py()
+        letters[place], lengths[place] = list(digest(text).encode()), len(text)
+    return letters, lengths
+
+
+def digest_texts(sequences: Any, alphabet: Alphabet) -> list[str]:
+    """Return the digest of each sequence, after normalising."""
+    return [row.tobytes().decode() for row in digests_of(sequences, alphabet)[0]]
+
+
+def digest_keys(digests: npt.NDArray[np.uint8]) -> Numbers:
+    """Return numbers that stand in the order of the digests: the first 60 of their bits."""
+    shifts = np.arange(54, -1, -6, dtype=np.uint64)
+    return np.asarray((_RANK[digests[:, 3:13]] << shifts).sum(axis=1, dtype=np.uint64))
+
+
+def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
+    """Write what was found as hits, with what the table says of the row that stands for each."""
+    rows = np.unique(np.array([f.row for own in chosen for f in own], np.uint64))
+    part = take_rows(opened.database, opened.table, rows, opened.shown)
+    lengths = digests_of(part.column(SEQUENCE), opened.alphabet)[1]
+    shown = dict(zip(rows.tolist(), zip(part.to_pylist(), lengths.tolist(), strict=True), strict=True))
+    out = []
+    for own in chosen:
+        hits = []
+        for rank, f in enumerate(own, start=1):
+            row, length = shown[f.row]
+            hits.append(
+                {
+                    "rank": rank,
+                    "similarity": f.similarity,
+                    "distance": 1 - f.similarity,
+                    "id": row[ID],
+                    "dataset": None,
+                    "run_id": None,
+                    "seq_idx": None,
+                    "sample": _plain(row.get("sample")),
+                    "abundance": _plain(row.get("abundance")),
+                    "lineage": _lineage(row),
+                    "occurrences": f.occurrences,
+                    "length": length,
+                    "source": _plain(row.get("source")),
+                    "source_file": opened.database.address,
+                }
+            )
+        out.append(hits)
+    return out
+
+
+def _plain(value: Any) -> str | int | float | None:
+    """Return what JSON can say of a value in a user's column."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _lineage(row: dict[str, Any]) -> str | None:
+    """Return the lineage of a row: its column of that name, in the one form where it can be read, else its ranks."""
+    text = row.get("lineage")
+    if text is None:
+        ranks = [str(row.get(rank) or "").replace(";", ",") for rank in RANKS]
+        return tidy_ranks(";".join(ranks))
+    try:
+        return tidy_lineage(str(text))
+    except InputError:
+        return str(text)

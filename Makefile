@@ -15,6 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(VENV)/bin/ednabed --workspace demo embed $(SAMPLE) --labels $(LABELS) --dataset okex2301
+	$(VENV)/bin/ednabed --workspace demo consolidate --incremental
 	$(VENV)/bin/ednabed --workspace demo search --run okex2301 --id 943cc4890e64.D02-03 --top-k 8
 
 test: $(STAMP)
@@ -37,6 +38,7 @@ bench: $(STAMP)
 	$(RUN) benchmarks/bench_kmer.py
 	$(RUN) benchmarks/bench_tokenizer.py
 	$(RUN) benchmarks/bench_table.py
+	$(RUN) benchmarks/bench_reference.py
 
 bench-nt: $(STAMP)
 	$(RUN) benchmarks/bench_nt.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_every_verb_has_an_example_and_every_option_a_help_line():
 
 def commands_in(page: Path) -> list[list[str]]:
     lines = re.findall(r"^    (ednabed [^#\n]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return [line.split() for line in lines]
+    return [shlex.split(line) for line in lines]
 
 
 @pytest.mark.parametrize("words", commands_in(ROOT / "README.md"), ids=" ".join)

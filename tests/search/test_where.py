@@ -633,6 +633,12 @@ def test_a_filter_tells_its_text_and_columns():
     assert len({where, parse_where(where.text)}) == 1
 
 
+def test_a_column_may_have_the_letters_of_another_alphabet():
+    """The capital of ı is I, yet ın is no IN."""
+    table = pa.table({"row": range(2), "ın": ["a", "b"], "wässer_2": [1, 2]})
+    assert chosen(table, "ın = 'a' OR wässer_2 = 5") == [0]
+
+
 def test_one_filter_serves_several_schemas():
     where = parse_where("x = 1")
     assert isinstance(where.expression(pa.schema([("x", pa.int8())])), pc.Expression)

@@ -21,8 +21,11 @@ from ednabed.reference.opened import Reference, open_reference
 from ednabed.reference.sources import Source, find_sources, source_of
 from ednabed.search.hits import Search, Wanted
 from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_letters, by_run, embedder_for
+from ednabed.search.table import spec_of_table
+from ednabed.search.table_queries import answer, by_table_id, check_wanted
 from ednabed.store.compress import estimate
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root, walk_runs
+from ednabed.store.table import Database, VectorColumns
 from ednabed.store.vectors import FORMS
 
 Answer = tuple[Query, list[dict[str, Any]]]
@@ -188,19 +191,11 @@ class DataManager:
             StoreError: A run, record or reference is not there, or the query has another function than the reference.
             ModelError: The model that embeds letters is not here.
         """
-        given = [seq_idx is not None, record_id is not None, sequence is not None, bool(files)]
-        if sum(given) != 1:
-            raise UsageError("name one query: --run RUN --seq-idx N, --id ID, --sequence LETTERS or --fasta FILE")
-        if seq_idx is not None and run is None:
-            raise UsageError("--seq-idx counts the records of a run; name it with --run RUN")
+        _one_query(seq_idx, record_id, sequence, files, run)
         source = None if run is None else self._own(self.open_run(run))
         collection = self.collection(reference, source)
-        if source is not None and source.spec.fingerprint != collection.spec.fingerprint:
-            raise StoreError(
-                f"{source.label} was made by {source.spec.model} ({source.spec.fingerprint[:12]}), {collection.name} "
-                f"by {collection.spec.model} ({collection.spec.fingerprint[:12]}): their vectors cannot be compared; "
-                "search a reference of the same version with --reference"
-            )
+        if source is not None:
+            _same_function(source, collection.spec, collection.name)
         search = Search(collection, wanted or Wanted())
         return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
 
@@ -227,6 +222,49 @@ class DataManager:
             batches = by_files(embedder, [Path(path) for path in files])
         for batch in batches:
             yield from search.run(batch)
+
+    def search_table(
+        self,
+        database: Database,
+        *,
+        run: Path | str | None = None,
+        seq_idx: int | None = None,
+        record_id: str | None = None,
+        sequence: str | None = None,
+        files: Sequence[Path | str] = (),
+        vector_column: str = "vector",
+        model: str | None = None,
+        wanted: Wanted | None = None,
+    ) -> tuple[list[str], Iterator[Answer]]:
+        """Search a LanceDB table in the words of ``search``; ``record_id`` without ``run`` is the id of a row.
+
+        Returns:
+            Notices, complete when the iterator has ended, and an iterator over the queries with their hits.
+
+        Raises:
+            UsageError: Not exactly one query is given, or something is wanted that a table does not know.
+            StoreError: The table has vectors of several or of unknown functions, or another one than the query's run.
+        """
+        _one_query(seq_idx, record_id, sequence, files, run)
+        wanted = wanted or Wanted()
+        check_wanted(wanted)
+        columns = VectorColumns(vector_column)
+        spec = spec_of_table(database, columns)
+        batches: Iterator[QueryBatch]
+        if run is not None and (seq_idx is not None or record_id is not None):
+            source = self._own(self.open_run(run))
+            _same_function(source, spec, database.address)
+            batches = iter([by_run(source.run, (source.dataset, source.run_id), seq_idx, record_id)])
+        elif record_id is not None:
+            batches = iter([by_table_id(database, columns, spec, record_id)])
+        else:
+            embedder = embedder_for(spec, database.address, model)
+            if sequence is not None:
+                batches = iter([by_letters(embedder, sequence)])
+            else:
+                batches = by_files(embedder, [Path(path) for path in files])
+        notices: list[str] = []
+        return notices, answer(database, columns, batches, wanted, notices)
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
         """Return what is searched: a reference, or where the workspace has none, its runs as they lie.
@@ -300,6 +338,29 @@ class DataManager:
 def get_data_manager(workspace: Path | str = ".") -> DataManager:
     """Return the ``DataManager`` of a workspace."""
     return DataManager(workspace)
+
+
+def _one_query(
+    seq_idx: int | None,
+    record_id: str | None,
+    sequence: str | None,
+    files: Sequence[Path | str],
+    run: Path | str | None,
+) -> None:
+    """Raise UsageError unless exactly one query is given."""
+    if sum([seq_idx is not None, record_id is not None, sequence is not None, bool(files)]) != 1:
+        raise UsageError("name one query: --run RUN --seq-idx N, --id ID, --sequence LETTERS or --fasta FILE")
+    if seq_idx is not None and run is None:
+        raise UsageError("--seq-idx counts the records of a run; name it with --run RUN")
+
+
+def _same_function(source: Source, spec: Spec, what: str) -> None:
+    """Raise StoreError when a run was made by another function than what is searched."""
+    if source.spec.fingerprint != spec.fingerprint:
+        raise StoreError(
+            f"{source.label} was made by {source.spec.model} ({source.spec.fingerprint[:12]}), {what} by {spec.model} "
+            f"({spec.fingerprint[:12]}): their vectors cannot be compared; search what the same version has made"
+        )
 
 
 def _info(folder: Path, root: Path) -> RunInfo:

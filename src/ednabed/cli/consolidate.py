@@ -102,7 +102,8 @@ def consolidate(
     else:
         counts = manifest.counts
         if not result.changed:
-            emit("nothing new  the reference holds all runs already; nothing was rewritten")
+            held = "no run could be added" if result.refused else "the reference holds all runs already"
+            emit(f"nothing new  {held}; nothing was rewritten")
         emit(f"reference    {result.folder}, build {manifest.build}")
         named = f", version {manifest.version}" if manifest.version else ""
         emit(f"model        {manifest.spec.model}, fingerprint {manifest.spec.fingerprint[:12]}{named}")
@@ -156,6 +157,6 @@ def _compress(result: BuildResult) -> tuple[list[Outcome], dict[str, str]]:
     for source in result.sources:
         try:
             done.append(compress_run(source.run, delete_original=True))
-        except EdnabedError as error:
+        except (EdnabedError, OSError) as error:
             failed[source.folder] = str(error)
     return done, failed

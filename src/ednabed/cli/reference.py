@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context, table
 from ednabed.cli.consolidate import index_text
-from ednabed.errors import EdnabedError, StoreError
+from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from ednabed.reference.manifest import ReferenceManifest
@@ -111,8 +112,7 @@ def tag(context: Context, name: str, reference: str | None, as_json: bool) -> No
     """
     from ednabed.reference import layout
 
-    folder, _ = layout.find_reference(context.workspace, reference)
-    manifest = layout.name_build(folder, name)
+    manifest = layout.name_build(folder := _folder(context, reference), name)
     if as_json:
         emit_json({"reference": str(folder), "name": name, "build": manifest.build})
     else:
@@ -142,14 +142,12 @@ def list_(context: Context, as_json: bool) -> None:
         except EdnabedError as error:
             notice(str(error))
         for name, address in entries:
-            row: dict[str, Any] = {"reference": address, "state": "sound" if name else "current"}
             try:
                 manifest = layout.open_manifest(folder, name)
             except EdnabedError as error:
-                row["state"] = f"damaged: {error}"
+                rows.append({"reference": address, "state": f"damaged: {error}"})
             else:
-                row |= {"state": "named" if name else "current", **_summary(manifest)}
-            rows.append(row)
+                rows.append({"reference": address, "state": "named" if name else "current", **_summary(manifest)})
     if as_json:
         emit_json(rows)
     elif not rows:
@@ -173,12 +171,23 @@ def remove(context: Context, name: str, reference: str | None, as_json: bool) ->
     """
     from ednabed.reference import layout
 
-    folder, _ = layout.find_reference(context.workspace, reference)
-    went = layout.remove_name(folder, name)
+    went = layout.remove_name(folder := _folder(context, reference), name)
     if as_json:
         emit_json({"reference": str(folder), "name": name, "deleted": went})
     else:
         emit(f"{name}: removed" + (" with its build" if went else "; its build stays, it is in use"))
+
+
+def _folder(context: Context, reference: str | None) -> Path:
+    """Return the folder of a reference; the name of one build does not do."""
+    from ednabed.reference import layout
+
+    folder, name = layout.find_reference(context.workspace, reference)
+    if name is not None:
+        raise UsageError(
+            f"--reference {reference} is the name of one build; give the folder of the reference, {folder}"
+        )
+    return folder
 
 
 def _summary(manifest: ReferenceManifest) -> dict[str, Any]:

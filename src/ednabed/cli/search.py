@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
     from ednabed.search.hits import Wanted
     from ednabed.search.queries import Query
+    from ednabed.store.table import Database
 
 _QUERY = "Query: "
+# Rejected queries that are named on standard error; the results have all of them.
+_SHOWN = 20
 
 
 @click.command()
@@ -107,25 +110,40 @@ def search(
     if output is not None and output.resolve() in [path.resolve() for path in files]:
         raise UsageError(f"--output {output} is one of the files searched for; name another")
     asked = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
+    _check_letters(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
+    if files.count(Path("-")) > 1:
+        raise UsageError("standard input (-) can be named once only")
     if in_table:
         database = database_of(context, db, storage)
-        answers = _in_table(database, vector_column, wanted, model, asked, reference)
+        answers = _in_table(context, database, vector_column, wanted, model, asked)
     else:
         answers = _in_collection(context, wanted, model, asked, reference)
+    # What cannot be searched at all is told before anything is written or any folder made.
+    first = next(answers, None)
     target = sys.stdout if output is None else output
     silent = rejected = 0
-    with HitWriter(target, kind, single=not files, aligned=wanted.align) as writer, nullcontext():
-        for query, hits in answers:
+    with HitWriter(target, kind, single=not files, aligned=wanted.align) as writer:
+        for query, hits in chain([] if first is None else [first], answers):
             writer.write(query.told, hits)
-            silent += not hits
             if "rejected" in query.told:
                 rejected += 1
-                if rejected <= 20:
+                if rejected <= _SHOWN:
                     notice(f"not searched: {query.told['id']!r}: {query.told['rejected']}")
-    if rejected > 20:
-        notice(f"... and {rejected - 20:,} more were not searched")
-    if silent - rejected > 0:
-        notice("no hit" if not files else f"{silent - rejected:,} queries have no hit")
+            else:
+                silent += not hits
+    if rejected > _SHOWN:
+        notice(f"... and {rejected - _SHOWN:,} more were not searched")
+    if silent:
+        notice("no hit" if not files else f"{silent:,} {'query has' if silent == 1 else 'queries have'} no hit")
+
+
+def _check_letters(*texts: str | None) -> None:
+    """Refuse what the shell hands over of bytes that are no UTF-8: nothing in a store can be called so."""
+    for text in texts:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{text!a} has bytes that are no UTF-8; type it again") from None
 
 
 def _in_collection(
@@ -141,11 +159,20 @@ def _in_collection(
     if isinstance(collection, LooseRuns):
         notice(f"no reference here: searched exactly in {collection.name}; 'ednabed consolidate' makes a reference")
     yield from answers
-    if isinstance(collection, Reference) and collection.index_fault is not None:
-        notice(f"searched exactly, because of the index: {collection.index_fault}; 'ednabed consolidate --rebuild'")
+    if isinstance(collection, Reference) and collection.index_fault is not None and not wanted.exact:
+        notice(
+            f"searched exactly, because {collection.index_fault}; 'ednabed consolidate --rebuild' makes the index anew"
+        )
 
 
 def _in_table(
-    database: Any, vector_column: str, wanted: Wanted, model: str | None, asked: dict[str, Any], reference: str | None
+    context: Context, database: Database, vector_column: str, wanted: Wanted, model: str | None, asked: dict[str, Any]
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
-    raise NotImplementedError
+    from ednabed.api import get_data_manager
+
+    notices, answers = get_data_manager(context.workspace).search_table(
+        database, **asked, vector_column=vector_column, model=model, wanted=wanted
+    )
+    yield from answers
+    for text in notices:
+        notice(text)

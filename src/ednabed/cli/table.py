@@ -177,6 +177,44 @@ def embed_(
     emit(f"computed   {stats.computed:,} distinct sequences{taken_up}, {stats.seconds:.1f} s in all")
 
 
+@table_group.command("index")
+@db_options
+@vector_column_option
+@click.option("--force", is_flag=True, help="Build it for a small table too, which exact search answers soon enough.")
+@json_option
+@pass_context
+def index_(
+    context: Context, db: str | None, storage: tuple[str, ...], vector_column: str, force: bool, as_json: bool
+) -> None:
+    """Build an index on the vectors of the table, so that searching it is quick, and measure what it finds.
+
+    Rows that come later are found without it; build it again when they are many.
+
+    \b
+    Example:
+      ednabed table index
+    """
+    from ednabed.store.table import VectorColumns
+    from ednabed.store.table_index import build_index
+
+    info = build_index(database_of(context, db, storage), VectorColumns(vector_column), force=force)
+    if as_json:
+        emit_json({**asdict(info), "reached": info.reached})
+        return
+    emit(f"table      {info.address}, column '{info.vector_column}', {info.rows:,} rows with a vector")
+    if not info.built:
+        emit("index      none: so few rows are searched exactly in some tenths of a second (--force builds one)")
+        return
+    emit(f"index      {info.name}, {info.kind} of {info.lists:,} lists, built and measured in {info.seconds:.1f} s")
+    emit(f"search     {info.nprobes:,} lists visited, {info.refine_factor} candidates compared for each row wanted")
+    if info.recall is not None and info.recall_strangers is not None:
+        emit(
+            f"recall     {info.recall:.2%} of the ten nearest, {info.recall_strangers:.2%} for queries unlike all rows"
+        )
+    if not info.reached:
+        notice("the recall wanted, 99 %, is not reached by any setting; exact search finds everything")
+
+
 @table_group.command("status")
 @db_options
 @vector_column_option

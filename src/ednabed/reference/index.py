@@ -8,10 +8,15 @@ ten nearest however wide the search (``docs/decisions.md``).
 
 How many lists are visited and how many candidates are compared is set when the index is built: until the ten nearest
 others of a sample are found with recall 0.99.
+
+FAISS trusts its files: it hangs, takes all memory or reads what is not there when a size in one is wrong. So what says
+how the file is to be read is checked against a hash before FAISS sees it, and what it answers is checked too.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +27,13 @@ import numpy.typing as npt
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
-from ednabed.reference.manifest import IndexFacts
+from ednabed.reference.layout import INDEX, VECTORS
+from ednabed.reference.manifest import IndexFacts, ReferenceManifest
 from ednabed.reference.topk import exact_candidates, unit
-from ednabed.store.vectors import VectorFile
+from ednabed.store.files import sha256_file
+from ednabed.store.vectors import BLOCK_BYTES, VectorFile
+
+log = logging.getLogger("ednabed")
 
 FLAT_ROWS = 20_000
 """Up to so many vectors exact search takes a few milliseconds, and an index gains nothing."""
@@ -42,6 +51,9 @@ _MEASURED = 32
 _FEW = 4
 _WIDTHS = ((8, 4), (8, 8), (16, 8), (32, 8), (32, 16), (64, 16), (128, 16), (256, 32), (512, 64), (1024, 128))
 """Lists visited and candidates a hit, from quick to thorough."""
+_SMALL = 4_000_000
+_PAGES = 256
+_PAGE = 4096
 Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
@@ -88,9 +100,103 @@ def train(vectors: VectorFile) -> tuple[Any, IndexFacts]:
     import faiss
 
     lists = list_count(vectors.rows)
-    index = faiss.index_factory(vectors.dimension, f"IVF{lists},RaBitQ2", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(vectors.dimension, f"IVF{lists},RaBitQ2", faiss.METRIC_INNER_PRODUCT)
+    # Few vectors are no reason for a warning on standard error: recall is measured.
+    index.cp.min_points_per_centroid = 1
     index.train(unit(vectors.take(_sample(vectors.rows, lists * _TRAIN_PER_LIST, _SEED))))
-    return index, IndexFacts("ivf", lists=lists, trained_on=vectors.rows)
+    nprobe, factor = _WIDTHS[0]
+    return index, IndexFacts("ivf", lists, trained_on=vectors.rows, nprobe=min(nprobe, lists), factor=factor)
+
+
+def write(
+    work: Path, asked: str, norms: npt.NDArray[np.float32], old: Path | None, base: ReferenceManifest | None
+) -> tuple[IndexFacts, bool]:
+    """Write the index of a build whose vectors are written.
+
+    Args:
+        work: Folder of the build.
+        asked: One of ``KINDS``.
+        norms: Length of each vector.
+        old: Folder of the build on top of which this one is made, or None.
+        base: Its manifest.
+
+    Returns:
+        What is known of the index, and whether it was trained now.
+    """
+    import faiss
+
+    vectors = VectorFile.open(work, VECTORS)
+    path = work / INDEX
+    if choose_kind(vectors.rows, asked) == "flat":
+        if vectors.rows <= FLAT_ROWS:
+            faiss.write_index(flat(vectors.blocks(), vectors.dimension), str(path))
+        return IndexFacts("flat"), False
+    index: Any = None
+    facts: IndexFacts | None = None
+    if base is not None and old is not None and base.index.kind == "ivf" and not outgrown(base.index, vectors.rows):
+        before = base.counts["sequences"]
+        try:
+            index = _open_to_grow(old / INDEX, base)
+            add(index, _from(vectors, before))
+            facts = measure(index, base.index, vectors, norms, _with_norms(vectors, norms))
+        except DamagedIndex as error:
+            log.warning("%s, so the index is trained anew", error)
+    retrained = facts is None or not facts.reached
+    if retrained:
+        index, facts = train(vectors)
+        add(index, vectors.blocks())
+        facts = measure(index, facts, vectors, norms, _with_norms(vectors, norms))
+    assert facts is not None
+    faiss.write_index(index, str(path))
+    structure = path.stat().st_size - vectors.rows * (index.code_size + 8)
+    return replace(facts, structure=structure, seal=seal(path, structure)), retrained
+
+
+def _open_to_grow(path: Path, base: ReferenceManifest) -> Any:
+    """Read an index into memory, some 50 bytes a vector; mapped ones cannot grow."""
+    import faiss
+
+    open_index(path, base.counts["sequences"], base.spec.dimension, base.index)
+    if sha256_file(path) != base.files.get(INDEX, {}).get("sha256"):
+        raise DamagedIndex(f"{path} differs from its checksum")
+    return faiss.read_index(str(path))
+
+
+def _from(vectors: VectorFile, before: int) -> Iterator[FloatArray]:
+    """Yield the vectors from number ``before`` on."""
+    first = 0
+    for block in vectors.blocks():
+        if first + len(block) > before:
+            yield block[max(0, before - first) :]
+        first += len(block)
+
+
+def _with_norms(
+    vectors: VectorFile, norms: npt.NDArray[np.float32]
+) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]]:
+    first = 0
+    for block in vectors.blocks(max(1, BLOCK_BYTES // (4 * vectors.dimension))):
+        rows = np.arange(first, first + len(block))
+        yield rows, block, norms[first : first + len(block)]
+        first += len(block)
+
+
+def seal(path: Path, structure: int) -> str:
+    """Return a hash of an index file: of all of it where it is small, else of its structure, its end and some pages.
+
+    Takes a hundredth of a second for a file of 100 MB.
+    """
+    size = path.stat().st_size
+    found = hashlib.sha256(f"{size}\n".encode())
+    with path.open("rb") as file:
+        if size <= _SMALL:
+            found.update(file.read())
+            return found.hexdigest()
+        found.update(file.read(structure))
+        for start in np.linspace(structure, size - _PAGE, _PAGES).astype(np.int64).tolist():
+            file.seek(start)
+            found.update(file.read(_PAGE))
+    return found.hexdigest()
 
 
 def add(index: Any, blocks: Iterator[FloatArray]) -> None:
@@ -127,6 +233,7 @@ def measure(
     queries = unit(vectors.take(chosen))
     k = min(_NEIGHBOURS, vectors.rows - 1)
     if k < 1:
+        # A reference of one sequence: there is nothing else to find.
         return facts
     query, row, score = exact_candidates(queries, blocks, k + 1)
     best = _threshold(query, row, score, chosen, k)
@@ -220,7 +327,10 @@ def refine(
     else:
         kept = ~missing
     query, column = np.nonzero(kept)
-    return query, ids[query, column], scores[query, column]
+    row = ids[query, column]
+    # A damaged list may name a row twice.
+    _, once = np.unique(query * len(vectors) + row, return_index=True)
+    return query[once], row[once], scores[query, column][once]
 
 
 def _ask(index: Any, queries: FloatArray, wide: int, nprobe: int, rows: int) -> npt.NDArray[np.int64]:
@@ -246,9 +356,11 @@ def open_index(path: Path, rows: int, dimension: int, facts: IndexFacts) -> Any:
     if not path.is_file():
         raise DamagedIndex(f"{path} is absent")
     try:
+        if seal(path, facts.structure) != facts.seal:
+            raise DamagedIndex(f"{path} is damaged")
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).split("Error: ")[-1].splitlines()[0][:200]
+    except (RuntimeError, MemoryError, OSError) as error:
+        reason = str(error).split("Error: ")[-1].strip()[:200]
         raise DamagedIndex(f"{path} cannot be read ({reason})") from error
     found = (index.ntotal, index.d, getattr(index, "nlist", 0))
     if found != (rows, dimension, facts.lists):

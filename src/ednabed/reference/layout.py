@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ednabed.errors import StoreError, UsageError
-from ednabed.reference.manifest import METADATA, ReferenceManifest
+from ednabed.errors import EdnabedError, StoreError, UsageError
+from ednabed.reference.manifest import METADATA, DamagedManifest, ReferenceManifest
 from ednabed.store.files import check_name, exclusive, to_json, write_atomic
 
 VECTORS = "consolidated_embeddings.npy"
@@ -125,15 +125,21 @@ def open_manifest(folder: Path, name: str | None = None) -> ReferenceManifest:
 
 def check_place(folder: Path) -> None:
     """Raise StoreError where a reference cannot be written to ``folder``, because something else is there."""
-    if not folder.exists() or (folder / METADATA).exists():
+    if not folder.exists():
+        return
+    if (folder / METADATA).exists():
+        # Damaged ones can be replaced; those of another program or of a newer ednabed are not ours to replace.
+        with suppress(DamagedManifest):
+            ReferenceManifest.read(folder)
         return
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file, so no reference can be there; name another --output")
     # A command that was killed before it published its first build leaves these.
-    ours = {_LOCK, _BUILDS, NAMES}
-    foreign = [e.name for e in folder.iterdir() if e.name not in ours and not _TEMPORARY.fullmatch(e.name)]
+    ours = {_BUILDS, NAMES}
+    foreign = [e.name for e in folder.iterdir() if e.name not in ours]
     if (folder / _BUILDS).is_dir():
         foreign += [f"{_BUILDS}/{e.name}" for e in (folder / _BUILDS).iterdir() if not _BUILD.fullmatch(e.name)]
+    foreign = [name for name in foreign if not name.startswith(".")]
     if foreign:
         raise StoreError(
             f"{folder} holds something else than a reference ({', '.join(sorted(foreign)[:3])}); name another --output"
@@ -158,7 +164,7 @@ def tidy(folder: Path) -> None:
         if left.name.startswith(".") and _BUILD.fullmatch(left.name):
             shutil.rmtree(left, ignore_errors=True)
     # Where the metadata are damaged nobody knows which build is current, so all are kept.
-    with suppress(StoreError):
+    with suppress(EdnabedError):
         remove_unused(folder)
         if (folder / METADATA).exists():
             _link(folder, build_folder(folder, ReferenceManifest.read(folder).build))

@@ -14,6 +14,7 @@ import pyarrow as pa
 from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Block, Collection
+from ednabed.reference.columns import fitted, free_names, union
 from ednabed.reference.parts import SEQUENCES_SCHEMA, keys_of, unified_digests
 from ednabed.reference.sources import Source, one_function
 from ednabed.reference.topk import lengths
@@ -73,12 +74,7 @@ class LooseRuns(Collection):
     @property
     def record_schema(self) -> pa.Schema:
         """See ``Collection``."""
-        fields: dict[str, pa.Field] = {}
-        for table in self._tables:
-            for field in table.schema:
-                known = fields.setdefault(field.name, field)
-                if known.type != field.type:
-                    fields[field.name] = field if pa.types.is_null(known.type) else pa.field(field.name, pa.string())
+        fields = union(table.schema for table in self._tables)
         return pa.schema([field for name, field in fields.items() if name != "digest"])
 
     def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
@@ -107,7 +103,7 @@ class LooseRuns(Collection):
         pieces, order = [wanted.empty_table()], []
         for number in np.unique(part_of).tolist():
             here = np.flatnonzero(part_of == number)
-            pieces.append(_complete(self._tables[number].take(pa.array(positions[here] - self._first[number])), wanted))
+            pieces.append(fitted(self._tables[number].take(pa.array(positions[here] - self._first[number])), wanted))
             order.append(here)
         back = np.empty(len(positions), np.int64)
         if order:
@@ -120,7 +116,7 @@ class LooseRuns(Collection):
         for number, table in enumerate(self._tables):
             first = int(self._first[number])
             rows = pa.array(self._row_of[first : first + table.num_rows])
-            yield first, _complete(table, wanted).append_column("row", rows)
+            yield first, fitted(table, wanted).append_column("row", rows)
 
     def datasets_of(self, positions: npt.NDArray[np.int64]) -> list[str]:
         """See ``Collection``."""
@@ -140,7 +136,7 @@ class LooseRuns(Collection):
                 pieces.append(pa.table(nulls, schema=SEQUENCES_SCHEMA))
             else:
                 table = run.load_records(SEQUENCES_SCHEMA.names).take(pa.array(records[here] - self._first[number]))
-                pieces.append(_complete(table, SEQUENCES_SCHEMA))
+                pieces.append(fitted(table, SEQUENCES_SCHEMA))
             order.append(here)
         back = np.empty(len(rows), np.int64)
         if order:
@@ -161,21 +157,11 @@ def _records(source: Source, file: VectorFile) -> pa.Table:
                 f"{source.run.folder}: {n} vectors and {table.num_rows} records do not belong together; "
                 f"'ednabed runs verify' says which file is damaged"
             )
-        columns = {name: table.column(name) for name in table.schema.names}
+        columns = dict(zip(free_names(table.schema.names), table.columns, strict=True))
     own = {
         "dataset": pa.repeat(source.dataset, n),
         "run_id": pa.repeat(source.run_id, n),
         "seq_idx": pa.array(np.arange(n)),
         "source_file": pa.repeat(f"{source.folder}/{file.path.name}", n),
     }
-    return pa.table({**own, **{name: column for name, column in columns.items() if name not in own}})
-
-
-def _complete(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    columns = [
-        pa.nulls(table.num_rows, field.type)
-        if field.name not in table.schema.names
-        else table.column(field.name).cast(field.type)
-        for field in wanted
-    ]
-    return pa.table(columns, schema=wanted)
+    return pa.table({**own, **columns})

@@ -19,6 +19,10 @@ REFERENCE_SCHEMA = "ednabed.reference/1"
 METADATA = "consolidated_metadata.json"
 
 
+class DamagedManifest(StoreError):
+    """The file does not have the content that was written."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One run in a reference.
@@ -68,6 +72,8 @@ class IndexFacts:
         recall: Share of the ten nearest others (by exact search) that the index finds; 1 for flat.
         measured_on: Queries that recall was measured on, drawn from the reference itself; 0 for flat.
         reached: Whether recall is at least 0.99.
+        structure: Bytes of the file before the first code, which say how to read the rest; 0 for flat.
+        seal: SHA-256 of these and of samples of the rest (``index.seal``); empty for flat.
     """
 
     kind: str
@@ -78,6 +84,8 @@ class IndexFacts:
     recall: float = 1.0
     measured_on: int = 0
     reached: bool = True
+    structure: int = 0
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ class ReferenceManifest:
             body = json.loads(raw.decode("utf-8"))
             canonical = to_json(body).encode()
         except (ValueError, RecursionError):
-            raise StoreError(damaged) from None
+            raise DamagedManifest(damaged) from None
         if not isinstance(body, dict) or "schema" not in body:
             raise StoreError(
                 f"{path} was not written by ednabed; move it away and make the reference with 'ednabed consolidate'"
@@ -144,7 +152,7 @@ class ReferenceManifest:
                 "update ednabed"
             )
         if canonical != raw or body.pop("metadata_sha256", None) != _hash(body):
-            raise StoreError(damaged)
+            raise DamagedManifest(damaged)
         fingerprint = body.pop("fingerprint")
         del body["schema"]
         try:
@@ -159,7 +167,7 @@ class ReferenceManifest:
         except (TypeError, ValueError, KeyError) as error:
             raise StoreError(f"{path}: {error}; it was not written by this version of ednabed") from error
         if manifest.spec.fingerprint != fingerprint:
-            raise StoreError(damaged)
+            raise DamagedManifest(damaged)
         return manifest
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -16,31 +16,39 @@ from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
 from ednabed.reference import index as indexes
 from ednabed.reference import layout
-from ednabed.reference.build import ROW_TYPE
 from ednabed.reference.collection import Block, Collection
-from ednabed.reference.layout import INDEX, POSITIONS, ROWS, VECTORS
-from ednabed.reference.manifest import ReferenceManifest
-from ednabed.reference.parts import SEQUENCES_SCHEMA, records_name, sequences_name
+from ednabed.reference.columns import fitted, union
+from ednabed.reference.layout import INDEX, POSITIONS, ROW_TYPE, ROWS, VECTORS
+from ednabed.reference.manifest import METADATA, ReferenceManifest
+from ednabed.reference.parts import SEQUENCES_SCHEMA, keys_of, records_name, sequences_name, unified_digests
+from ednabed.reference.topk import lengths
 from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES
 
-log = logging.getLogger("ednabed")
-
 # Records of a part are held as a whole once so many of its row groups were asked for, as large batches do.
 _HELD_FROM = 0.3
+# Files of so many parts are opened at once, so that they can be read when another process has put a new build in the
+# place of this one; more would use up what systems allow a process.
+_OPEN_PARTS = 50
+_TRIES = 100
 
 
 class PartFile:
-    """A Parquet file of a build, opened when it is first needed.
+    """A Parquet file of a build, read when it is first needed.
 
     Args:
         path: The file.
         rows: Rows that it must have.
+        opened: Open it now, so that it can be read even when it was removed in the meantime.
+
+    Raises:
+        FileNotFoundError: It is absent, and was to be opened now.
     """
 
-    def __init__(self, path: Path, rows: int) -> None:
+    def __init__(self, path: Path, rows: int, opened: bool) -> None:
         self._path = path
         self._rows = rows
+        self._map: Any = self._mapped() if opened else None
         self._file: pq.ParquetFile | None = None
         self._held: dict[tuple[str, ...], pa.Table] = {}
         self._groups_read: dict[tuple[str, ...], int] = {}
@@ -51,12 +59,28 @@ class PartFile:
         """The opened file. Raises StoreError when it is damaged or has other rows."""
         if self._file is None:
             try:
-                self._file = pq.ParquetFile(self._path, memory_map=True)
+                file = pq.ParquetFile(self._mapped() if self._map is None else self._map)
+            except FileNotFoundError as error:
+                if self._path.parent.is_dir():
+                    raise self._damaged(error) from error
+                raise StoreError(
+                    f"{self._path.parent} was removed while it was read, because there is a newer build; run the same "
+                    "command again"
+                ) from error
             except (pa.ArrowException, OSError) as error:
                 raise self._damaged(error) from error
-            if self._file.metadata.num_rows != self._rows:
-                raise self._damaged(f"{self._file.metadata.num_rows} rows, wanted {self._rows}")
+            if file.metadata.num_rows != self._rows:
+                raise self._damaged(f"{file.metadata.num_rows} rows, wanted {self._rows}")
+            self._file = file
         return self._file
+
+    def _mapped(self) -> Any:
+        try:
+            return pa.memory_map(str(self._path))
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
 
     @property
     def schema(self) -> pa.Schema:
@@ -127,8 +151,11 @@ class Reference(Collection):
         self.norms = np.ascontiguousarray(table["norm"][:-1])
         self.starts = np.ascontiguousarray(table["first"])
         parts = manifest.runs
-        self._records = [PartFile(self.build / records_name(i), part.records) for i, part in enumerate(parts)]
-        self._sequences = [PartFile(self.build / sequences_name(i), part.sequences) for i, part in enumerate(parts)]
+        early = len(parts) <= _OPEN_PARTS
+        self._records = [PartFile(self.build / records_name(i), part.records, early) for i, part in enumerate(parts)]
+        self._sequences = [
+            PartFile(self.build / sequences_name(i), part.sequences, early) for i, part in enumerate(parts)
+        ]
         self._first_record = np.cumsum([0] + [part.records for part in parts])
         self._first_row = np.array([part.first for part in parts] + [self.rows])
         self._schema: pa.Schema | None = None
@@ -142,7 +169,8 @@ class Reference(Collection):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
+            # The last two are what numpy lets through of a damaged header.
             raise StoreError(
                 f"{path} cannot be read ({error}); make it again with 'ednabed consolidate --rebuild'"
             ) from error
@@ -160,21 +188,17 @@ class Reference(Collection):
         if entry is None:
             return
         if not path.is_file():
+            if not self.build.is_dir():
+                raise FileNotFoundError(2, "removed while it was opened", str(self.build))
             self.index_fault = f"{path} is absent"
         elif path.stat().st_size != entry["bytes"]:
             self.index_fault = f"{path} has {path.stat().st_size} bytes, wanted {entry['bytes']}"
 
     @property
     def record_schema(self) -> pa.Schema:
-        """Columns of the records of all runs; one that has several types is text."""
+        """Columns of the records of all runs; see ``columns.union`` for those that have several types."""
         if self._schema is None:
-            fields: dict[str, pa.Field] = {}
-            for part in self._records:
-                for field in part.schema:
-                    known = fields.setdefault(field.name, field)
-                    if known.type != field.type and not pa.types.is_null(field.type):
-                        was_null = pa.types.is_null(known.type)
-                        fields[field.name] = field if was_null else pa.field(field.name, pa.string())
+            fields = union(part.schema for part in self._records)
             self._schema = pa.schema([*fields.values(), pa.field("source_file", pa.string())])
         return self._schema
 
@@ -237,18 +261,11 @@ class Reference(Collection):
 
     def _complete(self, table: pa.Table, wanted: pa.Schema, number: int) -> pa.Table:
         """Add the columns that a part lacks, and bring types together."""
-        part = self.manifest.runs[number]
-        columns = []
-        for field in wanted:
-            if field.name == "source_file":
-                columns.append(pa.repeat(f"{part.folder}/{part.source_file}", table.num_rows))
-            elif field.name not in table.schema.names:
-                columns.append(pa.nulls(table.num_rows, field.type))
-            elif table.schema.field(field.name).type == field.type:
-                columns.append(table.column(field.name))
-            else:
-                columns.append(_text(table.column(field.name)))
-        return pa.table(columns, schema=wanted)
+        if "source_file" in wanted.names:
+            part = self.manifest.runs[number]
+            place = pa.repeat(f"{part.folder}/{part.source_file}", table.num_rows)
+            table = table.append_column("source_file", place)
+        return fitted(table, wanted)
 
     def datasets_of(self, positions: npt.NDArray[np.int64]) -> list[str]:
         """See ``Collection``."""
@@ -273,9 +290,15 @@ class Reference(Collection):
         """Recompute every checksum, and check that the files fit together; return the faults found.
 
         Reads the whole build. Checked beside the checksums: each record belongs to one row, and the records of a row
-        are where its positions say; the index opens and has all rows.
+        are where its positions say; lengths and keys are those of the vectors and digests; the index opens and has all
+        rows.
         """
         faults = []
+        try:
+            if ReferenceManifest.read(self.build) != self.manifest:
+                faults.append(f"{self.build / METADATA} is not that of build {self.manifest.build}")
+        except StoreError as error:
+            faults.append(str(error))
         for name, wanted in self.manifest.files.items():
             path = self.build / name
             if not path.is_file():
@@ -284,14 +307,45 @@ class Reference(Collection):
                 faults.append(f"{path} has {path.stat().st_size} bytes, wanted {wanted['bytes']}")
             elif sha256_file(path) != wanted["sha256"]:
                 faults.append(f"{path} differs from its checksum")
-        if faults:
-            return faults
-        owner = np.repeat(np.arange(self.rows), np.diff(self.starts))
-        told = np.full(len(self.positions), -1, np.int64)
-        told[self.positions] = owner
+        return [*faults, *self._other_names()] or self._misfits()
+
+    def _other_names(self) -> Iterator[str]:
+        """Yield the faults of the other names of the current build's files, where these are not the same files."""
+        try:
+            if ReferenceManifest.read(self.folder).build != self.manifest.build:
+                return
+        except StoreError as error:
+            yield str(error)
+            return
+        for name in (VECTORS, INDEX):
+            path, own = self.folder / name, self.build / name
+            if not path.exists() or (own.exists() and path.samefile(own)):
+                continue
+            if name not in self.manifest.files or sha256_file(path) != self.manifest.files[name]["sha256"]:
+                yield f"{path} is not that of build {self.manifest.build}; delete it, ednabed does not read it"
+
+    def _misfits(self) -> list[str]:
+        """Return where sound files do not fit together."""
+        faults = []
+        counts = np.diff(self.starts)
+        places = np.sort(self.positions)
+        if self.starts[0] != 0 or counts.min(initial=1) < 1 or counts.sum() != len(places):
+            return [f"{self.build / ROWS}: its rows do not share out the {len(places)} records"]
+        if not np.array_equal(places, np.arange(len(places))):
+            return [f"{self.build / POSITIONS}: not every record stands in it once"]
+        told = np.empty(len(places), np.int64)
+        told[self.positions] = np.repeat(np.arange(self.rows), counts)
         for first, table in self.scan_records(["row"]):
             if not np.array_equal(table.column("row").to_numpy(), told[first : first + table.num_rows]):
                 faults.append(f"{self.build}: the records from {first} on are not those of their vectors")
+        for rows, vectors, norms in self.blocks():
+            if not np.allclose(lengths(vectors), norms, rtol=1e-6):
+                faults.append(f"{self.build / VECTORS}: the vectors from {rows[0]} on do not have their lengths")
+        for part, file in zip(self.manifest.runs, self._sequences, strict=True):
+            digests = file.read(["digest"]).column("digest").combine_chunks()
+            names = unified_digests(digests, f"{part.identity}:").to_pylist()
+            if not np.array_equal(keys_of(names), self.keys[part.first : part.first + part.sequences]):
+                faults.append(f"{self.build}: the sequences of run {part.label} are not those of their vectors")
         if self.manifest.index.kind == "ivf":
             try:
                 indexes.open_index(self.build / INDEX, self.rows, self.spec.dimension, self.manifest.index)
@@ -306,24 +360,14 @@ def open_reference(folder: Path, name: str | None = None) -> Reference:
     Raises:
         StoreError: There is none, or it is damaged.
     """
-    for attempt in range(3):
+    for attempt in range(_TRIES):
         manifest = layout.open_manifest(folder, name)
         try:
             return Reference(folder, manifest)
         except FileNotFoundError as error:
             # Another process may have put a new build in its place just now.
-            if attempt == 2 or layout.open_manifest(folder, name).build == manifest.build:
+            if attempt == _TRIES - 1 or layout.open_manifest(folder, name).build == manifest.build:
                 raise StoreError(
                     f"{error.filename} is absent; make the reference again with 'ednabed consolidate --rebuild'"
                 ) from error
     raise AssertionError("unreachable")
-
-
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as text."""
-    try:
-        return column.cast(pa.string())
-    except pa.ArrowException:
-        # Nested types have no cast to text.
-        values = [None if value is None else str(value) for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(values, pa.string())])

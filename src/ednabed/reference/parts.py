@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ednabed.errors import StoreError
+from ednabed.reference.columns import free_names, text
 from ednabed.reference.sources import Source
 from ednabed.reference.topk import lengths
 from ednabed.store.files import sha256_file
 from ednabed.store.runs import RECORDS, Run
 
-OWN = ("row", "dataset", "run_id", "seq_idx")
 _ROW_GROUP = 1024
 _BATCH = 65_536
 _MARKERS = ("marker", "marker_code", "target_gene", "markercode")
@@ -108,7 +108,14 @@ def examine(source: Source) -> Examined:
     first = 0
     for block in vectors.blocks():
         sums = lengths(block)
-        for bad, what in ((~np.isfinite(sums), "is not finite (NaN or infinite)"), (sums == 0, "is all zeros")):
+        for bad, what in (
+            (~np.isfinite(sums), "is not finite (NaN or infinite)"),
+            (sums == 0, "is all zeros"),
+            (
+                (sums < 1e-30) | (sums > 1e30),
+                "is too short or too long for a direction (its length must be from 1e-30 to 1e30)",
+            ),
+        ):
             if bad.any():
                 row = first + int(np.argmax(bad))
                 raise StoreError(f"{vectors.path}: vector {row} {what}")
@@ -142,7 +149,8 @@ def write_part(
         if name not in writers:
             # Lists of row groups are read at each opening; statistics would double them and nothing asks for them.
             writers[name] = pq.ParquetWriter(build / name, table.schema, compression="zstd", write_statistics=False)
-        writers[name].write_table(table, row_group_size=_ROW_GROUP)
+        if table.num_rows:
+            writers[name].write_table(table, row_group_size=_ROW_GROUP)
 
     try:
         at = 0
@@ -155,12 +163,11 @@ def write_part(
                 "seq_idx": pa.array(np.arange(at, at + len(here))),
             }
             kept = [name for name in batch.schema.names if name not in ("sequence", "digest")]
-            names = _free_names(kept)
             columns = [batch.column(name) for name in kept]
-            write(records_name(part), pa.table([*own.values(), *columns], names=[*own, *names]))
+            write(records_name(part), pa.table([*own.values(), *columns], names=[*own, *free_names(kept)]))
             for name in _MARKERS:
                 if name in kept:
-                    for value in batch.column(name).value_counts().to_pylist():
+                    for value in text(batch.column(name)).value_counts().to_pylist():
                         key = "" if value["values"] is None else str(value["values"])
                         markers[key] = markers.get(key, 0) + value["counts"]
                     break
@@ -209,20 +216,6 @@ def _sequences(batch: pa.Table) -> pa.Table:
         for field in SEQUENCES_SCHEMA
     ]
     return pa.table(columns, schema=SEQUENCES_SCHEMA)
-
-
-def _free_names(names: Sequence[str]) -> list[str]:
-    """Return names for a run's columns: their own, with ``_input`` added where ours has that name."""
-    taken = {*OWN, *names}
-    free = []
-    for name in names:
-        new = name
-        if name in OWN:
-            while new in taken:
-                new += "_input"
-            taken.add(new)
-        free.append(new)
-    return free
 
 
 def unified_digests(digests: pa.Array, prefix: str) -> pa.Array:

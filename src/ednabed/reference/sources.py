@@ -7,15 +7,22 @@ tool whose maker nobody named.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tokenize import TokenError
 
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.runs import Run, walk_runs
+from ednabed.store.version_file import readable
 from ednabed.store.versions import Version, Versions
+
+
+UNREADABLE = (EdnabedError, OSError, SyntaxError, TokenError, UnicodeError)
+"""What reading a run may raise: the third and fourth are what numpy lets through of a damaged header, the last comes
+from pyarrow for a path that is not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,16 @@ class Selection:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def find_sources(root: Path, workspace: Path, version: Version | None = None) -> Selection:
+def find_sources(
+    root: Path, workspace: Path, version: Version | None = None, told: Mapping[str, Spec] | None = None
+) -> Selection:
     """Find the runs below ``root``, nested at any depth.
 
     Args:
         root: Folder to look in.
         workspace: Places are told as seen from here; holds the registered versions.
         version: Take the runs of this version only, and say of folders of older tools that it made them.
+        told: By identity, the functions of runs of older tools of which a user said so before.
     """
     versions = Versions.read(workspace)
     selection = Selection()
@@ -77,9 +87,9 @@ def find_sources(root: Path, workspace: Path, version: Version | None = None) ->
     for folder in walk_runs(root):
         place = _place(folder, workspace)
         try:
-            source = _source(folder, root, place, versions, version)
-        except (EdnabedError, OSError) as error:
-            selection.refused[place] = str(error)
+            source = _source(folder, root, place, versions, version, told or {})
+        except UNREADABLE as error:
+            selection.refused[place] = readable(str(error))
             continue
         if isinstance(source, str):
             selection.left_out[place] = source
@@ -100,7 +110,7 @@ def source_of(run: Run, root: Path, workspace: Path) -> Source:
     inside = run.folder.resolve().is_relative_to(root.resolve()) and run.folder.resolve() != root.resolve()
     folder = root.resolve() / run.folder.resolve().relative_to(root.resolve()) if inside else run.folder
     place = _place(run.folder, workspace)
-    source = _source(folder, root.resolve() if inside else folder.parent, place, Versions.read(workspace), None)
+    source = _source(folder, root.resolve() if inside else folder.parent, place, Versions.read(workspace), None, {})
     if isinstance(source, str):
         raise StoreError(f"{place} was {source}")
     return source
@@ -140,16 +150,19 @@ def _names(sources: Sequence[Source]) -> str:
 def _place(folder: Path, workspace: Path) -> str:
     """Write a folder as seen from the workspace where it lies in it, with slashes, else in full."""
     try:
-        return folder.resolve().relative_to(workspace.resolve()).as_posix() or "."
+        return readable(folder.resolve().relative_to(workspace.resolve()).as_posix() or ".")
     except ValueError:
-        return str(folder.resolve())
+        return readable(str(folder.resolve()))
 
 
-def _source(folder: Path, root: Path, place: str, versions: Versions, version: Version | None) -> Source | str:
+def _source(
+    folder: Path, root: Path, place: str, versions: Versions, version: Version | None, told: Mapping[str, Spec]
+) -> Source | str:
     """Return the run as a source, or why it is left out."""
     run = Run.open(folder)
-    within = folder.relative_to(root).parts
-    dataset, run_id = (within[0], "/".join(within[1:])) if len(within) > 1 else (folder.parent.name or "-", folder.name)
+    within = [readable(name) for name in folder.relative_to(root).parts]
+    above, own = readable(folder.parent.name) or "-", readable(folder.name)
+    dataset, run_id = (within[0], "/".join(within[1:])) if len(within) > 1 else (above, own)
     manifest = run.manifest
     if manifest is not None:
         if version is not None and manifest.spec.fingerprint != version.fingerprint:
@@ -166,6 +179,10 @@ def _source(folder: Path, root: Path, place: str, versions: Versions, version: V
         )
     tagged = versions.of_run(run)
     maker = version if tagged is None else tagged[0]
+    changed = datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    identity = run.identity if maker is not None or told else ""
+    if maker is None and identity in told:
+        return Source(run, identity, told[identity], dataset, run_id, place, changed, assumed=True)
     if maker is None:
         return (
             "made by an older tool, so nobody knows by which model; say so with 'ednabed consolidate --version V', or "
@@ -173,5 +190,4 @@ def _source(folder: Path, root: Path, place: str, versions: Versions, version: V
         )
     if version is not None and maker.fingerprint != version.fingerprint:
         return f"tagged as version {maker.name}, not {version.name}"
-    changed = datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    return Source(run, run.identity, maker.spec, dataset, run_id, place, changed, assumed=True)
+    return Source(run, identity, maker.spec, dataset, run_id, place, changed, assumed=True)

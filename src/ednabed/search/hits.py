@@ -20,6 +20,9 @@ from ednabed.search.where import parse_where
 RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
 """What is told of the record behind a hit."""
 
+# Hits that are held at once.
+_HITS_AT_ONCE = 100_000
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -75,10 +78,7 @@ class Search:
         self._allowed: npt.NDArray[np.bool_] | None = None
         if self._chosen is not None:
             per_row = np.concatenate([[0], np.cumsum(self._chosen[collection.positions])])
-            self._counts = np.diff(per_row[collection.starts])
-            self._allowed = self._counts > 0
-        else:
-            self._counts = np.diff(collection.starts)
+            self._allowed = np.diff(per_row[collection.starts]) > 0
         schema = collection.record_schema
         self._columns = [name for name in (*RECORD_KEYS, "length", "source", "source_file") if name in schema.names]
 
@@ -91,72 +91,91 @@ class Search:
         alignment, an ``Alignment`` or None. With ``occurrences`` each record of a hit is one, all with the rank of
         their sequence.
         """
+        # Where many hits are wanted, fewer queries are held at once.
+        step = max(1, _HITS_AT_ONCE // self.wanted.k)
+        for first in range(0, len(batch.queries), step):
+            yield from self._run(batch.part(first, first + step))
+
+    def _run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
+        query, row, score = self._found(batch)
+        rows, place = np.unique(row, return_inverse=True)
+        details = self._details(rows)
+        sequences = self.collection.take_sequences(rows).column("sequence").to_pylist() if self.wanted.align else []
+        bounds = np.searchsorted(query, np.arange(len(batch.queries) + 1)).tolist()
+        places, scores = place.tolist(), score.tolist()
+        for number, asked in enumerate(batch.queries):
+            own = slice(bounds[number], bounds[number + 1])
+            yield asked, self._hits(asked, places[own], scores[own], details, sequences)
+
+    def _found(self, batch: QueryBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Return places in the batch, rows and cosines of all hits, in order of query and then rank."""
         wanted = self.wanted
         k = wanted.k + (1 if wanted.exclude_self else 0)
-        found: dict[int, list[tuple[int, float]]] = {}
+        place_of = np.array(batch.places, np.int64)
+        own = np.array([batch.queries[place].key or 0 for place in batch.places], np.uint64)
+        parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
         for query, row, score in self.collection.search(batch.vectors, k, allowed=self._allowed, exact=wanted.exact):
-            own = np.array([batch.queries[batch.places[q]].key or 0 for q in query.tolist()], np.uint64)
             kept = np.ones(len(query), bool)
             if wanted.exclude_self:
-                kept &= self.collection.keys[row] != own
+                kept &= self.collection.keys[row] != own[query]
             if wanted.min_similarity is not None:
-                kept &= score >= wanted.min_similarity
-            for q, r, s in zip(query[kept].tolist(), row[kept].tolist(), score[kept].tolist(), strict=True):
-                hits = found.setdefault(batch.places[q], [])
-                if len(hits) < wanted.k:
-                    hits.append((r, s))
-        details = self._details(sorted({r for hits in found.values() for r, _ in hits}))
-        sequences = self._letters(list(details)) if wanted.align else {}
-        for place, query_ in enumerate(batch.queries):
-            yield query_, list(self._hits(query_, found.get(place, []), details, sequences))
+                # At the digits at which two cosines count as equal, so that 1 finds the same sequence.
+                kept &= np.round(score.astype(np.float64), 6) >= wanted.min_similarity
+            query, row, score = query[kept], row[kept], score[kept]
+            first = np.arange(len(query)) - np.searchsorted(query, query) < wanted.k
+            parts.append((place_of[query[first]], row[first], score[first]))
+        query, row, score = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        return query, row, score
 
     def _hits(
         self,
         query: Query,
-        rows: list[tuple[int, float]],
-        details: dict[int, list[dict[str, Any]]],
-        sequences: dict[int, str | None],
-    ) -> Iterator[dict[str, Any]]:
-        alignments: list[Any] = [None] * len(rows)
+        places: list[int],
+        scores: list[float],
+        details: list[list[dict[str, Any]]],
+        sequences: list[str | None],
+    ) -> list[dict[str, Any]]:
+        """Return the hits of one query; ``places`` are those of its rows in ``details`` and ``sequences``."""
+        alignments: list[Any] = [None] * len(places)
         if self.wanted.align and query.sequence is not None:
-            known = [i for i, (row, _) in enumerate(rows) if sequences[row] is not None]
-            found = align(query.sequence, [str(sequences[rows[i][0]]) for i in known])
-            for i, alignment in zip(known, found, strict=True):
+            known = [(i, letters) for i, place in enumerate(places) if (letters := sequences[place]) is not None]
+            found = align(query.sequence, [letters for _, letters in known])
+            for (i, _), alignment in zip(known, found, strict=True):
                 alignments[i] = alignment
-        for rank, ((row, score), alignment) in enumerate(zip(rows, alignments, strict=True), start=1):
-            for record in details[row]:
+        hits = []
+        for rank, (place, score, alignment) in enumerate(zip(places, scores, alignments, strict=True), start=1):
+            for record in details[place]:
                 hit = {"rank": rank, "similarity": score, "distance": 1 - score, **record}
-                yield {**hit, "alignment": alignment} if self.wanted.align else hit
+                hits.append({**hit, "alignment": alignment} if self.wanted.align else hit)
+        return hits
 
-    def _details(self, rows: list[int]) -> dict[int, list[dict[str, Any]]]:
-        """Return what is told of each row: its first record, or all of them."""
+    def _details(self, rows: npt.NDArray[np.int64]) -> list[list[dict[str, Any]]]:
+        """Return what is told of each row: of its first record, or of all of them."""
         collection = self.collection
-        positions: list[npt.NDArray[np.int64]] = []
-        for row in rows:
-            own = collection.positions_of(row)
-            if self._chosen is not None:
-                own = own[self._chosen[own]]
-            positions.append(own)
-        shown = positions if self.wanted.occurrences else [own[:1] for own in positions]
-        table = collection.take_records(np.concatenate([np.zeros(0, np.int64), *shown]), self._columns)
-        records = iter(table.to_pylist())
-        details: dict[int, list[dict[str, Any]]] = {}
-        for row, own, some in zip(rows, positions, shown, strict=True):
-            names, counts = np.unique(collection.datasets_of(own), return_counts=True)
-            datasets = dict(zip(names.tolist(), counts.tolist(), strict=True))
-            details[row] = []
-            for _ in range(len(some)):
-                record = next(records)
-                details[row].append(
-                    {key: record.get(key) for key in RECORD_KEYS}
-                    | {"occurrences": int(self._counts[row]), "datasets": datasets}
-                    | {key: record.get(key) for key in ("length", "source", "source_file")}
-                )
+        sizes = collection.starts[rows + 1] - collection.starts[rows]
+        own = np.repeat(np.arange(len(rows)), sizes)
+        within = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        positions = np.asarray(collection.positions[np.repeat(collection.starts[rows], sizes) + within], np.int64)
+        if self._chosen is not None:
+            own, positions = own[self._chosen[positions]], positions[self._chosen[positions]]
+        counts = np.bincount(own, minlength=len(rows)).tolist()
+        datasets: list[dict[str, int]] = [{} for _ in rows]
+        names, codes = np.unique(np.array(collection.datasets_of(positions), object), return_inverse=True)
+        pairs, sums = np.unique(own * len(names) + codes, return_counts=True)
+        for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
+            datasets[pair // len(names)][names[pair % len(names)]] = total
+        if not self.wanted.occurrences:
+            firsts = np.searchsorted(own, np.arange(len(rows)))
+            own, positions = own[firsts], positions[firsts]
+        details: list[list[dict[str, Any]]] = [[] for _ in rows]
+        table = collection.take_records(positions, self._columns)
+        for place, record in zip(own.tolist(), table.to_pylist(), strict=True):
+            details[place].append(
+                {key: record.get(key) for key in RECORD_KEYS}
+                | {"occurrences": counts[place], "datasets": datasets[place]}
+                | {key: record.get(key) for key in ("length", "source", "source_file")}
+            )
         return details
-
-    def _letters(self, rows: list[int]) -> dict[int, str | None]:
-        table = self.collection.take_sequences(np.array(rows, np.int64))
-        return dict(zip(rows, table.column("sequence").to_pylist(), strict=True))
 
 
 def _chosen_records(collection: Collection, wanted: Wanted) -> npt.NDArray[np.bool_] | None:
@@ -164,7 +183,8 @@ def _chosen_records(collection: Collection, wanted: Wanted) -> npt.NDArray[np.bo
     if not (wanted.datasets or wanted.exclude_runs or wanted.where):
         return None
     where = None if wanted.where is None else parse_where(wanted.where)
-    schema = collection.record_schema
+    # The number of a record's vector says nothing to people.
+    schema = pa.schema([field for field in collection.record_schema if field.name != "row"])
     expression = None if where is None else where.expression(schema)
     columns = ["dataset", "run_id", *(sorted(where.columns) if where is not None else ())]
     chosen = np.zeros(len(collection.positions), bool)
@@ -172,13 +192,13 @@ def _chosen_records(collection: Collection, wanted: Wanted) -> npt.NDArray[np.bo
     runs: set[str] = set()
     for first, table in collection.scan_records(list(dict.fromkeys(columns))):
         kept = np.ones(table.num_rows, bool)
-        names = table.column("dataset")
-        labels = pc.binary_join_element_wise(names, table.column("run_id"), "/")
-        datasets |= set(names.unique().to_pylist())
-        runs |= set(labels.unique().to_pylist())
         if wanted.datasets:
+            names = table.column("dataset")
+            datasets |= set(names.unique().to_pylist())
             kept &= pc.is_in(names, pa.array(wanted.datasets, pa.string())).to_numpy()
         if wanted.exclude_runs:
+            labels = pc.binary_join_element_wise(table.column("dataset"), table.column("run_id"), "/")
+            runs |= set(labels.unique().to_pylist())
             kept &= ~pc.is_in(labels, pa.array(wanted.exclude_runs, pa.string())).to_numpy()
         if expression is not None:
             numbered = table.append_column("__place", [np.arange(table.num_rows)])

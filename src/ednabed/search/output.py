@@ -1,197 +1,299 @@
-"""Writers of search results: a query at a time, nothing is held back; a file appears whole or not at all.
+"""Results of a search as JSON, TSV, BLAST's columns or a table to read: a query at a time, to a stream or to a file.
 
-Formats: ``table`` to read, ``json``, ``tsv``, and ``blast6``, the twelve columns of BLAST's ``outfmt 6``.
+- ``json``: for one query an object ``{"query": {…}, "results": [hits]}``; for many an array of such objects, one a
+  line. Letters beyond ASCII are escaped, NaN is refused. The fields of an alignment stand in the hit itself, null where
+  nothing aligned.
+- ``tsv``: a header and a line a hit. Nothing is quoted, so tabs and other control characters become blanks; what is not
+  known is empty. A query without hits has no line.
+- ``blast6``: the twelve columns of BLAST's ``-outfmt 6`` for the hits that aligned. No statistics are computed, so
+  evalue is -1 and bitscore 0, as vsearch writes them.
+- ``table``: for reading on a terminal.
+
+A file is written under another name and takes its place when all is done; until then an older one stays as it was.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from ednabed.errors import UsageError
-from ednabed.search.align import blast6
+from ednabed.errors import StoreError, UsageError
 
-FORMATS = ("table", "json", "tsv", "blast6")
-_ENDINGS = {
+FORMATS = ("json", "tsv", "blast6", "table")
+_SUFFIXES = {
     ".json": "json",
     ".tsv": "tsv",
     ".txt": "tsv",
-    ".tab": "tsv",
     ".b6": "blast6",
     ".blast6": "blast6",
     ".m8": "blast6",
 }
-_ALIGNED = ("identity", "query_coverage", "target_coverage", "strand", "cigar")
-_ALL_ALIGNED = (
-    "identity", "query_coverage", "target_coverage", "strand", "cigar", "score", "length", "matches", "mismatches",
-    "gap_openings", "query_start", "query_end", "target_start", "target_end",
-)  # fmt: skip
-_TSV = (
-    "rank", "similarity", "distance", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage",
-    "occurrences",
-)  # fmt: skip
-_TABLE = ("rank", "similarity", "occurrences", "id", "dataset", "sample", "abundance", "lineage")
-_CONTROL = {code: " " for code in (*range(32), 127)}
+
+# Keys of a hit, and the attribute of the alignment each is; "length" is the record's.
+_ALIGNMENT = {
+    "identity": "identity",
+    "query_coverage": "query_coverage",
+    "target_coverage": "target_coverage",
+    "strand": "strand",
+    "cigar": "cigar",
+    "query_start": "query_start",
+    "query_end": "query_end",
+    "target_start": "target_start",
+    "target_end": "target_end",
+    "alignment_length": "length",
+    "matches": "matches",
+    "mismatches": "mismatches",
+    "gap_openings": "gap_openings",
+    "alignment_score": "score",
+}
+_TSV = ["rank", "similarity", "distance", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage"]
+_TSV += ["occurrences"]
+_TSV_ALIGNED = ["identity", "query_coverage", "target_coverage", "strand", "cigar"]
+# Heading of the readable table, and the key it shows.
+_TABLE = {"rank": "rank", "similarity": "similarity"}
+_TABLE_ALIGNED = {"identity": "identity", "coverage": "query_coverage", "strand": "strand"}
+_TABLE_REST = {key: key for key in ("occurrences", "id", "dataset", "sample", "abundance", "lineage")}
+_DIGITS = {"similarity": 6, "distance": 6, "identity": 3, "query_coverage": 3, "target_coverage": 3}
+_TABLE_DIGITS = {"similarity": 4, "identity": 1, "query_coverage": 1}
+
+# Line ends, tabs, what steers a terminal (C0, C1), the line ends of Unicode, and what turns the direction of text.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Halves of pairs, from names of files that are no Unicode: UTF-8 cannot hold them.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def format_of(path: Path | None, asked: str | None) -> str:
-    """Return the format: the one asked for, else by the ending of the file, else ``table`` for the terminal.
+    """Return the format to write: the one asked for, else by the file's ending, else (no file) a table.
 
     Raises:
-        UsageError: The ending says nothing.
+        UsageError: There is no such format, or the ending names none.
     """
     if asked is not None:
+        _check_known(asked)
         return asked
     if path is None:
         return "table"
-    if path.suffix.lower() not in _ENDINGS:
+    try:
+        return _SUFFIXES[path.suffix.lower()]
+    except KeyError:
         raise UsageError(
-            f"--output {path}: its ending does not say a format; end it in {', '.join(sorted(_ENDINGS))}, or give "
-            f"--format {'|'.join(FORMATS)}"
+            f"{path}: the ending {path.suffix!r} names no format of results, wanted one of {', '.join(_SUFFIXES)}; "
+            f"name the file so, or say the format: {', '.join(FORMATS)}"
+        ) from None
+
+
+def check_format(format: str, aligned: bool) -> None:
+    """Raise UsageError where there is no such format, or where it needs alignments and there are none."""
+    _check_known(format)
+    if format == "blast6" and not aligned:
+        raise UsageError(
+            "the format blast6 consists of alignments, and this search makes none; ask for alignments, "
+            "or take json, tsv or table"
         )
-    return _ENDINGS[path.suffix.lower()]
 
 
-def check_format(kind: str, aligned: bool) -> None:
-    """Raise UsageError where a format needs alignments and there are none."""
-    if kind not in FORMATS:
-        raise UsageError(f"format {kind!r} is unknown; choose one of {', '.join(FORMATS)}")
-    if kind == "blast6" and not aligned:
-        raise UsageError("BLAST tabular output tells alignments; add --align")
+def _check_known(format: str) -> None:
+    if format not in FORMATS:
+        raise UsageError(f"there is no format {format!r} of results; take one of {', '.join(FORMATS)}")
 
 
 class HitWriter:
-    """Writes queries and their hits; a context manager.
+    """Writes the hits of queries as they come; used as a context.
+
+    An exception inside the context leaves no file and an older one as it was.
 
     Args:
-        target: A file, written under another name and renamed at the end; or an open text stream.
-        kind: One of ``FORMATS``.
-        single: Whether there is one query only: then JSON is one object instead of a list.
-        aligned: Whether hits have an ``alignment``.
+        target: A file, or a stream of text, which is not closed. A file that is a pipe or a device is written directly.
+        format: One of ``FORMATS``.
+        single: There is exactly one query (``json`` is then one object and no array, ``table`` has no heading).
+        aligned: Hits have an ``alignment`` (None where nothing aligned), which is to be written.
+
+    Raises:
+        UsageError: See ``check_format``; or the target is a folder.
     """
 
-    def __init__(self, target: Path | TextIO, kind: str, *, single: bool, aligned: bool) -> None:
-        self._path = target if isinstance(target, Path) else None
-        self._stream = None if isinstance(target, Path) else target
-        self._kind = kind
+    def __init__(self, target: Path | TextIO, format: str, *, single: bool, aligned: bool) -> None:
+        check_format(format, aligned)
+        self._target = target
+        self._format = format
         self._single = single
         self._aligned = aligned
-        self._written = 0
-        self._temporary: Path | None = None
+        self._queries = 0
+        self._open = ExitStack()
 
     def __enter__(self) -> HitWriter:
-        """Open the file, and write what comes before the first query."""
-        if self._path is not None:
-            if self._path.is_dir():
-                raise UsageError(f"--output {self._path} is a folder; name a file")
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:12]}.tmp")
-            self._stream = self._temporary.open("w", encoding="utf-8", newline="\n")
-        if self._kind == "tsv":
-            self._put("\t".join(["query", *_TSV, *(_ALIGNED if self._aligned else ())]) + "\n")
+        target = self._target
+        self._stream = self._open.enter_context(_replacing(target)) if isinstance(target, Path) else target
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the file and give it its name; after an error take it away."""
-        if kind is None and self._kind == "json" and not self._single:
-            self._put("[]\n" if not self._written else "\n]\n")
-        if self._temporary is None or self._stream is None or self._path is None:
-            return
-        try:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            if kind is None:
-                self._temporary.replace(self._path)
-        finally:
-            self._stream.close()
-            self._temporary.unlink(missing_ok=True)
+        if error is None:
+            try:
+                self._finish()
+            except BaseException as own:
+                self._open.__exit__(type(own), own, own.__traceback__)
+                raise
+        self._open.__exit__(kind, error, trace)
 
-    def write(self, query: dict[str, Any], hits: Sequence[dict[str, Any]]) -> None:
-        """Write a query (``id`` and what else is told of it) and its hits (``Search.run``)."""
-        getattr(self, f"_{self._kind}")(query, hits)
-        self._written += 1
+    def write(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> None:
+        """Write one query and its hits, best first.
 
-    def _put(self, text: str) -> None:
-        assert self._stream is not None, "used outside its context"
-        self._stream.write(text)
+        Args:
+            query: ``id`` (None where it has none) and whatever else is known of it; ``run`` and ``seq_idx`` name it
+                where it has no id, ``status`` and ``reason`` say why it has no hits.
+            hits: Their keys are those of ``json``, and ``alignment``.
 
-    def _json(self, query: dict[str, Any], hits: Sequence[dict[str, Any]]) -> None:
-        text = json.dumps({"query": query, "results": [self._flat(hit) for hit in hits]}, indent=2, allow_nan=False)
-        if self._single:
-            self._put(text + "\n")
-        else:
-            self._put(("[\n" if not self._written else ",\n") + text)
+        Raises:
+            StoreError: A number is not finite, which JSON cannot hold.
+        """
+        if self._single and self._queries:
+            raise ValueError("a writer for a single query got a second one")
+        # In one piece, so that a stream never ends inside a query that could not be written.
+        head = "" if self._queries else self._head()
+        self._stream.write(head + self._text(query, hits))
+        self._queries += 1
 
-    def _flat(self, hit: dict[str, Any]) -> dict[str, Any]:
-        """Return a hit with the fields of its alignment among its own; ``columns`` is the alignment's length."""
-        if "alignment" not in hit:
-            return hit
-        found = {} if hit["alignment"] is None else asdict(hit["alignment"])
-        own = {key: value for key, value in hit.items() if key != "alignment"}
-        return own | {("columns" if key == "length" else key): found.get(key) for key in _ALL_ALIGNED}
+    def _finish(self) -> None:
+        if self._single and not self._queries:
+            raise ValueError("a writer for a single query got none")
+        if not self._queries:
+            self._stream.write(self._head())
+        if self._format == "json" and not self._single:
+            self._stream.write("\n]\n")
+        self._stream.flush()
 
-    def _tsv(self, query: dict[str, Any], hits: Sequence[dict[str, Any]]) -> None:
+    def _head(self) -> str:
+        """Return what stands before the first query, and alone where there is none."""
+        if self._format == "json" and not self._single:
+            return "["
+        return "\t".join(["query", *self._tsv_keys()]) + "\n" if self._format == "tsv" else ""
+
+    def _tsv_keys(self) -> list[str]:
+        return [*_TSV, *(_TSV_ALIGNED if self._aligned else [])]
+
+    def _text(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> str:
+        if self._format == "json":
+            return self._json(query, hits)
+        if self._format == "tsv":
+            name, keys = _clean(_name(query)), self._tsv_keys()
+            rows = ([name, *(_cell(hit.get(key), _DIGITS.get(key)) for key in keys)] for hit in self._flat(hits))
+            return "".join("\t".join(row) + "\n" for row in rows)
+        if self._format == "blast6":
+            aligned = (hit for hit in hits if hit.get("alignment") is not None)
+            return "".join(_blast6(query, hit, hit["alignment"]) for hit in aligned)
+        return self._table(query, hits)
+
+    def _flat(self, hits: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Give the hits with the fields of their alignments instead of the objects."""
         for hit in hits:
-            cells = [_text(query.get("id")), *(_text(hit.get(key)) for key in _TSV)]
+            flat = {key: value for key, value in hit.items() if key != "alignment"}
             if self._aligned:
-                cells += [_text(getattr(hit["alignment"], key, None)) for key in _ALIGNED]
-            self._put("\t".join(cells) + "\n")
+                alignment = hit.get("alignment")
+                for key, field in _ALIGNMENT.items():
+                    flat[key] = None if alignment is None else getattr(alignment, field)
+            yield flat
 
-    def _blast6(self, query: dict[str, Any], hits: Sequence[dict[str, Any]]) -> None:
-        for hit in hits:
-            if hit["alignment"] is not None:
-                self._put(blast6(_name(query.get("id")), _name(hit.get("id")), hit["alignment"]) + "\n")
+    def _json(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> str:
+        found = {"query": dict(query), "results": list(self._flat(hits))}
+        try:
+            text = json.dumps(found, indent=2 if self._single else None, allow_nan=False)
+        except ValueError as error:
+            raise StoreError(
+                f"query {_name(query) or 'without id'}: a number of its results is not finite, which JSON cannot hold; "
+                "see with 'ednabed runs verify' whether the vectors are damaged"
+            ) from error
+        if self._single:
+            return text + "\n"
+        return (",\n" if self._queries else "\n") + text
 
-    def _table(self, query: dict[str, Any], hits: Sequence[dict[str, Any]]) -> None:
-        if not self._single:
-            said = f": {query['rejected']}" if "rejected" in query else ("" if hits else ": no hit")
-            self._put(("\n" if self._written else "") + f"{_text(query.get('id'))}{said}\n")
-        if not hits:
-            return
-        shown = _ALIGNED[:4] if self._aligned else ()
-        header = [*_TABLE[:2], *shown, *_TABLE[2:]]
-        rows = [
-            [
-                _cosine(hit.get(key)) if key in _TABLE else _percent(getattr(hit["alignment"], key, None))
-                for key in header
-            ]
-            for hit in hits
-        ]
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-        for row in [header, *rows]:
-            self._put("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() + "\n")
+    def _table(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> str:
+        reason = ", ".join(_clean(str(query[key])) for key in ("status", "reason") if query.get(key) is not None)
+        columns = {**_TABLE, **(_TABLE_ALIGNED if self._aligned else {}), **_TABLE_REST}
+        rows = [[_cell(hit.get(key), _TABLE_DIGITS.get(key)) for key in columns.values()] for hit in self._flat(hits)]
+        body = _lay_out(list(columns), rows) if rows else f"no hits{f' ({reason})' if reason else ''}\n"
+        if self._single:
+            return body
+        length = "" if query.get("length") is None else f" (length {query['length']})"
+        return ("\n" if self._queries else "") + f"{_clean(_name(query)) or 'query'}{length}\n{body}"
 
 
-def _text(value: Any) -> str:
-    """Write a cell of a TSV file."""
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """Open a file for writing that takes the place of ``path`` when the block has ended well, and else vanishes."""
+    # A link stays a link; its target is what is replaced.
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, wanted a file for the results; add a name such as hits.json")
+    if path.exists() and not path.is_file():
+        # A pipe or a device must be written to; renaming a file over it would do away with it.
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _name(query: Mapping[str, Any]) -> str:
+    """Name a query: its id, else its place in a run, else nothing."""
+    if query.get("id") is not None:
+        return str(query["id"])
+    if query.get("seq_idx") is None:
+        return ""
+    return f"{query['run']}:{query['seq_idx']}" if query.get("run") is not None else str(query["seq_idx"])
+
+
+def _clean(text: str) -> str:
+    return _HALF.sub("\ufffd", _CONTROL.sub(" ", text))
+
+
+def _cell(value: Any, digits: int | None) -> str:
     if value is None:
         return ""
-    return f"{value:.6f}" if isinstance(value, float) else str(value).translate(_CONTROL)
+    if digits is None:
+        return _clean(str(value))
+    # Adding 0 makes 0 of -0, which 1 - similarity can round to.
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
-def _cosine(value: Any) -> str:
-    """Write a cell of a table to read; cosines with four digits."""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return "" if value is None else str(value).translate(_CONTROL)
+def _blast6(query: Mapping[str, Any], hit: Mapping[str, Any], alignment: Any) -> str:
+    a = alignment
+    target = hit["id"] if hit.get("id") is not None else ""
+    return "\t".join(
+        (
+            _word(_name(query)) or "query",
+            _word(str(target)) or _word(f"{hit.get('dataset')}/{hit.get('run_id')}:{hit.get('seq_idx')}"),
+            f"{a.identity:.3f}",
+            *map(str, (a.length, a.mismatches, a.gap_openings)),
+            *map(str, (a.query_start, a.query_end, a.target_start, a.target_end)),
+            "-1\t0\n",
+        )
+    )
 
 
-def _percent(value: Any) -> str:
-    """Write a cell of a table to read; percentages with one digit."""
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    return "" if value is None else str(value)
+def _word(text: str) -> str:
+    return re.sub(r"\s", "_", _clean(text))
 
 
-def _name(value: Any) -> str:
-    """Write an id of BLAST's columns, which have no blanks; ``*`` where there is none."""
-    return "_".join(str(value).split()) if value is not None and str(value).strip() else "*"
+def _lay_out(header: list[str], rows: list[list[str]]) -> str:
+    """Lay out columns for reading, two blanks between them."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows])
+    return "".join(f"{line}\n" for line in lines)

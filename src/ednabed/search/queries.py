@@ -5,22 +5,27 @@ Letters are embedded with the one function that made the collection, or not at a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
-from ednabed.errors import InputError, ModelError, StoreError, UsageError
+from ednabed.errors import ModelError, StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.models.spec import Policy, Spec
 from ednabed.reference.collection import Collection
 from ednabed.reference.parts import keys_of
+from ednabed.reference.topk import lengths
 from ednabed.sequences import digest, normalise, normalise_one, open_records
-from ednabed.store.runs import Run
+from ednabed.store.runs import RECORDS, Run
 
 # Queries of a file that are read, embedded and searched at once.
 _BATCH = 4_096
@@ -55,6 +60,12 @@ class QueryBatch:
     queries: list[Query]
     places: list[int]
     vectors: FloatArray
+
+    def part(self, first: int, last: int) -> QueryBatch:
+        """Return the queries from number ``first`` to before ``last``."""
+        some = slice(bisect_left(self.places, first), bisect_left(self.places, last))
+        places = [place - first for place in self.places[some]]
+        return QueryBatch(self.queries[first:last], places, self.vectors[some])
 
 
 def embedder_for(spec: Spec, what: str, model: str | None = None) -> Embedder:
@@ -114,21 +125,32 @@ def by_letters(embedder: Embedder, sequence: str) -> QueryBatch:
 def by_run(run: Run, label: tuple[str, str], seq_idx: int | None, record_id: str | None) -> QueryBatch:
     """Return a record of a run as a query, by its number or its id.
 
+    Args:
+        run: The run.
+        label: Its dataset and run_id.
+        seq_idx: Number of the record, from 0.
+        record_id: Its id, where ``seq_idx`` is None.
+
     Raises:
-        StoreError: The run has no such record, or several sequences with this id.
+        StoreError: The run has no such record, or several sequences with this id; or its vector points nowhere.
     """
     vectors = run.vectors()
-    known = run.manifest is not None
     if record_id is not None:
         seq_idx = _row_of(run, record_id)
     if seq_idx is None or not 0 <= seq_idx < vectors.rows:
-        raise StoreError(f"{run.label} has records 0 to {vectors.rows - 1}, not {seq_idx}")
+        there = f"has records 0 to {vectors.rows - 1}" if vectors.rows else "has no record"
+        raise StoreError(f"{run.label} {there}, not {seq_idx}")
     vector = vectors.take(np.array([seq_idx]))
-    told: dict[str, Any] = {"id": None, "run": "/".join(label), "dataset": label[0], "run_id": label[1]}
-    told["seq_idx"] = seq_idx
-    if not known:
+    size = lengths(vector)[0]
+    if not (np.isfinite(size) and size > 0):
+        raise StoreError(
+            f"{vectors.path}: vector {seq_idx} {'is all zeros' if size == 0 else 'is not finite'}, so nothing is "
+            "similar to it; embed the input again"
+        )
+    told = {"id": None, "run": "/".join(label), "dataset": label[0], "run_id": label[1], "seq_idx": seq_idx}
+    if run.manifest is None:
         return QueryBatch([Query(told, _key(f"{run.identity}:{seq_idx}"))], [0], vector)
-    record = run.load_records(["id", "digest", "sequence"]).slice(seq_idx, 1).to_pylist()[0]
+    record = _record(run, seq_idx)
     query = Query({**told, "id": record["id"]}, _key(record["digest"]), record["sequence"])
     return QueryBatch([query], [0], vector)
 
@@ -139,28 +161,25 @@ def by_id(collection: Collection, record_id: str) -> QueryBatch:
     Raises:
         StoreError: There is no such record, or several sequences have this id.
     """
-    import pyarrow.compute as pc
-
-    found: list[int] = []
-    positions: list[int] = []
+    first_of: dict[int, int] = {}
     for first, table in collection.scan_records(["id"]):
         at = pc.indices_nonzero(pc.equal(table.column("id"), record_id))
-        found += table.column("row").take(at).to_pylist()
-        positions += [first + place for place in at.to_pylist()]
-    if not found:
+        rows = table.column("row").take(at).to_pylist()
+        for row, place in zip(rows, at.to_pylist(), strict=True):
+            first_of.setdefault(row, first + place)
+    if not first_of:
         raise StoreError(f"{collection.name} has no record with id {record_id!r}")
-    shown = ["dataset", "run_id", "seq_idx"]
-    places = collection.take_records(np.array(positions[:6]), shown).to_pylist()
-    if len(set(found)) > 1:
-        told = ", ".join(f"{p['dataset']}/{p['run_id']} {p['seq_idx']}" for p in places)
+    shown = np.array(list(first_of.values())[:6], np.int64)
+    places = collection.take_records(shown, ["dataset", "run_id", "seq_idx"]).to_pylist()
+    if len(first_of) > 1:
+        told = ", ".join(f"--run {p['dataset']}/{p['run_id']} --seq-idx {p['seq_idx']}" for p in places)
         raise StoreError(
-            f"{collection.name} has {len(set(found))} sequences with id {record_id!r}; choose one by --run RUN "
-            f"--seq-idx N: {told}"
+            f"{collection.name} has {len(first_of)} sequences with id {record_id!r}; choose one by {told}"
+            + (" or another" if len(first_of) > len(places) else "")
         )
-    row = np.array([found[0]])
+    row = np.array(list(first_of), np.int64)
     sequence = collection.take_sequences(row).column("sequence")[0].as_py()
-    told_first = {"id": record_id, **places[0]}
-    query = Query(told_first, int(collection.keys[found[0]]), sequence)
+    query = Query({"id": record_id, **places[0]}, int(collection.keys[row[0]]), sequence)
     return QueryBatch([query], [0], collection.vectors_of(row))
 
 
@@ -174,14 +193,10 @@ def by_files(embedder: Embedder, paths: Sequence[Path], min_length: int = 20) ->
     """
     engine = Engine(embedder)
     for path in paths:
-        empty = True
         with open_records(path) as records:
             for batch in records:
-                empty = False
                 for first in range(0, batch.num_rows, _BATCH):
                     yield _batch(engine, batch.slice(first, _BATCH), min_length)
-        if empty:
-            raise InputError(f"{path}: holds no record; wanted sequences to search for")
 
 
 def _batch(engine: Engine, raw: Any, min_length: int) -> QueryBatch:
@@ -192,15 +207,16 @@ def _batch(engine: Engine, raw: Any, min_length: int) -> QueryBatch:
     queries: list[Query | None] = [None] * raw.num_rows
     rows: dict[int, int] = {}
     keys = keys_of(accepted.column("digest").to_pylist()).tolist()
-    for i, record in enumerate(accepted.select(["id", "length", "record"]).to_pylist()):
+    for i, record in enumerate(accepted.select(["id", "length", "source", "record"]).to_pylist()):
         place = numbers[record.pop("record")]
         if i in refused:
             queries[place] = Query({**record, "rejected": refused[i]})
         else:
             queries[place] = Query(record, keys[i], letters[i])
             rows[place] = i
-    for record in rejected.select(["id", "reason", "record"]).to_pylist():
-        queries[numbers[record["record"]]] = Query({"id": record["id"], "rejected": record["reason"]})
+    for record in rejected.select(["id", "source", "reason", "record"]).to_pylist():
+        told = {"id": record["id"], "source": record["source"], "rejected": record["reason"]}
+        queries[numbers[record["record"]]] = Query(told)
     places = sorted(rows)
     return QueryBatch([q for q in queries if q is not None], places, vectors[[rows[place] for place in places]])
 
@@ -209,14 +225,39 @@ def _key(name: str) -> int:
     return int(keys_of([name])[0])
 
 
-def _row_of(run: Run, record_id: str) -> int:
-    import pyarrow.compute as pc
+def _record(run: Run, row: int) -> dict[str, Any]:
+    """Return id, digest and sequence of a record, reading no more than the piece of the file that it lies in."""
+    path = run.folder / RECORDS
+    try:
+        with pq.ParquetFile(path) as file:
+            first = 0
+            for group in range(file.metadata.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if row < first + rows:
+                    table = file.read_row_group(group, columns=["id", "digest", "sequence"])
+                    record: dict[str, Any] = table.slice(row - first, 1).to_pylist()[0]
+                    return record
+                first += rows
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
+    raise StoreError(
+        f"{path} has {first} records, so record {row} is lost; 'ednabed runs verify' says which file is damaged"
+    )
 
+
+def _row_of(run: Run, record_id: str) -> int:
     records = run.load_records(["id", "digest", "source"])
     rows = pc.indices_nonzero(pc.equal(records.column("id"), record_id)).to_pylist()
     if not rows:
         raise StoreError(f"{run.label} has no record with id {record_id!r}")
-    if len({records.column("digest")[row].as_py() for row in rows}) > 1:
-        places = ", ".join(f"{row} ({records.column('source')[row].as_py()})" for row in rows)
-        raise StoreError(f"{run.label} has several sequences with id {record_id!r}; choose by --seq-idx: {places}")
+    first_of: dict[str, int] = {}
+    for row in rows:
+        first_of.setdefault(records.column("digest")[row].as_py(), row)
+    if len(first_of) > 1:
+        shown = list(first_of.values())[:6]
+        places = ", ".join(f"{row} ({records.column('source')[row].as_py()})" for row in shown)
+        raise StoreError(
+            f"{run.label} has {len(first_of)} sequences with id {record_id!r}; choose one by --seq-idx: {places}"
+            + (" or another" if len(first_of) > len(shown) else "")
+        )
     return int(rows[0])

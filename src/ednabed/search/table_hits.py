@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ednabed.errors import InputError
 from ednabed.models.base import FloatArray
-from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, tidy_lineage
+from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, normalise_one, tidy_lineage
 from ednabed.sequences.lineage import tidy_ranks
 from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns
 from ednabed.store.table_nearest import Numbers, take_rows, vectors_in
@@ -32,7 +32,7 @@ class OpenedTable:
         columns: Vector column and companions.
         dimension: Length of its vectors.
         alphabet: How its sequences were normalised.
-        where: Filter for Lance (``filter_text``), or None.
+        where: Filter for Lance (``read_filter``), or None.
     """
 
     database: Database
@@ -45,8 +45,8 @@ class OpenedTable:
     @property
     def shown(self) -> list[str]:
         """Columns that a hit is made of."""
-        wanted = [ID, SEQUENCE, "sample", "abundance", "lineage", "source", *RANKS]
-        return [name for name in wanted if name in self.table.schema.names]
+        there = self.table.schema.names
+        return [c for c in (ID, SEQUENCE, "sample", "abundance", "lineage", "source", *RANKS) if c in there]
 
     def vectors(self, part: Any) -> FloatArray:
         """Return the vectors of a batch or table of rows, zeros where null."""
@@ -75,8 +75,8 @@ class Found:
         return -round(self.similarity, 6), self.digest
 
 
-def digests_of(sequences: Any, alphabet: Alphabet) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Return the digest of each sequence as 35 letters, shape (n, 35), and its length, both after normalising.
+def digests_of(sequences: Any, alphabet: Alphabet) -> npt.NDArray[np.uint8]:
+    """Return the digest of each sequence, normalised, as 35 letters, shape (n, 35).
 
     What cannot be normalised (somebody changed it since) is taken as it stands.
     """
@@ -93,19 +93,17 @@ def digests_of(sequences: Any, alphabet: Alphabet) -> tuple[npt.NDArray[np.uint8
     accepted, refused = normalise(
         pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA), alphabet=alphabet, min_length=1
     )
-    letters, lengths = np.zeros((count, 35), np.uint8), np.zeros(count, np.int64)
+    letters = np.zeros((count, 35), np.uint8)
     places = accepted.column("record").to_numpy()
     letters[places] = np.array(accepted.column("digest").to_pylist(), "S35").view(np.uint8).reshape(-1, 35)
-    lengths[places] = accepted.column("length").to_numpy()
     for place in refused.column("record").to_pylist():
-        text = column[place].as_py()
-        letters[place], lengths[place] = list(digest(text).encode()), len(text)
-    return letters, lengths
+        letters[place] = list(digest(column[place].as_py()).encode())
+    return letters
 
 
 def digest_texts(sequences: Any, alphabet: Alphabet) -> list[str]:
     """Return the digest of each sequence, after normalising."""
-    return [row.tobytes().decode() for row in digests_of(sequences, alphabet)[0]]
+    return [row.tobytes().decode() for row in digests_of(sequences, alphabet)]
 
 
 def digest_keys(digests: npt.NDArray[np.uint8]) -> Numbers:
@@ -118,13 +116,13 @@ def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
     """Write what was found as hits, with what the table says of the row that stands for each."""
     rows = np.unique(np.array([f.row for own in chosen for f in own], np.uint64))
     part = take_rows(opened.database, opened.table, rows, opened.shown)
-    lengths = digests_of(part.column(SEQUENCE), opened.alphabet)[1]
-    shown = dict(zip(rows.tolist(), zip(part.to_pylist(), lengths.tolist(), strict=True), strict=True))
+    shown = dict(zip(rows.tolist(), part.to_pylist(), strict=True))
     out = []
     for own in chosen:
         hits = []
         for rank, f in enumerate(own, start=1):
-            row, length = shown[f.row]
+            row = shown[f.row]
+            letters = _normalised(row[SEQUENCE], opened.alphabet)
             hits.append(
                 {
                     "rank": rank,
@@ -138,13 +136,22 @@ def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
                     "abundance": _plain(row.get("abundance")),
                     "lineage": _lineage(row),
                     "occurrences": f.occurrences,
-                    "length": length,
+                    "length": len(letters),
                     "source": _plain(row.get("source")),
                     "source_file": opened.database.address,
+                    "sequence": letters,
                 }
             )
         out.append(hits)
     return out
+
+
+def _normalised(text: str | None, alphabet: Alphabet) -> str:
+    """Return normalised letters, none where that cannot be."""
+    try:
+        return normalise_one(text or "", alphabet).decode()
+    except InputError:
+        return ""
 
 
 def _plain(value: Any) -> str | int | float | None:

@@ -367,7 +367,7 @@ def _type_of(test: _Test, schema: pa.Schema) -> pa.DataType:
             f"filter, position {test.position}: {len(places)} columns have the name {_shown(test.column)}, wanted one; "
             "filter by another column"
         )
-    by_plain = {name.lower(): name for name in reversed(schema.names)}
+    by_plain = {name.lower(): name for name in schema.names}
     near = difflib.get_close_matches(test.column.lower(), list(by_plain), n=1, cutoff=0.5)
     nearest = f", the nearest is {by_plain[near[0]]!r}" if near else ""
     raise UsageError(
@@ -402,9 +402,9 @@ class _Column:
             return pc.scalar(pa.scalar(None, pa.bool_()))
         for value in test.values:
             self._check(value)
-        values = [value.value for value in test.values]
         if test.operator in ("LIKE", "ILIKE"):
-            return pc.match_substring_regex(self._field, like_regex(str(values[0]), fold=test.operator == "ILIKE"))
+            pattern = like_regex(str(test.values[0].value), fold=test.operator == "ILIKE")
+            return pc.match_substring_regex(self._field, pattern)
         if test.operator == "BETWEEN":
             return self._compare(">=", test.values[0]) & self._compare("<=", test.values[1])
         if test.operator == "IN":
@@ -425,9 +425,7 @@ class _Column:
         if self._kind == "truth" and test.operator in ("<", "<=", ">", ">=", "BETWEEN"):
             raise UsageError(f"{where}, which have no order for {test.operator}; compare by = or !=")
         if type(value.value) is not wanted:
-            raise UsageError(
-                f"{where} and is compared with {_shown(value.written)}; write {_advice(self._kind, value)}"
-            )
+            raise UsageError(f"{where} and is compared with {_shown(value.written)}; write {self._advice(value)}")
 
     def _compare(self, sign: str, value: _Value) -> pc.Expression:
         if self._kind == "integer":
@@ -445,15 +443,9 @@ class _Column:
             except pa.ArrowInvalid:
                 raise UsageError(
                     f"filter, position {value.position}: column {_shown(self._test.column)} holds dates or times "
-                    f"({self._declared}) and {_shown(value.written)} is none; write {_advice('time', value)}"
-                    f"{self._zone_advice()}"
+                    f"({self._declared}) and {_shown(value.written)} is none; write {self._advice(value)}"
                 ) from None
         return pa.scalar(value.value, self._type)
-
-    def _zone_advice(self) -> str:
-        if not pa.types.is_timestamp(self._type):
-            return ""
-        return " 12:00:00Z with its zone" if self._type.tz else " or with a time, 2026-05-31 12:00:00"
 
     def _compare_integer(self, sign: str, value: Decimal) -> pc.Expression:
         """Compare exactly, also with a fraction or a number that the column's type cannot hold."""
@@ -481,6 +473,19 @@ class _Column:
         # is_in says false of null; SQL says neither, so that NOT IN does not choose it.
         return pc.if_else(self._field.is_valid(), found, pa.scalar(None, pa.bool_()))
 
+    def _advice(self, value: _Value) -> str:
+        """Say how the value is written for this column."""
+        if self._kind == "text":
+            return f"it as text, in single quotes: '{value.written[:60]}'"
+        if self._kind == "truth":
+            return "TRUE or FALSE without quotes"
+        if self._kind == "time":
+            if not pa.types.is_timestamp(self._type):
+                return "it as text, '2026-05-31'"
+            return "it as text, '2026-05-31T12:00:00Z'" if self._type.tz else "it as text, '2026-05-31 12:00:00'"
+        number = _TOKEN.fullmatch(value.value.strip()) if isinstance(value.value, str) else None
+        return number[0] if number is not None and number.lastgroup == "number" else "a number without quotes"
+
     def _certain(self, truth: bool) -> pc.Expression:
         return pc.if_else(self._field.is_valid(), pa.scalar(truth), pa.scalar(None, pa.bool_()))
 
@@ -501,18 +506,6 @@ def _kind_of(arrow_type: pa.DataType) -> str:
 def _range_of(arrow_type: pa.DataType) -> tuple[int, int]:
     bits = arrow_type.bit_width
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if pa.types.is_signed_integer(arrow_type) else (0, 2**bits - 1)
-
-
-def _advice(kind: str, value: _Value) -> str:
-    """Say how a value is written for a column of this kind."""
-    if kind == "text":
-        return f"it as text, in single quotes: '{value.written[:60]}'"
-    if kind == "truth":
-        return "TRUE or FALSE without quotes"
-    if kind == "time":
-        return "it as text, '2026-05-31'"
-    number = _TOKEN.fullmatch(value.value.strip()) if isinstance(value.value, str) else None
-    return number[0] if number is not None and number.lastgroup == "number" else "a number without quotes"
 
 
 def like_regex(pattern: str, *, fold: bool) -> str:

@@ -30,6 +30,7 @@ from ednabed.store.table import (
     vector_dimension,
 )
 from ednabed.store.table_nearest import (
+    NO_KEY,
     ROW_ID,
     TIE,
     NearestKeys,
@@ -55,7 +56,12 @@ _SEED = 20261122
 _ROWS_A_LIST = 2048
 _MOST_LISTS = 1024
 _QUERIES = 64
-_WIDTHS = ((8, 2), (8, 4), (16, 4), (32, 4), (64, 4), (64, 8), (128, 8), (256, 16), (512, 32), (1024, 64))
+# A stranger is a row's vector and twice as much noise: as unlike its nearest as a barcode with a fifth of its letters
+# changed. What is new to a table is found by these settings too; those for its own rows alone found 67 %.
+_NOISE = 2.0
+_WIDTHS = (
+    (8, 4), (16, 4), (32, 4), (64, 4), (64, 8), (64, 16), (128, 16), (256, 16), (256, 32), (512, 32), (1024, 64)
+)  # fmt: skip
 """Lists visited and candidates compared a row wanted, from quick to thorough."""
 
 
@@ -74,6 +80,7 @@ class IndexInfo:
         nprobes: Lists visited by a search.
         refine_factor: Candidates a row wanted that are compared with their vectors.
         recall: Share of the ten nearest others that were found, over a sample; None where there was nothing to measure.
+        recall_strangers: The same for queries that are unlike all rows.
         measured_on: Rows in the sample.
         fingerprint: Of the function that made the vectors.
         date: When it was built, UTC, ISO 8601.
@@ -90,6 +97,7 @@ class IndexInfo:
     nprobes: int = 0
     refine_factor: int = 0
     recall: float | None = None
+    recall_strangers: float | None = None
     measured_on: int = 0
     fingerprint: str | None = None
     date: str | None = None
@@ -97,15 +105,15 @@ class IndexInfo:
 
     @property
     def reached(self) -> bool:
-        """Whether the recall is 0.99 at least, as wanted."""
-        return self.recall is None or self.recall >= _WANTED
+        """Whether both recalls are 0.99 at least, as wanted."""
+        return all(recall is None or recall >= _WANTED for recall in (self.recall, self.recall_strangers))
 
 
 def build_index(database: Database, columns: VectorColumns | None = None, *, force: bool = False) -> IndexInfo:
     """Build the index of a vector column, and measure how widely it must be searched.
 
-    The sample are 200 rows at most; what is sought are the ten nearest *others* of each, by exact search. A hit counts
-    when it is as similar as the tenth, so that ties do not count as errors.
+    The sample are 200 rows at most; what is sought are the ten nearest *others* of each, by exact search, and the ten
+    nearest of as many strangers. A hit counts when it is as similar as the tenth, so that ties do not count as errors.
 
     Args:
         database: Where the table is.
@@ -162,7 +170,12 @@ def _measure(database: Database, table: Any, columns: VectorColumns, info: Index
     vectors = vectors_in(take_rows(database, table, sample, [columns.vector]), columns.vector, dimension)
     good = usable(vectors)
     sample, vectors = sample[good], vectors[good]
-    exact = NearestKeys(vectors, _NEIGHBOURS + 1)
+    noise = np.random.default_rng(_SEED).normal(size=vectors.shape)
+    noise *= _NOISE * np.linalg.norm(vectors, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+    queries = np.concatenate([vectors, (vectors + noise).astype(np.float32)])
+    # The row that a query is itself.
+    own = np.concatenate([sample, np.full(len(sample), NO_KEY)])
+    exact = NearestKeys(queries, _NEIGHBOURS + 1)
     count = 0
     for batch in scan_rows(database, table, [columns.vector]):
         block = vectors_in(batch, columns.vector, dimension)
@@ -170,23 +183,23 @@ def _measure(database: Database, table: Any, columns: VectorColumns, info: Index
         exact.add(batch.column(ROW_ID).to_numpy().astype(np.uint64)[kept], block[kept])
         count += int(kept.sum())
     k = min(_NEIGHBOURS, count - 1)
-    if k < 1 or not len(sample):
+    if k < 1:
         return replace(info, nprobes=info.lists, refine_factor=_WIDTHS[0][1])
-    least = np.empty(len(sample), np.float32)
-    for i in range(len(sample)):
+    least = np.empty(len(queries), np.float32)
+    for i, query in enumerate(queries):
         near = exact.found(i)
-        near = near[near != sample[i]]
+        near = near[near != own[i]]
         found = vectors_in(take_rows(database, table, near, [columns.vector]), columns.vector, dimension)
-        least[i] = np.sort(cosines(np.broadcast_to(vectors[i], found.shape), found))[-k]
-    for nprobes, factor in _WIDTHS:
-        info = replace(info, nprobes=min(nprobes, info.lists), refine_factor=factor)
-        part = ask_index(database, table, columns, info, vectors, fetched(k), [columns.vector])
-        query = part.column("query_index").to_numpy()
-        found = vectors_in(part, columns.vector, dimension)
-        right = cosines(vectors[query], found) >= least[query] - TIE
-        right &= part.column(ROW_ID).to_numpy() != sample[query]
-        hits = np.minimum(np.bincount(query[right], minlength=len(sample)), k)
-        info = replace(info, recall=round(float(hits.mean() / k), 4), measured_on=len(sample))
+        least[i] = np.sort(cosines(np.broadcast_to(query, found.shape), found))[-k]
+    for nprobes, factor in dict.fromkeys((min(nprobes, info.lists), factor) for nprobes, factor in _WIDTHS):
+        info = replace(info, nprobes=nprobes, refine_factor=factor)
+        part = ask_index(database, table, columns, info, queries, fetched(k), [columns.vector])
+        asked = part.column("query_index").to_numpy()
+        right = cosines(queries[asked], vectors_in(part, columns.vector, dimension)) >= least[asked] - TIE
+        right &= part.column(ROW_ID).to_numpy() != own[asked]
+        shares = np.minimum(np.bincount(asked[right], minlength=len(queries)), k) / k
+        recall, strangers = (round(float(part.mean()), 4) for part in (shares[: len(sample)], shares[len(sample) :]))
+        info = replace(info, recall=recall, recall_strangers=strangers, measured_on=len(sample))
         if info.reached:
             break
     return info
@@ -256,7 +269,7 @@ def ask_index(
         queries: Usable vectors, float32, shape (q, d).
         limit: Rows wanted a query.
         names: Columns to return.
-        where: Filter, applied before the search (``filter_text``).
+        where: Filter, applied before the search (``read_filter``).
 
     Returns:
         The columns, ``ROW_ID`` and ``query_index`` (from 0).
@@ -267,7 +280,7 @@ def ask_index(
         with lance_errors(database.address):
             search = table.search(some, vector_column_name=columns.vector).distance_type("cosine")
             search = search.nprobes(info.nprobes).refine_factor(info.refine_factor).limit(limit)
-            search = search.select(list(names)).with_row_id(True)
+            search = search.select([*names, "_distance"]).with_row_id(True)
             if where is not None:
                 search = search.where(where, prefilter=True)
             found = search.to_arrow()

@@ -23,32 +23,43 @@ TIE = 1e-6
 """Similarities that are no further apart are one: the order of a sum moves them by as much."""
 # Beyond the rows wanted, so that those whose float32 products are off by rounding are not lost.
 _SPARE = 16
+_NO_COLUMN = "ednabed_no_such_column"
 _QUERY_ROWS = 1024
 _TAKE_ROWS = 10_000
-_NO_KEY = np.uint64(2**64 - 1)
+NO_KEY = np.uint64(2**64 - 1)
+"""The number of no row and no sequence."""
 Numbers = npt.NDArray[np.uint64]
 
 
-def filter_text(database: Database, table: Any, where: str) -> str:
-    """Return a user's filter so that Lance reads all of it.
+def read_filter(database: Database, table: Any, where: str) -> tuple[str, int]:
+    """Return a user's filter so that Lance reads all of it, and the number of rows that fulfil it.
 
-    Lance stops at the end of the first condition and forgets what follows (``a = 1 ADN b = 2``), but not within
-    brackets. A filter is a condition and nothing else: Lance has no statements that change data in it.
+    Lance stops at the end of the first condition and forgets what follows (``a = 1 ADN b = 2``). Within brackets it
+    does not, and a column that cannot be there tells whether it got beyond them. A filter is a condition and nothing
+    else: Lance has no statements that change data in it.
 
     Raises:
         StoreError: It is no condition on the columns of the table.
     """
     # The line break ends a comment of SQL.
     condition = f"(\n{where}\n)"
+    said = None
     try:
-        table.count_rows(condition)
+        count = int(table.count_rows(condition))
+        try:
+            table.count_rows(f"{condition} AND {_NO_COLUMN} IS NULL")
+            said = "it ends in the middle"
+        except Exception as error:
+            if _NO_COLUMN not in str(error):
+                raise
     except Exception as error:  # also a panic inside Lance, which is an Exception of its own
         said = (str(error).splitlines() or [type(error).__name__])[0].split(", /")[0][:300]
+    if said is not None:
         raise StoreError(
             f"{database.address}, table '{TABLE}': the filter {where!r} cannot be used ({said}); wanted a condition in "
             f"SQL on the columns {', '.join(table.schema.names)}, such as \"sample = 'A'\""
-        ) from error
-    return condition
+        )
+    return condition, count
 
 
 def scan_rows(database: Database, table: Any, names: Sequence[str], where: str | None = None) -> Iterator[Any]:
@@ -122,7 +133,7 @@ class NearestKeys:
         self._queries = unit(queries)
         self.width = k + _SPARE
         self._scores = np.full((len(queries), self.width), -np.inf, np.float32)
-        self._keys = np.full((len(queries), self.width), _NO_KEY, np.uint64)
+        self._keys = np.full((len(queries), self.width), NO_KEY, np.uint64)
 
     def add(self, keys: Numbers, vectors: FloatArray) -> None:
         """Take in usable vectors, float32, shape (m, d), with their keys, shape (m,)."""
@@ -136,21 +147,27 @@ class NearestKeys:
                 self._merge(hot, scores[hot - start], keys)
 
     def _merge(self, queries: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], keys: Numbers) -> None:
-        if len(keys) > self.width:
-            # Of equal scores those with the least key, which is the order of ``keys``.
-            best = np.argsort(-np.round(scores, 6), axis=1, kind="stable")[:, : self.width]
-            scores, own = np.take_along_axis(scores, best, 1), keys[best]
-        else:
-            own = np.broadcast_to(keys, scores.shape)
-        scores = np.concatenate([self._scores[queries], scores], axis=1)
-        own = np.concatenate([self._keys[queries], own], axis=1)
+        best = _first(scores, self.width)
+        scores = np.concatenate([self._scores[queries], np.take_along_axis(scores, best, 1)], axis=1)
+        own = np.concatenate([self._keys[queries], keys[best]], axis=1)
         by_key = np.argsort(own, axis=1, kind="stable")
         scores, own = np.take_along_axis(scores, by_key, 1), np.take_along_axis(own, by_key, 1)
         scores[:, 1:][own[:, 1:] == own[:, :-1]] = -np.inf
-        best = np.argsort(-np.round(scores, 6), axis=1, kind="stable")[:, : self.width]
+        best = _first(scores, self.width)
         self._scores[queries] = np.take_along_axis(scores, best, 1)
         self._keys[queries] = np.take_along_axis(own, best, 1)
 
     def found(self, query: int) -> Numbers:
         """Return the keys of one query, most similar first, at most ``width`` of them."""
         return np.asarray(self._keys[query][np.isfinite(self._scores[query])])
+
+
+def _first(scores: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.int64]:
+    """Return the columns of the ``n`` best scores of each row, best first; ties stand in the order of the columns."""
+    # Score and column in one number: to sort a few of those is far quicker than to sort all scores stably.
+    steps = np.where(np.isfinite(scores), np.round(scores / TIE), -(10.0**9)).astype(np.int64)
+    bits = max(1, int(scores.shape[1] - 1).bit_length())
+    numbers = (-steps << bits) | np.arange(scores.shape[1])
+    if scores.shape[1] > n:
+        numbers = np.partition(numbers, n - 1, axis=1)[:, :n]
+    return np.asarray(np.sort(numbers, axis=1) & ((1 << bits) - 1), np.int64)

@@ -15,6 +15,7 @@ from ednabed.store.table import (
     TABLE,
     Database,
     VectorColumns,
+    lance_errors,
     quoted,
     vector_dimension,
 )
@@ -42,7 +43,6 @@ def spec_of_column(database: Database, table: Any, columns: VectorColumns) -> Sp
     dimension = vector_dimension(database, table, columns)
     if dimension is None:
         raise StoreError(f"{where} is not there, wanted vectors; make them with 'ednabed table embed'")
-    prints = _fingerprints(database, table, columns)
     text = (table.schema.field(columns.vector).metadata or {}).get(SPEC_KEY.encode())
     try:
         spec = None if text is None else Spec.from_dict(json.loads(text))
@@ -51,7 +51,10 @@ def spec_of_column(database: Database, table: Any, columns: VectorColumns) -> Sp
             f"{where} says in '{SPEC_KEY}' what no version of ednabed writes ({error}); embed again with "
             "'ednabed table embed --no-resume'"
         ) from error
-    others = sorted(prints - {spec.fingerprint if spec else None}, key=str)
+    if spec is not None and _is_only_one(database, table, columns, spec):
+        return spec
+    prints = _fingerprints(database, table, columns)
+    others = sorted(prints - {spec.fingerprint} if spec else prints, key=str)
     if others:
         # Rejected rows and cleared vectors keep their fingerprint, so only now the vectors are looked at.
         others = _makers(database, table, columns, dimension, spec)
@@ -68,6 +71,25 @@ def spec_of_column(database: Database, table: Any, columns: VectorColumns) -> Sp
     if spec.fingerprint not in prints:
         raise StoreError(f"{where} has no vector; make them with 'ednabed table embed'")
     return spec
+
+
+def _is_only_one(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> bool:
+    """Tell at once whether all rows have the fingerprint of ``spec``, as in a table that is wholly embedded."""
+    if columns.fingerprint not in table.schema.names:
+        return False
+    fingerprint = quoted(columns.fingerprint)
+    with lance_errors(database.address):
+        if table.count_rows(f"{fingerprint} IS NULL OR {fingerprint} != '{spec.fingerprint}'"):
+            return False
+        return bool(table.count_rows(_own(table, columns, spec)))
+
+
+def _own(table: Any, columns: VectorColumns, spec: Spec) -> str:
+    """Return the filter for rows that this function gave a vector."""
+    where = f"{quoted(columns.fingerprint)} = '{spec.fingerprint}'"
+    if columns.status in table.schema.names:
+        where += f" AND ({quoted(columns.status)} IS NULL OR {quoted(columns.status)} != '{REJECTED}')"
+    return where
 
 
 def _fingerprints(database: Database, table: Any, columns: VectorColumns) -> set[str | None]:
@@ -104,9 +126,6 @@ def _makers(
 
 def embedded_rows(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> Numbers:
     """Return the numbers of the rows that hold a vector of this function."""
-    names = [name for name in (columns.fingerprint, columns.status) if name in table.schema.names]
-    where = f"{quoted(columns.fingerprint)} = '{spec.fingerprint}'"
-    if columns.status in names:
-        where += f" AND ({quoted(columns.status)} IS NULL OR {quoted(columns.status)} != '{REJECTED}')"
+    where = _own(table, columns, spec)
     batches = [batch.column(ROW_ID).to_numpy() for batch in scan_rows(database, table, [columns.fingerprint], where)]
     return np.concatenate(batches or [np.zeros(0, np.uint64)]).astype(np.uint64)

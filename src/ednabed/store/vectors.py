@@ -23,8 +23,8 @@ from ednabed.models.base import FloatArray
 EMBEDDINGS = "embeddings.npy"
 HALF = "embeddings.f16.npy"
 COMPRESSED = "embeddings.npz"
-FORMS = (EMBEDDINGS, HALF, COMPRESSED)
-"""Names of the forms, the preferred first: exact and mappable, mappable, exact."""
+FORMS = (EMBEDDINGS, COMPRESSED, HALF)
+"""Names of the forms, the preferred first: those that are exact."""
 
 _MEMBER = "embeddings.npy"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)

@@ -1,0 +1,259 @@
+"""The files of a build, written: on top of an older build or from nothing.
+
+Vectors stand in the order in which their sequences first occur, run after run; so a build on top of another one copies
+the old vectors and adds the new ones at the end. Of a sequence that several runs have, the vector of the run that was
+made first is kept, also where a run is added later that is older: runs computed in another precision differ in the last
+digits, and what is found must not depend on the order in which runs were added.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ednabed.errors import StoreError
+from ednabed.models.spec import Spec
+from ednabed.reference import index as indexes
+from ednabed.reference import layout
+from ednabed.reference.layout import INDEX, POSITIONS, ROW_TYPE, ROWS, VECTORS
+from ednabed.reference.manifest import Part, ReferenceManifest
+from ednabed.reference.parts import (
+    Examined,
+    keys_of,
+    read_column,
+    records_name,
+    sequences_name,
+    unified_digests,
+    write_part,
+)
+from ednabed.reference.topk import lengths
+from ednabed.store.files import fsync_file, sha256_file
+from ednabed.store.vectors import VectorFile
+
+
+def write_build(
+    folder: Path,
+    base: ReferenceManifest | None,
+    examined: list[Examined],
+    spec: Spec,
+    version: str | None,
+    index: str,
+) -> tuple[ReferenceManifest, bool]:
+    """Write a build and make it the current one. Needs ``layout.writing``.
+
+    Args:
+        folder: Folder of the reference.
+        base: Build on top of which it is made, or None.
+        examined: The runs to add, at least one.
+        spec: The function that made all vectors.
+        version: Name of its registered version, or None.
+        index: One of ``index.KINDS``.
+
+    Returns:
+        Its manifest, and whether the index was trained now.
+
+    Raises:
+        StoreError: The old build is damaged, or a run was changed in the meantime.
+    """
+    old = None if base is None else layout.build_folder(folder, base.build)
+    if old is not None and base is not None:
+        _check_base(old, base)
+    build, work = layout.new_build(folder)
+    try:
+        before = 0 if base is None else base.counts["sequences"]
+        parts = [] if base is None else list(base.runs)
+        if old is not None:
+            for number in range(len(parts)):
+                for name in (records_name(number), sequences_name(number)):
+                    shutil.copyfile(old / name, work / name)
+        rows, total = _number(work, len(parts), before, examined)
+        table = np.zeros(total + 1, ROW_TYPE)
+        if old is not None:
+            table[:before] = np.load(old / ROWS, mmap_mode="r", allow_pickle=False)[:before]
+        with (work / VECTORS).open("wb") as file:
+            _header(file, total, spec.dimension)
+            if old is not None:
+                for block in VectorFile.open(old, VECTORS).blocks():
+                    file.write(block.data)
+            at = before
+            for run, own in zip(examined, rows, strict=True):
+                markers, sizes = write_part(work, len(parts), run.source, own, at)
+                _append(file, run, own, at, sizes, table)
+                parts.append(_part(run, markers, at, len(sizes)))
+                at += len(sizes)
+        _settle(work, parts, examined, rows, table)
+        positions = _positions(work, parts, table)
+        np.save(work / POSITIONS, positions)
+        np.save(work / ROWS, table)
+        norms = np.ascontiguousarray(table["norm"][:-1])
+        facts, retrained = indexes.write(work, index, norms, old, base)
+        manifest = ReferenceManifest(
+            build=build,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            spec=spec,
+            version=version,
+            counts={
+                "sequences": total,
+                "records": len(positions),
+                "runs": len(parts),
+                "datasets": len({part.dataset for part in parts}),
+                "letters": int(np.maximum(table["length"][:-1], 0).sum(dtype=np.int64)),
+            },
+            runs=parts,
+            index=facts,
+            software={"python": platform.python_version(), "system": platform.system()}
+            | {p: package_version(p) for p in ("ednabed", "numpy", "pyarrow", "faiss-cpu")},
+            files={
+                path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+                for path in sorted(work.iterdir())
+            },
+        )
+        for path in work.iterdir():
+            fsync_file(path)
+        layout.publish(folder, work, manifest)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return manifest, retrained
+
+
+def _check_base(old: Path, base: ReferenceManifest) -> None:
+    """Raise StoreError where the old build is damaged: a copy of the damage would get a checksum of its own."""
+    for name, wanted in base.files.items():
+        path = old / name
+        # A damaged index is trained anew.
+        if name != INDEX and not (path.is_file() and sha256_file(path) == wanted["sha256"]):
+            state = "differs from its checksum" if path.is_file() else "is absent"
+            raise StoreError(
+                f"{path} {state}, so nothing can be added to this build; make the reference anew with "
+                "'ednabed consolidate --rebuild'"
+            )
+
+
+def _number(
+    work: Path, old_parts: int, before: int, examined: list[Examined]
+) -> tuple[list[npt.NDArray[np.int64]], int]:
+    """Give each record the number of its vector: that of the first record with this digest, new ones numbered on.
+
+    Returns the numbers, one array a run, and the number of vectors in all.
+    """
+    known = read_column([work / sequences_name(i) for i in range(old_parts)], "digest") if old_parts else None
+    chunks = [] if known is None else [unified_digests(chunk, f"old {i}:") for i, chunk in enumerate(known.chunks)]
+    chunks += [run.names for run in examined]
+    places = np.cumsum([before] + [run.rows for run in examined])
+    coded = pa.concat_arrays(chunks).dictionary_encode()
+    numbers = coded.indices.to_numpy().astype(np.int64)
+    assert (numbers[:before] == np.arange(before)).all(), "a digest stands twice in the old build"
+    return [numbers[a:b] for a, b in pairwise(places.tolist())], len(coded.dictionary)
+
+
+def _header(file: Any, rows: int, dimension: int) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)})
+
+
+def _append(
+    file: Any,
+    run: Examined,
+    own: npt.NDArray[np.int64],
+    at: int,
+    sizes: npt.NDArray[np.int32],
+    table: npt.NDArray[Any],
+) -> None:
+    """Write the vectors that a run brings, in order of their numbers, and their rows of the table."""
+    new = np.flatnonzero(own >= at)
+    _, places = np.unique(own[new], return_index=True)
+    brought = new[places]
+    end = at + len(brought)
+    table["key"][at:end] = keys_of(run.names.take(pa.array(brought)).to_pylist())
+    table["length"][at:end] = sizes
+    first = 0
+    for block in run.source.run.vectors().blocks():
+        chosen = brought[(brought >= first) & (brought < first + len(block))] - first
+        vectors = np.ascontiguousarray(block[chosen], "<f4")
+        table["norm"][at : at + len(vectors)] = lengths(vectors)
+        file.write(vectors.data)
+        at += len(vectors)
+        first += len(block)
+
+
+def _settle(
+    work: Path,
+    parts: list[Part],
+    examined: list[Examined],
+    rows: list[npt.NDArray[np.int64]],
+    table: npt.NDArray[Any],
+) -> None:
+    """Give each sequence the vector of the first of its runs, in order of (created, identity)."""
+    order = sorted(range(len(parts)), key=lambda i: (parts[i].created, parts[i].identity))
+    rank = np.argsort(order)
+    old = len(parts) - len(examined)
+    if all(rank[i] > rank[:i].max(initial=-1) for i in range(old, len(parts))):
+        return
+    holder = np.empty(len(table) - 1, np.int64)
+    for i in reversed(order):
+        holder[read_column([work / records_name(i)], "row").to_numpy()] = i
+    with (work / VECTORS).open("rb+") as file:
+        for i, run, own in zip(range(old, len(parts)), examined, rows, strict=True):
+            numbers, places = np.unique(own, return_index=True)
+            other = (holder[numbers] == i) & (numbers < parts[i].first)
+            if other.any():
+                _replace(file, run, numbers[other], places[other], table)
+
+
+def _replace(
+    file: Any, run: Examined, numbers: npt.NDArray[np.int64], places: npt.NDArray[np.int64], table: npt.NDArray[Any]
+) -> None:
+    """Overwrite the vectors of some numbers with those of the records of a run at ``places``."""
+    vectors = run.source.run.vectors()
+    size = 4 * vectors.dimension
+    begin = file.seek(0, 2) - (len(table) - 1) * size
+    first = 0
+    for block in vectors.blocks():
+        here = (places >= first) & (places < first + len(block))
+        own = np.ascontiguousarray(block[places[here] - first], "<f4")
+        table["norm"][numbers[here]] = lengths(own)
+        for number, vector in zip(numbers[here].tolist(), own, strict=True):
+            file.seek(begin + number * size)
+            file.write(vector.data)
+        first += len(block)
+
+
+def _part(run: Examined, markers: dict[str, int], first: int, sequences: int) -> Part:
+    source = run.source
+    return Part(
+        identity=source.identity,
+        dataset=source.dataset,
+        run_id=source.run_id,
+        folder=source.folder,
+        source_file=source.run.vectors().path.name,
+        created=source.created,
+        assumed=source.assumed,
+        records=run.rows,
+        first=first,
+        sequences=sequences,
+        markers=dict(sorted(markers.items())),
+    )
+
+
+def _positions(work: Path, parts: list[Part], table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the records of each vector, one vector after another, and fill where each begins.
+
+    A record's position is its number when the records of all parts are laid end to end. The records of one vector stand
+    in order of (dataset, run_id, seq_idx), whatever the order of the parts.
+    """
+    starts = np.cumsum([0] + [part.records for part in parts])
+    order = sorted(range(len(parts)), key=lambda i: (parts[i].dataset, parts[i].run_id, parts[i].identity))
+    rows = [read_column([work / records_name(i)], "row").to_numpy() for i in order]
+    places = [np.arange(starts[i], starts[i + 1]) for i in order]
+    joined = np.concatenate(rows)
+    table["first"] = np.concatenate([[0], np.cumsum(np.bincount(joined, minlength=len(table) - 1))])
+    return np.asarray(np.concatenate(places)[np.argsort(joined, kind="stable")], np.int64)

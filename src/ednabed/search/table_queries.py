@@ -1,0 +1,89 @@
+"""Queries against a LanceDB table, in the words of a search in a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from ednabed.errors import StoreError, UsageError
+from ednabed.models.spec import Spec
+from ednabed.search.align import align
+from ednabed.search.hits import Wanted
+from ednabed.search.queries import Query, QueryBatch
+from ednabed.search.table import search_table
+from ednabed.sequences import digest, normalise_one
+from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns
+from ednabed.store.table_nearest import ROW_ID, scan_rows, take_rows, vectors_in
+
+
+def by_table_id(database: Database, columns: VectorColumns, spec: Spec, record_id: str) -> QueryBatch:
+    """Return a row of a table as a query.
+
+    Raises:
+        StoreError: There is no such row, or it has no vector.
+    """
+    table = database.open()
+    found: list[int] = []
+    for batch in scan_rows(database, table, [ID]):
+        found += batch.filter(pc.equal(batch.column(ID), record_id)).column(ROW_ID).to_pylist()
+    if not found:
+        raise StoreError(f"{database.address} has no row with {ID} {record_id!r}")
+    row = take_rows(database, table, np.array(found[:1], np.uint64), [ID, SEQUENCE, columns.vector])
+    vectors = vectors_in(row, columns.vector, spec.dimension)
+    if not vectors.any():
+        raise StoreError(f"{database.address}: row {record_id!r} has no vector yet; run 'ednabed table embed'")
+    letters = normalise_one(row.column(SEQUENCE)[0].as_py(), spec.alphabet).decode()
+    return QueryBatch([Query({"id": record_id, "length": len(letters)}, None, letters)], [0], vectors)
+
+
+def check_wanted(wanted: Wanted) -> None:
+    """Raise UsageError where something is wanted that a table does not know."""
+    for option, given in (
+        ("--dataset", wanted.datasets),
+        ("--exclude-run", wanted.exclude_runs),
+        ("--occurrences", wanted.occurrences),
+    ):
+        if given:
+            raise UsageError(f"{option} goes with runs, which a table does not have; use --where on its columns")
+
+
+def answer(
+    database: Database,
+    columns: VectorColumns,
+    batches: Iterator[QueryBatch],
+    wanted: Wanted,
+    notices: list[str],
+) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
+    """Yield each query with its hits (``search_table``), in order; what a person should know goes to ``notices``."""
+    for batch in batches:
+        own = [batch.queries[place].sequence for place in batch.places]
+        exclude: Sequence[str | None] | None = None
+        if wanted.exclude_self:
+            exclude = [None if letters is None else digest(letters.encode()) for letters in own]
+        hits, notice = search_table(
+            database,
+            batch.vectors,
+            wanted.k,
+            columns=columns,
+            exact=wanted.exact,
+            exclude=exclude,
+            where=wanted.where,
+            min_similarity=wanted.min_similarity,
+        )
+        if notice is not None and notice not in notices:
+            notices.append(notice)
+        found = dict(zip(batch.places, hits, strict=True))
+        for place, query in enumerate(batch.queries):
+            yield query, _told(query, found.get(place, []), wanted.align)
+
+
+def _told(query: Query, hits: list[dict[str, Any]], aligned: bool) -> list[dict[str, Any]]:
+    sequences = [hit.pop("sequence") for hit in hits]
+    if aligned:
+        alignments = align(query.sequence, sequences) if query.sequence is not None else [None] * len(hits)
+        for hit, alignment in zip(hits, alignments, strict=True):
+            hit["alignment"] = alignment
+    return hits

@@ -1,0 +1,149 @@
+"""The walk in the documentation, command by command, on real samples."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ednabed import get_data_manager
+from ednabed.reference.opened import open_reference
+from ednabed.sequences import open_records
+from support import ednabed
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "walk.md"
+NAMES = [
+    "okex2301_12s_asv.fasta.gz",
+    "mifish_12s_DRR126155_R1.fastq.gz",
+    "okex2301_18sv9_asv.fasta.gz",
+    "demo_12s_1000.fasta.gz",
+]
+
+
+def commands() -> list[str]:
+    return re.findall(r"^    (ednabed [^\n]+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def walked(shared, tmp_path_factory) -> tuple[Path, list[tuple[str, str, str]]]:
+    """The workspace at the end of the walk, and what each command said."""
+    folder = tmp_path_factory.mktemp("walk")
+    (folder / "samples").mkdir()
+    for name in NAMES:
+        shutil.copy(shared / "data" / "samples" / name, folder / "samples" / name)
+    said = []
+    for command in commands():
+        done = ednabed(*shlex.split(command)[1:], cwd=folder)
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == 0, f"{command}\n{out}\n{err}"
+        assert "Traceback" not in err
+        said.append((command, out, err))
+    return folder, said
+
+
+def output_of(said: list[tuple[str, str, str]], start: str) -> list[str]:
+    found = [out for command, out, _ in said if command.startswith(start)]
+    assert found, start
+    return found
+
+
+def test_each_distinct_sequence_is_there_once(walked):
+    folder, _ = walked
+    reference = open_reference(folder / "data" / "reference")
+    sequences: set[str] = set()
+    records = 0
+    for name in NAMES:
+        with open_records(folder / "samples" / name) as batches:
+            for batch in batches:
+                letters = [s.decode().upper() for s in batch.column("sequence").to_pylist()]
+                records += len(letters)
+                sequences |= set(letters)
+    held = reference.take_sequences(np.arange(reference.rows)).column("sequence").to_pylist()
+    # No sequence of these files is rejected or changed by normalising, but for IUPAC codes, which become N.
+    assert len(held) == len(set(held))
+    assert reference.manifest.counts["records"] == records
+    assert {s for s in sequences if not set(s) - set("ACGTN")} <= set(held)
+    assert len(held) <= len(sequences)
+
+
+def test_incremental_reads_the_new_run_only_and_then_nothing(walked):
+    _, said = walked
+    first, second, third, last = output_of(said, "ednabed consolidate --incremental")
+    assert "4 of 4 datasets, 1 read now" in first
+    for later in (second, third, last):
+        assert "nothing new" in later
+        assert "0 read now" in later
+
+
+def test_hits_across_studies(walked):
+    folder, said = walked
+    (aligned,) = output_of(said, "ednabed search --run deep_sea_12s --seq-idx 0 --dataset barcodes_12s")
+    lines = aligned.strip().split("\n")
+    assert len(lines) == 6
+    assert all("barcodes_12s" in line for line in lines[1:])
+    with (folder / "hits.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert len(rows) == 438 * 3
+    assert not [row for row in rows if row["query"] == row["id"] and row["dataset"] == "deep_sea_12s"]
+    assert {row["rank"] for row in rows} == {"1", "2", "3"}
+    for line in (folder / "hits.b6").read_text(encoding="utf-8").splitlines():
+        assert len(line.split("\t")) == 12
+    one = json.loads((folder / "one.json").read_text(encoding="utf-8"))
+    assert one["query"]["seq_idx"] == 0
+    assert one["results"][0]["similarity"] == pytest.approx(1, abs=1e-6)
+    assert set(one["results"][0]["datasets"]) <= {"deep_sea_12s", "tank_12s", "deep_sea_18s"}
+
+
+def test_the_named_build_has_three_studies_and_the_current_one_four(walked):
+    folder, _ = walked
+    named = open_reference(folder / "data" / "reference", "reference_2026-11")
+    assert [part.dataset for part in named.manifest.runs] == ["deep_sea_12s", "tank_12s", "deep_sea_18s"]
+    current = open_reference(folder / "data" / "reference")
+    assert {part.dataset for part in current.manifest.runs} == {"deep_sea_12s", "tank_12s", "deep_sea_18s", "barcodes_12s"}
+    assert current.manifest.version == "v1.0"
+    second = open_reference(folder / "data" / "reference_v2.0")
+    assert second.manifest.version == "v2.0"
+    assert second.spec.dimension == 4096
+
+
+def test_versions_are_compared_on_common_sequences(walked):
+    _, said = walked
+    (told,) = output_of(said, "ednabed versions compare")
+    # 438 deep-sea sequences and 998 distinct barcodes, some in both.
+    assert re.search(r"1,4\d\d", told), told
+
+
+def test_two_functions_are_refused_and_named(walked):
+    folder, _ = walked
+    done = ednabed("consolidate", "--output", "data/other", cwd=folder)
+    assert done.returncode == 1
+    assert b"kmer6-full" in done.stderr
+    assert b"deep_sea_12s/" in done.stderr
+    assert not (folder / "data" / "other").exists()
+    searched = ednabed("search", "--reference", "data/reference_v2.0", "--run", "tank_12s", "--seq-idx", "0", cwd=folder)
+    assert searched.returncode == 1
+    assert b"cannot be compared" in searched.stderr
+
+
+def test_compressed_runs_are_the_same_runs(walked):
+    folder, _ = walked
+    data = get_data_manager(folder)
+    assert data.list_datasets() == ["barcodes_12s", "deep_sea_12s", "deep_sea_18s", "tank_12s"]
+    assert all(run.fault is None for run in data.list_runs())
+    assert not list(folder.rglob("consolidated_data/**/embeddings.npy"))
+    reference = open_reference(folder / "data" / "reference")
+    run = data.list_runs("deep_sea_18s")[0]
+    (number,) = [i for i, part in enumerate(reference.manifest.runs) if part.dataset == "deep_sea_18s"]
+    part = reference.manifest.runs[number]
+    vectors = data.load_embeddings(f"deep_sea_18s/{run.run_id}")
+    assert part.sequences == part.records == len(vectors)
+    np.testing.assert_array_equal(vectors, reference.vectors[part.first : part.first + part.sequences])
+    hits = data.search_across_embeddings("deep_sea_18s", 42, top_k=5)
+    assert len(hits) == 5
+    assert all(hit["dataset"] != "deep_sea_18s" and hit["path"].is_dir() for hit in hits)

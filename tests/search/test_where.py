@@ -426,10 +426,13 @@ def test_dates_and_times_are_written_as_text(kind, day, earlier):
     assert chosen(table, f"t = '{day}'") == chosen(table, f"t IN ('{day}')") == [2]
     assert chosen(table, f"t < '{day}'") == [1]
     assert chosen(table, f"t BETWEEN '{earlier}' AND '{day}'") == [1, 2]
-    with pytest.raises(
-        UsageError, match=r"position 5: column 't' holds dates or times .*'soon'.* is none; write it as"
-    ):
-        chosen(table, "t = 'soon'")
+    for wrong in ("'soon'", "5"):
+        message = r"position 5: column 't' holds dates or times .*; write it as text"
+        with pytest.raises(UsageError, match=message) as caught:
+            chosen(table, f"t = {wrong}")
+        # What the message advises is right.
+        advice = str(caught.value).rsplit(", ", 1)[1]
+        assert chosen(table, f"t IS NULL OR t = {advice}")[0] == 0
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ A facade; the work is done to its left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ednabed.errors import EdnabedError, StoreError, UsageError
+from ednabed.api.inventory import RunInfo, fault_of, run_infos, storage
+from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
 from ednabed.reference import layout
@@ -18,46 +20,19 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.manifest import METADATA
 from ednabed.reference.opened import Reference, open_reference
-from ednabed.reference.sources import Source, find_sources, source_of
+from ednabed.reference.sources import Source, find_sources, one_function, source_of
 from ednabed.search.hits import Search, Wanted
 from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_letters, by_run, embedder_for
 from ednabed.search.table import spec_of_table
 from ednabed.search.table_queries import answer, by_table_id, check_wanted
-from ednabed.store.compress import estimate
-from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root, walk_runs
+from ednabed.store.manifest import MANIFEST
+from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
 from ednabed.store.table import Database, VectorColumns
-from ednabed.store.vectors import FORMS
+from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, HALF
+
+log = logging.getLogger("ednabed")
 
 Answer = tuple[Query, list[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """A run of the workspace.
-
-    Attributes:
-        dataset: Name of the study.
-        run_id: Name of the run in it.
-        path: Its folder.
-        records: Records with a vector; None where the run is broken.
-        dimension: Length of a vector; None where the run is broken.
-        model: Name of the model; None of a folder of an older tool, and where the run is broken.
-        fingerprint: Of the function that made it; None as for ``model``.
-        created: UTC, ISO 8601; None as for ``model``.
-        bytes: Size of its vectors on disk.
-        fault: Why it cannot be used; None where it can.
-    """
-
-    dataset: str
-    run_id: str
-    path: Path
-    records: int | None
-    dimension: int | None
-    model: str | None
-    fingerprint: str | None
-    created: str | None
-    bytes: int
-    fault: str | None = None
 
 
 class DataManager:
@@ -70,6 +45,8 @@ class DataManager:
     def __init__(self, workspace: Path | str = ".") -> None:
         self.workspace = Path(workspace)
         self.runs_root = runs_root(self.workspace)
+        self._told: set[tuple[str, str]] = set()
+        self._opened: tuple[list[tuple[str, Path]], LooseRuns] | None = None
 
     def list_datasets(self) -> list[str]:
         """Return the names of the datasets that have a run, sorted."""
@@ -77,10 +54,7 @@ class DataManager:
 
     def list_runs(self, dataset: str | None = None) -> list[RunInfo]:
         """Return the runs, also broken ones, by dataset and run; ``dataset`` None takes those of all."""
-        runs = [_info(folder, self.runs_root) for folder in walk_runs(self.runs_root)]
-        return sorted(
-            (run for run in runs if dataset in (None, run.dataset)), key=lambda run: (run.dataset, run.run_id)
-        )
+        return [run for run in run_infos(self.workspace) if dataset in (None, run.dataset)]
 
     def open_run(self, run: Path | str) -> Run:
         """Open a run: ``dataset/run``, a dataset (its newest run), or a folder.
@@ -98,12 +72,12 @@ class DataManager:
         """
         found = self.open_run(run)
         names = {
-            "embeddings_npy": "embeddings.npy",
-            "embeddings_f16": "embeddings.f16.npy",
-            "embeddings_npz": "embeddings.npz",
+            "embeddings_npy": EMBEDDINGS,
+            "embeddings_f16": HALF,
+            "embeddings_npz": COMPRESSED,
             "records": RECORDS,
             "rejected": REJECTED,
-            "manifest": "run.json",
+            "manifest": MANIFEST,
         }
         files = {key: found.folder / name for key, name in names.items() if (found.folder / name).is_file()}
         if any(key.startswith("embeddings") for key in files):
@@ -129,10 +103,10 @@ class DataManager:
     def search_across_embeddings(
         self, query_run: Path | str, query_seq_idx: int, top_k: int = 10, exclude_same_run: bool = True
     ) -> list[dict[str, Any]]:
-        """Return the records most like a record of a run, over all runs of the same function.
+        """Return the sequences most like a record of a run, over all runs of the same function.
 
-        Through the workspace's reference where it holds all of these runs, else by exact search over the memory-mapped
-        runs.
+        Through the workspace's reference where it holds all of these runs (hits may then also lie in runs that are gone
+        since), else by exact search over the runs as they lie.
 
         Args:
             query_run: ``dataset/run``, a dataset (its newest run), or a folder.
@@ -142,22 +116,33 @@ class DataManager:
 
         Returns:
             Hits as ``Search.run`` gives them, with ``path`` (the folder of the run) beside the others.
+
+        Raises:
+            StoreError: There is no such run or record, or nobody knows what made the run.
+            UsageError: ``top_k`` is below 1.
         """
         run = self.open_run(query_run)
         own = self._own(run)
-        sources = self._sources(own.spec)
-        here = any(source.identity == own.identity for source in sources)
-        if not here and not exclude_same_run:
-            sources.append(own)
-        if not sources or (exclude_same_run and here and len(sources) == 1):
-            return []
-        collection: Collection = self._covering(sources) or LooseRuns(sources)
-        exclude = (own.label,) if exclude_same_run and here else ()
         batch = by_run(run, (own.dataset, own.run_id), query_seq_idx, None)
-        search = Search(collection, Wanted(k=top_k, exclude_runs=exclude))
-        _, hits = next(search.run(batch))
-        folders = {source.label: source.run.folder for source in sources}
-        return [{**hit, "path": folders.get(f"{hit['dataset']}/{hit['run_id']}")} for hit in hits]
+        wanted = Wanted(k=top_k)
+        sources, unusable = self._sources(own.spec)
+        if not exclude_same_run and own.identity not in {source.identity for source in sources}:
+            sources.append(own)
+        if not sources:
+            return []
+        reference = self._covering(sources)
+        # A run may have been moved since it went into the reference, which knows it by its old name and place.
+        places = {source.folder: source.run.folder for source in sources}
+        labels = {source.identity: source.label for source in sources}
+        if reference is not None:
+            now = {source.identity: source.run.folder for source in sources}
+            parts = reference.manifest.runs
+            places = {part.folder: now.get(part.identity, self.workspace / part.folder) for part in parts}
+            labels = {part.identity: part.label for part in parts}
+        if exclude_same_run and own.identity in labels:
+            wanted = replace(wanted, exclude_runs=(labels[own.identity],))
+        _, hits = next(Search(reference or self._loose(sources, unusable), wanted).run(batch))
+        return [{**hit, "path": places[hit["source_file"].rpartition("/")[0]]} for hit in hits]
 
     def search(
         self,
@@ -275,7 +260,7 @@ class DataManager:
         """
         if reference is not None or (layout.default_folder(self.workspace) / METADATA).exists():
             return self.open_reference(reference)
-        sources = self._sources(None if source is None else source.spec)
+        sources, unusable = self._sources(None if source is None else source.spec)
         if source is not None and source.identity not in {own.identity for own in sources}:
             sources.append(source)
         if not sources:
@@ -283,38 +268,46 @@ class DataManager:
                 f"{self.runs_root} holds no run that can be searched; 'ednabed embed FILE' makes one, "
                 "'ednabed consolidate' a reference"
             )
-        return LooseRuns(sources)
+        one_function(sources, None, "name a run of the one that you mean with --run RUN, or make a reference of each")
+        return self._loose(sources, unusable)
 
-    def storage(self) -> dict[str, Any]:
+    def storage(self, measure: bool = True) -> dict[str, Any]:
         """Return sizes in bytes.
 
-        Keys: ``runs`` (a list, largest first: run, bytes, form; and where they are not compressed ``saved_lossless``,
-        estimated on pieces of the file, and ``saved_float16``), ``runs_bytes``, ``references`` (folder to bytes) and
-        ``table_bytes``.
-        """
-        entries = []
-        for info in self.list_runs():
-            entry: dict[str, Any] = {"run": f"{info.dataset}/{info.run_id}", "bytes": _size(info.path)}
-            if info.fault is None:
-                vectors = Run.open(info.path).vectors()
-                entry["form"] = vectors.path.name
-                if vectors.path.name == FORMS[0]:
-                    size = vectors.path.stat().st_size
-                    entry["saved_lossless"] = max(0, size - estimate(vectors)[0])
-                    entry["saved_float16"] = size // 2
-            entries.append(entry)
-        references = sorted(path.parent for path in (self.workspace / "data").glob(f"*/{METADATA}"))
-        return {
-            "runs": sorted(entries, key=lambda entry: -entry["bytes"]),
-            "runs_bytes": sum(entry["bytes"] for entry in entries),
-            "references": {folder.relative_to(self.workspace).as_posix(): _size(folder) for folder in references},
-            "table_bytes": _size(self.workspace / "data" / "lancedb"),
-        }
+        Args:
+            measure: Say also what compression would save, which takes up to half a second a run.
 
-    def _sources(self, spec: Spec | None) -> list[Source]:
-        """Return the usable runs of the workspace; of a function where one is given."""
-        found = find_sources(self.runs_root, self.workspace).sources if self.runs_root.is_dir() else []
-        return [source for source in found if spec is None or source.spec.fingerprint == spec.fingerprint]
+        Returns:
+            Keys: ``runs`` (a list, largest first: run, bytes, form; and where they are not compressed
+            ``saved_lossless``, measured on pieces of the file, and ``saved_float16``), ``runs_bytes``, ``references``
+            (folder to bytes) and ``table_bytes``.
+        """
+        return storage(self.workspace, measure=measure)
+
+    def _sources(self, spec: Spec | None) -> tuple[list[Source], dict[str, str]]:
+        """Return the usable runs of the workspace (of a function where one is given), and why others are not."""
+        found = find_sources(self.runs_root, self.workspace)
+        sources = []
+        unusable = {**found.refused, **found.left_out}
+        for source in found.sources:
+            if spec is None or source.spec.fingerprint == spec.fingerprint:
+                fault = fault_of(source.run, source.spec)
+                if fault is None:
+                    sources.append(source)
+                else:
+                    unusable[source.folder] = fault
+        return sources, unusable
+
+    def _loose(self, sources: Sequence[Source], unusable: Mapping[str, str]) -> LooseRuns:
+        """Return runs as one collection, and say once which others of the workspace cannot be searched."""
+        for told in unusable.items():
+            if told not in self._told:
+                self._told.add(told)
+                log.warning("not searched: %s: %s", *told)
+        key = [(source.identity, source.run.vectors().path) for source in sources]
+        if self._opened is None or self._opened[0] != key:
+            self._opened = key, LooseRuns(sources)
+        return self._opened[1]
 
     def _own(self, run: Run) -> Source:
         """Return a run as a source, also where it lies outside the runs folder.
@@ -361,38 +354,3 @@ def _same_function(source: Source, spec: Spec, what: str) -> None:
             f"{source.label} was made by {source.spec.model} ({source.spec.fingerprint[:12]}), {what} by {spec.model} "
             f"({spec.fingerprint[:12]}): their vectors cannot be compared; search what the same version has made"
         )
-
-
-def _info(folder: Path, root: Path) -> RunInfo:
-    within = folder.relative_to(root).parts
-    dataset, run_id = (within[0], "/".join(within[1:])) if len(within) > 1 else (folder.parent.name, folder.name)
-    size = sum((folder / form).stat().st_size for form in FORMS if (folder / form).is_file())
-    try:
-        run = Run.open(folder)
-        vectors = run.vectors()
-    except (EdnabedError, OSError) as error:
-        return RunInfo(dataset, run_id, folder, None, None, None, None, None, size, str(error))
-    manifest = run.manifest
-    if manifest is None:
-        return RunInfo(dataset, run_id, folder, vectors.rows, vectors.dimension, None, None, None, size)
-    return RunInfo(
-        dataset,
-        run_id,
-        folder,
-        vectors.rows,
-        vectors.dimension,
-        manifest.spec.model,
-        manifest.spec.fingerprint,
-        manifest.created,
-        size,
-    )
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of all files below a folder, each counted once even where it has two names."""
-    seen: dict[tuple[int, int], int] = {}
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file():
-            status = path.stat()
-            seen[status.st_dev, status.st_ino or id(path)] = status.st_size
-    return sum(seen.values())

@@ -113,6 +113,8 @@ def search(
     _check_letters(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
     if files.count(Path("-")) > 1:
         raise UsageError("standard input (-) can be named once only")
+    if in_table and reference is not None:
+        raise UsageError("--table and --reference exclude each other; leave one of them out")
     if in_table:
         database = database_of(context, db, storage)
         answers = _in_table(context, database, vector_column, wanted, model, asked)

@@ -45,8 +45,6 @@ _SAMPLE = 256
 _NEIGHBOURS = 10
 _WANTED = 0.99
 _SEED = 20261122
-# Queries whose candidates are held at once while recall is measured.
-_MEASURED = 32
 # For so few queries, waking the threads costs more than they save.
 _FEW = 4
 _WIDTHS = ((8, 4), (8, 8), (16, 8), (32, 8), (32, 16), (64, 16), (128, 16), (256, 32), (512, 64), (1024, 128))
@@ -175,7 +173,7 @@ def _with_norms(
     vectors: VectorFile, norms: npt.NDArray[np.float32]
 ) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]]:
     first = 0
-    for block in vectors.blocks(max(1, BLOCK_BYTES // (4 * vectors.dimension))):
+    for block in vectors.blocks():
         rows = np.arange(first, first + len(block))
         yield rows, block, norms[first : first + len(block)]
         first += len(block)
@@ -240,8 +238,10 @@ def measure(
     for nprobe, factor in _WIDTHS:
         nprobe = min(nprobe, facts.lists)
         found = np.zeros(len(chosen))
-        for first in range(0, len(chosen), _MEASURED):
-            some = slice(first, first + _MEASURED)
+        # So many queries that their candidates are a block.
+        step = max(1, BLOCK_BYTES // (4 * vectors.dimension * (k + 1) * factor))
+        for first in range(0, len(chosen), step):
+            some = slice(first, first + step)
             ids = _ask(index, queries[some], (k + 1) * factor, nprobe, vectors.rows)
             # Read, not mapped: the system maps 64 kB around each row, which would count as memory of the build.
             rows, place = np.unique(ids, return_inverse=True)

@@ -20,6 +20,9 @@ from ednabed.search.where import parse_where
 RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
 """What is told of the record behind a hit."""
 
+DIGITS = 6
+"""Digits of a similarity."""
+
 # Hits that are held at once.
 _HITS_AT_ONCE = 100_000
 
@@ -85,7 +88,7 @@ class Search:
     def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
         """Yield each query of a batch with its hits, in the order of the batch.
 
-        A hit is a dict: rank (from 1), similarity (cosine), distance (1 - similarity), the keys of ``RECORD_KEYS`` of
+        A hit is a dict: rank (from 1), similarity (cosine, six digits), distance (1 - similarity), the keys of ``RECORD_KEYS`` of
         its first record (by dataset, run and number), occurrences (records with this sequence), datasets (name to
         number of records), length, source (input file) and source_file (file of its vector); with ``align`` also
         alignment, an ``Alignment`` or None. With ``occurrences`` each record of a hit is one, all with the rank of
@@ -107,25 +110,29 @@ class Search:
             own = slice(bounds[number], bounds[number + 1])
             yield asked, self._hits(asked, places[own], scores[own], details, sequences)
 
-    def _found(self, batch: QueryBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return places in the batch, rows and cosines of all hits, in order of query and then rank."""
+    def _found(self, batch: QueryBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Return places in the batch, rows and cosines of all hits, in order of query and then rank.
+
+        Cosines are rounded to the digits at which two of them count as equal: so they never rise from one rank to the
+        next, and that of a sequence with itself is 1.
+        """
         wanted = self.wanted
         k = wanted.k + (1 if wanted.exclude_self else 0)
         place_of = np.array(batch.places, np.int64)
         own = np.array([batch.queries[place].key or 0 for place in batch.places], np.uint64)
-        parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+        parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
         for query, row, score in self.collection.search(batch.vectors, k, allowed=self._allowed, exact=wanted.exact):
+            cosine = np.round(score.astype(np.float64), DIGITS)
             kept = np.ones(len(query), bool)
             if wanted.exclude_self:
                 kept &= self.collection.keys[row] != own[query]
             if wanted.min_similarity is not None:
-                # At the digits at which two cosines count as equal, so that 1 finds the same sequence.
-                kept &= np.round(score.astype(np.float64), 6) >= wanted.min_similarity
-            query, row, score = query[kept], row[kept], score[kept]
+                kept &= cosine >= wanted.min_similarity
+            query, row, cosine = query[kept], row[kept], cosine[kept]
             first = np.arange(len(query)) - np.searchsorted(query, query) < wanted.k
-            parts.append((place_of[query[first]], row[first], score[first]))
-        query, row, score = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        return query, row, score
+            parts.append((place_of[query[first]], row[first], cosine[first]))
+        query, row, cosine = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        return query, row, cosine
 
     def _hits(
         self,
@@ -145,7 +152,7 @@ class Search:
         hits = []
         for rank, (place, score, alignment) in enumerate(zip(places, scores, alignments, strict=True), start=1):
             for record in details[place]:
-                hit = {"rank": rank, "similarity": score, "distance": 1 - score, **record}
+                hit = {"rank": rank, "similarity": score, "distance": round(1 - score, DIGITS), **record}
                 hits.append({**hit, "alignment": alignment} if self.wanted.align else hit)
         return hits
 

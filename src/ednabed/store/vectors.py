@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ FORMS = (EMBEDDINGS, COMPRESSED, HALF)
 """Names of the forms, the preferred first: those that are exact."""
 
 _MEMBER = "embeddings.npy"
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# The last two are what numpy lets through of a damaged header.
+_UNREADABLE = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError, TokenError,
+)  # fmt: skip
 BLOCK_BYTES = 32_000_000
 """A block of vectors has about so many bytes as float32."""
 

@@ -1,0 +1,135 @@
+"""What lies in a workspace: its runs, sound or broken, and how much room they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ednabed.errors import EdnabedError, StoreError
+from ednabed.models.spec import Spec
+from ednabed.reference.manifest import METADATA
+from ednabed.store.compress import estimate
+from ednabed.store.runs import RECORDS, Run, runs_root, walk_runs
+from ednabed.store.vectors import EMBEDDINGS, FORMS
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run of the workspace.
+
+    Attributes:
+        dataset: Name of the study.
+        run_id: Name of the run in it.
+        path: Its folder.
+        records: Records with a vector; None where the run is broken.
+        dimension: Length of a vector; None where the run is broken.
+        model: Name of the model; None of a folder of an older tool, and where the manifest is broken.
+        fingerprint: Of the function that made it; None as for ``model``.
+        created: UTC, ISO 8601; None as for ``model``.
+        bytes: Size of its vectors on disk.
+        fault: Why it cannot be used; None where it can.
+    """
+
+    dataset: str
+    run_id: str
+    path: Path
+    records: int | None
+    dimension: int | None
+    model: str | None
+    fingerprint: str | None
+    created: str | None
+    bytes: int
+    fault: str | None = None
+
+
+def run_infos(workspace: Path) -> list[RunInfo]:
+    """Return the runs of a workspace, also broken ones, by dataset and run."""
+    root = runs_root(workspace)
+    return sorted((_info(folder, root) for folder in walk_runs(root)), key=lambda run: (run.dataset, run.run_id))
+
+
+def _info(folder: Path, root: Path) -> RunInfo:
+    within = folder.relative_to(root).parts
+    dataset, run_id = (within[0], "/".join(within[1:])) if len(within) > 1 else (folder.parent.name, folder.name)
+    size = sum((folder / form).stat().st_size for form in FORMS if (folder / form).is_file())
+    records = dimension = model = fingerprint = created = fault = None
+    try:
+        run = Run.open(folder)
+    except (EdnabedError, OSError) as error:
+        fault = str(error)
+    else:
+        spec = None
+        if run.manifest is not None:
+            spec, created = run.manifest.spec, run.manifest.created
+            model, fingerprint = spec.model, spec.fingerprint
+        fault = fault_of(run, spec)
+        if fault is None:
+            vectors = run.vectors()
+            records, dimension = vectors.rows, vectors.dimension
+    return RunInfo(dataset, run_id, folder, records, dimension, model, fingerprint, created, size, fault)
+
+
+def fault_of(run: Run, spec: Spec | None) -> str | None:
+    """Return why a run cannot be used, as far as the beginnings of its files tell; None where nothing is wrong.
+
+    Args:
+        run: The run.
+        spec: The function that made it; None where nobody knows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        vectors = run.vectors()
+        if spec is not None and vectors.dimension != spec.dimension:
+            raise StoreError(
+                f"{vectors.path} has vectors of {vectors.dimension} dimensions, {spec.model} makes {spec.dimension}"
+            )
+        if run.manifest is not None:
+            records = pq.read_metadata(run.folder / RECORDS).num_rows
+            if records != vectors.rows:
+                raise StoreError(
+                    f"{run.folder}: {vectors.rows} vectors and {records} records do not belong together; "
+                    "'ednabed runs verify' says which file is damaged"
+                )
+    except FileNotFoundError as error:
+        return f"{error.filename} is absent; take it from a backup or embed the input again"
+    except pa.ArrowException as error:
+        return f"{run.folder / RECORDS} cannot be read ({error}); embed the input again"
+    except (EdnabedError, OSError) as error:
+        return str(error)
+    return None
+
+
+def storage(workspace: Path, *, measure: bool = True) -> dict[str, Any]:
+    """Return sizes in bytes; see ``DataManager.storage``."""
+    entries = []
+    for info in run_infos(workspace):
+        entry: dict[str, Any] = {"run": f"{info.dataset}/{info.run_id}", "bytes": folder_bytes(info.path)}
+        if info.fault is None:
+            vectors = Run.open(info.path).vectors()
+            entry["form"] = vectors.path.name
+            if measure and vectors.path.name == EMBEDDINGS:
+                size = vectors.path.stat().st_size
+                entry["saved_lossless"] = max(0, size - estimate(vectors)[0])
+                if info.fingerprint is not None:
+                    entry["saved_float16"] = size - estimate(vectors, half=True)[0]
+        entries.append(entry)
+    references = sorted(path.parent for path in (workspace / "data").glob(f"*/{METADATA}"))
+    return {
+        "runs": sorted(entries, key=lambda entry: -entry["bytes"]),
+        "runs_bytes": sum(entry["bytes"] for entry in entries),
+        "references": {folder.relative_to(workspace).as_posix(): folder_bytes(folder) for folder in references},
+        "table_bytes": folder_bytes(workspace / "data" / "lancedb"),
+    }
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder, each counted once even where it has two names."""
+    seen: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if path.is_file():
+            status = path.stat()
+            seen[status.st_dev, status.st_ino or id(path)] = status.st_size
+    return sum(seen.values())

@@ -58,7 +58,7 @@ def main() -> None:
         "half removed": lambda: _half_removed(stall),
         "published": lambda: after(layout, "publish"),
     }
-    if settings["stall"] == "half removed":
+    if settings["stall"] in ("current", "linked", "half removed"):
         # Removing what is left goes through the same steps.
         layout.tidy = lambda folder: None
     if settings["stall"] is not None:

@@ -158,7 +158,6 @@ class Steps:
         for module, name in (
             (os, "unlink"), (os, "rmdir"), (os, "rename"), (os, "replace"), (os, "link"), (os, "mkdir"), (os, "fsync"),
             (shutil, "copyfile"), (np, "save"), (faiss, "write_index"), (pq.ParquetWriter, "write_table"),
-            (pq.ParquetWriter, "close"),
         ):  # fmt: skip
             monkeypatch.setattr(module, name, self.step(getattr(module, name)))
         real = Path.open

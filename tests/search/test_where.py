@@ -17,7 +17,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.search.where import MOST_DEPTH, MOST_LETTERS, MOST_PATTERN, MOST_TESTS, Where, parse_where
+from ednabed.search.where import MOST_DEPTH, MOST_LETTERS, MOST_TESTS, Where, parse_where
+from ednabed.search.where_arrow import MOST_PATTERN
 
 # -- random tables, random filters, and what Python says of them -------------------------------------------------------
 

@@ -88,11 +88,11 @@ class Search:
     def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
         """Yield each query of a batch with its hits, in the order of the batch.
 
-        A hit is a dict: rank (from 1), similarity (cosine, six digits), distance (1 - similarity), the keys of ``RECORD_KEYS`` of
-        its first record (by dataset, run and number), occurrences (records with this sequence), datasets (name to
-        number of records), length, source (input file) and source_file (file of its vector); with ``align`` also
-        alignment, an ``Alignment`` or None. With ``occurrences`` each record of a hit is one, all with the rank of
-        their sequence.
+        A hit is a dict: rank (from 1), similarity (cosine, ``DIGITS`` digits), distance (1 - similarity), the keys of
+        ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (records with this sequence),
+        datasets (name to number of records), length, source (input file) and source_file (file of its vector); with
+        ``align`` also alignment, an ``Alignment`` or None. With ``occurrences`` each record of a hit is one, all with
+        the rank of their sequence.
         """
         # Where many hits are wanted, fewer queries are held at once.
         step = max(1, _HITS_AT_ONCE // self.wanted.k)
@@ -122,7 +122,7 @@ class Search:
         own = np.array([batch.queries[place].key or 0 for place in batch.places], np.uint64)
         parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
         for query, row, score in self.collection.search(batch.vectors, k, allowed=self._allowed, exact=wanted.exact):
-            cosine = np.round(score.astype(np.float64), DIGITS)
+            cosine = np.asarray(np.round(score.astype(np.float64), DIGITS), np.float64)
             kept = np.ones(len(query), bool)
             if wanted.exclude_self:
                 kept &= self.collection.keys[row] != own[query]

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ednabed.errors import StoreError
-from ednabed.store import compress
-from ednabed.store.compress import LOCK, compress_run, estimate, survey_run, survey_runs
+from ednabed.store import compress, compressed_forms
+from ednabed.store.compress import LOCK, compress_run, survey_run, survey_runs
+from ednabed.store.compressed_forms import estimate
 from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
@@ -243,7 +244,7 @@ def test_float16_is_made_of_what_it_can_hold_and_of_nothing_else(array):
     ],
 )
 def test_a_row_that_float16_cannot_hold_refuses_the_run(tmp_path, monkeypatch, row, words):
-    monkeypatch.setattr(compress, "_BLOCK_BYTES", 4 * 3 * 7)
+    monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 3 * 7)
     array = noise(30, 3)
     array[22] = row
     run = make_run(tmp_path / "run", array)
@@ -269,7 +270,7 @@ def test_rows_at_the_edge_of_float16_pass(tmp_path):
 
 @pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 14, 15])
 def test_any_number_of_blocks(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(compress, "_BLOCK_BYTES", 4 * 10 * 7)
+    monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 10 * 7)
     array = noise(rows)
     for half in (False, True):
         run = make_run(tmp_path / str(half), array)
@@ -384,8 +385,8 @@ def test_a_damaged_archive_is_not_compressed_further(tame):
 @pytest.mark.parametrize("row", [0, 20, 49])
 def test_one_wrong_bit_in_what_was_written_is_found(tame, monkeypatch, half, row):
     """The disk, or the writer, spoils one value; also the last bit of one, which no cosine shows."""
-    real = compress._write
-    monkeypatch.setattr(compress, "_BLOCK_BYTES", 4 * 10 * 7)
+    real = compress.write_form
+    monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 10 * 7)
 
     def spoilt(source, path):
         real(source, path)
@@ -399,7 +400,7 @@ def test_one_wrong_bit_in_what_was_written_is_found(tame, monkeypatch, half, row
             values.view(np.uint32)[row, 4] ^= 1
             np.savez_compressed(path, embeddings=values)
 
-    monkeypatch.setattr(compress, "_write", spoilt)
+    monkeypatch.setattr(compress, "write_form", spoilt)
     before = contents(tame.folder)
     with pytest.raises(StoreError, match=f"row {row} "):
         compress_run(tame, half=half, delete_original=True)
@@ -408,7 +409,7 @@ def test_one_wrong_bit_in_what_was_written_is_found(tame, monkeypatch, half, row
 
 @pytest.mark.parametrize("other", [noise(49), noise(50, 9), noise(51)])
 def test_another_shape_in_what_was_written_is_found(tame, monkeypatch, other):
-    monkeypatch.setattr(compress, "_write", lambda source, path: np.savez_compressed(path, embeddings=other))
+    monkeypatch.setattr(compress, "write_form", lambda source, path: np.savez_compressed(path, embeddings=other))
     before = contents(tame.folder)
     with pytest.raises(StoreError, match="50 x 10"):
         compress_run(tame, delete_original=True)
@@ -431,14 +432,14 @@ def test_a_run_without_vectors_is_refused(run):
 
 
 def test_a_manifest_changed_meanwhile_keeps_its_tag(tame, monkeypatch):
-    real = compress._write
+    real = compress.write_form
 
     def tagging(source, path):
         real(source, path)
         tagged = replace(RunManifest.read(tame.folder), version="v1.0")
         write_atomic(tame.folder / MANIFEST, tagged.to_text())
 
-    monkeypatch.setattr(compress, "_write", tagging)
+    monkeypatch.setattr(compress, "write_form", tagging)
     compress_run(tame, delete_original=True)
     now = Run.open(tame.folder)
     assert now.manifest.version == "v1.0"
@@ -447,14 +448,14 @@ def test_a_manifest_changed_meanwhile_keeps_its_tag(tame, monkeypatch):
 
 
 def test_a_manifest_of_another_run_put_there_meanwhile_deletes_nothing(tame, monkeypatch):
-    real = compress._write
+    real = compress.write_form
 
     def replacing(source, path):
         real(source, path)
         other = replace(RunManifest.read(tame.folder), run_id="another")
         write_atomic(tame.folder / MANIFEST, other.to_text())
 
-    monkeypatch.setattr(compress, "_write", replacing)
+    monkeypatch.setattr(compress, "write_form", replacing)
     with pytest.raises(StoreError, match="changed by another program"):
         compress_run(tame, delete_original=True)
     assert NPY in names(tame.folder)
@@ -491,7 +492,9 @@ def test_what_the_manifest_lists_is_compressed_and_not_what_lies_beside_it(tame)
     compress_run(tame, delete_original=True)
     np.save(tame.folder / NPY, noise(seed=2))
     assert compress_run(tame, half=True).state == "compressed"
-    np.testing.assert_array_equal(Run.open(tame.folder).load_embeddings(), noise().astype(np.float16))
+    np.testing.assert_array_equal(VectorFile.open(tame.folder, F16).load(), noise().astype(np.float16))
+    # Of the two forms that are listed the exact one is read.
+    np.testing.assert_array_equal(Run.open(tame.folder).load_embeddings(), noise())
     with pytest.raises(StoreError, match="not what 'embed' wrote"):
         compress_run(tame, half=True, delete_original=True)
     assert names(tame.folder) == {NPY, NPZ, F16}
@@ -522,7 +525,7 @@ def test_a_form_that_is_there_but_not_listed_is_taken_up_only_when_it_is_the_rig
         compress_run(Run.open(folder), half=half)
         shutil.copy(tame.folder / MANIFEST, folder / MANIFEST)
         with monkeypatch.context() as patch:
-            patch.setattr(compress, "_write", None)
+            patch.setattr(compress, "write_form", None)
             outcome = compress_run(Run.open(folder), half=half, delete_original=True)
         assert (outcome.state, outcome.deleted) == ("compressed", (NPY,))
         assert Run.open(folder).verify() == []
@@ -659,7 +662,7 @@ def test_ctrl_c_leaves_nothing(tame, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    for place in ("_write", "_compare"):
+    for place in ("write_form", "_compare"):
         with monkeypatch.context() as patch:
             patch.setattr(compress, place, interrupted)
             with pytest.raises(KeyboardInterrupt):
@@ -693,7 +696,7 @@ def test_a_run_with_nothing_to_do_is_not_touched_at_all(run, monkeypatch):
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_no_file_is_open_when_it_is_renamed_or_deleted(tame, monkeypatch, half, spoilt):
     """Windows would refuse it."""
-    monkeypatch.setattr(compress, "_BLOCK_BYTES", 4 * 10 * 7)
+    monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 10 * 7)
     seen = []
 
     def watched(real):
@@ -708,7 +711,7 @@ def test_no_file_is_open_when_it_is_renamed_or_deleted(tame, monkeypatch, half, 
         return wrapped
 
     if spoilt:
-        real = compress._write
+        real = compress.write_form
         other = noise(seed=2).astype(np.float16 if half else np.float32)
 
         def wrong(source, path):
@@ -719,7 +722,7 @@ def test_no_file_is_open_when_it_is_renamed_or_deleted(tame, monkeypatch, half, 
             else:
                 np.savez_compressed(path, embeddings=other)
 
-        monkeypatch.setattr(compress, "_write", wrong)
+        monkeypatch.setattr(compress, "write_form", wrong)
     monkeypatch.setattr(Path, "replace", watched(Path.replace))
     monkeypatch.setattr(Path, "unlink", watched(Path.unlink))
     if spoilt:
@@ -855,7 +858,7 @@ def test_a_small_file_is_measured_whole(tmp_path):
 
 @pytest.mark.parametrize("kind", ["noise", "zeros first", "zeros last", "stripes"])
 def test_a_large_file_is_measured_in_pieces_from_all_over_it(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(compress, "PIECE_BYTES", 40_000)
+    monkeypatch.setattr(compressed_forms, "PIECE_BYTES", 40_000)
     array = noise(20_000, 50)
     if kind == "zeros first":
         array[:10_000] = 0

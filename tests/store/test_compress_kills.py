@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 
 from ednabed.errors import StoreError
-from ednabed.store import compress, files
+from ednabed.store import compress, compressed_forms, files
 from ednabed.store.compress import LOCK, compress_run, survey_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run
 from support import letters
 
 NPY, NPZ, F16 = "embeddings.npy", "embeddings.npz", "embeddings.f16.npy"
-WATCHED = {compress.__file__, files.__file__, shutil.__file__, zipfile.__file__}
+WATCHED = {compress.__file__, compressed_forms.__file__, files.__file__, shutil.__file__, zipfile.__file__}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ CASES = [
 
 @pytest.mark.parametrize(("start", "half", "delete", "legacy"), CASES)
 def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delete, legacy):
-    monkeypatch.setattr(compress, "_BLOCK_BYTES", 4 * 10 * 15)
+    monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 10 * 15)
     folder = shutil.copytree(made, tmp_path / "run")
     if legacy:
         (folder / "run.json").unlink()
@@ -177,7 +177,7 @@ def test_killed_and_then_asked_for_the_other_form(made, tmp_path, half):
 STALL = """
 import sys, time
 from pathlib import Path
-from ednabed.store import compress
+from ednabed.store import compress, compressed_forms
 from ednabed.store.runs import Run
 
 folder, mark, place, half = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4] == "half"
@@ -187,7 +187,7 @@ def stall(*_):
     time.sleep(600)
 
 if place == "written":
-    compress._compare = stall
+    compress.compare_forms = stall
 elif place == "renamed":
     compress._list = stall
 elif place == "listed":

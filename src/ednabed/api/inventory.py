@@ -9,7 +9,7 @@ from typing import Any
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
 from ednabed.reference.manifest import METADATA
-from ednabed.store.compress import estimate
+from ednabed.store.compressed_forms import estimate
 from ednabed.store.runs import RECORDS, Run, runs_root, walk_runs
 from ednabed.store.vectors import EMBEDDINGS, FORMS
 
@@ -93,8 +93,8 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
                     f"{run.folder}: {vectors.rows} vectors and {records} records do not belong together; "
                     "'ednabed runs verify' says which file is damaged"
                 )
-    except FileNotFoundError as error:
-        return f"{error.filename} is absent; take it from a backup or embed the input again"
+    except FileNotFoundError:
+        return f"{run.folder / RECORDS} is absent; take it from a backup or embed the input again"
     except pa.ArrowException as error:
         return f"{run.folder / RECORDS} cannot be read ({error}); embed the input again"
     except (EdnabedError, OSError) as error:

@@ -313,9 +313,13 @@ class DataManager:
         """Return a run as a source, also where it lies outside the runs folder.
 
         Raises:
-            StoreError: Nobody knows what made it.
+            StoreError: It is broken, or nobody knows what made it.
         """
-        return source_of(run, self.runs_root, self.workspace)
+        source = source_of(run, self.runs_root, self.workspace)
+        fault = fault_of(run, source.spec)
+        if fault is not None:
+            raise StoreError(fault)
+        return source
 
     def _covering(self, sources: Sequence[Source]) -> Reference | None:
         """Return the workspace's reference where it holds all these runs."""

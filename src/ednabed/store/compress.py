@@ -19,19 +19,16 @@ import hashlib
 import shutil
 import zipfile
 import zlib
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import numpy as np
-
 from ednabed.errors import EdnabedError, StoreError
-from ednabed.models.base import FloatArray
-from ednabed.store.files import exclusive, fsync_file, sha256_file, write_atomic
+from ednabed.store.compressed_forms import compare_forms, estimate, write_form
+from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFile
@@ -40,15 +37,9 @@ WORK = ".compress"
 """Folder in the run's folder in which a new form is written; its name is work in progress."""
 LOCK = ".compress.lock"
 """Lock file in the run's folder; there only while ``compress_run`` is at work or after it was killed."""
-WORST_COSINE_ERROR = 1e-3
-"""A float16 vector may be so far from its original (1 - cosine); 4e-8 is typical, 7e-5 has been seen."""
-PIECES = 16
-PIECE_BYTES = 1_000_000
-"""An estimate deflates so many pieces of so many bytes, evenly spread; a smaller file is deflated whole."""
 
 _MEMBER = "embeddings.npy"
 _CHUNK = 1 << 20
-_BLOCK_BYTES = 4_000_000
 _STALE_SECONDS = 600
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
@@ -120,44 +111,6 @@ class _Plan:
 
     state: Literal["ready", "original", "already"]
     vectors: VectorFile
-
-
-def estimate(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
-    """Estimate the size of a compressed form by deflating pieces of the file itself.
-
-    Args:
-        vectors: The file to compress.
-        half: Float16 instead of the lossless form; its size is known.
-
-    Returns:
-        Bytes of the compressed form, and bytes of the file on which that was measured (0 for float16, whose size is
-        known).
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    if half:
-        return len(_half_header(vectors)) + 2 * vectors.rows * vectors.dimension, 0
-    size = vectors.path.stat().st_size
-    if vectors.path.name == COMPRESSED:
-        return size, size
-    whole = size <= PIECES * PIECE_BYTES
-    measured = packed = 0
-    with vectors.path.open("rb") as file:
-        if whole:
-            deflate = zlib.compressobj(wbits=-15)
-            while piece := file.read(_CHUNK):
-                measured += len(piece)
-                packed += len(deflate.compress(piece))
-            packed += len(deflate.flush())
-        else:
-            for number in range(PIECES):
-                # At a multiple of four bytes, as the values are: deflate then sees them as it does in the whole file.
-                file.seek(round(number * (size - PIECE_BYTES) / (PIECES - 1)) // 4 * 4)
-                piece = file.read(PIECE_BYTES)
-                measured += len(piece)
-                packed += len(zlib.compress(piece, wbits=-15))
-    return round(packed / max(1, measured) * size) + _archive_overhead(), measured
 
 
 def survey_run(
@@ -312,14 +265,14 @@ def _compress(run: Run, form: str, delete_original: bool) -> Outcome:
         if path.exists():
             # Named, but not listed: a command that was killed between the two had finished it. Looked at again.
             if source.path != path:
-                worst = _compare(source, VectorFile.open(folder, form))
+                worst = compare_forms(source, VectorFile.open(folder, form))
             checksum = sha256_file(path)
         else:
             work = folder / WORK
             work.mkdir(exist_ok=True)
             try:
-                _write(source, work / form)
-                worst = _compare(source, VectorFile.open(work, form))
+                write_form(source, work / form)
+                worst = compare_forms(source, VectorFile.open(work, form))
                 checksum = sha256_file(work / form)
                 (work / form).replace(path)
             finally:
@@ -334,7 +287,7 @@ def _compress(run: Run, form: str, delete_original: bool) -> Outcome:
         if (folder / name).is_file():
             if name != compared:
                 _check(run, name)
-                error = _compare(VectorFile.open(folder, name), VectorFile.open(folder, form))
+                error = compare_forms(VectorFile.open(folder, name), VectorFile.open(folder, form))
                 worst = error if worst is None or error is None else max(worst, error)
             doomed[name] = _entry(run, folder / name)
         elif run.manifest is not None and name in run.manifest.files:
@@ -368,98 +321,6 @@ def _delete(run: Run, doomed: dict[str, Entry | None]) -> tuple[tuple[str, ...],
 def _originals(form: str) -> tuple[str, ...]:
     """Other forms of which ``form`` can be made, the preferred first."""
     return {HALF: (EMBEDDINGS, COMPRESSED), COMPRESSED: (EMBEDDINGS,)}.get(form, ())
-
-
-def _write(source: VectorFile, path: Path) -> None:
-    """Write a compressed form of ``source`` and force it to the disk."""
-    if path.name == COMPRESSED:
-        # The very bytes of the file, as np.savez_compressed has them: the member's SHA-256 is that of the original.
-        with (
-            source.path.open("rb") as file,
-            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-            archive.open(_MEMBER, "w", force_zip64=True) as member,
-        ):
-            shutil.copyfileobj(file, member, _CHUNK)
-    else:
-        with path.open("wb") as file, closing(_blocks(source)) as blocks:
-            file.write(_half_header(source))
-            first = 0
-            for block in blocks:
-                half = _to_half(block)
-                # Refused here already, before the rest is written.
-                _cosine_error(source, first, block, half.astype(np.float32))
-                file.write(half.astype("<f2", copy=False).tobytes())
-                first += len(block)
-    fsync_file(path)
-
-
-def _compare(old: VectorFile, new: VectorFile) -> float | None:
-    """Compare every value of a compressed form with its original.
-
-    Returns:
-        For float16 the largest 1 - cosine of a row; None for the lossless form, whose bits are equal.
-
-    Raises:
-        StoreError: They differ by more than the form allows, or one of them cannot be read.
-    """
-    if (old.rows, old.dimension) != (new.rows, new.dimension):
-        raise StoreError(
-            f"{new.path} holds {new.rows} x {new.dimension} values, {old.path} {old.rows} x {old.dimension}: one is no "
-            "form of the other, so nothing is deleted; move the wrong one away"
-        )
-    worst, first = 0.0, 0
-    with closing(_blocks(old)) as originals, closing(_blocks(new)) as compressed:
-        for block, other in zip(originals, compressed, strict=True):
-            wanted = _to_half(block).astype(np.float32) if new.path.name == HALF else block
-            # As bits: NaN is equal to itself so, and -0.0 is not 0.0.
-            same = np.asarray(wanted.view(np.uint32) == other.view(np.uint32)).all(axis=1)
-            if not same.all():
-                row = first + int(np.argmin(same))
-                raise StoreError(
-                    f"{new.path} differs from {old.path} in row {row} (from 0), so nothing is deleted; move the wrong "
-                    "one of the two away and run the same command again"
-                )
-            if new.path.name == HALF:
-                worst = max(worst, _cosine_error(old, first, block, other))
-            first += len(block)
-    return worst if new.path.name == HALF else None
-
-
-def _to_half(block: FloatArray) -> np.ndarray[Any, np.dtype[np.float16]]:
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return block.astype(np.float16)
-
-
-def _cosine_error(source: VectorFile, first: int, block: FloatArray, half: FloatArray) -> float:
-    """Return the largest 1 - cosine of a row; ``half`` holds float16 values as float32, shape that of ``block``.
-
-    Raises:
-        StoreError: A row (``first`` is the number of the block's first) is not finite in float16, or is too far off.
-    """
-    if not block.size:
-        return 0.0
-    finite = np.isfinite(half).all(axis=1)
-    if not finite.all():
-        row = first + int(np.argmin(finite))
-        raise StoreError(
-            f"{source.path}: row {row} (from 0) has a value that float16 cannot hold (above 65,504, or not finite); "
-            "nothing is deleted, compress without --float16"
-        )
-    # In float64, in which the squares of any float32 neither overflow nor vanish.
-    dot, old, new = (
-        np.einsum("ij,ij->i", a, b, dtype=np.float64) for a, b in ((block, half), (block, block), (half, half))
-    )
-    lost = (old > 0) & (new == 0)
-    norms = np.sqrt(old) * np.sqrt(new)
-    errors = np.where(lost, 1.0, 1.0 - dot / np.where(norms > 0, norms, 1.0))
-    errors[(old == 0) & (new == 0)] = 0.0
-    row = int(np.argmax(errors))
-    if not errors[row] <= WORST_COSINE_ERROR:
-        raise StoreError(
-            f"{source.path}: row {first + row} (from 0) would be {errors[row]:.1e} (1 - cosine) from its original in "
-            f"float16, more than {WORST_COSINE_ERROR:g}; nothing is deleted, compress without --float16"
-        )
-    return float(max(errors[row], 0.0))
 
 
 def _check(run: Run, name: str) -> None:
@@ -565,29 +426,6 @@ def _created(run: Run) -> datetime:
             "unknown, leave --older-than away"
         ) from None
     return created if created.tzinfo else created.replace(tzinfo=UTC)
-
-
-def _blocks(vectors: VectorFile) -> Generator[FloatArray, None, None]:
-    """The vectors in blocks of about 4 MB. To be closed, which closes the file: Windows deletes no open one."""
-    yield from vectors.blocks(max(1, _BLOCK_BYTES // (4 * max(1, vectors.dimension))))
-
-
-def _half_header(vectors: VectorFile) -> bytes:
-    buffer = BytesIO()
-    header = {"descr": "<f2", "fortran_order": False, "shape": (vectors.rows, vectors.dimension)}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    return buffer.getvalue()
-
-
-def _archive_overhead() -> int:
-    """Bytes that an archive of one member takes beside the member's own."""
-    buffer = BytesIO()
-    with (
-        zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive,
-        archive.open(_MEMBER, "w", force_zip64=True) as member,
-    ):
-        member.write(b"")
-    return len(buffer.getvalue())
 
 
 def _forms_bytes(folder: Path) -> int:

@@ -7,7 +7,6 @@ incremental, index, compress; stall: the place at which the process writes a mar
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -92,8 +91,8 @@ def _half_removed(stall) -> None:
     """Some files of the old build are gone."""
 
     def rmtree(path, **_):
-        for name in sorted(os.listdir(path))[::2]:
-            os.unlink(Path(path) / name)
+        for left in sorted(Path(path).iterdir())[::2]:
+            left.unlink()
         stall()
 
     shutil.rmtree = rmtree

@@ -165,7 +165,9 @@ def reseal(folder: Path, change: Any) -> None:
 
     manifest = ReferenceManifest.read(folder)
     place = folder / "builds" / manifest.build
-    files = {name: {"sha256": sha256_file(place / name), "bytes": (place / name).stat().st_size} for name in manifest.files}
+    files = {
+        name: {"sha256": sha256_file(place / name), "bytes": (place / name).stat().st_size} for name in manifest.files
+    }
     text = change(replace(manifest, files=files)).to_text()
     for path in (folder / METADATA, place / METADATA):
         path.write_text(text, encoding="utf-8", newline="\n")

@@ -107,7 +107,12 @@ def test_the_named_build_has_three_studies_and_the_current_one_four(walked):
     named = open_reference(folder / "data" / "reference", "reference_2026-11")
     assert [part.dataset for part in named.manifest.runs] == ["deep_sea_12s", "tank_12s", "deep_sea_18s"]
     current = open_reference(folder / "data" / "reference")
-    assert {part.dataset for part in current.manifest.runs} == {"deep_sea_12s", "tank_12s", "deep_sea_18s", "barcodes_12s"}
+    assert {part.dataset for part in current.manifest.runs} == {
+        "deep_sea_12s",
+        "tank_12s",
+        "deep_sea_18s",
+        "barcodes_12s",
+    }
     assert current.manifest.version == "v1.0"
     second = open_reference(folder / "data" / "reference_v2.0")
     assert second.manifest.version == "v2.0"
@@ -128,7 +133,9 @@ def test_two_functions_are_refused_and_named(walked):
     assert b"kmer6-full" in done.stderr
     assert b"deep_sea_12s/" in done.stderr
     assert not (folder / "data" / "other").exists()
-    searched = ednabed("search", "--reference", "data/reference_v2.0", "--run", "tank_12s", "--seq-idx", "0", cwd=folder)
+    searched = ednabed(
+        "search", "--reference", "data/reference_v2.0", "--run", "tank_12s", "--seq-idx", "0", cwd=folder
+    )
     assert searched.returncode == 1
     assert b"cannot be compared" in searched.stderr
 

@@ -1,104 +1,614 @@
-"""``ednabed search``."""
+"""``ednabed search``: every way to ask, every form of the answer, and one sentence for what cannot be answered."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ednabed.cli import main as entry
-from ednabed.store.runs import find_run
+from ednabed.models.hub import revision_of
+from ednabed.reference.manifest import METADATA
+from ednabed.search import output as output_module
+from ednabed.store.runs import find_run, runs_root
+from reference_support import SPEC, legacy
 from support import ednabed
 
 A = "ACGTTGCATGCATGCATTGACCAGTCAAGG"
 B = "ACGTTGCATGCATGCATTGACCAGTCAACC"
 C = "GGGATTTCCCAGAGATTTGGGAAACACTCT"
+D = "TTTTTGGGGGCCCCCAAAAATTTTTGGGGG"
+RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
+
+NO_REFERENCE = "no reference here: searched exactly in 2 runs; 'ednabed consolidate' makes a reference\n"
 
 
-def call(capsys, *arguments) -> tuple[int, str, str]:
+def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
+        entry.main(["--workspace", str(workspace), *map(str, arguments)])
     out, err = capsys.readouterr()
     return ended.value.code, out, err
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Path:
+def runs(tmp_path_factory) -> Path:
+    """Two runs and no reference: A three times, B, C and D once."""
     folder = tmp_path_factory.mktemp("ws")
-    (folder / "a.fa").write_text(f">a1;size=4;sample=S1\n{A}\n>c1\n{C}\n>b1\n{B}\n>a2\n{A}\n")
-    assert ednabed("embed", "a.fa", "--dataset", "see", cwd=folder).returncode == 0
+    (folder / "lake.fa").write_text(f">a1;size=4;sample=S1\n{A}\n>c1;size=9;sample=S2\n{C}\n>b1\n{B}\n>a2\n{A}\n")
+    (folder / "sea.tsv").write_text(f"id\tsequence\tlineage\tdepth\nd1\t{D}\t{RAT}\t12.5\na3\t{A}\t\t3\n")
+    for name, dataset in (("lake.fa", "lake"), ("sea.tsv", "sea")):
+        done = ednabed("embed", name, "--dataset", dataset, cwd=folder)
+        assert done.returncode == 0, done.stderr
     return folder
 
 
+@pytest.fixture(scope="module")
+def workspace(runs, tmp_path_factory) -> Path:
+    """The same with a reference, and one with an index in ``ivf``."""
+    folder = tmp_path_factory.mktemp("ref") / "ws"
+    shutil.copytree(runs, folder)
+    for more in ((), ("--index", "ivf", "--output", "ivf")):
+        done = ednabed("consolidate", *more, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def queries(tmp_path) -> Path:
+    """Three queries that can be searched, and three that cannot."""
+    path = tmp_path / "q.fa"
+    path.write_text(f">q1\n{C}\n>foreign\n{A}!\n>q2\n{A.lower()}\n>short\nACGTACGT\n>none\n>q1\n{D}\n")
+    return path
+
+
+def ids(text: str) -> list[str]:
+    return [hit["id"] for hit in json.loads(text)["results"]]
+
+
+# -- ways to ask -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    "query",
-    [("--seq-idx", 0), ("--seq-idx", 3), ("--id", "a1"), ("--id", "a2"), ("--sequence", A), ("--sequence", A.lower())],
+    ("query", "told"),
+    [
+        (("--run", "lake", "--seq-idx", 0), {"id": "a1", "dataset": "lake", "seq_idx": 0}),
+        (("--run", "lake", "--seq-idx", 3), {"id": "a2", "dataset": "lake", "seq_idx": 3}),
+        (("--run", "sea", "--id", "a3"), {"id": "a3", "dataset": "sea", "seq_idx": 1}),
+        (("--id", "a3"), {"id": "a3", "dataset": "sea", "seq_idx": 1}),
+        (("--sequence", A), {"id": "query", "length": 30}),
+        (("--sequence", A.lower(), "--run", "sea"), {"id": "query", "length": 30}),
+    ],
 )
-def test_the_nearest_come_first_each_sequence_once(capsys, workspace, query):
-    code, out, err = call(capsys, "--workspace", workspace, "search", "--run", "see", *query, "--json")
-    assert (code, err) == (0, "")
-    hits = json.loads(out)
-    assert [hit["id"] for hit in hits] == ["a1", "b1", "c1"]
-    assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    assert hits[0]["similarity"] == pytest.approx(1, abs=1e-6)
-    assert hits[0]["similarity"] > hits[1]["similarity"] > hits[2]["similarity"]
-    assert (hits[0]["occurrences"], hits[0]["abundance"], hits[0]["sample"]) == (2, 4, "S1")
-
-
-def test_the_table_and_the_number_of_hits(capsys, workspace):
-    code, out, err = call(capsys, "--workspace", workspace, "search", "--run", "see", "--id", "a2", "--top-k", 2)
-    assert (code, err) == (0, "")
-    lines = out.strip().split("\n")
-    assert lines[0].split() == ["rank", "similarity", "occurrences", "id", "sample", "abundance", "lineage"]
-    assert [line.split()[3] for line in lines[1:]] == ["a1", "b1"]
-    assert lines[1].split()[1] == "1.0000"
+@pytest.mark.parametrize("place", ["runs", "workspace", "ivf"])
+def test_every_query_finds_the_same_everywhere(capsys, runs, workspace, query, told, place):
+    where = ("--reference", "ivf") if place == "ivf" else ()
+    code, out, err = call(capsys, runs if place == "runs" else workspace, "search", *query, *where, "--json")
+    assert (code, err) == (0, NO_REFERENCE if place == "runs" else "")
+    found = json.loads(out)
+    assert {key: found["query"].get(key) for key in told} == told
+    hits = found["results"]
+    assert [(hit["rank"], hit["id"]) for hit in hits] == [(1, "a1"), (2, "b1"), (3, "c1"), (4, "d1")]
+    assert (hits[0]["similarity"], hits[0]["distance"]) == (1, 0)
+    assert [hit["similarity"] for hit in hits] == sorted((hit["similarity"] for hit in hits), reverse=True)
+    lake = find_run(workspace, "lake").folder
+    assert hits[0] == {
+        "rank": 1, "similarity": 1, "distance": 0, "id": "a1", "dataset": "lake", "run_id": lake.name, "seq_idx": 0,
+        "sample": "S1", "abundance": 4, "lineage": None, "occurrences": 3, "datasets": {"lake": 2, "sea": 1},
+        "length": 30, "source": "lake.fa",
+        "source_file": f"consolidated_data/runs/lake/{lake.name}/embeddings.npy",
+    }  # fmt: skip
+    assert hits[3]["lineage"] == RAT
 
 
 def test_in_a_process_of_its_own(workspace):
-    run = find_run(workspace, "see")
-    done = ednabed("search", "--run", run.label, "--sequence", C, "--top-k", "1", "--json", cwd=workspace)
+    done = ednabed("search", "--sequence", C, "--top-k", "1", "--json", cwd=workspace)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert ids(done.stdout.decode()) == ["c1"]
+
+
+def test_the_reference_needs_no_runs(capsys, workspace, tmp_path):
+    shutil.copytree(workspace / "data", tmp_path / "data")
+    code, out, _ = call(capsys, tmp_path, "search", "--id", "d1", "--align", "--json")
+    assert (code, ids(out)) == (0, ["d1", "b1", "a1", "c1"] if ids(out)[1] == "b1" else ["d1", *ids(out)[1:]])
+    assert json.loads(out)["results"][0]["cigar"] == "30="
+
+
+def test_a_file_of_queries(capsys, workspace, queries):
+    code, out, err = call(capsys, workspace, "search", "--fasta", queries, "--top-k", 1, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [entry["query"]["id"] for entry in found] == ["q1", "foreign", "q2", "short", "none", "q1"]
+    assert [[hit["id"] for hit in entry["results"]] for entry in found] == [["c1"], [], ["a1"], [], [], ["d1"]]
+    assert found[0]["query"] == {"id": "q1", "length": 30, "source": "q.fa"}
+    rejected = {entry["query"]["id"]: entry["query"].get("rejected") for entry in found if not entry["results"]}
+    assert rejected == {
+        "foreign": "letter '!' at position 31", "short": "8 letters, fewer than the least of 20",
+        "none": "empty sequence",
+    }  # fmt: skip
+    assert err == "".join(f"not searched: '{name}': {reason}\n" for name, reason in rejected.items())
+
+
+@pytest.mark.parametrize("kind", ["fq", "tsv", "csv", "fa.gz", "stdin"])
+def test_files_of_other_kinds(capsys, monkeypatch, workspace, tmp_path, kind):
+    import gzip
+
+    path = tmp_path / f"q.{kind}"
+    text = {
+        "fq": f"@q\n{C}\n+\n{'I' * 30}\n", "tsv": f"id\tsequence\nq\t{C}\n", "csv": f"id,sequence\nq,{C}\n",
+    }.get(kind, f">q\n{C}\n")  # fmt: skip
+    path.write_bytes(gzip.compress(text.encode()) if kind == "fa.gz" else text.encode())
+    if kind == "stdin":
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    code, out, err = call(capsys, workspace, "search", "--fasta", "-" if kind == "stdin" else path, "--json")
+    assert (code, err) == (0, "")
+    [found] = json.loads(out)
+    assert (found["query"]["id"], found["results"][0]["id"], len(found["results"])) == ("q", "c1", 4)
+
+
+def test_several_files_and_many_bad_queries(capsys, workspace, queries, tmp_path):
+    many = tmp_path / "many.fa"
+    many.write_text("".join(f">bad{i}\nACGT\n" for i in range(30)))
+    code, out, err = call(capsys, workspace, "search", "--fasta", many, "--fasta", queries, "--json")
+    assert code == 0
+    assert [entry["query"]["id"] for entry in json.loads(out)][29:32] == ["bad29", "q1", "foreign"]
+    assert sum("rejected" in entry["query"] for entry in json.loads(out)) == 33
+    assert err.count("not searched: ") == 20
+    assert err.endswith("... and 13 more were not searched\n")
+
+
+def test_results_come_while_queries_are_still_read(workspace):
+    """The answer to the first 8,192 records of a stream is there before the stream ends."""
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "ednabed.cli.main",
+        "search",
+        "--fasta",
+        "-",
+        "--top-k",
+        "1",
+        "--format",
+        "tsv",
+    ]
+    with subprocess.Popen(
+        command,
+        cwd=workspace,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        record = f">q\n{C}\n".encode()
+        process.stdin.write(record * 20_000)
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"query\trank")
+        assert process.stdout.readline().startswith(b"q\t1\t1.000000\t0.000000\tc1\t")
+        process.stdin.write(record)
+        process.stdin.close()
+        assert len(process.stdout.readlines()) == 20_000
+        assert process.wait() == 0
+
+
+# -- what is wanted --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"),
+    [
+        (("--top-k", 2), ["a1", "b1"]),
+        (("--top-k", 99), ["a1", "b1", "c1", "d1"]),
+        (("--exclude-self",), ["b1", "c1", "d1"]),
+        (("--exclude-self", "--top-k", 1), ["b1"]),
+        (("--exclude-run", "LAKE"), ["a3", "d1"]),
+        (("--exclude-run", "LAKE", "--exclude-run", "SEA"), []),
+        (("--dataset", "sea"), ["a3", "d1"]),
+        (("--dataset", "sea", "--dataset", "lake"), ["a1", "b1", "c1", "d1"]),
+        (("--dataset", "sea", "--exclude-self"), ["d1"]),
+        (("--min-similarity", 1), ["a1"]),
+        (("--min-similarity", 0.5), ["a1", "b1"]),
+        (("--where", "abundance >= 4"), ["a1", "c1"]),
+        (("--where", "depth < 10 OR sample = 'S2'"), ["a3", "c1"]),
+        (("--where", "lineage LIKE '%Rattus%' OR abundance IS NULL", "--dataset", "lake"), ["a2", "b1"]),
+        (("--occurrences",), ["a1", "a2", "a3", "b1", "c1", "d1"]),
+        (("--occurrences", "--top-k", 1, "--dataset", "lake"), ["a1", "a2"]),
+        (("--exact", "--occurrences", "--where", "seq_idx > 0"), ["a2", "a3", "b1", "c1"]),
+    ],
+)
+@pytest.mark.parametrize("place", ["runs", "workspace", "ivf"])
+def test_choices(capsys, runs, workspace, choice, found, place):
+    labels = {"LAKE": find_run(workspace, "lake").label, "SEA": find_run(workspace, "sea").label}
+    choice = [labels.get(part, part) for part in choice]
+    where = ("--reference", "ivf") if place == "ivf" else ()
+    folder = runs if place == "runs" else workspace
+    code, out, err = call(capsys, folder, "search", "--sequence", A, *where, *choice, "--json")
+    assert (code, ids(out)) == (0, found)
+    assert err == (NO_REFERENCE if place == "runs" else "") + ("" if found else "no hit\n")
+
+
+def test_queries_without_hits_are_counted(capsys, workspace, queries):
+    code, out, err = call(
+        capsys, workspace, "search", "--fasta", queries, "--dataset", "sea", "--min-similarity", 0.9, "--json"
+    )
+    assert code == 0
+    assert [len(entry["results"]) for entry in json.loads(out)] == [0, 0, 1, 0, 0, 1]
+    assert err.endswith("\n1 query has no hit\n")
+
+
+def test_alignments(capsys, workspace):
+    reverse = A[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    code, out, _ = call(capsys, workspace, "search", "--sequence", reverse, "--align", "--json", "--where", "id = 'a1'")
+    assert code == 0
+    [hit] = json.loads(out)["results"]
+    wanted = {"identity": 100.0, "query_coverage": 100.0, "target_coverage": 100.0, "strand": "-", "cigar": "30="}
+    assert {key: hit[key] for key in wanted} == wanted
+    code, out, _ = call(capsys, workspace, "search", "--id", "b1", "--align", "--top-k", 2, "--format", "blast6")
+    assert code == 0
+    assert [line.split("\t")[:4] for line in out.splitlines()] == [
+        ["b1", "b1", "100.000", "30"], ["b1", "a1", "100.000", "28"]
+    ]  # fmt: skip
+
+
+# -- forms of the answer ---------------------------------------------------------------------------------------------
+
+
+def test_the_table(capsys, workspace):
+    code, out, err = call(capsys, workspace, "search", "--run", "lake", "--id", "a2", "--top-k", 2)
+    assert (code, err) == (0, "")
+    lines = out.strip().split("\n")
+    assert lines[0].split()[:5] == ["rank", "similarity", "occurrences", "id", "dataset"]
+    assert [line.split()[3] for line in lines[1:]] == ["a1", "b1"]
+    assert lines[1].split()[1:3] == ["1.0000", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "begins"),
+    [
+        ("h.json", (), "["),
+        ("h.tsv", (), "query\trank\tsimilarity\tdistance\tid\t"),
+        ("h.b6", ("--align",), "q1\tc1\t100.000\t30\t0\t0\t1\t30\t1\t30\t-1\t0\n"),
+        ("h.out", ("--format", "tsv"), "query\trank\t"),
+        ("deep/er/h.txt", (), "query\trank\t"),
+        ("h.tsv", ("--json",), "["),
+    ],
+)
+def test_files_of_results(capsys, workspace, queries, tmp_path, name, options, begins):
+    target = tmp_path / "out" / name
+    code, out, _ = call(capsys, workspace, "search", "--fasta", queries, "--output", target, *options)
+    assert (code, out) == (0, "")
+    text = target.read_text(encoding="utf-8")
+    assert text.startswith(begins)
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    kind = {"[": "json", "q1": "blast6"}.get(begins[:2].strip("\n"), "tsv") if begins != "[" else "json"
+    assert call(capsys, workspace, "search", "--fasta", queries, "--format", kind, *([] if kind != "blast6" else ["--align"]))[1] == text  # fmt: skip
+
+
+def test_one_query_is_one_object_and_a_file_is_a_list(capsys, workspace, tmp_path):
+    one = tmp_path / "one.fa"
+    one.write_text(f">q\n{C}\n")
+    assert isinstance(json.loads(call(capsys, workspace, "search", "--fasta", one, "--json")[1]), list)
+    found = json.loads(call(capsys, workspace, "search", "--sequence", C, "--json")[1])
+    assert set(found) == {"query", "results"}
+    # The keys of the older guide.
+    assert {"rank", "distance", "dataset", "run_id", "seq_idx", "source_file"} <= set(found["results"][0])
+
+
+# -- index, exactness, functions -------------------------------------------------------------------------------------
+
+
+def index_of(workspace: Path) -> Path:
+    [path] = (workspace / "ivf" / "builds").glob("*/consolidated_index.faiss")
+    return path
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "other bytes"])
+def test_an_index_that_is_absent_or_damaged(capsys, workspace, tmp_path, damage):
+    folder = tmp_path / "ws"
+    shutil.copytree(workspace, folder)
+    path = index_of(folder)
+    if damage == "absent":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        path.write_bytes(bytes(path.stat().st_size))
+    query = ("search", "--reference", "ivf", "--sequence", A, "--json")
+    code, out, err = call(capsys, folder, *query)
+    assert (code, ids(out)) == (0, ["a1", "b1", "c1", "d1"])
+    assert err.startswith("searched exactly, because ")
+    assert str(path) in err
+    assert err.endswith("; 'ednabed consolidate --rebuild' makes the index anew\n")
+    assert err.count("\n") == 1
+    assert call(capsys, folder, *query, "--exact") == (0, out, "")
+    # A whole index gives the same and no notice.
+    assert call(capsys, workspace, *query) == (0, out, "")
+
+
+def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(capsys, runs, tmp_path):
+    folder = tmp_path / "ws"
+    shutil.copytree(runs, folder)
+    done = ednabed("embed", "lake.fa", "--dataset", "full", "--model", "kmer6-full", "--strand", "both", cwd=folder)
+    assert done.returncode == 0
+    code, out, err = call(capsys, folder, "search", "--sequence", A)
+    assert (code, out) == (1, "")
+    assert "made by 2 functions" in err
+    assert "name a run of the one that you mean with --run RUN" in err
+    code, out, err = call(capsys, folder, "search", "--sequence", A, "--run", "full", "--json")
+    assert (code, ids(out)) == (0, ["a1", "b1", "c1"])
+    assert err.startswith("no reference here: searched exactly in full/")
+    for more in (("--run", "lake"), ("--run", "sea")):
+        code, out, err = call(capsys, folder, "search", *more, "--seq-idx", 1, "--json")
+        assert (code, err) == (0, NO_REFERENCE)
+    assert ednabed("versions", "register", "--version", "v2", "--run", "full", cwd=folder).returncode == 0
+    assert ednabed("consolidate", "--version", "v2", cwd=folder).returncode == 0
+    code, out, err = call(capsys, folder, "search", "--sequence", A, "--json")
+    assert (code, err, ids(out)) == (0, "", ["a1", "b1", "c1"])
+    for query in (("--seq-idx", 0), ("--id", "a1"), ("--sequence", A)):
+        code, out, err = call(capsys, folder, "search", "--run", "lake", *query)
+        assert (code, out) == (1, "")
+        assert "their vectors cannot be compared" in err
+        assert err.count("\n") == 1
+
+
+def test_a_model_in_a_folder(capsys, shared, runs, tmp_path):
+    folder, tiny = tmp_path / "ws", tmp_path / "tiny"
+    shutil.copytree(shared / "golden" / "nt_tiny" / "v2", tiny)
+    folder.mkdir()
+    shutil.copy(runs / "lake.fa", folder)
+    done = ednabed("embed", "lake.fa", "--model", tiny, "--pooling", "cls", "--layer", "1", "--cpu", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert [hit["id"] for hit in json.loads(done.stdout)] == ["c1"]
-    assert done.stderr == b""
+    code, out, err = call(capsys, folder, "search", "--sequence", A, "--model", tiny, "--json")
+    assert code == 0, err
+    assert ids(out)[0] == "a1"
+    assert json.loads(out)["results"][0]["similarity"] == pytest.approx(1, abs=1e-4)
+    code, out, err = call(capsys, folder, "search", "--sequence", A)
+    assert (code, out) == (1, "")
+    assert "was made by 'tiny', and tiny cannot stand for it" in err
+    assert "give --model NAME, or --model FOLDER where it was a folder" in err
+    # Its own records need no model.
+    assert call(capsys, folder, "search", "--id", "a1", "--json")[0] == 0
+
+
+def test_weights_that_are_not_here(capsys, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert revision_of(tmp_path) is None
+    code, out, err = call(capsys, runs, "search", "--sequence", A, "--model", "nt-v2-50m")
+    assert (code, out) == (1, "")
+    assert "run 'ednabed models fetch nt-v2-50m'" in err
+
+
+def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
+    folder = tmp_path / "ws"
+    shutil.copytree(runs, folder)
+    legacy(runs_root(folder) / "old" / "r", np.ones((2, 8), np.float32))
+    (find_run(folder, "lake").folder / "embeddings.npy").unlink()
+    done = ednabed("search", "--sequence", A, "--json", cwd=folder)
+    assert (done.returncode, ids(done.stdout.decode())) == (0, ["a3", "d1"])
+    lines = done.stderr.decode().splitlines()
+    assert [line[:50] for line in lines[:2]] == [
+        "not searched: consolidated_data/runs/old/r: made b", "not searched: consolidated_data/runs/lake/" + lines[1][42:50]
+    ]  # fmt: skip
+    assert lines[2].startswith("no reference here: searched exactly in sea/")
+
+
+# -- what cannot be answered -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "wanted", "words"),
     [
         ((), 2, "name one query"),
-        (("--seq-idx", 0, "--id", "a1"), 2, "name one query"),
-        (("--seq-idx", -1), 2, ""),
-        (("--seq-idx", 4), 1, "has records 0 to 3, not 4"),
+        (("--run", "lake"), 2, "name one query"),
+        (("--run", "lake", "--seq-idx", 0, "--id", "a1"), 2, "name one query"),
+        (("--sequence", A, "--fasta", "x.fa"), 2, "name one query"),
+        (("--seq-idx", 0), 2, "name it with --run RUN"),
+        (("--run", "lake", "--seq-idx", -1), 2, "--seq-idx"),
+        (("--run", "lake", "--seq-idx", 4), 1, "has records 0 to 3, not 4"),
+        (("--run", "none", "--seq-idx", 0), 1, "there is no run 'none'"),
         (("--id", "nobody"), 1, "no record with id 'nobody'"),
-        (("--sequence", ""), 1, "empty"),
+        (("--run", "sea", "--id", "a1"), 1, "no record with id 'a1'"),
+        (("--id", "\udcff"), 2, r"'\udcff' has bytes that are no UTF-8"),
+        (("--sequence", "AC\udcffGT"), 2, "no UTF-8"),
+        (("--sequence", A, "--dataset", "\udcff"), 2, "no UTF-8"),
+        (("--sequence", A, "--where", "id = '\udcff'"), 2, "position 7"),
+        (("--sequence", ""), 1, "it is empty"),
         (("--sequence", "ACGT!"), 1, "position 5"),
         (("--sequence", "ACG"), 1, "cannot be embedded by kmer6"),
-        (("--seq-idx", 0, "--top-k", 0), 2, ""),
+        (("--sequence", A, "--top-k", 0), 2, "--top-k"),
+        (("--sequence", A, "--min-similarity", 2), 2, "min-similarity is 2.0"),
+        (("--sequence", A, "--min-similarity", "nan"), 2, "min-similarity is nan"),
+        (("--sequence", A, "--where", "sample = "), 2, "found the end"),
+        (("--sequence", A, "--where", "nothing = 1"), 2, "no column 'nothing'"),
+        (("--sequence", A, "--dataset", "none"), 1, "no dataset 'none'; there are lake, sea"),
+        (("--sequence", A, "--exclude-run", "lake"), 1, "no run 'lake'; there are lake/"),
+        (("--sequence", A, "--format", "blast6"), 2, "alignments"),
+        (("--sequence", A, "--format", "xml"), 2, "xml"),
+        (("--sequence", A, "--json", "--format", "tsv"), 2, "exclude each other"),
+        (("--sequence", A, "--output", "OUT/x.foo"), 2, ".foo"),
+        (("--sequence", A, "--output", "OUT/x.b6"), 2, "alignments"),
+        (("--sequence", A, "--output", "WS"), 2, "is a directory"),
+        (("--fasta", "WS/lake.fa", "--output", "WS/lake.fa", "--format", "tsv"), 2, "is one of the files searched for"),
+        (("--fasta", "OUT/none.fa", "--output", "OUT/x.tsv"), 1, "no such file"),
+        (("--fasta", "WS/empty.fa", "--output", "OUT/x.tsv"), 1, "is empty"),
+        (("--fasta", "WS"), 1, "is a folder"),
+        (("--fasta", "-", "--fasta", "-"), 2, "can be named once only"),
+        (("--id", "nobody", "--output", "OUT/x.json"), 1, "no record with id"),
+        (("--sequence", A, "--reference", ".."), 1, "there is no reference '..'"),
+        (("--sequence", A, "--reference", "/"), 1, "there is no reference '/'"),
+        (("--sequence", A, "--reference", ""), 1, "there is no reference ''"),
+        (("--sequence", A, "--reference", "lake.fa"), 1, "there is no reference 'lake.fa'"),
+        (("--sequence", A, "--reference", "ivf/builds"), 1, "there is no reference"),
+        (("--sequence", A, "--reference", "x" * 300), 1, "xxx"),
+        (("--sequence", A, "--model", "kmer6-full"), 1, "their vectors cannot be compared"),
+        (("--sequence", A, "--model", "nonsense"), 1, "nonsense cannot stand for it"),
+        (("--sequence", A, "--model", "no/where/here"), 1, "no such folder"),
+        (("--sequence", A, "--table", "--reference", "ivf"), 2, "exclude each other"),
     ],
 )
-def test_queries_that_cannot_be_answered(capsys, workspace, arguments, wanted, words):
-    code, out, err = call(capsys, "--workspace", workspace, "search", "--run", "see", *arguments)
+def test_one_sentence_and_nothing_written(capsys, workspace, tmp_path, arguments, wanted, words):
+    (workspace / "empty.fa").touch()
+    out_folder = tmp_path / "out"
+    arguments = [
+        a.replace("OUT", str(out_folder)).replace("WS", str(workspace)) if isinstance(a, str) else a for a in arguments
+    ]
+    code, out, err = call(capsys, workspace, "search", *arguments)
     assert code == wanted
     assert out == ""
     assert words in err
     assert "Traceback" not in err
+    # click adds how the command is used.
+    assert err.count("\n") == (1 if err.startswith("ednabed: ") else 4)
+    assert not out_folder.exists()
 
 
-def test_runs_that_are_not_there(capsys, workspace, tmp_path):
-    assert call(capsys, "--workspace", workspace, "search", "--run", "none", "--seq-idx", 0)[0] == 1
-    assert call(capsys, "--workspace", workspace, "search", "--seq-idx", 0)[0] == 2
-    code, _, err = call(capsys, "--workspace", tmp_path, "search", "--run", "see", "--seq-idx", 0)
-    assert code == 1
-    assert "'ednabed embed' makes one" in err
+def test_an_id_of_several_sequences_says_how_to_choose(capsys, runs, tmp_path):
+    folder = tmp_path / "ws"
+    shutil.copytree(runs, folder)
+    (folder / "more.fa").write_text(f">a1\n{D}\n")
+    assert ednabed("embed", "more.fa", "--dataset", "more", cwd=folder).returncode == 0
+    for _ in range(2):
+        code, out, err = call(capsys, folder, "search", "--id", "a1")
+        assert (code, out) == (1, "")
+        choices = [f"--run {find_run(folder, name).label} --seq-idx 0" for name in ("lake", "more")]
+        assert all(choice in err for choice in choices)
+        for choice, best in zip(choices, ("a1", "a1"), strict=True):
+            code, out, _ = call(capsys, folder, "search", *choice.split(), "--json")
+            assert (code, ids(out)[0]) == (0, best)
+        assert ednabed("consolidate", cwd=folder).returncode == 0
 
 
-def test_a_damaged_run_is_one_sentence(capsys, workspace, tmp_path):
-    import shutil
+DAMAGES = {
+    "metadata cut": lambda folder: (folder / METADATA).write_bytes((folder / METADATA).read_bytes()[:50]),
+    "newer schema": lambda folder: (folder / METADATA).write_text(
+        (folder / METADATA).read_text().replace("ednabed.reference/1", "ednabed.reference/9")
+    ),
+    "metadata no JSON": lambda folder: (folder / METADATA).write_bytes(b"\xff\x00"),
+    "build gone": lambda folder: shutil.rmtree(folder / "builds"),
+    "vectors cut": lambda folder: [cut(path) for path in folder.glob("builds/*/consolidated_embeddings.npy")],
+    "rows cut": lambda folder: [cut(path) for path in folder.glob("builds/*/consolidated_rows.npy")],
+    "records cut": lambda folder: [cut(path) for path in folder.glob("builds/*/records-00000.parquet")],
+    "sequences cut": lambda folder: [cut(path) for path in folder.glob("builds/*/sequences-00000.parquet")],
+}
 
-    shutil.copytree(find_run(workspace, "see").folder, tmp_path / "run")
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-30])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_reference_is_one_sentence(capsys, workspace, tmp_path, damage):
+    shutil.copytree(workspace, tmp_path / "ws")
+    DAMAGES[damage](tmp_path / "ws" / "data" / "reference")
+    target = tmp_path / "x.json"
+    code, out, err = call(capsys, tmp_path / "ws", "search", "--sequence", A, "--align", "--output", target)
+    assert (code, out) == (1, "")
+    assert err.startswith("ednabed: ")
+    assert err.count("\n") == 1
+    assert str(tmp_path / "ws" / "data" / "reference") in err
+    if damage == "newer schema":
+        assert "update ednabed" in err
+    assert not target.exists()
+
+
+def test_a_damaged_run_is_one_sentence(capsys, runs, tmp_path):
+    shutil.copytree(find_run(runs, "lake").folder, tmp_path / "run")
     (tmp_path / "run" / "records.parquet").write_bytes(b"PAR1")
-    code, _, err = call(capsys, "search", "--run", tmp_path / "run", "--seq-idx", 0)
-    assert code == 1
+    code, out, err = call(capsys, runs, "search", "--run", tmp_path / "run", "--seq-idx", 0)
+    assert (code, out) == (1, "")
     assert err.count("\n") == 1
     assert "records.parquet cannot be read" in err
+
+
+def test_a_workspace_without_runs(capsys, tmp_path):
+    for query in (("--run", "see", "--seq-idx", 0), ("--sequence", A), ("--id", "x")):
+        code, out, err = call(capsys, tmp_path, "search", *query)
+        assert (code, out) == (1, "")
+        assert "'ednabed embed' makes one" in err or "'ednabed embed FILE' makes one" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- whole or not at all ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["json", "tsv", "b6"])
+@pytest.mark.parametrize("older", [False, True])
+def test_a_file_that_breaks_off_leaves_no_results(capsys, workspace, tmp_path, kind, older):
+    (tmp_path / "q.fq").write_text(f"@q\n{C}\n+\n{'I' * 30}\n" * 9_000 + "@last\nACGT\n")
+    target = tmp_path / "out" / f"h.{kind}"
+    if older:
+        target.parent.mkdir()
+        target.write_text("older")
+    code, out, err = call(
+        capsys, workspace, "search", "--fasta", tmp_path / "q.fq", "--output", target, "--top-k", 1,
+        *(["--align"] if kind == "b6" else []),
+    )  # fmt: skip
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "q.fq" in err
+    assert [path.read_text() for path in target.parent.iterdir()] == (["older"] if older else [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_leaves_no_results(workspace, tmp_path):
+    target = tmp_path / "h.tsv"
+    target.write_text("older")
+    command = [sys.executable, "-m", "ednabed.cli.main", "search", "--fasta", "-", "--output", str(target)]
+    with subprocess.Popen(command, cwd=workspace, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(f">q\n{C}\n".encode() * 20_000)
+        process.stdin.flush()
+        limit = time.monotonic() + 120
+        while len(list(tmp_path.iterdir())) == 1 and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert len(list(tmp_path.iterdir())) == 2, "results are being written"
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        err = process.stderr.read().decode()
+        assert process.wait() == 130, err
+    assert err.startswith("interrupted")
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["h.tsv"]
+    assert target.read_text() == "older"
+
+
+def test_a_full_disk_leaves_no_results(capsys, workspace, queries, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output_module.os, "fsync", full)
+    target = tmp_path / "out" / "h.json"
+    code, out, err = call(capsys, workspace, "search", "--fasta", queries, "--output", target)
+    assert (code, out) == (1, "")
+    assert "No space left on device" in err
+    assert list(target.parent.iterdir()) == []
+
+
+def test_nothing_is_written_to_the_workspace(capsys, workspace, queries):
+    def everything() -> dict[Path, float]:
+        return {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
+
+    before = everything()
+    for query in (("--sequence", A), ("--fasta", queries), ("--run", "lake", "--seq-idx", 0), ("--id", "a1")):
+        assert call(capsys, workspace, "search", *query, "--align")[0] == 0
+    assert everything() == before
+
+
+def test_a_function_of_no_name(capsys, tmp_path):
+    """A run whose model nobody can open is searched by its records all the same."""
+    from reference_support import add_run
+
+    add_run(tmp_path, "hand", "r", [1, 2, 3])
+    code, out, _ = call(capsys, tmp_path, "search", "--run", "hand", "--seq-idx", 1, "--json")
+    assert (code, ids(out)[0]) == (0, "r-1")
+    code, _, err = call(capsys, tmp_path, "search", "--sequence", A)
+    assert code == 1
+    assert f"was made by '{SPEC.model}'" in err

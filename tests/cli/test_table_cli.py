@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from ednabed.api import EmbeddingEngine
+from ednabed.engine.open import open_embedder
 from ednabed.store.table import Database, survey
+from ednabed.store.table_embed import embed_table
 from support import ednabed
 from table_support import make, rows, same_vector, sequences, simple, vector_array
 
@@ -132,7 +134,7 @@ def test_another_dimension_and_another_function(tmp_path: Path) -> None:
     assert all(row["both"] == row["kmer"] and row["vector"] == [0.0] * 10 for row in found.values())
 
 
-@pytest.mark.parametrize("verb", ["embed", "status"])
+@pytest.mark.parametrize("verb", ["embed", "index", "status"])
 def test_no_table_is_one_sentence(tmp_path: Path, verb: str) -> None:
     assert "ednabed table import" in sentence(ednabed("table", verb, cwd=tmp_path))
     assert not (tmp_path / "data").exists()
@@ -216,3 +218,31 @@ def test_an_interrupt_ends_with_130_and_the_next_command_goes_on(tmp_path: Path)
     assert ednabed("table", "embed", cwd=tmp_path).returncode == 0
     status = survey(database)
     assert (status.rows, status.embedded, status.pending) == (20_000, 20_000, 0)
+
+
+def test_index(tmp_path: Path) -> None:
+    database = simple(tmp_path / "data" / "lancedb", [*sequences(300, 100), "ACGT"])
+    embed_table(database, open_embedder("kmer6"), tmp_path, show_progress=False)
+    small = ednabed("table", "index", cwd=tmp_path)
+    assert (small.returncode, small.stderr) == (0, b"")
+    assert "300 rows with a vector" in small.stdout.decode() and "--force" in small.stdout.decode()
+    result = ednabed("table", "index", "--force", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, b"")
+    for line in (
+        "column 'vector'",
+        "index      vector_idx, IVF_RQ of 1 lists",
+        "recall     100.00% of the ten nearest",
+    ):
+        assert line in result.stdout.decode()
+    info = json.loads(ednabed("table", "index", "--force", "--json", cwd=tmp_path).stdout)
+    assert (info["built"], info["rows"], info["recall"], info["reached"]) == (True, 300, 1.0, True)
+    # What is known of the index and of the function stand side by side, and the table is what it was.
+    status = survey(database)
+    assert status.spec is not None and (status.embedded, status.spec["model"]) == (300, "kmer6")
+
+
+def test_index_of_what_cannot_be_indexed(tmp_path: Path) -> None:
+    simple(tmp_path / "unknown", sequences(3), vector=vector_array([np.ones(10)] * 3))
+    assert "function that is unknown" in sentence(ednabed("table", "index", "--db", "unknown", "--force", cwd=tmp_path))
+    refused = ednabed("table", "index", "--db", "unknown", "--vector-column", "a b", cwd=tmp_path)
+    assert refused.returncode == 2 and "vector column" in refused.stderr.decode()

@@ -71,7 +71,10 @@ def test_through_the_real_writer(tmp_path):
         np.testing.assert_allclose(np.frombuffer(entry["vector"], np.float32), expected(sequence), atol=1e-6)
         assert entry["length"] == len(sequence)
     lake, sea = (part.run_id for part in sorted(result.manifest.runs, key=lambda part: part.dataset))
-    found = [(r["dataset"], r["run_id"], r["seq_idx"], r["id"], r["sample"], r["abundance"]) for r in by_letters[a]["records"]]
+    found = [
+        (r["dataset"], r["run_id"], r["seq_idx"], r["id"], r["sample"], r["abundance"])
+        for r in by_letters[a]["records"]
+    ]
     assert found == [
         ("lake", lake, 0, "a1", "S1", 4), ("lake", lake, 2, "a2", None, None), ("sea", sea, 1, "a3", None, None)
     ]  # fmt: skip
@@ -138,7 +141,12 @@ def test_a_large_run_of_which_most_is_known(tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "_ROW_GROUP", 8)
     add_run(tmp_path, "see", "a", range(100))
     rng = np.random.default_rng(3)
-    numbers = [*rng.integers(0, 100, 60).tolist(), *range(100, 103), *rng.integers(0, 103, 100).tolist(), *range(103, 160)]
+    numbers = [
+        *rng.integers(0, 100, 60).tolist(),
+        *range(100, 103),
+        *rng.integers(0, 103, 100).tolist(),
+        *range(103, 160),
+    ]
     add_run(tmp_path, "see", "b", numbers, created="2024-02-01T00:00:00+00:00")
     consolidate(tmp_path)
     reference = opened(tmp_path)
@@ -173,15 +181,15 @@ def test_both_forms_of_a_run_count_once(tmp_path):
 def test_memory_does_not_grow_with_the_vectors(tmp_path, monkeypatch):
     import tracemalloc
 
-    monkeypatch.setattr(vector_files, "BLOCK_BYTES", 1_000_000)
-    monkeypatch.setattr(indexes, "BLOCK_BYTES", 1_000_000)
-    monkeypatch.setattr(indexes, "_TRAIN_PER_LIST", 2)
+    for module in (vector_files, indexes):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 500_000)
+    monkeypatch.setattr(indexes, "list_count", lambda rows: 8)
     monkeypatch.setattr(indexes, "_WIDTHS", ((8, 4),))
-    spec = replace(SPEC, dimension=2000)
+    spec = replace(SPEC, dimension=500)
     rng = np.random.default_rng(2)
     for number in range(5):
-        vectors = rng.standard_normal((1000, 2000)).astype(np.float32)
-        add_run(tmp_path, "see", f"r{number}", range(number * 1000, number * 1000 + 1000), vectors=vectors, spec=spec)
+        vectors = rng.standard_normal((2000, 500)).astype(np.float32)
+        add_run(tmp_path, "see", f"r{number}", range(number * 2000, number * 2000 + 2000), vectors=vectors, spec=spec)
     hidden = runs_root(tmp_path) / "see" / "r4"
     hidden.rename(tmp_path / "r4")
     consolidate(tmp_path)
@@ -191,8 +199,8 @@ def test_memory_does_not_grow_with_the_vectors(tmp_path, monkeypatch):
         consolidate(tmp_path, incremental=incremental, index="ivf")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        # The vectors are 40 MB; what is held is 512 of them to train on, 256 to measure with, and some blocks.
-        assert peak < 20_000_000, peak
+        # The vectors are 20 MB; what is held is 512 of them to train on, 256 to measure with, and some blocks.
+        assert peak < 10_000_000, peak
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
@@ -265,7 +273,9 @@ def spoil(name: str, folder: Path) -> None:
         return
     if fitting:
         run = Run.open(folder)
-        files = {n: {"sha256": sha256_file(folder / n), "bytes": (folder / n).stat().st_size} for n in run.manifest.files}
+        files = {
+            n: {"sha256": sha256_file(folder / n), "bytes": (folder / n).stat().st_size} for n in run.manifest.files
+        }
         (folder / MANIFEST).write_text(replace(run.manifest, files=files).to_text(), encoding="utf-8", newline="\n")
 
 
@@ -274,7 +284,8 @@ FAULTS = {
     "tiny": "vector 2 is too short or too long", "huge": "vector 2 is too short or too long",
     "float64": "holds float64", "dimension": "vectors of 5 dimensions, hand makes 8", "one-dimensional": "of shape",
     "empty": "holds no vector", "fewer": "4 vectors and 6 records", "pickle": "pickle", "bare pickle": "cannot be read",
-    "truncated": "cannot be read", "header": "cannot be read|holds", "header without an end": "", "garbage": "cannot be read",
+    "truncated": "cannot be read", "header": "cannot be read|holds", "header without an end": "",
+    "garbage": "cannot be read",
     "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "absent",
     "records flipped": "records.parquet differs from its checksum", "no records": "records.parquet is absent",
     "manifest": "run.json is damaged", "manifest cut": "run.json is damaged", "newer manifest": "update ednabed",
@@ -305,18 +316,20 @@ def test_a_run_that_cannot_go_in_is_refused_by_name_and_the_others_go_in(tmp_pat
 
 def test_every_flipped_byte_of_a_header_is_a_sentence(tmp_path):
     """numpy lets through errors of its parser."""
-    register(tmp_path, "v1", SPEC)
+    version = register(tmp_path, "v1", SPEC).version
     good = add_run(tmp_path, "see", "a", [1, 2])
     folder = legacy(runs_root(tmp_path) / "old" / "x", np.stack([vector_of(3)]))
     raw = (folder / "embeddings.npy").read_bytes()
     taken = 0
     for place in range(128):
         (folder / "embeddings.npy").write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
-        found = find_sources(runs_root(tmp_path), tmp_path)
-        assert [source.run for source in found.sources] == [good]
-        found = consolidate(tmp_path, version="v1")
-        assert len(found.refused) + len(found.manifest.runs) == 2
-        taken += not found.refused
+        found = find_sources(runs_root(tmp_path), tmp_path, version)
+        assert good in [source.run for source in found.sources]
+        assert len(found.sources) + len(found.refused) == 2
+        taken += len(found.sources) - 1
+        if place % 8 == 0:
+            built = consolidate(tmp_path, version="v1")
+            assert len(built.refused) + len(built.manifest.runs) == 2
     assert taken < 10, "only flips that change nothing can be taken"
 
 
@@ -472,7 +485,11 @@ def test_columns_of_users_that_have_our_names(tmp_path):
         assert (a["dataset"], a["run_id"], a["seq_idx"]) == ("see", "a", 1)
         assert a["source_file"] == "consolidated_data/runs/see/a/embeddings.npy"
         assert (a["row_input"], a["run_id_input"], a["seq_idx_input"]) == ("row-1", "run_id-1", "seq_idx-1")
-        assert (a["dataset_input"], a["dataset_input_input"], a["source_file_input"]) == ("y", "dataset-1", "source_file-1")
+        assert (a["dataset_input"], a["dataset_input_input"], a["source_file_input"]) == (
+            "y",
+            "dataset-1",
+            "source_file-1",
+        )
         assert by_id["b-0"]["row_input"] == "9"
         pieces = list(collection.scan_records(["row_input"]))
         assert [first for first, _ in pieces] == [0, 2]
@@ -491,7 +508,9 @@ TYPES = {
     "never": (pa.nulls(2), pa.nulls(2), pa.null(), [None] * 4),
     "truth": ([True, False], ["a", "b"], pa.string(), ["true", "false", "a", "b"]),
     "long text": (pa.array(["a", "b"], pa.large_string()), ["c", "d"], pa.string(), ["a", "b", "c", "d"]),
-    "coded": (pa.array(["a", "b"]).dictionary_encode(), pa.array(["c", "d"]).dictionary_encode(), pa.string(), list("abcd")),
+    "coded": (
+        pa.array(["a", "b"]).dictionary_encode(), pa.array(["c", "d"]).dictionary_encode(), pa.string(), list("abcd"),
+    ),
     "lists": ([[1], None], ["x", "y"], pa.string(), ["[1]", None, "x", "y"]),
     "lists only": ([[1], None], [[2, 3], []], pa.list_(pa.int64()), [[1], None, [2, 3], []]),
     "structs": ([{"a": 1}, None], [1, 2], pa.string(), ["{'a': 1}", None, "1", "2"]),
@@ -673,5 +692,5 @@ def test_a_search_with_nothing_to_find(tmp_path):
     assert hits(reference, query, 0) == []
     assert hits(reference, query, 5, allowed=np.zeros(2, bool)) == []
     assert len(hits(reference, query * 1e30, 5)) == len(hits(reference, query * 1e-30, 5)) == 2
-    assert DIMENSION == reference.vectors.shape[1]
+    assert reference.vectors.shape[1] == DIMENSION
     assert pq.ParquetFile(reference.build / "records-00000.parquet").metadata.num_rows == 2

@@ -63,14 +63,16 @@ def put(workspace: Path, number: int, run, kinds: int) -> None:
     # Another precision: the same digits for the same sequence within a run, others in another run.
     vectors *= np.array([1 + off * (((n * 7 + number) % 5) - 2) for n in numbers], np.float32)[:, None]
     vectors[:, 0] += np.array([off * ((n + number) % 3) for n in numbers], np.float32)
-    extra = {"depth": [n * 1.5 for n in numbers]} if number % 2 else {"depth": numbers, "marker": ["COI"] * len(numbers)}
+    extra = (
+        {"depth": [n * 1.5 for n in numbers]} if number % 2 else {"depth": numbers, "marker": ["COI"] * len(numbers)}
+    )
     add_run(
         workspace, f"d{number % 2}", f"r{number}", numbers, vectors=vectors,
         created=f"2024-01-0{made + 1}T00:00:00+00:00", columns=extra,
     )  # fmt: skip
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(history=histories(), index=st.sampled_from(["flat", "ivf"]))
 def test_incremental_after_any_history_equals_from_scratch(tmp_path_factory, history, index):
     runs, order, cuts, kinds = history

@@ -205,6 +205,16 @@ def test_a_sequence_that_is_left_out(tmp_path: Path, indexed: bool) -> None:
     assert found[2][0]["id"] == "r1"
 
 
+def test_a_sequence_left_out_takes_no_place_of_another(tmp_path: Path) -> None:
+    """Three sequences and then one with many rows: with the first left out, the many are needed for three hits."""
+    letters_ = sequences(5)
+    steps = [0.0, 0.1, 0.2, *[0.3] * 100, 0.4]
+    vectors = [np.eye(10)[0] + step * np.eye(10)[1] for step in steps]
+    database = filled(tmp_path, [*letters_[:3], *letters_[3:4] * 100, letters_[4]], vectors, True)
+    (hits,) = search(database, np.eye(10, dtype=np.float32)[:1], 3, exclude=[digest(letters_[0].encode())])
+    assert [(h["sequence"], h["occurrences"]) for h in hits] == [(letters_[1], 1), (letters_[2], 1), (letters_[3], 100)]
+
+
 @both_ways
 def test_least_similarity(tmp_path: Path, indexed: bool) -> None:
     database = embedded(tmp_path, sequences(40), indexed)
@@ -216,8 +226,10 @@ def test_least_similarity(tmp_path: Path, indexed: bool) -> None:
 
 
 @both_ways
-def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool) -> None:
-    """Wanted are five of the sequences farthest away, and counts among the rows that fulfil the filter."""
+def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wanted are the five sequences farthest away, in lists that are not visited without a filter."""
+    monkeypatch.setattr("ednabed.store.table_index._ROWS_A_LIST", 10)
+    monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((1, 1),))
     letters_ = sequences(80)
     query = query_of(letters_[0])
     plain = embedded(tmp_path, letters_ * 2, False)
@@ -227,12 +239,27 @@ def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool) -> None
     (hits,) = search(database, query, 10, where="site = 'far'")
     assert {int(h["id"][1:]) for h in hits} == set(far) and {h["occurrences"] for h in hits} == {1}
     assert search(database, query, 3, where="site = 'nowhere'") == [[]]
-    assert search(database, query, 3, where="site IS NOT NULL") == search(database, query, 3)
+    (hits,) = search(database, query, 3, where="site IS NOT NULL")
+    check(database, hits, query, 3)
     for where in ("site = ", "sites = 'far'", "site = 'far' AMD true", "true; DROP TABLE sequences"):
         with pytest.raises(StoreError, match="the filter") as error:
             search(database, query, 3, where=where)
         assert "\n" not in str(error.value)
     assert len(rows(database)) == 160
+
+
+def test_a_filter_against_the_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of all rows fulfil it, the half that is farthest away: the lists near the query hold the wrong ones."""
+    monkeypatch.setattr("ednabed.store.table_index._ROWS_A_LIST", 20)
+    monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((2, 1),))
+    letters_ = sequences(600)
+    query = query_of(letters_[0])
+    cosines = [float(query[0] @ expected(s) / np.linalg.norm(expected(s))) for s in letters_]
+    side = np.where(np.array(cosines) < np.median(cosines), "far", "near").tolist()
+    database = embedded(tmp_path, letters_, True, side=side)
+    assert search(database, query, 5, where="side = 'far'") == search(
+        database, query, 5, where="side = 'far'", exact=True
+    )
 
 
 @both_ways

@@ -130,10 +130,10 @@ def index_text(facts: IndexFacts) -> str:
     """Describe an index in one line."""
     if facts.kind == "flat":
         return "flat (exact)"
-    short = "" if facts.reached else ", below the 0.99 that is wanted: search with --exact where it counts"
+    short = "" if facts.reached else ", below the 0.99 and 0.95 that are wanted: search with --exact where it counts"
     return (
-        f"ivf, {facts.nprobe} of {facts.lists} lists visited, recall of the ten nearest {facts.recall:.3f} "
-        f"(measured on {facts.measured_on}){short}"
+        f"ivf, {facts.nprobe} of {facts.lists} lists visited, recall of the ten nearest {facts.recall:.3f}, for "
+        f"queries unlike all {facts.recall_strangers:.3f} (measured on {facts.measured_on}){short}"
     )
 
 
@@ -156,7 +156,11 @@ def _compress(result: BuildResult) -> tuple[list[Outcome], dict[str, str]]:
     done, failed = [], {}
     for source in result.sources:
         try:
-            done.append(compress_run(source.run, delete_original=True))
+            outcome = compress_run(source.run, delete_original=True)
         except (EdnabedError, OSError) as error:
             failed[source.folder] = str(error)
+            continue
+        done.append(outcome)
+        if outcome.problem is not None:
+            failed[source.folder] = outcome.problem
     return done, failed

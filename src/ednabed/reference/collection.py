@@ -17,7 +17,10 @@ import pyarrow as pa
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
 from ednabed.reference.topk import QUERY_ROWS, exact_candidates, unit
+from ednabed.store.vectors import BLOCK_BYTES
 
+# Hits of the queries that are searched at once.
+_PAIRS = 500_000
 Block = tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]
 Ranked = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
@@ -46,7 +49,7 @@ class Collection(ABC):
     @property
     @abstractmethod
     def record_schema(self) -> pa.Schema:
-        """Columns of the records: dataset, run_id, seq_idx, folder, source_file, those of the runs but the letters."""
+        """Columns of the records: dataset, run_id, seq_idx, source_file, those of the runs but the letters."""
 
     @abstractmethod
     def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
@@ -86,8 +89,10 @@ class Collection(ABC):
         k = min(k, self.rows)
         if not k:
             return
-        for first in range(0, len(queries), QUERY_ROWS):
-            some = unit(np.asarray(queries[first : first + QUERY_ROWS], np.float32))
+        # Where many rows are wanted, fewer queries are held at once.
+        step = max(1, min(QUERY_ROWS, _PAIRS // k))
+        for first in range(0, len(queries), step):
+            some = unit(np.asarray(queries[first : first + step], np.float32))
             query, row, score = self._ranked(*self.candidates(some, k, allowed, exact), k)
             yield query + first, row, score
 
@@ -98,10 +103,18 @@ class Collection(ABC):
         query, row, _ = exact_candidates(queries, self.blocks(allowed), k)
         # A matrix product rounds with its shape; float64 sums of pairs do not, so ties are ties and order is kept.
         score = np.empty(len(row), np.float32)
-        for first in range(0, len(row), 16_384):
-            some = slice(first, first + 16_384)
-            dots = np.einsum("nd,nd->n", self.vectors_of(row[some]), queries[query[some]], dtype=np.float64)
-            score[some] = dots / self.norms[row[some]]
+        # In order of row: a compressed run is read through each time.
+        order = np.argsort(row, kind="stable")
+        step = max(1, 4 * BLOCK_BYTES // (4 * queries.shape[1]))
+        for first in range(0, len(row), step):
+            some = order[first : first + step]
+            rows, place = np.unique(row[some], return_inverse=True)
+            vectors = self.vectors_of(rows)
+            for begin in range(0, len(some), 16_384):
+                part = slice(begin, begin + 16_384)
+                own = some[part]
+                dots = np.einsum("nd,nd->n", vectors[place[part]], queries[query[own]], dtype=np.float64)
+                score[own] = dots / self.norms[row[own]]
         return query, row, score
 
     def _ranked(
@@ -113,8 +126,13 @@ class Collection(ABC):
         return query[kept], row[kept], np.clip(score[kept], -1, 1)
 
     @abstractmethod
-    def datasets_of(self, positions: npt.NDArray[np.int64]) -> list[str]:
-        """Return the dataset of each record, without reading the records."""
+    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the number of the run of each record, without reading the records."""
+
+    @property
+    @abstractmethod
+    def part_datasets(self) -> list[str]:
+        """Dataset of each run."""
 
     def positions_of(self, row: int) -> npt.NDArray[np.int64]:
         """Return the positions of the records of a row."""

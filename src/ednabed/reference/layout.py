@@ -15,6 +15,7 @@ What killed commands left (work in progress, builds that nobody reads) goes when
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -30,6 +31,8 @@ import numpy as np
 from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.reference.manifest import METADATA, DamagedManifest, ReferenceManifest
 from ednabed.store.files import check_name, exclusive, to_json, write_atomic
+
+log = logging.getLogger("ednabed")
 
 VECTORS = "consolidated_embeddings.npy"
 INDEX = "consolidated_index.faiss"
@@ -71,7 +74,7 @@ def find_reference(workspace: Path, name: str | None) -> tuple[Path, str | None]
         if (folder / METADATA).is_file():
             return folder, None
     for folder in (workspace / name, Path(name)):
-        if folder.parent.name and folder.name in read_names(folder.parent):
+        if (folder.parent / METADATA).is_file() and folder.name in read_names(folder.parent):
             return folder.parent, folder.name
     names = read_names(default_folder(workspace))
     if name in names:
@@ -116,11 +119,21 @@ def open_manifest(folder: Path, name: str | None = None) -> ReferenceManifest:
         manifest = ReferenceManifest.read(folder)
         check_name("build", manifest.build)
         return manifest
+    build = _build_called(folder, name)
+    manifest = ReferenceManifest.read(build_folder(folder, build))
+    if manifest.build != build:
+        raise StoreError(
+            f"{build_folder(folder, build)} holds the metadata of build {manifest.build!r}; take it from a backup"
+        )
+    return manifest
+
+
+def _build_called(folder: Path, name: str) -> str:
     names = read_names(folder)
     if name not in names:
         known = ", ".join(sorted(names)) or "none"
         raise StoreError(f"{folder} has no build called {name!r}; names there: {known}")
-    return ReferenceManifest.read(build_folder(folder, names[name]))
+    return names[name]
 
 
 def check_place(folder: Path) -> None:
@@ -187,7 +200,7 @@ def publish(folder: Path, work: Path, manifest: ReferenceManifest) -> Path:
     place = build_folder(folder, manifest.build)
     work.rename(place)
     try:
-        # The other names go first, so that at no time they stand for another build than the metadata.
+        # The other names go first, so that they do not stand for another build than the metadata.
         for name in (VECTORS, INDEX):
             _unlink(folder / name)
         _make_current(folder, manifest)
@@ -252,6 +265,8 @@ def name_build(folder: Path, name: str) -> ReferenceManifest:
         StoreError: There is no reference.
     """
     check_name("build", name)
+    # Before the lock, which would make the folder.
+    open_manifest(folder)
     with writing(folder):
         manifest = open_manifest(folder)
         names = read_names(folder)
@@ -270,12 +285,11 @@ def remove_name(folder: Path, name: str) -> bool:
     Raises:
         StoreError: There is no such name.
     """
+    _build_called(folder, name)
     with writing(folder):
+        build = _build_called(folder, name)
         names = read_names(folder)
-        if name not in names:
-            known = ", ".join(sorted(names)) or "none"
-            raise StoreError(f"{folder} has no build called {name!r}; names there: {known}")
-        build = names.pop(name)
+        del names[name]
         _write_names(folder, names)
         remove_unused(folder)
     return not build_folder(folder, build).exists()
@@ -288,7 +302,6 @@ def _write_names(folder: Path, names: dict[str, str]) -> None:
 def _unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    except PermissionError as error:
-        raise StoreError(
-            f"{path} is in use by another program ({error.strerror}); close it and run the command again"
-        ) from error
+    except PermissionError:
+        # Windows keeps a file that another program has open, under all its names. The build itself is not concerned.
+        log.warning("%s is open in another program and still that of the build before; ednabed does not read it", path)

@@ -1,10 +1,12 @@
-"""Runs as they lie, as one collection: exact search without a reference, in bounded memory.
+"""Runs as they lie, as one collection: exact search without a reference.
 
-Vectors stay in the files of the runs; the records without their letters are held in memory.
+Vectors and letters stay in the files of the runs and are read in pieces; the other columns of the records are held in
+memory.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,11 +17,16 @@ from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Block, Collection
 from ednabed.reference.columns import fitted, free_names, union
-from ednabed.reference.parts import SEQUENCES_SCHEMA, keys_of, unified_digests
+from ednabed.reference.partfile import PartFile, Shelf, gather
+from ednabed.reference.parts import TAKEN_SEQUENCES, keys_of, unified_digests
 from ednabed.reference.sources import Source, one_function
 from ednabed.reference.topk import lengths
+from ednabed.store.runs import RECORDS
 from ednabed.store.vectors import VectorFile
 
+log = logging.getLogger("ednabed")
+
+_OPEN_PARTS = 50
 _SHOWN = ("id", "length", "abundance", "sample", "lineage", "source")
 
 
@@ -34,7 +41,7 @@ class LooseRuns(Collection):
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        one_function(sources, None, "choose one with --version V")
+        one_function(sources, None, "make a reference of one with 'ednabed consolidate --version V'")
         self.sources = sorted(sources, key=lambda s: (s.dataset, s.run_id, s.identity))
         self.name = self.sources[0].label if len(self.sources) == 1 else f"{len(self.sources)} runs"
         self.spec = self.sources[0].spec
@@ -55,6 +62,16 @@ class LooseRuns(Collection):
         self.starts = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=self.rows))]).astype(np.int64)
         self.keys = keys_of(coded.dictionary.to_pylist())
         self.norms = np.concatenate([norms for _, _, norms in self._read()] or [np.zeros(0, np.float32)])
+        unusable = int((~np.isfinite(self.norms) | (self.norms == 0)).sum())
+        if unusable:
+            log.warning("%s: %d vectors are not finite or all zeros and are never found", self.name, unusable)
+        shelf = Shelf(_OPEN_PARTS, 0)
+        self._letters = [
+            None
+            if source.run.manifest is None
+            else PartFile(source.run.folder / RECORDS, file.rows, shelf, "embed the input again")
+            for source, file in zip(self.sources, self._files, strict=True)
+        ]
 
     def _read(self) -> Iterator[Block]:
         """Yield the vectors of all rows with their lengths, which are computed on the way."""
@@ -99,16 +116,11 @@ class LooseRuns(Collection):
     def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
         wanted = pa.schema([self.record_schema.field(name) for name in columns])
-        part_of = np.searchsorted(self._first, positions, side="right") - 1
-        pieces, order = [wanted.empty_table()], []
-        for number in np.unique(part_of).tolist():
-            here = np.flatnonzero(part_of == number)
-            pieces.append(fitted(self._tables[number].take(pa.array(positions[here] - self._first[number])), wanted))
-            order.append(here)
-        back = np.empty(len(positions), np.int64)
-        if order:
-            back[np.concatenate(order)] = np.arange(len(positions))
-        return pa.concat_tables(pieces).take(pa.array(back))
+
+        def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
+            return fitted(self._tables[number].take(pa.array(rows)), wanted)
+
+        return gather(self._first, positions, take, wanted)
 
     def scan_records(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
         """See ``Collection``."""
@@ -118,30 +130,26 @@ class LooseRuns(Collection):
             rows = pa.array(self._row_of[first : first + table.num_rows])
             yield first, fitted(table, wanted).append_column("row", rows)
 
-    def datasets_of(self, positions: npt.NDArray[np.int64]) -> list[str]:
+    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """See ``Collection``."""
-        part_of = np.searchsorted(self._first, positions, side="right") - 1
-        return [self.sources[number].dataset for number in part_of.tolist()]
+        return np.asarray(np.searchsorted(self._first, positions, side="right") - 1, np.int64)
+
+    @property
+    def part_datasets(self) -> list[str]:
+        """See ``Collection``."""
+        return [source.dataset for source in self.sources]
 
     def take_sequences(self, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """See ``Collection``. Reads the letters of the runs that the rows lie in."""
-        records = self._record_of[rows]
-        part_of = np.searchsorted(self._first, records, side="right") - 1
-        pieces, order = [SEQUENCES_SCHEMA.empty_table()], []
-        for number in np.unique(part_of).tolist():
-            here = np.flatnonzero(part_of == number)
-            run = self.sources[number].run
-            if run.manifest is None:
-                nulls = [pa.nulls(len(here), field.type) for field in SEQUENCES_SCHEMA]
-                pieces.append(pa.table(nulls, schema=SEQUENCES_SCHEMA))
-            else:
-                table = run.load_records(SEQUENCES_SCHEMA.names).take(pa.array(records[here] - self._first[number]))
-                pieces.append(fitted(table, SEQUENCES_SCHEMA))
-            order.append(here)
-        back = np.empty(len(rows), np.int64)
-        if order:
-            back[np.concatenate(order)] = np.arange(len(rows))
-        return pa.concat_tables(pieces).take(pa.array(back))
+        """See ``Collection``. Reads the row groups of the runs in which the rows lie."""
+
+        def take(number: int, own: npt.NDArray[np.int64]) -> pa.Table:
+            part = self._letters[number]
+            if part is None:
+                nulls = [pa.nulls(len(own), field.type) for field in TAKEN_SEQUENCES]
+                return pa.table(nulls, schema=TAKEN_SEQUENCES)
+            return fitted(part.take(own, TAKEN_SEQUENCES.names), TAKEN_SEQUENCES)
+
+        return gather(self._first, self._record_of[rows], take, TAKEN_SEQUENCES)
 
 
 def _records(source: Source, file: VectorFile) -> pa.Table:

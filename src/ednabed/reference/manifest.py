@@ -70,8 +70,9 @@ class IndexFacts:
         nprobe: Lists visited a query.
         factor: Candidates a hit that are compared exactly.
         recall: Share of the ten nearest others (by exact search) that the index finds; 1 for flat.
-        measured_on: Queries that recall was measured on, drawn from the reference itself; 0 for flat.
-        reached: Whether recall is at least 0.99.
+        recall_strangers: The same for queries unlike all rows (``index.measure``).
+        measured_on: Rows of the reference on which both were measured; 0 for flat.
+        reached: Whether recall is at least 0.99, and that of strangers 0.95.
         structure: Bytes of the file before the first code, which say how to read the rest; 0 for flat.
         seal: SHA-256 of these and of samples of the rest (``index.seal``); empty for flat.
     """
@@ -82,6 +83,7 @@ class IndexFacts:
     nprobe: int = 0
     factor: int = 0
     recall: float = 1.0
+    recall_strangers: float = 1.0
     measured_on: int = 0
     reached: bool = True
     structure: int = 0

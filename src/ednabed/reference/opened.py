@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
@@ -20,109 +19,18 @@ from ednabed.reference.collection import Block, Collection
 from ednabed.reference.columns import fitted, union
 from ednabed.reference.layout import INDEX, POSITIONS, ROW_TYPE, ROWS, VECTORS
 from ednabed.reference.manifest import METADATA, ReferenceManifest
-from ednabed.reference.parts import SEQUENCES_SCHEMA, keys_of, records_name, sequences_name, unified_digests
+from ednabed.reference.partfile import PartFile, Shelf, gather
+from ednabed.reference.parts import TAKEN_SEQUENCES, keys_of, records_name, sequences_name, unified_digests
 from ednabed.reference.topk import lengths
 from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES
 
-# Records of a part are held as a whole once so many of its row groups were asked for, as large batches do.
-_HELD_FROM = 0.3
 # Files of so many parts are opened at once, so that they can be read when another process has put a new build in the
-# place of this one; more would use up what systems allow a process.
+# place of this one.
 _OPEN_PARTS = 50
+_HELD_BYTES = 500_000_000
+_ADVICE = "make it again with 'ednabed consolidate --rebuild'"
 _TRIES = 100
-
-
-class PartFile:
-    """A Parquet file of a build, read when it is first needed.
-
-    Args:
-        path: The file.
-        rows: Rows that it must have.
-        opened: Open it now, so that it can be read even when it was removed in the meantime.
-
-    Raises:
-        FileNotFoundError: It is absent, and was to be opened now.
-    """
-
-    def __init__(self, path: Path, rows: int, opened: bool) -> None:
-        self._path = path
-        self._rows = rows
-        self._map: Any = self._mapped() if opened else None
-        self._file: pq.ParquetFile | None = None
-        self._held: dict[tuple[str, ...], pa.Table] = {}
-        self._groups_read: dict[tuple[str, ...], int] = {}
-        self._group_starts: npt.NDArray[np.int64] | None = None
-
-    @property
-    def file(self) -> pq.ParquetFile:
-        """The opened file. Raises StoreError when it is damaged or has other rows."""
-        if self._file is None:
-            try:
-                file = pq.ParquetFile(self._mapped() if self._map is None else self._map)
-            except FileNotFoundError as error:
-                if self._path.parent.is_dir():
-                    raise self._damaged(error) from error
-                raise StoreError(
-                    f"{self._path.parent} was removed while it was read, because there is a newer build; run the same "
-                    "command again"
-                ) from error
-            except (pa.ArrowException, OSError) as error:
-                raise self._damaged(error) from error
-            if file.metadata.num_rows != self._rows:
-                raise self._damaged(f"{file.metadata.num_rows} rows, wanted {self._rows}")
-            self._file = file
-        return self._file
-
-    def _mapped(self) -> Any:
-        try:
-            return pa.memory_map(str(self._path))
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Columns of the file."""
-        return self.file.schema_arrow
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Return columns of all rows."""
-        try:
-            return self.file.read(columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
-
-    def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        """Return columns of the rows given, in that order, reading no more row groups than they lie in."""
-        key = tuple(columns)
-        if key in self._held:
-            return self._held[key].take(pa.array(rows))
-        groups, local = np.unique(np.searchsorted(self._starts(), rows, side="right") - 1, return_inverse=True)
-        total = self.file.metadata.num_row_groups
-        self._groups_read[key] = self._groups_read.get(key, 0) + len(groups)
-        if total > 8 and self._groups_read[key] > _HELD_FROM * total and "sequence" not in key:
-            self._held[key] = self.read(columns).combine_chunks()
-            return self._held[key].take(pa.array(rows))
-        try:
-            table = self.file.read_row_groups(groups.tolist(), columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
-        sizes = np.diff(self._starts())[groups]
-        within = rows - self._starts()[groups][local]
-        return table.take(pa.array((np.cumsum(sizes) - sizes)[local] + within))
-
-    def _starts(self) -> npt.NDArray[np.int64]:
-        """Return the row at which each row group begins, and the number of rows at the end."""
-        if self._group_starts is None:
-            metadata = self.file.metadata
-            sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-            self._group_starts = np.cumsum([0, *sizes])
-        return self._group_starts
-
-    def _damaged(self, error: object) -> StoreError:
-        return StoreError(f"{self._path} cannot be read ({error}); make it again with 'ednabed consolidate --rebuild'")
 
 
 class Reference(Collection):
@@ -152,9 +60,13 @@ class Reference(Collection):
         self.starts = np.ascontiguousarray(table["first"])
         parts = manifest.runs
         early = len(parts) <= _OPEN_PARTS
-        self._records = [PartFile(self.build / records_name(i), part.records, early) for i, part in enumerate(parts)]
+        shelf = Shelf(2 * _OPEN_PARTS, _HELD_BYTES)
+        self._records = [
+            PartFile(self.build / records_name(i), part.records, shelf, _ADVICE, early) for i, part in enumerate(parts)
+        ]
         self._sequences = [
-            PartFile(self.build / sequences_name(i), part.sequences, early) for i, part in enumerate(parts)
+            PartFile(self.build / sequences_name(i), part.sequences, shelf, _ADVICE, early)
+            for i, part in enumerate(parts)
         ]
         self._first_record = np.cumsum([0] + [part.records for part in parts])
         self._first_row = np.array([part.first for part in parts] + [self.rows])
@@ -222,35 +134,43 @@ class Reference(Collection):
     def candidates(
         self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
     ) -> tuple[Any, Any, Any]:
-        """See ``Collection``. By the index, unless exact search is asked for, rows are left out, or it is damaged."""
+        """See ``Collection``. By the index, unless exact search is asked for, rows are left out, or it is damaged.
+
+        Where the index would have to name a good part of all rows, exact search is quicker; and a query for which it
+        names too few is searched exactly.
+        """
         facts = self.manifest.index
-        if facts.kind == "flat" or exact or allowed is not None or self.index_fault is not None:
+        by_index = facts.kind == "ivf" and not exact and allowed is None and self.index_fault is None
+        if not by_index or k * facts.factor > self.rows // 4:
             return super().candidates(queries, k, allowed, exact)
         try:
             if self._index is None:
                 self._index = indexes.open_index(self.build / INDEX, self.rows, self.spec.dimension, facts)
-            return indexes.refine(self._index, queries, self.vectors, self.norms, k, facts.nprobe, facts.factor)
+            found = indexes.refine(self._index, queries, self.vectors, self.norms, k, facts.nprobe, facts.factor)
         except indexes.DamagedIndex as error:
             self.index_fault = str(error)
             return super().candidates(queries, k, allowed, exact)
+        few = np.flatnonzero(np.bincount(found[0], minlength=len(queries)) < k)
+        if not len(few):
+            return found
+        kept = ~np.isin(found[0], few)
+        query, row, score = super().candidates(queries[few], k, allowed, exact)
+        return (
+            np.concatenate([found[0][kept], few[query]]),
+            np.concatenate([found[1][kept], row]),
+            np.concatenate([found[2][kept], score]),
+        )
 
     def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
-        part_of = np.searchsorted(self._first_record, positions, side="right") - 1
-        pieces, order = [], []
         wanted = pa.schema([self.record_schema.field(name) for name in columns])
-        for number in np.unique(part_of).tolist():
-            here = np.flatnonzero(part_of == number)
+
+        def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
             part = self._records[number]
             present = [name for name in columns if name in part.schema.names]
-            table = part.take(positions[here] - self._first_record[number], present)
-            pieces.append(self._complete(table, wanted, number))
-            order.append(here)
-        if not pieces:
-            return wanted.empty_table()
-        back = np.empty(len(positions), np.int64)
-        back[np.concatenate(order)] = np.arange(len(positions))
-        return pa.concat_tables(pieces).take(pa.array(back))
+            return self._complete(part.take(rows, present), wanted, number)
+
+        return gather(self._first_record, positions, take, wanted)
 
     def scan_records(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
         """See ``Collection``."""
@@ -267,24 +187,22 @@ class Reference(Collection):
             table = table.append_column("source_file", place)
         return fitted(table, wanted)
 
-    def datasets_of(self, positions: npt.NDArray[np.int64]) -> list[str]:
+    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """See ``Collection``."""
-        part_of = np.searchsorted(self._first_record, positions, side="right") - 1
-        return [self.manifest.runs[number].dataset for number in part_of.tolist()]
+        return np.asarray(np.searchsorted(self._first_record, positions, side="right") - 1, np.int64)
+
+    @property
+    def part_datasets(self) -> list[str]:
+        """See ``Collection``."""
+        return [part.dataset for part in self.manifest.runs]
 
     def take_sequences(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         """See ``Collection``."""
-        part_of = np.searchsorted(self._first_row, rows, side="right") - 1
-        pieces, order = [SEQUENCES_SCHEMA.empty_table()], []
-        for number in np.unique(part_of).tolist():
-            here = np.flatnonzero(part_of == number)
-            found = self._sequences[number].take(rows[here] - self._first_row[number], SEQUENCES_SCHEMA.names)
-            pieces.append(found)
-            order.append(here)
-        back = np.empty(len(rows), np.int64)
-        if order:
-            back[np.concatenate(order)] = np.arange(len(rows))
-        return pa.concat_tables(pieces).take(pa.array(back))
+
+        def take(number: int, own: npt.NDArray[np.int64]) -> pa.Table:
+            return self._sequences[number].take(own, TAKEN_SEQUENCES.names)
+
+        return gather(self._first_row, rows, take, TAKEN_SEQUENCES)
 
     def verify(self) -> list[str]:
         """Recompute every checksum, and check that the files fit together; return the faults found.

@@ -30,6 +30,7 @@ from ednabed.store.runs import RECORDS, Run
 
 _ROW_GROUP = 1024
 _BATCH = 65_536
+_BATCH_BYTES = 100_000_000
 _MARKERS = ("marker", "marker_code", "target_gene", "markercode")
 # What a run of an older tool lacks.
 _BARE = pa.schema(
@@ -50,6 +51,10 @@ SEQUENCES_SCHEMA = pa.schema(
         pa.field("sequence", pa.string()),
     ]
 )
+TAKEN_SEQUENCES = pa.schema(
+    [SEQUENCES_SCHEMA.field("digest"), SEQUENCES_SCHEMA.field("length"), pa.field("sequence", pa.large_string())]
+)
+"""Columns of ``Collection.take_sequences``."""
 
 
 def records_name(part: int) -> str:
@@ -201,10 +206,17 @@ def _batches(run: Run, count: int) -> Iterator[pa.Table]:
     path = run.folder / RECORDS
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
+            for batch in file.iter_batches(_batch_rows(file)):
                 yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
+
+
+def _batch_rows(file: pq.ParquetFile) -> int:
+    """Return how many records are read at once: fewer where they have many letters."""
+    metadata = file.metadata
+    size: int = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(1, min(_BATCH, _BATCH_BYTES * int(metadata.num_rows) // max(1, size)))
 
 
 def _sequences(batch: pa.Table) -> pa.Table:

@@ -19,7 +19,6 @@ from ednabed.store.runs import Run, walk_runs
 from ednabed.store.version_file import readable
 from ednabed.store.versions import Version, Versions
 
-
 UNREADABLE = (EdnabedError, OSError, SyntaxError, TokenError, UnicodeError)
 """What reading a run may raise: the third and fourth are what numpy lets through of a damaged header, the last comes
 from pyarrow for a path that is not UTF-8."""

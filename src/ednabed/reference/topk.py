@@ -51,14 +51,19 @@ class TopK:
         Args:
             rows: Row numbers, int64, shape (m,).
             block: Their vectors, float32, shape (m, d), of any length.
-            norms: The lengths of these vectors, shape (m,); a row of length 0 is never found.
+            norms: The lengths of these vectors, shape (m,); a row whose length is 0 or not finite is never found.
         """
-        scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+        # One vector that is not finite would hide all others of the block.
+        good = np.isfinite(norms) & (norms > 0)
+        if not good.all():
+            rows, block, norms = rows[good], block[good], norms[good]
+        if not len(rows):
+            return
+        scale = 1 / norms
         for first in range(0, len(self._queries), QUERY_ROWS):
             some = slice(first, first + QUERY_ROWS)
             scores = self._queries[some] @ block.T
             scores *= scale
-            scores[:, norms == 0] = -np.inf
             best = self._best[some]
             hot = np.flatnonzero(scores.max(axis=1, initial=-np.inf) >= best[:, -1] - _SLACK)
             if not len(hot):

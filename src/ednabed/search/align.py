@@ -239,14 +239,9 @@ def _best_columns(query: bytes, target: bytes, query_stop: int, target_stop: int
     first_query, first_target = max(0, query_stop - 2 * target_stop), max(0, target_stop - 2 * query_stop)
     one = _CODES[np.frombuffer(query, np.uint8)[first_query:query_stop]]
     other = _CODES[np.frombuffer(target, np.uint8)[first_target:target_stop]]
-    # An alignment begins free only where all of the other sequence is still to come.
-    far = -(2**30)
-    best = np.empty((len(one) + 1, len(other) + 1), np.int32)
-    best[0] = far if first_query else 0
-    best[:, 0] = far if first_target else 0
-    best[0, 0] = 0
+    best = np.zeros((len(one) + 1, len(other) + 1), np.int32)
     ramp = GAP_EXTEND * np.arange(len(other) + 1, dtype=np.int32)
-    down = np.full(len(other) + 1, far, np.int32)
+    down = np.full(len(other) + 1, -(2**30), np.int32)
     for i, letter in enumerate(one.tolist(), start=1):
         before, row = best[i - 1], best[i]
         down = np.maximum(down - GAP_EXTEND, before - GAP_OPEN)

@@ -167,7 +167,8 @@ class Search:
             own, positions = own[self._chosen[positions]], positions[self._chosen[positions]]
         counts = np.bincount(own, minlength=len(rows)).tolist()
         datasets: list[dict[str, int]] = [{} for _ in rows]
-        names, codes = np.unique(np.array(collection.datasets_of(positions), object), return_inverse=True)
+        names, of_part = np.unique(np.array(collection.part_datasets, object), return_inverse=True)
+        codes = of_part[collection.parts_of(positions)]
         pairs, sums = np.unique(own * len(names) + codes, return_counts=True)
         for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
             datasets[pair // len(names)][names[pair % len(names)]] = total

@@ -228,13 +228,17 @@ def _key(name: str) -> int:
 def _record(run: Run, row: int) -> dict[str, Any]:
     """Return id, digest and sequence of a record, reading no more than the piece of the file that it lies in."""
     path = run.folder / RECORDS
+    columns = ["id", "digest", "sequence"]
     try:
         with pq.ParquetFile(path) as file:
+            lacking = [name for name in columns if name not in file.schema_arrow.names]
+            if lacking:
+                raise StoreError(f"{path} has no column {lacking[0]!r}; it was not written by ednabed, embed the input")
             first = 0
             for group in range(file.metadata.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if row < first + rows:
-                    table = file.read_row_group(group, columns=["id", "digest", "sequence"])
+                    table = file.read_row_group(group, columns=columns)
                     record: dict[str, Any] = table.slice(row - first, 1).to_pylist()[0]
                     return record
                 first += rows
@@ -246,7 +250,10 @@ def _record(run: Run, row: int) -> dict[str, Any]:
 
 
 def _row_of(run: Run, record_id: str) -> int:
-    records = run.load_records(["id", "digest", "source"])
+    if run.manifest is None:
+        raise StoreError(f"{run.folder} was made by an older tool, so its rows have no ids; choose one by --seq-idx")
+    columns = [name for name in ("id", "digest", "source") if name in run.record_schema.names]
+    records = run.load_records(columns)
     rows = pc.indices_nonzero(pc.equal(records.column("id"), record_id)).to_pylist()
     if not rows:
         raise StoreError(f"{run.label} has no record with id {record_id!r}")
@@ -255,7 +262,8 @@ def _row_of(run: Run, record_id: str) -> int:
         first_of.setdefault(records.column("digest")[row].as_py(), row)
     if len(first_of) > 1:
         shown = list(first_of.values())[:6]
-        places = ", ".join(f"{row} ({records.column('source')[row].as_py()})" for row in shown)
+        sources = records.column("source") if "source" in columns else pa.nulls(len(records))
+        places = ", ".join(f"{row} ({sources[row].as_py() or 'unknown file'})" for row in shown)
         raise StoreError(
             f"{run.label} has {len(first_of)} sequences with id {record_id!r}; choose one by --seq-idx: {places}"
             + (" or another" if len(first_of) > len(shown) else "")

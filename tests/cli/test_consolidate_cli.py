@@ -1,0 +1,296 @@
+"""``ednabed consolidate``: what is typed, what is said, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ednabed.cli import main as entry
+from ednabed.reference.opened import open_reference
+from ednabed.store.runs import Run, runs_root
+from ednabed.store.versions import register
+from reference_support import OTHER, SPEC, add_run, content, legacy, opened, snapshot, vector_of
+from support import ednabed
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        entry.main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Path:
+    """Two runs; the workspace is the current folder."""
+    add_run(tmp_path, "lake", "a", [1, 2, 3])
+    add_run(tmp_path, "sea", "b", [3, 4], created="2024-01-02T00:00:00+00:00")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EDNABED_WORKSPACE", raising=False)
+    return tmp_path
+
+
+def test_what_is_said(workspace, capsys):
+    code, out, err = call(capsys, "consolidate")
+    assert (code, err) == (0, "")
+    build = opened(workspace).manifest.build
+    assert out.splitlines() == [
+        f"reference    {Path('data', 'reference')}, build {build}",
+        f"model        hand, fingerprint {SPEC.fingerprint[:12]}",
+        "runs         2 of 2 datasets, 2 read now",
+        "sequences    4 distinct, in 5 records",
+        "index        flat (exact)",
+    ]
+    code, out, err = call(capsys, "consolidate", "--incremental")
+    assert (code, err) == (0, "")
+    assert out.startswith("nothing new  the reference holds all runs already; nothing was rewritten\n")
+    assert f"build {build}" in out
+    assert "2 of 2 datasets, 0 read now" in out
+
+
+def test_json(workspace, capsys):
+    register(workspace, "v1", SPEC)
+    code, out, err = call(capsys, "consolidate", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["added"] == ["lake/a", "sea/b"]
+    assert (told["changed"], told["refused"], told["left_out"], told["vanished"], told["changed_runs"]) == (
+        True, {}, {}, [], []
+    )  # fmt: skip
+    assert told["counts"]["sequences"] == 4
+    assert (told["version"], told["fingerprint"]) == ("v1", SPEC.fingerprint)
+    assert told["index"]["kind"] == "flat"
+    add_run(workspace, "sea", "c", [9])
+    told = json.loads(call(capsys, "consolidate", "--json", "--incremental")[1])
+    assert (told["added"], told["counts"]["runs"]) == (["sea/c"], 3)
+    told = json.loads(call(capsys, "consolidate", "--json", "--incremental")[1])
+    assert (told["changed"], told["added"]) == (False, [])
+
+
+def test_a_refused_run_is_named_the_others_go_in_and_the_code_is_1(workspace, capsys):
+    bad = add_run(workspace, "sea", "c", [5, 6])
+    array = np.load(bad.folder / "embeddings.npy")
+    np.save(bad.folder / "embeddings.npy", array * 2)
+    for arguments in ((), ("--json",), ("--incremental",)):
+        code, out, err = call(capsys, "consolidate", *arguments)
+        assert code == 1
+        assert "refused: consolidated_data/runs/sea/c: " in err
+        assert "embeddings.npy differs from its checksum in run.json" in err
+        assert err.splitlines()[-1].startswith("ednabed: 1 of the runs could not go into")
+        if arguments == ("--json",):
+            assert list(json.loads(out)["refused"]) == ["consolidated_data/runs/sea/c"]
+        else:
+            assert "refused      1 runs (named above)" in out
+        assert "Traceback" not in err
+        assert opened(workspace).rows == 4
+    assert "nothing new  no run could be added; nothing was rewritten" in out
+
+
+def test_runs_that_vanished_and_changed(workspace, capsys):
+    call(capsys, "consolidate")
+    shutil.rmtree(runs_root(workspace) / "lake" / "a")
+    code, out, err = call(capsys, "consolidate", "--incremental")
+    assert code == 0
+    assert err == (
+        "vanished: run lake/a is in the reference but not among the runs any more; it stays in the reference as it "
+        "was; 'ednabed consolidate --rebuild' makes it of the runs there are now\n"
+    )
+    assert out.startswith("nothing new")
+    add_run(workspace, "lake", "a", [8])
+    code, _, err = call(capsys, "consolidate", "--incremental")
+    assert code == 1
+    assert "changed: run lake/a is not what the reference took in; it stays" in err
+    assert "refused: consolidated_data/runs/lake/a: lake/a is in the reference with another content" in err
+    code, _, err = call(capsys, "consolidate", "--rebuild")
+    assert (code, err) == (
+        0,
+        "changed: run lake/a is not what the reference took in; the new reference is made of the runs there are now\n",
+    )  # fmt: skip
+    assert opened(workspace).rows == 3
+    assert call(capsys, "consolidate", "--incremental")[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted", "words"),
+    [
+        (("--incremental", "--rebuild"), 2, "exclude each other"),
+        (("--index", "hnsw"), 2, "hnsw"),
+        (("--version", "v9"), 1, "no version 'v9'"),
+        (("--runs-root", "nowhere"), 1, "nowhere is not a folder"),
+        (("--runs-root", "file"), 1, "file is not a folder"),
+        (("--output", "file"), 1, "file is a file, so no reference can be there"),
+        (("--output", "file/below"), 1, "file"),
+        (("--output", "consolidated_data"), 1, "holds something else than a reference (runs)"),
+        (("--output", "."), 1, "holds something else than a reference"),
+        (("surplus",), 2, "unexpected extra argument"),
+    ],
+)
+def test_what_cannot_be_done(workspace, capsys, arguments, wanted, words):
+    (workspace / "file").write_text("x")
+    state = snapshot(workspace)
+    code, out, err = call(capsys, "consolidate", *arguments)
+    assert (code, out) == (wanted, "")
+    assert words in err
+    assert "Traceback" not in err
+    if wanted == 1:
+        assert err.count("\n") == 1
+    assert snapshot(workspace) == state
+    assert not (workspace / "data").exists()
+
+
+def test_without_runs(tmp_path, capsys):
+    code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
+    assert (code, out) == (1, "")
+    assert "'ednabed embed FILE' makes runs" in err
+    runs_root(tmp_path).mkdir(parents=True)
+    code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
+    assert (code, out) == (1, "")
+    assert "holds no run; 'ednabed embed FILE' makes one" in err
+
+
+def test_versions(workspace, capsys):
+    add_run(workspace, "sea", "other", [1], spec=OTHER)
+    code, out, err = call(capsys, "consolidate")
+    assert (code, out) == (1, "")
+    assert "the runs were made by 2 functions" in err
+    assert "lake/a, sea/b" in err and "sea/other" in err
+    register(workspace, "v1", SPEC)
+    register(workspace, "v2", OTHER)
+    code, out, err = call(capsys, "consolidate", "--version", "v1")
+    assert code == 0
+    assert err.startswith("left out: consolidated_data/runs/sea/other: made by other")
+    assert "left out     1 runs (named above)" in out
+    assert f"fingerprint {SPEC.fingerprint[:12]}, version v1" in out
+    code, out, err = call(capsys, "consolidate", "--version", "v2", "--output", "data/second")
+    assert code == 0
+    assert open_reference(workspace / "data" / "second").rows == 1
+    code, _, err = call(capsys, "consolidate", "--version", "v2", "--incremental")
+    assert code == 1
+    assert "their vectors cannot be mixed; name another --output" in err
+
+
+def test_folders_of_older_tools(workspace, capsys):
+    legacy(runs_root(workspace) / "old" / "deep" / "x", np.stack([vector_of(1)]), "npz")
+    register(workspace, "v1", SPEC)
+    code, _, err = call(capsys, "consolidate")
+    assert code == 0
+    assert "left out: consolidated_data/runs/old/deep/x: made by an older tool" in err
+    code, out, err = call(capsys, "consolidate", "--version", "v1")
+    assert (code, err) == (0, "")
+    assert "runs         3 of 3 datasets" in out
+    assert call(capsys, "consolidate", "--incremental")[::2] == (0, "")
+
+
+# -- compress --------------------------------------------------------------------------------------------------------
+
+
+def test_compress_after_the_reference_is_verified(workspace, capsys):
+    legacy(runs_root(workspace) / "old" / "x", np.stack([vector_of(1)]))
+    register(workspace, "v1", SPEC)
+    code, out, err = call(capsys, "consolidate", "--version", "v1", "--compress")
+    assert (code, err) == (0, "")
+    assert "compressed   3 runs, " in out
+    for name in ("lake/a", "sea/b", "old/x"):
+        folder = runs_root(workspace) / name
+        assert (folder / "embeddings.npz").exists()
+        assert not (folder / "embeddings.npy").exists()
+    assert Run.open(runs_root(workspace) / "lake" / "a").verify() == []
+    before = content(opened(workspace))
+    code, out, err = call(capsys, "consolidate", "--incremental", "--compress", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert (told["changed"], {c["state"] for c in told["compressed"]}) == (False, {"already"})
+    assert told["not_compressed"] == {}
+    call(capsys, "consolidate", "--version", "v1")
+    after = content(opened(workspace))
+    assert {k: e["vector"] for k, e in after.items()} == {k: e["vector"] for k, e in before.items()}
+    assert {r["source_file"] for e in after.values() for r in e["records"]} == {
+        f"consolidated_data/runs/{name}/embeddings.npz" for name in ("lake/a", "sea/b", "old/x")
+    }
+
+
+def test_nothing_is_compressed_when_the_reference_is_not_sound(workspace, capsys, monkeypatch):
+    from ednabed.reference.opened import Reference
+
+    monkeypatch.setattr(Reference, "verify", lambda self: ["x differs from its checksum"])
+    state = snapshot(runs_root(workspace))
+    code, _, err = call(capsys, "consolidate", "--compress")
+    assert code == 1
+    assert "is not sound, so no run was compressed: x differs" in err
+    assert snapshot(runs_root(workspace)) == state
+
+
+def test_runs_that_are_not_in_the_reference_are_not_compressed(workspace, capsys):
+    bad = add_run(workspace, "sea", "c", [5])
+    np.save(bad.folder / "embeddings.npy", np.full((1, 8), np.nan, np.float32))
+    add_run(workspace, "sea", "other", [1], spec=OTHER)
+    register(workspace, "v1", SPEC)
+    state = {name: snapshot(runs_root(workspace) / name) for name in ("sea/c", "sea/other")}
+    code, out, _ = call(capsys, "consolidate", "--version", "v1", "--compress")
+    assert code == 1
+    assert "compressed   2 runs" in out
+    assert {name: snapshot(runs_root(workspace) / name) for name in state} == state
+
+
+@pytest.mark.parametrize("error", ["ours", "system"])
+def test_a_run_that_cannot_be_compressed_is_named(workspace, capsys, monkeypatch, error):
+    from ednabed.errors import StoreError
+    from ednabed.store import compress
+
+    real = compress.compress_run
+
+    def failing(run, **keywords):
+        if run.folder.name == "a":
+            raise StoreError("held") if error == "ours" else PermissionError(13, "denied", "some file")
+        return real(run, **keywords)
+
+    monkeypatch.setattr(compress, "compress_run", failing)
+    code, out, err = call(capsys, "consolidate", "--compress")
+    assert code == 1
+    assert "not compressed: consolidated_data/runs/lake/a: " in err
+    assert err.splitlines()[-1].startswith("ednabed: 1 of the runs could not be compressed")
+    assert "compressed   1 runs" in out
+    assert opened(workspace).verify() == []
+
+
+@pytest.mark.parametrize(("number", "words"), [(28, "No space left on device"), (30, "Read-only file system")])
+def test_a_full_or_read_only_disk_is_a_sentence(workspace, capsys, monkeypatch, number, words):
+    call(capsys, "consolidate")
+    state = snapshot(workspace)
+
+    def full(path, *_):
+        raise OSError(number, words, str(path))
+
+    monkeypatch.setattr(np, "save", full)
+    code, out, err = call(capsys, "consolidate")
+    assert (code, out) == (1, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert snapshot(workspace) == state
+
+
+# -- in a process of its own -----------------------------------------------------------------------------------------
+
+
+def test_from_sequences_to_a_reference(tmp_path):
+    a, b = "ACGTTGCATGCATGCATTGACCAGTCAAGG", "ACGTTGCATGCATGCATTGACCAGTCAACC"
+    (tmp_path / "a.tsv").write_text(f"id\tsequence\tmarker\trow\n1\t{a}\tCOI\t7\n2\t{b}\t\t8\n")
+    (tmp_path / "b.fa").write_text(f">x\n{a}\n")
+    for arguments in (("a.tsv", "--dataset", "see"), ("b.fa", "--output", "my runs/one")):
+        done = ednabed("embed", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = ednabed("consolidate", "--index", "ivf", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr
+    assert b"sequences    2 distinct, in 2 records" in done.stdout
+    done = ednabed("consolidate", "--incremental", "--runs-root", "my runs", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr
+    told = json.loads(done.stdout)
+    assert told["added"] == ["my runs/one"]
+    assert told["counts"]["records"] == 3
+    reference = opened(tmp_path)
+    assert {r["row_input"] for e in content(reference).values() for r in e["records"]} == {"7", "8", None}
+    assert reference.verify() == []

@@ -52,9 +52,7 @@ def make_run(root: Path, number: int, rows: int, vectors: Vectors, dimension: in
     folder = root / f"study{number:04d}" / f"2026-01-01_00-{number // 60:02d}-{number % 60:02d}"
     folder.mkdir(parents=True)
     with (folder / "embeddings.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
-        )
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)})
         for first in range(0, rows, 50_000):
             file.write(vectors.draw(min(50_000, rows - first)).tobytes())
     sequences = pa.array([f"{number}-{i}" for i in range(rows)])
@@ -67,7 +65,7 @@ def make_run(root: Path, number: int, rows: int, vectors: Vectors, dimension: in
             "digest": digest_array(sequences),
             "abundance": pa.array(np.arange(rows)),
             "sample": pa.array([f"S{i % 50}" for i in range(rows)]),
-            "lineage": pa.array([f"Animalia;Chordata;Actinopteri;;F{i % 400};G{i % 4000};G s{i % 20000}" for i in range(rows)]),
+            "lineage": pa.array([f"Animalia;Chordata;;;F{i % 400};G{i % 4000};G s{i % 20000}" for i in range(rows)]),
             "source": pa.array(["synthetic.fasta"] * rows),
         }
     )  # fmt: skip
@@ -75,7 +73,8 @@ def make_run(root: Path, number: int, rows: int, vectors: Vectors, dimension: in
     (folder / "rejected.tsv").write_text("id\treason\tsource\trecord\n", encoding="utf-8")
     names = ("embeddings.npy", "records.parquet", "rejected.tsv")
     manifest = RunManifest(
-        dataset=folder.parent.name, run_id=folder.name, created=f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}+00:00",
+        dataset=folder.parent.name, run_id=folder.name,
+        created=f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}+00:00",
         spec=spec(dimension), version=None, inputs=[], labels=None, options={}, counts={"embedded": rows}, compute=[],
         software=_software(),
         files={n: {"sha256": sha256_file(folder / n), "bytes": (folder / n).stat().st_size} for n in names},

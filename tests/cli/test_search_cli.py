@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from support import ednabed
 
 A = "ACGTTGCATGCATGCATTGACCAGTCAAGG"
 B = "ACGTTGCATGCATGCATTGACCAGTCAACC"
-C = "GGGATTTCCCAGAGATTTGGGAAACACTCT"
+C = "ACGTTGCATGGGATTTCCCAGAGATTTGGG"
 D = "TTTTTGGGGGCCCCCAAAAATTTTTGGGGG"
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
 
@@ -118,7 +119,7 @@ def test_in_a_process_of_its_own(workspace):
 def test_the_reference_needs_no_runs(capsys, workspace, tmp_path):
     shutil.copytree(workspace / "data", tmp_path / "data")
     code, out, _ = call(capsys, tmp_path, "search", "--id", "d1", "--align", "--json")
-    assert (code, ids(out)) == (0, ["d1", "b1", "a1", "c1"] if ids(out)[1] == "b1" else ["d1", *ids(out)[1:]])
+    assert (code, ids(out)[0], len(ids(out))) == (0, "d1", 4)
     assert json.loads(out)["results"][0]["cigar"] == "30="
 
 
@@ -166,7 +167,7 @@ def test_several_files_and_many_bad_queries(capsys, workspace, queries, tmp_path
 
 
 def test_results_come_while_queries_are_still_read(workspace):
-    """The answer to the first 8,192 records of a stream is there before the stream ends."""
+    """The first answers to a stream are there before it ends."""
     command = [
         sys.executable,
         "-u",
@@ -180,21 +181,26 @@ def test_results_come_while_queries_are_still_read(workspace):
         "--format",
         "tsv",
     ]
-    with subprocess.Popen(
-        command,
-        cwd=workspace,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
-        record = f">q\n{C}\n".encode()
+    record, ended = f">q\n{C}\n".encode(), threading.Event()
+
+    def feed() -> None:
         process.stdin.write(record * 20_000)
         process.stdin.flush()
-        assert process.stdout.readline().startswith(b"query\trank")
-        assert process.stdout.readline().startswith(b"q\t1\t1.000000\t0.000000\tc1\t")
+        ended.wait(120)
         process.stdin.write(record)
         process.stdin.close()
-        assert len(process.stdout.readlines()) == 20_000
+
+    with subprocess.Popen(command, cwd=workspace, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            assert process.stdout.readline().startswith(b"query\trank")
+            for _ in range(4096):
+                assert process.stdout.readline().startswith(b"q\t1\t1.000000\t0.000000\tc1\t")
+        finally:
+            ended.set()
+        assert len(process.stdout.readlines()) == 20_001 - 4096
+        feeder.join()
         assert process.wait() == 0
 
 
@@ -253,7 +259,7 @@ def test_alignments(capsys, workspace):
     code, out, _ = call(capsys, workspace, "search", "--id", "b1", "--align", "--top-k", 2, "--format", "blast6")
     assert code == 0
     assert [line.split("\t")[:4] for line in out.splitlines()] == [
-        ["b1", "b1", "100.000", "30"], ["b1", "a1", "100.000", "28"]
+        ["b1", "b1", "100.000", "30"], ["b1", "a1", "93.333", "30"]
     ]  # fmt: skip
 
 
@@ -287,8 +293,9 @@ def test_files_of_results(capsys, workspace, queries, tmp_path, name, options, b
     text = target.read_text(encoding="utf-8")
     assert text.startswith(begins)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
-    kind = {"[": "json", "q1": "blast6"}.get(begins[:2].strip("\n"), "tsv") if begins != "[" else "json"
-    assert call(capsys, workspace, "search", "--fasta", queries, "--format", kind, *([] if kind != "blast6" else ["--align"]))[1] == text  # fmt: skip
+    kind = {"[": "json", "q1": "blast6"}.get(begins[:2], "tsv")
+    more = ["--align"] if kind == "blast6" else []
+    assert call(capsys, workspace, "search", "--fasta", queries, "--format", kind, *more)[1] == text
 
 
 def test_one_query_is_one_object_and_a_file_is_a_list(capsys, workspace, tmp_path):
@@ -309,10 +316,22 @@ def index_of(workspace: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory) -> Path:
+    """A reference in which an index is of use."""
+    folder = tmp_path_factory.mktemp("indexed")
+    rng = random.Random(0)
+    records = [f">s{i}\n{''.join(rng.choices('ACGT', k=60))}\n" for i in range(600)]
+    (folder / "x.fa").write_text("".join(records))
+    for command in (("embed", "x.fa"), ("consolidate", "--index", "ivf", "--output", "ivf")):
+        assert ednabed(*command, cwd=folder).returncode == 0
+    return folder
+
+
 @pytest.mark.parametrize("damage", ["absent", "cut", "other bytes"])
-def test_an_index_that_is_absent_or_damaged(capsys, workspace, tmp_path, damage):
+def test_an_index_that_is_absent_or_damaged(capsys, indexed, tmp_path, damage):
     folder = tmp_path / "ws"
-    shutil.copytree(workspace, folder)
+    shutil.copytree(indexed, folder)
     path = index_of(folder)
     if damage == "absent":
         path.unlink()
@@ -320,16 +339,16 @@ def test_an_index_that_is_absent_or_damaged(capsys, workspace, tmp_path, damage)
         path.write_bytes(path.read_bytes()[:100])
     else:
         path.write_bytes(bytes(path.stat().st_size))
-    query = ("search", "--reference", "ivf", "--sequence", A, "--json")
+    query = ("search", "--reference", "ivf", "--id", "s77", "--json", "--top-k", 1)
     code, out, err = call(capsys, folder, *query)
-    assert (code, ids(out)) == (0, ["a1", "b1", "c1", "d1"])
+    assert (code, ids(out)) == (0, ["s77"])
     assert err.startswith("searched exactly, because ")
     assert str(path) in err
     assert err.endswith("; 'ednabed consolidate --rebuild' makes the index anew\n")
     assert err.count("\n") == 1
     assert call(capsys, folder, *query, "--exact") == (0, out, "")
     # A whole index gives the same and no notice.
-    assert call(capsys, workspace, *query) == (0, out, "")
+    assert call(capsys, indexed, *query) == (0, out, "")
 
 
 def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(capsys, runs, tmp_path):
@@ -393,10 +412,10 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
     (find_run(folder, "lake").folder / "embeddings.npy").unlink()
     done = ednabed("search", "--sequence", A, "--json", cwd=folder)
     assert (done.returncode, ids(done.stdout.decode())) == (0, ["a3", "d1"])
-    lines = done.stderr.decode().splitlines()
-    assert [line[:50] for line in lines[:2]] == [
-        "not searched: consolidated_data/runs/old/r: made b", "not searched: consolidated_data/runs/lake/" + lines[1][42:50]
-    ]  # fmt: skip
+    lines = sorted(done.stderr.decode().splitlines(), reverse=True)
+    assert lines[0].startswith("not searched: consolidated_data/runs/old/r: made by an older tool")
+    assert lines[1].startswith("not searched: consolidated_data/runs/lake/")
+    assert "embeddings.npy is absent" in lines[1]
     assert lines[2].startswith("no reference here: searched exactly in sea/")
 
 
@@ -574,7 +593,7 @@ def test_ctrl_c_leaves_no_results(workspace, tmp_path):
         process.stdin.close()
         err = process.stderr.read().decode()
         assert process.wait() == 130, err
-    assert err.startswith("interrupted")
+    assert "interrupted" in err
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["h.tsv"]
     assert target.read_text() == "older"

@@ -16,7 +16,7 @@ from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import open_reference
 from ednabed.reference.sources import find_sources
 from ednabed.store.runs import runs_root
-from ednabed.store.versions import register
+from ednabed.store.versions import register, versions_path
 from reference_support import (
     DIMENSION,
     SPEC,
@@ -243,9 +243,15 @@ def test_a_run_of_an_older_tool_stays_known_without_its_version(tmp_path):
         assert (result.changed, result.vanished, result.left_out, result.changed_runs) == (False, [], {}, [])
         if old.exists():
             old.rename(old.with_name("y"))
-    # From scratch nobody says so, and it is told once, not twice.
+    # It was noted as a tag, which holds from scratch too.
+    assert (consolidate(tmp_path).manifest.counts["runs"], opened(tmp_path).verify()) == (2, [])
+    # Without the tag the reference still knows it.
+    versions_path(tmp_path).unlink()
+    result = consolidate(tmp_path, incremental=True)
+    assert (result.changed, result.vanished, result.left_out, result.changed_runs) == (False, [], {}, [])
+    # From scratch nobody says so any more, and it is told once, not twice.
     result = consolidate(tmp_path)
-    assert (result.vanished, list(result.left_out)) == (["old/deep/x"], ["consolidated_data/runs/old/deep/y"])
+    assert (result.vanished, list(result.left_out)) == ([], ["consolidated_data/runs/old/deep/y"])
 
 
 def test_a_damaged_build_is_not_built_upon(tmp_path):

@@ -208,7 +208,7 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
     error = {"killed": None, "disk full": errno.ENOSPC, "denied": errno.EACCES}[kind]
     failed = OSError(error, os.strerror(error), "some file") if error else None
     at = was_old = was_new = 0
-    step = {"killed": 1, "disk full": 5, "denied": 7}[kind] if incremental else {"killed": 3}.get(kind, 9)
+    step = {"killed": 1, "disk full": 6, "denied": 8}[kind] if incremental else {"killed": 5}.get(kind, 11)
     while True:
         at += step
         place = tmp_path / f"{at}"

@@ -345,7 +345,7 @@ def test_records_of_a_part_are_held_when_many_are_asked_for(tmp_path, monkeypatc
             assert part.take(rows, ["a"]).column("a").to_pylist() == rows.tolist()
             assert part.take(rows, ["sequence"]).num_rows == size
         assert list(part._held) == ([("a",)] if room > 10 else [])
-    with pytest.raises(StoreError, match="1000 rows, wanted 7.*make it again"):
+    with pytest.raises(StoreError, match=r"1000 rows, wanted 7.*make it again"):
         _ = PartFile(tmp_path / "p.parquet", 7, shelf, "make it again", True).file
     with pytest.raises(FileNotFoundError):
         PartFile(tmp_path / "absent", 7, shelf, "make it again", True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import ednabed.search.align as module
 from ednabed.errors import InputError
-from ednabed.search.align import Alignment, align, blast6, too_long
+from ednabed.search.align import Alignment, align, too_long
 
 FAR = -(10**9)
 
@@ -307,9 +307,3 @@ def test_real_barcodes(shared: Path) -> None:
             assert [a.score for a in found[:2] if a] == [
                 max(best_score(query, t), best_score(turned(query), t)) for t in targets[:2]
             ]
-
-
-def test_lines_of_blast() -> None:
-    found = Alignment("-", 95, 200 / 3, 63, 42, 18, 2, 50.0, 75.0, 4, 64, 90, 30, "42=18X2I1D")
-    line = blast6("read 1\tx", "COI_7", found)
-    assert line == "read_1_x\tCOI_7\t66.667\t63\t18\t2\t4\t64\t90\t30\t-1\t0"

@@ -331,6 +331,33 @@ def test_a_run_of_an_older_tool(tmp_path):
         consolidate(tmp_path)
 
 
+# -- the index -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_index_finds_what_exact_search_finds(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    for dataset in ("a", "b", "c"):
+        numbers = rng.integers(0, 1000, 300).tolist()
+        add_run(tmp_path, dataset, "r", numbers, kinds=900)
+    consolidate(tmp_path, index="ivf")
+    collection = opened(tmp_path)
+    facts = collection.manifest.index
+    k = 4
+    # All lists, and as many candidates as it ever names.
+    wide = replace(facts, nprobe=facts.lists, factor=collection.rows // 4 // k)
+    collection.manifest = replace(collection.manifest, index=wide)
+    queries = rng.standard_normal((50, DIMENSION)).astype(np.float32)
+    batch = QueryBatch([Query({"id": i}, i) for i in range(50)], list(range(50)), queries)
+    found, exact = (list(Search(collection, Wanted(k=k, exact=is_exact)).run(batch)) for is_exact in (False, True))
+    assert collection._index is not None
+    assert collection.index_fault is None
+    for (_, hits), (_, right) in zip(found, exact, strict=True):
+        assert [hit["similarity"] for hit in hits] == pytest.approx([hit["similarity"] for hit in right], abs=1.1e-6)
+        for key in ("rank", "dataset", "seq_idx", "occurrences", "datasets"):
+            assert [hit[key] for hit in hits] == [hit[key] for hit in right]
+
+
 # -- many queries ----------------------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ from table_support import make, rows, sequences, simple, vector_array
 
 KEYS = [
     "rank", "similarity", "distance", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage",
-    "occurrences", "length", "source", "source_file", "sequence",
+    "occurrences", "datasets", "length", "source", "source_file", "sequence",
 ]  # fmt: skip
 both_ways = pytest.mark.parametrize("indexed", [False, True], ids=["exact", "index"])
 
@@ -110,7 +110,7 @@ def test_hits_are_distinct_sequences(tmp_path: Path, indexed: bool) -> None:
     hit = search(database, query, 1)[0][0]
     assert (hit["occurrences"], hit["sequence"], hit["length"]) == (5, distinct[4], 30)
     assert list(hit) == KEYS
-    assert hit["distance"] == 1 - hit["similarity"] and hit["source_file"] == database.address
+    assert hit["distance"] == round(1 - hit["similarity"], 6) and hit["source_file"] == database.address
 
 
 @both_ways

@@ -13,7 +13,7 @@ import pytest
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.store.run_writer import RunRequest, embed_to_run
-from ednabed.store.runs import Run, find_run, list_folders, runs_root
+from ednabed.store.runs import Run, find_run, runs_root, walk_runs
 from support import letters
 
 FASTA = "".join(f">r{i}\n{'ACGT' * 5}{'ACGTN'[i % 4] * (i % 7)}\n" for i in range(12)) + ">short\nACG\n"
@@ -209,7 +209,7 @@ def test_damaged_records_are_a_sentence(run):
 
 def test_runs_are_found_by_name_by_dataset_and_by_path(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (folder,) = list_folders(runs_root(made))
+    (folder,) = walk_runs(runs_root(made))
     assert find_run(made, f"see/{folder.name}").folder == folder
     assert find_run(made, f"see\\{folder.name}").folder == folder
     assert find_run(made, "see").label == f"see/{folder.name}"
@@ -234,7 +234,7 @@ def test_the_newest_run_of_a_dataset_is_taken(tmp_path):
     (root / "see" / "2028-01-01_00-00-00").mkdir()
     (root / "see" / "note.txt").write_text("x")
     assert find_run(tmp_path, "see").folder.name == "2026-01-02_00-00-00"
-    assert [f.name for f in list_folders(root)] == ["2025-12-31_00-00-00", "2026-01-02_00-00-00"]
+    assert [f.name for f in walk_runs(root)] == ["2025-12-31_00-00-00", "2026-01-02_00-00-00"]
 
 
 @pytest.mark.parametrize(
@@ -284,6 +284,6 @@ def test_what_is_no_run_is_a_sentence(tmp_path):
 
 
 def test_an_empty_workspace_says_how_to_make_a_run(tmp_path):
-    assert list_folders(runs_root(tmp_path)) == []
+    assert walk_runs(runs_root(tmp_path)) == []
     with pytest.raises(StoreError, match="none yet; 'ednabed embed' makes one"):
         find_run(tmp_path, "see")

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result: Any = cli.main(args=arguments, prog_name="ednabed", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what was reported as done is kept, the same command goes on from there", err=True)
+        click.echo("interrupted; what was reported as done is kept, run the same command again to finish", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()

@@ -25,11 +25,11 @@ def list_runs(context: Context, as_json: bool) -> None:
     Example:
       ednabed runs list
     """
-    from ednabed.store.runs import Run, list_folders, runs_root, unfinished
+    from ednabed.store.runs import Run, runs_root, unfinished, walk_runs
 
     rows: list[dict[str, Any]] = []
-    for folder in list_folders(runs_root(context.workspace)):
-        row: dict[str, Any] = {"run": f"{folder.parent.name}/{folder.name}", "state": "complete"}
+    for folder in walk_runs(runs_root(context.workspace)):
+        row: dict[str, Any] = {"run": folder.relative_to(runs_root(context.workspace)).as_posix(), "state": "complete"}
         try:
             manifest = Run.open(folder).manifest
         except EdnabedError as error:
@@ -120,10 +120,10 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
     Example:
       ednabed runs verify lake_2026
     """
-    from ednabed.store.runs import Run, find_run, list_folders, runs_root
+    from ednabed.store.runs import Run, find_run, runs_root, walk_runs
 
     folders = [find_run_folder(context, name, find_run) for name in names]
-    folders = folders or list_folders(runs_root(context.workspace))
+    folders = folders or walk_runs(runs_root(context.workspace))
     if not folders:
         raise StoreError(f"no runs in {runs_root(context.workspace)}; 'ednabed embed FILE' makes one")
     faults: dict[str, list[str]] = {}

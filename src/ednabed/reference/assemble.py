@@ -114,6 +114,7 @@ def write_build(
             | {p: package_version(p) for p in ("ednabed", "numpy", "pyarrow", "faiss-cpu")},
             files={
                 path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+                | ({"seal": indexes.seal(path, layout.HEADER_BYTES)} if path.name in layout.SEALED else {})
                 for path in sorted(work.iterdir())
             },
         )

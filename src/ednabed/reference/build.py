@@ -20,7 +20,7 @@ from ednabed.reference.sources import UNREADABLE, Selection, Source, find_source
 from ednabed.store.runs import Run
 from ednabed.store.version_file import readable
 from ednabed.store.version_runs import find_root
-from ednabed.store.versions import Version, Versions
+from ednabed.store.versions import Version, Versions, tag_run
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,8 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None) -> 
         raise StoreError(_nothing(root, selection))
     if not examined:
         _note_sources(result, selection)
+        assert base is not None
+        layout.check_sizes(folder, base)
         return result
     spec = examined[0].source.spec if base is None else base.spec
     registered = Versions.read(request.workspace).of_fingerprint(spec.fingerprint)
@@ -170,6 +172,11 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None) -> 
     result.retrained = retrained
     result.added = manifest.runs[0 if base is None else len(base.runs) :]
     _note_sources(result, selection)
+    if version is not None:
+        # What was said of them holds for search and later commands too.
+        for source in result.sources:
+            if source.assumed and Versions.read(request.workspace).of_run(source.run) is None:
+                tag_run(request.workspace, source.run, version.name, assume=True)
     return result
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
-from ednabed.reference.topk import QUERY_ROWS, exact_candidates, unit
+from ednabed.reference.topk import DIGITS, QUERY_ROWS, exact_candidates, unit
 from ednabed.store.vectors import BLOCK_BYTES
 
 # Hits of the queries that are searched at once.
@@ -120,7 +120,7 @@ class Collection(ABC):
     def _ranked(
         self, query: npt.NDArray[np.int64], row: npt.NDArray[np.int64], score: npt.NDArray[np.float32], k: int
     ) -> Ranked:
-        order = np.lexsort((self.keys[row], -np.round(score.astype(np.float64), 6), query))
+        order = np.lexsort((self.keys[row], -np.round(score.astype(np.float64), DIGITS), query))
         query, row, score = query[order], row[order], score[order]
         kept = np.arange(len(query)) - np.searchsorted(query, query) < k
         return query[kept], row[kept], np.clip(score[kept], -1, 1)

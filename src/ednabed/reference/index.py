@@ -140,7 +140,8 @@ def write(
             facts = measure(index, base.index, vectors, norms, _with_norms(vectors, norms))
         except DamagedIndex as error:
             log.warning("%s, so the index is trained anew", error)
-    retrained = facts is None or not facts.reached
+    # Lists that do not fit what was added can be made up for by a wider search only up to a point.
+    retrained = facts is None or not facts.reached or (base is not None and _width(facts) > 4 * _width(base.index))
     if retrained:
         index, facts = train(vectors)
         add(index, vectors.blocks())
@@ -149,6 +150,10 @@ def write(
     faiss.write_index(index, str(path))
     structure = path.stat().st_size - vectors.rows * (index.code_size + 8)
     return replace(facts, structure=structure, seal=seal(path, structure)), retrained
+
+
+def _width(facts: IndexFacts) -> int:
+    return facts.nprobe * facts.factor
 
 
 def _open_to_grow(path: Path, base: ReferenceManifest) -> Any:
@@ -373,7 +378,10 @@ def open_index(path: Path, rows: int, dimension: int, facts: IndexFacts) -> Any:
     Raises:
         DamagedIndex: It is absent, cannot be read, or does not belong to these vectors.
     """
-    import faiss
+    try:
+        import faiss
+    except ImportError as error:
+        raise DamagedIndex(f"{path} cannot be read without FAISS ({error})") from error
 
     if not path.is_file():
         raise DamagedIndex(f"{path} is absent")

@@ -45,6 +45,11 @@ ROW_TYPE = np.dtype([("key", "<u8"), ("norm", "<f4"), ("length", "<i4"), ("first
 ``norm`` is the vector's length; ``length`` that of the sequence (-1 unknown); ``first`` is the first place of its
 records in the positions, which end where the next row's begin."""
 
+SEALED = (VECTORS, ROWS, POSITIONS)
+"""Files of which samples are checked whenever a build is opened (``index.seal``)."""
+HEADER_BYTES = 128
+"""Length of the header of a ``.npy`` file."""
+
 _BUILDS = "builds"
 _LOCK = ".lock"
 # Nothing else below ``builds`` is ever removed.
@@ -134,6 +139,15 @@ def _build_called(folder: Path, name: str) -> str:
         known = ", ".join(sorted(names)) or "none"
         raise StoreError(f"{folder} has no build called {name!r}; names there: {known}")
     return names[name]
+
+
+def check_sizes(folder: Path, manifest: ReferenceManifest) -> None:
+    """Raise StoreError where a file of a build is not there with its size."""
+    for name, entry in manifest.files.items():
+        path = build_folder(folder, manifest.build) / name
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            what = "has not the size that it was written with" if path.is_file() else "is absent"
+            raise StoreError(f"{path} {what}; make the reference again with 'ednabed consolidate --rebuild'")
 
 
 def check_place(folder: Path) -> None:

@@ -58,6 +58,8 @@ class Reference(Collection):
         self.keys = np.ascontiguousarray(table["key"][:-1])
         self.norms = np.ascontiguousarray(table["norm"][:-1])
         self.starts = np.ascontiguousarray(table["first"])
+        if self.starts[0] != 0 or self.starts[-1] != len(self.positions) or (np.diff(self.starts) < 1).any():
+            raise StoreError(f"{self.build / ROWS} is damaged: its rows do not share out the records; {_ADVICE}")
         parts = manifest.runs
         early = len(parts) <= _OPEN_PARTS
         shelf = Shelf(2 * _OPEN_PARTS, _HELD_BYTES)
@@ -86,6 +88,9 @@ class Reference(Collection):
             raise StoreError(
                 f"{path} cannot be read ({error}); make it again with 'ednabed consolidate --rebuild'"
             ) from error
+        wanted = self.manifest.files.get(name, {}).get("seal")
+        if wanted is not None and indexes.seal(path, layout.HEADER_BYTES) != wanted:
+            raise StoreError(f"{path} is damaged; {_ADVICE}")
         if array.dtype != dtype or array.shape != shape:
             raise StoreError(
                 f"{path} has shape {array.shape} and type {array.dtype}, the metadata say {shape} and {dtype}; "

@@ -15,6 +15,8 @@ from ednabed.models.base import FloatArray
 QUERY_ROWS = 1024
 """Queries that are compared with a block at once."""
 
+DIGITS = 6
+"""Cosines that agree to so many digits are ties."""
 _SLACK = 2e-6
 """Scores this near to the k-th best are kept too: float32 sums differ by less with the shape of a matrix product, and
 ties are put in order later, by something that does not depend on it."""

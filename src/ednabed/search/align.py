@@ -138,20 +138,6 @@ def too_long(query_length: int, target_length: int) -> bool:
     return shorter * min(longer, 2 * shorter) > MOST_CELLS
 
 
-def blast6(query_id: str, target_id: str, alignment: Alignment) -> str:
-    """Return the line of BLAST's tabular output (``-outfmt 6``), without the line's end.
-
-    Fields, tab-separated: qseqid sseqid pident length mismatch gapopen qstart qend sstart send evalue bitscore. No
-    statistics are computed here, so evalue is -1 and bitscore 0, as vsearch writes them in ``--blast6out``. White space
-    in an id would break the line and becomes ``_``.
-    """
-    a = alignment
-    ids = ["_".join(query_id.split()), "_".join(target_id.split())]
-    places = [a.query_start, a.query_end, a.target_start, a.target_end]
-    fields = [*ids, f"{a.identity:.3f}", a.length, a.mismatches, a.gap_openings, *places, -1, 0]
-    return "\t".join(map(str, fields))
-
-
 @lru_cache(maxsize=2)
 def _aligner(*, wide: bool) -> pyopal.Aligner:
     alphabet = LETTERS + (_WIDE_LETTER if wide else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +14,15 @@ import pyarrow.compute as pc
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.collection import Collection
-from ednabed.search.align import align
+from ednabed.reference.topk import DIGITS
+from ednabed.search.align import align, too_long
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.search.where import parse_where
 
 RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
 """What is told of the record behind a hit."""
 
-DIGITS = 6
-"""Digits of a similarity."""
+log = logging.getLogger("ednabed")
 
 # Hits that are held at once.
 _HITS_AT_ONCE = 100_000
@@ -83,6 +84,7 @@ class Search:
             per_row = np.concatenate([[0], np.cumsum(self._chosen[collection.positions])])
             self._allowed = np.diff(per_row[collection.starts]) > 0
         schema = collection.record_schema
+        self._told = False
         self._columns = [name for name in (*RECORD_KEYS, "length", "source", "source_file") if name in schema.names]
 
     def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
@@ -147,8 +149,15 @@ class Search:
         if self.wanted.align and query.sequence is not None:
             known = [(i, letters) for i, place in enumerate(places) if (letters := sequences[place]) is not None]
             found = align(query.sequence, [letters for _, letters in known])
-            for (i, _), alignment in zip(known, found, strict=True):
+            for (i, letters), alignment in zip(known, found, strict=True):
                 alignments[i] = alignment
+                if alignment is None and too_long(len(query.sequence), len(letters)) and not self._told:
+                    self._told = True
+                    log.warning(
+                        "%s: its sequence and that of a hit are too long to align (over 1.2 GB of memory), so such "
+                        "hits have no identity",
+                        query.told.get("id"),
+                    )
         hits = []
         for rank, (place, score, alignment) in enumerate(zip(places, scores, alignments, strict=True), start=1):
             for record in details[place]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ednabed.errors import UsageError
 from ednabed.models.base import FloatArray
+from ednabed.reference.topk import DIGITS
 from ednabed.search.table_hits import Found, Hits, OpenedTable, digest_keys, digest_texts, digests_of, hits_of
 from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns, lance_errors, vector_dimension
 from ednabed.store.table_index import SMALL_ROWS, IndexInfo, ask_index, fetched, find_index
@@ -113,7 +114,11 @@ def search_table(
     else:
         found = _by_index(opened, info, queries, room)
     chosen = [
-        [f for f in own if f.digest != left_out and (min_similarity is None or f.similarity >= min_similarity)][:k]
+        [
+            f
+            for f in own
+            if f.digest != left_out and (min_similarity is None or round(f.similarity, DIGITS) >= min_similarity)
+        ][:k]
         for own, left_out in zip(found, excluded, strict=True)
     ]
     return hits_of(opened, chosen), notice

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ednabed.errors import InputError
 from ednabed.models.base import FloatArray
+from ednabed.reference.topk import DIGITS
 from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, normalise_one, tidy_lineage
 from ednabed.sequences.lineage import tidy_ranks
 from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns
@@ -126,8 +127,8 @@ def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
             hits.append(
                 {
                     "rank": rank,
-                    "similarity": f.similarity,
-                    "distance": 1 - f.similarity,
+                    "similarity": round(f.similarity, DIGITS),
+                    "distance": round(1 - f.similarity, DIGITS),
                     "id": row[ID],
                     "dataset": None,
                     "run_id": None,
@@ -136,6 +137,7 @@ def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
                     "abundance": _plain(row.get("abundance")),
                     "lineage": _lineage(row),
                     "occurrences": f.occurrences,
+                    "datasets": {},
                     "length": len(letters),
                     "source": _plain(row.get("source")),
                     "source_file": opened.database.address,

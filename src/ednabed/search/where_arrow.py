@@ -18,6 +18,8 @@ from ednabed.sequences.columns import listed
 MOST_PATTERN = 1_000
 """Letters of a LIKE pattern: each becomes part of a regular expression, whose size is limited."""
 
+# What Arrow can cast to a number.
+_NUMBER_TEXT = r"^\s*-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
 _KINDS: dict[str, tuple[type, str]] = {
     "text": (str, "text"),
     "integer": (Decimal, "whole numbers"),
@@ -71,6 +73,12 @@ class _Column:
             # Arrow cannot compare these with a number as they are.
             arrow_type = pa.float64()
             self._field = self._field.cast(arrow_type)
+        if _kind_of(arrow_type) == "text" and test.values and all(isinstance(v.value, Decimal) for v in test.values):
+            # The columns of a TSV file are text; compared with numbers, those that are numbers count, as in SQL.
+            is_number = pc.match_substring_regex(self._field, _NUMBER_TEXT)
+            kept = pc.if_else(is_number, self._field, pa.scalar(None, arrow_type))
+            arrow_type = pa.float64()
+            self._field = pc.utf8_trim_whitespace(kept).cast(arrow_type)
         self._type = arrow_type
         self._kind = _kind_of(arrow_type)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ class Run:
         known = FORMS if self.manifest is None else [form for form in FORMS if form in self.manifest.files]
         return VectorFile.open(self.folder, next((form for form in known if (self.folder / form).exists()), None))
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 (64 hexadecimal digits) by which a run is known wherever it lies and in whichever form.
 
@@ -175,31 +176,24 @@ def find_run(workspace: Path, name: str) -> Run:
     parts = name.replace("\\", "/").split("/")
     root = runs_root(workspace)
     paths = [path for path in (workspace / name, Path(name)) if path.is_dir()] if name else []
-    if len(parts) <= 2 and all(part and not part.startswith(".") for part in parts):
+    if all(part and not part.startswith(".") for part in parts):
         try:
             candidate = root.joinpath(*(check_name("run", part) for part in parts))
         except UsageError:
             if not paths:
                 raise
             return Run.open(paths[0])
-        if len(parts) == 2 and candidate.is_dir():
+        # Older tools nested their folders deeper.
+        if len(parts) >= 2 and candidate.is_dir():
             return Run.open(candidate)
         newest = run_folders(candidate) if len(parts) == 1 else []
         if newest:
             return Run.open(newest[-1])
     if paths:
         return Run.open(paths[0])
-    known = [f"{folder.parent.name}/{folder.name}" for folder in list_folders(root)]
+    known = [folder.relative_to(root).as_posix() for folder in walk_runs(root)]
     shown = ", ".join(known[-5:]) if known else "none yet; 'ednabed embed' makes one"
     raise StoreError(f"there is no run {name!r} in {root} and no folder of that name; runs there: {shown}")
-
-
-def list_folders(root: Path) -> list[Path]:
-    """Return the run folders below ``root`` (``<dataset>/<run>``), oldest first in each dataset."""
-    if not root.is_dir():
-        return []
-    datasets = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    return [run for dataset in datasets for run in run_folders(dataset)]
 
 
 def unfinished(root: Path) -> list[Path]:
@@ -222,8 +216,14 @@ def walk_runs(root: Path) -> list[Path]:
     """
     found = []
     waiting = [root] if root.is_dir() else []
+    seen: set[Path] = set()
     while waiting:
         folder = waiting.pop()
+        # A link may lead back up.
+        real = folder.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
         if any((folder / mark).is_file() for mark in (MANIFEST, *FORMS)):
             found.append(folder)
         waiting += [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]

@@ -393,3 +393,31 @@ def test_a_dataset_of_each_record(folder):
     reference = open_reference(folder)
     assert [reference.part_datasets[i] for i in reference.parts_of(np.array([0, 33, 34]))] == ["see"] * 3
     assert opened(folder.parents[1]).name == str(folder)
+
+
+def test_other_names_of_an_older_build_are_told_and_mended(folder):
+    """A copied folder has files of its own in place of hard links; a program may have kept one from being replaced."""
+    path = folder / "consolidated_embeddings.npy"
+    assert not path.samefile(open_reference(folder).build / path.name)
+    np.save(path, np.zeros((2, 8), np.float32))
+    (fault,) = faults(folder)
+    assert "consolidated_embeddings.npy is not that of build" in fault
+    assert not consolidate(folder.parents[1], incremental=True).changed
+    assert faults(folder) == []
+    for name in ("consolidated_embeddings.npy", "consolidated_index.faiss"):
+        assert (folder / name).samefile(open_reference(folder).build / name)
+
+
+def test_a_disk_without_hard_links(tmp_path, monkeypatch):
+    import os
+
+    def refuse(*_, **__):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    add_run(tmp_path, "see", "a", [1, 2])
+    folder = consolidate(tmp_path).folder
+    add_run(tmp_path, "see", "b", [3])
+    consolidate(tmp_path, incremental=True)
+    assert {path.name for path in folder.iterdir()} - {".lock"} == {"builds", METADATA}
+    assert (opened(tmp_path).rows, faults(folder)) == (3, [])

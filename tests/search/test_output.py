@@ -283,9 +283,11 @@ def test_blast6_has_no_blank_whatever_the_ids(queries):
 
 def test_a_table_of_one_query():
     assert text_of([(query(), [hit(1), hit(12, id="x", sample=None)])], "table", single=True) == (
-        "rank  similarity  occurrences  id    dataset  sample  abundance  lineage\n"
-        "1     0.9877      2            seq1  lake     A1      7          Animalia;Chordata;;;;;\n"
-        "12    0.9877      2            x     lake             7          Animalia;Chordata;;;;;\n"
+        "rank  similarity  occurrences  id    dataset  run_id               seq_idx  sample  abundance  lineage\n"
+        "1     0.9877      2            seq1  lake     2026-05-31_12-00-00  11       A1      7          "
+        "Animalia;Chordata;;;;;\n"
+        "12    0.9877      2            x     lake     2026-05-31_12-00-00  11               7          "
+        "Animalia;Chordata;;;;;\n"
     )
 
 

@@ -117,7 +117,8 @@ def test_pasted_letters(text):
 
 def test_a_pasted_sequence_has_the_key_of_the_record_with_its_letters(tmp_path):
     add_run(tmp_path, *LABEL, [1, 2, 3])
-    assert only(by_letters(letters(), letters_of(2)))[0].key == loose(tmp_path).keys[1]
+    for text in (letters_of(2), letters_of(2).lower(), f"{letters_of(2)[:5]}--{letters_of(2)[5:]}"):
+        assert only(by_letters(letters(), text))[0].key == loose(tmp_path).keys[1]
 
 
 @pytest.mark.parametrize(

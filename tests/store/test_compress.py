@@ -662,7 +662,7 @@ def test_ctrl_c_leaves_nothing(tame, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    for place in ("write_form", "_compare"):
+    for place in ("write_form", "compare_forms"):
         with monkeypatch.context() as patch:
             patch.setattr(compress, place, interrupted)
             with pytest.raises(KeyboardInterrupt):

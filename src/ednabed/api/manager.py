@@ -56,15 +56,15 @@ class DataManager:
         """Return the runs, also broken ones, by dataset and run; ``dataset`` None takes those of all."""
         return [run for run in run_infos(self.workspace) if dataset in (None, run.dataset)]
 
-    def open_run(self, run: Path | str) -> Run:
-        """Open a run: ``dataset/run``, a dataset (its newest run), or a folder.
+    def open_run(self, run: Path | str | RunInfo) -> Run:
+        """Open a run: ``dataset/run``, a dataset (its newest run), a folder, or an entry of ``list_runs``.
 
         Raises:
             StoreError: There is none, or it is damaged.
         """
-        return find_run(self.workspace, str(run))
+        return find_run(self.workspace, str(run.path.resolve() if isinstance(run, RunInfo) else run))
 
-    def get_run_files(self, run: Path | str) -> dict[str, Path]:
+    def get_run_files(self, run: Path | str | RunInfo) -> dict[str, Path]:
         """Return the files of a run that are there.
 
         Keys: ``embeddings`` (the form that is read), ``embeddings_npy``, ``embeddings_f16``, ``embeddings_npz``,
@@ -84,11 +84,11 @@ class DataManager:
             files = {"embeddings": found.vectors().path, **files}
         return files
 
-    def load_embeddings(self, run: Path | str, mmap: bool = True) -> FloatArray:
+    def load_embeddings(self, run: Path | str | RunInfo, mmap: bool = True) -> FloatArray:
         """Return the vectors of a run, float32, shape (n, d); memory-mapped where asked and possible."""
         return self.open_run(run).load_embeddings(mmap)
 
-    def load_records(self, run: Path | str, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
+    def load_records(self, run: Path | str | RunInfo, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
         """Return the records of a run as a ``pyarrow.Table``, row i for vector i; ``columns`` None takes all."""
         return self.open_run(run).load_records(columns)
 
@@ -101,7 +101,7 @@ class DataManager:
         return open_reference(*layout.find_reference(self.workspace, reference))
 
     def search_across_embeddings(
-        self, query_run: Path | str, query_seq_idx: int, top_k: int = 10, exclude_same_run: bool = True
+        self, query_run: Path | str | RunInfo, query_seq_idx: int, top_k: int = 10, exclude_same_run: bool = True
     ) -> list[dict[str, Any]]:
         """Return the sequences most like a record of a run, over all runs of the same function.
 

@@ -135,7 +135,7 @@ def search(
                 silent += not hits
     if rejected > _SHOWN:
         notice(f"... and {rejected - _SHOWN:,} more were not searched")
-    if silent:
+    if silent and (files or kind != "table"):
         notice("no hit" if not files else f"{silent:,} {'query has' if silent == 1 else 'queries have'} no hit")
 
 

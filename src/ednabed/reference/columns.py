@@ -69,8 +69,6 @@ def fitted(table: pa.Table, fields: Iterable[pa.Field]) -> pa.Table:
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.type == kind:
         return column
-    if pa.types.is_null(column.type):
-        return pa.chunked_array([pa.nulls(len(column), kind)])
     if pa.types.is_string(kind):
         return text(column)
     # Large whole numbers beside fractions lose their last digits.

@@ -54,7 +54,7 @@ _BUILDS = "builds"
 _LOCK = ".lock"
 # Nothing else below ``builds`` is ever removed.
 _BUILD = re.compile(r"\.?\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{6}")
-_TEMPORARY = re.compile(rf"\.({re.escape(METADATA)}|{re.escape(NAMES)})\.[0-9a-f]+\.tmp")
+_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (METADATA, NAMES, VECTORS, INDEX)))})\.[0-9a-f]+\.tmp")
 
 
 def default_folder(workspace: Path) -> Path:
@@ -238,12 +238,21 @@ def _make_current(folder: Path, manifest: ReferenceManifest) -> None:
 
 
 def _link(folder: Path, place: Path) -> None:
-    """Give the files of the current build their other names where these are absent."""
+    """Give the files of the current build their other names where these are absent or those of another build."""
     for name in (VECTORS, INDEX):
-        if (place / name).exists() and not (folder / name).exists():
-            # File systems without hard links (exFAT, some network drives) go without these names.
-            with suppress(OSError):
-                os.link(place / name, folder / name)
+        own, other = place / name, folder / name
+        if own.exists() and other.exists() and own.samefile(other):
+            continue
+        temporary = folder / f".{name}.{secrets.token_hex(6)}.tmp"
+        # File systems without hard links (exFAT, some network drives) go without these names.
+        with suppress(OSError):
+            if own.exists():
+                os.link(own, temporary)
+                temporary.replace(other)
+            else:
+                other.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def remove_unused(folder: Path) -> None:

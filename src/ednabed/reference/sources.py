@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tokenize import TokenError
 
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
@@ -19,9 +18,8 @@ from ednabed.store.runs import Run, walk_runs
 from ednabed.store.version_file import readable
 from ednabed.store.versions import Version, Versions
 
-UNREADABLE = (EdnabedError, OSError, SyntaxError, TokenError, UnicodeError)
-"""What reading a run may raise: the third and fourth are what numpy lets through of a damaged header, the last comes
-from pyarrow for a path that is not UTF-8."""
+UNREADABLE = (EdnabedError, OSError, UnicodeError)
+"""What reading a run may raise; the last comes from pyarrow for a path that is not UTF-8."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ _TSV_ALIGNED = ["identity", "query_coverage", "target_coverage", "strand", "ciga
 # Heading of the readable table, and the key it shows.
 _TABLE = {"rank": "rank", "similarity": "similarity"}
 _TABLE_ALIGNED = {"identity": "identity", "coverage": "query_coverage", "strand": "strand"}
-_TABLE_REST = {key: key for key in ("occurrences", "id", "dataset", "sample", "abundance", "lineage")}
+_TABLE_REST = {
+    key: key for key in ("occurrences", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
+}
 _DIGITS = {"similarity": 6, "distance": 6, "identity": 3, "query_coverage": 3, "target_coverage": 3}
 _TABLE_DIGITS = {"similarity": 4, "identity": 1, "query_coverage": 1}
 

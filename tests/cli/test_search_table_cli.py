@@ -64,8 +64,14 @@ def search(capsys, workspace, *arguments) -> dict:
 
 
 @pytest.mark.parametrize(
-    "query", [("--id", "t7"), ("--sequence", SEQUENCES[7]), ("--run", "same", "--seq-idx", 7), ("--run", "same", "--id", "t7")]
-)  # fmt: skip
+    "query",
+    [
+        ("--id", "t7"),
+        ("--sequence", SEQUENCES[7]),
+        ("--run", "same", "--seq-idx", 7),
+        ("--run", "same", "--id", "t7"),
+    ],
+)
 def test_every_kind_of_query_finds_the_same(capsys, workspace, query):
     hits = search(capsys, workspace, *query, "--top-k", 6)["results"]
     assert [hit["id"] for hit in hits] == [name for name, _ in nearest(7, 6)]
@@ -76,10 +82,8 @@ def test_every_kind_of_query_finds_the_same(capsys, workspace, query):
 
 def test_a_file_of_queries_with_alignments(capsys, workspace, tmp_path):
     (tmp_path / "q.fa").write_text(f">q2\n{SEQUENCES[2]}\n>bad\nAC!\n>q9\n{SEQUENCES[9]}\n", encoding="utf-8")
-    code, out, err = call(
-        capsys, "--workspace", workspace, "search", "--table", "--fasta", tmp_path / "q.fa", "--align", "--exclude-self",
-        "--top-k", 2, "--json",
-    )  # fmt: skip
+    words = ("search", "--table", "--fasta", tmp_path / "q.fa", "--align", "--exclude-self", "--top-k", 2, "--json")
+    code, out, err = call(capsys, "--workspace", workspace, *words)
     assert code == 0
     assert "not searched: 'bad'" in err
     answers = json.loads(out)

@@ -286,7 +286,7 @@ def test_a_table_of_one_query():
         "rank  similarity  occurrences  id    dataset  run_id               seq_idx  sample  abundance  lineage\n"
         "1     0.9877      2            seq1  lake     2026-05-31_12-00-00  11       A1      7          "
         "Animalia;Chordata;;;;;\n"
-        "12    0.9877      2            x     lake     2026-05-31_12-00-00  11               7          "
+        "12    0.9877      2            x     lake     2026-05-31_12-00-00  22               7          "
         "Animalia;Chordata;;;;;\n"
     )
 

@@ -1,4 +1,4 @@
-"""Files of earlier releases stay readable: ``tests/data/workspace_1`` was written by the first form of each file.
+"""Files of earlier releases stay readable: ``tests/kept/workspace_1`` was written by the first form of each file.
 
 It is never written anew: when a format changes, another workspace is added beside it, and both are read here. It holds
 two runs (one compressed), a reference with a named build, and versions.
@@ -17,7 +17,7 @@ from ednabed.store.runs import Run
 from ednabed.store.versions import Versions
 from support import ednabed
 
-KEPT = sorted((Path(__file__).resolve().parent / "data").glob("workspace_*"))
+KEPT = sorted((Path(__file__).resolve().parent / "kept").glob("workspace_*"))
 
 
 @pytest.fixture(params=KEPT, ids=[path.name for path in KEPT])

@@ -248,10 +248,10 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
     assert total > 30
     # Of the first steps, which write work in progress, some; all of the last ones, which publish.
     for at in sorted(
-        {*range(1, total, 1 if (kind, incremental) == ("killed", True) else 7), *range(total - 20, total + 1)}
+        {*range(1, total, 3 if (kind, incremental) == ("killed", True) else 9), *range(total - 26, total + 1)}
     ):
         attempt(at)
-    assert outcomes.count(False) > 8
+    assert outcomes.count(False) > 3
     assert outcomes.count(True) > 3
 
 

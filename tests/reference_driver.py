@@ -1,7 +1,7 @@
 """A process that consolidates, for tests that kill it or read beside it.
 
 Usage: python reference_driver.py SETTINGS.json, which holds: workspace, roots (folders of runs, taken in turn), rounds,
-incremental, index, compress; stall: the place at which the process writes a mark file and waits to be killed (or null).
+incremental, index; stall: the place at which the process writes a mark file and waits to be killed (or null).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ednabed.cli.main import main as cli
 from ednabed.reference import assemble, layout
 from ednabed.reference.build import BuildRequest, consolidate
 
@@ -63,8 +62,6 @@ def main() -> None:
     if settings["stall"] is not None:
         places[settings["stall"]]()
     workspace = Path(settings["workspace"])
-    if settings.get("compress"):
-        cli(["--workspace", str(workspace), "consolidate", "--compress"])
     for number in range(settings["rounds"]):
         root = settings["roots"][number % len(settings["roots"])]
         consolidate(

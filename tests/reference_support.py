@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -183,17 +181,7 @@ def legacy(folder: Path, vectors: np.ndarray, form: str = "npy") -> Path:
     return folder
 
 
-def copy_run(run: Run, workspace: Path, dataset: str) -> Run:
-    folder = runs_root(workspace) / dataset / run.folder.name
-    shutil.copytree(run.folder, folder)
-    return Run.open(folder)
-
-
 def visible(folder: Path) -> set[str]:
     """What lies in a reference, builds by number of them, lock files left out."""
     names = {path.name for path in folder.iterdir() if path.name != ".lock"}
     return names
-
-
-def report(text: str) -> Any:
-    return json.loads(text)

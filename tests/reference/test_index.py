@@ -464,3 +464,21 @@ def test_specs_of_any_dimension(tmp_path):
         found = hits(reference, vectors[:5], 3, exact=True)
         check_hits(reference, vectors[:5], 3, found)
         assert len(hits(reference, vectors[:5], 3)) == 15
+
+
+def test_damage_that_opening_does_not_see_is_not_built_upon(copy, monkeypatch):
+    monkeypatch.setattr(indexes, "_SMALL", 0)
+    monkeypatch.setattr(indexes, "_PAGES", 2)
+    monkeypatch.setattr(indexes, "_PAGE", 16)
+    facts = consolidate(copy, index="ivf").manifest.index
+    path = opened(copy).build / "consolidated_index.faiss"
+    raw = path.read_bytes()
+    place = (facts.structure + len(raw)) // 2
+    path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+    reference = opened(copy)
+    assert len(hits(reference, clustered(3, 4), 10)) == 30
+    assert reference.index_fault is None
+    assert "consolidated_index.faiss differs from its checksum" in reference.verify()[0]
+    add_many(copy, "b", COUNT, 100)
+    assert consolidate(copy, incremental=True, index="ivf").retrained
+    assert opened(copy).verify() == []

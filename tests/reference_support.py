@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -179,6 +180,12 @@ def legacy(folder: Path, vectors: np.ndarray, form: str = "npy") -> Path:
     else:
         np.save(folder / "embeddings.npy", vectors)
     return folder
+
+
+def copy_run(run: Run, workspace: Path, dataset: str) -> Run:
+    folder = runs_root(workspace) / dataset / run.folder.name
+    shutil.copytree(run.folder, folder)
+    return Run.open(folder)
 
 
 def visible(folder: Path) -> set[str]:

@@ -144,7 +144,7 @@ class PartFile:
         pieces = []
         try:
             for group, own in zip(groups.tolist(), np.split(order, firsts[1:]), strict=True):
-                piece = self.file.read_row_group(group, columns=list(columns))
+                piece = self.file.read_row_group(group, columns=list(columns), use_threads=False)
                 pieces.append(_wide(piece.take(pa.array(rows[own] - starts[group]))))
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error

@@ -127,7 +127,10 @@ def killed_at_random(tmp_path: Path, seed: int) -> None:
     shutil.copytree(runs_root(tmp_path), a, ignore=shutil.ignore_patterns("c"))
     rng = random.Random(seed)
     seen = set()
-    for _ in range(5):
+    rounds = 0
+    # Chance decides which of the two builds a kill leaves; on, until both were met.
+    while rounds < 5 or (len(seen) < 2 and rounds < 60):
+        rounds += 1
         process = start(tmp_path, roots=[str(a), str(b)], rounds=10_000)
         process.stdout.readline()
         time.sleep(rng.random() * 0.3)

@@ -5,7 +5,6 @@ Like the manifest of a run it carries a hash of itself and has one written form,
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import to_json
+from ednabed.store.files import json_sha256, to_json
 
 REFERENCE_SCHEMA = "ednabed.reference/1"
 METADATA = "consolidated_metadata.json"
@@ -124,7 +123,7 @@ class ReferenceManifest:
             **asdict(self),
             "spec": self.spec.to_dict(),
         }
-        return to_json({**body, "metadata_sha256": _hash(body)})
+        return to_json({**body, "metadata_sha256": json_sha256(body)})
 
     @classmethod
     def read(cls, folder: Path) -> ReferenceManifest:
@@ -153,7 +152,7 @@ class ReferenceManifest:
                 f"{path} has schema {body['schema']!r}, this version of ednabed reads {REFERENCE_SCHEMA!r}; "
                 "update ednabed"
             )
-        if canonical != raw or body.pop("metadata_sha256", None) != _hash(body):
+        if canonical != raw or body.pop("metadata_sha256", None) != json_sha256(body):
             raise DamagedManifest(damaged)
         fingerprint = body.pop("fingerprint")
         del body["schema"]
@@ -171,7 +170,3 @@ class ReferenceManifest:
         if manifest.spec.fingerprint != fingerprint:
             raise DamagedManifest(damaged)
         return manifest
-
-
-def _hash(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -30,6 +30,11 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def json_sha256(value: Any) -> str:
+    """Return the SHA-256 (64 hexadecimal digits) of a value's JSON with sorted keys and no blanks."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write a UTF-8 file under another name and rename it, so that readers see the old text or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)

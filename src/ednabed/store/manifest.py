@@ -6,7 +6,6 @@ one flipped byte is found in it too. An unknown schema is refused, not guessed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import to_json
+from ednabed.store.files import json_sha256, to_json
 
 RUN_SCHEMA = "ednabed.run/1"
 MANIFEST = "run.json"
@@ -56,7 +55,7 @@ class RunManifest:
     def to_text(self) -> str:
         """Return the text of the file."""
         body = {"schema": RUN_SCHEMA, "fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()}
-        return to_json({**body, "manifest_sha256": _hash(body)})
+        return to_json({**body, "manifest_sha256": json_sha256(body)})
 
     @property
     def identity(self) -> str:
@@ -71,7 +70,7 @@ class RunManifest:
             if name.startswith("embeddings.")
         }
         records = [entry["sha256"] for name, entry in self.files.items() if name == "records.parquet"]
-        return _hash(
+        return json_sha256(
             {
                 "dataset": self.dataset,
                 "run_id": self.run_id,
@@ -106,7 +105,7 @@ class RunManifest:
             raise StoreError(
                 f"{path} has schema {body['schema']!r}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
             )
-        if canonical != raw or body.pop("manifest_sha256", None) != _hash(body):
+        if canonical != raw or body.pop("manifest_sha256", None) != json_sha256(body):
             raise StoreError(damaged)
         fingerprint = body.pop("fingerprint")
         del body["schema"]
@@ -117,7 +116,3 @@ class RunManifest:
         if manifest.spec.fingerprint != fingerprint:
             raise StoreError(damaged)
         return manifest
-
-
-def _hash(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

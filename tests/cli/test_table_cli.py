@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -228,14 +229,13 @@ def test_index(tmp_path: Path) -> None:
     assert "300 rows with a vector" in small.stdout.decode() and "--force" in small.stdout.decode()
     result = ednabed("table", "index", "--force", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, b"")
-    for line in (
-        "column 'vector'",
-        "index      vector_idx, IVF_RQ of 1 lists",
-        "recall     100.00% of the ten nearest",
-    ):
-        assert line in result.stdout.decode()
+    shown = result.stdout.decode()
+    assert "column 'vector'" in shown and "index      vector_idx, IVF_RQ of 1 lists" in shown
+    # LanceDB draws the rotation of its codes anew each time, so the last hundredth is chance.
+    recall = re.search(r"^recall     ([0-9.]+)% of the ten nearest", shown, re.MULTILINE)
+    assert recall is not None and float(recall[1]) >= 99
     info = json.loads(ednabed("table", "index", "--force", "--json", cwd=tmp_path).stdout)
-    assert (info["built"], info["rows"], info["recall"], info["reached"]) == (True, 300, 1.0, True)
+    assert (info["built"], info["rows"], info["reached"]) == (True, 300, True) and info["recall"] >= 0.99
     # What is known of the index and of the function stand side by side, and the table is what it was.
     status = survey(database)
     assert status.spec is not None and (status.embedded, status.spec["model"]) == (300, "kmer6")

@@ -10,7 +10,7 @@ LABELS = examples/okex2301_12s_taxonomy.tsv
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q -c constraints.txt -e ".[test,lint]"
+	$(RUN) -m pip install -q -c constraints.txt -e ".[map,test,lint]"
 	touch $@
 
 demo: $(STAMP)

@@ -1,0 +1,1 @@
+"""What a sequence is, and whether it is new."""

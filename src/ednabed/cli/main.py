@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ednabed import __version__
+from ednabed.cli.classify import classify
 from ednabed.cli.common import Context
 from ednabed.cli.compress import compress
 from ednabed.cli.consolidate import consolidate
@@ -50,7 +51,7 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
 
 
 for _verb in (
-    embed, table_group, validate, consolidate, reference_group, search, runs, compress, models, versions,
+    embed, table_group, validate, consolidate, reference_group, search, classify, runs, compress, models, versions,
 ):  # fmt: skip
     cli.add_command(_verb)
 

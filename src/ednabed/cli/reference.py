@@ -15,6 +15,7 @@ from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from ednabed.reference.manifest import ReferenceManifest
+    from ednabed.taxonomy.calibration import Calibration
 
 reference_option = click.option(
     "--reference", help="Folder of a reference, or the name of a build; default: data/reference in the workspace."
@@ -218,3 +219,79 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return f"{counts[key]:,}"
     value = row.get(key)
     return "" if value is None or key in ("sequences", "records", "runs") else str(value)
+
+
+@reference_group.command()
+@reference_option
+@click.option("--model", help="Where the model of the reference is; default: its name in the reference.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of what is drawn.")
+@click.option("--queries", type=click.IntRange(min=300), help="Most queries drawn for each marker; default: 6000.")
+@click.option(
+    "--known", type=float, help="Share of queries whose species is supposed to be in the reference; default: 0.5."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores.")
+@json_option
+@pass_context
+def calibrate(
+    context: Context,
+    reference: str | None,
+    model: str | None,
+    seed: int,
+    queries: int | None,
+    known: float | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Teach a labelled reference what its answers are worth, with queries drawn from itself.
+
+    Their own record, species, genus, family or order is left out by turns, whole or cut to amplicon lengths. What comes
+    out are confidences for 'classify' and p-values of novelty, and how well both hold on queries that taught nothing.
+
+    \b
+    Example:
+      ednabed reference calibrate
+    """
+    from ednabed.api.identify import calibrate_reference
+    from ednabed.taxonomy.calibrate import KNOWN, QUERIES
+
+    opened, found, lacking = calibrate_reference(
+        context.workspace,
+        reference,
+        model=model,
+        seed=seed,
+        queries=QUERIES if queries is None else queries,
+        known=KNOWN if known is None else known,
+        threads=threads,
+    )
+    if lacking is not None:
+        notice(f"calibrated on whole sequences only, because {lacking}")
+    if as_json:
+        facts = {
+            "reference": str(opened.folder), "build": found.build, "seed": found.seed, "known": found.known,
+            "draws": {marker: group.draws for marker, group in found.groups.items()},
+            "shortlist": found.shortlist, "reliability": found.reliability,
+        }  # fmt: skip
+        emit_json(facts)
+        return
+    emit(f"reference    {opened.folder}, build {found.build}")
+    for line in calibration_lines(found):
+        emit(line)
+
+
+def calibration_lines(found: Calibration) -> list[str]:
+    """Describe what was learned, for reading."""
+    lines = [f"calibrated   {found.created}, seed {found.seed}"]
+    for marker, group in found.groups.items():
+        drawn = ", ".join(f"{count:,} without their {level}" for level, count in group.draws.items())
+        lines.append(f"drawn        {marker or 'all markers'}: {drawn}")
+    for marker, facts in found.reliability["aligned"].items():
+        for rank in ("species", "genus", "family"):
+            fact = facts.get(rank, {})
+            parts = []
+            if fact.get("calibration_error") is not None:
+                parts.append(f"calibration error {fact['calibration_error']:.3f}")
+            if "false_novel_at_5_percent" in fact:
+                parts.append(f"{100 * fact['false_novel_at_5_percent']:.1f} % falsely novel where 5 % are allowed")
+            if parts:
+                lines.append(f"{rank:<12} {marker}: {', '.join(parts)}")
+    return lines

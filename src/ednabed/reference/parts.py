@@ -31,7 +31,8 @@ from ednabed.store.runs import RECORDS, Run
 _ROW_GROUP = 1024
 _BATCH = 65_536
 _BATCH_BYTES = 100_000_000
-_MARKERS = ("marker", "marker_code", "target_gene", "markercode")
+MARKERS = ("marker", "marker_code", "target_gene", "markercode")
+"""Columns of records that say which marker they are of; the first one that is there counts."""
 # What a run of an older tool lacks.
 _BARE = pa.schema(
     [
@@ -170,7 +171,7 @@ def write_part(
             kept = [name for name in batch.schema.names if name not in ("sequence", "digest")]
             columns = [batch.column(name) for name in kept]
             write(records_name(part), pa.table([*own.values(), *columns], names=[*own, *free_names(kept)]))
-            for name in _MARKERS:
+            for name in MARKERS:
                 if name in kept:
                     for value in text(batch.column(name)).value_counts().to_pylist():
                         key = "" if value["values"] is None else str(value["values"])

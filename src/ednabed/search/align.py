@@ -149,6 +149,11 @@ def _aligner(*, wide: bool) -> pyopal.Aligner:
     return pyopal.Aligner(scoring_matrix=matrix, gap_open=GAP_OPEN, gap_extend=GAP_EXTEND)
 
 
+def score_aligner() -> pyopal.Aligner:
+    """Return the aligner that gives scores; its alphabet is ``LETTERS``."""
+    return _aligner(wide=False)
+
+
 def _letters(sequence: str, which: str) -> bytes:
     alien = sequence.translate(_NO_LETTERS)
     if alien:

@@ -15,16 +15,15 @@ A file is written under another name and takes its place when all is done; until
 from __future__ import annotations
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from ednabed.errors import StoreError, UsageError
+from ednabed.store.files import clean, replacing
 
 FORMATS = ("json", "tsv", "blast6", "table")
 _SUFFIXES = {
@@ -64,11 +63,6 @@ _TABLE_REST = {
 }
 _DIGITS = {"similarity": 6, "distance": 6, "identity": 3, "query_coverage": 3, "target_coverage": 3}
 _TABLE_DIGITS = {"similarity": 4, "identity": 1, "query_coverage": 1}
-
-# Line ends, tabs, what steers a terminal (C0, C1), the line ends of Unicode, and what turns the direction of text.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Halves of pairs, from names of files that are no Unicode: UTF-8 cannot hold them.
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 def format_of(path: Path | None, asked: str | None) -> str:
@@ -132,7 +126,7 @@ class HitWriter:
 
     def __enter__(self) -> HitWriter:
         target = self._target
-        self._stream = self._open.enter_context(_replacing(target)) if isinstance(target, Path) else target
+        self._stream = self._open.enter_context(replacing(target, "hits.json")) if isinstance(target, Path) else target
         return self
 
     def __exit__(
@@ -186,7 +180,7 @@ class HitWriter:
         if self._format == "json":
             return self._json(query, hits)
         if self._format == "tsv":
-            name, keys = _clean(_name(query)), self._tsv_keys()
+            name, keys = clean(_name(query)), self._tsv_keys()
             rows = ([name, *(_cell(hit.get(key), _DIGITS.get(key)) for key in keys)] for hit in self._flat(hits))
             return "".join("\t".join(row) + "\n" for row in rows)
         if self._format == "blast6":
@@ -218,39 +212,14 @@ class HitWriter:
         return (",\n" if self._queries else "\n") + text
 
     def _table(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> str:
-        reason = ", ".join(_clean(str(query[key])) for key in ("status", "reason") if query.get(key) is not None)
+        reason = ", ".join(clean(str(query[key])) for key in ("status", "reason") if query.get(key) is not None)
         columns = {**_TABLE, **(_TABLE_ALIGNED if self._aligned else {}), **_TABLE_REST}
         rows = [[_cell(hit.get(key), _TABLE_DIGITS.get(key)) for key in columns.values()] for hit in self._flat(hits)]
         body = _lay_out(list(columns), rows) if rows else f"no hits{f' ({reason})' if reason else ''}\n"
         if self._single:
             return body
         length = "" if query.get("length") is None else f" (length {query['length']})"
-        return ("\n" if self._queries else "") + f"{_clean(_name(query)) or 'query'}{length}\n{body}"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """Open a file for writing that takes the place of ``path`` when the block has ended well, and else vanishes."""
-    # A link stays a link; its target is what is replaced.
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, wanted a file for the results; add a name such as hits.json")
-    if path.exists() and not path.is_file():
-        # A pipe or a device must be written to; renaming a file over it would do away with it.
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        return ("\n" if self._queries else "") + f"{clean(_name(query)) or 'query'}{length}\n{body}"
 
 
 def _name(query: Mapping[str, Any]) -> str:
@@ -262,15 +231,11 @@ def _name(query: Mapping[str, Any]) -> str:
     return f"{query['run']}:{query['seq_idx']}" if query.get("run") is not None else str(query["seq_idx"])
 
 
-def _clean(text: str) -> str:
-    return _HALF.sub("\ufffd", _CONTROL.sub(" ", text))
-
-
 def _cell(value: Any, digits: int | None) -> str:
     if value is None:
         return ""
     if digits is None:
-        return _clean(str(value))
+        return clean(str(value))
     # Adding 0 makes 0 of -0, which 1 - similarity can round to.
     return f"{round(float(value), digits) + 0.0:.{digits}f}"
 
@@ -291,7 +256,7 @@ def _blast6(query: Mapping[str, Any], hit: Mapping[str, Any], alignment: Any) ->
 
 
 def _word(text: str) -> str:
-    return re.sub(r"\s", "_", _clean(text))
+    return re.sub(r"\s", "_", clean(text))
 
 
 def _lay_out(header: list[str], rows: list[list[str]]) -> str:

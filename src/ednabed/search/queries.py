@@ -40,11 +40,15 @@ class Query:
             ``rejected``, the reason.
         key: Its key (``keys_of``), by which it is known among the hits; None where it cannot be searched.
         sequence: Its normalised letters; None where nobody knows them.
+        abundance: Reads that its file says it stands for; None where it does not.
+        sample: Sample that its file says it is from.
     """
 
     told: dict[str, Any]
     key: int | None = None
     sequence: str | None = None
+    abundance: int | None = None
+    sample: str | None = None
 
 
 @dataclass(frozen=True)
@@ -207,12 +211,14 @@ def _batch(engine: Engine, raw: Any, min_length: int) -> QueryBatch:
     queries: list[Query | None] = [None] * raw.num_rows
     rows: dict[int, int] = {}
     keys = keys_of(accepted.column("digest").to_pylist()).tolist()
-    for i, record in enumerate(accepted.select(["id", "length", "source", "record"]).to_pylist()):
+    read = accepted.select(["id", "length", "source", "record", "abundance", "sample"])
+    for i, record in enumerate(read.to_pylist()):
         place = numbers[record.pop("record")]
+        counts = {"abundance": record.pop("abundance"), "sample": record.pop("sample")}
         if i in refused:
-            queries[place] = Query({**record, "rejected": refused[i]})
+            queries[place] = Query({**record, "rejected": refused[i]}, **counts)
         else:
-            queries[place] = Query(record, keys[i], letters[i])
+            queries[place] = Query(record, keys[i], letters[i], **counts)
             rows[place] = i
     for record in rejected.select(["id", "source", "reason", "record"]).to_pylist():
         told = {"id": record["id"], "source": record["source"], "rejected": record["reason"]}

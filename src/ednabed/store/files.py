@@ -1,4 +1,4 @@
-"""Whole or absent: checksums, atomic replacement, names from users, and the lock on work in progress."""
+"""Whole or absent: checksums, atomic replacement, texts and names from users, and the lock on work in progress."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ednabed.errors import StoreError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Windows keeps these names for devices, with any extension.
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+# Line ends, tabs, what steers a terminal (C0, C1), the line ends of Unicode, and what turns the direction of text.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Halves of pairs, from names of files that are no Unicode: UTF-8 cannot hold them.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def sha256_file(path: Path) -> str:
@@ -48,6 +52,49 @@ def write_atomic(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing(path: Path, example: str) -> Iterator[TextIO]:
+    """Open a UTF-8 file for writing that takes the place of ``path`` when the block has ended well, and else vanishes.
+
+    A link stays a link and its target is replaced; a pipe or a device is written to directly.
+
+    Args:
+        path: The file; folders above it are made.
+        example: A name such as it could have, for the message where it is a folder.
+
+    Raises:
+        UsageError: It is a folder.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, wanted a file for the results; add a name such as {example}")
+    if path.exists() and not path.is_file():
+        # A pipe or a device must be written to; renaming a file over it would do away with it.
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def clean(text: str) -> str:
+    """Return a text that can stand in a line of a table or on a terminal.
+
+    Tabs, line ends and other control characters become blanks, what UTF-8 cannot hold U+FFFD.
+    """
+    # All that is replaced is not printable, and nearly all text is.
+    return text if text.isprintable() else _HALF.sub("\ufffd", _CONTROL.sub(" ", text))
 
 
 def fsync_file(path: Path) -> None:

@@ -1,0 +1,119 @@
+"""What is it, and is it new: a reference, its model and its calibration put together for scripts and commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from ednabed.errors import EdnabedError
+from ednabed.reference import layout
+from ednabed.reference.opened import Reference, open_reference
+from ednabed.search.queries import by_files, embedder_for
+from ednabed.taxonomy.assign import Criteria
+from ednabed.taxonomy.calibrate import KNOWN, QUERIES, calibrate
+from ednabed.taxonomy.calibration import Calibration
+from ednabed.taxonomy.classify import Classified, Classifier
+
+
+def calibrate_reference(
+    workspace: Path,
+    reference: str | None = None,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    queries: int = QUERIES,
+    known: float = KNOWN,
+    threads: int | None = None,
+) -> tuple[Reference, Calibration, str | None]:
+    """Calibrate a reference and keep what was learned beside its build.
+
+    Args:
+        workspace: Folder that holds ``data``.
+        reference: Folder of a reference, or name of a build; None is the workspace's.
+        model: Where its model is; None takes the name in the reference.
+        seed: Seed of the draws.
+        queries: Most draws a marker.
+        known: Share of queries whose species is supposed to be in the reference.
+        threads: Threads; None takes all cores.
+
+    Returns:
+        The reference, what was learned, and why it is on whole sequences only (the model is not here); else None.
+
+    Raises:
+        StoreError: There is no reference, it has no labels, or too few to learn from.
+    """
+    opened = open_reference(*layout.find_reference(workspace, reference))
+    lacking = None
+    try:
+        embedder = embedder_for(opened.spec, opened.name, model)
+    except EdnabedError as error:
+        if model is not None:
+            raise
+        embedder, lacking = None, str(error)
+    threads = cores() if threads is None else threads
+    with threadpool_limits(threads):
+        found = calibrate(opened, embedder, seed=seed, queries=queries, known=known, threads=threads)
+    found.write(opened.build)
+    return opened, found, lacking
+
+
+def open_classifier(
+    workspace: Path,
+    reference: str | None = None,
+    *,
+    model: str | None = None,
+    criteria: Criteria | None = None,
+    use_letters: bool = True,
+    threads: int | None = None,
+) -> Classifier:
+    """Open a reference to classify by.
+
+    Args:
+        workspace: Folder that holds ``data``.
+        reference: Folder of a reference, or name of a build; None is the workspace's.
+        model: Where its model is; None takes the name in the reference.
+        criteria: When a name is given; None is ``Criteria()``.
+        use_letters: Compare letters; False judges by vectors alone.
+        threads: Threads that compare letters; None takes all cores.
+
+    Raises:
+        StoreError: There is no reference, it has no labels, or it is damaged.
+        ModelError: The weights are not here.
+        UsageError: Vectors alone are to judge, and nothing is calibrated.
+    """
+    opened = open_reference(*layout.find_reference(workspace, reference))
+    calibration = Calibration.read(opened.build, opened.manifest.build)
+    embedder = embedder_for(opened.spec, opened.name, model)
+    return Classifier(
+        opened,
+        embedder,
+        calibration,
+        Criteria() if criteria is None else criteria,
+        use_letters=use_letters,
+        threads=cores() if threads is None else threads,
+    )
+
+
+def classify_files(classifier: Classifier, paths: Sequence[Path], threads: int | None = None) -> Iterator[Classified]:
+    """Yield what each record of some sequence files is, in the order of the input.
+
+    Args:
+        classifier: See ``open_classifier``.
+        paths: The files; ``-`` is standard input.
+        threads: Threads of the matrix products; None takes all cores.
+
+    Raises:
+        InputError: A file cannot be read, or holds no record.
+    """
+    with threadpool_limits(cores() if threads is None else threads):
+        yield from classifier.run(by_files(classifier.embedder, paths))
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

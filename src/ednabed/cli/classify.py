@@ -1,0 +1,219 @@
+"""``ednabed classify``: what are these sequences?"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ednabed.cli.common import Context, emit, notice, options, pass_context, table
+from ednabed.cli.reference import reference_option
+from ednabed.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from ednabed.export.sample_table import SampleTable
+    from ednabed.taxonomy.classify import Classified, Classifier
+
+# Rejected queries that are named on standard error; the results have all of them.
+_SHOWN = 20
+
+classifier_options = options(
+    reference_option,
+    click.option("--model", help="Where the model of the reference is; default: its name in the reference."),
+    click.option(
+        "--min-confidence", type=float, default=0.8, show_default=True, help="Least confidence of a name, 0 to 1."
+    ),
+    click.option(
+        "--min-identity", type=float, default=0.0, show_default=True,
+        help="Least identity with the nearest sequence, in percent; below it no name is given.",
+    ),
+    click.option(
+        "--min-coverage", type=float, default=0.0, show_default=True,
+        help="Least share of the query that lies against the nearest sequence, in percent.",
+    ),
+    click.option(
+        "--alpha", type=float, default=0.05, show_default=True,
+        help="Share of the queries of known taxa that may be called novel.",
+    ),
+    click.option("--no-align", is_flag=True, help="Judge by vectors alone; needs a calibrated reference."),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores."),
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@classifier_options
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to a file; .jsonl gives JSON lines, any other ending TSV.",
+)  # fmt: skip
+@click.option(
+    "--format", "format_", type=click.Choice(["tsv", "qiime2", "sintax", "jsonl", "table"]),
+    help="Format; default: by the ending of --output, else a table to read.",
+)  # fmt: skip
+@click.option(
+    "--abundance", type=click.Path(path_type=Path),
+    help="Table of counts (features by samples, TSV or CSV) for --taxon-table; default: what the records say.",
+)  # fmt: skip
+@click.option(
+    "--taxon-table", type=click.Path(path_type=Path, dir_okay=False), help="Write a table of samples by taxa (TSV)."
+)
+@pass_context
+def classify(
+    context: Context,
+    /,
+    inputs: tuple[Path, ...],
+    reference: str | None,
+    model: str | None,
+    no_align: bool,
+    threads: int | None,
+    output: Path | None,
+    format_: str | None,
+    abundance: Path | None,
+    taxon_table: Path | None,
+    **criteria: Any,
+) -> None:
+    """Say what sequences are, by a labelled reference: a name at every rank that is sure enough, and what is new.
+
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A sequence that several species
+    share gets their genus, and the species are named in a column. 'ednabed reference calibrate' teaches a reference
+    what its answers are worth.
+
+    \b
+    Example:
+      ednabed classify asvs.fasta --output taxonomy.tsv
+      ednabed classify asvs.fasta --output taxonomy.tsv --abundance counts.tsv --taxon-table taxa.tsv
+    """
+    from ednabed.export.assignments import AssignmentWriter, format_of, summary
+    from ednabed.export.count_table import read_count_table
+    from ednabed.export.sample_table import SampleTable
+
+    to_read = format_ == "table" or (format_ is None and output is None)
+    kind = "table" if to_read else format_of(output, format_)
+    if output is not None and kind == "table":
+        raise UsageError("--format table is for reading on a terminal; leave --output or --format table away")
+    if abundance is not None and taxon_table is None:
+        raise UsageError("--abundance is for the table of samples by taxa; say by --taxon-table where to write it")
+    check_places(inputs, [output, taxon_table, *([abundance] if abundance else [])])
+    samples = None
+    if taxon_table is not None:
+        samples = SampleTable(None if abundance is None else read_count_table(abundance))
+    classifier = open_from(context, reference, model, no_align, threads, criteria)
+    told = Told(classifier)
+    if kind == "table":
+        rows = [list(summary(found.assignment)) for found in told.run(inputs, threads, samples)]
+        emit(table(["id", "status", "rank", "name", "confidence", "identity", "novel"], rows))
+    else:
+        target = sys.stdout if output is None else output
+        with AssignmentWriter(target, kind) as writer:
+            for found in told.run(inputs, threads, samples):
+                writer.write(found.assignment)
+    told.summary(output)
+    if taxon_table is not None and samples is not None:
+        _write_samples(samples, taxon_table)
+
+
+def check_places(inputs: tuple[Path, ...], outputs: list[Path | None]) -> None:
+    """Refuse that a file is read and written, or that two results go to one file."""
+    if inputs.count(Path("-")) > 1:
+        raise UsageError("standard input (-) can be named once only")
+    taken = {path.resolve(): str(path) for path in inputs if path != Path("-")}
+    for path in outputs:
+        if path is not None and taken.setdefault(path.resolve(), "") is not None:
+            if taken[path.resolve()]:
+                raise UsageError(f"{path} is named twice, as input and for results; name another")
+            taken[path.resolve()] = str(path)
+
+
+def open_from(
+    context: Context, reference: str | None, model: str | None, no_align: bool, threads: int | None, criteria: Any
+) -> Classifier:
+    """Open the classifier that ``classifier_options`` ask for."""
+    from ednabed.api.identify import open_classifier
+    from ednabed.taxonomy.assign import Criteria
+
+    return open_classifier(
+        context.workspace,
+        reference,
+        model=model,
+        criteria=Criteria(**criteria),
+        use_letters=not no_align,
+        threads=threads,
+    )
+
+
+class Told:
+    """Counts what was said of queries, and tells it on standard error."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self.counts: Counter[str] = Counter()
+        self._turned = self._strange = 0
+        if classifier.calibration is None:
+            notice(
+                f"{classifier.collection.name} is not calibrated, so names are given by fixed limits of identity "
+                "(species 97 %, genus 95 %, family 90 %), without confidences and without novelty; "
+                "'ednabed reference calibrate' teaches it"
+            )
+
+    def run(self, inputs: tuple[Path, ...], threads: int | None, samples: SampleTable | None = None) -> Any:
+        """Yield what each query is."""
+        from ednabed.api.identify import classify_files
+
+        for found in classify_files(self._classifier, inputs, threads):
+            self._count(found)
+            if samples is not None:
+                samples.add(found.assignment, found.query.sample, found.query.abundance)
+            yield found
+
+    def _count(self, found: Classified) -> None:
+        assignment = found.assignment
+        self.counts[assignment.status] += 1
+        self._turned += assignment.strand == "-"
+        self._strange += assignment.status == "unclassified" and not any(assignment.names)
+        if assignment.status == "rejected" and self.counts["rejected"] <= _SHOWN:
+            notice(f"rejected: {assignment.id!r}: {assignment.note}")
+
+    def summary(self, output: Path | None) -> None:
+        """Tell what came out."""
+        if self.counts["rejected"] > _SHOWN:
+            notice(f"... and {self.counts['rejected'] - _SHOWN:,} more were rejected")
+        total = self.counts.total()
+        parts = ", ".join(f"{self.counts[s]:,} {s}" for s in ("assigned", "novel", "unclassified", "rejected"))
+        notice(f"{total:,} {'query' if total == 1 else 'queries'}: {parts}" + (f"; in {output}" if output else ""))
+        if self._turned:
+            notice(f"{self._turned:,} are the reverse complement of the reference's strand (column strand)")
+        if self._strange:
+            markers = [name for name in self._classifier.labels.markers if name]
+            held = f" ({', '.join(markers)})" if markers else ""
+            notice(
+                f"{self._strange:,} are like nothing in the reference{held}; if these are of another marker, use a "
+                "reference that holds it"
+            )
+
+
+def _write_samples(samples: SampleTable, path: Path) -> None:
+    report = samples.write(path)
+    notice(f"{report.rows:,} taxa in {report.samples:,} samples, {report.reads:,} reads; in {path}")
+    if report.not_in_counts:
+        notice(
+            f"{report.not_in_counts:,} queries are not in the table of counts, such as "
+            f"{', '.join(map(repr, report.not_in_counts_examples))}"
+        )
+    if report.not_in_queries:
+        notice(
+            f"{report.not_in_queries:,} features of the table of counts ({report.reads_left_out:,} reads) are not "
+            f"among the queries, such as {', '.join(map(repr, report.not_in_queries_examples))}"
+        )
+    if report.repeated:
+        notice(f"{report.repeated:,} queries have the id of an earlier one, which has the counts")
+    if report.without_abundance:
+        notice(f"{report.without_abundance:,} queries do not say how many reads they are; each counts as one")
+    if report.queries and not report.counted:
+        raise InputError(
+            f"{path} is empty, because no query has its id in the table of counts; the ids of its first column must be "
+            "those of the sequences (features in rows, samples in columns)"
+        )

@@ -1,0 +1,256 @@
+"""Other tools as methods, where they are installed: vsearch (best hit and SINTAX) and blastn.
+
+Each tool gets the same training FASTA and queries as every other method, in a temporary folder that is its working
+folder, so that no path of the user (with blanks or other letters) ever stands in its arguments. Records and queries go
+by numbers and taxa by codes, and are put back from the tool's answer, so that any name survives.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ednabed.evaluate.predictions import Classify, Method, Prediction
+from ednabed.evaluate.splits import Labelled
+from ednabed.evaluate.tools import run, scratch, version, write_fasta
+from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.taxonomy.taxa import Taxa
+
+_LETTERS = "dpcofgs"
+_DATABASE, _QUERIES, _HITS = "db", "queries.fasta", "hits.tsv"
+Queries = Sequence[tuple[str, str]]
+
+
+def installed() -> tuple[list[Method], list[str]]:
+    """Return the methods whose tools are installed, and one sentence for each tool that is not."""
+    methods: list[Method] = []
+    absent = []
+    if shutil.which("vsearch"):
+        methods += [BestHit(), BestHit(1, 32, "vsearch-default"), Sintax()]
+    else:
+        absent.append("vsearch is not installed, so it is not among the methods; conda and Debian have it as 'vsearch'")
+    if shutil.which("blastn") and shutil.which("makeblastdb"):
+        methods.append(Blast())
+    else:
+        absent.append(
+            "blastn and makeblastdb are not installed, so blastn is not among the methods; bioconda has them as "
+            "'blast', Debian as 'ncbi-blast+'"
+        )
+    return methods, absent
+
+
+@dataclass(frozen=True)
+class BestHit:
+    """vsearch's best hit by global alignment.
+
+    Candidates come in the order of shared 8-mers; the search ends after ``accepts`` alignments of at least 50 %
+    identity or ``rejects`` others, and the hits of the highest identity (terminal gaps not counted) are taken.
+
+    Attributes:
+        accepts: ``--maxaccepts``.
+        rejects: ``--maxrejects``.
+        name: For tables.
+    """
+
+    accepts: int = 30
+    rejects: int = 100
+    name: str = "vsearch"
+
+    @property
+    def options(self) -> list[str]:
+        """Options that matter for the result."""
+        limits = ["--maxaccepts", str(self.accepts), "--maxrejects", str(self.rejects)]
+        return ["--id", "0.5", *limits, "--top_hits_only", "--strand", "plus"]
+
+    @property
+    def settings(self) -> str:
+        """Version and options."""
+        return f"{version('vsearch')}: --usearch_global {' '.join(self.options)}"
+
+    @contextmanager
+    def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
+        """Build vsearch's database.
+
+        Raises:
+            ToolError: vsearch fails or is not installed.
+        """
+        with scratch() as folder:
+            write_fasta(folder / "training.fasta", _numbered(training))
+            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", _DATABASE], folder)
+            fields = "query+target+ids+mism+gaps+id"
+            arguments = ["vsearch", "--usearch_global", _QUERIES, "--db", _DATABASE, *self.options, "--threads"]
+            arguments += [str(threads), "--userout", _HITS, "--userfields", fields]
+
+            def classify(queries: Queries) -> list[Prediction]:
+                return _best_hits(queries, training, _search(arguments, queries, folder), _vsearch_score)
+
+            yield classify
+
+
+@dataclass(frozen=True)
+class Blast:
+    """The best hit of blastn's default search (megablast) by bit score."""
+
+    name: str = "blastn"
+
+    @property
+    def options(self) -> list[str]:
+        """Options that matter for the result."""
+        return ["-task", "megablast", "-max_target_seqs", "10", "-evalue", "1e-5", "-strand", "plus"]
+
+    @property
+    def settings(self) -> str:
+        """Version and options."""
+        return f"{version('blastn')}: {' '.join(self.options)}"
+
+    @contextmanager
+    def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
+        """Build BLAST's database.
+
+        Raises:
+            ToolError: makeblastdb or blastn fails or is not installed.
+        """
+        with scratch() as folder:
+            write_fasta(folder / "training.fasta", _numbered(training))
+            run(["makeblastdb", "-in", "training.fasta", "-dbtype", "nucl", "-out", _DATABASE], folder)
+            fields = "6 qseqid sseqid bitscore pident"
+            arguments = ["blastn", "-query", _QUERIES, "-db", _DATABASE, *self.options, "-num_threads", str(threads)]
+            arguments += ["-outfmt", fields, "-out", _HITS]
+
+            def classify(queries: Queries) -> list[Prediction]:
+                return _best_hits(queries, training, _search(arguments, queries, folder), _blast_score)
+
+            yield classify
+
+
+@dataclass(frozen=True)
+class Sintax:
+    """vsearch's SINTAX: the names of the sequences that share most 8-mers, with bootstrap support as confidence.
+
+    It says nothing of queries that share too few 8-mers with anything. With more than one thread its random numbers are
+    shared out by chance, so repeated runs differ by some tenths of a percent.
+    """
+
+    name: str = "sintax"
+
+    @property
+    def options(self) -> list[str]:
+        """Options that matter for the result."""
+        return ["--sintax_cutoff", "0", "--strand", "plus", "--randseed", "1"]
+
+    @property
+    def settings(self) -> str:
+        """Version and options."""
+        return f"{version('vsearch')}: --sintax {' '.join(self.options)}"
+
+    @contextmanager
+    def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
+        """Build vsearch's database.
+
+        Raises:
+            ToolError: vsearch fails or is not installed.
+        """
+        codes = _Codes(training)
+        with scratch() as folder:
+            named = ((f"{i};tax={codes.encode(r.lineage)};", r.sequence) for i, r in enumerate(training))
+            write_fasta(folder / "training.fasta", named)
+            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", _DATABASE], folder)
+            arguments = ["vsearch", "--sintax", _QUERIES, "--db", _DATABASE, *self.options, "--threads", str(threads)]
+            arguments += ["--tabbedout", _HITS]
+
+            def classify(queries: Queries) -> list[Prediction]:
+                given = {int(row[0]): row[1] for row in _search(arguments, queries, folder)}
+                return [codes.decode(query, given.get(i, "")) for i, (query, _) in enumerate(queries)]
+
+            yield classify
+
+
+class _Codes:
+    """Taxa as codes of plain letters, one for each taxon of each rank."""
+
+    def __init__(self, training: Sequence[Labelled]) -> None:
+        self._taxa = Taxa(record.lineage for record in training)
+        self._codes: dict[tuple[int, tuple[str, str]], str] = {}
+        self._names: dict[str, str] = {}
+
+    def encode(self, lineage: Lineage) -> str:
+        """Write a lineage as SINTAX's field."""
+        fields = []
+        for rank, taxon in enumerate(self._taxa.of(lineage)):
+            if taxon is not None:
+                code = self._codes.setdefault((rank, taxon), f"t{len(self._codes)}")
+                self._names[code] = taxon[0]
+                fields.append(f"{_LETTERS[rank]}:{code}")
+        return ",".join(fields)
+
+    def decode(self, query: str, text: str) -> Prediction:
+        """Read a field with support, such as ``d:t0(1.00),p:t4(0.98)``; empty where nothing was found."""
+        names = [""] * len(RANKS)
+        support: list[float | None] = [None] * len(RANKS)
+        for letter, code, number in re.findall(r"([a-z]):(\w+)\(([\d.]+)\)", text):
+            rank = _LETTERS.index(letter)
+            names[rank], support[rank] = self._names[code], float(number)
+        kingdom, phylum, class_, order, family, genus, species = names
+        lineage = (kingdom, phylum, class_, order, family, genus, species)
+        novelty = tuple(1 - (s or 0.0) for s in support)
+        return Prediction(query, lineage, confidences=tuple(support), novelty=novelty)
+
+
+def _vsearch_score(row: list[str]) -> tuple[float, float]:
+    """Return score and identity: the share of matches, because vsearch writes its identity with one digit only."""
+    matches, mismatches, gaps, written = int(row[2]), int(row[3]), int(row[4]), float(row[5])
+    columns = matches + mismatches + gaps
+    exact = 100 * matches / columns if columns else 0.0
+    # Where the columns counted here are not those that it counted, its own figure holds.
+    identity = exact if abs(exact - written) <= 0.051 else written
+    return identity, identity
+
+
+def _blast_score(row: list[str]) -> tuple[float, float]:
+    return float(row[2]), float(row[3])
+
+
+def _best_hits(
+    queries: Queries,
+    training: Sequence[Labelled],
+    rows: list[list[str]],
+    score: Callable[[list[str]], tuple[float, float]],
+) -> list[Prediction]:
+    """Make predictions of rows that start with the numbers of query and training record."""
+    best: dict[int, tuple[float, float, dict[int, None]]] = {}
+    for row in rows:
+        query, target = int(row[0]), int(row[1])
+        value, identity = score(row)
+        if query not in best or value > best[query][0]:
+            best[query] = (value, identity, {target: None})
+        elif value == best[query][0]:
+            best[query][2][target] = None
+    predictions = []
+    for i, (name, _) in enumerate(queries):
+        if i not in best:
+            predictions.append(Prediction(name, novelty=(100.0,) * len(RANKS)))
+            continue
+        _, identity, targets = best[i]
+        lineages = list(dict.fromkeys(training[target].lineage for target in targets))
+        tied = tuple(lineages) if len(lineages) > 1 else ()
+        novelty = (100 - identity,) * len(RANKS)
+        predictions.append(Prediction(name, lineages[0], tied, identity=identity, novelty=novelty))
+    return predictions
+
+
+def _search(arguments: list[str], queries: Queries, folder: Path) -> list[list[str]]:
+    """Run a tool on the queries and return the cells of the lines that it writes."""
+    if not queries:
+        return []
+    write_fasta(folder / _QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
+    run(arguments, folder)
+    with (folder / _HITS).open(encoding="utf-8") as file:
+        return [line.rstrip("\n").split("\t") for line in file]
+
+
+def _numbered(training: Sequence[Labelled]) -> Iterator[tuple[str, str]]:
+    return ((str(i), record.sequence) for i, record in enumerate(training))

@@ -1,0 +1,149 @@
+"""An evaluation as Markdown, for reading and for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ednabed.evaluate.accuracy import Evaluation
+from ednabed.evaluate.metrics import CONFIDENT, IDENTITY_BINS, SIGNIFICANT
+from ednabed.evaluate.splits import GROUPS
+from ednabed.sequences.lineage import RANKS
+
+_SHOWN = GROUPS[1:]
+_NOTHING = "–"
+
+_READING = f"""\
+- *Accuracy*: the share of best guesses that are right, over queries whose true taxon is in training (± half the width
+  of its 95 % Wilson interval). Where the equally best hits bear several names, the query counts as the share of these
+  names that is right, for every method alike.
+- *Precision* and *recall*: of the names given with a confidence of at least {CONFIDENT}. Best-hit methods have no
+  confidence; they always give a name, and count as sure of it.
+- *Over-classified*: of the queries whose taxon of that rank is *not* in training, the share that got a name at that
+  rank with a confidence of at least {CONFIDENT}.
+- *Calibration error*: expected calibration error over the queries of all groups, ten bins; a name of a taxon that is
+  not in training is wrong.
+- *AUROC*: how well queries of the group that holds out that rank are told from held-out records (1 always, 0.5 by
+  chance).
+- *False novel* and *found novel*: held-out records, and held-out taxa of that rank, with p ≤ {SIGNIFICANT}.
+- {_NOTHING}: nothing to measure."""
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """Lay an evaluation out as Markdown: the data, how to read it, the methods, and three tables a crop."""
+    parts = [
+        f"# Accuracy{': ' + evaluation.title if evaluation.title else ''}",
+        _data(evaluation),
+        "## How to read the tables",
+        _READING,
+        "## Methods",
+        _methods(evaluation),
+    ]
+    for crop, sizes in evaluation.crops.items():
+        what = "Whole sequences" if crop == "full" else f"Cropped to {crop} letters"
+        parts.append(f"## {what}")
+        if not sum(sizes.values()):
+            parts.append("No query is that long.")
+            continue
+        parts += ["### Names", _names(evaluation, crop)]
+        parts += ["### Calibration, novelty and speed", _confidence(evaluation, crop)]
+        if evaluation.identities_from is not None:
+            parts += ["### Accuracy by identity with the nearest training sequence", _bins(evaluation, crop)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(evaluation: Evaluation) -> str:
+    facts = evaluation.facts()
+    taxa = facts["training_taxa"]
+    lines = [
+        f"{facts['records']:,} labelled records"
+        + (f" ({facts['unlabelled']:,} more without names took no part)" if facts["unlabelled"] else "")
+        + f"; {facts['training']:,} are training, with {taxa['species']:,} species, {taxa['genus']:,} genera and "
+        f"{taxa['family']:,} families. Seed {facts['seed']}.",
+    ]
+    counts = facts["queries_of_crop"]
+    header = ["held out", "still in training", "records taken from training", *(f"queries, {crop}" for crop in counts)]
+    rows = [
+        [group, _kept(group), f"{facts['taken'][group]:,}", *(f"{sizes[group]:,}" for sizes in counts.values())]
+        for group in GROUPS
+    ]
+    lines += ["", _table(header, rows)]
+    if evaluation.command:
+        lines += ["", "Made by:", "", "```", evaluation.command, "```"]
+    return "\n".join(lines)
+
+
+def _kept(group: str) -> str:
+    if group == "record":
+        return "its species, under another sequence"
+    return f"its {RANKS[RANKS.index(group) - 1]}"
+
+
+def _methods(evaluation: Evaluation) -> str:
+    rows = [[r.name, f"`{r.settings}`", f"{r.prepare_seconds:,.1f} s"] for r in evaluation.results]
+    text = _table(["method", "version and settings", "preparing"], rows)
+    text += f"\n\n{evaluation.machine}; {evaluation.threads} thread{'s' if evaluation.threads != 1 else ''} a method."
+    for name, message in evaluation.failures.items():
+        text += f"\n\n{name} failed: {message}."
+    return text
+
+
+def _names(evaluation: Evaluation, crop: str) -> str:
+    header = ["method", "held out", "queries", *(f"{rank} accuracy" for rank in _SHOWN)]
+    header += [f"{rank} precision / recall" for rank in _SHOWN] + [f"{rank} over-classified" for rank in _SHOWN]
+    rows = []
+    sizes = evaluation.crops[crop]
+    for result in evaluation.results:
+        for group, size in {**sizes, "all": sum(sizes.values())}.items():
+            if not size:
+                continue
+            ranks = result.crops[crop].groups[group]
+            row = [result.name, group, str(size)]
+            row += [_accuracy(ranks[rank]) for rank in _SHOWN]
+            row += [f"{_number(ranks[rank]['precision'])} / {_number(ranks[rank]['recall'])}" for rank in _SHOWN]
+            row += [_number(ranks[rank]["over_classified"]) for rank in _SHOWN]
+            rows.append(row)
+    return _table(header, rows)
+
+
+def _confidence(evaluation: Evaluation, crop: str) -> str:
+    columns: list[tuple[str, Callable[[Any, str], float | None]]] = [
+        ("calibration error", lambda measured, rank: measured.groups["all"][rank]["calibration_error"]),
+        ("AUROC", lambda measured, rank: measured.novelty[rank]["auroc"]),
+        ("false novel", lambda measured, rank: measured.novelty[rank]["false_novel"]),
+        ("found novel", lambda measured, rank: measured.novelty[rank]["found_novel"]),
+    ]
+    header = ["method", *(f"{name}, {' / '.join(_SHOWN)}" for name, _ in columns), "queries a second"]
+    rows = []
+    for result in evaluation.results:
+        measured = result.crops[crop]
+        cells = [" / ".join(_number(value(measured, rank)) for rank in _SHOWN) for _, value in columns]
+        rows.append([result.name, *cells, f"{measured.rate:,.1f}"])
+    return _table(header, rows)
+
+
+def _bins(evaluation: Evaluation, crop: str) -> str:
+    header = ["method", "rank", *(f"{name} %" if name != "none" else "none found" for name in IDENTITY_BINS)]
+    rows = []
+    for result in evaluation.results:
+        for rank in _SHOWN:
+            found = [result.crops[crop].bins[name][rank] for name in IDENTITY_BINS]
+            cells = [f"{cell['accuracy']:.3f} ({cell['present']})" if cell["present"] else _NOTHING for cell in found]
+            rows.append([result.name, rank, *cells])
+    text = _table(header, rows)
+    return f"{text}\n\nIdentities are those of {evaluation.identities_from}; in brackets the number of queries."
+
+
+def _accuracy(measured: dict[str, Any]) -> str:
+    if measured["accuracy"] is None:
+        return _NOTHING
+    return f"{measured['accuracy']:.3f} ±{(measured['accuracy_high'] - measured['accuracy_low']) / 2:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.3f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,261 @@
+"""Assignments as TSV, QIIME 2's taxonomy, SINTAX's table or JSON lines: a query at a time, to a stream or to a file.
+
+- ``tsv``: ``TSV_COLUMNS`` as header and a line a query. Rank columns hold the names given; ``<rank>_confidence`` is
+  the confidence of the best guess at that rank, given or not. What is not known is empty.
+- ``qiime2``: what ``qiime tools import --input-format TSVTaxonomyFormat`` reads. ``Taxon`` goes down to the deepest
+  rank given, a rank without name on the way is a bare prefix (``f__``), ``Unassigned`` stands where no name is given.
+  ``Confidence`` is that of the deepest rank; of ``Unassigned`` 1 minus that of the best guess at the first rank that
+  has one, as in ``qiime feature-classifier classify-sklearn``; empty where nothing is calibrated. Cells with a quote
+  are quoted as pandas, which QIIME 2 reads with, does.
+- ``sintax``: what ``vsearch --sintax --sintax_cutoff … --tabbedout`` writes: query, best guesses with confidences,
+  strand, names given. No header; a query without any guess has three empty cells. The first rank is written ``d:``.
+- ``jsonl``: an object a line with all that is known (``as_json``).
+
+In all but ``jsonl``, tabs, line ends and other control characters become blanks, and in names whatever separates names
+is replaced: ``;`` by ``,`` (``tsv``, ``qiime2``), ``,`` and ``;`` by ``_`` (``sintax``), ``|`` by ``_``
+(``tied_species``).
+
+Confidences are cut, not rounded, to four digits (two in ``sintax``): what is below the cutoff never reads as reaching
+it, and only certainty reads as 1. Identity and coverage (percent) have two digits, similarity six, p-values three
+significant ones. ``jsonl`` rounds nothing.
+
+A file is written under another name and takes its place when all is done; until then an older one stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from decimal import ROUND_DOWN, Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from ednabed.errors import StoreError, UsageError
+from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
+from ednabed.store.files import clean, replacing
+from ednabed.taxonomy.assignment import Assignment
+
+FORMATS = ("tsv", "qiime2", "sintax", "jsonl")
+TSV_COLUMNS = (
+    *("id", "status", "rank", "lineage", "confidence"),
+    *(name for rank in RANKS for name in (rank, f"{rank}_confidence")),
+    *("nearest_id", "nearest_lineage", "identity", "coverage", "similarity", "novel_rank", "novel_p"),
+    *("tied_species", "strand", "marker", "note"),
+)
+SUMMARY_COLUMNS = ("id", "status", "rank", "name", "confidence", "identity", "novel")
+_QIIME2_HEAD = "Feature ID\tTaxon\tConfidence\n"
+_QIIME2_PREFIXES = ("k__", "p__", "c__", "o__", "f__", "g__", "s__")
+_SINTAX_PREFIXES = ("d:", "p:", "c:", "o:", "f:", "g:", "s:")
+_SINTAX_MARKS = str.maketrans(",;", "__")
+
+
+def format_of(path: Path | None, asked: str | None) -> str:
+    """Return the format to write: the one asked for, else ``jsonl`` for a file of that ending, else ``tsv``.
+
+    Raises:
+        UsageError: There is no such format.
+    """
+    if asked is None:
+        return "jsonl" if path is not None and path.suffix.lower() == ".jsonl" else "tsv"
+    if asked not in FORMATS:
+        raise UsageError(f"there is no format {asked!r} of assignments; take one of {', '.join(FORMATS)}")
+    return asked
+
+
+class AssignmentWriter:
+    """Writes assignments as they come, one call a query, in the order of the calls; used as a context.
+
+    An exception inside the context leaves no file and an older one as it was.
+
+    Args:
+        target: A file, or a stream of text, which is not closed. A file that is a pipe or a device is written directly.
+        format: One of ``FORMATS``.
+
+    Raises:
+        UsageError: There is no such format; or, when the context begins, the target is a folder.
+    """
+
+    def __init__(self, target: Path | TextIO, format: str) -> None:
+        format_of(None, format)
+        texts: dict[str, tuple[str, Callable[[Assignment], str]]] = {
+            "tsv": ("\t".join(TSV_COLUMNS) + "\n", _tsv),
+            "qiime2": (_QIIME2_HEAD, _qiime2),
+            "sintax": ("", _sintax),
+            "jsonl": ("", _jsonl),
+        }
+        self._head, self._text = texts[format]
+        self._target = target
+        self._open = ExitStack()
+
+    def __enter__(self) -> AssignmentWriter:
+        target = self._target
+        self._stream = self._open.enter_context(replacing(target, "taxa.tsv")) if isinstance(target, Path) else target
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            try:
+                self._stream.write(self._head)
+                self._stream.flush()
+            except BaseException as own:
+                self._open.__exit__(type(own), own, own.__traceback__)
+                raise
+        self._open.__exit__(kind, error, trace)
+
+    def write(self, assignment: Assignment) -> None:
+        """Write one query.
+
+        Raises:
+            StoreError: A number of the assignment is not finite.
+        """
+        if not all(math.isfinite(number) for number in _numbers(assignment)):
+            raise StoreError(
+                f"query {clean(assignment.id)}: a number of its assignment is not finite; "
+                "see with 'ednabed reference verify' whether the reference is damaged"
+            )
+        # In one piece, so that a stream never ends inside a query.
+        self._stream.write(self._head + self._text(assignment))
+        self._head = ""
+
+
+def summary(assignment: Assignment) -> tuple[str, ...]:
+    """Return the cells of one query for a readable table, in the order of ``SUMMARY_COLUMNS``.
+
+    ``name`` is the deepest name given; ``novel`` is ``genus (p 0.012)`` where the query is a new genus. Empty where
+    nothing is known; no cell holds a control character.
+    """
+    novel = assignment.novel_rank or ""
+    if novel and assignment.novel_p is not None:
+        novel += f" (p {_significant(assignment.novel_p)})"
+    given = [name for name in assignment.lineage if name]
+    cells = (
+        *(assignment.id, assignment.status, assignment.rank or "", given[-1] if given else ""),
+        *(_cut(assignment.confidence, 2), _rounded(assignment.identity, 1), novel),
+    )
+    return tuple(map(clean, cells))
+
+
+def as_json(assignment: Assignment) -> dict[str, Any]:
+    """Return all of an assignment as the object that ``jsonl`` writes, keys in this order.
+
+    ``id``; ``status``; ``rank`` (null where none is given); ``lineage`` (names given, in one text, null where none);
+    ``confidence``; ``ranks``, for each rank ``given`` and ``best`` (the name given and the best guess, null where there
+    is none), ``confidence`` (of the best guess) and ``p`` (p-value of the hypothesis that its taxon of this rank is in
+    the reference); ``nearest_id``; ``nearest_lineage``; ``identity`` and ``coverage`` in percent; ``similarity``;
+    ``novel_rank``; ``novel_p``; ``tied`` (list of lineages); ``strand``; ``marker``; ``note`` (empty where nothing).
+    """
+    a = assignment
+    ranks = zip(RANKS, a.lineage, a.names, a.confidences, a.p_values, strict=True)
+    return {
+        "id": a.id,
+        "status": a.status,
+        "rank": a.rank,
+        "lineage": _lineage(a.lineage) or None,
+        "confidence": _number(a.confidence),
+        "ranks": {
+            rank: {"given": given or None, "best": best or None, "confidence": _number(sure), "p": _number(p)}
+            for rank, given, best, sure, p in ranks
+        },
+        "nearest_id": a.nearest_id,
+        "nearest_lineage": _lineage(a.nearest_lineage) or None,
+        "identity": _number(a.identity),
+        "coverage": _number(a.coverage),
+        "similarity": _number(a.similarity),
+        "novel_rank": a.novel_rank,
+        "novel_p": _number(a.novel_p),
+        "tied": [_lineage(lineage) for lineage in a.tied],
+        "strand": a.strand,
+        "marker": a.marker,
+        "note": a.note,
+    }
+
+
+def _jsonl(assignment: Assignment) -> str:
+    return json.dumps(as_json(assignment), allow_nan=False) + "\n"
+
+
+def _tsv(assignment: Assignment) -> str:
+    a = assignment
+    tied = dict.fromkeys(lineage[-1].replace("|", "_") for lineage in a.tied if lineage[-1])
+    cells = [a.id, a.status, a.rank or "", _lineage(a.lineage), _cut(a.confidence, 4)]
+    for name, confidence in zip(a.lineage, a.confidences, strict=True):
+        cells += [_field(name), _cut(confidence, 4)]
+    cells += [a.nearest_id or "", _lineage(a.nearest_lineage)]
+    cells += [_rounded(a.identity, 2), _rounded(a.coverage, 2), _rounded(a.similarity, 6)]
+    cells += [a.novel_rank or "", "" if a.novel_p is None else _significant(a.novel_p)]
+    cells += ["|".join(tied), a.strand, a.marker or "", a.note]
+    return "\t".join(map(clean, cells)) + "\n"
+
+
+def _qiime2(assignment: Assignment) -> str:
+    a = assignment
+    if a.rank is None:
+        taxon, sure = "Unassigned", ""
+        first = next((c for name, c in zip(a.names, a.confidences, strict=True) if name), None)
+        if first is not None:
+            sure = _digits(1 - Decimal(repr(float(first))), 4)
+    else:
+        depth = RANKS.index(a.rank) + 1
+        pairs = zip(_QIIME2_PREFIXES[:depth], a.lineage[:depth], strict=True)
+        taxon, sure = "; ".join(prefix + _field(name) for prefix, name in pairs), _cut(a.confidence, 4)
+    return "\t".join((_quoted(clean(a.id)), _quoted(clean(taxon)), sure)) + "\n"
+
+
+def _sintax(assignment: Assignment) -> str:
+    a = assignment
+    # A name without bracket at its end has no confidence: nothing is calibrated, and none is made up.
+    guesses = [
+        prefix + name.translate(_SINTAX_MARKS) + ("" if sure is None else f"({_cut(sure, 2)})")
+        for prefix, name, sure in zip(_SINTAX_PREFIXES, a.names, a.confidences, strict=True)
+        if name
+    ]
+    given = [p + name.translate(_SINTAX_MARKS) for p, name in zip(_SINTAX_PREFIXES, a.lineage, strict=True) if name]
+    cells = (a.id, ",".join(guesses), a.strand if guesses else "", ",".join(given))
+    return "\t".join(map(clean, cells)) + "\n"
+
+
+def _lineage(lineage: Lineage) -> str:
+    """Return the seven names in one text; empty where none is known."""
+    return format_lineage([_field(name) for name in lineage]) if any(lineage) else ""
+
+
+def _field(name: str) -> str:
+    return name.replace(";", ",")
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
+
+
+def _cut(value: float | None, digits: int) -> str:
+    return "" if value is None else _digits(Decimal(repr(float(value))), digits)
+
+
+def _digits(value: Decimal, digits: int) -> str:
+    """Cut towards 0."""
+    return format(value.quantize(Decimal(1).scaleb(-digits), ROUND_DOWN), "f")
+
+
+def _rounded(value: float | None, digits: int) -> str:
+    # Adding 0 makes 0 of -0.
+    return "" if value is None else f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
+def _significant(p: float) -> str:
+    return f"{float(p):.3g}"
+
+
+def _number(value: float | None) -> float | None:
+    """Return a plain float, which JSON can hold."""
+    return None if value is None else float(value)
+
+
+def _numbers(assignment: Assignment) -> Iterator[float]:
+    a = assignment
+    values = (*a.confidences, *a.p_values, a.identity, a.coverage, a.similarity, a.novel_p)
+    return (value for value in values if value is not None)

@@ -1,0 +1,173 @@
+"""Candidate taxa as files: two tables, a FASTA file of representatives, and a page to read.
+
+- ``candidates.tsv``: a header and a line a candidate taxon, columns ``CANDIDATE_COLUMNS``.
+- ``members.tsv``: a header and a line a record, columns ``MEMBER_COLUMNS``.
+- ``candidates.fasta``: the representatives, headers ``novel_1;size=12`` (``size``: reads), as VSEARCH reads them.
+- ``report.html``: see ``discovery_page``.
+
+Tables are UTF-8, a tab between cells, nothing quoted; what is not known is empty. Names stand in them as given, but for
+tabs, line ends and other control characters, which become blanks: a name that begins with ``=`` is not changed for the
+sake of a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ednabed.errors import UsageError
+from ednabed.export.discovery_page import Neighbour, page
+from ednabed.sequences import digest, format_lineage
+from ednabed.store.files import clean
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon
+
+FILES = ("candidates.tsv", "candidates.fasta", "members.tsv", "report.html")
+"""What is written, in this order."""
+CANDIDATE_COLUMNS = {
+    "id": "id of the candidate taxon; 1 has the most reads",
+    "sequences": "distinct sequences",
+    "records": "records with these sequences",
+    "reads": "sum of the abundances of the records (1 each where none is known)",
+    "samples": "samples in which it was found; empty where no sample is known",
+    "sample_reads": "reads by sample, as A=12;B=3 (; and = in names become _)",
+    "representative": "first record of the most abundant sequence",
+    "length": "letters of the representative",
+    "novel_rank": "rank at which the representative is new",
+    "lineage": "names down to where it still belongs: more than half of its sequences have them",
+    "nearest_id": "first record of the named sequence nearest to the representative",
+    "nearest_lineage": "its lineage",
+    "identity": "identity of the two, in percent",
+    "coverage": "share of the representative inside their alignment, in percent",
+    "similarity": "cosine of their vectors",
+    "mean_difference": "mean of 100 - identity to the representative over the other sequences, in percent",
+    "largest_difference": "the largest of these",
+    "mean_distance": "mean of 1 - cosine to the representative over the other sequences",
+    "largest_distance": "the largest of these",
+    "p": "p-value of the representative for its taxon of this rank being in the reference",
+    "q": "the same, corrected for all tests of the run (Benjamini and Hochberg)",
+    "warnings": "what is odd, joined by '; '",
+}
+"""Columns of ``candidates.tsv`` and their meaning."""
+MEMBER_COLUMNS = {
+    "id": "id of the record, as in its file",
+    "candidate": "id of its candidate taxon",
+    "representative": "yes where its sequence is the representative, else no",
+    "identity": "identity with the representative, in percent",
+    "distance": "1 - cosine of the two vectors",
+    "sequence_reads": "reads of its sequence, in all records that have it",
+    "digest": "digest of its sequence",
+    "warnings": "what is odd about it, joined by '; '",
+}
+"""Columns of ``members.tsv`` and their meaning."""
+
+
+def write_discovery(
+    folder: Path,
+    candidates: Sequence[CandidateTaxon],
+    *,
+    neighbours: Sequence[Neighbour] = (),
+    summary: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> None:
+    """Write candidate taxa into a folder.
+
+    A folder that is not there appears whole. In one that is there, only files of these names are replaced, each at once
+    and only when all four are finished; all else in it stays.
+
+    Args:
+        folder: Where to.
+        candidates: In the order to write; may be empty.
+        neighbours: Sequences of the reference to show on the map.
+        summary: Lines at the head of the page, a name and a text each, such as the reference and the number of
+            sequences tested; None for none.
+        seed: Of the map.
+
+    Raises:
+        UsageError: The folder's name is that of a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, wanted a folder for the results; give another name")
+    whole = not folder.exists()
+    place = folder.parent if whole else folder
+    place.mkdir(parents=True, exist_ok=True)
+    work = place / f".discovery.{uuid.uuid4().hex[:12]}.tmp"
+    work.mkdir()
+    try:
+        texts = (_candidates(candidates), _fasta(candidates), _members(candidates),
+                 page(candidates, neighbours, summary or {}, seed))  # fmt: skip
+        for name, text in zip(FILES, texts, strict=True):
+            with (work / name).open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        if whole:
+            work.rename(folder)
+        else:
+            for name in FILES:
+                (work / name).replace(folder / name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _candidates(candidates: Sequence[CandidateTaxon]) -> str:
+    return _table(CANDIDATE_COLUMNS, [_candidate(one) for one in candidates])
+
+
+def _candidate(one: CandidateTaxon) -> list[str]:
+    first, found = one.representative, one.representative.assignment
+    samples = one.samples
+    return [
+        one.id,
+        *map(str, (one.sequences, len(one.ids), one.reads)),
+        str(len(samples)) if samples else "",
+        ";".join(f"{name.replace(';', '_').replace('=', '_')}={reads}" for name, reads in samples.items()),
+        first.ids[0],
+        str(len(first.sequence)),
+        one.novel_rank or "",
+        format_lineage(one.lineage),
+        found.nearest_id or "",
+        format_lineage(found.nearest_lineage) if found.nearest_id is not None else "",
+        _number(found.identity, 3),
+        _number(found.coverage, 3),
+        _number(found.similarity, 6),
+        _number(one.mean_difference, 3),
+        _number(one.largest_difference, 3),
+        _number(one.mean_distance, 6),
+        _number(one.largest_distance, 6),
+        "" if one.p is None else f"{one.p:.4g}",
+        "" if one.q is None else f"{one.q:.4g}",
+        "; ".join(one.warnings),
+    ]
+
+
+def _members(candidates: Sequence[CandidateTaxon]) -> str:
+    rows = []
+    for one in candidates:
+        for number, member in enumerate(one.members):
+            cells = [
+                one.id,
+                "no" if number else "yes",
+                _number(member.identity, 3),
+                _number(member.distance, 6),
+                str(member.novel.reads),
+                digest(member.novel.sequence.encode()),
+                "; ".join(member.novel.warnings),
+            ]
+            rows += [[id, *cells] for id in member.novel.ids]
+    return _table(MEMBER_COLUMNS, rows)
+
+
+def _fasta(candidates: Sequence[CandidateTaxon]) -> str:
+    return "".join(f">{one.id};size={one.reads}\n{one.representative.sequence}\n" for one in candidates)
+
+
+def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
+    return "".join("\t".join(map(clean, row)) + "\n" for row in [list(columns), *rows])
+
+
+def _number(value: float | None, digits: int) -> str:
+    # Adding 0 makes 0 of -0.
+    return "" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"

@@ -1,0 +1,177 @@
+"""The page about candidate taxa: one file of HTML that needs no network and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from ednabed.models.base import FloatArray
+from ednabed.sequences.lineage import Lineage
+from ednabed.store.files import clean
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon
+from ednabed.taxonomy.map2d import map_2d
+
+WIDTH, HEIGHT, EDGE = 760, 480, 16
+"""Size of the map and its empty edge, in pixels."""
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Candidate taxa</title>
+<style>
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222; }
+svg { border: 1px solid #ccc; width: 100%; max-width: 760px; height: auto; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; }
+th, td { border-bottom: 1px solid #ddd; padding: 4px 8px; text-align: left; vertical-align: top; }
+td.number { text-align: right; white-space: nowrap; }
+.dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 5px; }
+.warning { color: #a33c00; }
+dt { float: left; clear: left; margin-right: 0.5em; color: #666; }
+dd { margin: 0; }
+</style>
+</head>
+<body>
+<h1>Candidate taxa</h1>
+"""
+_COLUMNS = (
+    "candidate", "new", "belongs to", "reads", "sequences", "samples", "nearest named relative", "identity",
+    "spread (mean, largest)", "p", "q", "warnings",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbour:
+    """A sequence of the reference to show on the map.
+
+    Attributes:
+        id: Id of its first record.
+        lineage: Its names.
+        vector: float32, shape (dimension,), by the function that made the vectors of the novel sequences.
+    """
+
+    id: str
+    lineage: Lineage
+    vector: FloatArray
+
+
+def page(
+    candidates: Sequence[CandidateTaxon], neighbours: Sequence[Neighbour], summary: Mapping[str, str], seed: int
+) -> str:
+    """Return the page: summary, map and table; arguments as in ``discovery.write_discovery``."""
+    parts = [_HEAD, _summary(candidates, summary)]
+    if candidates:
+        parts += [_map(candidates, neighbours, seed), _table(candidates)]
+    else:
+        parts.append("<p>No sequence was judged novel, so there is no candidate taxon.</p>\n")
+    return "".join([*parts, "</body>\n</html>\n"])
+
+
+def _summary(candidates: Sequence[CandidateTaxon], summary: Mapping[str, str]) -> str:
+    lines = {
+        **summary,
+        "candidate taxa": f"{len(candidates):,}",
+        "novel sequences": f"{sum(one.sequences for one in candidates):,}",
+        "novel reads": f"{sum(one.reads for one in candidates):,}",
+        "candidates with warnings": f"{sum(bool(one.warnings) for one in candidates):,}",
+    }
+    inner = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>\n" for name, value in lines.items())
+    return f"<dl>\n{inner}</dl>\n"
+
+
+def _map(candidates: Sequence[CandidateTaxon], neighbours: Sequence[Neighbour], seed: int) -> str:
+    vectors = [member.novel.vector for one in candidates for member in one.members]
+    places, method = map_2d(np.stack([*vectors, *(one.vector for one in neighbours)]), seed=seed)
+    points = _on_page(places).tolist()
+    own, grey = points[: len(vectors)], points[len(vectors) :]
+    marks = [
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#bbb"><title>reference: {_text(one.id)}, '
+        f"{_text(_names(one.lineage))}</title></circle>\n"
+        for (x, y), one in zip(grey, neighbours, strict=True)
+    ]
+    place = iter(own)
+    for number, one in enumerate(candidates):
+        for rank, member in enumerate(one.members):
+            x, y = next(place)
+            marks.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3.5 if rank else 5.5}" fill="{_colour(number)}" '
+                f'fill-opacity="0.8"><title>{one.id}: {_text(member.novel.ids[0])}, {_reads(member.novel.reads)}'
+                f"{'' if rank else ', representative'}</title></circle>\n"
+            )
+    grey_words = ", grey points are sequences of the reference near them" if neighbours else ""
+    return (
+        "<h2>Map</h2>\n"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Map of the novel sequences">\n{"".join(marks)}'
+        "</svg>\n"
+        f"<p>Every coloured point is a novel sequence, a colour a candidate taxon, larger points are representatives"
+        f"{grey_words}; point at one to see its name. Places are found by {method}. They belong to this page only: "
+        "distances on it are not measurements, and another run gives another map. The measured distances are in the "
+        "table.</p>\n"
+    )
+
+
+def _on_page(places: FloatArray) -> FloatArray:
+    """Scale coordinates to the page, the same in both directions, and set them in its middle."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    room = np.array([WIDTH - 2 * EDGE, HEIGHT - 2 * EDGE], np.float32)
+    span = np.maximum(high - low, 1e-9)
+    scaled: FloatArray = (places - (low + high) / 2) * float((room / span).min()) + np.array([WIDTH, HEIGHT]) / 2
+    return scaled
+
+
+def _table(candidates: Sequence[CandidateTaxon]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    rows = "".join(_row(number, one) for number, one in enumerate(candidates))
+    return (
+        "<h2>Candidate taxa</h2>\n"
+        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
+        "<p>Identity and spread are percent: of the representative with its nearest named relative, and 100 - identity "
+        "of the other sequences with the representative. p is the chance of a representative at least as far from all "
+        "named sequences if its taxon were in the reference; q is p corrected for all sequences tested (Benjamini and "
+        "Hochberg). A candidate is a reason to look closer, not a described taxon.</p>\n"
+    )
+
+
+def _row(number: int, one: CandidateTaxon) -> str:
+    found = one.representative.assignment
+    nearest = "" if found.nearest_id is None else f"{found.nearest_id}, {_names(found.nearest_lineage)}"
+    spread = f"{one.mean_difference:.1f}, {one.largest_difference:.1f}" if one.sequences > 1 else ""
+    samples = ", ".join(f"{name} ({reads:,})" for name, reads in one.samples.items())
+    warnings = "; ".join(one.warnings)
+    cells = [
+        f'<td><span class="dot" style="background:{_colour(number)}"></span>{one.id}</td>',
+        f"<td>{_text(one.novel_rank or '')}</td>",
+        f"<td>{_text(_names(one.lineage))}</td>",
+        f'<td class="number">{one.reads:,}</td>',
+        f'<td class="number">{one.sequences:,}</td>',
+        f"<td>{_text(samples)}</td>",
+        f"<td>{_text(nearest)}</td>",
+        f'<td class="number">{"" if found.identity is None else f"{found.identity:.1f}"}</td>',
+        f'<td class="number">{spread}</td>',
+        f'<td class="number">{"" if one.p is None else f"{one.p:.3g}"}</td>',
+        f'<td class="number">{"" if one.q is None else f"{one.q:.3g}"}</td>',
+        f'<td class="warning">{_text(warnings)}</td>',
+    ]
+    return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _names(lineage: Lineage) -> str:
+    return " › ".join(name for name in lineage if name) or "no name"
+
+
+def _reads(reads: int) -> str:
+    return f"{reads:,} read{'' if reads == 1 else 's'}"
+
+
+def _colour(number: int) -> str:
+    """Return a colour that is far from that of the numbers before: hues are a golden angle apart."""
+    return f"hsl({number * 137.508 % 360:.0f},65%,{(42, 55, 33)[number // 12 % 3]}%)"
+
+
+def _text(text: str) -> str:
+    return escape(clean(text))

@@ -1,0 +1,167 @@
+"""From vectors and letters of queries to candidates with distances: the shortlist by vector, then letter by letter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.models.base import FloatArray
+from ednabed.reference.collection import Collection
+from ednabed.search.divergence import Codes, Comparer, Letters
+from ednabed.taxonomy.evidence import Candidates, Ints
+from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.shortlist import shortlist
+
+# Sequences whose letters are read at once.
+_ROWS = 65_536
+# Queries that one thread compares before it takes the next ones.
+_STEP = 16
+_MISMATCHES = 0.5
+"""Width of the votes where letters are compared (``Candidates.widths``), in mismatches."""
+FAR_BY_LETTERS = 0.08
+FAR_BY_VECTORS = 0.3
+"""Least distance above which a query gets a longer shortlist: distant relatives stand lower in it."""
+LONGEST = 400
+"""Candidates by each exponent of a query that is far from all near ones."""
+_KEPT = 100
+"""Candidates a query that are weighed: the nearest."""
+_LEAST_DISTANCE = 1e-4
+_SHARE = 0.1
+"""Width of the votes where vectors are compared, as a share of the least distance."""
+
+
+class _Found:
+    """What is measured of a shortlist, all of shape (q, columns)."""
+
+    def __init__(self, rows: Ints, cosines: npt.NDArray[np.float32]) -> None:
+        self.cosines = cosines
+        self.distances = np.full(rows.shape, np.inf)
+        self.letters = np.zeros(rows.shape, np.int64)
+        self.overlaps = np.full(rows.shape, -1, np.int64)
+
+
+class Finder:
+    """Finds the candidates of queries among the labelled sequences of a collection. Holds its letters in memory.
+
+    Args:
+        collection: Where to look.
+        labels: Its lineages.
+        exponents: What the length of a sequence does to its place in the shortlist (``shortlist``).
+        align: Compare letters; False takes 1 - similarity for the distance.
+        threads: Threads that compare letters.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        labels: Labels,
+        exponents: Sequence[float],
+        *,
+        align: bool = True,
+        threads: int = 1,
+    ) -> None:
+        self.collection = collection
+        self.exponents = tuple(exponents)
+        self.align = align
+        self._threads = threads
+        self.letters = read_letters(collection)
+        usable = labels.labelled
+        if align:
+            usable = usable & (self.letters.lengths > 0)
+        self._allowed = None if usable.all() else usable
+        self._lengths = np.maximum(self.letters.lengths, 1)
+        self._comparers = [Comparer(self.letters) for _ in range(threads)]
+
+    def find(
+        self, queries: FloatArray, codes: Sequence[Codes], k: int, left_out: tuple[Ints, Ints] | None = None
+    ) -> Candidates:
+        """Find candidates.
+
+        Args:
+            queries: Vectors, float32, shape (q, d).
+            codes: The letters of each query (``divergence.encode``), on the strand of its vector.
+            k: Candidates a query and exponent; ``LONGEST`` for queries that are far from all of these.
+            left_out: A group of each row and of each query: rows of its own group are no candidates.
+        """
+        lengths = np.fromiter(map(len, codes), np.int64, len(codes))
+        blocks = self.collection.blocks(self._allowed)
+        longest = max(k, LONGEST)
+        rows, cosines = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
+        found = _Found(rows, cosines)
+        near = rows[:, : k * len(self.exponents)]
+        measure = self._compare if self.align else self._by_vectors
+        measure(found, codes, near, np.arange(len(codes)), 0)
+        far = np.flatnonzero(
+            found.distances.min(axis=1, initial=np.inf) > (FAR_BY_LETTERS if self.align else FAR_BY_VECTORS)
+        )
+        measure(found, codes, rows[:, near.shape[1] :], far, near.shape[1])
+        kept = np.argsort(found.distances, axis=1, kind="stable")[:, :_KEPT]
+        rows, similarity, distances, letters, overlaps = (
+            np.take_along_axis(values, kept, 1)
+            for values in (rows, cosines.astype(np.float64), found.distances, found.letters, found.overlaps)
+        )
+        rows = np.where(np.isfinite(distances), rows, -1)
+        if self.align:
+            widths = _MISMATCHES / (lengths + 2)
+        else:
+            widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), _LEAST_DISTANCE)
+        return Candidates(rows, similarity, distances, letters, overlaps, lengths, widths)
+
+    def _by_vectors(self, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int) -> None:
+        """Take 1 - similarity for the distance of some queries and their rows, from column ``first`` on."""
+        lengths = np.fromiter(map(len, codes), np.int64, len(codes))[queries, None]
+        some = rows[queries]
+        there = some >= 0
+        columns = slice(first, first + rows.shape[1])
+        shorter = np.minimum(self._lengths[some], lengths)
+        ratio = np.maximum(self._lengths[some], lengths) / shorter
+        similarity = found.cosines[queries, columns] * ratio ** max(self.exponents)
+        found.distances[queries, columns] = np.where(there, np.maximum(1 - similarity, _LEAST_DISTANCE), np.inf)
+        found.letters[queries, columns] = shorter
+
+    def _compare(self, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int) -> None:
+        """Compare letters of some queries and their rows, which stand from column ``first`` on."""
+
+        def compare(comparer: Comparer, numbers: Sequence[int]) -> None:
+            for i in numbers:
+                columns = np.flatnonzero(rows[i] >= 0)
+                divergence = comparer.compare(codes[i], rows[i, columns])
+                columns += first
+                found.distances[i, columns] = divergence.distance
+                found.letters[i, columns] = divergence.letters
+                found.overlaps[i, columns] = divergence.overlap
+
+        self._share_out(compare, queries.tolist())
+
+    def _share_out(self, compare: Any, queries: list[int]) -> None:
+        """Let every thread compare some of the queries, a few at a time."""
+        steps = iter([queries[first : first + _STEP] for first in range(0, len(queries), _STEP)])
+
+        def work(comparer: Comparer) -> None:
+            # Taking from one iterator is safe between threads, because a list's iterator is.
+            for numbers in steps:
+                compare(comparer, numbers)
+
+        if self._threads == 1 or len(queries) <= _STEP:
+            work(self._comparers[0])
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(work, self._comparers))
+
+
+def read_letters(collection: Collection) -> Letters:
+    """Read the letters of all rows of a collection; rows whose letters nobody knows have none."""
+    flats: list[Codes] = [np.zeros(0, np.uint8)]
+    lengths: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    for first in range(0, collection.rows, _ROWS):
+        rows = np.arange(first, min(first + _ROWS, collection.rows))
+        texts = collection.take_sequences(rows).column("sequence").to_pylist()
+        part = Letters.of([(text or "").encode() for text in texts])
+        flats.append(part.flat)
+        lengths.append(part.lengths)
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    return Letters(np.concatenate(flats), starts)

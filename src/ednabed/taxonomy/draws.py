@@ -1,0 +1,128 @@
+"""Queries drawn from the reference itself, whose answer is known and left out: what calibration learns from.
+
+A draw leaves out its own record, or all of its species, genus, family or order, by turns; it is the whole sequence, or
+a piece as long as an amplicon. Taxa are drawn, not records, so that a species with a thousand records counts as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.search.divergence import Codes, Letters
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.labels import Labels
+
+RECORD = len(RANKS)
+"""What is left out: the record itself; less is a rank, by its place in ``RANKS``."""
+LEVELS = (RECORD, 6, 5, 4, 3)
+LEVEL_NAMES = {RECORD: "record", **{level: RANKS[level] for level in LEVELS[1:]}}
+CROPS = (0, 313, 150)
+"""Letters of the piece that is drawn; 0 draws the whole sequence."""
+# A piece must be shorter than its sequence by so much, or it is no other query.
+_SHORTER = 20
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Queries that leave out the same.
+
+    Attributes:
+        level: What they leave out; see ``RECORD``.
+        crop: See ``CROPS``.
+        rows: Their rows, int64, shape (n,), each once.
+        codes: Their letters.
+        remains: Deepest rank at which their taxon is still in the reference, int64, shape (n,).
+    """
+
+    level: int
+    crop: int
+    rows: Ints
+    codes: list[Codes]
+    remains: Ints
+
+
+def draw(
+    labels: Labels, letters: Letters, among: npt.NDArray[np.bool_], count: int, crops: Sequence[int], seed: int
+) -> list[Draws]:
+    """Draw queries.
+
+    Args:
+        labels: Lineages of the reference.
+        letters: Its letters.
+        among: Rows to draw from, shape (rows,); what remains is judged among all.
+        count: Most queries a level and crop.
+        crops: See ``CROPS``.
+        seed: Seed of the draws.
+
+    Returns:
+        A part a level and crop, those without a query left away.
+    """
+    rng = np.random.default_rng(seed)
+    taxa = np.where(labels.main[:, None] >= 0, labels.taxa[labels.main], -1)
+    parts = []
+    for level in LEVELS:
+        remains = _remaining(taxa, level)
+        for crop in crops:
+            long_enough = letters.lengths >= max(crop + _SHORTER, 1) if crop else letters.lengths > 0
+            eligible = np.flatnonzero(among & long_enough & (remains >= 0))
+            rows = _one_a_taxon(taxa, eligible, count, rng)
+            if len(rows):
+                codes = [_piece(letters.codes(row), crop, rng) for row in rows.tolist()]
+                parts.append(Draws(level, crop, rows, codes, remains[rows]))
+    return parts
+
+
+def _remaining(taxa: Ints, level: int) -> Ints:
+    """Return the deepest rank at which each row's taxon remains when it is left out; -1 where it cannot be drawn."""
+    remains = np.full(len(taxa), -1, np.int64)
+    if level == RECORD:
+        # The deepest named taxon must have another row.
+        for rank in range(len(RANKS)):
+            named = taxa[:, rank] >= 0
+            counts = np.bincount(taxa[named, rank]) if named.any() else np.zeros(1, np.int64)
+            remains[named] = np.where(counts[taxa[named, rank]] > 1, rank, -1)
+        return remains
+    named = taxa[:, level] >= 0
+    above = np.full(len(taxa), -1, np.int64)
+    for rank in range(level):
+        above = np.where(taxa[:, rank] >= 0, rank, above)
+    for rank in range(level):
+        own = np.flatnonzero(named & (above == rank))
+        if not len(own):
+            continue
+        # Rows of the parent that are not of the taxon left out.
+        every = taxa[:, rank] >= 0
+        all_rows = np.bincount(taxa[every, rank], minlength=int(taxa.max()) + 1)
+        left_out = np.bincount(taxa[named, level], minlength=int(taxa.max()) + 1)
+        kept = all_rows[taxa[own, rank]] - left_out[taxa[own, level]] > 0
+        remains[own[kept]] = rank
+    return remains
+
+
+def _one_a_taxon(taxa: Ints, eligible: Ints, count: int, rng: np.random.Generator) -> Ints:
+    """Choose at most ``count`` rows: a row of each deepest taxon, then a second one of each, and so on."""
+    deepest = np.full(len(eligible), -1, np.int64)
+    for rank in range(len(RANKS)):
+        names = taxa[eligible, rank]
+        deepest = np.where(names >= 0, names, deepest)
+    order = rng.permutation(len(eligible))
+    groups = deepest[order]
+    by_group = np.argsort(groups, kind="stable")
+    sizes = np.unique(groups, return_counts=True)[1]
+    turn = np.empty(len(groups), np.int64)
+    turn[by_group] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = order[np.argsort(turn, kind="stable")[:count]]
+    return np.sort(eligible[chosen])
+
+
+def _piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:
+    if not crop:
+        return codes
+    first = int(rng.integers(0, len(codes) - crop + 1))
+    return codes[first : first + crop]

@@ -1,0 +1,218 @@
+"""What the candidates of a query say about its taxon at every rank: a name, and figures that tell how far to trust it.
+
+Every lineage of a candidate is a voter. A voter's weight falls by e for each ``width`` of distance that the nearest one
+is nearer (half a mismatch, where letters were compared), so the nearest decide and near ties are told as such. Names
+are chosen from kingdom down, each among the voters that agree with the names chosen so far; a voter without a name at a
+rank is silent there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.labels import Labels
+
+FEATURES = (
+    "log_distance",
+    "log_margin",
+    "agreement",
+    "wide_agreement",
+    "log_letters",
+    "coverage",
+    "log_spread",
+    "log_voters",
+)
+"""What is known at a rank of the name chosen: log of the distance of its nearest voter; log of the ratio of that of the
+nearest voter of another name; its share of the weights; the same with weights that fall by e for every fifth of the
+least distance; log of 1 + letters compared; share of the query compared; log of the ratio of the tenth least distance
+and the least; log of its voters."""
+
+_WIDE = 0.2
+_TENTH = 10
+# Distances that differ by less are ties.
+TIE = 1e-9
+# Share of the weights of equally near voters from which on a name is no tie.
+_CLEAR = 0.9
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of some queries, in any order.
+
+    Attributes:
+        rows: Rows of the collection, int64, shape (q, k); -1 where there are no more.
+        cosines: float64, shape (q, k).
+        distances: float64, shape (q, k), above 0.
+        letters: Letters compared, int64, shape (q, k).
+        overlaps: See ``Divergence``, int64, shape (q, k).
+        lengths: Letters of each query, int64, shape (q,).
+        widths: Distance over which a voter's weight falls by e, float64, shape (q,), above 0.
+    """
+
+    rows: Ints
+    cosines: Floats
+    distances: Floats
+    letters: Ints
+    overlaps: Ints
+    lengths: Ints
+    widths: Floats
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of some queries.
+
+    Attributes:
+        nearest: Place of the nearest candidate in ``Candidates.rows``, int64, shape (q,); -1 where there is none.
+        distance: Its distance, float64, shape (q,); infinite where there is none.
+        lineages: A lineage of the labels that has the name chosen, at each rank, int64, shape (q, 7); -1 where there is
+            no name.
+        features: ``FEATURES`` of the name chosen, float64, shape (q, 7, 8); zeros where there is none.
+        tied: Lineages of the nearest voters, where several species among them are equally near.
+    """
+
+    nearest: Ints
+    distance: Floats
+    lineages: Ints
+    features: Floats
+    tied: list[tuple[int, ...]]
+
+
+def weigh(candidates: Candidates, labels: Labels, left_out: tuple[int, Ints] | None = None) -> Evidence:
+    """Weigh the candidates of some queries.
+
+    Args:
+        candidates: The candidates.
+        labels: The lineages of the collection.
+        left_out: A rank and a taxon of that rank a query, shape (q,): its lineages do not vote. None: all vote.
+    """
+    voters = _Voters.of(candidates, labels, left_out)
+    q = len(candidates.rows)
+    lineages = np.full((q, len(RANKS)), -1, np.int64)
+    features = np.zeros((q, len(RANKS), len(FEATURES)))
+    every = np.arange(q)
+    agreeing = voters.lineage >= 0
+    for rank in range(len(RANKS)):
+        taxon = np.where(agreeing, labels.taxa[voters.lineage, rank], -1)
+        named = taxon >= 0
+        weight = np.where(named, voters.weight, 0)
+        same = (taxon[:, :, None] == taxon[:, None, :]) & named[:, None, :]
+        votes = np.where(named, np.einsum("qvw,qw->qv", same, weight), -1)
+        # Among names of equal votes the one of the nearest voter: voters stand in order of distance.
+        place = votes.argmax(axis=1)
+        known = named[every, place]
+        mine = same[every, place] & known[:, None]
+        lineages[known, rank] = voters.lineage[every, place][known]
+        features[:, rank] = np.where(known[:, None], voters.features(mine, named), 0)
+        agreeing &= mine | ~named | ~known[:, None]
+    nearest = np.where(np.isfinite(voters.distance[:, 0]), voters.candidate[:, 0], -1)
+    return Evidence(nearest, voters.distance[:, 0], lineages, features, voters.ties(labels))
+
+
+@dataclass(frozen=True)
+class _Voters:
+    """Voters of each query in order of distance, padded: all arrays have shape (q, v)."""
+
+    candidate: Ints
+    lineage: Ints
+    distance: Floats
+    share: Floats
+    weight: Floats
+    wide: Floats
+    letters: Ints
+    lengths: Ints
+
+    @classmethod
+    def of(cls, candidates: Candidates, labels: Labels, left_out: tuple[int, Ints] | None) -> _Voters:
+        query, column = np.nonzero(candidates.rows >= 0)
+        rows = candidates.rows[query, column]
+        entry, place = labels.entries_of(rows)
+        lineage = labels.entries[entry]
+        # A sequence has one vote; its lineages share it as their records do.
+        records = labels.records[entry].astype(np.float64)
+        share = records / np.bincount(place, records, minlength=len(rows))[place]
+        query, column = query[place], column[place]
+        if left_out is not None:
+            kept = labels.taxa[lineage, left_out[0]] != left_out[1][query]
+            query, column, lineage, share = query[kept], column[kept], lineage[kept], share[kept]
+        distance = candidates.distances[query, column]
+        order = np.lexsort((lineage, column, distance, query))
+        query, column, lineage = query[order], column[order], lineage[order]
+        share, distance = share[order], distance[order]
+        q = len(candidates.rows)
+        counts = np.bincount(query, minlength=q)
+        within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+        shape = (q, max(int(counts.max(initial=0)), 1))
+
+        def padded(values: npt.NDArray[np.generic], filling: float) -> npt.NDArray[np.generic]:
+            out = np.full(shape, filling, values.dtype)
+            out[query, within] = values
+            return out
+
+        far = np.asarray(padded(distance, np.inf), np.float64)
+        shares = np.asarray(padded(share, 0), np.float64)
+        least = np.where(np.isfinite(far[:, :1]), far[:, :1], 1)
+        return cls(
+            candidate=np.asarray(padded(column, -1), np.int64),
+            lineage=np.asarray(padded(lineage, -1), np.int64),
+            distance=far,
+            share=shares,
+            weight=shares * np.exp((least - far) / candidates.widths[:, None]),
+            wide=shares * np.exp((least - far) / (_WIDE * least)),
+            letters=np.asarray(padded(candidates.letters[query, column], 0), np.int64),
+            lengths=candidates.lengths,
+        )
+
+    def features(self, mine: npt.NDArray[np.bool_], named: npt.NDArray[np.bool_]) -> Floats:
+        """Return ``FEATURES`` at a rank, shape (q, 8), given which voters have the name chosen, and which have any."""
+        every = np.arange(len(mine))
+        best = np.where(mine, self.distance, np.inf).argmin(axis=1)
+        own = self.distance[every, best]
+        other = np.where(named & ~mine, self.distance, np.inf).min(axis=1)
+        # Where all candidates have the name, another one is at least as far as the last of them.
+        last = np.where(np.isfinite(self.distance), self.distance, -np.inf).max(axis=1)
+        other = np.where(np.isfinite(other), other, np.maximum(last, own) * 1.1)
+        finite = np.isfinite(self.distance).sum(axis=1)
+        tenth = self.distance[every, np.clip(finite, 1, _TENTH) - 1]
+        letters = self.letters[every, best]
+
+        def share_of(weights: Floats) -> Floats:
+            total = np.where(named, weights, 0).sum(axis=1)
+            return np.asarray(np.where(mine, weights, 0).sum(axis=1) / np.where(total > 0, total, 1), np.float64)
+
+        with np.errstate(invalid="ignore", divide="ignore"):
+            columns = [
+                np.log(own),
+                np.log(other / own),
+                share_of(self.weight),
+                share_of(self.wide),
+                np.log1p(letters),
+                letters / np.maximum(self.lengths, 1),
+                np.log(tenth / self.distance[:, 0]),
+                np.log(np.maximum(mine.sum(axis=1), 1)),
+            ]
+        return np.asarray(np.nan_to_num(np.stack(columns, axis=1), nan=0.0, posinf=0.0, neginf=0.0), np.float64)
+
+    def ties(self, labels: Labels) -> list[tuple[int, ...]]:
+        """Return for each query the lineages of its nearest voters, one a species, if there are several."""
+        near = self.distance <= self.distance[:, :1] + TIE
+        species = np.where(self.lineage >= 0, labels.taxa[self.lineage, len(RANKS) - 1], -1)
+        several = near & (species >= 0)
+        # Most queries have one: only the others are looked at one by one.
+        first = np.where(several, species, np.iinfo(np.int64).max).min(axis=1)
+        unsure = np.flatnonzero((several & (species != first[:, None])).any(axis=1))
+        ties: list[tuple[int, ...]] = [()] * len(near)
+        for i in unsure.tolist():
+            places = np.flatnonzero(several[i])
+            names, firsts, own = np.unique(species[i, places], return_index=True, return_inverse=True)
+            weights = np.bincount(own, self.share[i, places], minlength=len(names))
+            if weights.max() < _CLEAR * weights.sum():
+                ties[i] = tuple(self.lineage[i, places[np.sort(firsts)]].tolist())
+        return ties

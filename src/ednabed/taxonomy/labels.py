@@ -1,0 +1,130 @@
+"""What the records of a collection are called, as numbers: the taxa of every distinct sequence, rank by rank.
+
+A distinct sequence may carry several lineages, where species share it or sources disagree; each is an *entry*. Which
+names are the same taxon is told by ``taxa``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ednabed.errors import StoreError
+from ednabed.reference.collection import Collection
+from ednabed.reference.parts import MARKERS
+from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.taxonomy.taxa import Taxa, Taxon
+
+SPECIES = RANKS.index("species")
+GENUS = RANKS.index("genus")
+FAMILY = RANKS.index("family")
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The lineages of a collection's rows.
+
+    Attributes:
+        lineages: Every lineage that occurs.
+        taxa: Number of the taxon of each lineage at each rank, int64, shape (len(lineages), 7); -1 where it has no
+            name. Numbers are the same for the same taxon, and differ between ranks.
+        starts: Where the entries of each row begin, int64, shape (rows + 1,).
+        entries: The lineage of each entry, int64; those of a row begin with the one of most records.
+        records: Records of each entry, int64.
+        markers: Names of markers; the first is empty.
+        marker: Marker of each row, int64, shape (rows,), by number in ``markers``.
+    """
+
+    lineages: list[Lineage]
+    taxa: Ints
+    starts: Ints
+    entries: Ints
+    records: Ints
+    markers: list[str]
+    marker: Ints
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """Which rows have a lineage, shape (rows,)."""
+        return np.diff(self.starts) > 0
+
+    @property
+    def main(self) -> Ints:
+        """The lineage of most records of each row, int64, shape (rows,); -1 where it has none."""
+        main = np.full(len(self.starts) - 1, -1, np.int64)
+        main[self.labelled] = self.entries[self.starts[:-1][self.labelled]]
+        return main
+
+    def entries_of(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Return the numbers of the entries of rows, and for each the place of its row in ``rows``."""
+        sizes = self.starts[rows + 1] - self.starts[rows]
+        place = np.repeat(np.arange(len(rows)), sizes)
+        within = np.arange(len(place)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.asarray(self.starts[rows][place] + within, np.int64), place
+
+
+def read_labels(collection: Collection) -> Labels:
+    """Read the lineages and markers of all records of a collection.
+
+    Raises:
+        StoreError: No record has a lineage.
+    """
+    present = collection.record_schema.names
+    marker_columns = [name for name in MARKERS if name in present]
+    columns = [*marker_columns, *(["lineage"] if "lineage" in present else [])]
+    lineages: dict[str, int] = {}
+    markers: dict[str, int] = {"": 0}
+    pairs = []
+    marker = np.zeros(collection.rows, np.int64)
+    for _, table in collection.scan_records(columns):
+        rows = table.column("row").to_numpy()
+        if marker_columns:
+            # Runs may call that column differently.
+            told = pc.coalesce(*(table.column(name).cast(pa.string()) for name in marker_columns))
+            marker[rows] = _numbers(told, markers, 0)
+        if "lineage" in columns:
+            own = _numbers(table.column("lineage"), lineages, -1)
+            pairs.append(np.stack([rows[own >= 0], own[own >= 0]], axis=1))
+    distinct, counts = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), axis=0, return_counts=True)
+    if not len(distinct):
+        raise StoreError(
+            f"{collection.name} has no record with a lineage, so it cannot say what a sequence is; embed labelled "
+            "records (lineage columns, or --labels FILE), then consolidate again"
+        )
+    order = np.lexsort((distinct[:, 1], -counts, distinct[:, 0]))
+    row, entries, records = distinct[order, 0], distinct[order, 1], counts[order]
+    names = [_split(text) for text in lineages]
+    starts = np.searchsorted(row, np.arange(collection.rows + 1))
+    return Labels(names, number_taxa(names), starts, entries, records, list(markers), marker)
+
+
+def _split(text: str) -> Lineage:
+    names = text.split(";")
+    kingdom, phylum, class_, order, family, genus, species = names + [""] * (len(RANKS) - len(names))
+    return kingdom, phylum, class_, order, family, genus, species
+
+
+def _numbers(column: pa.ChunkedArray, known: dict[str, int], none: int) -> Ints:
+    """Return numbers for texts, adding unseen ones to ``known``; ``none`` where there is no text."""
+    encoded = pa.chunked_array(column).cast(pa.string()).combine_chunks().dictionary_encode()
+    numbers = [known.setdefault(text, len(known)) if text else none for text in encoded.dictionary.to_pylist()]
+    places = pc.fill_null(encoded.indices, len(numbers)).to_numpy()
+    return np.asarray(np.array([*numbers, none], np.int64)[places], np.int64)
+
+
+def number_taxa(lineages: list[Lineage]) -> Ints:
+    """Return the number of each lineage's taxon at each rank, int64, shape (n, 7), -1 where it has no name."""
+    known = Taxa(lineages)
+    numbers: dict[tuple[int, Taxon], int] = {}
+    taxa = np.full((len(lineages), len(RANKS)), -1, np.int64)
+    for i, lineage in enumerate(lineages):
+        for rank, taxon in enumerate(known.of(lineage)):
+            if taxon is not None:
+                taxa[i, rank] = numbers.setdefault((rank, taxon), len(numbers))
+    return taxa

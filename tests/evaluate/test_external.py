@@ -1,0 +1,178 @@
+"""vsearch and blastn as methods, where they are installed: names, ties and errors, whatever the names and paths."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+from ednabed.evaluate import external, tools
+from ednabed.evaluate.external import BestHit, Blast, Sintax, installed
+from ednabed.evaluate.splits import Labelled
+from ednabed.evaluate.tools import ToolError, run
+
+vsearch = pytest.mark.skipif(shutil.which("vsearch") is None, reason="vsearch is not installed")
+blastn = pytest.mark.skipif(
+    shutil.which("blastn") is None or shutil.which("makeblastdb") is None, reason="blastn is not installed"
+)
+METHODS = [
+    pytest.param(BestHit(), marks=vsearch),
+    pytest.param(BestHit(1, 32, "vsearch-default"), marks=vsearch),
+    pytest.param(Sintax(), marks=vsearch),
+    pytest.param(Blast(), marks=blastn),
+]
+BEST_HITS = [pytest.param(BestHit(), marks=vsearch), pytest.param(Blast(), marks=blastn)]
+
+letters = random.Random(5)
+
+
+def dna(length=300):
+    return "".join(letters.choices("ACGT", k=length))
+
+
+def changed(sequence, places):
+    swap = {"A": "C", "C": "G", "G": "T", "T": "A"}
+    return "".join(swap[c] if i in places else c for i, c in enumerate(sequence))
+
+
+STEM = [dna() for _ in range(3)]
+NAMES = [
+    ("Animalia", "Chordata", "Aves; sensu lato", "Suli, formes", "", "Morus", "Morus bassanus (L., 1758); auct."),
+    ("Plantae", "Streptophyta", "", "Rosales", "Moraceae", "Morus", "Morus alba, L."),
+    ("Fungi", "", "", "", "Näm:e=|f", "G_s'\"x", "G_s'\"x tax=d:y,s:z(0.5)"),
+]
+TRAINING = [Labelled(f"id {i};x", STEM[i], NAMES[i]) for i in range(3)]
+
+
+def ask(method, training, queries, threads=1):
+    with method.prepare(training, threads) as classify:
+        return classify(queries)
+
+
+@pytest.fixture
+def blanks(tmp_path, monkeypatch):
+    """A folder for temporary files whose path has blanks and other letters."""
+    folder = tmp_path / "my data, ünd 'more'"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_names_and_paths_of_any_letters_survive(method, blanks):
+    queries = [(f"query {i};size=3", changed(STEM[i], {150})) for i in (2, 0, 1)] + [("dup", STEM[1]), ("dup", STEM[0])]
+    found = ask(method, TRAINING, queries, threads=2)
+    assert [p.id for p in found] == [name for name, _ in queries]
+    assert [p.names for p in found] == [NAMES[i] for i in (2, 0, 1, 1, 0)]
+    # Nothing stays behind.
+    assert list(blanks.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_like_nothing_gets_no_name_and_is_as_new_as_can_be(method):
+    strange, known = ask(method, TRAINING, [("strange", "ACACAC" * 30), ("known", STEM[0])])
+    assert not any(strange.names)
+    assert strange.novelty == ((1.0,) * 7 if isinstance(method, Sintax) else (100.0,) * 7)
+    assert known.novelty[6] < 0.1
+    assert ask(method, TRAINING, []) == []
+
+
+@pytest.mark.parametrize("method", BEST_HITS)
+def test_equally_best_hits_are_told_as_ties(method):
+    base = dna()
+    a, b = (("K", "P", "C", "O", "F", "G", s) for s in ("G a", "G b"))
+    training = [
+        Labelled("1", changed(base, {100}), a),
+        Labelled("2", changed(base, {200}), b),
+        Labelled("3", changed(base, {180}), a),
+        Labelled("4", changed(base, {90, 120, 210}), ("K", "P", "C", "O", "F", "H", "H c")),
+    ]
+    tie, clear = ask(method, training, [("tie", base), ("clear", training[1].sequence)])
+    assert set(tie.tied) == {a, b}
+    assert tie.confidences is None
+    assert tie.identity == pytest.approx(100 * 299 / 300, abs=0.01)
+    assert tie.novelty == pytest.approx((100 - tie.identity,) * 7)
+    assert (clear.names, clear.tied, clear.identity) == (b, (), 100.0)
+
+
+@vsearch
+def test_identity_has_more_digits_than_vsearch_writes():
+    base = dna(1000)
+    near, far = changed(base, {500}), changed(base, {500, 501})
+    gapped = base[:300] + base[303:]
+    names = [("K", "P", "C", "O", "F", "G", s) for s in ("G a", "G b", "G c")]
+    training = [Labelled(str(i), s, n) for i, (s, n) in enumerate(zip((near, far, gapped), names, strict=True))]
+    found = ask(BestHit(), training, [("q", base), ("far", changed(far, {502})), ("part", gapped[100:500])])
+    assert found[0].names == names[0]
+    assert found[0].identity == pytest.approx(99.9)
+    assert found[1].identity == pytest.approx(99.9)
+    # Only the columns between the ends of the shorter one count.
+    assert (found[2].names, found[2].identity) == (names[2], 100.0)
+    single = ask(BestHit(), training[2:], [("q", base)])[0]
+    assert single.identity == pytest.approx(99.7)
+
+
+@vsearch
+def test_sintax_tells_its_support():
+    a, b = (("K", "P", "C", "O", "F", "G", s) for s in ("G a", "G b"))
+    base = dna()
+    training = [Labelled("1", base, a), Labelled("2", changed(base, {150}), b), *TRAINING]
+    found = ask(Sintax(), training, [("q", changed(base, {40, 150, 170}))])[0]
+    assert found.names[:6] == a[:6]
+    assert all(0 <= c <= 1 for c in found.confidences)
+    assert found.confidences[5] == 1.0
+    assert found.novelty == pytest.approx(tuple(1 - c for c in found.confidences))
+    # No order or family in the lineage: no name and no support there.
+    other = ask(Sintax(), TRAINING, [("q", STEM[2])])[0]
+    assert other.confidences[1:4] == (None,) * 3
+    assert other.novelty[1:4] == (1.0,) * 3
+
+
+def test_absent_tools_are_said(monkeypatch):
+    monkeypatch.setattr(external.shutil, "which", lambda name: None)
+    methods, absent = installed()
+    assert methods == []
+    assert [sentence.split()[0] for sentence in absent] == ["vsearch", "blastn"]
+    with pytest.raises(ToolError, match="vsearch is not installed"):
+        ask(BestHit(), TRAINING, [])
+
+
+@vsearch
+def test_installed_tools_are_methods_with_settings():
+    methods, _ = installed()
+    names = [method.name for method in methods]
+    assert names[:3] == ["vsearch", "vsearch-default", "sintax"]
+    assert len(set(names)) == len(names)
+    assert methods[0].settings.startswith("vsearch v2")
+    assert "--maxaccepts 1 --maxrejects 32" in methods[1].settings
+
+
+@blastn
+def test_blastn_tells_its_version():
+    assert Blast().settings.startswith("blastn 2")
+
+
+def test_a_tool_that_fails_is_named_with_the_last_line_it_wrote(monkeypatch):
+    monkeypatch.setattr(tools.shutil, "which", lambda name: sys.executable)
+    code = "import sys; sys.stderr.write('reading\\nno room left\\n\\n'); sys.exit(3)"
+    with pytest.raises(ToolError, match=r"^sometool failed with exit code 3 \(no room left\); "):
+        run(["sometool", "-c", code], None)
+    with pytest.raises(ToolError, match="it said nothing"):
+        run(["sometool", "-c", "import sys; sys.exit(1)"], None)
+
+
+def test_a_tool_that_cannot_be_started_is_told(monkeypatch, tmp_path):
+    broken = tmp_path / "sometool"
+    broken.write_text("no program", encoding="utf-8")
+    monkeypatch.setattr(tools.shutil, "which", lambda name: str(broken))
+    with pytest.raises(ToolError, match="sometool cannot be started"):
+        run(["sometool"], tmp_path)
+
+
+@vsearch
+def test_a_failing_search_names_vsearch():
+    with pytest.raises(ToolError, match=r"^vsearch failed with exit code 1 \(.+\)"):
+        ask(BestHit(accepts=-5), TRAINING, [("q", STEM[0])])

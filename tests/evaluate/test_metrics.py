@@ -1,0 +1,242 @@
+"""Figures against plain definitions: counted by hand, or by loops over queries."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ednabed.errors import UsageError
+from ednabed.evaluate.metrics import (
+    IDENTITY_BINS,
+    auroc,
+    calibration_error,
+    identity_bins,
+    judge,
+    measure,
+    measure_bins,
+    measure_novelty,
+    wilson,
+)
+from ednabed.evaluate.predictions import Prediction, from_assignment
+from ednabed.evaluate.splits import Query
+from ednabed.taxonomy.taxa import Taxa
+from ednabed.taxonomy.assignment import Assignment
+
+GENUS, SPECIES = 5, 6
+
+
+def lineage(species="", genus="A", phylum="P"):
+    return ("K", phylum, "C", "O", "F", genus, species and f"{genus} {species}")
+
+
+def query(name, group="record", present=True, names=None):
+    names = names or lineage("x")
+    return Query(name, "ACGT", names, group, (*map(bool, names[:6]), present))
+
+
+def said(name, species="x", confidence=None, **more):
+    confidences = None if confidence is None else (None,) * 6 + (confidence,)
+    return Prediction(name, lineage(species), confidences=confidences, **more)
+
+
+def judged(pairs):
+    queries, predictions = zip(*pairs, strict=True)
+    names = [q.lineage for q in queries] + [p.names for p in predictions] + [t for p in predictions for t in p.tied]
+    return judge(queries, predictions, Taxa(names))
+
+
+def test_accuracy_counts_what_can_be_right():
+    result = measure(
+        judged(
+            [
+                (query("a"), said("a", "x", 0.9)),
+                (query("b"), said("b", "y", 0.9)),
+                (query("c"), said("c", "x", 0.5)),
+                (query("d"), said("d", "")),
+                (query("e", "species", present=False), said("e", "y", 0.8)),
+                (query("f", "species", present=False), said("f", "y", 0.7)),
+                (query("g", names=lineage("")), said("g", "y", 1.0)),
+            ]
+        ),
+        SPECIES,
+    )
+    assert result["queries"] == 6
+    assert (result["present"], result["absent"]) == (4, 2)
+    assert result["accuracy"] == 0.5
+    assert (result["given"], result["precision"]) == (3, pytest.approx(1 / 3))
+    assert result["recall"] == 0.25
+    assert result["over_classified"] == 0.5
+    assert result["accuracy_low"] < 0.5 < result["accuracy_high"]
+
+
+def test_a_tie_counts_as_the_share_of_its_names_that_is_right():
+    tied = (lineage("x"), lineage("y"), lineage("y"), lineage(""))
+    many = judged([(query("a"), said("a", "y", tied=tied)), (query("b"), said("b", tied=(lineage("y"), lineage(""))))])
+    # x and y, however many hits bear each; the hit without a name has no say.
+    assert many.right[:, SPECIES].tolist() == [0.5, 0.0]
+    assert many.right[:, GENUS].tolist() == [1.0, 1.0]
+    result = measure(many, SPECIES)
+    assert (result["accuracy"], result["precision"], result["recall"]) == (0.25, 0.25, 0.25)
+
+
+def test_a_namesake_in_another_phylum_is_wrong_and_one_without_a_phylum_right():
+    there = [lineage("x", phylum=p) for p in ("P", "Q")]
+    taxa = Taxa([*there, lineage("z", "B")])
+    rows = [(query("a"), Prediction("a", there[1])), (query("b"), Prediction("b", there[0]))]
+    rows.append((query("c", names=lineage("z", "B")), Prediction("c", lineage("z", "B", phylum=""))))
+    result = judge([q for q, _ in rows], [p for _, p in rows], taxa)
+    assert result.right[:, GENUS].tolist() == [0, 1, 1]
+    assert result.right[:, SPECIES].tolist() == [0, 1, 1]
+
+
+def test_a_method_without_confidences_is_always_sure_and_one_without_a_figure_never():
+    rows = [(query("a"), said("a")), (query("b"), said("b", "x", confidence=0.1)), (query("c"), said("c", ""))]
+    result = judged(rows)
+    np.testing.assert_array_equal(result.confidence[:, SPECIES], [1.0, 0.1, np.nan])
+    # A confidence at another rank says nothing of this one.
+    np.testing.assert_array_equal(result.confidence[:, GENUS], [1.0, np.nan, 1.0])
+    assert measure(result, SPECIES)["given"] == 1
+
+
+def test_nothing_to_count_is_none():
+    result = measure(judged([(query("a", names=lineage("")), said("a"))]), SPECIES)
+    assert result["queries"] == 0
+    for key in ("accuracy", "accuracy_low", "accuracy_high", "precision", "recall", "over_classified"):
+        assert result[key] is None
+    assert result["calibration_error"] is None
+
+
+def test_predictions_of_other_queries_are_refused():
+    with pytest.raises(UsageError, match="do not belong"):
+        judge([query("a"), query("b")], [said("b"), said("a")], Taxa([]))
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.95, 0.95, 1.0, 0.31, 0.39, np.nan])
+    right = np.array([1.0, 0.0, 1.0, 0.5, 0.0, 1.0])
+    # Bin 9: |2.9 - 2| = 0.9; bin 3: |0.7 - 0.5| = 0.2; five guesses.
+    assert calibration_error(confidence, right) == pytest.approx(1.1 / 5)
+    assert calibration_error(np.array([np.nan]), np.array([1.0])) is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=50))
+def test_calibration_error_against_a_loop(rows):
+    total = 0.0
+    for b in range(10):
+        own = [(c, r) for c, r in rows if min(math.floor(c * 10), 9) == b]
+        if own:
+            gap = abs(sum(c for c, _ in own) / len(own) - sum(r for _, r in own) / len(own))
+            total += gap * len(own) / len(rows)
+    found = calibration_error(np.array([c for c, _ in rows]), np.array([r for _, r in rows]))
+    assert found == pytest.approx(total, abs=1e-12)
+
+
+scores = st.lists(st.integers(0, 5), min_size=1, max_size=20)
+
+
+@given(scores, scores)
+def test_auroc_is_the_share_of_pairs_in_order(positive, negative):
+    pairs = [(p > n) + 0.5 * (p == n) for p, n in itertools.product(positive, negative)]
+    assert auroc(np.array(positive, float), np.array(negative, float)) == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_auroc_of_nothing_is_none():
+    assert auroc(np.array([]), np.array([1.0])) is None
+    assert auroc(np.array([1.0]), np.array([])) is None
+
+
+def test_wilson_as_published():
+    # Newcombe 1998, table I: 81 of 263, and 0 of 20, 29 of 29, to four digits.
+    for (right, total), expected in {(81, 263): (0.2553, 0.3662), (0, 20): (0, 0.1611), (29, 29): (0.8830, 1)}.items():
+        assert wilson(right, total) == pytest.approx(expected, abs=5e-5)
+    assert wilson(0, 0) == (None, None)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.floats(0, n), st.just(n))))
+def test_wilson_solves_its_equation(case):
+    right, total = case
+    share = right / total
+    low, high = wilson(right, total)
+    assert 0 <= low <= share + 1e-9
+    assert share - 1e-9 <= high <= 1
+    for edge in (low, high):
+        # The edge is where the observed share is 1.96 standard deviations of the edge away.
+        assert (share - edge) ** 2 == pytest.approx(3.8414588 * edge * (1 - edge) / total, abs=1e-7)
+
+
+def test_novelty_of_held_out_genera_beside_held_out_records():
+    def row(name, group, novelty, p):
+        by_rank = (None,) * 5 + (novelty, None)
+        p_values = None if p is None else (None,) * 5 + (p, None)
+        return query(name, group), said(name, novelty=by_rank, p_values=p_values)
+
+    result = judged(
+        [
+            row("a", "record", 1.0, 0.05),
+            row("b", "record", 5.0, 0.2),
+            row("c", "record", None, 0.3),
+            row("d", "record", 2.0, None),
+            row("e", "genus", 5.0, 0.01),
+            row("f", "genus", 9.0, 0.06),
+            row("g", "species", 100.0, 0.0),
+        ]
+    )
+    found = measure_novelty(result, "genus")
+    assert (found["novel"], found["familiar"]) == (2, 3)
+    assert found["auroc"] == pytest.approx((2.5 + 3) / 6)
+    assert found["false_novel"] == pytest.approx(1 / 3)
+    assert found["found_novel"] == 0.5
+    empty = measure_novelty(result, "family")
+    assert (empty["auroc"], empty["found_novel"], empty["false_novel"]) == (None, None, None)
+
+
+def test_identity_bins_take_their_lower_edge():
+    identity = np.array([100, 99.999999999999, 99.99, 99, 98.9, 97, 96.9, 95, 94, 90, 89.9, 80, 79.9, 0, np.nan])
+    names = [IDENTITY_BINS[place] for place in identity_bins(identity)]
+    assert names == [
+        "100", "100", "99-100", "99-100", "97-99", "97-99", "95-97", "95-97", "90-95", "90-95", "80-90", "80-90",
+        "<80", "<80", "none",
+    ]  # fmt: skip
+
+
+def test_accuracy_by_bin_leaves_out_what_is_absent():
+    result = judged(
+        [
+            (query("a"), said("a", "x")),
+            (query("b"), said("b", "y")),
+            (query("c", "species", present=False), said("c", "y")),
+            (query("d"), said("d", "x")),
+        ]
+    )
+    bins = measure_bins(result, identity_bins(np.array([100.0, 100.0, 100.0, np.nan])))
+    assert list(bins) == list(IDENTITY_BINS)
+    assert bins["100"]["species"] == {"present": 2, "accuracy": 0.5}
+    assert bins["100"]["genus"] == {"present": 3, "accuracy": 1.0}
+    assert bins["none"]["species"] == {"present": 1, "accuracy": 1.0}
+    assert bins["<80"]["species"] == {"present": 0, "accuracy": None}
+
+
+def test_an_assignment_as_a_prediction():
+    none = (None,) * 7
+    names = lineage("x")
+    calibrated = Assignment(
+        "a", "assigned", names=names, confidences=(1.0,) * 6 + (0.4,), tied=(names, lineage("y")), identity=99.0,
+        p_values=(None, None, None, None, 0.9, 0.5, 0.01),
+    )  # fmt: skip
+    found = from_assignment(calibrated)
+    assert (found.id, found.names, found.tied, found.identity) == ("a", names, calibrated.tied, 99.0)
+    assert found.confidences == calibrated.confidences
+    assert found.p_values == calibrated.p_values
+    assert found.novelty[4:] == (pytest.approx(0.1), 0.5, 0.99)
+    assert found.novelty[:4] == (None,) * 4
+    plain = from_assignment(Assignment("b", "assigned", names=names, identity=97.5, similarity=0.5))
+    assert (plain.confidences, plain.p_values, plain.novelty) == (None, None, (2.5,) * 7)
+    assert from_assignment(Assignment("c", "assigned", names=names, similarity=0.75)).novelty == (25.0,) * 7
+    lost = from_assignment(Assignment("d", "unclassified"))
+    assert (lost.novelty, lost.confidences) == ((100.0,) * 7, none)

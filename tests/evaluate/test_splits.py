@@ -1,0 +1,245 @@
+"""Splits: nothing leaks, training loses only what is held out, and names are told apart as taxa."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ednabed.errors import InputError, UsageError
+from ednabed.evaluate.splits import GROUPS, Labelled, split
+from ednabed.taxonomy.taxa import Taxa
+from ednabed.sequences.lineage import RANKS
+
+NAMED = {group: RANKS.index(group) for group in GROUPS[1:]}
+
+
+def lineage(order="O", family="O1", genus="O1a", species="", phylum="P"):
+    return ("K", phylum, "C", order, family, genus, species)
+
+
+STEM = "CGATTAGGCATACCGTTAGACATTGCAAGTCCTGAACGTA"
+
+
+def code(n):
+    """Eight letters for a number."""
+    return "".join("ACGT"[(n >> 2 * k) & 3] for k in range(8))
+
+
+def tree(orders=2, families=5, genera=4, species=4, records=3):
+    """A full tree; every record has a sequence of its own."""
+    rows = []
+    for o in range(orders):
+        for f in range(families):
+            for g in range(genera):
+                for s in range(species):
+                    names = lineage(f"o{o}", f"o{o}f{f}", f"o{o}f{f}g{g}", f"o{o}f{f}g{g} s{s}")
+                    for _ in range(records):
+                        n = len(rows)
+                        rows.append(Labelled(f"r{n}", code(n) + STEM, names))
+    return rows
+
+
+# Few names and few sequences, so that gaps, homonyms and shared sequences are common.
+records = st.lists(
+    st.tuples(
+        st.sampled_from(["ACGT", "AACC", "AGGT", "TTTT", "CCCC"]),
+        st.sampled_from(["P", "Q", ""]),
+        st.sampled_from(["o1", "o2", ""]),
+        st.sampled_from(["f1", "f2", "f3", ""]),
+        st.sampled_from(["g1", "g2", "g3", ""]),
+        st.sampled_from(["s1", "s2", "s3", "s4", ""]),
+    ),
+    max_size=60,
+).map(lambda rows: [Labelled(f"r{i}", r[0], ("K", r[1], "C", *r[2:])) for i, r in enumerate(rows)])
+
+
+def check(data, parted):
+    taxa = Taxa(record.lineage for record in data)
+    there = [{taxa.of(record.lineage)[rank] for record in parted.training} for rank in range(7)]
+    training = {record.id for record in parted.training}
+    ids = [query.id for query in parted.queries]
+    assert len(set(ids)) == len(ids)
+    assert not training & set(ids)
+    of_id = {record.id: record for record in data}
+    for query in parted.queries:
+        assert of_id[query.id] == (query.id, query.sequence, query.lineage)
+        keys = taxa.of(query.lineage)
+        assert query.present == tuple(key is not None and key in there[rank] for rank, key in enumerate(keys))
+        if query.group == "record":
+            own = [r.sequence for r in parted.training if taxa.of(r.lineage)[6] == keys[6]]
+            assert own
+            assert query.sequence not in own
+        else:
+            rank = NAMED[query.group]
+            assert keys[rank] is not None
+            assert not query.present[rank]
+            assert query.present[rank - 1]
+    # What left training is either a whole taxon of a query, or a sequence of a held-out record.
+    assert len(parted.training) + sum(parted.taken.values()) == len(data)
+    assert sum(parted.sizes().values()) == len(parted.queries)
+
+
+@settings(deadline=None)
+@given(records, st.integers(1, 6), st.integers(0, 3))
+def test_a_split_of_anything_leaks_nothing_and_adds_up(data, most, seed):
+    try:
+        parted = split(data, queries=most, seed=seed)
+    except InputError:
+        # Only data in which no parent keeps a second child may refuse; the smallest that can be held out is here.
+        species = {}
+        for record in data:
+            if record.lineage[6]:
+                species.setdefault(Taxa(r.lineage for r in data).of(record.lineage)[6], set()).add(record.sequence)
+        assert all(len(sequences) < 2 for sequences in species.values())
+        return
+    check(data, parted)
+    assert all(size <= most for size in parted.sizes().values())
+
+
+def test_a_full_tree_gives_every_group():
+    data = tree()
+    parted = split(data, queries=10, seed=7)
+    check(data, parted)
+    assert parted.sizes() == {"record": 10, "species": 10, "genus": 10, "family": 5}
+    kept = {record.id for record in parted.training}
+    gone = [record for record in data if record.id not in kept]
+    # Whole taxa went, and of the record group the queries alone.
+    held = {(q.group, q.lineage[NAMED[q.group]]) for q in parted.queries if q.group != "record"}
+    alone = {q.id for q in parted.queries if q.group == "record"}
+    for record in gone:
+        assert record.id in alone or any((g, record.lineage[NAMED[g]]) in held for g in NAMED)
+    # One family has 48 of 480 records, a tenth: more of them may not go.
+    assert parted.taken["family"] == 48
+
+
+def test_queries_come_by_taxon():
+    data = tree(records=2)
+    crowd = [
+        Labelled(f"x{i}", "ACGT" * 5 + f"{i:b}".replace("0", "A").replace("1", "C"), data[0].lineage) for i in range(40)
+    ]
+    parted = split(data + crowd, queries=60, seed=3)
+    check(data + crowd, parted)
+    for group in GROUPS:
+        of_group = [query for query in parted.queries if query.group == group]
+        species = Counter(query.lineage[6] for query in of_group)
+        assert max(species.values()) <= (3 if group == "record" else 2)
+        if group in ("genus", "family"):
+            assert max(Counter(query.lineage[NAMED[group]] for query in of_group).values()) <= 5
+
+
+def test_the_same_seed_gives_the_same_split_and_another_one_another():
+    data = tree()
+    one, again, other = split(data, queries=9), split(data, queries=9), split(data, queries=9, seed=2)
+    assert (one.training, one.queries) == (again.training, again.queries)
+    assert one.queries != other.queries
+
+
+def test_a_sequence_shared_with_another_species_stays_in_training():
+    shared, own = "ACGTACGT", "ACGTACGA"
+    data = [
+        Labelled("a", shared, lineage(species="O1a x")),
+        Labelled("a2", shared, lineage(species="O1a x")),
+        Labelled("b", own, lineage(species="O1a x")),
+        Labelled("c", shared, lineage(species="O1a y")),
+    ]
+    # With either seed one of the two sequences of x goes; the copies of it in x go too, that of y stays.
+    for seed in range(10):
+        parted = split(data, queries=5, seed=seed)
+        kept = {record.id for record in parted.training}
+        assert [query.id for query in parted.queries] in (["a"], ["b"])
+        assert kept == ({"b", "c"} if parted.queries[0].id == "a" else {"a", "a2", "c"})
+
+
+def test_a_record_is_held_out_only_where_its_region_stays():
+    other = STEM.translate(str.maketrans("ACGT", "CATG"))
+    data = [
+        Labelled("its1", STEM, lineage(species="O1a x")),
+        Labelled("its2", other, lineage(species="O1a x")),
+        Labelled("one", code(1) + STEM, lineage(species="O1a y")),
+        Labelled("two", code(2) + STEM, lineage(species="O1a y")),
+        Labelled("far", other + "A", lineage(species="O1a y")),
+    ]
+    for seed in range(10):
+        assert {query.id for query in split(data, queries=5, seed=seed).queries} < {"one", "two"}
+
+
+def test_a_name_in_two_phyla_is_two_taxa_and_a_gap_is_none():
+    taxa = Taxa([lineage(genus="Morus", phylum=p) for p in ("Chordata", "Streptophyta")] + [lineage(genus="Sula")])
+    chordate, plant = (taxa.of(lineage(genus="Morus", phylum=p))[5] for p in ("Chordata", "Streptophyta"))
+    assert chordate != plant
+    assert taxa.of(lineage(genus="Morus", phylum=""))[5] not in (chordate, plant)
+    assert taxa.of(lineage(genus="Sula", phylum=""))[5] == taxa.of(lineage(genus="Sula", family="", order=""))[5]
+    assert taxa.of(lineage())[6] is None
+
+
+def test_a_homonym_in_another_phylum_stays_when_its_namesake_is_held_out():
+    data = [
+        Labelled(f"{p}{g}{i}", "ACGT" * (1 + i) + g, ("K", p, "C", f"{p}o", f"{p}f", name, ""))
+        for p in ("P", "Q")
+        for g, name in (("A", "Morus"), ("C", f"{p}sula"), ("G", f"{p}anser"))
+        for i in range(4)
+    ]
+    for seed in range(20):
+        parted = split(data + tree(), queries=12, seed=seed)
+        check(data + tree(), parted)
+
+
+def test_crops_are_windows_of_their_queries_and_short_queries_are_left_out():
+    data = [record._replace(sequence=record.sequence[: 12 + i % 20]) for i, record in enumerate(tree())]
+    parted = split(data, queries=10)
+    whole = {query.id: query for query in parted.queries}
+    cropped = parted.crop(20)
+    assert [query.id for query in cropped] == [q.id for q in parted.queries if len(q.sequence) >= 20]
+    assert 0 < len(cropped) < len(whole)
+    for query in cropped:
+        assert len(query.sequence) == 20
+        assert query.sequence in whole[query.id].sequence
+        assert (query.lineage, query.group, query.present) == (
+            whole[query.id].lineage, whole[query.id].group, whole[query.id].present,
+        )  # fmt: skip
+    assert cropped == parted.crop(20)
+    assert parted.crop(None) == parted.queries
+
+
+def test_windows_reach_both_ends():
+    data = [
+        Labelled(f"{s}{i}", "ACGT"[i] + "ACGT"[s % 4] + "TT", lineage(species=f"s{s}"))
+        for s in range(80)
+        for i in (0, 1)
+    ]
+    parted = split(data, queries=200)
+    assert len(parted.queries) > 60
+    whole = {query.id: query.sequence for query in parted.queries}
+    starts = Counter(whole[query.id].index(query.sequence) for query in parted.crop(3))
+    assert min(starts[0], starts[1]) > 15
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        [Labelled("a", "ACGT", ("",) * 7)],
+        [Labelled("a", "ACGT", lineage(species="x")), Labelled("b", "ACGT", lineage(species="x"))],
+        [Labelled("a", "ACGT", lineage(genus="")), Labelled("b", "ACGA", lineage(genus=""))],
+    ],
+    ids=["nothing", "no names", "one sequence", "no genus"],
+)
+def test_data_that_allow_no_split_are_told(data):
+    with pytest.raises(InputError, match="give nothing to hold out"):
+        split(data)
+
+
+def test_records_without_names_take_no_part():
+    parted = split([*tree(), Labelled("bare", "ACGT", ("",) * 7)], queries=5)
+    assert parted.unlabelled == 1
+    assert "bare" not in {record.id for record in parted.training}
+
+
+def test_numbers_that_cannot_be_are_refused():
+    with pytest.raises(UsageError, match="queries is 0"):
+        split(tree(), queries=0)
+    with pytest.raises(UsageError, match="crop length is 0"):
+        split(tree(), queries=5).crop(0)

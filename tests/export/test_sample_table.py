@@ -1,0 +1,380 @@
+"""Count tables and sample-by-taxon tables: read back by other means, and every read in exactly one place."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ednabed.errors import InputError, UsageError
+from ednabed.export.count_table import read_count_table
+from ednabed.export.sample_table import COLUMNS, SampleTable, SampleTableReport
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+
+TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
+FAMILY = (*TROUT[:5], "", "")
+COD = ("Animalia", "Chordata", "Actinopteri", "Gadiformes", "Gadidae", "Gadus", "Gadus morhua")
+
+
+def assignment(name: str, lineage=TROUT, status="assigned") -> Assignment:
+    return Assignment(name, status, lineage)
+
+
+def counts_of(tmp_path: Path, text: str | bytes):
+    path = tmp_path / "counts.tsv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_count_table(path)
+
+
+def dense(counts) -> dict[str, list[int]]:
+    """All counts by id, those of the samples in order."""
+    return {name: [counts.of(name).get(place, 0) for place in range(len(counts.samples))] for name in counts.places}
+
+
+def written(table: SampleTable) -> tuple[list[str], list[dict[str, str]], SampleTableReport]:
+    stream = io.StringIO(newline="")
+    report = table.write(stream)
+    assert not stream.closed
+    assert len(stream.getvalue().splitlines()) == report.rows + 1
+    lines = list(csv.reader(io.StringIO(stream.getvalue(), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+    return lines[0], [dict(zip(lines[0], line, strict=True)) for line in lines[1:]], report
+
+
+# -- reading counts ----------------------------------------------------------------------------------------------------
+
+PLAIN = {"asv1": [0, 12, 3], "asv2": [0, 0, 0], "asv3": [100000, 0, 1]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "asv\tA\tB\tC\nasv1\t0\t12\t3\nasv2\t0\t0\t0\nasv3\t100000\t0\t1\n",
+        "asv\tA\tB\tC\r\nasv1\t0\t12\t3\r\nasv2\t0\t0\t0\r\nasv3\t100000\t0\t1",
+        "\ufeffasv,A,B,C\nasv1,0,12,3\nasv2,0,0,0\nasv3,100000,0,1\n",
+        "# Constructed from biom file\n#OTU ID\tA\tB\tC\nasv1\t0.0\t12.0\t3.0\nasv2\t0.0\t0\t0\nasv3\t1e5\t0.0\t1.\n",
+        "#OTU ID\tA\tB\tC\ttaxonomy\nasv1\t0\t12\t3\tk__A; p__B\nasv2\t0\t0\t0\tNA\nasv3\t100000\t0\t1\t\n",
+        "A\tB\tC\nasv1\t0\t12\t3\nasv2\t0\t0\t0\nasv3\t1e+05\t0\t1\n",
+        '"A"\t"B"\t"C"\n"asv1"\t0\t12\t3\n"asv2"\t0\t0\t0\n"asv3"\t1e+05\t0\t1\n',
+        '"","A","B","C"\n"asv1",0,12,3\n"asv2",0,0,0\n"asv3",1e+05,0,1\n',
+        "id;A;B;C\nasv1; 0;12 ;3\nasv2;0;0;0\nasv3;100000;00;1\n",
+        "feature-id\tA\tB\tC\n#q2:types\tnumeric\t\t\n asv1 \t0\t12\t3\nasv2\t0\t0\t0\nasv3\t100000\t0\t1\n",
+    ],
+    ids=["tsv", "windows", "csv", "biom", "taxonomy", "R", "R quoted", "R csv", "semicolon", "qiime2"],
+)
+def test_the_ways_in_which_counts_are_written(tmp_path, text):
+    counts = counts_of(tmp_path, text)
+    assert counts.samples == ("A", "B", "C")
+    assert dense(counts) == PLAIN
+    assert len(counts) == 3
+    assert counts.left_out == (("taxonomy",) if "taxonomy" in text else ())
+    assert counts.counts.dtype == np.int64
+    with pytest.raises(KeyError):
+        counts.of("nobody")
+
+
+def test_compressed_counts(tmp_path):
+    xopen = pytest.importorskip("xopen")
+    text = b"asv\tA\tB\tC\nasv1\t0\t12\t3\nasv2\t0\t0\t0\nasv3\t100000\t0\t1\n"
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(text))
+    with xopen.xopen(tmp_path / "a.tsv.zst", "wb", threads=0) as file:
+        file.write(text)
+    for path in tmp_path.iterdir():
+        assert dense(read_count_table(path)) == PLAIN
+    assert dense(read_count_table("-", stdin=io.BytesIO(text))) == PLAIN
+
+
+@pytest.mark.parametrize("cell", ["-1", "2.5", "x", "", "NA", "nan", "inf", "1,5", "1_0", "1e-2", "0x1f", "٣", "1e19",
+                                  "1000000000000000001"])  # fmt: skip
+def test_bad_counts_name_file_row_sample_and_what_was_wanted(tmp_path, cell):
+    with pytest.raises(InputError) as error:
+        counts_of(tmp_path, f"asv\tA\tlake 2\nasv1\t0\t1\nasv2\t3\t{cell}\n")
+    assert str(error.value) == (
+        f"{tmp_path / 'counts.tsv'}: row 2 (below the header, id 'asv2'), sample 'lake 2': the count is {cell!r}, "
+        "wanted a whole number from 0 on; correct it, or take the column out if it is no sample"
+    )
+
+
+def test_the_row_of_a_bad_count_is_right_in_a_later_block(tmp_path):
+    lines = "".join(f"asv{place}\t1\t{'2' * 100}\n".replace("2" * 100, "2" + " " * 99) for place in range(40_000))
+    assert len(lines) > 2 * 2 * 1024 * 1024
+    with pytest.raises(InputError, match=r"row 40001 \(below the header, id 'bad'\), sample 'A': the count is 'one'"):
+        counts_of(tmp_path, f"asv\tA\tB\n{lines}bad\tone\t1\n")
+    assert counts_of(tmp_path, f"asv\tA\tB\n{lines}good\t1\t1\n").counts.sum() == 40_000 * 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "asv\tA\nx\t1\ny\t2\n x\t3\n",
+            r"id 'x' stands in row 1 and in row 3 \(below the header\).*add them up or rename",
+        ),
+        ("asv\tA\nx\t1\n\t2\n", r"row 2 \(below the header\) has no id in its first column"),
+        ("asv\tA\tA\nx\t1\t2\n", r"two columns are named 'A'; rename one"),
+        ("asv\ttaxonomy\nx\tk__A\n", r"has no column of counts; give ids"),
+        ("asv\tA\n", r"has a header line but no row"),
+        ("asv\tA\nx\t1\t2\t3\n", r"row 1 \(below the header\) has 4 cells, the header has 2"),
+        (">asv1\nACGT\n", r"is no count table; give a TSV or CSV"),
+        ("asv1\nasv2\n", r"is no count table; give a TSV or CSV"),
+        (b"\x89HDF\r\n", r"is HDF5 \(BIOM\?\); export BIOM with 'biom convert --to-tsv'"),
+        ("", r"is empty"),
+    ],
+)
+def test_what_is_no_count_table_is_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=r"counts\.tsv: " + message):
+        counts_of(tmp_path, text)
+
+
+def test_an_absent_count_table(tmp_path):
+    with pytest.raises(InputError, match=r"no such file"):
+        read_count_table(tmp_path / "counts.tsv")
+
+
+names = st.text(
+    st.characters(blacklist_characters="\t\r\n\0", blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=6
+)
+distinct_ids = st.lists(names.map(str.strip).filter(bool), min_size=1, max_size=6, unique=True)
+
+
+@given(distinct_ids, st.data())
+def test_any_ids_and_counts_are_read_back(tmp_path_factory, ids, data):
+    samples = ["s1", "µ;2", "a,b"][: data.draw(st.integers(1, 3))]
+    rows = [[data.draw(st.integers(0, 10**18)) for _ in samples] for _ in ids]
+    text = "\t".join(["asv", *samples]) + "\n"
+    text += "".join("\t".join([name, *map(str, row)]) + "\n" for name, row in zip(ids, rows, strict=True))
+    counts = counts_of(tmp_path_factory.mktemp("counts"), text)
+    assert counts.samples == tuple(samples)
+    assert dense(counts) == dict(zip(ids, rows, strict=True))
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+COUNTS = "asv\tlake\triver\tblank\na1\t5\t0\t0\na2\t1\t2\t0\na3\t0\t7\t0\na4\t0\t0\t9\na5\t0\t0\t0\nother\t1\t1\t1\n"
+
+
+def test_the_rows_with_a_count_table(tmp_path):
+    table = SampleTable(counts_of(tmp_path, COUNTS))
+    for one in [
+        assignment("a4", UNKNOWN, "unclassified"),
+        assignment("a1"),
+        assignment("a3", FAMILY, "novel"),
+        assignment("a2"),
+        assignment("a5", COD),
+        assignment("a1", COD),
+        *(assignment(f"gone{place}") for place in range(5)),
+    ]:
+        # What the records say is of no account here.
+        table.add(one, "ocean", 1000)
+    path = tmp_path / "new" / "taxa.tsv"
+    report = table.write(path)
+    assert path.read_bytes().decode() == (
+        "lineage\trank\tstatus\tkingdom\tphylum\tclass\torder\tfamily\tgenus\tspecies\ttotal\tfeatures\t"
+        "lake\triver\tblank\n"
+        "Animalia;Chordata;Actinopteri;Gadiformes;Gadidae;Gadus;Gadus morhua\tspecies\tassigned\tAnimalia\tChordata\t"
+        "Actinopteri\tGadiformes\tGadidae\tGadus\tGadus morhua\t0\t1\t0\t0\t0\n"
+        "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;;\tfamily\tnovel\tAnimalia\tChordata\t"
+        "Actinopteri\tSalmoniformes\tSalmonidae\t\t\t7\t1\t0\t7\t0\n"
+        "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;Salmo;Salmo trutta\tspecies\tassigned\tAnimalia\t"
+        "Chordata\tActinopteri\tSalmoniformes\tSalmonidae\tSalmo\tSalmo trutta\t8\t2\t6\t2\t0\n"
+        "\t\tunclassified\t\t\t\t\t\t\t\t9\t1\t0\t0\t9\n"
+    )
+    assert list(path.parent.iterdir()) == [path]
+    assert report == SampleTableReport(
+        rows=4, samples=3, queries=11, counted=5, reads=24, not_in_counts=5,
+        not_in_counts_examples=("gone0", "gone1", "gone2"), repeated=1, not_in_queries=1,
+        not_in_queries_examples=("other",), reads_left_out=3, without_abundance=0,
+    )  # fmt: skip
+
+
+def test_the_rows_without_a_count_table():
+    table = SampleTable()
+    for one, sample, abundance in [
+        (assignment("a"), "river", 5),
+        (assignment("b", UNKNOWN, "rejected"), None, None),
+        (assignment("a"), "lake", 2**62),
+        (assignment("c"), "lake", 2**62),
+        (assignment("d", UNKNOWN, "novel"), "total", 0),
+        (assignment("e", FAMILY), "no_sample", 1),
+        (assignment("f", FAMILY, "novel"), "no_sample", None),
+    ]:
+        table.add(one, sample, abundance)
+    heads, rows, report = written(table)
+    assert heads[len(COLUMNS) :] == ["river", "no_sample", "lake", "total_sample", "no_sample_sample"]
+    assert [[row[key] for key in ("rank", "status", "total", "features", *heads[len(COLUMNS) :])] for row in rows] == [
+        ["family", "assigned", "1", "1", "0", "0", "0", "0", "1"],
+        ["family", "novel", "1", "1", "0", "0", "0", "0", "1"],
+        ["species", "assigned", str(5 + 2**63), "3", "5", "0", str(2**63), "0", "0"],
+        ["", "novel", "0", "1", "0", "0", "0", "0", "0"],
+        ["", "rejected", "1", "1", "0", "1", "0", "0", "0"],
+    ]
+    assert (report.queries, report.counted, report.reads) == (7, 7, 8 + 2**63)
+    assert (report.without_abundance, report.repeated, report.not_in_counts, report.not_in_queries) == (2, 0, 0, 0)
+
+
+def test_a_negative_abundance_is_refused():
+    with pytest.raises(ValueError, match="'a' has the abundance -1"):
+        SampleTable().add(assignment("a"), "lake", -1)
+
+
+def test_nothing_at_all(tmp_path):
+    assert written(SampleTable())[:2] == (list(COLUMNS), [])
+    heads, rows, report = written(SampleTable(counts_of(tmp_path, COUNTS)))
+    assert (heads, rows) == ([*COLUMNS, "lake", "river", "blank"], [])
+    assert (report.not_in_queries, report.reads_left_out) == (6, 27)
+
+
+ODD = st.sampled_from(["", "A", "B", "a\tb", "a b", "a;b", '"', "é", "\n", "\ud800", "Salmo trutta"])
+odd_lineages = st.tuples(*[ODD] * 7)
+odd_queries = st.lists(
+    st.tuples(
+        st.builds(assignment, st.sampled_from("abcdefgh"), odd_lineages,
+                  st.sampled_from(["assigned", "novel", "unclassified", "rejected"])),
+        st.none() | st.sampled_from(["s1", "s2", "a\tb", "a b", "total", "species", "no_sample", "é"]),
+        st.none() | st.integers(0, 2**63 - 1),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+def shown(name: str) -> str:
+    return name.replace(";", ",").replace("\t", " ").replace("\n", " ").replace("\ud800", "\ufffd")
+
+
+@given(odd_queries)
+def test_every_read_of_the_records_stands_in_one_cell(queries):
+    table = SampleTable()
+    by_taxon: Counter = Counter()
+    by_sample: Counter = Counter()
+    features: Counter = Counter()
+    for one, sample, abundance in queries:
+        table.add(one, sample, abundance)
+        key = (*map(shown, one.lineage), one.status)
+        by_taxon[key] += 1 if abundance is None else abundance
+        by_sample[sample] += 1 if abundance is None else abundance
+        features[key] += 1
+    heads, rows, report = written(table)
+    assert len(set(heads)) == len(heads)
+    found = {(*(row[rank] for rank in RANKS), row["status"]): row for row in rows}
+    assert len(found) == len(rows)
+    assert {key: int(row["total"]) for key, row in found.items()} == dict(by_taxon)
+    assert {key: int(row["features"]) for key, row in found.items()} == dict(features)
+    samples = heads[len(COLUMNS) :]
+    for row in rows:
+        assert int(row["total"]) == sum(int(row[name]) for name in samples)
+        parts = [row[rank] for rank in RANKS]
+        assert row["lineage"] == (";".join(parts) if any(parts) else "")
+        assert row["rank"] == next((rank for rank in reversed(RANKS) if row[rank]), "")
+    # The order of the columns is that of first appearance.
+    order = list(dict.fromkeys(sample for _, sample, _ in queries))
+    assert [sum(int(row[name]) for row in rows) for name in samples] == [by_sample[sample] for sample in order]
+    assert report.reads == sum(by_taxon.values())
+    assert [report.rows, report.samples, report.queries] == [len(rows), len(order), len(queries)]
+
+
+@given(odd_queries, st.lists(st.lists(st.integers(0, 10**18), min_size=2, max_size=2), min_size=5, max_size=5))
+def test_every_read_of_a_count_table_stands_in_one_cell_or_is_told(tmp_path_factory, queries, numbers):
+    reads = dict(zip(["a", "b", "c", "d", "x"], numbers, strict=True))
+    text = "id\ts1\ts2\n" + "".join(f"{name}\t{one}\t{two}\n" for name, (one, two) in reads.items())
+    table = SampleTable(counts_of(tmp_path_factory.mktemp("counts"), text))
+    firsts = {}
+    for one, sample, abundance in queries:
+        table.add(one, sample, abundance)
+        firsts.setdefault(one.id, one)
+    _, rows, report = written(table)
+    wanted: dict = {}
+    for name, one in firsts.items():
+        if name in reads:
+            key = (*map(shown, one.lineage), one.status)
+            wanted[key] = [a + b for a, b in zip(wanted.get(key, [0, 0]), reads[name], strict=True)]
+    found = {(*(row[r] for r in RANKS), row["status"]): [int(row["s1"]), int(row["s2"])] for row in rows}
+    assert found == wanted
+    assert all(int(row["total"]) == int(row["s1"]) + int(row["s2"]) for row in rows)
+    assert report.reads + report.reads_left_out == sum(map(sum, numbers))
+    assert report.reads == sum(map(sum, wanted.values()))
+    assert report.counted + report.repeated + report.not_in_counts == report.queries == len(queries)
+    assert report.not_in_counts == sum(one.id not in reads for one, _, _ in queries)
+    assert report.not_in_queries == len(reads) - len(firsts.keys() & reads.keys())
+
+
+def test_the_order_of_the_queries_does_not_move_rows(tmp_path):
+    counts = counts_of(tmp_path, COUNTS)
+    queries = [
+        assignment("a1"), assignment("a2", COD), assignment("a3", FAMILY), assignment("a4", FAMILY, "novel"),
+        assignment("a5", UNKNOWN, "unclassified"), assignment("other", UNKNOWN, "novel"),
+    ]  # fmt: skip
+    texts = set()
+    for order in (queries, queries[::-1], queries[3:] + queries[:3]):
+        table = SampleTable(counts)
+        for one in order:
+            table.add(one)
+        stream = io.StringIO()
+        table.write(stream)
+        texts.add(stream.getvalue())
+    assert len(texts) == 1
+
+
+def test_an_interrupted_table_leaves_all_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "taxa.tsv"
+    path.write_bytes(b"old\n")
+    table = SampleTable()
+    table.add(assignment("a"), "lake", 3)
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        table.write(path)
+    monkeypatch.undo()
+    assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"old\n")]
+    table.write(path)
+    assert path.read_text(encoding="utf-8").startswith("lineage\t")
+    with pytest.raises(UsageError, match="is a folder, wanted a file for the results; add a name such as"):
+        table.write(tmp_path)
+
+
+# -- real counts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("marker", ["12s", "18sv9"])
+def test_real_counts_with_the_authors_own_assignments(shared, marker):
+    samples = shared / "data" / "samples"
+    path = samples / f"okex2301_{marker}_counts.tsv.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        head, *lines = csv.reader(file, delimiter="\t")
+    with gzip.open(
+        samples / f"okex2301_{marker}_author_assignments.tsv.gz", "rt", encoding="utf-8", newline=""
+    ) as file:
+        named = list(csv.DictReader(file, delimiter="\t"))
+    counts = read_count_table(path)
+    table = SampleTable(counts)
+    wanted: dict[tuple, np.ndarray] = {}
+    reads = {line[0]: np.array([int(cell) for cell in line[1:]]) for line in lines}
+    assert len(reads) == len(lines) == len(counts)
+    queries = 0
+    for row in named:
+        lineage = tuple((row.get(rank) or "").replace(";", ",") for rank in RANKS)
+        if row["featureid"] in reads:
+            wanted[lineage] = wanted.get(lineage, 0) + reads[row["featureid"]]
+        table.add(replace(assignment(row["featureid"]), lineage=lineage))
+        queries += 1
+    heads, rows, report = written(table)
+    assert heads[len(COLUMNS) :] == head[1:]
+    assert len(rows) == len(wanted) > 20
+    for row in rows:
+        got = [int(row[name]) for name in head[1:]]
+        assert got == wanted[tuple(row[rank] for rank in RANKS)].tolist()
+        assert sum(got) == int(row["total"])
+    assert report.queries == queries == report.counted + report.not_in_counts
+    assert report.reads + report.reads_left_out == sum(int(row.sum()) for row in reads.values())

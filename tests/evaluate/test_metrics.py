@@ -24,8 +24,8 @@ from ednabed.evaluate.metrics import (
 )
 from ednabed.evaluate.predictions import Prediction, from_assignment
 from ednabed.evaluate.splits import Query
-from ednabed.taxonomy.taxa import Taxa
 from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.taxa import Taxa
 
 GENUS, SPECIES = 5, 6
 

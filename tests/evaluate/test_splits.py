@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ednabed.errors import InputError, UsageError
 from ednabed.evaluate.splits import GROUPS, Labelled, split
-from ednabed.taxonomy.taxa import Taxa
 from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.taxa import Taxa
 
 NAMED = {group: RANKS.index(group) for group in GROUPS[1:]}
 

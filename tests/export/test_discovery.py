@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.export import discovery
+from ednabed.export import discovery, discovery_page
 from ednabed.export.discovery import CANDIDATE_COLUMNS, FILES, MEMBER_COLUMNS, write_discovery
 from ednabed.export.discovery_page import Neighbour
 from ednabed.sequences import digest
@@ -156,10 +156,10 @@ def test_the_page_has_summary_map_and_table(tmp_path):
     for word in ("alps <2026>", "1,000", "found by PCA", "distances on it are not measurements", "this page only"):
         assert word in words
     assert found.titles(text) == [
-        "reference: ref 1, Animalia › Arthropoda › Insecta",
         "novel_1: a, 9 reads, representative",
         "novel_1: q2, 3 reads",
         "novel_2: q3, 1 read, representative",
+        "reference: ref 1, Animalia › Arthropoda › Insecta",
     ]
     head, one, two = found.cells
     assert len(head) == len(one) == len(two)
@@ -190,6 +190,38 @@ def test_points_lie_on_the_map(tmp_path):
     # The map fills the page in one direction at least.
     xs, ys = zip(*places, strict=True)
     assert max(xs) - min(xs) == pytest.approx(728, abs=1) or max(ys) - min(ys) == pytest.approx(448, abs=1)
+
+
+def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery_page, "MOST_ROWS", 2)
+    monkeypatch.setattr(discovery_page, "MOST_POINTS", 3)
+    first = [novel(i, reads=20 - i, nearest="near") for i in range(1, 4)]
+    some = [
+        CandidateTaxon("novel_1", (Member(first[0], 100.0, 0.0), Member(first[2], 99.0, 0.01))),
+        CandidateTaxon("novel_2", (Member(first[1], 100.0, 0.0), Member(novel(4), 99.0, 0.01))),
+        CandidateTaxon("novel_3", (Member(novel(5, nearest="far"), 100.0, 0.0),)),
+    ]
+    near = [Neighbour("near", NAMES, unit(7)), Neighbour("far", NAMES, unit(8))]
+    write_discovery(tmp_path, some, neighbours=near)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    found = Page(text)
+    assert [title.split(",")[0] for title in found.titles(text)] == [
+        "novel_1: q1", "novel_1: q3", "novel_2: q2", "reference: near",
+    ]  # fmt: skip
+    assert [cells[0] for cells in found.cells[1:]] == ["novel_1", "novel_2"]
+    words = " ".join(found.texts)
+    assert "shows the 2 candidates with most reads; candidates.tsv has all 3" in words
+    assert "1 sequences with fewer reads are not shown" in words
+    assert len(rows_of(tmp_path / "candidates.tsv")) == 3
+    assert len(rows_of(tmp_path / "members.tsv")) == 5
+
+
+def test_many_samples_are_summed_up_on_the_page(tmp_path):
+    one = novel(1, reads=36, samples={f"s{i}": i for i in range(1, 9)})
+    write_discovery(tmp_path, [CandidateTaxon("novel_1", (Member(one, 100.0, 0.0),))])
+    found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert found.cells[1][5] == "s8 (8), s7 (7), s6 (6), s5 (5), s4 (4) and 3 more"
+    assert rows_of(tmp_path / "candidates.tsv")[0]["sample_reads"].count("=") == 8
 
 
 def test_no_candidate_is_said(tmp_path):
@@ -250,11 +282,21 @@ def test_a_formula_stays_what_it_is(tmp_path):
 def test_other_files_of_the_folder_stay(tmp_path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "deep").mkdir()
-    (tmp_path / "candidates.tsv").write_text("old", encoding="utf-8")
+    write_discovery(tmp_path, [])
     write_discovery(tmp_path, candidates())
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert len(rows_of(tmp_path / "candidates.tsv")) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "notes.txt", "deep"])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_somebody_else_is_not_replaced(tmp_path, name):
+    write_discovery(tmp_path, candidates())
+    (tmp_path / name).write_text("mine", encoding="utf-8")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match=f"{name} was not written by 'ednabed discover'"):
+        write_discovery(tmp_path, candidates()[:1])
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("old", [True, False])

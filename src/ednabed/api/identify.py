@@ -113,7 +113,5 @@ def classify_files(classifier: Classifier, paths: Sequence[Path], threads: int |
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    """Return the number of cores of this machine."""
     return os.cpu_count() or 1

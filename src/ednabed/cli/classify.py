@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 # Rejected queries that are named on standard error; the results have all of them.
 _SHOWN = 20
 
-classifier_options = options(
+judging_options = options(
     reference_option,
     click.option("--model", help="Where the model of the reference is; default: its name in the reference."),
     click.option(
         "--min-confidence", type=float, default=0.8, show_default=True, help="Least confidence of a name, 0 to 1."
     ),
+    click.option(
+        "--alpha", type=float, default=0.05, show_default=True,
+        help="Share of the queries of known taxa that may be called novel.",
+    ),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores."),
+)  # fmt: skip
+
+classifier_options = options(
+    judging_options,
     click.option(
         "--min-identity", type=float, default=0.0, show_default=True,
         help="Least identity with the nearest sequence, in percent; below it no name is given.",
@@ -34,12 +43,7 @@ classifier_options = options(
         "--min-coverage", type=float, default=0.0, show_default=True,
         help="Least share of the query that lies against the nearest sequence, in percent.",
     ),
-    click.option(
-        "--alpha", type=float, default=0.05, show_default=True,
-        help="Share of the queries of known taxa that may be called novel.",
-    ),
     click.option("--no-align", is_flag=True, help="Judge by vectors alone; needs a calibrated reference."),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores."),
 )  # fmt: skip
 
 
@@ -146,9 +150,15 @@ def open_from(
 
 
 class Told:
-    """Counts what was said of queries, and tells it on standard error."""
+    """Counts what was said of queries, and tells it on standard error.
 
-    def __init__(self, classifier: Classifier) -> None:
+    Args:
+        classifier: What says it.
+        things: What one query is called, and what several are.
+    """
+
+    def __init__(self, classifier: Classifier, things: tuple[str, str] = ("query", "queries")) -> None:
+        self._things = things
         self._classifier = classifier
         self.counts: Counter[str] = Counter()
         self._turned = self._strange = 0
@@ -164,12 +174,13 @@ class Told:
         from ednabed.api.identify import classify_files
 
         for found in classify_files(self._classifier, inputs, threads):
-            self._count(found)
+            self.count(found)
             if samples is not None:
                 samples.add(found.assignment, found.query.sample, found.query.abundance)
             yield found
 
-    def _count(self, found: Classified) -> None:
+    def count(self, found: Classified) -> None:
+        """Count a query; name it where it was rejected."""
         assignment = found.assignment
         self.counts[assignment.status] += 1
         self._turned += assignment.strand == "-"
@@ -183,9 +194,10 @@ class Told:
             notice(f"... and {self.counts['rejected'] - _SHOWN:,} more were rejected")
         total = self.counts.total()
         parts = ", ".join(f"{self.counts[s]:,} {s}" for s in ("assigned", "novel", "unclassified", "rejected"))
-        notice(f"{total:,} {'query' if total == 1 else 'queries'}: {parts}" + (f"; in {output}" if output else ""))
+        notice(f"{total:,} {self._things[total != 1]}: {parts}" + (f"; in {output}" if output else ""))
         if self._turned:
-            notice(f"{self._turned:,} are the reverse complement of the reference's strand (column strand)")
+            column = " (column strand)" if output else ""
+            notice(f"{self._turned:,} are the reverse complement of the reference's strand{column}")
         if self._strange:
             markers = [name for name in self._classifier.labels.markers if name]
             held = f" ({', '.join(markers)})" if markers else ""

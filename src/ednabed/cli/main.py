@@ -18,7 +18,9 @@ from ednabed.cli.classify import classify
 from ednabed.cli.common import Context
 from ednabed.cli.compress import compress
 from ednabed.cli.consolidate import consolidate
+from ednabed.cli.discover import discover
 from ednabed.cli.embed import embed
+from ednabed.cli.evaluate import evaluate
 from ednabed.cli.models import models
 from ednabed.cli.reference import reference_group
 from ednabed.cli.runs import runs
@@ -51,7 +53,8 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
 
 
 for _verb in (
-    embed, table_group, validate, consolidate, reference_group, search, classify, runs, compress, models, versions,
+    embed, table_group, validate, consolidate, reference_group, search, classify, discover, evaluate, runs, compress,
+    models, versions,
 ):  # fmt: skip
     cli.add_command(_verb)
 

@@ -19,13 +19,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ednabed.errors import UsageError
-from ednabed.export.discovery_page import Neighbour, page
+from ednabed.export.discovery_page import PAGE_BEGINNING, Neighbour, page
 from ednabed.sequences import digest, format_lineage
 from ednabed.store.files import clean
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 
 FILES = ("candidates.tsv", "candidates.fasta", "members.tsv", "report.html")
 """What is written, in this order."""
+# With what each begins, in all versions: by this a file is known as ours.
+_BEGINNINGS = {
+    "candidates.tsv": b"id\tsequences\trecords\t",
+    "candidates.fasta": b">novel_1;",
+    "members.tsv": b"id\tcandidate\t",
+    "report.html": PAGE_BEGINNING.encode(),
+}
 CANDIDATE_COLUMNS = {
     "id": "id of the candidate taxon; 1 has the most reads",
     "sequences": "distinct sequences",
@@ -86,10 +93,9 @@ def write_discovery(
         seed: Of the map.
 
     Raises:
-        UsageError: The folder's name is that of a file.
+        UsageError: The folder's name is that of a file, or files of these names in it are not ours.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, wanted a folder for the results; give another name")
+    check_folder(folder)
     whole = not folder.exists()
     place = folder.parent if whole else folder
     place.mkdir(parents=True, exist_ok=True)
@@ -110,6 +116,28 @@ def write_discovery(
                 (work / name).replace(folder / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that nothing of somebody else is replaced in a folder for results.
+
+    Raises:
+        UsageError: The folder's name is that of a file, or it holds a file of ``FILES`` that does not begin as ours do.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, wanted a folder for the results; give another name")
+    for name, beginning in _BEGINNINGS.items():
+        path = folder / name
+        if not os.path.lexists(path):
+            continue
+        begins = b""
+        if path.is_file():
+            with path.open("rb") as file:
+                begins = file.read(len(beginning))
+        # Without candidates there is no representative.
+        empty = name == "candidates.fasta" and path.is_file() and not begins
+        if begins != beginning and not empty:
+            raise UsageError(f"{path} was not written by 'ednabed discover' and would be lost; give another folder")
 
 
 def _candidates(candidates: Sequence[CandidateTaxon]) -> str:

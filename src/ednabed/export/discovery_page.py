@@ -16,10 +16,16 @@ from ednabed.taxonomy.map2d import map_2d
 
 WIDTH, HEIGHT, EDGE = 760, 480, 16
 """Size of the map and its empty edge, in pixels."""
-_HEAD = """<!DOCTYPE html>
+MOST_ROWS, MOST_POINTS, MOST_SAMPLES = 500, 3_000, 6
+"""Candidate taxa, novel sequences on the map, and samples of a candidate that the page shows; the tables have all."""
+PAGE_BEGINNING = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="ednabed discover">
+"""
+"""With what the page begins."""
+_HEAD = """\
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Candidate taxa</title>
@@ -64,55 +70,77 @@ def page(
     candidates: Sequence[CandidateTaxon], neighbours: Sequence[Neighbour], summary: Mapping[str, str], seed: int
 ) -> str:
     """Return the page: summary, map and table; arguments as in ``discovery.write_discovery``."""
-    parts = [_HEAD, _summary(candidates, summary)]
+    parts = [PAGE_BEGINNING, _HEAD, _summary(candidates, summary)]
     if candidates:
-        parts += [_map(candidates, neighbours, seed), _table(candidates)]
+        shown = candidates[:MOST_ROWS]
+        near = {one.representative.assignment.nearest_id for one in shown}
+        if len(shown) < len(candidates):
+            neighbours = [one for one in neighbours if one.id in near]
+            parts.append(
+                f"<p>This page shows the {len(shown):,} candidates with most reads; candidates.tsv has all "
+                f"{len(candidates):,}.</p>\n"
+            )
+        parts += [_map(shown, neighbours, seed), _table(shown)]
     else:
         parts.append("<p>No sequence was judged novel, so there is no candidate taxon.</p>\n")
     return "".join([*parts, "</body>\n</html>\n"])
 
 
 def _summary(candidates: Sequence[CandidateTaxon], summary: Mapping[str, str]) -> str:
+    warned = sum(bool(one.representative.warnings) for one in candidates)
     lines = {
         **summary,
         "candidate taxa": f"{len(candidates):,}",
         "novel sequences": f"{sum(one.sequences for one in candidates):,}",
         "novel reads": f"{sum(one.reads for one in candidates):,}",
-        "candidates with warnings": f"{sum(bool(one.warnings) for one in candidates):,}",
+        "candidates whose representative has warnings": f"{warned:,}",
     }
+    # Where no record says its reads, each is one, and that says nothing.
+    if any(member.novel.reads > 1 for one in candidates for member in one.members):
+        lines["candidates of a single read"] = f"{sum(one.reads == 1 for one in candidates):,}"
     inner = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>\n" for name, value in lines.items())
     return f"<dl>\n{inner}</dl>\n"
 
 
 def _map(candidates: Sequence[CandidateTaxon], neighbours: Sequence[Neighbour], seed: int) -> str:
-    vectors = [member.novel.vector for one in candidates for member in one.members]
+    chosen = _on_map(candidates)
+    vectors = [candidates[number].members[rank].novel.vector for number, rank in chosen]
     places, method = map_2d(np.stack([*vectors, *(one.vector for one in neighbours)]), seed=seed)
     points = _on_page(places).tolist()
     own, grey = points[: len(vectors)], points[len(vectors) :]
-    marks = [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#bbb"><title>reference: {_text(one.id)}, '
+    marks = []
+    for (x, y), (number, rank) in zip(own, chosen, strict=True):
+        novel = candidates[number].members[rank].novel
+        marks.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3.5 if rank else 5.5}" fill="{_colour(number)}" '
+            f'fill-opacity="0.8"><title>{candidates[number].id}: {_text(novel.ids[0])}, {_reads(novel.reads)}'
+            f"{'' if rank else ', representative'}</title></circle>\n"
+        )
+    # Last, or larger points would hide them.
+    marks += [
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#444" stroke="#fff"><title>reference: {_text(one.id)}, '
         f"{_text(_names(one.lineage))}</title></circle>\n"
         for (x, y), one in zip(grey, neighbours, strict=True)
     ]
-    place = iter(own)
-    for number, one in enumerate(candidates):
-        for rank, member in enumerate(one.members):
-            x, y = next(place)
-            marks.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3.5 if rank else 5.5}" fill="{_colour(number)}" '
-                f'fill-opacity="0.8"><title>{one.id}: {_text(member.novel.ids[0])}, {_reads(member.novel.reads)}'
-                f"{'' if rank else ', representative'}</title></circle>\n"
-            )
-    grey_words = ", grey points are sequences of the reference near them" if neighbours else ""
+    grey_words = ", small grey points are their nearest named relatives in the reference" if neighbours else ""
+    left = sum(one.sequences for one in candidates) - len(chosen)
+    left_words = f" {left:,} sequences with fewer reads are not shown." if left else ""
     return (
         "<h2>Map</h2>\n"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Map of the novel sequences">\n{"".join(marks)}'
         "</svg>\n"
         f"<p>Every coloured point is a novel sequence, a colour a candidate taxon, larger points are representatives"
-        f"{grey_words}; point at one to see its name. Places are found by {method}. They belong to this page only: "
-        "distances on it are not measurements, and another run gives another map. The measured distances are in the "
-        "table.</p>\n"
+        f"{grey_words}; point at one to see its name.{left_words} Places are found by {method}. They belong to this "
+        "page only: distances on it are not measurements, and another run gives another map. The measured distances "
+        "are in the table.</p>\n"
     )
+
+
+def _on_map(candidates: Sequence[CandidateTaxon]) -> list[tuple[int, int]]:
+    """Choose candidates and members, by number: the representatives, then those with most reads; in their order."""
+    every = [(number, rank) for number, one in enumerate(candidates) for rank in range(one.sequences)]
+    every.sort(key=lambda place: (place[1] > 0, -candidates[place[0]].members[place[1]].novel.reads, place))
+    return sorted(every[:MOST_POINTS])
 
 
 def _on_page(places: FloatArray) -> FloatArray:
@@ -130,10 +158,13 @@ def _table(candidates: Sequence[CandidateTaxon]) -> str:
     return (
         "<h2>Candidate taxa</h2>\n"
         f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
-        "<p>Identity and spread are percent: of the representative with its nearest named relative, and 100 - identity "
+        "<p>New is the rank of the taxon that the reference lacks, by the p-values of the representative; of the ranks "
+        "between it and the last name that a candidate belongs to, neither can be said. Identity and spread are "
+        "percent: of the representative with its nearest named relative, and 100 - identity "
         "of the other sequences with the representative. p is the chance of a representative at least as far from all "
         "named sequences if its taxon were in the reference; q is p corrected for all sequences tested (Benjamini and "
-        "Hochberg). A candidate is a reason to look closer, not a described taxon.</p>\n"
+        "Hochberg). A candidate is a reason to look closer, not a described taxon: those of one or a few "
+        "reads are often errors of sequencing, and those with warnings may be artefacts.</p>\n"
     )
 
 
@@ -141,7 +172,7 @@ def _row(number: int, one: CandidateTaxon) -> str:
     found = one.representative.assignment
     nearest = "" if found.nearest_id is None else f"{found.nearest_id}, {_names(found.nearest_lineage)}"
     spread = f"{one.mean_difference:.1f}, {one.largest_difference:.1f}" if one.sequences > 1 else ""
-    samples = ", ".join(f"{name} ({reads:,})" for name, reads in one.samples.items())
+    samples = _samples(one.samples)
     warnings = "; ".join(one.warnings)
     cells = [
         f'<td><span class="dot" style="background:{_colour(number)}"></span>{one.id}</td>',
@@ -158,6 +189,14 @@ def _row(number: int, one: CandidateTaxon) -> str:
         f'<td class="warning">{_text(warnings)}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _samples(reads: Mapping[str, int]) -> str:
+    """Name the samples; where they are many, those with most reads."""
+    if len(reads) <= MOST_SAMPLES:
+        return ", ".join(f"{name} ({count:,})" for name, count in reads.items())
+    first = sorted(reads.items(), key=lambda item: (-item[1], item[0]))[: MOST_SAMPLES - 1]
+    return ", ".join(f"{name} ({count:,})" for name, count in first) + f" and {len(reads) - len(first):,} more"
 
 
 def _names(lineage: Lineage) -> str:

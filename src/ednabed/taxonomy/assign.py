@@ -17,6 +17,8 @@ IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
 """Least identity, as a share, for a name of each rank where nothing is calibrated: those in common use for barcodes at
 species to order, and wide ones above."""
 
+_NO_NAME = -1
+
 
 @dataclass(frozen=True)
 class Criteria:
@@ -134,12 +136,16 @@ def _verdict(
     names = _lineage([labels.lineages[n][r] if n >= 0 else "" for r, n in enumerate(sources)])
     tied = evidence.tied[i]
     deepest = -1
+    # Whether lineages that fit equally well are of two taxa, as far as they have names.
+    apart = False
     for r in range(len(RANKS)):
-        if not names[r]:
+        told = {int(labels.taxa[n, r]) for n in tied}
+        # Sources that disagree on a family may agree on its genus; one without a name agrees with whatever is above.
+        apart = len(told - {_NO_NAME}) > 1 or (apart and (len(told) > 1 or _NO_NAME in told))
+        if not names[r] or apart:
             continue
         confidence = confidences[r]
-        good = identity >= IDENTITIES[r] if np.isnan(confidence) else confidence >= criteria.min_confidence
-        if good and len({int(labels.taxa[n, r]) for n in tied}) < 2:
+        if identity >= IDENTITIES[r] if np.isnan(confidence) else confidence >= criteria.min_confidence:
             deepest = r
     novel_rank, novel_p = _novelty(p_values, names, deepest, criteria.alpha)
     return Verdict(

@@ -24,6 +24,9 @@ LENGTH_EDGES = (220, 450)
 lengths that calibration draws, 150, 313 and full."""
 LENGTH_NAMES = ("up to 220", "221 to 450", "above 450")
 _FEWEST_NULLS = 50
+DIGITS = 6
+"""Digits of the distances that are kept. A query's are rounded alike, or what is equally far would not be."""
+_MOST_ODDS = 500.0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -52,7 +55,8 @@ class RankModel:
     def predict(self, features: Floats) -> Floats:
         """Return probabilities, shape (n,), for features, shape (n, 8)."""
         table = (columns(features, self.knots) - np.array(self.mean)) / np.array(self.scale)
-        return np.asarray(1 / (1 + np.exp(-(table @ np.array(self.weights) + self.intercept))), np.float64)
+        odds = np.clip(table @ np.array(self.weights) + self.intercept, -_MOST_ODDS, _MOST_ODDS)
+        return np.asarray(1 / (1 + np.exp(-odds)), np.float64)
 
 
 def columns(features: Floats, knots: list[list[float]]) -> Floats:
@@ -95,7 +99,7 @@ class Group:
             chosen = np.flatnonzero(classes == number)
             null = own if len(own) >= _FEWEST_NULLS else every
             if len(null) >= _FEWEST_NULLS:
-                beyond = len(null) - np.searchsorted(null, distances[chosen] * (1 - 1e-9))
+                beyond = len(null) - np.searchsorted(null, np.round(distances[chosen], DIGITS) * (1 - 1e-9))
                 p[chosen] = (1 + beyond) / (1 + len(null))
         return p
 
@@ -164,8 +168,10 @@ class Calibration:
         if not isinstance(values, dict) or values.pop("calibration_sha256", None) != json_sha256(values):
             raise StoreError(f"{path} is damaged; {again}")
         schema = values.pop("schema", None)
-        if schema != SCHEMA or values.pop("features", None) != list(FEATURES):
+        if schema != SCHEMA:
             raise StoreError(f"{path} has schema {schema!r}, this ednabed reads schema {SCHEMA}; {again}")
+        if values.pop("features", None) != list(FEATURES):
+            raise StoreError(f"{path} judges by other features than this ednabed does; {again}")
         try:
             for key in ("groups", "vector_groups"):
                 values[key] = {marker: _group(group) for marker, group in values[key].items()}

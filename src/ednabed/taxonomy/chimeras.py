@@ -113,12 +113,12 @@ class ParentPool:
     def __init__(self, sequences: Sequence[str], reads: Sequence[int]) -> None:
         self.sequences = list(sequences)
         self._reads = np.array(reads, np.int64)
-        words = [np.unique(_words(sequence)) for sequence in self.sequences]
-        owners = np.repeat(np.arange(len(words)), [len(w) for w in words])
-        every = np.concatenate(words) if words else np.empty(0, np.int64)
-        order = np.argsort(every, kind="stable")
-        self._owners = owners[order]
-        self._starts = np.searchsorted(every[order], np.arange(4**_WORD + 1))
+        # Small numbers: 100,000 sequences have tens of millions of words. A word of eight letters fits into 16 bits.
+        words = [np.unique(_words(sequence)).astype(np.uint16) for sequence in self.sequences]
+        owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(w) for w in words])
+        every = np.concatenate(words) if words else np.empty(0, np.uint16)
+        self._owners = owners[np.argsort(every, kind="stable")]
+        self._starts = np.concatenate(([0], np.cumsum(np.bincount(every, minlength=4**_WORD))))
 
     def near(self, sequence: str, reads: int) -> list[str]:
         """Return likely parents: those at least twice as abundant that share most words with a quarter, three each.

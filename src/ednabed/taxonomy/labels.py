@@ -87,7 +87,9 @@ def read_labels(collection: Collection) -> Labels:
         if marker_columns:
             # Runs may call that column differently.
             told = pc.coalesce(*(table.column(name).cast(pa.string()) for name in marker_columns))
-            marker[rows] = _numbers(told, markers, 0)
+            numbers = _numbers(told, markers, 0)
+            # A record that says nothing takes no marker from its sequence.
+            marker[rows[numbers > 0]] = numbers[numbers > 0]
         if "lineage" in columns:
             own = _numbers(table.column("lineage"), lineages, -1)
             pairs.append(np.stack([rows[own >= 0], own[own >= 0]], axis=1))

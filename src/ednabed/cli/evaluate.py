@@ -1,0 +1,122 @@
+"""``ednabed evaluate``: how right are the answers, beside those of other programs?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ednabed.cli.common import Context, emit, emit_json, notice, pass_context
+from ednabed.cli.reference import reference_option
+from ednabed.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from ednabed.evaluate.predictions import Method
+
+
+@click.command()
+@reference_option
+@click.option("--marker", help="Take the records of this marker only, where the reference holds several.")
+@click.option(
+    "--model", "models", multiple=True,
+    help="A model to measure; may be repeated; default: that of the reference, and kmer6.",
+)  # fmt: skip
+@click.option("--queries", type=click.IntRange(min=1), default=500, show_default=True, help="Most queries a group.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of what is held out and cut.")
+@click.option(
+    "--crop", "crops", multiple=True, type=click.IntRange(min=20),
+    help="Cut the queries to so many letters, beside whole ones; may be repeated; default: 313 and 150.",
+)  # fmt: skip
+@click.option("--no-crops", is_flag=True, help="Whole queries only.")
+@click.option("--no-others", is_flag=True, help="Do not run vsearch and blastn, even where they are installed.")
+@click.option("--vectors-only", is_flag=True, help="Measure every model without alignment too.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of every method; default: all cores.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to a file; .json gives JSON, any other ending Markdown.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+@pass_context
+def evaluate(
+    context: Context,
+    /,
+    reference: str | None,
+    marker: str | None,
+    models: tuple[str, ...],
+    queries: int,
+    seed: int,
+    crops: tuple[int, ...],
+    no_crops: bool,
+    no_others: bool,
+    vectors_only: bool,
+    threads: int | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure how right names, confidences and novelty are, on records that are held out of a labelled reference.
+
+    Records, species, genera and families are held out by turns; what is left becomes a reference of its own, and
+    vsearch and blastn answer the same queries with the same threads where they are installed. Models embed all records
+    anew, which takes long for large ones.
+
+    \b
+    Example:
+      ednabed evaluate --queries 500 --output accuracy.md
+    """
+    from threadpoolctl import threadpool_limits
+
+    from ednabed.api.identify import cores
+    from ednabed.engine.open import open_embedder
+    from ednabed.evaluate.accuracy import evaluate as run
+    from ednabed.evaluate.external import installed
+    from ednabed.evaluate.own import Own, labelled_records
+    from ednabed.evaluate.report import to_markdown
+    from ednabed.reference import layout
+    from ednabed.reference.opened import open_reference
+    from ednabed.search.queries import embedder_for
+    from ednabed.store.files import to_json, write_atomic
+
+    if no_crops and crops:
+        raise UsageError("--crop and --no-crops exclude each other; leave one of them out")
+    opened = open_reference(*layout.find_reference(context.workspace, reference))
+    records = labelled_records(opened, marker)
+    if not records:
+        markers = ", ".join(name for name in opened.manifest.runs[0].markers if name) or "none"
+        raise InputError(f"{opened.name} has no labelled record of marker {marker!r}; its markers are: {markers}")
+    if models:
+        embedders = [open_embedder(name) for name in dict.fromkeys(models)]
+    else:
+        embedders = [embedder_for(opened.spec, opened.name)]
+        if opened.spec.model != "kmer6":
+            embedders.append(open_embedder("kmer6"))
+    methods: list[Method] = []
+    for embedder in embedders:
+        methods.append(Own(embedder))
+        if vectors_only:
+            methods.append(Own(embedder, use_letters=False))
+    if not no_others:
+        others, absent = installed()
+        methods += others
+        for sentence in absent:
+            notice(sentence)
+    threads = cores() if threads is None else threads
+    chosen = (None,) if no_crops else (None, *(crops or (313, 150)))
+    with threadpool_limits(threads):
+        result = run(
+            records, methods, queries=queries, seed=seed, crops=chosen, threads=threads, title=marker or opened.name,
+            command=_command(),
+        )  # fmt: skip
+    for name, reason in result.failures.items():
+        notice(f"{name} takes no part: {reason}")
+    if output is not None:
+        write_atomic(output, to_json(result.to_dict()) if output.suffix == ".json" else to_markdown(result))
+    if as_json:
+        emit_json(result.to_dict())
+    elif output is None:
+        emit(to_markdown(result))
+
+
+def _command() -> str:
+    return " ".join(["ednabed", *sys.argv[1:]])

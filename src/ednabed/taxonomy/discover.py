@@ -1,0 +1,217 @@
+"""What is new in a set of sequences: equal ones are counted as one, the novel ones become candidate taxa.
+
+Memory grows with the distinct sequences: of each its letters, reads and p-value are held, of a novel one also its
+vector, what it is, and the ids of its records.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ednabed.models.base import FloatArray
+from ednabed.reference.collection import Collection
+from ednabed.reference.topk import unit
+from ednabed.search.queries import Query, QueryBatch
+from ednabed.taxonomy.artefacts import UsualLength, warnings_of
+from ednabed.taxonomy.assignment import Assignment, Status
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel
+from ednabed.taxonomy.chimeras import MORE_ABUNDANT, ParentPool
+from ednabed.taxonomy.classify import Classified
+from ednabed.taxonomy.clusters import IDENTITY, candidate_taxa
+
+REFERENCES = 8
+"""Sequences of the reference, nearest by vector, that may be the parents of a chimera."""
+# Novel sequences whose relatives in the reference are looked up at once.
+_AT_ONCE = 1_024
+
+ReadsOf = Callable[[Query], tuple[int, Mapping[str, int]]]
+"""Gives the reads of a record, and these by sample (empty where no sample is known)."""
+
+
+@dataclass(slots=True, eq=False)
+class Distinct:
+    """A distinct sequence.
+
+    Attributes:
+        sequence: Its letters; on the strand of the reference once it was judged.
+        ids: Ids of its records; empty once it was judged and is not novel, because then nobody asks.
+        reads: Reads of all its records.
+        samples: These by sample.
+        status: What it is; None until it was judged.
+        marker: Marker of the nearest sequence; None where unknown.
+        p: p-value of its novelty; None where it was not tested.
+        novel: Its vector and all that was found out; None where it is not novel.
+    """
+
+    sequence: str
+    ids: list[str] = field(default_factory=list)
+    reads: int = 0
+    samples: Counter[str] = field(default_factory=Counter)
+    status: Status | None = None
+    marker: str | None = None
+    p: float | None = None
+    novel: tuple[FloatArray, Assignment] | None = None
+
+    def add(self, ids: Sequence[str], reads: int, samples: Mapping[str, int]) -> None:
+        """Count records."""
+        if self.status in (None, "novel"):
+            self.ids.extend(ids)
+        self.reads += reads
+        self.samples.update(samples)
+
+
+class Gathering:
+    """Collects records and what they are. Records with equal letters are judged once and counted together.
+
+    Args:
+        reads_of: Reads of a record.
+
+    Attributes:
+        records: Records counted, rejected ones included.
+        rejected: Those of them that were rejected.
+    """
+
+    def __init__(self, reads_of: ReadsOf) -> None:
+        self.records = 0
+        self.rejected = 0
+        self._reads_of = reads_of
+        self._by_letters: dict[str, Distinct] = {}
+
+    def unseen(self, batches: Iterable[QueryBatch]) -> Iterator[QueryBatch]:
+        """Count all records, and pass on those whose letters are new, and those that are rejected."""
+        for batch in batches:
+            kept: list[Query] = []
+            places, rows = [], []
+            row_of = {place: row for row, place in enumerate(batch.places)}
+            for place, query in enumerate(batch.queries):
+                if not self._count(query):
+                    continue
+                if place in row_of:
+                    places.append(len(kept))
+                    rows.append(row_of[place])
+                kept.append(query)
+            if kept:
+                yield QueryBatch(kept, places, batch.vectors[np.array(rows, np.int64)])
+
+    def _count(self, query: Query) -> bool:
+        """Count a record; tell whether it is to be judged."""
+        self.records += 1
+        if query.sequence is None:
+            self.rejected += 1
+            return True
+        new = query.sequence not in self._by_letters
+        one = self._by_letters.setdefault(query.sequence, Distinct(query.sequence))
+        one.add([str(query.told["id"])], *self._reads_of(query))
+        return new
+
+    def judge(self, found: Classified) -> None:
+        """Note what a sequence is; rejected ones are of no account."""
+        if found.query.sequence is None or found.sequence is None or found.vector is None:
+            return
+        one = self._by_letters[found.query.sequence]
+        assignment = found.assignment
+        if found.sequence != one.sequence:
+            one.sequence = found.sequence
+        one.status, one.marker, one.p = assignment.status, assignment.marker, assignment.novel_p
+        if assignment.status == "novel":
+            one.novel = found.vector, assignment
+        else:
+            one.ids = []
+
+    def distinct(self) -> list[Distinct]:
+        """Return the distinct sequences in order of the input; one and its reverse complement are one."""
+        found: dict[str, Distinct] = {}
+        for one in self._by_letters.values():
+            first = found.setdefault(one.sequence, one)
+            if first is not one:
+                first.add(one.ids, one.reads, one.samples)
+        # What was added is not added again by another call.
+        self._by_letters = found
+        return list(found.values())
+
+
+def find_candidates(
+    every: Sequence[Distinct],
+    collection: Collection,
+    labelled: npt.NDArray[np.bool_],
+    *,
+    identity: float = IDENTITY,
+) -> list[CandidateTaxon]:
+    """Cluster the novel among distinct sequences, with warnings of what looks like an artefact.
+
+    Usual lengths are those of the sequences of one marker. Parents of a chimera are looked for among all sequences and
+    among those of the reference that are nearest by vector.
+
+    Args:
+        every: All distinct sequences, novel or not, judged.
+        collection: The reference.
+        labelled: Which of its rows may be parents, shape (rows,).
+        identity: Least percent identity of the members of a candidate taxon to its representative.
+    """
+    new = [(one, *one.novel) for one in every if one.novel is not None]
+    if not new:
+        return []
+    lengths: dict[str | None, list[int]] = {}
+    for one in every:
+        lengths.setdefault(one.marker, []).append(len(one.sequence))
+    usual = {marker: UsualLength.of(own) for marker, own in lengths.items()}
+    # The others are too rare to be a parent of anything here.
+    least = MORE_ABUNDANT * min(one.reads for one, _, _ in new)
+    able = [one for one in every if one.reads >= least]
+    pool = ParentPool([one.sequence for one in able], [one.reads for one in able])
+    novels = []
+    relatives = _relatives(np.stack([vector for _, vector, _ in new]), collection, labelled)
+    for (one, vector, assignment), references in zip(new, relatives, strict=True):
+        warnings = warnings_of(
+            one.sequence,
+            marker=one.marker,
+            lineage=assignment.lineage,
+            usual=usual[one.marker],
+            reads=one.reads,
+            pool=pool,
+            references=references,
+        )
+        novels.append(
+            Novel(one.sequence, unit(vector[None])[0], assignment, tuple(one.ids), one.reads, one.samples, warnings)
+        )
+    return candidate_taxa(novels, [one.p for one in every if one.p is not None], identity=identity)
+
+
+def _relatives(vectors: FloatArray, collection: Collection, labelled: npt.NDArray[np.bool_]) -> Iterator[list[str]]:
+    """Yield the letters of the sequences nearest to each vector."""
+    for first in range(0, len(vectors), _AT_ONCE):
+        some = vectors[first : first + _AT_ONCE]
+        rows: list[list[int]] = [[] for _ in some]
+        for query, row, _ in collection.search(some, REFERENCES, allowed=labelled):
+            for q, r in zip(query.tolist(), row.tolist(), strict=True):
+                rows[q].append(r)
+        known = np.unique(np.array([r for own in rows for r in own], np.int64))
+        texts = collection.take_sequences(known).column("sequence").to_pylist()
+        letters = dict(zip(known.tolist(), texts, strict=True))
+        for own in rows:
+            yield [text for r in own if (text := letters[r]) is not None]
+
+
+def nearest_rows(
+    candidates: Iterable[CandidateTaxon], collection: Collection, labelled: npt.NDArray[np.bool_]
+) -> dict[str, int]:
+    """Return the row of the nearest named relative of each representative, by its id.
+
+    Where several sequences have the id, it is the first of them.
+    """
+    names = [one.representative.assignment.nearest_id for one in candidates]
+    wanted = pa.array(sorted({name for name in names if name is not None}), pa.string())
+    found: dict[str, int] = {}
+    for _, table in collection.scan_records(["id"]) if len(wanted) else ():
+        own = table.filter(pc.is_in(table.column("id").cast(pa.string()), value_set=wanted))
+        for name, row in zip(own.column("id").to_pylist(), own.column("row").to_pylist(), strict=True):
+            if labelled[row]:
+                found.setdefault(name, row)
+    return found

@@ -1,0 +1,267 @@
+"""``ednabed discover``: from sequences of simulated species to candidate taxa in a folder, and what is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ednabed.cli import main as entry
+from ednabed.export.discovery import CANDIDATE_COLUMNS, FILES, MEMBER_COLUMNS
+
+LENGTH = 300
+FAMILIES, GENERA, SPECIES, RECORDS = 4, 5, 4, 5
+# One that a page could take for something else.
+NAMES = ("F0", "<u>F1", "F2", "F3")
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        entry.main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def changed(sequence: str, share: float, chance: random.Random) -> str:
+    """Change a share of the letters into others."""
+    letters = list(sequence)
+    for place in chance.sample(range(len(letters)), round(share * len(letters))):
+        letters[place] = chance.choice([c for c in "ACGT" if c != letters[place]])
+    return "".join(letters)
+
+
+def family(ancestor: str, name: str, chance: random.Random) -> dict[tuple[str, str, str], list[str]]:
+    """Sequences by family, genus and species: 8 to 15 % between genera, 4 % to species, 0.7 % within."""
+    found = {}
+    own = changed(ancestor, 0.2, chance)
+    for g in range(GENERA):
+        genus = changed(own, 0.08 + 0.02 * (g % 3), chance)
+        for s in range(SPECIES):
+            species = changed(genus, 0.04, chance)
+            found[name, f"{name}-g{g}", f"{name}-g{g} s{s}"] = [changed(species, 0.007, chance) for _ in range(RECORDS)]
+    return found
+
+
+def flipped(sequence: str) -> str:
+    return sequence[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
+def fasta(path: Path, records: dict[str, str]) -> Path:
+    path.write_text("".join(f">{name}\n{letters}\n" for name, letters in records.items()), encoding="utf-8")
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A workspace with a reference of simulated species that is not calibrated; the queries lie beside it.
+
+    ``new.fasta``: two new species-like groups far from all (``far``: three sequences, one of them twice, once as the
+    reverse complement; ``lone``: one), and forty known ones.
+    """
+    folder = tmp_path_factory.mktemp("discover")
+    chance = random.Random(4)
+    ancestor = "".join(chance.choices("ACGT", k=LENGTH))
+    known = {}
+    for number in range(FAMILIES):
+        known.update(family(ancestor, NAMES[number], chance))
+    lines = ["id\tsequence\tkingdom\tphylum\tclass\torder\tfamily\tgenus\tspecies"]
+    for names, sequences in known.items():
+        for i, letters in enumerate(sequences):
+            lines.append("\t".join([f"{names[2]} {i}", letters, "K", "P", "C", "O", *names]))
+    (folder / "reference.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    near = known["<u>F1", "<u>F1-g0", "<u>F1-g0 s0"][0]
+    far = changed(near, 0.22, chance)
+    lone = changed(known["F2", "F2-g1", "F2-g1 s0"][0], 0.22, chance)
+    records = {f"known{i};size={9 + i}": changed(known[names][i % RECORDS], 0.004, chance)
+               for i, names in enumerate(list(known)[:40])}  # fmt: skip
+    records |= {
+        "=far<b>1</b>;size=50": far,
+        "far2;size=4": changed(far, 0.01, chance),
+        "far3;size=3": changed(far, 0.01, chance),
+        "back;size=6": flipped(far),
+        "lone;size=2": lone,
+    }
+    fasta(folder / "new.fasta", {**records, "short": "ACGT"})
+    fasta(folder / "old.fasta", {name: letters for name, letters in records.items() if name.startswith("known")})
+    workspace = folder / "w"
+    for arguments in (["embed", folder / "reference.tsv", "--dataset", "all"], ["consolidate"]):
+        with pytest.raises(SystemExit) as ended:
+            entry.main(["--workspace", str(workspace), *map(str, arguments)])
+        assert ended.value.code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(world) -> Path:
+    with pytest.raises(SystemExit) as ended:
+        entry.main(["--workspace", str(world / "w"), "reference", "calibrate", "--queries", "1000"])
+    assert ended.value.code == 0
+    return world
+
+
+@pytest.fixture(scope="module")
+def out(calibrated, tmp_path_factory) -> Path:
+    """The results of ``new.fasta``."""
+    folder = tmp_path_factory.mktemp("results") / "out"
+    with pytest.raises(SystemExit) as ended:
+        entry.main(["--workspace", str(calibrated / "w"), "discover", str(calibrated / "new.fasta"),
+                    "--output", str(folder)])  # fmt: skip
+    assert ended.value.code == 0
+    return folder
+
+
+def test_not_calibrated(world, tmp_path, capsys):
+    if list((world / "w" / "data" / "reference").rglob("calibration*.json")):
+        pytest.skip("calibrated by a test before this one")
+    code, out, err = call(
+        capsys, "--workspace", world / "w", "discover", world / "new.fasta", "--output", tmp_path / "o"
+    )
+    assert (code, out) == (1, "")
+    assert "is not calibrated" in err and "run 'ednabed reference calibrate'" in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_what_is_new_becomes_candidates(out):
+    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    found = rows_of(out / "candidates.tsv")
+    assert list(found[0]) == list(CANDIDATE_COLUMNS)
+    one, two = found
+    # The reverse complement is the same sequence.
+    assert (one["sequences"], one["records"], one["reads"]) == ("3", "4", "63")
+    assert (two["sequences"], two["records"], two["reads"]) == ("1", "1", "2")
+    assert one["representative"] == "=far<b>1</b>"
+    assert one["nearest_id"].startswith("<u>F1-g") and one["nearest_lineage"].startswith("K;P;C;O;<u>F1;")
+    assert two["nearest_lineage"].startswith("K;P;C;O;F2;")
+    assert 70 < float(one["identity"]) < 90
+    for row in found:
+        assert row["novel_rank"] in ("family", "genus", "species")
+        assert 0 < float(row["p"]) <= float(row["q"]) <= 1
+    members = rows_of(out / "members.tsv")
+    assert list(members[0]) == list(MEMBER_COLUMNS)
+    assert {(m["id"], m["candidate"], m["sequence_reads"]) for m in members} == {
+        ("=far<b>1</b>", "novel_1", "56"), ("back", "novel_1", "56"), ("far2", "novel_1", "4"),
+        ("far3", "novel_1", "3"), ("lone", "novel_2", "2"),
+    }  # fmt: skip
+    # Corrected for all 44 distinct sequences, not for the novel ones alone.
+    assert float(one["q"]) >= 44 * float(one["p"]) / 5 - 1e-6
+
+
+def test_names_are_text_on_the_page(out):
+    text = (out / "report.html").read_text(encoding="utf-8")
+    tags = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, _: tags.append(tag)  # type: ignore[method-assign]
+    parser.feed(text)
+    assert not {"b", "u"} & set(tags)
+    assert "&lt;u&gt;F1" in text
+    assert "novel_1: =far&lt;b&gt;1&lt;/b&gt;, 56 reads, representative" in text
+    # Two candidates of four sequences, and the named relative of each.
+    assert tags.count("circle") == 4 + 2
+    assert "46 records, 1 of them rejected" in text
+    assert "44: 40 assigned, 4 novel, 0 unclassified" in text
+
+
+def test_a_seed_repeats_itself(calibrated, out, tmp_path, capsys):
+    place = tmp_path / "again"
+    code, _, _ = call(
+        capsys, "--workspace", calibrated / "w", "discover", calibrated / "new.fasta", "--output", place, "--seed", "0",
+        "--threads", "1",
+    )  # fmt: skip
+    assert code == 0
+    for name in FILES:
+        assert (place / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_what_is_said(calibrated, tmp_path, capsys):
+    arguments = ("--workspace", calibrated / "w", "discover", calibrated / "new.fasta", "--output", tmp_path / "o")
+    code, printed, err = call(capsys, *arguments)
+    assert code == 0
+    head, one, two = printed.splitlines()
+    assert head.split() == ["id", "new", "belongs", "to", "reads", "sequences", "nearest", "identity", "q", "warnings"]
+    assert one.startswith("novel_1 ") and two.startswith("novel_2 ")
+    assert "rejected: 'short'" in err
+    assert "45 distinct sequences: 40 assigned, 4 novel, 0 unclassified, 1 rejected\n" in err
+    assert "1 are the reverse complement of the reference's strand\n" in err
+    assert "2 candidate taxa" in err and "report.html" in err
+    code, printed, _ = call(capsys, *arguments, "--json")
+    facts = json.loads(printed)
+    assert (facts["records"], facts["rejected"], facts["candidates"], facts["tested"]) == (46, 1, 2, 44)
+    assert facts["sequences"] == {"assigned": 40, "novel": 4}
+    assert facts["candidates_with_q_up_to_alpha"] == sum(
+        float(row["q"]) <= 0.05 for row in rows_of(tmp_path / "o" / "candidates.tsv")
+    )
+
+
+def test_nothing_novel(calibrated, tmp_path, capsys, monkeypatch):
+    # By default the results lie in the workspace.
+    place = calibrated / "w" / "discovery"
+    code, printed, err = call(capsys, "--workspace", calibrated / "w", "discover", calibrated / "old.fasta")
+    assert (code, printed) == (0, "")
+    assert "0 candidate taxa: nothing was judged novel" in err
+    assert rows_of(place / "candidates.tsv") == []
+    assert (place / "candidates.fasta").read_bytes() == b""
+    assert "No sequence was judged novel" in (place / "report.html").read_text(encoding="utf-8")
+
+
+def test_counts_give_reads_and_samples(calibrated, tmp_path, capsys):
+    counts = tmp_path / "counts.tsv"
+    counts.write_text("asv\tlake\tsea\n=far<b>1</b>\t5\t0\nback\t1\t2\nfar2\t0\t7\nunknown\t1\t1\n", encoding="utf-8")
+    arguments = ("--workspace", calibrated / "w", "discover", calibrated / "new.fasta", "--output", tmp_path / "o")
+    code, _, err = call(capsys, *arguments, "--abundance", counts)
+    assert code == 0
+    one, two = rows_of(tmp_path / "o" / "candidates.tsv")
+    # far3 says itself that it has three reads.
+    assert (one["reads"], one["samples"], one["sample_reads"]) == ("18", "2", "lake=6;sea=9")
+    assert (two["reads"], two["samples"]) == ("2", "")
+    assert "42 records are not in the table of counts, such as 'known0'" in err
+    counts.write_text("asv\tlake\nother\t5\n", encoding="utf-8")
+    before = {name: (tmp_path / "o" / name).read_bytes() for name in FILES}
+    code, _, err = call(capsys, *arguments, "--abundance", counts)
+    assert code == 1
+    assert "no sequence has its id in this table of counts" in err
+    assert {name: (tmp_path / "o" / name).read_bytes() for name in FILES} == before
+
+
+def test_several_files_are_samples(calibrated, tmp_path, capsys):
+    text = (calibrated / "new.fasta").read_text(encoding="utf-8")
+    (tmp_path / "lake.fasta").write_text(text, encoding="utf-8")
+    (tmp_path / "sea.fasta").write_text(">x;size=7;\n" + text.split("=far<b>1</b>;size=50\n")[1].split("\n")[0] + "\n",
+                                        encoding="utf-8")  # fmt: skip
+    code, _, _ = call(
+        capsys, "--workspace", calibrated / "w", "discover", tmp_path / "lake.fasta", tmp_path / "sea.fasta",
+        "--output", tmp_path / "o",
+    )  # fmt: skip
+    assert code == 0
+    one, two = rows_of(tmp_path / "o" / "candidates.tsv")
+    assert (one["reads"], one["sample_reads"]) == ("70", "lake=63;sea=7")
+    assert two["sample_reads"] == "lake=2"
+
+
+def test_other_files_of_the_folder_stay(calibrated, tmp_path, capsys):
+    arguments = ("--workspace", calibrated / "w", "discover", calibrated / "old.fasta", "--output", tmp_path)
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    assert call(capsys, *arguments)[0] == 0
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "report.html").write_text("mine too", encoding="utf-8")
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert "report.html was not written by 'ednabed discover'" in err
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "mine too"
+
+
+def test_an_input_is_not_written_over(calibrated, tmp_path, capsys):
+    source = fasta(tmp_path / "candidates.fasta", {"novel_1;size=2": "ACGT" * 50})
+    before = source.read_bytes()
+    code, _, err = call(capsys, "--workspace", calibrated / "w", "discover", source, "--output", tmp_path)
+    assert code == 2
+    assert "is named twice" in err
+    assert source.read_bytes() == before

@@ -1,0 +1,242 @@
+"""Calibration on a small made-up world: what is left out is left out, chance is seeded, and too little is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ednabed.engine.open import open_embedder
+from ednabed.errors import StoreError, UsageError
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy import calibrate as module
+from ednabed.taxonomy import candidates
+from ednabed.taxonomy.calibrate import calibrate, level_weights
+from ednabed.taxonomy.calibration import LENGTH_NAMES
+from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, RECORD
+from ednabed.taxonomy.labels import read_labels
+from taxonomy_support import DRAWS, Barcode, lineage_of, randomly, reference_of, substituted, world
+
+FEWEST = 300
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return open_embedder("kmer6")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Sixteen genera: the fewest draws take a second or two."""
+    return reference_of(tmp_path_factory.mktemp("calibrate"), world(24, records=3, length=400))
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What was weighed while ``calibration`` was made: candidates and what was left out."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def calibration(reference, embedder, seen):
+    weigh = module.weigh
+
+    def spy(found, labels, left_out=None):
+        seen.append((found, left_out))
+        return weigh(found, labels, left_out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "weigh", spy)
+        return calibrate(reference, embedder, queries=DRAWS)
+
+
+def without_time(found):
+    return replace(found, created="")
+
+
+def test_a_seed_gives_the_same_whatever_the_threads(reference, embedder, calibration):
+    again = calibrate(reference, embedder, queries=DRAWS, threads=3)
+    assert without_time(again) == without_time(calibration)
+    other = calibrate(reference, embedder, queries=DRAWS, seed=1)
+    assert other.groups != calibration.groups
+
+
+def test_draws_of_every_level_up_to_the_number_asked_for(calibration):
+    group = calibration.groups[""]
+    assert set(group.draws) <= set(LEVEL_NAMES.values())
+    assert FEWEST <= sum(group.draws.values()) <= DRAWS
+    assert {"record", "species", "genus", "family"} <= set(group.draws)
+
+
+def test_what_is_left_out_has_no_voice(calibration, reference, seen):
+    labels = read_labels(reference)
+    assert {None if left_out is None else left_out[0] for _, left_out in seen} >= {None, 6, 5, 4}
+    letters = candidates.read_letters(reference)
+    for found, left_out in seen:
+        for i, rows in enumerate(found.rows.tolist()):
+            there = [row for row in rows if row >= 0]
+            if left_out is not None:
+                taxa = {int(labels.taxa[labels.main[row], left_out[0]]) for row in there}
+                assert int(left_out[1][i]) not in taxa
+            elif found.lengths[i] == 400:
+                # Its own record would be at no mismatch; all sequences differ.
+                assert found.distances[i, 0] > 1.5 / 402
+    assert letters.lengths.min() == 400
+
+
+def test_nulls_are_sorted_and_further_for_higher_ranks(calibration):
+    for groups in (calibration.groups, calibration.vector_groups):
+        nulls = groups[""].nulls
+        assert {"species", "genus", "family"} <= set(nulls)
+        for parts in nulls.values():
+            assert len(parts) == len(LENGTH_NAMES)
+            assert all(part == sorted(part) for part in parts)
+        medians = [float(np.median(np.concatenate(nulls[rank]))) for rank in ("species", "genus", "family")]
+        assert medians == sorted(medians)
+        assert medians[0] * 2 < medians[1]
+
+
+def test_what_was_taught_holds_on_other_draws(calibration):
+    """In this world members of a species differ by 1 %, its sisters by 4 %: they can be told apart."""
+    assert calibration.groups[""].ranks["species"].draws > 200
+    for aligned in ("aligned", "vectors"):
+        for rank in ("species", "genus", "family"):
+            fact = calibration.reliability[aligned]["all"][rank]
+            assert 0 <= fact["calibration_error"] < 0.15
+            assert fact["measured_on"] > 20
+
+
+def test_a_world_of_one_marker_is_one_group(tmp_path, embedder, calibration):
+    assert list(calibration.groups) == list(calibration.vector_groups) == [""]
+    reference = reference_of(tmp_path, world(20, records=3, length=250, marker="COI"))
+    # Sequences of 250 letters give no pieces of 313, so a third of the draws is not there.
+    own = calibrate(reference, embedder, queries=480)
+    assert list(own.groups) == [""]
+    assert own.group("COI", True) is own.group("", True) is own.group("other", True)
+
+
+def test_markers_with_enough_draws_have_groups_of_their_own(tmp_path, embedder):
+    barcodes = [
+        *world(20, records=3, length=250, marker="COI"),
+        *world(20, records=3, length=180, seed=9, marker="12S"),
+    ]
+    few = [Barcode(f"x{i}", randomly(250, 50_000 + i), lineage_of(i % 4, i % 3), "18S") for i in range(8)]
+    own = calibrate(reference_of(tmp_path, barcodes + few), embedder, queries=480)
+    assert set(own.groups) == set(own.vector_groups) == {"", "COI", "12S"}
+    assert sum(own.groups[""].draws.values()) > sum(own.groups["COI"].draws.values())
+
+
+def test_without_the_model_whole_sequences_are_drawn(reference):
+    own = calibrate(reference, None, queries=FEWEST + 200)
+    group = own.groups[""]
+    assert group.decoys == [None] * len(LENGTH_NAMES)
+    assert all(not part for parts in group.nulls.values() for part in (parts[0], parts[2])), "all are of 400 letters"
+
+
+# -- the size of the shortlist ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(
+    reason="known fault: the size of the shortlist is judged after sorting by distance, so recall is always 1"
+)
+def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monkeypatch, reference, embedder):
+    """Turned upside down, the best candidate stands last, so 50 find it in no case."""
+    shortlist = candidates.shortlist
+
+    def upside_down(*arguments):
+        rows, cosines = shortlist(*arguments)
+        for i, own in enumerate(rows):
+            there = np.flatnonzero(own >= 0)
+            rows[i, there], cosines[i, there] = own[there[::-1]].copy(), cosines[i, there[::-1]].copy()
+        return rows, cosines
+
+    monkeypatch.setattr(candidates, "shortlist", upside_down)
+    own = calibrate(reference, embedder, queries=FEWEST)
+    measured = [fact for fact in own.shortlist if fact["measured_on"]]
+    assert measured
+    assert all(fact["recall"]["50"] < 0.5 for fact in measured)
+    assert all(fact["candidates"] > 50 for fact in measured)
+
+
+# -- weights ---------------------------------------------------------------------------------------------------------
+
+
+def test_levels_count_as_is_supposed():
+    level = np.array([RECORD] * 7 + [6] * 2 + [5] * 4 + [4] + [3] * 3)
+    weights = level_weights(level, 0.6)
+    shares = {lv: weights[level == lv].sum() / weights.sum() for lv in LEVELS}
+    assert shares == pytest.approx({RECORD: 0.6, 6: 0.12, 5: 0.12, 4: 0.12, 3: 0.04})
+    assert weights.sum() == pytest.approx(len(level))
+    absent = level_weights(np.array([RECORD, 6, 6]), 0.5)
+    assert absent.sum() == pytest.approx(3)
+    assert absent[0] / absent[1] == pytest.approx(0.5 / (0.15 / 2))
+
+
+# -- too little ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [({"known": 0}, "between 0 and 1"), ({"known": 1.0}, "between 0 and 1"), ({"queries": 299}, "fewer than 300")],
+)
+def test_numbers_out_of_range(reference, embedder, more, told):
+    with pytest.raises(UsageError, match=told):
+        calibrate(reference, embedder, **more)
+
+
+def test_no_labels(tmp_path, embedder):
+    barcodes = [Barcode(f"r{i}", randomly(100, i), ("",) * 7) for i in range(4)]
+    with pytest.raises(StoreError, match="no record with a lineage"):
+        calibrate(reference_of(tmp_path, barcodes), embedder)
+
+
+def test_nothing_to_leave_out(tmp_path, embedder):
+    """Every species of a phylum of its own, with one sequence."""
+    barcodes = [
+        Barcode(f"r{i}", randomly(100, i), ("", f"P{i}", "", "", "", "", f"Genus{i} species")) for i in range(5)
+    ]
+    with pytest.raises(StoreError, match="cannot be calibrated: no taxon in it has a second sequence"):
+        calibrate(reference_of(tmp_path, barcodes), embedder)
+
+
+def test_too_few_draws(tmp_path, embedder):
+    with pytest.raises(StoreError, match=r"only \d+ queries could be drawn from it, wanted 300; add labelled records"):
+        calibrate(reference_of(tmp_path, world(4, length=100)), embedder)
+
+
+def test_one_species_only(tmp_path, embedder):
+    """Members can be left out, but there is no other species to be wrong about: no confidence is made up."""
+    base = randomly(400, 1)
+    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(130)]
+    own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=6_000)
+    group = own.groups[""]
+    assert set(group.draws) == {"record"}
+    assert group.ranks == {}
+    assert set(group.nulls) == {"species"}
+
+
+def test_labels_for_part_of_it(tmp_path, embedder):
+    """Unlabelled records are neither drawn nor asked."""
+    barcodes = [
+        b if i % 4 else Barcode(b.id, b.sequence, ("",) * 7) for i, b in enumerate(world(24, records=4, length=250))
+    ]
+    own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=480)
+    assert FEWEST <= sum(own.groups[""].draws.values()) <= 480
+    assert set(own.groups[""].ranks) <= set(RANKS)
+
+
+@pytest.mark.xfail(reason="known fault: draws without a species name count as unknown species")
+def test_nulls_of_a_genus_hold_no_member_of_a_species_that_may_be_there(tmp_path, embedder):
+    """A record without a species name may have its own species beside it: it is no example of a new species.
+
+    In this world members of a species differ by 2 % at most and species by 3 % at least.
+    """
+    barcodes = [
+        Barcode(b.id, b.sequence, b.lineage if int(b.id.split("s")[0][1:]) % 2 else (*b.lineage[:6], ""))
+        for b in world(24, records=3, length=400)
+    ]
+    own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=FEWEST + 50)
+    whole = own.groups[""].nulls["genus"][LENGTH_NAMES.index("221 to 450")]
+    assert whole
+    assert min(whole) > 0.02

@@ -1,0 +1,481 @@
+"""What queries are, on a small made-up world: right names, the same in any company, and sense in every bad case."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ednabed.api.identify import open_classifier
+from ednabed.engine.open import open_embedder
+from ednabed.errors import StoreError, UsageError
+from ednabed.models.spec import Policy
+from ednabed.search.align import align
+from ednabed.search.queries import Query, QueryBatch
+from ednabed.sequences.lineage import RANKS, parse_lineage
+from ednabed.taxonomy.assign import Criteria
+from ednabed.taxonomy.calibrate import calibrate
+from ednabed.taxonomy.classify import Classifier
+from taxonomy_support import (
+    FOREIGN,
+    Barcode,
+    batch_of,
+    lineage_of,
+    randomly,
+    reference_of,
+    reverse_complement,
+    substituted,
+    world,
+    world_workspace,
+)
+
+WORLD = world()
+KNOWN = [b for b in WORLD if b.id.endswith("r1")]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return world_workspace(tmp_path_factory.mktemp("world") / "ws")
+
+
+@pytest.fixture(scope="module")
+def classifier(workspace):
+    return open_classifier(workspace, threads=1)
+
+
+@pytest.fixture(scope="module")
+def by_vectors(workspace):
+    return open_classifier(workspace, use_letters=False, threads=1)
+
+
+@pytest.fixture(scope="module")
+def uncalibrated(classifier):
+    return Classifier(classifier.collection, classifier.embedder, None, Criteria())
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Queries of every kind: known species, pieces, other strands, new species, N, and nonsense."""
+    rng = random.Random(5)
+    some = []
+    for i in range(36):
+        own = WORLD[rng.randrange(len(WORLD))].sequence
+        some.append((f"q{i}", (
+            own, substituted(own, 3, i), own[100:260], reverse_complement(own), substituted(own, 40, i),
+            own[:200] + "N" * 12 + own[212:],
+        )[i % 6]))  # fmt: skip
+    return [*some, ("foreign", randomly(300, FOREIGN)), *((f"again{i}", text) for i, (_, text) in enumerate(some[:6]))]
+
+
+def ask(classifier, queries, size=1_000):
+    """Assignments by id, the batches as large as is said."""
+    batches = [batch_of(classifier.embedder, queries[i : i + size]) for i in range(0, len(queries), size)]
+    return [found.assignment for found in classifier.run(batches)]
+
+
+def one(classifier, sequence):
+    return ask(classifier, [("q", sequence)])[0]
+
+
+def with_criteria(classifier, **more):
+    return Classifier(
+        classifier.collection, classifier.embedder, classifier.calibration, Criteria(**more),
+        use_letters=classifier._use_letters,
+    )  # fmt: skip
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["classifier", "by_vectors", "uncalibrated"])
+def test_members_of_known_species_get_their_names(request, kind):
+    asked = [(b.id, substituted(b.sequence, 2, i)) for i, b in enumerate(KNOWN)]
+    found = ask(request.getfixturevalue(kind), asked)
+    assert [a.id for a in found] == [name for name, _ in asked]
+    right = [a.names == b.lineage for a, b in zip(found, KNOWN, strict=True)]
+    assert np.mean(right) > 0.98
+    given_ = [a.lineage == b.lineage for a, b in zip(found, KNOWN, strict=True)]
+    assert np.mean(given_) > (0.98 if kind == "uncalibrated" else 0.8)
+    for a, b in zip(found, KNOWN, strict=True):
+        assert all(name in ("", truth) for name, truth in zip(a.lineage, b.lineage, strict=True))
+        assert (a.strand, a.status, a.novel_rank) == ("+", "assigned", None)
+
+
+def test_new_species_get_their_genus_and_no_species(classifier):
+    asked = [(b.id, substituted(b.sequence, 20, i)) for i, b in enumerate(KNOWN)]
+    found = ask(classifier, asked)
+    assert np.mean([a.names[5] == b.lineage[5] for a, b in zip(found, KNOWN, strict=True)]) > 0.95
+    assert np.mean([a.lineage[6] == "" for a in found]) > 0.95
+    assert {a.novel_rank for a in found} <= {None, "species"}
+    novel = [a for a in found if a.status == "novel"]
+    assert all(a.novel_rank == "species" and a.novel_p <= 0.05 for a in novel)
+    assert len(novel) > 0.5 * len(found)
+
+
+def test_identity_and_coverage_are_those_of_the_alignment(classifier, mixed):
+    rows = classifier.collection.take_sequences(np.arange(classifier.collection.rows)).column("sequence").to_pylist()
+    records = {}
+    for _, table in classifier.collection.scan_records(["id"]):
+        records.update(zip(table["id"].to_pylist(), table["row"].to_pylist(), strict=True))
+    for a, (_, text) in zip(ask(classifier, mixed[:36]), mixed, strict=False):
+        own = reverse_complement(text) if a.strand == "-" else text
+        exact = align(own, [rows[records[a.nearest_id]]], strand="plus")[0]
+        assert a.identity == pytest.approx(exact.identity, abs=1)
+        assert a.coverage == pytest.approx(exact.query_coverage, abs=1)
+        vectors = batch_of(classifier.embedder, [("a", own), ("b", rows[records[a.nearest_id]])]).vectors
+        assert a.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-5)
+
+
+def test_confidences_fall_over_the_ranks_and_names_have_no_holes(classifier, by_vectors, mixed):
+    for a in [*ask(classifier, mixed), *ask(by_vectors, mixed)]:
+        confidences = [c for c in a.confidences if c is not None]
+        assert confidences == sorted(confidences, reverse=True)
+        assert all(0 <= c <= 1 for c in confidences)
+        assert all(p is None or 0 < p <= 1 for p in a.p_values)
+        depth = len([name for name in a.lineage if name])
+        assert a.lineage == (a.names[:depth] + ("",) * (len(RANKS) - depth))
+        assert (a.status == "novel") == (a.novel_rank is not None)
+        if a.novel_rank is not None:
+            assert RANKS.index(a.novel_rank) >= depth
+
+
+# -- company ---------------------------------------------------------------------------------------------------------
+
+
+def plain(a):
+    """All that is said, with numbers as finely as they are written."""
+    return (
+        a.id, a.status, a.lineage, a.names, a.tied, a.nearest_id, a.nearest_lineage, a.strand, a.marker, a.novel_rank,
+        a.note, *(None if x is None else round(x, 3) for x in (*a.confidences, *a.p_values, a.novel_p)),
+        a.identity, a.coverage,
+    )  # fmt: skip
+
+
+@settings(max_examples=6)
+@given(
+    st.randoms(use_true_random=False), st.integers(1, 50), st.sampled_from(["classifier", "by_vectors", "uncalibrated"])
+)
+def test_neither_order_nor_batches_change_an_answer(request, mixed, random, size, kind):
+    own = request.getfixturevalue(kind)
+    whole = {a.id: plain(a) for a in ask(own, mixed)}
+    asked = list(mixed)
+    random.shuffle(asked)
+    found = ask(own, asked, size)
+    assert [a.id for a in found] == [name for name, _ in asked], "the order of the input"
+    assert {a.id: plain(a) for a in found} == whole
+
+
+@pytest.mark.xfail(reason="known fault: cosines come from a float32 product as they are")
+def test_similarities_are_the_same_to_the_last_digit_that_is_written(classifier, mixed):
+    """A table must not change with the number of queries that came along."""
+    together = [f"{a.similarity:.6f}" for a in ask(classifier, mixed)]
+    assert [f"{a.similarity:.6f}" for a in ask(classifier, mixed, 1)] == together
+
+
+def test_neither_do_threads(classifier, mixed):
+    many = Classifier(classifier.collection, classifier.embedder, classifier.calibration, Criteria(), threads=4)
+    assert ask(many, mixed * 3) == ask(classifier, mixed * 3)
+
+
+def test_equal_sequences_are_answered_alike(classifier, mixed):
+    found = {a.id: a for a in ask(classifier, mixed)}
+    for i in range(6):
+        assert plain(found[f"again{i}"])[1:] == plain(found[f"q{i}"])[1:]
+
+
+def test_one_batch_at_a_time_is_taken(classifier, mixed):
+    """So memory does not grow with the file."""
+    taken = []
+
+    def batches():
+        for first in range(0, len(mixed), 10):
+            taken.append(first)
+            yield batch_of(classifier.embedder, mixed[first : first + 10])
+
+    for number, found in enumerate(classifier.run(batches())):
+        assert len(taken) == number // 10 + 1
+        assert found.query.told["id"] == mixed[number][0]
+
+
+def test_vectors_and_letters_are_on_the_strand_of_the_reference(classifier, mixed):
+    batch = batch_of(classifier.embedder, mixed)
+    for found, (_, text) in zip(classifier.run([batch]), mixed, strict=True):
+        own = reverse_complement(text) if found.assignment.strand == "-" else text
+        assert found.sequence == own
+        wanted = batch_of(classifier.embedder, [("q", own)]).vectors[0]
+        np.testing.assert_allclose(found.vector, wanted, atol=1e-6)
+
+
+# -- strands ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["classifier", "by_vectors", "uncalibrated"])
+def test_the_other_strand_is_found_and_noted(request, kind):
+    own = request.getfixturevalue(kind)
+    asked = [(b.id, substituted(b.sequence, 2, i)) for i, b in enumerate(KNOWN[:20])]
+    forward = ask(own, asked)
+    backward = ask(own, [(name, reverse_complement(text)) for name, text in asked])
+    for one_, other in zip(forward, backward, strict=True):
+        assert (one_.strand, other.strand) == ("+", "-")
+        assert other.lineage == one_.lineage
+        assert other.nearest_id == one_.nearest_id
+        assert "reverse complement" in other.note
+        assert not one_.note
+
+
+def test_the_other_strand_by_vectors_of_both_strands(tmp_path):
+    reference = reference_of(tmp_path, world(8, length=300), strand="both")
+    embedder = open_embedder("kmer6", Policy(strand="both"))
+    own = Classifier(reference, embedder, None, Criteria())
+    barcodes = world(8, length=300)[::9]
+    for b in barcodes:
+        a = one(own, reverse_complement(b.sequence))
+        assert (a.strand, a.lineage, a.identity) == ("-", b.lineage, 100)
+        assert (one(own, b.sequence).strand, one(own, b.sequence).lineage) == ("+", b.lineage)
+
+
+@pytest.mark.xfail(reason="known fault: the nearer strand is taken also where both are like nothing")
+def test_what_is_like_nothing_has_no_strand_to_be_turned_to(classifier):
+    """A strand is noted where the other one fits, not where both are nonsense."""
+    found = ask(classifier, [(str(i), randomly(300, FOREIGN + i)) for i in range(30)])
+    like_nothing = [a for a in found if not any(a.names)]
+    assert len(like_nothing) > 20
+    assert not [a.note for a in like_nothing if "reverse complement" in a.note]
+    assert {a.strand for a in like_nothing} == {"+"}
+
+
+# -- what the reference does not hold --------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(reason="known fault: coverage does not count, and limits for some lengths are missing")
+@pytest.mark.parametrize("length", [100, 300])
+def test_another_marker_is_told_not_forced(classifier, length):
+    """Of sequences without any likeness one in twenty may be mistaken, on whichever strand; none gets a genus."""
+    found = ask(classifier, [(str(i), randomly(length, FOREIGN + i)) for i in range(100)])
+    assert not [(a.lineage, a.coverage, a.strand) for a in found if a.lineage[5]]
+    named = [a for a in found if any(a.lineage) or a.status == "novel"]
+    assert len(named) <= 100 * 0.05 + 3 * (100 * 0.05 * 0.95) ** 0.5
+    assert all("another marker" in a.note for a in found if not any(a.names))
+
+
+@pytest.mark.xfail(reason="known fault: no limit where no sequence of that length was drawn")
+def test_another_marker_longer_than_all_that_was_drawn_is_told_too(tmp_path, classifier):
+    """A reference of short sequences draws none of 600 letters; what is known of short ones says enough of them."""
+    reference = reference_of(tmp_path, world(24, length=200))
+    own = Classifier(reference, classifier.embedder, calibrate(reference, classifier.embedder, queries=480), Criteria())
+    found = ask(own, [(str(i), randomly(600, FOREIGN + i)) for i in range(40)])
+    assert sum(any(a.lineage) or a.status == "novel" for a in found) <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5
+
+
+@pytest.mark.xfail(reason="known fault: fixed limits ask for no coverage")
+@pytest.mark.parametrize("length", [100, 300])
+def test_another_marker_is_not_forced_without_calibration_either(uncalibrated, length):
+    """A few letters at the ends always match: identity over one percent of a query says nothing."""
+    found = ask(uncalibrated, [(str(i), randomly(length, FOREIGN + i)) for i in range(40)])
+    assert not [(a.lineage, a.identity, a.coverage) for a in found if any(a.lineage[3:])]
+
+
+def test_a_marker_is_named(tmp_path):
+    own = Classifier(
+        reference_of(tmp_path, [*world(4, length=200, marker="COI"), *world(4, length=200, seed=3, marker="12S")]),
+        open_embedder("kmer6"), None, Criteria(),
+    )  # fmt: skip
+    assert one(own, world(4, length=200)[5].sequence).marker == "COI"
+    assert one(own, world(4, length=200, seed=3)[5].sequence).marker == "12S"
+
+
+# -- labels ----------------------------------------------------------------------------------------------------------
+
+
+def small(tmp_path, *entries, **more):
+    """A classifier by some (letters, lineage), without calibration."""
+    barcodes = [Barcode(f"r{i}", text, lineage) for i, (text, lineage) in enumerate(entries)]
+    return Classifier(reference_of(tmp_path, barcodes), open_embedder("kmer6"), None, Criteria(**more))
+
+
+def test_no_labels_are_refused(tmp_path):
+    with pytest.raises(StoreError, match="no record with a lineage, so it cannot say what a sequence is"):
+        small(tmp_path, (randomly(100, 1), ("",) * 7))
+
+
+def test_labels_for_part_of_it(tmp_path):
+    """What has no label is not looked at: the nearest one that has gives the name."""
+    base = randomly(300, 1)
+    own = small(tmp_path, (base, ("",) * 7), (substituted(base, 6, 1), lineage_of(0)), (randomly(300, 2), ("",) * 7))
+    a = one(own, base)
+    assert (a.lineage, a.nearest_id, a.identity) == (lineage_of(0), "r1", 98)
+
+
+def test_one_species_only(tmp_path, classifier):
+    base = randomly(400, 1)
+    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(130)]
+    reference = reference_of(tmp_path, barcodes)
+    own = Classifier(reference, classifier.embedder, calibrate(reference, classifier.embedder), Criteria())
+    for judge in (own, Classifier(reference, classifier.embedder, None, Criteria())):
+        a = one(judge, base)
+        assert (a.lineage, a.confidence, a.status) == (lineage_of(0), None, "assigned")
+        assert one(judge, substituted(base, 60, 1)).lineage[6] == ""
+    assert one(own, substituted(base, 60, 1)).novel_rank == "species"
+    assert not any(one(own, randomly(400, FOREIGN)).lineage)
+
+
+def test_skipped_ranks_stay_empty(tmp_path):
+    gaps = ("Animalia", "Chordata", "", "", "Muridae", "", "Rattus rattus")
+    base = randomly(200, 1)
+    own = small(tmp_path, (base, gaps), (randomly(200, 2), lineage_of(3)))
+    assert one(own, base).lineage == gaps
+    assert one(own, substituted(base, 8, 1)).lineage == ("Animalia", "Chordata", "", "", "Muridae", "", "")
+
+
+def test_homonyms_in_two_phyla_are_two(tmp_path):
+    moss = ("Plantae", "Bryophyta", "", "", "", "Rattus", "Rattus rattus")
+    rat = ("Animalia", "Chordata", "", "", "", "Rattus", "Rattus rattus")
+    base, other = randomly(200, 1), randomly(200, 2)
+    own = small(tmp_path, (base, moss), (other, rat), (base + "A", rat), (other + "C", moss), (randomly(200, 3), rat))
+    assert one(own, randomly(200, 3)).lineage == rat
+    # At the same distance from both: nothing is given, both are told.
+    a = one(own, base)
+    assert (a.lineage, a.status) == (("",) * 7, "unclassified") or a.lineage == moss
+    assert set(a.tied) in ({moss, rat}, set())
+
+
+def test_a_sequence_of_two_species_gets_their_genus(tmp_path):
+    base = randomly(300, 1)
+    own = small(tmp_path, (base, lineage_of(0, 0)), (base, lineage_of(0, 1)), (randomly(300, 2), lineage_of(9)))
+    a = one(own, base)
+    assert (a.lineage, a.status, a.identity) == (lineage_of(0, None), "assigned", 100)
+    assert set(a.tied) == {lineage_of(0, 0), lineage_of(0, 1)}
+
+
+def test_a_piece_that_two_species_share_gets_their_genus(classifier, tmp_path):
+    base = randomly(300, 1)
+    own = small(
+        tmp_path, (base + randomly(200, 2), lineage_of(0, 0)), (base + randomly(200, 3), lineage_of(0, 1)),
+        (randomly(500, 4), lineage_of(9)),
+    )  # fmt: skip
+    a = one(own, base[20:280])
+    assert (a.lineage, set(a.tied)) == (lineage_of(0, None), {lineage_of(0, 0), lineage_of(0, 1)})
+
+
+# -- letters and limits ----------------------------------------------------------------------------------------------
+
+
+def test_queries_with_n(classifier, uncalibrated):
+    known = KNOWN[7]
+    rng = random.Random(1)
+    for share in (0.02, 0.1):
+        letters = list(known.sequence)
+        for i in rng.sample(range(500), int(500 * share)):
+            letters[i] = "N"
+        a = one(classifier, "".join(letters))
+        assert a.lineage == known.lineage
+        assert a.coverage == 100
+        assert one(uncalibrated, "".join(letters)).names == known.lineage
+
+
+@pytest.mark.xfail(reason="known fault: N counts as a mismatch in the identity")
+def test_letters_that_are_unknown_do_not_take_a_species_away_without_calibration(uncalibrated):
+    """What is known of the query is that of the species, letter by letter."""
+    known = KNOWN[7].sequence
+    a = one(uncalibrated, known[:200] + "N" * 25 + known[225:])
+    assert a.lineage == KNOWN[7].lineage
+
+
+def test_the_shortest_queries(classifier, uncalibrated):
+    for own in (classifier, uncalibrated):
+        for length in (20, 24, 40):
+            a = one(own, WORLD[10].sequence[200 : 200 + length])
+            assert a.status in ("assigned", "novel", "unclassified")
+            assert a.lineage[6] in ("", WORLD[10].lineage[6])
+
+
+def test_queries_longer_than_any_sequence(classifier):
+    known = KNOWN[3]
+    a = one(classifier, randomly(3_000, FOREIGN) + known.sequence + randomly(3_000, FOREIGN + 1))
+    assert a.coverage == pytest.approx(100 * 500 / 6_500, abs=1)
+    assert a.names == known.lineage or not any(a.names)
+
+
+@pytest.mark.parametrize(("limit", "note"), [("min_identity", "identity"), ("min_coverage", "coverage")])
+def test_limits_of_identity_and_coverage(classifier, limit, note):
+    known = KNOWN[4]
+    text = substituted(known.sequence, 6, 2)
+    if limit == "min_coverage":
+        text = known.sequence[250:] + randomly(250, FOREIGN)
+    value = getattr(one(classifier, text), note)
+    below = one(with_criteria(classifier, **{limit: value + 0.5}), text)
+    assert (below.status, below.lineage, below.novel_rank) == ("unclassified", ("",) * 7, None)
+    assert note in below.note
+    assert "asked for" in below.note
+    above = one(with_criteria(classifier, **{limit: value - 0.5}), text)
+    assert above.lineage == one(classifier, text).lineage
+
+
+@pytest.mark.xfail(reason="known fault: --min-identity is not refused with --no-align")
+def test_limits_that_vectors_alone_cannot_keep_are_refused(workspace):
+    """Without letters there is no identity: a limit of it must not be passed over in silence."""
+    with pytest.raises(UsageError, match="identity"):
+        open_classifier(workspace, use_letters=False, criteria=Criteria(min_identity=97), threads=1)
+
+
+def test_vectors_alone_need_a_calibration(classifier):
+    with pytest.raises(UsageError, match="is not calibrated, and without alignment"):
+        Classifier(classifier.collection, classifier.embedder, None, Criteria(), use_letters=False)
+
+
+def test_rejected_queries_stand_where_they_were(classifier):
+    batch = batch_of(classifier.embedder, [("a", KNOWN[0].sequence), ("b", KNOWN[1].sequence)])
+    bad = Query({"id": "bad", "rejected": "letter '!' at position 3"})
+    found = list(classifier.run([QueryBatch([bad, batch.queries[0], bad, batch.queries[1]], [1, 3], batch.vectors)]))
+    assert [f.assignment.status for f in found] == ["rejected", "assigned", "rejected", "assigned"]
+    assert [f.assignment.id for f in found] == ["bad", "a", "bad", "b"]
+    assert found[0].assignment.note == "letter '!' at position 3"
+    assert found[0].vector is found[0].sequence is None
+    assert next(classifier.run([QueryBatch([bad], [], batch.vectors[:0])])).assignment.status == "rejected"
+
+
+# -- real sequences --------------------------------------------------------------------------------------------------
+
+
+def real(shared, marker, count):
+    """Every thirtieth record of a marker's table, if it has a species and no N."""
+    path = shared / "data" / f"{marker}.tsv.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    some = []
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        for row in itertools.islice(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE), 0, None, 30):
+            lineage = parse_lineage(";".join(row[rank] for rank in RANKS))
+            if lineage and lineage[6] and not set(row["sequence"]) - set("ACGT"):
+                some.append(Barcode(f"{marker}{len(some)}", row["sequence"], lineage))
+            if len(some) == count:
+                break
+    return some
+
+
+@pytest.mark.xfail(reason="known fault: foreign sequences get names by a few letters")
+def test_real_12s_sequences(shared, tmp_path):
+    some = real(shared, "12s", 500)
+    embedder = open_embedder("kmer6")
+    known, left_out = [b for i, b in enumerate(some) if i % 8], some[::8]
+    reference = reference_of(tmp_path, known)
+    own = Classifier(reference, embedder, calibrate(reference, embedder, queries=480), Criteria())
+    for a, b in zip(ask(own, [(b.id, b.sequence) for b in known[:20]]), known, strict=False):
+        assert a.identity == 100
+        assert a.nearest_lineage == b.lineage or b.lineage in a.tied or a.nearest_id != b.id
+    found = ask(own, [(b.id, b.sequence) for b in left_out])
+    present = {b.lineage[6] for b in known}
+    unknown = [a for a, b in zip(found, left_out, strict=True) if b.lineage[6] not in present]
+    assert sum(bool(a.lineage[6]) for a in unknown) < 0.1 * len(unknown)
+    orders = [a.names[3] == b.lineage[3] for a, b in zip(found, left_out, strict=True) if b.lineage[3]]
+    assert np.mean(orders) > 0.5
+    # Another marker of the same animals: hardly one may seem to be related, and none in detail.
+    strange = ask(own, [(b.id, b.sequence) for b in real(shared, "coi", 40)])
+    assert not [(a.lineage, a.coverage) for a in strange if any(a.lineage[2:])]
+    assert sum(a.status != "unclassified" for a in strange) <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5

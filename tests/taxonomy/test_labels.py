@@ -1,0 +1,147 @@
+"""Lineages and markers of a collection as numbers, against records counted one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ednabed.errors import StoreError
+from ednabed.sequences.lineage import RANKS, format_lineage
+from ednabed.taxonomy.labels import number_taxa, read_labels
+from ednabed.taxonomy.taxa import Taxa
+from reference_support import add_run, consolidate, opened
+
+RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
+BROWN = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus norvegicus"
+GENUS = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;"
+MOSS = "Plantae;Bryophyta;;;;Rattus;Rattus moss"
+
+names = st.sampled_from(["", "A", "B"])
+lineages = st.tuples(names, names, names, names, names, names, names)
+
+
+def of_reference(tmp_path, runs):
+    for number, (numbers, columns) in enumerate(runs):
+        add_run(tmp_path, "lake", f"2024-01-0{number + 1}_00-00-00", numbers, columns=columns)
+    consolidate(tmp_path)
+    return opened(tmp_path)
+
+
+def rows_by_number(reference):
+    """Row of each sequence by its letters."""
+    return {
+        text: row
+        for row, text in enumerate(reference.take_sequences(np.arange(reference.rows))["sequence"].to_pylist())
+    }
+
+
+# -- taxa ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(st.lists(lineages, min_size=1, max_size=8))
+def test_taxa_are_names_with_their_phylum(some):
+    known = Taxa(some)
+    numbers = number_taxa(some)
+    for i, one in enumerate(some):
+        for r in range(7):
+            assert (numbers[i, r] == -1) == (one[r] == "") == (known.of(one)[r] is None)
+            for j, other in enumerate(some):
+                if not (one[r] and other[r]):
+                    continue
+                phyla = {lineage[1] for lineage in some if lineage[r] == one[r] and lineage[1]}
+                first, second = (
+                    phylum or (next(iter(phyla)) if len(phyla) == 1 else "") for phylum in (one[1], other[1])
+                )
+                same = one[r] == other[r] and (r <= 1 or first == second)
+                assert (numbers[i, r] == numbers[j, r]) == same
+    used = [{int(n) for n in numbers[:, r] if n >= 0} for r in range(7)]
+    assert sum(map(len, used)) == len(set().union(*used)), "numbers differ between ranks"
+
+
+def test_homonyms_are_two_taxa_and_sources_that_disagree_are_one():
+    numbers = number_taxa([
+        ("Animalia", "Chordata", "", "", "Muridae", "Rattus", "Rattus rattus"),
+        ("Animalia", "Chordata", "Mammalia", "Glires", "Elsewhere", "Rattus", "Rattus rattus"),
+        ("", "", "", "", "", "Rattus", "Rattus rattus"),
+        ("Plantae", "Bryophyta", "", "", "", "Rattus", "Rattus moss"),
+    ])  # fmt: skip
+    assert numbers[0, 5] == numbers[1, 5] != numbers[3, 5]
+    assert numbers[0, 6] == numbers[1, 6] == numbers[2, 6]
+    assert numbers[2, 5] not in (numbers[0, 5], numbers[3, 5]), "two phyla have that genus, so nobody can tell"
+
+
+# -- what a collection says ------------------------------------------------------------------------------------------
+
+
+def test_entries_against_records_counted_one_by_one(tmp_path):
+    runs = [
+        ([1, 2, 1, 3, 1, 4], {"lineage": [RAT, BROWN, BROWN, None, RAT, MOSS]}),
+        ([1, 2, 3, 5], {"lineage": [BROWN, BROWN, GENUS, None]}),
+        ([1, 6, 2], {"lineage": [BROWN, None, RAT]}),
+    ]
+    reference = of_reference(tmp_path, runs)
+    labels = read_labels(reference)
+    counts = {}
+    for _, table in reference.scan_records(["lineage"]):
+        for row, lineage in zip(table["row"].to_pylist(), table["lineage"].to_pylist(), strict=True):
+            counts.setdefault(row, Counter()).update([lineage] if lineage else [])
+    assert reference.rows == 6
+    for row in range(reference.rows):
+        entries = range(labels.starts[row], labels.starts[row + 1])
+        told = [(format_lineage(labels.lineages[labels.entries[e]]), int(labels.records[e])) for e in entries]
+        assert dict(told) == counts[row]
+        assert [count for _, count in told] == sorted((count for _, count in told), reverse=True)
+        assert labels.labelled[row] == bool(counts[row])
+        assert labels.main[row] == (labels.entries[labels.starts[row]] if counts[row] else -1)
+    assert sorted(labels.labelled.tolist()) == [False, False, True, True, True, True]
+    # BROWN has three records of sequence 1 and RAT two.
+    assert sorted(Counter({RAT: 2, BROWN: 3}).items()) in [sorted(count.items()) for count in counts.values()]
+    every = np.array([*np.flatnonzero(labels.labelled)[::-1], 0, 1])
+    entry, place = labels.entries_of(every)
+    wanted = [(e, p) for p, row in enumerate(every) for e in range(labels.starts[row], labels.starts[row + 1])]
+    assert list(zip(entry.tolist(), place.tolist(), strict=True)) == wanted
+
+
+def test_lineages_with_skipped_ranks_are_kept_as_they_are(tmp_path):
+    labels = read_labels(of_reference(tmp_path, [([1, 2], {"lineage": [MOSS, ";;;;Muridae;;"]})]))
+    assert sorted(labels.lineages) == [
+        ("", "", "", "", "Muridae", "", ""), ("Plantae", "Bryophyta", "", "", "", "Rattus", "Rattus moss")
+    ]  # fmt: skip
+    assert ((labels.taxa >= 0) == np.array([[bool(name) for name in lineage] for lineage in labels.lineages])).all()
+    assert labels.taxa.shape == (2, len(RANKS))
+
+
+@pytest.mark.parametrize("columns", [{}, {"lineage": [None, None]}])
+def test_a_collection_without_labels_is_refused(tmp_path, columns):
+    with pytest.raises(StoreError, match=r"no record with a lineage.*embed labelled records"):
+        read_labels(of_reference(tmp_path, [([1, 2], columns)]))
+
+
+def test_markers_of_columns_that_are_called_differently(tmp_path):
+    runs = [
+        ([1, 2], {"lineage": [RAT, RAT], "marker": ["COI", None]}),
+        ([3, 4], {"lineage": [RAT, RAT], "target_gene": ["12S", "COI"]}),
+        ([5], {"lineage": [RAT]}),
+    ]
+    reference = of_reference(tmp_path, runs)
+    labels = read_labels(reference)
+    from reference_support import letters_of
+
+    row = rows_by_number(reference)
+    told = {number: labels.markers[labels.marker[row[letters_of(number)]]] for number in range(1, 6)}
+    assert told == {1: "COI", 2: "", 3: "12S", 4: "COI", 5: ""}
+    assert labels.markers[0] == ""
+    assert sorted(labels.markers) == ["", "12S", "COI"]
+
+
+@pytest.mark.parametrize("first", [["COI", None], [None, "COI"]])
+def test_a_record_that_says_nothing_takes_no_marker_away(tmp_path, first):
+    """The same sequence twice, once with its marker: it has that marker, whichever record comes first."""
+    reference = of_reference(tmp_path, [([1, 1], {"lineage": [RAT, RAT], "marker": first})])
+    labels = read_labels(reference)
+    assert [labels.markers[number] for number in labels.marker] == ["COI"]

@@ -19,7 +19,7 @@ import pytest
 from ednabed.cli import main as entry
 from ednabed.models.hub import revision_of
 from ednabed.reference.manifest import METADATA
-from ednabed.search import output as output_module
+from ednabed.store import files as files_module
 from ednabed.store.runs import find_run, runs_root
 from reference_support import SPEC, legacy
 from support import ednabed
@@ -603,7 +603,7 @@ def test_a_full_disk_leaves_no_results(capsys, workspace, queries, tmp_path, mon
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output_module.os, "fsync", full)
+    monkeypatch.setattr(files_module.os, "fsync", full)
     target = tmp_path / "out" / "h.json"
     code, out, err = call(capsys, workspace, "search", "--fasta", queries, "--output", target)
     assert (code, out) == (1, "")

@@ -137,9 +137,7 @@ def test_without_the_model_whole_sequences_are_drawn(reference):
 # -- the size of the shortlist ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    reason="known fault: the size of the shortlist is judged after sorting by distance, so recall is always 1"
-)
+@pytest.mark.xfail(reason="known fault: the recall of the shortlist is judged after sorting, so it is always 1")
 def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monkeypatch, reference, embedder):
     """Turned upside down, the best candidate stands last, so 50 find it in no case."""
     shortlist = candidates.shortlist

@@ -17,6 +17,7 @@ from pathlib import Path
 from ednabed.store import table_embed
 from ednabed.store.journal import VectorJournal
 from ednabed.store.table import Database, VectorColumns
+from ednabed.store.table_pending import PendingRows
 from support import letters
 
 
@@ -52,8 +53,8 @@ def main() -> None:
             LanceTable.optimize = deadly(LanceTable.optimize, at, when)
         elif hasattr(VectorJournal, name):
             setattr(VectorJournal, name, deadly(getattr(VectorJournal, name), at, when))
-        elif hasattr(table_embed._Job, name):
-            setattr(table_embed._Job, name, deadly(getattr(table_embed._Job, name), at, when))
+        elif hasattr(PendingRows, name):
+            setattr(PendingRows, name, deadly(getattr(PendingRows, name), at, when))
         else:
             setattr(table_embed, name, deadly(getattr(table_embed, name), at, when))
     log = settings.get("log")

@@ -187,6 +187,36 @@ def test_a_table_of_samples(capsys, workspace, queries, tmp_path):
     assert "--taxon-table" in err
 
 
+def samples_of(path: Path) -> dict[str, int]:
+    """Reads by sample of a table of samples."""
+    from ednabed.export.sample_table import COLUMNS
+
+    rows = rows_of(path.read_text(encoding="utf-8"))
+    return {name: sum(int(row[name]) for row in rows) for name in rows[0] if name not in COLUMNS}
+
+
+def test_several_files_are_samples(capsys, uncalibrated, tmp_path):
+    known = [one.sequence for one in world(8, length=300)]
+    lake = write_fasta(tmp_path / "lake.fasta", [("a;size=5", known[0]), ("b;size=2;sample=pond", known[9])])
+    sea = tmp_path / "sea.v2.fa.gz"
+    sea.write_bytes(gzip.compress(f">a;size=7\n{known[0]}\n>short\nACGT\n".encode()))
+    target = tmp_path / "taxa.tsv"
+    code, _, err = call(capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--format", "tsv")
+    assert code == 0, err
+    # The one that is rejected counts as one read.
+    assert samples_of(target) == {"lake": 5, "pond": 2, "sea.v2": 8}
+    # One file is no sample by its name.
+    assert call(capsys, uncalibrated, "classify", lake, "--taxon-table", target, "--format", "tsv")[0] == 0
+    assert samples_of(target) == {"no_sample": 5, "pond": 2}
+    # Counts say the samples.
+    counts = tmp_path / "counts.tsv"
+    counts.write_text("id\twinter\na\t3\n", encoding="utf-8")
+    code, _, _ = call(
+        capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--abundance", counts, "--format", "tsv"
+    )
+    assert (code, samples_of(target)) == (0, {"winter": 3})
+
+
 def test_in_a_process_of_its_own_and_by_a_pipe(workspace, queries):
     done = ednabed("classify", "-", "--format", "tsv", cwd=workspace, stdin=queries.read_bytes())
     assert done.returncode == 0, done.stderr
@@ -255,6 +285,16 @@ def test_not_calibrated_is_told_and_vectors_alone_refused(capsys, uncalibrated, 
     assert "run 'ednabed reference calibrate' or leave --no-align away" in err
 
 
+@pytest.mark.parametrize("limit", ["--min-identity", "--min-coverage"])
+def test_limits_of_the_alignment_without_alignment_are_refused(capsys, workspace, queries, limit):
+    for more in ((), ("--format", "tsv")):
+        code, out, err = call(capsys, workspace, "classify", queries, "--no-align", limit, 90, *more)
+        assert (code, out) == (2, "")
+        assert limit[2:] in err
+        assert "Traceback" not in err
+    assert call(capsys, workspace, "classify", queries, "--no-align", limit, 0)[0] == 0
+
+
 def test_too_little_to_calibrate(capsys, uncalibrated):
     code, _, err = call(capsys, uncalibrated, "reference", "calibrate", "--queries", 299)
     assert code == 2
@@ -287,7 +327,7 @@ def test_a_reference_that_was_built_again(capsys, own, queries):
     assert code == 0
     assert NOT_CALIBRATED not in err, "nothing is consolidated yet"
     kept = old.read_bytes()
-    assert call(capsys, own, "consolidate", "--incremental")[0] == 0
+    assert call(capsys, own, "consolidate", "--incremental", "--no-calibrate")[0] == 0
     code, out, err = call(capsys, own, "classify", queries, "--format", "tsv")
     assert code == 0
     assert NOT_CALIBRATED in err
@@ -396,7 +436,8 @@ def test_the_demonstration_sample_by_a_part_of_the_12s_table(capsys, shared, tmp
     (tmp_path / "demo.fa").write_text(text, encoding="utf-8")
     workspace = tmp_path / "ws"
     workspace.mkdir()
-    for command in (("embed", table, "--dataset", "reference", "--max-sequences", 2_000), ("consolidate",)):
+    embed = ("embed", table, "--dataset", "reference", "--max-sequences", 2_000)
+    for command in (embed, ("consolidate", "--no-calibrate")):
         code, _, err = call(capsys, workspace, *command)
         assert code == 0, err
     code, out, _ = call(capsys, workspace, "classify", tmp_path / "demo.fa", "--format", "tsv")

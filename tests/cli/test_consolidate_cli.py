@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from ednabed.store.runs import Run, runs_root
 from ednabed.store.versions import register
 from reference_support import OTHER, SPEC, add_run, content, legacy, opened, snapshot, vector_of
 from support import ednabed
+from taxonomy_support import reference_of, world, world_workspace
 
 
 def call(capsys, *arguments) -> tuple[int, str, str]:
@@ -34,9 +37,15 @@ def workspace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+UNLABELLED = (
+    f"not calibrated: {Path('data', 'reference')} has no record with a lineage, so it cannot say what a sequence is; "
+    "embed labelled records (lineage columns, or --labels FILE), then consolidate again\n"
+)
+
+
 def test_what_is_said(workspace, capsys):
     code, out, err = call(capsys, "consolidate")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, UNLABELLED)
     build = opened(workspace).manifest.build
     assert out.splitlines() == [
         f"reference    {Path('data', 'reference')}, build {build}",
@@ -46,7 +55,7 @@ def test_what_is_said(workspace, capsys):
         "index        flat (exact)",
     ]
     code, out, err = call(capsys, "consolidate", "--incremental")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, UNLABELLED)
     assert out.startswith("nothing new  the reference holds all runs already; nothing was rewritten\n")
     assert f"build {build}" in out
     assert "2 of 2 datasets, 0 read now" in out
@@ -55,8 +64,9 @@ def test_what_is_said(workspace, capsys):
 def test_json(workspace, capsys):
     register(workspace, "v1", SPEC)
     code, out, err = call(capsys, "consolidate", "--json")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, UNLABELLED)
     told = json.loads(out)
+    assert told["calibration"] == {"state": "none", "reason": UNLABELLED.removeprefix("not calibrated: ").rstrip()}
     assert told["added"] == ["lake/a", "sea/b"]
     assert (told["changed"], told["refused"], told["left_out"], told["vanished"], told["changed_runs"]) == (
         True, {}, {}, [], []
@@ -93,7 +103,7 @@ def test_a_refused_run_is_named_the_others_go_in_and_the_code_is_1(workspace, ca
 def test_runs_that_vanished_and_changed(workspace, capsys):
     call(capsys, "consolidate")
     shutil.rmtree(runs_root(workspace) / "lake" / "a")
-    code, out, err = call(capsys, "consolidate", "--incremental")
+    code, out, err = call(capsys, "consolidate", "--no-calibrate", "--incremental")
     assert code == 0
     assert err == (
         "vanished: run lake/a is in the reference but not among the runs any more; it stays in the reference as it "
@@ -101,17 +111,17 @@ def test_runs_that_vanished_and_changed(workspace, capsys):
     )
     assert out.startswith("nothing new")
     add_run(workspace, "lake", "a", [8])
-    code, _, err = call(capsys, "consolidate", "--incremental")
+    code, _, err = call(capsys, "consolidate", "--no-calibrate", "--incremental")
     assert code == 1
     assert "changed: run lake/a is not what the reference took in; it stays" in err
     assert "refused: consolidated_data/runs/lake/a: lake/a is in the reference with another content" in err
-    code, _, err = call(capsys, "consolidate", "--rebuild")
+    code, _, err = call(capsys, "consolidate", "--no-calibrate", "--rebuild")
     assert (code, err) == (
         0,
         "changed: run lake/a is not what the reference took in; the new reference is made of the runs there are now\n",
     )  # fmt: skip
     assert opened(workspace).rows == 3
-    assert call(capsys, "consolidate", "--incremental")[2] == ""
+    assert call(capsys, "consolidate", "--no-calibrate", "--incremental")[2] == ""
 
 
 @pytest.mark.parametrize(
@@ -179,10 +189,10 @@ def test_folders_of_older_tools(workspace, capsys):
     code, _, err = call(capsys, "consolidate")
     assert code == 0
     assert "left out: consolidated_data/runs/old/deep/x: made by an older tool" in err
-    code, out, err = call(capsys, "consolidate", "--version", "v1")
+    code, out, err = call(capsys, "consolidate", "--version", "v1", "--no-calibrate")
     assert (code, err) == (0, "")
     assert "runs         3 of 3 datasets" in out
-    assert call(capsys, "consolidate", "--incremental")[::2] == (0, "")
+    assert call(capsys, "consolidate", "--incremental", "--no-calibrate")[::2] == (0, "")
 
 
 # -- compress --------------------------------------------------------------------------------------------------------
@@ -191,7 +201,7 @@ def test_folders_of_older_tools(workspace, capsys):
 def test_compress_after_the_reference_is_verified(workspace, capsys):
     legacy(runs_root(workspace) / "old" / "x", np.stack([vector_of(1)]))
     register(workspace, "v1", SPEC)
-    code, out, err = call(capsys, "consolidate", "--version", "v1", "--compress")
+    code, out, err = call(capsys, "consolidate", "--version", "v1", "--compress", "--no-calibrate")
     assert (code, err) == (0, "")
     assert "compressed   3 runs, " in out
     for name in ("lake/a", "sea/b", "old/x"):
@@ -200,7 +210,7 @@ def test_compress_after_the_reference_is_verified(workspace, capsys):
         assert not (folder / "embeddings.npy").exists()
     assert Run.open(runs_root(workspace) / "lake" / "a").verify() == []
     before = content(opened(workspace))
-    code, out, err = call(capsys, "consolidate", "--incremental", "--compress", "--json")
+    code, out, err = call(capsys, "consolidate", "--incremental", "--compress", "--json", "--no-calibrate")
     assert (code, err) == (0, "")
     told = json.loads(out)
     assert (told["changed"], {c["state"] for c in told["compressed"]}) == (False, {"already"})
@@ -273,6 +283,95 @@ def test_a_full_or_read_only_disk_is_a_sentence(workspace, capsys, monkeypatch, 
     assert snapshot(workspace) == state
 
 
+# -- calibrate -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
+    """A copy of a workspace with a calibrated reference of labelled records, which learns at once what it knew."""
+    from ednabed.api import identify
+    from ednabed.taxonomy.calibration import Calibration
+
+    own = Path(shutil.copytree(world_workspace(tmp_path_factory.mktemp("world") / "ws"), tmp_path / "own"))
+    (path,) = calibrations(own)
+    known = Calibration.read(path.parent, path.parent.name)
+
+    def calibrate(reference, *_, **__):
+        return replace(known, build=reference.manifest.build, created="2026-11-22T00:00:00+00:00")
+
+    monkeypatch.setattr(identify, "calibrate", calibrate)
+    return own
+
+
+def calibrations(workspace: Path) -> list[Path]:
+    return list(workspace.glob("data/reference/builds/*/calibration.json"))
+
+
+def test_labelled_records_are_calibrated(labelled, capsys):
+    arguments = ("--workspace", labelled, "consolidate")
+    code, out, err = call(capsys, *arguments, "--no-calibrate")
+    assert (code, err) == (0, "")
+    assert "calibrated" not in out
+    assert calibrations(labelled) == []
+    told = json.loads(call(capsys, *arguments, "--no-calibrate", "--json")[1])
+    assert told["calibration"] == {"state": "skipped"}
+    # It is made up for, though nothing is new.
+    code, out, err = call(capsys, *arguments, "--incremental")
+    assert (code, err) == (0, "")
+    assert out.startswith("nothing new")
+    last = out.splitlines()[-1]
+    assert re.fullmatch(r"calibrated   in \d+ s, by \d+ queries drawn from it", last)
+    (path,) = calibrations(labelled)
+    assert path.parent == opened(labelled).build
+    groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
+    assert f"by {sum(groups['']['draws'].values())} queries" in last
+
+
+def test_what_is_calibrated_and_not_changed_is_left_as_it_is(labelled, capsys):
+    (path,) = calibrations(labelled)
+    before = path.read_bytes()
+    arguments = ("--workspace", labelled, "consolidate", "--incremental")
+    created = json.loads(before)["created"]
+    code, out, err = call(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"calibrated   already, {created}"
+    told = json.loads(call(capsys, *arguments, "--json")[1])
+    assert told["calibration"] == {"state": "kept", "created": created, "reason": None}
+    assert path.read_bytes() == before
+    # Not so one that cannot be read.
+    path.write_bytes(before[: len(before) // 2])
+    told = json.loads(call(capsys, *arguments, "--json")[1])
+    assert (told["changed"], told["calibration"]["state"]) == (False, "made")
+    again = json.loads(path.read_text(encoding="utf-8"))
+    assert told["calibration"]["draws"] == sum(again["groups"][""]["draws"].values())
+    assert told["calibration"]["created"] == again["created"]
+
+
+def test_too_few_labels_leave_a_good_reference(tmp_path, capsys):
+    reference_of(tmp_path, world(2, species=2, records=2, length=300))
+    code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
+    assert code == 0
+    assert err.startswith("not calibrated: ") and err.count("\n") == 1
+    assert "wanted 300" in err
+    assert "sequences    8 distinct, in 8 records" in out and "calibrated" not in out
+    assert opened(tmp_path).verify() == []
+    told = json.loads(call(capsys, "--workspace", tmp_path, "consolidate", "--json")[1])
+    assert told["calibration"]["state"] == "none" and "wanted 300" in told["calibration"]["reason"]
+    assert calibrations(tmp_path) == []
+
+
+def test_without_the_model_whole_sequences_teach(tmp_path, capsys):
+    numbers = range(160)
+    lineages = [f"K;P;C;O;F{n // 40};G{n // 8};G{n // 8} s{n // 4}" for n in numbers]
+    add_run(tmp_path, "lake", "a", list(numbers), columns={"lineage": lineages})
+    code, out, err = call(capsys, "--workspace", tmp_path, "consolidate", "--output", "data/mine")
+    assert code == 0, err
+    assert err.startswith("calibrated on whole sequences only, because ") and err.count("\n") == 1
+    assert "'hand'" in err
+    assert out.splitlines()[-1].startswith("calibrated   in ")
+    assert len(list(tmp_path.glob("data/mine/builds/*/calibration.json"))) == 1
+
+
 # -- in a process of its own -----------------------------------------------------------------------------------------
 
 
@@ -283,10 +382,10 @@ def test_from_sequences_to_a_reference(tmp_path):
     for arguments in (("a.tsv", "--dataset", "see"), ("b.fa", "--output", "my runs/one")):
         done = ednabed("embed", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    done = ednabed("consolidate", "--index", "ivf", cwd=tmp_path)
+    done = ednabed("consolidate", "--no-calibrate", "--index", "ivf", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b""), done.stderr
     assert b"sequences    2 distinct, in 2 records" in done.stdout
-    done = ednabed("consolidate", "--incremental", "--runs-root", "my runs", "--json", cwd=tmp_path)
+    done = ednabed("consolidate", "--no-calibrate", "--incremental", "--runs-root", "my runs", "--json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b""), done.stderr
     told = json.loads(done.stdout)
     assert told["added"] == ["my runs/one"]

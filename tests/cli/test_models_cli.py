@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from ednabed.cli.common import Context
 from ednabed.cli.models import models
 from ednabed.errors import ModelError, UsageError
-from ednabed.models import hub, verify
+from ednabed.models import verify
 from ednabed.models.catalog import CATALOGUE, find_card
+from ednabed.models.weights import cache_folder
 
 SHARED = Path(os.environ.get("EDNABED_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
 TINY = SHARED / "golden" / "nt_tiny"
@@ -36,7 +37,7 @@ def call(*arguments: str) -> Result:
 def put(card_name: str) -> Path:
     """Lay the tiny checkpoint where a fetched model lies."""
     card = find_card(card_name)
-    folder = hub.cache_folder(card) / "snapshots" / str(card.revision)
+    folder = cache_folder(card) / "snapshots" / str(card.revision)
     folder.mkdir(parents=True)
     for name in ("config.json", "vocab.txt", "model.safetensors"):
         (folder / name).write_bytes((TINY / "v2" / name).read_bytes())

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from ednabed.cli import main as entry
-from ednabed.models.hub import revision_of
+from ednabed.models.weights import revision_of
 from ednabed.reference.manifest import METADATA
 from ednabed.store import files as files_module
 from ednabed.store.runs import find_run, runs_root

@@ -115,7 +115,7 @@ def test_every_method_gets_the_same_and_is_measured():
     assert everything["over_classified"] == 1
     assert everything["calibration_error"] == pytest.approx(0.1)
     assert full.novelty["genus"]["auroc"] == 0.5
-    assert full.novelty["genus"]["false_novel"] == 0
+    assert full.novelty["genus"]["false_novel"] == full.novelty["genus"]["false_novel_records"] == 0
     assert full.bins["97-99"]["species"] == {"present": found.split.sizes()["record"], "accuracy": 1}
     assert found.identities_from == "oracle"
     other = found.results[1].crops["full"]
@@ -136,6 +136,8 @@ def test_the_report_tells_data_settings_failures_and_command():
     assert "broken failed: sometool failed with exit code 3 (no room left)." in text
     assert "```\nmake accuracy\n```" in text
     assert "all by heart \\| no search" in text
+    assert "record 50 %, species 17 %, genus 17 %, family 17 %" in text
+    assert "(mismatches + 1) / (letters + 2)" in text
     assert "## Cropped to 400 letters\n\nNo query is that long." in text
     sizes = found.split.sizes()
     assert f"| record | its species, under another sequence | {sizes['record']} | {sizes['record']} |" in text
@@ -157,6 +159,7 @@ def test_the_json_holds_every_figure():
     assert value["split"]["records"] == len(DATA)
     assert value["split"]["training"] + sum(value["split"]["taken"].values()) == len(DATA)
     assert value["command"] == "make accuracy"
+    assert value["supposed_shares"]["record"] == pytest.approx(1 / 2)
     (method,) = value["methods"]
     assert (method["name"], method["settings"]) == ("oracle", Oracle.settings)
     assert set(method["crops"]) == {"full", "400"}

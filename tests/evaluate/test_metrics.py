@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ednabed.errors import UsageError
 from ednabed.evaluate.metrics import (
     IDENTITY_BINS,
+    SUPPOSED_SHARES,
     auroc,
     calibration_error,
     identity_bins,
@@ -23,8 +24,10 @@ from ednabed.evaluate.metrics import (
     wilson,
 )
 from ednabed.evaluate.predictions import Prediction, from_assignment
-from ednabed.evaluate.splits import Query
+from ednabed.evaluate.splits import GROUPS, Query
 from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.calibrate import KNOWN, level_weights
+from ednabed.taxonomy.draws import LEVEL_NAMES
 from ednabed.taxonomy.taxa import Taxa
 
 GENUS, SPECIES = 5, 6
@@ -190,10 +193,44 @@ def test_novelty_of_held_out_genera_beside_held_out_records():
     found = measure_novelty(result, "genus")
     assert (found["novel"], found["familiar"]) == (2, 3)
     assert found["auroc"] == pytest.approx((2.5 + 3) / 6)
-    assert found["false_novel"] == pytest.approx(1 / 3)
+    # Only the held-out species is in its genus without a nearer relative.
+    assert (found["false_novel"], found["false_novel_records"]) == (1.0, pytest.approx(1 / 3))
     assert found["found_novel"] == 0.5
     empty = measure_novelty(result, "family")
     assert (empty["auroc"], empty["found_novel"], empty["false_novel"]) == (None, None, None)
+
+
+def test_false_novelty_is_counted_where_the_next_rank_was_held_out():
+    """One in so many of each group has p <= 0.05, at every rank."""
+    sizes = {"record": 10, "species": 5, "genus": 4, "family": 2}
+    rows = [
+        (query(f"{group}{i}", group), said(f"{group}{i}", p_values=(0.05 if i == 0 else 0.06,) * 7))
+        for group, size in sizes.items()
+        for i in range(size)
+    ]
+    found = {rank: measure_novelty(judged(rows), rank) for rank in ("species", "genus", "family")}
+    assert [one["false_novel"] for one in found.values()] == [1 / 10, 1 / 5, 1 / 4]
+    assert [one["false_novel_records"] for one in found.values()] == [1 / 10] * 3
+    assert [one["found_novel"] for one in found.values()] == [1 / 5, 1 / 4, 1 / 2]
+
+
+def test_calibration_error_over_all_counts_groups_as_supposed():
+    """Records are sure and right (0 off), species 0.5 off, genera 0.9; in bins of their own, so nothing cancels."""
+    rows = [(query(f"r{i}"), said(f"r{i}", "x", 1.0)) for i in range(2)]
+    rows += [(query(f"s{i}", "species", present=False), said(f"s{i}", "y", 0.5)) for i in range(10)]
+    rows += [(query(f"g{i}", "genus", present=False), said(f"g{i}", "y", 0.9)) for i in range(5)]
+    # Without families the others keep their ratio.
+    wanted = (3 * 0 + 0.5 + 0.9) / 5
+    assert measure(judged(rows), SPECIES)["calibration_error"] == pytest.approx(wanted)
+    alone = judged(rows)
+    assert measure(alone, SPECIES, alone.groups == "species")["calibration_error"] == pytest.approx(0.5)
+
+
+def test_supposed_shares_are_those_of_calibration():
+    assert pytest.approx({"record": 1 / 2, "species": 1 / 6, "genus": 1 / 6, "family": 1 / 6}) == SUPPOSED_SHARES
+    assert SUPPOSED_SHARES["record"] == KNOWN
+    left_out = np.array([level for level, name in LEVEL_NAMES.items() if name in GROUPS[1:]])
+    assert level_weights(left_out, KNOWN).tolist() == pytest.approx([1, 1, 1])
 
 
 def test_identity_bins_take_their_lower_edge():
@@ -227,16 +264,29 @@ def test_an_assignment_as_a_prediction():
     names = lineage("x")
     calibrated = Assignment(
         "a", "assigned", names=names, confidences=(1.0,) * 6 + (0.4,), tied=(names, lineage("y")), identity=99.0,
+        coverage=40.0, similarity=0.5,
         p_values=(None, None, None, None, 0.9, 0.5, 0.01),
     )  # fmt: skip
-    found = from_assignment(calibrated)
+    found = from_assignment(calibrated, 500)
     assert (found.id, found.names, found.tied, found.identity) == ("a", names, calibrated.tied, 99.0)
     assert found.confidences == calibrated.confidences
     assert found.p_values == calibrated.p_values
-    assert found.novelty[4:] == (pytest.approx(0.1), 0.5, 0.99)
-    assert found.novelty[:4] == (None,) * 4
-    plain = from_assignment(Assignment("b", "assigned", names=names, identity=97.5, similarity=0.5))
-    assert (plain.confidences, plain.p_values, plain.novelty) == (None, None, (2.5,) * 7)
-    assert from_assignment(Assignment("c", "assigned", names=names, similarity=0.75)).novelty == (25.0,) * 7
-    lost = from_assignment(Assignment("d", "unclassified"))
+    # 2 of 200 letters.
+    assert found.novelty == (pytest.approx(100 * 3 / 202),) * 7
+    plain = from_assignment(Assignment("c", "assigned", names=names, similarity=0.75), 500)
+    assert (plain.confidences, plain.p_values, plain.novelty) == (None, None, (25.0,) * 7)
+    lost = from_assignment(Assignment("d", "unclassified"), 500)
     assert (lost.novelty, lost.confidences) == ((100.0,) * 7, none)
+
+
+def test_a_query_that_is_equal_over_a_few_letters_is_newer_than_one_that_differs_a_little():
+    def novelty(identity, coverage, length=600):
+        given = Assignment("a", "assigned", identity=identity, coverage=coverage, similarity=0.4)
+        return from_assignment(given, length).novelty[SPECIES]
+
+    assert novelty(100.0, 100.0) < novelty(99.0, 100.0) < novelty(100.0, 3.0) < novelty(80.0, 100.0)
+    # Half of a barcode that is equal says nearly as much as the whole; the other half is no difference.
+    assert novelty(100.0, 50.0) < novelty(99.0, 100.0)
+    assert novelty(100.0, 100.0, 150) > novelty(100.0, 100.0)
+    # Nothing lies against it: the cosine is all that is known.
+    assert novelty(0.0, 0.0) == pytest.approx(60)

@@ -1,4 +1,4 @@
-"""Weights on this machine, and from a stub of the hub on the loopback interface.
+"""Weights from a stub of the hub on the loopback interface.
 
 The fetch runs in a process of its own, because ``huggingface_hub`` reads its settings when it is imported.
 """
@@ -21,12 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.models import hub
+from ednabed.models import hub, weights
 from ednabed.models.catalog import find_card
-
-SHARED = Path(os.environ.get("EDNABED_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
-TINY = SHARED / "golden" / "nt_tiny"
-needs_shared = pytest.mark.skipif(not TINY.is_dir(), reason="the golden fixtures are not here (EDNABED_SHARED)")
 
 COMMIT = "c0ffee" + "0" * 34
 CONFIG = json.dumps(
@@ -219,7 +215,7 @@ def test_the_cache_is_readable_for_huggingface_hub_itself(stub: Stub, tmp_path: 
 def test_an_unpinned_id_keeps_the_commit_that_main_had(stub: Stub, tmp_path: Path) -> None:
     result = run("org/name", tmp_path, stub.url)
     folder = Path(result.stdout.strip())
-    assert hub.revision_of(folder) == COMMIT
+    assert weights.revision_of(folder) == COMMIT
     assert (folder.parents[1] / "refs" / "main").read_text() == COMMIT
     assert all(f"/resolve/{COMMIT}/" in path for _, path, _ in stub.file_requests())
 
@@ -411,13 +407,12 @@ def test_offline_mode_asks_nobody(stub: Stub, tmp_path: Path) -> None:
 def test_a_model_without_weights_has_nothing_to_fetch() -> None:
     with pytest.raises(UsageError, match="kmer6 has no weights"):
         hub.fetch(find_card("kmer6"))
-    assert hub.local_folder(find_card("kmer6")) is None
+    assert weights.local_folder(find_card("kmer6")) is None
 
 
-@needs_shared
-def test_a_fetched_checkpoint_loads(stub: Stub, tmp_path: Path) -> None:
+def test_a_fetched_checkpoint_loads(stub: Stub, tmp_path: Path, shared: Path) -> None:
     names = ("config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors")
-    stub.files = {name: (TINY / "v2" / name).read_bytes() for name in names}
+    stub.files = {name: (shared / "golden" / "nt_tiny" / "v2" / name).read_bytes() for name in names}
     script = (
         "import sys\n"
         "from ednabed.cli.models import models\n"
@@ -432,99 +427,11 @@ def test_a_fetched_checkpoint_loads(stub: Stub, tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-1] == f"org/name 64 {COMMIT}", result.stderr
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.delenv("EDNABED_MODELS", raising=False)
-    return tmp_path / "hub"
-
-
-def lay(folder: Path, **files: bytes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in {"config.json": CONFIG, "model.safetensors": b"weights", **files}.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def test_a_pinned_card_is_found_at_its_revision_only(cache: Path) -> None:
-    card = find_card("nt-v2-50m")
-    snapshots = cache / "models--InstaDeepAI--nucleotide-transformer-v2-50m-multi-species" / "snapshots"
-    lay(snapshots / COMMIT)
-    assert hub.local_folder(card) is None
-    right = lay(snapshots / str(card.revision))
-    assert hub.local_folder(card) == right
-    (right / "model.safetensors").unlink()
-    assert hub.local_folder(card) is None
-
-
-def test_an_unpinned_card_is_found_at_main_or_at_the_only_commit(cache: Path) -> None:
-    card = find_card("nt-500m-1000g")
-    repository = cache / "models--InstaDeepAI--nucleotide-transformer-500m-1000g"
-    assert hub.local_folder(card) is None
-    one = lay(repository / "snapshots" / COMMIT)
-    assert hub.local_folder(card) == one
-    two = lay(repository / "snapshots" / ("d" * 40))
-    assert hub.local_folder(card) is None
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("d" * 40)
-    assert hub.local_folder(card) == two
-    (repository / "refs" / "main").write_text("../../elsewhere")
-    assert hub.local_folder(card) is None
-
-
-def test_folders_carried_by_hand_come_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = find_card("nt-v2-50m")
-    cached = lay(hub.cache_folder(card) / "snapshots" / str(card.revision))
-    monkeypatch.setenv("EDNABED_MODELS", str(tmp_path / "carried"))
-    assert hub.local_folder(card) == cached
-    carried = lay(tmp_path / "carried" / "nt-v2-50m")
-    assert hub.local_folder(card) == carried
-    assert hub.revision_of(carried) is None
-    assert hub.revision_of(cached) == card.revision
-    assert hub.fetch(card) == carried
-    other = lay(tmp_path / "carried" / "org--name")
-    assert hub.local_folder(hub.hub_card("org/name")) == other
-
-
-@pytest.mark.parametrize(
-    ("index", "lacking"),
-    [
-        (b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', ("model-00001-of-00002.safetensors",)),
-        (b"{", ("a readable model.safetensors.index.json",)),
-        (b"[]", ("a readable model.safetensors.index.json",)),
-        (b'{"weight_map": {}}', ("plain names of parts in model.safetensors.index.json",)),
-        (b'{"weight_map": {"a": "../../secret"}}', ("plain names of parts in model.safetensors.index.json",)),
-    ],
-)
-def test_what_a_folder_lacks(tmp_path: Path, index: bytes, lacking: tuple[str, ...]) -> None:
-    assert hub.missing_files(tmp_path) == ("config.json",)
-    (tmp_path / "config.json").write_bytes(CONFIG)
-    assert hub.missing_files(tmp_path) == ("model.safetensors or pytorch_model.bin",)
-    (tmp_path / "model.safetensors.index.json").write_bytes(index)
-    assert hub.missing_files(tmp_path) == lacking
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    assert hub.missing_files(tmp_path) == ()
-
-
-@needs_shared
-@pytest.mark.parametrize("layout", ["v1", "v1_sharded", "v1_sharded_bin", "v2", "v2_3mer", "agro"])
-def test_the_golden_folders_lack_nothing(layout: str, tmp_path: Path) -> None:
-    assert hub.missing_files(TINY / layout) == ()
-    copy = tmp_path / layout
-    shutil.copytree(TINY / layout, copy)
-    for path in copy.iterdir():
-        if path.suffix in (".safetensors", ".bin"):
-            path.unlink()
-    assert hub.missing_files(copy) != ()
-
-
 @given(st.text(max_size=60) | st.from_regex(r"[\w.\-/:\\~]{1,40}", fullmatch=True))
 def test_a_hub_id_is_two_plain_names(text: str) -> None:
     if hub.is_hub_id(text):
         assert re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", text)
-        assert hub.cache_folder(hub.hub_card(text)).name == f"models--{text.replace('/', '--')}"
+        assert weights.cache_folder(hub.hub_card(text)).name == f"models--{text.replace('/', '--')}"
         assert ".." not in text
     else:
         with pytest.raises(UsageError, match="is not a hub id"):

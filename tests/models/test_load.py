@@ -15,8 +15,8 @@ from ednabed.errors import EdnabedError, ModelError, UsageError
 from ednabed.models import load
 from ednabed.models.base import Encoder
 from ednabed.models.catalog import CATALOGUE, find_card
-from ednabed.models.hub import cache_folder
 from ednabed.models.spec import Policy
+from ednabed.models.weights import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("EDNABED_SHARED", ROOT.parent / "shared"))

@@ -18,7 +18,7 @@ dna = st.text("ACGTN", max_size=60)
 
 
 def compare(query: str, *rows: str) -> Divergence:
-    comparer = Comparer(Letters.of([row.encode() for row in rows]))
+    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
     return comparer.compare(encode(query.encode()), np.arange(len(rows)))
 
 
@@ -61,7 +61,7 @@ def test_codes_are_the_letters(text):
 
 @given(st.lists(dna, max_size=6))
 def test_letters_hold_each_sequence(texts):
-    held = Letters.of([text.encode() for text in texts])
+    held = Letters.of([[text.encode()] for text in texts])
     assert [held.text(i).decode() for i in range(len(texts))] == texts
     assert held.lengths.tolist() == [len(text) for text in texts]
 
@@ -114,7 +114,7 @@ def test_fewer_letters_say_less():
 
 
 def test_no_rows():
-    found = Comparer(Letters.of([b"ACGT"])).compare(encode(b"ACGTACGT"), np.zeros(0, np.int64))
+    found = Comparer(Letters.of([[b"ACGT"]])).compare(encode(b"ACGTACGT"), np.zeros(0, np.int64))
     assert (len(found.mismatches), len(found.letters), len(found.overlap)) == (0, 0, 0)
 
 
@@ -131,32 +131,75 @@ def with_gaps(text: str, seed: int) -> str:
     return text
 
 
+def edit_distance(one: str, other: str) -> int:
+    """Letters to change, insert or take away, cell by cell."""
+    before = list(range(len(other) + 1))
+    for i, a in enumerate(one, start=1):
+        row = [i]
+        for j, b in enumerate(other, start=1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (a != b)))
+        before = row
+    return before[-1]
+
+
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(0, 8))
-def test_gaps_get_the_score_of_the_best_alignment(seed, percent):
+def test_gaps_are_told_in_letters(seed, percent):
+    """Both ends of the two are the same region, so all letters of both count."""
     whole = randomly(150, seed)
     row = with_gaps(substituted(whole, 150 * percent // 100, seed + 1), seed)
     mismatches, letters, overlap = figures(compare(whole, row))[0]
-    score = overlap_score(whole, row)
+    least = edit_distance(whole, row)
     if overlap == -1:
-        assert MATCH * letters - (MATCH - MISMATCH) * mismatches == score
-        assert letters <= min(len(whole), len(row))
+        assert letters <= len(whole)
+        assert mismatches >= least - abs(len(whole) - letters)
+        if not percent:
+            assert mismatches <= least
     else:
-        # It was taken for substitutions alone, which is so only where that is no worse than what an alignment says, or
-        # where the other stretch is too short to be seen.
+        # It was taken for substitutions alone: where they are as few, or the other stretch is too short to be seen.
         assert mismatches <= letters
-        assert 2 * letters - 5 * mismatches >= score - 2 * 2 * 30
+        assert mismatches <= max(least, 2 * 30 + 150 * percent // 100)
 
 
-def test_a_lost_codon_in_the_middle_is_a_gap():
+@pytest.mark.parametrize("ends", [(0, 300), (40, 300), (0, 250), (40, 250)])
+def test_a_lost_codon_in_the_middle_is_three_letters(ends):
+    """Also where one of the two is a piece, and where they dovetail."""
     whole = randomly(300, 7)
     lost = whole[:150] + whole[153:]
-    for query, row in ((whole, lost), (lost, whole)):
-        mismatches, letters, overlap = figures(compare(query, row))[0]
-        assert overlap == -1
-        # 297 matches and one gap of three: 594 - 11.
-        assert 2 * letters - 5 * mismatches == overlap_score(query, row) == 594 - 11
-        assert 0 < mismatches < 5
+    piece = whole[slice(*ends)]
+    # Where only the ends of one of the two are free, so many letters lie against the other.
+    for query, row, letters in ((piece, lost, len(piece)), (lost, piece, len(piece) - 3)):
+        assert figures(compare(query, row)) == [(3, letters, -1)]
+    assert figures(compare(whole[40:], lost[:250])) == [(3, 253 - 40, -1)]
+
+
+def test_n_in_a_sequence_with_gaps_is_neither():
+    whole = randomly(300, 7)
+    lost = whole[:150] + whole[153:]
+    with_n = whole[:60] + "NN" + whole[62:]
+    assert figures(compare(with_n, lost)) == [(3, 298, -1)]
+    assert figures(compare(whole, lost[:60] + "NN" + lost[62:]))[0][0] == 3
+
+
+def test_a_gap_of_one_letter_near_an_end_does_not_hide_what_lies_before_it():
+    whole = randomly(300, 7)
+    for at in (20, 280):
+        lost = whole[:at] + whole[at + 1 :]
+        assert figures(compare(whole, lost))[0][0] <= 1 + 1
+        assert figures(compare(lost, whole))[0][0] <= 1 + 1
+
+
+@pytest.mark.parametrize("covered", [10, 30, 60, 100, 149, 150, 200])
+def test_a_likeness_of_the_ends_alone_is_not_near(covered):
+    """Less than half of the shorter one lies against the other: the letters that lack count as unrelated."""
+    query, row = randomly(300, 31), randomly(300, 32)
+    found = compare(query, query[-covered:] + row[covered:])
+    lacking = max(150 - covered, 0)
+    if covered > 30:
+        assert found.letters[0] == covered
+        assert found.distance[0] == pytest.approx((1 + 0.4 * lacking) / (covered + 2 + lacking))
+    else:
+        assert found.distance[0] > 0.25
 
 
 @settings(max_examples=20)
@@ -165,6 +208,7 @@ def test_sequences_without_anything_in_common_are_far(one, other):
     query, row = randomly(120, one), randomly(140, other + 10**7)
     found = compare(query, row)
     mismatches, letters, _ = figures(found)[0]
+    assert letters == 120
     # Of an alignment that must have a column, the score may be below that of none at all.
     assert max(round(2 * letters - 5 * mismatches), 0) == overlap_score(query, row)
     assert found.distance[0] > 0.25
@@ -191,13 +235,12 @@ def test_pairs_too_long_to_align_have_a_figure():
     found = compare(whole, whole, whole[:6_000] + whole[6_005:], randomly(12_000, 11))
     assert figures(found)[0] == (0, 12_000, 12_000)
     assert np.isfinite(found.distance).all()
-    assert found.distance[2] > 0.5
+    assert found.distance[2] >= 0.4
 
 
 # -- company ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="known fault: every third 8-mer is counted over the joined rows")
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(0, 25), st.data())
 def test_a_pair_is_as_far_whatever_else_is_compared(seed, percent, data):
@@ -207,7 +250,7 @@ def test_a_pair_is_as_far_whatever_else_is_compared(seed, percent, data):
         for i in range(8)
     ]
     rows += [whole[20:90], randomly(77, seed + 10**7)]
-    comparer = Comparer(Letters.of([row.encode() for row in rows]))
+    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
     query = encode(whole.encode())
     order = data.draw(st.permutations(range(len(rows))))
     together = figures(comparer.compare(query, np.array(order)))
@@ -217,7 +260,7 @@ def test_a_pair_is_as_far_whatever_else_is_compared(seed, percent, data):
 
 def test_threads_have_comparers_of_their_own():
     rows = [with_gaps(substituted(randomly(200, 12), 10 * (i % 5), i), i) for i in range(60)]
-    held = Letters.of([row.encode() for row in rows])
+    held = Letters.of([[row.encode() for row in rows]])
     queries = [encode(row.encode()) for row in rows]
     one = Comparer(held)
     wanted = [figures(one.compare(query, np.arange(60))) for query in queries]
@@ -226,3 +269,16 @@ def test_threads_have_comparers_of_their_own():
         parts = pool.map(lambda i: [figures(comparers[i].compare(q, np.arange(60))) for q in queries[i::4]], range(4))
         for start, part in enumerate(parts):
             assert part == wanted[start::4]
+
+
+def test_a_row_of_any_length_does_not_take_memory_of_all_others(monkeypatch):
+    """One long record must not widen the table for all rows; parts give what the whole gives."""
+    from ednabed.search import divergence as module
+
+    rows = [substituted(randomly(200, 12), 4 * i, i) for i in range(20)] + [randomly(5_000, 3), "A", ""]
+    query = encode(rows[3].encode())
+    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    wanted = figures(comparer.compare(query, np.arange(23)))
+    for cells in (1, 1_000, 4_000):
+        monkeypatch.setattr(module, "_MOST_CELLS", cells)
+        assert figures(comparer.compare(query, np.arange(23))) == wanted

@@ -10,60 +10,26 @@ import tempfile
 import tracemalloc
 import zipfile
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from compress_support import F16, NPY, NPZ, legacy, make_run, noise
 from ednabed.errors import StoreError
 from ednabed.store import compress, compressed_forms
-from ednabed.store.compress import LOCK, compress_run, survey_run, survey_runs
-from ednabed.store.compressed_forms import estimate
+from ednabed.store.compress import LOCK, compress_run
+from ednabed.store.compress_plan import survey_run
 from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
 from ednabed.store.vectors import VectorFile
-from support import letters
 
-NPY, NPZ, F16 = "embeddings.npy", "embeddings.npz", "embeddings.f16.npy"
 OTHERS = {"records.parquet", "rejected.tsv", "run.json"}
-
-
-def make_run(folder: Path, array: np.ndarray, created: str = "2026-01-02T03:04:05+00:00") -> Run:
-    """A sound run with these vectors, as 'embed' would have written it."""
-    folder.mkdir(parents=True)
-    np.save(folder / NPY, array)
-    pq.write_table(pa.table({"id": [f"r{i}" for i in range(len(array))]}), folder / "records.parquet")
-    (folder / "rejected.tsv").write_text("id\treason\tsource\trecord\n")
-    files = (NPY, "records.parquet", "rejected.tsv")
-    manifest = RunManifest(
-        dataset="see",
-        run_id=folder.name,
-        created=created,
-        spec=replace(letters().spec, dimension=array.shape[1]),
-        version=None,
-        inputs=[],
-        labels=None,
-        options={},
-        counts={"embedded": len(array)},
-        compute=[],
-        software={"ednabed": "0"},
-        files={f: {"sha256": sha256_file(folder / f), "bytes": (folder / f).stat().st_size} for f in files},
-    )
-    write_atomic(folder / MANIFEST, manifest.to_text())
-    run = Run.open(folder)
-    assert run.verify() == []
-    return run
-
-
-def noise(rows: int = 50, dimension: int = 10, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((rows, dimension)).astype(np.float32)
 
 
 def bits(array: np.ndarray) -> np.ndarray:
@@ -737,15 +703,6 @@ def test_no_file_is_open_when_it_is_renamed_or_deleted(tame, monkeypatch, half, 
 # -- folders of older tools ------------------------------------------------------------------------------------------
 
 
-def legacy(folder: Path, **forms: np.ndarray) -> Run:
-    folder.mkdir(parents=True)
-    if "npy" in forms:
-        np.save(folder / NPY, forms["npy"])
-    if "npz" in forms:
-        np.savez_compressed(folder / NPZ, embeddings=forms["npz"])
-    return Run.open(folder)
-
-
 @pytest.mark.parametrize("delete", [False, True])
 def test_an_older_folder_is_compressed_without_loss(tmp_path, array, delete):
     run = legacy(tmp_path / "old", npy=array)
@@ -838,110 +795,6 @@ def test_memory_does_not_grow_with_the_run(tmp_path, half):
     assert names(run.folder) == {F16 if half else NPZ}
     assert rows * dimension * 4 > 60e6
     assert peak < 30e6
-
-
-# -- what would be done ----------------------------------------------------------------------------------------------
-
-
-def test_a_small_file_is_measured_whole(tmp_path):
-    for number, array in enumerate((noise(), noise(0), noise(2000, 64), np.zeros((500, 64), np.float32))):
-        run = make_run(tmp_path / str(number), array)
-        size = (run.folder / NPY).stat().st_size
-        found = survey_run(run.folder)
-        assert (found.state, found.bytes, found.measured_on, found.form) == ("ready", size, size, NPZ)
-        assert (found.rows, found.dimension) == array.shape
-        compress_run(run)
-        assert found.estimated == (run.folder / NPZ).stat().st_size
-        np.savez_compressed(tmp_path / "oracle.npz", embeddings=array)
-        assert found.estimated == pytest.approx((tmp_path / "oracle.npz").stat().st_size, abs=4)
-
-
-@pytest.mark.parametrize("kind", ["noise", "zeros first", "zeros last", "stripes"])
-def test_a_large_file_is_measured_in_pieces_from_all_over_it(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(compressed_forms, "PIECE_BYTES", 40_000)
-    array = noise(20_000, 50)
-    if kind == "zeros first":
-        array[:10_000] = 0
-    elif kind == "zeros last":
-        array[10_000:] = 0
-    elif kind == "stripes":
-        array[:, 25:] = 0
-    run = legacy(tmp_path / "old", npy=array)
-    found, measured_on = estimate(run.vectors())
-    assert measured_on == 16 * 40_000
-    np.savez_compressed(tmp_path / "oracle.npz", embeddings=array)
-    assert found == pytest.approx((tmp_path / "oracle.npz").stat().st_size, rel=0.03)
-    if kind == "noise":
-        # What is true of float32 noise: some 7 %, not 50 %.
-        assert 0.90 < found / (run.folder / NPY).stat().st_size < 0.95
-
-
-def test_float16_is_known_to_the_byte(tame):
-    found = survey_run(tame.folder, half=True)
-    assert (found.state, found.form, found.measured_on) == ("ready", F16, 0)
-    compress_run(tame, half=True)
-    assert found.estimated == (tame.folder / F16).stat().st_size
-
-
-def test_states(tmp_path):
-    plain = make_run(tmp_path / "a" / "plain", noise())
-    both = make_run(tmp_path / "a" / "both", noise())
-    compress_run(both)
-    archive = make_run(tmp_path / "a" / "archive", noise())
-    compress_run(archive, delete_original=True)
-    half = make_run(tmp_path / "a" / "half", noise())
-    compress_run(half, half=True, delete_original=True)
-    old = legacy(tmp_path / "a" / "old", npy=noise())
-    damaged = make_run(tmp_path / "a" / "damaged", noise())
-    (damaged.folder / MANIFEST).write_text("{")
-    folders = [run.folder for run in (plain, both, archive, half, old, damaged)] + [tmp_path / "none"]
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-
-    def states(**options):
-        return [candidate.state for candidate in survey_runs(folders, **options)]
-
-    assert states() == ["ready", "already", "already", "refused", "ready", "refused", "refused"]
-    assert states(delete_original=True) == ["ready", "original", "already", "refused", "ready", "refused", "refused"]
-    assert states(half=True) == ["ready", "ready", "ready", "already", "refused", "refused", "refused"]
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    for candidate in survey_runs(folders):
-        assert str(candidate.folder) in candidate.reason or candidate.state != "refused"
-        assert (candidate.reason == "") == (candidate.state == "ready")
-    unmeasured = survey_run(plain.folder, measure=False)
-    assert (unmeasured.state, unmeasured.estimated, unmeasured.measured_on) == ("ready", None, 0)
-
-
-NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("created", "days", "state"),
-    [
-        ("2026-03-01T12:00:00+00:00", 30, "ready"),
-        ("2026-03-01T12:00:01+00:00", 30, "young"),
-        ("2026-03-01T13:30:00+02:00", 30, "ready"),
-        ("2026-03-01T11:30:00-02:00", 30, "young"),
-        ("2026-03-01T12:00:00", 30, "ready"),
-        ("2026-03-31T12:00:00+00:00", 0, "ready"),
-        ("2026-03-01T12:00:00+00:00", None, "ready"),
-        ("2026-03-01T12:00:00+00:00", 10**12, "young"),
-        ("yesterday", 30, "refused"),
-        ("yesterday", None, "ready"),
-    ],
-)
-def test_age_is_that_of_the_manifest(tmp_path, created, days, state):
-    run = make_run(tmp_path / "run", noise(), created)
-    stamp = (NOW - timedelta(days=1 if state == "ready" else 100)).timestamp()
-    os.utime(run.folder / NPY, (stamp, stamp))
-    assert survey_run(run.folder, older_than=days, now=NOW).state == state
-
-
-def test_age_of_an_older_folder_is_that_of_its_vectors(tmp_path):
-    run = legacy(tmp_path / "old", npy=noise())
-    stamp = (NOW - timedelta(days=10)).timestamp()
-    os.utime(run.folder / NPY, (stamp, stamp))
-    assert survey_run(run.folder, older_than=10, now=NOW).state == "ready"
-    assert survey_run(run.folder, older_than=11, now=NOW).state == "young"
 
 
 def test_nothing_heavy_is_imported():

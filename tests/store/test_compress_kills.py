@@ -21,7 +21,8 @@ import pytest
 
 from ednabed.errors import StoreError
 from ednabed.store import compress, compressed_forms, files
-from ednabed.store.compress import LOCK, compress_run, survey_run
+from ednabed.store.compress import LOCK, compress_run
+from ednabed.store.compress_plan import survey_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run
 from support import letters

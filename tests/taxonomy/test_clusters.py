@@ -163,7 +163,9 @@ def test_warnings_of_others_are_counted():
 def test_q_is_corrected_for_all_tests():
     """By hand: of the tests 0.001, 0.01, 0.02, 0.5 the second of four has q 4 * 0.01 / 2, the first 4 * 0.001."""
     a, b = randomly(300, 1), randomly(300, 2)
-    first, second = novel([a], [2], novel_p=0.01, novel_rank="genus"), novel([b], [1], novel_p=0.001)
+    # That of species counts, whatever the rank at which it is new; without one, that of the deepest rank tested.
+    first = novel([a], [2], novel_rank="genus", novel_p=0.03, p_values=(None,) * 5 + (0.03, 0.01))
+    second = novel([b], [1], novel_rank="genus", novel_p=0.001, p_values=(None,) * 4 + (0.3, 0.001, None))
     found = candidate_taxa([*first, *second], [0.5, 0.01, 0.02, 0.001])
     assert [one.p for one in found] == [0.01, 0.001]
     assert [one.q for one in found] == pytest.approx([0.02, 0.004])

@@ -51,7 +51,7 @@ def test_what_remains_is_told_rightly(some, seed):
     if not any(some):
         return
     labels = labels_of([[(lineage, 1)] if lineage is not None else [] for lineage in some])
-    letters = Letters.of([randomly(40, i).encode() for i in range(len(some))])
+    letters = Letters.of([[randomly(40, i).encode() for i in range(len(some))]])
     parts = draw(labels, letters, np.ones(len(some), bool), 100, (0,), seed)
     taxa = taxa_of(labels)
     for level in LEVELS:
@@ -73,7 +73,7 @@ def test_what_remains_is_told_rightly(some, seed):
 def made_up():
     barcodes = world(32, length=400)
     labels = labels_of([[(b.lineage, 1)] for b in barcodes])
-    return labels, Letters.of([b.sequence.encode() for b in barcodes]), np.ones(len(barcodes), bool)
+    return labels, Letters.of([[b.sequence.encode() for b in barcodes]]), np.ones(len(barcodes), bool)
 
 
 def test_draws_of_the_made_up_world(made_up):
@@ -94,7 +94,7 @@ def test_taxa_are_drawn_not_records():
     """A species with a hundred records is drawn no more often than one with two, while there are others."""
     rows = [[(lineage_of(0, 0), 1)]] * 100 + [[(lineage_of(0, s), 1)] for s in (1, 2, 3, 4) for _ in range(2)]
     labels = labels_of(rows)
-    letters = Letters.of([randomly(50, i).encode() for i in range(len(rows))])
+    letters = Letters.of([[randomly(50, i).encode() for i in range(len(rows))]])
     (part,) = [p for p in draw(labels, letters, np.ones(len(rows), bool), 5, (0,), 3) if p.level == RECORD]
     assert Counter(labels.main[part.rows].tolist()) == dict.fromkeys(range(5), 1)
 
@@ -112,14 +112,14 @@ def test_only_among_what_is_given_but_judged_by_all(made_up):
 def test_pieces_are_shorter_than_their_sequence(made_up):
     labels, _, among = made_up
     texts = [randomly(332 if i % 2 else 333, i).encode() for i in range(len(among))]
-    parts = draw(labels, Letters.of(texts), among, 1_000, (313,), 4)
+    parts = draw(labels, Letters.of([texts]), among, 1_000, (313,), 4)
     assert {int(row) % 2 for part in parts for row in part.rows} == {0}
 
 
 def test_sequences_without_letters_are_not_drawn(made_up):
     labels, _, among = made_up
     texts = [b"" if i % 3 else randomly(60, i).encode() for i in range(len(among))]
-    assert {int(row) % 3 for part in draw(labels, Letters.of(texts), among, 99, (0, 150), 4) for row in part.rows} == {
+    assert {int(row) % 3 for part in draw(labels, Letters.of([texts]), among, 99, (0, 150), 4) for row in part.rows} == {
         0
     }
 
@@ -136,11 +136,24 @@ def test_a_seed_gives_the_same_draws_and_another_one_others(made_up):
 
 def test_a_single_species_leaves_nothing_but_records():
     labels = labels_of([[(lineage_of(0, 0), 1)]] * 5)
-    letters = Letters.of([randomly(60, i).encode() for i in range(5)])
+    letters = Letters.of([[randomly(60, i).encode() for i in range(5)]])
     assert [part.level for part in draw(labels, letters, np.ones(5, bool), 9, (0,), 0)] == [RECORD]
     alone = labels_of([[(lineage_of(0, 0), 9)]])
-    assert draw(alone, Letters.of([b"ACGT" * 9]), np.ones(1, bool), 9, (0,), 0) == []
+    assert draw(alone, Letters.of([[b"ACGT" * 9]]), np.ones(1, bool), 9, (0,), 0) == []
 
 
 def test_every_level_has_a_name():
     assert set(LEVEL_NAMES) == set(LEVELS)
+
+
+def test_taxa_are_drawn_whatever_their_size():
+    """Of a hundred species, half with two records and half with thirty, as many of each are drawn."""
+    rows = [[(lineage_of(i % 4, i), 1)] for i in range(100) for _ in range(2 if i < 50 else 30)]
+    letters = Letters.of([[randomly(30, i).encode() for i in range(len(rows))]])
+    small = 0
+    for seed in range(20):
+        part = draw(labels_of(rows), letters, np.ones(len(rows), bool), 10, (0,), seed)[0]
+        assert len(part.rows) == 30
+        small += int((part.rows < 100).sum())
+    # 600 draws by halves; of rows in proportion to their number there would be 38.
+    assert abs(small - 300) < 5 * (600 * 0.25) ** 0.5

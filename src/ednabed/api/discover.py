@@ -11,7 +11,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ednabed import __version__
-from ednabed.api.identify import cores
+from ednabed.api.identify import cores, sample_of
+from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, StoreError
 from ednabed.export.count_table import CountTable
 from ednabed.export.discovery import check_folder, write_discovery
@@ -64,6 +65,7 @@ def discover_files(
     seed: int = 0,
     threads: int | None = None,
     tell: Callable[[Classified], None] | None = None,
+    show_progress: bool | None = False,
 ) -> Discovery:
     """Cluster what is new in some sequence files, and write it as ``export.discovery`` says.
 
@@ -78,6 +80,7 @@ def discover_files(
         threads: Threads of the matrix products; None takes all cores.
         tell: Is given every rejected record, and each distinct sequence once, in the order of the input; None for no
             one.
+        show_progress: True counts the distinct sequences judged on standard error, None on a terminal only.
 
     Raises:
         StoreError: The reference is not calibrated.
@@ -91,10 +94,12 @@ def discover_files(
     gathering = Gathering(reads)
     labelled = classifier.labels.labelled
     with threadpool_limits(cores() if threads is None else threads):
-        for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths))):
-            gathering.judge(found)
-            if tell is not None:
-                tell(found)
+        with progress_bar(None, show=show_progress, doing="judging") as bar:
+            for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths))):
+                gathering.judge(found)
+                bar.update(1)
+                if tell is not None:
+                    tell(found)
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:
             raise InputError(
                 f"{counts.path}: no sequence has its id in this table of counts, such as {reads.examples[0]!r}; the "
@@ -185,8 +190,5 @@ class _Reads:
             if len(self.examples) < _EXAMPLES:
                 self.examples.append(name)
         reads = 1 if query.abundance is None else int(query.abundance)
-        sample = query.sample
-        if sample is None and self._by_file and self._counts is None:
-            name = Path(str(query.told["source"])).name
-            sample = Path(name.removesuffix(".gz").removesuffix(".zst")).stem
+        sample = sample_of(query, self._by_file and self._counts is None)
         return reads, {} if sample is None else {sample: reads}

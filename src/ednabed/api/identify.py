@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from ednabed.errors import EdnabedError
+from ednabed.engine.progress import progress_bar
+from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference import layout
 from ednabed.reference.opened import Reference, open_reference
-from ednabed.search.queries import by_files, embedder_for
+from ednabed.search.queries import Query, by_files, embedder_for
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import KNOWN, QUERIES, calibrate
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.classify import Classified, Classifier
+from ednabed.taxonomy.labels import read_labels
 
 
 def calibrate_reference(
@@ -43,9 +46,13 @@ def calibrate_reference(
         The reference, what was learned, and why it is on whole sequences only (the model is not here); else None.
 
     Raises:
-        StoreError: There is no reference, it has no labels, or too few to learn from.
+        StoreError: There is no reference, it has no labels, or too few to learn from; or meanwhile it was removed or
+            got another build.
     """
-    opened = open_reference(*layout.find_reference(workspace, reference))
+    folder, name = layout.find_reference(workspace, reference)
+    opened = open_reference(folder, name)
+    # Before a model is loaded, which may take long: without labels it is not needed.
+    read_labels(opened)
     lacking = None
     try:
         embedder = embedder_for(opened.spec, opened.name, model)
@@ -54,10 +61,37 @@ def calibrate_reference(
             raise
         embedder, lacking = None, str(error)
     threads = cores() if threads is None else threads
-    with threadpool_limits(threads):
-        found = calibrate(opened, embedder, seed=seed, queries=queries, known=known, threads=threads)
-    found.write(opened.build)
+    with _told_if_replaced(opened, name):
+        with threadpool_limits(threads):
+            found = calibrate(opened, embedder, seed=seed, queries=queries, known=known, threads=threads)
+        _check_build(opened, name)
+        found.write(opened.build)
     return opened, found, lacking
+
+
+@contextmanager
+def _told_if_replaced(opened: Reference, name: str | None) -> Iterator[None]:
+    """Say of what fails because the build was removed that it was."""
+    try:
+        yield
+    except (OSError, StoreError):
+        _check_build(opened, name)
+        raise
+
+
+def _check_build(opened: Reference, name: str | None) -> None:
+    """Raise StoreError unless the reference, or the name of a build, still stands for the build that was opened."""
+    try:
+        now = layout.open_manifest(opened.folder, name).build
+    except StoreError:
+        now = None
+    if now == opened.manifest.build and opened.build.is_dir():
+        return
+    became = "removed" if now in (None, opened.manifest.build) else f"replaced by build {now}"
+    raise StoreError(
+        f"{opened.name} was calibrated on build {opened.manifest.build}, which was {became} meanwhile, so nothing was "
+        "kept; run 'ednabed reference calibrate' again"
+    )
 
 
 def open_classifier(
@@ -97,19 +131,40 @@ def open_classifier(
     )
 
 
-def classify_files(classifier: Classifier, paths: Sequence[Path], threads: int | None = None) -> Iterator[Classified]:
+def classify_files(
+    classifier: Classifier, paths: Sequence[Path], threads: int | None = None, *, show_progress: bool | None = False
+) -> Iterator[Classified]:
     """Yield what each record of some sequence files is, in the order of the input.
 
     Args:
         classifier: See ``open_classifier``.
         paths: The files; ``-`` is standard input.
         threads: Threads of the matrix products; None takes all cores.
+        show_progress: True counts the queries done on standard error, None on a terminal only.
 
     Raises:
         InputError: A file cannot be read, or holds no record.
     """
-    with threadpool_limits(cores() if threads is None else threads):
-        yield from classifier.run(by_files(classifier.embedder, paths))
+    with (
+        threadpool_limits(cores() if threads is None else threads),
+        progress_bar(None, show=show_progress, doing="classifying", unit="query") as bar,
+    ):
+        for found in classifier.run(by_files(classifier.embedder, paths)):
+            bar.update(1)
+            yield found
+
+
+def sample_of(query: Query, by_file: bool) -> str | None:
+    """Return the sample that a query is from: what its record says, else None.
+
+    Args:
+        query: A record of a file.
+        by_file: Several files are read, and one whose records say nothing is a sample by its name.
+    """
+    if query.sample is not None or not by_file:
+        return query.sample
+    name = Path(str(query.told["source"])).name
+    return Path(name.removesuffix(".gz").removesuffix(".zst")).stem
 
 
 def cores() -> int:

@@ -84,7 +84,8 @@ def classify(
 
     INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A sequence that several species
     share gets their genus, and the species are named in a column. 'ednabed reference calibrate' teaches a reference
-    what its answers are worth.
+    what its answers are worth. In --taxon-table, where several files are read and records name no sample, each file is
+    a sample.
 
     \b
     Example:
@@ -113,7 +114,9 @@ def classify(
     else:
         target = sys.stdout if output is None else output
         with AssignmentWriter(target, kind) as writer:
-            for found in told.run(inputs, threads, samples):
+            # Lines and a bar do not go together on one terminal.
+            bar = False if output is None and sys.stdout.isatty() else None
+            for found in told.run(inputs, threads, samples, show_progress=bar):
                 writer.write(found.assignment)
     told.summary(output)
     if taxon_table is not None and samples is not None:
@@ -169,14 +172,21 @@ class Told:
                 "'ednabed reference calibrate' teaches it"
             )
 
-    def run(self, inputs: tuple[Path, ...], threads: int | None, samples: SampleTable | None = None) -> Any:
+    def run(
+        self,
+        inputs: tuple[Path, ...],
+        threads: int | None,
+        samples: SampleTable | None = None,
+        show_progress: bool | None = None,
+    ) -> Any:
         """Yield what each query is."""
-        from ednabed.api.identify import classify_files
+        from ednabed.api.identify import classify_files, sample_of
 
-        for found in classify_files(self._classifier, inputs, threads):
+        by_file = len(inputs) > 1
+        for found in classify_files(self._classifier, inputs, threads, show_progress=show_progress):
             self.count(found)
             if samples is not None:
-                samples.add(found.assignment, found.query.sample, found.query.abundance)
+                samples.add(found.assignment, sample_of(found.query, by_file), found.query.abundance)
             yield found
 
     def count(self, found: Classified) -> None:
@@ -186,7 +196,10 @@ class Told:
         self._turned += assignment.strand == "-"
         self._strange += assignment.status == "unclassified" and not any(assignment.names)
         if assignment.status == "rejected" and self.counts["rejected"] <= _SHOWN:
-            notice(f"rejected: {assignment.id!r}: {assignment.note}")
+            from ednabed.engine.progress import without_bars
+
+            with without_bars():
+                notice(f"rejected: {assignment.id!r}: {assignment.note}")
 
     def summary(self, output: Path | None) -> None:
         """Tell what came out."""

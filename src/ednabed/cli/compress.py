@@ -13,7 +13,8 @@ from ednabed.cli.runs import find_run_folder
 from ednabed.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
-    from ednabed.store.compress import Candidate, Outcome
+    from ednabed.store.compress import Outcome
+    from ednabed.store.compress_plan import Candidate
 
 
 @dataclass
@@ -75,7 +76,8 @@ def compress(
       ednabed compress --older-than 30 --execute --delete-original
     """
     from ednabed.errors import EdnabedError
-    from ednabed.store.compress import compress_run, survey_run
+    from ednabed.store.compress import compress_run
+    from ednabed.store.compress_plan import survey_run
     from ednabed.store.runs import Run
 
     told = _Told()

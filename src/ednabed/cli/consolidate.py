@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
     help="Then compress the runs (lossless), once the reference is verified; the originals go when every value was "
     "compared.",
 )  # fmt: skip
+@click.option(
+    "--no-calibrate", is_flag=True,
+    help="Leave out what 'ednabed reference calibrate' does, which follows where records are labelled.",
+)  # fmt: skip
 @json_option
 @pass_context
 def consolidate(
@@ -46,11 +53,13 @@ def consolidate(
     version: str | None,
     index_: str,
     compress: bool,
+    no_calibrate: bool,
     as_json: bool,
 ) -> None:
     """Make one searchable reference of many runs: each distinct sequence once, with all places where it occurs.
 
-    A run that cannot go in is refused by name, the others go in, and the exit code is 1.
+    A run that cannot go in is refused by name, the others go in, and the exit code is 1. Where records are labelled,
+    the reference then learns what its answers are worth, which takes some minutes.
 
     \b
     Example:
@@ -77,6 +86,12 @@ def consolidate(
     compressed, failed = _compress(result) if compress else ([], {})
     for place, reason in failed.items():
         notice(f"not compressed: {place}: {reason}")
+    if not as_json:
+        _tell(result)
+        if compress:
+            saved = sum(outcome.before - outcome.after for outcome in compressed)
+            emit(f"compressed   {len(compressed):,} runs, {human_bytes(max(0, saved))} saved")
+    calibration = {"state": "skipped"} if no_calibrate else _calibrate(context.workspace, output, result)
     if as_json:
         emit_json(
             {
@@ -97,26 +112,13 @@ def consolidate(
                     {"run": c.label, "state": c.state, "before": c.before, "after": c.after} for c in compressed
                 ],
                 "not_compressed": failed,
+                "calibration": calibration,
             }
         )
-    else:
-        counts = manifest.counts
-        if not result.changed:
-            held = "no run could be added" if result.refused else "the reference holds all runs already"
-            emit(f"nothing new  {held}; nothing was rewritten")
-        emit(f"reference    {result.folder}, build {manifest.build}")
-        named = f", version {manifest.version}" if manifest.version else ""
-        emit(f"model        {manifest.spec.model}, fingerprint {manifest.spec.fingerprint[:12]}{named}")
-        emit(f"runs         {counts['runs']:,} of {counts['datasets']:,} datasets, {len(result.added):,} read now")
-        emit(f"sequences    {counts['sequences']:,} distinct, in {counts['records']:,} records")
-        emit(f"index        {index_text(manifest.index)}")
-        if result.refused:
-            emit(f"refused      {len(result.refused):,} runs (named above)")
-        if result.left_out:
-            emit(f"left out     {len(result.left_out):,} runs (named above)")
-        if compress:
-            saved = sum(outcome.before - outcome.after for outcome in compressed)
-            emit(f"compressed   {len(compressed):,} runs, {human_bytes(max(0, saved))} saved")
+    elif calibration["state"] == "made":
+        emit(f"calibrated   in {calibration['seconds']:,.0f} s, by {calibration['draws']:,} queries drawn from it")
+    elif calibration["state"] == "kept":
+        emit(f"calibrated   already, {calibration['created']}")
     if failed:
         raise StoreError(f"{len(failed)} of the runs could not be compressed; what was wrong with each is said above")
     if result.refused:
@@ -124,6 +126,25 @@ def consolidate(
             f"{len(result.refused)} of the runs could not go into {result.folder}; what was wrong with each is said "
             "above"
         )
+
+
+def _tell(result: BuildResult) -> None:
+    """Describe what came out."""
+    manifest = result.manifest
+    counts = manifest.counts
+    if not result.changed:
+        held = "no run could be added" if result.refused else "the reference holds all runs already"
+        emit(f"nothing new  {held}; nothing was rewritten")
+    emit(f"reference    {result.folder}, build {manifest.build}")
+    named = f", version {manifest.version}" if manifest.version else ""
+    emit(f"model        {manifest.spec.model}, fingerprint {manifest.spec.fingerprint[:12]}{named}")
+    emit(f"runs         {counts['runs']:,} of {counts['datasets']:,} datasets, {len(result.added):,} read now")
+    emit(f"sequences    {counts['sequences']:,} distinct, in {counts['records']:,} records")
+    emit(f"index        {index_text(manifest.index)}")
+    if result.refused:
+        emit(f"refused      {len(result.refused):,} runs (named above)")
+    if result.left_out:
+        emit(f"left out     {len(result.left_out):,} runs (named above)")
 
 
 def index_text(facts: IndexFacts) -> str:
@@ -143,6 +164,42 @@ def _advice(incremental: bool) -> str:
             "; it stays in the reference as it was; 'ednabed consolidate --rebuild' makes it of the runs there are now"
         )
     return "; the new reference is made of the runs there are now"
+
+
+def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dict[str, Any]:
+    """Calibrate a reference that is not; what stands in the way is told only, because the reference is good without.
+
+    Returns:
+        ``state``: ``made`` (with ``seconds``, and ``draws``, the number of queries), ``kept`` or ``none``; ``created``,
+        where there is one; and ``reason``: why there is none, or why whole sequences only were drawn.
+    """
+    from ednabed.api.identify import calibrate_reference
+    from ednabed.reference.layout import build_folder
+    from ednabed.taxonomy.calibration import Calibration
+
+    if not result.changed:
+        # One that cannot be read is made anew.
+        with suppress(StoreError):
+            kept = Calibration.read(build_folder(result.folder, result.manifest.build), result.manifest.build)
+            if kept is not None:
+                return {"state": "kept", "created": kept.created, "reason": None}
+    if sys.stderr.isatty():
+        notice(f"calibrating {result.folder}; --no-calibrate leaves that out")
+    began = time.monotonic()
+    try:
+        _, found, lacking = calibrate_reference(workspace, None if output is None else str(output))
+    except EdnabedError as error:
+        notice(f"not calibrated: {error}")
+        return {"state": "none", "reason": str(error)}
+    if lacking is not None:
+        notice(f"calibrated on whole sequences only, because {lacking}")
+    return {
+        "state": "made",
+        "created": found.created,
+        "seconds": round(time.monotonic() - began, 1),
+        "draws": sum(found.groups[""].draws.values()),
+        "reason": lacking,
+    }
 
 
 def _compress(result: BuildResult) -> tuple[list[Outcome], dict[str, str]]:

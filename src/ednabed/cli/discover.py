@@ -55,7 +55,7 @@ def discover(
     """Find candidate taxa: what a labelled reference does not know, clustered, with the chance of being wrong.
 
     INPUT is as for classify. Equal sequences count once. Written are candidates.tsv, candidates.fasta (their
-    representatives), members.tsv and report.html (a page with a map). p is the chance of a known taxon that looks so
+    representatives), members.tsv and report.html (a page with a map). p is the chance of a known species that looks so
     new, q the same corrected for all sequences tested. The reference must be calibrated. Where several files are read
     and records name no sample, each file is a sample.
 
@@ -75,8 +75,9 @@ def discover(
     check_calibrated(classifier)
     told = Told(classifier, ("distinct sequence", "distinct sequences"))
     found = discover_files(
-        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, threads=threads, tell=told.count
-    )
+        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, threads=threads, tell=told.count,
+        show_progress=None,
+    )  # fmt: skip
     # Those that are the reverse complement of another are one with it now.
     told.counts = Counter({**found.sequences, "rejected": found.rejected})
     told.summary(None)

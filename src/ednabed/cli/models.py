@@ -134,7 +134,7 @@ def fetch(name: str, as_json: bool) -> None:
     Example: ednabed models fetch nt-v2-50m
     """
     from ednabed.errors import UsageError
-    from ednabed.models import hub
+    from ednabed.models import hub, weights
     from ednabed.models.catalog import licence_text
     from ednabed.models.load import resolve
 
@@ -145,14 +145,14 @@ def fetch(name: str, as_json: bool) -> None:
     card = found.card
     if card.hub_id is not None:
         notice(f"licence of these weights: {licence_text(card.licence)}")
-    was_here = hub.local_folder(card) is not None
+    was_here = weights.local_folder(card) is not None
     folder = hub.fetch(card)
     if as_json:
         emit_json(
             {
                 "name": card.name,
                 "hub_id": card.hub_id,
-                "revision": hub.revision_of(folder),
+                "revision": weights.revision_of(folder),
                 "licence": card.licence,
                 "was_here": was_here,
                 "folder": str(folder),
@@ -203,7 +203,7 @@ def verify_model(ctx: click.Context, name: str, check_files: bool, as_json: bool
 
 
 def _row(card: ModelCard) -> dict[str, Any]:
-    from ednabed.models.hub import local_folder
+    from ednabed.models.weights import local_folder
 
     return {
         "name": card.name,
@@ -220,8 +220,8 @@ def _row(card: ModelCard) -> dict[str, Any]:
 def _facts(found: Found) -> dict[str, Any]:
     """Return what is known of a model without loading it; ``path`` is its folder or None."""
     from ednabed.models.catalog import ModelCard
-    from ednabed.models.hub import local_folder, revision_of
     from ednabed.models.load import distribution_of
+    from ednabed.models.weights import local_folder, revision_of
 
     nothing = ModelCard(found.name, "", None, None, None, None, None, "", None, "a folder on this machine")
     card = found.card or nothing

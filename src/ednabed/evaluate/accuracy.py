@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ednabed import __version__
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.metrics import (
+    SUPPOSED_SHARES,
     Judged,
     identity_bins,
     judge,
@@ -135,6 +136,7 @@ class Evaluation:
             "machine": self.machine,
             "threads": self.threads,
             "split": self.facts(),
+            "supposed_shares": SUPPOSED_SHARES,
             "identities_from": self.identities_from,
             "methods": [
                 {

@@ -18,6 +18,7 @@ from ednabed.errors import UsageError
 from ednabed.evaluate.predictions import ByRank, Prediction
 from ednabed.evaluate.splits import GROUPS, Query
 from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.calibrate import KNOWN
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.taxa import Taxa
 
@@ -34,6 +35,10 @@ IDENTITY_BINS = ("100", "99-100", "97-99", "95-97", "90-95", "80-90", "<80", "no
 """Percent identity with the nearest training sequence, lower edge included; ``none`` where nothing was found."""
 
 _EDGES = (100.0, 99.0, 97.0, 95.0, 90.0, 80.0)
+SUPPOSED_SHARES = {GROUPS[0]: KNOWN, **dict.fromkeys(GROUPS[1:], (1 - KNOWN) / len(GROUPS[1:]))}
+"""Share of each group among queries, by which the calibration error over all is weighed: that of known species as
+calibration supposes it, the others in equal parts, as there (``calibrate.level_weights``)."""
+
 # 95 % of a normal distribution.
 _Z = 1.959963984540054
 
@@ -114,7 +119,8 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
         95 % interval ``accuracy_low`` and ``accuracy_high``; ``given``, names with a confidence of at least
         ``CONFIDENT``; ``precision``, the share of these that is right; ``recall``, right ones among these by
         ``present``; ``over_classified``, the share of the other queries (``absent``) that got such a name;
-        ``calibration_error``. None where nothing can be counted.
+        ``calibration_error``, in which each group counts by its supposed share (``SUPPOSED_SHARES``), not by its number
+        of queries. None where nothing can be counted.
     """
     kept = judged.known[:, rank] if chosen is None else judged.known[:, rank] & chosen
     present, right = judged.present[kept, rank], judged.right[kept, rank]
@@ -134,8 +140,17 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
         "recall": _share(right[given & present].sum(), inside),
         "absent": absent,
         "over_classified": _share((given & ~present).sum(), absent),
-        "calibration_error": calibration_error(confidence, right),
+        "calibration_error": calibration_error(confidence, right, _weights(judged)[kept]),
     }
+
+
+def _weights(judged: Judged) -> Floats:
+    """Return how much each query counts where groups count as supposed, shape (n,)."""
+    weights = np.zeros(len(judged.groups))
+    for group, share in SUPPOSED_SHARES.items():
+        own = judged.groups == group
+        weights[own] = share / max(own.sum(), 1)
+    return weights
 
 
 def measure_novelty(judged: Judged, rank: str) -> dict[str, Any]:
@@ -146,19 +161,23 @@ def measure_novelty(judged: Judged, rank: str) -> dict[str, Any]:
         rank: ``species``, ``genus`` or ``family``.
 
     Returns:
-        ``novel`` and ``familiar``, queries with a score in the two groups; ``auroc``; ``false_novel``, the share of
-        held-out records with p <= ``SIGNIFICANT``, and ``found_novel``, that of the held-out taxa. None where there is
-        no score or no p-value.
+        ``novel`` and ``familiar``, queries with a score in the two groups; ``auroc``; ``false_novel``, the share with
+        p <= ``SIGNIFICANT`` among queries whose deepest taxon in training is of this rank, for which the p-value is
+        made: held-out records at species, held-out species at genus, held-out genera at family;
+        ``false_novel_records``, that of held-out records, which are nearer at the upper ranks; and ``found_novel``,
+        that of the held-out taxa. None where there is no score or no p-value.
     """
     column = RANKS.index(rank)
     scores = judged.novelty[:, column]
-    new, old = (judged.groups == group for group in (rank, "record"))
+    preceding = GROUPS[GROUPS.index(rank) - 1]
+    new, old, inside = (judged.groups == group for group in (rank, "record", preceding))
     scored = ~np.isnan(scores)
     return {
         "novel": int((new & scored).sum()),
         "familiar": int((old & scored).sum()),
         "auroc": auroc(scores[new & scored], scores[old & scored]),
-        "false_novel": _significant(judged.p_values[old, column]),
+        "false_novel": _significant(judged.p_values[inside, column]),
+        "false_novel_records": _significant(judged.p_values[old, column]),
         "found_novel": _significant(judged.p_values[new, column]),
     }
 

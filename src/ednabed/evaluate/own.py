@@ -81,7 +81,8 @@ class Own:
                 batches = (
                     _batch(engine, queries[first : first + _AT_ONCE]) for first in range(0, len(queries), _AT_ONCE)
                 )
-                return [from_assignment(found.assignment) for found in classifier.run(batches)]
+                found = zip(queries, classifier.run(batches), strict=True)
+                return [from_assignment(one.assignment, len(sequence)) for (_, sequence), one in found]
 
             yield classify
 

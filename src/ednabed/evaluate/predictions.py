@@ -67,29 +67,36 @@ class Method(Protocol):
         """Build what is needed from training; the block within is timed apart and may classify several times."""
 
 
-def from_assignment(assignment: Assignment) -> Prediction:
+def from_assignment(assignment: Assignment, length: int) -> Prediction:
     """Say what an assignment says.
 
-    Novelty is 1 - p where the assignment has p-values; without any, 100 - identity, or by the cosine where nothing was
-    aligned; a query that is near to nothing is as new as can be.
+    Novelty at a rank is 1 - the confidence in its name, which a taxon that is not in training cannot have; where the
+    name has no rank, that of the rank above. Without confidences it is the distance of the nearest sequence, in
+    percent: the expected share of differing letters, (mismatches + 1) / (letters + 2), of the letters of the query that
+    lie against it (``divergence.Divergence.distance``, Laplace's rule of succession), so that a piece that is equal
+    over a few letters is not near. By the cosine where nothing was aligned; a query that is near to nothing is as new
+    as can be. p-values would not do: what is further away than all that calibration drew would be tied.
+
+    Args:
+        assignment: What was found out.
+        length: Letters of the query.
     """
-    p_values = assignment.p_values
-    calibrated = any(p is not None for p in p_values)
-    if calibrated:
-        novelty: ByRank = tuple(None if p is None else 1 - p for p in p_values)
-    elif assignment.identity is not None:
-        novelty = (100 - assignment.identity,) * len(RANKS)
+    distance = 100.0
+    if assignment.identity is not None and assignment.coverage:
+        letters = length * min(assignment.coverage, 100) / 100
+        distance = 100 * (letters * (100 - assignment.identity) / 100 + 1) / (letters + 2)
     elif assignment.similarity is not None:
-        novelty = (100 * (1 - assignment.similarity),) * len(RANKS)
-    else:
-        novelty = (100.0,) * len(RANKS)
-    confidences = assignment.confidences
+        distance = 100 * (1 - assignment.similarity)
+    p_values, confidences = assignment.p_values, assignment.confidences
+    novelty = []
+    for confidence in confidences:
+        novelty.append(1 - confidence if confidence is not None else novelty[-1] if novelty else distance)
     return Prediction(
         id=assignment.id,
         names=assignment.names,
         tied=assignment.tied,
         confidences=confidences if any(c is not None for c in confidences) or not any(assignment.names) else None,
         identity=assignment.identity,
-        novelty=novelty,
-        p_values=p_values if calibrated else None,
+        novelty=tuple(novelty),
+        p_values=p_values if any(p is not None for p in p_values) else None,
     )

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ednabed.evaluate.accuracy import Evaluation
-from ednabed.evaluate.metrics import CONFIDENT, IDENTITY_BINS, SIGNIFICANT
+from ednabed.evaluate.metrics import CONFIDENT, IDENTITY_BINS, SIGNIFICANT, SUPPOSED_SHARES
 from ednabed.evaluate.splits import GROUPS
 from ednabed.sequences.lineage import RANKS
 
 _SHOWN = GROUPS[1:]
 _NOTHING = "–"
+
+_ALLOWED = f"{100 * SIGNIFICANT:.0f} %"
+_SHARES = ", ".join(f"{group} {100 * share:.0f} %" for group, share in SUPPOSED_SHARES.items())
 
 _READING = f"""\
 - *Accuracy*: the share of best guesses that are right, over queries whose true taxon is in training (± half the width
@@ -22,10 +25,16 @@ _READING = f"""\
 - *Over-classified*: of the queries whose taxon of that rank is *not* in training, the share that got a name at that
   rank with a confidence of at least {CONFIDENT}.
 - *Calibration error*: expected calibration error over the queries of all groups, ten bins; a name of a taxon that is
-  not in training is wrong.
+  not in training is wrong. Groups count by the shares that calibration supposes, not by their numbers of queries:
+  {_SHARES}.
 - *AUROC*: how well queries of the group that holds out that rank are told from held-out records (1 always, 0.5 by
-  chance).
-- *False novel* and *found novel*: held-out records, and held-out taxa of that rank, with p ≤ {SIGNIFICANT}.
+  chance). The score of ednabed is how far the nearest sequence is, the expected share of differing letters among those
+  compared, (mismatches + 1) / (letters + 2), or 1 - cosine where none were compared; that of other programs is
+  100 - identity, that of SINTAX 1 - its confidence.
+- *False novel*: share with p ≤ {SIGNIFICANT} among queries whose taxon of that rank is in training and none below it
+  (held-out records at species, held-out species at genus, held-out genera at family), meant to be {_ALLOWED}.
+  Beside it that of held-out records, which have relatives nearer than that and so should be less.
+- *Found novel*: share with p ≤ {SIGNIFICANT} among held-out taxa of that rank.
 - {_NOTHING}: nothing to measure."""
 
 
@@ -111,6 +120,7 @@ def _confidence(evaluation: Evaluation, crop: str) -> str:
         ("calibration error", lambda measured, rank: measured.groups["all"][rank]["calibration_error"]),
         ("AUROC", lambda measured, rank: measured.novelty[rank]["auroc"]),
         ("false novel", lambda measured, rank: measured.novelty[rank]["false_novel"]),
+        ("false novel among held-out records", lambda measured, rank: measured.novelty[rank]["false_novel_records"]),
         ("found novel", lambda measured, rank: measured.novelty[rank]["found_novel"]),
     ]
     header = ["method", *(f"{name}, {' / '.join(_SHOWN)}" for name, _ in columns), "queries a second"]

@@ -27,15 +27,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from ednabed.errors import StoreError, UsageError
+from ednabed.search.text_writer import TextWriter
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
-from ednabed.store.files import clean, replacing
+from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import Assignment
 
 FORMATS = ("tsv", "qiime2", "sintax", "jsonl")
@@ -65,7 +64,7 @@ def format_of(path: Path | None, asked: str | None) -> str:
     return asked
 
 
-class AssignmentWriter:
+class AssignmentWriter(TextWriter):
     """Writes assignments as they come, one call a query, in the order of the calls; used as a context.
 
     An exception inside the context leaves no file and an older one as it was.
@@ -80,6 +79,7 @@ class AssignmentWriter:
 
     def __init__(self, target: Path | TextIO, format: str) -> None:
         format_of(None, format)
+        super().__init__(target, "taxa.tsv")
         texts: dict[str, tuple[str, Callable[[Assignment], str]]] = {
             "tsv": ("\t".join(TSV_COLUMNS) + "\n", _tsv),
             "qiime2": (_QIIME2_HEAD, _qiime2),
@@ -87,25 +87,6 @@ class AssignmentWriter:
             "jsonl": ("", _jsonl),
         }
         self._head, self._text = texts[format]
-        self._target = target
-        self._open = ExitStack()
-
-    def __enter__(self) -> AssignmentWriter:
-        target = self._target
-        self._stream = self._open.enter_context(replacing(target, "taxa.tsv")) if isinstance(target, Path) else target
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            try:
-                self._stream.write(self._head)
-                self._stream.flush()
-            except BaseException as own:
-                self._open.__exit__(type(own), own, own.__traceback__)
-                raise
-        self._open.__exit__(kind, error, trace)
 
     def write(self, assignment: Assignment) -> None:
         """Write one query.
@@ -121,6 +102,9 @@ class AssignmentWriter:
         # In one piece, so that a stream never ends inside a query.
         self._stream.write(self._head + self._text(assignment))
         self._head = ""
+
+    def _finish(self) -> None:
+        self._stream.write(self._head)
 
 
 def summary(assignment: Assignment) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ CANDIDATE_COLUMNS = {
     "largest_difference": "the largest of these",
     "mean_distance": "mean of 1 - cosine to the representative over the other sequences",
     "largest_distance": "the largest of these",
-    "p": "p-value of the representative for its taxon of this rank being in the reference",
+    "p": "p-value of the representative for its species being in the reference",
     "q": "the same, corrected for all tests of the run (Benjamini and Hochberg)",
     "warnings": "what is odd, joined by '; '",
 }

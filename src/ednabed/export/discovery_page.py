@@ -162,8 +162,8 @@ def _table(candidates: Sequence[CandidateTaxon]) -> str:
         "between it and the last name that a candidate belongs to, neither can be said. Identity and spread are "
         "percent: of the representative with its nearest named relative, and 100 - identity "
         "of the other sequences with the representative. p is the chance of a representative at least as far from all "
-        "named sequences if its taxon were in the reference; q is p corrected for all sequences tested (Benjamini and "
-        "Hochberg). A candidate is a reason to look closer, not a described taxon: those of one or a few "
+        "named sequences if its species were in the reference; q is p corrected for all sequences tested (Benjamini "
+        "and Hochberg). A candidate is a reason to look closer, not a described taxon: those of one or a few "
         "reads are often errors of sequencing, and those with warnings may be artefacts.</p>\n"
     )
 

@@ -1,6 +1,6 @@
 """The models that ednabed knows by name: one frozen record each, and the lookup by name or hub id.
 
-Data, no code beyond the lookup: nothing is loaded, fetched or imported here. ``hub`` finds the weights of a card,
+Data, no code beyond the lookup: nothing is loaded, fetched or imported here. ``weights`` finds those of a card,
 ``load`` makes an encoder of it. Dimension and token limit of a loaded encoder come from its own files; those written
 here are for people who choose. The guides of the tools before ednabed name some models that never existed: they are
 answered with the nearest real ones.

@@ -1,7 +1,5 @@
-"""Weights: where they lie on this machine, and how they get here from the Hugging Face hub.
+"""The Hugging Face hub: which repositories there can be, and how the weights of one get to this machine.
 
-Two places are looked at, without any network: ``EDNABED_MODELS/<name>`` for folders carried by hand, then the
-standard cache of ``huggingface_hub`` (``HF_HOME``), whose layout is kept, so that other tools see the same files.
 ``fetch`` transfers the files itself, over ``huggingface_hub``'s own requests: recent versions of its downloader throw
 a half-finished file away, which is hours of a 10 GB model on a slow line. Here what arrived is kept, taken up again
 by the next attempt or the next command, and a file gets its name only after its hash is right. Nothing is loaded.
@@ -11,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -24,26 +21,17 @@ from pathlib import Path
 from ednabed import __version__
 from ednabed.errors import ModelError, UsageError
 from ednabed.models.catalog import ModelCard
+from ednabed.models.hub_errors import explain, reason_of, status_of, transport_errors, without_network
 from ednabed.models.nucleotide_transformer.config import read_config
+from ednabed.models.weights import COMMIT, WEIGHT_FORMS, cache_folder, local_folder, missing_files
 
-MODELS_VARIABLE = "EDNABED_MODELS"
 # Attempts without a single new byte before a transfer is given up; huggingface_hub makes several inside each.
 FRUITLESS_ATTEMPTS = 2
 _CHUNK = 2**18
 
 _SIDE_FILES = ("config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
-# Best first: each form is one file, or an index that names its shards.
-_WEIGHT_FORMS = (
-    ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")),
-    ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d{5}-of-\d{5}\.bin")),
-)
 _HUB_ID = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}\w)?/[A-Za-z0-9](?:[\w.-]{0,94}\w)?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_BY_HAND = (
-    "config.json, vocab.txt, tokenizer_config.json, special_tokens_map.json and the weights (model.safetensors, or "
-    "else pytorch_model.bin, or the numbered parts of either with their .index.json)"
-)
 
 
 @dataclass(frozen=True)
@@ -78,70 +66,6 @@ def is_hub_id(text: str) -> bool:
     return bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text and not text.endswith(".git")
 
 
-def cache_folder(card: ModelCard) -> Path:
-    """Return the folder of a card's repository in the cache of ``huggingface_hub``, whether it exists or not.
-
-    Raises UsageError when the model has no weights.
-    """
-    if card.hub_id is None:
-        raise UsageError(f"{card.name} has no weights, so there is nothing to fetch")
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"models--{card.hub_id.replace('/', '--')}"
-
-
-def carried_folder(card: ModelCard) -> Path | None:
-    """Return the folder of a card below ``EDNABED_MODELS``, whether it exists or not; None when that is not set.
-
-    It has the card's name; a ``/`` in it is written ``--``.
-    """
-    root = os.environ.get(MODELS_VARIABLE)
-    return Path(root).expanduser() / card.name.replace("/", "--") if root else None
-
-
-def local_folder(card: ModelCard) -> Path | None:
-    """Return the folder that holds config.json and complete weights of a card, None where there is none. No network.
-
-    ``EDNABED_MODELS`` is looked at first. In the cache a pinned card is found at its revision only, any other at the
-    commit that ``main`` had when it was fetched, or at the only one there is.
-    """
-    if card.hub_id is None:
-        return None
-    carried = carried_folder(card)
-    if carried is not None and (carried / "config.json").is_file() and not missing_files(carried):
-        return carried
-    repository = cache_folder(card)
-    commit = card.revision or _commit_here(repository)
-    if commit is None:
-        return None
-    snapshot = repository / "snapshots" / commit
-    return None if missing_files(snapshot) else snapshot
-
-
-def revision_of(folder: Path) -> str | None:
-    """Return the commit of a folder in the cache; None for any other folder."""
-    return folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
-
-
-def missing_files(folder: Path) -> tuple[str, ...]:
-    """Return what a model folder lacks to be loaded; empty when config.json and all weights are there."""
-    if not (folder / "config.json").is_file():
-        return ("config.json",)
-    for single, index, shard in _WEIGHT_FORMS:
-        if (folder / single).is_file():
-            return ()
-        if (folder / index).is_file():
-            try:
-                named = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
-            except (ValueError, KeyError, TypeError, AttributeError):
-                return (f"a readable {index}",)
-            strange = [name for name in named if not (isinstance(name, str) and shard.fullmatch(name))]
-            if strange or not named:
-                return (f"plain names of parts in {index}",)
-            return tuple(sorted(name for name in named if not (folder / name).is_file()))
-    return (" or ".join(single for single, _, _ in _WEIGHT_FORMS),)
-
-
 def fetch(card: ModelCard, *, progress: bool = True) -> Path:
     """Bring the weights of a card to this machine and return their folder; at once when they are here already.
 
@@ -163,7 +87,7 @@ def fetch(card: ModelCard, *, progress: bool = True) -> Path:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise ModelError(_without_network(card, "HF_HUB_OFFLINE is set"))
+        raise ModelError(without_network(card, "HF_HUB_OFFLINE is set"))
     with _hub_settings(progress):
         commit, files = _ask_hub(card)
         snapshot = repository / "snapshots" / commit
@@ -187,16 +111,6 @@ def fetch(card: ModelCard, *, progress: bool = True) -> Path:
     return snapshot
 
 
-def _commit_here(repository: Path) -> str | None:
-    main = repository / "refs" / "main"
-    if main.is_file():
-        commit = main.read_text(encoding="ascii", errors="replace").strip()
-        return commit if _COMMIT.fullmatch(commit) else None
-    snapshots = repository / "snapshots"
-    commits = [entry.name for entry in snapshots.iterdir()] if snapshots.is_dir() else []
-    return commits[0] if len(commits) == 1 and _COMMIT.fullmatch(commits[0]) else None
-
-
 def _ask_hub(card: ModelCard) -> tuple[str, list[_RemoteFile]]:
     """Return the commit and the files to fetch, small ones and indexes first, with what the hub says of their size."""
     from huggingface_hub import HfApi, constants
@@ -204,8 +118,8 @@ def _ask_hub(card: ModelCard) -> tuple[str, list[_RemoteFile]]:
     api = HfApi(library_name="ednabed", library_version=__version__)
     try:
         info = api.model_info(str(card.hub_id), revision=card.revision, files_metadata=True, timeout=30)
-    except _transport_errors() as error:
-        raise ModelError(_explain(card, error)) from error
+    except transport_errors() as error:
+        raise ModelError(explain(card, error)) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{constants.ENDPOINT} does not answer as a Hugging Face hub does ({type(error).__name__}); "
@@ -224,7 +138,7 @@ def _ask_hub(card: ModelCard) -> tuple[str, list[_RemoteFile]]:
             )
         files.append(_RemoteFile(name, size, str(digest)))
     commit = info.sha or ""
-    if not _COMMIT.fullmatch(commit) or (card.revision is not None and commit != card.revision):
+    if not COMMIT.fullmatch(commit) or (card.revision is not None and commit != card.revision):
         raise ModelError(
             f"{constants.ENDPOINT} gives revision '{commit}' of {card.hub_id}, wanted {card.revision or 'a commit'}; "
             f"check HF_ENDPOINT"
@@ -237,7 +151,7 @@ def _choose(card: ModelCard, names: Collection[str]) -> list[str]:
     if "config.json" not in names:
         raise ModelError(f"{card.hub_id} has no config.json on the hub, so it is not a model that ednabed can load")
     chosen = [name for name in _SIDE_FILES if name in names]
-    for single, index, shard in _WEIGHT_FORMS:
+    for single, index, shard in WEIGHT_FORMS:
         if single in names:
             return [*chosen, single]
         if index in names:
@@ -298,14 +212,14 @@ def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> No
                 http_get(
                     url, out, resume_size=have, headers=headers, expected_size=file.size, displayed_filename=file.name
                 )
-        except _transport_errors() as error:
-            if (_status(error) or 500) < 500 or getattr(error, "errno", None) == errno.ENOSPC:
-                raise ModelError(_explain(card, error)) from error
+        except transport_errors() as error:
+            if (status_of(error) or 500) < 500 or getattr(error, "errno", None) == errno.ENOSPC:
+                raise ModelError(explain(card, error)) from error
             fruitless = 0 if _size(partial) > have else fruitless + 1
             if fruitless >= FRUITLESS_ATTEMPTS:
                 raise ModelError(
                     f"{card.name}: the transfer of {file.name} broke at {_readable(_size(partial))} of "
-                    f"{_readable(file.size)} ({_reason(error)}); run 'ednabed models fetch {card.name}' again, "
+                    f"{_readable(file.size)} ({reason_of(error)}); run 'ednabed models fetch {card.name}' again, "
                     f"what arrived is kept"
                 ) from error
             time.sleep(1)
@@ -350,78 +264,6 @@ def _digest(path: Path, file: _RemoteFile) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         # Small files are known by git's name for their content.
         return hashlib.sha1(b"blob %d\0" % file.size + stream.read(), usedforsecurity=False).hexdigest()
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """All that a request may raise, whichever HTTP library this version of huggingface_hub stands on."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
-
-
-def _status(error: Exception) -> int | None:
-    code = getattr(getattr(error, "response", None), "status_code", None)
-    return code if isinstance(code, int) else None
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _explain(card: ModelCard, error: Exception) -> str:
-    from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
-
-    status = _status(error)
-    where = f"{card.hub_id} at {constants.ENDPOINT}"
-    if getattr(error, "errno", None) == errno.ENOSPC:
-        return (
-            f"{card.name}: the disk of {cache_folder(card)} is full; make room or set HF_HOME to a folder on another "
-            f"disk, then run 'ednabed models fetch {card.name}' again, what arrived is kept"
-        )
-    if status is None:
-        return _without_network(card, f"cannot reach {constants.ENDPOINT}: {_reason(error)}")
-    if isinstance(error, RevisionNotFoundError):
-        return f"{where} has no revision {card.revision or 'main'}; update ednabed, or carry the files here by hand"
-    if isinstance(error, GatedRepoError) or status == 403:
-        return (
-            f"{where} is gated: its owner gives access to those who ask; accept its terms on its page, "
-            f"run 'hf auth login' (or set HF_TOKEN), then fetch again"
-        )
-    if status == 401:
-        return (
-            f"{where} does not exist or is private; check the spelling ('ednabed models list' shows the known ones), "
-            f"or run 'hf auth login' (or set HF_TOKEN) with an account that may read it"
-        )
-    if status == 404:
-        return f"{where} does not exist; check the spelling ('ednabed models list' shows the known ones)"
-    if status == 429:
-        return f"{constants.ENDPOINT} asks to slow down (HTTP 429); fetch {card.name} again later, what arrived is kept"
-    if status >= 500:
-        return (
-            f"{constants.ENDPOINT} is in trouble (HTTP {status}); fetch {card.name} again later, what arrived is kept, "
-            f"or set HF_ENDPOINT to a mirror"
-        )
-    return f"{where} answers HTTP {status} ({_reason(error)}); check HF_ENDPOINT and HF_TOKEN"
-
-
-def _without_network(card: ModelCard, reason: str) -> str:
-    """Say how to carry the files here."""
-    from huggingface_hub import constants
-
-    carried = carried_folder(card)
-    target = (
-        f"{carried}"
-        if carried is not None
-        else f"FOLDER/{card.name.replace('/', '--')} and set {MODELS_VARIABLE}=FOLDER"
-    )
-    page = f"{constants.ENDPOINT}/{card.hub_id}/tree/{card.revision or 'main'}"
-    return (
-        f"{card.name}: {reason}; on a machine with internet run 'ednabed models fetch {card.name}' and copy its "
-        f"{cache_folder(card).name} folder to {cache_folder(card)} here, or put {_BY_HAND} of {page} into {target}, "
-        f"or into any folder and give it with --model"
-    )
 
 
 def _readable(n: int) -> str:

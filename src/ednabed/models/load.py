@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ednabed.errors import EdnabedError, ModelError, UsageError
-from ednabed.models import catalog, hub
+from ednabed.models import catalog, hub, weights
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.catalog import ModelCard
 from ednabed.models.spec import Policy
@@ -111,7 +111,7 @@ def load_encoder(
         folder,
         name=found.name,
         licence=found.card.licence if found.card is not None else "",
-        revision=hub.revision_of(folder),
+        revision=weights.revision_of(folder),
         **settings,
     )
 
@@ -136,10 +136,10 @@ def weights_of(found: Found) -> Path:
     if found.folder is not None:
         return found.folder
     card = found.card
-    folder = hub.local_folder(card) if card is not None else None
+    folder = weights.local_folder(card) if card is not None else None
     if card is None or folder is None:
-        carried = hub.carried_folder(card) if card is not None else None
-        lacking = ", ".join(hub.missing_files(carried)) if carried is not None and carried.is_dir() else ""
+        carried = weights.carried_folder(card) if card is not None else None
+        lacking = ", ".join(weights.missing_files(carried)) if carried is not None and carried.is_dir() else ""
         detail = f" ({carried} lacks {lacking})" if lacking else ""
         close = catalog.nearest(found.name) if card is not None and card.dimension is None else []
         hint = f"; nearest in the catalogue: {', '.join(close)}" if close else ""

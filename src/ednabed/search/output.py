@@ -17,13 +17,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.store.files import clean, replacing
+from ednabed.search.text_writer import TextWriter
+from ednabed.store.files import clean
 
 FORMATS = ("json", "tsv", "blast6", "table")
 _SUFFIXES = {
@@ -100,7 +99,7 @@ def _check_known(format: str) -> None:
         raise UsageError(f"there is no format {format!r} of results; take one of {', '.join(FORMATS)}")
 
 
-class HitWriter:
+class HitWriter(TextWriter):
     """Writes the hits of queries as they come; used as a context.
 
     An exception inside the context leaves no file and an older one as it was.
@@ -117,28 +116,11 @@ class HitWriter:
 
     def __init__(self, target: Path | TextIO, format: str, *, single: bool, aligned: bool) -> None:
         check_format(format, aligned)
-        self._target = target
+        super().__init__(target, "hits.json")
         self._format = format
         self._single = single
         self._aligned = aligned
         self._queries = 0
-        self._open = ExitStack()
-
-    def __enter__(self) -> HitWriter:
-        target = self._target
-        self._stream = self._open.enter_context(replacing(target, "hits.json")) if isinstance(target, Path) else target
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            try:
-                self._finish()
-            except BaseException as own:
-                self._open.__exit__(type(own), own, own.__traceback__)
-                raise
-        self._open.__exit__(kind, error, trace)
 
     def write(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> None:
         """Write one query and its hits, best first.
@@ -165,7 +147,6 @@ class HitWriter:
             self._stream.write(self._head())
         if self._format == "json" and not self._single:
             self._stream.write("\n]\n")
-        self._stream.flush()
 
     def _head(self) -> str:
         """Return what stands before the first query, and alone where there is none."""

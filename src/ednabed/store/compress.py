@@ -19,15 +19,16 @@ import hashlib
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from ednabed.errors import EdnabedError, StoreError
-from ednabed.store.compressed_forms import compare_forms, estimate, write_form
+from ednabed.errors import StoreError
+from ednabed.store.compress_plan import originals_of, plan_run, spoilt, system_problem
+from ednabed.store.compressed_forms import compare_forms, write_form
 from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
@@ -44,37 +45,6 @@ _STALE_SECONDS = 600
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
 Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What ``compress_run`` would do with a run.
-
-    Attributes:
-        label: Name of the run: dataset/run, else its folder.
-        folder: Where it is.
-        form: File name of the wanted form.
-        state: ``ready`` (would be compressed), ``original`` (is in the wanted form; an original beside it would be
-            deleted), ``already`` (nothing to do), ``young`` (not old enough), ``refused``.
-        reason: One sentence on every state but ``ready``; else empty.
-        rows: Number of vectors; None where refused.
-        dimension: Length of a vector; None where refused.
-        bytes: Size of the file that would be compressed, or, where there is nothing to compress, of the wanted form.
-        estimated: Size that the wanted form would have, in bytes; None where the state is not ``ready`` or nothing was
-            measured.
-        measured_on: Bytes of the file on which this was measured; 0 for float16, whose size is known.
-    """
-
-    label: str
-    folder: Path
-    form: str
-    state: Literal["ready", "original", "already", "young", "refused"]
-    reason: str
-    rows: int | None = None
-    dimension: int | None = None
-    bytes: int = 0
-    estimated: int | None = None
-    measured_on: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,79 +75,6 @@ class Outcome:
     problem: str | None = None
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """``vectors`` is the file to compress where the state is ready, else the wanted form."""
-
-    state: Literal["ready", "original", "already"]
-    vectors: VectorFile
-
-
-def survey_run(
-    folder: Path,
-    *,
-    half: bool = False,
-    delete_original: bool = False,
-    older_than: float | None = None,
-    measure: bool = True,
-    now: datetime | None = None,
-) -> Candidate:
-    """Say what ``compress_run`` would do with a run folder; nothing is written and nothing raised.
-
-    Args:
-        folder: Run folder.
-        half: Float16 instead of the lossless form.
-        delete_original: As for ``compress_run``.
-        older_than: Days; a younger run stays as it is. The age is counted from ``created`` of the manifest, that of a
-            folder of an older tool from the time of change of its vectors.
-        measure: Estimate the size, which deflates up to 16 MB of the file.
-        now: Time from which the age is counted; None is the present.
-    """
-    form = HALF if half else COMPRESSED
-    label = str(folder)
-    try:
-        run = Run.open(folder)
-        label = run.label
-        if older_than is not None:
-            created = _created(run)
-            if ((now or datetime.now(UTC)) - created).total_seconds() < older_than * 86_400:
-                reason = f"made on {created:%Y-%m-%d}, less than {older_than:g} days ago"
-                return Candidate(label, folder, form, "young", reason)
-        plan = _plan(run, form, delete_original)
-        vectors = plan.vectors
-        estimated, measured_on = None, 0
-        if plan.state == "ready" and measure:
-            estimated, measured_on = estimate(vectors, half=half)
-        reason = {
-            "ready": "",
-            "original": f"{form} is there already; its original would be deleted after a comparison",
-            "already": f"{form} is there already",
-        }[plan.state]
-        size = vectors.path.stat().st_size
-    except EdnabedError as error:
-        return Candidate(label, folder, form, "refused", str(error))
-    except OSError as error:
-        return Candidate(label, folder, form, "refused", _system(folder, error))
-    return Candidate(
-        label, folder, form, plan.state, reason, vectors.rows, vectors.dimension, size, estimated, measured_on
-    )
-
-
-def survey_runs(
-    folders: Iterable[Path],
-    *,
-    half: bool = False,
-    delete_original: bool = False,
-    older_than: float | None = None,
-    measure: bool = True,
-) -> list[Candidate]:
-    """Say what ``compress_run`` would do with each of some run folders, in their order; see ``survey_run``."""
-    return [
-        survey_run(folder, half=half, delete_original=delete_original, older_than=older_than, measure=measure)
-        for folder in folders
-    ]
-
-
 def compress_run(run: Run, *, half: bool = False, delete_original: bool = False) -> Outcome:
     """Give a run a compressed form of its vectors, or finish what an interrupted call began.
 
@@ -201,7 +98,7 @@ def compress_run(run: Run, *, half: bool = False, delete_original: bool = False)
     try:
         if not (folder / WORK).exists() and not (folder / LOCK).exists():
             # No trace in the folder of a run that stays as it is; it may be one that cannot be written to.
-            plan = _plan(Run.open(folder), form, delete_original)
+            plan = plan_run(Run.open(folder), form, delete_original)
             if plan.state == "already":
                 size = _forms_bytes(folder)
                 return Outcome(run.label, folder, form, "already", size, size)
@@ -210,49 +107,13 @@ def compress_run(run: Run, *, half: bool = False, delete_original: bool = False)
             _clear_stale(folder)
             return _compress(Run.open(folder), form, delete_original)
     except OSError as error:
-        raise StoreError(_system(folder, error)) from error
-
-
-def _plan(run: Run, form: str, delete_original: bool) -> _Plan:
-    """Decide what is to be done. Raises StoreError for a run that cannot get the wanted form."""
-    folder = run.folder
-    if run.manifest is None and form == HALF:
-        raise StoreError(
-            f"{folder} was made by an older tool and has no {MANIFEST} that could remember the exact vectors, so "
-            "--float16 is refused; compress it without, or embed the input again"
-        )
-    there = [name for name in FORMS if (folder / name).is_file()]
-    listed = there if run.manifest is None else [name for name in FORMS if name in run.manifest.files]
-    sources = [name for name in _originals(form) if name in there]
-    if form in there and form in listed:
-        state: Literal["original", "already"] = "already"
-        if delete_original and any(name in there or name in listed for name in _originals(form)):
-            state = "original"
-        try:
-            return _Plan(state, VectorFile.open(folder, form))
-        except StoreError as error:
-            if not sources:
-                raise
-            raise _spoilt(folder / form, sources[0]) from error
-    if form == COMPRESSED and form in there:
-        # Not listed: it got its name, or was to be deleted, when a command was killed. It may be the last exact form.
-        sources.append(form)
-    # What the manifest lists comes first; what it does not is the rest of an interrupted deletion.
-    sources.sort(key=lambda name: name not in listed)
-    if sources:
-        return _Plan("ready", VectorFile.open(folder, sources[0]))
-    if HALF in there:
-        raise StoreError(
-            f"{folder} has its vectors in float16 only, so the exact ones cannot be had from it; take {EMBEDDINGS} "
-            "from a backup or embed the input again"
-        )
-    raise StoreError(f"{folder / EMBEDDINGS} is absent; take it from a backup or embed the input again")
+        raise StoreError(system_problem(folder, error)) from error
 
 
 def _compress(run: Run, form: str, delete_original: bool) -> Outcome:
     """Do what the plan says; the lock is held."""
     folder, path = run.folder, run.folder / form
-    plan = _plan(run, form, delete_original)
+    plan = plan_run(run, form, delete_original)
     before = _forms_bytes(folder)
     if plan.state == "already":
         return Outcome(run.label, folder, form, "already", before, before)
@@ -283,7 +144,7 @@ def _compress(run: Run, form: str, delete_original: bool) -> Outcome:
 
     doomed: dict[str, Entry | None] = {}
     gone: list[str] = []
-    for name in _originals(form) if delete_original else ():
+    for name in originals_of(form) if delete_original else ():
         if (folder / name).is_file():
             if name != compared:
                 _check(run, name)
@@ -318,11 +179,6 @@ def _delete(run: Run, doomed: dict[str, Entry | None]) -> tuple[tuple[str, ...],
     return tuple(deleted), problem
 
 
-def _originals(form: str) -> tuple[str, ...]:
-    """Other forms of which ``form`` can be made, the preferred first."""
-    return {HALF: (EMBEDDINGS, COMPRESSED), COMPRESSED: (EMBEDDINGS,)}.get(form, ())
-
-
 def _check(run: Run, name: str) -> None:
     """Raise StoreError unless a file is the one that the manifest knows; there is nothing to check without one."""
     manifest, path = run.manifest, run.folder / name
@@ -331,9 +187,9 @@ def _check(run: Run, name: str) -> None:
     entry = manifest.files.get(name)
     if entry is not None:
         if sha256_file(path) != entry["sha256"]:
-            originals = [form for form in _originals(name) if (run.folder / form).is_file()]
+            originals = [form for form in originals_of(name) if (run.folder / form).is_file()]
             if originals:
-                raise _spoilt(path, originals[0])
+                raise spoilt(path, originals[0])
             raise StoreError(
                 f"{path} differs from its checksum in {MANIFEST}, so nothing is deleted; take it from a backup or "
                 "embed the input again"
@@ -343,13 +199,6 @@ def _check(run: Run, name: str) -> None:
             f"{path} is not listed in {MANIFEST} and is not what 'embed' wrote for this run, so nothing is deleted; "
             "move it away"
         )
-
-
-def _spoilt(path: Path, original: str) -> StoreError:
-    return StoreError(
-        f"{path} is damaged, so nothing is deleted; move it away and run the same command again, which makes it anew "
-        f"from {original}"
-    )
 
 
 def _content_sha256(path: Path) -> str:
@@ -414,30 +263,8 @@ def _list(run: Run, changes: dict[str, Entry | None]) -> None:
         write_atomic(run.folder / MANIFEST, new.to_text())
 
 
-def _created(run: Run) -> datetime:
-    """Time at which a run was made, with its zone."""
-    if run.manifest is None:
-        return datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC)
-    try:
-        created = datetime.fromisoformat(run.manifest.created)
-    except ValueError:
-        raise StoreError(
-            f"{run.folder / MANIFEST}: created is {run.manifest.created!r}, wanted a time in ISO 8601; its age is "
-            "unknown, leave --older-than away"
-        ) from None
-    return created if created.tzinfo else created.replace(tzinfo=UTC)
-
-
 def _forms_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in FORMS if (folder / name).is_file())
-
-
-def _system(folder: Path, error: OSError) -> str:
-    name = error.filename or folder
-    return (
-        f"{name}: {error.strerror or error}; no vector was lost: look at the disk, its free space and the rights of "
-        f"{folder}, then run the same command again"
-    )
 
 
 def _clear_stale(folder: Path) -> None:

@@ -41,17 +41,8 @@ def json_sha256(value: Any) -> str:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a UTF-8 file under another name and rename it, so that readers see the old text or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _renamed_at_the_end(path) as file:
+        file.write(text)
 
 
 @contextmanager
@@ -75,6 +66,13 @@ def replacing(path: Path, example: str) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             yield file
         return
+    with _renamed_at_the_end(path) as file:
+        yield file
+
+
+@contextmanager
+def _renamed_at_the_end(path: Path) -> Iterator[TextIO]:
+    """Open a file of another name in the same folder; it is on the disk before it gets its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
     try:

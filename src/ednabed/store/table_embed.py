@@ -1,9 +1,7 @@
 """Fill the vectors of a LanceDB table, exactly once, whatever interrupts it and whoever else writes.
 
-What is pending is read from the table itself, by scans of a snapshot, until a scan finds nothing. Vectors go back by id
-in merges of thousands of rows, each guarded by the sequence it was computed from, so a row whose sequence was replaced
-meanwhile keeps its null and is found by the next scan; vectors that another function put there meanwhile are left
-alone. Between merges the work of slow models is kept in a journal on this machine.
+What is pending is read from the table itself (``table_pending``) until a scan finds nothing; vectors go back in merges
+of thousands of rows. Between merges the work of slow models is kept in a journal on this machine.
 """
 
 from __future__ import annotations
@@ -13,15 +11,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-from ednabed.engine.embed import WINDOW_LETTERS, Engine
+from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
@@ -29,19 +25,8 @@ from ednabed.sequences import normalise, raw_records
 from ednabed.store.checkpoint import checkpoint_folder, write_checkpoint
 from ednabed.store.files import exclusive
 from ednabed.store.journal import VectorJournal, digest_bytes
-from ednabed.store.table import (
-    EMBEDDED,
-    ID,
-    REJECTED,
-    SEQUENCE,
-    TABLE,
-    Database,
-    VectorColumns,
-    lance_errors,
-    quoted,
-    scan,
-    vectors_of,
-)
+from ednabed.store.table import TABLE, Database, VectorColumns, lance_errors
+from ednabed.store.table_pending import PendingRows, Results, Rows
 from ednabed.store.table_prepare import add_columns, check_functions, check_table
 
 log = logging.getLogger("ednabed")
@@ -58,7 +43,6 @@ _RECENT_BYTES = 256_000_000
 _PASSES = 20
 # Whole passes in which no row took a vector, because others changed each of them meanwhile, before giving up.
 _FRUITLESS = 5
-_SAME_SEQUENCE = f"(target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} IS NULL AND source.{SEQUENCE} IS NULL))"
 
 
 @dataclass
@@ -92,33 +76,6 @@ class EmbedStats:
     taken_up: int = 0
     left: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of the table: id, sequence, and why this function rejected them before (None where it did not)."""
-
-    ids: list[str]
-    sequences: list[str | None]
-    reasons: list[str | None]
-
-    def first(self, n: int | None) -> _Rows:
-        return _Rows(self.ids[:n], self.sequences[:n], self.reasons[:n])
-
-
-@dataclass
-class _Waiting:
-    """Rows with their result, not yet in the table."""
-
-    ids: list[str] = field(default_factory=list)
-    sequences: list[str | None] = field(default_factory=list)
-    vectors: list[FloatArray] = field(default_factory=list)
-    refused_ids: list[str] = field(default_factory=list)
-    refused_sequences: list[str | None] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.ids) + len(self.refused_ids)
 
 
 def embed_table(
@@ -178,7 +135,8 @@ class _Job:
         self.min_length = min_length
         self.resume = resume
         self.fingerprint = embedder.spec.fingerprint
-        self.waiting = _Waiting()
+        self.rows = PendingRows(database, columns, self.fingerprint, embedder.spec.dimension, resume)
+        self.waiting = Results()
         self.merged_at = time.monotonic()
         self.recent: dict[bytes, FloatArray] = {}
 
@@ -189,7 +147,7 @@ class _Job:
         # A part of the rows only would leave two functions in one column.
         check_table(self.database, table, self.columns, spec, resume=self.resume or max_sequences is not None)
         add_columns(self.database, table, self.columns, spec)
-        pending = sum(len(window.ids) for window in self._pending(table, with_sequence=False))
+        pending = self.rows.count(table)
         stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
         goal = pending if max_sequences is None else min(pending, max_sequences)
         merge_rows = int(np.clip(goal // 4, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
@@ -201,7 +159,7 @@ class _Job:
                 passes += 1
                 before = stats.embedded + stats.rejected
                 seen = 0
-                for window in self._windows(table, rejected=False):
+                for window in self.rows.windows(table, MERGE_ROWS):
                     window = window.first(room)
                     seen += len(window.ids)
                     room = None if room is None else room - len(window.ids)
@@ -212,7 +170,7 @@ class _Job:
                         break
                 self._merge(table, journal, carried, stats)
                 if not seen:
-                    for window in self._windows(table, rejected=True):
+                    for window in self.rows.windows(table, MERGE_ROWS, rejected=True):
                         self._compute(window, journal, carried, stats, bar)
                     self._merge(table, journal, carried, stats)
                     # What an interrupted try left for rows that are gone is of no use to anyone.
@@ -227,7 +185,7 @@ class _Job:
                 table.checkout_latest()
         table.checkout_latest()
         if room == 0 or passes == _PASSES:
-            stats.left = sum(len(window.ids) for window in self._pending(table, with_sequence=False))
+            stats.left = self.rows.count(table)
         if self.resume:
             # Another function may have been at work on the same column meanwhile.
             check_functions(self.database, table, self.columns, spec)
@@ -241,59 +199,9 @@ class _Job:
         stats.seconds = time.monotonic() - started
         return stats
 
-    def _where(self, rejected: bool) -> str:
-        """Return the filter for rows that may be pending, or for those that this function rejected.
-
-        Zero vectors are told from others by looking at them.
-        """
-        names = self.columns
-        vector, status, fingerprint = quoted(names.vector), quoted(names.status), quoted(names.fingerprint)
-        current = f"({fingerprint} IS NOT NULL AND {fingerprint} = '{self.fingerprint}')"
-        refused = f"({status} IS NOT NULL AND {status} = '{REJECTED}' AND {current})"
-        if rejected:
-            return refused
-        # The first element of a zero vector is zero; Lance counts elements from 1.
-        maybe = f"{vector} IS NULL OR {vector}[1] = 0.0"
-        if not self.resume:
-            maybe += f" OR NOT {current}"
-        return f"({maybe}) AND NOT {refused}"
-
-    def _pending(self, table: Any, *, with_sequence: bool, rejected: bool = False) -> Iterator[_Rows]:
-        c = self.columns
-        names = [ID, c.vector, c.fingerprint, c.reason, *([SEQUENCE] if with_sequence else [])]
-        for batch in scan(self.database, table, names, self._where(rejected)):
-            vectors, _ = vectors_of(batch.column(c.vector), self.embedder.spec.dimension)
-            pending = ~vectors.any(axis=1)
-            if not self.resume:
-                pending |= np.array([f != self.fingerprint for f in batch.column(c.fingerprint).to_pylist()], bool)
-            chosen = batch.filter(pa.array(pending))
-            reasons = chosen.column(c.reason).to_pylist() if rejected else [None] * len(chosen)
-            yield _Rows(
-                chosen.column(ID).to_pylist(), chosen.column(SEQUENCE).to_pylist() if with_sequence else [], reasons
-            )
-
-    def _windows(self, table: Any, *, rejected: bool) -> Iterator[_Rows]:
-        """Yield pending rows some thousands, or some millions of letters, at a time.
-
-        ``rejected`` gives the rows that this function rejected before: their sequence, or the least length, may be
-        another now, so they are judged again by each command.
-        """
-        window, letters = _Rows([], [], []), 0
-        for part in self._pending(table, with_sequence=True, rejected=rejected):
-            for id_, sequence, reason in zip(part.ids, part.sequences, part.reasons, strict=True):
-                window.ids.append(id_)
-                window.sequences.append(sequence)
-                window.reasons.append(reason)
-                letters += len(sequence or "")
-                if len(window.ids) == MERGE_ROWS or letters >= WINDOW_LETTERS:
-                    yield window
-                    window, letters = _Rows([], [], []), 0
-        if window.ids:
-            yield window
-
     def _compute(
         self,
-        window: _Rows,
+        window: Rows,
         journal: VectorJournal,
         carried: dict[bytes, FloatArray],
         stats: EmbedStats,
@@ -342,98 +250,35 @@ class _Job:
             int(p): refused_numbers[n] for p, n in zip(positions, of_row.tolist(), strict=True) if n in refused_numbers
         }
         bar.update(len(ids) - (len(todo) - len(unusable)))
-        self._keep(window, positions, of_row, vectors, reasons)
+        self.waiting.add(window, positions, of_row, vectors, reasons)
 
     def _remember(self, digests: list[bytes], vectors: FloatArray, refused: dict[int, str]) -> None:
         self.recent.update((d, vectors[i]) for i, d in enumerate(digests) if i not in refused)
         while len(self.recent) * 4 * vectors.shape[1] > _RECENT_BYTES:
             del self.recent[next(iter(self.recent))]
 
-    def _keep(
-        self,
-        window: _Rows,
-        positions: npt.NDArray[np.int64],
-        of_row: npt.NDArray[np.int64],
-        vectors: FloatArray,
-        reasons: dict[int, str],
-    ) -> None:
-        good = np.array([p not in reasons for p in positions.tolist()], bool)
-        waiting, ids, sequences = self.waiting, window.ids, window.sequences
-        waiting.ids += [ids[p] for p in positions[good].tolist()]
-        waiting.sequences += [sequences[p] for p in positions[good].tolist()]
-        waiting.vectors.append(vectors[of_row[good]])
-        for p, reason in reasons.items():
-            if reason == window.reasons[p]:
-                # Rejected before, for the same reason.
-                continue
-            waiting.refused_ids.append(ids[p])
-            waiting.refused_sequences.append(sequences[p])
-            waiting.reasons.append(reason)
-
     def _merge_is_due(self) -> bool:
         return len(self.waiting) >= MERGE_ROWS and time.monotonic() - self.merged_at >= _MERGE_SECONDS
 
     def _merge(self, table: Any, journal: VectorJournal, carried: dict[bytes, FloatArray], stats: EmbedStats) -> None:
         """Bring what waits into the table, then forget its journal."""
-        waiting, c, dimension = self.waiting, self.columns, self.embedder.spec.dimension
+        waiting = self.waiting
         if waiting.ids:
-            flat = np.concatenate(waiting.vectors).ravel()
-            rows = {
-                ID: pa.array(waiting.ids),
-                SEQUENCE: pa.array(waiting.sequences, pa.string()),
-                c.vector: pa.FixedSizeListArray.from_arrays(pa.array(flat), dimension),
-                c.status: pa.repeat(EMBEDDED, len(waiting.ids)),
-                c.reason: pa.nulls(len(waiting.ids), pa.string()),
-                c.fingerprint: pa.repeat(self.fingerprint, len(waiting.ids)),
-            }
-            stats.embedded += self._update(table, rows)
+            stats.embedded += self.rows.give_vectors(table, waiting)
             try:
                 write_checkpoint(self.workspace, last_id=waiting.ids[-1], total=stats.embedded, model=stats.model)
             except OSError as error:
                 # It is information only; the vectors are in the table.
                 log.warning("the checkpoint file could not be written (%s); nothing else depends on it", error)
         if waiting.refused_ids:
-            n = len(waiting.refused_ids)
-            rows = {
-                ID: pa.array(waiting.refused_ids),
-                SEQUENCE: pa.array(waiting.refused_sequences, pa.string()),
-                c.vector: pa.nulls(n, pa.list_(pa.float32(), dimension)),
-                c.status: pa.repeat(REJECTED, n),
-                c.reason: pa.array(waiting.reasons),
-                c.fingerprint: pa.repeat(self.fingerprint, n),
-            }
-            stats.rejected += self._update(table, rows)
+            stats.rejected += self.rows.give_reasons(table, waiting)
         if len(waiting):
-            self.waiting = _Waiting()
+            self.waiting = Results()
             self.merged_at = time.monotonic()
             journal.reset()
             if carried:
                 journal.append(list(carried), np.stack(list(carried.values())), np.zeros(len(carried), bool))
                 journal.flush()
-
-    def _update(self, table: Any, rows: dict[str, Any]) -> int:
-        """Merge rows into the table by id and sequence; return how many took it.
-
-        Unless all vectors are to be replaced, a row that another function filled meanwhile does not take it.
-        """
-        if not self.resume:
-            return self._merge_where(table, rows, _SAME_SEQUENCE)
-        vector, status = quoted(self.columns.vector), quoted(self.columns.status)
-        fingerprint = quoted(self.columns.fingerprint)
-        ours = f"target.{fingerprint} IS NULL OR target.{fingerprint} = '{self.fingerprint}'"
-        guard = f"{_SAME_SEQUENCE} AND ({ours} OR target.{status} = '{REJECTED}')"
-        done = self._merge_where(table, rows, guard)
-        if done < len(rows[ID]):
-            # A vector that was cleared by hand beside its old fingerprint. Asked only now, because a guard on vectors
-            # doubles the time of a merge; the rows that took it above are ours by now, so they count again.
-            done = self._merge_where(table, rows, f"{_SAME_SEQUENCE} AND ({ours} OR target.{vector} IS NULL)")
-        return done
-
-    def _merge_where(self, table: Any, rows: dict[str, Any], guard: str) -> int:
-        merge = table.merge_insert(ID).when_matched_update_all(where=guard)
-        with lance_errors(self.database.address):
-            # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.
-            return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)
 
     @contextmanager
     def _journal(self) -> Iterator[VectorJournal]:

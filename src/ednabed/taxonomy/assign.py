@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.assignment import UNKNOWN
-from ednabed.taxonomy.calibration import Group, length_classes
+from ednabed.taxonomy.calibration import Group
 from ednabed.taxonomy.evidence import Evidence, Floats, Ints
 from ednabed.taxonomy.labels import SPECIES, Labels
 
@@ -74,31 +75,36 @@ class Verdict:
 
 
 def judge(
-    evidence: Evidence, lengths: Ints, identities: Floats, labels: Labels, group: Group | None, criteria: Criteria
+    evidence: Evidence, lengths: Ints, likenesses: Floats, labels: Labels, group: Group | None, criteria: Criteria
 ) -> list[Verdict]:
     """Say what queries of one marker are.
 
     Args:
         evidence: Of q queries.
         lengths: Their letters, shape (q,).
-        identities: Identity of each with its nearest sequence, as a share, shape (q,); NaN where nobody knows it.
+        likenesses: Share of the letters compared with its nearest sequence that agree, shape (q,); NaN where nobody
+            knows it. It counts where nothing is calibrated.
         labels: Lineages of the collection.
         group: What calibration says of the marker; None where there is none.
         criteria: When a name is given.
     """
     confidences = _confidences(evidence, group)
     p_values = np.full(confidences.shape, np.nan)
-    limits: Floats = np.full(len(lengths), np.inf)
+    strange = is_strange(evidence.distance, lengths, group).tolist()
     if group is not None:
         for r, rank in enumerate(RANKS):
             p_values[:, r] = group.p_values(rank, evidence.distance, lengths)
-        told = np.array([np.inf if limit is None else limit for limit in group.decoys])
-        limits = told[length_classes(lengths)]
-    strange = (evidence.distance >= limits).tolist()
     return [
-        _verdict(evidence, i, confidences[i], p_values[i], float(identities[i]), strange[i], labels, criteria)
+        _verdict(evidence, i, confidences[i], p_values[i], float(likenesses[i]), strange[i], labels, criteria)
         for i in range(len(lengths))
     ]
+
+
+def is_strange(distances: Floats, lengths: Ints, group: Group | None) -> npt.NDArray[np.bool_]:
+    """Tell which queries are no nearer than sequences written backwards, shape (q,); none where nothing is known."""
+    if group is None:
+        return np.zeros(len(lengths), bool)
+    return np.asarray(distances >= group.limits(lengths), bool)
 
 
 def _confidences(evidence: Evidence, group: Group | None) -> Floats:
@@ -123,7 +129,7 @@ def _verdict(
     i: int,
     confidences: Floats,
     p_values: Floats,
-    identity: float,
+    likeness: float,
     strange: bool,
     labels: Labels,
     criteria: Criteria,
@@ -145,7 +151,7 @@ def _verdict(
         if not names[r] or apart:
             continue
         confidence = confidences[r]
-        if identity >= IDENTITIES[r] if np.isnan(confidence) else confidence >= criteria.min_confidence:
+        if likeness >= IDENTITIES[r] if np.isnan(confidence) else confidence >= criteria.min_confidence:
             deepest = r
     novel_rank, novel_p = _novelty(p_values, names, deepest, criteria.alpha)
     return Verdict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,12 +15,12 @@ from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.reference.opened import Reference
-from ednabed.search.divergence import Codes, decode
+from ednabed.search.divergence import Codes, decode, turn
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.calibration import LENGTH_NAMES, Calibration, Group, RankModel, columns, length_classes
-from ednabed.taxonomy.candidates import Finder
-from ednabed.taxonomy.draws import CROPS, LEVEL_NAMES, LEVELS, RECORD, Draws, draw
-from ednabed.taxonomy.evidence import FEATURES, Candidates, weigh
+from ednabed.taxonomy.calibration import DIGITS, LENGTH_NAMES, Calibration, Group, RankModel, columns, length_classes
+from ednabed.taxonomy.candidates import LONGEST, Finder
+from ednabed.taxonomy.draws import CROPS, LEVEL_NAMES, LEVELS, PARTS, RECORD, Draws, draw, piece
+from ednabed.taxonomy.evidence import FEATURES, TIE, Candidates, weigh
 from ednabed.taxonomy.labels import Labels, read_labels
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.shortlist import default_exponents
@@ -29,7 +29,7 @@ QUERIES = 6_000
 """Draws for each marker, when nothing else is asked for."""
 KNOWN = 0.5
 """Share of queries whose species is supposed to be in the reference."""
-_MANY = 400
+_MANY = LONGEST
 """Candidates a draw, among which those that a shorter shortlist would miss are counted."""
 _SIZES = (50, 100, 200)
 """Sizes of shortlist that are tried; the first one that finds 0.95 of what ``_MANY`` find is taken."""
@@ -38,10 +38,14 @@ _FEWEST_DRAWS = 300
 """A marker with fewer draws than these is judged with all others."""
 _FEWEST_OF_EACH = 20
 """Right answers, and wrong ones, without which nothing can be said of a rank."""
-_DISTANT = (3, 4)
+_FAR = RANKS.index("order")
+_DISTANT = (1, 2, 3, 4)
 _FEWEST_DISTANT = 100
 _TEST_SHARE = 0.25
-_DECOYS = 300
+_DECOY_LENGTHS = (25, 50, 100, 150, 313, 0)
+"""Letters of sequences written backwards; 0 takes whole ones."""
+_DECOYS = 100
+"""Of each length."""
 _DECOY_QUANTILE = 0.05
 _KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 _PENALTY = 0.3
@@ -49,6 +53,7 @@ _AT_ONCE = 256
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Decoys = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class _Answers:
         level: What each draw left out, int64, shape (n,).
         lengths: Its letters, int64, shape (n,).
         remains: See ``Draws``.
+        absent: See ``Draws``.
         distance: Its least distance.
         features: See ``Evidence``, shape (n, 7, 8).
         right: Whether the name at each rank is right, shape (n, 7).
@@ -69,6 +75,7 @@ class _Answers:
     level: Ints
     lengths: Ints
     remains: Ints
+    absent: npt.NDArray[np.bool_]
     distance: Floats
     features: Floats
     right: npt.NDArray[np.bool_]
@@ -93,7 +100,7 @@ def calibrate(
         seed: Seed of the draws.
         queries: Most draws a marker.
         known: Share of queries whose species is in the reference, above 0 and below 1. The others are supposed to lack
-            their species, genus, family (equally often) or order (a third of that).
+            their species, genus, family (equally often) or order, class, phylum (a third of that each).
         threads: Threads that compare letters.
 
     Raises:
@@ -107,7 +114,7 @@ def calibrate(
     labels = read_labels(reference)
     finder = Finder(reference, labels, default_exponents(reference.spec), threads=threads)
     crops = CROPS if embedder is not None else CROPS[:1]
-    count = max(1, queries // (len(LEVELS) * len(crops)))
+    count = max(1, queries // (sum(PARTS) * len(crops)))
     engine = None if embedder is None else Engine(embedder)
     rng = np.random.default_rng(seed)
     drawn = {}
@@ -122,7 +129,7 @@ def calibrate(
         )
     sizes, facts = _shortlist_sizes(finder, labels, engine, reference, drawn)
     answers: dict[bool, dict[str, _Answers]] = {}
-    decoys: dict[bool, dict[str, list[float | None]]] = {}
+    decoys: dict[bool, dict[str, Decoys]] = {}
     for align in (True, False):
         finder.align = align
         answers[align] = {}
@@ -130,7 +137,8 @@ def calibrate(
         for marker, parts in drawn.items():
             if parts:
                 answers[align][marker] = _ask(finder, labels, engine, reference, parts, sizes, rng)
-                decoys[align][marker] = _decoys(finder, engine, reference, parts, sizes)
+                among = np.flatnonzero(labels.labelled & (labels.marker == labels.markers.index(marker)))
+                decoys[align][marker] = _decoys(finder, engine, among, seed)
     reliability: dict[str, Any] = {}
     groups = {}
     for align in (True, False):
@@ -138,15 +146,19 @@ def calibrate(
         reliability["aligned" if align else "vectors"] = measured
     if not groups[True]:
         total = sum(len(part.rows) for parts in drawn.values() for part in parts)
+        # The lengths of the sequences may leave no pieces to draw, so that the number asked for is not reached.
+        full = any(len(part.rows) == count * PARTS[LEVELS.index(part.level)] for p in drawn.values() for part in p)
+        advice = "ask for more" if full else "add labelled records"
         raise StoreError(
             f"{reference.name} cannot be calibrated: only {total} queries could be drawn from it, wanted "
-            f"{_FEWEST_DRAWS}; add labelled records, and until then confidences are not given"
+            f"{_FEWEST_DRAWS}; {advice}, and until then confidences are not given"
         )
     return Calibration(
         build=reference.manifest.build,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
         known=known,
+        queries=queries,
         exponents=list(finder.exponents),
         candidates=sizes,
         groups=groups[True],
@@ -198,8 +210,8 @@ def _shortlist_sizes(
                 continue
             numbers = np.arange(len(part.rows))[:200]
             found = _found(finder, labels, engine, reference, part, numbers, _MANY)
-            least = found.distances.min(axis=1, keepdims=True)
-            first = (found.distances <= least + 1e-9).argmax(axis=1)
+            nearest = found.distances <= found.distances.min(axis=1, keepdims=True) + TIE
+            first = np.where(nearest, found.places, _MANY).min(axis=1)
             classes = length_classes(found.lengths)
             for number in range(len(LENGTH_NAMES)):
                 ranks_of_best[number].append(first[classes == number])
@@ -251,6 +263,7 @@ def _ask(
                     "level": np.full(len(numbers), part.level),
                     "lengths": found.lengths,
                     "remains": part.remains[numbers],
+                    "absent": part.absent[numbers],
                     "distance": evidence.distance,
                     "features": evidence.features,
                     "right": (chosen == truth) & named,
@@ -260,32 +273,50 @@ def _ask(
     return _Answers(**{key: np.concatenate([some[key] for some in collected]) for key in collected[0]})
 
 
-def _decoys(
-    finder: Finder, engine: Engine | None, reference: Reference, parts: Sequence[Draws], sizes: Sequence[int]
-) -> list[float | None]:
-    """Return, by class of length, the distance that one in twenty sequences written backwards stays below."""
+def _decoys(finder: Finder, engine: Engine | None, among: Ints, seed: int) -> Decoys:
+    """Return, by letters, the distance that one in twenty sequences written backwards stays below.
+
+    Backwards, not turned, a sequence has the letters of a real one and is related to none. The nearer strand counts, as
+    it does for queries.
+    """
     if engine is None:
-        return [None] * len(LENGTH_NAMES)
-    backwards: list[Codes] = []
-    for part in parts:
-        if part.level == RECORD:
-            backwards += [np.ascontiguousarray(codes[::-1]) for codes in part.codes[:_DECOYS]]
-    distances: list[list[float]] = [[] for _ in LENGTH_NAMES]
-    for first in range(0, len(backwards), _AT_ONCE):
-        some = backwards[first : first + _AT_ONCE]
-        vectors, refused = engine.embed([decode(codes) for codes in some])
-        usable = np.array([i for i in range(len(some)) if i not in refused], np.int64)
-        found = finder.find(vectors[usable], [some[i] for i in usable.tolist()], max(sizes))
-        for number, least in zip(length_classes(found.lengths), found.distances.min(axis=1), strict=True):
-            distances[number].append(float(least))
-    return [
-        round(float(np.quantile(values, _DECOY_QUANTILE)), 6) if len(values) >= _FEWEST_OF_EACH else None
-        for values in distances
-    ]
+        return []
+    found = []
+    rng = np.random.default_rng([seed, 1])
+    for length in _DECOY_LENGTHS:
+        whole = finder.letters.lengths[among]
+        rows = among[whole >= max(length, 1)]
+        rows = rng.permutation(rows)[:_DECOYS].tolist()
+        if len(rows) < _FEWEST_OF_EACH:
+            continue
+        backwards = [np.ascontiguousarray(piece(finder.letters.codes(row), length, rng)[::-1]) for row in rows]
+        least = np.minimum(*(_least_distances(finder, engine, codes) for codes in (backwards, [*map(turn, backwards)])))
+        letters = int(np.median([len(codes) for codes in backwards]))
+        found.append((letters, round(float(np.quantile(least, _DECOY_QUANTILE)), DIGITS)))
+    return sorted(dict(found).items())
+
+
+def _least_distances(finder: Finder, engine: Engine, codes: list[Codes]) -> Floats:
+    """Return the distance of each sequence to the nearest, infinite where it cannot be looked up."""
+    vectors, refused = engine.embed([decode(own) for own in codes])
+    usable = np.array([i for i in range(len(codes)) if i not in refused], np.int64)
+    least = np.full(len(codes), np.inf)
+    found = finder.find(vectors[usable], [codes[i] for i in usable.tolist()], _SIZES[0])
+    least[usable] = found.distances.min(axis=1)
+    return least
+
+
+def _least(decoys: Iterable[Decoys]) -> Decoys:
+    """Return the least limit of several for each length that any of them has."""
+    found: dict[int, float] = {}
+    for own in decoys:
+        for letters, limit in own:
+            found[letters] = min(limit, found.get(letters, limit))
+    return sorted(found.items())
 
 
 def _fit_all(
-    answers: dict[str, _Answers], decoys: dict[str, list[float | None]], known: float
+    answers: dict[str, _Answers], decoys: dict[str, Decoys], known: float
 ) -> tuple[dict[str, Group], dict[str, Any]]:
     """Fit a group for each marker with enough draws, and one for all together."""
     groups: dict[str, Group] = {}
@@ -301,17 +332,17 @@ def _fit_all(
         # All together are that one marker.
         return {"": groups.popitem()[1]}, {"all": measured.popitem()[1]}
     if pooled is not None and len(pooled.level) >= _FEWEST_DRAWS:
-        told = [[own[i] for own in decoys.values() if own[i] is not None] for i in range(len(LENGTH_NAMES))]
-        groups[""], measured["all"] = _fit(pooled, [max(v) if v else None for v in told], known)  # type: ignore[type-var]
+        groups[""], measured["all"] = _fit(pooled, _least(decoys.values()), known)
     return groups, measured
 
 
 def level_weights(level: Ints, known: float) -> Floats:
     """Return a weight for each draw so that levels count as supposed: the record's ``known``, the others the rest.
 
-    Of the rest, species, genus and family have 3 parts each and order 1. A level that was not drawn has none.
+    Of the rest, species, genus and family have 3 parts each, order, class and phylum 1. A level that was not drawn has
+    none.
     """
-    parts = {RECORD: known, **{lv: (1 - known) * (0.3 if lv > LEVELS[-1] else 0.1) for lv in LEVELS[1:]}}
+    parts = {RECORD: known, **{lv: (1 - known) * (3 if lv > _FAR else 1) / 12 for lv in LEVELS[1:]}}
     weights = np.zeros(len(level))
     for lv, share in parts.items():
         own = level == lv
@@ -320,7 +351,7 @@ def level_weights(level: Ints, known: float) -> Floats:
     return np.asarray(weights / max(weights.sum(), 1e-300) * len(level), np.float64)
 
 
-def _fit(answers: _Answers, decoys: list[float | None], known: float) -> tuple[Group, dict[str, Any]]:
+def _fit(answers: _Answers, decoys: Decoys, known: float) -> tuple[Group, dict[str, Any]]:
     weights = level_weights(answers.level, known)
     taught = ~answers.test
     ranks = {}
@@ -333,7 +364,7 @@ def _fit(answers: _Answers, decoys: list[float | None], known: float) -> tuple[G
     nulls = {}
     classes = length_classes(answers.lengths)
     for r in range(len(RANKS)):
-        at = taught & (answers.remains == r) & np.isfinite(answers.distance)
+        at = taught & (answers.remains == r) & answers.absent & np.isfinite(answers.distance)
         if at.any():
             nulls[RANKS[r]] = [
                 [round(d, 6) for d in np.sort(answers.distance[at & (classes == c)]).tolist()]
@@ -355,7 +386,8 @@ def _fit_rank(
         share = float((weights[right].sum() + 1) / (weights.sum() + 2))
         size = len(FEATURES)
         odds = float(np.log(share / (1 - share)))
-        return RankModel([[] for _ in FEATURES], [0.0] * size, [1.0] * size, [0.0] * size, odds, len(right))
+        zeros, ones = [0.0] * size, [1.0] * size
+        return RankModel([[] for _ in FEATURES], zeros, zeros, zeros, ones, zeros, odds, len(right))
     if min(right.sum(), (~right).sum()) < _FEWEST_OF_EACH:
         return None
     # 1.2 s to import: only calibration needs it.
@@ -371,6 +403,8 @@ def _fit_rank(
     model.fit((table - mean) / scale, right, sample_weight=weights)
     return RankModel(
         knots=knots,
+        least=features.min(axis=0).tolist(),
+        most=features.max(axis=0).tolist(),
         mean=mean.tolist(),
         scale=scale.tolist(),
         weights=model.coef_[0].tolist(),
@@ -392,7 +426,7 @@ def _measure(group: Group, answers: _Answers, weights: Floats) -> dict[str, Any]
         facts[rank] = {"measured_on": int(own.sum()), "calibration_error": None if error is None else round(error, 4)}
     for rank in group.nulls:
         r = RANKS.index(rank)
-        own = answers.test & (answers.remains == r) & np.isfinite(answers.distance)
+        own = answers.test & (answers.remains == r) & answers.absent & np.isfinite(answers.distance)
         p = group.p_values(rank, answers.distance[own], answers.lengths[own])
         p = p[np.isfinite(p)]
         if len(p):

@@ -38,6 +38,9 @@ class RankModel:
 
     Attributes:
         knots: For each of ``FEATURES``, where its slope may change.
+        least: The least value of each feature among the draws; what is less counts as that, because nothing was learned
+            of it.
+        most: The largest, alike.
         mean: Mean of each column of ``columns``.
         scale: Their standard deviations.
         weights: Weight of each column.
@@ -46,6 +49,8 @@ class RankModel:
     """
 
     knots: list[list[float]]
+    least: list[float]
+    most: list[float]
     mean: list[float]
     scale: list[float]
     weights: list[float]
@@ -54,6 +59,7 @@ class RankModel:
 
     def predict(self, features: Floats) -> Floats:
         """Return probabilities, shape (n,), for features, shape (n, 8)."""
+        features = np.clip(features, np.array(self.least), np.array(self.most))
         table = (columns(features, self.knots) - np.array(self.mean)) / np.array(self.scale)
         odds = np.clip(table @ np.array(self.weights) + self.intercept, -_MOST_ODDS, _MOST_ODDS)
         return np.asarray(1 / (1 + np.exp(-odds)), np.float64)
@@ -75,15 +81,26 @@ class Group:
         ranks: Rank to its model; ranks that the draws say too little of are absent.
         nulls: Rank to, for each class of length, the sorted distances of queries that belong to a taxon of that rank in
             the reference and to none below.
-        decoys: For each class of length, the distance that one in twenty sequences written backwards stays below; None
-            where none was drawn. What is further away is like nothing.
+        decoys: Pairs, in order of length: letters, and the distance that one in twenty sequences of so many letters
+            stays below that are written backwards, on either strand. What is further away is like nothing. Empty where
+            none was drawn.
         draws: Queries drawn, by what was left out.
     """
 
     ranks: dict[str, RankModel]
     nulls: dict[str, list[list[float]]]
-    decoys: list[float | None]
+    decoys: list[tuple[int, float]]
     draws: dict[str, int]
+
+    def limits(self, lengths: Ints) -> Floats:
+        """Return the distance from which on queries are like nothing, shape (n,); infinite where nobody knows.
+
+        Between the lengths of ``decoys`` it is interpolated over the logarithm of the length; beyond, it stays.
+        """
+        if not self.decoys:
+            return np.full(len(lengths), np.inf)
+        letters, limits = (np.array(column, np.float64) for column in zip(*self.decoys, strict=True))
+        return np.asarray(np.interp(np.log(np.maximum(lengths, 1)), np.log(letters), limits), np.float64)
 
     def p_values(self, rank: str, distances: Floats, lengths: Ints) -> Floats:
         """Return p-values of belonging to a taxon of a rank that is in the reference, shape (n,); NaN where unknown.
@@ -113,6 +130,7 @@ class Calibration:
         created: When, ISO 8601.
         seed: Seed of the draws.
         known: Share of queries whose species is in the reference, as supposed for the probabilities.
+        queries: Most draws a marker, as asked for.
         exponents: See ``shortlist``.
         candidates: Candidates by each exponent, for each class of length.
         groups: With letters compared: marker to its group; the empty name is all markers together.
@@ -126,6 +144,7 @@ class Calibration:
     created: str
     seed: int
     known: float
+    queries: int
     exponents: list[float]
     candidates: list[int]
     groups: dict[str, Group]
@@ -185,7 +204,8 @@ class Calibration:
 
 def _group(values: dict[str, Any]) -> Group:
     ranks = {rank: RankModel(**model) for rank, model in values["ranks"].items()}
-    return Group(ranks, values["nulls"], values["decoys"], values["draws"])
+    decoys = [(int(letters), float(limit)) for letters, limit in values["decoys"]]
+    return Group(ranks, values["nulls"], decoys, values["draws"])
 
 
 def length_classes(lengths: Ints) -> Ints:

@@ -58,7 +58,7 @@ class CandidateTaxon:
         members: Its sequences in descending order of reads; the first is the representative.
         lineage: The names that more than half of the sequences were given, above ``novel_rank``.
         novel_rank: Rank at which the representative is new.
-        p: p-value of the representative; None where nothing is calibrated.
+        p: ``species_p`` of the representative; None where nothing is calibrated.
         q: The same, corrected for all tests made (Benjamini and Hochberg 1995).
     """
 
@@ -123,6 +123,15 @@ class CandidateTaxon:
         others = sum(bool(member.novel.warnings) for member in self.members[1:])
         of = len(self.members) - 1
         return (*self.representative.warnings, *([f"{others} of {of} other sequences have warnings"] if others else []))
+
+
+def species_p(assignment: Assignment) -> float | None:
+    """Return the p-value of the hypothesis that the species of a sequence is in the reference.
+
+    A candidate taxon is first of all no known species, whatever the rank at which it is new. Where calibration says
+    nothing of species, that of the deepest rank of which it does; None where of none.
+    """
+    return next((p for p in reversed(assignment.p_values) if p is not None), None)
 
 
 def _mean(values: list[float]) -> float:

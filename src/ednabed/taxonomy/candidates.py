@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ _MISMATCHES = 0.5
 FAR_BY_LETTERS = 0.08
 FAR_BY_VECTORS = 0.3
 """Least distance above which a query gets a longer shortlist: distant relatives stand lower in it."""
+_UNRELATED_BY_LETTERS = 0.33
+"""Least distance above which it gets none: it is related to nothing. Sequences written backwards are as near as 0.36."""
+_UNSURE = 0.2
+"""Least distance above which pairs are aligned that hardly share 8-mers: they are further than that."""
 LONGEST = 400
 """Candidates by each exponent of a query that is far from all near ones."""
 _KEPT = 100
@@ -37,11 +42,12 @@ _SHARE = 0.1
 class _Found:
     """What is measured of a shortlist, all of shape (q, columns)."""
 
-    def __init__(self, rows: Ints, cosines: npt.NDArray[np.float32]) -> None:
-        self.cosines = cosines
+    def __init__(self, rows: Ints) -> None:
         self.distances = np.full(rows.shape, np.inf)
+        self.mismatches = np.zeros(rows.shape)
         self.letters = np.zeros(rows.shape, np.int64)
         self.overlaps = np.full(rows.shape, -1, np.int64)
+        self.lacking = np.zeros(rows.shape)
 
 
 class Finder:
@@ -90,28 +96,42 @@ class Finder:
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
         blocks = self.collection.blocks(self._allowed)
         longest = max(k, LONGEST)
-        rows, cosines = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
-        found = _Found(rows, cosines)
+        rows, _ = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
+        found = _Found(rows)
         near = rows[:, : k * len(self.exponents)]
-        measure = self._compare if self.align else self._by_vectors
+        measure = self._compare if self.align else partial(self._by_vectors, queries)
         measure(found, codes, near, np.arange(len(codes)), 0)
+        least = found.distances.min(axis=1, initial=np.inf)
         far = np.flatnonzero(
-            found.distances.min(axis=1, initial=np.inf) > (FAR_BY_LETTERS if self.align else FAR_BY_VECTORS)
+            (least > FAR_BY_LETTERS) & (least < _UNRELATED_BY_LETTERS) if self.align else least > FAR_BY_VECTORS
         )
         measure(found, codes, rows[:, near.shape[1] :], far, near.shape[1])
         kept = np.argsort(found.distances, axis=1, kind="stable")[:, :_KEPT]
-        rows, similarity, distances, letters, overlaps = (
+        rows, distances, mismatches, letters, overlaps, lacking = (
             np.take_along_axis(values, kept, 1)
-            for values in (rows, cosines.astype(np.float64), found.distances, found.letters, found.overlaps)
+            for values in (rows, found.distances, found.mismatches, found.letters, found.overlaps, found.lacking)
         )
         rows = np.where(np.isfinite(distances), rows, -1)
         if self.align:
             widths = _MISMATCHES / (lengths + 2)
         else:
             widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), _LEAST_DISTANCE)
-        return Candidates(rows, similarity, distances, letters, overlaps, lengths, widths)
+        places = kept // len(self.exponents)
+        return Candidates(rows, places, distances, mismatches, letters, overlaps, lacking, lengths, widths)
 
-    def _by_vectors(self, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int) -> None:
+    def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
+        """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), as float64: no rounding shows."""
+        found = np.zeros(rows.shape)
+        for i, own in enumerate(queries.astype(np.float64)):
+            vectors = self.collection.vectors_of(np.maximum(rows[i], 0)).astype(np.float64)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                cosine = np.einsum("kd,d->k", vectors, own) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(own))
+            found[i] = np.clip(np.nan_to_num(cosine), -1, 1)
+        return found
+
+    def _by_vectors(
+        self, vectors: FloatArray, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
+    ) -> None:
         """Take 1 - similarity for the distance of some queries and their rows, from column ``first`` on."""
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))[queries, None]
         some = rows[queries]
@@ -119,7 +139,7 @@ class Finder:
         columns = slice(first, first + rows.shape[1])
         shorter = np.minimum(self._lengths[some], lengths)
         ratio = np.maximum(self._lengths[some], lengths) / shorter
-        similarity = found.cosines[queries, columns] * ratio ** max(self.exponents)
+        similarity = self.cosines(vectors[queries], some) * ratio ** max(self.exponents)
         found.distances[queries, columns] = np.where(there, np.maximum(1 - similarity, _LEAST_DISTANCE), np.inf)
         found.letters[queries, columns] = shorter
 
@@ -129,11 +149,15 @@ class Finder:
         def compare(comparer: Comparer, numbers: Sequence[int]) -> None:
             for i in numbers:
                 columns = np.flatnonzero(rows[i] >= 0)
-                divergence = comparer.compare(codes[i], rows[i, columns])
+                divergence = comparer.compare(codes[i], rows[i, columns], thorough=False)
+                if not first and divergence.distance.min(initial=1) > _UNSURE:
+                    divergence = comparer.compare(codes[i], rows[i, columns])
                 columns += first
                 found.distances[i, columns] = divergence.distance
+                found.mismatches[i, columns] = divergence.mismatches
                 found.letters[i, columns] = divergence.letters
                 found.overlaps[i, columns] = divergence.overlap
+                found.lacking[i, columns] = divergence.lacking
 
         self._share_out(compare, queries.tolist())
 
@@ -155,13 +179,10 @@ class Finder:
 
 def read_letters(collection: Collection) -> Letters:
     """Read the letters of all rows of a collection; rows whose letters nobody knows have none."""
-    flats: list[Codes] = [np.zeros(0, np.uint8)]
-    lengths: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    for first in range(0, collection.rows, _ROWS):
-        rows = np.arange(first, min(first + _ROWS, collection.rows))
-        texts = collection.take_sequences(rows).column("sequence").to_pylist()
-        part = Letters.of([(text or "").encode() for text in texts])
-        flats.append(part.flat)
-        lengths.append(part.lengths)
-    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return Letters(np.concatenate(flats), starts)
+
+    def some() -> Iterator[list[bytes]]:
+        for first in range(0, collection.rows, _ROWS):
+            rows = np.arange(first, min(first + _ROWS, collection.rows))
+            yield [(text or "").encode() for text in collection.take_sequences(rows).column("sequence").to_pylist()]
+
+    return Letters.of(some())

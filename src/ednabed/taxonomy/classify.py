@@ -63,7 +63,8 @@ class Classifier:
 
     Raises:
         StoreError: No record has a lineage.
-        UsageError: Vectors alone are to judge, and nothing is calibrated.
+        UsageError: Vectors alone are to judge, and nothing is calibrated, or limits of identity or coverage are asked
+            for, which need letters.
     """
 
     def __init__(
@@ -80,6 +81,11 @@ class Classifier:
             raise UsageError(
                 f"{collection.name} is not calibrated, and without alignment nothing else says what a similarity is "
                 "worth; run 'ednabed reference calibrate' or leave --no-align away"
+            )
+        if not use_letters and max(criteria.min_identity, criteria.min_coverage) > 0:
+            raise UsageError(
+                "without alignment there is no identity and no coverage, so min-identity and min-coverage cannot be "
+                "kept; leave them or --no-align away"
             )
         self.collection = collection
         self.embedder = embedder
@@ -144,9 +150,9 @@ class Classifier:
         size = int(self._sizes(np.array([len(codes[0])]))[0])
         candidates = self._finder.find(vectors, codes, size)
         evidence = weigh(candidates, self.labels)
-        answers = self._tell(candidates, evidence, codes, "+")
+        answers = self._tell(candidates, evidence, vectors, codes, "+")
         far = np.flatnonzero(evidence.distance > (_FAR_BY_LETTERS if self._use_letters else _FAR_BY_VECTORS))
-        results = list(zip(answers, vectors, codes, strict=True))
+        results = [(answer, vector, own) for (answer, _), vector, own in zip(answers, vectors, codes, strict=True)]
         if not len(far):
             return results
         turned = [turn(codes[i]) for i in far.tolist()]
@@ -156,19 +162,25 @@ class Classifier:
             other_vectors, _ = self._engine.embed([decode(own) for own in turned])
         other = self._finder.find(other_vectors, turned, size)
         other_evidence = weigh(other, self.labels)
-        other_answers = self._tell(other, other_evidence, turned, "-")
+        other_answers = self._tell(other, other_evidence, other_vectors, turned, "-")
         for place, number in enumerate(far.tolist()):
-            if other_evidence.distance[place] < evidence.distance[number]:
-                results[number] = (other_answers[place], other_vectors[place], turned[place])
+            answer, verdict = other_answers[place]
+            # Of what is like nothing, one strand is nearer by chance.
+            related = any(verdict.lineage) if self.calibration is None else not verdict.strange
+            if related and other_evidence.distance[place] < evidence.distance[number]:
+                results[number] = (answer, other_vectors[place], turned[place])
         return results
 
-    def _tell(self, candidates: Candidates, evidence: Evidence, codes: list[Codes], strand: str) -> list[Assignment]:
+    def _tell(
+        self, candidates: Candidates, evidence: Evidence, vectors: FloatArray, codes: list[Codes], strand: str
+    ) -> list[tuple[Assignment, Verdict]]:
         """Put evidence into words; the ids are left empty."""
         every = np.arange(len(codes))
         near = evidence.nearest >= 0
         column = np.maximum(evidence.nearest, 0)
         rows = np.where(near, candidates.rows[every, column], -1)
-        identity, coverage = self._identities(candidates, column, rows, codes)
+        identity, coverage, likeness = self._identities(candidates, column, rows, codes)
+        similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
         markers = np.where(near, self.labels.marker[rows], 0)
         verdicts = [Verdict()] * len(codes)
         for marker in np.unique(markers):
@@ -176,34 +188,43 @@ class Classifier:
             name = self.labels.markers[marker]
             group = None if self.calibration is None else self.calibration.group(name, self._use_letters)
             part = _part(evidence, own)
-            told = judge(part, candidates.lengths[own], identity[own] / 100, self.labels, group, self.criteria)
+            told = judge(part, candidates.lengths[own], likeness[own], self.labels, group, self.criteria)
             for i, verdict in zip(own.tolist(), told, strict=True):
                 verdicts[i] = verdict
         ids = self._ids(rows)
         main = self.labels.main
         return [
-            self._assignment(
-                verdicts[i], int(rows[i]), ids[i], int(main[rows[i]]), float(candidates.cosines[i, column[i]]),
-                float(identity[i]), float(coverage[i]), strand, self.labels.markers[int(markers[i])],
+            (
+                self._assignment(
+                    verdicts[i], int(rows[i]), ids[i], int(main[rows[i]]), float(similarity[i]), float(identity[i]),
+                    float(coverage[i]), strand, self.labels.markers[int(markers[i])],
+                ),
+                verdicts[i],
             )
             for i in range(len(codes))
         ]  # fmt: skip
 
     def _identities(
         self, candidates: Candidates, column: Ints, rows: Ints, codes: list[Codes]
-    ) -> tuple[Floats, Floats]:
-        """Return identity and coverage of each query with its nearest sequence, in percent; NaN where unknown."""
+    ) -> tuple[Floats, Floats, Floats]:
+        """Say how each query lies against its nearest sequence.
+
+        Returns:
+            Identity and coverage in percent, as ``align`` tells them, and the share of the letters compared that agree,
+            without N; 0 where too few of them lie against each other to say anything. NaN where unknown.
+        """
         identity = np.full(len(codes), np.nan)
         coverage = np.full(len(codes), np.nan)
+        likeness = np.full(len(codes), np.nan)
         if not self._use_letters:
-            return identity, coverage
+            return identity, coverage, likeness
         for i, row in enumerate(rows.tolist()):
             if row < 0:
                 continue
+            letters, mismatches = int(candidates.letters[i, column[i]]), candidates.mismatches[i, column[i]]
+            likeness[i] = 1 - mismatches / letters if letters and not candidates.lacking[i, column[i]] else 0
             overlap = int(candidates.overlaps[i, column[i]])
             if overlap > 0:
-                letters = int(candidates.letters[i, column[i]])
-                mismatches = candidates.distances[i, column[i]] * (letters + 2) - 1
                 identity[i] = 100 * (letters - mismatches) / overlap
                 coverage[i] = 100 * overlap / len(codes[i])
                 continue
@@ -213,7 +234,7 @@ class Classifier:
             found = align(decode(codes[i]).decode(), [decode(target).decode()], strand="plus")[0]
             identity[i] = 0.0 if found is None else found.identity
             coverage[i] = 0.0 if found is None else found.query_coverage
-        return identity, coverage
+        return identity, coverage, likeness
 
     def _ids(self, rows: Ints) -> list[str | None]:
         """Return the id of the first record of each row, None for -1."""

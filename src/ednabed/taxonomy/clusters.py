@@ -25,7 +25,7 @@ from ednabed.search.align import GAP_OPEN, LETTERS, MATCH, align, score_aligner,
 from ednabed.sequences import RANKS, digest
 from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.assignment import UNKNOWN
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, species_p
 
 IDENTITY = 97.0
 """Least percent identity to the representative: the usual width of an OTU; about that of a species in COI."""
@@ -53,8 +53,8 @@ def candidate_taxa(
 
     Args:
         novel: Distinct sequences, each once.
-        p_values: p-values of all tests made, those of sequences that are not novel included, 0 to 1; each ``novel_p``
-            of the novel is among them. Empty: nothing is corrected, and ``q`` is None.
+        p_values: p-values of all tests made, those of sequences that are not novel included, 0 to 1; the
+            ``species_p`` of each of the novel is among them. Empty: nothing is corrected, and ``q`` is None.
         identity: Least percent identity of a member to its representative.
         coverage: Least share of the shorter of both inside their alignment, in percent.
 
@@ -193,7 +193,7 @@ def _corrected(p_values: Sequence[float] | npt.NDArray[np.float64]) -> dict[floa
 
 def _taxon(name: str, members: list[Member], corrected: dict[float, float]) -> CandidateTaxon:
     first = members[0].novel.assignment
-    p = first.novel_p
+    p = species_p(first)
     if p is not None and corrected and p not in corrected:
         raise ValueError(f"the p-value {p} of {first.id} is not among those of all tests")
     lineage = _agreed([member.novel.assignment.lineage for member in members])

@@ -21,7 +21,7 @@ from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.taxonomy.artefacts import UsualLength, warnings_of
 from ednabed.taxonomy.assignment import Assignment, Status
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel, species_p
 from ednabed.taxonomy.chimeras import MORE_ABUNDANT, ParentPool
 from ednabed.taxonomy.classify import Classified
 from ednabed.taxonomy.clusters import IDENTITY, candidate_taxa
@@ -46,7 +46,7 @@ class Distinct:
         samples: These by sample.
         status: What it is; None until it was judged.
         marker: Marker of the nearest sequence; None where unknown.
-        p: p-value of its novelty; None where it was not tested.
+        p: ``species_p`` of what it is; None where it was not tested.
         novel: Its vector and all that was found out; None where it is not novel.
     """
 
@@ -119,7 +119,7 @@ class Gathering:
         assignment = found.assignment
         if found.sequence != one.sequence:
             one.sequence = found.sequence
-        one.status, one.marker, one.p = assignment.status, assignment.marker, assignment.novel_p
+        one.status, one.marker, one.p = assignment.status, assignment.marker, species_p(assignment)
         if assignment.status == "novel":
             one.novel = found.vector, assignment
         else:

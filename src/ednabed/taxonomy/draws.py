@@ -1,7 +1,8 @@
 """Queries drawn from the reference itself, whose answer is known and left out: what calibration learns from.
 
-A draw leaves out its own record, or all of its species, genus, family or order, by turns; it is the whole sequence, or
-a piece as long as an amplicon. Taxa are drawn, not records, so that a species with a thousand records counts as one.
+A draw leaves out its own record, or all of its species, genus, family, order, class or phylum, by turns; it is the
+whole sequence, or a piece as long as an amplicon. Of the taxa that are left out each counts as one, be it of a thousand
+records.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import numpy.typing as npt
 
 from ednabed.search.divergence import Codes, Letters
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import SPECIES, Labels
 
 RECORD = len(RANKS)
 """What is left out: the record itself; less is a rank, by its place in ``RANKS``."""
-LEVELS = (RECORD, 6, 5, 4, 3)
+LEVELS = (RECORD, 6, 5, 4, 3, 2, 1)
+PARTS = (3, 1, 1, 1, 1, 1, 1)
+"""Draws of each level, in proportion: those of records say how far the known may be, in the tail of a distribution."""
 LEVEL_NAMES = {RECORD: "record", **{level: RANKS[level] for level in LEVELS[1:]}}
 CROPS = (0, 313, 150)
 """Letters of the piece that is drawn; 0 draws the whole sequence."""
@@ -38,6 +41,8 @@ class Draws:
         rows: Their rows, int64, shape (n,), each once.
         codes: Their letters.
         remains: Deepest rank at which their taxon is still in the reference, int64, shape (n,).
+        absent: Whether the rank below that is named, so that its taxon is known to be absent, bool, shape (n,); at
+            species True, as there is no rank below.
     """
 
     level: int
@@ -45,6 +50,7 @@ class Draws:
     rows: Ints
     codes: list[Codes]
     remains: Ints
+    absent: npt.NDArray[np.bool_]
 
 
 def draw(
@@ -56,7 +62,7 @@ def draw(
         labels: Lineages of the reference.
         letters: Its letters.
         among: Rows to draw from, shape (rows,); what remains is judged among all.
-        count: Most queries a level and crop.
+        count: Most queries a part (``PARTS``) and crop.
         crops: See ``CROPS``.
         seed: Seed of the draws.
 
@@ -66,15 +72,16 @@ def draw(
     rng = np.random.default_rng(seed)
     taxa = np.where(labels.main[:, None] >= 0, labels.taxa[labels.main], -1)
     parts = []
-    for level in LEVELS:
+    for level, share in zip(LEVELS, PARTS, strict=True):
         remains = _remaining(taxa, level)
+        absent = (remains == SPECIES) | (taxa[np.arange(len(taxa)), np.minimum(remains + 1, SPECIES)] >= 0)
         for crop in crops:
             long_enough = letters.lengths >= max(crop + _SHORTER, 1) if crop else letters.lengths > 0
             eligible = np.flatnonzero(among & long_enough & (remains >= 0))
-            rows = _one_a_taxon(taxa, eligible, count, rng)
+            rows = _one_a_taxon(taxa, level, eligible, count * share, rng)
             if len(rows):
-                codes = [_piece(letters.codes(row), crop, rng) for row in rows.tolist()]
-                parts.append(Draws(level, crop, rows, codes, remains[rows]))
+                codes = [piece(letters.codes(row), crop, rng) for row in rows.tolist()]
+                parts.append(Draws(level, crop, rows, codes, remains[rows], absent[rows]))
     return parts
 
 
@@ -105,23 +112,31 @@ def _remaining(taxa: Ints, level: int) -> Ints:
     return remains
 
 
-def _one_a_taxon(taxa: Ints, eligible: Ints, count: int, rng: np.random.Generator) -> Ints:
-    """Choose at most ``count`` rows: a row of each deepest taxon, then a second one of each, and so on."""
-    deepest = np.full(len(eligible), -1, np.int64)
-    for rank in range(len(RANKS)):
-        names = taxa[eligible, rank]
-        deepest = np.where(names >= 0, names, deepest)
+def _one_a_taxon(taxa: Ints, level: int, eligible: Ints, count: int, rng: np.random.Generator) -> Ints:
+    """Choose at most ``count`` rows: a row of each taxon that is left out, then a second one of each, and so on.
+
+    Where records are left out, of each deepest taxon.
+    """
+    if level == RECORD:
+        own = np.full(len(eligible), -1, np.int64)
+        for rank in range(len(RANKS)):
+            names = taxa[eligible, rank]
+            own = np.where(names >= 0, names, own)
+    else:
+        own = taxa[eligible, level]
     order = rng.permutation(len(eligible))
-    groups = deepest[order]
+    groups = own[order]
     by_group = np.argsort(groups, kind="stable")
-    sizes = np.unique(groups, return_counts=True)[1]
+    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     turn = np.empty(len(groups), np.int64)
     turn[by_group] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen = order[np.argsort(turn, kind="stable")[:count]]
+    # Taxa in an order of their own: in that of rows, those with most rows would come first.
+    chosen = order[np.lexsort((rng.permutation(len(sizes))[place], turn))[:count]]
     return np.sort(eligible[chosen])
 
 
-def _piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:
+def piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:
+    """Return a piece of so many letters from a random place; 0 returns all."""
     if not crop:
         return codes
     first = int(rng.integers(0, len(codes) - crop + 1))

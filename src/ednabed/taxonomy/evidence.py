@@ -48,19 +48,23 @@ class Candidates:
 
     Attributes:
         rows: Rows of the collection, int64, shape (q, k); -1 where there are no more.
-        cosines: float64, shape (q, k).
-        distances: float64, shape (q, k), above 0.
+        places: Place in the list of the shortlist that it came from, from 0, int64, shape (q, k).
+        distances: float64, shape (q, k), above 0; infinite where there are no more.
+        mismatches: See ``Divergence``, float64, shape (q, k); so are the next three. Without letters 0.
         letters: Letters compared, int64, shape (q, k).
-        overlaps: See ``Divergence``, int64, shape (q, k).
+        overlaps: int64, shape (q, k).
+        lacking: float64, shape (q, k).
         lengths: Letters of each query, int64, shape (q,).
         widths: Distance over which a voter's weight falls by e, float64, shape (q,), above 0.
     """
 
     rows: Ints
-    cosines: Floats
+    places: Ints
     distances: Floats
+    mismatches: Floats
     letters: Ints
     overlaps: Ints
+    lacking: Floats
     lengths: Ints
     widths: Floats
 

@@ -10,6 +10,7 @@ piece, 0 the distant relatives of a full barcode. So both lists are taken (figur
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from ednabed.models.spec import Spec
 from ednabed.reference.collection import Block
 from ednabed.reference.topk import unit
 
+Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 QUERY_ROWS = 512
 _HISTOGRAM = "histogram"
@@ -38,7 +40,7 @@ def shortlist(
     k: int,
     exponents: Sequence[float],
     left_out: tuple[Ints, Ints] | None = None,
-) -> tuple[Ints, npt.NDArray[np.float32]]:
+) -> tuple[Ints, Floats]:
     """Choose candidates for queries.
 
     Args:
@@ -57,6 +59,8 @@ def shortlist(
     """
     queries = unit(queries)
     lists = [_Best(len(queries), k) for _ in exponents]
+    # Queries of one length share the weights of an exponent.
+    order = np.argsort(query_lengths, kind="stable")
     for numbers, vectors, norms in blocks:
         # One vector that is not finite would hide all others of the block.
         good = np.isfinite(norms) & (norms > 0)
@@ -67,20 +71,13 @@ def shortlist(
         scale = (1 / norms).astype(np.float32)
         theirs = lengths[numbers].astype(np.float32)
         for first in range(0, len(queries), QUERY_ROWS):
-            some = slice(first, first + QUERY_ROWS)
+            some = order[first : first + QUERY_ROWS]
             cosine = queries[some] @ vectors.T
             cosine *= scale
             if left_out is not None:
                 cosine[left_out[0][numbers] == left_out[1][some, None]] = -np.inf
             for exponent, best in zip(exponents, lists, strict=True):
-                score = cosine
-                if exponent:
-                    own = query_lengths[some].astype(np.float32)
-                    ratio = (theirs ** np.float32(exponent)) / (own ** np.float32(exponent))[:, None]
-                    np.maximum(ratio, 1 / ratio, out=ratio)
-                    # What is unlike is not made more unlike.
-                    ratio[cosine < 0] = 1
-                    score = cosine * ratio
+                score = _by_length(cosine, theirs, query_lengths[some], exponent) if exponent else cosine
                 best.take(some, score, numbers, cosine)
     sorted_lists = [best.sorted() for best in lists]
     rows = np.stack([rows for rows, _ in sorted_lists], axis=2).reshape(len(queries), -1)
@@ -93,6 +90,19 @@ def shortlist(
     return rows, cosines
 
 
+def _by_length(cosine: Floats, theirs: Floats, own: Ints, exponent: float) -> Floats:
+    """Return cosines times (longer / shorter) ** exponent; equal lengths of queries stand together."""
+    score = cosine.copy()
+    bounds = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
+    for first, last in itertools.pairwise(bounds):
+        ratio = theirs / np.float32(own[first])
+        np.maximum(ratio, 1 / ratio, out=ratio)
+        # What is unlike is not made more unlike.
+        part = score[first:last]
+        np.multiply(part, ratio ** np.float32(exponent), out=part, where=part > 0)
+    return score
+
+
 class _Best:
     """The best ``k`` rows of each query so far."""
 
@@ -101,22 +111,40 @@ class _Best:
         self._rows = np.full((queries, k), -1, np.int64)
         self._cosines = np.zeros((queries, k), np.float32)
 
-    def take(self, some: slice, score: npt.NDArray[np.float32], numbers: Ints, cosine: npt.NDArray[np.float32]) -> None:
+    def take(self, some: Ints, score: Floats, numbers: Ints, cosine: Floats) -> None:
         """Take in what a block brings for some queries."""
+        # Few of a later block are better than the worst that is held, and only these are looked at: a partition of the
+        # whole block takes five times as long.
+        better = score > self._scores[some].min(axis=1)[:, None]
+        counts = np.count_nonzero(better, axis=1)
+        many = counts > self._scores.shape[1]
+        if many.any():
+            k = self._scores.shape[1]
+            chosen = np.argpartition(-score[many], k - 1, axis=1)[:, :k]
+            self._join(some[many], np.take_along_axis(score[many], chosen, 1), numbers[chosen], cosine[many], chosen)
+            better, counts = better[~many], counts[~many]
+            some, score, cosine = some[~many], score[~many], cosine[~many]
+        if not counts.any():
+            return
+        query, column = np.nonzero(better)
+        within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+        chosen = np.zeros((len(some), int(counts.max())), np.int64)
+        chosen[query, within] = column
+        scores = np.full(chosen.shape, -np.inf, np.float32)
+        scores[query, within] = score[query, column]
+        self._join(some, scores, numbers[chosen], cosine, chosen)
+
+    def _join(self, some: Ints, scores: Floats, rows: Ints, cosine: Floats, chosen: Ints) -> None:
         k = self._scores.shape[1]
-        if score.shape[1] > k:
-            chosen = np.argpartition(-score, k - 1, axis=1)[:, :k]
-        else:
-            chosen = np.broadcast_to(np.arange(score.shape[1]), score.shape)
-        joined = np.concatenate([self._scores[some], np.take_along_axis(score, chosen, 1)], axis=1)
-        rows = np.concatenate([self._rows[some], numbers[chosen]], axis=1)
+        joined = np.concatenate([self._scores[some], scores], axis=1)
+        rows = np.concatenate([self._rows[some], rows], axis=1)
         cosines = np.concatenate([self._cosines[some], np.take_along_axis(cosine, chosen, 1)], axis=1)
         kept = np.argpartition(-joined, k - 1, axis=1)[:, :k]
         self._scores[some] = np.take_along_axis(joined, kept, 1)
         self._rows[some] = np.take_along_axis(rows, kept, 1)
         self._cosines[some] = np.take_along_axis(cosines, kept, 1)
 
-    def sorted(self) -> tuple[Ints, npt.NDArray[np.float32]]:
+    def sorted(self) -> tuple[Ints, Floats]:
         """Return rows and cosines, best first; -1 where there are no more."""
         self._rows[~np.isfinite(self._scores)] = -1
         order = np.lexsort((self._rows, -self._scores), axis=1)

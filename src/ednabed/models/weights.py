@@ -1,0 +1,97 @@
+"""Weights on this machine: where they lie, and what makes a folder of them complete. No network, nothing is loaded.
+
+Two places are looked at: ``EDNABED_MODELS/<name>`` for folders carried by hand, then the standard cache of
+``huggingface_hub`` (``HF_HOME``), whose layout is kept, so that other tools see the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from ednabed.errors import UsageError
+from ednabed.models.catalog import ModelCard
+
+MODELS_VARIABLE = "EDNABED_MODELS"
+WEIGHT_FORMS = (
+    ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d{5}-of-\d{5}\.bin")),
+)
+"""Names of weights, best first: each form is one file, or an index that names its shards."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def cache_folder(card: ModelCard) -> Path:
+    """Return the folder of a card's repository in the cache of ``huggingface_hub``, whether it exists or not.
+
+    Raises UsageError when the model has no weights.
+    """
+    if card.hub_id is None:
+        raise UsageError(f"{card.name} has no weights, so there is nothing to fetch")
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{card.hub_id.replace('/', '--')}"
+
+
+def carried_folder(card: ModelCard) -> Path | None:
+    """Return the folder of a card below ``EDNABED_MODELS``, whether it exists or not; None when that is not set.
+
+    It has the card's name; a ``/`` in it is written ``--``.
+    """
+    root = os.environ.get(MODELS_VARIABLE)
+    return Path(root).expanduser() / card.name.replace("/", "--") if root else None
+
+
+def local_folder(card: ModelCard) -> Path | None:
+    """Return the folder that holds config.json and complete weights of a card, None where there is none. No network.
+
+    ``EDNABED_MODELS`` is looked at first. In the cache a pinned card is found at its revision only, any other at the
+    commit that ``main`` had when it was fetched, or at the only one there is.
+    """
+    if card.hub_id is None:
+        return None
+    carried = carried_folder(card)
+    if carried is not None and (carried / "config.json").is_file() and not missing_files(carried):
+        return carried
+    repository = cache_folder(card)
+    commit = card.revision or _commit_here(repository)
+    if commit is None:
+        return None
+    snapshot = repository / "snapshots" / commit
+    return None if missing_files(snapshot) else snapshot
+
+
+def revision_of(folder: Path) -> str | None:
+    """Return the commit of a folder in the cache; None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name) else None
+
+
+def missing_files(folder: Path) -> tuple[str, ...]:
+    """Return what a model folder lacks to be loaded; empty when config.json and all weights are there."""
+    if not (folder / "config.json").is_file():
+        return ("config.json",)
+    for single, index, shard in WEIGHT_FORMS:
+        if (folder / single).is_file():
+            return ()
+        if (folder / index).is_file():
+            try:
+                named = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return (f"a readable {index}",)
+            strange = [name for name in named if not (isinstance(name, str) and shard.fullmatch(name))]
+            if strange or not named:
+                return (f"plain names of parts in {index}",)
+            return tuple(sorted(name for name in named if not (folder / name).is_file()))
+    return (" or ".join(single for single, _, _ in WEIGHT_FORMS),)
+
+
+def _commit_here(repository: Path) -> str | None:
+    main = repository / "refs" / "main"
+    if main.is_file():
+        commit = main.read_text(encoding="ascii", errors="replace").strip()
+        return commit if COMMIT.fullmatch(commit) else None
+    snapshots = repository / "snapshots"
+    commits = [entry.name for entry in snapshots.iterdir()] if snapshots.is_dir() else []
+    return commits[0] if len(commits) == 1 and COMMIT.fullmatch(commits[0]) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ednabed.evaluate.splits import Labelled
-from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.assignment import UNKNOWN, Assignment
 
 ByRank = tuple[float | None, ...]
@@ -88,7 +88,7 @@ def from_assignment(assignment: Assignment, length: int) -> Prediction:
     elif assignment.similarity is not None:
         distance = 100 * (1 - assignment.similarity)
     p_values, confidences = assignment.p_values, assignment.confidences
-    novelty = []
+    novelty: list[float] = []
     for confidence in confidences:
         novelty.append(1 - confidence if confidence is not None else novelty[-1] if novelty else distance)
     return Prediction(

@@ -44,8 +44,8 @@ _FEW = 4
 _GAPPED = -1
 # Cells of the table of diagonals (8 bytes each): more rows are compared part by part.
 _MOST_CELLS = 8_000_000
-# Share of the shorter of two sequences that must lie against the other; of letters that lack to it, so many mismatch, as
-# those of unrelated sequences do where they are aligned.
+# Share of the shorter of two sequences that must lie against the other; of letters that lack to it, so many mismatch,
+# as those of unrelated sequences do where they are aligned.
 _LEAST_COVER = 0.5
 _UNRELATED = 0.4
 

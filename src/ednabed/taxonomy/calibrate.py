@@ -352,8 +352,13 @@ def level_weights(level: Ints, known: float) -> Floats:
 
 
 def _fit(answers: _Answers, decoys: Decoys, known: float) -> tuple[Group, dict[str, Any]]:
+    """Measure what part of the draws teaches on the others; then let all of them teach."""
     weights = level_weights(answers.level, known)
-    taught = ~answers.test
+    measured = _measure(_teach(answers, ~answers.test, weights, decoys), answers, weights)
+    return _teach(answers, np.ones(len(answers.level), bool), weights, decoys), measured
+
+
+def _teach(answers: _Answers, taught: npt.NDArray[np.bool_], weights: Floats, decoys: Decoys) -> Group:
     ranks = {}
     for r, rank in enumerate(RANKS):
         own = np.flatnonzero(taught & answers.judged[:, r])
@@ -371,8 +376,7 @@ def _fit(answers: _Answers, decoys: Decoys, known: float) -> tuple[Group, dict[s
                 for c in range(len(LENGTH_NAMES))
             ]
     draws = {LEVEL_NAMES[lv]: int((answers.level == lv).sum()) for lv in LEVELS if (answers.level == lv).any()}
-    group = Group(ranks, nulls, decoys, draws)
-    return group, _measure(group, answers, weights)
+    return Group(ranks, nulls, decoys, draws)
 
 
 def _fit_rank(

@@ -27,7 +27,7 @@ FAR_BY_LETTERS = 0.08
 FAR_BY_VECTORS = 0.3
 """Least distance above which a query gets a longer shortlist: distant relatives stand lower in it."""
 _UNRELATED_BY_LETTERS = 0.33
-"""Least distance above which it gets none: it is related to nothing. Sequences written backwards are as near as 0.36."""
+"""Least distance above which it gets none: it is related to nothing. Sequences written backwards are at 0.36."""
 _UNSURE = 0.2
 """Least distance above which pairs are aligned that hardly share 8-mers: they are further than that."""
 LONGEST = 400
@@ -83,7 +83,13 @@ class Finder:
         self._comparers = [Comparer(self.letters) for _ in range(threads)]
 
     def find(
-        self, queries: FloatArray, codes: Sequence[Codes], k: int, left_out: tuple[Ints, Ints] | None = None
+        self,
+        queries: FloatArray,
+        codes: Sequence[Codes],
+        k: int,
+        left_out: tuple[Ints, Ints] | None = None,
+        *,
+        thorough: bool = True,
     ) -> Candidates:
         """Find candidates.
 
@@ -92,20 +98,21 @@ class Finder:
             codes: The letters of each query (``divergence.encode``), on the strand of its vector.
             k: Candidates a query and exponent; ``LONGEST`` for queries that are far from all of these.
             left_out: A group of each row and of each query: rows of its own group are no candidates.
+            thorough: Look for distant relatives where there are no near ones; False tells quickly whether there are any
+                that share some words.
         """
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
         blocks = self.collection.blocks(self._allowed)
-        longest = max(k, LONGEST)
+        longest = max(k, LONGEST) if thorough else k
         rows, _ = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
         found = _Found(rows)
         near = rows[:, : k * len(self.exponents)]
-        measure = self._compare if self.align else partial(self._by_vectors, queries)
+        measure = partial(self._compare, thorough) if self.align else partial(self._by_vectors, queries)
         measure(found, codes, near, np.arange(len(codes)), 0)
         least = found.distances.min(axis=1, initial=np.inf)
-        far = np.flatnonzero(
-            (least > FAR_BY_LETTERS) & (least < _UNRELATED_BY_LETTERS) if self.align else least > FAR_BY_VECTORS
-        )
-        measure(found, codes, rows[:, near.shape[1] :], far, near.shape[1])
+        if thorough:
+            far = (least > FAR_BY_LETTERS) & (least < _UNRELATED_BY_LETTERS) if self.align else least > FAR_BY_VECTORS
+            measure(found, codes, rows[:, near.shape[1] :], np.flatnonzero(far), near.shape[1])
         kept = np.argsort(found.distances, axis=1, kind="stable")[:, :_KEPT]
         rows, distances, mismatches, letters, overlaps, lacking = (
             np.take_along_axis(values, kept, 1)
@@ -143,14 +150,16 @@ class Finder:
         found.distances[queries, columns] = np.where(there, np.maximum(1 - similarity, _LEAST_DISTANCE), np.inf)
         found.letters[queries, columns] = shorter
 
-    def _compare(self, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int) -> None:
+    def _compare(
+        self, thorough: bool, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
+    ) -> None:
         """Compare letters of some queries and their rows, which stand from column ``first`` on."""
 
         def compare(comparer: Comparer, numbers: Sequence[int]) -> None:
             for i in numbers:
                 columns = np.flatnonzero(rows[i] >= 0)
                 divergence = comparer.compare(codes[i], rows[i, columns], thorough=False)
-                if not first and divergence.distance.min(initial=1) > _UNSURE:
+                if thorough and not first and divergence.distance.min(initial=1) > _UNSURE:
                     divergence = comparer.compare(codes[i], rows[i, columns])
                 columns += first
                 found.distances[i, columns] = divergence.distance

@@ -160,6 +160,11 @@ class Classifier:
             other_vectors = vectors[far]
         else:
             other_vectors, _ = self._engine.embed([decode(own) for own in turned])
+        quick = self._finder.find(other_vectors, turned, size, thorough=False)
+        nearer = np.flatnonzero(quick.distances[:, 0] < evidence.distance[far])
+        if not len(nearer):
+            return results
+        far, turned, other_vectors = far[nearer], [turned[i] for i in nearer.tolist()], other_vectors[nearer]
         other = self._finder.find(other_vectors, turned, size)
         other_evidence = weigh(other, self.labels)
         other_answers = self._tell(other, other_evidence, other_vectors, turned, "-")

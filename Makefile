@@ -5,6 +5,8 @@ RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 SAMPLE = examples/okex2301_12s.fasta.gz
 LABELS = examples/okex2301_12s_taxonomy.tsv
+FISHES = examples/fish_12s.tsv.gz
+UNKNOWN = examples/unknown_12s.fasta
 
 .PHONY: demo test test-slow lint docs bench bench-nt clean
 
@@ -15,8 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(VENV)/bin/ednabed --workspace demo embed $(SAMPLE) --labels $(LABELS) --dataset okex2301
-	$(VENV)/bin/ednabed --workspace demo consolidate --incremental
+	$(VENV)/bin/ednabed --workspace demo consolidate --incremental --no-calibrate
 	$(VENV)/bin/ednabed --workspace demo search --run okex2301 --id 943cc4890e64.D02-03 --top-k 8
+	$(VENV)/bin/ednabed --workspace demo embed $(FISHES) --output labelled/fish_12s
+	$(VENV)/bin/ednabed --workspace demo consolidate --incremental --runs-root labelled --output data/fish
+	$(VENV)/bin/ednabed --workspace demo classify $(UNKNOWN) --reference data/fish
 
 test: $(STAMP)
 	$(RUN) -m pytest -m "not slow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
 import shlex
@@ -17,13 +18,24 @@ from ednabed.reference.opened import open_reference
 from ednabed.sequences import open_records
 from support import ednabed
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "walk.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "walk.md"
 NAMES = [
     "okex2301_12s_asv.fasta.gz",
     "mifish_12s_DRR126155_R1.fastq.gz",
     "okex2301_18sv9_asv.fasta.gz",
     "demo_12s_1000.fasta.gz",
 ]
+COUNTS = "okex2301_12s_counts.tsv.gz"
+EXAMPLES = ["fish_12s.tsv.gz", "unknown_12s.fasta"]
+# Confidences near 0.8: a little more or less of it gives the name of the rank above or below.
+EITHER = {
+    "67ff5be1871c.D01-01": ("(genus|species)", "Anoplopoma( fimbria)?"),
+    "050ead6c5984.D01-01": ("(family|genus)", "(Scorpaenidae|Sebastes)"),
+    "657ae105eabc.D01-03": ("(genus|species)", "Stenobrachius( leucopsarus)?"),
+    "dc234915150a.D01-01": ("(class|order)", "(Actinopteri|Stomiiformes)"),
+}
+WHALE = "65d7f68c293cd9824f3f7c2e7aef587f"
 
 
 def commands() -> list[str]:
@@ -35,8 +47,10 @@ def walked(shared, tmp_path_factory) -> tuple[Path, list[tuple[str, str, str]]]:
     """The workspace at the end of the walk, and what each command said."""
     folder = tmp_path_factory.mktemp("walk")
     (folder / "samples").mkdir()
-    for name in NAMES:
+    for name in [*NAMES, COUNTS]:
         shutil.copy(shared / "data" / "samples" / name, folder / "samples" / name)
+    for name in EXAMPLES:
+        shutil.copy(ROOT / "examples" / name, folder / "samples" / name)
     said = []
     for command in commands():
         done = ednabed(*shlex.split(command)[1:], cwd=folder)
@@ -51,6 +65,11 @@ def output_of(said: list[tuple[str, str, str]], start: str) -> list[str]:
     found = [out for command, out, _ in said if command.startswith(start)]
     assert found, start
     return found
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def test_each_distinct_sequence_is_there_once(walked):
@@ -89,8 +108,7 @@ def test_hits_across_studies(walked):
     lines = aligned.strip().split("\n")
     assert len(lines) == 6
     assert all("barcodes_12s" in line for line in lines[1:])
-    with (folder / "hits.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = rows_of(folder / "hits.tsv")
     assert len(rows) == 438 * 3
     assert not [row for row in rows if row["query"] == row["id"] and row["dataset"] == "deep_sea_12s"]
     assert {row["rank"] for row in rows} == {"1", "2", "3"}
@@ -117,6 +135,89 @@ def test_the_named_build_has_three_studies_and_the_current_one_four(walked):
     second = open_reference(folder / "data" / "reference_v2.0")
     assert second.manifest.version == "v2.0"
     assert second.spec.dimension == 4096
+
+
+def test_eight_sequences_get_the_answers_that_the_page_shows(walked):
+    _, said = walked
+    (made,) = output_of(said, "ednabed consolidate --runs-root labelled")
+    assert "1,331 distinct, in 1,550 records" in made
+    assert re.search(r"^calibrated   in .* by [\d,]+ queries drawn from it$", made, re.MULTILINE)
+    (told,) = output_of(said, "ednabed classify samples/unknown_12s.fasta")
+    answers = {line.split()[0]: line for line in told.splitlines()[1:]}
+    shown = re.findall(
+        r"^\| (\w+\.D\S+) \| (\w+) \| (.*?) ?\| (.*?) ?\| (.*?) ?\|$", PAGE.read_text("utf-8"), re.MULTILINE
+    )
+    assert [row[0] for row in shown] == list(answers), "in the order of the input"
+    for name, status, rank, taxon, novel in shown:
+        rank, taxon = EITHER.get(name, (rank, taxon))
+        line = rf"{name} +{status} +{rank} +{taxon} +[\d.]+ +[\d.]+( +{novel} \(p .*\))?"
+        assert re.fullmatch(line if taxon else rf"{name} +{status} +[\d.]+", answers[name].strip()), answers[name]
+        assert bool(novel) == ("(p " in answers[name])
+
+
+def test_names_and_counts_of_the_cruise(walked):
+    folder, _ = walked
+    rows = rows_of(folder / "taxonomy.tsv")
+    by = {row["id"]: row for row in rows}
+    ids = [row["id"] for row in rows]
+    queries = folder / "samples" / "okex2301_12s_asv.fasta.gz"
+    with open_records(queries) as batches:
+        assert ids == [name for batch in batches for name in batch.column("id").to_pylist()]
+    told = {row["status"] for row in rows}
+    assert told == {"assigned", "novel", "unclassified"}
+    for row in rows:
+        given = [name for name in row["lineage"].split(";") if name]
+        assert (row["rank"] == "") == (not given)
+        assert not given or float(row["confidence"]) >= 0.8
+        assert not row["tied_species"] or not row["species"], "of species that fit equally well none is given"
+        assert (row["status"] == "novel") == (row["novel_rank"] != "")
+        assert not row["novel_rank"] or float(row["novel_p"]) <= 0.05
+    # A fin whale, by the names published with the data, is no fish of any order that the reference holds.
+    assert not by[WHALE]["order"]
+    assert float(by[WHALE]["identity"]) < 80
+    # The sablefish was much of what swam there, by the names published with the data too.
+    with gzip.open(folder / "samples" / COUNTS, "rt", encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file, delimiter="\t")
+    reads = {line[0]: sum(map(int, line[1:])) for line in lines}
+    table = rows_of(folder / "taxa.tsv")
+    assert sum(int(row["total"]) for row in table) == sum(reads.values())
+    assert list(table[0])[-(len(header) - 1) :] == header[1:]
+    sablefish = [name for name in ids if by[name]["genus"] == "Anoplopoma"]
+    counted = [int(row["total"]) for row in table if row["genus"] == "Anoplopoma"]
+    assert sum(counted) == sum(reads[name] for name in sablefish) > 500_000
+    taxa = rows_of(folder / "taxonomy_qiime2.tsv")
+    assert list(taxa[0]) == ["Feature ID", "Taxon", "Confidence"]
+    assert [row["Feature ID"] for row in taxa] == ids
+    for row in taxa:
+        names = [part.split("__", 1)[1] for part in row["Taxon"].split("; ")] if "__" in row["Taxon"] else []
+        assert names == by[row["Feature ID"]]["lineage"].rstrip(";").split(";")[: len(names)]
+        assert bool(names) == (by[row["Feature ID"]]["rank"] != "")
+
+
+def test_what_is_new_is_put_together(walked):
+    folder, _ = walked
+    novel = {row["id"] for row in rows_of(folder / "taxonomy.tsv") if row["status"] == "novel"}
+    candidates = rows_of(folder / "discovery" / "candidates.tsv")
+    members = rows_of(folder / "discovery" / "members.tsv")
+    assert {row["id"] for row in members} == novel
+    reads = [int(row["reads"]) for row in candidates]
+    assert reads == sorted(reads, reverse=True)
+    assert [row["id"] for row in candidates] == [f"novel_{i + 1}" for i in range(len(candidates))]
+    assert {row["candidate"] for row in members} == {row["id"] for row in candidates}
+    for row in candidates:
+        assert float(row["p"]) <= float(row["q"]) <= 1
+        assert not row["lineage"].split(";")[6]
+    with open_records(folder / "discovery" / "candidates.fasta") as batches:
+        assert [name for batch in batches for name in batch.column("id").to_pylist()] == [c["id"] for c in candidates]
+    assert (folder / "discovery" / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_how_right_it_is_was_measured(walked):
+    folder, _ = walked
+    page = (folder / "accuracy.md").read_text(encoding="utf-8")
+    for group in ("record", "species", "genus", "family"):
+        assert f"| {group} |" in page
+    assert "ednabed kmer6" in page
 
 
 def test_versions_are_compared_on_common_sequences(walked):

@@ -28,6 +28,7 @@ from taxonomy_support import (
     randomly,
     reference_of,
     reverse_complement,
+    shared_world,
     substituted,
     world,
     world_workspace,
@@ -35,7 +36,7 @@ from taxonomy_support import (
     write_table,
 )
 
-WORLD = world()
+WORLD = shared_world()
 NOT_CALIBRATED = "is not calibrated, so names are given by fixed limits of identity"
 
 
@@ -363,7 +364,6 @@ def test_another_marker(capsys, workspace, tmp_path):
     assert "use a reference that holds it" in err
 
 
-@pytest.mark.xfail(reason="known fault: cosines differ in the last digit with the number of threads")
 def test_calibrate_says_what_it_learned(capsys, own):
     first = json.loads(calibration_of(own).read_text(encoding="utf-8"))
     code, out, err = call(

@@ -26,8 +26,9 @@ from ednabed.evaluate.metrics import (
 from ednabed.evaluate.predictions import Prediction, from_assignment
 from ednabed.evaluate.splits import GROUPS, Query
 from ednabed.taxonomy.assignment import Assignment
-from ednabed.taxonomy.calibrate import KNOWN, level_weights
+from ednabed.taxonomy.calibrate import KNOWN
 from ednabed.taxonomy.draws import LEVEL_NAMES
+from ednabed.taxonomy.fitting import level_weights
 from ednabed.taxonomy.taxa import Taxa
 
 GENUS, SPECIES = 5, 6
@@ -271,12 +272,27 @@ def test_an_assignment_as_a_prediction():
     assert (found.id, found.names, found.tied, found.identity) == ("a", names, calibrated.tied, 99.0)
     assert found.confidences == calibrated.confidences
     assert found.p_values == calibrated.p_values
-    # 2 of 200 letters.
-    assert found.novelty == (pytest.approx(100 * 3 / 202),) * 7
+    assert found.novelty == (0.0,) * 6 + (pytest.approx(0.6),)
     plain = from_assignment(Assignment("c", "assigned", names=names, similarity=0.75), 500)
     assert (plain.confidences, plain.p_values, plain.novelty) == (None, None, (25.0,) * 7)
     lost = from_assignment(Assignment("d", "unclassified"), 500)
     assert (lost.novelty, lost.confidences) == ((100.0,) * 7, none)
+
+
+def test_novelty_is_what_confidence_lacks():
+    def novelty(*confidences, **more):
+        given = Assignment("a", "assigned", identity=99.0, coverage=40.0, confidences=confidences, **more)
+        return from_assignment(given, 500).novelty
+
+    assert novelty(1.0, 0.9, 0.8, 0.7, 0.7, 0.2, 0.0) == pytest.approx((0, 0.1, 0.2, 0.3, 0.3, 0.8, 1))
+    # A rank without a name is as new as the one above it; without any above, it is how far the nearest is, in percent:
+    # 2 of 200 letters, by Laplace's rule.
+    assert novelty(1.0, None, None, 0.7, None, 0.2, None) == pytest.approx((0, 0, 0, 0.3, 0.3, 0.8, 0.8))
+    far = 100 * 3 / 202
+    assert novelty(None, None, 0.9, 0.8, None, None, None) == pytest.approx((far, far, 0.1, 0.2, 0.2, 0.2, 0.2))
+    # What is like nothing has no confidence, and is newer than all that has.
+    lost = from_assignment(Assignment("b", "unclassified", identity=70.0, coverage=40.0, similarity=0.1), 500)
+    assert min(lost.novelty) > 1
 
 
 def test_a_query_that_is_equal_over_a_few_letters_is_newer_than_one_that_differs_a_little():

@@ -25,19 +25,20 @@ DEEPEST = len(RANKS) - 1
 def sure(confidence):
     """A model that always says the same."""
     odds = float(np.log(confidence / (1 - confidence)))
-    return RankModel([[] for _ in FEATURES], [0.0] * 8, [1.0] * 8, [0.0] * 8, odds, 500)
+    zeros, ones = [0.0] * 8, [1.0] * 8
+    return RankModel([[] for _ in FEATURES], zeros, zeros, zeros, ones, zeros, odds, 500)
 
 
-def group_of(confidences=None, nulls=None, decoys=(None, None, None)):
+def group_of(confidences=None, nulls=None, decoys=()):
     """What is calibrated: a confidence a rank, and at a rank the distance of all nulls."""
     ranks = {rank: sure(c) for rank, c in (confidences or {}).items()}
     return Group(ranks, {rank: [[d] * 99, [], []] for rank, d in (nulls or {}).items()}, list(decoys), {})
 
 
-def verdict(rows, distances, identity=1.0, group=None, **criteria):
+def verdict(rows, distances, likeness=1.0, group=None, length=200, **criteria):
     labels = labels_of(rows)
-    evidence = weigh(candidates_of([list(range(len(rows)))], [distances], lengths=200), labels)
-    return judge(evidence, np.array([200]), np.array([identity]), labels, group, Criteria(**criteria))[0]
+    evidence = weigh(candidates_of([list(range(len(rows)))], [distances], lengths=length), labels)
+    return judge(evidence, np.array([length]), np.array([likeness]), labels, group, Criteria(**criteria))[0]
 
 
 def depth(found):
@@ -53,9 +54,10 @@ def test_criteria_that_cannot_be(criteria):
         Criteria(**criteria)
 
 
-@pytest.mark.parametrize(("identity", "deepest"), [*((share, r) for r, share in enumerate(IDENTITIES)), (0.3, -1)])
-def test_fixed_limits_where_nothing_is_calibrated(identity, deepest):
-    found = verdict([[(RAT, 1)]], [0.01], identity)
+@pytest.mark.parametrize(("likeness", "deepest"), [*((share, r) for r, share in enumerate(IDENTITIES)), (0, -1)])
+def test_fixed_limits_where_nothing_is_calibrated(likeness, deepest):
+    found = verdict([[(RAT, 1)]], [0.01], likeness)
+    assert depth(verdict([[(RAT, 1)]], [0.01], np.nextafter(likeness, 0))) == max(deepest - 1, -1)
     assert found.lineage == RAT[: deepest + 1] + ("",) * (DEEPEST - deepest)
     assert found.names == RAT
     assert set(found.confidences) == set(found.p_values) == {None}
@@ -168,16 +170,27 @@ def test_ranks_that_relatives_do_not_name_are_not_judged():
     assert found.novel_rank is None
 
 
-def test_what_is_no_nearer_than_nonsense_is_nothing():
-    found = verdict([[(RAT, 1)]], [0.4], group=group_of(LOW, {"species": 0.01}, (0.39, None, None)))
+@pytest.mark.parametrize(("length", "limit"), [(20, 0.3), (25, 0.3), (50, 0.35), (100, 0.4), (101, 0.4), (900, 0.4)])
+def test_what_is_no_nearer_than_nonsense_of_its_length_is_nothing(length, limit):
+    """25 scrambled letters are at 0.3, 100 at 0.4; 50 are halfway between by their logarithm."""
+    group = group_of(LOW, {"species": 0.01}, [(25, 0.3), (100, 0.4)])
+    found = verdict([[(RAT, 1)]], [limit + 1e-9], group=group, length=length)
     assert found.strange
     assert (found.names, found.lineage, found.novel_rank) == (("",) * 7, ("",) * 7, None)
-    assert not verdict([[(RAT, 1)]], [0.38], group=group_of(LOW, decoys=(0.39, None, None))).strange
+    assert found.confidences == found.p_values == (None,) * 7
+    found = verdict([[(RAT, 1)]], [limit - 1e-9], group=group, length=length)
+    assert not found.strange
+    assert (found.names, found.novel_rank) == (RAT, "species")
+
+
+def test_where_no_decoy_was_drawn_nothing_is_strange():
+    assert not verdict([[(RAT, 1)]], [0.99], group=group_of(LOW)).strange
+    assert not verdict([[(RAT, 1)]], [0.99]).strange
 
 
 def test_nothing_found_is_nothing_said():
     labels = labels_of([[(RAT, 1)]])
     evidence = weigh(candidates_of([[]], [[]]), labels)
-    group = group_of(LOW, {"species": 0.01}, (0.39,) * 3)
+    group = group_of(LOW, {"species": 0.01}, [(200, 0.39)])
     found = judge(evidence, np.array([200]), np.array([np.nan]), labels, group, Criteria())[0]
     assert (found.names, found.lineage, found.novel_rank, found.strange) == (("",) * 7, ("",) * 7, None, False)

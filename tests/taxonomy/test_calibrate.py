@@ -12,13 +12,14 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy import calibrate as module
 from ednabed.taxonomy import candidates
-from ednabed.taxonomy.calibrate import calibrate, level_weights
+from ednabed.taxonomy.calibrate import calibrate
 from ednabed.taxonomy.calibration import LENGTH_NAMES
 from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, RECORD
+from ednabed.taxonomy.fitting import level_weights
 from ednabed.taxonomy.labels import read_labels
-from taxonomy_support import DRAWS, Barcode, lineage_of, randomly, reference_of, substituted, world
+from taxonomy_support import Barcode, lineage_of, randomly, reference_of, substituted, world
 
-FEWEST = 300
+FEWEST, DRAWS = 300, 420
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,8 @@ def embedder():
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """Sixteen genera: the fewest draws take a second or two."""
-    return reference_of(tmp_path_factory.mktemp("calibrate"), world(24, records=3, length=400))
+    """Twenty-four genera: the fewest draws take a second or two."""
+    return reference_of(tmp_path_factory.mktemp("calibrate"), world(24, records=(3, 2, 4), length=400))
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +65,11 @@ def test_a_seed_gives_the_same_whatever_the_threads(reference, embedder, calibra
 
 def test_draws_of_every_level_up_to_the_number_asked_for(calibration):
     group = calibration.groups[""]
-    assert set(group.draws) <= set(LEVEL_NAMES.values())
+    # Each phylum has one class, so none can be left out.
+    assert set(group.draws) == set(LEVEL_NAMES.values()) - {"class"}
     assert FEWEST <= sum(group.draws.values()) <= DRAWS
-    assert {"record", "species", "genus", "family"} <= set(group.draws)
+    records = group.draws.pop("record")
+    assert set(group.draws.values()) == {records // 3}
 
 
 def test_what_is_left_out_has_no_voice(calibration, reference, seen):
@@ -74,21 +77,23 @@ def test_what_is_left_out_has_no_voice(calibration, reference, seen):
     assert {None if left_out is None else left_out[0] for _, left_out in seen} >= {None, 6, 5, 4}
     letters = candidates.read_letters(reference)
     for found, left_out in seen:
+        aligned = (found.overlaps >= 0).any()
         for i, rows in enumerate(found.rows.tolist()):
             there = [row for row in rows if row >= 0]
             if left_out is not None:
                 taxa = {int(labels.taxa[labels.main[row], left_out[0]]) for row in there}
                 assert int(left_out[1][i]) not in taxa
             elif found.lengths[i] == 400:
-                # Its own record would be at no mismatch; all sequences differ.
-                assert found.distances[i, 0] > 1.5 / 402
+                # Its own record would be at no mismatch, or at no distance; all sequences differ.
+                assert found.mismatches[i, 0] >= 1 if aligned else found.distances[i, 0] > 0.001
     assert letters.lengths.min() == 400
 
 
 def test_nulls_are_sorted_and_further_for_higher_ranks(calibration):
     for groups in (calibration.groups, calibration.vector_groups):
         nulls = groups[""].nulls
-        assert {"species", "genus", "family"} <= set(nulls)
+        # An order or a phylum left out leaves its class, or its kingdom.
+        assert set(nulls) == set(RANKS) - {"phylum"}
         for parts in nulls.values():
             assert len(parts) == len(LENGTH_NAMES)
             assert all(part == sorted(part) for part in parts)
@@ -111,7 +116,7 @@ def test_a_world_of_one_marker_is_one_group(tmp_path, embedder, calibration):
     assert list(calibration.groups) == list(calibration.vector_groups) == [""]
     reference = reference_of(tmp_path, world(20, records=3, length=250, marker="COI"))
     # Sequences of 250 letters give no pieces of 313, so a third of the draws is not there.
-    own = calibrate(reference, embedder, queries=480)
+    own = calibrate(reference, embedder, queries=600)
     assert list(own.groups) == [""]
     assert own.group("COI", True) is own.group("", True) is own.group("other", True)
 
@@ -122,7 +127,7 @@ def test_markers_with_enough_draws_have_groups_of_their_own(tmp_path, embedder):
         *world(20, records=3, length=180, seed=9, marker="12S"),
     ]
     few = [Barcode(f"x{i}", randomly(250, 50_000 + i), lineage_of(i % 4, i % 3), "18S") for i in range(8)]
-    own = calibrate(reference_of(tmp_path, barcodes + few), embedder, queries=480)
+    own = calibrate(reference_of(tmp_path, barcodes + few), embedder, queries=700)
     assert set(own.groups) == set(own.vector_groups) == {"", "COI", "12S"}
     assert sum(own.groups[""].draws.values()) > sum(own.groups["COI"].draws.values())
 
@@ -130,14 +135,13 @@ def test_markers_with_enough_draws_have_groups_of_their_own(tmp_path, embedder):
 def test_without_the_model_whole_sequences_are_drawn(reference):
     own = calibrate(reference, None, queries=FEWEST + 200)
     group = own.groups[""]
-    assert group.decoys == [None] * len(LENGTH_NAMES)
+    assert group.decoys == []
     assert all(not part for parts in group.nulls.values() for part in (parts[0], parts[2])), "all are of 400 letters"
 
 
 # -- the size of the shortlist ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="known fault: the recall of the shortlist is judged after sorting, so it is always 1")
 def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monkeypatch, reference, embedder):
     """Turned upside down, the best candidate stands last, so 50 find it in no case."""
     shortlist = candidates.shortlist
@@ -150,7 +154,7 @@ def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monke
         return rows, cosines
 
     monkeypatch.setattr(candidates, "shortlist", upside_down)
-    own = calibrate(reference, embedder, queries=FEWEST)
+    own = calibrate(reference, embedder, queries=DRAWS)
     measured = [fact for fact in own.shortlist if fact["measured_on"]]
     assert measured
     assert all(fact["recall"]["50"] < 0.5 for fact in measured)
@@ -161,14 +165,17 @@ def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monke
 
 
 def test_levels_count_as_is_supposed():
-    level = np.array([RECORD] * 7 + [6] * 2 + [5] * 4 + [4] + [3] * 3)
-    weights = level_weights(level, 0.6)
+    level = np.array([RECORD] * 7 + [6] * 2 + [5] * 4 + [4] + [3] * 3 + [2] * 5 + [1] * 2)
+    weights = level_weights(level, 0.64)
     shares = {lv: weights[level == lv].sum() / weights.sum() for lv in LEVELS}
-    assert shares == pytest.approx({RECORD: 0.6, 6: 0.12, 5: 0.12, 4: 0.12, 3: 0.04})
+    # Of the rest three parts in twelve each, and one.
+    assert shares == pytest.approx({RECORD: 0.64, 6: 0.09, 5: 0.09, 4: 0.09, 3: 0.03, 2: 0.03, 1: 0.03})
     assert weights.sum() == pytest.approx(len(level))
-    absent = level_weights(np.array([RECORD, 6, 6]), 0.5)
-    assert absent.sum() == pytest.approx(3)
-    assert absent[0] / absent[1] == pytest.approx(0.5 / (0.15 / 2))
+    # Where some levels could not be drawn, the others share what is left to all of them.
+    assert level_weights(np.array([RECORD, 6, 6]), 0.5).tolist() == pytest.approx([1.5, 0.75, 0.75])
+    assert level_weights(np.array([RECORD, 6, 3, 3]), 0.6).tolist() == pytest.approx([2.4, 1.2, 0.2, 0.2])
+    assert level_weights(np.array([5, 5, 3]), 0.9).tolist() == pytest.approx([9 / 8, 9 / 8, 3 / 4])
+    assert level_weights(np.array([RECORD] * 4), 0.2).tolist() == pytest.approx([1] * 4)
 
 
 # -- too little ------------------------------------------------------------------------------------------------------
@@ -219,12 +226,11 @@ def test_labels_for_part_of_it(tmp_path, embedder):
     barcodes = [
         b if i % 4 else Barcode(b.id, b.sequence, ("",) * 7) for i, b in enumerate(world(24, records=4, length=250))
     ]
-    own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=480)
-    assert FEWEST <= sum(own.groups[""].draws.values()) <= 480
+    own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=600)
+    assert FEWEST <= sum(own.groups[""].draws.values()) <= 600
     assert set(own.groups[""].ranks) <= set(RANKS)
 
 
-@pytest.mark.xfail(reason="known fault: draws without a species name count as unknown species")
 def test_nulls_of_a_genus_hold_no_member_of_a_species_that_may_be_there(tmp_path, embedder):
     """A record without a species name may have its own species beside it: it is no example of a new species.
 
@@ -234,7 +240,7 @@ def test_nulls_of_a_genus_hold_no_member_of_a_species_that_may_be_there(tmp_path
         Barcode(b.id, b.sequence, b.lineage if int(b.id.split("s")[0][1:]) % 2 else (*b.lineage[:6], ""))
         for b in world(24, records=3, length=400)
     ]
-    own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=FEWEST + 50)
+    own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=DRAWS)
     whole = own.groups[""].nulls["genus"][LENGTH_NAMES.index("221 to 450")]
     assert whole
     assert min(whole) > 0.02

@@ -29,20 +29,22 @@ from ednabed.taxonomy.metrics import calibration_error
 SIZE = len(FEATURES)
 
 
-def group(nulls=None, ranks=None, decoys=(None, 0.4, 0.39)):
+def group(nulls=None, ranks=None, decoys=((25, 0.31), (150, 0.4), (313, 0.39))):
     return Group(ranks or {}, nulls or {}, list(decoys), {"record": 300})
 
 
 def model(intercept=0.0, weights=None, knots=None):
     knots = knots or [[] for _ in FEATURES]
     size = SIZE + sum(map(len, knots))
-    return RankModel(knots, [0.0] * size, [1.0] * size, weights or [0.1] * size, intercept, 400)
+    return RankModel(
+        knots, [-8.0] * SIZE, [9.5] * SIZE, [0.0] * size, [1.0] * size, weights or [0.1] * size, intercept, 400
+    )
 
 
 def calibration(build="2026-01-02_03-04-05-abcdef"):
     full = group({"species": [[0.01], [], [0.002, 0.003]]}, {"species": model(0.5, knots=[[0.25], *[[]] * 7])})
     return Calibration(
-        build=build, created="2026-01-02T03:04:05+00:00", seed=3, known=0.5, exponents=[0.0, 0.25],
+        build=build, created="2026-01-02T03:04:05+00:00", seed=3, known=0.5, queries=6_000, exponents=[0.0, 0.25],
         candidates=[100, 50, 50], groups={"": full, "COI": group()}, vector_groups={"": group()},
         shortlist=[{"letters": "up to 220", "recall": {"50": 0.9}}], reliability={"aligned": {"all": {}}},
         software={"ednabed": "0"},
@@ -103,6 +105,38 @@ def test_a_share_of_the_known_is_called_new_at_most(seed, alpha):
     assert np.mean(below) <= alpha + 4 * math.sqrt(alpha / 40) * 0.35
 
 
+# -- limits ----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100)
+@given(
+    st.dictionaries(st.integers(1, 2_000), st.floats(0.01, 0.6), min_size=1, max_size=6),
+    st.lists(st.integers(0, 5_000), min_size=1, max_size=9),
+)
+def test_limits_lie_between_those_of_the_lengths_beside(decoys, asked):
+    """On a straight line over the logarithm of the length; beyond the first and the last they stay."""
+    points = sorted(decoys.items())
+    wanted = []
+    for length in asked:
+        shorter = [point for point in points if point[0] <= length]
+        longer = [point for point in points if point[0] >= length]
+        if not shorter or not longer:
+            wanted.append((shorter[-1] if shorter else longer[0])[1])
+            continue
+        (a, low), (b, high) = shorter[-1], longer[0]
+        wanted.append(low if a == b else low + (high - low) * math.log(length / a) / math.log(b / a))
+    found = group(decoys=points).limits(np.array(asked))
+    assert found.tolist() == pytest.approx(wanted)
+
+
+def test_limits_by_hand():
+    own = group(decoys=[(25, 0.3), (100, 0.4)])
+    assert own.limits(np.array([0, 1, 25, 50, 100, 10**6])).tolist() == pytest.approx([0.3, 0.3, 0.3, 0.35, 0.4, 0.4])
+    assert own.limits(np.zeros(0, np.int64)).shape == (0,)
+    assert group(decoys=[(150, 0.38)]).limits(np.array([20, 150, 900])).tolist() == [0.38] * 3
+    assert group(decoys=()).limits(np.array([1, 300])).tolist() == [math.inf] * 2
+
+
 # -- probabilities ---------------------------------------------------------------------------------------------------
 
 
@@ -112,12 +146,15 @@ def test_probabilities_by_their_definition(seed):
     rng = np.random.default_rng(seed)
     knots = [sorted(rng.normal(size=rng.integers(0, 4)).tolist()) for _ in FEATURES]
     size = SIZE + sum(map(len, knots))
+    ends = np.sort(rng.normal(size=(2, SIZE)), axis=0).tolist()
     own = RankModel(
-        knots, rng.normal(size=size).tolist(), rng.uniform(0.5, 2, size).tolist(), rng.normal(size=size).tolist(),
-        float(rng.normal()), 100,
+        knots, *ends, rng.normal(size=size).tolist(), rng.uniform(0.5, 2, size).tolist(),
+        rng.normal(size=size).tolist(), float(rng.normal()), 100,
     )  # fmt: skip
     features = rng.normal(size=(5, SIZE))
     for row, told in zip(features.tolist(), own.predict(features).tolist(), strict=True):
+        # What was never taught counts as the nearest that was.
+        row = [min(max(value, low), high) for value, low, high in zip(row, *ends, strict=True)]
         table = [*row, *(max(value - knot, 0) for value, places in zip(row, knots, strict=True) for knot in places)]
         assert columns(np.array([row]), knots)[0].tolist() == pytest.approx(table)
         odds = own.intercept + sum(
@@ -126,11 +163,21 @@ def test_probabilities_by_their_definition(seed):
         assert told == pytest.approx(1 / (1 + math.exp(-odds)))
 
 
-def test_probabilities_far_from_all_that_was_taught():
-    own = model(weights=[1.0] * SIZE)
+def test_probabilities_far_from_all_that_was_taught_are_those_of_the_furthest_that_was():
+    own = model(weights=[0.2] * SIZE)
+    far = own.predict(np.array([[1e4] * SIZE, [-1e4] * SIZE, [np.inf] * SIZE, [9.5] * SIZE, [-8.0] * SIZE]))
+    most, least = (1 / (1 + math.exp(-0.2 * SIZE * end)) for end in (9.5, -8.0))
+    assert far.tolist() == pytest.approx([most, least, most, most, least])
+    # One feature alone is held back, the others count as they are.
+    one = own.predict(np.array([[100.0, *[1.0] * 7]]))
+    assert one.tolist() == pytest.approx([1 / (1 + math.exp(-0.2 * (9.5 + 7)))])
+
+
+def test_odds_beyond_what_a_computer_holds():
+    own = model(weights=[1e3] * SIZE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        told = own.predict(np.array([[1e4] * SIZE, [-1e4] * SIZE]))
+        told = own.predict(np.array([[9.0] * SIZE, [-8.0] * SIZE]))
     assert told.tolist() == pytest.approx([1, 0])
 
 
@@ -193,6 +240,17 @@ def change(path, edit):
         (lambda p: change(p, lambda v: v.update(groups=[])), "was not written by this version"),
         (lambda p: change(p, lambda v: v["groups"].update(COI=None)), "was not written by this version"),
         (lambda p: change(p, lambda v: v.update(more=1)), "was not written by this version"),
+        *(
+            (
+                lambda p, d=decoys: change(p, lambda v: v["groups"]["COI"].update(decoys=d)),
+                "was not written by this ver",
+            )
+            for decoys in ([None, 0.4], [[25, 0.3, 9]], [["x", 0.3]], None)
+        ),
+        (
+            lambda p: change(p, lambda v: v["groups"][""]["ranks"]["species"].pop("least")),
+            "was not written by this ver",
+        ),
         (lambda p: change(p, lambda v: v.update(build="other")), "is of build other, not 2026"),
     ],
 )

@@ -30,10 +30,10 @@ def queries():
     return batch_of(open_embedder("kmer6"), [(str(i), text) for i, text in enumerate(texts)])
 
 
-def find(reference, queries, k=20, left_out=None, some=slice(None), **more):
+def find(reference, queries, k=20, left_out=None, some=slice(None), thorough=True, **more):
     finder = Finder(reference, read_labels(reference), default_exponents(reference.spec), **more)
     codes = [encode(query.sequence.encode()) for query in queries.queries[some]]
-    return finder.find(queries.vectors[some], codes, k, left_out)
+    return finder.find(queries.vectors[some], codes, k, left_out, thorough=thorough)
 
 
 def lines(found):
@@ -47,10 +47,17 @@ def test_letters_are_those_of_the_collection(reference):
     assert [letters.text(row).decode() for row in range(reference.rows)] == texts
 
 
+def counted(divergence, length):
+    """How far candidates count: their divergence, more where it is known of a part of the query only."""
+    covered = np.clip(divergence.letters / length, 0.01, 1)
+    return divergence.distance / covered**module.COVERAGE_POWER
+
+
 def test_distances_are_those_of_the_letters(reference, queries):
     found = find(reference, queries)
     comparer = Comparer(read_letters(reference))
     labelled = read_labels(reference).labelled
+    aligned = 0
     for i, query in enumerate(queries.queries):
         there = found.rows[i] >= 0
         rows = found.rows[i, there]
@@ -58,9 +65,24 @@ def test_distances_are_those_of_the_letters(reference, queries):
         assert labelled[rows].all()
         assert (np.diff(found.distances[i, there]) >= 0).all(), "the nearest first"
         assert np.isinf(found.distances[i, ~there]).all()
-        exact = comparer.compare(encode(query.sequence.encode()), rows)
-        assert found.distances[i, there].tolist() == pytest.approx(exact.distance.tolist(), rel=0.05)
+        told = [tuple(getattr(found, name)[i, there]) for name in ("distances", "mismatches", "letters", "overlaps")]
+        quick, thorough = (
+            [
+                tuple(values)
+                for values in zip(
+                    counted(exact, len(query.sequence)), exact.mismatches, exact.letters, exact.overlap, strict=True
+                )
+            ]
+            for exact in (
+                comparer.compare(encode(query.sequence.encode()), rows, thorough=thorough) for thorough in (False, True)
+            )
+        )
+        for own, one, other in zip(zip(*told, strict=True), quick, thorough, strict=True):
+            # Pairs that hardly share words are aligned only where there is none that does.
+            assert own == one or (own == other and found.distances[i, 0] > 0.2)
+            aligned += own != one
         assert found.widths[i] == pytest.approx(0.5 / (len(query.sequence) + 2))
+    assert aligned, "the random one"
 
 
 def test_the_nearest_is_that_of_all_labelled_sequences(reference, queries):
@@ -68,8 +90,23 @@ def test_the_nearest_is_that_of_all_labelled_sequences(reference, queries):
     comparer = Comparer(read_letters(reference))
     rows = np.flatnonzero(read_labels(reference).labelled)
     for i, query in enumerate(queries.queries[:-1]):
-        least = comparer.compare(encode(query.sequence.encode()), rows).distance.min()
-        assert found.distances[i, 0] == pytest.approx(least, rel=0.05)
+        least = counted(comparer.compare(encode(query.sequence.encode()), rows), len(query.sequence)).min()
+        assert found.distances[i, 0] == least
+
+
+def test_what_is_known_of_a_part_of_the_query_counts_less(tmp_path):
+    """Two records at no mismatch, one against all of the query, one against a fifth of it."""
+    text = randomly(500, 1)
+    lineage = world(1)[0].lineage
+    barcodes = [Barcode("part", text[:100], lineage), Barcode("whole", text, lineage), Barcode("x", "A" * 500, lineage)]
+    reference = reference_of(tmp_path, barcodes)
+    found = find(reference, batch_of(open_embedder("kmer6"), [("q", text)]))
+    assert found.letters[0, :2].tolist() == [500, 100]
+    wanted = [1 / 502, 1 / 102 * 5**module.COVERAGE_POWER]
+    assert found.distances[0, :2].tolist() == pytest.approx(wanted)
+    # The other way round the query is covered whole.
+    found = find(reference, batch_of(open_embedder("kmer6"), [("q", text[:100])]))
+    assert found.distances[0, :2].tolist() == pytest.approx([1 / 102] * 2)
 
 
 def test_what_is_left_out_is_no_candidate(reference, queries):
@@ -94,6 +131,12 @@ def test_neither_company_nor_threads_matter(reference, queries, align):
                 assert a == pytest.approx(b, rel=1e-3)
 
 
+def cosines_of(reference, vector, rows):
+    """Cosines by their definition, in float64."""
+    vectors, query = reference.vectors_of(rows).astype(np.float64), vector.astype(np.float64)
+    return vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
+
+
 def test_by_vectors_the_distance_is_one_minus_the_similarity_in_proportion_to_the_lengths(reference, queries):
     found = find(reference, queries, align=False)
     lengths = read_letters(reference).lengths
@@ -102,20 +145,70 @@ def test_by_vectors_the_distance_is_one_minus_the_similarity_in_proportion_to_th
         own = len(queries.queries[i].sequence)
         theirs = lengths[found.rows[i, there]]
         ratio = np.maximum(own, theirs) / np.minimum(own, theirs)
-        wanted = np.maximum(1 - found.cosines[i, there] * ratio**0.25, 1e-4)
-        assert found.distances[i, there].tolist() == pytest.approx(wanted.tolist(), abs=1e-6)
-        vectors = reference.vectors_of(found.rows[i, there]).astype(np.float64)
-        query = queries.vectors[i].astype(np.float64)
-        cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
-        assert found.cosines[i, there].tolist() == pytest.approx(cosines.tolist(), abs=1e-5)
+        cosines = cosines_of(reference, queries.vectors[i], found.rows[i, there])
+        wanted = np.maximum(1 - cosines * ratio**0.25, 1e-4)
+        assert found.distances[i, there].tolist() == pytest.approx(wanted.tolist(), abs=1e-9)
+        assert (np.diff(found.distances[i, there]) >= 0).all(), "the nearest first"
+        assert not found.mismatches[i].any() and not found.lacking[i].any()
+        assert (found.overlaps[i] == -1).all()
+
+
+def test_cosines_are_exact_in_any_company(reference, queries):
+    """As many digits as a computer has, so that no table changes with the number of queries that came along."""
+    finder = Finder(reference, read_labels(reference), (0.0,))
+    rows = np.random.default_rng(3).integers(-1, reference.rows, (len(queries.vectors), 7))
+    found = finder.cosines(queries.vectors, rows)
+    assert found.dtype == np.float64
+    for i, own in enumerate(rows):
+        there = own >= 0
+        assert found[i, there].tolist() == pytest.approx(
+            cosines_of(reference, queries.vectors[i], own[there]).tolist(), abs=1e-12
+        )
+        assert finder.cosines(queries.vectors[i : i + 1], rows[i : i + 1]).tolist() == found[i : i + 1].tolist()
+    assert finder.cosines(np.zeros((1, queries.vectors.shape[1]), np.float32), rows[:1]).tolist() == [[0.0] * 7]
 
 
 def test_who_is_far_from_all_near_ones_gets_a_longer_list(monkeypatch, reference, queries):
+    """Near ones need none, and what is related to nothing is not looked for."""
     monkeypatch.setattr(module, "LONGEST", 60)
+    quick = find(reference, queries, k=3, thorough=False)
     found = find(reference, queries, k=3)
-    sizes = (found.rows >= 0).sum(axis=1)
-    near = found.distances[:, 0] < 0.02
-    assert near.sum() > 5
     # At most three of each of two lists, and as many of the longer one.
+    assert ((quick.rows >= 0).sum(axis=1) <= 6).all()
+    sizes = (found.rows >= 0).sum(axis=1)
+    near = quick.distances[:, 0] <= module.FAR_BY_LETTERS
+    far = ~near & (quick.distances[:, 0] < 0.2)
+    assert min(near.sum(), far.sum()) > 5
     assert (sizes[near] <= 6).all()
-    assert sizes[-1] > 6, "the random one is far from all"
+    assert (sizes[far] > 6).all()
+    assert (found.distances[far, 0] <= quick.distances[far, 0]).all()
+    # Unrelated letters agree in a quarter of the places, and in more where one may choose among many places.
+    assert found.distances[-1, 0] > 0.33
+    assert sizes[-1] <= 6, "the random one is related to nothing"
+
+
+def test_places_are_those_of_the_shortlist(reference, queries):
+    """From which place of its list each candidate came, whatever the order of distances."""
+    labels = read_labels(reference)
+    finder = Finder(reference, labels, (0.0, 0.25))
+    codes = [encode(query.sequence.encode()) for query in queries.queries]
+    found = finder.find(queries.vectors, codes, 20, thorough=False)
+    own = np.array([len(query.sequence) for query in queries.queries])
+    lengths = read_letters(reference).lengths
+    rows = np.flatnonzero(labels.labelled)
+    for i in range(len(codes)):
+        cosines = cosines_of(reference, queries.vectors[i], rows)
+        ratio = np.maximum(own[i], lengths[rows]) / np.minimum(own[i], lengths[rows])
+        lists = [rows[np.argsort(-cosines * ratio**e, kind="stable")].tolist() for e in (0.0, 0.25)]
+        for row, place in zip(found.rows[i].tolist(), found.places[i].tolist(), strict=True):
+            # Rows of one length stand in both lists alike; where cosines tie in float32, neighbours may change places.
+            assert row < 0 or min(abs(one.index(row) - place) for one in lists) <= 1
+
+
+def test_thorough_or_quickly_relatives_are_as_far(reference, queries):
+    """Distant pairs alone are aligned; a quick look counts them as unrelated."""
+    quick, found = (find(reference, queries, thorough=thorough) for thorough in (False, True))
+    related = found.distances[:, 0] < module.FAR_BY_LETTERS
+    assert 5 < related.sum() < len(related)
+    assert quick.distances[related, 0].tolist() == found.distances[related, 0].tolist()
+    assert (quick.distances[~related, 0] >= found.distances[~related, 0]).all()

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.search.divergence import Letters, decode
-from ednabed.taxonomy.draws import CROPS, LEVEL_NAMES, LEVELS, RECORD, draw
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.draws import CROPS, LEVEL_NAMES, LEVELS, PARTS, RECORD, draw
 from taxonomy_support import labels_of, lineage_of, randomly, world
 
 name = st.sampled_from(["", "a", "b", "c"])
-lineages = st.tuples(st.just("K"), st.just("P"), name, name, name, name, name)
+phylum = st.sampled_from(["", "P", "Q"])
+lineages = st.tuples(st.just("K"), phylum, name, name, name, name, name)
 
 
 def taxa_of(labels):
@@ -39,19 +41,29 @@ def expected(taxa, row, level):
     return above if any(other[above] == own[above] for other in left) else None
 
 
+def taxon_left_out(taxa, row, level):
+    """The taxon that counts as one: the one left out, or of a record its deepest."""
+    return taxa[row][level] if level != RECORD else next(t for t in reversed(taxa[row].tolist()) if t >= 0)
+
+
 def drawn_rows(parts, level, crop=0):
     found = [part for part in parts if (part.level, part.crop) == (level, crop)]
     assert len(found) <= 1
     return dict(zip(found[0].rows.tolist(), found[0].remains.tolist(), strict=True)) if found else {}
 
 
-@settings(max_examples=150)
-@given(st.lists(st.one_of(lineages, st.none()), min_size=1, max_size=14), st.integers(0, 99))
-def test_what_remains_is_told_rightly(some, seed):
-    if not any(some):
-        return
+def labels_and_letters(some):
     labels = labels_of([[(lineage, 1)] if lineage is not None else [] for lineage in some])
-    letters = Letters.of([[randomly(40, i).encode() for i in range(len(some))]])
+    return labels, Letters.of([[randomly(40, i).encode() for i in range(len(some))]])
+
+
+some_lineages = st.lists(st.one_of(lineages, st.none()), min_size=1, max_size=14).filter(any)
+
+
+@settings(max_examples=150)
+@given(some_lineages, st.integers(0, 99))
+def test_what_remains_is_told_rightly(some, seed):
+    labels, letters = labels_and_letters(some)
     parts = draw(labels, letters, np.ones(len(some), bool), 100, (0,), seed)
     taxa = taxa_of(labels)
     for level in LEVELS:
@@ -69,6 +81,53 @@ def test_what_remains_is_told_rightly(some, seed):
         assert surely <= set(found)
 
 
+@settings(max_examples=150)
+@given(some_lineages, st.integers(0, 99))
+def test_what_is_absent_is_so_only_where_it_is_named(some, seed):
+    """A draw whose rank below the one that remains has no name may belong to a taxon that is there."""
+    labels, letters = labels_and_letters(some)
+    for part in draw(labels, letters, np.ones(len(some), bool), 100, (0,), seed):
+        assert part.absent.shape == part.rows.shape
+        for row, remains, absent in zip(part.rows.tolist(), part.remains.tolist(), part.absent.tolist(), strict=True):
+            assert absent == (remains == 6 or some[row][remains + 1] != "")
+
+
+def test_what_is_absent_by_hand():
+    named, silent = lineage_of(0, 0), lineage_of(0, None)
+    no_genus = (*named[:5], "", "Genus0 species7")
+    rows = [[(one, 1)] for one in (named, named, lineage_of(0, 1), silent, silent, no_genus, lineage_of(1))]
+    letters = Letters.of([[randomly(40, i).encode() for i in range(len(rows))]])
+    told = {}
+    for part in draw(labels_of(rows), letters, np.ones(len(rows), bool), 100, (0,), 0):
+        facts = zip(part.rows.tolist(), part.remains.tolist(), part.absent.tolist(), strict=True)
+        told[part.level] = {row: (RANKS[remains], absent) for row, remains, absent in facts}
+    # Members of a species that is there; and of a genus, whose species nobody knows.
+    assert told[RECORD] == dict.fromkeys((0, 1), ("species", True)) | dict.fromkeys((3, 4), ("genus", False))
+    # The species of the fifth row is left out, but its genus may be there.
+    assert told[6] == dict.fromkeys((0, 1, 2), ("genus", True)) | {5: ("family", False)}
+    assert told[5] == dict.fromkeys((0, 1, 2, 3, 4, 6), ("family", True))
+    assert set(told) == {RECORD, 6, 5}
+
+
+@settings(max_examples=150)
+@given(some_lineages, st.integers(0, 99), st.integers(1, 4))
+def test_each_taxon_that_is_left_out_counts_as_one(some, seed, count):
+    """Nobody is drawn twice more often than another that has rows left, whatever its size; at every level."""
+    labels, letters = labels_and_letters(some)
+    every = np.ones(len(some), bool)
+    taxa = taxa_of(labels)
+    eligible = {level: drawn_rows(draw(labels, letters, every, 100, (0,), seed), level) for level in LEVELS}
+    parts = draw(labels, letters, every, count, (0,), seed)
+    for level, share in zip(LEVELS, PARTS, strict=True):
+        drawn = drawn_rows(parts, level)
+        assert len(drawn) == min(count * share, len(eligible[level]))
+        sizes = Counter(int(taxon_left_out(taxa, row, level)) for row in eligible[level])
+        often = Counter(int(taxon_left_out(taxa, row, level)) for row in drawn)
+        for one in sizes:
+            for other in sizes:
+                assert often[one] <= often[other] + 1 or often[other] == sizes[other]
+
+
 @pytest.fixture(scope="module")
 def made_up():
     barcodes = world(32, length=400)
@@ -79,24 +138,51 @@ def made_up():
 def test_draws_of_the_made_up_world(made_up):
     labels, letters, among = made_up
     parts = draw(labels, letters, among, 30, CROPS, 1)
-    assert [(part.level, part.crop) for part in parts] == [(level, crop) for level in LEVELS for crop in CROPS]
+    # Each of the two phyla has one class, without which nothing of it remains.
+    levels = [level for level in LEVELS if level != 2]
+    assert [(part.level, part.crop) for part in parts] == [(level, crop) for level in levels for crop in CROPS]
     remains = {part.level: set(part.remains.tolist()) for part in parts}
-    assert remains == {RECORD: {6}, 6: {5}, 5: {4}, 4: {3}, 3: {2}}, "every taxon has a sister"
+    assert remains == {RECORD: {6}, 6: {5}, 5: {4}, 4: {3}, 3: {2}, 1: {0}}, "every other taxon has a sister"
     for part in parts:
-        assert len(part.rows) == len(set(part.rows.tolist())) == len(part.codes) == len(part.remains) == 30
+        count = 30 * PARTS[LEVELS.index(part.level)]
+        assert len(part.rows) == len(set(part.rows.tolist())) == len(part.codes) == len(part.remains) == count
+        assert part.absent.all()
         for row, codes in zip(part.rows.tolist(), part.codes, strict=True):
             text = decode(codes)
             assert text in letters.text(row)
             assert len(text) == (part.crop or 400)
 
 
+def test_classes_and_phyla_are_left_out_where_there_are_others():
+    """Two phyla with two classes each; of one class there is a thousand times as much, which counts for nothing."""
+    rows, own = [], []
+    for phylum_, class_ in (("P", "A"), ("P", "B"), ("Q", "C"), ("Q", "D")):
+        for i in range(1_000 if class_ == "A" else 3):
+            rows.append([(("K", phylum_, class_, "", "", "", f"{class_} species{i}"), 1)])
+            own.append((phylum_, class_))
+    letters = Letters.of([[randomly(25, i).encode() for i in range(len(rows))]])
+    parts = {part.level: part for part in draw(labels_of(rows), letters, np.ones(len(rows), bool), 8, (0,), 1)}
+    assert set(parts) == {6, 2, 1}
+    for level, remains in ((2, 1), (1, 0)):
+        assert set(parts[level].remains.tolist()) == {remains}
+        assert parts[level].absent.all()
+    assert Counter(own[row][1] for row in parts[2].rows.tolist()) == dict.fromkeys("ABCD", 2)
+    assert Counter(own[row][0] for row in parts[1].rows.tolist()) == {"P": 4, "Q": 4}
+    # A species is left out and its class remains, but whether its order is there nobody knows.
+    assert set(parts[6].remains.tolist()) == {2}
+    assert not parts[6].absent.any()
+
+
 def test_taxa_are_drawn_not_records():
     """A species with a hundred records is drawn no more often than one with two, while there are others."""
-    rows = [[(lineage_of(0, 0), 1)]] * 100 + [[(lineage_of(0, s), 1)] for s in (1, 2, 3, 4) for _ in range(2)]
+    rows = [[(lineage_of(0, 0), 1)]] * 100 + [[(lineage_of(0, s), 1)] for s in (1, 2, 3, 4) for _ in range(3)]
     labels = labels_of(rows)
     letters = Letters.of([[randomly(50, i).encode() for i in range(len(rows))]])
-    (part,) = [p for p in draw(labels, letters, np.ones(len(rows), bool), 5, (0,), 3) if p.level == RECORD]
-    assert Counter(labels.main[part.rows].tolist()) == dict.fromkeys(range(5), 1)
+    for count in (1, 2, 5):
+        (part,) = [p for p in draw(labels, letters, np.ones(len(rows), bool), count, (0,), 3) if p.level == RECORD]
+        often = Counter(labels.main[part.rows].tolist())
+        # Three times as many of records; five species; of four of them there are three records each.
+        assert sorted(often.values()) == {1: [1] * 3, 2: [1] * 4 + [2], 5: [3] * 5}[count]
 
 
 def test_only_among_what_is_given_but_judged_by_all(made_up):
@@ -119,9 +205,9 @@ def test_pieces_are_shorter_than_their_sequence(made_up):
 def test_sequences_without_letters_are_not_drawn(made_up):
     labels, _, among = made_up
     texts = [b"" if i % 3 else randomly(60, i).encode() for i in range(len(among))]
-    assert {int(row) % 3 for part in draw(labels, Letters.of([texts]), among, 99, (0, 150), 4) for row in part.rows} == {
-        0
-    }
+    assert {
+        int(row) % 3 for part in draw(labels, Letters.of([texts]), among, 99, (0, 150), 4) for row in part.rows
+    } == {0}
 
 
 def test_a_seed_gives_the_same_draws_and_another_one_others(made_up):

@@ -140,15 +140,15 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
         "recall": _share(right[given & present].sum(), inside),
         "absent": absent,
         "over_classified": _share((given & ~present).sum(), absent),
-        "calibration_error": calibration_error(confidence, right, _weights(judged)[kept]),
+        "calibration_error": calibration_error(confidence, right, _weights(judged.groups[kept], ~np.isnan(confidence))),
     }
 
 
-def _weights(judged: Judged) -> Floats:
-    """Return how much each query counts where groups count as supposed, shape (n,)."""
-    weights = np.zeros(len(judged.groups))
+def _weights(groups: npt.NDArray[np.str_], guessed: Bools) -> Floats:
+    """Return how much each query with a guess counts where groups count as supposed, shape (n,); 0 for the others."""
+    weights = np.zeros(len(groups))
     for group, share in SUPPOSED_SHARES.items():
-        own = judged.groups == group
+        own = guessed & (groups == group)
         weights[own] = share / max(own.sum(), 1)
     return weights
 

@@ -48,6 +48,8 @@ _MOST_CELLS = 8_000_000
 # as those of unrelated sequences do where they are aligned.
 _LEAST_COVER = 0.5
 _UNRELATED = 0.4
+RELATED = 0.33
+"""Distance from which on two sequences are unrelated, or of two regions: scrambled ones are at 0.36."""
 
 Codes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]

@@ -61,7 +61,7 @@ class Verdict:
         p_values: See ``Assignment``.
         novel_rank: See ``Assignment``.
         novel_p: See ``Assignment``.
-        strange: It is no nearer than a sequence written backwards, so nothing is said.
+        strange: It is no nearer than a scrambled sequence, so nothing is said.
     """
 
     names: Lineage = UNKNOWN
@@ -101,7 +101,7 @@ def judge(
 
 
 def is_strange(distances: Floats, lengths: Ints, group: Group | None) -> npt.NDArray[np.bool_]:
-    """Tell which queries are no nearer than sequences written backwards, shape (q,); none where nothing is known."""
+    """Tell which queries are no nearer than scrambled sequences, shape (q,); none where nothing is known."""
     if group is None:
         return np.zeros(len(lengths), bool)
     return np.asarray(distances >= group.limits(lengths), bool)

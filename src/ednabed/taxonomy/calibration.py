@@ -81,8 +81,8 @@ class Group:
         ranks: Rank to its model; ranks that the draws say too little of are absent.
         nulls: Rank to, for each class of length, the sorted distances of queries that belong to a taxon of that rank in
             the reference and to none below.
-        decoys: Pairs, in order of length: letters, and the distance that one in twenty sequences of so many letters
-            stays below that are written backwards, on either strand. What is further away is like nothing. Empty where
+        decoys: Pairs, in order of length: letters, and the distance that one in twenty scrambled sequences of so many
+            letters stays below, on either strand. What is further away is like nothing. Empty where
             none was drawn.
         draws: Queries drawn, by what was left out.
     """
@@ -195,7 +195,7 @@ class Calibration:
             for key in ("groups", "vector_groups"):
                 values[key] = {marker: _group(group) for marker, group in values[key].items()}
             found = cls(**values)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise StoreError(f"{path} was not written by this version of ednabed ({error}); {again}") from error
         if found.build != name:
             raise StoreError(f"{path} is of build {found.build}, not {name}; {again}")

@@ -29,7 +29,7 @@ _AT_ONCE = 256
 # Distances above which a query is looked up as its reverse complement too.
 _FAR_BY_LETTERS = 0.12
 _FAR_BY_VECTORS = 0.4
-_STRANGE = "no nearer to the reference than a sequence written backwards: another marker, or nothing known"
+_STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
 _TURNED = "is the reverse complement of the reference's strand"
 
 

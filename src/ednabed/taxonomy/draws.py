@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.search.divergence import Codes, Letters
+from ednabed.search.divergence import RELATED, Codes, Comparer, Letters
 from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.evidence import LeftOut
 from ednabed.taxonomy.labels import SPECIES, Labels
 
 RECORD = len(RANKS)
@@ -27,6 +28,8 @@ CROPS = (0, 313, 150)
 """Letters of the piece that is drawn; 0 draws the whole sequence."""
 # A piece must be shorter than its sequence by so much, or it is no other query.
 _SHORTER = 20
+# Other rows of a taxon that are looked at.
+_MOST_KIN = 30
 
 Ints = npt.NDArray[np.int64]
 
@@ -71,6 +74,7 @@ def draw(
     """
     rng = np.random.default_rng(seed)
     taxa = np.where(labels.main[:, None] >= 0, labels.taxa[labels.main], -1)
+    kin = _Kin(taxa, letters, rng)
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):
         remains = _remaining(taxa, level)
@@ -78,11 +82,72 @@ def draw(
         for crop in crops:
             long_enough = letters.lengths >= max(crop + _SHORTER, 1) if crop else letters.lengths > 0
             eligible = np.flatnonzero(among & long_enough & (remains >= 0))
-            rows = _one_a_taxon(taxa, level, eligible, count * share, rng)
-            if len(rows):
-                codes = [piece(letters.codes(row), crop, rng) for row in rows.tolist()]
-                parts.append(Draws(level, crop, rows, codes, remains[rows], absent[rows]))
+            codes: dict[int, Codes] = {}
+            for row in _one_a_taxon(taxa, level, eligible, rng).tolist():
+                if len(codes) == count * share:
+                    break
+                own = piece(letters.codes(row), crop, rng)
+                # A species whose other records are of another region is not known by them.
+                if level != RECORD or kin.meets(row, own):
+                    codes[row] = own
+            if codes:
+                rows = np.array(sorted(codes), np.int64)
+                parts.append(
+                    Draws(level, crop, rows, [codes[row] for row in rows.tolist()], remains[rows], absent[rows])
+                )
     return parts
+
+
+def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut]:
+    """Say what some draws leave out.
+
+    A sequence that another taxon shares stays, under that taxon's name: so it would be, had the reference lacked the
+    records that are left out.
+
+    Returns:
+        A group of each row, int64, shape (rows,), and of each draw, shape (n,), such that rows of a draw's own group
+        are no candidates of it; and the lineages that do not vote on the others.
+    """
+    taxa = deepest(labels.taxa) if part.level == RECORD else labels.taxa[:, part.level]
+    own = taxa[labels.main[part.rows]]
+    # The taxon of rows that have no other one.
+    alone = np.full(len(labels.starts) - 1, -1, np.int64)
+    firsts = labels.starts[:-1][labels.labelled]
+    entries = taxa[labels.entries]
+    least, most = np.minimum.reduceat(entries, firsts), np.maximum.reduceat(entries, firsts)
+    alone[labels.labelled] = np.where(least == most, least, -1)
+    if part.level == RECORD:
+        groups = np.where(alone >= 0, np.arange(len(alone)), -1), part.rows
+        return groups, LeftOut(taxa, own, part.rows)
+    return (alone, own), LeftOut(taxa, own, None)
+
+
+def deepest(taxa: Ints) -> Ints:
+    """Return the deepest taxon of lineages, shape (n,), given their taxa, shape (n, 7); -1 where there is none."""
+    found = np.full(len(taxa), -1, np.int64)
+    for rank in range(len(RANKS)):
+        found = np.where(taxa[:, rank] >= 0, taxa[:, rank], found)
+    return found
+
+
+class _Kin:
+    """Tells whether another record of a draw's taxon is of the same region, so that it may be known by it."""
+
+    def __init__(self, taxa: Ints, letters: Letters, rng: np.random.Generator) -> None:
+        self._own = deepest(taxa)
+        self._order = np.argsort(self._own, kind="stable")
+        self._sorted = self._own[self._order]
+        self._comparer = Comparer(letters)
+        self._rng = rng
+
+    def meets(self, row: int, codes: Codes) -> bool:
+        """Compare a piece of a row with the other rows of its deepest taxon, some of them where they are many."""
+        first, last = np.searchsorted(self._sorted, [self._own[row], self._own[row] + 1])
+        others = self._order[first:last]
+        others = others[others != row]
+        if len(others) > _MOST_KIN:
+            others = self._rng.choice(others, _MOST_KIN, replace=False)
+        return bool(self._comparer.compare(codes, others, thorough=False).distance.min(initial=1) < RELATED)
 
 
 def _remaining(taxa: Ints, level: int) -> Ints:
@@ -112,18 +177,12 @@ def _remaining(taxa: Ints, level: int) -> Ints:
     return remains
 
 
-def _one_a_taxon(taxa: Ints, level: int, eligible: Ints, count: int, rng: np.random.Generator) -> Ints:
-    """Choose at most ``count`` rows: a row of each taxon that is left out, then a second one of each, and so on.
+def _one_a_taxon(taxa: Ints, level: int, eligible: Ints, rng: np.random.Generator) -> Ints:
+    """Return rows in random order: a row of each taxon that is left out, then a second one of each, and so on.
 
     Where records are left out, of each deepest taxon.
     """
-    if level == RECORD:
-        own = np.full(len(eligible), -1, np.int64)
-        for rank in range(len(RANKS)):
-            names = taxa[eligible, rank]
-            own = np.where(names >= 0, names, own)
-    else:
-        own = taxa[eligible, level]
+    own = deepest(taxa[eligible]) if level == RECORD else taxa[eligible, level]
     order = rng.permutation(len(eligible))
     groups = own[order]
     by_group = np.argsort(groups, kind="stable")
@@ -131,8 +190,7 @@ def _one_a_taxon(taxa: Ints, level: int, eligible: Ints, count: int, rng: np.ran
     turn = np.empty(len(groups), np.int64)
     turn[by_group] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     # Taxa in an order of their own: in that of rows, those with most rows would come first.
-    chosen = order[np.lexsort((rng.permutation(len(sizes))[place], turn))[:count]]
-    return np.sort(eligible[chosen])
+    return eligible[order[np.lexsort((rng.permutation(len(sizes))[place], turn))]]
 
 
 def piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:

@@ -49,7 +49,7 @@ class Candidates:
     Attributes:
         rows: Rows of the collection, int64, shape (q, k); -1 where there are no more.
         places: Place in the list of the shortlist that it came from, from 0, int64, shape (q, k).
-        distances: float64, shape (q, k), above 0; infinite where there are no more.
+        distances: float64, shape (q, k), above 0 (``Finder`` says of what); infinite where there are no more.
         mismatches: See ``Divergence``, float64, shape (q, k); so are the next three. Without letters 0.
         letters: Letters compared, int64, shape (q, k).
         overlaps: int64, shape (q, k).
@@ -89,13 +89,28 @@ class Evidence:
     tied: list[tuple[int, ...]]
 
 
-def weigh(candidates: Candidates, labels: Labels, left_out: tuple[int, Ints] | None = None) -> Evidence:
+@dataclass(frozen=True)
+class LeftOut:
+    """Lineages that do not vote.
+
+    Attributes:
+        taxa: Taxon of each lineage of the labels, int64, shape (lineages,).
+        own: The taxon of each query whose lineages do not vote, int64, shape (q,).
+        rows: The row of each query on which they do not vote, int64, shape (q,); None: on no row.
+    """
+
+    taxa: Ints
+    own: Ints
+    rows: Ints | None
+
+
+def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = None) -> Evidence:
     """Weigh the candidates of some queries.
 
     Args:
         candidates: The candidates.
         labels: The lineages of the collection.
-        left_out: A rank and a taxon of that rank a query, shape (q,): its lineages do not vote. None: all vote.
+        left_out: Lineages that do not vote. None: all vote.
     """
     voters = _Voters.of(candidates, labels, left_out)
     q = len(candidates.rows)
@@ -134,7 +149,7 @@ class _Voters:
     lengths: Ints
 
     @classmethod
-    def of(cls, candidates: Candidates, labels: Labels, left_out: tuple[int, Ints] | None) -> _Voters:
+    def of(cls, candidates: Candidates, labels: Labels, left_out: LeftOut | None) -> _Voters:
         query, column = np.nonzero(candidates.rows >= 0)
         rows = candidates.rows[query, column]
         entry, place = labels.entries_of(rows)
@@ -144,7 +159,9 @@ class _Voters:
         share = records / np.bincount(place, records, minlength=len(rows))[place]
         query, column = query[place], column[place]
         if left_out is not None:
-            kept = labels.taxa[lineage, left_out[0]] != left_out[1][query]
+            kept = left_out.taxa[lineage] != left_out.own[query]
+            if left_out.rows is not None:
+                kept |= rows[place] != left_out.rows[query]
             query, column, lineage, share = query[kept], column[kept], lineage[kept], share[kept]
         distance = candidates.distances[query, column]
         order = np.lexsort((lineage, column, distance, query))

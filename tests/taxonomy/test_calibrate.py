@@ -74,16 +74,19 @@ def test_draws_of_every_level_up_to_the_number_asked_for(calibration):
 
 def test_what_is_left_out_has_no_voice(calibration, reference, seen):
     labels = read_labels(reference)
-    assert {None if left_out is None else left_out[0] for _, left_out in seen} >= {None, 6, 5, 4}
+    ranks = {tuple(rank for rank in range(7) if left_out.own[0] in labels.taxa[:, rank]) for _, left_out in seen}
+    assert ranks == {(rank,) for rank in range(7) if rank not in (0, 2)}
+    assert {left_out.rows is None for _, left_out in seen} == {True, False}
     letters = candidates.read_letters(reference)
     for found, left_out in seen:
         aligned = (found.overlaps >= 0).any()
         for i, rows in enumerate(found.rows.tolist()):
             there = [row for row in rows if row >= 0]
-            if left_out is not None:
-                taxa = {int(labels.taxa[labels.main[row], left_out[0]]) for row in there}
-                assert int(left_out[1][i]) not in taxa
-            elif found.lengths[i] == 400:
+            if left_out.rows is None:
+                assert int(left_out.own[i]) not in labels.taxa[labels.main[there]]
+                continue
+            assert int(left_out.rows[i]) not in there
+            if found.lengths[i] == 400:
                 # Its own record would be at no mismatch, or at no distance; all sequences differ.
                 assert found.mismatches[i, 0] >= 1 if aligned else found.distances[i, 0] > 0.001
     assert letters.lengths.min() == 400

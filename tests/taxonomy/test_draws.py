@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from ednabed.search.divergence import Letters, decode
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.draws import CROPS, LEVEL_NAMES, LEVELS, PARTS, RECORD, draw
-from taxonomy_support import labels_of, lineage_of, randomly, world
+from ednabed.taxonomy.draws import CROPS, LEVEL_NAMES, LEVELS, PARTS, RECORD, draw, left_out
+from taxonomy_support import labels_of, lineage_of, randomly, substituted, world
 
 name = st.sampled_from(["", "a", "b", "c"])
 phylum = st.sampled_from(["", "P", "Q"])
@@ -52,9 +53,14 @@ def drawn_rows(parts, level, crop=0):
     return dict(zip(found[0].rows.tolist(), found[0].remains.tolist(), strict=True)) if found else {}
 
 
+def related(count, length=40):
+    """Letters of so many sequences of one region."""
+    base = randomly(length, 5)
+    return Letters.of([[substituted(base, 1, i).encode() for i in range(count)]])
+
+
 def labels_and_letters(some):
-    labels = labels_of([[(lineage, 1)] if lineage is not None else [] for lineage in some])
-    return labels, Letters.of([[randomly(40, i).encode() for i in range(len(some))]])
+    return labels_of([[(lineage, 1)] if lineage is not None else [] for lineage in some]), related(len(some))
 
 
 some_lineages = st.lists(st.one_of(lineages, st.none()), min_size=1, max_size=14).filter(any)
@@ -92,11 +98,68 @@ def test_what_is_absent_is_so_only_where_it_is_named(some, seed):
             assert absent == (remains == 6 or some[row][remains + 1] != "")
 
 
+@settings(max_examples=150)
+@given(st.lists(st.lists(lineages, max_size=3, unique=True), min_size=1, max_size=10).filter(any), st.integers(0, 99))
+def test_what_is_left_out_is_so_and_nothing_else(some, seed):
+    """A sequence that another taxon shares stays under the name of that one."""
+    labels = labels_of([[(lineage, 1) for lineage in row] for row in some])
+    entries = [labels.entries[first:last].tolist() for first, last in itertools.pairwise(labels.starts.tolist())]
+    for part in draw(labels, related(len(some)), np.ones(len(some), bool), 100, (0,), seed):
+        (groups, own_groups), silent = left_out(labels, part)
+        assert (silent.rows is None) == (part.level != RECORD)
+        for i, own_row in enumerate(part.rows.tolist()):
+            names = labels.taxa[entries[own_row][0]].tolist()
+            own = names[part.level] if part.level != RECORD else next(t for t in reversed(names) if t >= 0)
+            for row in range(len(some)):
+                speak = []
+                for entry in entries[row]:
+                    told = labels.taxa[entry].tolist()
+                    of_own = own == (
+                        told[part.level] if part.level != RECORD else next((t for t in reversed(told) if t >= 0), -1)
+                    )
+                    speak.append(not of_own or (part.level == RECORD and row != own_row))
+                    lost = silent.taxa[entry] == silent.own[i] and (part.level != RECORD or silent.rows[i] == row)
+                    assert speak[-1] != lost
+                if entries[row]:
+                    assert (groups[row] != own_groups[i]) == any(speak)
+
+
+def test_a_record_whose_kin_are_of_another_region_is_not_drawn_as_known():
+    """Of two regions of one species: what one says nothing of is no known species there."""
+    left, right = randomly(200, 1), randomly(200, 2)
+    texts = [left, substituted(left, 4, 1), right, left + right, substituted(right, 30, 2), randomly(200, 3)]
+    rows = [[(lineage_of(0, 0), 1)]] * 5 + [[(lineage_of(0, 1), 1)], [(lineage_of(0, 1), 1)]]
+    letters = Letters.of([[text.encode() for text in [*texts, randomly(200, 4)]]])
+    parts = draw(labels_of(rows), letters, np.ones(7, bool), 100, (0,), 1)
+    # The two of the second species have nothing in common; the fifth differs by 15 % from the right one.
+    assert set(drawn_rows(parts, RECORD)) == {0, 1, 2, 3, 4}
+    assert set(drawn_rows(parts, 6)) == set(range(7)), "what is unknown needs no kin"
+    alone = draw(labels_of(rows[:3]), Letters.of([[t.encode() for t in texts[:3]]]), np.ones(3, bool), 100, (0,), 1)
+    assert set(drawn_rows(alone, RECORD)) == {0, 1}
+
+
+def test_pieces_whose_kin_do_not_cover_them_are_not_drawn_as_known():
+    """A short record beside a long one: only the piece of the long one that lies against it may be known by it."""
+    long = randomly(600, 1)
+    rows = [[(lineage_of(0, 0), 1)]] * 2 + [[(lineage_of(0, 1), 1)]]
+    letters = Letters.of([[long.encode(), long[:180].encode(), randomly(600, 2).encode()]])
+    met = 0
+    for seed in range(60):
+        for part in draw(labels_of(rows), letters, np.ones(3, bool), 9, (150,), seed):
+            if part.level == RECORD:
+                for row, codes in zip(part.rows.tolist(), part.codes, strict=True):
+                    # 15 letters against the other and 60 that lack to half of it: (1 + 0.4 * 60) / 77 is below 0.33.
+                    assert row == 1 or long.index(decode(codes).decode()) <= 180 - 15
+                    met += row == 0
+    # A place from 0 to 450, of which the first 160 or so are near.
+    assert 60 * 0.36 - 12 < met < 60 * 0.36 + 12
+
+
 def test_what_is_absent_by_hand():
     named, silent = lineage_of(0, 0), lineage_of(0, None)
     no_genus = (*named[:5], "", "Genus0 species7")
     rows = [[(one, 1)] for one in (named, named, lineage_of(0, 1), silent, silent, no_genus, lineage_of(1))]
-    letters = Letters.of([[randomly(40, i).encode() for i in range(len(rows))]])
+    letters = related(len(rows))
     told = {}
     for part in draw(labels_of(rows), letters, np.ones(len(rows), bool), 100, (0,), 0):
         facts = zip(part.rows.tolist(), part.remains.tolist(), part.absent.tolist(), strict=True)
@@ -177,7 +240,7 @@ def test_taxa_are_drawn_not_records():
     """A species with a hundred records is drawn no more often than one with two, while there are others."""
     rows = [[(lineage_of(0, 0), 1)]] * 100 + [[(lineage_of(0, s), 1)] for s in (1, 2, 3, 4) for _ in range(3)]
     labels = labels_of(rows)
-    letters = Letters.of([[randomly(50, i).encode() for i in range(len(rows))]])
+    letters = related(len(rows))
     for count in (1, 2, 5):
         (part,) = [p for p in draw(labels, letters, np.ones(len(rows), bool), count, (0,), 3) if p.level == RECORD]
         often = Counter(labels.main[part.rows].tolist())
@@ -222,7 +285,7 @@ def test_a_seed_gives_the_same_draws_and_another_one_others(made_up):
 
 def test_a_single_species_leaves_nothing_but_records():
     labels = labels_of([[(lineage_of(0, 0), 1)]] * 5)
-    letters = Letters.of([[randomly(60, i).encode() for i in range(5)]])
+    letters = related(5)
     assert [part.level for part in draw(labels, letters, np.ones(5, bool), 9, (0,), 0)] == [RECORD]
     alone = labels_of([[(lineage_of(0, 0), 9)]])
     assert draw(alone, Letters.of([[b"ACGT" * 9]]), np.ones(1, bool), 9, (0,), 0) == []
@@ -235,7 +298,7 @@ def test_every_level_has_a_name():
 def test_taxa_are_drawn_whatever_their_size():
     """Of a hundred species, half with two records and half with thirty, as many of each are drawn."""
     rows = [[(lineage_of(i % 4, i), 1)] for i in range(100) for _ in range(2 if i < 50 else 30)]
-    letters = Letters.of([[randomly(30, i).encode() for i in range(len(rows))]])
+    letters = related(len(rows))
     small = 0
     for seed in range(20):
         part = draw(labels_of(rows), letters, np.ones(len(rows), bool), 10, (0,), seed)[0]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.evidence import FEATURES, weigh
+from ednabed.taxonomy.evidence import FEATURES, LeftOut, weigh
 from taxonomy_support import candidates_of, labels_of
 
 RAT = ("Animalia", "Chordata", "Mammalia", "Rodentia", "Muridae", "Rattus", "Rattus rattus")
@@ -35,7 +35,8 @@ def slowly(candidates, labels, left_out=None):
             total = sum(int(labels.records[e]) for e in entries)
             for e in entries:
                 lineage = int(labels.entries[e])
-                if left_out is not None and labels.taxa[lineage, left_out[0]] == left_out[1][i]:
+                silent = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
+                if silent and (left_out.rows is None or left_out.rows[i] == row):
                     continue
                 distance = float(candidates.distances[i, column])
                 letters = int(candidates.letters[i, column])
@@ -108,7 +109,7 @@ def tables(draw):
     picks = [draw(order)[: draw(st.integers(0, len(rows)))] for _ in range(draw(st.integers(1, 4)))]
     # Such as no two sums of votes are the same by chance.
     steps = st.sampled_from([0.0103, 0.0103, 0.0171, 0.0237, 0.0911, 0.33])
-    return rows, picks, [[draw(steps) for _ in own] for own in picks], draw(st.sampled_from([None, 6, 5, 4]))
+    return rows, picks, [[draw(steps) for _ in own] for own in picks], draw(st.sampled_from([None, 6, 5, 4, 7]))
 
 
 @settings(max_examples=200)
@@ -119,8 +120,10 @@ def test_against_a_slow_count(table):
     labels = labels_of(rows)
     left_out = None
     if rank is not None:
-        named = labels.taxa[labels.taxa[:, rank] >= 0, rank]
-        left_out = (rank, np.resize(named if len(named) else np.array([-2]), len(picks)))
+        taxa = labels.taxa[:, rank] if rank < 7 else labels.taxa.max(axis=1)
+        named = taxa[taxa >= 0]
+        own = np.resize(named if len(named) else np.array([-2]), len(picks))
+        left_out = LeftOut(taxa, own, None if rank < 7 else np.array([one[0] if one else -1 for one in picks]))
     weights_tie = False
     for own in slowly(candidates_of(picks, distances), labels, left_out):
         weights_tie |= any(abs(f[2] - 0.5) < 1e-9 for f in own[3])
@@ -155,6 +158,21 @@ def test_a_sequence_of_two_species_is_a_tie():
     species = found.features[0, 6]
     assert species[FEATURES.index("agreement")] == pytest.approx(2 / 3)
     assert species[FEATURES.index("log_margin")] == pytest.approx(0)
+
+
+def test_of_a_shared_sequence_the_other_species_still_votes():
+    """Where a species is left out, or one record of it, what shares its sequence stays, with all of its vote."""
+    labels = labels_of([[(RAT, 2), (BROWN, 1)], [(RAT, 5)], [(MOUSE, 5)]])
+    rat, brown = (next(i for i, own in enumerate(labels.lineages) if own == one) for one in (RAT, BROWN))
+    candidates = candidates_of([[0, 1, 2]], [[0.003, 0.02, 0.1]])
+    species = labels.taxa[:, 6]
+    found = weigh(candidates, labels, LeftOut(species, species[[rat]], None))
+    assert (found.nearest[0], found.lineages[0, 6], found.tied) == (0, brown, [()])
+    # On the other row the species may speak, where a record is left out.
+    for row, named in ((0, brown), (1, rat), (2, rat)):
+        found = weigh(candidates, labels, LeftOut(species, species[[rat]], np.array([row])))
+        assert (found.nearest[0], found.lineages[0, 6]) == (0, named)
+        assert found.features[0, 6, FEATURES.index("log_voters")] == pytest.approx(np.log(2 if row == 2 else 1))
 
 
 def test_one_odd_record_among_many_is_no_tie():

@@ -134,16 +134,14 @@ class _Kin:
     """Tells whether another record of a draw's taxon is of the same region, so that it may be known by it."""
 
     def __init__(self, taxa: Ints, letters: Letters, rng: np.random.Generator) -> None:
-        self._own = deepest(taxa)
-        self._order = np.argsort(self._own, kind="stable")
-        self._sorted = self._own[self._order]
+        self._taxa = taxa
         self._comparer = Comparer(letters)
         self._rng = rng
 
     def meets(self, row: int, codes: Codes) -> bool:
         """Compare a piece of a row with the other rows of its deepest taxon, some of them where they are many."""
-        first, last = np.searchsorted(self._sorted, [self._own[row], self._own[row] + 1])
-        others = self._order[first:last]
+        rank = np.flatnonzero(self._taxa[row] >= 0)[-1]
+        others = np.flatnonzero(self._taxa[:, rank] == self._taxa[row, rank])
         others = others[others != row]
         if len(others) > _MOST_KIN:
             others = self._rng.choice(others, _MOST_KIN, replace=False)

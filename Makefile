@@ -8,7 +8,7 @@ LABELS = examples/okex2301_12s_taxonomy.tsv
 FISHES = examples/fish_12s.tsv.gz
 UNKNOWN = examples/unknown_12s.fasta
 
-.PHONY: demo test test-slow lint docs bench bench-nt clean
+.PHONY: demo test test-slow lint docs bench bench-nt accuracy clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,10 @@ bench: $(STAMP)
 	$(RUN) benchmarks/bench_tokenizer.py
 	$(RUN) benchmarks/bench_table.py
 	$(RUN) benchmarks/bench_reference.py
+	$(RUN) benchmarks/bench_classify.py
+
+accuracy: $(STAMP)
+	$(RUN) benchmarks/accuracy.py
 
 bench-nt: $(STAMP)
 	$(RUN) benchmarks/bench_nt.py

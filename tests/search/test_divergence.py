@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -202,6 +203,39 @@ def test_a_likeness_of_the_ends_alone_is_not_near(covered):
         assert found.distance[0] > 0.25
 
 
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(60, 400), st.integers(60, 400), st.integers(40, 400), st.integers(0, 12))
+def test_what_lacks_to_half_of_the_shorter_one_counts_as_unrelated(seed, one, other, common, percent):
+    """The end of one is the beginning of the other, with letters changed."""
+    common = min(common, one, other)
+    middle = randomly(common, seed)
+    changed = substituted(middle, common * percent // 100, seed + 1)
+    query, row = randomly(one - common, seed + 2) + middle, changed + randomly(other - common, seed + 3)
+    for found in (compare(query, row), compare(row, query)):
+        mismatches, letters, overlap = figures(found)[0]
+        if overlap == -1:
+            # Hardly a word in common, or letters that chance put in line: not known where they lie.
+            assert found.lacking[0] <= max(min(one, other) / 2 - letters, 0) + 1e-9
+            continue
+        assert (letters, overlap) == (common, common)
+        lacking = max(min(one, other) / 2 - common, 0)
+        assert found.lacking[0] == lacking
+        assert found.distance[0] == pytest.approx((mismatches + 1 + 0.4 * lacking) / (common + 2 + lacking))
+
+
+def test_a_quick_look_counts_pairs_without_words_in_common_as_unrelated():
+    query = randomly(300, 1)
+    rows = [randomly(300, 2), randomly(100, 3), substituted(query, 120, 4), substituted(query, 9, 5)]
+    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    quick = comparer.compare(encode(query.encode()), np.arange(4), thorough=False)
+    assert figures(quick) == [(120, 300, -1), (40, 100, -1), (120, 300, -1), (9, 300, 300)]
+    assert not quick.lacking.any()
+    thorough = comparer.compare(encode(query.encode()), np.arange(4))
+    # 180 matches and 120 mismatches score no better than a stretch of them; what is near is as far as before.
+    assert (thorough.mismatches[:3] < quick.mismatches[:3]).all()
+    assert figures(thorough)[3] == figures(quick)[3]
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_sequences_without_anything_in_common_are_far(one, other):
@@ -228,6 +262,35 @@ def test_unknown_letters_are_not_likeness():
     """A query of N alone is not nearer to anything than a query of nothing known can be."""
     found = compare("N" * 200, randomly(200, 9), "N" * 200)
     assert found.distance.min() >= 0.4
+
+
+def test_a_thousand_unknown_letters_in_the_middle():
+    """N counts as A where words are looked up, so many of them are one word, which says nothing."""
+    whole = randomly(600, 9)
+    query = whole[:300] + "N" * 1_000 + whole[300:]
+    found = compare(query, whole, whole[:300], "A" * 900, "N" * 1_000)
+    assert np.isfinite(found.distance).all()
+    # Half of it lies on a diagonal of its own, and the gap between is longer than any that is looked for.
+    assert figures(found)[1] == (0, 300, 300)
+    assert found.distance[1] == pytest.approx(1 / 302)
+    assert found.mismatches[0] == 0 and found.letters[0] == 300
+    assert found.distance[2:].min() >= 0.25
+
+
+def test_a_record_of_a_million_letters_takes_memory_of_its_own_only():
+    """A table of a hundred rows by a million diagonals would be 800 MB."""
+    long, query = randomly(1_000_000, 14), randomly(300, 12)
+    rows = [substituted(query, 2 * i, i) for i in range(99)] + [long]
+    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    asked = [encode(query.encode()), encode(long[700_000:700_300].encode())]
+    tracemalloc.start()
+    found = [comparer.compare(one, np.arange(100)) for one in asked]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    assert figures(found[0])[:20] == [(2 * i, 300, 300) for i in range(20)]
+    assert figures(found[1])[99] == (0, 300, 300)
+    assert found[0].distance[99] > 0.25
 
 
 def test_pairs_too_long_to_align_have_a_figure():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assign import IDENTITIES, Criteria, judge
+from ednabed.taxonomy.assign import IDENTITIES, LEAST_IDENTITIES, Criteria, judge
 from ednabed.taxonomy.calibration import Group, RankModel
 from ednabed.taxonomy.evidence import FEATURES, weigh
 from taxonomy_support import candidates_of, labels_of
@@ -72,6 +72,20 @@ def test_names_down_to_the_last_one_that_is_sure_enough():
     group = group_of({rank: c for rank, c in zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True)})
     for least, deepest in ((0.5, 6), (0.51, 5), (0.79, 5), (0.85, 4), (0.95, 3), (0.985, 0), (1, -1), (0, 6)):
         assert depth(verdict([[(RAT, 1)]], [0.01], group=group, min_confidence=least)) == deepest
+
+
+@pytest.mark.parametrize(("likeness", "deepest"), [*((share, r) for r, share in enumerate(LEAST_IDENTITIES)), (0, -1)])
+def test_no_name_below_what_anybody_would_ask_for_however_sure(likeness, deepest):
+    assert list(LEAST_IDENTITIES) == sorted(LEAST_IDENTITIES)
+    assert all(least < wanted for least, wanted in zip(LEAST_IDENTITIES, IDENTITIES, strict=True))
+    sure_of_all = group_of(dict.fromkeys(RANKS, 0.99))
+    found = verdict([[(RAT, 1)]], [0.01], likeness, sure_of_all)
+    assert found.lineage == RAT[: deepest + 1] + ("",) * (DEEPEST - deepest)
+    assert found.names == RAT
+    assert found.confidences == pytest.approx((0.99,) * 7), "what is known of it is told all the same"
+    assert depth(verdict([[(RAT, 1)]], [0.01], np.nextafter(likeness, 0), sure_of_all)) == max(deepest - 1, -1)
+    # Where nobody knows the likeness, the confidence is all there is.
+    assert verdict([[(RAT, 1)]], [0.01], float("nan"), sure_of_all).lineage == RAT
 
 
 def test_a_rank_is_never_less_sure_than_a_deeper_one():
@@ -194,3 +208,19 @@ def test_nothing_found_is_nothing_said():
     group = group_of(LOW, {"species": 0.01}, [(200, 0.39)])
     found = judge(evidence, np.array([200]), np.array([np.nan]), labels, group, Criteria())[0]
     assert (found.names, found.lineage, found.novel_rank, found.strange) == (("",) * 7, ("",) * 7, None, False)
+
+
+def test_names_that_fit_equally_well_share_their_confidence():
+    """Of two species at the same distance neither can be likelier than a half, whatever the regression says."""
+    found = verdict([[(RAT, 1)], [(BROWN, 1)]], [0.005, 0.005], group=group_of(dict.fromkeys(RANKS, 0.99)))
+    assert found.confidences[6] == pytest.approx(0.5)
+    assert found.confidences[5] == pytest.approx(0.99)
+    alone = verdict([[(RAT, 1)]], [0.005], group=group_of(dict.fromkeys(RANKS, 0.99)))
+    assert alone.confidences[6] == pytest.approx(0.99)
+
+
+def test_no_confidence_makes_up_for_identity():
+    group = group_of(dict.fromkeys(RANKS, 0.99))
+    for likeness, deepest in ((0.95, 6), (0.9, 5), (0.82, 4), (0.72, 2), (0.5, -1)):
+        assert depth(verdict([[(RAT, 1)]], [0.05], likeness, group)) == deepest
+    assert depth(verdict([[(RAT, 1)]], [0.05], float("nan"), group)) == 6, "by vectors alone nobody knows it"

@@ -11,7 +11,7 @@ from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.calibration import Group
-from ednabed.taxonomy.evidence import Evidence, Floats, Ints
+from ednabed.taxonomy.evidence import FEATURES, Evidence, Floats, Ints
 from ednabed.taxonomy.labels import SPECIES, Labels
 
 IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
@@ -24,6 +24,7 @@ LEAST_IDENTITIES = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.93)
 knows nothing."""
 
 _NO_NAME = -1
+_AGREEMENT = FEATURES.index("agreement")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def judge(
         group: What calibration says of the marker; None where there is none.
         criteria: When a name is given.
     """
-    confidences = _confidences(evidence, group)
+    confidences = _confidences(evidence, labels, group)
     p_values = np.full(confidences.shape, np.nan)
     strange = is_strange(evidence.distance, lengths, group).tolist()
     if group is not None:
@@ -112,8 +113,11 @@ def is_strange(distances: Floats, lengths: Ints, group: Group | None) -> npt.NDA
     return np.asarray(distances >= group.limits(lengths), bool)
 
 
-def _confidences(evidence: Evidence, group: Group | None) -> Floats:
-    """Return the confidence of each name, shape (q, 7), NaN where unknown; never less than that of a deeper name."""
+def _confidences(evidence: Evidence, labels: Labels, group: Group | None) -> Floats:
+    """Return the confidence of each name, shape (q, 7), NaN where unknown; never less than that of a deeper name.
+
+    And never more than its share among names that fit equally well.
+    """
     told = np.full(evidence.lineages.shape, np.nan)
     if group is not None:
         for r, rank in enumerate(RANKS):
@@ -121,6 +125,10 @@ def _confidences(evidence: Evidence, group: Group | None) -> Floats:
             own = np.flatnonzero(evidence.lineages[:, r] >= 0)
             if model is not None and len(own):
                 told[own, r] = model.predict(evidence.features[own, r])
+    for i, tied in enumerate(evidence.tied):
+        for r in range(len(RANKS) if tied else 0):
+            if len({int(labels.taxa[n, r]) for n in tied} - {_NO_NAME}) > 1:
+                told[i, r] = min(told[i, r], evidence.features[i, r, _AGREEMENT])
     deeper = np.full(len(told), np.nan)
     for r in reversed(range(len(RANKS))):
         named = evidence.lineages[:, r] >= 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ednabed.api import identify
-from ednabed.api.identify import calibrate_reference, classify_files, open_classifier, sample_of
+from ednabed.api.identify import calibrate_reference, classify_files, file_samples, open_classifier, sample_of
 from ednabed.engine.progress import progress_bar, without_bars
 from ednabed.errors import StoreError
 from ednabed.reference import layout
@@ -143,7 +143,25 @@ def test_without_labels_no_model_is_looked_for(tmp_path, monkeypatch):
     ],
 )
 def test_the_sample_of_a_query(sample, source, by_file, wanted):
-    assert sample_of(Query({"id": "q", "source": source}, sample=sample), by_file) == wanted
+    files = file_samples([Path(source), Path("sea.fasta")] if by_file else [Path(source)])
+    assert sample_of(Query({"id": "q"}, sample=sample, file=Path(source)), files) == wanted
+
+
+@pytest.mark.parametrize(
+    ("paths", "wanted"),
+    [
+        (["p1/reads.fasta", "p2/reads.fasta.gz", "lake.fa"], ["p1/reads", "p2/reads", "lake"]),
+        (["reads.fasta", "p2/reads.fasta"], ["here/reads", "p2/reads"]),
+        (["a/p/reads.fa", "b/p/reads.fa", "q/reads.fa"], ["a/p/reads.fa", "b/p/reads.fa", "q/reads"]),
+        (["p/reads.fa", "p/reads.fq"], ["p/reads.fa", "p/reads.fq"]),
+        (["lake.fa", "lake.fa"], ["lake"]),
+        (["p1/reads.fasta"], []),
+    ],
+)
+def test_files_of_one_name_are_different_samples(paths, wanted, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert list(file_samples([Path(path) for path in paths]).values()) == wanted
 
 
 def test_progress_is_counted_where_it_is_asked_for(tmp_path, capsys):

@@ -216,6 +216,12 @@ def test_several_files_are_samples(capsys, uncalibrated, tmp_path):
         capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--abundance", counts, "--format", "tsv"
     )
     assert (code, samples_of(target)) == (0, {"winter": 3})
+    # Two files of one name are two samples.
+    (tmp_path / "p1").mkdir()
+    again = shutil.copyfile(lake, tmp_path / "p1" / "lake.fasta")
+    code, _, err = call(capsys, uncalibrated, "classify", lake, again, sea, "--taxon-table", target, "--format", "tsv")
+    assert code == 0, err
+    assert samples_of(target) == {f"{tmp_path.name}/lake": 5, "pond": 4, "p1/lake": 5, "sea.v2": 8}
 
 
 def test_in_a_process_of_its_own_and_by_a_pipe(workspace, queries):

@@ -246,6 +246,26 @@ def test_several_files_are_samples(calibrated, tmp_path, capsys):
     assert two["sample_reads"] == "lake=2"
 
 
+def test_files_of_one_name_are_two_samples(calibrated, tmp_path, capsys):
+    letters = (calibrated / "new.fasta").read_text(encoding="utf-8").split("=far<b>1</b>;size=50\n")[1].split("\n")[0]
+    for place in ("p1", "p2"):
+        (tmp_path / place).mkdir()
+        fasta(tmp_path / place / "reads.fasta", {f"x;size={len(place) + int(place[1])}": letters})
+    code, _, _ = call(
+        capsys, "--workspace", calibrated / "w", "discover", tmp_path / "p1" / "reads.fasta",
+        tmp_path / "p2" / "reads.fasta", "--output", tmp_path / "o",
+    )  # fmt: skip
+    assert code == 0
+    assert [row["sample_reads"] for row in rows_of(tmp_path / "o" / "candidates.tsv")] == ["p1/reads=3;p2/reads=4"]
+
+
+def test_a_seed_is_not_negative(tmp_path, capsys):
+    path = fasta(tmp_path / "q.fasta", {"q": "ACGT" * 50})
+    code, _, err = call(capsys, "--workspace", tmp_path, "discover", path, "--seed", "-1")
+    assert code == 2
+    assert "-1 is not in the range" in err
+
+
 def test_other_files_of_the_folder_stay(calibrated, tmp_path, capsys):
     arguments = ("--workspace", calibrated / "w", "discover", calibrated / "old.fasta", "--output", tmp_path)
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")

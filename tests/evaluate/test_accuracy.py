@@ -138,6 +138,8 @@ def test_the_report_tells_data_settings_failures_and_command():
     assert "all by heart \\| no search" in text
     assert "record 50 %, species 17 %, genus 17 %, family 17 %" in text
     assert "(mismatches + 1) / (letters + 2)" in text
+    assert "The score of ednabed and of SINTAX is 1 - the confidence in the name at that rank" in text
+    assert "over-classified* count *names given*. ednabed gives a name where its confidence reaches\n  0.8" in text
     assert "## Cropped to 400 letters\n\nNo query is that long." in text
     sizes = found.split.sizes()
     assert f"| record | its species, under another sequence | {sizes['record']} | {sizes['record']} |" in text

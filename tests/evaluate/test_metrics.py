@@ -285,11 +285,9 @@ def test_novelty_is_what_confidence_lacks():
         return from_assignment(given, 500).novelty
 
     assert novelty(1.0, 0.9, 0.8, 0.7, 0.7, 0.2, 0.0) == pytest.approx((0, 0.1, 0.2, 0.3, 0.3, 0.8, 1))
-    # A rank without a name is as new as the one above it; without any above, it is how far the nearest is, in percent:
-    # 2 of 200 letters, by Laplace's rule.
+    # A rank without a name is as new as the one above it, or as the first below that has one.
     assert novelty(1.0, None, None, 0.7, None, 0.2, None) == pytest.approx((0, 0, 0, 0.3, 0.3, 0.8, 0.8))
-    far = 100 * 3 / 202
-    assert novelty(None, None, 0.9, 0.8, None, None, None) == pytest.approx((far, far, 0.1, 0.2, 0.2, 0.2, 0.2))
+    assert novelty(None, None, 0.9, 0.8, None, None, None) == pytest.approx((0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2))
     # What is like nothing has no confidence, and is newer than all that has.
     lost = from_assignment(Assignment("b", "unclassified", identity=70.0, coverage=40.0, similarity=0.1), 500)
     assert min(lost.novelty) > 1
@@ -306,3 +304,17 @@ def test_a_query_that_is_equal_over_a_few_letters_is_newer_than_one_that_differs
     assert novelty(100.0, 100.0, 150) > novelty(100.0, 100.0)
     # Nothing lies against it: the cosine is all that is known.
     assert novelty(0.0, 0.0) == pytest.approx(60)
+
+
+def test_names_that_are_withheld_are_not_given():
+    """A confidence does not make a name: ``classify`` withholds what is too far, or tied."""
+    q = [Query("a", "ACGT", lineage("x"), "record", (True,) * 7)]
+    names = lineage("x")
+    sure = Assignment("a", "assigned", names=names, lineage=(*names[:6], ""), confidences=(0.99,) * 7, identity=80.0)
+    judged = judge(q, [from_assignment(sure, 500)], Taxa([names]))
+    assert measure(judged, SPECIES)["given"] == 0
+    assert measure(judged, SPECIES)["recall"] == 0
+    assert measure(judged, SPECIES - 1)["given"] == 1
+    # A method that tells no names of its own gives what it is sure of.
+    judged = judge(q, [Prediction("a", names=names, confidences=(0.99,) * 6 + (0.5,))], Taxa([names]))
+    assert [measure(judged, rank)["given"] for rank in (SPECIES - 1, SPECIES)] == [1, 0]

@@ -317,6 +317,22 @@ def test_a_failure_leaves_all_as_it_was(tmp_path, monkeypatch, old, error):
     assert [p.name for p in tmp_path.iterdir()] == (["out"] if old else [])
 
 
+def test_a_file_that_is_held_open_leaves_the_table_as_it_was(tmp_path, monkeypatch):
+    write_discovery(tmp_path, candidates()[:1])
+    before = (tmp_path / "candidates.tsv").read_bytes()
+    real = Path.replace
+
+    def held(self, target):
+        if Path(target).name == "members.tsv":
+            raise PermissionError("held by another program")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", held)
+    with pytest.raises(PermissionError, match="held"):
+        write_discovery(tmp_path, candidates())
+    assert (tmp_path / "candidates.tsv").read_bytes() == before
+
+
 def test_a_new_folder_appears_whole(tmp_path, monkeypatch):
     folder = tmp_path / "new" / "out"
     real = discovery.page

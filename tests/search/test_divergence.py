@@ -182,6 +182,18 @@ def test_n_in_a_sequence_with_gaps_is_neither():
     assert figures(compare(whole, lost[:60] + "NN" + lost[62:]))[0][0] == 3
 
 
+def test_n_in_both_does_not_hide_what_differs():
+    """Joined reads and masked records have N at the same places."""
+    whole = randomly(300, 7)
+    changed = substituted(whole[:150] + whole[153:], 10, 3)
+    mismatches = figures(compare(whole, changed))[0][0]
+    assert 11 <= mismatches <= 13
+    with_n = whole[:50] + "N" * 10 + whole[60:]
+    found = figures(compare(with_n, changed[:50] + "N" * 10 + changed[60:]))[0][0]
+    hidden = sum(a != b for a, b in zip(whole[50:60], changed[50:60], strict=True))
+    assert mismatches - hidden - 1 <= found <= mismatches - hidden
+
+
 def test_a_gap_of_one_letter_near_an_end_does_not_hide_what_lies_before_it():
     whole = randomly(300, 7)
     for at in (20, 280):

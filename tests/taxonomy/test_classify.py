@@ -369,6 +369,32 @@ def test_a_piece_that_two_species_share_gets_their_genus(classifier, tmp_path):
     assert (a.lineage, set(a.tied)) == (lineage_of(0, None), {lineage_of(0, 0), lineage_of(0, 1)})
 
 
+def test_more_ties_than_the_shortlist_holds_are_told(tmp_path):
+    """A short piece lies in hundreds of sequences: all of one length and species come first in the shortlist."""
+    piece = randomly(150, 1)
+    short = [Barcode(f"a{i}", piece + randomly(150, 100 + i), lineage_of(0, 0)) for i in range(110)]
+    long = [Barcode(f"b{i}", piece + randomly(350, 300 + i), lineage_of(0, 1)) for i in range(110)]
+    own = Classifier(reference_of(tmp_path, short + long), open_embedder("kmer6"), None, Criteria())
+    a = one(own, piece)
+    assert a.lineage == lineage_of(0, None)
+    assert set(a.tied) == {lineage_of(0, 0), lineage_of(0, 1)}
+
+
+def test_one_record_a_species(tmp_path, classifier):
+    """Nothing says how far records of a species are: the fixed limit of identity does, and is told."""
+    barcodes = world(40, records=1, length=400)
+    reference = reference_of(tmp_path, barcodes)
+    calibration = calibrate(reference, classifier.embedder, queries=1_200)
+    assert "species" not in calibration.groups[""].ranks
+    own = Classifier(reference, classifier.embedder, calibration, Criteria())
+    a = one(own, substituted(barcodes[5].sequence, 2, 1))
+    assert (a.lineage, a.status, a.confidence) == (barcodes[5].lineage, "assigned", None)
+    assert "species by the fixed limit of 97 % identity" in a.note
+    assert one(own, substituted(barcodes[5].sequence, 30, 1)).lineage[6] == ""
+    strict = Classifier(reference, classifier.embedder, calibration, Criteria(min_confidence=1.0))
+    assert one(strict, substituted(barcodes[5].sequence, 2, 1)).lineage[6] == "", "nor where a rank above is withheld"
+
+
 # -- letters and limits ----------------------------------------------------------------------------------------------
 
 

@@ -248,14 +248,18 @@ def test_taxa_are_drawn_not_records():
         assert sorted(often.values()) == {1: [1] * 3, 2: [1] * 4 + [2], 5: [3] * 5}[count]
 
 
-def test_only_among_what_is_given_but_judged_by_all(made_up):
+def test_only_among_what_is_given_and_judged_by_that(made_up):
+    """Another record of a species is none of its kin where it is of another marker."""
     labels, letters, _ = made_up
     among = np.zeros(len(letters.lengths), bool)
     among[::4] = True
-    for part in draw(labels, letters, among, 1_000, (0,), 2):
-        assert among[part.rows].all()
-    # One record of each species is among them, and its species still remains without it.
-    assert len(drawn_rows(draw(labels, letters, among, 1_000, (0,), 2), RECORD)) == 96
+    parts = draw(labels, letters, among, 1_000, (0,), 2)
+    assert all(among[part.rows].all() for part in parts)
+    # One record of each species is among them: none can be known, and left out, its genus is what remains.
+    assert drawn_rows(parts, RECORD) == {}
+    assert set(drawn_rows(parts, 6).values()) == {5}
+    among[::2] = True
+    assert len(drawn_rows(draw(labels, letters, among, 1_000, (0,), 2), RECORD)) == 192
 
 
 def test_pieces_are_shorter_than_their_sequence(made_up):

@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ednabed import __version__
-from ednabed.api.identify import cores, sample_of
+from ednabed.api.identify import cores, file_samples, sample_of
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, StoreError
 from ednabed.export.count_table import CountTable
@@ -74,7 +74,7 @@ def discover_files(
         paths: The files; ``-`` is standard input.
         folder: Where to.
         counts: Reads of each record by sample; None where the records say them. A record that says none is one read;
-            where several files are read, one that says no sample is of a sample with the name of its file.
+            where several files are read, one that says no sample is of that of its file, see ``identify.file_samples``.
         identity: Least percent identity of the members of a candidate taxon to its representative.
         seed: Of the map.
         threads: Threads of the matrix products; None takes all cores.
@@ -90,7 +90,7 @@ def discover_files(
     calibration = check_calibrated(classifier)
     reference = classifier.collection
     check_folder(folder)
-    reads = _Reads(counts, by_file=len(paths) > 1)
+    reads = _Reads(counts, {} if counts is not None else file_samples(paths))
     gathering = Gathering(reads)
     labelled = classifier.labels.labelled
     with threadpool_limits(cores() if threads is None else threads):
@@ -169,11 +169,11 @@ def _neighbours(candidates: Sequence[CandidateTaxon], classifier: Classifier) ->
 class _Reads:
     """Says the reads of a record, and counts those that the count table cannot say."""
 
-    def __init__(self, counts: CountTable | None, *, by_file: bool) -> None:
+    def __init__(self, counts: CountTable | None, files: Mapping[Path, str]) -> None:
         self.not_in_counts = self.repeated = 0
         self.examples: list[str] = []
         self._counts = counts
-        self._by_file = by_file
+        self._files = files
         self._seen: set[str] = set()
 
     def __call__(self, query: Query) -> tuple[int, Mapping[str, int]]:
@@ -190,5 +190,5 @@ class _Reads:
             if len(self.examples) < _EXAMPLES:
                 self.examples.append(name)
         reads = 1 if query.abundance is None else int(query.abundance)
-        sample = sample_of(query, self._by_file and self._counts is None)
+        sample = sample_of(query, self._files)
         return reads, {} if sample is None else {sample: reads}

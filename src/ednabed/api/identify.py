@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -154,17 +155,39 @@ def classify_files(
             yield found
 
 
-def sample_of(query: Query, by_file: bool) -> str | None:
-    """Return the sample that a query is from: what its record says, else None.
+def file_samples(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return the sample that each of several files is, for records that name none; nothing where it is one file.
+
+    It is the file's name without endings; where several files have that, with the folder before it (``p1/reads``), and
+    the whole path where several have that too.
+
+    Args:
+        paths: The files, as they are read.
+
+    Returns:
+        Path, as given, to sample.
+    """
+    if len(paths) < 2:
+        return {}
+    stems = {path: Path(path.name.removesuffix(".gz").removesuffix(".zst")).stem for path in paths}
+    longer = {path: f"{path.resolve().parent.name}/{stem}" for path, stem in stems.items()}
+    of_stem, of_longer = Counter(stems.values()), Counter(longer.values())
+    return {
+        path: stem if of_stem[stem] == 1 else longer[path] if of_longer[longer[path]] == 1 else path.as_posix()
+        for path, stem in stems.items()
+    }
+
+
+def sample_of(query: Query, files: Mapping[Path, str]) -> str | None:
+    """Return the sample that a query is from: what its record says, else that of its file, else None.
 
     Args:
         query: A record of a file.
-        by_file: Several files are read, and one whose records say nothing is a sample by its name.
+        files: See ``file_samples``.
     """
-    if query.sample is not None or not by_file:
+    if query.sample is not None or query.file is None:
         return query.sample
-    name = Path(str(query.told["source"])).name
-    return Path(name.removesuffix(".gz").removesuffix(".zst")).stem
+    return files.get(query.file)
 
 
 def cores() -> int:

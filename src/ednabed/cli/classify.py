@@ -85,7 +85,7 @@ def classify(
     INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A sequence that several species
     share gets their genus, and the species are named in a column. 'ednabed reference calibrate' teaches a reference
     what its answers are worth. In --taxon-table, where several files are read and records name no sample, each file is
-    a sample.
+    a sample; files of one name are told apart by their folders.
 
     \b
     Example:
@@ -127,12 +127,13 @@ def check_places(inputs: tuple[Path, ...], outputs: list[Path | None]) -> None:
     """Refuse that a file is read and written, or that two results go to one file."""
     if inputs.count(Path("-")) > 1:
         raise UsageError("standard input (-) can be named once only")
-    taken = {path.resolve(): str(path) for path in inputs if path != Path("-")}
+    taken = {path.resolve() for path in inputs if path != Path("-")}
     for path in outputs:
-        if path is not None and taken.setdefault(path.resolve(), "") is not None:
-            if taken[path.resolve()]:
-                raise UsageError(f"{path} is named twice, as input and for results; name another")
-            taken[path.resolve()] = str(path)
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise UsageError(f"{path} is named twice, as input and for results; name another")
+        taken.add(path.resolve())
 
 
 def open_from(
@@ -180,13 +181,13 @@ class Told:
         show_progress: bool | None = None,
     ) -> Any:
         """Yield what each query is."""
-        from ednabed.api.identify import classify_files, sample_of
+        from ednabed.api.identify import classify_files, file_samples, sample_of
 
-        by_file = len(inputs) > 1
+        files = file_samples(inputs)
         for found in classify_files(self._classifier, inputs, threads, show_progress=show_progress):
             self.count(found)
             if samples is not None:
-                samples.add(found.assignment, sample_of(found.query, by_file), found.query.abundance)
+                samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
             yield found
 
     def count(self, found: Classified) -> None:

@@ -30,7 +30,7 @@ _SHOWN = 20
     "--abundance", type=click.Path(path_type=Path),
     help="Table of counts (features by samples, TSV or CSV); default: what the records say, else one read each.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the map.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the map.")
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the results; default: discovery in the workspace. Files that discover wrote there are replaced, "
@@ -57,7 +57,7 @@ def discover(
     INPUT is as for classify. Equal sequences count once. Written are candidates.tsv, candidates.fasta (their
     representatives), members.tsv and report.html (a page with a map). p is the chance of a known species that looks so
     new, q the same corrected for all sequences tested. The reference must be calibrated. Where several files are read
-    and records name no sample, each file is a sample.
+    and records name no sample, each file is a sample; files of one name are told apart by their folders.
 
     \b
     Example:

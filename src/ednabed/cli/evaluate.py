@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     help="A model to measure; may be repeated; default: that of the reference, and kmer6.",
 )  # fmt: skip
 @click.option("--queries", type=click.IntRange(min=1), default=500, show_default=True, help="Most queries a group.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of what is held out and cut.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of what is held out and cut."
+)
 @click.option(
     "--crop", "crops", multiple=True, type=click.IntRange(min=20),
     help="Cut the queries to so many letters, beside whole ones; may be repeated; default: 313 and 150.",
@@ -83,7 +85,7 @@ def evaluate(
     opened = open_reference(*layout.find_reference(context.workspace, reference))
     records = labelled_records(opened, marker)
     if not records:
-        markers = ", ".join(name for name in opened.manifest.runs[0].markers if name) or "none"
+        markers = ", ".join(sorted({name for run in opened.manifest.runs for name in run.markers if name})) or "none"
         raise InputError(f"{opened.name} has no labelled record of marker {marker!r}; its markers are: {markers}")
     if models:
         embedders = [open_embedder(name) for name in dict.fromkeys(models)]

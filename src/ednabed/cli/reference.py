@@ -224,7 +224,7 @@ def _cell(row: dict[str, Any], key: str) -> str:
 @reference_group.command()
 @reference_option
 @click.option("--model", help="Where the model of the reference is; default: its name in the reference.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of what is drawn.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of what is drawn.")
 @click.option("--queries", type=click.IntRange(min=300), help="Most queries drawn for each marker; default: 6000.")
 @click.option(
     "--known", type=float, help="Share of queries whose species is supposed to be in the reference; default: 0.5."
@@ -244,8 +244,9 @@ def calibrate(
 ) -> None:
     """Teach a labelled reference what its answers are worth, with queries drawn from itself.
 
-    Their own record, species, genus, family or order is left out by turns, whole or cut to amplicon lengths. What comes
-    out are confidences for 'classify' and p-values of novelty, and how well both hold on queries that taught nothing.
+    Their own record, species, genus, family, order, class or phylum is left out by turns, whole or cut to amplicon
+    lengths. What comes out are confidences for 'classify' and p-values of novelty, and how well both hold on queries
+    that taught nothing.
 
     \b
     Example:

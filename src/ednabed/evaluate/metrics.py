@@ -37,7 +37,7 @@ IDENTITY_BINS = ("100", "99-100", "97-99", "95-97", "90-95", "80-90", "<80", "no
 _EDGES = (100.0, 99.0, 97.0, 95.0, 90.0, 80.0)
 SUPPOSED_SHARES = {GROUPS[0]: KNOWN, **dict.fromkeys(GROUPS[1:], (1 - KNOWN) / len(GROUPS[1:]))}
 """Share of each group among queries, by which the calibration error over all is weighed: that of known species as
-calibration supposes it, the others in equal parts, as there (``calibrate.level_weights``)."""
+calibration supposes it, the others in equal parts, as there (``fitting.level_weights``)."""
 
 # 95 % of a normal distribution.
 _Z = 1.959963984540054
@@ -54,6 +54,7 @@ class Judged:
         named: Whether there is a guess, bool, shape (n, 7).
         right: How right the guess is, float64, 0 to 1, shape (n, 7); between only for ties.
         confidence: Confidence in the guess, float64, 1 for methods without any, NaN where there is none, shape (n, 7).
+        given: Whether the guess is given, bool, shape (n, 7); see ``Prediction``.
         novelty: Novelty score, float64, NaN where there is none, shape (n, 7).
         p_values: p-values, float64, NaN where there is none, shape (n, 7).
         identity: Percent identity with the nearest training sequence, float64, NaN where there is none, shape (n,).
@@ -65,6 +66,7 @@ class Judged:
     named: Bools
     right: Floats
     confidence: Floats
+    given: Bools
     novelty: Floats
     p_values: Floats
     identity: Floats
@@ -92,6 +94,10 @@ def judge(queries: Sequence[Query], predictions: Sequence[Prediction], taxa: Tax
             right[i, rank] = (true in names) / len(names) if names else 0.0
     confidence = _by_rank([p.confidences if p.confidences is not None else (1.0,) * len(RANKS) for p in predictions])
     confidence[~named] = np.nan
+    given = confidence >= CONFIDENT
+    for i, prediction in enumerate(predictions):
+        if prediction.given is not None:
+            given[i] = prediction.given
     return Judged(
         groups=np.array([query.group for query in queries], dtype=np.str_),
         known=known,
@@ -99,6 +105,7 @@ def judge(queries: Sequence[Query], predictions: Sequence[Prediction], taxa: Tax
         named=named,
         right=right,
         confidence=confidence,
+        given=given & named,
         novelty=_by_rank([p.novelty for p in predictions]),
         p_values=_by_rank([p.p_values for p in predictions]),
         identity=np.array([np.nan if p.identity is None else p.identity for p in predictions], float),
@@ -116,7 +123,7 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
 
     Returns:
         ``queries``, their number; ``present``, those whose true taxon is in training; ``accuracy`` over these, with its
-        95 % interval ``accuracy_low`` and ``accuracy_high``; ``given``, names with a confidence of at least
+        95 % interval ``accuracy_low`` and ``accuracy_high``; ``given``, names that are given: with a confidence of at least
         ``CONFIDENT``; ``precision``, the share of these that is right; ``recall``, right ones among these by
         ``present``; ``over_classified``, the share of the other queries (``absent``) that got such a name;
         ``calibration_error``, in which each group counts by its supposed share (``SUPPOSED_SHARES``), not by its number
@@ -125,7 +132,7 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
     kept = judged.known[:, rank] if chosen is None else judged.known[:, rank] & chosen
     present, right = judged.present[kept, rank], judged.right[kept, rank]
     confidence = judged.confidence[kept, rank]
-    given = confidence >= CONFIDENT
+    given = judged.given[kept, rank]
     inside, absent = int(present.sum()), int((~present).sum())
     # What is absent cannot be guessed; its taxon is in no lineage of training.
     low, high = wilson(float(right[present].sum()), inside)

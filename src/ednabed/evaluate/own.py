@@ -20,6 +20,7 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.opened import open_reference
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.sequences.lineage import format_lineage
+from ednabed.store.files import clean
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
@@ -64,9 +65,10 @@ class Own:
             workspace = Path(folder)
             table = workspace / "training.tsv"
             with table.open("w", encoding="utf-8", newline="\n") as file:
-                file.write("id\tsequence\tlineage\n")
+                file.write("id\tsequence\tlineage\tmarker\n")
                 for number, record in enumerate(training):
-                    file.write(f"{number}\t{record.sequence}\t{format_lineage(record.lineage)}\n")
+                    cells = (str(number), record.sequence, format_lineage(record.lineage), clean(record.marker))
+                    file.write("\t".join(cells) + "\n")
             request = RunRequest(inputs=[table], workspace=workspace, dataset="training")
             embed_to_run(request, self.embedder, show_progress=False)
             built = consolidate(BuildRequest(workspace))
@@ -100,6 +102,8 @@ def _batch(engine: Engine, queries: Sequence[tuple[str, str]]) -> QueryBatch:
 def labelled_records(collection: Collection, marker: str | None = None) -> list[Labelled]:
     """Return what a collection knows, one record for each distinct sequence and lineage; letters are known of all.
 
+    The marker is that of the sequence.
+
     Args:
         collection: A reference or runs.
         marker: Take the records of this marker only; None takes all.
@@ -117,6 +121,9 @@ def labelled_records(collection: Collection, marker: str | None = None) -> list[
     ids = collection.take_records(positions, ["id"]).column("id").to_pylist()
     entries, place = labels.entries_of(rows)
     return [
-        Labelled(str(ids[p]), letters.text(int(rows[p])).decode(), labels.lineages[lineage])
+        Labelled(
+            str(ids[p]), letters.text(int(rows[p])).decode(), labels.lineages[lineage],
+            labels.markers[int(labels.marker[rows[p]])],
+        )
         for lineage, p in zip(labels.entries[entries].tolist(), place.tolist(), strict=True)
-    ]
+    ]  # fmt: skip

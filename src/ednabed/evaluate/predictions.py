@@ -25,6 +25,8 @@ class Prediction:
         tied: Lineages of the equally best hits, where there are several; empty otherwise.
         confidences: Confidence in the name at each rank, 0 to 1; None for a method that has no confidence and gives
             every name.
+        given: Whether the name at each rank is given; None for all of which the confidence is at least 0.8 (all names,
+            where the method has no confidence).
         identity: Identity with the nearest training sequence, in percent; None where it was not measured or nothing
             was found.
         novelty: At each rank, how new the query looks, larger is newer; only the order of queries counts. None for a
@@ -37,6 +39,7 @@ class Prediction:
     names: Lineage = UNKNOWN
     tied: tuple[Lineage, ...] = ()
     confidences: ByRank | None = None
+    given: tuple[bool, ...] | None = None
     identity: float | None = None
     novelty: ByRank | None = None
     p_values: ByRank | None = None
@@ -88,14 +91,18 @@ def from_assignment(assignment: Assignment, length: int) -> Prediction:
     elif assignment.similarity is not None:
         distance = 100 * (1 - assignment.similarity)
     p_values, confidences = assignment.p_values, assignment.confidences
+    # Ranks above the first that has a name are as new as that one.
+    above = next((1 - confidence for confidence in confidences if confidence is not None), distance)
     novelty: list[float] = []
     for confidence in confidences:
-        novelty.append(1 - confidence if confidence is not None else novelty[-1] if novelty else distance)
+        above = above if confidence is None else 1 - confidence
+        novelty.append(above)
     return Prediction(
         id=assignment.id,
         names=assignment.names,
         tied=assignment.tied,
         confidences=confidences if any(c is not None for c in confidences) or not any(assignment.names) else None,
+        given=tuple(bool(name) for name in assignment.lineage),
         identity=assignment.identity,
         novelty=tuple(novelty),
         p_values=p_values if any(p is not None for p in p_values) else None,

@@ -20,17 +20,19 @@ _READING = f"""\
 - *Accuracy*: the share of best guesses that are right, over queries whose true taxon is in training (± half the width
   of its 95 % Wilson interval). Where the equally best hits bear several names, the query counts as the share of these
   names that is right, for every method alike.
-- *Precision* and *recall*: of the names given with a confidence of at least {CONFIDENT}. Best-hit methods have no
-  confidence; they always give a name, and count as sure of it.
-- *Over-classified*: of the queries whose taxon of that rank is *not* in training, the share that got a name at that
-  rank with a confidence of at least {CONFIDENT}.
+- *Precision*, *recall* and *over-classified* count *names given*. ednabed gives a name where its confidence reaches
+  {CONFIDENT}, the identity with the nearest sequence is no less than the least for that rank, and no other name fits
+  equally well; SINTAX where its confidence reaches {CONFIDENT}. Best-hit methods have no confidence; they always give
+  a name, and count as sure of it.
+- *Over-classified*: of the queries whose taxon of that rank is *not* in training, the share that were given a name at
+  that rank.
 - *Calibration error*: expected calibration error over the queries of all groups, ten bins; a name of a taxon that is
   not in training is wrong. Groups count by the shares that calibration supposes, not by their numbers of queries:
   {_SHARES}.
 - *AUROC*: how well queries of the group that holds out that rank are told from held-out records (1 always, 0.5 by
-  chance). The score of ednabed is how far the nearest sequence is, the expected share of differing letters among those
-  compared, (mismatches + 1) / (letters + 2), or 1 - cosine where none were compared; that of other programs is
-  100 - identity, that of SINTAX 1 - its confidence.
+  chance). The score of ednabed and of SINTAX is 1 - the confidence in the name at that rank; where ednabed has no
+  confidence, it is how far the nearest sequence is: the expected share of differing letters among those compared,
+  (mismatches + 1) / (letters + 2), or 1 - cosine where none were compared. That of other programs is 100 - identity.
 - *False novel*: share with p ≤ {SIGNIFICANT} among queries whose taxon of that rank is in training and none below it
   (held-out records at species, held-out species at genus, held-out genera at family), meant to be {_ALLOWED}.
   Beside it that of held-out records, which have relatives nearer than that and so should be less.

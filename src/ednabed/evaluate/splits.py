@@ -37,11 +37,19 @@ _MOST_TAKEN = 0.1
 
 
 class Labelled(NamedTuple):
-    """A record with its names; the sequence is normalised (upper case A, C, G, T and N)."""
+    """A record with its names.
+
+    Attributes:
+        id: As in the data.
+        sequence: Normalised: upper case A, C, G, T and N.
+        lineage: Its names, empty where unknown.
+        marker: Empty where unknown.
+    """
 
     id: str
     sequence: str
     lineage: Lineage
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +225,8 @@ class _Draw:
             for i in sorted(self.drawn[group]):
                 present = tuple(taxon is not None and taxon in there[rank] for rank, taxon in enumerate(self.keys[i]))
                 if present[kept] and not (group != "record" and present[kept + 1]):
-                    found.append(Query(*self.records[i], group, present))
+                    record = self.records[i]
+                    found.append(Query(record.id, record.sequence, record.lineage, group, present))
         return found
 
     def _shuffled(self, key: Callable[[tuple[Taxon | None, ...]], Taxon | None]) -> list[tuple[Taxon, list[int]]]:

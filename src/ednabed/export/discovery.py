@@ -112,7 +112,9 @@ def write_discovery(
         if whole:
             work.rename(folder)
         else:
-            for name in FILES:
+            # The table last: where another program holds another file open and so forbids this (Windows), the table
+            # still says what was found before.
+            for name in reversed(FILES):
                 (work / name).replace(folder / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)

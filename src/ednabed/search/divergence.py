@@ -177,18 +177,15 @@ class Comparer:
         mismatches, compared, overlap = _on_diagonal(query, codes, firsts, lengths, diagonals.best)
         covered = overlap.copy()
         few = diagonals.votes < _FEW
-        text = query.tobytes()
         for i in np.flatnonzero(diagonals.gapped & ~few & (mismatches > _WORTH_A_GAP)).tolist():
             left, right = int(diagonals.left[i]), int(diagonals.right[i])
             first, last = max(0, -left), min(len(query), int(lengths[i]) - right)
             if last <= first:
                 continue
             other = codes[firsts[i] + first + left : firsts[i] + last + right]
-            unknown = _unknown(query[first:last]) + _unknown(other)
-            most = int(mismatches[i]) + unknown
-            edits = Levenshtein.distance(text[first:last], other.tobytes(), score_cutoff=most) - unknown
+            edits = _edits(query[first:last], other, int(mismatches[i]))
             if edits < mismatches[i]:
-                mismatches[i], compared[i] = max(edits, 0), last - first - _unknown(query[first:last])
+                mismatches[i], compared[i] = edits, last - first - np.count_nonzero(query[first:last] == _OTHER)
                 covered[i], overlap[i] = last - first, _GAPPED
         # Where they lie on each other is not known: all letters of the shorter one are counted.
         compared[few] = covered[few] = np.minimum(len(query), lengths[few])
@@ -279,8 +276,18 @@ def _parts(lengths: Ints, query_length: int) -> Iterator[Ints]:
         first = last
 
 
-def _unknown(codes: Codes) -> int:
-    return int(np.count_nonzero(codes == _OTHER))
+def _edits(one: Codes, other: Codes, most: int) -> int:
+    """Return the edit distance of two pieces, where an N costs nothing; anything above ``most`` where it is more."""
+    if max(one.max(), other.max()) < _OTHER:
+        return int(Levenshtein.distance(one.tobytes(), other.tobytes(), score_cutoff=most))
+    # An N must not fit an N, or a path through them would be as good as one through letters.
+    texts = one.tolist(), np.where(other == _OTHER, _OTHER + 1, other).tolist()
+    edits = 0
+    for step in Levenshtein.editops(*texts):
+        from_n = step.tag != "insert" and one[step.src_pos] == _OTHER
+        to_n = step.tag != "delete" and other[step.dest_pos] == _OTHER
+        edits += not (from_n or to_n)
+    return edits
 
 
 def _kmers(codes: Codes, stride: int) -> npt.NDArray[np.uint16]:

@@ -42,6 +42,7 @@ class Query:
         sequence: Its normalised letters; None where nobody knows them.
         abundance: Reads that its file says it stands for; None where it does not.
         sample: Sample that its file says it is from.
+        file: The file that it was read from, as it was named; None where it is not from a file.
     """
 
     told: dict[str, Any]
@@ -49,6 +50,7 @@ class Query:
     sequence: str | None = None
     abundance: int | None = None
     sample: str | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -200,10 +202,10 @@ def by_files(embedder: Embedder, paths: Sequence[Path], min_length: int = 20) ->
         with open_records(path) as records:
             for batch in records:
                 for first in range(0, batch.num_rows, _BATCH):
-                    yield _batch(engine, batch.slice(first, _BATCH), min_length)
+                    yield _batch(engine, batch.slice(first, _BATCH), min_length, path)
 
 
-def _batch(engine: Engine, raw: Any, min_length: int) -> QueryBatch:
+def _batch(engine: Engine, raw: Any, min_length: int, path: Path) -> QueryBatch:
     accepted, rejected = normalise(raw, alphabet=engine.embedder.spec.alphabet, min_length=min_length)
     letters = accepted.column("sequence").to_pylist()
     vectors, refused = engine.embed([sequence.encode() for sequence in letters])
@@ -214,15 +216,15 @@ def _batch(engine: Engine, raw: Any, min_length: int) -> QueryBatch:
     read = accepted.select(["id", "length", "source", "record", "abundance", "sample"])
     for i, record in enumerate(read.to_pylist()):
         place = numbers[record.pop("record")]
-        counts = {"abundance": record.pop("abundance"), "sample": record.pop("sample")}
+        more = {"abundance": record.pop("abundance"), "sample": record.pop("sample"), "file": path}
         if i in refused:
-            queries[place] = Query({**record, "rejected": refused[i]}, **counts)
+            queries[place] = Query({**record, "rejected": refused[i]}, **more)
         else:
-            queries[place] = Query(record, keys[i], letters[i], **counts)
+            queries[place] = Query(record, keys[i], letters[i], **more)
             rows[place] = i
     for record in rejected.select(["id", "source", "reason", "record"]).to_pylist():
         told = {"id": record["id"], "source": record["source"], "rejected": record["reason"]}
-        queries[numbers[record["record"]]] = Query(told)
+        queries[numbers[record["record"]]] = Query(told, file=path)
     places = sorted(rows)
     return QueryBatch([q for q in queries if q is not None], places, vectors[[rows[place] for place in places]])
 

@@ -67,6 +67,7 @@ class Verdict:
         p_values: See ``Assignment``.
         novel_rank: See ``Assignment``.
         novel_p: See ``Assignment``.
+        by_limit: The deepest name is given by a fixed limit of identity, because nothing was learned of its rank.
         strange: It is no nearer than a scrambled sequence, so nothing is said.
     """
 
@@ -77,6 +78,7 @@ class Verdict:
     p_values: tuple[float | None, ...] = (None,) * len(RANKS)
     novel_rank: str | None = None
     novel_p: float | None = None
+    by_limit: bool = False
     strange: bool = False
 
 
@@ -157,6 +159,8 @@ def _verdict(
     deepest = -1
     # Whether lineages that fit equally well are of two taxa, as far as they have names.
     apart = False
+    # Whether a name above was withheld, though something was learned of its rank.
+    withheld = False
     for r in range(len(RANKS)):
         told = {int(labels.taxa[n, r]) for n in tied}
         # Sources that disagree on a family may agree on its genus; one without a name agrees with whatever is above.
@@ -165,9 +169,10 @@ def _verdict(
             continue
         confidence = confidences[r]
         if np.isnan(confidence):
-            given = likeness >= IDENTITIES[r]
+            given = likeness >= IDENTITIES[r] and not withheld
         else:
             given = confidence >= criteria.min_confidence and not likeness < LEAST_IDENTITIES[r]
+            withheld = withheld or not given
         if given:
             deepest = r
     novel_rank, novel_p = _novelty(p_values, names, deepest, criteria.alpha)
@@ -179,6 +184,7 @@ def _verdict(
         p_values=tuple(None if np.isnan(p) else float(p) for p in p_values),
         novel_rank=novel_rank,
         novel_p=novel_p,
+        by_limit=deepest >= 0 and bool(np.isnan(confidences[deepest])),
     )
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.divergence import RELATED, Codes, Comparer, Letters
-from ednabed.taxonomy.evidence import Candidates, Ints
+from ednabed.taxonomy.evidence import TIE, Candidates, Ints
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist
 
@@ -35,7 +35,7 @@ COVERAGE_POWER = 0.2
 """A distance over a share c of the query's letters counts 1 / c ** 0.2 times: among many short sequences one is near by
 chance, or because its region hardly varies. Families of new genera on COI: right in 0.766 instead of 0.741."""
 _KEPT = 100
-"""Candidates a query that are weighed: the nearest."""
+"""Candidates a query that are weighed: the nearest, more of them where more are equally near."""
 _LEAST_SHARE = 0.01
 _LEAST_DISTANCE = 1e-4
 _SHARE = 0.1
@@ -114,9 +114,15 @@ class Finder:
         measure(found, codes, near, np.arange(len(codes)), 0)
         least = found.distances.min(axis=1, initial=np.inf)
         if thorough:
+            # Where all are equally near, there may be more of them, of other species.
+            most = np.where(near >= 0, found.distances[:, : near.shape[1]], -np.inf).max(axis=1, initial=-np.inf)
             far = (least > FAR_BY_LETTERS) & (least < RELATED) if self.align else least > FAR_BY_VECTORS
-            measure(found, codes, rows[:, near.shape[1] :], np.flatnonzero(far), near.shape[1])
-        kept = np.argsort(found.distances, axis=1, kind="stable")[:, :_KEPT]
+            crowded = (most <= least + TIE) & ((least < RELATED) | (not self.align))
+            more = np.flatnonzero(far | crowded)
+            measure(found, codes, rows[:, near.shape[1] :], more, near.shape[1])
+        tied = (found.distances <= found.distances.min(axis=1, keepdims=True, initial=np.inf) + TIE) & (rows >= 0)
+        count = max(_KEPT, int(tied.sum(axis=1).max(initial=0)))
+        kept = np.argsort(found.distances, axis=1, kind="stable")[:, :count]
         rows, distances, mismatches, letters, overlaps, lacking = (
             np.take_along_axis(values, kept, 1)
             for values in (rows, found.distances, found.mismatches, found.letters, found.overlaps, found.lacking)

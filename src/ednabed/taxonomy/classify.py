@@ -14,7 +14,8 @@ from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
 from ednabed.search.divergence import Codes, decode, encode, turn
 from ednabed.search.queries import Query, QueryBatch
-from ednabed.taxonomy.assign import Criteria, Verdict, judge
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.assign import IDENTITIES, Criteria, Verdict, judge
 from ednabed.taxonomy.assignment import Assignment, Status
 from ednabed.taxonomy.calibration import Calibration, length_classes
 from ednabed.taxonomy.candidates import Finder
@@ -30,6 +31,7 @@ _AT_ONCE = 256
 _FAR_BY_LETTERS = 0.12
 _FAR_BY_VECTORS = 0.4
 _STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
+_NOT_LEARNED = "the reference has too few records to learn how likely it is"
 _TURNED = "is the reverse complement of the reference's strand"
 
 
@@ -268,6 +270,9 @@ class Classifier:
         given, novel_rank = verdict.lineage, verdict.novel_rank
         if verdict.strange:
             notes.append(_STRANGE)
+        if verdict.by_limit and self.calibration is not None:
+            rank = max(r for r, name in enumerate(given) if name)
+            notes.append(f"{RANKS[rank]} by the fixed limit of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}")
         for name, value, least in (
             ("identity", identity, criteria.min_identity),
             ("coverage", coverage, criteria.min_coverage),

@@ -64,7 +64,7 @@ def draw(
     Args:
         labels: Lineages of the reference.
         letters: Its letters.
-        among: Rows to draw from, shape (rows,); what remains is judged among all.
+        among: Rows to draw from, shape (rows,), those of a marker; what remains is judged among them.
         count: Most queries a part (``PARTS``) and crop.
         crops: See ``CROPS``.
         seed: Seed of the draws.
@@ -73,7 +73,7 @@ def draw(
         A part a level and crop, those without a query left away.
     """
     rng = np.random.default_rng(seed)
-    taxa = np.where(labels.main[:, None] >= 0, labels.taxa[labels.main], -1)
+    taxa = np.where((labels.main >= 0)[:, None] & among[:, None], labels.taxa[labels.main], -1)
     kin = _Kin(taxa, letters, rng)
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):

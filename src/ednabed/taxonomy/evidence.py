@@ -122,12 +122,14 @@ def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = Non
         taxon = np.where(agreeing, labels.taxa[voters.lineage, rank], -1)
         named = taxon >= 0
         weight = np.where(named, voters.weight, 0)
-        same = (taxon[:, :, None] == taxon[:, None, :]) & named[:, None, :]
-        votes = np.where(named, np.einsum("qvw,qw->qv", same, weight), -1)
+        names = np.where(named, taxon + 1, 0) + every[:, None] * (int(labels.taxa.max(initial=0)) + 2)
+        _, own = np.unique(names, return_inverse=True)
+        sums = np.bincount(own.reshape(-1), weight.reshape(-1))
+        votes = np.where(named, sums[own.reshape(names.shape)], -1)
         # Among names of equal votes the one of the nearest voter: voters stand in order of distance.
         place = votes.argmax(axis=1)
         known = named[every, place]
-        mine = same[every, place] & known[:, None]
+        mine = (taxon == taxon[every, place][:, None]) & known[:, None]
         lineages[known, rank] = voters.lineage[every, place][known]
         features[:, rank] = np.where(known[:, None], voters.features(mine, named), 0)
         agreeing &= mine | ~named | ~known[:, None]

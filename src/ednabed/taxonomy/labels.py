@@ -20,8 +20,6 @@ from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 SPECIES = RANKS.index("species")
-GENUS = RANKS.index("genus")
-FAMILY = RANKS.index("family")
 
 Ints = npt.NDArray[np.int64]
 

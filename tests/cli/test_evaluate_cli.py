@@ -1,0 +1,131 @@
+"""``ednabed evaluate``: from a reference to a report, and a sentence for what cannot be measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ednabed.cli import main as entry
+from ednabed.evaluate import own, tools
+from taxonomy_support import reference_of, world, world_workspace
+
+FEW = ("--queries", "10", "--no-others", "--threads", "1")
+
+
+def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        entry.main(["--workspace", str(workspace), *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return ended.value.code or 0, out, err
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    return world_workspace(tmp_path_factory.mktemp("world") / "ws")
+
+
+@pytest.fixture(scope="module")
+def markers(tmp_path_factory) -> Path:
+    """A workspace with a reference of two markers; the runs are of one each."""
+    folder = tmp_path_factory.mktemp("markers")
+    reference_of(folder, world(8, length=200, marker="COI"))
+    reference_of(folder, world(8, length=200, seed=5, marker="12S"))
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few draws."""
+    real = own.calibrate
+    monkeypatch.setattr(own, "calibrate", lambda *given, **more: real(*given, **{**more, "queries": 400}))
+
+
+def test_a_report_as_json_and_as_a_file(capsys, workspace, quick, tmp_path):
+    target = tmp_path / "report.md"
+    code, out, err = call(capsys, workspace, "evaluate", *FEW, "--crop", "150", "--json", "--output", target)
+    assert code == 0, err
+    found = json.loads(out)
+    assert [method["name"] for method in found["methods"]] == ["ednabed kmer6"]
+    assert list(found["methods"][0]["crops"]) == ["full", "150"]
+    sizes = found["split"]["queries"]
+    assert sizes["record"] == 10
+    assert all(0 < size <= 10 for size in sizes.values())
+    assert found["threads"] == 1
+    text = target.read_text(encoding="utf-8")
+    assert text.startswith("# Accuracy")
+    assert "## Cropped to 150 letters" in text
+
+
+def test_a_file_of_json_and_whole_queries_only(capsys, workspace, quick, tmp_path):
+    target = tmp_path / "report.json"
+    code, out, err = call(capsys, workspace, "evaluate", *FEW, "--no-crops", "--vectors-only", "--output", target)
+    assert (code, out) == (0, ""), err
+    found = json.loads(target.read_text(encoding="utf-8"))
+    assert [method["name"] for method in found["methods"]] == ["ednabed kmer6", "ednabed kmer6, vectors only"]
+    assert [list(method["crops"]) for method in found["methods"]] == [["full"], ["full"]]
+
+
+def test_programs_that_are_absent_are_told_unless_they_are_not_asked_for(capsys, workspace, monkeypatch, quick):
+    monkeypatch.setattr(tools.shutil, "which", lambda *_, **__: None)
+    some = ("--queries", "3", "--no-crops", "--threads", "1")
+    code, out, err = call(capsys, workspace, "evaluate", *some)
+    assert code == 0, err
+    assert "vsearch" in err
+    assert "blastn" in err
+    assert "| ednabed kmer6 |" in out
+    code, _, err = call(capsys, workspace, "evaluate", *some, "--no-others")
+    assert code == 0, err
+    assert "vsearch" not in err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (("--crop", "100", "--no-crops"), 2, "--crop and --no-crops exclude each other"),
+        (("--seed", "-1"), 2, "-1 is not in the range"),
+        (("--marker", "ITS"), 1, "no labelled record of marker 'ITS'; its markers are: none"),
+    ],
+)
+def test_what_cannot_be_measured(capsys, workspace, more, code, message):
+    found, out, err = call(capsys, workspace, "evaluate", *FEW, *more)
+    assert (found, out) == (code, "")
+    assert message in err
+
+
+def test_an_unknown_model_is_named(capsys, workspace):
+    code, out, err = call(capsys, workspace, "evaluate", *FEW, "--model", "nosuch")
+    assert code > 0
+    assert out == ""
+    assert "nosuch" in err
+    assert "Traceback" not in err
+
+
+def test_markers_of_all_runs_are_named(capsys, markers):
+    code, _, err = call(capsys, markers, "evaluate", *FEW, "--marker", "ITS")
+    assert code == 1
+    assert "its markers are: 12S, COI" in err
+
+
+def test_one_marker_of_several(capsys, markers, monkeypatch):
+    asked = []
+
+    def stop(records, methods, **more):
+        asked.append((records, more["title"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ednabed.evaluate.accuracy.evaluate", stop)
+    for more in ((), ("--marker", "coi")):
+        assert call(capsys, markers, "evaluate", *FEW, *more)[0] == 130
+    (every, _), (some, title) = asked
+    assert {one.marker for one in every} == {"COI", "12S"}
+    assert {one.marker for one in some} == {"COI"}
+    assert 0 < len(some) < len(every)
+    assert title == "coi"
+
+
+def test_a_negative_seed_of_calibration_is_refused(capsys, workspace):
+    code, _, err = call(capsys, workspace, "reference", "calibrate", "--seed", "-1")
+    assert code == 2
+    assert "-1 is not in the range" in err

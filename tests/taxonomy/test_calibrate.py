@@ -150,11 +150,11 @@ def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monke
     shortlist = candidates.shortlist
 
     def upside_down(*arguments):
-        rows, cosines = shortlist(*arguments)
+        rows = shortlist(*arguments)
         for i, own in enumerate(rows):
             there = np.flatnonzero(own >= 0)
-            rows[i, there], cosines[i, there] = own[there[::-1]].copy(), cosines[i, there[::-1]].copy()
-        return rows, cosines
+            rows[i, there] = own[there[::-1]].copy()
+        return rows
 
     monkeypatch.setattr(candidates, "shortlist", upside_down)
     own = calibrate(reference, embedder, queries=DRAWS)

@@ -123,8 +123,8 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
 
     Returns:
         ``queries``, their number; ``present``, those whose true taxon is in training; ``accuracy`` over these, with its
-        95 % interval ``accuracy_low`` and ``accuracy_high``; ``given``, names that are given: with a confidence of at least
-        ``CONFIDENT``; ``precision``, the share of these that is right; ``recall``, right ones among these by
+        95 % interval ``accuracy_low`` and ``accuracy_high``; ``given``, names that are given
+        (``Judged``); ``precision``, the share of these that is right; ``recall``, right ones among these by
         ``present``; ``over_classified``, the share of the other queries (``absent``) that got such a name;
         ``calibration_error``, in which each group counts by its supposed share (``SUPPOSED_SHARES``), not by its number
         of queries. None where nothing can be counted.

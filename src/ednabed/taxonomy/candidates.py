@@ -107,7 +107,7 @@ class Finder:
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
         blocks = self.collection.blocks(self._allowed)
         longest = max(k, LONGEST) if thorough else k
-        rows, _ = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
+        rows = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
         found = _Found(rows)
         near = rows[:, : k * len(self.exponents)]
         measure = partial(self._compare, thorough) if self.align else partial(self._by_vectors, queries)

@@ -40,7 +40,7 @@ def shortlist(
     k: int,
     exponents: Sequence[float],
     left_out: tuple[Ints, Ints] | None = None,
-) -> tuple[Ints, Floats]:
+) -> Ints:
     """Choose candidates for queries.
 
     Args:
@@ -55,7 +55,7 @@ def shortlist(
 
     Returns:
         Rows, int64, shape (q, k * e): the best of each exponent, the second best of each, and so on; -1 where there are
-        no more, and where a row stands before. And their cosines, float32, same shape.
+        no more, and where a row stands before.
     """
     queries = unit(queries)
     lists = [_Best(len(queries), k) for _ in exponents]
@@ -78,16 +78,14 @@ def shortlist(
                 cosine[left_out[0][numbers] == left_out[1][some, None]] = -np.inf
             for exponent, best in zip(exponents, lists, strict=True):
                 score = _by_length(cosine, theirs, query_lengths[some], exponent) if exponent else cosine
-                best.take(some, score, numbers, cosine)
-    sorted_lists = [best.sorted() for best in lists]
-    rows = np.stack([rows for rows, _ in sorted_lists], axis=2).reshape(len(queries), -1)
-    cosines = np.stack([cosines for _, cosines in sorted_lists], axis=2).reshape(len(queries), -1)
+                best.take(some, score, numbers)
+    rows = np.stack([best.sorted() for best in lists], axis=2).reshape(len(queries), -1)
     order = np.argsort(rows, axis=1, kind="stable")
     ordered = np.take_along_axis(rows, order, 1)
     again = np.zeros(rows.shape, bool)
     np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
     rows[again] = -1
-    return rows, cosines
+    return rows
 
 
 def _by_length(cosine: Floats, theirs: Floats, own: Ints, exponent: float) -> Floats:
@@ -109,9 +107,8 @@ class _Best:
     def __init__(self, queries: int, k: int) -> None:
         self._scores = np.full((queries, k), -np.inf, np.float32)
         self._rows = np.full((queries, k), -1, np.int64)
-        self._cosines = np.zeros((queries, k), np.float32)
 
-    def take(self, some: Ints, score: Floats, numbers: Ints, cosine: Floats) -> None:
+    def take(self, some: Ints, score: Floats, numbers: Ints) -> None:
         """Take in what a block brings for some queries."""
         # Few of a later block are better than the worst that is held, and only these are looked at: a partition of the
         # whole block takes five times as long.
@@ -121,9 +118,9 @@ class _Best:
         if many.any():
             k = self._scores.shape[1]
             chosen = np.argpartition(-score[many], k - 1, axis=1)[:, :k]
-            self._join(some[many], np.take_along_axis(score[many], chosen, 1), numbers[chosen], cosine[many], chosen)
+            self._join(some[many], np.take_along_axis(score[many], chosen, 1), numbers[chosen])
             better, counts = better[~many], counts[~many]
-            some, score, cosine = some[~many], score[~many], cosine[~many]
+            some, score = some[~many], score[~many]
         if not counts.any():
             return
         query, column = np.nonzero(better)
@@ -132,20 +129,18 @@ class _Best:
         chosen[query, within] = column
         scores = np.full(chosen.shape, -np.inf, np.float32)
         scores[query, within] = score[query, column]
-        self._join(some, scores, numbers[chosen], cosine, chosen)
+        self._join(some, scores, numbers[chosen])
 
-    def _join(self, some: Ints, scores: Floats, rows: Ints, cosine: Floats, chosen: Ints) -> None:
+    def _join(self, some: Ints, scores: Floats, rows: Ints) -> None:
         k = self._scores.shape[1]
         joined = np.concatenate([self._scores[some], scores], axis=1)
         rows = np.concatenate([self._rows[some], rows], axis=1)
-        cosines = np.concatenate([self._cosines[some], np.take_along_axis(cosine, chosen, 1)], axis=1)
         kept = np.argpartition(-joined, k - 1, axis=1)[:, :k]
         self._scores[some] = np.take_along_axis(joined, kept, 1)
         self._rows[some] = np.take_along_axis(rows, kept, 1)
-        self._cosines[some] = np.take_along_axis(cosines, kept, 1)
 
-    def sorted(self) -> tuple[Ints, Floats]:
-        """Return rows and cosines, best first; -1 where there are no more."""
+    def sorted(self) -> Ints:
+        """Return rows, best first; -1 where there are no more."""
         self._rows[~np.isfinite(self._scores)] = -1
         order = np.lexsort((self._rows, -self._scores), axis=1)
-        return np.take_along_axis(self._rows, order, 1), np.take_along_axis(self._cosines, order, 1)
+        return np.take_along_axis(self._rows, order, 1)

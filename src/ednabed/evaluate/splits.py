@@ -16,6 +16,7 @@ import numpy as np
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.taxonomy.regions import meets
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 GROUPS = ("record", "species", "genus", "family")
@@ -29,9 +30,6 @@ _SPECIES = RANKS.index("species")
 _MOST_A_TAXON = 5
 _MOST_A_SPECIES = 2
 _ROUNDS = 3
-# Least share of a query's words of ten letters that another sequence of its species has.
-_WORD = 10
-_SHARED = 0.05
 # Share of all records that the held-out taxa of one rank may take from training.
 _MOST_TAKEN = 0.1
 
@@ -201,8 +199,9 @@ class _Draw:
                     if self.left[i]:
                         of_sequence.setdefault(self.records[i].sequence, []).append(i)
                 sequences = list(of_sequence)
+                letters = [sequence.encode() for sequence in sequences]
                 for place in self.random.permutation(len(sequences)).tolist():
-                    if _meets(sequences[place], sequences[:place] + sequences[place + 1 :]):
+                    if meets(letters[place], letters[:place] + letters[place + 1 :]):
                         # The same sequence under the same species would give the answer away.
                         own = of_sequence[sequences[place]]
                         self.drawn["record"].append(own[0])
@@ -259,19 +258,6 @@ class _Draw:
             for rank, parent, child in _pairs(self.keys[i]):
                 self.children[rank, parent][child] -= 1
         self.taken[group] += len(members)
-
-
-def _meets(sequence: str, others: Sequence[str]) -> bool:
-    """Tell whether a sequence is of the same region as one of the others; too short ones count as such.
-
-    Sequences of one species and region share most of their 10-letter words; those of two regions share next to none.
-    """
-    words = _words(sequence)
-    return any(not words or len(words & _words(other)) >= _SHARED * len(words) for other in others)
-
-
-def _words(sequence: str) -> set[str]:
-    return {sequence[i : i + _WORD] for i in range(len(sequence) - _WORD + 1)}
 
 
 def _pairs(keys: tuple[Taxon | None, ...]) -> list[tuple[int, Taxon, Taxon]]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.search.divergence import RELATED, Codes, Comparer, Letters
+from ednabed.search.divergence import Codes, Letters, decode
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
 from ednabed.taxonomy.labels import SPECIES, Labels
+from ednabed.taxonomy.regions import meets
 
 RECORD = len(RANKS)
 """What is left out: the record itself; less is a rank, by its place in ``RANKS``."""
@@ -135,7 +136,7 @@ class _Kin:
 
     def __init__(self, taxa: Ints, letters: Letters, rng: np.random.Generator) -> None:
         self._taxa = taxa
-        self._comparer = Comparer(letters)
+        self._letters = letters
         self._rng = rng
 
     def meets(self, row: int, codes: Codes) -> bool:
@@ -145,7 +146,7 @@ class _Kin:
         others = others[others != row]
         if len(others) > _MOST_KIN:
             others = self._rng.choice(others, _MOST_KIN, replace=False)
-        return bool(self._comparer.compare(codes, others, thorough=False).distance.min(initial=1) < RELATED)
+        return meets(decode(codes), map(self._letters.text, others.tolist()))
 
 
 def _remaining(taxa: Ints, level: int) -> Ints:

@@ -30,10 +30,10 @@ def queries():
     return batch_of(open_embedder("kmer6"), [(str(i), text) for i, text in enumerate(texts)])
 
 
-def find(reference, queries, k=20, left_out=None, some=slice(None), thorough=True, **more):
-    finder = Finder(reference, read_labels(reference), default_exponents(reference.spec), **more)
+def find(reference, queries, k=20, left_out=None, some=slice(None), threads=1, **more):
+    finder = Finder(reference, read_labels(reference), default_exponents(reference.spec), threads=threads)
     codes = [encode(query.sequence.encode()) for query in queries.queries[some]]
-    return finder.find(queries.vectors[some], codes, k, left_out, thorough=thorough)
+    return finder.find(queries.vectors[some], codes, k, left_out, **more)
 
 
 def lines(found):

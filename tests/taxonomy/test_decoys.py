@@ -70,11 +70,10 @@ def test_a_limit_for_every_length(limits):
 @pytest.mark.parametrize("align", [True, False])
 def test_random_letters_stay_above(finder, engine, limits, align):
     """Of random letters, which are like nothing either, one in twenty is nearer at most, within chance."""
-    finder.align = align
     for letters, limit in limits[align]:
         texts = [randomly(letters, 5_000 + i) for i in range(60)]
         vectors, _ = engine.embed([text.encode() for text in texts])
-        found = finder.find(vectors, [encode(text.encode()) for text in texts], 50)
+        found = finder.find(vectors, [encode(text.encode()) for text in texts], 50, align=align)
         below = (found.distances[:, 0] < limit).sum()
         # Made of 100, or of 25, the limit itself is one of chance.
         assert below <= 60 * 0.05 + 3 * (60 * 0.05 * 0.95) ** 0.5 + (2 if letters in LONG else 0)

@@ -207,8 +207,7 @@ def _ask(
                 numbers = usable[some]
                 codes = [part.codes[i] for i in numbers.tolist()]
                 for align in (True, False):
-                    finder.align = align
-                    found = finder.find(vectors[some], codes, sizes[number], (rows, own[numbers]))
+                    found = finder.find(vectors[some], codes, sizes[number], (rows, own[numbers]), align=align)
                     collected[align].append(_answered(found, labels, part, numbers, silent, tests))
     return {
         align: Answers(**{key: np.concatenate([one[key] for one in answers]) for key in Answers.__annotations__})

@@ -60,28 +60,15 @@ class Finder:
         collection: Where to look.
         labels: Its lineages.
         exponents: What the length of a sequence does to its place in the shortlist (``shortlist``).
-        align: Compare letters; False takes 1 - similarity for the distance.
         threads: Threads that compare letters.
     """
 
-    def __init__(
-        self,
-        collection: Collection,
-        labels: Labels,
-        exponents: Sequence[float],
-        *,
-        align: bool = True,
-        threads: int = 1,
-    ) -> None:
+    def __init__(self, collection: Collection, labels: Labels, exponents: Sequence[float], *, threads: int = 1) -> None:
         self.collection = collection
         self.exponents = tuple(exponents)
-        self.align = align
         self._threads = threads
         self.letters = read_letters(collection)
-        usable = labels.labelled
-        if align:
-            usable = usable & (self.letters.lengths > 0)
-        self._allowed = None if usable.all() else usable
+        self._labelled = labels.labelled
         self._lengths = np.maximum(self.letters.lengths, 1)
         self._comparers = [Comparer(self.letters) for _ in range(threads)]
 
@@ -92,6 +79,7 @@ class Finder:
         k: int,
         left_out: tuple[Ints, Ints] | None = None,
         *,
+        align: bool = True,
         thorough: bool = True,
     ) -> Candidates:
         """Find candidates.
@@ -101,23 +89,25 @@ class Finder:
             codes: The letters of each query (``divergence.encode``), on the strand of its vector.
             k: Candidates a query and exponent; ``LONGEST`` for queries that are far from all of these.
             left_out: A group of each row and of each query: rows of its own group are no candidates.
+            align: Compare letters; False takes 1 - similarity for the distance.
             thorough: Look for distant relatives where there are no near ones; False tells quickly whether there are any
                 that share some words.
         """
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
-        blocks = self.collection.blocks(self._allowed)
+        usable = self._labelled & (self.letters.lengths > 0) if align else self._labelled
+        blocks = self.collection.blocks(None if usable.all() else usable)
         longest = max(k, LONGEST) if thorough else k
         rows = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
         found = _Found(rows)
         near = rows[:, : k * len(self.exponents)]
-        measure = partial(self._compare, thorough) if self.align else partial(self._by_vectors, queries)
+        measure = partial(self._compare, thorough) if align else partial(self._by_vectors, queries)
         measure(found, codes, near, np.arange(len(codes)), 0)
         least = found.distances.min(axis=1, initial=np.inf)
         if thorough:
             # Where all are equally near, there may be more of them, of other species.
             most = np.where(near >= 0, found.distances[:, : near.shape[1]], -np.inf).max(axis=1, initial=-np.inf)
-            far = (least > FAR_BY_LETTERS) & (least < RELATED) if self.align else least > FAR_BY_VECTORS
-            crowded = (most <= least + TIE) & ((least < RELATED) | (not self.align))
+            far = (least > FAR_BY_LETTERS) & (least < RELATED) if align else least > FAR_BY_VECTORS
+            crowded = (most <= least + TIE) & ((least < RELATED) | (not align))
             more = np.flatnonzero(far | crowded)
             measure(found, codes, rows[:, near.shape[1] :], more, near.shape[1])
         tied = (found.distances <= found.distances.min(axis=1, keepdims=True, initial=np.inf) + TIE) & (rows >= 0)
@@ -128,7 +118,7 @@ class Finder:
             for values in (rows, found.distances, found.mismatches, found.letters, found.overlaps, found.lacking)
         )
         rows = np.where(np.isfinite(distances), rows, -1)
-        if self.align:
+        if align:
             widths = _MISMATCHES / (lengths + 2)
         else:
             widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), _LEAST_DISTANCE)

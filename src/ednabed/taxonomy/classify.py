@@ -28,8 +28,8 @@ CANDIDATES = 50
 # Queries that are compared, weighed and judged at once.
 _AT_ONCE = 256
 # Distances above which a query is looked up as its reverse complement too.
-_FAR_BY_LETTERS = 0.12
-_FAR_BY_VECTORS = 0.4
+_OTHER_STRAND_BY_LETTERS = 0.12
+_OTHER_STRAND_BY_VECTORS = 0.4
 _STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
 _NOT_LEARNED = "the reference has too few records to learn how likely it is"
 _TURNED = "is the reverse complement of the reference's strand"
@@ -95,7 +95,7 @@ class Classifier:
         self.criteria = criteria
         self.labels: Labels = read_labels(collection)
         exponents = default_exponents(collection.spec) if calibration is None else calibration.exponents
-        self._finder = Finder(collection, self.labels, exponents, align=use_letters, threads=threads)
+        self._finder = Finder(collection, self.labels, exponents, threads=threads)
         self._use_letters = use_letters
         self._engine = Engine(embedder)
         self._both_strands = collection.spec.strand == "both"
@@ -150,10 +150,11 @@ class Classifier:
 
     def _look_up(self, vectors: FloatArray, codes: list[Codes]) -> list[tuple[Assignment, FloatArray, Codes]]:
         size = int(self._sizes(np.array([len(codes[0])]))[0])
-        candidates = self._finder.find(vectors, codes, size)
+        candidates = self._finder.find(vectors, codes, size, align=self._use_letters)
         evidence = weigh(candidates, self.labels)
         answers = self._tell(candidates, evidence, vectors, codes, "+")
-        far = np.flatnonzero(evidence.distance > (_FAR_BY_LETTERS if self._use_letters else _FAR_BY_VECTORS))
+        limit = _OTHER_STRAND_BY_LETTERS if self._use_letters else _OTHER_STRAND_BY_VECTORS
+        far = np.flatnonzero(evidence.distance > limit)
         results = [(answer, vector, own) for (answer, _), vector, own in zip(answers, vectors, codes, strict=True)]
         if not len(far):
             return results
@@ -162,12 +163,12 @@ class Classifier:
             other_vectors = vectors[far]
         else:
             other_vectors, _ = self._engine.embed([decode(own) for own in turned])
-        quick = self._finder.find(other_vectors, turned, size, thorough=False)
+        quick = self._finder.find(other_vectors, turned, size, align=self._use_letters, thorough=False)
         nearer = np.flatnonzero(quick.distances[:, 0] < evidence.distance[far])
         if not len(nearer):
             return results
         far, turned, other_vectors = far[nearer], [turned[i] for i in nearer.tolist()], other_vectors[nearer]
-        other = self._finder.find(other_vectors, turned, size)
+        other = self._finder.find(other_vectors, turned, size, align=self._use_letters)
         other_evidence = weigh(other, self.labels)
         other_answers = self._tell(other, other_evidence, other_vectors, turned, "-")
         for place, number in enumerate(far.tolist()):

@@ -8,6 +8,7 @@ the other strand too, and at several lengths, because short sequences come neare
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -74,14 +75,13 @@ def decoy_limits(
         turned_vectors, _ = engine.embed([decode(codes) for codes in turned])
         letters = int(np.median([len(codes) for codes in scrambled]))
         for align in (False,) if joined else (True, False):
-            finder.align = align
-            least = _least(finder, scrambled, vectors, candidates, thorough=True)
+            look = partial(_least, finder, candidates=candidates, align=align)
+            least = look(scrambled, vectors, thorough=True)
             # As queries are: the other strand is looked at closely where it seems to be nearer.
-            quick = _least(finder, turned, turned_vectors, candidates, thorough=False)
+            quick = look(turned, turned_vectors, thorough=False)
             nearer = np.flatnonzero(quick < least)
             others = [turned[i] for i in nearer.tolist()]
-            other = _least(finder, others, turned_vectors[nearer], candidates, thorough=True)
-            least[nearer] = np.minimum(least[nearer], other)
+            least[nearer] = np.minimum(least[nearer], look(others, turned_vectors[nearer], thorough=True))
             found[align][letters] = round(limit_of(least), DIGITS)
     return {align: sorted(limits.items()) for align, limits in found.items()}
 
@@ -120,11 +120,13 @@ def limit_of(distances: Floats) -> float:
     return float(np.sort(distances)[int(ALPHA * (len(distances) + 1)) - 1])
 
 
-def _least(finder: Finder, codes: list[Codes], vectors: FloatArray, candidates: int, *, thorough: bool) -> Floats:
+def _least(
+    finder: Finder, codes: list[Codes], vectors: FloatArray, *, candidates: int, align: bool, thorough: bool
+) -> Floats:
     """Return the distance of each sequence to the nearest, infinite where there is none."""
     if not codes:
         return np.zeros(0)
-    found = finder.find(vectors, codes, candidates, thorough=thorough)
+    found = finder.find(vectors, codes, candidates, align=align, thorough=thorough)
     return np.asarray(found.distances.min(axis=1, initial=np.inf), np.float64)
 
 

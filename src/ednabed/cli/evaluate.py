@@ -108,7 +108,7 @@ def evaluate(
     with threadpool_limits(threads):
         result = run(
             records, methods, queries=queries, seed=seed, crops=chosen, threads=threads, title=marker or opened.name,
-            command=_command(),
+            command=_command(), embedders=embedders,
         )  # fmt: skip
     for name, reason in result.failures.items():
         notice(f"{name} takes no part: {reason}")

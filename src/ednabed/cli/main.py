@@ -26,6 +26,7 @@ from ednabed.cli.reference import reference_group
 from ednabed.cli.runs import runs
 from ednabed.cli.search import search
 from ednabed.cli.table import table_group
+from ednabed.cli.train import train
 from ednabed.cli.validate import validate
 from ednabed.cli.versions import versions
 from ednabed.errors import EdnabedError
@@ -54,7 +55,7 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
 
 for _verb in (
     embed, table_group, validate, consolidate, reference_group, search, classify, discover, evaluate, runs, compress,
-    models, versions,
+    models, versions, train,
 ):  # fmt: skip
     cli.add_command(_verb)
 

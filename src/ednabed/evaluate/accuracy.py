@@ -25,8 +25,10 @@ from ednabed.evaluate.metrics import (
     measure_bins,
     measure_novelty,
 )
+from ednabed.evaluate.neighbours import Neighbours, measure_neighbours
 from ednabed.evaluate.predictions import Method
 from ednabed.evaluate.splits import CROPS, GROUPS, Labelled, Query, Split, split
+from ednabed.models.base import Embedder
 from ednabed.sequences.lineage import RANKS
 
 log = logging.getLogger("ednabed")
@@ -98,6 +100,7 @@ class Evaluation:
         failures: One sentence for each method that did not, by name.
         identities_from: Method whose identities make the bins; None where no method has any.
         machine: System and processors.
+        neighbours: What vectors alone are worth, one for each embedder asked for.
     """
 
     title: str
@@ -109,6 +112,7 @@ class Evaluation:
     failures: dict[str, str]
     identities_from: str | None
     machine: str
+    neighbours: list[Neighbours] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """Say what was split, and how."""
@@ -148,6 +152,7 @@ class Evaluation:
                 for result in self.results
             ],
             "failures": self.failures,
+            "neighbours": [one.to_dict() for one in self.neighbours],
         }
 
 
@@ -171,6 +176,7 @@ def evaluate(
     identities_from: str | None = None,
     title: str = "",
     command: str = "",
+    embedders: Sequence[Embedder] = (),
 ) -> Evaluation:
     """Measure methods on held-out records.
 
@@ -185,6 +191,7 @@ def evaluate(
             the first that has any.
         title: Of the data, for the report.
         command: That makes the report anew.
+        embedders: Whose nearest neighbours are measured too, without alignment (``neighbours``).
 
     Raises:
         UsageError: No method, no crop, two of one name, or ``identities_from`` is none of them.
@@ -226,6 +233,7 @@ def evaluate(
         failures={name: str(error) for name, error in failures.items()},
         identities_from=source.result.name if source else None,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        neighbours=[measure_neighbours(embedder, parted, asked) for embedder in embedders],
     )
 
 

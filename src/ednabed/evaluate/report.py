@@ -7,6 +7,7 @@ from typing import Any
 
 from ednabed.evaluate.accuracy import Evaluation
 from ednabed.evaluate.metrics import CONFIDENT, IDENTITY_BINS, SIGNIFICANT, SUPPOSED_SHARES
+from ednabed.evaluate.neighbours import AMONG, FRAGMENT, MOST_OVERLAP
 from ednabed.evaluate.splits import GROUPS
 from ednabed.sequences.lineage import RANKS
 
@@ -40,6 +41,14 @@ _READING = f"""\
 - {_NOTHING}: nothing to measure."""
 
 
+_NEIGHBOURS = f"""\
+The nearest training sequence by cosine, without any alignment: its species for held-out records, its genus for held-out
+species, its family for held-out genera, as the share that is right; whether the right species is among the {AMONG}
+nearest; how well held-out genera are told from held-out records by the distance of the nearest (AUROC). Fragments: how
+often two of {FRAGMENT} letters of one sequence that overlap by at most {MOST_OVERLAP} are nearer than fragments of two
+families. The other strand: the queries are turned, the training sequences are not."""
+
+
 def to_markdown(evaluation: Evaluation) -> str:
     """Lay an evaluation out as Markdown: the data, how to read it, the methods, and three tables a crop."""
     parts = [
@@ -50,6 +59,8 @@ def to_markdown(evaluation: Evaluation) -> str:
         "## Methods",
         _methods(evaluation),
     ]
+    if evaluation.neighbours:
+        parts += ["## Vectors alone", _NEIGHBOURS, _neighbours(evaluation)]
     for crop, sizes in evaluation.crops.items():
         what = "Whole sequences" if crop == "full" else f"Cropped to {crop} letters"
         parts.append(f"## {what}")
@@ -97,6 +108,19 @@ def _methods(evaluation: Evaluation) -> str:
     for name, message in evaluation.failures.items():
         text += f"\n\n{name} failed: {message}."
     return text
+
+
+def _neighbours(evaluation: Evaluation) -> str:
+    first = evaluation.neighbours[0]
+    names = list(next(iter(first.figures.values())))
+    rows = [
+        [one.model, queries, *(_number(figures[name]) for name in names), ""]
+        for queries in first.figures
+        for one in evaluation.neighbours
+        for figures in [one.figures[queries]]
+    ]
+    rows += [[one.model, "fragments", *[""] * len(names), _number(one.fragments)] for one in evaluation.neighbours]
+    return _table(["model", "queries", *names, "fragments together"], rows)
 
 
 def _names(evaluation: Evaluation, crop: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ednabed.errors import EdnabedError, ModelError, UsageError
 from ednabed.models import catalog, hub, weights
+from ednabed.models.barcode.config import is_trained
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.catalog import ModelCard
 from ednabed.models.spec import Policy
@@ -105,6 +106,8 @@ def load_encoder(
         return KmerEncoder(k=6, dimension=None if full else found.card.dimension, name=found.name)
 
     folder = weights_of(found)
+    if is_trained(folder):
+        return _load_trained(folder, found.name, settings)
     from ednabed.models.nucleotide_transformer.encoder import NucleotideTransformer
 
     return NucleotideTransformer.load(
@@ -180,6 +183,20 @@ def _is_path(text: str) -> bool:
     """Tell whether a text can only be meant as a path; such a text is never looked up as a name."""
     pure = PureWindowsPath(text)
     return bool(pure.anchor) or ".." in pure.parts or text.startswith((".", "~")) or "\\" in text or text.count("/") > 1
+
+
+def _load_trained(folder: Path, name: str, settings: dict[str, Any]) -> Encoder:
+    """Load a model of ``ednabed train``, and the encoder that it maps where it is one of these."""
+    from ednabed.models.barcode.config import read_config
+    from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
+
+    config = read_config(folder)
+    if settings["layer"] is not None or settings["pooling"] is not None:
+        raise UsageError(f"{name} was trained with its own layer and pooling; leave out --layer and --pooling")
+    if config.encoder is None:
+        return BarcodeEncoder.load(folder, config, name=name)
+    below = settings | {"layer": config.encoder.layer, "pooling": config.encoder.pooling}
+    return MappedEncoder.load(folder, config, load_encoder(config.encoder.model, **below), name=name)
 
 
 def _load_third_party(point: EntryPoint, settings: dict[str, Any]) -> Encoder:

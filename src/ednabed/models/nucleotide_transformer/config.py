@@ -8,20 +8,18 @@ embedding rows; a ``vocab.txt`` beside the file must agree with it.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Literal, cast
 
 from ednabed.errors import ModelError
+from ednabed.models.fields import Fields, read_json_object
 from ednabed.models.nucleotide_transformer.tokenizer import LAYOUTS, MASK_ID, PAD_ID, KmerTokenizer
 
 Position = Literal["absolute", "rotary"]
 
 ROTARY_BASE = 10_000.0
-_ADVICE = "use a checkpoint of Nucleotide Transformer v1, v2 or AgroNT"
+ADVICE = "use a checkpoint of Nucleotide Transformer v1, v2 or AgroNT"
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def read_config(folder: Path) -> NTConfig:
             vocabulary is another one.
     """
     path = folder / "config.json"
-    fields = _Fields(path, read_json_object(path))
+    fields = Fields(path, read_json_object(path, ADVICE), ADVICE)
     fields.require("model_type", (None, "esm"))
     fields.require("is_folding_model", (None, False))
     fields.require("esmfold_config", (None,))
@@ -120,64 +118,6 @@ def read_config(folder: Path) -> NTConfig:
     return config
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; of repeated keys the last wins.
-
-    Raises:
-        ModelError: The file is missing, unreadable, not UTF-8, not JSON or not an object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; {_ADVICE}, complete with its config.json and weights") from error
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON ({error}); fetch the file again") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} holds a JSON {type(values).__name__}, wanted an object; fetch the file again")
-    return values
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """The object in ``config.json`` with checks that name file, key, value and what is supported."""
-
-    path: Path
-    values: Mapping[str, Any]
-
-    def refuse(self, key: str, supported: str) -> NoReturn:
-        got = f"is {json.dumps(self.values[key])}" if key in self.values else "is missing"
-        raise ModelError(f"{self.path}: {key} {got}, supported is {supported}; {_ADVICE}")
-
-    def require(self, key: str, supported: tuple[object, ...]) -> None:
-        """Refuse a value that is not one of these; None stands for an absent key and for null."""
-        value = self.values.get(key)
-        # JSON's true equals 1 in Python, but is no number.
-        if any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in supported):
-            return
-        words = ["absent" if choice is None else json.dumps(choice) for choice in supported]
-        self.refuse(key, " or ".join(words))
-
-    def integer(self, key: str, least: int, most: int) -> int:
-        value = self.values.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
-            return value
-        self.refuse(key, f"a whole number from {least} to {most}")
-
-    def boolean(self, key: str) -> bool:
-        value = self.values.get(key)
-        if isinstance(value, bool):
-            return value
-        self.refuse(key, "true or false")
-
-    def positive(self, key: str) -> float:
-        value = self.values.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
-            return float(value)
-        self.refuse(key, "a finite number above 0")
-
-
 def _check_vocabulary(path: Path, tokenizer: KmerTokenizer) -> None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -197,5 +137,5 @@ def _check_vocabulary(path: Path, tokenizer: KmerTokenizer) -> None:
         at = next(i for i, (got, want) in enumerate(zip(lines, wanted, strict=True)) if got != want)
         difference = f"line {at + 1} is {lines[at]!r}, wanted {wanted[at]!r}"
     raise ModelError(
-        f"{path}: {difference}, as {len(tokenizer.vocabulary)} embedding rows mean {tokenizer.name}; {_ADVICE}"
+        f"{path}: {difference}, as {len(tokenizer.vocabulary)} embedding rows mean {tokenizer.name}; {ADVICE}"
     )

@@ -25,7 +25,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ednabed.errors import ModelError
-from ednabed.models.nucleotide_transformer.config import ROTARY_BASE, NTConfig, read_json_object
+from ednabed.models.fields import read_json_object
+from ednabed.models.nucleotide_transformer.config import ADVICE, ROTARY_BASE, NTConfig
 
 Shape = tuple[int, ...]
 
@@ -189,7 +190,7 @@ def _find(folder: Path) -> tuple[Path, dict[Path, frozenset[str] | None]]:
 
 
 def _read_index(index: Path) -> dict[Path, frozenset[str] | None]:
-    weight_map = read_json_object(index).get("weight_map")
+    weight_map = read_json_object(index, ADVICE).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{index}: weight_map is not an object of keys and file names; {_FETCH}")
     suffix = index.name.removesuffix(".index.json").rpartition(".")[2]

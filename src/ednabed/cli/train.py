@@ -1,0 +1,99 @@
+"""``ednabed train``: an encoder of your own from labelled barcodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path),
+    help="Folder of the model (in the workspace, if relative); must not exist.",
+)  # fmt: skip
+@click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
+@click.option(
+    "--init",
+    help="Model to start from: a trained one is trained further, any other gets a learned map on top. Default: none.",
+)
+@click.option(
+    "--pattern", "patterns", multiple=True,
+    help="k-mers to count, 1 for a letter that counts: 1111111, 110111011; may be repeated.",
+)  # fmt: skip
+@click.option("--dimension", type=click.IntRange(2, 65_536), help="Length of a vector; default: that of --init or 512.")
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Batches.")
+@click.option("--batch", type=click.IntRange(min=8), default=768, show_default=True, help="Views a batch.")
+@click.option("--rate", type=float, default=1e-3, show_default=True, help="Learning rate.")
+@click.option("--shortest", type=click.IntRange(min=20), default=100, show_default=True, help="Letters of a piece.")
+@click.option(
+    "--validation", type=click.IntRange(min=0), default=200, show_default=True,
+    help="Queries a marker and group that are left out of training to tell how good it is; 0: none.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of everything drawn.")
+@click.option("--licence", default="", help="Licence of the weights, kept with them and with every run.")
+@click.option("--gpu/--cpu", "use_gpu", default=None, help="Force the device; default: the best one present.")
+@click.option("--no-resume", is_flag=True, help="Throw away what an interrupted training left.")
+@json_option
+@pass_context
+def train(
+    context: Context,
+    /,
+    inputs: tuple[Path, ...],
+    output: Path,
+    patterns: tuple[str, ...],
+    shortest: int,
+    no_resume: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train an encoder on labelled barcodes: FASTA, FASTQ, TSV, CSV or Parquet with lineages.
+
+    The result is a model folder for --model. Records of a file are of one marker unless a column 'marker' says
+    otherwise. Some records, species, genera and families are left out, and tell beside kmer6 how good the model is.
+    Started again after an interruption, the same command goes on where it was.
+
+    \b
+    Example:
+      ednabed train barcodes.tsv.gz --output models/my_barcodes --licence CC0-1.0
+    """
+    from ednabed.training.train import PATTERNS, TrainRequest, train_model
+    from ednabed.training.views import Alterations
+
+    folder = context.workspace / output
+    request = TrainRequest(
+        inputs=inputs,
+        output=folder,
+        patterns=patterns or PATTERNS,
+        alterations=Alterations(shortest=shortest),
+        resume=not no_resume,
+        **settings,
+    )
+    report = train_model(request)
+    if as_json:
+        emit_json(report)
+        return
+    for one in report["inputs"]:
+        left = ", ".join(f"{one[what]:,} {what}" for what in ("rejected", "unlabelled") if one[what])
+        notice(f"{one['name']}: {one['taken']:,} of {one['records']:,} records" + (f" ({left})" if left else ""))
+    emit(f"model      {folder}, fingerprint {report['fingerprint'][:12]}")
+    emit(f"trained    {request.steps:,} steps on {report['device']} in {report['seconds']:.0f} s")
+    if report["held_out"][0]["queries"]:
+        emit(_validation(report["validation"]))
+
+
+def _validation(validated: dict[str, Any]) -> str:
+    """Lay out what nearest neighbours of left-out sequences are right, a column a model."""
+    names = list(validated)
+    rows = []
+    for marker, crops in validated[names[0]].items():
+        for crop, figures in crops.items():
+            for what, value in figures.items():
+                if value is not None:
+                    others = [validated[name][marker][crop][what] for name in names]
+                    rows.append([marker, crop, what, *(f"{other:.3f}" for other in others)])
+    return "\n" + table(["MARKER", "QUERIES", "NEAREST NEIGHBOUR", *names], rows)

@@ -1,0 +1,98 @@
+"""The weights of a trained model: ``model.safetensors`` beside ``config.json``, written whole and read strictly.
+
+The table of a k-mer model holds a row of ``dimension`` whole numbers from -127 to 127 for each column and one scale a
+row, a quarter of the size of float32; vectors differ from those of float32 by less than 1e-4 in cosine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.errors import ModelError
+from ednabed.models.barcode.config import ADVICE, BarcodeConfig
+from ednabed.models.base import FloatArray
+
+WEIGHTS = "model.safetensors"
+TABLE, SCALE = "table.weight", "table.scale"
+MAP, BIAS = "map.weight", "map.bias"
+_MOST = 127
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def quantise(table: FloatArray) -> dict[str, npt.NDArray[Any]]:
+    """Return a float32 table, shape (columns, dimension), as whole numbers and scales, by their names in the file."""
+    scale = np.abs(table).max(axis=1) / _MOST
+    whole = np.rint(table / np.where(scale > 0, scale, 1)[:, None])
+    return {TABLE: whole.astype(np.int8), SCALE: scale.astype(np.float32)}
+
+
+def table_of(arrays: Arrays) -> FloatArray:
+    """Return the float32 table of whole numbers and scales."""
+    return np.multiply(arrays[TABLE], arrays[SCALE][:, None], dtype=np.float32)
+
+
+def expected(config: BarcodeConfig, inputs: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Return shape and kind of each array by name; ``inputs`` is the number of columns, or of values of the encoder."""
+    if config.encoder is None:
+        return {TABLE: ((inputs, config.dimension), np.int8), SCALE: ((inputs,), np.float32)}
+    return {MAP: ((inputs, config.dimension), np.float32), BIAS: ((config.dimension,), np.float32)}
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write arrays to a safetensors file."""
+    from safetensors.numpy import save
+
+    # Its own function for files makes them readable by their owner alone.
+    path.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
+
+
+def read_arrays(folder: Path, config: BarcodeConfig, inputs: int) -> dict[str, npt.NDArray[Any]]:
+    """Read the weights.
+
+    Raises:
+        ModelError: The file is missing or damaged, or an array is missing, unexpected, of another shape or kind, or not
+            finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = folder / WEIGHTS
+    try:
+        arrays = load(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing; {ADVICE}") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); {ADVICE}") from error
+    wanted = expected(config, inputs)
+    for name in sorted(wanted.keys() - arrays.keys()):
+        raise ModelError(f"{path}: array '{name}' is missing; {ADVICE}")
+    for name in sorted(arrays.keys() - wanted.keys()):
+        raise ModelError(f"{path}: array '{name}' is not expected; {ADVICE}")
+    for name, (shape, kind) in wanted.items():
+        values = arrays[name]
+        if values.shape != shape or values.dtype != kind:
+            raise ModelError(
+                f"{path}: '{name}' is {values.dtype} of shape {values.shape}, "
+                f"wanted {np.dtype(kind)} of shape {shape}; {ADVICE}"
+            )
+        if not np.isfinite(values).all():
+            raise ModelError(f"{path}: '{name}' holds values that are not finite; {ADVICE}")
+    return arrays
+
+
+def digest(arrays: Arrays) -> str:
+    """Return ``sha256:`` and 64 hexadecimal digits over names, kinds, shapes and values (little-endian, row by row)."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        values = np.ascontiguousarray(arrays[name])
+        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        found.update(f"{name} {values.dtype.name} {'x'.join(map(str, values.shape))}\n".encode())
+        found.update(values.tobytes())
+    return f"sha256:{found.hexdigest()}"

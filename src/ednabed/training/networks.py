@@ -1,0 +1,145 @@
+"""What is trained: a table of k-mer vectors, or a map of the vectors of another encoder.
+
+A network turns views into what its forward pass takes (``prepare``, in another thread), gives unit vectors for them,
+and says what belongs into the model folder.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from ednabed.engine.embed import Engine
+from ednabed.errors import InputError
+from ednabed.models.barcode.config import BarcodeConfig, EncoderInput
+from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
+from ednabed.models.barcode.files import BIAS, MAP, digest, quantise, table_of
+from ednabed.models.barcode.kmers import SpacedKmers
+from ednabed.models.base import Embedder, Encoder, FloatArray
+from ednabed.search.divergence import Codes, decode
+
+
+class Network(torch.nn.Module):
+    """The seam of ``loop``: whatever has these methods can be trained."""
+
+    @abstractmethod
+    def prepare(self, views: Sequence[Codes]) -> Any:
+        """Turn views (codes as of ``divergence.encode``) into what ``forward`` takes."""
+
+    @abstractmethod
+    def forward(self, prepared: Any) -> torch.Tensor:
+        """Return unit vectors, float32, shape (views, dimension)."""
+
+    @abstractmethod
+    def config(self, licence: str) -> BarcodeConfig:
+        """Return the settings of the model as trained so far."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the weights as they are written to the model folder."""
+
+    @abstractmethod
+    def encoder(self, name: str) -> Encoder:
+        """Return the encoder that a folder of these weights gives."""
+
+
+class KmerNetwork(Network):
+    """A learned vector for each canonical k-mer; that of a sequence is the direction of their sum.
+
+    It starts as a random projection of k-mer counts, so nearest neighbours are those of k-mers from the first step on.
+
+    Args:
+        patterns: See ``SpacedKmers``.
+        dimension: Length of a vector.
+        seed: Of the random start.
+        table: Start from these vectors instead, float32, shape (columns, dimension).
+    """
+
+    def __init__(self, patterns: Sequence[str], dimension: int, seed: int = 0, table: FloatArray | None = None) -> None:
+        super().__init__()
+        self._kmers = SpacedKmers(patterns)
+        self._dimension = dimension
+        if table is None:
+            table = np.random.default_rng([seed, 1]).standard_normal((self._kmers.columns, dimension), np.float32)
+            table /= np.float32(dimension**0.5)
+        self.table = torch.nn.Parameter(torch.from_numpy(table.copy()))
+
+    def prepare(self, views: Sequence[Codes]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return columns of all views and where each begins."""
+        tokens = self._kmers.tokenize([decode(codes) for codes in views])
+        return torch.from_numpy(tokens.ids), torch.from_numpy(tokens.offsets[:-1].astype(np.int32))
+
+    def forward(self, prepared: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Return unit vectors; a view without any k-mer has zeros."""
+        columns, offsets = (part.to(self.table.device) for part in prepared)
+        return functional.normalize(functional.embedding_bag(columns, self.table, offsets, mode="sum"), dim=1)
+
+    def config(self, licence: str) -> BarcodeConfig:
+        """Return patterns and dimension."""
+        return BarcodeConfig(self._dimension, self._kmers.patterns, None, licence)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the table as whole numbers and scales."""
+        return quantise(self.table.detach().cpu().numpy())
+
+    def encoder(self, name: str) -> Encoder:
+        """Return the encoder of the table as it is written."""
+        arrays = self.arrays()
+        return BarcodeEncoder(self.config(""), table_of(arrays), name=name, weights=digest(arrays))
+
+
+class MapNetwork(Network):
+    """A learned map of the directions of another encoder's vectors, which itself stays as it is.
+
+    Args:
+        embedder: The encoder, with a policy for what is too long.
+        name: Its name, hub id or folder, by which it is found again.
+        dimension: Length of a vector.
+        seed: Of the random start.
+    """
+
+    def __init__(self, embedder: Embedder, name: str, dimension: int, seed: int = 0) -> None:
+        super().__init__()
+        self._engine = Engine(embedder)
+        self._name = name
+        base = embedder.spec.dimension
+        start = np.random.default_rng([seed, 1]).standard_normal((base, dimension), np.float32) / np.float32(base**0.5)
+        self.matrix = torch.nn.Parameter(torch.from_numpy(start))
+        self.bias = torch.nn.Parameter(torch.zeros(dimension))
+
+    def prepare(self, views: Sequence[Codes]) -> torch.Tensor:
+        """Return the directions of the encoder's vectors, float32, shape (views, dimension of the encoder)."""
+        vectors, refused = self._engine.embed([decode(codes) for codes in views])
+        if refused:
+            raise InputError(
+                f"{self._name} takes no sequence such as {decode(views[min(refused)])[:30].decode()}… "
+                f"({refused[min(refused)]}); choose a longer --shortest"
+            )
+        return functional.normalize(torch.from_numpy(vectors), dim=1)
+
+    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Return unit vectors."""
+        return functional.normalize(prepared.to(self.matrix.device) @ self.matrix + self.bias, dim=1)
+
+    def config(self, licence: str) -> BarcodeConfig:
+        """Return dimension and the encoder."""
+        spec = self._engine.embedder.spec
+        return BarcodeConfig(
+            self.matrix.shape[1], (), EncoderInput(self._name, spec.weights, spec.layer, spec.pooling), licence
+        )
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return matrix and bias."""
+        return {MAP: self.matrix.detach().cpu().numpy(), BIAS: self.bias.detach().cpu().numpy()}
+
+    def encoder(self, name: str) -> Encoder:
+        """Return the encoder below with the map on top."""
+        arrays = self.arrays()
+        base = self._engine.embedder.encoder
+        return MappedEncoder(base, self.config(""), arrays[MAP], arrays[BIAS], name=name, weights=digest(arrays))

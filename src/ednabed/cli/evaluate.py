@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     "--output", type=click.Path(path_type=Path, dir_okay=False),
     help="Write to a file; .json gives JSON, any other ending Markdown.",
 )  # fmt: skip
+@click.option(
+    "--training-to", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the records that stay in training to a TSV file, and stop: train on these what is to be measured here.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
 @pass_context
 def evaluate(
@@ -55,6 +59,7 @@ def evaluate(
     vectors_only: bool,
     threads: int | None,
     output: Path | None,
+    training_to: Path | None,
     as_json: bool,
 ) -> None:
     """Measure how right names, confidences and novelty are, on records that are held out of a labelled reference.
@@ -75,6 +80,7 @@ def evaluate(
     from ednabed.evaluate.external import installed
     from ednabed.evaluate.own import Own, labelled_records
     from ednabed.evaluate.report import to_markdown
+    from ednabed.evaluate.splits import split, write_records
     from ednabed.reference import layout
     from ednabed.reference.opened import open_reference
     from ednabed.search.queries import embedder_for
@@ -87,6 +93,11 @@ def evaluate(
     if not records:
         markers = ", ".join(sorted({name for run in opened.manifest.runs for name in run.markers if name})) or "none"
         raise InputError(f"{opened.name} has no labelled record of marker {marker!r}; its markers are: {markers}")
+    if training_to is not None:
+        parted = split(records, queries=queries, seed=seed)
+        write_records(training_to, parted.training)
+        emit(f"{len(parted.training):,} of {parted.records:,} records, seed {seed}, {queries} queries: {training_to}")
+        return
     if models:
         embedders = [open_embedder(name) for name in dict.fromkeys(models)]
     else:

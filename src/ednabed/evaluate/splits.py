@@ -8,14 +8,16 @@ loses only what is held out. A sequence that another remaining taxon shares stay
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.store.files import clean, replacing
 from ednabed.taxonomy.regions import meets
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
@@ -153,6 +155,15 @@ def split(records: Sequence[Labelled], *, queries: int = 500, seed: int = 1) -> 
         )
     training = [record for record, left in zip(named, draw.left, strict=True) if left]
     return Split(training, found, draw.taxa, seed, len(named), len(records) - len(named), dict(draw.taken))
+
+
+def write_records(path: Path, records: Iterable[Labelled]) -> None:
+    """Write records as TSV (id, marker, sequence, seven ranks), which every reader of ednabed takes."""
+    with replacing(path, "training.tsv") as file:
+        file.write("\t".join(("id", "marker", "sequence", *RANKS)) + "\n")
+        for record in records:
+            cells = (record.id, record.marker, record.sequence, *record.lineage)
+            file.write("\t".join(map(clean, cells)) + "\n")
 
 
 class _Draw:

@@ -84,7 +84,7 @@ def train(
         returned.
 
     Raises:
-        StoreError: The state is damaged or of another key.
+        StoreError: The state is damaged or of another key, or weights or loss are not finite any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.98))
@@ -112,6 +112,12 @@ def train(
                 point: dict[str, float] = {"step": step}
                 for name, value in zip(QUESTIONS, sums.tolist(), strict=True):
                     point[f"loss_{name}"] = round(value / since, 4)
+                sound = all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
+                if not sound or not all(map(math.isfinite, point.values())):
+                    raise StoreError(
+                        f"{folder}: weights or loss are not finite any more at step {step}; lower the learning rate "
+                        "(--rate) and start again"
+                    )
                 point |= validate()
                 curves.append(point)
                 bar.set_postfix({name: value for name, value in point.items() if not name.startswith(("loss", "step"))})
@@ -121,8 +127,6 @@ def train(
                 if time.monotonic() - saved > _SAVE_SECONDS or step == plan.steps:
                     _save(network, optimiser, folder / STATE, key, step, curves)
                     saved = time.monotonic()
-    if not all(math.isfinite(value) for point in curves for value in point.values()):
-        raise StoreError(f"{folder}: the loss is not finite any more; lower the learning rate (--rate) and start again")
     return curves
 
 

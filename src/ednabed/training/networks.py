@@ -130,8 +130,10 @@ class MapNetwork(Network):
     def config(self, licence: str) -> BarcodeConfig:
         """Return dimension and the encoder."""
         spec = self._engine.embedder.spec
+        # Encoders without layers take no pooling either.
+        pooling = None if spec.layer is None else spec.pooling
         return BarcodeConfig(
-            self.matrix.shape[1], (), EncoderInput(self._name, spec.weights, spec.layer, spec.pooling), licence
+            self.matrix.shape[1], (), EncoderInput(self._name, spec.weights, spec.layer, pooling), licence
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 REPORT = "training.json"
 SCHEMA = 1
-PATTERNS = ("1111111", "110111011")
+PATTERNS = ("1111111", "110111011", "11011011")
 DIMENSION = 512
 # Of the sample on which the curves are measured: training records, and queries a group.
 _REFERENCES, _QUERIES = 2_000, 60
@@ -81,10 +81,10 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.steps < 1 or self.batch < 8 or self.rate <= 0 or self.temperature <= 0:
+        if self.steps < 1 or self.batch < 8 or not 0 < self.rate <= 1 or self.temperature <= 0:
             raise UsageError(
                 f"steps {self.steps}, batch {self.batch}, rate {self.rate}, temperature {self.temperature}: wanted at "
-                "least 1 step, 8 views a batch, and a rate and temperature above 0"
+                "least 1 step, 8 views a batch, a rate above 0 up to 1 and a temperature above 0"
             )
 
     def settings(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Alterations:
         strands: Share of views that are turned to the other strand.
     """
 
-    crops: float = 0.55
+    crops: float = 0.75
     shortest: int = 100
     longest: int = 700
     altered: float = 0.5

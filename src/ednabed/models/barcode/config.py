@@ -27,13 +27,13 @@ class EncoderInput:
         model: Its name, hub id or the path of its folder, as for ``--model``.
         weights: Hash of its weights (``Spec.weights``).
         layer: Hidden state that is pooled; None for encoders without layers.
-        pooling: How its token vectors become one.
+        pooling: How its token vectors become one; None for encoders without layers.
     """
 
     model: str
     weights: str
     layer: int | None
-    pooling: str
+    pooling: str | None
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def read_config(folder: Path) -> BarcodeConfig:
             model=inner.text("model"),
             weights=inner.text("weights"),
             layer=None if given.get("layer") is None else inner.integer("layer", 0, 1_000),
-            pooling=inner.text("pooling"),
+            pooling=None if given.get("pooling") is None else inner.text("pooling"),
         )
     licence = fields.values.get("licence", "")
     if not isinstance(licence, str):

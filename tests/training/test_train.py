@@ -1,0 +1,226 @@
+"""Training as a whole: it learns, it is the same again, a kill loses nothing, and bad input is told."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ednabed.engine.embed import Engine
+from ednabed.engine.open import open_embedder
+from ednabed.errors import InputError, StoreError, UsageError
+from ednabed.evaluate.splits import Labelled, write_records
+from ednabed.models.barcode.files import WEIGHTS
+from ednabed.models.load import load_encoder
+from ednabed.training import loop
+from ednabed.training.train import TrainRequest, train_model
+from taxonomy_support import world
+from train_driver import request_of
+
+DRIVER = Path(__file__).parents[1] / "train_driver.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The same sums in the same order, here and in other processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def barcodes(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("barcodes") / "barcodes.tsv"
+    made = world(genera=24, species=3, records=3, length=240, marker="COI")
+    write_records(path, [Labelled(one.id, one.sequence, one.lineage, one.marker) for one in made])
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(barcodes, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    train_model(request_of(str(barcodes), str(folder), "60"), show_progress=False)
+    return folder
+
+
+def test_a_folder_with_weights_settings_and_report(trained):
+    assert sorted(path.name for path in trained.iterdir()) == ["config.json", WEIGHTS, "training.json"]
+    assert list(trained.parent.iterdir()) == [trained], "work in progress is gone"
+    report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
+    embedder = open_embedder(str(trained))
+    assert report["fingerprint"] == embedder.spec.fingerprint
+    assert report["weights"] == embedder.spec.weights
+    assert report["inputs"][0]["name"] == "barcodes.tsv" and report["inputs"][0]["records"] == 216
+    assert report["curves"][-1]["step"] == 60
+    assert set(report["validation"]) == {"small", "kmer6"}
+    assert report["held_out"][0]["queries"]["genus"] > 0
+    assert report["settings"]["seed"] == 7
+
+
+def test_it_learns(trained):
+    """Of what it is asked it becomes better. A point of the curves is three batches only, so many are taken together."""
+    curves = json.loads((trained / "training.json").read_text(encoding="utf-8"))["curves"]
+    loss = [sum(value for name, value in point.items() if name.startswith("loss")) for point in curves]
+    assert np.mean(loss[-7:]) < 0.9 * np.mean(loss[:7])
+
+
+def test_validation_is_what_the_folder_gives(trained, barcodes):
+    """The figures of the report are those of the encoder as it was written, on records that training did not see."""
+    from ednabed.training.records import read_labelled
+    from ednabed.training.validation import hold_out, judge
+
+    records, _ = read_labelled([barcodes], min_length=50)
+    kept = hold_out(records, 5, 7)
+    report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
+    assert judge(load_encoder(str(trained)), kept) == report["validation"]["small"]
+    held_out = {query.sequence for one in kept for query in one.split.queries if query.group != "record"}
+    assert not held_out & {record.sequence for one in kept for record in one.split.training}
+
+
+def test_the_same_again(trained, barcodes, tmp_path):
+    train_model(request_of(str(barcodes), str(tmp_path / "small"), "60"), show_progress=False)
+    assert (tmp_path / "small" / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_lose_nothing(trained, barcodes, tmp_path, seed):
+    """Killed at random moments and started again, it comes to the very weights of an undisturbed training."""
+    random.seed(seed)
+    output = tmp_path / "small"
+    kills = 0
+    while not output.exists():
+        process = subprocess.Popen([sys.executable, str(DRIVER), str(barcodes), str(output), "60"])
+        try:
+            process.wait(timeout=random.uniform(3, 7) * (1 + kills / 3))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+            assert not output.exists() or (output / "training.json").exists()
+        else:
+            assert process.returncode == 0
+    assert (output / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_it_goes_on_where_it_was(trained, barcodes, tmp_path, monkeypatch):
+    """Stopped in the middle of its steps and started again: the same weights, and only the missing steps are done."""
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", 0.0)
+    request = request_of(str(barcodes), str(tmp_path / "small"), "60")
+    real = loop.losses
+    calls = []
+
+    def counted(*given):
+        calls.append(1)
+        if len(calls) == 40:
+            raise Stopped
+        return real(*given)
+
+    monkeypatch.setattr(loop, "losses", counted)
+    with pytest.raises(Stopped):
+        train_model(request, show_progress=False)
+    assert not request.output.exists()
+    train_model(request, show_progress=False)
+    # A point of the curves is every third step: 39 were saved, and 39 calls came before the one that failed.
+    assert len(calls) == 40 + 21
+    assert (request.output / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+    curves = [json.loads((p / "training.json").read_text())["curves"] for p in (trained, request.output)]
+    assert curves[0] == curves[1]
+
+
+def test_what_was_left_by_other_settings_is_not_taken_up(barcodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", 0.0)
+    output = tmp_path / "small"
+    work = tmp_path / ".small.training"
+    real = loop.train
+
+    def stop(*given, **more):
+        real(*given, **more)
+        raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train", stop)
+        with pytest.raises(Stopped):
+            train_model(request_of(str(barcodes), str(output), "6"), show_progress=False)
+    assert (work / loop.STATE).exists()
+    with pytest.raises(StoreError, match="other data or settings"):
+        train_model(request_of(str(barcodes), str(output), "9"), show_progress=False)
+    (work / loop.STATE).write_bytes(b"\x80damaged")
+    with pytest.raises(StoreError, match="damaged"):
+        train_model(request_of(str(barcodes), str(output), "6"), show_progress=False)
+    request = request_of(str(barcodes), str(output), "6")
+    train_model(TrainRequest(**{**request.__dict__, "resume": False}), show_progress=False)
+    assert output.exists() and not work.exists()
+
+
+def test_trained_further(trained, barcodes, tmp_path):
+    """From a trained model: the start is its table, and patterns and dimension are its own."""
+    request = request_of(str(barcodes), str(tmp_path / "further"), "1")
+    request = TrainRequest(**{**request.__dict__, "init": str(trained), "dimension": None, "rate": 1e-12})
+    train_model(request, show_progress=False)
+    before, after = load_encoder(str(trained)), load_encoder(str(tmp_path / "further"))
+    assert (after.dimension, after.patterns) == (16, ("11111",))
+    np.testing.assert_allclose(after.table, before.table, atol=1e-6)
+    with pytest.raises(UsageError, match="dimension is 8"):
+        train_model(TrainRequest(**{**request.__dict__, "output": tmp_path / "x", "dimension": 8}))
+
+
+def test_a_map_on_another_encoder(barcodes, tmp_path):
+    """kmer6 stands for any encoder: it is left as it is, and the map on top becomes a model of its own."""
+    request = request_of(str(barcodes), str(tmp_path / "mapped"), "20")
+    report = train_model(TrainRequest(**{**request.__dict__, "init": "kmer6"}), show_progress=False)
+    embedder = open_embedder(str(tmp_path / "mapped"))
+    assert embedder.spec.dimension == 16
+    vectors, refused = Engine(embedder).embed([b"ACGTTGCA" * 30])
+    assert not refused and np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-5)
+    assert report["fingerprint"] == embedder.spec.fingerprint
+
+
+def test_nucleotide_transformers_get_a_map_too(shared, barcodes, tmp_path):
+    source = shared / "golden" / "nt_tiny" / "v2"
+    request = request_of(str(barcodes), str(tmp_path / "mapped"), "3")
+    train_model(TrainRequest(**{**request.__dict__, "init": str(source), "validation": 3}), show_progress=False)
+    embedder = open_embedder(str(tmp_path / "mapped"), use_gpu=False)
+    assert embedder.spec.dimension == 16
+    assert embedder.spec.max_tokens == load_encoder(str(source)).max_tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id\tsequence\na\t" + "ACGT" * 30 + "\n", "no record has a lineage"),
+        ("id\tsequence\tgenus\tspecies\na\t" + "ACGT" * 30 + "\tG\tG s\n", "nothing to hold out.*--validation 0"),
+        ("", "empty"),
+    ],
+)
+def test_records_that_teach_nothing(tmp_path, text, said):
+    (tmp_path / "given.tsv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        train_model(request_of(str(tmp_path / "given.tsv"), str(tmp_path / "model"), "5"), show_progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["given.tsv"]
+
+
+def test_an_existing_folder_is_left_alone(barcodes, tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        train_model(request_of(str(barcodes), str(tmp_path / "model"), "5"))
+    with pytest.raises(UsageError, match="at least 1 step"):
+        TrainRequest(inputs=[barcodes], output=tmp_path / "x", rate=0)
+
+
+def test_weights_that_are_no_numbers_are_told(barcodes, tmp_path):
+    request = request_of(str(barcodes), str(tmp_path / "model"), "12")
+    with pytest.raises(StoreError, match="not finite any more"):
+        train_model(TrainRequest(**{**request.__dict__, "temperature": 1e-42}), show_progress=False)
+    assert not (tmp_path / "model").exists()

@@ -39,9 +39,7 @@ def test_columns_are_those_of_the_definition(given_sequences):
         own = Counter(tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist())
         assert sorted(own.values()) == sorted(wanted.values())
         for word in wanted:
-            alone = "".join(
-                letter if one == "1" else "A" for letter, one in zip(_spread(*word), word[0], strict=True)
-            )
+            alone = "".join(letter if one == "1" else "A" for letter, one in zip(_spread(*word), word[0], strict=True))
             single = SpacedKmers(PATTERNS)
             ids = single.tokenize([alone.encode()]).ids.tolist()
             column = next(c for c in ids if _pattern_of(single, c) == word[0])

@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,7 @@ def test_a_folder_with_weights_settings_and_report(trained):
 
 
 def test_it_learns(trained):
-    """Of what it is asked it becomes better. A point of the curves is three batches only, so many are taken together."""
+    """It becomes better at what it is asked; a point of the curves is three batches, so some are taken together."""
     curves = json.loads((trained / "training.json").read_text(encoding="utf-8"))["curves"]
     loss = [sum(value for name, value in point.items() if name.startswith("loss")) for point in curves]
     assert np.mean(loss[-7:]) < 0.9 * np.mean(loss[:7])
@@ -132,7 +131,7 @@ def test_it_goes_on_where_it_was(trained, barcodes, tmp_path, monkeypatch):
         train_model(request, show_progress=False)
     assert not request.output.exists()
     train_model(request, show_progress=False)
-    # A point of the curves is every third step: 39 were saved, and 39 calls came before the one that failed.
+    # 39 steps were saved, and the call that failed is the 40th.
     assert len(calls) == 40 + 21
     assert (request.output / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
     curves = [json.loads((p / "training.json").read_text())["curves"] for p in (trained, request.output)]

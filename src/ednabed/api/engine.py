@@ -19,6 +19,7 @@ from ednabed.engine.open import open_embedder
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EmbeddingError, InputError, UsageError
 from ednabed.models.base import FloatArray
+from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
 from ednabed.sequences import format_lineage, normalise, normalise_one, parse_lineage, raw_records
 
@@ -74,7 +75,7 @@ class EmbeddingEngine:
 
     def __init__(
         self,
-        model_name: str = "kmer6",
+        model_name: str = DEFAULT_MODEL,
         batch_size: int | None = None,
         use_gpu: bool | None = None,
         precision: str = "auto",

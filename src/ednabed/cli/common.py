@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ednabed.models.catalog import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from ednabed.models.spec import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_MODEL = "kmer6"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ednabed.engine.device import choose_device
 from ednabed.errors import UsageError
 from ednabed.models.base import Embedder
-from ednabed.models.load import load_embedder, resolve
+from ednabed.models.load import computes_on_cpu, load_embedder, resolve
 from ednabed.models.spec import Policy
 
 
@@ -28,9 +28,8 @@ def open_embedder(
         UsageError: Unknown model, device, precision or policy.
         ModelError: Weights are absent or damaged.
     """
-    card = resolve(model).card
-    if card is not None and card.family == "kmer":
-        # k-mer profiles are numpy on the CPU; torch (seconds to import) is not needed for them.
+    if computes_on_cpu(resolve(model)):
+        # Counts of k-mers are numpy on the CPU; torch (seconds to import) is not needed for them.
         if use_gpu:
             raise UsageError(f"{model} runs on the CPU only; leave --gpu out")
         if precision not in ("auto", "fp32"):

@@ -17,6 +17,9 @@ from ednabed.errors import UsageError
 
 NT_LICENCE = "CC-BY-NC-SA-4.0"
 NO_WEIGHTS = "none needed"
+OWN_LICENCE = "Apache-2.0"
+DEFAULT_MODEL = "kmer6"
+"""What is taken where no model is named."""
 ORGANISATION = "instadeepai/"
 
 
@@ -26,8 +29,8 @@ class ModelCard:
 
     Attributes:
         name: Name on the command line.
-        family: ``kmer`` or ``nucleotide-transformer``: the code that loads it.
-        hub_id: Repository on the Hugging Face hub; None where there are no weights.
+        family: ``kmer``, ``barcode`` or ``nucleotide-transformer``: the code that loads it.
+        hub_id: Repository on the Hugging Face hub; None where there are no weights, or where they are in the package.
         revision: Commit (40 hexadecimal digits) that is fetched; None takes the newest one at the first fetch, whose
             commit is then kept as the spec's revision.
         dimension: Length of a vector; None where only the files know it (ids outside the catalogue).
@@ -75,6 +78,10 @@ CATALOGUE: tuple[ModelCard, ...] = (
         "kmer6-full", "kmer", None, None, 4096, None, None, NO_WEIGHTS, None,
         "square-root 6-mer frequencies, not projected",
     ),
+    ModelCard(
+        "barcode-1", "barcode", None, None, 512, None, 9_500_000, OWN_LICENCE, 9_600_000,
+        "learned on labelled barcodes of five markers, both strands alike; in the package",
+    ),
     _nt("nt-500m-human-ref", "nucleotide-transformer-500m-human-ref", None,
         1280, 1000, 485_700_000, 1_943_000_000, "v1, human reference genome"),
     _nt("nt-500m-1000g", "nucleotide-transformer-500m-1000g", None,
@@ -108,6 +115,7 @@ LICENCE_TEXTS = MappingProxyType(
         NT_LICENCE: "Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International: non-commercial use only, "
         "name the authors (InstaDeep and partners), pass derived weights on under the same licence; "
         "text: https://creativecommons.org/licenses/by-nc-sa/4.0/legalcode",
+        OWN_LICENCE: "Apache License 2.0: free for any use; text: https://www.apache.org/licenses/LICENSE-2.0",
         NO_WEIGHTS: "A formula of ednabed itself, no weights; ednabed is Apache-2.0.",
     }
 )

@@ -72,6 +72,20 @@ def resolve(name_or_path: str) -> Found:
     return Found(card.name, card=card)
 
 
+def computes_on_cpu(found: Found) -> bool:
+    """Tell whether a model is counted in numpy on the CPU, without torch and without a choice of precision.
+
+    Raises ModelError where the settings of a trained model cannot be read.
+    """
+    if found.card is not None and found.card.family in ("kmer", "barcode"):
+        return True
+    if found.folder is None or not is_trained(found.folder):
+        return False
+    from ednabed.models.barcode.config import read_config
+
+    return read_config(found.folder).encoder is None
+
+
 def load_encoder(
     name_or_path: str,
     *,

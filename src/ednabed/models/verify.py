@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from ednabed.errors import ModelError
 from ednabed.models import load
+from ednabed.models.barcode.config import ADVICE, TRAINING_REPORT, is_trained
 from ednabed.models.base import Encoder
+from ednabed.models.fields import read_json_object
 
 Status = Literal["verified", "failed", "unverifiable", "no weights"]
 
@@ -104,9 +106,11 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
         return Report(
             encoder.name, "unverifiable", f"it loads, but ednabed has no published vector for a model of {owner}"
         )
-    if found.card is not None and found.card.hub_id is None:
+    if found.card is not None and found.card.family == "kmer":
         return Report(found.name, "no weights", "a formula without weights: there is nothing to verify")
     folder = load.weights_of(found)
+    if is_trained(folder):
+        return _verify_trained(name_or_path, found.name, folder)
     source, entries = _published(published)
     hub_id = found.card.hub_id if found.card is not None else None
     entries = [entry for entry in entries if _is_about(entry, hub_id, folder)]
@@ -130,6 +134,19 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
         message = f"{len(vectors)} published vector{'s' if len(vectors) > 1 else ''} reproduced"
     status: Status = "failed" if wrong or differing else "verified"
     return Report(found.name, status, message, folder, source, vectors, checked)
+
+
+def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
+    """Compare the weights of a model of ``ednabed train`` with those that its report names."""
+    encoder = load.load_encoder(name_or_path)
+    path = folder / TRAINING_REPORT
+    told = read_json_object(path, ADVICE).get("weights") if path.is_file() else None
+    if told is None:
+        return Report(name, "unverifiable", f"{path} names no weights: the load was strict, no more is known", folder)
+    if told != encoder.weights:
+        message = f"the weights are {encoder.weights[:19]}…, {path.name} names {str(told)[:19]}…: {ADVICE}"
+        return Report(name, "failed", message, folder)
+    return Report(name, "verified", f"the weights are those that {path.name} names, {told[:19]}…", folder)
 
 
 def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:

@@ -1,7 +1,8 @@
 """Weights on this machine: where they lie, and what makes a folder of them complete. No network, nothing is loaded.
 
-Two places are looked at: ``EDNABED_MODELS/<name>`` for folders carried by hand, then the standard cache of
-``huggingface_hub`` (``HF_HOME``), whose layout is kept, so that other tools see the same files.
+The package holds those of ednabed's own models. For others two places are looked at: ``EDNABED_MODELS/<name>`` for
+folders carried by hand, then the standard cache of ``huggingface_hub`` (``HF_HOME``), whose layout is kept, so that
+other tools see the same files.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ def cache_folder(card: ModelCard) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{card.hub_id.replace('/', '--')}"
 
 
+def packaged_folder(card: ModelCard) -> Path | None:
+    """Return the folder of a model whose weights are in the package, None for others."""
+    folder = Path(__file__).parent / "data" / card.name
+    return folder if card.family == "barcode" and (folder / "config.json").is_file() else None
+
+
 def carried_folder(card: ModelCard) -> Path | None:
     """Return the folder of a card below ``EDNABED_MODELS``, whether it exists or not; None when that is not set.
 
@@ -51,7 +58,7 @@ def local_folder(card: ModelCard) -> Path | None:
     commit that ``main`` had when it was fetched, or at the only one there is.
     """
     if card.hub_id is None:
-        return None
+        return packaged_folder(card)
     carried = carried_folder(card)
     if carried is not None and (carried / "config.json").is_file() and not missing_files(carried):
         return carried

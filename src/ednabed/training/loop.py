@@ -30,6 +30,7 @@ from ednabed.training.sampling import Batch, Sampler
 STATE = "state.safetensors"
 _SAVE_SECONDS = 60.0
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_SUMS = "sums_of_losses"
 _AHEAD = 4
 
 
@@ -88,9 +89,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.98))
-    step, curves = _resume(network, optimiser, folder / STATE, key)
-    sums = torch.zeros(len(QUESTIONS))
-    since = 0
+    step, curves, sums = _resume(network, optimiser, folder / STATE, key)
     saved = time.monotonic()
     with (
         progress_bar(plan.steps, done=step, show=show_progress, doing="training", unit="step") as bar,
@@ -105,11 +104,11 @@ def train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             sums += torch.stack([found[name].detach().cpu() for name in QUESTIONS])
-            since += 1
             step += 1
             bar.update()
             if step % plan.told == 0 or step == plan.steps:
                 point: dict[str, float] = {"step": step}
+                since = step - int(curves[-1]["step"]) if curves else step
                 for name, value in zip(QUESTIONS, sums.tolist(), strict=True):
                     point[f"loss_{name}"] = round(value / since, 4)
                 sound = all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
@@ -122,11 +121,9 @@ def train(
                 curves.append(point)
                 bar.set_postfix({name: value for name, value in point.items() if not name.startswith(("loss", "step"))})
                 sums.zero_()
-                since = 0
-                # Between two points the sums would have to be kept too.
-                if time.monotonic() - saved > _SAVE_SECONDS or step == plan.steps:
-                    _save(network, optimiser, folder / STATE, key, step, curves)
-                    saved = time.monotonic()
+            if time.monotonic() - saved >= _SAVE_SECONDS or step == plan.steps:
+                _save(network, optimiser, folder / STATE, key, step, curves, sums)
+                saved = time.monotonic()
     return curves
 
 
@@ -177,11 +174,17 @@ def _ahead(network: Network, sampler: Sampler, first: int, last: int) -> Iterato
 
 
 def _save(
-    network: Network, optimiser: torch.optim.Optimizer, path: Path, key: str, step: int, curves: list[dict[str, float]]
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    path: Path,
+    key: str,
+    step: int,
+    curves: list[dict[str, float]],
+    sums: torch.Tensor,
 ) -> None:
     from safetensors.torch import save_file
 
-    tensors = {}
+    tensors = {_SUMS: sums}
     for name, parameter in network.named_parameters():
         tensors[name] = parameter.detach().cpu().contiguous()
         for moment in _MOMENTS:
@@ -194,10 +197,10 @@ def _save(
 
 def _resume(
     network: Network, optimiser: torch.optim.Optimizer, path: Path, key: str
-) -> tuple[int, list[dict[str, float]]]:
-    """Bring network and optimiser to the state that was saved; return its step and curves, 0 and none without one."""
+) -> tuple[int, list[dict[str, float]], torch.Tensor]:
+    """Bring network and optimiser to the state that was saved; return its step, curves and sums of the losses since."""
     if not path.exists():
-        return 0, []
+        return 0, [], torch.zeros(len(QUESTIONS))
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -212,6 +215,6 @@ def _resume(
                 parameter.copy_(tensors[name])
                 state[number] = {moment: tensors[f"{name}.{moment}"] for moment in _MOMENTS}
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-        return int(told["step"]), json.loads(told["curves"])
+        return int(told["step"]), json.loads(told["curves"]), tensors[_SUMS]
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is damaged ({error}); remove its folder and start again") from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ednabed import __version__
 from ednabed.errors import UsageError
+from ednabed.models.barcode.config import TRAINING_REPORT
 from ednabed.models.base import Embedder
 from ednabed.models.load import load_encoder
 from ednabed.models.spec import Policy
@@ -26,7 +27,6 @@ from ednabed.training.views import Alterations
 if TYPE_CHECKING:
     from ednabed.training.networks import Network
 
-REPORT = "training.json"
 SCHEMA = 1
 PATTERNS = ("1111111", "110111011", "11011011")
 DIMENSION = 512
@@ -199,7 +199,7 @@ def _write(output: Path, network: Network, licence: str, report: dict[str, Any])
     temporary.mkdir(parents=True)
     try:
         write_arrays(temporary / WEIGHTS, network.arrays())
-        for name, value in (("config.json", network.config(licence).to_dict()), (REPORT, report)):
+        for name, value in (("config.json", network.config(licence).to_dict()), (TRAINING_REPORT, report)):
             (temporary / name).write_text(to_json(value), encoding="utf-8", newline="\n")
         for path in temporary.iterdir():
             fsync_file(path)

@@ -16,6 +16,8 @@ from ednabed.models.fields import Fields, read_json_object
 
 MODEL_TYPE = "ednabed"
 SCHEMA = 1
+TRAINING_REPORT = "training.json"
+"""File beside ``config.json`` that says how the model was trained."""
 ADVICE = "train the model again, or take the folder as it was made"
 
 

@@ -61,9 +61,14 @@ def train(
     Example:
       ednabed train barcodes.tsv.gz --output models/my_barcodes --licence CC0-1.0
     """
+    from ednabed.errors import UsageError
     from ednabed.training.train import PATTERNS, TrainRequest, train_model
     from ednabed.training.views import Alterations
 
+    if patterns and settings["init"] is not None:
+        raise UsageError(
+            f"--pattern goes with a start from nothing, and --init {settings['init']} is one; leave one out"
+        )
     folder = context.workspace / output
     request = TrainRequest(
         inputs=inputs,

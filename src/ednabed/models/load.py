@@ -2,8 +2,8 @@
 
 A name is, in this order: a folder that holds ``config.json``; a name or hub id of the catalogue; a model of another
 distribution, announced in the entry-point group ``ednabed.models``; any other hub id, whose weights must have been
-fetched. Nothing is fetched here, and no text becomes a path outside the folders meant for models. Frameworks are
-imported when a model that needs them is loaded.
+fetched; a folder of that name below ``EDNABED_MODELS``. Nothing is fetched here, and no text becomes a path outside the
+folders meant for models. Frameworks are imported when a model that needs them is loaded.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def resolve(name_or_path: str) -> Found:
         return Found(claims[0].name, entry_point=claims[0])
     if card is None and hub.is_hub_id(name_or_path):
         card = hub.hub_card(name_or_path)
+    if card is None and (own := weights.own_folder(name_or_path.strip())) is not None:
+        return Found(own.name, folder=own)
     if card is None:
         card = catalog.find_card(name_or_path, [point.name for point in others])
     return Found(card.name, card=card)

@@ -20,6 +20,8 @@ Alphabet = Literal["iupac", "strict"]
 Normalisation = Literal["none", "l2"]
 
 SPEC_SCHEMA = 1
+WITHOUT_CHOICE = ("kmer", "kmer-map", "mapped")
+"""Families of networks whose layer and pooling nobody chooses."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,19 @@ class Spec:
         """SHA-256 (64 hexadecimal digits) of the canonical JSON of everything that moves a vector."""
         function = {k: v for k, v in self.to_dict().items() if k not in ("model", "licence", "revision")}
         return hashlib.sha256(json.dumps(function, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy with which a model gives this function again."""
+        chosen = self.architecture.get("family") not in WITHOUT_CHOICE
+        return Policy(
+            layer=self.layer if chosen else None,
+            pooling=self.pooling if chosen else None,
+            max_tokens=self.max_tokens,
+            strand=self.strand,
+            long=self.long,
+            alphabet=self.alphabet,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, with the schema number."""

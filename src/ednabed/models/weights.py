@@ -21,6 +21,8 @@ WEIGHT_FORMS = (
     ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d{5}-of-\d{5}\.bin")),
 )
 """Names of weights, best first: each form is one file, or an index that names its shards."""
+# A name and nothing that leads out of the folder.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -49,6 +51,15 @@ def carried_folder(card: ModelCard) -> Path | None:
     """
     root = os.environ.get(MODELS_VARIABLE)
     return Path(root).expanduser() / card.name.replace("/", "--") if root else None
+
+
+def own_folder(name: str) -> Path | None:
+    """Return the folder below ``EDNABED_MODELS`` of a model that no catalogue has; None where there is none."""
+    root = os.environ.get(MODELS_VARIABLE)
+    if not root or not _NAME.fullmatch(name):
+        return None
+    folder = Path(root).expanduser() / name
+    return folder if (folder / "config.json").is_file() else None
 
 
 def local_folder(card: ModelCard) -> Path | None:

@@ -20,7 +20,7 @@ from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
-from ednabed.models.spec import Policy, Spec
+from ednabed.models.spec import Spec
 from ednabed.reference.collection import Collection
 from ednabed.reference.parts import keys_of
 from ednabed.reference.topk import lengths
@@ -86,18 +86,9 @@ def embedder_for(spec: Spec, what: str, model: str | None = None) -> Embedder:
         StoreError: What is there is another function.
         ModelError: The weights are not here; the message says how to get them.
     """
-    is_kmer = spec.architecture.get("family") == "kmer"
-    policy = Policy(
-        layer=spec.layer,
-        pooling=None if is_kmer else spec.pooling,
-        max_tokens=spec.max_tokens,
-        strand=spec.strand,
-        long=spec.long,
-        alphabet=spec.alphabet,
-    )
     where = spec.model if model is None else model
     try:
-        embedder = open_embedder(where, policy)
+        embedder = open_embedder(where, spec.policy)
     except UsageError as error:
         raise StoreError(
             f"{what} was made by '{spec.model}', and {where} cannot stand for it ({error}); give --model NAME, or "

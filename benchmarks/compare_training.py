@@ -1,0 +1,177 @@
+"""What each part of the recipe of ``ednabed train`` is worth: encoders and objectives beside each other.
+
+Every variant is trained on the same records for the same seconds on the CPU, then asked for the nearest neighbours of
+sequences whose record, species or genus it has not seen. Prints a Markdown table for ``docs/training.md``.
+
+    python benchmarks/compare_training.py --seconds 100
+
+The convolutional encoder (convolutions over the letters, then attention) is here for the comparison only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from data import shared
+from torch.nn import functional
+
+from ednabed.models.barcode.config import BarcodeConfig
+from ednabed.models.base import Encoder, Tokens
+from ednabed.models.load import load_encoder
+from ednabed.search.divergence import encode
+from ednabed.training.loop import Plan, train
+from ednabed.training.networks import KmerNetwork, Network
+from ednabed.training.records import pools, read_labelled
+from ednabed.training.sampling import Sampler
+from ednabed.training.train import DIMENSION, PATTERNS
+from ednabed.training.validation import hold_out, judge, means
+from ednabed.training.views import Alterations
+
+SHOWN = ("record → species", "record → species among 50", "species → genus", "genus → family")
+EVEN = dict.fromkeys(("record", "species", "genus", "family"), 1.0)
+WIDTH = 128
+
+
+class Convolutions(Network):
+    """Two strided convolutions over the letters, two layers of attention, the mean over places, a linear map."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self._dimension = dimension
+        self.letters = torch.nn.Embedding(6, 32, padding_idx=5)
+        self.first = torch.nn.Conv1d(32, 96, 9, stride=3, padding=4)
+        self.second = torch.nn.Conv1d(96, WIDTH, 5, stride=2, padding=2)
+        layer = torch.nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, 0.0, batch_first=True, norm_first=True)
+        self.attention = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.last = torch.nn.Linear(WIDTH, dimension)
+
+    def prepare(self, views):
+        out = np.full((len(views), max(map(len, views))), 5, np.int64)
+        for row, codes in zip(out, views, strict=True):
+            row[: len(codes)] = codes
+        return torch.from_numpy(out)
+
+    def forward(self, prepared):
+        there = functional.max_pool1d((prepared != 5).float()[:, None], 6, 6, ceil_mode=True)[:, 0] > 0
+        x = functional.gelu(self.first(self.letters(prepared).transpose(1, 2)))
+        x = functional.gelu(self.second(x)).transpose(1, 2)[:, : there.shape[1]]
+        there = there[:, : x.shape[1]]
+        x = self.attention(x, src_key_padding_mask=~there) * there[..., None]
+        return functional.normalize(self.last(x.sum(dim=1) / there.sum(dim=1, keepdim=True)), dim=1)
+
+    def config(self, licence):
+        return BarcodeConfig(self._dimension, PATTERNS, None, licence)
+
+    def arrays(self):
+        raise NotImplementedError("this encoder is compared, not kept")
+
+    def encoder(self, name):
+        return Held(self, name)
+
+
+class Held(Encoder):
+    """A network as it is, behind the seam of encoders."""
+
+    def __init__(self, network: Convolutions, name: str) -> None:
+        self._network = network
+        self.name, self.dimension = name, network._dimension
+        self.architecture, self.tokenizer, self.normalisation = {"family": "compared"}, "letters", "l2"
+        self.token_budget = 60_000
+
+    def tokenize(self, sequences: Sequence[bytes]) -> Tokens:
+        codes = [encode(sequence) for sequence in sequences]
+        return Tokens(
+            np.concatenate([np.zeros(0, np.uint8), *codes]), np.cumsum([0, *map(len, codes)]).astype(np.int64)
+        )
+
+    def forward(self, tokens: Tokens):
+        rows = [tokens.ids[a:b] for a, b in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)]
+        with torch.no_grad():
+            return self._network(self._network.prepare(rows)).numpy()
+
+
+def variants():
+    """Name, network, alterations, questions."""
+    plain = Alterations()
+
+    def kmers(*patterns: str, dimension: int = DIMENSION):
+        return lambda: KmerNetwork(patterns or PATTERNS, dimension)
+
+    yield "the recipe: " + ", ".join(PATTERNS) + f", {DIMENSION} dimensions", kmers(), plain, EVEN
+    yield "k-mers 1111111 alone", kmers("1111111"), plain, EVEN
+    yield "k-mers 1111111 and 11011011011 (twice the size)", kmers("1111111", "11011011011"), plain, EVEN
+    yield "256 dimensions", kmers(dimension=256), plain, EVEN
+    yield "convolutions and attention over letters", lambda: Convolutions(DIMENSION), plain, EVEN
+    yield "the same without the other strand", lambda: Convolutions(DIMENSION), replace(plain, strands=0), EVEN
+    yield "without pieces", kmers(), replace(plain, crops=0), EVEN
+    yield "without substitutions and indels", kmers(), replace(plain, altered=0), EVEN
+    yield "without runs of N", kmers(), replace(plain, runs_of_n=0), EVEN
+    for question in EVEN:
+        yield f"without the question of the {question}", kmers(), plain, EVEN | {question: 0.0}
+    yield "the question of the record alone", kmers(), plain, {q: float(q == "record") for q in EVEN}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[shared() / "data" / f"{m}.tsv.gz" for m in ("coi", "12s")]
+    )
+    parser.add_argument("--seconds", type=float, default=100)
+    parser.add_argument("--records", type=int, default=30_000, help="Most records of a file.")
+    parser.add_argument("--queries", type=int, default=150)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--only", help="Variants whose name holds this text.")
+    given = parser.parse_args()
+    records = []
+    rng = np.random.default_rng(0)
+    for path in given.data:
+        own, _ = read_labelled([path])
+        records += [own[i] for i in np.sort(rng.permutation(len(own))[: given.records])]
+    kept = hold_out(records, given.queries, 0)
+    training = pools([record for one in kept for record in one.split.training])
+    crops = ("whole", "150")
+    print(f"{sum(map(len, training)):,} records, {given.seconds:.0f} s a variant, batches of {given.batch}\n")
+    print("| variant | steps | " + " | ".join(f"{crop}: {name}" for crop in crops for name in SHOWN) + " |")
+    print("|" + " --- |" * (2 + len(crops) * len(SHOWN)))
+
+    def row(name: str, steps: str, encoder: Encoder) -> None:
+        found = means(judge(encoder, kept))
+        cells = [f"{found[f'{crop}, {what}']:.3f}" for crop in crops for what in SHOWN]
+        print(f"| {name} | {steps} | " + " | ".join(cells) + " |", flush=True)
+
+    row("kmer6", "–", load_encoder("kmer6"))
+    for name, make, alterations, weights in variants():
+        if given.only and given.only not in name:
+            continue
+        torch.manual_seed(0)
+        network = make()
+        sampler = Sampler(training, given.batch, alterations, 0)
+        if name.startswith("the recipe"):
+            row("the recipe, before training", "0", network.encoder("start"))
+        steps = steps_in(make(), sampler, given.seconds)
+        plan = Plan(steps, rate=2e-3 if isinstance(network, KmerNetwork) else 1e-3, weights=weights, told=steps)
+        with tempfile.TemporaryDirectory() as folder:
+            train(network, sampler, plan, Path(folder), "compared", dict, show_progress=False)
+        row(name, f"{steps:,}", network.encoder("trained"))
+
+
+def steps_in(network: Network, sampler: Sampler, seconds: float) -> int:
+    """Steps that fit into so many seconds, by some tried."""
+    tried = 8
+    with tempfile.TemporaryDirectory() as folder:
+        train(network, sampler, Plan(2, told=2), Path(folder), "warm", dict, show_progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        train(network, sampler, Plan(tried, told=tried), Path(folder), "tried", dict, show_progress=False)
+        return max(1, int(seconds / ((time.perf_counter() - started) / tried)))
+
+
+if __name__ == "__main__":
+    main()

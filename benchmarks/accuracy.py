@@ -46,7 +46,7 @@ def measure(marker: str, data: Path, folder: Path, queries: int) -> dict[str, An
     if not told.exists():
         workspace = ["ednabed", "--workspace", marker]
         if not (folder / marker / "data" / "reference").exists():
-            run([*workspace, "embed", str(data / f"{marker}.tsv.gz"), "--dataset", marker, "--model", "kmer6"], folder)
+            run([*workspace, "embed", str(data / f"{marker}.tsv.gz"), "--dataset", marker], folder)
             run([*workspace, "consolidate", "--no-calibrate"], folder)
         more = ["--queries", str(queries), "--output", f"{marker}_{queries}.md", "--json"]
         if marker in VECTORS_TOO:

@@ -138,9 +138,10 @@ def top_level(source: str) -> list[str]:
 
 @by_module
 def test_the_command_line_imports_nothing_heavy_at_once(path, module, is_package):
-    if package_of(module) in ("cli", "__init__"):
+    # The catalogue is data that the command line reads at once, so what holds for it holds for the catalogue.
+    if package_of(module) in ("cli", "__init__") or module in ("ednabed.models", "ednabed.models.catalog"):
         names = top_level(path.read_text(encoding="utf-8"))
-        allowed = ("ednabed", "ednabed.errors", "ednabed.cli")
+        allowed = ("ednabed", "ednabed.errors", "ednabed.cli", "ednabed.models.catalog")
         ours = [n for n in names if n.startswith("ednabed") and n not in allowed and not n.startswith("ednabed.cli.")]
         assert ours == []
         assert not {n.split(".")[0] for n in names} & {*HEAVY, "numpy", "pyarrow", "huggingface_hub", "transformers"}

@@ -69,7 +69,7 @@ def test_vectors_do_not_move(workspace):
 
 def test_adding_to_it_goes_on(workspace):
     (workspace / "c.fa").write_text(">c1\nACGTTGCATGCATGCATTGACCAGTCAAGGACCTTT\n", encoding="utf-8")
-    assert ednabed("embed", "c.fa", "--dataset", "third", cwd=workspace).returncode == 0
+    assert ednabed("embed", "c.fa", "--dataset", "third", "--model", "kmer6", cwd=workspace).returncode == 0
     done = ednabed("consolidate", "--incremental", cwd=workspace)
     assert done.returncode == 0, done.stderr
     reference = get_data_manager(workspace).open_reference()

@@ -165,8 +165,10 @@ def embed_bare(folder: Path, model: str) -> dict:
     return json.loads(out)
 
 
-def test_the_sample_with_kmer6(tmp_path):
-    told = embed_bare(tmp_path, "kmer6")
+@pytest.mark.parametrize("model", ["barcode-1", "kmer6"])
+def test_the_sample_with_a_model_that_needs_no_framework(tmp_path, model):
+    told = embed_bare(tmp_path, model)
+    assert told["model"] == model
     assert told["counts"]["embedded"] == told["counts"]["read"] == 234
     assert told["dimension"] == 512
 

@@ -217,6 +217,8 @@ def test_how_right_it_is_was_measured(walked):
     page = (folder / "accuracy.md").read_text(encoding="utf-8")
     for group in ("record", "species", "genus", "family"):
         assert f"| {group} |" in page
+    # The model of the reference, and the yardstick.
+    assert "ednabed barcode-1" in page
     assert "ednabed kmer6" in page
 
 

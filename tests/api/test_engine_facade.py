@@ -38,14 +38,15 @@ BAD = {
     "ACGT": "4 letters, fewer than the least of 20",
     "ACGT!ACGTACGTACGTACGTACGT": "letter '!' at position 5",
     "N" * 30: "holds no A, C, G or T",
-    "ACGTN" * 5: "holds no 6 letters in a row without N",
+    "ACGTN" * 5: "holds no {least} letters in a row without N, which {model} needs",
 }
 
 
+@pytest.mark.parametrize(("model", "least"), [("barcode-1", 7), ("kmer6", 6)])
 @settings(max_examples=40)
-@given(st.lists(st.text("ACGT", min_size=20, max_size=60) | st.sampled_from(sorted(BAD)), max_size=20))
-def test_rows_are_aligned_and_the_rejected_are_zeros(sequences):
-    engine = EmbeddingEngine()
+@given(sequences=st.lists(st.text("ACGT", min_size=20, max_size=60) | st.sampled_from(sorted(BAD)), max_size=20))
+def test_rows_are_aligned_and_the_rejected_are_zeros(model, least, sequences):
+    engine = EmbeddingEngine(model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         vectors = engine.get_embeddings(sequences)
@@ -58,7 +59,7 @@ def test_rows_are_aligned_and_the_rejected_are_zeros(sequences):
     for i, sequence in enumerate(sequences):
         if i in bad:
             assert not vectors[i].any()
-            assert BAD[sequence] in report.rejected[i]
+            assert BAD[sequence].format(model=model, least=least) in report.rejected[i]
         else:
             np.testing.assert_allclose(vectors[i], engine.get_embedding_single(sequence), atol=1e-6)
     assert (report.given, report.embedded) == (len(sequences), len(sequences) - len(bad))
@@ -92,6 +93,13 @@ def test_case_rna_and_gaps_do_not_matter(engine):
     vectors = engine.get_embeddings([GOOD, GOOD.lower(), GOOD.replace("T", "U"), GOOD[:5] + "--" + GOOD[5:]])
     assert engine.last_report.distinct == 1
     np.testing.assert_array_equal(vectors, vectors[[0, 0, 0, 0]])
+
+
+def test_both_strands_of_a_sequence_are_alike_to_the_default(engine):
+    other = GOOD[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    np.testing.assert_allclose(engine.get_embedding_single(GOOD), engine.get_embedding_single(other), atol=1e-6)
+    one, two = EmbeddingEngine("kmer6").get_embeddings([GOOD, other])
+    assert one @ two < 0.9
 
 
 def test_a_single_sequence(engine):
@@ -151,11 +159,16 @@ def test_impossible_settings_are_usage_errors(settings_, error):
 
 def test_model_info(engine):
     info = engine.get_model_info()
-    assert info["model_name"] == "kmer6"
+    assert info["model_name"] == "barcode-1"
     assert info["embedding_dim"] == 512
     assert (info["device"], info["precision"]) == ("cpu", "fp32")
     assert info["fingerprint"] == engine.embedder.spec.fingerprint
-    assert info["spec"]["architecture"]["family"] == "kmer"
+    assert info["spec"]["architecture"]["family"] == "kmer-map"
+    assert info["spec"]["pooling"] == "sum"
+    assert info["spec"]["weights"].startswith("sha256:")
+    assert info["licence"] == "Apache-2.0"
+    formula = EmbeddingEngine("kmer6").get_model_info()["spec"]
+    assert (formula["model"], formula["architecture"]["family"]) == ("kmer6", "kmer")
 
 
 def test_validation_prints_and_returns_the_matrix(engine, capsys):
@@ -167,7 +180,8 @@ def test_validation_prints_and_returns_the_matrix(engine, capsys):
     assert "2 of 2 sequences" in out
 
 
-def test_validation_of_sequences_of_ones_own(engine, capsys):
+def test_validation_of_sequences_of_ones_own(capsys):
+    engine = EmbeddingEngine("kmer6")
     a, b = "ACGTTGCATG" * 8, "GGATTCCAAC" * 8
     matrix = engine.validate_embeddings({FISH: a, FISH2: a + "ACC", CRAB: b})
     assert matrix[0, 1] > matrix[0, 2]

@@ -329,7 +329,7 @@ def test_a_reference_that_was_built_again(capsys, own, queries):
     """The calibration of the old build says nothing of the new one, and that is told."""
     more = write_table(own / "more.tsv", [Barcode("more", randomly(400, 3), lineage_of(77))])
     old = calibration_of(own)
-    assert call(capsys, own, "embed", more, "--dataset", "more")[0] == 0
+    assert call(capsys, own, "embed", more, "--dataset", "more", "--model", "kmer6")[0] == 0
     code, _, err = call(capsys, own, "classify", queries, "--format", "tsv")
     assert code == 0
     assert NOT_CALIBRATED not in err, "nothing is consolidated yet"

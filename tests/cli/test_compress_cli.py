@@ -35,7 +35,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "a.fa").write_text(f">a1\n{A}\n>c1\n{C}\n>b1\n{B}\n>a2\n{A}\n")
     for dataset in ("lake", "river"):
-        done = ednabed("embed", "a.fa", "--dataset", dataset, cwd=folder)
+        done = ednabed("embed", "a.fa", "--dataset", dataset, "--model", "kmer6", cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -172,7 +172,7 @@ def test_the_other_verbs_work_on_every_form(capsys, workspace, order):
     now = json.loads(call(capsys, "--workspace", workspace, "runs", "show", "lake", "--json")[1])
     assert {**now, "files": 0, "manifest_sha256": 0} == {**shown, "files": 0, "manifest_sha256": 0}
     # Embedding the same input again still finds the compressed run.
-    done = ednabed("embed", "a.fa", "--dataset", "lake", "--json", cwd=workspace)
+    done = ednabed("embed", "a.fa", "--dataset", "lake", "--model", "kmer6", "--json", cwd=workspace)
     assert json.loads(done.stdout)["existed"] is True, done.stderr
 
 

@@ -93,7 +93,8 @@ def world(tmp_path_factory) -> Path:
     fasta(folder / "new.fasta", {**records, "short": "ACGT"})
     fasta(folder / "old.fasta", {name: letters for name, letters in records.items() if name.startswith("known")})
     workspace = folder / "w"
-    for arguments in (["embed", folder / "reference.tsv", "--dataset", "all"], ["consolidate", "--no-calibrate"]):
+    embed = ["embed", folder / "reference.tsv", "--dataset", "all", "--model", "kmer6"]
+    for arguments in (embed, ["consolidate", "--no-calibrate"]):
         with pytest.raises(SystemExit) as ended:
             entry.main(["--workspace", str(workspace), *map(str, arguments)])
         assert ended.value.code == 0

@@ -70,6 +70,8 @@ def test_list_shows_every_model_once() -> None:
     assert [line.split()[0] for line in lines] == [card.name for card in CATALOGUE]
     line = next(line for line in lines if line.startswith("nt-v2-250m "))
     assert line.split()[:8] == ["nt-v2-250m", "768", "2048", "235.1M", "CC-BY-NC-SA-4.0", "940.6", "MB", "no"]
+    line = next(line for line in lines if line.startswith("barcode-1 "))
+    assert line.split()[:8] == ["barcode-1", "512", "none", "9.5M", "Apache-2.0", "9.6", "MB", "yes"]
 
 
 @needs_shared
@@ -108,6 +110,16 @@ def test_show_gives_spec_and_fingerprint_where_nothing_is_needed() -> None:
     text = call("show", "kmer6").stdout
     assert f"fingerprint: {facts['fingerprint']}" in text
     assert "spec layer: null" in text
+
+
+def test_show_of_a_model_of_the_package() -> None:
+    facts = json.loads(call("show", "barcode-1", "--json").stdout)
+    assert (facts["weights_here"], facts["hub_id"], facts["problem"]) == (True, None, None)
+    assert (facts["spec"]["model"], facts["spec"]["architecture"]["family"]) == ("barcode-1", "kmer-map")
+    assert {"config.json", "model.safetensors"} <= {file["name"] for file in facts["files"]}
+    text = call("show", "barcode-1").stdout
+    assert f"fingerprint: {facts['fingerprint']}" in text
+    assert "Apache License 2.0: free for any use" in text
 
 
 def test_show_without_weights_gives_the_card() -> None:

@@ -28,7 +28,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "a.fa").write_text(f">x\n{GOOD}\n>y\n{GOOD}A\n>short\nACG\n")
     for dataset in ("lake", "river"):
-        done = ednabed("embed", "a.fa", "--dataset", dataset, cwd=folder)
+        done = ednabed("embed", "a.fa", "--dataset", dataset, "--model", "kmer6", cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
 

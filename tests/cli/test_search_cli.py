@@ -47,7 +47,7 @@ def runs(tmp_path_factory) -> Path:
     (folder / "lake.fa").write_text(f">a1;size=4;sample=S1\n{A}\n>c1;size=9;sample=S2\n{C}\n>b1\n{B}\n>a2\n{A}\n")
     (folder / "sea.tsv").write_text(f"id\tsequence\tlineage\tdepth\nd1\t{D}\t{RAT}\t12.5\na3\t{A}\t\t3\n")
     for name, dataset in (("lake.fa", "lake"), ("sea.tsv", "sea")):
-        done = ednabed("embed", name, "--dataset", dataset, cwd=folder)
+        done = ednabed("embed", name, "--dataset", dataset, "--model", "kmer6", cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -493,7 +493,7 @@ def test_an_id_of_several_sequences_says_how_to_choose(capsys, runs, tmp_path):
     folder = tmp_path / "ws"
     shutil.copytree(runs, folder)
     (folder / "more.fa").write_text(f">a1\n{D}\n")
-    assert ednabed("embed", "more.fa", "--dataset", "more", cwd=folder).returncode == 0
+    assert ednabed("embed", "more.fa", "--dataset", "more", "--model", "kmer6", cwd=folder).returncode == 0
     for _ in range(2):
         code, out, err = call(capsys, folder, "search", "--id", "a1")
         assert (code, out) == (1, "")

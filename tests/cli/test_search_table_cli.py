@@ -42,7 +42,12 @@ def workspace(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ws")
     lines = [f"t{i}\t{s}\tS{i % 3}\t{i * 10}" for i, s in enumerate([*SEQUENCES, SEQUENCES[2]])]
     (folder / "a.tsv").write_text("id\tsequence\tsample\tdepth\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    for verb in (("table", "import", "a.tsv"), ("table", "embed"), ("embed", "a.tsv", "--dataset", "same")):
+    kmer6 = ("--model", "kmer6")
+    for verb in (
+        ("table", "import", "a.tsv"),
+        ("table", "embed", *kmer6),
+        ("embed", "a.tsv", "--dataset", "same", *kmer6),
+    ):
         done = ednabed(*verb, cwd=folder)
         assert done.returncode == 0, done.stderr
     (folder / "full.fa").write_text(f">x\n{SEQUENCES[0]}\n", encoding="utf-8")

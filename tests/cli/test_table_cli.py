@@ -78,7 +78,8 @@ def test_import_embed_and_status(tmp_path: Path) -> None:
     ):
         assert line in out
 
-    wanted = EmbeddingEngine("kmer6").get_embeddings(letters)
+    assert stats["model"] == "barcode-1"
+    wanted = EmbeddingEngine("barcode-1").get_embeddings(letters)
     found = rows(database)
     assert all(same_vector(found[f"r{i}"], wanted[i]) for i in range(30))
 
@@ -122,14 +123,15 @@ def test_places_of_the_database(tmp_path: Path) -> None:
 
 def test_another_dimension_and_another_function(tmp_path: Path) -> None:
     simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(10)] * 3))
-    text = sentence(ednabed("table", "embed", "--db", "db", cwd=tmp_path))
+    embed = ("table", "embed", "--db", "db", "--model", "kmer6")
+    text = sentence(ednabed(*embed, cwd=tmp_path))
     assert " 10 dimensions" in text and " 512" in text and "--vector-column" in text
     for column, strand in (("kmer", "given"), ("both", "both")):
-        done = ednabed("table", "embed", "--db", "db", "--vector-column", column, "--strand", strand, cwd=tmp_path)
+        done = ednabed(*embed, "--vector-column", column, "--strand", strand, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    text = sentence(ednabed("table", "embed", "--db", "db", "--vector-column", "both", cwd=tmp_path))
+    text = sentence(ednabed(*embed, "--vector-column", "both", cwd=tmp_path))
     assert "another function" in text and "--no-resume" in text
-    done = ednabed("table", "embed", "--db", "db", "--vector-column", "both", "--no-resume", cwd=tmp_path)
+    done = ednabed(*embed, "--vector-column", "both", "--no-resume", cwd=tmp_path)
     assert done.returncode == 0
     found = rows(Database(str(tmp_path / "db")))
     assert all(row["both"] == row["kmer"] and row["vector"] == [0.0] * 10 for row in found.values())

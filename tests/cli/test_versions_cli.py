@@ -32,9 +32,9 @@ def made(tmp_path_factory) -> Path:
     for name, some in (("a", SEQUENCES[:5]), ("b", SEQUENCES[1:])):
         (folder / f"{name}.fa").write_text("".join(f">{s} tax=g:Gobius,s:niger\n{s}\n" for s in some))
     for arguments in (
-        ("a.fa", "--dataset", "lake"),
+        ("a.fa", "--dataset", "lake", "--model", "kmer6"),
         ("b.fa", "--dataset", "lake", "--model", "kmer6-full"),
-        ("a.fa", "--dataset", "river", "--strand", "both"),
+        ("a.fa", "--dataset", "river", "--model", "kmer6", "--strand", "both"),
     ):
         done = ednabed("embed", *arguments, cwd=folder)
         assert done.returncode == 0, done.stderr

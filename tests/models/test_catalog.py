@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.models.catalog import CATALOGUE, NT_LICENCE, ModelCard, find_card, licence_text, lookup, nearest
+from ednabed.models.barcode.config import read_config
+from ednabed.models.barcode.kmers import SpacedKmers
+from ednabed.models.catalog import (
+    CATALOGUE,
+    DEFAULT_MODEL,
+    NT_LICENCE,
+    ModelCard,
+    find_card,
+    licence_text,
+    lookup,
+    nearest,
+)
+from ednabed.models.weights import local_folder
 
 PUBLISHED = json.loads(files("ednabed").joinpath("models/data/nt_published.json").read_text(encoding="utf-8"))
 
@@ -17,7 +29,7 @@ PUBLISHED = json.loads(files("ednabed").joinpath("models/data/nt_published.json"
 def test_names_and_hub_ids_are_unique_and_lower_case() -> None:
     names = [card.name for card in CATALOGUE]
     ids = [card.hub_id for card in CATALOGUE if card.hub_id is not None]
-    assert len(set(names)) == len(names) == 12
+    assert len(set(names)) == len(names) == 13
     assert len(set(ids)) == len(ids) == 10
     assert all(name == name.lower() for name in names)
 
@@ -29,12 +41,29 @@ def test_a_card_is_complete(card: ModelCard) -> None:
     if card.family == "kmer":
         assert (card.hub_id, card.revision, card.size_bytes, card.max_tokens) == (None, None, None, None)
         return
+    if card.family == "barcode":
+        assert (card.hub_id, card.revision, card.max_tokens, card.licence) == (None, None, None, "Apache-2.0")
+        assert "any use" in licence_text(card.licence)
+        assert card.parameters is not None and card.size_bytes is not None
+        return
     assert card.licence == NT_LICENCE
     assert "non-commercial" in licence_text(card.licence)
     assert card.max_tokens in (1000, 1024, 2048)
     assert card.parameters is not None and card.size_bytes is not None
     assert card.parameters * 4 == pytest.approx(card.size_bytes, rel=0.005)
     assert card.revision is None or re.fullmatch("[0-9a-f]{40}", card.revision)
+
+
+def test_the_default_comes_with_the_package_and_is_what_its_card_says() -> None:
+    assert DEFAULT_MODEL == "barcode-1"
+    card = find_card(DEFAULT_MODEL)
+    folder = local_folder(card)
+    assert folder is not None
+    config = read_config(folder)
+    assert (config.dimension, config.licence) == (card.dimension, card.licence) == (512, "Apache-2.0")
+    columns = SpacedKmers(config.patterns).columns
+    assert card.parameters == pytest.approx(columns * config.dimension, rel=0.01)
+    assert card.size_bytes == pytest.approx((folder / "model.safetensors").stat().st_size, rel=0.01)
 
 
 @pytest.mark.parametrize("entry", PUBLISHED["models"], ids=lambda entry: entry["model_id"])

@@ -135,7 +135,7 @@ def test_100_000_rows_and_20_kills(tmp_path: Path, shared: Path) -> None:
     wanted_rows = len(plain)
 
     def command(db: Path) -> list[str]:
-        arguments = ["--workspace", tmp_path / "ws", "table", "embed", "--db", db, "--json"]
+        arguments = ["--workspace", tmp_path / "ws", "table", "embed", "--db", db, "--model", "kmer6", "--json"]
         return [sys.executable, "-m", "ednabed.cli.main", *map(str, arguments)]
 
     def fresh(name: str) -> Path:

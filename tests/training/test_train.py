@@ -19,6 +19,7 @@ from ednabed.evaluate.splits import Labelled, write_records
 from ednabed.models.barcode.files import WEIGHTS
 from ednabed.models.load import load_encoder
 from ednabed.training import loop
+from ednabed.training.records import QUESTIONS
 from ednabed.training.train import TrainRequest, train_model
 from taxonomy_support import world
 from train_driver import request_of
@@ -221,5 +222,7 @@ def test_an_existing_folder_is_left_alone(barcodes, tmp_path):
 def test_weights_that_are_no_numbers_are_told(barcodes, tmp_path):
     request = request_of(str(barcodes), str(tmp_path / "model"), "12")
     with pytest.raises(StoreError, match="not finite any more"):
-        train_model(TrainRequest(**{**request.__dict__, "temperature": 1e-42}), show_progress=False)
+        train_model(
+            TrainRequest(**{**request.__dict__, "weights": dict.fromkeys(QUESTIONS, float("inf"))}), show_progress=False
+        )
     assert not (tmp_path / "model").exists()

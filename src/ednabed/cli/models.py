@@ -212,7 +212,7 @@ def _row(card: ModelCard) -> dict[str, Any]:
         "parameters": card.parameters,
         "licence": card.licence,
         "size_bytes": card.size_bytes,
-        "weights_here": None if card.family == "kmer" else local_folder(card) is not None,
+        "weights_here": None if card.hub_id is None and card.family != "barcode" else local_folder(card) is not None,
         "notes": card.notes,
     }
 

@@ -143,7 +143,7 @@ def embed_(
 
     \b
     Example:
-      ednabed table embed --model kmer6
+      ednabed table embed --batch-size 64
     """
     from ednabed.engine.open import open_embedder
     from ednabed.store.table import VectorColumns

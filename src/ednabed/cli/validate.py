@@ -33,7 +33,7 @@ def validate(
 
     \b
     Example:
-      ednabed validate --model kmer6
+      ednabed validate --model nt-v2-50m
     """
     from ednabed.engine.open import open_embedder
     from ednabed.evaluate.validation import validate as run

@@ -18,7 +18,7 @@ from ednabed.errors import UsageError
 NT_LICENCE = "CC-BY-NC-SA-4.0"
 NO_WEIGHTS = "none needed"
 OWN_LICENCE = "Apache-2.0"
-DEFAULT_MODEL = "kmer6"
+DEFAULT_MODEL = "barcode-1"
 """What is taken where no model is named."""
 ORGANISATION = "instadeepai/"
 
@@ -79,7 +79,7 @@ CATALOGUE: tuple[ModelCard, ...] = (
         "square-root 6-mer frequencies, not projected",
     ),
     ModelCard(
-        "barcode-1", "barcode", None, None, 512, None, 9_500_000, OWN_LICENCE, 9_600_000,
+        "barcode-1", "barcode", None, None, 512, None, 9_450_000, OWN_LICENCE, 9_527_592,
         "learned on labelled barcodes of five markers, both strands alike; in the package",
     ),
     _nt("nt-500m-human-ref", "nucleotide-transformer-500m-human-ref", None,

@@ -88,7 +88,7 @@ def train(
         StoreError: The state is damaged or of another key, or weights or loss are not finite any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.98))
+    optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.98), fused=True)
     step, curves, sums = _resume(network, optimiser, folder / STATE, key)
     saved = time.monotonic()
     with (

@@ -24,7 +24,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ednabed.training.records import Ints
 
@@ -38,10 +37,11 @@ def losses(
         vectors: Unit vectors, shape (n, d).
         records: Record of each view, shape (n,).
         taxa: By rank (``records.TAUGHT``), the taxon of each view, -1 where unknown, shape (n,).
-        temperature: Above 0; the smaller, the more the nearest count.
+        temperature: At least 0.03, so that nothing underflows; the smaller, the more the nearest count.
     """
     device = vectors.device
-    similar = vectors @ vectors.T / temperature
+    # A common factor cancels out, and brings the largest to 1.
+    weights = torch.exp((vectors @ vectors.T - 1) / temperature)
     record = torch.from_numpy(records).to(device)
     same_record = record[:, None] == record
     other_view = same_record & ~torch.eye(len(record), dtype=torch.bool, device=device)
@@ -52,17 +52,17 @@ def losses(
         same[rank] = (own[:, None] == own) & known[rank]
     species, genus, family = (same[rank] for rank in ("species", "genus", "family"))
     return {
-        "record": _nearest(similar, other_view, ~same_record & ~species),
-        "species": _nearest(similar, species & ~same_record, known["species"] & ~species),
-        "genus": _nearest(similar, genus & ~species & ~same_record, known["genus"] & ~genus),
-        "family": _nearest(similar, family & ~genus, known["family"] & ~family),
+        "record": _nearest(weights, other_view, ~same_record & ~species),
+        "species": _nearest(weights, species & ~same_record, known["species"] & ~species),
+        "genus": _nearest(weights, genus & ~species & ~same_record, known["genus"] & ~genus),
+        "family": _nearest(weights, family & ~genus, known["family"] & ~family),
     }
 
 
-def _nearest(similar: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+def _nearest(weights: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """Return the mean of log((P + N) / P) over the views that have both."""
     asked = positives.any(dim=1) & negatives.any(dim=1)
-    if not bool(asked.any()):
-        return similar.sum() * 0
-    of_positives = torch.logsumexp(similar[asked].masked_fill(~positives[asked], -torch.inf), dim=1)
-    of_negatives = torch.logsumexp(similar[asked].masked_fill(~negatives[asked], -torch.inf), dim=1)
-    return functional.softplus(of_negatives - of_positives).mean()
+    near, far = ((weights * mask).sum(dim=1) for mask in (positives, negatives))
+    # Views that are not asked get a ratio of 0, so no gradient comes from them.
+    ratio = torch.where(asked, far, 0) / torch.where(asked, near, 1)
+    return torch.log1p(ratio).sum() / asked.sum().clamp(min=1)

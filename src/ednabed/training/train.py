@@ -81,10 +81,10 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.steps < 1 or self.batch < 8 or not 0 < self.rate <= 1 or self.temperature <= 0:
+        if self.steps < 1 or self.batch < 8 or not 0 < self.rate <= 1 or self.temperature < 0.03:
             raise UsageError(
                 f"steps {self.steps}, batch {self.batch}, rate {self.rate}, temperature {self.temperature}: wanted at "
-                "least 1 step, 8 views a batch, a rate above 0 up to 1 and a temperature above 0"
+                "least 1 step, 8 views a batch, a rate above 0 up to 1 and a temperature of at least 0.03"
             )
 
     def settings(self) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +16,14 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy import calibrate as module
 from ednabed.taxonomy import candidates
+from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
 from ednabed.taxonomy.calibration import LENGTH_NAMES
+from ednabed.taxonomy.classify import Classifier
 from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, RECORD
 from ednabed.taxonomy.fitting import level_weights
 from ednabed.taxonomy.labels import read_labels
-from taxonomy_support import Barcode, lineage_of, randomly, reference_of, substituted, world
+from taxonomy_support import Barcode, batch_of, lineage_of, randomly, reference_of, substituted, world
 
 FEWEST, DRAWS = 300, 420
 
@@ -247,3 +253,61 @@ def test_nulls_of_a_genus_hold_no_member_of_a_species_that_may_be_there(tmp_path
     whole = own.groups[""].nulls["genus"][LENGTH_NAMES.index("221 to 450")]
     assert whole
     assert min(whole) > 0.02
+
+
+# -- queries of which less can be compared ---------------------------------------------------------------------------
+
+FISH = Path(__file__).resolve().parents[2] / "examples" / "fish_12s.tsv.gz"
+
+
+def masked(sequence, share, seed):
+    """N at a share of the places."""
+    letters = list(sequence)
+    for i in random.Random(seed).sample(range(len(letters)), round(share * len(letters))):
+        letters[i] = "N"
+    return "".join(letters)
+
+
+def test_a_query_of_which_less_is_compared_is_no_surer(embedder, tmp_path):
+    """Whole fishes, some of genera that are left out, against the same with foreign letters at the ends, and with N.
+
+    Nearly all sequences of that reference are of one length, so that the draws say next to nothing of either.
+    """
+    with gzip.open(FISH, "rt", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    genera = sorted({row["genus"] for row in rows})
+    out = set(genera[::5])
+    fishes = [Barcode(row["id"], row["sequence"], tuple(row[rank] for rank in RANKS)) for row in rows]
+    reference = reference_of(tmp_path, [fish for fish in fishes if fish.lineage[5] not in out])
+    found = calibrate(reference, embedder, queries=3_000)
+    classifier = Classifier(reference, embedder, found, Criteria())
+    unknown = [fish.sequence.upper() for fish in fishes if fish.lineage[5] in out]
+    asked = unknown + [fish.sequence.upper() for fish in fishes if fish.lineage[5] not in out][::20]
+
+    def confidences(sequences):
+        names = [(str(i), sequence) for i, sequence in enumerate(sequences)]
+        return [one.assignment for one in classifier.run([batch_of(embedder, names)])]
+
+    def wrong(answers):
+        return sum(bool(one.lineage[5]) for one in answers[: len(unknown)])
+
+    clean = confidences(asked)
+    assert sum(one.confidences[5] is not None for one in clean) > 150
+    spoilt = {
+        **{n: [randomly(n, i) + s + randomly(n, ~i) for i, s in enumerate(asked)] for n in (10, 25)},
+        **{share: [masked(s, share, i) for i, s in enumerate(asked)] for share in (0.05, 0.1)},
+    }
+    for how, sequences in spoilt.items():
+        answers = confidences(sequences)
+        assert wrong(answers) <= wrong(clean) + 0.02 * len(unknown), how
+        for rank in ("family", "genus", "species"):
+            r = RANKS.index(rank)
+            rises = np.array([
+                after.confidences[r] - before.confidences[r]
+                for before, after in zip(clean, answers, strict=True)
+                if before.names[r] and before.names[r] == after.names[r]
+            ])  # fmt: skip
+            # An N may hide a letter that differs, so that single queries are surer; foreign letters hide none.
+            assert rises.mean() < (0.005 if how > 1 else 0.03), (how, rank)
+            if how > 1:
+                assert (rises > 0.02).mean() <= 0.03, (how, rank)

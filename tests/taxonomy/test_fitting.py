@@ -120,6 +120,21 @@ def test_levels_are_weighed_among_those_that_can_be_judged():
         assert np.median(told) == pytest.approx(known, abs=0.12)
 
 
+def test_what_hardly_varies_says_next_to_nothing():
+    """A feature that is the same for all draws but for chance, which by chance tells right from wrong."""
+    own = answers(900, judged=np.ones((900, 7), bool))
+    own.features[:, :, 5] = 1 - 0.003 * own.right
+    told = one_group(own)[0].ranks["genus"]
+    queries = np.repeat(own.features[:, 5].mean(axis=0)[None], 2, axis=0)
+    queries[:, 5] = (0, 1)
+    low, high = told.predict(queries)
+    assert abs(low - high) < 0.05
+    # Where it does vary, it is worth what it tells.
+    own.features[:, :, 5] = 1 - 0.3 * own.right
+    low, high = one_group(own)[0].ranks["genus"].predict(queries)
+    assert low > 0.95 and high < 0.05
+
+
 def test_features_are_held_to_what_was_taught():
     own = answers(900)
     group, _ = one_group(own)

@@ -24,6 +24,11 @@ _DISTANT = (1, 2, 3, 4)
 _FEWEST_DISTANT = 100
 _KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 _PENALTY = 0.3
+_LEAST_SPREAD = 0.1
+"""Standard deviation of a feature (all are logarithms or shares) below which it counts less, by the square of what it
+lacks. What hardly varies among the draws tells nothing of queries in which it does: stretched to the width of the
+others, chance would make its slopes, and a query with foreign letters at its ends, or with N, would get more confidence
+than a clean one."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -154,6 +159,8 @@ def _fit_rank(
     table = columns(features, knots)
     mean, scale = table.mean(axis=0), table.std(axis=0)
     scale[scale < 1e-9] = 1
+    narrow = np.maximum(_LEAST_SPREAD / np.maximum(features.std(axis=0), 1e-9), 1) ** 2
+    scale *= np.concatenate([narrow, np.repeat(narrow, [len(places) for places in knots])])
     model = LogisticRegression(C=_PENALTY, max_iter=3_000)
     model.fit((table - mean) / scale, right, sample_weight=weights)
     return RankModel(

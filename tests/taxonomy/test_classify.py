@@ -7,6 +7,7 @@ import gzip
 import itertools
 import random
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -239,6 +240,18 @@ def test_the_other_strand_by_vectors_of_both_strands(tmp_path):
         a = one(own, reverse_complement(b.sequence))
         assert (a.strand, a.lineage, a.identity) == ("-", b.lineage, 100)
         assert (one(own, b.sequence).strand, one(own, b.sequence).lineage) == ("+", b.lineage)
+
+
+def test_an_alignment_of_a_few_letters_makes_nothing_related(classifier):
+    """Even where it scores better than scrambled sequences do."""
+    groups = {name: replace(group, decoys=[]) for name, group in classifier.calibration.groups.items()}
+    trusting = Classifier(
+        classifier.collection, classifier.embedder, replace(classifier.calibration, groups=groups), Criteria()
+    )
+    found = ask(trusting, [(str(i), randomly(300, FOREIGN + i)) for i in range(40)])
+    assert all(one.coverage < 50 for one in found)
+    assert {one.status for one in found} == {"unclassified"}
+    assert all("no nearer to the reference" in one.note for one in found)
 
 
 @pytest.mark.parametrize("kind", ["classifier", "by_vectors", "uncalibrated"])

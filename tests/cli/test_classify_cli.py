@@ -255,6 +255,32 @@ def test_an_output_that_is_the_input(capsys, workspace, queries, option):
     assert queries.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("own/data/reference/consolidated_metadata.json", "lies in the reference"),
+        ("own/data/reference/new.tsv", "lies in the reference"),
+        ("own/consolidated_data/runs/made-up/RUN/run.json", "lies in the run"),
+        ("file/taxonomy.tsv", "is a file, wanted a folder"),
+        ("file/deeper/taxonomy.tsv", "is a file, wanted a folder"),
+        ("z.tsv.gz", "has the ending of a compressed file"),
+        ("z.tsv.zst", "has the ending of a compressed file"),
+    ],
+)
+def test_places_where_no_result_can_lie(monkeypatch, capsys, own, queries, tmp_path, place, told):
+    monkeypatch.setattr("ednabed.cli.classify.open_from", lambda *_: pytest.fail("began the work"))
+    (run,) = (own / "consolidated_data" / "runs" / "made-up").iterdir()
+    (tmp_path / "file").write_text("mine")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    target = tmp_path / place.replace("RUN", run.name)
+    for verb, option in (("classify", "--output"), ("classify", "--taxon-table"), ("evaluate", "--output")):
+        files = (queries,) if verb == "classify" else ()
+        code, out, err = call(capsys, own, verb, *files, option, target)
+        assert (code, out) == (2, "")
+        assert told in err
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
 def test_two_results_in_one_file(capsys, workspace, queries, tmp_path):
     target = tmp_path / "t.tsv"
     code, _, err = call(capsys, workspace, "classify", queries, "--output", target, "--taxon-table", target)

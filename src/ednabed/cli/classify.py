@@ -102,7 +102,7 @@ def classify(
         raise UsageError("--format table is for reading on a terminal; leave --output or --format table away")
     if abundance is not None and taxon_table is None:
         raise UsageError("--abundance is for the table of samples by taxa; say by --taxon-table where to write it")
-    check_places(inputs, [output, taxon_table, *([abundance] if abundance else [])])
+    check_places(inputs, [output, taxon_table], abundance)
     samples = None
     if taxon_table is not None:
         samples = SampleTable(None if abundance is None else read_count_table(abundance))
@@ -123,17 +123,24 @@ def classify(
         _write_samples(samples, taxon_table)
 
 
-def check_places(inputs: tuple[Path, ...], outputs: list[Path | None]) -> None:
-    """Refuse that a file is read and written, or that two results go to one file."""
-    if inputs.count(Path("-")) > 1:
+def check_places(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
+    """Refuse that a file is read and written, that two results go to one file, and where no result can or may lie."""
+    from ednabed.reference.layout import check_outside
+    from ednabed.store.files import check_file
+
+    if (*inputs, abundance).count(Path("-")) > 1:
         raise UsageError("standard input (-) can be named once only")
     taken = {path.resolve() for path in inputs if path != Path("-")}
-    for path in outputs:
+    for path in (abundance, *outputs):
         if path is None:
             continue
         if path.resolve() in taken:
             raise UsageError(f"{path} is named twice, as input and for results; name another")
         taken.add(path.resolve())
+    for path in outputs:
+        if path is not None:
+            check_file(path, "results.tsv")
+            check_outside(path)
 
 
 def open_from(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ednabed.cli.classify import check_places
 from ednabed.cli.common import Context, emit, emit_json, notice, pass_context
 from ednabed.cli.reference import reference_option
 from ednabed.errors import InputError, UsageError
@@ -82,6 +83,7 @@ def evaluate(
 
     if no_crops and crops:
         raise UsageError("--crop and --no-crops exclude each other; leave one of them out")
+    check_places((), [output])
     opened = open_reference(*layout.find_reference(context.workspace, reference))
     records = labelled_records(opened, marker)
     if not records:

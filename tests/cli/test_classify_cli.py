@@ -188,6 +188,20 @@ def test_a_table_of_samples(capsys, workspace, queries, tmp_path):
     assert "--taxon-table" in err
 
 
+def test_a_table_of_counts_that_has_nothing(capsys, workspace, queries, tmp_path):
+    counts, target, taxa = tmp_path / "counts.tsv", tmp_path / "t.tsv", tmp_path / "taxa.tsv"
+    options = ("--abundance", counts, "--taxon-table", taxa, "--output", target)
+    for text, told in (
+        ("", "is empty; give a file with at least one id and its counts"),
+        ("id\tlake\nother\t3\n", "no sequence has its id in this table of counts, such as 'known'"),
+    ):
+        counts.write_text(text, encoding="utf-8")
+        code, out, err = call(capsys, workspace, "classify", queries, *options)
+        assert (code, out) == (1, "")
+        assert f"{counts}: {told}" in err
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.tsv", "q.fa"]
+
+
 def samples_of(path: Path) -> dict[str, int]:
     """Reads by sample of a table of samples."""
     from ednabed.export.sample_table import COLUMNS

@@ -11,7 +11,7 @@ import click
 
 from ednabed.cli.common import Context, emit, notice, options, pass_context, table
 from ednabed.cli.reference import reference_option
-from ednabed.errors import InputError, UsageError
+from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
     from ednabed.export.sample_table import SampleTable
@@ -187,7 +187,7 @@ class Told:
         samples: SampleTable | None = None,
         show_progress: bool | None = None,
     ) -> Any:
-        """Yield what each query is."""
+        """Yield what each query is. Raises InputError when a count table has none of them."""
         from ednabed.api.identify import classify_files, file_samples, sample_of
 
         files = file_samples(inputs)
@@ -196,6 +196,8 @@ class Told:
             if samples is not None:
                 samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
             yield found
+        if samples is not None:
+            samples.check()
 
     def count(self, found: Classified) -> None:
         """Count a query; name it where it was rejected."""
@@ -245,8 +247,3 @@ def _write_samples(samples: SampleTable, path: Path) -> None:
         notice(f"{report.repeated:,} queries have the id of an earlier one, which has the counts")
     if report.without_abundance:
         notice(f"{report.without_abundance:,} queries do not say how many reads they are; each counts as one")
-    if report.queries and not report.counted:
-        raise InputError(
-            f"{path} is empty, because no query has its id in the table of counts; the ids of its first column must be "
-            "those of the sequences (features in rows, samples in columns)"
-        )

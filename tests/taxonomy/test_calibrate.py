@@ -123,7 +123,7 @@ def test_what_was_taught_holds_on_other_draws(calibration):
 
 def test_a_world_of_one_marker_is_one_group(tmp_path, embedder, calibration):
     assert list(calibration.groups) == list(calibration.vector_groups) == [""]
-    reference = reference_of(tmp_path, world(20, records=3, length=250, marker="COI"))
+    reference = reference_of(tmp_path, world(24, records=3, length=250, marker="COI"))
     # Sequences of 250 letters give no pieces of 313, so a third of the draws is not there.
     own = calibrate(reference, embedder, queries=600)
     assert list(own.groups) == [""]
@@ -132,8 +132,8 @@ def test_a_world_of_one_marker_is_one_group(tmp_path, embedder, calibration):
 
 def test_markers_with_enough_draws_have_groups_of_their_own(tmp_path, embedder):
     barcodes = [
-        *world(20, records=3, length=250, marker="COI"),
-        *world(20, records=3, length=180, seed=9, marker="12S"),
+        *world(24, records=3, length=250, marker="COI"),
+        *world(24, records=3, length=180, seed=9, marker="12S"),
     ]
     few = [Barcode(f"x{i}", randomly(250, 50_000 + i), lineage_of(i % 4, i % 3), "18S") for i in range(8)]
     own = calibrate(reference_of(tmp_path, barcodes + few), embedder, queries=700)
@@ -215,14 +215,22 @@ def test_nothing_to_leave_out(tmp_path, embedder):
 
 
 def test_too_few_draws(tmp_path, embedder):
+    base = randomly(100, 1)
+    barcodes = [Barcode(f"r{i}", substituted(base, 5, i), lineage_of(0)) for i in range(220)]
     with pytest.raises(StoreError, match=r"only \d+ queries could be drawn from it, wanted 300; add labelled records"):
-        calibrate(reference_of(tmp_path, world(4, length=100)), embedder)
+        calibrate(reference_of(tmp_path, barcodes), embedder)
+
+
+def test_too_few_sequences(tmp_path, embedder):
+    """Levels and lengths make thousands of draws of them, but they stay few."""
+    with pytest.raises(StoreError, match="it has 96 distinct labelled sequences, wanted 200; add labelled records"):
+        calibrate(reference_of(tmp_path, world(8, length=500)), embedder)
 
 
 def test_one_species_only(tmp_path, embedder):
     """Members can be left out, but there is no other species to be wrong about: no confidence is made up."""
     base = randomly(400, 1)
-    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(130)]
+    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(210)]
     own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=6_000)
     group = own.groups[""]
     assert set(group.draws) == {"record"}

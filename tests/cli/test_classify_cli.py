@@ -7,9 +7,11 @@ import gzip
 import io
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -243,6 +245,28 @@ def test_in_a_process_of_its_own_and_by_a_pipe(workspace, queries):
     assert done.returncode == 0, done.stderr
     assert [row["id"] for row in rows_of(done.stdout.decode())][:2] == ["known", "turned"]
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_what_is_half_written_goes_when_the_process_is_told_to_end(workspace, queries, tmp_path):
+    target = tmp_path / "results" / "out.tsv"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ednabed.cli.main", "classify", "-", "--output", str(target)],
+        cwd=workspace, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        process.stdin.write(queries.read_bytes())
+        process.stdin.flush()
+        until = time.monotonic() + 60
+        while not list(target.parent.glob(".out.tsv.*.tmp")) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert list(target.parent.glob(".out.tsv.*.tmp"))
+        process.terminate()
+        assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.communicate()
+    assert list(target.parent.iterdir()) == []
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------

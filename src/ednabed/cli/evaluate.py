@@ -97,9 +97,9 @@ def evaluate(
             embedders.append(open_embedder("kmer6"))
     methods: list[Method] = []
     for embedder in embedders:
-        methods.append(Own(embedder))
+        methods.append(Own(embedder, of=opened.name))
         if vectors_only:
-            methods.append(Own(embedder, use_letters=False))
+            methods.append(Own(embedder, use_letters=False, of=opened.name))
     if not no_others:
         others, absent = installed()
         methods += others

@@ -333,7 +333,7 @@ def test_labels_for_part_of_it(tmp_path):
 
 def test_one_species_only(tmp_path, classifier):
     base = randomly(400, 1)
-    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(130)]
+    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(210)]
     reference = reference_of(tmp_path, barcodes)
     own = Classifier(reference, classifier.embedder, calibrate(reference, classifier.embedder), Criteria())
     for judge in (own, Classifier(reference, classifier.embedder, None, Criteria())):
@@ -395,7 +395,7 @@ def test_more_ties_than_the_shortlist_holds_are_told(tmp_path):
 
 def test_one_record_a_species(tmp_path, classifier):
     """Nothing says how far records of a species are: the fixed limit of identity does, and is told."""
-    barcodes = world(40, records=1, length=400)
+    barcodes = world(70, records=1, length=400)
     reference = reference_of(tmp_path, barcodes)
     calibration = calibrate(reference, classifier.embedder, queries=1_200)
     assert "species" not in calibration.groups[""].ranks

@@ -7,9 +7,11 @@ import gzip
 import io
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -188,6 +190,20 @@ def test_a_table_of_samples(capsys, workspace, queries, tmp_path):
     assert "--taxon-table" in err
 
 
+def test_a_table_of_counts_that_has_nothing(capsys, workspace, queries, tmp_path):
+    counts, target, taxa = tmp_path / "counts.tsv", tmp_path / "t.tsv", tmp_path / "taxa.tsv"
+    options = ("--abundance", counts, "--taxon-table", taxa, "--output", target)
+    for text, told in (
+        ("", "is empty; give a file with at least one id and its counts"),
+        ("id\tlake\nother\t3\n", "no sequence has its id in this table of counts, such as 'known'"),
+    ):
+        counts.write_text(text, encoding="utf-8")
+        code, out, err = call(capsys, workspace, "classify", queries, *options)
+        assert (code, out) == (1, "")
+        assert f"{counts}: {told}" in err
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.tsv", "q.fa"]
+
+
 def samples_of(path: Path) -> dict[str, int]:
     """Reads by sample of a table of samples."""
     from ednabed.export.sample_table import COLUMNS
@@ -231,6 +247,28 @@ def test_in_a_process_of_its_own_and_by_a_pipe(workspace, queries):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_what_is_half_written_goes_when_the_process_is_told_to_end(workspace, queries, tmp_path):
+    target = tmp_path / "results" / "out.tsv"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ednabed.cli.main", "classify", "-", "--output", str(target)],
+        cwd=workspace, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        process.stdin.write(queries.read_bytes())
+        process.stdin.flush()
+        until = time.monotonic() + 60
+        while not list(target.parent.glob(".out.tsv.*.tmp")) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert list(target.parent.glob(".out.tsv.*.tmp"))
+        process.terminate()
+        assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.communicate()
+    assert list(target.parent.iterdir()) == []
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +291,32 @@ def test_an_output_that_is_the_input(capsys, workspace, queries, option):
     assert code == 2
     assert "named twice, as input and for results" in err
     assert queries.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("own/data/reference/consolidated_metadata.json", "lies in the reference"),
+        ("own/data/reference/new.tsv", "lies in the reference"),
+        ("own/consolidated_data/runs/made-up/RUN/run.json", "lies in the run"),
+        ("file/taxonomy.tsv", "is a file, wanted a folder"),
+        ("file/deeper/taxonomy.tsv", "is a file, wanted a folder"),
+        ("z.tsv.gz", "has the ending of a compressed file"),
+        ("z.tsv.zst", "has the ending of a compressed file"),
+    ],
+)
+def test_places_where_no_result_can_lie(monkeypatch, capsys, own, queries, tmp_path, place, told):
+    monkeypatch.setattr("ednabed.cli.classify.open_from", lambda *_: pytest.fail("began the work"))
+    (run,) = (own / "consolidated_data" / "runs" / "made-up").iterdir()
+    (tmp_path / "file").write_text("mine")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    target = tmp_path / place.replace("RUN", run.name)
+    for verb, option in (("classify", "--output"), ("classify", "--taxon-table"), ("evaluate", "--output")):
+        files = (queries,) if verb == "classify" else ()
+        code, out, err = call(capsys, own, verb, *files, option, target)
+        assert (code, out) == (2, "")
+        assert told in err
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 
 def test_two_results_in_one_file(capsys, workspace, queries, tmp_path):
@@ -382,6 +446,14 @@ def test_calibrate_says_what_it_learned(capsys, own):
     assert told["build"] == again["build"]
     assert sum(told["draws"][""].values()) <= DRAWS
     assert set(told["reliability"]) == {"aligned", "vectors"}
+
+
+def test_of_one_species_nothing_can_be_told_and_that_is_said(capsys, tmp_path):
+    base = randomly(300, 1)
+    reference_of(tmp_path, [Barcode(f"r{i}", substituted(base, 4 + i % 6, i), lineage_of(0)) for i in range(210)])
+    code, out, _ = call(capsys, tmp_path, "reference", "calibrate", "--threads", 1)
+    assert code == 0
+    assert "not told     all: how well it holds, because its species, genera and families are too few" in out
 
 
 def test_files_of_any_size_are_streamed(monkeypatch, capsys, uncalibrated, tmp_path):

@@ -352,16 +352,16 @@ def test_too_few_labels_leave_a_good_reference(tmp_path, capsys):
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
     assert code == 0
     assert err.startswith("not calibrated: ") and err.count("\n") == 1
-    assert "wanted 300" in err
+    assert "wanted 200" in err
     assert "sequences    8 distinct, in 8 records" in out and "calibrated" not in out
     assert opened(tmp_path).verify() == []
     told = json.loads(call(capsys, "--workspace", tmp_path, "consolidate", "--json")[1])
-    assert told["calibration"]["state"] == "none" and "wanted 300" in told["calibration"]["reason"]
+    assert told["calibration"]["state"] == "none" and "wanted 200" in told["calibration"]["reason"]
     assert calibrations(tmp_path) == []
 
 
 def test_without_the_model_whole_sequences_teach(tmp_path, capsys):
-    numbers = range(160)
+    numbers = range(200)
     lineages = [f"K;P;C;O;F{n // 40};G{n // 8};G{n // 8} s{n // 4}" for n in numbers]
     add_run(tmp_path, "lake", "a", list(numbers), columns={"lineage": lineages})
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate", "--output", "data/mine")

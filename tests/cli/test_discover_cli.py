@@ -286,3 +286,21 @@ def test_an_input_is_not_written_over(calibrated, tmp_path, capsys):
     assert code == 2
     assert "is named twice" in err
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("w/data/reference", "lies in the reference"),
+        ("w/data/reference/discovery", "lies in the reference"),
+        ("reference.tsv/x", "is a file, wanted a folder"),
+    ],
+)
+def test_folders_where_no_result_can_lie(calibrated, capsys, monkeypatch, place, told):
+    monkeypatch.setattr("ednabed.cli.discover.open_from", lambda *_: pytest.fail("began the work"))
+    before = sorted(calibrated.rglob("*"))
+    where = ("--output", calibrated / place)
+    code, out, err = call(capsys, "--workspace", calibrated / "w", "discover", calibrated / "new.fasta", *where)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert sorted(calibrated.rglob("*")) == before

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +16,14 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy import calibrate as module
 from ednabed.taxonomy import candidates
+from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
 from ednabed.taxonomy.calibration import LENGTH_NAMES
+from ednabed.taxonomy.classify import Classifier
 from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, RECORD
 from ednabed.taxonomy.fitting import level_weights
 from ednabed.taxonomy.labels import read_labels
-from taxonomy_support import Barcode, lineage_of, randomly, reference_of, substituted, world
+from taxonomy_support import Barcode, batch_of, lineage_of, randomly, reference_of, substituted, world
 
 FEWEST, DRAWS = 300, 420
 
@@ -117,7 +123,7 @@ def test_what_was_taught_holds_on_other_draws(calibration):
 
 def test_a_world_of_one_marker_is_one_group(tmp_path, embedder, calibration):
     assert list(calibration.groups) == list(calibration.vector_groups) == [""]
-    reference = reference_of(tmp_path, world(20, records=3, length=250, marker="COI"))
+    reference = reference_of(tmp_path, world(24, records=3, length=250, marker="COI"))
     # Sequences of 250 letters give no pieces of 313, so a third of the draws is not there.
     own = calibrate(reference, embedder, queries=600)
     assert list(own.groups) == [""]
@@ -126,8 +132,8 @@ def test_a_world_of_one_marker_is_one_group(tmp_path, embedder, calibration):
 
 def test_markers_with_enough_draws_have_groups_of_their_own(tmp_path, embedder):
     barcodes = [
-        *world(20, records=3, length=250, marker="COI"),
-        *world(20, records=3, length=180, seed=9, marker="12S"),
+        *world(24, records=3, length=250, marker="COI"),
+        *world(24, records=3, length=180, seed=9, marker="12S"),
     ]
     few = [Barcode(f"x{i}", randomly(250, 50_000 + i), lineage_of(i % 4, i % 3), "18S") for i in range(8)]
     own = calibrate(reference_of(tmp_path, barcodes + few), embedder, queries=700)
@@ -209,14 +215,22 @@ def test_nothing_to_leave_out(tmp_path, embedder):
 
 
 def test_too_few_draws(tmp_path, embedder):
+    base = randomly(100, 1)
+    barcodes = [Barcode(f"r{i}", substituted(base, 5, i), lineage_of(0)) for i in range(220)]
     with pytest.raises(StoreError, match=r"only \d+ queries could be drawn from it, wanted 300; add labelled records"):
-        calibrate(reference_of(tmp_path, world(4, length=100)), embedder)
+        calibrate(reference_of(tmp_path, barcodes), embedder)
+
+
+def test_too_few_sequences(tmp_path, embedder):
+    """Levels and lengths make thousands of draws of them, but they stay few."""
+    with pytest.raises(StoreError, match="it has 96 distinct labelled sequences, wanted 200; add labelled records"):
+        calibrate(reference_of(tmp_path, world(8, length=500)), embedder)
 
 
 def test_one_species_only(tmp_path, embedder):
     """Members can be left out, but there is no other species to be wrong about: no confidence is made up."""
     base = randomly(400, 1)
-    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(130)]
+    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(210)]
     own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=6_000)
     group = own.groups[""]
     assert set(group.draws) == {"record"}
@@ -247,3 +261,61 @@ def test_nulls_of_a_genus_hold_no_member_of_a_species_that_may_be_there(tmp_path
     whole = own.groups[""].nulls["genus"][LENGTH_NAMES.index("221 to 450")]
     assert whole
     assert min(whole) > 0.02
+
+
+# -- queries of which less can be compared ---------------------------------------------------------------------------
+
+FISH = Path(__file__).resolve().parents[2] / "examples" / "fish_12s.tsv.gz"
+
+
+def masked(sequence, share, seed):
+    """N at a share of the places."""
+    letters = list(sequence)
+    for i in random.Random(seed).sample(range(len(letters)), round(share * len(letters))):
+        letters[i] = "N"
+    return "".join(letters)
+
+
+def test_a_query_of_which_less_is_compared_is_no_surer(embedder, tmp_path):
+    """Whole fishes, some of genera that are left out, against the same with foreign letters at the ends, and with N.
+
+    Nearly all sequences of that reference are of one length, so that the draws say next to nothing of either.
+    """
+    with gzip.open(FISH, "rt", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    genera = sorted({row["genus"] for row in rows})
+    out = set(genera[::5])
+    fishes = [Barcode(row["id"], row["sequence"], tuple(row[rank] for rank in RANKS)) for row in rows]
+    reference = reference_of(tmp_path, [fish for fish in fishes if fish.lineage[5] not in out])
+    found = calibrate(reference, embedder, queries=3_000)
+    classifier = Classifier(reference, embedder, found, Criteria())
+    unknown = [fish.sequence.upper() for fish in fishes if fish.lineage[5] in out]
+    asked = unknown + [fish.sequence.upper() for fish in fishes if fish.lineage[5] not in out][::20]
+
+    def confidences(sequences):
+        names = [(str(i), sequence) for i, sequence in enumerate(sequences)]
+        return [one.assignment for one in classifier.run([batch_of(embedder, names)])]
+
+    def wrong(answers):
+        return sum(bool(one.lineage[5]) for one in answers[: len(unknown)])
+
+    clean = confidences(asked)
+    assert sum(one.confidences[5] is not None for one in clean) > 150
+    spoilt = {
+        **{n: [randomly(n, i) + s + randomly(n, ~i) for i, s in enumerate(asked)] for n in (10, 25)},
+        **{share: [masked(s, share, i) for i, s in enumerate(asked)] for share in (0.05, 0.1)},
+    }
+    for how, sequences in spoilt.items():
+        answers = confidences(sequences)
+        assert wrong(answers) <= wrong(clean) + 0.02 * len(unknown), how
+        for rank in ("family", "genus", "species"):
+            r = RANKS.index(rank)
+            rises = np.array([
+                after.confidences[r] - before.confidences[r]
+                for before, after in zip(clean, answers, strict=True)
+                if before.names[r] and before.names[r] == after.names[r]
+            ])  # fmt: skip
+            # An N may hide a letter that differs, so that single queries are surer; foreign letters hide none.
+            assert rises.mean() < (0.005 if how > 1 else 0.03), (how, rank)
+            if how > 1:
+                assert (rises > 0.02).mean() <= 0.03, (how, rank)

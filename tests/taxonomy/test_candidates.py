@@ -81,7 +81,8 @@ def test_distances_are_those_of_the_letters(reference, queries):
             # Pairs that hardly share words are aligned only where there is none that does.
             assert own == one or (own == other and found.distances[i, 0] > 0.2)
             aligned += own != one
-        assert found.widths[i] == pytest.approx(0.5 / (len(query.sequence) + 2))
+        covered = np.clip(found.letters[i, 0] / len(query.sequence), 0.01, 1) ** module.COVERAGE_POWER
+        assert found.widths[i] == pytest.approx(0.5 / (found.letters[i, 0] + 2) / covered)
     assert aligned, "the random one"
 
 
@@ -92,6 +93,17 @@ def test_the_nearest_is_that_of_all_labelled_sequences(reference, queries):
     for i, query in enumerate(queries.queries[:-1]):
         least = counted(comparer.compare(encode(query.sequence.encode()), rows), len(query.sequence)).min()
         assert found.distances[i, 0] == least
+
+
+def test_letters_that_lie_against_nothing_make_no_near_tie_clear(tmp_path):
+    """Half a mismatch is half a mismatch, whatever stands at the ends of the query."""
+    text = randomly(200, 1)
+    lineage = world(1)[0].lineage
+    reference = reference_of(tmp_path, [Barcode("near", text, lineage), Barcode("next", substituted(text, 1), lineage)])
+    queries = [("q", text), ("ends", randomly(40, 2) + text + randomly(40, 3))]
+    found = find(reference, batch_of(open_embedder("kmer6"), queries))
+    apart = (found.distances[:, 1] - found.distances[:, 0]) / found.widths
+    assert apart.tolist() == pytest.approx([2, 2])
 
 
 def test_what_is_known_of_a_part_of_the_query_counts_less(tmp_path):

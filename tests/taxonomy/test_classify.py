@@ -7,6 +7,7 @@ import gzip
 import itertools
 import random
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -241,6 +242,18 @@ def test_the_other_strand_by_vectors_of_both_strands(tmp_path):
         assert (one(own, b.sequence).strand, one(own, b.sequence).lineage) == ("+", b.lineage)
 
 
+def test_an_alignment_of_a_few_letters_makes_nothing_related(classifier):
+    """Even where it scores better than scrambled sequences do."""
+    groups = {name: replace(group, decoys=[]) for name, group in classifier.calibration.groups.items()}
+    trusting = Classifier(
+        classifier.collection, classifier.embedder, replace(classifier.calibration, groups=groups), Criteria()
+    )
+    found = ask(trusting, [(str(i), randomly(300, FOREIGN + i)) for i in range(40)])
+    assert all(one.coverage < 50 for one in found)
+    assert {one.status for one in found} == {"unclassified"}
+    assert all("no nearer to the reference" in one.note for one in found)
+
+
 @pytest.mark.parametrize("kind", ["classifier", "by_vectors", "uncalibrated"])
 def test_what_is_like_nothing_has_no_strand_to_be_turned_to(request, kind):
     """A strand is noted where the other one fits, not where both are nonsense."""
@@ -320,7 +333,7 @@ def test_labels_for_part_of_it(tmp_path):
 
 def test_one_species_only(tmp_path, classifier):
     base = randomly(400, 1)
-    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(130)]
+    barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(210)]
     reference = reference_of(tmp_path, barcodes)
     own = Classifier(reference, classifier.embedder, calibrate(reference, classifier.embedder), Criteria())
     for judge in (own, Classifier(reference, classifier.embedder, None, Criteria())):
@@ -382,7 +395,7 @@ def test_more_ties_than_the_shortlist_holds_are_told(tmp_path):
 
 def test_one_record_a_species(tmp_path, classifier):
     """Nothing says how far records of a species are: the fixed limit of identity does, and is told."""
-    barcodes = world(40, records=1, length=400)
+    barcodes = world(70, records=1, length=400)
     reference = reference_of(tmp_path, barcodes)
     calibration = calibrate(reference, classifier.embedder, queries=1_200)
     assert "species" not in calibration.groups[""].ranks

@@ -13,7 +13,7 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.calibration import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.draws import LEVELS, RECORD
 from ednabed.taxonomy.evidence import FEATURES
-from ednabed.taxonomy.fitting import FEWEST_DRAWS, Answers, fit_all, level_weights
+from ednabed.taxonomy.fitting import FEWEST_DRAWS, FEWEST_SEQUENCES, Answers, fit_all, level_weights
 from ednabed.taxonomy.metrics import calibration_error
 
 SPECIES = 6
@@ -40,7 +40,7 @@ def answers(count=600, seed=0, **more):
 
 
 def one_group(own, known=0.5, decoys=()):
-    groups, measured = fit_all({"COI": own}, {"COI": list(decoys)}, known)
+    groups, measured = fit_all({"COI": own}, {"COI": list(decoys)}, {"COI": 200}, known)
     assert list(groups) == [""] and list(measured) == ["all"]
     return groups[""], measured["all"]
 
@@ -120,6 +120,21 @@ def test_levels_are_weighed_among_those_that_can_be_judged():
         assert np.median(told) == pytest.approx(known, abs=0.12)
 
 
+def test_what_hardly_varies_says_next_to_nothing():
+    """A feature that is the same for all draws but for chance, which by chance tells right from wrong."""
+    own = answers(900, judged=np.ones((900, 7), bool))
+    own.features[:, :, 5] = 1 - 0.003 * own.right
+    told = one_group(own)[0].ranks["genus"]
+    queries = np.repeat(own.features[:, 5].mean(axis=0)[None], 2, axis=0)
+    queries[:, 5] = (0, 1)
+    low, high = told.predict(queries)
+    assert abs(low - high) < 0.05
+    # Where it does vary, it is worth what it tells.
+    own.features[:, :, 5] = 1 - 0.3 * own.right
+    low, high = one_group(own)[0].ranks["genus"].predict(queries)
+    assert low > 0.95 and high < 0.05
+
+
 def test_features_are_held_to_what_was_taught():
     own = answers(900)
     group, _ = one_group(own)
@@ -164,7 +179,7 @@ def test_too_few_of_each_say_nothing():
 def test_markers_with_enough_draws_and_all_together():
     several = {"COI": answers(400), "12S": answers(FEWEST_DRAWS, 1), "18S": answers(FEWEST_DRAWS - 1, 2)}
     decoys = {"COI": [(100, 0.3), (600, 0.4)], "12S": [(100, 0.35), (150, 0.38)], "18S": [(600, 0.39)]}
-    groups, measured = fit_all(several, decoys, 0.5)
+    groups, measured = fit_all(several, decoys, dict.fromkeys(several, FEWEST_SEQUENCES), 0.5)
     assert set(groups) == {"", "COI", "12S"}
     assert set(measured) == {"all", "COI", "12S"}
     assert {name: sum(group.draws.values()) for name, group in groups.items()} == {"": 999, "COI": 400, "12S": 300}
@@ -175,12 +190,21 @@ def test_markers_with_enough_draws_and_all_together():
 
 
 def test_records_without_a_marker_beside_one_marker():
-    groups, measured = fit_all({"": answers(350), "COI": answers(400)}, {"": [], "COI": [(100, 0.3)]}, 0.5)
+    own, decoys = {"": answers(350), "COI": answers(400)}, {"": [], "COI": [(100, 0.3)]}
+    groups, measured = fit_all(own, decoys, {"": 300, "COI": 300}, 0.5)
     assert set(groups) == {"", "COI"}
     assert sum(groups[""].draws.values()) == 750
     assert set(measured) == {"all", "COI"}
 
 
 def test_too_few_draws_make_no_group():
-    assert fit_all({"COI": answers(FEWEST_DRAWS - 1)}, {"COI": []}, 0.5) == ({}, {})
-    assert fit_all({}, {}, 0.5) == ({}, {})
+    assert fit_all({"COI": answers(FEWEST_DRAWS - 1)}, {"COI": []}, {"COI": 250}, 0.5) == ({}, {})
+    assert fit_all({}, {}, {}, 0.5) == ({}, {})
+
+
+def test_draws_of_too_few_sequences_make_no_group():
+    own = {"COI": answers(400), "12S": answers(400, 1)}
+    groups, _ = fit_all(own, {"COI": [], "12S": []}, {"COI": FEWEST_SEQUENCES - 1, "12S": FEWEST_SEQUENCES}, 0.5)
+    assert set(groups) == {"", "12S"}
+    groups, _ = fit_all(own, {"COI": [], "12S": []}, {"COI": FEWEST_SEQUENCES - 1, "12S": 0}, 0.5)
+    assert groups == {}

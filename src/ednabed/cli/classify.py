@@ -11,7 +11,7 @@ import click
 
 from ednabed.cli.common import Context, emit, notice, options, pass_context, table
 from ednabed.cli.reference import reference_option
-from ednabed.errors import InputError, UsageError
+from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
     from ednabed.export.sample_table import SampleTable
@@ -102,7 +102,7 @@ def classify(
         raise UsageError("--format table is for reading on a terminal; leave --output or --format table away")
     if abundance is not None and taxon_table is None:
         raise UsageError("--abundance is for the table of samples by taxa; say by --taxon-table where to write it")
-    check_places(inputs, [output, taxon_table, *([abundance] if abundance else [])])
+    check_places(inputs, [output, taxon_table], abundance)
     samples = None
     if taxon_table is not None:
         samples = SampleTable(None if abundance is None else read_count_table(abundance))
@@ -123,17 +123,24 @@ def classify(
         _write_samples(samples, taxon_table)
 
 
-def check_places(inputs: tuple[Path, ...], outputs: list[Path | None]) -> None:
-    """Refuse that a file is read and written, or that two results go to one file."""
-    if inputs.count(Path("-")) > 1:
+def check_places(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
+    """Refuse that a file is read and written, that two results go to one file, and where no result can or may lie."""
+    from ednabed.reference.layout import check_outside
+    from ednabed.store.files import check_file
+
+    if (*inputs, abundance).count(Path("-")) > 1:
         raise UsageError("standard input (-) can be named once only")
     taken = {path.resolve() for path in inputs if path != Path("-")}
-    for path in outputs:
+    for path in (abundance, *outputs):
         if path is None:
             continue
         if path.resolve() in taken:
             raise UsageError(f"{path} is named twice, as input and for results; name another")
         taken.add(path.resolve())
+    for path in outputs:
+        if path is not None:
+            check_file(path, "results.tsv")
+            check_outside(path)
 
 
 def open_from(
@@ -180,7 +187,7 @@ class Told:
         samples: SampleTable | None = None,
         show_progress: bool | None = None,
     ) -> Any:
-        """Yield what each query is."""
+        """Yield what each query is. Raises InputError when a count table has none of them."""
         from ednabed.api.identify import classify_files, file_samples, sample_of
 
         files = file_samples(inputs)
@@ -189,6 +196,8 @@ class Told:
             if samples is not None:
                 samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
             yield found
+        if samples is not None:
+            samples.check()
 
     def count(self, found: Classified) -> None:
         """Count a query; name it where it was rejected."""
@@ -238,8 +247,3 @@ def _write_samples(samples: SampleTable, path: Path) -> None:
         notice(f"{report.repeated:,} queries have the id of an earlier one, which has the counts")
     if report.without_abundance:
         notice(f"{report.without_abundance:,} queries do not say how many reads they are; each counts as one")
-    if report.queries and not report.counted:
-        raise InputError(
-            f"{path} is empty, because no query has its id in the table of counts; the ids of its first column must be "
-            "those of the sequences (features in rows, samples in columns)"
-        )

@@ -68,8 +68,8 @@ def discover(
     from ednabed.export.discovery import FILES, check_folder
 
     folder = context.workspace / "discovery" if output is None else output
-    check_places(inputs, [*(folder / name for name in FILES), *([abundance] if abundance else [])])
     check_folder(folder)
+    check_places(inputs, [folder / name for name in FILES], abundance)
     counts = None if abundance is None else read_count_table(abundance)
     classifier = open_from(context, reference, model, False, threads, criteria)
     check_calibrated(classifier)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ednabed.cli.classify import check_places
 from ednabed.cli.common import Context, emit, emit_json, notice, pass_context
 from ednabed.cli.reference import reference_option
 from ednabed.errors import InputError, UsageError
@@ -88,6 +89,7 @@ def evaluate(
 
     if no_crops and crops:
         raise UsageError("--crop and --no-crops exclude each other; leave one of them out")
+    check_places((), [output])
     opened = open_reference(*layout.find_reference(context.workspace, reference))
     records = labelled_records(opened, marker)
     if not records:
@@ -106,9 +108,9 @@ def evaluate(
             embedders.append(open_embedder("kmer6"))
     methods: list[Method] = []
     for embedder in embedders:
-        methods.append(Own(embedder))
+        methods.append(Own(embedder, of=opened.name))
         if vectors_only:
-            methods.append(Own(embedder, use_letters=False))
+            methods.append(Own(embedder, use_letters=False, of=opened.name))
     if not no_others:
         others, absent = installed()
         methods += others

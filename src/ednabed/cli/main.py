@@ -1,13 +1,16 @@
 """Entry point: the group of verbs, and the one place where errors become a sentence and an exit code.
 
-Exit codes: 0 done, 1 data or I/O, 2 usage, 130 interrupted. The traceback is shown with ``--debug`` only.
+Exit codes: 0 done, 1 data or I/O, 2 usage, 130 interrupted, 143 terminated. The traceback is shown with ``--debug``
+only.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and exit with its code. ``arguments`` None takes those of the process."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    if threading.current_thread() is threading.main_thread():
+        # As Ctrl-C does, so that what is half written goes.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for stream in (sys.stdout, sys.stderr):
         # A console or file in another encoding (Windows) shows letters that it lacks as escapes, instead of failing.
         if isinstance(stream, io.TextIOWrapper):

@@ -285,7 +285,9 @@ def calibration_lines(found: Calibration) -> list[str]:
     for marker, group in found.groups.items():
         drawn = ", ".join(f"{count:,} without their {level}" for level, count in group.draws.items())
         lines.append(f"drawn        {marker or 'all markers'}: {drawn}")
-    for marker, facts in found.reliability["aligned"].items():
+    for marker in found.groups:
+        marker, facts = marker or "all", found.reliability["aligned"].get(marker or "all", {})
+        told = len(lines)
         for rank in ("species", "genus", "family"):
             fact = facts.get(rank, {})
             parts = []
@@ -295,4 +297,9 @@ def calibration_lines(found: Calibration) -> list[str]:
                 parts.append(f"{100 * fact['false_novel_at_5_percent']:.1f} % falsely novel where 5 % are allowed")
             if parts:
                 lines.append(f"{rank:<12} {marker}: {', '.join(parts)}")
+        if len(lines) == told:
+            lines.append(
+                f"not told     {marker}: how well it holds, because its species, genera and families are too few to "
+                "learn from some and measure on others; add labelled records of other taxa"
+            )
     return lines

@@ -89,8 +89,10 @@ def search(
       ednabed search --run lake_2026 --seq-idx 0 --top-k 5
       ednabed search --fasta unknown.fasta --align --output hits.tsv
     """
+    from ednabed.reference.layout import check_outside
     from ednabed.search.hits import Wanted
     from ednabed.search.output import HitWriter, check_format, format_of
+    from ednabed.store.files import check_file
 
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; leave one of them out")
@@ -109,6 +111,9 @@ def search(
     check_format(kind, wanted.align)
     if output is not None and output.resolve() in [path.resolve() for path in files]:
         raise UsageError(f"--output {output} is one of the files searched for; name another")
+    if output is not None:
+        check_file(output, "hits.tsv")
+        check_outside(output)
     asked = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
     _check_letters(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
     if files.count(Path("-")) > 1:

@@ -214,7 +214,6 @@ def evaluate(
         try:
             answers.append(_ask(method, parted, asked, threads))
         except EdnabedError as error:
-            log.warning("%s takes no part: %s", method.name, error)
             failures[method.name] = error
     if not answers:
         raise next(iter(failures.values()))
@@ -238,10 +237,10 @@ def evaluate(
 
 
 def _ask(method: Method, parted: Split, asked: dict[str, list[Query]], threads: int) -> _Answer:
-    settings = method.settings
     started = time.perf_counter()
     with method.prepare(parted.training, threads) as classify:
-        answer = _Answer(MethodResult(method.name, settings, time.perf_counter() - started), {}, {})
+        seconds = time.perf_counter() - started
+        answer = _Answer(MethodResult(method.name, method.settings, seconds), {}, {})
         for crop, queries in asked.items():
             pairs = [(query.id, query.sequence) for query in queries]
             started = time.perf_counter()

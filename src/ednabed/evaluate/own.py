@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ednabed import __version__
 from ednabed.engine.embed import Engine
+from ednabed.errors import StoreError
 from ednabed.evaluate.predictions import Classify, Prediction, from_assignment
 from ednabed.evaluate.splits import Labelled
 from ednabed.models.base import Embedder
 from ednabed.reference.build import BuildRequest, consolidate
 from ednabed.reference.collection import Collection
-from ednabed.reference.opened import open_reference
+from ednabed.reference.opened import Reference, open_reference
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.sequences.lineage import format_lineage
 from ednabed.store.files import clean
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
+from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import read_letters
 from ednabed.taxonomy.classify import Classifier
 from ednabed.taxonomy.labels import read_labels
+
+log = logging.getLogger("ednabed")
 
 # Queries that are embedded and classified at once.
 _AT_ONCE = 4_096
 
 
-@dataclass(frozen=True)
+@dataclass
 class Own:
     """An embedder with our assignment.
 
     Attributes:
         embedder: The embedder.
         use_letters: Compare letters of the candidates; False judges by vectors alone.
+        of: Name of the reference that is measured, for messages.
+        calibrated: Whether its training records sufficed for a calibration; known when it is prepared.
     """
 
     embedder: Embedder
     use_letters: bool = True
+    of: str = "the reference"
+    calibrated: bool = field(default=True, init=False)
 
     @property
     def name(self) -> str:
@@ -54,11 +63,16 @@ class Own:
     def settings(self) -> str:
         """Version and fingerprint."""
         how = "" if self.use_letters else " --no-align"
-        return f"ednabed {__version__}: classify{how}, model {self.embedder.spec.fingerprint[:12]}, calibrated"
+        learned = "calibrated" if self.calibrated else "fixed limits of identity"
+        return f"ednabed {__version__}: classify{how}, model {self.embedder.spec.fingerprint[:12]}, {learned}"
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Embed, consolidate and calibrate the training records in a folder of their own."""
+        """Embed, consolidate and calibrate the training records in a folder of their own.
+
+        Raises:
+            StoreError: They are too few to calibrate, and vectors alone are to judge.
+        """
         # Windows cannot remove files that are mapped into memory, so what is left there is removed with the system's
         # other temporary files.
         with tempfile.TemporaryDirectory(prefix="ednabed-evaluate-", ignore_cleanup_errors=True) as folder:
@@ -73,7 +87,7 @@ class Own:
             embed_to_run(request, self.embedder, show_progress=False)
             built = consolidate(BuildRequest(workspace))
             reference = open_reference(built.folder)
-            calibration = calibrate(reference, self.embedder, threads=threads)
+            calibration = self._calibrate(reference, threads)
             classifier = Classifier(
                 reference, self.embedder, calibration, Criteria(), use_letters=self.use_letters, threads=threads
             )
@@ -87,6 +101,20 @@ class Own:
                 return [from_assignment(one.assignment, len(sequence)) for (_, sequence), one in found]
 
             yield classify
+
+    def _calibrate(self, reference: Reference, threads: int) -> Calibration | None:
+        """Calibrate what training records became; None where that cannot be, as for a user with such a reference."""
+        try:
+            found = calibrate(reference, self.embedder, threads=threads)
+        except StoreError as error:
+            what = f"what is left of {self.of} for training is too small to calibrate"
+            if not self.use_letters:
+                raise StoreError(f"{what}, and vectors alone cannot judge without; add labelled records") from error
+            log.warning("%s, so %s names by fixed limits of identity, without confidences", what, self.name)
+            self.calibrated = False
+            return None
+        self.calibrated = True
+        return found
 
 
 def _batch(engine: Engine, queries: Sequence[tuple[str, str]]) -> QueryBatch:

@@ -57,7 +57,7 @@ class Method(Protocol):
 
     Attributes:
         name: Short, for tables.
-        settings: Tool, version and settings, for the report.
+        settings: Tool, version and settings, for the report; asked for when it is prepared.
     """
 
     @property

@@ -80,7 +80,7 @@ def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> Coun
         InputError: The file cannot be read as a table, has no sample or no feature, names a sample or a feature twice,
             lacks an id, or a count is no whole number from 0 on.
     """
-    with Source(path, stdin) as source:
+    with Source(path, stdin, wanted="id and its counts") as source:
         dialect = _layout(source)
         names = dialect.columns
         twice = next((name for name, count in Counter(names).items() if count > 1), None)

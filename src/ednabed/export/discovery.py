@@ -21,7 +21,7 @@ from pathlib import Path
 from ednabed.errors import UsageError
 from ednabed.export.discovery_page import PAGE_BEGINNING, Neighbour, page
 from ednabed.sequences import digest, format_lineage
-from ednabed.store.files import clean
+from ednabed.store.files import check_above, clean
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 
 FILES = ("candidates.tsv", "candidates.fasta", "members.tsv", "report.html")
@@ -124,10 +124,10 @@ def check_folder(folder: Path) -> None:
     """Make sure that nothing of somebody else is replaced in a folder for results.
 
     Raises:
-        UsageError: The folder's name is that of a file, or it holds a file of ``FILES`` that does not begin as ours do.
+        UsageError: The folder, or one above it, is a file, or it holds a file of ``FILES`` that does not begin as ours
+            do.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, wanted a folder for the results; give another name")
+    check_above(folder / FILES[0])
     for name, beginning in _BEGINNINGS.items():
         path = folder / name
         if not os.path.lexists(path):

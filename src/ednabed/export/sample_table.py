@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from ednabed.errors import InputError
 from ednabed.export.count_table import CountTable
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
 from ednabed.store.files import clean, replacing
@@ -121,6 +122,19 @@ class SampleTable:
         row.features += 1
         for place, count in reads.items():
             row.reads[place] = row.reads.get(place, 0) + count
+
+    def check(self) -> None:
+        """Refuse a table without any of the queries that were added.
+
+        Raises:
+            InputError: The count table has none of them.
+        """
+        if self._counts is not None and self._queries and not self._counted:
+            raise InputError(
+                f"{self._counts.path}: no sequence has its id in this table of counts, such as "
+                f"{self._not_in_counts_examples[0]!r}; the ids of its first column must be those of the sequences "
+                "(features in rows, samples in columns)"
+            )
 
     def write(self, target: Path | TextIO) -> SampleTableReport:
         """Write the table as TSV: ``COLUMNS``, then one column a sample.

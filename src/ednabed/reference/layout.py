@@ -31,6 +31,8 @@ import numpy as np
 from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.reference.manifest import METADATA, DamagedManifest, ReferenceManifest
 from ednabed.store.files import check_name, exclusive, to_json, write_atomic
+from ednabed.store.manifest import MANIFEST
+from ednabed.store.runs import RECORDS
 
 log = logging.getLogger("ednabed")
 
@@ -89,6 +91,18 @@ def find_reference(workspace: Path, name: str | None) -> tuple[Path, str | None]
         f"there is no reference {name!r}: no folder with {METADATA} and no named build{known}; "
         "'ednabed reference list' shows what there is, 'ednabed consolidate' makes one"
     )
+
+
+def check_outside(path: Path) -> None:
+    """Make sure that results do not go into a reference or a run, which nothing but its own verbs may change.
+
+    Raises:
+        UsageError: They would.
+    """
+    for folder in path.resolve().parents:
+        of_run = (folder / MANIFEST).is_file() and (folder / RECORDS).is_file()
+        if of_run or (folder / METADATA).is_file():
+            raise UsageError(f"{path} lies in the {'run' if of_run else 'reference'} {folder}; name another place")
 
 
 def build_folder(folder: Path, build: str) -> Path:

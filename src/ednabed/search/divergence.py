@@ -44,9 +44,9 @@ _FEW = 4
 _GAPPED = -1
 # Cells of the table of diagonals (8 bytes each): more rows are compared part by part.
 _MOST_CELLS = 8_000_000
-# Share of the shorter of two sequences that must lie against the other; of letters that lack to it, so many mismatch,
-# as those of unrelated sequences do where they are aligned.
-_LEAST_COVER = 0.5
+LEAST_COVER = 0.5
+"""Share of the shorter of two sequences that must lie against the other."""
+# Of letters that lack to it, so many mismatch, as those of unrelated sequences do where they are aligned.
 _UNRELATED = 0.4
 RELATED = 0.33
 """Distance from which on two sequences are unrelated, or of two regions: scrambled ones are at 0.36."""
@@ -162,7 +162,7 @@ class Comparer:
         lengths = self._letters.lengths[rows]
         for part in _parts(lengths, len(query)):
             mismatches[part], letters[part], overlap[part], covered[part] = self._compare(query, rows[part], thorough)
-        lacking = np.maximum(_LEAST_COVER * np.minimum(lengths, len(query)) - covered, 0)
+        lacking = np.maximum(LEAST_COVER * np.minimum(lengths, len(query)) - covered, 0)
         return Divergence(mismatches, letters, overlap, lacking)
 
     def _compare(self, query: Codes, rows: Ints, thorough: bool) -> tuple[npt.NDArray[np.float64], Ints, Ints, Ints]:

@@ -73,8 +73,10 @@ class Source:
         head: The first bytes of the decompressed stream, up to 256 KB. ``read`` gives them again.
     """
 
-    def __init__(self, path: str | Path, stdin: BinaryIO | None = None) -> None:
+    def __init__(self, path: str | Path, stdin: BinaryIO | None = None, *, wanted: str = "sequence") -> None:
         """Open ``path``; ``-`` is ``stdin``, or the standard input of the process where that is None.
+
+        ``wanted`` is what at least one of should be in it, for the message where it is empty.
 
         Raises:
             InputError: It is absent, a directory, not readable, empty or damaged at its beginning.
@@ -101,7 +103,7 @@ class Source:
             self._pending = self.head
             if not self.head.strip():
                 what = "is empty" if not self.head else "holds only blank lines"
-                raise InputError(f"{self.path}: {what}; give a file with at least one sequence")
+                raise InputError(f"{self.path}: {what}; give a file with at least one {wanted}")
             self._stack = stack.pop_all()
 
     def _fill(self, size: int) -> bytes:

@@ -19,6 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 # Line ends, tabs, what steers a terminal (C0, C1), the line ends of Unicode, and what turns the direction of text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_COMPRESSED = (".gz", ".zst")
 # Halves of pairs, from names of files that are no Unicode: UTF-8 cannot hold them.
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -45,6 +46,34 @@ def write_atomic(path: Path, text: str) -> None:
         file.write(text)
 
 
+def check_file(path: Path, example: str) -> None:
+    """Make sure that results can be written to a file, before hours of work rather than after.
+
+    Args:
+        path: The file.
+        example: See ``replacing``.
+
+    Raises:
+        UsageError: It is a folder, its ending is that of a compressed file, or what stands above it is no folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, wanted a file for the results; add a name such as {example}")
+    if path.suffix.lower() in _COMPRESSED:
+        raise UsageError(f"{path} has the ending of a compressed file, but results are text; leave {path.suffix} away")
+    check_above(path)
+
+
+def check_above(path: Path) -> None:
+    """Make sure that folders can be made down to a path.
+
+    Raises:
+        UsageError: The nearest of them that is there is a file.
+    """
+    there = next((above for above in path.parents if above.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UsageError(f"{there} is a file, wanted a folder for the results; give another name")
+
+
 @contextmanager
 def replacing(path: Path, example: str) -> Iterator[TextIO]:
     """Open a UTF-8 file for writing that takes the place of ``path`` when the block has ended well, and else vanishes.
@@ -56,11 +85,10 @@ def replacing(path: Path, example: str) -> Iterator[TextIO]:
         example: A name such as it could have, for the message where it is a folder.
 
     Raises:
-        UsageError: It is a folder.
+        UsageError: See ``check_file``.
     """
+    check_file(path, example)
     path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, wanted a file for the results; add a name such as {example}")
     if path.exists() and not path.is_file():
         # A pipe or a device must be written to; renaming a file over it would do away with it.
         with path.open("w", encoding="utf-8", newline="\n") as file:

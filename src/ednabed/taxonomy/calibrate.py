@@ -22,7 +22,7 @@ from ednabed.taxonomy.candidates import LONGEST, Finder
 from ednabed.taxonomy.decoys import Limits, decoy_limits
 from ednabed.taxonomy.draws import CROPS, LEVELS, PARTS, RECORD, Draws, deepest, draw, left_out
 from ednabed.taxonomy.evidence import TIE, Candidates, LeftOut, weigh
-from ednabed.taxonomy.fitting import FEWEST_DRAWS, Answers, fit_all
+from ednabed.taxonomy.fitting import FEWEST_DRAWS, FEWEST_SEQUENCES, Answers, fit_all
 from ednabed.taxonomy.labels import Labels, read_labels
 from ednabed.taxonomy.shortlist import default_exponents
 
@@ -79,14 +79,21 @@ def calibrate(
     count = max(1, queries // (sum(PARTS) * len(crops)))
     engine = None if embedder is None else Engine(embedder)
     drawn = {}
+    sequences = {}
     for number, marker in enumerate(labels.markers):
         among = labels.labelled & (labels.marker == number)
         if among.any():
+            sequences[marker] = int(among.sum())
             drawn[marker] = draw(labels, finder.letters, among, count, crops, seed + number)
     if not any(drawn.values()):
         raise StoreError(
             f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister, so nothing can "
             "be left out; add records, and until then confidences are not given"
+        )
+    if sum(sequences.values()) < FEWEST_SEQUENCES:
+        raise StoreError(
+            f"{reference.name} cannot be calibrated: it has {sum(sequences.values())} distinct labelled sequences, "
+            f"wanted {FEWEST_SEQUENCES}; add labelled records, and until then confidences are not given"
         )
     sizes, facts = _shortlist_sizes(finder, labels, engine, reference, drawn)
     answers: dict[bool, dict[str, Answers]] = {True: {}, False: {}}
@@ -104,7 +111,7 @@ def calibrate(
     reliability: dict[str, Any] = {}
     groups = {}
     for align in (True, False):
-        groups[align], measured = fit_all(answers[align], decoys[align], known)
+        groups[align], measured = fit_all(answers[align], decoys[align], sequences, known)
         reliability["aligned" if align else "vectors"] = measured
     if not groups[True]:
         total = sum(len(part.rows) for parts in drawn.values() for part in parts)

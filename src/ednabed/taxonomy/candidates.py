@@ -22,7 +22,9 @@ _ROWS = 65_536
 # Queries that one thread compares before it takes the next ones.
 _STEP = 16
 _MISMATCHES = 0.5
-"""Width of the votes where letters are compared (``Candidates.widths``), in mismatches."""
+"""Width of the votes where letters are compared (``Candidates.widths``), in mismatches of the nearest
+candidate. Were it by all letters of the query, those that lie against nothing would narrow it and make near ties clear.
+"""
 FAR_BY_LETTERS = 0.08
 FAR_BY_VECTORS = 0.3
 """Least distance above which a query gets a longer shortlist: distant relatives stand lower in it. One that is related
@@ -119,7 +121,7 @@ class Finder:
         )
         rows = np.where(np.isfinite(distances), rows, -1)
         if align:
-            widths = _MISMATCHES / (lengths + 2)
+            widths = _MISMATCHES / (letters[:, 0] + 2) / _covered(letters[:, 0], lengths)
         else:
             widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), _LEAST_DISTANCE)
         places = kept // len(self.exponents)
@@ -161,8 +163,7 @@ class Finder:
                 if thorough and not first and divergence.distance.min(initial=1) > _UNSURE:
                     divergence = comparer.compare(codes[i], rows[i, columns])
                 columns += first
-                covered = np.clip(divergence.letters / max(len(codes[i]), 1), _LEAST_SHARE, 1)
-                found.distances[i, columns] = divergence.distance / covered**COVERAGE_POWER
+                found.distances[i, columns] = divergence.distance / _covered(divergence.letters, len(codes[i]))
                 found.mismatches[i, columns] = divergence.mismatches
                 found.letters[i, columns] = divergence.letters
                 found.overlaps[i, columns] = divergence.overlap
@@ -184,6 +185,11 @@ class Finder:
             return
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(work, self._comparers))
+
+
+def _covered(letters: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
+    """Return what a distance is divided by, given the letters compared and those of the query (``COVERAGE_POWER``)."""
+    return np.asarray(np.clip(letters / np.maximum(lengths, 1), _LEAST_SHARE, 1) ** COVERAGE_POWER, np.float64)
 
 
 def read_letters(collection: Collection) -> Letters:

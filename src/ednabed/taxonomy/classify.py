@@ -12,7 +12,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
-from ednabed.search.divergence import Codes, decode, encode, turn
+from ednabed.search.divergence import LEAST_COVER, Codes, decode, encode, turn
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.assign import IDENTITIES, Criteria, Verdict, judge
@@ -188,6 +188,10 @@ class Classifier:
         column = np.maximum(evidence.nearest, 0)
         rows = np.where(near, candidates.rows[every, column], -1)
         identity, coverage, likeness = self._identities(candidates, column, rows, codes)
+        # What was only scored counts as like nothing where its alignment turns out to be of a few letters.
+        shorter = np.minimum(candidates.lengths, self._finder.letters.lengths[rows])
+        few = (candidates.overlaps[every, column] < 0) & (coverage / 100 * candidates.lengths < LEAST_COVER * shorter)
+        evidence = replace(evidence, distance=np.where(few, np.inf, evidence.distance))
         similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
         markers = np.where(near, self.labels.marker[rows], 0)
         verdicts = [Verdict()] * len(codes)

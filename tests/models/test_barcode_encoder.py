@@ -16,6 +16,7 @@ from ednabed.models.barcode.config import BarcodeConfig, EncoderInput, read_conf
 from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder, map_vectors
 from ednabed.models.barcode.files import BIAS, MAP, SCALE, TABLE, WEIGHTS, digest, quantise, table_of, write_arrays
 from ednabed.models.barcode.kmers import SpacedKmers
+from ednabed.models.spec import Policy
 from ednabed.sequences.letters import reverse_complement
 from ednabed.store.files import to_json
 from support import LetterEncoder
@@ -62,6 +63,13 @@ def test_strands_company_and_order_do_not_matter(folder):
     np.testing.assert_allclose(together, turned, atol=1e-6)
     alone = np.concatenate([engine.embed([text])[0] for text in texts()])
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_the_policy_of_strands_changes_nothing(folder):
+    """Whoever asks for the mean of both strands has it already: one function, one fingerprint."""
+    given, both = (open_embedder(str(folder), Policy(strand=strand)) for strand in ("given", "both"))
+    assert given.spec.fingerprint == both.spec.fingerprint
+    np.testing.assert_array_equal(Engine(given).embed(texts())[0], Engine(both).embed(texts())[0])
 
 
 def test_what_has_no_kmer_is_refused(folder):

@@ -73,6 +73,8 @@ class Encoder(ABC):
         device: Where ``forward`` runs: ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32``, ``bf16`` or ``fp16``, as used in the matrix products.
         token_budget: Tokens a batch that suit this encoder on its device; the engine's default.
+        strands_alike: Whether a sequence and its reverse complement have the same vector by construction; the policy
+            ``strand`` then changes nothing, and the spec says ``given`` whatever it is.
         prefers_equal_lengths: Whether batches of rows of near-equal length are faster; False spares the sorting.
     """
 
@@ -91,6 +93,7 @@ class Encoder(ABC):
     device: str = "cpu"
     precision: str = "fp32"
     token_budget: int = 16_384
+    strands_alike: bool = False
     prefers_equal_lengths: bool = True
 
     @abstractmethod
@@ -144,7 +147,7 @@ class Embedder:
             layer=encoder.layer,
             pooling=encoder.pooling,
             max_tokens=limit,
-            strand=policy.strand,
+            strand="given" if encoder.strands_alike else policy.strand,
             # Without a limit nothing is long, and the function is the same whatever the word.
             long="truncate" if limit is None else policy.long,
             alphabet=policy.alphabet,

@@ -98,7 +98,7 @@ class Classifier:
         self._finder = Finder(collection, self.labels, exponents, threads=threads)
         self._use_letters = use_letters
         self._engine = Engine(embedder)
-        self._both_strands = collection.spec.strand == "both"
+        self._both_strands = collection.spec.strand == "both" or embedder.encoder.strands_alike
 
     def run(self, batches: Iterable[QueryBatch]) -> Iterator[Classified]:
         """Yield what each query is, in the order of the input. Equal sequences of a batch are looked up once."""

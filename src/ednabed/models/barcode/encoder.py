@@ -43,6 +43,7 @@ class BarcodeEncoder(Encoder):
         self.pooling = "sum"
         self.normalisation = "l2"
         self.licence = config.licence
+        self.strands_alike = True
         self.prefers_equal_lengths = False
         self.token_budget = 4_000_000
 
@@ -112,6 +113,7 @@ class MappedEncoder(Encoder):
         self.precision = base.precision
         self.token_budget = base.token_budget
         self.prefers_equal_lengths = base.prefers_equal_lengths
+        self.strands_alike = base.strands_alike
 
     @classmethod
     def load(cls, folder: Path, config: BarcodeConfig, base: Encoder, *, name: str) -> MappedEncoder:

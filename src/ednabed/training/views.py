@@ -35,7 +35,7 @@ class Alterations:
     shortest: int = 100
     longest: int = 700
     altered: float = 0.5
-    substitutions: float = 0.02
+    substitutions: float = 0.004
     indels: float = 0.1
     runs_of_n: float = 0.05
     strands: float = 0.5

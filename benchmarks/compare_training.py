@@ -111,6 +111,7 @@ def variants():
     yield "convolutions and attention over letters", lambda: Convolutions(DIMENSION), plain, EVEN
     yield "the same without the other strand", lambda: Convolutions(DIMENSION), replace(plain, strands=0), EVEN
     yield "without pieces", kmers(), replace(plain, crops=0), EVEN
+    yield "substitutions at 2 % instead of 0.4 %", kmers(), replace(plain, substitutions=0.02), EVEN
     yield "without substitutions and indels", kmers(), replace(plain, altered=0), EVEN
     yield "without runs of N", kmers(), replace(plain, runs_of_n=0), EVEN
     for question in EVEN:

@@ -9,6 +9,12 @@ import pytest
 
 from ednabed.cli import main as entry
 from ednabed.evaluate import own, tools
+from ednabed.evaluate.own import labelled_records
+from ednabed.evaluate.splits import split
+from ednabed.reference import layout
+from ednabed.reference.opened import open_reference
+from ednabed.sequences import open_records
+from ednabed.sequences.lineage import format_lineage
 from taxonomy_support import reference_of, world, world_workspace
 
 FEW = ("--queries", "10", "--no-others", "--threads", "1")
@@ -53,9 +59,34 @@ def test_a_report_as_json_and_as_a_file(capsys, workspace, quick, tmp_path):
     assert sizes["record"] == 10
     assert all(0 < size <= 10 for size in sizes.values())
     assert found["threads"] == 1
+    alone = found["neighbours"][0]
+    assert alone["model"] == "kmer6"
+    assert list(alone["figures"]) == ["full", "full, other strand", "150", "150, other strand"]
+    assert 0 < alone["figures"]["full"]["species → genus"] <= 1
     text = target.read_text(encoding="utf-8")
     assert text.startswith("# Accuracy")
     assert "## Cropped to 150 letters" in text
+    assert "## Vectors alone" in text and "| kmer6 | full, other strand |" in text
+
+
+def test_what_a_model_may_be_trained_on(capsys, workspace, tmp_path):
+    """The records that stay in training, of the same queries and seed, in a form that every reader takes."""
+    target = tmp_path / "training.tsv"
+    code, out, err = call(capsys, workspace, "evaluate", "--queries", "10", "--training-to", target)
+    assert code == 0, err
+    assert str(target) in out
+    with open_records(target) as batches:
+        rows = [row for batch in batches for row in batch.to_pylist()]
+    records = labelled_records(open_reference(*layout.find_reference(workspace, None)))
+    parted = split(records, queries=10)
+    assert [(row["sequence"].decode(), row["lineage"]) for row in rows] == [
+        (record.sequence, format_lineage(record.lineage)) for record in parted.training
+    ]
+    assert not {query.sequence for query in parted.queries if query.group == "genus"} & {
+        row["sequence"].decode() for row in rows
+    }
+    code, _, err = call(capsys, workspace, "evaluate", "--queries", "10", "--training-to", tmp_path)
+    assert code == 2 and "directory" in err
 
 
 def test_a_file_of_json_and_whole_queries_only(capsys, workspace, quick, tmp_path):

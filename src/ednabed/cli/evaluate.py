@@ -89,7 +89,7 @@ def evaluate(
 
     if no_crops and crops:
         raise UsageError("--crop and --no-crops exclude each other; leave one of them out")
-    check_places((), [output])
+    check_places((), [output, training_to])
     opened = open_reference(*layout.find_reference(context.workspace, reference))
     records = labelled_records(opened, marker)
     if not records:

@@ -93,6 +93,7 @@ def test_the_report_as_json(capsys, tmp_path):
     ("arguments", "code", "said"),
     [
         (["absent.fasta", "--output", "x"], 1, "absent.fasta"),
+        (["-", "--output", "x"], 2, "give a file to train on"),
         ([FISHES, "--output", "x", "--pattern", "1101"], 2, "the same from both ends"),
         ([FISHES, "--output", "x", "--rate", "0"], 2, "a rate above 0"),
         ([FISHES, "--output", "x", "--init", "no-such-model"], 2, "no-such-model"),

@@ -19,8 +19,9 @@ from ednabed.evaluate.splits import Labelled, write_records
 from ednabed.models.barcode.files import WEIGHTS
 from ednabed.models.load import load_encoder
 from ednabed.training import loop
-from ednabed.training.records import QUESTIONS
+from ednabed.training.records import QUESTIONS, read_labelled
 from ednabed.training.train import TrainRequest, train_model
+from ednabed.training.validation import hold_out, judge
 from taxonomy_support import world
 from train_driver import request_of
 
@@ -74,9 +75,6 @@ def test_it_learns(trained):
 
 def test_validation_is_what_the_folder_gives(trained, barcodes):
     """The figures of the report are those of the encoder as it was written, on records that training did not see."""
-    from ednabed.training.records import read_labelled
-    from ednabed.training.validation import hold_out, judge
-
     records, _ = read_labelled([barcodes], min_length=50)
     kept = hold_out(records, 5, 7)
     report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
@@ -226,3 +224,18 @@ def test_weights_that_are_no_numbers_are_told(barcodes, tmp_path):
             TrainRequest(**{**request.__dict__, "weights": dict.fromkeys(QUESTIONS, float("inf"))}), show_progress=False
         )
     assert not (tmp_path / "model").exists()
+
+
+def test_a_sample_holds_relatives_of_every_group(barcodes):
+    records, _ = read_labelled([barcodes], min_length=50)
+    (kept,) = hold_out(records, 6, 0)
+    part = kept.sample(30, 4, 0)
+    assert len(part.split.training) == 30
+    assert {query.group for query in part.split.queries} == {query.group for query in kept.split.queries}
+    for group, place in (("record", 6), ("species", 5), ("genus", 4)):
+        names = {query.lineage[place] for query in part.split.queries if query.group == group}
+        there = {record.lineage[place] for record in part.split.training}
+        assert names & there, group
+    everything = kept.sample(10_000, 10_000, 0)
+    assert everything.split.training == kept.split.training
+    assert sorted(q.id for q in everything.split.queries) == sorted(q.id for q in kept.split.queries)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.errors import InputError
+from ednabed.errors import InputError, UsageError
 from ednabed.evaluate.splits import Labelled
 from ednabed.search.divergence import Codes, encode
 from ednabed.sequences import Labels, normalise, open_records
@@ -59,7 +59,10 @@ def read_labelled(
 
     Raises:
         InputError: A file cannot be read, or none holds a labelled record.
+        UsageError: A path is standard input.
     """
+    if Path("-") in paths:
+        raise UsageError("standard input (-) cannot be read again after an interruption; give a file to train on")
     found: list[Labelled] = []
     inputs = []
     seen: set[tuple[str, str, str]] = set()

@@ -10,18 +10,16 @@ import numpy as np
 
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
-from ednabed.evaluate.neighbours import Figures, nearest_names
+from ednabed.evaluate.neighbours import QUESTIONS, Figures, nearest_names
 from ednabed.evaluate.splits import GROUPS, Labelled, Query, Split, split
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.spec import Policy
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.taxa import Taxa
-from ednabed.training.records import TAUGHT
 
 CROP = 150
 """Letters of the pieces that are asked beside whole sequences."""
 YARDSTICK = "kmer6"
-_NEAREST_FIRST = tuple(RANKS.index(rank) for rank in TAUGHT)
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,22 @@ class Kept:
     split: Split
 
     def sample(self, references: int, queries: int, seed: int) -> Kept:
-        """Return a part: so many queries of each group, and so many training records, their relatives first."""
+        """Return a part: so many queries of each group, and so many training records, relatives of each group first."""
         rng = np.random.default_rng(seed)
         chosen: list[Query] = []
         for group in GROUPS:
             own = [query for query in self.split.queries if query.group == group]
             chosen += [own[i] for i in np.sort(rng.permutation(len(own))[:queries])]
-        related = [{query.lineage[rank] for query in chosen} - {""} for rank in _NEAREST_FIRST]
-        steps = np.array(
-            [
-                sum(record.lineage[rank] not in names for rank, names in zip(_NEAREST_FIRST, related, strict=True))
-                for record in self.split.training
-            ]
-        )
-        places = rng.permutation(len(steps))
-        kept = np.sort(places[np.argsort(steps[places], kind="stable")][:references])
-        training = [self.split.training[i] for i in kept]
+        training = self.split.training
+        places = rng.permutation(len(training))
+        taken: dict[int, None] = {}
+        for group, rank in QUESTIONS:
+            place = RANKS.index(rank)
+            names = {query.lineage[place] for query in chosen if query.group == group} - {""}
+            related = [i for i in places.tolist() if training[i].lineage[place] in names]
+            taken.update(dict.fromkeys(related[: references // len(QUESTIONS)]))
+        taken.update(dict.fromkeys(places.tolist()[:references]))
+        training = [training[i] for i in sorted(list(taken)[:references])]
         parted = self.split
         return Kept(self.marker, Split(training, chosen, parted.taxa, seed, parted.records, 0, parted.taken))
 

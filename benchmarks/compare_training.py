@@ -3,8 +3,9 @@
 Every variant is trained on the same records for the same seconds on the CPU, then asked for the nearest neighbours of
 sequences whose record, species or genus it has not seen. Prints a Markdown table for ``docs/training.md``.
 
-    python benchmarks/compare_training.py --seconds 100
+    python benchmarks/compare_training.py --seconds 50 --data barcode/splits/coi.training.tsv barcode/splits/12s.training.tsv
 
+The splits are those of ``train_barcode.py``: choices are not made on what ``docs/accuracy.md`` reports.
 The convolutional encoder (convolutions over the letters, then attention) is here for the comparison only.
 """
 

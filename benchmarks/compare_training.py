@@ -3,9 +3,10 @@
 Every variant is trained on the same records for the same seconds on the CPU, then asked for the nearest neighbours of
 sequences whose record, species or genus it has not seen. Prints a Markdown table for ``docs/training.md``.
 
-    python benchmarks/compare_training.py --seconds 50 --data barcode/splits/coi.training.tsv barcode/splits/12s.training.tsv
+    python benchmarks/compare_training.py --seconds 50
 
-The splits are those of ``train_barcode.py``: choices are not made on what ``docs/accuracy.md`` reports.
+Data are the splits of COI and 12S that ``train_barcode.py`` makes: choices are not made on what ``docs/accuracy.md``
+reports.
 The convolutional encoder (convolutions over the letters, then attention) is here for the comparison only.
 """
 
@@ -20,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from data import shared
 from torch.nn import functional
 
 from ednabed.models.barcode.config import BarcodeConfig
@@ -123,7 +123,10 @@ def variants():
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--data", type=Path, nargs="+", default=[shared() / "data" / f"{m}.tsv.gz" for m in ("coi", "12s")]
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[Path("barcode") / "splits" / f"{m}.training.tsv" for m in ("coi", "12s")],
     )
     parser.add_argument("--seconds", type=float, default=100)
     parser.add_argument("--records", type=int, default=30_000, help="Most records of a file.")

@@ -178,6 +178,8 @@ def test_a_map_on_another_encoder(barcodes, tmp_path):
     """kmer6 stands for any encoder: it is left as it is, and the map on top becomes a model of its own."""
     request = request_of(str(barcodes), str(tmp_path / "mapped"), "20")
     report = train_model(TrainRequest(**{**request.__dict__, "init": "kmer6"}), show_progress=False)
+    assert set(report["validation"]) == {"mapped", "kmer6", "kmer6, the start"}
+    assert report["validation"]["kmer6"] == report["validation"]["kmer6, the start"]
     embedder = open_embedder(str(tmp_path / "mapped"))
     assert embedder.spec.dimension == 16
     vectors, refused = Engine(embedder).embed([b"ACGTTGCA" * 30])

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ednabed import __version__
 from ednabed.errors import UsageError
 from ednabed.models.barcode.config import TRAINING_REPORT
-from ednabed.models.base import Embedder
+from ednabed.models.barcode.files import digest
+from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
@@ -120,10 +121,17 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
 
     from ednabed.training.loop import Plan, train
 
-    network, device = _network(request)
+    network, device, start = _network(request)
     plan = Plan(request.steps, request.rate, request.temperature, request.weights, told=max(1, request.steps // 20))
     named = None if request.labels is None else sha256_file(request.labels)
-    key = json_sha256({"settings": request.settings(), "data": [one.sha256 for one in inputs], "labels": named})
+    key = json_sha256(
+        {
+            "settings": request.settings(),
+            "data": [one.sha256 for one in inputs],
+            "labels": named,
+            "start": [network.config("").to_dict(), digest(network.arrays())],
+        }
+    )
     work = output.with_name(f".{output.name}.training")
     with exclusive(work / "lock", "training this model"):
         if not request.resume:
@@ -138,6 +146,8 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         curves = train(network, sampler, plan, work, key, validate, show_progress=show_progress)
         encoder = network.encoder(output.name)
         validated = {output.name: judge(encoder, kept), YARDSTICK: judge(load_encoder(YARDSTICK), kept)}
+        if start is not None:
+            validated[f"{start.name}, the start"] = judge(start, kept)
         report = {
             "schema": SCHEMA,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -159,8 +169,8 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     return report
 
 
-def _network(request: TrainRequest) -> tuple[Network, str]:
-    """Return the network at its start, on its device."""
+def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
+    """Return the network at its start, on its device, the name of that, and the encoder that ``init`` names."""
     from ednabed.engine.device import choose_device
     from ednabed.engine.open import open_embedder
     from ednabed.models.barcode.encoder import BarcodeEncoder
@@ -168,6 +178,7 @@ def _network(request: TrainRequest) -> tuple[Network, str]:
 
     dimension = request.dimension or DIMENSION
     device = choose_device(request.use_gpu, "fp32").name
+    encoder: Encoder | None = None
     if request.init is None:
         network: Network = KmerNetwork(request.patterns, dimension, request.seed)
     else:
@@ -181,7 +192,7 @@ def _network(request: TrainRequest) -> tuple[Network, str]:
             network = KmerNetwork(encoder.patterns, encoder.dimension, request.seed, encoder.table)
         else:
             network = MapNetwork(embedder, request.init, dimension, request.seed)
-    return network.to(device), device
+    return network.to(device), device, encoder
 
 
 def _software() -> dict[str, str]:

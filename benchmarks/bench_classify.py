@@ -18,6 +18,7 @@ from ednabed.engine.open import open_embedder
 from ednabed.evaluate.external import installed
 from ednabed.evaluate.own import Own
 from ednabed.evaluate.splits import Labelled
+from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.sequences import normalise_one
 from ednabed.sequences.lineage import RANKS, parse_lineage
 
@@ -25,6 +26,7 @@ from ednabed.sequences.lineage import RANKS, parse_lineage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=1_000)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     rows = table("coi")
@@ -46,7 +48,7 @@ def main() -> None:
         print(sentence)
     rates = {}
     with threadpool_limits(given.threads):
-        for method in (Own(open_embedder("kmer6")), *others):
+        for method in (Own(open_embedder(given.model)), *others):
             begin = time.perf_counter()
             with method.prepare(training, given.threads) as classify:
                 ready = time.perf_counter()

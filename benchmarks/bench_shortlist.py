@@ -15,6 +15,7 @@ from data import shared
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
+from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference.build import BuildRequest, consolidate
 from ednabed.reference.opened import open_reference
 from ednabed.search.divergence import Comparer, decode
@@ -31,12 +32,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--marker", default="coi")
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     given = parser.parse_args()
     table = shared() / "data" / f"{given.marker}.tsv.gz"
     if not table.exists():
         print("the shared data are absent: nothing is measured")
         return
-    embedder = open_embedder("kmer6")
+    embedder = open_embedder(given.model)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workspace = Path(folder)
         embed_to_run(RunRequest([table], workspace, dataset=given.marker), embedder, show_progress=False)

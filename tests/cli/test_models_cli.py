@@ -71,7 +71,7 @@ def test_list_shows_every_model_once() -> None:
     line = next(line for line in lines if line.startswith("nt-v2-250m "))
     assert line.split()[:8] == ["nt-v2-250m", "768", "2048", "235.1M", "CC-BY-NC-SA-4.0", "940.6", "MB", "no"]
     line = next(line for line in lines if line.startswith("barcode-1 "))
-    assert line.split()[:8] == ["barcode-1", "512", "none", "9.5M", "Apache-2.0", "9.6", "MB", "yes"]
+    assert line.split()[:8] == ["barcode-1", "512", "none", "9.5M", "Apache-2.0", "9.5", "MB", "yes"]
 
 
 @needs_shared

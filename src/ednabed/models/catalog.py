@@ -79,7 +79,7 @@ CATALOGUE: tuple[ModelCard, ...] = (
         "square-root 6-mer frequencies, not projected",
     ),
     ModelCard(
-        "barcode-1", "barcode", None, None, 512, None, 9_450_000, OWN_LICENCE, 9_527_592,
+        "barcode-1", "barcode", None, None, 512, None, 9_453_568, OWN_LICENCE, 9_527_592,
         "learned on labelled barcodes of five markers, both strands alike; in the package",
     ),
     _nt("nt-500m-human-ref", "nucleotide-transformer-500m-human-ref", None,

@@ -19,7 +19,6 @@ from typing import Any
 from data import shared
 
 MARKERS = ("coi", "12s", "16s", "18s", "its")
-VECTORS_TOO = ("12s",)
 QUESTIONS = (
     ("species of held-out records", "record", "species"),
     ("genus of held-out species", "species", "genus"),
@@ -49,8 +48,6 @@ def measure(marker: str, data: Path, folder: Path, queries: int) -> dict[str, An
             run([*workspace, "embed", str(data / f"{marker}.tsv.gz"), "--dataset", marker], folder)
             run([*workspace, "consolidate", "--no-calibrate"], folder)
         more = ["--queries", str(queries), "--output", f"{marker}_{queries}.md", "--json"]
-        if marker in VECTORS_TOO:
-            more.insert(0, "--vectors-only")
         told.write_text(run([*workspace, "evaluate", *more], folder), encoding="utf-8")
     return json.loads(told.read_text(encoding="utf-8"))
 

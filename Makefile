@@ -41,6 +41,7 @@ bench: $(STAMP)
 	$(RUN) benchmarks/bench_help.py
 	$(RUN) benchmarks/bench_read.py
 	$(RUN) benchmarks/bench_kmer.py
+	$(RUN) benchmarks/bench_barcode.py
 	$(RUN) benchmarks/bench_tokenizer.py
 	$(RUN) benchmarks/bench_table.py
 	$(RUN) benchmarks/bench_reference.py

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ednabed.cli import main as entry
+from taxonomy_support import randomly
 
 FISHES = Path(__file__).resolve().parents[2] / "examples" / "fish_12s.tsv.gz"
 UNKNOWN = FISHES.with_name("unknown_12s.fasta")
@@ -79,6 +80,31 @@ def test_models_show_and_verify_a_trained_folder(capsys, workspace):
     (model / "training.json").unlink()
     code, out, _ = call(capsys, workspace, "models", "verify", model)
     assert code == 0 and "unverifiable" in out
+
+
+def test_short_barcodes_and_no_validation(capsys, tmp_path):
+    """Of 65 letters: refused with the reason, and taken with --shortest."""
+    lines = ["id\tsequence\tlineage"]
+    lines += [f"{i}\t{randomly(65, i)}\tA;P;C;O;F{i // 4};G{i // 2};G{i // 2} s{i}" for i in range(12)]
+    (tmp_path / "short.tsv").write_text("\n".join(lines) + "\n")
+    given = (
+        "train",
+        tmp_path / "short.tsv",
+        "--output",
+        "m",
+        "--steps",
+        "2",
+        "--batch",
+        "8",
+        "--pattern",
+        "111",
+        "--cpu",
+    )
+    code, _, err = call(capsys, tmp_path, *given, "--validation", "0")
+    assert code == 1 and "12 with letters that are not accepted or fewer than 100" in err
+    code, out, err = call(capsys, tmp_path, *given, "--validation", "0", "--shortest", "40")
+    assert code == 0, err
+    assert "MARKER" not in out
 
 
 def test_the_report_as_json(capsys, tmp_path):

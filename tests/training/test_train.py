@@ -241,3 +241,42 @@ def test_a_sample_holds_relatives_of_every_group(barcodes):
     everything = kept.sample(10_000, 10_000, 0)
     assert everything.split.training == kept.split.training
     assert sorted(q.id for q in everything.split.queries) == sorted(q.id for q in kept.split.queries)
+
+
+def test_records_with_runs_of_n_do_not_stop_a_map(tmp_path):
+    """Pieces of N alone, which the encoder below does not take, teach nothing and stop nothing."""
+    made = world(genera=8, species=2, records=2, length=160)
+    rows = [Labelled(one.id, one.sequence[:60] + "N" * 400 + one.sequence[60:], one.lineage) for one in made]
+    write_records(tmp_path / "holes.tsv", rows)
+    request = request_of(str(tmp_path / "holes.tsv"), str(tmp_path / "mapped"), "4")
+    train_model(TrainRequest(**{**request.__dict__, "init": "kmer6", "validation": 0}), show_progress=False)
+    assert (tmp_path / "mapped").is_dir()
+
+
+def test_files_of_one_name_are_two_markers(tmp_path):
+    made = world(genera=4, species=1, records=1, length=120)
+    paths = [tmp_path / folder / "s.tsv" for folder in ("coi", "12s")]
+    for path, part in zip(paths, (made[:2], made[2:]), strict=True):
+        write_records(path, [Labelled(one.id, one.sequence, one.lineage) for one in part])
+    records, _ = read_labelled(paths)
+    assert {record.marker for record in records} == set(map(str, paths))
+
+
+def test_a_map_names_the_folder_below_it_in_full(trained, barcodes, tmp_path, monkeypatch):
+    """So that it is found from anywhere."""
+    train_model(
+        TrainRequest(**{**request_of(str(barcodes), str(tmp_path / "k6"), "2").__dict__, "init": "kmer6"}),
+        show_progress=False,
+    )
+    monkeypatch.chdir(tmp_path)
+    request = request_of(str(barcodes), str(tmp_path / "above"), "2")
+    train_model(TrainRequest(**{**request.__dict__, "init": "k6"}), show_progress=False)
+    monkeypatch.chdir(tmp_path.parent)
+    assert open_embedder(str(tmp_path / "above")).spec.dimension == 16
+
+
+def test_places_where_no_model_can_lie(barcodes, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for output, said in ((tmp_path / "file" / "model", "is a file"), (tmp_path / "kmer6", "name it otherwise")):
+        with pytest.raises(UsageError, match=said):
+            train_model(request_of(str(barcodes), str(output), "2"))

@@ -29,7 +29,13 @@ from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pa
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Batches.")
 @click.option("--batch", type=click.IntRange(min=8), default=768, show_default=True, help="Views a batch.")
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Learning rate.")
-@click.option("--shortest", type=click.IntRange(min=20), default=100, show_default=True, help="Letters of a piece.")
+@click.option(
+    "--shortest",
+    type=click.IntRange(min=20),
+    default=100,
+    show_default=True,
+    help="Letters of the shortest piece, and of the shortest sequence taken.",
+)
 @click.option(
     "--validation", type=click.IntRange(min=0), default=200, show_default=True,
     help="Queries a marker and group that are left out of training to tell how good it is; 0: none.",
@@ -75,6 +81,7 @@ def train(
         output=folder,
         patterns=patterns or PATTERNS,
         alterations=Alterations(shortest=shortest),
+        min_length=shortest,
         resume=not no_resume,
         **settings,
     )
@@ -87,7 +94,7 @@ def train(
         notice(f"{one['name']}: {one['taken']:,} of {one['records']:,} records" + (f" ({left})" if left else ""))
     emit(f"model      {folder}, fingerprint {report['fingerprint'][:12]}")
     emit(f"trained    {request.steps:,} steps on {report['device']} in {report['seconds']:.0f} s")
-    if report["held_out"][0]["queries"]:
+    if request.validation:
         emit(_validation(report["validation"]))
 
 

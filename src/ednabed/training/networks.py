@@ -114,12 +114,18 @@ class MapNetwork(Network):
         self.bias = torch.nn.Parameter(torch.zeros(dimension))
 
     def prepare(self, views: Sequence[Codes]) -> torch.Tensor:
-        """Return the directions of the encoder's vectors, float32, shape (views, dimension of the encoder)."""
+        """Return the directions of the encoder's vectors, float32, shape (views, dimension of the encoder).
+
+        A view that the encoder does not take, such as a piece of N alone, has zeros.
+
+        Raises:
+            InputError: It takes none of them.
+        """
         vectors, refused = self._engine.embed([decode(codes) for codes in views])
-        if refused:
+        if len(refused) == len(views):
             raise InputError(
-                f"{self._name} takes no sequence such as {decode(views[min(refused)])[:30].decode()}… "
-                f"({refused[min(refused)]}); choose a longer --shortest"
+                f"{self._name} takes no sequence such as {decode(views[0])[:30].decode()}… ({refused[0]}); train on "
+                "longer ones, or start from another model"
             )
         return functional.normalize(torch.from_numpy(vectors), dim=1)
 

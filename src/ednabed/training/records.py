@@ -63,6 +63,7 @@ def read_labelled(
     """
     if Path("-") in paths:
         raise UsageError("standard input (-) cannot be read again after an interruption; give a file to train on")
+    names = [path.name for path in paths]
     found: list[Labelled] = []
     inputs = []
     seen: set[tuple[str, str, str]] = set()
@@ -73,8 +74,8 @@ def read_labelled(
                 accepted, refused = normalise(raw, min_length=min_length)
                 records += raw.num_rows
                 rejected += refused.num_rows
-                names = accepted.schema.names
-                markers = accepted.column("marker").to_pylist() if "marker" in names else [""] * accepted.num_rows
+                columns = accepted.schema.names
+                markers = accepted.column("marker").to_pylist() if "marker" in columns else [""] * accepted.num_rows
                 for name, sequence, lineage, marker in zip(
                     accepted.column("id").to_pylist(), accepted.column("sequence").to_pylist(),
                     accepted.column("lineage").to_pylist(), markers, strict=True,
@@ -87,13 +88,15 @@ def read_labelled(
                     if key not in seen:
                         seen.add(key)
                         taken += 1
-                        found.append(Labelled(name, sequence, ranks, str(marker or "") or path.name))
+                        own = path.name if names.count(path.name) == 1 else str(path)
+                        found.append(Labelled(name, sequence, ranks, str(marker or "") or own))
         inputs.append(Input(path.name, sha256_file(path), records, taken, rejected, unlabelled))
     if not found:
-        names = ", ".join(map(str, paths))
+        bad, bare, every = (sum(getattr(one, what) for one in inputs) for what in ("rejected", "unlabelled", "records"))
         raise InputError(
-            f"{names}: no record has a lineage, so there is nothing to learn from; give rank columns, lineages in the "
-            "headers, or --labels"
+            f"{', '.join(map(str, paths))}: no record has a lineage, so there is nothing to learn from ({every:,} "
+            f"records, {bare:,} without a lineage, {bad:,} with letters that are not accepted or fewer than {min_length}); "
+            "give rank columns, lineages in the headers or --labels, or allow shorter ones by --shortest"
         )
     return found, inputs
 

@@ -16,10 +16,10 @@ from ednabed.errors import UsageError
 from ednabed.models.barcode.config import TRAINING_REPORT
 from ednabed.models.barcode.files import digest
 from ednabed.models.base import Embedder, Encoder
-from ednabed.models.load import load_encoder
+from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
-from ednabed.store.files import exclusive, fsync_file, json_sha256, sha256_file, to_json
+from ednabed.store.files import check_above, exclusive, fsync_file, json_sha256, sha256_file, to_json
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
 from ednabed.training.validation import YARDSTICK, facts, hold_out, judge, means
@@ -113,6 +113,11 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     output = request.output
     if output.exists():
         raise UsageError(f"{output} exists; name a new folder for the model")
+    if output.name == YARDSTICK:
+        raise UsageError(
+            f"{output}: {YARDSTICK} is the name of the model beside which others are shown; name it otherwise"
+        )
+    check_above(output)
     started = time.monotonic()
     labels = None if request.labels is None else read_labels(request.labels)
     records, inputs = read_labelled(request.inputs, labels, min_length=request.min_length)
@@ -191,7 +196,8 @@ def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
                 )
             network = KmerNetwork(encoder.patterns, encoder.dimension, request.seed, encoder.table)
         else:
-            network = MapNetwork(embedder, request.init, dimension, request.seed)
+            own = resolve(request.init).folder
+            network = MapNetwork(embedder, request.init if own is None else str(own.resolve()), dimension, request.seed)
     return network.to(device), device, encoder
 
 

@@ -95,8 +95,8 @@ def read_labelled(
         bad, bare, every = (sum(getattr(one, what) for one in inputs) for what in ("rejected", "unlabelled", "records"))
         raise InputError(
             f"{', '.join(map(str, paths))}: no record has a lineage, so there is nothing to learn from ({every:,} "
-            f"records, {bare:,} without a lineage, {bad:,} with letters that are not accepted or fewer than {min_length}); "
-            "give rank columns, lineages in the headers or --labels, or allow shorter ones by --shortest"
+            f"records, {bare:,} without a lineage, {bad:,} with letters that are not accepted or fewer than "
+            f"{min_length}); give rank columns, lineages in the headers or --labels, or allow shorter ones by --shortest"
         )
     return found, inputs
 

@@ -96,7 +96,7 @@ def read_labelled(
         raise InputError(
             f"{', '.join(map(str, paths))}: no record has a lineage, so there is nothing to learn from ({every:,} "
             f"records, {bare:,} without a lineage, {bad:,} with letters that are not accepted or fewer than "
-            f"{min_length}); give rank columns, lineages in the headers or --labels, or allow shorter ones by --shortest"
+            f"{min_length}); give rank columns, lineages in the headers or --labels, or lower --shortest"
         )
     return found, inputs
 

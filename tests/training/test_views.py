@@ -41,8 +41,9 @@ def test_the_other_strand(seed):
 @given(st.integers(0, 2**32 - 1))
 def test_a_run_of_n(seed):
     rules = Alterations(crops=0, altered=0, runs_of_n=1, strands=0)
-    altered = view(LETTERS, rules, np.random.default_rng(seed))
-    changed = np.flatnonzero(altered != LETTERS)
+    letters = LETTERS[LETTERS < 4]
+    altered = view(letters, rules, np.random.default_rng(seed))
+    changed = np.flatnonzero(altered != letters)
     assert 0 < len(changed) <= 30 and (altered[changed] == 4).all()
     assert changed.max() - changed.min() < 30
 

@@ -21,6 +21,7 @@ from ednabed.cli.classify import classify
 from ednabed.cli.common import Context
 from ednabed.cli.compress import compress
 from ednabed.cli.consolidate import consolidate
+from ednabed.cli.dashboard import dashboard
 from ednabed.cli.discover import discover
 from ednabed.cli.embed import embed
 from ednabed.cli.evaluate import evaluate
@@ -58,7 +59,7 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
 
 for _verb in (
     embed, table_group, validate, consolidate, reference_group, search, classify, discover, evaluate, runs, compress,
-    models, versions, train,
+    models, versions, train, dashboard,
 ):  # fmt: skip
     cli.add_command(_verb)
 

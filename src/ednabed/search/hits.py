@@ -43,6 +43,8 @@ class Wanted:
         where: Filter on the columns of the records (``search.where``); None takes all.
         occurrences: One hit a record instead of one a distinct sequence.
         align: Add the alignment of the query with each hit.
+        letters: Add the letters of each hit.
+        columns: Further columns of the records to tell with each hit, such as coordinates.
     """
 
     k: int = 10
@@ -54,6 +56,8 @@ class Wanted:
     where: str | None = None
     occurrences: bool = False
     align: bool = False
+    letters: bool = False
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -85,7 +89,8 @@ class Search:
             self._allowed = np.diff(per_row[collection.starts]) > 0
         schema = collection.record_schema
         self._told = False
-        self._columns = [name for name in (*RECORD_KEYS, "length", "source", "source_file") if name in schema.names]
+        told = dict.fromkeys((*RECORD_KEYS, "length", "source", "source_file", *wanted.columns))
+        self._columns = [name for name in told if name in schema.names]
 
     def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
         """Yield each query of a batch with its hits, in the order of the batch.
@@ -93,8 +98,9 @@ class Search:
         A hit is a dict: rank (from 1), similarity (cosine, ``DIGITS`` digits), distance (1 - similarity), the keys of
         ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (records with this sequence),
         datasets (name to number of records), length, source (input file) and source_file (file of its vector); with
-        ``align`` also alignment, an ``Alignment`` or None. With ``occurrences`` each record of a hit is one, all with
-        the rank of their sequence.
+        ``align`` also alignment, an ``Alignment`` or None, with ``letters`` also sequence, its letters or None, and with
+        ``columns`` also columns, a dict of these. With ``occurrences`` each record of a hit is one, all with the rank of
+        their sequence.
         """
         # Where many hits are wanted, fewer queries are held at once.
         step = max(1, _HITS_AT_ONCE // self.wanted.k)
@@ -105,7 +111,9 @@ class Search:
         query, row, score = self._found(batch)
         rows, place = np.unique(row, return_inverse=True)
         details = self._details(rows)
-        sequences = self.collection.take_sequences(rows).column("sequence").to_pylist() if self.wanted.align else []
+        sequences: list[str | None] = []
+        if self.wanted.align or self.wanted.letters:
+            sequences = self.collection.take_sequences(rows).column("sequence").to_pylist()
         bounds = np.searchsorted(query, np.arange(len(batch.queries) + 1)).tolist()
         places, scores = place.tolist(), score.tolist()
         for number, asked in enumerate(batch.queries):
@@ -162,7 +170,11 @@ class Search:
         for rank, (place, score, alignment) in enumerate(zip(places, scores, alignments, strict=True), start=1):
             for record in details[place]:
                 hit = {"rank": rank, "similarity": score, "distance": round(1 - score, DIGITS), **record}
-                hits.append({**hit, "alignment": alignment} if self.wanted.align else hit)
+                if self.wanted.align:
+                    hit["alignment"] = alignment
+                if self.wanted.letters:
+                    hit["sequence"] = sequences[places[rank - 1]]
+                hits.append(hit)
         return hits
 
     def _details(self, rows: npt.NDArray[np.int64]) -> list[list[dict[str, Any]]]:
@@ -191,6 +203,7 @@ class Search:
                 {key: record.get(key) for key in RECORD_KEYS}
                 | {"occurrences": counts[place], "datasets": datasets[place]}
                 | {key: record.get(key) for key in ("length", "source", "source_file")}
+                | ({"columns": {key: record.get(key) for key in self.wanted.columns}} if self.wanted.columns else {})
             )
         return details
 

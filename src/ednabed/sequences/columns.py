@@ -30,6 +30,8 @@ RANK_NAMES: dict[str, tuple[str, ...]] = {rank: (rank, f"{rank}_name") for rank 
     "kingdom": ("kingdom", "kingdom_name", "superkingdom", "domain")
 }
 SCIENTIFIC_NAME = ("scientificname",)
+LATITUDE = ("decimallatitude", "latitude", "lat")
+LONGITUDE = ("decimallongitude", "longitude", "lon", "long", "lng")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,20 @@ def require(roles: Roles, columns: Sequence[str], path: str) -> tuple[str, str]:
             )
     assert roles.id is not None and roles.sequence is not None
     return roles.id, roles.sequence
+
+
+def find_coordinates(columns: Sequence[str]) -> tuple[str, str] | None:
+    """Return the columns of latitude and longitude; None unless there are both.
+
+    Of several that could be one, the first in the order of ``LATITUDE`` or ``LONGITUDE`` is taken.
+    """
+    found = []
+    for names in (LATITUDE, LONGITUDE):
+        fitting = [(names.index(plain(column)), column) for column in columns if plain(column) in names]
+        if not fitting:
+            return None
+        found.append(min(fitting)[1])
+    return found[0], found[1]
 
 
 def listed(columns: Sequence[str], most: int = 12) -> str:

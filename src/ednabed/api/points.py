@@ -1,0 +1,115 @@
+"""What there is to tell of each distinct sequence of a collection, as columns: for maps, tables and legends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ednabed.errors import StoreError
+from ednabed.reference.collection import Collection
+from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.taxonomy.labels import read_labels
+
+SEVERAL = "several"
+"""What is told of a sequence that several datasets have."""
+
+
+@dataclass(frozen=True)
+class RowFacts:
+    """Facts on the rows of a collection, each array of shape (rows,).
+
+    Attributes:
+        lineages: Every lineage that occurs.
+        lineage: Number of the lineage of most records, int64; -1 where no record has one.
+        markers: Names of markers, the first empty.
+        marker: Number of the marker, int64; 0 where unknown.
+        datasets: Names of datasets, and last ``SEVERAL``.
+        dataset: Number of the dataset, int64.
+        runs: Labels of the runs (``dataset/run_id``).
+        in_run: bool, shape (rows, runs): whether the run has the sequence.
+        records: Records, int64.
+        reads: Sum of their abundances, 1 for each that says none, int64.
+    """
+
+    lineages: list[Lineage]
+    lineage: npt.NDArray[np.int64]
+    markers: list[str]
+    marker: npt.NDArray[np.int64]
+    datasets: list[str]
+    dataset: npt.NDArray[np.int64]
+    runs: list[str]
+    in_run: npt.NDArray[np.bool_]
+    records: npt.NDArray[np.int64]
+    reads: npt.NDArray[np.int64]
+
+    def names(self, rank: str) -> list[str]:
+        """Return the name of each row at a rank; empty where unknown."""
+        place = RANKS.index(rank)
+        of_lineage = [lineage[place] for lineage in self.lineages]
+        return [of_lineage[number] if number >= 0 else "" for number in self.lineage.tolist()]
+
+
+def row_facts(collection: Collection) -> RowFacts:
+    """Read the facts on all rows; the records are read once or twice, some columns at a time."""
+    present = collection.record_schema.names
+    try:
+        labels = read_labels(collection)
+        lineages, lineage, markers, marker = labels.lineages, labels.main, labels.markers, labels.marker
+    except StoreError:
+        # No record has a lineage; all else can be told.
+        lineages, markers = [], [""]
+        lineage, marker = np.full(collection.rows, -1, np.int64), np.zeros(collection.rows, np.int64)
+    columns = ["dataset", "run_id", *(["abundance"] if "abundance" in present else [])]
+    runs: dict[str, int] = {}
+    pieces: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+    reads = np.zeros(collection.rows, np.int64)
+    datasets: dict[str, int] = {}
+    of_run: list[int] = []
+    for _, table in collection.scan_records(columns):
+        rows = table.column("row").to_numpy().astype(np.int64)
+        counts = np.ones(len(rows), np.int64)
+        if "abundance" in columns:
+            counts = pc.fill_null(table.column("abundance"), 1).cast(pa.int64()).to_numpy()
+        np.add.at(reads, rows, counts)
+        label = pc.binary_join_element_wise(table.column("dataset"), table.column("run_id"), "/")
+        coded = label.combine_chunks().dictionary_encode()
+        numbers = []
+        for text in coded.dictionary.to_pylist():
+            if text not in runs:
+                runs[text] = len(runs)
+                of_run.append(datasets.setdefault(text.partition("/")[0], len(datasets)))
+            numbers.append(runs[text])
+        pieces.append((rows, np.array(numbers, np.int64)[coded.indices.to_numpy()]))
+    in_run = np.zeros((collection.rows, len(runs)), bool)
+    for rows, numbers_ in pieces:
+        in_run[rows, numbers_] = True
+    in_dataset = np.zeros((collection.rows, len(datasets)), bool)
+    for run, dataset in enumerate(of_run):
+        in_dataset[:, dataset] |= in_run[:, run]
+    dataset_of = np.where(in_dataset.sum(axis=1) > 1, len(datasets), in_dataset.argmax(axis=1)).astype(np.int64)
+    return RowFacts(
+        lineages=lineages,
+        lineage=lineage,
+        markers=markers,
+        marker=marker,
+        datasets=[*datasets, SEVERAL],
+        dataset=dataset_of,
+        runs=list(runs),
+        in_run=in_run,
+        records=np.diff(collection.starts).astype(np.int64),
+        reads=reads,
+    )
+
+
+def first_ids(collection: Collection, rows: npt.NDArray[np.int64]) -> list[str]:
+    """Return the id of the first record of each row; empty where it has none (folders of older tools)."""
+    if "id" not in collection.record_schema.names:
+        return [""] * len(rows)
+    positions = np.asarray(collection.positions[collection.starts[rows]], np.int64)
+    ids: Sequence[str | None] = collection.take_records(positions, ["id"]).column("id").to_pylist()
+    return [name or "" for name in ids]

@@ -1,0 +1,180 @@
+"""Results of ``classify`` and ``discover`` read back from their files, as columns for tables and figures."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.json
+
+from ednabed.errors import StoreError
+from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
+from ednabed.export.sample_table import COLUMNS
+from ednabed.sequences.lineage import RANKS
+
+UNNAMED = "(no name at this rank)"
+_RANK = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("status", pa.string()),
+        ("rank", pa.string()),
+        ("lineage", pa.string()),
+        ("confidence", pa.float64()),
+        ("ranks", pa.struct([(rank, _RANK) for rank in RANKS])),
+        ("nearest_id", pa.string()),
+        ("nearest_lineage", pa.string()),
+        ("identity", pa.float64()),
+        ("coverage", pa.float64()),
+        ("similarity", pa.float64()),
+        ("novel_rank", pa.string()),
+        ("novel_p", pa.float64()),
+        ("tied", pa.list_(pa.string())),
+        ("strand", pa.string()),
+        ("marker", pa.string()),
+        ("note", pa.string()),
+    ]
+)
+
+
+def read_assignments(path: Path) -> pa.Table:
+    """Read what ``classify`` wrote as JSON lines: a row a query, in its order.
+
+    Returns:
+        The columns of ``export.assignments.as_json``, with ``ranks`` taken apart: ``<rank>_given``, ``<rank>_best`` and
+        ``<rank>_confidence``.
+
+    Raises:
+        StoreError: The file is absent or damaged.
+    """
+    try:
+        if not path.stat().st_size:
+            table = _SCHEMA.empty_table()
+        else:
+            table = pyarrow.json.read_json(
+                path, parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error")
+            )
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read as assignments ({error}); run the work again") from error
+    columns = {name: table.column(name) for name in table.schema.names if name != "ranks"}
+    ranks = table.column("ranks").combine_chunks()
+    for rank in RANKS:
+        one = ranks.field(rank)
+        columns |= {f"{rank}_{part}": one.field(part) for part in ("given", "best", "confidence")}
+    return pa.table(columns)
+
+
+@dataclass(frozen=True, eq=False)
+class SampleReads:
+    """A sample-by-taxon table.
+
+    Attributes:
+        samples: Names of the samples.
+        names: The seven names of each row; empty where none is given.
+        status: ``assigned``, ``novel``, ``unclassified`` or ``rejected``, by row.
+        reads: int64, shape (rows, samples).
+    """
+
+    samples: list[str]
+    names: list[tuple[str, ...]]
+    status: list[str]
+    reads: npt.NDArray[np.int64]
+
+    def by_rank(self, rank: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Sum the reads of each taxon of a rank.
+
+        Returns:
+            Taxa, those with most reads first and last ``UNNAMED`` where some reads have no name there, and int64
+            (taxa, samples). Taxa of one name below different parents are told apart by them.
+        """
+        place = RANKS.index(rank)
+        keys = [name[: place + 1] if name[place] else () for name in self.names]
+        distinct = sorted(set(keys) - {()})
+        number = {key: i for i, key in enumerate(distinct)} | {(): len(distinct)}
+        sums = np.zeros((len(distinct) + 1, len(self.samples)), np.int64)
+        np.add.at(sums, [number[key] for key in keys], self.reads)
+        order = np.argsort(-sums[:-1].sum(axis=1), kind="stable").tolist()
+        of_name: dict[str, int] = {}
+        for key in distinct:
+            of_name[key[-1]] = of_name.get(key[-1], 0) + 1
+        labels = []
+        for i in order:
+            key = distinct[i]
+            parent = next((name for name in reversed(key[:-1]) if name), "")
+            labels.append(key[-1] if of_name[key[-1]] == 1 else f"{key[-1]} ({parent})")
+        kept = [*order, *([len(distinct)] if sums[-1].any() else [])]
+        return [*labels, *([UNNAMED] if sums[-1].any() else [])], sums[kept]
+
+
+def read_sample_table(path: Path) -> SampleReads:
+    """Read what ``classify --taxon-table`` wrote.
+
+    Raises:
+        StoreError: The file is absent or damaged.
+    """
+    header, rows = _read_tsv(path, list(COLUMNS))
+    samples = header[len(COLUMNS) :]
+    first = COLUMNS.index(RANKS[0])
+    try:
+        reads = np.array([[int(cell) for cell in row[len(COLUMNS) :]] for row in rows], np.int64)
+    except ValueError as error:
+        raise StoreError(f"{path}: a number of reads cannot be read ({error}); run the work again") from error
+    return SampleReads(
+        samples,
+        [tuple(row[first : first + len(RANKS)]) for row in rows],
+        [row[COLUMNS.index("status")] for row in rows],
+        reads.reshape(len(rows), len(samples)),
+    )
+
+
+def read_candidates(folder: Path) -> list[dict[str, str]]:
+    """Read ``candidates.tsv`` of a discovery: a dict a candidate taxon, by ``CANDIDATE_COLUMNS``.
+
+    Raises:
+        StoreError: The file is absent or damaged.
+    """
+    columns = list(CANDIDATE_COLUMNS)
+    _, rows = _read_tsv(folder / "candidates.tsv", columns)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def read_members(folder: Path) -> list[dict[str, str]]:
+    """Read ``members.tsv`` of a discovery: a dict a record, by ``MEMBER_COLUMNS``.
+
+    Raises:
+        StoreError: The file is absent or damaged.
+    """
+    columns = list(MEMBER_COLUMNS)
+    _, rows = _read_tsv(folder / "members.tsv", columns)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def read_representatives(folder: Path) -> dict[str, str]:
+    """Return the sequence of the representative of each candidate taxon, by the candidate's id.
+
+    Raises:
+        StoreError: ``candidates.fasta`` is absent.
+    """
+    try:
+        lines = (folder / "candidates.fasta").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise StoreError(f"{folder / 'candidates.fasta'} cannot be read ({error.strerror}); run the work again") from error
+    return {head[1:].partition(";")[0]: letters for head, letters in zip(lines[::2], lines[1::2], strict=False)}
+
+
+def _read_tsv(path: Path, columns: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Return the header, which begins with ``columns``, and the rows of a table of ours."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines: list[Any] = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise StoreError(f"{path} cannot be read ({error}); run the work again") from error
+    header, rows = (lines[0], lines[1:]) if lines else ([], [])
+    if header[: len(columns)] != columns or any(len(row) != len(header) for row in rows):
+        raise StoreError(f"{path} is not the table that was written; run the work again")
+    return header, rows

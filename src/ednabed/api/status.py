@@ -1,0 +1,128 @@
+"""How a workspace stands: its runs, what of them is in the reference, and the references with their builds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ednabed.api.inventory import RunInfo, run_infos
+from ednabed.errors import EdnabedError
+from ednabed.reference import layout
+from ednabed.reference.manifest import METADATA, ReferenceManifest
+from ednabed.store.manifest import RunManifest
+from ednabed.store.table import Database, TableStatus, VectorColumns, survey
+from ednabed.store.version_file import Versions
+from ednabed.taxonomy.calibration import FILE as CALIBRATION
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run and where it stands.
+
+    Attributes:
+        info: The run.
+        version: Name of the registered version of its function; None where it has none.
+        in_reference: Whether the workspace's reference holds it; None where that is not known (it is broken, of an
+            older tool, or there is no reference).
+    """
+
+    info: RunInfo
+    version: str | None
+    in_reference: bool | None
+
+
+@dataclass(frozen=True)
+class ReferenceState:
+    """A build of a reference that has a name or is current.
+
+    Attributes:
+        address: What ``find_reference`` takes: the folder as seen from the workspace, and the name of a build.
+        name: Name of the build; None of the current one.
+        manifest: What it holds; None where it is damaged.
+        calibrated: Whether it was calibrated.
+        fault: Why it cannot be used; None where nothing is wrong.
+    """
+
+    address: str
+    name: str | None
+    manifest: ReferenceManifest | None
+    calibrated: bool
+    fault: str | None
+
+
+def run_states(workspace: Path) -> list[RunState]:
+    """Return the runs of a workspace with version and place in its reference, by dataset and run.
+
+    Reads manifests only. A damaged file of versions is as if there were none; ``versions_fault`` says so.
+    """
+    versions = Versions() if versions_fault(workspace) else Versions.read(workspace)
+    held: set[str] | None = None
+    try:
+        held = {part.identity for part in layout.open_manifest(layout.default_folder(workspace)).runs}
+    except EdnabedError:
+        # ``reference_states`` tells why.
+        held = None
+    return [_run_state(info, versions, held) for info in run_infos(workspace)]
+
+
+def _run_state(info: RunInfo, versions: Versions, held: set[str] | None) -> RunState:
+    version = None if info.fingerprint is None else versions.of_fingerprint(info.fingerprint)
+    inside = None
+    # The identity of a run of an older tool would have to be computed from its vectors.
+    if info.fault is None and info.fingerprint is not None and held is not None:
+        try:
+            inside = RunManifest.read(info.path).identity in held
+        except (EdnabedError, OSError):
+            # Gone since.
+            inside = None
+    return RunState(info, None if version is None else version.name, inside)
+
+
+def versions_fault(workspace: Path) -> str | None:
+    """Return why the file of versions cannot be read; None where it can, or there is none."""
+    try:
+        Versions.read(workspace)
+    except EdnabedError as error:
+        return str(error)
+    return None
+
+
+def reference_states(workspace: Path) -> list[ReferenceState]:
+    """Return the references of a workspace (folders in ``data``) and their named builds, the workspace's own first."""
+    own = layout.default_folder(workspace)
+    folders = sorted((path.parent for path in (workspace / "data").glob(f"*/{METADATA}")), key=lambda p: (p != own, p))
+    states = []
+    for folder in folders:
+        place = folder.relative_to(workspace).as_posix()
+        states.append(_reference_state(folder, place, None))
+        try:
+            names = layout.read_names(folder)
+        except EdnabedError as error:
+            states.append(ReferenceState(f"{place}/{layout.NAMES}", None, None, False, str(error)))
+            continue
+        states += [_reference_state(folder, f"{place}/{name}", name) for name in names]
+    return states
+
+
+def _reference_state(folder: Path, address: str, name: str | None) -> ReferenceState:
+    try:
+        manifest = layout.open_manifest(folder, name)
+        layout.check_sizes(folder, manifest)
+    except (EdnabedError, OSError) as error:
+        return ReferenceState(address, name, None, False, str(error))
+    calibrated = (layout.build_folder(folder, manifest.build) / CALIBRATION).is_file()
+    return ReferenceState(address, name, manifest, calibrated, None)
+
+
+def table_state(workspace: Path) -> TableStatus | None:
+    """Count the rows of the workspace's table; None where there is none. Reads every vector of it once.
+
+    Raises:
+        StoreError: There is one and it cannot be read.
+    """
+    if not (workspace / "data" / "lancedb").is_dir():
+        return None
+    database = Database.at(workspace, None)
+    if not database.holds_table(database.connect()):
+        return None
+    return survey(database, VectorColumns())

@@ -1,0 +1,54 @@
+"""``ednabed dashboard``: the page for people who do not use a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ednabed.cli.common import Context, emit, notice, pass_context
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8501, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True,
+    help="Address to listen on; one that other machines reach needs --token.",
+)  # fmt: skip
+@click.option(
+    "--token", envvar="EDNABED_TOKEN", show_envvar=True,
+    help="Ask whoever opens the page for this; 12 letters or more. In the variable other users do not see it.",
+)  # fmt: skip
+@click.option(
+    "--max-upload", type=click.IntRange(1, 10_000), default=200, show_default=True, metavar="MIB",
+    help="Largest file that the page takes.",
+)  # fmt: skip
+@click.option("--browser/--no-browser", default=None, help="Open a browser; default: where this is a terminal.")
+@pass_context
+def dashboard(
+    context: Context, port: int, host: str, token: str | None, max_upload: int, browser: bool | None
+) -> None:
+    """Open a local page: the studies, the map, search, identify and discover. Ctrl-C ends it.
+
+    It needs no internet, and other machines cannot reach it. Long work goes on when the page is closed.
+
+    \b
+    Example:
+      ednabed --workspace my_study dashboard
+      EDNABED_TOKEN=... ednabed --workspace /data/edna dashboard --host 0.0.0.0
+    """
+    from ednabed.dashboard.server import serve
+    from ednabed.dashboard.settings import Settings
+
+    def ready(address: str) -> None:
+        emit(f"dashboard of {context.workspace.resolve()}: {address}")
+        notice("Ctrl-C ends it; work that was begun goes on")
+        sys.stdout.flush()
+        if browser or (browser is None and sys.stdout.isatty()):
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve(Settings(context.workspace.resolve(), max_upload), host, port, token=token, ready=ready)

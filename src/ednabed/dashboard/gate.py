@@ -1,0 +1,179 @@
+"""Who may come in: requests for this host, from its own pages, and with the token where one is asked for.
+
+A page on this machine can be asked by every web site that the person has open, so two things are checked of each
+request beside the token: ``Host`` must be a name of this server (against names that an attacker turns to 127.0.0.1),
+and ``Origin``, where a browser sends one, must be the page itself (against requests from other sites; uploads and the
+websocket are among those). The token is kept by the browser as a cookie that only this server can make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SHORTEST_TOKEN = 12
+"""Letters that a token has at least."""
+ENTER = "/enter"
+"""Where the form of the token goes."""
+_MOST_FORM_BYTES = 4_096
+# Plotly draws by WebGL programs that it writes itself (unsafe-eval); styles stand in the page. Nothing may come from,
+# or go to, another place than this server.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>ednabed</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 15vh auto; max-width: 24em; padding: 0 1em; }}
+input, button {{ font: inherit; padding: 0.4em; width: 100%; box-sizing: border-box; margin-top: 0.6em; }}
+.wrong {{ color: #a33c00; }}</style></head>
+<body><h1>ednabed</h1><p>This page asks for the token with which it was started.</p>{wrong}
+<form method="post" action="{action}"><label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" autofocus>
+<button>Enter</button></form></body></html>
+"""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is reached from this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Gate:
+    """ASGI middleware that lets through what may come in.
+
+    Args:
+        app: What is behind it.
+        host: The address that the server listens on. On a loopback address only loopback names are answered; on
+            another any name is, so there must be a token.
+        token: What is asked for; None asks for nothing.
+
+    Raises:
+        ValueError: Another machine could come in without a token.
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str, token: str | None) -> None:
+        self._app = app
+        self._local = is_loopback(host)
+        if token is None and not self._local:
+            raise ValueError(f"{host} can be reached from other machines; it needs a token")
+        self._token = token
+        # Of this process only, so that a cookie says nothing about the token and ends with the server.
+        self._seal = secrets.token_bytes(32)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        refused = self._refused(headers)
+        if refused is not None:
+            await _refuse(scope, send, 403, refused)
+        elif self._token is not None and not self._holds_cookie(scope, headers):
+            await self._ask(scope, receive, send)
+        else:
+            await self._app(scope, receive, _with_headers(send))
+
+    def _refused(self, headers: Mapping[str, str]) -> str | None:
+        """Return why a request is not answered; None where it may be."""
+        host = headers.get("host", "")
+        if self._local and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+            return "this page answers to its own address only (127.0.0.1 or localhost)"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return "this request comes from the page of another site"
+        return None
+
+    def _cookie(self, scope: Scope) -> tuple[str, str]:
+        """Return name and value; browsers share cookies among the ports of a host, so the port is in the name."""
+        port = (scope.get("server") or ("", 0))[1]
+        value = hmac.new(self._seal, str(self._token).encode(), hashlib.sha256).hexdigest()
+        return f"ednabed_{port}", value
+
+    def _holds_cookie(self, scope: Scope, headers: Mapping[str, str]) -> bool:
+        name, value = self._cookie(scope)
+        pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+        return any(key == name and hmac.compare_digest(held.encode(), value.encode()) for key, _, held in pairs)
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" or scope["path"] not in ("/", ENTER):
+            await _refuse(scope, send, 401, "this page asks for a token; open it at its first page")
+        elif scope["method"] == "POST" and scope["path"] == ENTER:
+            form = parse_qs((await _body(receive)).decode("utf-8", "replace"))
+            given = form.get("token", [""])[0].strip()
+            if hmac.compare_digest(given.encode(), str(self._token).encode()):
+                name, value = self._cookie(scope)
+                cookie = f"{name}={value}; HttpOnly; SameSite=Strict; Path=/"
+                await _answer(send, 303, b"", [(b"location", b"/"), (b"set-cookie", cookie.encode())])
+            else:
+                await _answer(send, 401, _page("<p class='wrong'>This is not the token.</p>"))
+        else:
+            await _answer(send, 401, _page(""))
+
+
+def _page(wrong: str) -> bytes:
+    return _PAGE.format(wrong=wrong, action=ENTER).encode()
+
+
+async def _body(receive: Receive) -> bytes:
+    """Read a small form; what is longer is not read to its end."""
+    body = b""
+    more = True
+    while more and len(body) <= _MOST_FORM_BYTES:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body[:_MOST_FORM_BYTES]
+
+
+async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        return
+    await _answer(send, status, reason.encode(), kind=b"text/plain; charset=utf-8")
+
+
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    more: list[tuple[bytes, bytes]] | None = None,
+    kind: bytes = b"text/html; charset=utf-8",
+) -> None:
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store"), *_HEADERS, *(more or [])]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _with_headers(send: Send) -> Any:
+    """Add our headers to what goes out."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            names = {name for name, _ in _HEADERS}
+            kept = [(name, value) for name, value in message["headers"] if name.lower() not in names]
+            message = {**message, "headers": [*kept, *_HEADERS]}
+        await send(message)
+
+    return sending

@@ -1,0 +1,85 @@
+"""The choice of sequences for long work: files of the person, or a run of the workspace."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from ednabed.api.status import run_states
+from ednabed.dashboard.parts import count_records, jobs, keep_uploads, manager
+from ednabed.dashboard.settings import settings
+from ednabed.errors import InputError, UsageError
+from ednabed.export.count_table import read_count_table
+
+_FILES, _RUN = "files", "a run of this workspace"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was chosen.
+
+    Attributes:
+        folder: Folder of the work to be begun, which holds the uploads.
+        paths: Sequence files.
+        counts: Table of counts; None where none was given.
+        records: Records in the files.
+        title: What to call them.
+    """
+
+    folder: Path
+    paths: list[Path]
+    counts: Path | None
+    records: int
+    title: str
+
+
+def choose_inputs(key: str) -> Inputs | None:
+    """Show the choice and a button; return what was chosen once the button is pressed, else None.
+
+    The files are read through first, by the readers of the library, so that a broken one is told at once.
+
+    Raises:
+        UsageError: Nothing was chosen.
+        InputError: A file cannot be read.
+    """
+    runs = [f"{run.info.dataset}/{run.info.run_id}" for run in run_states(settings().workspace) if run.info.fault is None]
+    source = st.radio("Sequences", [_FILES, _RUN], horizontal=True, key=f"{key}_source") if runs else _FILES
+    files, run, table = [], None, None
+    if source == _RUN:
+        run = st.selectbox("Run", runs, key=f"{key}_run")
+    else:
+        left, right = st.columns(2)
+        files = left.file_uploader(
+            "Sequence files (FASTA, FASTQ, TSV, CSV, Parquet; also .gz, .zst)", accept_multiple_files=True, key=f"{key}_files"
+        )
+        table = right.file_uploader("Reads by sample (TSV or CSV: ids in rows, samples in columns), if any", key=f"{key}_counts")
+    if not st.button(key.capitalize(), type="primary", key=f"{key}_begin"):
+        return None
+    if not files and run is None:
+        raise UsageError("choose at least one file first")
+    folder = jobs().new_folder()
+    try:
+        with st.spinner("Reading the files …"):
+            if run is not None:
+                records = manager().get_run_files(run).get("records")
+                if records is None:
+                    raise InputError(f"{run} was made by an older tool and has no records; choose its sequence file")
+                return Inputs(folder, [records], None, count_records([records], [run]), run)
+            paths = keep_uploads(folder / "inputs", files)
+            names = [file.name for file in files]
+            count = count_records(paths, names)
+            counts = None
+            if table is not None:
+                counts = keep_uploads(folder / "inputs", [table], len(paths) + 1)[0]
+                try:
+                    read_count_table(counts)
+                except InputError as error:
+                    raise InputError(str(error).replace(str(counts), table.name)) from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"
+    return Inputs(folder, paths, counts, count, f"{title} ({count:,} records)")

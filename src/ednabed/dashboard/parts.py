@@ -1,0 +1,243 @@
+"""What several pages share: errors in their place, the choice of a reference, running work, tables and downloads."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ednabed.api.manager import DataManager
+from ednabed.api.points import RowFacts, row_facts
+from ednabed.api.status import ReferenceState, reference_states
+from ednabed.dashboard.jobs import Job, Jobs
+from ednabed.dashboard.settings import settings
+from ednabed.dashboard.texts import cell, file_name, plain, time_text
+from ednabed.errors import EdnabedError, InputError
+from ednabed.reference.opened import Reference
+from ednabed.sequences import open_records
+
+ACTIVE = ("waiting", "running")
+"""States of work that has not ended."""
+_SECONDS = 1.0
+_WORDS = {
+    "waiting": "waits for other work",
+    "running": "at work",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled; nothing half-written is left",
+    "lost": "ended without telling; start it again",
+    "broken": "its folder is damaged",
+}
+log = logging.getLogger("ednabed")
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Show an error of a part of the page in its place, so that the rest of it lives on."""
+    try:
+        yield
+    except EdnabedError as error:
+        st.error(plain(str(error)))
+    except OSError as error:
+        log.exception("a part of the page failed")
+        st.error(plain(f"{error.filename or ''}: {error.strerror or error}; look at the disk and its free space"))
+    except Exception as error:
+        # Streamlit's own signals (stop, rerun) are no Exception.
+        log.exception("a part of the page failed")
+        st.error(plain(f"This part of the page failed ({type(error).__name__}: {error}); the terminal shows where."))
+
+
+def manager() -> DataManager:
+    """Return the workspace of the page."""
+    return DataManager(settings().workspace)
+
+
+def jobs() -> Jobs:
+    """Return the work that was begun in this workspace."""
+    return Jobs(settings().workspace)
+
+
+# -- references ---------------------------------------------------------------------------------------------------------
+
+
+def choose_reference(key: str, *, calibrated: bool = False, label: str = "Reference") -> ReferenceState | None:
+    """Let the person choose a reference; tell what to do where there is none.
+
+    Args:
+        key: Of the widget.
+        calibrated: Offer calibrated ones only.
+        label: What the box is called.
+    """
+    states = [state for state in reference_states(settings().workspace) if state.manifest is not None]
+    fitting = [state for state in states if state.calibrated or not calibrated]
+    if not fitting:
+        if states:
+            st.info("No reference of this workspace is calibrated yet. *Studies* has a button for that.")
+        else:
+            st.info("This workspace has no reference yet. On the page *Studies*, add a study and consolidate.")
+        return None
+    addresses = [state.address for state in fitting]
+    asked = st.query_params.get("reference")
+    index = addresses.index(asked) if asked in addresses else 0
+    chosen = st.selectbox(label, range(len(fitting)), index=index, format_func=lambda i: _reference_text(fitting[i]), key=key)
+    return fitting[chosen]
+
+
+def _reference_text(state: ReferenceState) -> str:
+    assert state.manifest is not None
+    counts = state.manifest.counts
+    more = ", calibrated" if state.calibrated else ""
+    return f"{state.address}: {counts['sequences']:,} sequences, {state.manifest.spec.model}{more}"
+
+
+def open_reference(state: ReferenceState) -> Reference:
+    """Return a reference, opened once for all visits until it has another build."""
+    assert state.manifest is not None
+    return _opened(str(settings().workspace), state.address, state.manifest.build)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _opened(workspace: str, address: str, build: str) -> Reference:
+    return DataManager(workspace).open_reference(address)
+
+
+def facts_of(state: ReferenceState) -> RowFacts:
+    """Return what there is to tell of the rows of a reference, read once for each build."""
+    assert state.manifest is not None
+    return _facts(str(settings().workspace), state.address, state.manifest.build)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the records …")
+def _facts(workspace: str, address: str, build: str) -> RowFacts:
+    return row_facts(_opened(workspace, address, build))
+
+
+# -- uploads ------------------------------------------------------------------------------------------------------------
+
+
+def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[Path]:
+    """Write uploads into a folder made for them, under names of ours; return the paths in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, upload in enumerate(uploads, start=first):
+        path = folder / file_name(upload.name, number)
+        with path.open("wb") as file:
+            upload.seek(0)
+            shutil.copyfileobj(upload, file)
+        paths.append(path)
+    return paths
+
+
+def count_records(paths: Sequence[Path], names: Sequence[str]) -> int:
+    """Read files through to their ends, so that a broken one is told before work begins; return their records.
+
+    Raises:
+        InputError: One cannot be read as sequences; it is called by the name it had.
+    """
+    count = 0
+    for path, name in zip(paths, names, strict=True):
+        try:
+            with open_records(path) as records:
+                count += sum(batch.num_rows for batch in records)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), name)) from error
+    return count
+
+
+# -- running work -------------------------------------------------------------------------------------------------------
+
+
+def job_of_address(kind: str) -> Job | None:
+    """Return the work that the address of the page names, so that a reload finds it; else the newest of its kind."""
+    asked = st.query_params.get("job")
+    found = [job for job in jobs().list() if job.about.get("kind") == kind]
+    return next((job for job in found if job.id == asked), found[0] if found else None)
+
+
+def show_started(job: Job) -> None:
+    """Put work into the address of the page, and show the page anew."""
+    st.query_params["job"] = job.id
+    st.rerun()
+
+
+def choose_job(kind: str, label: str) -> Job | None:
+    """Let the person choose among the work of a kind, the newest first; None where there is none."""
+    found = [job for job in jobs().list() if job.about.get("kind") == kind]
+    if not found:
+        return None
+    ids = [job.id for job in found]
+    asked = st.query_params.get("job")
+    index = ids.index(asked) if asked in ids else 0
+    if len(found) == 1:
+        return found[0]
+    place = st.selectbox(label, range(len(found)), index=index, format_func=lambda i: _job_text(found[i]), key=f"{kind}_jobs_{ids[index]}")
+    if ids[place] != asked:
+        st.query_params["job"] = ids[place]
+    return found[place]
+
+
+def _job_text(job: Job) -> str:
+    return f"{job.created:%Y-%m-%d %H:%M} UTC: {job.title} ({job.state})"
+
+
+def job_panel(job: Job) -> bool:
+    """Show how work stands, live, with a button that cancels it. Returns whether it is done."""
+    every = _SECONDS if job.state in ACTIVE else None
+
+    @st.fragment(run_every=every)
+    def panel() -> None:
+        with told_errors():
+            _panel(jobs().get(job.id), job)
+
+    panel()
+    return job.state == "done"
+
+
+def _panel(now: Job, shown: Job) -> None:
+    state = now.state
+    if state not in ACTIVE and shown.state in ACTIVE:
+        st.rerun()
+    progress = now.progress
+    with st.container(border=True):
+        left, right = st.columns([5, 1], vertical_alignment="center")
+        left.markdown(f"**{plain(now.title)}**: {_WORDS[state]}")
+        if state in ACTIVE:
+            if right.button("Cancel", key=f"cancel_{now.id}", width="stretch"):
+                now.cancel()
+            if progress is None:
+                st.progress(0.0, text="beginning …")
+            elif progress.total:
+                share = min(1.0, progress.done / progress.total)
+                text = f"{progress.doing}: {progress.done:,} of {progress.total:,}, {time_text(progress.seconds)}"
+                st.progress(share, text=text)
+            else:
+                st.progress(0.5, text=f"{progress.doing}: {progress.done:,}, {time_text(progress.seconds)}")
+        elif state in ("failed", "lost", "broken"):
+            st.error(plain(now.error or _WORDS[state]))
+        with st.expander("What was said, and the same as a command"):
+            st.code(now.command, language=None, wrap_lines=True)
+            said = "\n".join(text for text in (now.notices.strip(), now.output.strip()) if text)
+            st.code(said or "nothing yet", language=None, wrap_lines=True)
+
+
+# -- tables and downloads -----------------------------------------------------------------------------------------------
+
+
+def table(columns: Mapping[str, Sequence[Any]], **options: Any) -> Any:
+    """Show a table; texts in it are shown as they stand, and are no formulas for whoever downloads it."""
+    shown = {name: [cell(v) if isinstance(v, str) else v for v in values] for name, values in columns.items()}
+    return st.dataframe(shown, width="stretch", hide_index=True, **options)
+
+
+def made_file(name: str, write: Callable[[Path], None]) -> bytes:
+    """Return the bytes of a file that a function of the library writes."""
+    with tempfile.TemporaryDirectory(prefix="ednabed-") as folder:
+        path = Path(folder) / name
+        write(path)
+        return path.read_bytes()

@@ -1,0 +1,222 @@
+"""Figures: points on a map of sequences, samples on the globe, composition of samples. Plotly draws them in the browser."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.api.places import Place
+from ednabed.api.results import UNNAMED
+from ednabed.store.files import clean
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#17807e")
+OTHER, UNKNOWN, MARKED = "#9a9a9a", "#d9d9d9", "#d40000"
+MOST_GROUPS = len(COLOURS)
+NO_NAME = "(none)"
+_COASTLINE = Path(__file__).with_name("data") / "coastline.json"
+_BARE = {"visible": False, "showgrid": False, "zeroline": False}
+
+
+def text(value: str) -> str:
+    """Return a text for a figure, where Plotly reads some HTML: nothing in it is any."""
+    return escape(clean(value), quote=False)
+
+
+def groups(values: Sequence[str], most: int = MOST_GROUPS) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Put values into groups for a legend: the most frequent ones, all others together, and those without a value.
+
+    Returns:
+        Names of the groups, and the group of each value, int64.
+    """
+    counts = Counter(value for value in values if value)
+    named = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]]
+    rest = len(counts) - len(named)
+    order = {name: place for place, name in enumerate(named)}
+    labels = [*named, *([f"{rest:,} others"] if rest else []), *([NO_NAME] if "" in values else [])]
+    other, none = len(named), len(labels) - 1
+    return labels, np.array([order.get(value, other) if value else none for value in values], np.int64)
+
+
+def colour_of(label: str, place: int) -> str:
+    """Return the colour of a group."""
+    if label in (NO_NAME, UNNAMED):
+        return UNKNOWN
+    return COLOURS[place] if place < MOST_GROUPS and not label.endswith(" others") else OTHER
+
+
+def sequence_map(
+    places: npt.NDArray[np.float32],
+    labels: Sequence[str],
+    group: npt.NDArray[np.int64],
+    hover: Sequence[str],
+    rows: npt.NDArray[np.int64],
+    *,
+    scale: npt.NDArray[np.float32] | None = None,
+    scale_name: str = "",
+    marked: tuple[npt.NDArray[np.float32], Sequence[str], str] | None = None,
+) -> go.Figure:
+    """Draw sequences as points.
+
+    Args:
+        places: float32, shape (n, 2).
+        labels: Names of the groups.
+        group: Group of each point, int64, shape (n,).
+        hover: What is shown of each point, as HTML (``text``).
+        rows: What a selection gives back of each point, int64, shape (n,).
+        scale: A number of each point that colours it instead of its group; None takes the groups.
+        scale_name: What the number is.
+        marked: Points drawn above all others, larger: places, what is shown of each, and their name in the legend.
+    """
+    import plotly.graph_objects as go
+
+    shown = np.asarray(hover, object)
+    size = float(np.clip(9 - np.log10(max(len(places), 1)) * 1.3, 3, 7))
+    figure = go.Figure()
+    common: dict[str, Any] = {"mode": "markers", "hovertemplate": "%{text}<extra></extra>"}
+    if scale is not None:
+        marker = {"size": size, "color": scale, "colorscale": "Viridis", "colorbar": {"title": scale_name}}
+        figure.add_trace(
+            go.Scattergl(
+                x=places[:, 0], y=places[:, 1], text=shown, customdata=rows, marker=marker, name=scale_name, **common
+            )
+        )
+    else:
+        # What has no name is drawn first, so that it hides nothing.
+        for number in [place for place in reversed(range(len(labels)))]:
+            own = group == number
+            marker = {"size": size, "color": colour_of(labels[number], number), "opacity": 0.8}
+            figure.add_trace(
+                go.Scattergl(
+                    x=places[own, 0], y=places[own, 1], text=shown[own], customdata=rows[own], marker=marker,
+                    name=f"{text(labels[number])} ({int(own.sum()):,})", legendrank=number, **common,
+                )
+            )  # fmt: skip
+    if marked is not None:
+        above, said, name = marked
+        figure.add_trace(
+            go.Scattergl(
+                x=above[:, 0], y=above[:, 1], text=list(said), name=text(name), legendrank=999,
+                marker={"size": 11, "color": MARKED, "symbol": "diamond", "line": {"width": 1, "color": "white"}},
+                **common,
+            )
+        )  # fmt: skip
+    figure.update_layout(
+        height=680,
+        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        dragmode="lasso",
+        uirevision="map",
+        xaxis=_BARE,
+        yaxis={**_BARE, "scaleanchor": "x"},
+        legend={"itemsizing": "constant"},
+        hoverlabel={"align": "left"},
+    )
+    return figure
+
+
+@lru_cache(maxsize=1)
+def _coast() -> tuple[list[float | None], list[float | None]]:
+    lines = json.loads(_COASTLINE.read_text(encoding="utf-8"))["lines"]
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for line in lines:
+        x += [*(point[0] for point in line), None]
+        y += [*(point[1] for point in line), None]
+    return x, y
+
+
+def world(places: Sequence[Place]) -> go.Figure:
+    """Draw samples on the globe, the larger the more reads; degrees, as an equirectangular map."""
+    import plotly.graph_objects as go
+
+    reads = np.array([place.reads for place in places], np.float64)
+    x = np.array([place.longitude for place in places])
+    y = np.array([place.latitude for place in places])
+    said = [
+        f"{text(p.sample or p.dataset)}<br>{text(p.dataset)}<br>{p.latitude:.4f}, {p.longitude:.4f}<br>{p.reads:,} reads"
+        for p in places
+    ]
+    coast_x, coast_y = _coast()
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(x=coast_x, y=coast_y, mode="lines", line={"color": "#8a8a8a", "width": 1}, hoverinfo="skip")
+    )
+    marker = {
+        "size": 7 + 15 * np.sqrt(reads / reads.max()),
+        "color": MARKED,
+        "opacity": 0.65,
+        "line": {"width": 1, "color": "white"},
+    }
+    figure.add_trace(
+        go.Scatter(x=x, y=y, mode="markers", marker=marker, text=said, hovertemplate="%{text}<extra></extra>")
+    )
+    # The samples and some land around them.
+    wide = max(float(np.ptp(x)) / 2, float(np.ptp(y)), 12.0) * 1.4
+    middle_x, middle_y = float(x.max() + x.min()) / 2, float(y.max() + y.min()) / 2
+    figure.update_layout(
+        height=360,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        showlegend=False,
+        dragmode="pan",
+        xaxis={"title": "longitude", "range": [middle_x - wide, middle_x + wide], "zeroline": False},
+        yaxis={"title": "latitude", "range": [middle_y - wide / 2, middle_y + wide / 2], "zeroline": False},
+    )
+    return figure
+
+
+def composition(
+    samples: Sequence[str], labels: Sequence[str], reads: npt.NDArray[np.int64], *, share: bool
+) -> go.Figure:
+    """Draw what samples consist of, a bar a sample.
+
+    Args:
+        samples: Names, shape (s,).
+        labels: Groups, shape (g,).
+        reads: int64, shape (g, s).
+        share: Draw percent of the reads of a sample instead of reads.
+    """
+    import plotly.graph_objects as go
+
+    sums = np.maximum(reads.sum(axis=0), 1)
+    values = 100 * reads / sums if share else reads
+    names = [text(name) for name in samples]
+    unit = "%{y:.1f} %" if share else "%{y:,} reads"
+    figure = go.Figure()
+    for number, label in enumerate(labels):
+        figure.add_trace(
+            go.Bar(
+                x=names, y=values[number], name=text(label), marker={"color": colour_of(label, number)},
+                hovertemplate=f"%{{x}}: {text(label)}, {unit}<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.update_layout(
+        barmode="stack",
+        height=430,
+        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        yaxis={"title": "share of reads, %" if share else "reads"},
+        xaxis={"type": "category", "tickangle": -45},
+    )
+    return figure
+
+
+def lines(curves: dict[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str) -> go.Figure:
+    """Draw named curves."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, (x, y) in curves.items():
+        figure.add_trace(go.Scatter(x=list(x), y=list(y), mode="lines", name=text(name)))
+    figure.update_layout(
+        height=360, margin={"l": 0, "r": 0, "t": 10, "b": 0}, xaxis={"title": x_name}, yaxis={"title": y_name}
+    )
+    return figure

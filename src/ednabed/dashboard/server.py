@@ -1,0 +1,133 @@
+"""Starts the page: a Streamlit application behind the gate, on an address of this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from ednabed.dashboard.gate import SHORTEST_TOKEN, Gate, is_loopback
+from ednabed.dashboard.settings import Settings, set_settings
+from ednabed.errors import StoreError, UsageError
+
+HOST, PORT = "127.0.0.1", 8501
+_BACKLOG = 100
+_SCRIPT = Path(__file__).with_name("app.py")
+_NEEDED = ("streamlit", "plotly")
+log = logging.getLogger("ednabed")
+
+
+def check_place(host: str, token: str | None) -> None:
+    """Make sure that no other machine can come in without a token.
+
+    Raises:
+        UsageError: It could, or the token is too short to be one.
+    """
+    if token is not None and len(token.strip()) < SHORTEST_TOKEN:
+        raise UsageError(
+            f"the token has {len(token.strip())} letters, wanted at least {SHORTEST_TOKEN}; take a long random one, "
+            "such as 'python -c \"import secrets; print(secrets.token_urlsafe())\"' prints"
+        )
+    if token is None and not is_loopback(host):
+        raise UsageError(
+            f"--host {host} lets other machines in; give --token too, which the page then asks for, or reach the page "
+            "of another machine through 'ssh -L 8501:127.0.0.1:8501 MACHINE'"
+        )
+
+
+def check_installed() -> None:
+    """Make sure that the packages of the page are there.
+
+    Raises:
+        UsageError: One is not.
+    """
+    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(
+            f"the dashboard needs {' and '.join(absent)}, not installed here; run: pip install \"ednabed[dashboard]\""
+        )
+
+
+def serve(
+    settings: Settings,
+    host: str = HOST,
+    port: int = PORT,
+    *,
+    token: str | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        settings: What the pages work on.
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        token: What the page asks for; None asks for nothing, on a loopback address only.
+        ready: Is given the address of the page once browsers can connect; None for no one.
+
+    Raises:
+        UsageError: Other machines could come in without a token, or a package is not installed.
+        StoreError: There is no such workspace, or the port cannot be had.
+    """
+    check_place(host, token)
+    check_installed()
+    if not settings.workspace.is_dir():
+        raise StoreError(f"{settings.workspace} is not a folder; name one that is there by --workspace")
+    _configure(settings)
+    listening = _bind(host, port)
+    import uvicorn
+    from starlette.middleware import Middleware
+    from streamlit.starlette import App
+
+    set_settings(settings)
+    app = App(_SCRIPT, middleware=[Middleware(Gate, host=host, token=None if token is None else token.strip())])
+    server = uvicorn.Server(
+        uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+    )
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    if ready is not None:
+        ready(f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}")
+    with listening:
+        server.run(sockets=[listening])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    try:
+        if os.name != "nt":
+            # On Windows this would let two servers share a port.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise StoreError(
+            f"port {port} of {host} cannot be had ({error.strerror or error}), perhaps another page has it; give "
+            "another with --port, 0 takes a free one"
+        ) from error
+    return listening
+
+
+def _configure(settings: Settings) -> None:
+    """Tell Streamlit, by the variables that it reads, to stay on this machine.
+
+    The gate does what its checks of origins would (they ask the internet for this machine's address).
+    """
+    options = {
+        "BROWSER_GATHER_USAGE_STATS": "false",
+        "CLIENT_SHOW_ERROR_DETAILS": "none",
+        "CLIENT_TOOLBAR_MODE": "viewer",
+        "GLOBAL_DEVELOPMENT_MODE": "false",
+        "SERVER_ENABLE_CORS": "false",
+        "SERVER_ENABLE_STATIC_SERVING": "false",
+        "SERVER_ENABLE_XSRF_PROTECTION": "false",
+        "SERVER_FILE_WATCHER_TYPE": "none",
+        "SERVER_HEADLESS": "true",
+        "SERVER_MAX_UPLOAD_SIZE": str(settings.upload_mb),
+        "THEME_BASE": "light",
+    }
+    os.environ.update({f"STREAMLIT_{name}": value for name, value in options.items()})

@@ -1,0 +1,49 @@
+"""The frame of the page: navigation, and the workspace at its side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+import streamlit as st
+
+from ednabed.dashboard.parts import told_errors
+from ednabed.dashboard.settings import settings
+from ednabed.dashboard.views import discover, identify, map, search, studies
+
+PAGES = (
+    ("Studies", "studies", ":material/inventory_2:", studies.show),
+    ("Map", "map", ":material/scatter_plot:", map.show),
+    ("Search", "search", ":material/search:", search.show),
+    ("Identify", "identify", ":material/label:", identify.show),
+    ("Discover", "discover", ":material/explore:", discover.show),
+)
+_STYLE = """<style>
+h1 { font-size: 1.9rem; padding: 0 0 0.4rem 0; } h2 { font-size: 1.35rem; } h3 { font-size: 1.1rem; }
+.block-container { padding-top: 3rem; }
+</style>"""
+
+
+def show() -> None:
+    """Show the page that the address names."""
+    st.set_page_config(page_title="ednabed", page_icon=":material/genetics:", layout="wide")
+    # Our own text, which is the only HTML of the page.
+    st.html(_STYLE)
+    pages = [
+        st.Page(_guarded(view), title=title, icon=icon, url_path=path, default=path == "studies")
+        for title, path, icon, view in PAGES
+    ]
+    chosen = st.navigation(pages)
+    with st.sidebar:
+        st.caption("Workspace")
+        st.code(str(settings().workspace), language=None, wrap_lines=True)
+    chosen.run()
+
+
+def _guarded(view: Callable[[], None]) -> Callable[[], None]:
+    @wraps(view)
+    def guarded() -> None:
+        with told_errors():
+            view()
+
+    return guarded

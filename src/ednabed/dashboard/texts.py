@@ -1,0 +1,58 @@
+"""Texts of users on a page: they are shown, and nothing else happens. Streamlit reads most texts as Markdown."""
+
+from __future__ import annotations
+
+import re
+
+from ednabed.store.files import clean
+
+# What Markdown, and Streamlit's additions to it (emoji, colours, formulas), give a meaning to. HTML is not read.
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def plain(text: str) -> str:
+    """Return Markdown that shows a text as it stands, on one line."""
+    return _MARKS.sub(r"\\\1", clean(text))
+
+
+def cell(text: str | None) -> str:
+    """Return a text for a table, which people may download and open in a spreadsheet: no formula begins in it."""
+    if text is None:
+        return ""
+    shown = clean(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+def file_name(name: str, number: int) -> str:
+    """Return a name under which an upload can be kept, on every system, within the folder made for it.
+
+    Args:
+        name: As the browser gave it, which may be anything.
+        number: Puts it apart from other uploads.
+    """
+    last = name.replace("\\", "/").rpartition("/")[2]
+    kept = _UNSAFE.sub("_", last).strip("._-")[-80:].lstrip("._-") or "upload"
+    # The number in front keeps Windows' names of devices away.
+    return f"{number}_{kept}"
+
+
+def bytes_text(n: int) -> str:
+    """Write a size in decimal units: 1.9 GB."""
+    value = float(n)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def time_text(seconds: float) -> str:
+    """Write a duration: 42 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3_600} h {whole % 3_600 // 60} min"

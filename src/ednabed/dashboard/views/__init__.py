@@ -1,0 +1,1 @@
+"""The pages, one module each, ordered by a biologist's questions."""

@@ -1,0 +1,248 @@
+"""What is it? Files against a labelled reference: names with confidences, and what samples consist of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+
+from ednabed.api.results import UNNAMED, SampleReads, read_assignments, read_sample_table
+from ednabed.dashboard.inputs import choose_inputs
+from ednabed.dashboard.jobs import Job
+from ednabed.dashboard.parts import choose_job, choose_reference, job_panel, jobs, show_started, table, told_errors
+from ednabed.dashboard.plots import MOST_GROUPS, composition, lines
+from ednabed.dashboard.texts import plain
+from ednabed.export.spreadsheet import for_spreadsheets
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.diversity import diversity, rarefaction_curve
+
+KIND = "identify"
+ASSIGNMENTS, TAXA = "assignments.jsonl", "taxa.tsv"
+_MOST_ROWS = 10_000
+_MOST_CURVES = 30
+_POINTS = 25
+
+
+def show() -> None:
+    """Show the page."""
+    st.title("Identify")
+    with st.expander("Identify sequences", expanded=choose_newest() is None), told_errors():
+        _begin()
+    job = choose_job(KIND, "Results")
+    if job is None:
+        return
+    if job_panel(job):
+        with told_errors():
+            _results(job)
+
+
+def choose_newest() -> Job | None:
+    """Return the newest work of this page; None where there is none."""
+    return next((job for job in jobs().list() if job.about.get("kind") == KIND), None)
+
+
+def _begin() -> None:
+    state = choose_reference("identify_reference")
+    if state is None:
+        return
+    if not state.calibrated:
+        st.warning(
+            "This reference is not calibrated: names are given by fixed limits of identity, without confidences and "
+            "without novelty. The page Studies has a button for that."
+        )
+    confidence = st.slider("Least confidence of a name", 0.5, 0.99, 0.8, 0.01, key="identify_confidence")
+    inputs = choose_inputs("identify")
+    if inputs is None:
+        return
+    folder = inputs.folder / "results"
+    folder.mkdir()
+    arguments = ["classify", *map(str, inputs.paths), "--reference", state.address, "--min-confidence", str(confidence)]
+    arguments += ["--output", str(folder / ASSIGNMENTS), "--taxon-table", str(folder / TAXA)]
+    if inputs.counts is not None:
+        arguments += ["--abundance", str(inputs.counts)]
+    about = {"kind": KIND, "reference": state.address, "records": inputs.records}
+    show_started(jobs().start(f"Identify {inputs.title}", arguments, about=about, folder=inputs.folder))
+
+
+def _results(job: Job) -> None:
+    folder = job.folder / "results"
+    found = _assignments(str(folder / ASSIGNMENTS))
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(found.column("status")).to_pylist()}
+    words = {"Queries": found.num_rows} | {
+        name.capitalize(): counts.get(name, 0) for name in ("assigned", "novel", "unclassified", "rejected")
+    }
+    for place, (name, value) in zip(st.columns(len(words)), words.items(), strict=True):
+        place.metric(name, f"{value:,}")
+    names, samples = st.tabs(["Names", "Samples"])
+    with names, told_errors():
+        _names(found, folder)
+    with samples, told_errors():
+        _samples(read_sample_table(folder / TAXA), folder)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the results …")
+def _assignments(path: str) -> pa.Table:
+    return read_assignments(Path(path))
+
+
+def _names(found: pa.Table, folder: Path) -> None:
+    left, middle, right, last = st.columns(4)
+    rank = left.selectbox("Named at least to", ["any rank or none", *RANKS], key="identify_rank")
+    least = middle.slider("Confidence at least", 0.0, 1.0, 0.0, 0.01, key="identify_least")
+    status = right.multiselect("Status", ["assigned", "novel", "unclassified", "rejected"], key="identify_status")
+    part = last.text_input("Name or id holds", key="identify_part").strip()
+    kept = filtered(found, None if rank.startswith("any") else rank, least, status, part)
+    st.caption(f"{kept.num_rows:,} of {found.num_rows:,} queries" + (
+        f"; the table shows the first {_MOST_ROWS:,}" if kept.num_rows > _MOST_ROWS else ""))  # fmt: skip
+    shown = kept.slice(0, _MOST_ROWS)
+    columns: dict[str, list[Any]] = {
+        "id": shown.column("id").to_pylist(),
+        "status": shown.column("status").to_pylist(),
+        "rank": [value or "" for value in shown.column("rank").to_pylist()],
+        "name": [_deepest(value) for value in shown.column("lineage").to_pylist()],
+        "confidence": _round(shown.column("confidence"), 3),
+        "identity %": _round(shown.column("identity"), 1),
+        "coverage %": _round(shown.column("coverage"), 0),
+        "novel": [value or "" for value in shown.column("novel_rank").to_pylist()],
+        "p": _round(shown.column("novel_p"), 4),
+        "lineage": [_arrows(value) for value in shown.column("lineage").to_pylist()],
+        "nearest": [_arrows(value) for value in shown.column("nearest_lineage").to_pylist()],
+        "note": shown.column("note").to_pylist(),
+    }
+    table(columns, key="identify_table")
+    one, two, three, _ = st.columns([1, 1, 1, 3])
+    one.download_button("TSV", lambda: _as_tsv(folder), "assignments.tsv", on_click="ignore", width="stretch")
+    two.download_button(
+        "QIIME 2", lambda: _as_qiime2(folder), "taxonomy.tsv", on_click="ignore", width="stretch"
+    )  # fmt: skip
+    three.download_button(
+        "JSON lines", lambda: (folder / ASSIGNMENTS).read_bytes(), ASSIGNMENTS, on_click="ignore", width="stretch"
+    )
+
+
+def filtered(found: pa.Table, rank: str | None, least: float, status: list[str], part: str) -> pa.Table:
+    """Return the queries that are asked for.
+
+    Args:
+        found: See ``read_assignments``.
+        rank: Rank at which a name is given; None takes all.
+        least: Confidence of the name at that rank (None: of the deepest); 0 also takes those without any.
+        status: Statuses; empty takes all.
+        part: Letters that the id or the lineage holds, in any case; empty takes all.
+    """
+    if rank is not None:
+        found = found.filter(pc.is_valid(found.column(f"{rank}_given")))
+    if least > 0:
+        sure = found.column("confidence" if rank is None else f"{rank}_confidence")
+        found = found.filter(pc.fill_null(pc.greater_equal(sure, least), False))
+    if status:
+        found = found.filter(pc.is_in(found.column("status"), pa.array(status)))
+    if part:
+        within = [
+            pc.fill_null(pc.match_substring(found.column(name), part, ignore_case=True), False)
+            for name in ("id", "lineage")
+        ]
+        found = found.filter(pc.or_(*within))
+    return found
+
+
+def _round(column: pa.ChunkedArray, digits: int) -> list[float | None]:
+    return [None if value is None else round(value, digits) for value in column.to_pylist()]
+
+
+def _arrows(lineage: str | None) -> str:
+    return " › ".join(name for name in (lineage or "").split(";") if name)
+
+
+def _deepest(lineage: str | None) -> str:
+    return next((name for name in reversed((lineage or "").split(";")) if name), "")
+
+
+def _as_tsv(folder: Path) -> bytes:
+    return for_spreadsheets(written_as(folder / ASSIGNMENTS, "tsv"))
+
+
+def _as_qiime2(folder: Path) -> bytes:
+    return written_as(folder / ASSIGNMENTS, "qiime2").encode()
+
+
+# -- samples ------------------------------------------------------------------------------------------------------------
+
+
+def _samples(found: SampleReads, folder: Path) -> None:
+    if not found.reads.size:
+        st.info("No query was counted in a sample.")
+        return
+    left, middle, right = st.columns(3)
+    rank = left.selectbox("Rank", RANKS, index=RANKS.index("family"), key="identify_samples_rank")
+    share = middle.radio("Bars", ["share of reads", "reads"], horizontal=True, key="identify_bars") == "share of reads"
+    labels, reads = found.by_rank(rank)
+    bars, sums = grouped(labels, reads)
+    st.plotly_chart(composition(found.samples, bars, sums, share=share), width="stretch", key="identify_composition")
+    if found.samples == ["no_sample"]:
+        st.caption("The records name no samples, and no table of counts was given, so all is one sample.")
+    st.subheader("Diversity")
+    named = reads[:-1] if labels and labels[-1] == UNNAMED else reads
+    if not named.any():
+        st.info(f"No read has a name at the rank of {rank}.")
+        return
+    totals = named.sum(axis=0)
+    smallest = int(totals[totals > 0].min())
+    depth = int(right.number_input("Rarefy to reads", 1, int(totals.max()), smallest, key=f"identify_depth_{rank}"))
+    told = diversity(named.T, depth)
+    all_reads = found.reads.sum(axis=0)
+    table(
+        {
+            "sample": found.samples,
+            "reads": all_reads.tolist(),
+            f"reads named to {rank}": told.reads.tolist(),
+            "richness": told.richness.tolist(),
+            "Shannon": _rounded(told.shannon),
+            "Simpson": _rounded(told.simpson),
+            "rarefied richness": _rounded(told.rarefied.richness),
+            "rarefied Shannon": _rounded(told.rarefied.shannon),
+            "rarefied Simpson": _rounded(told.rarefied.simpson),
+        },
+        key="identify_diversity",
+    )
+    st.caption(
+        f"Taxa at the rank of {rank}; reads without a name there are left out. Shannon in nats; Simpson is 1 - Σp². Rarefied: "
+        f"what is expected when {depth:,} reads are drawn without replacement (Hurlbert 1971, Chao et al. 2014), exact and "
+        "without any drawing; empty where a sample has fewer."
+    )
+    most = np.argsort(-totals, kind="stable")[:_MOST_CURVES]
+    curves = {}
+    for place in most[totals[most] > 0].tolist():
+        depths = np.unique(np.linspace(1, int(totals[place]), _POINTS).astype(np.int64))
+        curves[found.samples[place]] = (depths.tolist(), rarefaction_curve(named[:, place], depths).richness.tolist())
+    st.plotly_chart(lines(curves, "reads", f"expected richness ({rank})"), width="stretch", key="identify_rarefaction")
+    if (totals > 0).sum() > _MOST_CURVES:
+        st.caption(f"Curves of the {_MOST_CURVES} samples with most reads.")
+    left.download_button(
+        "Samples by taxa (TSV)", lambda: for_spreadsheets((folder / TAXA).read_text(encoding="utf-8")), TAXA,
+        on_click="ignore",
+    )  # fmt: skip
+
+
+def grouped(labels: list[str], reads: Any) -> tuple[list[str], Any]:
+    """Put the taxa with few reads together, for bars whose colours can be told apart.
+
+    Returns:
+        Names of the bars, and int64 (bars, samples).
+    """
+    unnamed = bool(labels) and labels[-1] == UNNAMED
+    named = len(labels) - unnamed
+    if named <= MOST_GROUPS:
+        return labels, reads
+    rest = reads[MOST_GROUPS:named].sum(axis=0, keepdims=True)
+    parts = [reads[:MOST_GROUPS], rest, reads[named:]]
+    names = [*labels[:MOST_GROUPS], f"{named - MOST_GROUPS:,} others", *labels[named:]]
+    return names, np.concatenate(parts)
+
+
+def _rounded(values: Any) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 3) for value in values]

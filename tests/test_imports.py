@@ -21,8 +21,10 @@ FREE = ("errors", "__init__")
 
 
 def package_of(module: str) -> str:
-    """``ednabed.store.runs`` -> ``store``; the package itself is ``__init__``."""
+    """``ednabed.store.runs`` -> ``store``; the package itself is ``__init__``, its ``__main__`` the command line."""
     parts = module.split(".")
+    if parts[1:] == ["__main__"]:
+        return "cli"
     return parts[1] if len(parts) > 1 else "__init__"
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,11 @@ from ednabed.cli.validate import validate
 from ednabed.cli.versions import versions
 from ednabed.errors import EdnabedError
 
+_TWICE_SECONDS = 5.0
+"""A request to end that is repeated so soon is the same one; it must not cut short what the first one has to clean."""
+_GRACE_SECONDS = 30.0
+"""Time for a soft end after the program that started this one is gone."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -45,12 +53,24 @@ from ednabed.errors import EdnabedError
     show_envvar=True,
     help="Folder that holds runs, tables and references. Default: the current folder.",
 )
+@click.option(
+    "--progress",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep in this file how far the work is, as JSON, for other programs: doing, done, total, unit, rate, seconds.",
+)
+@click.option("--until-stdin-ends", is_flag=True, hidden=True, help="End when standard input does (see dashboard).")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="ednabed")
 @click.pass_context
-def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
+def cli(ctx: click.Context, workspace: Path, progress: Path | None, until_stdin_ends: bool, debug: bool) -> None:
     """Turn environmental-DNA sequences into vectors, keep them in order, and ask them questions."""
     ctx.obj = Context(workspace=workspace, debug=debug)
+    if until_stdin_ends:
+        _end_with_stdin()
+    if progress is not None:
+        from ednabed.engine.progress import reported_to
+
+        ctx.with_resource(reported_to(progress))
     log = logging.getLogger("ednabed")
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
@@ -64,13 +84,58 @@ for _verb in (
     cli.add_command(_verb)
 
 
+def _end_with_stdin() -> None:
+    """End softly, as SIGTERM does, when standard input ends: the program that holds its other end is gone or says so.
+
+    Works on every system, however that program ended.
+    """
+    # The descriptor gets another number: processes that are started from here, and commands that read standard input,
+    # find it empty instead of taking part in the wait.
+    told = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def wait() -> None:
+        import _thread
+
+        try:
+            while os.read(told, 1024):
+                pass
+        except OSError:
+            pass
+        _thread.interrupt_main(signal.SIGTERM)
+        time.sleep(_GRACE_SECONDS)
+        # A long call of compiled code that does not come back; what is on the disk is made for that.
+        os._exit(143)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _ender() -> Callable[..., None]:
+    """Return a handler that ends the process as Ctrl-C does, so that what is half written goes."""
+    last = float("-inf")
+
+    def end(*_: object) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > _TWICE_SECONDS:
+            last = now
+            sys.exit(143)
+
+    return end
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and exit with its code. ``arguments`` None takes those of the process."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if threading.current_thread() is threading.main_thread():
-        # As Ctrl-C does, so that what is half written goes.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        end = _ender()
+        signal.signal(signal.SIGTERM, end)
+        if hasattr(signal, "SIGBREAK"):
+            # Windows has no way to send SIGTERM; this is Ctrl-Break.
+            signal.signal(signal.SIGBREAK, end)
     for stream in (sys.stdout, sys.stderr):
         # A console or file in another encoding (Windows) shows letters that it lacks as escapes, instead of failing.
         if isinstance(stream, io.TextIOWrapper):

@@ -24,6 +24,7 @@ from ednabed.cli.consolidate import consolidate
 from ednabed.cli.discover import discover
 from ednabed.cli.embed import embed
 from ednabed.cli.evaluate import evaluate
+from ednabed.cli.export import export
 from ednabed.cli.models import models
 from ednabed.cli.reference import reference_group
 from ednabed.cli.runs import runs
@@ -57,8 +58,8 @@ def cli(ctx: click.Context, workspace: Path, debug: bool) -> None:
 
 
 for _verb in (
-    embed, table_group, validate, consolidate, reference_group, search, classify, discover, evaluate, runs, compress,
-    models, versions, train,
+    embed, table_group, validate, consolidate, reference_group, search, classify, discover, export, evaluate, runs,
+    compress, models, versions, train,
 ):  # fmt: skip
     cli.add_command(_verb)
 

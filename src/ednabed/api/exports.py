@@ -1,4 +1,4 @@
-"""Export what a collection holds, in a format of other programs: one function for the command line and the dashboard."""
+"""Export what a collection holds in a format of other programs: one function for command line and dashboard."""
 
 from __future__ import annotations
 
@@ -154,9 +154,14 @@ def _about(collection: Collection) -> dict[str, Any]:
 
 
 def _names_notes(names: Names, assignments: Path | None) -> list[str]:
+    notes = []
+    if names.divided:
+        notes.append(
+            f"{names.divided:,} sequences have records of different lineages; each has the one that most of them say"
+        )
     if assignments is None:
-        return []
-    notes = [f"{names.assigned:,} records took their names from {assignments}"]
+        return notes
+    notes += [f"{names.assigned:,} records took their names from {assignments}"]
     if names.kept:
         notes.append(f"{names.kept:,} records that it names have a lineage of their own, which was kept")
     return notes

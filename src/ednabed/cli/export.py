@@ -62,9 +62,10 @@ def export(
 ) -> None:
     """Write records, names and vectors for other programs.
 
-    fasta: sequences with ;size=, for VSEARCH and others. tsv, parquet: records with all their columns. h5ad: AnnData with
-    the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences. dwc: a Darwin Core
-    Archive (zip) of occurrences with DNA-derived data, for GBIF and OBIS. krona: reads by lineage, for ktImportText.
+    fasta: sequences with ;size=, for VSEARCH and others. tsv, parquet: records with all their columns. h5ad: AnnData
+    with the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences. dwc: a Darwin
+    Core Archive (zip) of occurrences with DNA-derived data, for GBIF and OBIS. krona: reads by lineage, for
+    ktImportText.
 
     In tsv, a cell that a spreadsheet would run as a formula gets an apostrophe in front; other formats keep names as
     they are. h5ad and BIOM need pip install "ednabed[export]".

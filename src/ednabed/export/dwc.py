@@ -27,7 +27,14 @@ from typing import Any, TextIO
 from xml.sax.saxutils import quoteattr
 
 from ednabed.export.dwc_terms import (
-    CORE_MADE, DNA_DERIVED, DNA_MADE, DNA_TAKEN, OCCURRENCE, core_address, core_columns, dna_columns,
+    CORE_MADE,
+    DNA_DERIVED,
+    DNA_MADE,
+    DNA_TAKEN,
+    OCCURRENCE,
+    core_address,
+    core_columns,
+    dna_columns,
 )  # fmt: skip
 from ednabed.export.features import Feature, features, sample_names
 from ednabed.export.names import Names

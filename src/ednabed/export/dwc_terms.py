@@ -102,7 +102,9 @@ def _matched(columns: list[str], terms: dict[str, tuple[str, ...]]) -> dict[str,
         by_plain.setdefault(plain(column), column)
     found = {}
     for term, others in terms.items():
-        column = next((by_plain[plain(name)] for name in (term, *others) if plain(name) in by_plain), None)
-        if column is not None:
-            found[term] = column
+        names = [plain(name) for name in (term, *others)]
+        for name in names:
+            if name in by_plain:
+                found[term] = by_plain[name]
+                break
     return found

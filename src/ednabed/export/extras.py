@@ -23,5 +23,6 @@ def needed(module: str, package: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f'an export as {what} needs {package}, which cannot be imported here ({error}); pip install "ednabed[export]"'
+            f"an export as {what} needs {package}, which cannot be imported here ({error}); "
+            'pip install "ednabed[export]"'
         ) from error

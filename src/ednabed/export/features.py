@@ -79,11 +79,12 @@ def _feature(id: str, sequence: str | None, length: int | None, records: list[di
             unknown.add(sample)
         counts[sample] = counts.get(sample, 0) + (1 if abundance is None else int(abundance))
         first.setdefault(sample, record)
-        named = names.of(record["id"], record["lineage"])
+        named = names.of(record["id"], record["lineage"], id)
         if named.status:
             assigned = assigned or named
         elif any(named.lineage):
             labelled[named] += 1
+    names.divided += len(labelled) > 1
     # A Counter gives equals in the order in which they came.
     named = labelled.most_common(1)[0][0] if labelled else assigned or NO_NAME
     return Feature(

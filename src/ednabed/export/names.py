@@ -65,22 +65,26 @@ class Names:
     Attributes:
         assigned: Records that took the names of an assignment, also none.
         kept: Records that have an assignment and kept the lineage of their own.
+        divided: Distinct sequences whose records have several lineages of their own; counted by ``features``.
     """
 
     def __init__(self, assignments: dict[str, Named] | None = None) -> None:
         self.given = assignments is not None
         self._assignments = assignments or {}
-        self.assigned = self.kept = 0
+        self.assigned = self.kept = self.divided = 0
 
-    def of(self, id: str | None, lineage: str | None) -> Named:
+    def of(self, id: str | None, lineage: str | None, feature: str) -> Named:
         """Return the names of a record.
 
         Args:
             id: Its id; None where it has none.
             lineage: What it says itself; None where nothing is known.
+            feature: Id of its distinct sequence, under which it may have been classified too.
         """
         own = NO_NAME if lineage is None else _labelled(lineage)
-        found = self._assignments.get(clean(id)) if id is not None and self._assignments else None
+        found = None
+        if self._assignments:
+            found = self._assignments.get(clean(id or "")) or self._assignments.get(feature)
         if found is None:
             return own
         if any(own.lineage):

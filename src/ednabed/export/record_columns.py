@@ -81,11 +81,12 @@ class RecordTables:
         records = piece.records
         own = np.repeat(np.arange(len(piece.rows)), np.diff(piece.starts))
         letters = piece.sequences.take(pa.array(own))
-        pairs = zip(records.column("id").to_pylist(), records.column("lineage").to_pylist(), strict=True)
+        ids = [piece.ids[place] for place in own.tolist()]
+        told = zip(records.column("id").to_pylist(), records.column("lineage").to_pylist(), ids, strict=True)
         columns = {
             **{name: records.column(name) for name in ("id", "dataset", "run_id", "seq_idx", "abundance", "sample")},
             **{name: letters.column(name) for name in ("sequence", "digest", "length")},
-            **self._name_columns([self._names.of(id, lineage) for id, lineage in pairs]),
+            **self._name_columns([self._names.of(*one) for one in told]),
             **{free: records.column(name) for name, free in self._others.items()},
         }
         return pa.table([_fitted(columns[field.name], field.type) for field in self.schema], schema=self.schema)
@@ -120,6 +121,4 @@ class RecordTables:
 def _fitted(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
     if column.type == kind:
         return column
-    return text(pa.chunked_array([column]) if isinstance(column, pa.Array) else column) if kind == _TEXT else (
-        column.cast(kind)
-    )  # fmt: skip
+    return text(column) if kind == _TEXT else column.cast(kind)

@@ -53,7 +53,8 @@ def write_tsv(selection: Selection, names: Names, target: Path, *, occurrences: 
     notes = []
     if guarded:
         notes.append(
-            f"{guarded:,} cells begin as a formula does and got an apostrophe in front, so that no spreadsheet runs them"
+            f"{guarded:,} cells begin as a formula does and got an apostrophe in front, so that no spreadsheet runs "
+            "them"
         )
     return Written(len(selection), rows, notes=tuple(notes))
 

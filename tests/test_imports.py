@@ -13,9 +13,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ednabed"
 ORDER = [
     "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "evaluate", "export",
-    "training", "api",
+    "training", "api", "dashboard", "cli",
 ]  # fmt: skip
-FRONTS = ("cli", "dashboard")
 FREE = ("errors", "__init__")
 """What every module may import: errors, and the package itself for its version."""
 
@@ -39,7 +38,7 @@ def imported(tree: ast.AST, module: str, is_package: bool) -> list[tuple[str, in
             base = here[: len(here) - node.level + 1] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
             # ``from ednabed import store`` imports a package by its bare name.
-            known = [*ORDER, *FRONTS, "errors"]
+            known = [*ORDER, "errors"]
             below = [alias.name for alias in node.names if name == "ednabed" and alias.name in known]
             found += [(f"{name}.{b}", node.lineno) for b in below] or [(name, node.lineno)]
         elif isinstance(node, ast.Call) and _is_import_call(node):
@@ -64,9 +63,7 @@ def wrong_imports(source: str, module: str, is_package: bool = False) -> list[st
         other = package_of(name)
         if other in FREE or other == own:
             continue
-        if own in FRONTS:
-            bad = other in FRONTS
-        elif own in ORDER:
+        if own in ORDER:
             bad = other not in ORDER or ORDER.index(other) > ORDER.index(own)
         else:
             # The package itself gives out names of the api; errors import nothing.
@@ -106,7 +103,7 @@ by_module = pytest.mark.parametrize(("path", "module", "is_package"), MODULES, i
 
 def test_all_packages_have_a_place_in_the_order():
     assert len(MODULES) > 50
-    assert {package_of(module) for _, module, _ in MODULES} <= {*ORDER, *FRONTS, *FREE}
+    assert {package_of(module) for _, module, _ in MODULES} <= {*ORDER, *FREE}
 
 
 @by_module
@@ -171,7 +168,6 @@ def test_the_command_line_imports_nothing_heavy_at_once(path, module, is_package
         ("ednabed.search.runs", "from ednabed.taxonomy import assign"),
         ("ednabed.training.train", "from ednabed.api import EmbeddingEngine"),
         ("ednabed.api.engine", "from ednabed.cli.common import notice"),
-        ("ednabed.cli.main", "from ednabed.dashboard import app"),
         ("ednabed.dashboard.app", "from ednabed.cli import main"),
         ("ednabed.errors", "from ednabed.sequences import digest"),
         ("ednabed", "from ednabed.store import runs"),
@@ -190,6 +186,7 @@ def test_a_planted_wrong_import_is_found(module, source):
         ("ednabed.store.runs", "from ednabed.engine.embed import Engine\nfrom ..models import base"),
         ("ednabed.store.runs", "import numpy\nfrom ednabedder import x"),
         ("ednabed.cli.main", "from ednabed import __version__\nfrom ednabed.api import EmbeddingEngine"),
+        ("ednabed.cli.dashboard", "def f():\n    from ednabed.dashboard.server import serve"),
         ("ednabed.api.engine", "from ednabed.training import train"),
         ("ednabed", "def f():\n    from ednabed import api"),
     ],

@@ -271,6 +271,21 @@ class DataManager:
         one_function(sources, None, "name a run of the one that you mean with --run RUN, or make a reference of each")
         return self._loose(sources, unusable)
 
+    def loose_runs(self, runs: Sequence[Path | str | RunInfo]) -> LooseRuns:
+        """Return some runs as they lie as one collection, whether a reference holds them or not.
+
+        Args:
+            runs: Each ``dataset/run``, a dataset (its newest run), a folder, or an entry of ``list_runs``; one that is
+                named twice counts once.
+
+        Raises:
+            StoreError: There is none, one is damaged, nobody knows what made it, or they are of several functions.
+        """
+        sources = {source.identity: source for source in (self._own(self.open_run(run)) for run in runs)}
+        if not sources:
+            raise UsageError("name at least one run; 'ednabed runs list' shows what there is")
+        return LooseRuns(list(sources.values()))
+
     def storage(self, measure: bool = True) -> dict[str, Any]:
         """Return sizes in bytes.
 

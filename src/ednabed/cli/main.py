@@ -28,6 +28,7 @@ from ednabed.cli.dashboard import dashboard
 from ednabed.cli.discover import discover
 from ednabed.cli.embed import embed
 from ednabed.cli.evaluate import evaluate
+from ednabed.cli.export import export
 from ednabed.cli.models import models
 from ednabed.cli.reference import reference_group
 from ednabed.cli.runs import runs
@@ -78,8 +79,8 @@ def cli(ctx: click.Context, workspace: Path, progress: Path | None, until_stdin_
 
 
 for _verb in (
-    embed, table_group, validate, consolidate, reference_group, search, classify, discover, evaluate, runs, compress,
-    models, versions, train, dashboard,
+    embed, table_group, validate, consolidate, reference_group, search, classify, discover, export, evaluate, runs,
+    compress, models, versions, train, dashboard,
 ):  # fmt: skip
     cli.add_command(_verb)
 

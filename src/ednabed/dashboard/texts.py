@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ednabed.export.record_tsv import safe_cell
 from ednabed.store.files import clean
 
 # What Markdown, and Streamlit's additions to it (emoji, colours, formulas), give a meaning to. HTML is not read.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -21,8 +21,7 @@ def cell(text: str | None) -> str:
     """Return a text for a table, which people may download and open in a spreadsheet: no formula begins in it."""
     if text is None:
         return ""
-    shown = clean(text)
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    return safe_cell(text)
 
 
 def file_name(name: str, number: int) -> str:

@@ -24,9 +24,10 @@ A file is written under another name and takes its place when all is done; until
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any, TextIO
@@ -157,6 +158,56 @@ def as_json(assignment: Assignment) -> dict[str, Any]:
         "marker": a.marker,
         "note": a.note,
     }
+
+
+def from_json(value: Mapping[str, Any]) -> Assignment:
+    """Return the assignment that ``as_json`` gave as an object.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is no such object.
+    """
+    ranks = [value["ranks"][rank] for rank in RANKS]
+    return Assignment(
+        id=value["id"],
+        status=value["status"],
+        lineage=_of_text(";".join(rank["given"] or "" for rank in ranks)),
+        names=_of_text(";".join(rank["best"] or "" for rank in ranks)),
+        confidences=tuple(rank["confidence"] for rank in ranks),
+        tied=tuple(_of_text(text) for text in value["tied"]),
+        nearest_id=value["nearest_id"],
+        nearest_lineage=_of_text(value["nearest_lineage"] or ";" * 6),
+        identity=value["identity"],
+        coverage=value["coverage"],
+        similarity=value["similarity"],
+        strand=value["strand"],
+        marker=value["marker"],
+        novel_rank=value["novel_rank"],
+        novel_p=value["novel_p"],
+        p_values=tuple(rank["p"] for rank in ranks),
+        note=value["note"],
+    )
+
+
+def written_as(path: Path, format: str) -> str:
+    """Return what is written as JSON lines in a file in another of ``FORMATS``.
+
+    Raises:
+        StoreError: A line is not what was written.
+    """
+    text = io.StringIO()
+    with AssignmentWriter(text, format) as writer, path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                assignment = from_json(json.loads(line))
+            except (KeyError, TypeError, ValueError) as error:
+                raise StoreError(f"{path}, line {number}: is no assignment ({error}); run the work again") from error
+            writer.write(assignment)
+    return text.getvalue()
+
+
+def _of_text(text: str) -> Lineage:
+    kingdom, phylum, class_, order, family, genus, species = text.split(";")
+    return kingdom, phylum, class_, order, family, genus, species
 
 
 def _jsonl(assignment: Assignment) -> str:

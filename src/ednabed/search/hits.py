@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from ednabed.errors import StoreError, UsageError
+from ednabed.errors import UsageError
 from ednabed.reference.collection import Collection
 from ednabed.reference.topk import DIGITS
 from ednabed.search.align import align, too_long
+from ednabed.search.choice import Choice, chosen_records, rows_with
 from ednabed.search.queries import Query, QueryBatch
-from ednabed.search.where import parse_where
 
 RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
 """What is told of the record behind a hit."""
@@ -82,11 +80,9 @@ class Search:
     def __init__(self, collection: Collection, wanted: Wanted) -> None:
         self.collection = collection
         self.wanted = wanted
-        self._chosen = _chosen_records(collection, wanted)
-        self._allowed: npt.NDArray[np.bool_] | None = None
-        if self._chosen is not None:
-            per_row = np.concatenate([[0], np.cumsum(self._chosen[collection.positions])])
-            self._allowed = np.diff(per_row[collection.starts]) > 0
+        choice = Choice(datasets=wanted.datasets, exclude_runs=wanted.exclude_runs, where=wanted.where)
+        self._chosen = chosen_records(collection, choice)
+        self._allowed = None if self._chosen is None else rows_with(collection, self._chosen)
         schema = collection.record_schema
         self._told = False
         told = dict.fromkeys((*RECORD_KEYS, "length", "source", "source_file", *wanted.columns))
@@ -206,41 +202,3 @@ class Search:
                 | ({"columns": {key: record.get(key) for key in self.wanted.columns}} if self.wanted.columns else {})
             )
         return details
-
-
-def _chosen_records(collection: Collection, wanted: Wanted) -> npt.NDArray[np.bool_] | None:
-    """Return which records are searched, bool, one a position; None for all."""
-    if not (wanted.datasets or wanted.exclude_runs or wanted.where):
-        return None
-    where = None if wanted.where is None else parse_where(wanted.where)
-    # The number of a record's vector says nothing to people.
-    schema = pa.schema([field for field in collection.record_schema if field.name != "row"])
-    expression = None if where is None else where.expression(schema)
-    columns = ["dataset", "run_id", *(sorted(where.columns) if where is not None else ())]
-    chosen = np.zeros(len(collection.positions), bool)
-    datasets: set[str] = set()
-    runs: set[str] = set()
-    for first, table in collection.scan_records(list(dict.fromkeys(columns))):
-        kept = np.ones(table.num_rows, bool)
-        if wanted.datasets:
-            names = table.column("dataset")
-            datasets |= set(names.unique().to_pylist())
-            kept &= pc.is_in(names, pa.array(wanted.datasets, pa.string())).to_numpy()
-        if wanted.exclude_runs:
-            labels = pc.binary_join_element_wise(table.column("dataset"), table.column("run_id"), "/")
-            runs |= set(labels.unique().to_pylist())
-            kept &= ~pc.is_in(labels, pa.array(wanted.exclude_runs, pa.string())).to_numpy()
-        if expression is not None:
-            numbered = table.append_column("__place", [np.arange(table.num_rows)])
-            passed = np.zeros(table.num_rows, bool)
-            passed[numbered.filter(expression).column("__place").to_numpy()] = True
-            kept &= passed
-        chosen[first : first + table.num_rows] = kept
-    for kind, asked, there in (("dataset", wanted.datasets, datasets), ("run", wanted.exclude_runs, runs)):
-        for name in asked:
-            if name not in there:
-                raise StoreError(
-                    f"{collection.name} has no {kind} {name!r}; there are {', '.join(sorted(there)[:10])}"
-                    + (" and more" if len(there) > 10 else "")
-                )
-    return chosen

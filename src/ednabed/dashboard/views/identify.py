@@ -16,6 +16,7 @@ from ednabed.dashboard.jobs import Job
 from ednabed.dashboard.parts import choose_job, choose_reference, job_panel, jobs, show_started, table, told_errors
 from ednabed.dashboard.plots import MOST_GROUPS, composition, lines
 from ednabed.dashboard.texts import plain
+from ednabed.export.assignments import written_as
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.diversity import diversity, rarefaction_curve

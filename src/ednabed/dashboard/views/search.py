@@ -23,6 +23,7 @@ from ednabed.dashboard.plots import world
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import plain
 from ednabed.errors import UsageError
+from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.search.alignment_text import alignment_text
 from ednabed.search.hits import Wanted
 from ednabed.search.output import HitWriter
@@ -202,9 +203,10 @@ def _downloads(answers: Answers) -> None:
         def write(path: Path) -> None:
             with HitWriter(path, kind, single=len(answers) == 1, aligned=True) as writer:
                 for query, hits in plain_answers:
-                    writer.write(query, hits)
+                    writer.write(query.told, hits)
 
-        return made_file(name, write)
+        found = made_file(name, write)
+        return found if kind == "json" else for_spreadsheets(found.decode())
 
     left, right, _ = st.columns([1, 1, 4])
     left.download_button("JSON", lambda: written("hits.json", "json"), "hits.json", on_click="ignore", width="stretch")

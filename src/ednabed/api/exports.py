@@ -1,0 +1,175 @@
+"""Export what a collection holds in a format of other programs: one function for command line and dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed import __version__
+from ednabed.errors import UsageError
+from ednabed.export.dwc import write_dwc
+from ednabed.export.fasta import write_fasta
+from ednabed.export.h5ad import write_h5ad
+from ednabed.export.krona import write_krona
+from ednabed.export.names import Names, read_assignments
+from ednabed.export.place import check_target_file, check_target_folder
+from ednabed.export.qiime2 import write_qiime2
+from ednabed.export.record_parquet import write_parquet
+from ednabed.export.record_tsv import write_tsv
+from ednabed.export.report import ExportReport, Written
+from ednabed.export.selection import Selection
+from ednabed.reference.collection import Collection
+from ednabed.reference.opened import Reference
+from ednabed.search.choice import Choice
+
+FORMATS: Mapping[str, tuple[str, str]] = {
+    "fasta": (".fasta", "sequences for VSEARCH, BLAST and others, with ;size="),
+    "tsv": (".tsv", "records with all their columns, safe to open in a spreadsheet"),
+    "parquet": (".parquet", "the same with types, names unchanged: for R, Python and DuckDB"),
+    "h5ad": (".h5ad", "AnnData for scanpy: vectors, names in obs; needs anndata"),
+    "qiime2": ("", "a folder that QIIME 2 imports: taxonomy, feature table (TSV and BIOM), sequences"),
+    "dwc": (".zip", "Darwin Core Archive for GBIF and OBIS: occurrences with DNA-derived data"),
+    "krona": (".txt", "reads by lineage for ktImportText"),
+}
+"""Format to the ending of its file (empty: a folder) and what it is, in one line."""
+BY_RECORD = ("fasta", "tsv", "parquet")
+"""Formats that can have an entry a record as well as one a distinct sequence."""
+WITH_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
+"""Formats that hold names, and so take assignments."""
+
+
+def export_records(
+    collection: Collection,
+    target: Path,
+    format: str,
+    *,
+    rows: npt.NDArray[np.int64] | None = None,
+    wanted: Choice | None = None,
+    assignments: Path | None = None,
+    occurrences: bool | None = None,
+    obsm: bool = False,
+    biom: bool = True,
+    per_sample: bool = False,
+) -> ExportReport:
+    """Write distinct sequences of a collection, with their records, in a format of other programs.
+
+    What is written appears whole or not at all, and replaces what was there when it is finished. Memory does not grow
+    with vectors or letters.
+
+    Args:
+        collection: An opened reference, or runs as they lie.
+        target: A file; for ``qiime2``, and for ``krona`` with ``per_sample``, a folder.
+        format: One of ``FORMATS``.
+        rows: Distinct sequences to write, int64, numbers of rows of the collection; None takes all.
+        wanted: Which records of them; None takes all.
+        assignments: What ``ednabed classify`` wrote (TSV or JSON lines): names for records without a lineage of their
+            own, by id; None for none.
+        occurrences: One entry a record, not one a distinct sequence (``BY_RECORD``); None is the format's own: False
+            for ``fasta``, True for ``tsv`` and ``parquet``.
+        obsm: ``h5ad``: vectors in ``obsm["X_ednabed"]`` instead of ``X``.
+        biom: ``qiime2``: write ``feature-table.biom`` too, which needs biom-format.
+        per_sample: ``krona``: one file a sample.
+
+    Returns:
+        What was written, and what a reader should know.
+
+    Raises:
+        UsageError: There is no such format, an option is not one of it, a package that it needs is not installed, or
+            nothing may be written at the target.
+        StoreError: Nothing is left to export, or a dataset or run that was named is not there.
+        InputError: The assignments cannot be read.
+    """
+    _check(target, format, assignments, occurrences, obsm, biom, per_sample)
+    selection = Selection(collection, rows, wanted)
+    names = Names(None if assignments is None else read_assignments(assignments))
+    about = _about(collection)
+    by_record = format != "fasta" if occurrences is None else occurrences
+    writers: dict[str, Callable[[], Written]] = {
+        "fasta": lambda: write_fasta(selection, target, occurrences=by_record),
+        "tsv": lambda: write_tsv(selection, names, target, occurrences=by_record),
+        "parquet": lambda: write_parquet(selection, names, target, occurrences=by_record),
+        "h5ad": lambda: write_h5ad(selection, names, target, obsm=obsm, about=about),
+        "qiime2": lambda: write_qiime2(selection, names, target, biom=biom, about=about),
+        "dwc": lambda: write_dwc(selection, names, target),
+        "krona": lambda: write_krona(selection, names, target, per_sample=per_sample, about=about),
+    }
+    written = writers[format]()
+    return ExportReport(
+        format=format,
+        target=target,
+        files=tuple(sorted(path.name for path in target.iterdir() if path.is_file())) if target.is_dir() else (),
+        sequences=written.sequences,
+        records=written.records,
+        samples=written.samples,
+        reads=written.reads,
+        notes=(*written.notes, *_names_notes(names, assignments), *_runs_notes(selection)),
+    )
+
+
+def _check(
+    target: Path,
+    format: str,
+    assignments: Path | None,
+    occurrences: bool | None,
+    obsm: bool,
+    biom: bool,
+    per_sample: bool,
+) -> None:
+    if format not in FORMATS:
+        raise UsageError(f"there is no format {format!r} of exports; take one of {', '.join(FORMATS)}")
+    only = (
+        (occurrences is not None, "an entry a record or a distinct sequence", BY_RECORD),
+        (obsm, "vectors in obsm", ("h5ad",)),
+        (not biom, "to leave BIOM out", ("qiime2",)),
+        (per_sample, "a file a sample", ("krona",)),
+        (assignments is not None, "names from assignments", WITH_NAMES),
+    )
+    for asked, what, formats in only:
+        if asked and format not in formats:
+            raise UsageError(f"{what} is a choice of {', '.join(formats)}, not of {format}; leave it away")
+    if assignments is not None and assignments.resolve() == target.resolve():
+        raise UsageError(f"{target} is named twice, as assignments and for the export; name another")
+    if format == "qiime2" or per_sample:
+        check_target_folder(target, format)
+    else:
+        check_target_file(target, f"export{FORMATS[format][0]}")
+
+
+def _about(collection: Collection) -> dict[str, Any]:
+    """Return what made the vectors, and where they come from."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "software": f"ednabed {__version__}",
+        "source": collection.name,
+        "build": collection.manifest.build if isinstance(collection, Reference) else "",
+        "model": collection.spec.model,
+        "fingerprint": collection.spec.fingerprint,
+        "licence": collection.spec.licence or "",
+    }
+
+
+def _names_notes(names: Names, assignments: Path | None) -> list[str]:
+    notes = []
+    if names.divided:
+        notes.append(
+            f"{names.divided:,} sequences have records of different lineages; each has the one that most of them say"
+        )
+    if assignments is None:
+        return notes
+    notes += [f"{names.assigned:,} records took their names from {assignments}"]
+    if names.kept:
+        notes.append(f"{names.kept:,} records that it names have a lineage of their own, which was kept")
+    return notes
+
+
+def _runs_notes(selection: Selection) -> list[str]:
+    several = {name: runs for name, runs in selection.runs_of_datasets().items() if runs > 1}
+    return [
+        f"dataset {name} has {runs} runs here, whose reads are added up; where these are runs of one input, choose one"
+        for name, runs in several.items()
+    ]

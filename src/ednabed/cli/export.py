@@ -1,0 +1,102 @@
+"""``ednabed export``: what is stored, in the formats of other programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ednabed.cli.common import Context, emit_json, json_option, notice, pass_context
+from ednabed.errors import UsageError
+
+_FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
+
+
+@click.command()
+@click.option(
+    "--reference",
+    help="Folder of a reference, or the name of a build; default: data/reference in the workspace, and where there is "
+    "none, all runs as they lie.",
+)
+@click.option(
+    "--run", "runs", multiple=True,
+    help="Export this run as it lies: dataset/run, a dataset (its newest run) or a folder; may be repeated.",
+)  # fmt: skip
+@click.option("--dataset", "datasets", multiple=True, help="Only records of this dataset; may be repeated.")
+@click.option("--where", help="Filter on columns of the records, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
+@click.option(
+    "--assignments", type=click.Path(path_type=Path, dir_okay=False),
+    help="What classify wrote (TSV or .jsonl): names, by id, for records without a lineage of their own.",
+)  # fmt: skip
+@click.option("--format", "format_", required=True, type=click.Choice(_FORMATS), help="Format; see above.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path),
+    help="File to write; for qiime2, and krona with --per-sample, a folder. An earlier export there is replaced.",
+)  # fmt: skip
+@click.option(
+    "--occurrences/--distinct", default=None,
+    help="fasta, tsv, parquet: an entry for each record, or one a distinct sequence with its reads added up; default: "
+    "distinct for fasta, else occurrences.",
+)  # fmt: skip
+@click.option("--obsm", is_flag=True, help="h5ad: vectors in obsm['X_ednabed'] instead of X.")
+@click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out, which needs biom-format.")
+@click.option("--per-sample", is_flag=True, help="krona: a folder with a file for each sample.")
+@json_option
+@pass_context
+def export(
+    context: Context,
+    /,
+    reference: str | None,
+    runs: tuple[str, ...],
+    datasets: tuple[str, ...],
+    where: str | None,
+    assignments: Path | None,
+    format_: str,
+    output: Path,
+    occurrences: bool | None,
+    obsm: bool,
+    no_biom: bool,
+    per_sample: bool,
+    as_json: bool,
+) -> None:
+    """Write records, names and vectors for other programs.
+
+    fasta: sequences with ;size=, for VSEARCH and others. tsv, parquet: records with all their columns. h5ad: AnnData
+    with the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences. dwc: a Darwin
+    Core Archive (zip) of occurrences with DNA-derived data, for GBIF and OBIS. krona: reads by lineage, for
+    ktImportText.
+
+    In tsv, a cell that a spreadsheet would run as a formula gets an apostrophe in front; other formats keep names as
+    they are. h5ad and BIOM need pip install "ednabed[export]".
+
+    \b
+    Example:
+      ednabed export --format fasta --output sequences.fasta
+      ednabed export --run lake_2026 --assignments taxonomy.tsv --format qiime2 --output lake_qiime2
+      ednabed export --dataset lake_2026 --where "sample = 'S1'" --format dwc --output lake.zip
+    """
+    from ednabed.api import get_data_manager
+    from ednabed.api.exports import export_records
+    from ednabed.reference.loose import LooseRuns
+    from ednabed.search.choice import Choice
+
+    if reference is not None and runs:
+        raise UsageError("--reference and --run exclude each other; leave one of them out")
+    data = get_data_manager(context.workspace)
+    collection = data.loose_runs(runs) if runs else data.collection(reference)
+    if isinstance(collection, LooseRuns) and not runs:
+        notice(f"no reference here: exporting from {collection.name}; 'ednabed consolidate' makes a reference")
+    done = export_records(
+        collection, output, format_, wanted=Choice(datasets=datasets, where=where), assignments=assignments,
+        occurrences=occurrences, obsm=obsm, biom=not no_biom, per_sample=per_sample,
+    )  # fmt: skip
+    for note in done.notes:
+        notice(note)
+    if as_json:
+        emit_json({**asdict(done), "target": str(done.target)})
+        return
+    counts = [f"{done.sequences:,} distinct sequences", f"{done.records:,} records"]
+    counts += [f"{done.samples:,} samples"] if done.samples is not None else []
+    counts += [f"{done.reads:,} reads"] if done.reads is not None else []
+    notice(f"{', '.join(counts)}; in {done.target}" + (f" ({', '.join(done.files)})" if done.files else ""))

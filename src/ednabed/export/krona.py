@@ -1,0 +1,89 @@
+"""Reads by lineage as text for Krona's ``ktImportText``: reads, then the names from kingdom on, tabs between.
+
+Names end at the deepest that is known; a rank without name on the way is ``no class`` and so on, so that rings are
+ranks. What has no name is ``Unassigned``. Krona writes names into its page as they are, without escaping them, so
+``<``, ``>``, ``&`` and ``"`` become ``_``; control characters become blanks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ednabed.export.features import features, sample_names
+from ednabed.export.names import Named, Names
+from ednabed.export.place import whole_folder
+from ednabed.export.report import Written
+from ednabed.export.selection import Sample, Selection
+from ednabed.sequences.lineage import RANKS
+from ednabed.store.files import clean, replacing
+
+UNASSIGNED = "Unassigned"
+_MARKUP = str.maketrans('<>&"', "____")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def write_krona(
+    selection: Selection, names: Names, target: Path, *, per_sample: bool = False, about: dict[str, Any] | None = None
+) -> Written:
+    """Write one file of all samples, or a folder of one file a sample; whole or absent.
+
+    Args:
+        selection: What to write.
+        names: Where names come from.
+        target: The file; with ``per_sample`` the folder.
+        per_sample: A file for each sample, called by it as far as file names go; ``export.json`` says which is which.
+        about: With ``per_sample``, what ``export.json`` says more.
+
+    Raises:
+        UsageError: The target is a folder where a file is wanted, or holds something else.
+    """
+    sums: dict[Sample | None, Counter[tuple[str, ...]]] = {}
+    records = 0
+    for feature in features(selection, names):
+        wedges = _wedges(feature.named)
+        records += feature.records
+        for sample, reads in feature.counts.items():
+            sums.setdefault(sample if per_sample else None, Counter())[wedges] += reads
+    reads = sum(counts.total() for counts in sums.values())
+    if not per_sample:
+        with replacing(target, "krona.txt") as stream:
+            stream.write(_text(sums[None]))
+        return Written(len(selection), records, None, reads)
+    written = sample_names({sample: None for sample in sums if sample is not None})
+    files = _file_names(written)
+    body = {**(about or {}), "samples": {files[sample]: name for sample, name in written.items()}}
+    with whole_folder(target, "krona", body) as work:
+        for sample, file in files.items():
+            (work / file).write_text(_text(sums[sample]), encoding="utf-8", newline="\n")
+    return Written(len(selection), records, len(files), reads)
+
+
+def _text(counts: Counter[tuple[str, ...]]) -> str:
+    return "".join("\t".join((str(reads), *wedges)) + "\n" for wedges, reads in sorted(counts.items()) if reads)
+
+
+def _wedges(named: Named) -> tuple[str, ...]:
+    if not named.rank:
+        return (UNASSIGNED,)
+    depth = RANKS.index(named.rank) + 1
+    pairs = zip(RANKS[:depth], named.lineage[:depth], strict=True)
+    return tuple(clean(name).translate(_MARKUP) or f"no {rank}" for rank, name in pairs)
+
+
+def _file_names(samples: dict[Sample, str]) -> dict[Sample, str]:
+    """Return a file name for each sample that every system takes."""
+    files: dict[Sample, str] = {}
+    taken: set[str] = set()
+    for sample, name in samples.items():
+        # The beginning keeps devices of Windows (con, nul) and hidden files from coming out.
+        wanted = "sample_" + _UNSAFE.sub("_", name).strip("._")[:80]
+        free, number = wanted, 2
+        # Windows and macOS do not tell case apart.
+        while free.lower() in taken:
+            free, number = f"{wanted}_{number}", number + 1
+        taken.add(free.lower())
+        files[sample] = f"{free}.txt"
+    return files

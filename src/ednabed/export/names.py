@@ -1,0 +1,170 @@
+"""Which names an export gives: those that the records have, else those that ``ednabed classify`` gave.
+
+A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment, by id;
+``novel`` ones have the names above what is new, ``unclassified`` and ``rejected`` ones none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ednabed.errors import InputError
+from ednabed.sequences.delimited import find_dialect, read_delimited
+from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
+from ednabed.sequences.opening import Source
+from ednabed.sequences.stream import decode
+from ednabed.sequences.tables import text_of
+from ednabed.store.files import clean
+from ednabed.taxonomy.assignment import UNKNOWN
+
+_COLUMNS = ("id", "status", "lineage", "confidence")
+_STATUS = ("assigned", "novel", "unclassified", "rejected")
+_ADVICE = "give what 'ednabed classify --output taxonomy.tsv' (or .jsonl) wrote"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The names of a record or of a distinct sequence.
+
+    Attributes:
+        lineage: Seven names, empty where unknown.
+        confidence: Of the deepest name, 0 to 1, where an assignment gave it; else None.
+        status: Status of the assignment that was taken; empty where none was.
+    """
+
+    lineage: Lineage = UNKNOWN
+    confidence: float | None = None
+    status: str = ""
+
+    @property
+    def rank(self) -> str:
+        """Deepest rank with a name; empty where none has."""
+        return next((rank for rank, name in zip(reversed(RANKS), reversed(self.lineage), strict=True) if name), "")
+
+    @property
+    def name(self) -> str:
+        """The deepest name; empty where there is none."""
+        return next((name for name in reversed(self.lineage) if name), "")
+
+
+NO_NAME = Named()
+
+
+class Names:
+    """Gives each record its names, and counts from where.
+
+    Args:
+        assignments: Id (as ``classify`` wrote it, ``clean``) to assignment; None where there are none.
+
+    Attributes:
+        assigned: Records that took the names of an assignment, also none.
+        kept: Records that have an assignment and kept the lineage of their own.
+        divided: Distinct sequences whose records have several lineages of their own; counted by ``features``.
+    """
+
+    def __init__(self, assignments: dict[str, Named] | None = None) -> None:
+        self.given = assignments is not None
+        self._assignments = assignments or {}
+        self.assigned = self.kept = self.divided = 0
+
+    def of(self, id: str | None, lineage: str | None, feature: str) -> Named:
+        """Return the names of a record.
+
+        Args:
+            id: Its id; None where it has none.
+            lineage: What it says itself; None where nothing is known.
+            feature: Id of its distinct sequence, under which it may have been classified too.
+        """
+        own = NO_NAME if lineage is None else _labelled(lineage)
+        found = None
+        if self._assignments:
+            found = self._assignments.get(clean(id or "")) or self._assignments.get(feature)
+        if found is None:
+            return own
+        if any(own.lineage):
+            self.kept += 1
+            return own
+        self.assigned += 1
+        return found
+
+
+@lru_cache(maxsize=65_536)
+def _labelled(text: str) -> Named:
+    fields = text.split(";")
+    if len(fields) == len(RANKS):
+        kingdom, phylum, class_, order, family, genus, species = fields
+        return Named((kingdom, phylum, class_, order, family, genus, species))
+    return Named(parse_lineage(text) or UNKNOWN)
+
+
+def read_assignments(path: Path) -> dict[str, Named]:
+    """Read what ``ednabed classify`` wrote, as TSV or JSON lines (plain, .gz or .zst).
+
+    Returns:
+        Id to names. Its size is that of the file.
+
+    Raises:
+        InputError: The file cannot be read, is something else, or says two things of one id.
+    """
+    found: dict[str, Named] = {}
+    with Source(path, wanted="assignment") as source:
+        lines = _json_lines(source) if source.head.lstrip().startswith(b"{") else _table(source)
+        for number, (id, status, lineage, confidence) in enumerate(lines, 1):
+            where = f"{source.path}: assignment {number} (id {id!r})"
+            if status not in _STATUS:
+                raise InputError(f"{where} has the status {status!r}, wanted one of {', '.join(_STATUS)}; {_ADVICE}")
+            named = _assigned(where, status, lineage, confidence)
+            if found.setdefault(clean(id), named) != named:
+                raise InputError(
+                    f"{where} says something else than an earlier one of this id; keep the one that is meant, or "
+                    "classify and export one file at a time"
+                )
+    return found
+
+
+def _assigned(where: str, status: str, lineage: str, confidence: str | float | None) -> Named:
+    try:
+        sure = None if confidence in (None, "") else float(confidence or 0)
+    except (TypeError, ValueError):
+        sure = math.nan
+    if sure is not None and not 0 <= sure <= 1:
+        raise InputError(f"{where} has the confidence {confidence!r}, wanted a number from 0 to 1; {_ADVICE}")
+    names = _labelled(lineage).lineage if lineage else UNKNOWN
+    if status in ("unclassified", "rejected"):
+        names, sure = UNKNOWN, None
+    return Named(names, sure, status)
+
+
+def _table(source: Source) -> Iterator[tuple[str, str, str, str]]:
+    dialect = find_dialect(source)
+    lacking = [name for name in _COLUMNS if name not in dialect.columns]
+    if lacking:
+        raise InputError(f"{source.path}: has no column {lacking[0]!r}; {_ADVICE}")
+    for batch in read_delimited(source, dialect):
+        cells = [text_of(batch.column(name), name, source.path).to_pylist() for name in _COLUMNS]
+        yield from zip(*cells, strict=True)
+
+
+def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None]]:
+    for number, line in enumerate(_lines(source), 1):
+        if not line.strip():
+            continue
+        try:
+            body: Any = json.loads(decode(line))
+            yield str(body["id"]), str(body["status"]), str(body["lineage"] or ""), body["confidence"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{source.path}: line {number} is no assignment ({error!r}); {_ADVICE}") from error
+
+
+def _lines(source: Source) -> Iterator[bytes]:
+    held = b""
+    while data := source.read(1 << 20):
+        *lines, held = (held + data).split(b"\n")
+        yield from lines
+    yield held

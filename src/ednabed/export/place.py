@@ -1,0 +1,127 @@
+"""Where an export goes: a file or a folder that is whole or absent.
+
+Work in progress lies beside it under a name that begins with a dot. A folder holds ``export.json``, which says what
+made it and lists its files; only a folder that has it (or is empty) is written to again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ednabed.errors import UsageError
+from ednabed.reference.layout import check_outside
+from ednabed.store.files import check_above, check_file, fsync_file, sha256_file, to_json, write_atomic
+
+ABOUT = "export.json"
+ABOUT_SCHEMA = "ednabed.export/1"
+
+
+def check_target_file(path: Path, example: str) -> None:
+    """Make sure that a file can be written.
+
+    Raises:
+        UsageError: It is a folder or no regular file, has the ending of a compressed file, or lies in a run or a
+            reference.
+    """
+    check_file(path, example)
+    check_outside(path)
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is a pipe or a device, wanted a file; name one such as {example}")
+
+
+def check_target_folder(folder: Path, format: str) -> None:
+    """Make sure that a folder can be written, and that nothing of somebody else would be replaced in it.
+
+    Raises:
+        UsageError: It, or one above it, is a file; it lies in a run or a reference; or it holds something that is no
+            export of this format.
+    """
+    check_above(folder / ABOUT)
+    check_outside(folder / ABOUT)
+    if folder.is_dir() and any(folder.iterdir()) and _about(folder).get("format") != format:
+        raise UsageError(
+            f"{folder} holds something else than an export as {format} (no {ABOUT} of one); name another folder"
+        )
+
+
+@contextmanager
+def whole_file(path: Path, example: str) -> Iterator[Path]:
+    """Give the name of a work file that takes the place of ``path`` when the block has ended well, and else vanishes.
+
+    Args:
+        path: The file; a link stays one and its target is replaced. Folders above it are made.
+        example: A name such as it could have, for messages.
+
+    Raises:
+        UsageError: See ``check_target_file``.
+    """
+    check_target_file(path, example)
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        yield work
+        fsync_file(work)
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a work folder whose files are in ``folder`` when the block has ended well; else it vanishes.
+
+    A folder that is not there appears whole. In one of an earlier export, its files are replaced one after the other
+    when all are finished, those that the new one lacks are removed, and all else stays.
+
+    Args:
+        folder: Where to.
+        format: Name of the format.
+        about: What ``export.json`` says beside schema, format and files. It is read when the block has ended.
+
+    Raises:
+        UsageError: See ``check_target_folder``.
+    """
+    check_target_folder(folder, format)
+    whole = not folder.exists()
+    place = folder.parent if whole else folder
+    place.mkdir(parents=True, exist_ok=True)
+    work = place / f".export.{uuid.uuid4().hex[:12]}.tmp"
+    work.mkdir()
+    try:
+        yield work
+        names = sorted(path.name for path in work.iterdir())
+        files = {}
+        for name in names:
+            fsync_file(work / name)
+            files[name] = {"sha256": sha256_file(work / name), "bytes": (work / name).stat().st_size}
+        write_atomic(work / ABOUT, to_json({"schema": ABOUT_SCHEMA, "format": format, **about, "files": files}))
+        if whole:
+            work.rename(folder)
+            return
+        gone = set(_about(folder).get("files", {})) - set(names)
+        # Last, because it has the checksums: until then it tells that the files are not those of one export.
+        for name in (*names, ABOUT):
+            (work / name).replace(folder / name)
+        for name in gone:
+            if Path(name).name == name:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """Return what ``export.json`` says; nothing where there is none of ours."""
+    try:
+        body = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    known = isinstance(body, dict) and body.get("schema") == ABOUT_SCHEMA and isinstance(body.get("files"), dict)
+    return body if known else {}

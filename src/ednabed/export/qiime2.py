@@ -1,0 +1,128 @@
+"""Distinct sequences as the files that QIIME 2 imports: taxonomy, feature table and representative sequences.
+
+- ``taxonomy.tsv``: ``TSVTaxonomyFormat`` (``FeatureData[Taxonomy]``): ``Feature ID``, ``Taxon`` (``k__…; p__…`` down to
+  the deepest name, a rank without name on the way a bare prefix; ``Unassigned`` where there is none), and
+  ``Confidence`` where assignments were given, empty where none is known.
+- ``feature-table.tsv``: BIOM's text form (``biom convert`` reads it): a comment line, ``#OTU ID`` and the samples, then
+  a line a feature with its reads, whole numbers.
+- ``feature-table.biom``: the same as BIOM 2.1 (HDF5), ``BIOMV210Format`` (``FeatureTable[Frequency]``).
+- ``sequences.fasta``: ``FeatureData[Sequence]``; not there where nobody knows any letters.
+
+The id of a feature is the same in all: its digest (``SQ.…``; QIIME 2 takes any id without blanks, an MD5 is only a
+habit of its plugins), or ``key.…`` where nobody knows the letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ednabed import __version__
+from ednabed.export.extras import needed
+from ednabed.export.features import features, sample_names
+from ednabed.export.names import Named, Names
+from ednabed.export.place import check_target_folder, whole_folder
+from ednabed.export.report import Written
+from ednabed.export.selection import Sample, Selection
+from ednabed.sequences.lineage import RANKS
+from ednabed.store.files import clean
+
+TAXONOMY = "taxonomy.tsv"
+TABLE_TSV = "feature-table.tsv"
+TABLE_BIOM = "feature-table.biom"
+SEQUENCES = "sequences.fasta"
+_PREFIXES = ("k__", "p__", "c__", "o__", "f__", "g__", "s__")
+
+
+def write_qiime2(
+    selection: Selection, names: Names, target: Path, *, biom: bool = True, about: dict[str, Any] | None = None
+) -> Written:
+    """Write the folder, which appears whole or not at all; see ``place.whole_folder`` where it is there already.
+
+    Memory grows with the pairs of feature and sample (about 100 bytes each).
+
+    Args:
+        selection: What to write.
+        names: Where names come from.
+        target: The folder.
+        biom: Write ``feature-table.biom`` too.
+        about: What ``export.json`` says more.
+
+    Raises:
+        UsageError: biom-format is not installed; or the folder is a file, lies in a run or a reference, or holds
+            something else.
+    """
+    check_target_folder(target, "qiime2")
+    modules = (needed("biom", "biom-format", "BIOM"), needed("h5py", "h5py", "BIOM")) if biom else None
+    samples = sample_names(selection.samples())
+    ids: list[str] = []
+    pairs: list[tuple[int, int, int]] = []
+    place_of = {sample: place for place, sample in enumerate(samples)}
+    records = reads = letters = 0
+    body = dict(about or {})
+    with whole_folder(target, "qiime2", body) as work:
+        with (
+            (work / TAXONOMY).open("w", encoding="utf-8", newline="\n") as taxonomy,
+            (work / TABLE_TSV).open("w", encoding="utf-8", newline="\n") as table,
+            (work / SEQUENCES).open("w", encoding="utf-8", newline="\n") as fasta,
+        ):
+            taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
+            table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
+            for feature in features(selection, names):
+                sure = f"\t{confidence(feature.named)}" if names.given else ""
+                taxonomy.write(f"{feature.id}\t{taxon(feature.named)}{sure}\n")
+                table.write("\t".join((feature.id, *_counts(feature.counts, place_of))) + "\n")
+                if feature.sequence is not None:
+                    fasta.write(f">{feature.id}\n{feature.sequence}\n")
+                    letters += 1
+                if modules is not None:
+                    pairs += [(len(ids), place_of[s], n) for s, n in feature.counts.items() if n]
+                ids.append(feature.id)
+                records, reads = records + feature.records, reads + feature.reads
+        if not letters:
+            (work / SEQUENCES).unlink()
+        if modules is not None:
+            _write_biom(work / TABLE_BIOM, *modules, ids, list(samples.values()), pairs)
+    notes = []
+    if letters < len(ids):
+        notes.append(f"{SEQUENCES} lacks {len(ids) - letters:,} features whose letters nobody knows")
+    return Written(len(ids), records, len(samples), reads, tuple(notes))
+
+
+def taxon(named: Named) -> str:
+    """Return names as QIIME 2 has them, ``Unassigned`` where there are none; a cell with a quote is quoted."""
+    if not named.rank:
+        return "Unassigned"
+    depth = RANKS.index(named.rank) + 1
+    pairs = zip(_PREFIXES[:depth], named.lineage[:depth], strict=True)
+    text = clean("; ".join(prefix + name.replace(";", ",") for prefix, name in pairs))
+    # QIIME 2 reads by pandas, for which a quote begins a quoted cell.
+    return '"' + text.replace('"', '""') + '"' if '"' in text else text
+
+
+def confidence(named: Named) -> str:
+    """Return the confidence as it was read; empty where none is known."""
+    return "" if named.confidence is None else f"{named.confidence:.6g}"
+
+
+def _counts(counts: Mapping[Sample, int], place_of: Mapping[Sample, int]) -> list[str]:
+    cells = ["0"] * len(place_of)
+    for sample, reads in counts.items():
+        cells[place_of[sample]] = str(reads)
+    return cells
+
+
+def _write_biom(
+    path: Path, biom: Any, h5py: Any, ids: Sequence[str], samples: Sequence[str], pairs: list[tuple[int, int, int]]
+) -> None:
+    from scipy.sparse import csr_matrix
+
+    triples = np.array(pairs, np.int64).reshape(-1, 3)
+    shape = (len(ids), len(samples))
+    counts = csr_matrix((triples[:, 2].astype(np.float64), (triples[:, 0], triples[:, 1])), shape=shape)
+    table = biom.Table(counts, list(ids), list(samples), type="OTU table")
+    with h5py.File(path, "w") as file:
+        table.to_hdf5(file, generated_by=f"ednabed {__version__}")

@@ -1,0 +1,124 @@
+"""The columns of an export as a table, the same for TSV and Parquet, piece by piece.
+
+One row a record: ``RECORD_COLUMNS``, then all other columns that the records have (one whose name is taken gets
+``_input`` added). Or one row a distinct sequence: ``DISTINCT_COLUMNS``. Rows are in order of distinct sequence, the
+records of one together, in order of dataset, run and number. Null is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+
+from ednabed.export.features import features
+from ednabed.export.names import Named, Names
+from ednabed.export.selection import Piece, Selection
+from ednabed.reference.columns import text
+from ednabed.sequences.lineage import RANKS, format_lineage
+
+_TEXT = pa.string()
+_LINEAGE = {"lineage": _TEXT, **{rank: _TEXT for rank in RANKS}}
+_GIVEN = {"confidence": pa.float64(), "status": _TEXT}
+RECORD_COLUMNS = {
+    "id": _TEXT, "dataset": _TEXT, "run_id": _TEXT, "seq_idx": pa.int64(), "sequence": pa.large_string(),
+    "digest": _TEXT, "length": pa.int32(), "abundance": pa.int64(), "sample": _TEXT, **_LINEAGE,
+}  # fmt: skip
+"""First columns of a table of records, with their types; ``confidence`` and ``status`` follow where assignments were
+given."""
+DISTINCT_COLUMNS = {
+    "id": _TEXT, "sequence": pa.large_string(), "digest": _TEXT, "length": pa.int32(), "abundance": pa.int64(),
+    "records": pa.int64(), "samples": pa.int64(), "datasets": _TEXT, **_LINEAGE,
+}  # fmt: skip
+"""Columns of a table of distinct sequences: ``id`` of the first record; ``abundance`` all reads (a record without
+abundance is one); ``samples`` the number of known samples; ``datasets`` their names joined by ``;``."""
+_FEATURES = 4096
+# Columns of records that are made here anew.
+_OWN = ("row", "id", "dataset", "run_id", "seq_idx", "length", "abundance", "sample", "lineage")
+
+
+class RecordTables:
+    """A selection as tables of one schema.
+
+    Args:
+        selection: What to write.
+        names: Where names come from.
+        occurrences: One row a record; else one a distinct sequence.
+
+    Attributes:
+        schema: Columns of all tables.
+    """
+
+    def __init__(self, selection: Selection, names: Names, *, occurrences: bool = True) -> None:
+        self._selection = selection
+        self._names = names
+        self._occurrences = occurrences
+        columns = {**(RECORD_COLUMNS if occurrences else DISTINCT_COLUMNS), **(_GIVEN if names.given else {})}
+        self._others: dict[str, str] = {}
+        if occurrences:
+            for field in selection.collection.record_schema:
+                if field.name in _OWN:
+                    continue
+                free = field.name
+                while free in columns:
+                    free += "_input"
+                self._others[field.name] = free
+                # A column that is null everywhere has no type of its own.
+                columns[free] = _TEXT if pa.types.is_null(field.type) else field.type
+        self.schema = pa.schema(list(columns.items()))
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Yield the tables in order of row, each of a few thousand rows."""
+        if not self._occurrences:
+            yield from self._distinct()
+            return
+        for piece in self._selection.pieces((*_OWN[1:], *self._others)):
+            yield self._of_records(piece)
+
+    def _of_records(self, piece: Piece) -> pa.Table:
+        records = piece.records
+        own = np.repeat(np.arange(len(piece.rows)), np.diff(piece.starts))
+        letters = piece.sequences.take(pa.array(own))
+        ids = [piece.ids[place] for place in own.tolist()]
+        told = zip(records.column("id").to_pylist(), records.column("lineage").to_pylist(), ids, strict=True)
+        columns = {
+            **{name: records.column(name) for name in ("id", "dataset", "run_id", "seq_idx", "abundance", "sample")},
+            **{name: letters.column(name) for name in ("sequence", "digest", "length")},
+            **self._name_columns([self._names.of(*one) for one in told]),
+            **{free: records.column(name) for name, free in self._others.items()},
+        }
+        return pa.table([_fitted(columns[field.name], field.type) for field in self.schema], schema=self.schema)
+
+    def _distinct(self) -> Iterator[pa.Table]:
+        every = features(self._selection, self._names)
+        while some := list(islice(every, _FEATURES)):
+            columns = {
+                "id": [one.name for one in some],
+                "sequence": [one.sequence for one in some],
+                "digest": [None if one.id.startswith("key.") else one.id for one in some],
+                "length": [one.length for one in some],
+                "abundance": [one.reads for one in some],
+                "records": [one.records for one in some],
+                "samples": [sum(name is not None for _, name in one.counts) for one in some],
+                "datasets": [";".join(dict.fromkeys(dataset for dataset, _ in one.counts)) for one in some],
+                **self._name_columns([one.named for one in some]),
+            }
+            yield pa.table([pa.array(columns[f.name], f.type) for f in self.schema], schema=self.schema)
+
+    def _name_columns(self, named: Sequence[Named]) -> dict[str, pa.Array]:
+        columns = {
+            "lineage": [format_lineage(one.lineage) if any(one.lineage) else None for one in named],
+            **{rank: [one.lineage[place] or None for one in named] for place, rank in enumerate(RANKS)},
+            "confidence": [one.confidence for one in named],
+            "status": [one.status or None for one in named],
+        }
+        types = {**_LINEAGE, **_GIVEN}
+        return {name: pa.array(values, types[name]) for name, values in columns.items()}
+
+
+def _fitted(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    if column.type == kind:
+        return column
+    return text(column) if kind == _TEXT else column.cast(kind)

@@ -1,0 +1,82 @@
+"""Records as TSV: UTF-8, a header line, a tab between cells, nothing quoted, empty where unknown.
+
+People open such a file in a spreadsheet, which runs a cell that begins with a formula's sign. So a text cell that
+begins, after blanks and quotes, with ``=``, ``+``, ``-`` or ``@`` (also in their wide forms), or with a quote, a tab or
+a carriage return, gets an apostrophe in front: the spreadsheet shows it as text. Cells that are a number or a sign
+alone stay as they are, and so do all columns of numbers. Tabs, line ends and other control characters become blanks.
+Other formats keep names unchanged; Parquet is the one to read back.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ednabed.export.names import Names
+from ednabed.export.record_columns import RecordTables
+from ednabed.export.report import Written
+from ednabed.export.selection import Selection
+from ednabed.store.files import clean, replacing
+
+# What spreadsheets take for the beginning of a formula: OWASP's "CSV injection". A quote would hide what follows it.
+_RUNS = re.compile(r'[\t\r"]|\s*[=+\-@＝＋－＠]')
+_HARMLESS = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)?(?:(?<=[0-9.])[eE][+-]?[0-9]+)?\s*")
+
+
+def write_tsv(selection: Selection, names: Names, target: Path, *, occurrences: bool = True) -> Written:
+    """Write a TSV file, which appears whole or not at all; see ``record_columns`` for its columns.
+
+    Args:
+        selection: What to write.
+        names: Where names come from.
+        target: The file.
+        occurrences: One line a record; else one a distinct sequence.
+
+    Raises:
+        UsageError: The target is a folder.
+    """
+    tables = RecordTables(selection, names, occurrences=occurrences)
+    rows = guarded = 0
+    with replacing(target, "records.tsv") as stream:
+        stream.write("\t".join(safe_cell(name) for name in tables.schema.names) + "\n")
+        for table in tables:
+            columns = []
+            for column in table.columns:
+                cells, changed = _cells(column)
+                columns.append(cells)
+                guarded += changed
+            stream.writelines("\t".join(line) + "\n" for line in zip(*columns, strict=True))
+            rows += table.num_rows
+    notes = []
+    if guarded:
+        notes.append(
+            f"{guarded:,} cells begin as a formula does and got an apostrophe in front, so that no spreadsheet runs "
+            "them"
+        )
+    return Written(len(selection), rows, notes=tuple(notes))
+
+
+def safe_cell(text: str) -> str:
+    """Return a text as it can stand in a cell that a spreadsheet may open."""
+    guard = "'" if _RUNS.match(text) and not _HARMLESS.fullmatch(text) else ""
+    return guard + clean(text)
+
+
+def _cells(column: pa.ChunkedArray) -> tuple[list[str], int]:
+    """Return the cells of a column, and how many were guarded."""
+    values = column.to_pylist()
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return ["" if value is None else str(value) for value in values], 0
+    cells = ["" if value is None else _text(value) for value in values]
+    safe = [safe_cell(cell) for cell in cells]
+    return safe, sum(one[:1] == "'" != other[:1] for one, other in zip(safe, cells, strict=True))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)

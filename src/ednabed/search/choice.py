@@ -1,0 +1,83 @@
+"""A choice of records by what their columns say: datasets, runs and a filter. Search and export choose alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ednabed.errors import StoreError
+from ednabed.reference.collection import Collection
+from ednabed.search.where import parse_where
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What records are meant; without anything, all.
+
+    Attributes:
+        datasets: Those of these datasets only; empty takes all.
+        runs: Those of these runs (``dataset/run_id``) only; empty takes all.
+        exclude_runs: Not those of these runs.
+        where: Filter on the columns of the records (``search.where``); None takes all.
+    """
+
+    datasets: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    exclude_runs: tuple[str, ...] = ()
+    where: str | None = None
+
+
+def chosen_records(collection: Collection, choice: Choice) -> npt.NDArray[np.bool_] | None:
+    """Return which records are chosen, bool, one a position; None for all.
+
+    Raises:
+        UsageError: The filter is not one, or names a column that no record has.
+        StoreError: A dataset or run that was named is not there.
+    """
+    named_runs = (*choice.runs, *choice.exclude_runs)
+    if not (choice.datasets or named_runs or choice.where):
+        return None
+    where = None if choice.where is None else parse_where(choice.where)
+    # The number of a record's vector says nothing to people.
+    schema = pa.schema([field for field in collection.record_schema if field.name != "row"])
+    expression = None if where is None else where.expression(schema)
+    columns = ["dataset", "run_id", *(sorted(where.columns) if where is not None else ())]
+    chosen = np.zeros(len(collection.positions), bool)
+    datasets: set[str] = set()
+    runs: set[str] = set()
+    for first, table in collection.scan_records(list(dict.fromkeys(columns))):
+        kept = np.ones(table.num_rows, bool)
+        if choice.datasets:
+            names = table.column("dataset")
+            datasets |= set(names.unique().to_pylist())
+            kept &= pc.is_in(names, pa.array(choice.datasets, pa.string())).to_numpy()
+        if named_runs:
+            labels = pc.binary_join_element_wise(table.column("dataset"), table.column("run_id"), "/")
+            runs |= set(labels.unique().to_pylist())
+            if choice.runs:
+                kept &= pc.is_in(labels, pa.array(choice.runs, pa.string())).to_numpy()
+            kept &= ~pc.is_in(labels, pa.array(choice.exclude_runs, pa.string())).to_numpy()
+        if expression is not None:
+            numbered = table.append_column("__place", [np.arange(table.num_rows)])
+            passed = np.zeros(table.num_rows, bool)
+            passed[numbered.filter(expression).column("__place").to_numpy()] = True
+            kept &= passed
+        chosen[first : first + table.num_rows] = kept
+    for kind, asked, there in (("dataset", choice.datasets, datasets), ("run", named_runs, runs)):
+        for name in asked:
+            if name not in there:
+                raise StoreError(
+                    f"{collection.name} has no {kind} {name!r}; there are {', '.join(sorted(there)[:10])}"
+                    + (" and more" if len(there) > 10 else "")
+                )
+    return chosen
+
+
+def rows_with(collection: Collection, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which distinct sequences have a record that is ``chosen``, bool, shape (rows,)."""
+    per_row = np.concatenate([[0], np.cumsum(chosen[collection.positions])])
+    return np.asarray(np.diff(per_row[collection.starts]) > 0)

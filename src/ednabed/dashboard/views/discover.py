@@ -1,6 +1,172 @@
-"""To be written."""
+"""Is it new? Candidate taxa among the sequences of some files, with their cards and their place on the map."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
 import streamlit as st
+
+from ednabed.api.results import read_candidates, read_members, read_representatives
+from ednabed.dashboard.inputs import choose_inputs
+from ednabed.dashboard.jobs import Job
+from ednabed.dashboard.mapping import draw_map, map_of
+from ednabed.dashboard.parts import (
+    choose_job,
+    choose_reference,
+    job_panel,
+    jobs,
+    reference_at,
+    show_started,
+    table,
+    told_errors,
+)
+from ednabed.dashboard.plots import text
+from ednabed.dashboard.texts import plain
+from ednabed.export.discovery import FILES
+from ednabed.export.spreadsheet import for_spreadsheets
+
+KIND = "discover"
+RESULTS = "discovery"
+CARDS = 12
+"""Cards on a page."""
+MOST_PLACED = 500
+"""Candidate taxa, those with most reads, that are placed on the map."""
 
 
 def show() -> None:
-    st.title("discover")
+    """Show the page."""
+    st.title("Discover")
+    newest = next((job for job in jobs().list() if job.about.get("kind") == KIND), None)
+    with st.expander("Look for what is new", expanded=newest is None), told_errors():
+        _begin()
+    job = choose_job(KIND, "Results")
+    if job is not None and job_panel(job):
+        with told_errors():
+            _results(job)
+
+
+def _begin() -> None:
+    state = choose_reference("discover_reference", calibrated=True)
+    if state is None:
+        return
+    alpha = st.slider("Share of known sequences that may be called new", 0.01, 0.20, 0.05, 0.01, key="discover_alpha")
+    inputs = choose_inputs("discover")
+    if inputs is None:
+        return
+    arguments = ["discover", *map(str, inputs.paths), "--reference", state.address, "--alpha", str(alpha)]
+    arguments += ["--output", str(inputs.folder / RESULTS)]
+    if inputs.counts is not None:
+        arguments += ["--abundance", str(inputs.counts)]
+    about = {"kind": KIND, "reference": state.address, "records": inputs.records, "alpha": alpha}
+    show_started(jobs().start(f"Discover in {inputs.title}", arguments, about=about, folder=inputs.folder))
+
+
+def _results(job: Job) -> None:
+    folder = job.folder / RESULTS
+    candidates = read_candidates(folder)
+    alpha = float(job.about.get("alpha", 0.05))
+    sure = [one for one in candidates if one["q"] and float(one["q"]) <= alpha]
+    left, middle, right = st.columns(3)
+    left.metric("Candidate taxa", f"{len(candidates):,}")
+    middle.metric(f"with q up to {alpha:g}", f"{len(sure):,}")
+    right.metric("Reads in them", f"{sum(int(one['reads']) for one in candidates):,}")
+    if not candidates:
+        st.info("Nothing was judged new.")
+        return
+    cards, every, place = st.tabs(["Cards", "All in a table", "On the map"])
+    with cards, told_errors():
+        _cards(candidates, folder)
+    with every, told_errors():
+        _table(candidates, folder)
+    with place, told_errors():
+        _map(job, candidates, folder)
+
+
+def _cards(candidates: list[dict[str, str]], folder: Path) -> None:
+    letters = read_representatives(folder)
+    left, right = st.columns(2)
+    unwarned = left.toggle("Without warnings only", key="discover_unwarned")
+    shown = [one for one in candidates if not (unwarned and one["warnings"])]
+    pages = max(1, math.ceil(len(shown) / CARDS))
+    page = int(right.number_input(f"Page of {pages}", 1, pages, 1, key="discover_page"))
+    columns = st.columns(2)
+    for number, one in enumerate(shown[(page - 1) * CARDS : page * CARDS]):
+        with columns[number % 2].container(border=True):
+            _card(one, letters.get(one["id"], ""))
+
+
+def _card(one: dict[str, str], letters: str) -> None:
+    new = f"new {one['novel_rank']}" if one["novel_rank"] else "new"
+    within = _arrows(one["lineage"]) or "no named taxon"
+    st.markdown(f"**{plain(one['id'])}**: {plain(new)} in {plain(within)}")
+    sequences, reads, samples = (int(one[name] or 0) for name in ("sequences", "reads", "samples"))
+    first = f"{reads:,} reads, {sequences:,} distinct sequences"
+    st.markdown(plain(first + (f", in {samples:,} samples" if samples else "")))
+    identity = f"{float(one['identity']):.1f} % identical" if one["identity"] else "not aligned"
+    nearest = _arrows(one["nearest_lineage"]) or "nothing"
+    st.markdown(f"Nearest named: {plain(nearest)} ({plain(one['nearest_id'])}), {identity}")
+    p = f"p {float(one['p']):.3g}, q {float(one['q']):.3g}" if one["p"] and one["q"] else "no p-value"
+    st.markdown(plain(p))
+    if one["warnings"]:
+        st.warning(plain(one["warnings"]))
+    if one["sample_reads"]:
+        st.caption(plain("Reads by sample: " + one["sample_reads"].replace(";", ", ").replace("=", " ")))
+    with st.expander("Representative"):
+        st.code(f">{one['representative']}\n{letters}", language=None, wrap_lines=True)
+
+
+def _table(candidates: list[dict[str, str]], folder: Path) -> None:
+    numbers = {"sequences", "records", "reads", "samples", "length", "identity", "coverage", "p", "q"}
+    shown = [
+        *("id", "novel_rank", "lineage", "reads", "sequences", "samples", "nearest_lineage", "nearest_id", "identity"),
+        *("coverage", "p", "q", "length", "representative", "warnings"),
+    ]
+    columns = {
+        name: [float(one[name]) if one[name] else None for one in candidates]
+        if name in numbers
+        else [one[name] for one in candidates]
+        for name in shown
+    }
+    table(columns, key="discover_table")
+    for place, name in zip(st.columns(len(FILES)), FILES, strict=True):
+        path = folder / name
+        place.download_button(
+            name, lambda path=path: _bytes(path), name, on_click="ignore", width="stretch", key=f"discover_{name}"
+        )
+
+
+def _bytes(path: Path) -> bytes:
+    return for_spreadsheets(path.read_text(encoding="utf-8")) if path.suffix == ".tsv" else path.read_bytes()
+
+
+def _map(job: Job, candidates: list[dict[str, str]], folder: Path) -> None:
+    state = reference_at(str(job.about.get("reference")))
+    found = map_of(state)
+    if found is None:
+        return
+    chosen = candidates[:MOST_PLACED]
+    letters = read_representatives(folder)
+    with st.spinner("Placing the candidates …"):
+        places, _ = found.place([letters[one["id"]] for one in chosen])
+    said = [
+        f"<b>{text(one['id'])}</b>, {int(one['reads']):,} reads<br>new {text(one['novel_rank'])}<br>"
+        f"nearest: {text(_arrows(one['nearest_lineage']))}, {text(one['identity'])} %"
+        for one in chosen
+    ]
+    draw_map(found, key="discover_map", marked=(places, said, "candidate taxa"))
+    if len(candidates) > len(chosen):
+        st.caption(f"The {len(chosen):,} candidates with most reads.")
+    st.caption(
+        "A candidate lies at the mean of the places of its nearest sequences of the reference, weighted by similarity. "
+        "Distances on the map are no measurements; the cards have those."
+    )
+
+
+def members_of(job: Job) -> dict[str, str]:
+    """Return digest to candidate taxon of what a discovery judged new."""
+    return {one["digest"]: one["candidate"] for one in read_members(job.folder / RESULTS)}
+
+
+def _arrows(lineage: str) -> str:
+    return " › ".join(name for name in lineage.split(";") if name)

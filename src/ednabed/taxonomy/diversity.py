@@ -1,9 +1,9 @@
 """Diversity of samples, as found and as it would be at a common depth.
 
-Samples with more reads show more taxa, so samples are compared at one depth: rarefied to ``m`` reads. What is given here
-is the exact expectation over all ways to draw m of a sample's n reads without replacement, so nothing is random and
-nothing has to be repeated. The number of reads that a taxon with x of the n reads keeps is hypergeometric; with K that
-number:
+Samples with more reads show more taxa, so samples are compared at one depth: rarefied to ``m`` reads. What is given
+here is the exact expectation over all ways to draw m of a sample's n reads without replacement, so nothing is random
+and nothing has to be repeated. The number of reads that a taxon with x of the n reads keeps is hypergeometric; with K
+that number:
 
 - richness: the sum over taxa of P(K > 0) (Hurlbert 1971, Ecology 52:577);
 - Shannon: the expectation of the entropy of the drawn reads, the sum over k of -(k/m) ln(k/m) f_k(m), where f_k(m) is
@@ -181,8 +181,8 @@ def _checked(values: npt.ArrayLike, dimensions: int) -> Counts:
         return np.asarray(array, np.int64)
     if array.ndim != dimensions or array.dtype.kind not in "iu" or array.min() < 0:
         raise UsageError(
-            f"got an array of shape {array.shape} and type {array.dtype}, wanted whole numbers from 0 on in {dimensions} "
-            f"dimension{'s' if dimensions > 1 else ''}; give numbers of reads"
+            f"got an array of shape {array.shape} and type {array.dtype}, wanted {dimensions} dimensions of whole "
+            "numbers from 0 on; give numbers of reads"
         )
     return array.astype(np.int64)
 

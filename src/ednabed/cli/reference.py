@@ -303,3 +303,79 @@ def calibration_lines(found: Calibration) -> list[str]:
                 "learn from some and measure on others; add labelled records of other taxa"
             )
     return lines
+
+
+@reference_group.command("map")
+@reference_option
+@click.option("--most", type=click.IntRange(min=1), help="Sequences that are laid out at most; default: 50000.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed with which they are laid out; default: 0.")
+@click.option("--refit", is_flag=True, help="Lay it out anew: every place changes.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores.")
+@json_option
+@pass_context
+def map_(
+    context: Context,
+    reference: str | None,
+    most: int | None,
+    seed: int | None,
+    refit: bool,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Give every sequence of a reference a place on a map, to look at, and keep the map with the reference.
+
+    The sequences with the smallest keys (a hash of their letters) are laid out, all others placed among these. Where
+    there is a map already, what is on it stays where it is, and what came since is placed among it.
+
+    \b
+    Example:
+      ednabed reference map
+      ednabed reference map --refit --most 100000
+    """
+    import time
+
+    from ednabed.api.maps import map_reference
+    from ednabed.reference.layout import MAP
+    from ednabed.taxonomy.sequence_map import MOST
+
+    begun = time.monotonic()
+    opened, found = map_reference(
+        context.workspace,
+        reference,
+        most=MOST if most is None else most,
+        seed=0 if seed is None else seed,
+        refit=refit,
+        threads=threads,
+    )
+    seconds = time.monotonic() - begun
+    path = opened.folder / MAP
+    kept = [
+        f"{option} {asked} was not used: the map there was laid out with {has}; --refit lays it out anew"
+        for option, asked, has in (("--most", most, found.most), ("--seed", seed, found.seed))
+        if asked is not None and asked != has
+    ]
+    for line in kept:
+        notice(line)
+    if found.outgrown:
+        notice(f"only {found.landmarks:,} of {len(found.keys):,} sequences are laid out; --refit shows more")
+    placed, clusters = len(found.keys) - found.landmarks, int(found.clusters.max(initial=-1)) + 1
+    unplaced = int((~found.of_rows(opened)[3]).sum())
+    if as_json:
+        emit_json(
+            {
+                "reference": str(opened.folder), "build": opened.manifest.build, "file": str(path),
+                "method": found.method, "seed": found.seed, "most": found.most, "created": found.created,
+                "rule": found.rule, "landmarks": found.landmarks, "placed": placed, "without_place": unplaced,
+                "clusters": clusters, "software": found.software, "seconds": round(seconds, 3),
+            }
+        )  # fmt: skip
+        return
+    emit(f"reference    {opened.folder}, build {opened.manifest.build}")
+    emit(f"method       {found.method}, seed {found.seed}, laid out {found.created}")
+    emit(f"laid out     {found.landmarks:,} sequences")
+    emit(f"placed       {placed:,} among them")
+    if unplaced:
+        emit(f"no place     {unplaced:,}, whose vectors are all zeros or not finite")
+    emit(f"clusters     {clusters:,}, groups of points in this picture, not taxa")
+    emit(f"rule         {found.rule}")
+    emit(f"file         {path}, {seconds:.1f} s")

@@ -6,6 +6,7 @@ A reference is a folder::
     consolidated_embeddings.npy     other names (hard links) of files of the current build, for other programs;
     consolidated_index.faiss        ednabed itself reads the build's folder
     names.json                      names given to builds
+    map.parquet                     places of sequences on a map, by key, so that it serves all builds
     builds/<build>/                 one immutable folder a build; a name beginning with a dot is work in progress
 
 A build is removed when it is neither current nor named. A reader that met one just then reads the metadata again.
@@ -41,6 +42,7 @@ INDEX = "consolidated_index.faiss"
 ROWS = "consolidated_rows.npy"
 POSITIONS = "consolidated_positions.npy"
 NAMES = "names.json"
+MAP = "map.parquet"
 NAMES_SCHEMA = "ednabed.names/1"
 ROW_TYPE = np.dtype([("key", "<u8"), ("norm", "<f4"), ("length", "<i4"), ("first", "<i8")])
 """One row a vector, and one more at the end: ``key`` puts ties in an order that does not depend on the order of runs;
@@ -56,7 +58,7 @@ _BUILDS = "builds"
 _LOCK = ".lock"
 # Nothing else below ``builds`` is ever removed.
 _BUILD = re.compile(r"\.?\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{6}")
-_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (METADATA, NAMES, VECTORS, INDEX)))})\.[0-9a-f]+\.tmp")
+_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (METADATA, NAMES, MAP, VECTORS, INDEX)))})\.[0-9a-f]+\.tmp")
 
 
 def default_folder(workspace: Path) -> Path:
@@ -175,8 +177,8 @@ def check_place(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file, so no reference can be there; name another --output")
-    # A command that was killed before it published its first build leaves these.
-    ours = {_BUILDS, NAMES}
+    # A command that was killed before it published its first build leaves these; a map may be left of an earlier one.
+    ours = {_BUILDS, NAMES, MAP}
     foreign = [e.name for e in folder.iterdir() if e.name not in ours]
     if (folder / _BUILDS).is_dir():
         foreign += [f"{_BUILDS}/{e.name}" for e in (folder / _BUILDS).iterdir() if not _BUILD.fullmatch(e.name)]

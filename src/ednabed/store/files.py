@@ -101,13 +101,21 @@ def replacing(path: Path, example: str) -> Iterator[TextIO]:
 @contextmanager
 def _renamed_at_the_end(path: Path) -> Iterator[TextIO]:
     """Open a file of another name in the same folder; it is on the disk before it gets its own."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give another name in the same folder, to write a file to that takes the place of ``path`` when the block ended.
+
+    It is on the disk before it gets its own name; when the block fails it vanishes. Folders above it are made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        fsync_file(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

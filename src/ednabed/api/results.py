@@ -57,7 +57,8 @@ def read_assignments(path: Path) -> pa.Table:
             table = _SCHEMA.empty_table()
         else:
             table = pyarrow.json.read_json(
-                path, parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error")
+                path,
+                parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
             )
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path} cannot be read as assignments ({error}); run the work again") from error
@@ -163,7 +164,9 @@ def read_representatives(folder: Path) -> dict[str, str]:
     try:
         lines = (folder / "candidates.fasta").read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise StoreError(f"{folder / 'candidates.fasta'} cannot be read ({error.strerror}); run the work again") from error
+        raise StoreError(
+            f"{folder / 'candidates.fasta'} cannot be read ({error.strerror}); run the work again"
+        ) from error
     return {head[1:].partition(";")[0]: letters for head, letters in zip(lines[::2], lines[1::2], strict=False)}
 
 

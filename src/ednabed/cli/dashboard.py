@@ -27,9 +27,7 @@ from ednabed.cli.common import Context, emit, notice, pass_context
 )  # fmt: skip
 @click.option("--browser/--no-browser", default=None, help="Open a browser; default: where this is a terminal.")
 @pass_context
-def dashboard(
-    context: Context, port: int, host: str, token: str | None, max_upload: int, browser: bool | None
-) -> None:
+def dashboard(context: Context, port: int, host: str, token: str | None, max_upload: int, browser: bool | None) -> None:
     """Open a local page: the studies, the map, search, identify and discover. Ctrl-C ends it.
 
     It needs no internet, and other machines cannot reach it. Long work goes on when the page is closed.

@@ -146,6 +146,31 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
         raise StoreError(f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again")
 
 
+@runs.command("map")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.option("--refit", is_flag=True, help="Lay it out anew; all places change.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the layout.")
+@json_option
+@pass_context
+def map_(context: Context, names: tuple[str, ...], refit: bool, seed: int, as_json: bool) -> None:
+    """Lay out the map of some runs as they lie, for the dashboard, and keep it; a reference has one of its own.
+
+    RUN is dataset/run, a dataset (its newest run) or a folder; all must be of one function.
+
+    \b
+    Example:
+      ednabed runs map lake_2026
+    """
+    from ednabed.api.maps import map_runs
+
+    _, found = map_runs(context.workspace, names, seed=seed, refit=refit)
+    if as_json:
+        facts = {"method": found.method, "sequences": len(found.keys), "landmarks": found.landmarks, "rule": found.rule}
+        emit_json({"runs": list(names), **facts})
+    else:
+        emit(f"map of {len(found.keys):,} sequences by {found.method}: {found.rule}")
+
+
 def find_run_folder(context: Context, name: str, find: Any) -> Any:
     """Return the folder of a run, also where its manifest is damaged and ``find`` cannot open it."""
     from ednabed.store.runs import runs_root

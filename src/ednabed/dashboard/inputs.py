@@ -45,7 +45,9 @@ def choose_inputs(key: str) -> Inputs | None:
         UsageError: Nothing was chosen.
         InputError: A file cannot be read.
     """
-    runs = [f"{run.info.dataset}/{run.info.run_id}" for run in run_states(settings().workspace) if run.info.fault is None]
+    runs = [
+        f"{run.info.dataset}/{run.info.run_id}" for run in run_states(settings().workspace) if run.info.fault is None
+    ]
     source = st.radio("Sequences", [_FILES, _RUN], horizontal=True, key=f"{key}_source") if runs else _FILES
     files, run, table = [], None, None
     if source == _RUN:
@@ -53,9 +55,13 @@ def choose_inputs(key: str) -> Inputs | None:
     else:
         left, right = st.columns(2)
         files = left.file_uploader(
-            "Sequence files (FASTA, FASTQ, TSV, CSV, Parquet; also .gz, .zst)", accept_multiple_files=True, key=f"{key}_files"
+            "Sequence files (FASTA, FASTQ, TSV, CSV, Parquet; also .gz, .zst)",
+            accept_multiple_files=True,
+            key=f"{key}_files",
         )
-        table = right.file_uploader("Reads by sample (TSV or CSV: ids in rows, samples in columns), if any", key=f"{key}_counts")
+        table = right.file_uploader(
+            "Reads by sample (TSV or CSV: ids in rows, samples in columns), if any", key=f"{key}_counts"
+        )
     if not st.button(key.capitalize(), type="primary", key=f"{key}_begin"):
         return None
     if not files and run is None:

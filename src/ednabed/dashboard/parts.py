@@ -18,7 +18,7 @@ from ednabed.api.status import ReferenceState, reference_states
 from ednabed.dashboard.jobs import Job, Jobs
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import cell, file_name, plain, time_text
-from ednabed.errors import EdnabedError, InputError
+from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
 
@@ -85,8 +85,24 @@ def choose_reference(key: str, *, calibrated: bool = False, label: str = "Refere
     addresses = [state.address for state in fitting]
     asked = st.query_params.get("reference")
     index = addresses.index(asked) if asked in addresses else 0
-    chosen = st.selectbox(label, range(len(fitting)), index=index, format_func=lambda i: _reference_text(fitting[i]), key=key)
+    chosen = st.selectbox(
+        label, range(len(fitting)), index=index, format_func=lambda i: _reference_text(fitting[i]), key=key
+    )
     return fitting[chosen]
+
+
+def reference_at(address: str) -> ReferenceState:
+    """Return the reference of an address.
+
+    Raises:
+        StoreError: It is gone or damaged.
+    """
+    for state in reference_states(settings().workspace):
+        if state.address == address:
+            if state.fault is not None:
+                raise StoreError(state.fault)
+            return state
+    raise StoreError(f"the reference {address} is not there any more; choose another")
 
 
 def _reference_text(state: ReferenceState) -> str:
@@ -176,7 +192,13 @@ def choose_job(kind: str, label: str) -> Job | None:
     index = ids.index(asked) if asked in ids else 0
     if len(found) == 1:
         return found[0]
-    place = st.selectbox(label, range(len(found)), index=index, format_func=lambda i: _job_text(found[i]), key=f"{kind}_jobs_{ids[index]}")
+    place = st.selectbox(
+        label,
+        range(len(found)),
+        index=index,
+        format_func=lambda i: _job_text(found[i]),
+        key=f"{kind}_jobs_{ids[index]}",
+    )
     if ids[place] != asked:
         st.query_params["job"] = ids[place]
     return found[place]
@@ -188,20 +210,21 @@ def _job_text(job: Job) -> str:
 
 def job_panel(job: Job) -> bool:
     """Show how work stands, live, with a button that cancels it. Returns whether it is done."""
-    every = _SECONDS if job.state in ACTIVE else None
+    state = job.state
+    at_work = state in ACTIVE
 
-    @st.fragment(run_every=every)
+    @st.fragment(run_every=_SECONDS if at_work else None)
     def panel() -> None:
         with told_errors():
-            _panel(jobs().get(job.id), job)
+            _panel(jobs().get(job.id), at_work)
 
     panel()
-    return job.state == "done"
+    return state == "done"
 
 
-def _panel(now: Job, shown: Job) -> None:
+def _panel(now: Job, was_at_work: bool) -> None:
     state = now.state
-    if state not in ACTIVE and shown.state in ACTIVE:
+    if was_at_work and state not in ACTIVE:
         st.rerun()
     progress = now.progress
     with st.container(border=True):
@@ -212,18 +235,26 @@ def _panel(now: Job, shown: Job) -> None:
                 now.cancel()
             if progress is None:
                 st.progress(0.0, text="beginning …")
-            elif progress.total:
-                share = min(1.0, progress.done / progress.total)
-                text = f"{progress.doing}: {progress.done:,} of {progress.total:,}, {time_text(progress.seconds)}"
-                st.progress(share, text=text)
             else:
-                st.progress(0.5, text=f"{progress.doing}: {progress.done:,}, {time_text(progress.seconds)}")
+                total = progress.total or (now.about.get("records") if progress.unit == "query" else None)
+                of = f" of {total:,}" if total else ""
+                left_over = ""
+                if total and progress.rate:
+                    left_over = f", about {time_text((total - progress.done) / progress.rate)} left"
+                share = min(1.0, progress.done / total) if total else 0.0
+                text = f"{progress.doing}: {progress.done:,}{of}, {time_text(progress.seconds)}{left_over}"
+                st.progress(share, text=text)
         elif state in ("failed", "lost", "broken"):
             st.error(plain(now.error or _WORDS[state]))
         with st.expander("What was said, and the same as a command"):
             st.code(now.command, language=None, wrap_lines=True)
             said = "\n".join(text for text in (now.notices.strip(), now.output.strip()) if text)
             st.code(said or "nothing yet", language=None, wrap_lines=True)
+            told = "Its uploads and results in the folder of this work go too."
+            if state not in ACTIVE and st.button("Remove it", key=f"remove_{now.id}", help=told):
+                now.remove()
+                st.query_params.pop("job", None)
+                st.rerun()
 
 
 # -- tables and downloads -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -43,16 +44,21 @@ def groups(values: Sequence[str], most: int = MOST_GROUPS) -> tuple[list[str], n
     named = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]]
     rest = len(counts) - len(named)
     order = {name: place for place, name in enumerate(named)}
-    labels = [*named, *([f"{rest:,} others"] if rest else []), *([NO_NAME] if "" in values else [])]
+    labels = [*named, *([others(rest)] if rest else []), *([NO_NAME] if "" in values else [])]
     other, none = len(named), len(labels) - 1
     return labels, np.array([order.get(value, other) if value else none for value in values], np.int64)
+
+
+def others(count: int) -> str:
+    """Return what a group of values with few members is called."""
+    return "1 other" if count == 1 else f"{count:,} others"
 
 
 def colour_of(label: str, place: int) -> str:
     """Return the colour of a group."""
     if label in (NO_NAME, UNNAMED):
         return UNKNOWN
-    return COLOURS[place] if place < MOST_GROUPS and not label.endswith(" others") else OTHER
+    return COLOURS[place] if place < MOST_GROUPS and not re.fullmatch(r"1 other|[0-9,]+ others", label) else OTHER
 
 
 def sequence_map(

@@ -17,7 +17,6 @@ HOST, PORT = "127.0.0.1", 8501
 _BACKLOG = 100
 _SCRIPT = Path(__file__).with_name("app.py")
 _NEEDED = ("streamlit", "plotly")
-log = logging.getLogger("ednabed")
 
 
 def check_place(host: str, token: str | None) -> None:
@@ -47,7 +46,7 @@ def check_installed() -> None:
     absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if absent:
         raise UsageError(
-            f"the dashboard needs {' and '.join(absent)}, not installed here; run: pip install \"ednabed[dashboard]\""
+            f'the dashboard needs {" and ".join(absent)}, not installed here; run: pip install "ednabed[dashboard]"'
         )
 
 
@@ -82,10 +81,12 @@ def serve(
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     set_settings(settings)
     app = App(_SCRIPT, middleware=[Middleware(Gate, host=host, token=None if token is None else token.strip())])
     server = uvicorn.Server(
-        uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+        uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=2, server_header=False)
     )
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     if ready is not None:
@@ -113,21 +114,25 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _configure(settings: Settings) -> None:
-    """Tell Streamlit, by the variables that it reads, to stay on this machine.
+    """Tell Streamlit to stay on this machine.
 
-    The gate does what its checks of origins would (they ask the internet for this machine's address).
+    The gate does what its checks of origins would, which ask the internet for this machine's address.
     """
-    options = {
-        "BROWSER_GATHER_USAGE_STATS": "false",
-        "CLIENT_SHOW_ERROR_DETAILS": "none",
-        "CLIENT_TOOLBAR_MODE": "viewer",
-        "GLOBAL_DEVELOPMENT_MODE": "false",
-        "SERVER_ENABLE_CORS": "false",
-        "SERVER_ENABLE_STATIC_SERVING": "false",
-        "SERVER_ENABLE_XSRF_PROTECTION": "false",
-        "SERVER_FILE_WATCHER_TYPE": "none",
-        "SERVER_HEADLESS": "true",
-        "SERVER_MAX_UPLOAD_SIZE": str(settings.upload_mb),
-        "THEME_BASE": "light",
-    }
-    os.environ.update({f"STREAMLIT_{name}": value for name, value in options.items()})
+    from streamlit.web.bootstrap import load_config_options
+
+    load_config_options(
+        {
+            "browser.gatherUsageStats": False,
+            "client.showErrorDetails": "none",
+            "client.toolbarMode": "viewer",
+            "global.developmentMode": False,
+            "server.enableCORS": False,
+            "server.enableStaticServing": False,
+            "server.enableXsrfProtection": False,
+            "server.fileWatcherType": "none",
+            "server.headless": True,
+            "server.maxUploadSize": settings.upload_mb,
+            "theme.base": "light",
+            "theme.primaryColor": "#17807e",
+        }
+    )

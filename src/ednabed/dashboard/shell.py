@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 
 import streamlit as st
 
@@ -18,15 +19,20 @@ PAGES = (
     ("Identify", "identify", ":material/label:", identify.show),
     ("Discover", "discover", ":material/explore:", discover.show),
 )
+# A file of ours: the icon of a page of Streamlit's would be fetched from the internet.
+_ICON = Path(__file__).with_name("data") / "icon.png"
 _STYLE = """<style>
-h1 { font-size: 1.9rem; padding: 0 0 0.4rem 0; } h2 { font-size: 1.35rem; } h3 { font-size: 1.1rem; }
-.block-container { padding-top: 3rem; }
+.stHeading h1 { font-size: 1.9rem; padding: 0 0 0.4rem 0; }
+.stHeading h2 { font-size: 1.35rem; padding: 0.8rem 0 0.2rem 0; }
+.stHeading h3 { font-size: 1.1rem; padding: 0.6rem 0 0.2rem 0; }
+.stMainBlockContainer { padding-top: 4rem; }
+[data-testid="stMetricValue"] { font-size: 1.6rem; }
 </style>"""
 
 
 def show() -> None:
     """Show the page that the address names."""
-    st.set_page_config(page_title="ednabed", page_icon=":material/genetics:", layout="wide")
+    st.set_page_config(page_title="ednabed", page_icon=_ICON, layout="wide")
     # Our own text, which is the only HTML of the page.
     st.html(_STYLE)
     pages = [

@@ -14,8 +14,7 @@ from ednabed.api.results import UNNAMED, SampleReads, read_assignments, read_sam
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.jobs import Job
 from ednabed.dashboard.parts import choose_job, choose_reference, job_panel, jobs, show_started, table, told_errors
-from ednabed.dashboard.plots import MOST_GROUPS, composition, lines
-from ednabed.dashboard.texts import plain
+from ednabed.dashboard.plots import MOST_GROUPS, composition, lines, others
 from ednabed.export.assignments import written_as
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
@@ -25,7 +24,7 @@ KIND = "identify"
 ASSIGNMENTS, TAXA = "assignments.jsonl", "taxa.tsv"
 _MOST_ROWS = 10_000
 _MOST_CURVES = 30
-_POINTS = 25
+_POINTS = 40
 
 
 def show() -> None:
@@ -218,7 +217,8 @@ def _samples(found: SampleReads, folder: Path) -> None:
     most = np.argsort(-totals, kind="stable")[:_MOST_CURVES]
     curves = {}
     for place in most[totals[most] > 0].tolist():
-        depths = np.unique(np.linspace(1, int(totals[place]), _POINTS).astype(np.int64))
+        # Dense at the beginning, where the curve bends.
+        depths = np.unique(np.geomspace(1, int(totals[place]), _POINTS).astype(np.int64))
         curves[found.samples[place]] = (depths.tolist(), rarefaction_curve(named[:, place], depths).richness.tolist())
     st.plotly_chart(lines(curves, "reads", f"expected richness ({rank})"), width="stretch", key="identify_rarefaction")
     if (totals > 0).sum() > _MOST_CURVES:
@@ -241,7 +241,7 @@ def grouped(labels: list[str], reads: Any) -> tuple[list[str], Any]:
         return labels, reads
     rest = reads[MOST_GROUPS:named].sum(axis=0, keepdims=True)
     parts = [reads[:MOST_GROUPS], rest, reads[named:]]
-    names = [*labels[:MOST_GROUPS], f"{named - MOST_GROUPS:,} others", *labels[named:]]
+    names = [*labels[:MOST_GROUPS], others(named - MOST_GROUPS), *labels[named:]]
     return names, np.concatenate(parts)
 
 

@@ -1,6 +1,148 @@
-"""To be written."""
+"""The sequences of a reference, or of some runs, as points: what lies near what, and what a group of points is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
+
+from ednabed.api.exports import FORMATS, export_records
+from ednabed.api.status import run_states
+from ednabed.dashboard.mapping import ALL_POINTS, MOST_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
+from ednabed.dashboard.parts import choose_reference, jobs, made_file, table, told_errors
+from ednabed.dashboard.settings import settings
+from ednabed.dashboard.texts import plain
+from ednabed.dashboard.views.discover import KIND as DISCOVER
+from ednabed.dashboard.views.discover import members_of
+from ednabed.reference.parts import keys_of
+from ednabed.sequences.lineage import RANKS
+
+_REFERENCE, _RUNS = "a reference", "runs as they lie"
+_NOVELTY = "novelty, by "
+_MOST_LISTED = 1_000
 
 
 def show() -> None:
-    st.title("map")
+    """Show the page."""
+    st.title("Map")
+    with told_errors():
+        found = _chosen()
+        if found is not None:
+            _draw(found)
+
+
+def _chosen() -> Mapped | None:
+    runs = [
+        f"{run.info.dataset}/{run.info.run_id}" for run in run_states(settings().workspace) if run.info.fault is None
+    ]
+    source = st.radio("Map of", [_REFERENCE, _RUNS], horizontal=True, key="map_source") if runs else _REFERENCE
+    if source == _REFERENCE:
+        state = choose_reference("map_reference")
+        return None if state is None else map_of(state)
+    chosen = st.multiselect("Runs", runs, default=runs[:1], key="map_runs")
+    return map_of_runs(chosen) if chosen else None
+
+
+def _draw(found: Mapped) -> None:
+    facts = found.facts
+    left, middle, right, last = st.columns([3, 3, 4, 2], vertical_alignment="bottom")
+    novelty = {f"{_NOVELTY}{job.title}, {job.created:%Y-%m-%d %H:%M}": job for job in _discoveries()}
+    choices = [*reversed(RANKS), "dataset", "marker", "cluster of points", *novelty]
+    colour = left.selectbox("Colour by", choices, index=choices.index("class"), key="map_colour")
+    sought = middle.text_input("Show names or ids that hold", key="map_sought").strip()
+    runs = right.multiselect("Runs (none chosen: all)", facts.runs, key="map_in_runs") if len(facts.runs) > 1 else []
+    everything = last.toggle("All points", key="map_all", help=f"Draw up to {ALL_POINTS:,} points, which takes longer.")
+    wanted = np.ones(found.collection.rows, bool)
+    if runs:
+        wanted &= facts.in_run[:, [facts.runs.index(run) for run in runs]].any(axis=1)
+    if sought:
+        wanted &= _holding(found, sought)
+    rows = chosen_rows(found, wanted, ALL_POINTS if everything else MOST_POINTS)
+    if not len(rows):
+        st.info("No sequence on the map is like that.")
+        return
+    values = _values(found, colour, novelty)
+    selected = draw_map(found, key="map_plot", values=values, rows=rows, on_select="rerun")
+    _legend(found, len(rows), int((found.on_map & wanted).sum()))
+    points = selected.selection["points"] if selected else []
+    picked = sorted({row for point in points for row in np.ravel(point.get("customdata", ())).tolist()})
+    with told_errors():
+        _picked(found, np.array(picked, np.int64))
+
+
+def _discoveries() -> list:  # type: ignore[type-arg]
+    return [job for job in jobs().list() if job.about.get("kind") == DISCOVER and job.state == "done"]
+
+
+def _values(found: Mapped, colour: str, novelty: dict) -> Sequence[str]:  # type: ignore[type-arg]
+    """Return what colours each row."""
+    facts = found.facts
+    if colour in RANKS:
+        return facts.names(colour)
+    if colour == "dataset":
+        return [facts.datasets[number] for number in facts.dataset.tolist()]
+    if colour == "marker":
+        return [facts.markers[number] for number in facts.marker.tolist()]
+    if colour == "cluster of points":
+        return [f"group {number + 1}" if number >= 0 else "" for number in found.clusters.tolist()]
+    members = members_of(novelty[colour])
+    digests = list(members)
+    of_key = dict(zip(keys_of(digests).tolist(), (members[one] for one in digests), strict=True)) if digests else {}
+    return [of_key.get(key, "") for key in found.collection.keys.tolist()]
+
+
+def _holding(found: Mapped, sought: str) -> npt.NDArray[np.bool_]:
+    part = sought.lower()
+    of_lineage = np.array([part in ";".join(lineage).lower() for lineage in found.facts.lineages] + [False])
+    of_id = np.array([part in name.lower() for name in found.ids], bool)
+    return np.asarray(of_lineage[found.facts.lineage] | of_id, bool)
+
+
+def _legend(found: Mapped, drawn: int, there: int) -> None:
+    sampled = "" if drawn == there else (
+        f" {drawn:,} of {there:,} points are drawn: those with the smallest hash of their letters, a random sample that is "
+        "the same at every look."
+    )  # fmt: skip
+    st.caption(
+        plain(f"{found.map.method}, laid out {found.map.created[:10]}. {found.map.rule}")
+        + sampled
+        + " Near on the map is mostly "
+        "near by vector; far on it says little. Draw a lasso or a box around points to list and export them; "
+        "double-click to let go."
+    )
+
+
+def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
+    if not len(rows):
+        return
+    facts = found.facts
+    st.header(f"{len(rows):,} sequences selected")
+    shown = rows[:_MOST_LISTED]
+    lineages = [facts.lineages[number] if number >= 0 else ("",) * 7 for number in facts.lineage[shown].tolist()]
+    table(
+        {
+            "id": found.ids[shown].tolist(),
+            **{rank: [lineage[place] for lineage in lineages] for place, rank in enumerate(RANKS)},
+            "dataset": [facts.datasets[number] for number in facts.dataset[shown].tolist()],
+            "records": facts.records[shown].tolist(),
+            "reads": facts.reads[shown].tolist(),
+        },
+        key="map_picked",
+    )
+    if len(rows) > len(shown):
+        st.caption(f"The first {len(shown):,}; exports hold all.")
+
+    def written(format_: str) -> bytes:
+        def write(path: Path) -> None:
+            export_records(found.collection, path, format_, rows=rows)
+
+        return made_file(f"selection{FORMATS[format_][0]}", write)
+
+    for place, name in zip(st.columns([1, 1, 1, 3]), ("fasta", "tsv", "parquet"), strict=False):
+        place.download_button(
+            name.upper(), lambda name=name: written(name), f"selection{FORMATS[name][0]}", on_click="ignore",
+            width="stretch", key=f"map_export_{name}",
+        )  # fmt: skip

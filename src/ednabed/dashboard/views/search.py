@@ -114,10 +114,11 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
             "identity %": [_of(hit, "identity") for hit in firsts],
             "coverage %": [_of(hit, "query_coverage") for hit in firsts],
             "similarity": [round(hit["similarity"], 4) for hit in firsts],
-            "lineage": [_lineage(hit["lineage"]) for hit in firsts],
+            "name": [_name(hit["lineage"]) for hit in firsts],
             "id": [hit["id"] for hit in firsts],
             "records": [hit["occurrences"] for hit in firsts],
             "datasets": [", ".join(hit["datasets"]) for hit in firsts],
+            "lineage": [_lineage(hit["lineage"]) for hit in firsts],
         },
         on_select="rerun",
         selection_mode="single-row",
@@ -153,6 +154,10 @@ def _lineage(lineage: str | None) -> str:
     return " › ".join(name for name in (lineage or "").split(";") if name)
 
 
+def _name(lineage: str | None) -> str:
+    return next((name for name in reversed((lineage or "").split(";")) if name), "")
+
+
 def _alignment(query: Query, hit: dict[str, Any]) -> None:
     alignment, letters = hit["alignment"], hit["sequence"]
     if alignment is None or letters is None or query.sequence is None:
@@ -163,7 +168,7 @@ def _alignment(query: Query, hit: dict[str, Any]) -> None:
         f"{alignment.identity:.1f} % identical in {alignment.length:,} columns{strand}; "
         f"{alignment.query_coverage:.0f} % of the query and {alignment.target_coverage:.0f} % of the hit lie in it."
     )
-    st.code(alignment_text(query.sequence, letters, alignment), language=None)
+    st.code(alignment_text(query.sequence, letters, alignment, width=50), language=None)
 
 
 def _seen(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-
-
 import streamlit as st
 
 from ednabed.api.status import ReferenceState, RunState, reference_states, run_states, table_state, versions_fault
@@ -20,12 +18,13 @@ from ednabed.dashboard.parts import (
 )
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import bytes_text, plain
+from ednabed.dashboard.views.export import show_export
 from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.store.files import check_name
-from ednabed.store.versions import auto_tag, register
 from ednabed.store.version_file import Versions
+from ednabed.store.versions import auto_tag, register
 
 KIND = "studies"
 
@@ -59,8 +58,11 @@ def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
         "Sequences in the reference": own.manifest.counts["sequences"] if own and own.manifest else 0,
         "Runs not in it": len(waiting) if own else len(sound),
     }
-    for place, (name, value) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
+    *places, last = st.columns(len(numbers) + 1)
+    for place, (name, value) in zip(places, numbers.items(), strict=True):
         place.metric(name, f"{value:,}")
+    sizes = manager().storage(measure=False)
+    last.metric("Storage", bytes_text(sizes["runs_bytes"] + sum(sizes["references"].values()) + sizes["table_bytes"]))
     broken = [run for run in runs if run.info.fault is not None]
     for run in broken[:10]:
         st.error(f"**{plain(f'{run.info.dataset}/{run.info.run_id}')} is broken:** {plain(str(run.info.fault))}")
@@ -133,11 +135,18 @@ def _table() -> None:
     if state is None:
         st.info("data/lancedb holds no table of sequences yet.")
         return
-    numbers = {"Rows": state.rows, "With a vector": state.embedded, "Pending": state.pending, "Rejected": state.rejected}
+    numbers = {
+        "Rows": state.rows,
+        "With a vector": state.embedded,
+        "Pending": state.pending,
+        "Rejected": state.rejected,
+    }
     for place, (name, value) in zip(st.columns(4), numbers.items(), strict=True):
         place.metric(name, f"{value:,}")
     if state.invalid:
-        st.error(f"{state.invalid:,} vectors of the table are not finite; 'ednabed table embed --no-resume' mends that.")
+        st.error(
+            f"{state.invalid:,} vectors of the table are not finite; 'ednabed table embed --no-resume' mends that."
+        )
     if state.pending and st.button("Embed what is pending"):
         _start("Embed the pending rows of the table", ["table", "embed"])
 
@@ -147,7 +156,8 @@ def _table() -> None:
 
 def _actions(runs: list[RunState], references: list[ReferenceState]) -> None:
     st.header("Do")
-    add, consolidate, compress, tag, verify = st.tabs(["Add a study", "Consolidate", "Compress", "Tag", "Verify"])
+    names = ["Add a study", "Consolidate", "Compress", "Tag", "Verify", "Export"]
+    add, consolidate, compress, tag, verify, export = st.tabs(names)
     with add, told_errors():
         _add()
     with consolidate, told_errors():
@@ -158,6 +168,8 @@ def _actions(runs: list[RunState], references: list[ReferenceState]) -> None:
         _tag(runs, references)
     with verify, told_errors():
         _verify(runs, references)
+    with export, told_errors():
+        show_export(runs, references)
 
 
 def _start(title: str, arguments: list[str]) -> None:
@@ -168,7 +180,9 @@ def _add() -> None:
     st.markdown("Sequences (FASTA, FASTQ, TSV, CSV, Parquet; also .gz or .zst) become a run of a dataset.")
     with st.form("add", border=False):
         files = st.file_uploader("Sequence files", accept_multiple_files=True, key="add_files")
-        labels = st.file_uploader("Names of the sequences (TSV or CSV with id and lineage), if they have any", key="add_labels")
+        labels = st.file_uploader(
+            "Names of the sequences (TSV or CSV with id and lineage), if they have any", key="add_labels"
+        )
         dataset = st.text_input("Name of the dataset", placeholder="lake_2026")
         begin = st.form_submit_button("Embed", type="primary")
     if not begin:
@@ -205,7 +219,9 @@ def _consolidate(references: list[ReferenceState]) -> None:
 
 
 def _compress(runs: list[RunState]) -> None:
-    st.markdown("Makes the vectors of runs smaller. Look first at what it would save; nothing changes until you say so.")
+    st.markdown(
+        "Makes the vectors of runs smaller. Look first at what it would save; nothing changes until you say so."
+    )
     days = int(st.number_input("Only runs older than so many days", 0, 10_000, 0, key="compress_days"))
     half = st.toggle("Round to float16: half the size, values move a little", key="compress_half")
     delete = st.toggle("Delete the originals, once every value is compared", key="compress_delete")
@@ -265,5 +281,3 @@ def _verify(runs: list[RunState], references: list[ReferenceState]) -> None:
     address = right.selectbox("Reference", addresses, key="verify_reference")
     if right.button("Verify this reference", disabled=not addresses):
         _start(f"Verify {address}", ["reference", "verify", "--reference", str(address)])
-
-

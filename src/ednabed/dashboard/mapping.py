@@ -1,0 +1,223 @@
+"""The map of sequences as pages use it: opened once, drawn, and with things placed on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+from ednabed.api.manager import DataManager
+from ednabed.api.maps import read_map, read_runs_map
+from ednabed.api.points import RowFacts, first_ids, row_facts
+from ednabed.api.status import ReferenceState
+from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
+from ednabed.dashboard.plots import groups, sequence_map, text
+from ednabed.dashboard.settings import settings
+from ednabed.engine.embed import Engine
+from ednabed.errors import StoreError
+from ednabed.models.base import FloatArray
+from ednabed.reference import layout
+from ednabed.reference.collection import Collection
+from ednabed.search.queries import embedder_for
+from ednabed.taxonomy.sequence_map import SequenceMap
+
+KIND = "map"
+MOST_POINTS = 50_000
+"""Points that are drawn where nobody asks for more."""
+ALL_POINTS = 250_000
+"""Points that a browser is given at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """A collection with its map.
+
+    Attributes:
+        key: Tells it apart from others, and from itself with another build or map.
+        collection: The sequences.
+        facts: What there is to tell of them.
+        map: The map.
+        places: float32, shape (rows, 2); NaN where a row is not on the map.
+        clusters: int32, shape (rows,); -1 for none.
+        on_map: bool, shape (rows,).
+        ids: Id of the first record of each row.
+    """
+
+    key: str
+    collection: Collection
+    facts: RowFacts
+    map: SequenceMap
+    places: FloatArray
+    clusters: npt.NDArray[np.int32]
+    on_map: npt.NDArray[np.bool_]
+    ids: npt.NDArray[np.object_]
+
+    def place(self, sequences: Sequence[str]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
+        """Place sequences that need not be in the collection; see ``SequenceMap.place``.
+
+        Raises:
+            ModelError: The model of the collection is not here.
+        """
+        embedder = embedder_for(self.collection.spec, self.collection.name)
+        vectors, refused = Engine(embedder).embed([letters.encode() for letters in sequences])
+        if refused:
+            raise StoreError(f"sequence {min(refused) + 1} cannot be embedded: {refused[min(refused)]}")
+        return self.map.place(_landmarks(self.key, self), vectors)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _landmarks(key: str, _mapped: Mapped) -> FloatArray:
+    return _mapped.map.landmark_vectors(_mapped.collection)
+
+
+def map_of(state: ReferenceState) -> Mapped | None:
+    """Return a reference with its map; where there is none, show a button that lays it out, and return None.
+
+    Where some sequences are not on it, a button adds them.
+    """
+    assert state.manifest is not None
+    reference = open_reference(state)
+    path = reference.folder / layout.MAP
+    arguments = ["reference", "map", "--reference", state.address]
+    if not path.is_file():
+        _offer(f"Map of {state.address}", arguments, "This reference has no map yet.", "Lay out the map")
+        return None
+    found = _of_reference(state.address, state.manifest.build, path.stat().st_mtime_ns, state)
+    _offer_more(found, f"Map of {state.address}", arguments)
+    return found
+
+
+def map_of_runs(runs: Sequence[str]) -> Mapped | None:
+    """The same for runs as they lie."""
+    workspace = settings().workspace
+    found = read_runs_map(workspace, runs)
+    arguments = ["runs", "map", *runs]
+    title = f"Map of {runs[0]}" if len(runs) == 1 else f"Map of {len(runs)} runs"
+    if found is None:
+        _offer(title, arguments, "These runs have no map yet.", "Lay out the map")
+        return None
+    return _of_runs(str(workspace), tuple(runs), found.created)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the map …")
+def _of_reference(address: str, build: str, changed: int, _state: ReferenceState) -> Mapped:
+    reference = open_reference(_state)
+    found = read_map(reference)
+    assert found is not None
+    return _mapped(f"{address} {build} {changed}", reference, facts_of(_state), found)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the map …")
+def _of_runs(workspace: str, runs: tuple[str, ...], created: str) -> Mapped:
+    collection = DataManager(workspace).loose_runs(runs)
+    found = read_runs_map(Path(workspace), runs)
+    assert found is not None
+    return _mapped(f"{runs} {created}", collection, row_facts(collection), found)
+
+
+def _mapped(key: str, collection: Collection, facts: RowFacts, found: SequenceMap) -> Mapped:
+    places, _, clusters, on_map = found.of_rows(collection)
+    ids = np.array(first_ids(collection, np.arange(collection.rows)), object)
+    return Mapped(key, collection, facts, found, places, clusters, on_map, ids)
+
+
+def _offer(title: str, arguments: list[str], told: str, button: str) -> None:
+    st.info(f"{told} It is laid out once, which takes up to some minutes for 50,000 sequences, and kept.")
+    _button(title, arguments, button)
+
+
+def _offer_more(found: Mapped, title: str, arguments: list[str]) -> None:
+    absent = int((~found.on_map).sum())
+    if absent:
+        st.info(f"{absent:,} sequences came later and are not on the map yet.")
+        _button(title, arguments, "Put them on the map")
+    if found.map.outgrown:
+        st.info("The reference has outgrown its map: laid out anew it would show more. All places would change.")
+        _button(title, [*arguments, "--refit"], "Lay it out anew")
+
+
+def _button(title: str, arguments: list[str], label: str) -> None:
+    """Show a button that begins work; while it is at work, and when it failed, how it stands."""
+    last = next((job for job in jobs().list() if job.arguments == arguments), None)
+    if last is not None and last.state != "done":
+        job_panel(last)
+        if last.state in ACTIVE:
+            return
+    if st.button(label, type="primary", key=f"begin {' '.join(arguments)}"):
+        jobs().start(title, arguments, about={"kind": KIND})
+        st.rerun()
+
+
+def chosen_rows(found: Mapped, wanted: npt.NDArray[np.bool_] | None, most: int) -> npt.NDArray[np.int64]:
+    """Return the rows to draw: those on the map that are wanted, and of too many those with the smallest keys.
+
+    Keys are hashes of the letters, so these are a random sample that is the same at every look.
+    """
+    kept = found.on_map if wanted is None else found.on_map & wanted
+    rows = np.flatnonzero(kept)
+    if len(rows) > most:
+        keys = found.collection.keys[rows]
+        rows = rows[np.sort(np.argpartition(keys, most)[:most])]
+    return np.asarray(rows, np.int64)
+
+
+def draw_map(
+    found: Mapped,
+    *,
+    key: str,
+    values: Sequence[str] | None = None,
+    scale: tuple[npt.NDArray[np.float32], str] | None = None,
+    rows: npt.NDArray[np.int64] | None = None,
+    marked: tuple[FloatArray, Sequence[str], str] | None = None,
+    on_select: Callable[[], None] | str | None = None,
+) -> Any:
+    """Draw a map; returns what was selected on it, where ``on_select`` is given.
+
+    Args:
+        found: The map.
+        key: Of the widget.
+        values: What groups the points, of every row of the collection; None takes the phylum.
+        scale: A number of every row that colours it instead, and what it is; None for none.
+        rows: Rows to draw; None takes all, sampled as in ``chosen_rows``.
+        marked: Points above all others; see ``plots.sequence_map``.
+        on_select: ``rerun`` lets the person select points; None does not.
+    """
+    rows = chosen_rows(found, None, MOST_POINTS) if rows is None else rows
+    facts = found.facts
+    every = facts.names("phylum") if values is None else values
+    labels, group = groups([every[row] for row in rows.tolist()])
+    figure = sequence_map(
+        found.places[rows],
+        labels,
+        group,
+        _hover(found, rows),
+        rows,
+        scale=None if scale is None else scale[0][rows],
+        scale_name="" if scale is None else scale[1],
+        marked=marked,
+    )
+    options: dict[str, Any] = {"config": {"scrollZoom": True, "displaylogo": False}}
+    if on_select is not None:
+        options |= {"on_select": on_select, "selection_mode": ("lasso", "box")}
+    return st.plotly_chart(figure, width="stretch", key=key, **options)
+
+
+def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
+    facts = found.facts
+    shown = [_arrows(lineage) for lineage in facts.lineages] + ["no name"]
+    return [
+        f"<b>{text(name)}</b><br>{shown[lineage]}<br>{text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
+        for name, lineage, dataset, records, reads in zip(
+            found.ids[rows], facts.lineage[rows].tolist(), facts.dataset[rows].tolist(), facts.records[rows].tolist(),
+            facts.reads[rows].tolist(), strict=True,
+        )
+    ]  # fmt: skip
+
+
+def _arrows(lineage: Sequence[str]) -> str:
+    return text(" › ".join(name for name in lineage[2:] if name) or "no name below phylum")

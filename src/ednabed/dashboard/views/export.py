@@ -1,0 +1,77 @@
+"""What is here, in the formats of other programs."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import streamlit as st
+
+from ednabed.api.exports import FORMATS, WITH_NAMES
+from ednabed.api.status import ReferenceState, RunState
+from ednabed.dashboard.jobs import Job
+from ednabed.dashboard.parts import job_panel, jobs, show_started
+from ednabed.dashboard.texts import bytes_text
+from ednabed.dashboard.views.identify import ASSIGNMENTS
+from ednabed.dashboard.views.identify import KIND as IDENTIFY
+
+KIND = "export"
+_LARGEST = 2_000_000_000
+
+
+def show_export(runs: list[RunState], references: list[ReferenceState]) -> None:
+    """Show the choice of what to export, and what was exported last."""
+    labels = [f"{run.info.dataset}/{run.info.run_id}" for run in runs if run.info.fault is None]
+    addresses = [state.address for state in references if state.manifest is not None]
+    if not labels and not addresses:
+        st.info("There is nothing to export yet.")
+        return
+    left, middle, right = st.columns(3)
+    source = left.selectbox("What", [*(f"reference {a}" for a in addresses), *(f"run {label}" for label in labels)])
+    format_ = middle.selectbox("Format", list(FORMATS), format_func=lambda name: f"{name}: {FORMATS[name][1]}")
+    named = [job for job in jobs().list() if job.about.get("kind") == IDENTIFY and job.state == "done"]
+    choices = ["their own", *(f"{job.title}, {job.created:%Y-%m-%d %H:%M}" for job in named)]
+    names = right.selectbox(
+        "Names", range(len(choices)), format_func=lambda i: choices[i], disabled=format_ not in WITH_NAMES,
+        help="Records without names of their own can take those of the page Identify.",
+    )  # fmt: skip
+    if st.button("Export", type="primary"):
+        folder = jobs().new_folder()
+        kind, _, place = source.partition(" ")
+        target = folder / "results" / f"{place.replace('/', '_')}{FORMATS[format_][0]}"
+        target.parent.mkdir()
+        arguments = ["export", f"--{kind}", place, "--format", format_, "--output", str(target)]
+        if names and format_ in WITH_NAMES:
+            arguments += ["--assignments", str(named[names - 1].folder / "results" / ASSIGNMENTS)]
+        about = {"kind": KIND}
+        show_started(jobs().start(f"Export {source} as {format_}", arguments, about=about, folder=folder))
+    last = next((job for job in jobs().list() if job.about.get("kind") == KIND), None)
+    if last is not None and job_panel(last):
+        _download(last)
+
+
+def _download(job: Job) -> None:
+    found = next((path for path in (job.folder / "results").iterdir() if not path.name.startswith(".")), None)
+    if found is None:
+        st.info("Its result was taken away.")
+        return
+    size = sum(path.stat().st_size for path in ([found] if found.is_file() else found.rglob("*")))
+    if size > _LARGEST:
+        st.info(f"The result has {bytes_text(size)}, too much for a browser; take it from its folder:")
+        st.code(str(found), language=None, wrap_lines=True)
+        return
+    name = found.name if found.is_file() else f"{found.name}.zip"
+    st.download_button(
+        f"Download {name} ({bytes_text(size)})", lambda: _bytes(found), name, on_click="ignore", key="export_download"
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    if path.is_file():
+        return path.read_bytes()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(path.rglob("*")):
+            archive.write(file, file.relative_to(path).as_posix())
+    return packed.getvalue()

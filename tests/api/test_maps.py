@@ -147,6 +147,21 @@ def test_a_build_that_was_replaced_meanwhile_does_not_matter(workspace, monkeypa
     assert read_map(now).of_rows(now)[3].sum() == 30
 
 
+def test_a_build_that_begins_while_it_is_written(workspace, monkeypatch):
+    real, tries = maps.SequenceMap.write, []
+
+    def tidied(found, path):
+        tries.append(path)
+        if len(tries) == 1:
+            raise FileNotFoundError(2, "no such file", str(path))
+        real(found, path)
+
+    monkeypatch.setattr(maps.SequenceMap, "write", tidied)
+    map_reference(workspace)
+    assert len(tries) == 2
+    assert len(read_map(opened(workspace)).keys) == 30
+
+
 def test_two_at_once_leave_a_whole_map(workspace):
     threads = [
         threading.Thread(target=map_reference, args=(workspace,), kwargs={"most": most, "refit": True, "threads": 1})

@@ -171,3 +171,55 @@ def test_in_a_process_of_its_own(workspace):
     done = ednabed("reference", "verify", cwd=workspace)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().strip().endswith(": sound")
+
+
+def test_map(workspace, capsys):
+    code, out, err = call(capsys, "map", "--most", "3", "--threads", "1")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    folder = Path("data", "reference")
+    assert lines[0] == f"reference    {folder}, build {opened(workspace).manifest.build}"
+    assert lines[1].startswith("method       PCA, seed 0, laid out 2")
+    assert lines[2:5] == [
+        "laid out     3 sequences",
+        "placed       1 among them",
+        "clusters     0, groups of points in this picture, not taxa",
+    ]
+    assert lines[5].startswith("rule         Of 4 sequences the 3 with the smallest keys")
+    assert lines[6].startswith(f"file         {folder / 'map.parquet'}, ")
+    add_run(workspace, "sea", "d", range(10, 20), created="2024-01-04T00:00:00+00:00")
+    consolidate(workspace)
+    assert call(capsys, "verify")[0] == 0
+    code, out, err = call(capsys, "map", "--json", "--most", "12", "--seed", "5")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["method"], told["landmarks"], told["placed"], told["most"], told["seed"]) == ("PCA", 3, 11, 3, 0)
+    assert told["file"] == str(folder / "map.parquet")
+    assert err.splitlines() == [
+        "--most 12 was not used: the map there was laid out with 3; --refit lays it out anew",
+        "--seed 5 was not used: the map there was laid out with 0; --refit lays it out anew",
+    ]
+
+
+def test_map_that_the_reference_has_outgrown(workspace, capsys):
+    call(capsys, "map")
+    add_run(workspace, "sea", "d", range(10, 15), created="2024-01-04T00:00:00+00:00")
+    consolidate(workspace)
+    assert call(capsys, "map")[2] == "only 4 of 9 sequences are laid out; --refit shows more\n"
+    code, out, err = call(capsys, "map", "--refit")
+    assert (code, err) == (0, "")
+    assert "laid out     9 sequences" in out
+
+
+def test_map_that_is_damaged(workspace, capsys):
+    call(capsys, "map")
+    path = workspace / "data" / "reference" / "map.parquet"
+    path.write_bytes(b"PAR1")
+    code, out, err = call(capsys, "map")
+    assert (code, out) == (1, "")
+    assert "'ednabed reference map --refit'" in err
+    assert call(capsys, "map", "--refit")[0] == 0
+
+
+def test_map_wants_at_least_one(workspace, capsys):
+    assert call(capsys, "map", "--most", "0")[0] == 2

@@ -57,12 +57,7 @@ def map_reference(
     before = None if refit else _read(path)
     found = _made(opened, before, most, seed, threads, show_progress)
     if found is not before:
-        # Where the reference is gone, its folder is not made again. A new build in it does not matter.
-        try:
-            layout.open_manifest(opened.folder)
-        except StoreError as error:
-            raise StoreError(f"the reference cannot be read any more, so its map was not kept: {error}") from error
-        found.write(path)
+        _keep(found, opened.folder)
     return opened, found
 
 
@@ -133,6 +128,22 @@ def read_runs_map(workspace: Path, runs: Sequence[str]) -> SequenceMap | None:
         UsageError: No run is named.
     """
     return _read(_runs_path(workspace, _sources(workspace, runs)))
+
+
+def _keep(found: SequenceMap, folder: Path) -> None:
+    for last in (False, False, True):
+        # Where the reference is gone, its folder is not made again. A new build in it does not matter.
+        try:
+            layout.open_manifest(folder)
+        except StoreError as error:
+            raise StoreError(f"the reference cannot be read any more, so its map was not kept: {error}") from error
+        try:
+            found.write(folder / layout.MAP)
+            return
+        except FileNotFoundError:
+            # A new build just began, and took the unfinished file for one that a killed command had left.
+            if last:
+                raise
 
 
 def _made(

@@ -31,6 +31,7 @@ def calibrate_reference(
     queries: int = QUERIES,
     known: float = KNOWN,
     threads: int | None = None,
+    show_progress: bool | None = False,
 ) -> tuple[Reference, Calibration, str | None]:
     """Calibrate a reference and keep what was learned beside its build.
 
@@ -42,6 +43,7 @@ def calibrate_reference(
         queries: Most draws a marker.
         known: Share of queries whose species is supposed to be in the reference.
         threads: Threads; None takes all cores.
+        show_progress: True counts the draws answered on standard error, None on a terminal only.
 
     Returns:
         The reference, what was learned, and why it is on whole sequences only (the model is not here); else None.
@@ -64,7 +66,9 @@ def calibrate_reference(
     threads = cores() if threads is None else threads
     with _told_if_replaced(opened, name):
         with threadpool_limits(threads):
-            found = calibrate(opened, embedder, seed=seed, queries=queries, known=known, threads=threads)
+            found = calibrate(
+                opened, embedder, seed=seed, queries=queries, known=known, threads=threads, show_progress=show_progress
+            )
         _check_build(opened, name)
         found.write(opened.build)
     return opened, found, lacking

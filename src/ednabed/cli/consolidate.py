@@ -187,7 +187,7 @@ def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dic
         notice(f"calibrating {result.folder}; --no-calibrate leaves that out")
     began = time.monotonic()
     try:
-        _, found, lacking = calibrate_reference(workspace, None if output is None else str(output))
+        _, found, lacking = calibrate_reference(workspace, None if output is None else str(output), show_progress=None)
     except EdnabedError as error:
         notice(f"not calibrated: {error}")
         return {"state": "none", "reason": str(error)}

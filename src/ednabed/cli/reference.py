@@ -263,6 +263,7 @@ def calibrate(
         queries=QUERIES if queries is None else queries,
         known=KNOWN if known is None else known,
         threads=threads,
+        show_progress=None,
     )
     if lacking is not None:
         notice(f"calibrated on whole sequences only, because {lacking}")

@@ -41,6 +41,7 @@ _DRAFT = timedelta(days=1)
 """Age at which a folder that was never started goes."""
 _OUTPUT_BYTES = 1_000_000
 _NOTICES_BYTES = 64_000
+_SENTENCE = re.compile(r"^(?:ednabed|Error): ", re.MULTILINE)
 _SAFE = re.compile(r"[\w@+=:,./\\-]+")
 
 
@@ -156,10 +157,11 @@ class Job:
             )
         if state != "failed":
             return None
-        lines = [line for line in self.notices.splitlines() if line.strip()]
-        said = [line for line in lines if line.startswith(("ednabed: ", "Error: "))]
-        code = f"ended with exit code {self.exit_code}, and said nothing"
-        return (said or lines or [code])[-1].removeprefix("ednabed: ")
+        # It is the last that a command says, and may have line ends in it, from names of files.
+        notices = self.notices.strip()
+        starts = [found.end() for found in _SENTENCE.finditer(notices)]
+        said = notices[starts[-1] :] if starts else notices.rpartition("\n")[2]
+        return said or f"ended with exit code {self.exit_code}, and said nothing"
 
     @property
     def seconds(self) -> float | None:
@@ -289,7 +291,8 @@ class Jobs:
             write_atomic(folder / JOB, text)
             self._spawn(self.folder / folder.name)
         except OSError as error:
-            (folder / JOB).unlink(missing_ok=True)
+            for name in (JOB, LOG):
+                (folder / name).unlink(missing_ok=True)
             raise StoreError(f"{folder}: the job cannot be started: {error.strerror or error}") from error
         return self.get(folder.name)
 

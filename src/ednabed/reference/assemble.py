@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.reference import index as indexes
@@ -79,7 +80,10 @@ def write_build(
         table = np.zeros(total + 1, ROW_TYPE)
         if old is not None:
             table[:before] = np.load(old / ROWS, mmap_mode="r", allow_pickle=False)[:before]
-        with (work / VECTORS).open("wb") as file:
+        with (
+            (work / VECTORS).open("wb") as file,
+            progress_bar(total - before, doing="writing the reference") as bar,
+        ):
             _header(file, total, spec.dimension)
             if old is not None:
                 for block in VectorFile.open(old, VECTORS).blocks():
@@ -87,7 +91,7 @@ def write_build(
             at = before
             for run, own in zip(examined, rows, strict=True):
                 markers, sizes = write_part(work, len(parts), run.source, own, at)
-                _append(file, run, own, at, sizes, table)
+                _append(file, run, own, at, sizes, table, bar)
                 parts.append(_part(run, markers, at, len(sizes)))
                 at += len(sizes)
         _settle(work, parts, examined, rows, table)
@@ -168,6 +172,7 @@ def _append(
     at: int,
     sizes: npt.NDArray[np.int32],
     table: npt.NDArray[Any],
+    bar: Any,
 ) -> None:
     """Write the vectors that a run brings, in order of their numbers, and their rows of the table."""
     new = np.flatnonzero(own >= at)
@@ -182,6 +187,7 @@ def _append(
         vectors = np.ascontiguousarray(block[chosen], "<f4")
         table["norm"][at : at + len(vectors)] = lengths(vectors)
         file.write(vectors.data)
+        bar.update(len(vectors))
         at += len(vectors)
         first += len(block)
 

@@ -163,6 +163,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             inputs, build, index, rejected,
             labels=labels, alphabet=embedder.spec.alphabet,
             min_length=request.min_length, max_sequences=request.max_sequences,
+            show_progress=show_progress,
         )  # fmt: skip
         if labels is not None and not labels.matched:
             log.warning(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
 from ednabed.sequences import Labels, Records, normalise, open_records
@@ -138,6 +139,7 @@ def stage(
     alphabet: Alphabet,
     min_length: int,
     max_sequences: int | None,
+    show_progress: bool | None = False,
 ) -> Staged:
     """Read ``inputs`` into ``folder``.
 
@@ -150,21 +152,23 @@ def stage(
         alphabet: See ``Policy``.
         min_length: Shortest sequence accepted, letters after normalising.
         max_sequences: Stop after so many accepted records; None reads all.
+        show_progress: True counts the records read on standard error, None on a terminal only.
 
     Raises:
         InputError: A file cannot be read, or no record of all of them was accepted.
     """
     staged = Staged(inputs=[{"read": 0, "accepted": 0, "rejected": 0} for _ in inputs])
     schemas = []
-    for number, source in enumerate(inputs):
-        room = None if max_sequences is None else max_sequences - staged.accepted
-        if room == 0:
-            break
-        part = folder / f"input-{number:04d}.parquet"
-        schema = _stage_one(part, source, number, staged, index, rejected, labels, alphabet, min_length, room)
-        if schema is not None:
-            staged.parts.append(part)
-            schemas.append(schema)
+    with progress_bar(None, show=show_progress, doing="reading", unit="record") as bar:
+        for number, source in enumerate(inputs):
+            room = None if max_sequences is None else max_sequences - staged.accepted
+            if room == 0:
+                break
+            part = folder / f"input-{number:04d}.parquet"
+            schema = _stage_one(part, source, number, staged, index, rejected, labels, alphabet, min_length, room, bar)
+            if schema is not None:
+                staged.parts.append(part)
+                schemas.append(schema)
     if not staged.accepted:
         reasons = _first_reason(folder / "rejected.tsv", rejected)
         raise InputError(
@@ -189,6 +193,7 @@ def _stage_one(
     alphabet: Alphabet,
     min_length: int,
     room: int | None,
+    bar: Any,
 ) -> Any:
     """Stage one input; return the schema of its part, or None when nothing was accepted."""
     counts = staged.inputs[number]
@@ -216,6 +221,7 @@ def _stage_one(
                 # Records behind the last one taken were not asked for.
                 last = kept[-1].column("record")[-1].as_py()
                 refusals = [row for row in refusals if row[3] <= last]
+            bar.update(len(raw))
             counts["rejected"] += len(refusals)
             rejected.write(refusals)
             for batch in kept:

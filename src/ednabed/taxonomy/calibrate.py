@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import ednabed
 from ednabed.engine.embed import Engine
+from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.reference.opened import Reference
@@ -53,6 +54,7 @@ def calibrate(
     queries: int = QUERIES,
     known: float = KNOWN,
     threads: int = 1,
+    show_progress: bool | None = False,
 ) -> Calibration:
     """Calibrate a reference.
 
@@ -64,6 +66,7 @@ def calibrate(
         known: Share of queries whose species is in the reference, above 0 and below 1. The others are supposed to lack
             their species, genus, family (equally often) or order, class, phylum (a third of that each).
         threads: Threads that compare letters.
+        show_progress: True counts the draws answered on standard error, None on a terminal only.
 
     Raises:
         StoreError: No record has a lineage, or too few can be left out to learn anything.
@@ -98,16 +101,19 @@ def calibrate(
     sizes, facts = _shortlist_sizes(finder, labels, engine, reference, drawn)
     answers: dict[bool, dict[str, Answers]] = {True: {}, False: {}}
     decoys: dict[bool, dict[str, Limits]] = {True: {}, False: {}}
-    for number, (marker, parts) in enumerate(drawn.items()):
-        if not parts:
-            continue
-        answered = _ask(finder, labels, engine, reference, parts, sizes, np.random.default_rng([seed, 2, number]))
-        limits: dict[bool, Limits] = {True: [], False: []}
-        if engine is not None:
-            among = np.flatnonzero(labels.labelled & (labels.marker == labels.markers.index(marker)))
-            limits = decoy_limits(finder, engine, among, queries // _DECOYS, _SIZES[0], seed)
-        for align in (True, False):
-            answers[align][marker], decoys[align][marker] = answered[align], limits[align]
+    every = sum(len(part.rows) for parts in drawn.values() for part in parts)
+    with progress_bar(every, show=show_progress, doing="calibrating", unit="query") as bar:
+        for number, (marker, parts) in enumerate(drawn.items()):
+            if not parts:
+                continue
+            rng = np.random.default_rng([seed, 2, number])
+            answered = _ask(finder, labels, engine, reference, parts, sizes, rng, bar)
+            limits: dict[bool, Limits] = {True: [], False: []}
+            if engine is not None:
+                among = np.flatnonzero(labels.labelled & (labels.marker == labels.markers.index(marker)))
+                limits = decoy_limits(finder, engine, among, queries // _DECOYS, _SIZES[0], seed)
+            for align in (True, False):
+                answers[align][marker], decoys[align][marker] = answered[align], limits[align]
     reliability: dict[str, Any] = {}
     groups = {}
     for align in (True, False):
@@ -197,6 +203,7 @@ def _ask(
     parts: Sequence[Draws],
     sizes: Sequence[int],
     rng: np.random.Generator,
+    bar: Any,
 ) -> dict[bool, Answers]:
     """Return the answers to all draws of a marker, with letters compared (True) and by vectors alone (False)."""
     collected: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
@@ -205,6 +212,7 @@ def _ask(
     for part in parts:
         # Pieces are embedded once for both ways.
         usable, vectors = _usable(engine, reference, part)
+        bar.update(len(part.rows) - len(usable))
         (rows, own), silent = left_out(labels, part)
         classes = length_classes(np.array([len(part.codes[i]) for i in usable.tolist()], np.int64))
         for number in np.unique(classes):
@@ -216,6 +224,7 @@ def _ask(
                 for align in (True, False):
                     found = finder.find(vectors[some], codes, sizes[number], (rows, own[numbers]), align=align)
                     collected[align].append(_answered(found, labels, part, numbers, silent, tests))
+                bar.update(len(some))
     return {
         align: Answers(**{key: np.concatenate([one[key] for one in answers]) for key in Answers.__annotations__})
         for align, answers in collected.items()

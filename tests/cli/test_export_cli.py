@@ -121,7 +121,7 @@ def test_sequences_go_through_a_pipe(workspace, tmp_path):
     if not Path(os.devnull).exists() or not Path("/dev", "stdout").exists():
         pytest.skip("no name for standard output here")
     done = ednabed("export", "--run", "pond", "--format", "fasta", "--output", Path("/dev", "stdout"), cwd=workspace)
-    assert done.stdout == ">p1;size=3\nACGTTGCATGCATGCATTGACCAGTCAAGG\n"
+    assert done.stdout.decode() == ">p1;size=3\nACGTTGCATGCATGCATTGACCAGTCAAGG\n"
 
 
 @pytest.mark.parametrize(

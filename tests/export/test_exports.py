@@ -403,14 +403,14 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     lines = [line.split("\t") for line in (tmp_path / "q" / "taxonomy.tsv").read_text().splitlines()]
     assert lines[0] == ["Feature ID", "Taxon", "Confidence"]
     assert lines[1][1].endswith("s__Rattus rattus") and lines[1][2] == ""
-    assert lines[2][1:] == ["k__Animalia; p__Chordata; c__; o__Rodentia; f__Muridae", "0.81239"]
+    assert lines[2][1:] == ["k__Animalia; p__Chordata; c__; o__Rodentia; f__Muridae", "0.8123"]
     assert lines[6][1:] == lines[7][1:] == ["Unassigned", ""]
     assert f"3 records took their names from {file}" in done.notes
     assert "1 records that it names have a lineage of their own, which was kept" in done.notes
     export(collection, tmp_path / "x.zip", "dwc", assignments=file)
     core, dna = archive(tmp_path / "x.zip")
     remarks = [row["http://rs.tdwg.org/dwc/terms/identificationRemarks"] for row in core]
-    assert "ednabed classify: novel, confidence 0.81239" in remarks
+    assert "ednabed classify: novel, confidence 0.8123" in remarks
     assert Counter(row["https://w3id.org/mixs/0000086"] for row in dna)["ednabed classify"] == 3
     export(collection, tmp_path / "x.parquet", "parquet", assignments=file)
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
@@ -426,6 +426,23 @@ def test_assignments_as_json_lines(workspace, tmp_path):
     export(opened(workspace), tmp_path / "k.txt", "krona", assignments=file)
     found = (tmp_path / "k.txt").read_text().splitlines()
     assert "\t".join(["9", *RAT.split(";")]) in found
+
+
+def test_a_sequence_that_was_classified_once_names_all_its_records(tmp_path):
+    run = add_run(tmp_path, "d", "r", [1, 2, 1, 2])
+    collection = DataManager(tmp_path).loose_runs([run.folder])
+    second = digest(letters_of(2).encode())
+    (tmp_path / "a.tsv").write_text(
+        HEAD + f"r-0\tassigned\tspecies\t{RAT}\t0.99999\n{second}\tassigned\t\t{FAMILY}\t\n"
+    )
+    export(collection, tmp_path / "x.tsv", "tsv", assignments=tmp_path / "a.tsv")
+    assert [row["lineage"] for row in tsv(tmp_path / "x.tsv")] == [RAT, RAT, FAMILY, FAMILY]
+    export(collection, tmp_path / "q", "qiime2", biom=False, assignments=tmp_path / "a.tsv")
+    # Cut, not rounded: only certainty reads as 1.
+    assert [line.split("\t")[2] for line in (tmp_path / "q" / "taxonomy.tsv").read_text().splitlines()[1:]] == [
+        "0.9999",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(

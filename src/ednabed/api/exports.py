@@ -24,8 +24,10 @@ from ednabed.export.record_tsv import write_tsv
 from ednabed.export.report import ExportReport, Written
 from ednabed.export.selection import Selection
 from ednabed.reference.collection import Collection
+from ednabed.reference.layout import check_outside
 from ednabed.reference.opened import Reference
 from ednabed.search.choice import Choice
+from ednabed.store.files import check_file
 
 FORMATS: Mapping[str, tuple[str, str]] = {
     "fasta": (".fasta", "sequences for VSEARCH, BLAST and others, with ;size="),
@@ -41,6 +43,7 @@ BY_RECORD = ("fasta", "tsv", "parquet")
 """Formats that can have an entry a record as well as one a distinct sequence."""
 WITH_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 """Formats that hold names, and so take assignments."""
+_TEXT = ("fasta", "tsv", "krona")
 
 
 def export_records(
@@ -134,10 +137,15 @@ def _check(
             raise UsageError(f"{what} is a choice of {', '.join(formats)}, not of {format}; leave it away")
     if assignments is not None and assignments.resolve() == target.resolve():
         raise UsageError(f"{target} is named twice, as assignments and for the export; name another")
+    example = f"export{FORMATS[format][0]}"
     if format == "qiime2" or per_sample:
         check_target_folder(target, format)
+    elif format in _TEXT:
+        # These may go to a pipe.
+        check_file(target, example)
+        check_outside(target)
     else:
-        check_target_file(target, f"export{FORMATS[format][0]}")
+        check_target_file(target, example)
 
 
 def _about(collection: Collection) -> dict[str, Any]:

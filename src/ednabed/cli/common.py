@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -128,3 +129,12 @@ def policy_of(options_: dict[str, Any]) -> Policy:
     return Policy(
         **{name: options_.pop(name) for name in ("layer", "pooling", "max_tokens", "strand", "long", "alphabet")}
     )
+
+
+def check_letters(*texts: str | None) -> None:
+    """Refuse what the shell hands over of bytes that are no UTF-8: nothing in a store can be called so."""
+    for text in texts:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{text!a} has bytes that are no UTF-8; type it again") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ednabed.cli.common import Context, emit_json, json_option, notice, pass_context
+from ednabed.cli.common import Context, check_letters, emit_json, json_option, notice, pass_context
 from ednabed.errors import UsageError
 
 _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
@@ -83,6 +83,7 @@ def export(
 
     if reference is not None and runs:
         raise UsageError("--reference and --run exclude each other; leave one of them out")
+    check_letters(*datasets)
     data = get_data_manager(context.workspace)
     collection = data.loose_runs(runs) if runs else data.collection(reference)
     if isinstance(collection, LooseRuns) and not runs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, notice, pass_context
+from ednabed.cli.common import Context, check_letters, notice, pass_context
 from ednabed.cli.table import database_of, db_options, vector_column_option
 from ednabed.errors import UsageError
 
@@ -115,7 +115,7 @@ def search(
         check_file(output, "hits.tsv")
         check_outside(output)
     asked = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
-    _check_letters(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
+    check_letters(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
     if files.count(Path("-")) > 1:
         raise UsageError("standard input (-) can be named once only")
     if in_table and reference is not None:
@@ -142,15 +142,6 @@ def search(
         notice(f"... and {rejected - _SHOWN:,} more were not searched")
     if silent and (files or kind != "table"):
         notice("no hit" if not files else f"{silent:,} {'query has' if silent == 1 else 'queries have'} no hit")
-
-
-def _check_letters(*texts: str | None) -> None:
-    """Refuse what the shell hands over of bytes that are no UTF-8: nothing in a store can be called so."""
-    for text in texts:
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{text!a} has bytes that are no UTF-8; type it again") from None
 
 
 def _in_collection(

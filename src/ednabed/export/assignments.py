@@ -120,7 +120,7 @@ def summary(assignment: Assignment) -> tuple[str, ...]:
     given = [name for name in assignment.lineage if name]
     cells = (
         *(assignment.id, assignment.status, assignment.rank or "", given[-1] if given else ""),
-        *(_cut(assignment.confidence, 2), _rounded(assignment.identity, 1), novel),
+        *(cut(assignment.confidence, 2), _rounded(assignment.identity, 1), novel),
     )
     return tuple(map(clean, cells))
 
@@ -217,9 +217,9 @@ def _jsonl(assignment: Assignment) -> str:
 def _tsv(assignment: Assignment) -> str:
     a = assignment
     tied = dict.fromkeys(lineage[-1].replace("|", "_") for lineage in a.tied if lineage[-1])
-    cells = [a.id, a.status, a.rank or "", _lineage(a.lineage), _cut(a.confidence, 4)]
+    cells = [a.id, a.status, a.rank or "", _lineage(a.lineage), cut(a.confidence, 4)]
     for name, confidence in zip(a.lineage, a.confidences, strict=True):
-        cells += [_field(name), _cut(confidence, 4)]
+        cells += [_field(name), cut(confidence, 4)]
     cells += [a.nearest_id or "", _lineage(a.nearest_lineage)]
     cells += [_rounded(a.identity, 2), _rounded(a.coverage, 2), _rounded(a.similarity, 6)]
     cells += [a.novel_rank or "", "" if a.novel_p is None else _significant(a.novel_p)]
@@ -237,7 +237,7 @@ def _qiime2(assignment: Assignment) -> str:
     else:
         depth = RANKS.index(a.rank) + 1
         pairs = zip(_QIIME2_PREFIXES[:depth], a.lineage[:depth], strict=True)
-        taxon, sure = "; ".join(prefix + _field(name) for prefix, name in pairs), _cut(a.confidence, 4)
+        taxon, sure = "; ".join(prefix + _field(name) for prefix, name in pairs), cut(a.confidence, 4)
     return "\t".join((_quoted(clean(a.id)), _quoted(clean(taxon)), sure)) + "\n"
 
 
@@ -245,7 +245,7 @@ def _sintax(assignment: Assignment) -> str:
     a = assignment
     # A name without bracket at its end has no confidence: nothing is calibrated, and none is made up.
     guesses = [
-        prefix + name.translate(_SINTAX_MARKS) + ("" if sure is None else f"({_cut(sure, 2)})")
+        prefix + name.translate(_SINTAX_MARKS) + ("" if sure is None else f"({cut(sure, 2)})")
         for prefix, name, sure in zip(_SINTAX_PREFIXES, a.names, a.confidences, strict=True)
         if name
     ]
@@ -267,7 +267,8 @@ def _quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
 
 
-def _cut(value: float | None, digits: int) -> str:
+def cut(value: float | None, digits: int) -> str:
+    """Return a confidence cut to so many digits, so that it never reads as more than it is; empty where unknown."""
     return "" if value is None else _digits(Decimal(repr(float(value))), digits)
 
 

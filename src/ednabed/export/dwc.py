@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from xml.sax.saxutils import quoteattr
 
+from ednabed.export.assignments import cut
 from ednabed.export.dwc_terms import (
     CORE_MADE,
     DNA_DERIVED,
@@ -129,7 +130,8 @@ class _Archive:
                 _line(extension, [id, *self._of_dna(feature, sample, event)])
                 occurrences, reads = occurrences + 1, reads + count
                 uncounted += sample in feature.unknown
-        return Written(len(self._selection), records, len(samples), reads, tuple(self._notes(uncounted, occurrences)))
+        known = sum(name is not None for _, name in samples)
+        return Written(len(self._selection), records, known, reads, tuple(self._notes(uncounted, occurrences)))
 
     def _made(self, feature: Feature, sample: Sample, id: str, event: str, size: int | None) -> dict[str, str]:
         """Return the cells of an occurrence by term."""
@@ -242,4 +244,4 @@ def _asv(sequence: str) -> str:
 def _remarks(status: str, confidence: float | None) -> str:
     if not status:
         return ""
-    return f"{_OUR_TOOL}: {status}" + ("" if confidence is None else f", confidence {confidence:.6g}")
+    return f"{_OUR_TOOL}: {status}" + ("" if confidence is None else f", confidence {cut(confidence, 4)}")

@@ -79,7 +79,7 @@ def _feature(id: str, sequence: str | None, length: int | None, records: list[di
             unknown.add(sample)
         counts[sample] = counts.get(sample, 0) + (1 if abundance is None else int(abundance))
         first.setdefault(sample, record)
-        named = names.of(record["id"], record["lineage"], id)
+        named = names.of(record["id"], record["lineage"], (id, records[0]["id"]))
         if named.status:
             assigned = assigned or named
         elif any(named.lineage):

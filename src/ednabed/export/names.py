@@ -1,6 +1,7 @@
 """Which names an export gives: those that the records have, else those that ``ednabed classify`` gave.
 
-A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment, by id;
+A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment, by its
+id, else by the id that an export of distinct sequences gives it (digest, or the first record of its sequence);
 ``novel`` ones have the names above what is new, ``unclassified`` and ``rejected`` ones none.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,18 +74,19 @@ class Names:
         self._assignments = assignments or {}
         self.assigned = self.kept = self.divided = 0
 
-    def of(self, id: str | None, lineage: str | None, feature: str) -> Named:
+    def of(self, id: str | None, lineage: str | None, others: Sequence[str | None] = ()) -> Named:
         """Return the names of a record.
 
         Args:
             id: Its id; None where it has none.
             lineage: What it says itself; None where nothing is known.
-            feature: Id of its distinct sequence, under which it may have been classified too.
+            others: What else its sequence may have been classified as: ids that an export gave it.
         """
         own = NO_NAME if lineage is None else _labelled(lineage)
         found = None
         if self._assignments:
-            found = self._assignments.get(clean(id or "")) or self._assignments.get(feature)
+            told = (self._assignments.get(clean(name)) for name in (id, *others) if name is not None)
+            found = next((named for named in told if named is not None), None)
         if found is None:
             return own
         if any(own.lineage):

@@ -2,7 +2,7 @@
 
 - ``taxonomy.tsv``: ``TSVTaxonomyFormat`` (``FeatureData[Taxonomy]``): ``Feature ID``, ``Taxon`` (``k__…; p__…`` down to
   the deepest name, a rank without name on the way a bare prefix; ``Unassigned`` where there is none), and
-  ``Confidence`` where assignments were given, empty where none is known.
+  ``Confidence`` where assignments were given, cut to four digits, empty where none is known.
 - ``feature-table.tsv``: BIOM's text form (``biom convert`` reads it): a comment line, ``#OTU ID`` and the samples, then
   a line a feature with its reads, whole numbers.
 - ``feature-table.biom``: the same as BIOM 2.1 (HDF5), ``BIOMV210Format`` (``FeatureTable[Frequency]``).
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ednabed import __version__
+from ednabed.export.assignments import cut
 from ednabed.export.extras import needed
 from ednabed.export.features import features, sample_names
 from ednabed.export.names import Named, Names
@@ -72,7 +73,7 @@ def write_qiime2(
             taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
             table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
             for feature in features(selection, names):
-                sure = f"\t{confidence(feature.named)}" if names.given else ""
+                sure = f"\t{cut(feature.named.confidence, 4)}" if names.given else ""
                 taxonomy.write(f"{feature.id}\t{taxon(feature.named)}{sure}\n")
                 table.write("\t".join((feature.id, *_counts(feature.counts, place_of))) + "\n")
                 if feature.sequence is not None:
@@ -101,11 +102,6 @@ def taxon(named: Named) -> str:
     text = clean("; ".join(prefix + name.replace(";", ",") for prefix, name in pairs))
     # QIIME 2 reads by pandas, for which a quote begins a quoted cell.
     return '"' + text.replace('"', '""') + '"' if '"' in text else text
-
-
-def confidence(named: Named) -> str:
-    """Return the confidence as it was read; empty where none is known."""
-    return "" if named.confidence is None else f"{named.confidence:.6g}"
 
 
 def _counts(counts: Mapping[Sample, int], place_of: Mapping[Sample, int]) -> list[str]:

@@ -81,12 +81,13 @@ class RecordTables:
         records = piece.records
         own = np.repeat(np.arange(len(piece.rows)), np.diff(piece.starts))
         letters = piece.sequences.take(pa.array(own))
-        ids = [piece.ids[place] for place in own.tolist()]
-        told = zip(records.column("id").to_pylist(), records.column("lineage").to_pylist(), ids, strict=True)
+        ids, lineages = (records.column(name).to_pylist() for name in ("id", "lineage"))
+        # A sequence may have been classified under the id of its first record, or of itself.
+        others = [(piece.ids[place], ids[piece.starts[place]]) for place in own.tolist()]
         columns = {
             **{name: records.column(name) for name in ("id", "dataset", "run_id", "seq_idx", "abundance", "sample")},
             **{name: letters.column(name) for name in ("sequence", "digest", "length")},
-            **self._name_columns([self._names.of(*one) for one in told]),
+            **self._name_columns([self._names.of(*one) for one in zip(ids, lineages, others, strict=True)]),
             **{free: records.column(name) for name, free in self._others.items()},
         }
         return pa.table([_fitted(columns[field.name], field.type) for field in self.schema], schema=self.schema)

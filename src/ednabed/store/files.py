@@ -88,13 +88,13 @@ def replacing(path: Path, example: str) -> Iterator[TextIO]:
         UsageError: See ``check_file``.
     """
     check_file(path, example)
-    path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        # A pipe or a device must be written to; renaming a file over it would do away with it.
+        # A pipe or a device must be written to; renaming a file over it would do away with it. By its own name: that
+        # of a pipe behind a link, such as standard output, is none that can be opened.
         with path.open("w", encoding="utf-8", newline="\n") as file:
             yield file
         return
-    with _renamed_at_the_end(path) as file:
+    with _renamed_at_the_end(Path(os.path.realpath(path))) as file:
         yield file
 
 

@@ -1,0 +1,646 @@
+"""Exports: read back by our own readers and by those of the programs they are for; whole or absent; safe names."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ednabed.api.exports import BY_RECORD, FORMATS, export_records
+from ednabed.api.manager import DataManager
+from ednabed.errors import InputError, StoreError, UsageError
+from ednabed.export import dwc, dwc_terms, extras
+from ednabed.export.count_table import read_count_table
+from ednabed.export.record_tsv import safe_cell
+from ednabed.reference.loose import LooseRuns
+from ednabed.search.choice import Choice
+from ednabed.sequences import digest, open_records
+from ednabed.sequences.labels import read_labels
+from ednabed.sequences.lineage import RANKS
+from ednabed.store.runs import Run
+from ednabed.store.versions import register, tag_run
+from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of
+
+RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
+FAMILY = "Animalia;Chordata;;Rodentia;Muridae;;"
+FORMULA = '=HYPERLINK("http://x","y");+1;;;;;'
+HTML = '<script>alert(1)</script> & "co";;;;;;'
+LINEAGES = [RAT, None, FAMILY, HTML, FORMULA, None]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """Two datasets with sample names in common: sequences 0 to 5 in lake, 0, 6 and 0 again in sea."""
+    folder = tmp_path_factory.mktemp("ws")
+    add_run(
+        folder, "lake", "a", range(6),
+        columns={
+            "lineage": LINEAGES,
+            "latitude": ["-60.5", "-60.5", "north", None, "12", "95"],
+            "lon": ["-123.4"] * 6,
+            "date": ["2024-05-01", "1/5/2024", "2024", None, "2024-05-01T10:00:00Z", "2024-05-01/2024-05-03"],
+            "marker": ["12S"] * 6,
+            "note": ["=1+1", "-5.2", "@x", "a\tb\nc", '"quoted', "-"],
+            "kingdom": ["own"] * 6,
+        },
+    )  # fmt: skip
+    add_run(folder, "sea", "b", [0, 6, 0], columns={"abundance": pa.array([None, 7, 5], pa.int64())},
+            created="2024-01-02T00:00:00+00:00")  # fmt: skip
+    consolidate(folder)
+    return folder
+
+
+@pytest.fixture(params=["reference", "loose"])
+def collection(workspace, request):
+    data = DataManager(workspace)
+    return data.open_reference() if request.param == "reference" else data.loose_runs(["lake/a", "sea/b"])
+
+
+def export(collection, target: Path, format: str, **more):
+    return export_records(collection, target, format, **more)
+
+
+def tsv(path: Path) -> list[dict[str, str]]:
+    text = path.read_bytes().decode()
+    lines = list(csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert text.count("\n") == len(lines)
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+def reads_of_lake() -> dict[str, int]:
+    return {digest(letters_of(n).encode()): n + 1 for n in range(6)}
+
+
+# -- FASTA -------------------------------------------------------------------------------------------------------------
+
+
+def test_fasta_of_distinct_sequences(collection, tmp_path):
+    done = export(collection, tmp_path / "x.fasta", "fasta")
+    lines = (tmp_path / "x.fasta").read_text().splitlines()
+    assert lines[:2] == [">a-0;size=7", letters_of(0)]  # 1, one for the record without abundance, and 5
+    assert lines[1::2] == [letters_of(n) for n in range(7)]
+    assert (done.sequences, done.records, done.reads) == (7, 9, 7 + 2 + 3 + 4 + 5 + 6 + 7)
+
+
+def test_fasta_of_records_comes_back_by_our_reader(workspace, collection, tmp_path):
+    done = export(collection, tmp_path / "x.fasta", "fasta", occurrences=True)
+    assert done.records == 9
+    with open_records(tmp_path / "x.fasta") as batches:
+        batch = pa.Table.from_batches(batches)
+    found = sorted(zip(*(batch.column(c).to_pylist() for c in ("id", "abundance", "sample", "sequence")), strict=True),
+                   key=str)  # fmt: skip
+    wanted = [(f"a-{n}", n + 1, f"S{n % 3}", letters_of(n).encode()) for n in range(6)]
+    wanted += [("b-0", None, "S0", letters_of(0).encode()), ("b-1", 7, "S1", letters_of(6).encode())]
+    wanted += [("b-2", 5, "S2", letters_of(0).encode())]
+    assert found == sorted(wanted, key=str)
+
+
+def test_fasta_ids_are_told_apart_and_stay_in_one_word(tmp_path):
+    ids = ["x y", "x y", "z;size=9", "<b>=1", "\t"]
+    run = add_run(tmp_path, "d", "r", range(5), columns={"id": ids})
+    done = export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "x.fasta", "fasta")
+    heads = [line for line in (tmp_path / "x.fasta").read_text().splitlines() if line[0] == ">"]
+    assert heads == [">x_y;size=1", ">x_y.2;size=2", ">z_size=9;size=3", "><b>=1;size=4", ">_;size=5"]
+    assert any("1 sequences have an id that another has too" in note for note in done.notes)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_parquet_has_every_record_with_all_columns_unchanged(collection, tmp_path):
+    export(collection, tmp_path / "x.parquet", "parquet")
+    table = pq.read_table(tmp_path / "x.parquet")
+    rows = {row["id"]: row for row in table.to_pylist()}
+    assert len(rows) == table.num_rows == 9
+    first = rows["a-0"]
+    assert first["sequence"] == letters_of(0)
+    assert first["digest"] == digest(letters_of(0).encode())
+    assert (first["dataset"], first["run_id"], first["seq_idx"]) == ("lake", "a", 0)
+    assert [first[rank] for rank in RANKS] == RAT.split(";")
+    assert first["kingdom_input"] == "own"
+    assert rows["a-1"]["lineage"] is None
+    assert [rows[f"a-{n}"]["note"] for n in range(6)] == ["=1+1", "-5.2", "@x", "a\tb\nc", '"quoted', "-"]
+    assert rows["a-4"]["kingdom"] == '=HYPERLINK("http://x","y")'
+    assert rows["b-1"]["note"] is None
+    assert rows["b-0"]["abundance"] is None
+    assert "row" not in table.column_names
+
+
+def test_tsv_is_the_same_with_formulas_made_harmless(collection, tmp_path):
+    done = export(collection, tmp_path / "x.tsv", "tsv")
+    rows = {row["id"]: row for row in tsv(tmp_path / "x.tsv")}
+    assert len(rows) == 9
+    assert [rows[f"a-{n}"]["note"] for n in range(6)] == ["'=1+1", "-5.2", "'@x", "a b c", "'\"quoted", "-"]
+    assert rows["a-4"]["kingdom"] == '\'=HYPERLINK("http://x","y")'
+    assert rows["a-4"]["lineage"][0] == "'"
+    assert rows["a-4"]["phylum"] == "+1"
+    assert rows["a-0"]["lon"] == "-123.4"
+    assert rows["a-3"]["kingdom"].startswith("<script>")
+    assert any(note.startswith("5 cells begin as a formula does") for note in done.notes)
+    assert read_labels(tmp_path / "x.tsv")["a-0"] == RAT
+
+
+def test_tables_of_distinct_sequences(collection, tmp_path):
+    export(collection, tmp_path / "x.tsv", "tsv", occurrences=False)
+    export(collection, tmp_path / "x.parquet", "parquet", occurrences=False)
+    rows = tsv(tmp_path / "x.tsv")
+    assert len(rows) == 7
+    assert {k: rows[0][k] for k in ("id", "abundance", "records", "samples", "datasets", "lineage")} == {
+        "id": "a-0", "abundance": "7", "records": "3", "samples": "3", "datasets": "lake;sea", "lineage": RAT,
+    }  # fmt: skip
+    table = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    assert [str(row["abundance"]) for row in table] == [row["abundance"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        ("=1", "'=1"), ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"), ("-1+1", "'-1+1"), ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "' =1"), ("\r=1", "' =1"), ("  =1", "'  =1"), ('"=1"', "'\"=1\""), ("＝1", "'＝1"), ("\n=1", "' =1"),
+        ("-1", "-1"), ("+1.5e-3", "+1.5e-3"), ("-", "-"), ("+", "+"), ("-.5", "-.5"), ("-e5", "'-e5"), ("--1", "'--1"),
+        ("", ""), ("a=1", "a=1"), ("'=1", "'=1"), ("1-2", "1-2"), ("a\x00b\u2028", "a b "), ("\ud800", "\ufffd"),
+    ],
+)  # fmt: skip
+def test_cells_for_spreadsheets(cell, safe):
+    assert safe_cell(cell) == safe
+
+
+# -- AnnData -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("obsm", [False, True])
+def test_h5ad(collection, tmp_path, obsm):
+    anndata = pytest.importorskip("anndata")
+    export(collection, tmp_path / "x.h5ad", "h5ad", obsm=obsm)
+    data = anndata.read_h5ad(tmp_path / "x.h5ad")
+    vectors = data.obsm["X_ednabed"] if obsm else data.X
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, np.stack([vector_of(n) for n in range(7)]))
+    assert list(data.obs_names) == [digest(letters_of(n).encode()) for n in range(7)]
+    assert data.obs["lineage"].tolist()[:3] == [RAT, "", FAMILY]
+    assert data.obs["species"].tolist()[0] == "Rattus rattus"
+    assert data.obs["kingdom"].tolist()[4] == '=HYPERLINK("http://x","y")'
+    assert data.obs["reads"].tolist() == [7, 2, 3, 4, 5, 6, 7]
+    assert data.obs["rank"].tolist()[2] == "family"
+    assert data.obs["confidence"].isna().all()
+    assert data.uns["ednabed"]["fingerprint"] == SPEC.fingerprint
+    assert bool(data.uns["ednabed"]["build"]) == (not isinstance(collection, LooseRuns))
+    backed = anndata.read_h5ad(tmp_path / "x.h5ad", backed="r")
+    assert backed.n_obs == 7
+    backed.file.close()
+    data.write_h5ad(tmp_path / "again.h5ad")
+
+
+def test_h5ad_of_chosen_rows_in_many_blocks(workspace, tmp_path, monkeypatch):
+    anndata = pytest.importorskip("anndata")
+    monkeypatch.setattr("ednabed.export.h5ad.BLOCK_BYTES", 64)
+    rows = np.array([5, 1, 3, 3])
+    done = export(opened(workspace), tmp_path / "x.h5ad", "h5ad", rows=rows)
+    assert done.sequences == 3
+    np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "x.h5ad").X, np.stack([vector_of(n) for n in (1, 3, 5)]))
+
+
+@pytest.mark.parametrize("format", ["h5ad", "qiime2"])
+def test_an_absent_package_is_named(workspace, tmp_path, monkeypatch, format):
+    def absent(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(extras.importlib, "import_module", absent)
+    with pytest.raises(UsageError, match=re.escape('pip install "ednabed[export]"')):
+        export(opened(workspace), tmp_path / "x", format)
+    assert list(tmp_path.iterdir()) == []
+    if format == "qiime2":
+        export(opened(workspace), tmp_path / "x", format, biom=False)
+        assert "feature-table.biom" not in [path.name for path in (tmp_path / "x").iterdir()]
+
+
+# -- QIIME 2 -----------------------------------------------------------------------------------------------------------
+
+
+def test_qiime2(collection, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    biom = pytest.importorskip("biom")
+    done = export(collection, tmp_path / "q", "qiime2")
+    assert done.files == ("export.json", "feature-table.biom", "feature-table.tsv", "sequences.fasta", "taxonomy.tsv")
+    ids = [digest(letters_of(n).encode()) for n in range(7)]
+    # As q2-types reads it.
+    taxa = pandas.read_csv(tmp_path / "q" / "taxonomy.tsv", sep="\t", skip_blank_lines=True, header=0, dtype=object)
+    assert taxa["Feature ID"].tolist() == ids
+    assert taxa["Taxon"].tolist()[:3] == [
+        "k__Animalia; p__Chordata; c__Mammalia; o__Rodentia; f__Muridae; g__Rattus; s__Rattus rattus",
+        "Unassigned",
+        "k__Animalia; p__Chordata; c__; o__Rodentia; f__Muridae",
+    ]
+    assert taxa["Taxon"].tolist()[4] == 'k__=HYPERLINK("http://x","y"); p__+1'
+    table = biom.load_table(str(tmp_path / "q" / "feature-table.biom"))
+    text = biom.load_table(str(tmp_path / "q" / "feature-table.tsv"))
+    # Both datasets have S0 to S2, which are different samples.
+    samples = ["lake/S0", "lake/S1", "lake/S2", "sea/S0", "sea/S1", "sea/S2"]
+    for one in (table, text):
+        assert list(one.ids("observation")) == ids
+        assert sorted(one.ids("sample")) == samples
+        assert one.get_value_by_ids(ids[0], "lake/S0") == 1
+        assert one.get_value_by_ids(ids[0], "sea/S0") == 1
+        assert one.get_value_by_ids(ids[0], "sea/S2") == 5
+        assert one.sum() == done.reads == 34
+    assert table.type == "OTU table"
+    ours = read_count_table(tmp_path / "q" / "feature-table.tsv")
+    assert list(ours.places) == ids
+    fasta = (tmp_path / "q" / "sequences.fasta").read_text().splitlines()
+    assert fasta == [line for n, id in enumerate(ids) for line in (f">{id}", letters_of(n))]
+    about = json.loads((tmp_path / "q" / "export.json").read_text())
+    for name, entry in about["files"].items():
+        assert hashlib.sha256((tmp_path / "q" / name).read_bytes()).hexdigest() == entry["sha256"]
+
+
+# -- Darwin Core -------------------------------------------------------------------------------------------------------
+
+
+def standard_terms(kind: str) -> dict[str, str]:
+    lines = (Path(__file__).parent / "dwc_terms.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return {term: address for file, term, address in rows[1:] if file == kind}
+
+
+def test_every_term_is_in_its_definition():
+    core, dna = standard_terms("core"), standard_terms("dna")
+    for term in (*dwc_terms.CORE_MADE, *dwc_terms.CORE_TAKEN, *dwc._VERBATIM.values()):
+        assert core[term] == dwc_terms.core_address(term)
+    for term, address in {**dwc_terms.DNA_MADE, **dwc_terms.DNA_TAKEN}.items():
+        assert dna[term] == address
+
+
+def archive(path: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Read an archive by what its meta.xml says, keys the addresses of the terms."""
+    space = "{http://rs.tdwg.org/dwc/text/}"
+    with zipfile.ZipFile(path) as file:
+        assert file.testzip() is None
+        root = ElementTree.fromstring(file.read("meta.xml"))
+        tables = []
+        for part in root:
+            assert (part.get("fieldsTerminatedBy"), part.get("linesTerminatedBy")) == ("\\t", "\\n")
+            text = file.read(part.find(f"{space}files/{space}location").text).decode(part.get("encoding"))
+            lines = text.removesuffix("\n").split("\n")
+            assert len(text.splitlines()) == len(lines)
+            fields = {int(f.get("index")): f.get("term") for f in part.findall(f"{space}field")}
+            head = lines[0].split("\t")
+            for place, address in fields.items():
+                assert "mixs" in address or address.lower().endswith(f"/{head[place]}".lower())
+            key = part.find(f"{space}id")
+            key = part.find(f"{space}coreid") if key is None else key
+            rows = []
+            for line in lines[int(part.get("ignoreHeaderLines")) :]:
+                cells = line.split("\t")
+                assert len(cells) == len(head)
+                rows.append({"id": cells[int(key.get("index"))], **{term: cells[i] for i, term in fields.items()}})
+            tables.append(rows)
+    return tables[0], tables[1]
+
+
+def test_dwc(collection, tmp_path):
+    done = export(collection, tmp_path / "x.zip", "dwc")
+    core, dna = archive(tmp_path / "x.zip")
+    terms = "http://rs.tdwg.org/dwc/terms/"
+    assert len({row["id"] for row in core}) == len(core) == 9
+    assert [row["id"] for row in core] == [row["id"] for row in dna]
+    by_id = {row["id"]: {k.removeprefix(terms): v for k, v in row.items()} for row in core}
+    first = by_id[f"lake:lake/S0:{digest(letters_of(0).encode())}"]
+    assert first["occurrenceID"] == first["id"]
+    assert (first["organismQuantity"], first["organismQuantityType"]) == ("1", "DNA sequence reads")
+    # The sample has sequences 0 and 3.
+    assert (first["sampleSizeValue"], first["sampleSizeUnit"]) == ("5", "DNA sequence reads")
+    assert (first["scientificName"], first["taxonRank"], first["genus"]) == ("Rattus rattus", "species", "Rattus")
+    assert first["basisOfRecord"] == "MaterialSample"
+    assert first["taxonID"] == "ASV:" + hashlib.md5(letters_of(0).encode()).hexdigest()
+    assert (first["decimalLatitude"], first["decimalLongitude"], first["eventDate"]) == (
+        "-60.5", "-123.4", "2024-05-01",
+    )  # fmt: skip
+    places = [(r["decimalLatitude"], r["verbatimLatitude"]) for r in by_id.values() if r["datasetName"] == "lake"]
+    assert places == [("-60.5", ""), ("-60.5", ""), ("", "north"), ("", ""), ("12", ""), ("", "95")]
+    dates = [(r["eventDate"], r["verbatimEventDate"]) for r in by_id.values() if r["datasetName"] == "lake"]
+    assert dates[1:] == [
+        ("", "1/5/2024"), ("2024", ""), ("", ""), ("2024-05-01T10:00:00Z", ""), ("2024-05-01/2024-05-03", ""),
+    ]  # fmt: skip
+    unnamed = by_id[f"lake:lake/S1:{digest(letters_of(1).encode())}"]
+    assert (unnamed["scientificName"], unnamed["taxonRank"]) == ("incertae sedis", "")
+    # A record that does not say its reads has no quantity, and its sample no size.
+    silent = by_id[f"sea:sea/S0:{digest(letters_of(0).encode())}"]
+    assert (silent["organismQuantity"], silent["organismQuantityType"], silent["sampleSizeValue"]) == ("", "", "")
+    assert dna[0]["http://rs.gbif.org/terms/dna_sequence"] == letters_of(0)
+    assert dna[0]["https://w3id.org/mixs/0001107"] == "lake/S0"
+    assert dna[0]["https://w3id.org/mixs/0000044"] == "12S"
+    assert "1 of 9 occurrences do not say how many reads they are" in done.notes
+
+
+def test_the_size_of_a_sample_counts_what_was_not_chosen_too(workspace, tmp_path):
+    export(opened(workspace), tmp_path / "x.zip", "dwc", wanted=Choice(where=f"lineage = '{RAT}'"))
+    core, _ = archive(tmp_path / "x.zip")
+    (row,) = core
+    assert row["http://rs.tdwg.org/dwc/terms/sampleSizeValue"] == "5"
+    assert row["http://rs.tdwg.org/dwc/terms/eventID"] == "S0"
+
+
+# -- Krona -------------------------------------------------------------------------------------------------------------
+
+
+def test_krona(collection, tmp_path):
+    done = export(collection, tmp_path / "k.txt", "krona")
+    lines = [line.split("\t") for line in (tmp_path / "k.txt").read_text(encoding="utf-8").splitlines()]
+    assert sum(int(line[0]) for line in lines) == done.reads == 34
+    found = {tuple(line[1:]): int(line[0]) for line in lines}
+    assert found[tuple(RAT.split(";"))] == 7
+    assert found["Animalia", "Chordata", "no class", "Rodentia", "Muridae"] == 3
+    assert found["Unassigned",] == 2 + 6 + 7
+    # Krona puts names into its page as they are.
+    assert not set('<>&"') & set((tmp_path / "k.txt").read_text(encoding="utf-8"))
+
+
+def test_krona_by_sample(tmp_path):
+    samples = ["A", "a", "nul", "../../x", "Å/1", None, "con."]
+    run = add_run(tmp_path, "d", "r", range(7), columns={"sample": samples, "lineage": [RAT] * 7})
+    collection = DataManager(tmp_path).loose_runs([run.folder])
+    done = export(collection, tmp_path / "k", "krona", per_sample=True)
+    about = json.loads((tmp_path / "k" / "export.json").read_text(encoding="utf-8"))
+    assert sorted(about["samples"].values()) == sorted(["A", "a", "nul", "../../x", "Å/1", "no_sample", "con."])
+    assert len({name.lower() for name in about["samples"]}) == 7
+    assert all(re.fullmatch(r"sample_[A-Za-z0-9._-]+\.txt|sample_\.txt", name) for name in about["samples"])
+    total = 0
+    for name in about["samples"]:
+        total += sum(int(line.split("\t")[0]) for line in (tmp_path / "k" / name).read_text().splitlines())
+    assert total == done.reads == 28
+    # Fewer samples: the files of the others go, and what is not ours stays.
+    (tmp_path / "k" / "mine.html").write_text("x")
+    export(collection, tmp_path / "k", "krona", per_sample=True, wanted=Choice(where="sample = 'A'"))
+    assert sorted(p.name for p in (tmp_path / "k").iterdir()) == ["export.json", "mine.html", "sample_A.txt"]
+
+
+# -- assignments -------------------------------------------------------------------------------------------------------
+
+HEAD = "id\tstatus\trank\tlineage\tconfidence\n"
+
+
+def test_assignments_name_what_has_no_label(collection, tmp_path):
+    file = tmp_path / "taxa.tsv"
+    seven = digest(letters_of(6).encode())
+    file.write_text(
+        HEAD + f"a-0\tassigned\tgenus\tX;;;;;Mus;\t0.9\na-1\tnovel\tfamily\t{FAMILY}\t0.81239\n"
+        f"a-5\trejected\t\t\t\n{seven}\tunclassified\t\t\t\nnobody\tassigned\tspecies\t{RAT}\t1\n"
+    )
+    done = export(collection, tmp_path / "q", "qiime2", biom=False, assignments=file)
+    lines = [line.split("\t") for line in (tmp_path / "q" / "taxonomy.tsv").read_text().splitlines()]
+    assert lines[0] == ["Feature ID", "Taxon", "Confidence"]
+    assert lines[1][1].endswith("s__Rattus rattus") and lines[1][2] == ""
+    assert lines[2][1:] == ["k__Animalia; p__Chordata; c__; o__Rodentia; f__Muridae", "0.8123"]
+    assert lines[6][1:] == lines[7][1:] == ["Unassigned", ""]
+    # Beside those named, the two of the sea that have the letters of a-0.
+    assert f"5 records took their names from {file}" in done.notes
+    assert "1 records that it names have a lineage of their own, which was kept" in done.notes
+    export(collection, tmp_path / "x.zip", "dwc", assignments=file)
+    core, dna = archive(tmp_path / "x.zip")
+    remarks = [row["http://rs.tdwg.org/dwc/terms/identificationRemarks"] for row in core]
+    assert "ednabed classify: novel, confidence 0.8123" in remarks
+    assert Counter(row["https://w3id.org/mixs/0000086"] for row in dna)["ednabed classify"] == 3
+    export(collection, tmp_path / "x.parquet", "parquet", assignments=file)
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
+    assert (rows["a-1"]["family"], rows["a-1"]["confidence"], rows["a-1"]["status"]) == ("Muridae", 0.81239, "novel")
+    assert (rows["a-0"]["genus"], rows["a-0"]["confidence"]) == ("Rattus", None)
+
+
+def test_assignments_as_json_lines(workspace, tmp_path):
+    file = tmp_path / "taxa.jsonl"
+    line = {"id": "a-1", "status": "assigned", "lineage": RAT, "confidence": 0.5, "note": ""}
+    file.write_text(json.dumps(line) + "\n\n" + json.dumps({**line, "id": "a-5", "status": "rejected", "lineage": None,
+                                                           "confidence": None}) + "\n")  # fmt: skip
+    export(opened(workspace), tmp_path / "k.txt", "krona", assignments=file)
+    found = (tmp_path / "k.txt").read_text().splitlines()
+    assert "\t".join(["9", *RAT.split(";")]) in found
+
+
+def test_a_sequence_that_was_classified_once_names_all_its_records(tmp_path):
+    run = add_run(tmp_path, "d", "r", [1, 2, 1, 2])
+    collection = DataManager(tmp_path).loose_runs([run.folder])
+    second = digest(letters_of(2).encode())
+    (tmp_path / "a.tsv").write_text(
+        HEAD + f"r-0\tassigned\tspecies\t{RAT}\t0.99999\n{second}\tassigned\t\t{FAMILY}\t\n"
+    )
+    export(collection, tmp_path / "x.tsv", "tsv", assignments=tmp_path / "a.tsv")
+    assert [row["lineage"] for row in tsv(tmp_path / "x.tsv")] == [RAT, RAT, FAMILY, FAMILY]
+    export(collection, tmp_path / "q", "qiime2", biom=False, assignments=tmp_path / "a.tsv")
+    # Cut, not rounded: only certainty reads as 1.
+    assert [line.split("\t")[2] for line in (tmp_path / "q" / "taxonomy.tsv").read_text().splitlines()[1:]] == [
+        "0.9999",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Feature ID\tTaxon\tConfidence\nx\ty\t1\n", "has no column 'id'"),
+        (HEAD + "a\tsure\tgenus\t;;;;;;\t1\n", "status 'sure'"),
+        (HEAD + "a\tassigned\tgenus\tX;;;;;;\t1.5\n", "confidence '1.5'"),
+        (HEAD + "a\tassigned\tgenus\tX;;;;;;\tnan\n", "confidence 'nan'"),
+        (HEAD + "a\tassigned\tkingdom\tX;;;;;;\t1\na\tassigned\tkingdom\tY;;;;;;\t1\n", "something else than an"),
+        ('{"id": 1}\n', "line 1 is no assignment"),
+        ("{]\n", "line 1 is no assignment"),
+        ("", "is empty"),
+    ],
+)  # fmt: skip
+def test_wrong_assignments(workspace, tmp_path, text, message):
+    (tmp_path / "a.tsv").write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)):
+        export(opened(workspace), tmp_path / "x", "krona", assignments=tmp_path / "a.tsv")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tsv"]
+
+
+# -- choices -----------------------------------------------------------------------------------------------------------
+
+
+def test_choices(workspace, tmp_path):
+    reference = opened(workspace)
+
+    def ids(**more):
+        export(reference, tmp_path / "x.parquet", "parquet", **more)
+        return pq.read_table(tmp_path / "x.parquet").column("id").to_pylist()
+
+    assert ids(wanted=Choice(datasets=("sea",))) == ["b-0", "b-2", "b-1"]
+    assert ids(wanted=Choice(runs=("lake/a",), where="abundance > 4")) == ["a-4", "a-5"]
+    assert ids(wanted=Choice(exclude_runs=("lake/a",)), rows=np.array([0])) == ["b-0", "b-2"]
+    assert ids(rows=np.array([6, 1])) == ["a-1", "b-1"]
+    with pytest.raises(StoreError, match="no dataset 'x'; there are lake, sea"):
+        ids(wanted=Choice(datasets=("x",)))
+    with pytest.raises(StoreError, match="no run 'lake/x'"):
+        ids(wanted=Choice(runs=("lake/x",)))
+    with pytest.raises(UsageError, match="7 distinct sequences, from 0 on; got 7"):
+        ids(rows=np.array([1, 7]))
+    with pytest.raises(UsageError, match="got -1"):
+        ids(rows=np.array([-1]))
+
+
+def test_pieces_make_no_difference(workspace, tmp_path, monkeypatch):
+    reference = opened(workspace)
+    for format in ("fasta", "tsv", "krona"):
+        export(reference, tmp_path / f"one.{format}", format)
+    monkeypatch.setattr("ednabed.export.selection._PIECE_RECORDS", 2)
+    monkeypatch.setattr("ednabed.export.record_columns._FEATURES", 2)
+    for format in ("fasta", "tsv", "krona"):
+        export(reference, tmp_path / f"two.{format}", format)
+        assert (tmp_path / f"one.{format}").read_bytes() == (tmp_path / f"two.{format}").read_bytes()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_nothing_chosen_writes_nothing(workspace, tmp_path, format):
+    with pytest.raises(StoreError, match="nothing to export; choose less narrowly"):
+        export(opened(workspace), tmp_path / "x", format, wanted=Choice(where="abundance > 1000"))
+    with pytest.raises(StoreError, match="nothing to export"):
+        export(opened(workspace), tmp_path / "x", format, rows=np.zeros(0, np.int64))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_that_disagree_are_told_of(tmp_path):
+    run = add_run(tmp_path, "d", "r", [1, 1, 1, 2], columns={"lineage": [FAMILY, RAT, RAT, None]})
+    done = export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "k.txt", "krona")
+    assert (tmp_path / "k.txt").read_text() == "6\t" + RAT.replace(";", "\t") + "\n4\tUnassigned\n"
+    assert any(note.startswith("1 sequences have records of different lineages") for note in done.notes)
+
+
+def test_several_runs_of_a_dataset_are_told_of(tmp_path):
+    for name in ("r1", "r2"):
+        add_run(tmp_path, "d", name, [1, 2])
+    collection = DataManager(tmp_path).loose_runs(["d/r1", "d/r2", "d/r2"])
+    done = export(collection, tmp_path / "k.txt", "krona")
+    assert done.reads == 6
+    assert any(note.startswith("dataset d has 2 runs here, whose reads are added up") for note in done.notes)
+
+
+# -- runs of older tools -----------------------------------------------------------------------------------------------
+
+
+def test_vectors_of_an_older_tool(tmp_path):
+    add_run(tmp_path, "d", "r", [1])
+    folder = legacy(tmp_path / "consolidated_data" / "runs" / "old" / "x", np.stack([vector_of(n) for n in (7, 8)]))
+    data = DataManager(tmp_path)
+    with pytest.raises(StoreError, match="nobody knows by which model"):
+        data.loose_runs(["old/x"])
+    register(tmp_path, "v1", SPEC)
+    tag_run(tmp_path, Run.open(folder), "v1", assume=True)
+    both, old = data.loose_runs(["d/r", "old/x"]), data.loose_runs(["old/x"])
+    for format in FORMATS:
+        export(both, tmp_path / f"{format}.out", format)
+        if format == "fasta":
+            with pytest.raises(StoreError, match="no letters of these sequences"):
+                export(old, tmp_path / "old.out", format)
+            assert not (tmp_path / "old.out").exists()
+        else:
+            export(old, tmp_path / f"old.{format}", format)
+    assert (tmp_path / "fasta.out").read_text() == f">r-0;size=1\n{letters_of(1)}\n"
+    assert not (tmp_path / "old.qiime2" / "sequences.fasta").exists()
+    taxa = (tmp_path / "qiime2.out" / "taxonomy.tsv").read_text().splitlines()
+    assert len(taxa) == 4 and sum(line.startswith("key.") for line in taxa) == 2
+
+
+# -- whole or absent ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_interrupted_export_leaves_what_was_there(workspace, tmp_path, monkeypatch, format, error):
+    reference = opened(workspace)
+    target = tmp_path / "x"
+    export(reference, target, format, rows=np.array([0]))
+    before = {p.name: p.read_bytes() for p in (target.iterdir() if target.is_dir() else [target])}
+    monkeypatch.setattr("ednabed.export.selection._PIECE_ROWS", 1)
+    take, calls = type(reference).take_records, []
+
+    def failing(self, positions, columns):
+        calls.append(1)
+        if len(calls) > 3:
+            raise error
+        return take(self, positions, columns)
+
+    monkeypatch.setattr(type(reference), "take_records", failing)
+    for place in (target, tmp_path / "new"):
+        calls.clear()
+        with pytest.raises(type(error)):
+            export(reference, place, format)
+    assert {p.name: p.read_bytes() for p in (target.iterdir() if target.is_dir() else [target])} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from ednabed.api.exports import export_records
+from ednabed.api.manager import DataManager
+from ednabed.export import selection
+selection._PIECE_ROWS = 1
+take = selection.Selection._piece
+def slow(*arguments):
+    time.sleep(0.3)
+    return take(*arguments)
+selection.Selection._piece = slow
+export_records(DataManager(sys.argv[1]).open_reference(), Path(sys.argv[2]), sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("format", ["parquet", "qiime2", "dwc"])
+def test_a_killed_export_leaves_no_file_of_that_name(workspace, tmp_path, format):
+    target = tmp_path / "x"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(workspace), str(target), format])
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    names = [path.name for path in tmp_path.iterdir()]
+    assert names and all(name.startswith(".") for name in names)
+    export(opened(workspace), target, format)
+    assert target.exists()
+
+
+def test_nothing_of_others_is_replaced(workspace, tmp_path):
+    reference = opened(workspace)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "taxonomy.tsv").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else than an export as qiime2"):
+        export(reference, tmp_path / "mine", "qiime2", biom=False)
+    assert (tmp_path / "mine" / "taxonomy.tsv").read_text() == "mine"
+    with pytest.raises(UsageError, match="is a folder, wanted a file"):
+        export(reference, tmp_path / "mine", "tsv")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="is a file, wanted a folder"):
+        export(reference, tmp_path / "file", "qiime2", biom=False)
+    inside = reference.build
+    for format in FORMATS:
+        with pytest.raises(UsageError, match="lies in the reference"):
+            export(reference, inside / "x", format)
+        with pytest.raises(UsageError, match="lies in the run"):
+            export(reference, workspace / "consolidated_data" / "runs" / "lake" / "a" / "x", format)
+
+
+def test_options_of_other_formats(workspace, tmp_path):
+    reference = opened(workspace)
+    with pytest.raises(UsageError, match="there is no format 'xlsx'"):
+        export(reference, tmp_path / "x", "xlsx")
+    for format, more in (
+        ("krona", {"occurrences": True}), ("tsv", {"obsm": True}), ("dwc", {"biom": False}),
+        ("qiime2", {"per_sample": True}), ("fasta", {"assignments": tmp_path / "a"}),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=f"not of {format}; leave it away"):
+            export(reference, tmp_path / "x", format, **more)
+    with pytest.raises(UsageError, match="named twice"):
+        export(reference, tmp_path / "a", "tsv", assignments=tmp_path / "a")
+    assert set(BY_RECORD) < set(FORMATS)

@@ -12,7 +12,7 @@ UNKNOWN = examples/unknown_12s.fasta
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q -c constraints.txt -e ".[map,test,lint]"
+	$(RUN) -m pip install -q -c constraints.txt -e ".[map,dashboard,export,test,lint]"
 	touch $@
 
 demo: $(STAMP)

@@ -211,7 +211,8 @@ def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
     facts = found.facts
     shown = [_arrows(lineage) for lineage in facts.lineages] + ["no name"]
     return [
-        f"<b>{text(name)}</b><br>{shown[lineage]}<br>{text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
+        f"<b>{text(name)}</b><br>{shown[lineage]}<br>{text(facts.datasets[dataset])}, {records:,} records, "
+        f"{reads:,} reads"
         for name, lineage, dataset, records, reads in zip(
             found.ids[rows], facts.lineage[rows].tolist(), facts.dataset[rows].tolist(), facts.records[rows].tolist(),
             facts.reads[rows].tolist(), strict=True,

@@ -63,7 +63,7 @@ def jobs() -> Jobs:
     return Jobs(settings().workspace)
 
 
-# -- references ---------------------------------------------------------------------------------------------------------
+# -- references --------------------------------------------------------------------------------------------------------
 
 
 def choose_reference(key: str, *, calibrated: bool = False, label: str = "Reference") -> ReferenceState | None:
@@ -134,7 +134,7 @@ def _facts(workspace: str, address: str, build: str) -> RowFacts:
     return row_facts(_opened(workspace, address, build))
 
 
-# -- uploads ------------------------------------------------------------------------------------------------------------
+# -- uploads -----------------------------------------------------------------------------------------------------------
 
 
 def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[Path]:
@@ -166,7 +166,7 @@ def count_records(paths: Sequence[Path], names: Sequence[str]) -> int:
     return count
 
 
-# -- running work -------------------------------------------------------------------------------------------------------
+# -- running work ------------------------------------------------------------------------------------------------------
 
 
 def job_of_address(kind: str) -> Job | None:
@@ -257,7 +257,7 @@ def _panel(now: Job, was_at_work: bool) -> None:
                 st.rerun()
 
 
-# -- tables and downloads -----------------------------------------------------------------------------------------------
+# -- tables and downloads ----------------------------------------------------------------------------------------------
 
 
 def table(columns: Mapping[str, Sequence[Any]], **options: Any) -> Any:

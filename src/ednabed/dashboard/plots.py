@@ -1,4 +1,4 @@
-"""Figures: points on a map of sequences, samples on the globe, composition of samples. Plotly draws them in the browser."""
+"""Figures: points on a map of sequences, samples on the globe, composition of samples. Plotly draws them."""
 
 from __future__ import annotations
 
@@ -149,7 +149,8 @@ def world(places: Sequence[Place]) -> go.Figure:
     x = np.array([place.longitude for place in places])
     y = np.array([place.latitude for place in places])
     said = [
-        f"{text(p.sample or p.dataset)}<br>{text(p.dataset)}<br>{p.latitude:.4f}, {p.longitude:.4f}<br>{p.reads:,} reads"
+        f"{text(p.sample or p.dataset)}<br>{text(p.dataset)}<br>{p.latitude:.4f}, {p.longitude:.4f}<br>"
+        f"{p.reads:,} reads"
         for p in places
     ]
     coast_x, coast_y = _coast()

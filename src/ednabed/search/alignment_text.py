@@ -15,8 +15,8 @@ _OPERATION = re.compile(r"(\d+)([=XID])")
 def alignment_text(query: str, target: str, alignment: Alignment, width: int = WIDTH) -> str:
     """Return the aligned part in blocks of three lines: query, ``|`` for equal letters, hit.
 
-    Numbers are those of the letters from 1; on strand ``-`` the query is shown as its reverse complement, and its numbers
-    fall.
+    Numbers are those of the letters from 1; on strand ``-`` the query is shown as its reverse complement, and its
+    numbers fall.
 
     Args:
         query: Normalised letters of the query as given.

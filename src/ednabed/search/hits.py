@@ -94,9 +94,9 @@ class Search:
         A hit is a dict: rank (from 1), similarity (cosine, ``DIGITS`` digits), distance (1 - similarity), the keys of
         ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (records with this sequence),
         datasets (name to number of records), length, source (input file) and source_file (file of its vector); with
-        ``align`` also alignment, an ``Alignment`` or None, with ``letters`` also sequence, its letters or None, and with
-        ``columns`` also columns, a dict of these. With ``occurrences`` each record of a hit is one, all with the rank of
-        their sequence.
+        ``align`` also alignment, an ``Alignment`` or None, with ``letters`` also sequence, its letters or None, and
+        with ``columns`` also columns, a dict of these. With ``occurrences`` each record of a hit is one, all with the
+        rank of their sequence.
         """
         # Where many hits are wanted, fewer queries are held at once.
         step = max(1, _HITS_AT_ONCE // self.wanted.k)

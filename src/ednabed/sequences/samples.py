@@ -36,8 +36,8 @@ def read_samples(path: str | Path) -> Mapping[str, Coordinates]:
         if names is None or places is None:
             lacking = "names of samples" if names is None else "latitude and longitude"
             raise InputError(
-                f"{source.path}: no column of {lacking} among {listed(dialect.columns)}; name them sample, latitude and "
-                "longitude"
+                f"{source.path}: no column of {lacking} among {listed(dialect.columns)}; name them sample, latitude "
+                "and longitude"
             )
         found: dict[str, Coordinates] = {}
         for batch in read_delimited(source, dialect):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -132,7 +133,7 @@ def _table(candidates: list[dict[str, str]], folder: Path) -> None:
     for place, name in zip(st.columns(len(FILES)), FILES, strict=True):
         path = folder / name
         place.download_button(
-            name, lambda path=path: _bytes(path), name, on_click="ignore", width="stretch", key=f"discover_{name}"
+            name, partial(_bytes, path), name, on_click="ignore", width="stretch", key=f"discover_{name}"
         )
 
 

@@ -170,7 +170,7 @@ def _as_qiime2(folder: Path) -> bytes:
     return written_as(folder / ASSIGNMENTS, "qiime2").encode()
 
 
-# -- samples ------------------------------------------------------------------------------------------------------------
+# -- samples -----------------------------------------------------------------------------------------------------------
 
 
 def _samples(found: SampleReads, folder: Path) -> None:
@@ -210,9 +210,9 @@ def _samples(found: SampleReads, folder: Path) -> None:
         key="identify_diversity",
     )
     st.caption(
-        f"Taxa at the rank of {rank}; reads without a name there are left out. Shannon in nats; Simpson is 1 - Σp². Rarefied: "
-        f"what is expected when {depth:,} reads are drawn without replacement (Hurlbert 1971, Chao et al. 2014), exact and "
-        "without any drawing; empty where a sample has fewer."
+        f"Taxa at the rank of {rank}; reads without a name there are left out. Shannon in nats; Simpson is 1 - Σp². "
+        f"Rarefied: what is expected when {depth:,} reads are drawn without replacement (Hurlbert 1971, Chao et al. "
+        "2014), exact and without any drawing; empty where a sample has fewer."
     )
     most = np.argsort(-totals, kind="stable")[:_MOST_CURVES]
     curves = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,8 @@ def _holding(found: Mapped, sought: str) -> npt.NDArray[np.bool_]:
 
 def _legend(found: Mapped, drawn: int, there: int) -> None:
     sampled = "" if drawn == there else (
-        f" {drawn:,} of {there:,} points are drawn: those with the smallest hash of their letters, a random sample that is "
-        "the same at every look."
+        f" {drawn:,} of {there:,} points are drawn: those with the smallest hash of their letters, a random sample "
+        "that is the same at every look."
     )  # fmt: skip
     st.caption(
         plain(f"{found.map.method}, laid out {found.map.created[:10]}. {found.map.rule}")
@@ -143,6 +144,6 @@ def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
 
     for place, name in zip(st.columns([1, 1, 1, 3]), ("fasta", "tsv", "parquet"), strict=False):
         place.download_button(
-            name.upper(), lambda name=name: written(name), f"selection{FORMATS[name][0]}", on_click="ignore",
+            name.upper(), partial(written, name), f"selection{FORMATS[name][0]}", on_click="ignore",
             width="stretch", key=f"map_export_{name}",
         )  # fmt: skip

@@ -91,8 +91,8 @@ def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
 def _show(answers: Answers, coordinates: Sequence[str]) -> None:
     if len(answers) > MOST_QUERIES:
         st.warning(
-            f"The file has more than {MOST_QUERIES} sequences; these are the first. 'ednabed search --fasta FILE' takes "
-            "them all."
+            f"The file has more than {MOST_QUERIES} sequences; these are the first. 'ednabed search --fasta FILE' "
+            "takes them all."
         )
         answers = answers[:MOST_QUERIES]
     number = 0

@@ -151,7 +151,7 @@ def _table() -> None:
         _start("Embed the pending rows of the table", ["table", "embed"])
 
 
-# -- what can be done ---------------------------------------------------------------------------------------------------
+# -- what can be done --------------------------------------------------------------------------------------------------
 
 
 def _actions(runs: list[RunState], references: list[ReferenceState]) -> None:

@@ -1,0 +1,91 @@
+"""A workspace with real samples, the page as users start it, and what a person does on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from support import ednabed
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+LABELS = EXAMPLES / "okex2301_12s_taxonomy.tsv"
+SECONDS = 120
+"""Time that anything on the page may take on a busy machine."""
+
+
+class Served:
+    """The page of a workspace, in a process of its own."""
+
+    def __init__(self, workspace: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.workspace = workspace
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ednabed", "--workspace", str(workspace), "dashboard", "--port", "0", *options],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", cwd=workspace,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **(env or {})},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, line + self.process.stdout.read()
+        self.address = found.group()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def make_workspace(workspace: Path) -> Path:
+    """A study of eDNA with its reference, and a labelled reference of fishes, calibrated."""
+    steps = (
+        ("embed", EXAMPLES / "okex2301_12s.fasta.gz", "--labels", LABELS, "--dataset", "okex2301"),
+        ("consolidate", "--no-calibrate"),
+        ("embed", EXAMPLES / "fish_12s.tsv.gz", "--output", "labelled/fish_12s"),
+        ("consolidate", "--runs-root", "labelled", "--output", "data/fish"),
+    )  # fmt: skip
+    for step in steps:
+        done = ednabed("--workspace", workspace, *step, cwd=workspace)
+        assert done.returncode == 0, done.stderr.decode()
+    shutil.copyfile(EXAMPLES / "okex2301_samples.tsv", workspace / "data" / "samples.tsv")
+    return workspace
+
+
+def rest(page) -> None:
+    """Wait until the page has drawn what it has to."""
+    page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
+    page.wait_for_timeout(200)
+
+
+def saved(page, button: str, folder: Path) -> Path:
+    """Press a download button and return the file."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button, exact=True).click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def choose(page, label: str, text: str) -> None:
+    """Choose an entry of a box by a part of its text."""
+    page.get_by_label(label, exact=True).first.click()
+    page.get_by_role("option").filter(has_text=text).first.click()
+    rest(page)
+
+
+def cells(page) -> list[str]:
+    """What stands in the tables that are drawn; they are drawn on a canvas, beside which the cells stand for readers."""
+    return page.evaluate("[...document.querySelectorAll('[role=gridcell]')].map(cell => cell.textContent)")
+
+
+def until(true, seconds: float = SECONDS) -> None:
+    """Wait until a function says so."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.2)

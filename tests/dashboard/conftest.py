@@ -1,0 +1,65 @@
+"""A workspace that is only copied, the page that serves one, and a headless Chromium that looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from browser_support import SECONDS, Served, make_workspace
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace that is only copied."""
+    return make_workspace(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """A browser; tests that need one are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    pytest.importorskip("streamlit")
+    path = os.environ.get("EDNABED_CHROMIUM") or next((p for p in map(shutil.which, NAMES) if p), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium; or set EDNABED_CHROMIUM)")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The page of a workspace of the module's own."""
+    workspace = tmp_path_factory.mktemp("dash board") / "wörkspace"
+    shutil.copytree(made, workspace)
+    page = Served(workspace)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def visit(chromium, served, tmp_path):
+    """A visitor: gives pages by their path, and says what they asked of other hosts."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 1500}, accept_downloads=True)
+    context.set_default_timeout(SECONDS * 1000)
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+
+    def visit(path: str = "", address: str | None = None):
+        page = context.new_page()
+        page.goto(f"{address or served.address}/{path}")
+        page.wait_for_selector("h1")
+        return page
+
+    visit.asked = asked
+    yield visit
+    foreign = [url for url in asked if url.startswith(("http", "ws")) and "127.0.0.1" not in url.split("/")[2]]
+    context.close()
+    assert foreign == [], "the page asked other hosts"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -18,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from ednabed.api.exports import BY_RECORD, FORMATS, export_records
 from ednabed.api.manager import DataManager
@@ -32,7 +35,7 @@ from ednabed.sequences.labels import read_labels
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.runs import Run
 from ednabed.store.versions import register, tag_run
-from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of
+from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run
 
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
 FAMILY = "Animalia;Chordata;;Rodentia;Muridae;;"
@@ -71,6 +74,14 @@ def collection(workspace, request):
 
 def export(collection, target: Path, format: str, **more):
     return export_records(collection, target, format, **more)
+
+
+def possible(format: str) -> bool:
+    """Whether what a format needs is installed."""
+    return importlib.util.find_spec({"h5ad": "anndata", "qiime2": "biom"}.get(format, "numpy")) is not None
+
+
+POSSIBLE = [format for format in FORMATS if possible(format)]
 
 
 def tsv(path: Path) -> list[dict[str, str]]:
@@ -172,6 +183,7 @@ def test_tables_of_distinct_sequences(collection, tmp_path):
         ("\t=1", "' =1"), ("\r=1", "' =1"), ("  =1", "'  =1"), ('"=1"', "'\"=1\""), ("＝1", "'＝1"), ("\n=1", "' =1"),
         ("-1", "-1"), ("+1.5e-3", "+1.5e-3"), ("-", "-"), ("+", "+"), ("-.5", "-.5"), ("-e5", "'-e5"), ("--1", "'--1"),
         ("", ""), ("a=1", "a=1"), ("'=1", "'=1"), ("1-2", "1-2"), ("a\x00b\u2028", "a b "), ("\ud800", "\ufffd"),
+        ("\u202e=1", "' =1"), ("\x00-1+1", "' -1+1"),
     ],
 )  # fmt: skip
 def test_cells_for_spreadsheets(cell, safe):
@@ -383,8 +395,9 @@ def test_krona_by_sample(tmp_path):
     assert total == done.reads == 28
     # Fewer samples: the files of the others go, and what is not ours stays.
     (tmp_path / "k" / "mine.html").write_text("x")
-    export(collection, tmp_path / "k", "krona", per_sample=True, wanted=Choice(where="sample = 'A'"))
+    done = export(collection, tmp_path / "k", "krona", per_sample=True, wanted=Choice(where="sample = 'A'"))
     assert sorted(p.name for p in (tmp_path / "k").iterdir()) == ["export.json", "mine.html", "sample_A.txt"]
+    assert done.files == ("export.json", "sample_A.txt")
 
 
 # -- assignments -------------------------------------------------------------------------------------------------------
@@ -538,7 +551,7 @@ def test_vectors_of_an_older_tool(tmp_path):
     register(tmp_path, "v1", SPEC)
     tag_run(tmp_path, Run.open(folder), "v1", assume=True)
     both, old = data.loose_runs(["d/r", "old/x"]), data.loose_runs(["old/x"])
-    for format in FORMATS:
+    for format in POSSIBLE:
         export(both, tmp_path / f"{format}.out", format)
         if format == "fasta":
             with pytest.raises(StoreError, match="no letters of these sequences"):
@@ -547,6 +560,8 @@ def test_vectors_of_an_older_tool(tmp_path):
         else:
             export(old, tmp_path / f"old.{format}", format)
     assert (tmp_path / "fasta.out").read_text() == f">r-0;size=1\n{letters_of(1)}\n"
+    if "qiime2" not in POSSIBLE:
+        return
     assert not (tmp_path / "old.qiime2" / "sequences.fasta").exists()
     taxa = (tmp_path / "qiime2.out" / "taxonomy.tsv").read_text().splitlines()
     assert len(taxa) == 4 and sum(line.startswith("key.") for line in taxa) == 2
@@ -555,7 +570,7 @@ def test_vectors_of_an_older_tool(tmp_path):
 # -- whole or absent ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", POSSIBLE)
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_an_interrupted_export_leaves_what_was_there(workspace, tmp_path, monkeypatch, format, error):
     reference = opened(workspace)
@@ -596,7 +611,7 @@ export_records(DataManager(sys.argv[1]).open_reference(), Path(sys.argv[2]), sys
 """
 
 
-@pytest.mark.parametrize("format", ["parquet", "qiime2", "dwc"])
+@pytest.mark.parametrize("format", [format for format in ("parquet", "qiime2", "dwc") if format in POSSIBLE])
 def test_a_killed_export_leaves_no_file_of_that_name(workspace, tmp_path, format):
     target = tmp_path / "x"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(workspace), str(target), format])
@@ -644,3 +659,48 @@ def test_options_of_other_formats(workspace, tmp_path):
     with pytest.raises(UsageError, match="named twice"):
         export(reference, tmp_path / "a", "tsv", assignments=tmp_path / "a")
     assert set(BY_RECORD) < set(FORMATS)
+
+
+# -- whatever the names are --------------------------------------------------------------------------------------------
+
+NASTY = st.text(st.sampled_from("a=+-@\t\r\n\x00\x1b\"'<>&;,|#/\\ \u2028\u202eé﷽"), max_size=6)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.tuples(NASTY, NASTY, NASTY, NASTY), min_size=3, max_size=3))
+def test_no_name_breaks_a_file(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("nasty")
+    columns = {
+        "id": [id or "x" for id, _, _, _ in names],
+        "sample": [sample for _, sample, _, _ in names],
+        "lineage": [f"A;{name.replace(';', ',')};;;;;" for _, _, name, _ in names],
+        "locality": [place for _, _, _, place in names],
+    }
+    run = write_run(folder / "run", range(3), columns=columns)
+    collection = DataManager(folder).loose_runs([run.folder])
+    for format in POSSIBLE:
+        export(collection, folder / format, format)
+    rows = tsv(folder / "tsv")
+    assert len(rows) == 3
+    assert not any(re.match(r"\s*[=+\-@]\s*[^\s0-9.]", cell) for row in rows for cell in row.values())
+    assert pq.read_table(folder / "parquet").column("locality").to_pylist() == columns["locality"]
+    fasta = (folder / "fasta").read_bytes().decode().split("\n")
+    assert fasta[1::2] == [letters_of(n) for n in range(3)]
+    core, dna = archive(folder / "dwc")
+    assert len({row["id"] for row in core}) == len(core) == len(dna) == 3
+    krona = (folder / "krona").read_text(encoding="utf-8").splitlines()
+    assert sum(int(line.split("\t")[0]) for line in krona) == 6
+    if "qiime2" in POSSIBLE:
+        biom, pandas = importlib.import_module("biom"), importlib.import_module("pandas")
+        table = biom.load_table(str(folder / "qiime2" / "feature-table.biom"))
+        assert table.sum() == 6
+        taxa = pandas.read_csv(folder / "qiime2" / "taxonomy.tsv", sep="\t", header=0, dtype=object)
+        assert taxa["Feature ID"].tolist() == list(table.ids("observation"))
+        assert [taxon.startswith("k__A") for taxon in taxa["Taxon"]] == [True] * 3
+    if "h5ad" in POSSIBLE:
+        assert importlib.import_module("anndata").read_h5ad(folder / "h5ad").shape == (3, 8)

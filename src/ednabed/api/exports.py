@@ -17,7 +17,7 @@ from ednabed.export.fasta import write_fasta
 from ednabed.export.h5ad import write_h5ad
 from ednabed.export.krona import write_krona
 from ednabed.export.names import Names, read_assignments
-from ednabed.export.place import check_target_file, check_target_folder
+from ednabed.export.place import check_target_file, check_target_folder, files_of
 from ednabed.export.qiime2 import write_qiime2
 from ednabed.export.record_parquet import write_parquet
 from ednabed.export.record_tsv import write_tsv
@@ -105,7 +105,7 @@ def export_records(
     return ExportReport(
         format=format,
         target=target,
-        files=tuple(sorted(path.name for path in target.iterdir() if path.is_file())) if target.is_dir() else (),
+        files=files_of(target) if target.is_dir() else (),
         sequences=written.sequences,
         records=written.records,
         samples=written.samples,

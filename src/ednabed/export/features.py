@@ -98,7 +98,7 @@ def sample_names(samples: Mapping[Sample, Any]) -> dict[Sample, str]:
     It is its own name; where several datasets have that, ``dataset/name``; ``no_sample`` where it is not known; with
     ``_2`` and so on added where another has that.
     """
-    own = {sample: clean(sample[1]) if sample[1] is not None else NO_SAMPLE for sample in samples}
+    own = {sample: clean(sample[1] or "").strip() or NO_SAMPLE for sample in samples}
     shared = Counter(own.values())
     names: dict[Sample, str] = {}
     taken: set[str] = set()

@@ -117,6 +117,12 @@ def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterato
         shutil.rmtree(work, ignore_errors=True)
 
 
+def files_of(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files of an export in a folder, sorted, ``export.json`` with them; none where none is."""
+    about = _about(folder)
+    return tuple(sorted([*about["files"], ABOUT])) if about else ()
+
+
 def _about(folder: Path) -> dict[str, Any]:
     """Return what ``export.json`` says; nothing where there is none of ours."""
     try:

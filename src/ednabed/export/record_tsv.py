@@ -61,8 +61,10 @@ def write_tsv(selection: Selection, names: Names, target: Path, *, occurrences: 
 
 def safe_cell(text: str) -> str:
     """Return a text as it can stand in a cell that a spreadsheet may open."""
-    guard = "'" if _RUNS.match(text) and not _HARMLESS.fullmatch(text) else ""
-    return guard + clean(text)
+    cell = clean(text)
+    # What becomes a blank before a sign does not hide it.
+    runs = _RUNS.match(text) or _RUNS.match(cell)
+    return f"'{cell}" if runs and not _HARMLESS.fullmatch(cell) else cell
 
 
 def _cells(column: pa.ChunkedArray) -> tuple[list[str], int]:

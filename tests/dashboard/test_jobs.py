@@ -125,6 +125,8 @@ def test_a_command_runs_to_its_end(jobs):
     job.remove()
     assert jobs.list() == []
     assert not folder.exists()
+    assert job.state == "lost"
+    job.remove()
     with pytest.raises(StoreError, match="has no job"):
         jobs.get(job.id)
 
@@ -301,6 +303,18 @@ def test_folders_that_were_never_started(jobs, monkeypatch):
     monkeypatch.setattr(module, "_DRAFT", timedelta(0))
     jobs.new_folder()
     assert not folder.exists()
+
+
+def test_a_process_that_never_came_up(jobs):
+    folder = jobs.new_folder()
+    facts = {"schema": 1, "title": "t", "arguments": ["--version"], "about": {}}
+    states = []
+    for age in (timedelta(seconds=5), timedelta(minutes=5)):
+        (folder / "job.json").write_text(json.dumps({**facts, "created": (datetime.now(UTC) - age).isoformat()}))
+        states.append(jobs.get(folder.name).state)
+    assert states == ["waiting", "lost"]
+    # It does not hold up those that come later.
+    assert ended(jobs.start("later", ["--version"])).state == "done"
 
 
 def test_what_cannot_be_started(jobs, monkeypatch):

@@ -204,7 +204,8 @@ class Job:
     def _alive(self) -> bool:
         """Say whether its process is there: from when it came up, it holds the lock for as long as it lives."""
         if not (self.folder / RUNNER).exists():
-            return self.broken is None and abs(datetime.now(UTC) - self.created) < _STARTING
+            young = abs(datetime.now(UTC) - self.created) < _STARTING
+            return young and self.broken is None and self.folder.is_dir()
         from filelock import FileLock, Timeout
 
         try:

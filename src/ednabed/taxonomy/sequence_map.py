@@ -281,9 +281,10 @@ def make_map(
     landmarks with one and the same vector the first is laid out, and the others lie on it. A vector that is all zeros
     or not finite has no place.
 
-    The same sequences, vectors, ``most`` and ``seed`` give the same map on the same machine. Measured on one core with
-    512 dimensions: see ``map_2d`` for the landmarks; 50,000 other sequences take 45 s among 50,000 landmarks. Memory is
-    about 15 kB a landmark, whatever the number of the others.
+    The same sequences, vectors, ``most`` and ``seed`` give the same map on the same machine, whatever the number of
+    threads. With 512 dimensions 50,000 landmarks take one to two minutes on one core and as many other sequences among
+    them another (``docs/decisions.md``); for landmarks the time grows with the square of their number. Memory is 0.6 GB
+    and some 10 kB a landmark, whatever the number of the others.
 
     Args:
         collection: A reference, or runs as they lie.
@@ -328,7 +329,8 @@ def make_map(
 def point_groups(places: FloatArray) -> Numbers:
     """Group points that lie close together on a map, by density, with HDBSCAN (Campello et al. 2013).
 
-    The fewest of a group are 5, or one in a thousand of all points where that is more. 50,000 points take 6 s.
+    The fewest of a group are 5, or one in a thousand of all points where that is more. 50,000 points take 6 s; the
+    time grows with the square of their number.
 
     Args:
         places: float32, shape (n, 2).

@@ -14,7 +14,7 @@ from support import ednabed
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LABELS = EXAMPLES / "okex2301_12s_taxonomy.tsv"
-SECONDS = 120
+SECONDS = 40
 """Time that anything on the page may take on a busy machine."""
 
 
@@ -71,6 +71,21 @@ def saved(page, button: str, folder: Path) -> Path:
     return path
 
 
+def upload(page, label: str, *paths: Path) -> None:
+    """Give files to an upload box, and wait until the server has them."""
+    box = page.get_by_test_id("stFileUploader").filter(has_text=label)
+    box.locator("input[type=file]").set_input_files(list(paths))
+    box.get_by_test_id("stFileChip").first.wait_for()
+    rest(page)
+
+
+def unfold(page, title: str) -> None:
+    """Open a part of the page that may be folded."""
+    part = page.locator("details").filter(has_text=title).first
+    if part.get_attribute("open") is None:
+        part.locator("summary").click()
+
+
 def choose(page, label: str, text: str) -> None:
     """Choose an entry of a box by a part of its text."""
     page.get_by_label(label, exact=True).first.click()
@@ -79,7 +94,7 @@ def choose(page, label: str, text: str) -> None:
 
 
 def cells(page) -> list[str]:
-    """What stands in the tables that are drawn; they are drawn on a canvas, beside which the cells stand for readers."""
+    """What stands in the tables; they are drawn on a canvas, beside which their cells stand for screen readers."""
     return page.evaluate("[...document.querySelectorAll('[role=gridcell]')].map(cell => cell.textContent)")
 
 

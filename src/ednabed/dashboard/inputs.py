@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from ednabed.api.status import run_states
-from ednabed.dashboard.parts import count_records, jobs, keep_uploads, manager
+from ednabed.dashboard.parts import count_records, draft, keep_uploads, manager
 from ednabed.dashboard.settings import settings
 from ednabed.errors import InputError, UsageError
 from ednabed.export.count_table import read_count_table
@@ -66,26 +65,21 @@ def choose_inputs(key: str) -> Inputs | None:
         return None
     if not files and run is None:
         raise UsageError("choose at least one file first")
-    folder = jobs().new_folder()
-    try:
-        with st.spinner("Reading the files …"):
-            if run is not None:
-                records = manager().get_run_files(run).get("records")
-                if records is None:
-                    raise InputError(f"{run} was made by an older tool and has no records; choose its sequence file")
-                return Inputs(folder, [records], None, count_records([records], [run]), run)
-            paths = keep_uploads(folder / "inputs", files)
-            names = [file.name for file in files]
-            count = count_records(paths, names)
-            counts = None
-            if table is not None:
-                counts = keep_uploads(folder / "inputs", [table], len(paths) + 1)[0]
-                try:
-                    read_count_table(counts)
-                except InputError as error:
-                    raise InputError(str(error).replace(str(counts), table.name)) from error
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with draft() as folder, st.spinner("Reading the files …"):
+        if run is not None:
+            records = manager().get_run_files(run).get("records")
+            if records is None:
+                raise InputError(f"{run} was made by an older tool and has no records; choose its sequence file")
+            return Inputs(folder, [records], None, count_records([records], [run]), run)
+        paths = keep_uploads(folder / "inputs", files)
+        names = [file.name for file in files]
+        count = count_records(paths, names)
+        counts = None
+        if table is not None:
+            counts = keep_uploads(folder / "inputs", [table], len(paths) + 1)[0]
+            try:
+                read_count_table(counts)
+            except InputError as error:
+                raise InputError(str(error).replace(str(counts), table.name)) from error
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"
     return Inputs(folder, paths, counts, count, f"{title} ({count:,} records)")

@@ -137,6 +137,17 @@ def _facts(workspace: str, address: str, build: str) -> RowFacts:
 # -- uploads -----------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def draft() -> Iterator[Path]:
+    """Give a folder for work that may not begin: an error in the block takes it away, uploads and all."""
+    folder = jobs().new_folder()
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[Path]:
     """Write uploads into a folder made for them, under names of ours; return the paths in their order."""
     folder.mkdir(parents=True, exist_ok=True)

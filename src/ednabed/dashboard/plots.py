@@ -25,6 +25,7 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a
 OTHER, UNKNOWN, MARKED = "#9a9a9a", "#d9d9d9", "#d40000"
 MOST_GROUPS = len(COLOURS)
 NO_NAME = "(none)"
+_LONGEST = 45
 _COASTLINE = Path(__file__).with_name("data") / "coastline.json"
 _BARE = {"visible": False, "showgrid": False, "zeroline": False}
 
@@ -105,7 +106,7 @@ def sequence_map(
             figure.add_trace(
                 go.Scattergl(
                     x=places[own, 0], y=places[own, 1], text=shown[own], customdata=rows[own], marker=marker,
-                    name=f"{text(labels[number])} ({int(own.sum()):,})", legendrank=number, **common,
+                    name=f"{text(_short(labels[number]))} ({int(own.sum()):,})", legendrank=number, **common,
                 )
             )  # fmt: skip
     if marked is not None:
@@ -122,12 +123,17 @@ def sequence_map(
         margin={"l": 0, "r": 0, "t": 10, "b": 0},
         dragmode="lasso",
         uirevision="map",
+        showlegend=scale is None or marked is not None,
         xaxis=_BARE,
         yaxis={**_BARE, "scaleanchor": "x"},
         legend={"itemsizing": "constant"},
         hoverlabel={"align": "left"},
     )
     return figure
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
 
 
 @lru_cache(maxsize=1)

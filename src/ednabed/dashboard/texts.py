@@ -32,7 +32,7 @@ def file_name(name: str, number: int) -> str:
         number: Puts it apart from other uploads.
     """
     last = name.replace("\\", "/").rpartition("/")[2]
-    kept = _UNSAFE.sub("_", last).strip("._-")[-80:].lstrip("._-") or "upload"
+    kept = _UNSAFE.sub("_", last)[-80:].strip("._-") or "upload"
     # The number in front keeps Windows' names of devices away.
     return f"{number}_{kept}"
 

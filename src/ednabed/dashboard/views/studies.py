@@ -8,6 +8,7 @@ from ednabed.api.status import ReferenceState, RunState, reference_states, run_s
 from ednabed.dashboard.parts import (
     ACTIVE,
     count_records,
+    draft,
     job_panel,
     jobs,
     keep_uploads,
@@ -19,9 +20,10 @@ from ednabed.dashboard.parts import (
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import bytes_text, plain
 from ednabed.dashboard.views.export import show_export
-from ednabed.errors import UsageError
+from ednabed.errors import InputError, UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
+from ednabed.sequences import read_labels
 from ednabed.store.files import check_name
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
@@ -190,14 +192,20 @@ def _add() -> None:
     if not files or not dataset.strip():
         raise UsageError("choose at least one file, and name the dataset")
     check_name("dataset", dataset.strip())
-    folder = jobs().new_folder()
-    paths = keep_uploads(folder / "inputs", files)
-    records = count_records(paths, [file.name for file in files])
-    arguments = ["embed", *map(str, paths), "--dataset", dataset.strip(), "--model", DEFAULT_MODEL]
-    if labels is not None:
-        arguments += ["--labels", str(keep_uploads(folder / "inputs", [labels], len(files) + 1)[0])]
+    arguments = ["embed", "--dataset", dataset.strip(), "--model", DEFAULT_MODEL]
+    with draft() as folder:
+        paths = keep_uploads(folder / "inputs", files)
+        records = count_records(paths, [file.name for file in files])
+        if labels is not None:
+            named = keep_uploads(folder / "inputs", [labels], len(files) + 1)[0]
+            try:
+                read_labels(named)
+            except InputError as error:
+                raise InputError(str(error).replace(str(named), labels.name)) from error
+            arguments += ["--labels", str(named)]
+    title = f"Embed {dataset.strip()} ({records:,} records)"
     about = {"kind": KIND, "records": records}
-    show_started(jobs().start(f"Embed {dataset.strip()} ({records:,} records)", arguments, about=about, folder=folder))
+    show_started(jobs().start(title, [*arguments, *map(str, paths)], about=about, folder=folder))
 
 
 def _consolidate(references: list[ReferenceState]) -> None:

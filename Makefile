@@ -5,6 +5,7 @@ RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 SAMPLE = examples/okex2301_12s.fasta.gz
 LABELS = examples/okex2301_12s_taxonomy.tsv
+SAMPLES = examples/okex2301_samples.tsv
 FISHES = examples/fish_12s.tsv.gz
 UNKNOWN = examples/unknown_12s.fasta
 
@@ -16,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(VENV)/bin/ednabed --workspace demo embed $(SAMPLE) --labels $(LABELS) --dataset okex2301
+	$(VENV)/bin/ednabed --workspace demo embed $(SAMPLE) --labels $(LABELS) --samples $(SAMPLES) --dataset okex2301
 	$(VENV)/bin/ednabed --workspace demo consolidate --incremental --no-calibrate
 	$(VENV)/bin/ednabed --workspace demo search --run okex2301 --id 943cc4890e64.D02-03 --top-k 8
 	$(VENV)/bin/ednabed --workspace demo embed $(FISHES) --output labelled/fish_12s

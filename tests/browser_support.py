@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from support import ednabed
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SAMPLES = EXAMPLES / "okex2301_samples.tsv"
 LABELS = EXAMPLES / "okex2301_12s_taxonomy.tsv"
 SECONDS = 40
 """Time that anything on the page may take on a busy machine."""
@@ -44,7 +44,7 @@ class Served:
 def make_workspace(workspace: Path) -> Path:
     """A study of eDNA with its reference, and a labelled reference of fishes, calibrated."""
     steps = (
-        ("embed", EXAMPLES / "okex2301_12s.fasta.gz", "--labels", LABELS, "--dataset", "okex2301"),
+        ("embed", EXAMPLES / "okex2301_12s.fasta.gz", "--labels", LABELS, "--samples", SAMPLES, "--dataset", "okex2301"),
         ("consolidate", "--no-calibrate"),
         ("embed", EXAMPLES / "fish_12s.tsv.gz", "--output", "labelled/fish_12s"),
         ("consolidate", "--runs-root", "labelled", "--output", "data/fish"),
@@ -52,7 +52,6 @@ def make_workspace(workspace: Path) -> Path:
     for step in steps:
         done = ednabed("--workspace", workspace, *step, cwd=workspace)
         assert done.returncode == 0, done.stderr.decode()
-    shutil.copyfile(EXAMPLES / "okex2301_samples.tsv", workspace / "data" / "samples.tsv")
     return workspace
 
 

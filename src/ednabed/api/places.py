@@ -1,16 +1,12 @@
-"""Where on the globe records were found: by coordinates of their own, else by those of their sample."""
+"""Where on the globe records were found, by the coordinates that they have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ednabed.sequences.samples import Coordinates, read_samples, to_coordinates
-
-SAMPLES = ("samples.tsv", "samples.csv")
-"""Files in ``data`` of a workspace that say where samples were taken; the first that is there is read."""
+from ednabed.sequences.samples import Coordinates, to_coordinates
 
 
 @dataclass(frozen=True)
@@ -34,35 +30,20 @@ class Place:
     reads: int
 
 
-def samples_path(workspace: Path) -> Path | None:
-    """Return the table of samples of a workspace; None where it has none."""
-    paths = (workspace / "data" / name for name in SAMPLES)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def places_of(workspace: Path, records: Iterable[Mapping[str, Any]], coordinates: Sequence[str]) -> list[Place]:
+def places_of(records: Iterable[Mapping[str, Any]], coordinates: Sequence[str]) -> list[Place]:
     """Return where some records were found, by dataset, sample and place, those with most reads first.
 
-    Args:
-        workspace: Whose table of samples tells the places of records without coordinates.
-        records: Dicts with ``dataset``, ``sample``, ``abundance``, and ``columns`` where there are coordinates
-            (``search.hits``).
-        coordinates: Columns of latitude and longitude of the records; empty where they have none.
+    Records without coordinates, or with what cannot be any, are left out.
 
-    Raises:
-        InputError: The table of samples cannot be read.
+    Args:
+        records: Dicts with ``dataset``, ``sample``, ``abundance`` and ``columns`` (``search.hits``).
+        coordinates: Columns of latitude and longitude of the records; empty where they have none.
     """
-    path = samples_path(workspace)
-    known: Mapping[str, Coordinates] = {} if path is None else read_samples(path)
     found: dict[tuple[str, str, Coordinates], list[int]] = {}
-    for record in records:
-        place: Coordinates | str | None = None
-        if coordinates:
-            latitude, longitude = (record["columns"].get(name) for name in coordinates)
-            place = to_coordinates(latitude, longitude)
+    for record in records if coordinates else ():
+        latitude, longitude = (record["columns"].get(name) for name in coordinates)
+        place = to_coordinates(latitude, longitude)
         if not isinstance(place, tuple):
-            place = known.get(record["sample"] or "")
-        if place is None:
             continue
         sums = found.setdefault((record["dataset"], record["sample"] or "", place), [0, 0])
         sums[0] += 1

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     help="Folder of the run itself (in the workspace, if relative), instead of a dataset.",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
+@click.option(
+    "--samples", type=click.Path(path_type=Path),
+    help="TSV or CSV with samples and their latitude, longitude, date, …, joined to the records by sample.",
+)  # fmt: skip
 @click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after so many accepted records.")
 @click.option(
     "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted."
@@ -55,6 +59,7 @@ def embed(
     dataset: str | None,
     output: Path | None,
     labels: Path | None,
+    samples: Path | None,
     max_sequences: int | None,
     min_length: int,
     no_resume: bool,
@@ -84,6 +89,7 @@ def embed(
         dataset=dataset,
         output=None if output is None else Path(output),
         labels=labels,
+        samples=samples,
         min_length=min_length,
         max_sequences=max_sequences,
         batch_size=batch_size,

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from ednabed.api.status import run_states
-from ednabed.dashboard.parts import count_records, draft, keep_uploads, manager
+from ednabed.dashboard.parts import called, count_records, draft, keep_uploads, manager
 from ednabed.dashboard.settings import settings
 from ednabed.errors import InputError, UsageError
 from ednabed.export.count_table import read_count_table
@@ -77,9 +77,7 @@ def choose_inputs(key: str) -> Inputs | None:
         counts = None
         if table is not None:
             counts = keep_uploads(folder / "inputs", [table], len(paths) + 1)[0]
-            try:
+            with called(counts, table.name):
                 read_count_table(counts)
-            except InputError as error:
-                raise InputError(str(error).replace(str(counts), table.name)) from error
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"
     return Inputs(folder, paths, counts, count, f"{title} ({count:,} records)")

@@ -161,6 +161,15 @@ def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[P
     return paths
 
 
+@contextmanager
+def called(path: Path, name: str) -> Iterator[None]:
+    """Call a file in the errors of the block by the name that it had."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
+
+
 def count_records(paths: Sequence[Path], names: Sequence[str]) -> int:
     """Read files through to their ends, so that a broken one is told before work begins; return their records.
 
@@ -169,11 +178,8 @@ def count_records(paths: Sequence[Path], names: Sequence[str]) -> int:
     """
     count = 0
     for path, name in zip(paths, names, strict=True):
-        try:
-            with open_records(path) as records:
-                count += sum(batch.num_rows for batch in records)
-        except InputError as error:
-            raise InputError(str(error).replace(str(path), name)) from error
+        with called(path, name), open_records(path) as records:
+            count += sum(batch.num_rows for batch in records)
     return count
 
 

@@ -13,6 +13,7 @@ from ednabed.sequences.records import (
     free_name,
     raw_records,
 )
+from ednabed.sequences.samples import Samples, read_samples
 
 __all__ = [
     "Alphabet",
@@ -22,6 +23,7 @@ __all__ = [
     "RAW_SCHEMA",
     "REJECTED_SCHEMA",
     "Records",
+    "Samples",
     "digest",
     "digest_array",
     "format_lineage",
@@ -32,6 +34,7 @@ __all__ = [
     "parse_lineage",
     "raw_records",
     "read_labels",
+    "read_samples",
     "reverse_complement",
     "tidy_lineage",
 ]

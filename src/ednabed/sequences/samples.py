@@ -1,56 +1,106 @@
-"""A table of samples: where each was taken, by the name that the records give it.
+"""A table of samples, joined to the records by the name of their sample: where and when each was taken, and what else.
 
-A TSV or CSV with a column of sample names (``sample``, ``sample_id``, ``samp_name``, ``eventID``, …), ``latitude`` and
-``longitude`` (also ``decimalLatitude``, ``lat``, …), in degrees, and whatever else the user has.
+A TSV or CSV with a column of sample names (``sample``, ``sample_id``, ``samp_name``, ``eventID``, QIIME 2's
+``#SampleID``, …); all its other columns become columns of the records. Latitude and longitude are degrees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import SAMPLE, find_coordinates, listed, plain
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.opening import Source
+from ednabed.sequences.records import RESERVED
 from ednabed.sequences.sniffing import sniff
 from ednabed.sequences.tables import text_of
 
-NAMES = (*SAMPLE, "samp_name", "sample_name", "samplename", "#sampleid")
+NAMES = (*SAMPLE, "samp_name", "sample_name", "#sampleid")
 Coordinates = tuple[float, float]
 
 
-def read_samples(path: str | Path) -> Mapping[str, Coordinates]:
-    """Return latitude and longitude, in degrees, by name of the sample; samples without both are left out.
+class Samples:
+    """What is known of samples.
+
+    Attributes:
+        path: The file it came from, for messages.
+        names: Names of the samples, text.
+        table: Their other columns, row i for name i: whole numbers, numbers or text; null where the cell is empty.
+        matched: Records that ``apply`` found a sample for so far.
+    """
+
+    def __init__(self, names: pa.Array, table: pa.Table, path: str = "samples") -> None:
+        self.names = names
+        self.table = table
+        self.path = path
+        self.matched = 0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the batch with the columns of the table, null where a record's sample is not in it.
+
+        A column whose name the records have already is called ``<name>_sample``.
+        """
+        place = pc.index_in(batch.column("sample"), value_set=self.names)
+        self.matched += len(batch) - place.null_count
+        taken = {*batch.schema.names, *RESERVED}
+        for name in self.table.column_names:
+            free = name
+            while free in taken:
+                free += "_sample"
+            taken.add(free)
+            batch = batch.append_column(free, self.table.column(name).combine_chunks().take(place))
+        return batch
+
+
+def read_samples(path: str | Path) -> Samples:
+    """Read a table of samples (TSV or CSV, plain, .gz or .zst).
 
     Raises:
-        InputError: The file cannot be read as a table, lacks a column, names a sample twice with different places, or
-            has a place that is not on the globe.
+        InputError: The file cannot be read as a table, has no column of sample names or nothing beside it, names a sample
+            twice, or has a place that is not on the globe.
     """
-    with Source(path, None, wanted="samples and their places") as source:
+    with Source(path, None, wanted="sample and what is known of it") as source:
         if sniff(source.head, source.path) != "table":
-            raise InputError(f"{source.path}: is no table of samples; give a TSV or CSV: sample, latitude, longitude")
-        dialect = find_dialect(source)
-        names = next((c for name in NAMES for c in dialect.columns if plain(c) == plain(name)), None)
-        places = find_coordinates(dialect.columns)
-        if names is None or places is None:
-            lacking = "names of samples" if names is None else "latitude and longitude"
             raise InputError(
-                f"{source.path}: no column of {lacking} among {listed(dialect.columns)}; name them sample, latitude "
-                "and longitude"
+                f"{source.path}: is no table of samples; give a TSV or CSV such as sample, latitude, longitude"
             )
-        found: dict[str, Coordinates] = {}
-        for batch in read_delimited(source, dialect):
-            columns = [text_of(batch.column(c), c, source.path).to_pylist() for c in (names, *places)]
-            for name, latitude, longitude in zip(*columns, strict=True):
-                place = to_coordinates(latitude, longitude)
-                if place is None:
-                    continue
-                if isinstance(place, str):
-                    raise InputError(f"{source.path}: sample {name!r}: {place}; correct it, or leave it empty")
-                if found.setdefault(name.strip(), place) != place:
-                    raise InputError(f"{source.path}: sample {name!r} stands twice, at different places; keep one")
-    return found
+        dialect = find_dialect(source)
+        of_name = next((c for name in NAMES for c in dialect.columns if plain(c) == plain(name)), None)
+        others = [column for column in dialect.columns if column != of_name]
+        if of_name is None or not others:
+            lacking = "names of samples" if of_name is None else "anything but names of samples"
+            raise InputError(
+                f"{source.path}: no column of {lacking} among {listed(dialect.columns)}; wanted a column 'sample' and others "
+                "such as latitude and longitude"
+            )
+        batches = [
+            pa.table([_cells(batch, column, source.path) for column in (of_name, *others)], names=[of_name, *others])
+            for batch in read_delimited(source, dialect)
+        ]
+        if not batches:
+            raise InputError(f"{source.path}: has a header line but no row; give at least one sample")
+        whole = pa.concat_tables(batches).combine_chunks()
+        names = whole.column(of_name).combine_chunks()
+        whole = whole.filter(pc.is_valid(names))
+        names = names.drop_null()
+        twice = pc.value_counts(names).to_pylist()
+        for row in twice:
+            if row["counts"] > 1:
+                raise InputError(
+                    f"{source.path}: sample {row['values']!r} stands in {row['counts']} rows; keep one of them"
+                )
+        table = pa.table({column: _typed(whole.column(column)) for column in others})
+        _check_places(names, table, source.path)
+        return Samples(names, table, source.path)
 
 
 def to_coordinates(latitude: object, longitude: object) -> Coordinates | str | None:
@@ -62,9 +112,37 @@ def to_coordinates(latitude: object, longitude: object) -> Coordinates | str | N
         except ValueError:
             # Empty, "not applicable", "missing: control sample" and the like.
             return None
-        if value != value:
+        if np.isnan(value):
             return None
         if not -most <= value <= most:
             return f"its {name} is {cell}, wanted degrees from -{most:.0f} to {most:.0f}"
         numbers.append(value)
     return numbers[0], numbers[1]
+
+
+def _cells(batch: pa.RecordBatch, column: str, path: str) -> pa.Array:
+    """Return cells as text without blanks around them, null where they are empty."""
+    cells = pc.utf8_trim_whitespace(text_of(batch.column(column), column, path))
+    return pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+
+
+def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as whole numbers or numbers, where all its cells are."""
+    # A code such as 007 is no number.
+    if not pc.any(pc.match_substring_regex(column, r"^-?0[0-9]")).as_py():
+        for kind in (pa.int64(), pa.float64()):
+            try:
+                return column.cast(kind)
+            except pa.ArrowInvalid:
+                continue
+    return column
+
+
+def _check_places(names: pa.Array, table: pa.Table, path: str) -> None:
+    columns: Sequence[str] | None = find_coordinates(table.column_names)
+    if columns is None:
+        return
+    for name, *cells in zip(names.to_pylist(), *(table.column(c).to_pylist() for c in columns), strict=True):
+        place = to_coordinates(*cells)
+        if isinstance(place, str):
+            raise InputError(f"{path}: sample {name!r}: {place}; correct it, or leave it empty")

@@ -23,7 +23,7 @@ from typing import Any
 
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
-from ednabed.sequences import read_labels
+from ednabed.sequences import read_labels, read_samples
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import check_name, exclusive, sha256_file, to_json, write_atomic
 from ednabed.store.journal import VectorJournal
@@ -49,6 +49,7 @@ class RunRequest:
             ``default``.
         output: Folder of the run itself, instead of a dataset.
         labels: TSV or CSV with id and lineage, or None.
+        samples: TSV or CSV with samples and what is known of them, or None.
         min_length: Shortest sequence accepted.
         max_sequences: Stop after so many accepted records; None takes all.
         batch_size: Most sequences a batch; None leaves the token budget.
@@ -60,6 +61,7 @@ class RunRequest:
     dataset: str | None = None
     output: Path | None = None
     labels: Path | None = None
+    samples: Path | None = None
     min_length: int = 20
     max_sequences: int | None = None
     batch_size: int | None = None
@@ -141,6 +143,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             pass
     stamps = [_stamp(source.path) for source in inputs]
     labels = None if request.labels is None else read_labels(request.labels)
+    samples = None if request.samples is None else read_samples(request.samples)
     identity: dict[str, Any] = {
         "fingerprint": embedder.spec.fingerprint,
         "inputs": [{"name": i.name, "sha256": sha256_file(i.path), "bytes": i.path.stat().st_size} for i in inputs],
@@ -149,6 +152,8 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
         else {"name": request.labels.name, "sha256": sha256_file(request.labels)},
         "options": {"min_length": request.min_length, "max_sequences": request.max_sequences},
     }
+    if request.samples is not None:
+        identity["options"]["samples"] = {"name": request.samples.name, "sha256": sha256_file(request.samples)}
     existing = _same_run(request, identity, embedder.encoder.precision)
     if existing is not None:
         return RunResult(existing, existed=True, computed=0, taken_up=0)
@@ -161,7 +166,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
     try:
         staged = stage(
             inputs, build, index, rejected,
-            labels=labels, alphabet=embedder.spec.alphabet,
+            labels=labels, samples=samples, alphabet=embedder.spec.alphabet,
             min_length=request.min_length, max_sequences=request.max_sequences,
             show_progress=show_progress,
         )  # fmt: skip
@@ -169,6 +174,8 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             log.warning(
                 "%s: none of its %d ids stands in the input, so no record got its label", request.labels, len(labels)
             )
+        if samples is not None and not samples.matched:
+            log.warning("%s: no record is of one of its %d samples, so it told nothing", request.samples, len(samples))
         for source, stamp in zip(inputs, stamps, strict=True):
             if _stamp(source.path) != stamp:
                 raise InputError(
@@ -231,6 +238,8 @@ def _work_key(request: RunRequest, embedder: Embedder) -> str:
         request.min_length,
         request.max_sequences,
     ]
+    if request.samples is not None:
+        key.append(str(request.samples.resolve()))
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
 
 

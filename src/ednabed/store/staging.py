@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
-from ednabed.sequences import Labels, Records, normalise, open_records
+from ednabed.sequences import Labels, Records, Samples, normalise, open_records
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
 
@@ -136,6 +136,7 @@ def stage(
     rejected: RejectedFile,
     *,
     labels: Labels | None,
+    samples: Samples | None = None,
     alphabet: Alphabet,
     min_length: int,
     max_sequences: int | None,
@@ -149,6 +150,7 @@ def stage(
         index: Empty index of distinct sequences.
         rejected: Takes the refused records.
         labels: Record id to lineage, or None.
+        samples: What is known of samples, joined to the accepted records, or None.
         alphabet: See ``Policy``.
         min_length: Shortest sequence accepted, letters after normalising.
         max_sequences: Stop after so many accepted records; None reads all.
@@ -165,7 +167,9 @@ def stage(
             if room == 0:
                 break
             part = folder / f"input-{number:04d}.parquet"
-            schema = _stage_one(part, source, number, staged, index, rejected, labels, alphabet, min_length, room, bar)
+            schema = _stage_one(
+                part, source, number, staged, index, rejected, labels, samples, alphabet, min_length, room, bar
+            )
             if schema is not None:
                 staged.parts.append(part)
                 schemas.append(schema)
@@ -190,6 +194,7 @@ def _stage_one(
     index: DistinctIndex,
     rejected: RejectedFile,
     labels: Labels | None,
+    samples: Samples | None,
     alphabet: Alphabet,
     min_length: int,
     room: int | None,
@@ -204,6 +209,8 @@ def _stage_one(
             place = raw.schema.get_field_index("source")
             raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
             accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
+            if samples is not None:
+                accepted = samples.apply(accepted)
             accepted = _free_columns(accepted)
             refusals = list(
                 zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True)

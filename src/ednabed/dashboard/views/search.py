@@ -20,7 +20,6 @@ from ednabed.dashboard.parts import (
     told_errors,
 )
 from ednabed.dashboard.plots import world
-from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import plain
 from ednabed.errors import UsageError
 from ednabed.export.spreadsheet import for_spreadsheets
@@ -186,11 +185,11 @@ def _seen(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:
     )
     if any(record["abundance"] is None for record in records):
         st.caption("A record that says no number of reads counts as one.")
-    places: list[Place] = places_of(settings().workspace, records[:_MOST_SIGHTINGS], coordinates)
+    places: list[Place] = places_of(records[:_MOST_SIGHTINGS], coordinates)
     if not places:
         st.caption(
-            "No map: neither the records nor data/samples.tsv (columns sample, latitude, longitude) say where these "
-            "samples were taken."
+            "No map: these records have no latitude and longitude. A table of samples, given when a study is added, "
+            "joins them."
         )
         return
     st.plotly_chart(world(places), width="stretch", key="search_world")

@@ -7,6 +7,7 @@ import streamlit as st
 from ednabed.api.status import ReferenceState, RunState, reference_states, run_states, table_state, versions_fault
 from ednabed.dashboard.parts import (
     ACTIVE,
+    called,
     count_records,
     draft,
     job_panel,
@@ -20,10 +21,10 @@ from ednabed.dashboard.parts import (
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import bytes_text, plain
 from ednabed.dashboard.views.export import show_export
-from ednabed.errors import InputError, UsageError
+from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
-from ednabed.sequences import read_labels
+from ednabed.sequences import read_labels, read_samples
 from ednabed.store.files import check_name
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
@@ -185,6 +186,10 @@ def _add() -> None:
         labels = st.file_uploader(
             "Names of the sequences (TSV or CSV with id and lineage), if they have any", key="add_labels"
         )
+        samples = st.file_uploader(
+            "What is known of the samples (TSV or CSV: sample, latitude, longitude, date, …), if anything",
+            key="add_samples",
+        )
         dataset = st.text_input("Name of the dataset", placeholder="lake_2026")
         begin = st.form_submit_button("Embed", type="primary")
     if not begin:
@@ -198,11 +203,14 @@ def _add() -> None:
         records = count_records(paths, [file.name for file in files])
         if labels is not None:
             named = keep_uploads(folder / "inputs", [labels], len(files) + 1)[0]
-            try:
+            with called(named, labels.name):
                 read_labels(named)
-            except InputError as error:
-                raise InputError(str(error).replace(str(named), labels.name)) from error
             arguments += ["--labels", str(named)]
+        if samples is not None:
+            known = keep_uploads(folder / "inputs", [samples], len(files) + 2)[0]
+            with called(known, samples.name):
+                read_samples(known)
+            arguments += ["--samples", str(known)]
     title = f"Embed {dataset.strip()} ({records:,} records)"
     about = {"kind": KIND, "records": records}
     show_started(jobs().start(title, [*arguments, *map(str, paths)], about=about, folder=folder))

@@ -32,7 +32,9 @@ def make(workspace: Path, seed: int, *, lineages: bool = True) -> list[dict]:
     rng = random.Random(seed)
     pool = rng.sample(range(1000), 15)
     records = []
-    for number, (dataset, run) in enumerate([("lake", "r1"), ("lake", "r2"), ("sea", "r1"), ("tank", "x"), ("b", "r1")]):
+    for number, (dataset, run) in enumerate(
+        [("lake", "r1"), ("lake", "r2"), ("sea", "r1"), ("tank", "x"), ("b", "r1")]
+    ):
         numbers = [rng.choice(pool) for _ in range(rng.randint(1, 14))]
         columns: dict[str, list] = {
             "id": [None if rng.random() < 0.1 else f"{dataset}{i}" for i in range(len(numbers))],

@@ -232,7 +232,9 @@ cells = st.sampled_from(["", "", "a", "b", "Morus", "c"])
 @settings(max_examples=80)
 @given(st.lists(st.tuples(*[cells] * 7), max_size=12), st.integers(0, 3), st.sampled_from(RANKS), st.randoms())
 def test_sums_by_rank_are_those_of_plain_python(names, samples, rank, rng):
-    reads = np.array([[rng.randint(0, 5) for _ in range(samples)] for _ in names], np.int64).reshape(len(names), samples)
+    reads = np.array([[rng.randint(0, 5) for _ in range(samples)] for _ in names], np.int64).reshape(
+        len(names), samples
+    )
     found = SampleReads([f"s{i}" for i in range(samples)], names, ["assigned"] * len(names), reads)
     place = RANKS.index(rank)
     sums: dict[tuple, list[int]] = defaultdict(lambda: [0] * samples)

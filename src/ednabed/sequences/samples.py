@@ -23,7 +23,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d{1,3},\d+\s*")
 
 
 def read_samples(path: str | Path) -> Mapping[str, Coordinates]:
-    """Return latitude and longitude, in degrees, by name of the sample; samples without both, or without a name, are left out.
+    """Return latitude and longitude, in degrees, by name of the sample; samples without both or a name are left out.
 
     Raises:
         InputError: The file cannot be read as a table, lacks a column or has it twice, names a sample twice with

@@ -308,7 +308,7 @@ def test_the_discovery_of_the_example(results):
         assert "\t".join(one.values()) == line
         own = [member for member in members if member["candidate"] == one["id"]]
         assert len(own) == int(one["records"])
-        assert [m["id"] for m in own if m["representative"] == "yes"][0] == one["representative"]
+        assert next(m["id"] for m in own if m["representative"] == "yes") == one["representative"]
         assert len(letters[one["id"]]) == int(one["length"])
         assert set(letters[one["id"]]) <= set("ACGTN")
     assert all(list(member) == list(MEMBER_COLUMNS) for member in members)

@@ -77,7 +77,8 @@ def test_what_is_written_anew_is_what_would_have_been_written(tmp_path_factory, 
     [
         b"{}", b"[]", b"5", b"null", b"", b"{", b'"id"', b"\xff", b"id\tstatus",
         *(json.dumps({**as_json(ONE), **change}).encode() for change in (
-            {"tied": 5}, {"tied": [5]}, {"tied": ["a;b"]}, {"ranks": []}, {"ranks": {}}, {"ranks": {r: 5 for r in RANKS}},
+            {"tied": 5}, {"tied": [5]}, {"tied": ["a;b"]}, {"ranks": []}, {"ranks": {}},
+            {"ranks": dict.fromkeys(RANKS, 5)},
             {"nearest_lineage": "a"}, {"nearest_lineage": 7}, {"identity": "high"}, {"similarity": [1]},
             {"id": 5}, {"novel_p": "x"},
         )),

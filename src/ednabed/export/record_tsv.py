@@ -61,8 +61,10 @@ def write_tsv(selection: Selection, names: Names, target: Path, *, occurrences: 
 
 def safe_cell(text: str) -> str:
     """Return a text as it can stand in a cell that a spreadsheet may open."""
-    guard = "'" if _RUNS.match(text) and not _HARMLESS.fullmatch(text) else ""
-    return guard + clean(text)
+    cleaned = clean(text)
+    # A control character at the beginning becomes a blank, and only then a formula may follow.
+    runs = (_RUNS.match(text) or _RUNS.match(cleaned)) and not _HARMLESS.fullmatch(text)
+    return f"'{cleaned}" if runs else cleaned
 
 
 def _cells(column: pa.ChunkedArray) -> tuple[list[str], int]:

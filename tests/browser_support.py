@@ -12,6 +12,7 @@ from pathlib import Path
 from support import ednabed
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+OKEX = EXAMPLES / "okex2301_12s.fasta.gz"
 SAMPLES = EXAMPLES / "okex2301_samples.tsv"
 LABELS = EXAMPLES / "okex2301_12s_taxonomy.tsv"
 SECONDS = 40
@@ -44,7 +45,7 @@ class Served:
 def make_workspace(workspace: Path) -> Path:
     """A study of eDNA with its reference, and a labelled reference of fishes, calibrated."""
     steps = (
-        ("embed", EXAMPLES / "okex2301_12s.fasta.gz", "--labels", LABELS, "--samples", SAMPLES, "--dataset", "okex2301"),
+        ("embed", OKEX, "--labels", LABELS, "--samples", SAMPLES, "--dataset", "okex2301"),
         ("consolidate", "--no-calibrate"),
         ("embed", EXAMPLES / "fish_12s.tsv.gz", "--output", "labelled/fish_12s"),
         ("consolidate", "--runs-root", "labelled", "--output", "data/fish"),

@@ -1,7 +1,8 @@
-"""``ednabed runs``: list, show and verify."""
+"""``ednabed runs``: list, show, verify and map."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import reference_support
+from ednabed.api.maps import map_runs, read_runs_map
 from ednabed.cli import main as entry
 from ednabed.store.runs import find_run, runs_root
 from support import ednabed
@@ -151,3 +154,51 @@ def test_runs_that_are_not_there(capsys, workspace, monkeypatch, verb, name, wan
     assert code == wanted
     assert out == ""
     assert err.count("\n") == 1
+
+
+# -- maps --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_umap(monkeypatch):
+    """Layouts without the package that some have installed, so that all have the same."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "umap" else real(name, *more))
+
+
+def test_a_map_of_runs(capsys, workspace, no_umap):
+    names = ("lake", find_run(workspace, "river").label)
+    code, out, err = call(capsys, "--workspace", workspace, "runs", "map", *names)
+    assert (code, err) == (0, "")
+    _, found = map_runs(workspace, names)
+    assert out == f"map of 2 sequences by {found.method}: {found.rule}\n"
+    [path] = (workspace / "data" / "maps").iterdir()
+    before = path.read_bytes()
+    # What is there is told again, and stays.
+    code, out, _ = call(capsys, "--workspace", workspace, "runs", "map", *names, "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "runs": list(names), "method": found.method, "sequences": 2, "landmarks": 2, "rule": found.rule,
+    }  # fmt: skip
+    assert path.read_bytes() == before
+    assert call(capsys, "--workspace", workspace, "runs", "map", *names, "--refit", "--seed", 7)[0] == 0
+    assert read_runs_map(workspace, names).seed == 7
+    # It is of these runs: another choice has another map, and a folder is a name too.
+    assert call(capsys, "--workspace", workspace, "runs", "map", find_run(workspace, "lake").folder)[0] == 0
+    assert len(list((workspace / "data" / "maps").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "told"),
+    [
+        ((), 2, "Missing argument 'RUN...'"), (("absent",), 1, "absent"), (("lake", "absent"), 1, "absent"),
+        (("lake", "--seed", "-1"), 2, "-1 is not in the range"), (("lake", "--seed", "x"), 2, "not a valid integer"),
+        (("lake", "other"), 1, "cannot be compared"),
+    ],
+)  # fmt: skip
+def test_runs_of_which_there_is_no_map(capsys, workspace, no_umap, names, status, told):
+    reference_support.add_run(workspace, "other", "r", [1, 2])
+    code, out, err = call(capsys, "--workspace", workspace, "runs", "map", *names)
+    assert (code, out) == (status, "")
+    assert told in err
+    assert not (workspace / "data" / "maps").exists()

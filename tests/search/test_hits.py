@@ -331,6 +331,102 @@ def test_a_run_of_an_older_tool(tmp_path):
         consolidate(tmp_path)
 
 
+# -- what else is told -------------------------------------------------------------------------------------------------
+
+NUMBERS = {("a", 0): 0, ("a", 1): 1, ("a", 2): 2, ("a", 3): 0, ("a", 4): 5,
+           ("b", 0): 3, ("b", 1): 0, ("b", 2): 4, ("b", 3): 2}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def located(tmp_path_factory) -> Path:
+    """As ``workspace``, and one of the runs says where its records are from."""
+    folder = tmp_path_factory.mktemp("ws")
+    for dataset, numbers in (("a", [0, 1, 2, 0, 5]), ("b", [3, 0, 4, 2])):
+        own = {"depth": [float(row) for row in range(4)], "decimalLatitude": ["1.5", None, "x", "3"]}
+        vectors = np.stack([vector_of(number) for number in numbers])
+        add_run(folder, dataset, "r", numbers, vectors=vectors, columns=own if dataset == "b" else {})
+    consolidate(folder)
+    return folder
+
+
+def both_ways(workspace: Path, **wanted) -> list[list[dict]]:
+    """Hits of one query in a reference, and in the runs as they lie."""
+    manager = get_data_manager(workspace)
+    found = []
+    for collection in (opened(workspace), manager._loose(*manager._sources(None))):
+        batch = by_run(manager.open_run("a/r"), ("a", "r"), 0, None)
+        [(_, hits)] = Search(collection, Wanted(k=60, exact=True, **wanted)).run(batch)
+        found.append(hits)
+    return found
+
+
+@pytest.mark.parametrize("occurrences", [False, True])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_letters_are_those_of_each_hit(located, occurrences, aligned):
+    for hits in both_ways(located, letters=True, occurrences=occurrences, align=aligned):
+        assert len(hits) == (9 if occurrences else 6)
+        for hit in hits:
+            assert hit["sequence"] == letters_of(NUMBERS[hit["dataset"], hit["seq_idx"]])
+            assert not aligned or hit["alignment"] == align(letters_of(0), [hit["sequence"]])[0]
+
+
+@pytest.mark.parametrize("occurrences", [False, True])
+def test_columns_are_those_of_the_record_of_each_hit(located, occurrences):
+    names = ("decimalLatitude", "depth", "length", "sample", "longitude")
+    for hits in both_ways(located, columns=names, occurrences=occurrences):
+        assert len(hits) == (9 if occurrences else 6)
+        for hit in hits:
+            row = hit["seq_idx"]
+            of_b = hit["dataset"] == "b"
+            assert hit["columns"] == {
+                "decimalLatitude": ("1.5", None, "x", "3")[row] if of_b else None,
+                "depth": float(row) if of_b else None,
+                "length": hit["length"],
+                "sample": f"S{row % 3}",
+                # No record has such a column.
+                "longitude": None,
+            }
+            assert list(hit["columns"]) == list(names)
+
+
+def test_columns_of_a_chosen_record(located):
+    """Where the first record is left out, the columns are those of the record that is told."""
+    for hits in both_ways(located, columns=("depth",), datasets=("b",)):
+        assert {hit["seq_idx"]: hit["columns"] for hit in hits} == {row: {"depth": float(row)} for row in range(4)}
+
+
+@pytest.mark.parametrize("occurrences", [False, True])
+def test_nothing_changes_for_those_who_do_not_ask(located, occurrences):
+    for more in ({}, {"where": "seq_idx > 0"}, {"exclude_self": True}, {"align": True}):
+        bare = both_ways(located, occurrences=occurrences, **more)
+        full = both_ways(located, occurrences=occurrences, letters=True, columns=("depth", "source"), **more)
+        assert not any({"sequence", "columns"} & set(hit) for hits in bare for hit in hits)
+        left = [[{k: v for k, v in hit.items() if k not in ("sequence", "columns")} for hit in hits] for hits in full]
+        assert left == bare
+        assert [[list(hit) for hit in hits] for hits in left] == [[list(hit) for hit in hits] for hits in bare]
+
+
+def test_letters_are_not_read_where_nobody_asks(located, monkeypatch):
+    collection = opened(located)
+    monkeypatch.setattr(collection, "take_sequences", lambda rows: pytest.fail("read the letters"))
+    batch = by_run(get_data_manager(located).open_run("a/r"), ("a", "r"), 0, None)
+    assert len(list(Search(collection, Wanted(columns=("depth",))).run(batch))) == 1
+
+
+def test_letters_that_nobody_knows(tmp_path):
+    vectors = np.eye(3, DIMENSION, dtype=np.float32)
+    add_run(tmp_path, "new", "r", [7], vectors=vectors[:1])
+    register(tmp_path, "v1", SPEC)
+    manager = get_data_manager(tmp_path)
+    folder = legacy(runs_root(tmp_path) / "old" / "r", vectors)
+    tag_run(tmp_path, manager.open_run("old/r"), "v1", assume=True)
+    [(_, hits)] = manager.search(run=folder, seq_idx=0, wanted=Wanted(letters=True, columns=("lineage", "depth")))[1]
+    assert {(hit["dataset"], hit["seq_idx"]): hit["sequence"] for hit in hits} == {
+        ("new", 0): letters_of(7), ("old", 0): None, ("old", 1): None, ("old", 2): None,
+    }  # fmt: skip
+    assert all(hit["columns"] == {"lineage": None, "depth": None} for hit in hits)
+
+
 # -- the index -------------------------------------------------------------------------------------------------------
 
 

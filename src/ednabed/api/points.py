@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.labels import read_labels
@@ -57,13 +56,7 @@ class RowFacts:
 def row_facts(collection: Collection) -> RowFacts:
     """Read the facts on all rows; the records are read once or twice, some columns at a time."""
     present = collection.record_schema.names
-    try:
-        labels = read_labels(collection)
-        lineages, lineage, markers, marker = labels.lineages, labels.main, labels.markers, labels.marker
-    except StoreError:
-        # No record has a lineage; all else can be told.
-        lineages, markers = [], [""]
-        lineage, marker = np.full(collection.rows, -1, np.int64), np.zeros(collection.rows, np.int64)
+    labels = read_labels(collection, needed=False)
     columns = ["dataset", "run_id", *(["abundance"] if "abundance" in present else [])]
     runs: dict[str, int] = {}
     pieces: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
@@ -74,7 +67,8 @@ def row_facts(collection: Collection) -> RowFacts:
         rows = table.column("row").to_numpy().astype(np.int64)
         counts = np.ones(len(rows), np.int64)
         if "abundance" in columns:
-            counts = pc.fill_null(table.column("abundance"), 1).cast(pa.int64()).to_numpy()
+            # Of runs of older tools alone this is a column without a type.
+            counts = pc.fill_null(table.column("abundance").cast(pa.int64()), 1).to_numpy()
         np.add.at(reads, rows, counts)
         label = pc.binary_join_element_wise(table.column("dataset"), table.column("run_id"), "/")
         coded = label.combine_chunks().dictionary_encode()
@@ -93,10 +87,10 @@ def row_facts(collection: Collection) -> RowFacts:
         in_dataset[:, dataset] |= in_run[:, run]
     dataset_of = np.where(in_dataset.sum(axis=1) > 1, len(datasets), in_dataset.argmax(axis=1)).astype(np.int64)
     return RowFacts(
-        lineages=lineages,
-        lineage=lineage,
-        markers=markers,
-        marker=marker,
+        lineages=labels.lineages,
+        lineage=labels.main,
+        markers=labels.markers,
+        marker=labels.marker,
         datasets=[*datasets, SEVERAL],
         dataset=dataset_of,
         runs=list(runs),

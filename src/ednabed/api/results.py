@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ def read_assignments(path: Path) -> pa.Table:
                 path,
                 parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
             )
+            # Letters that are no UTF-8, and lines that hold something else.
+            table.validate(full=True)
+            if not table.num_rows or table.column("id").null_count or table.column("status").null_count:
+                raise pa.ArrowInvalid("a line is no assignment")
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path} cannot be read as assignments ({error}); run the work again") from error
     columns = {name: table.column(name) for name in table.schema.names if name != "ranks"}
@@ -91,7 +96,8 @@ class SampleReads:
 
         Returns:
             Taxa, those with most reads first and last ``UNNAMED`` where some reads have no name there, and int64
-            (taxa, samples). Taxa of one name below different parents are told apart by them.
+            (taxa, samples). Taxa of one name below different parents are told apart by the nearest parent that has a
+            name; where that is not enough, by all of them.
         """
         place = RANKS.index(rank)
         keys = [name[: place + 1] if name[place] else () for name in self.names]
@@ -100,16 +106,22 @@ class SampleReads:
         sums = np.zeros((len(distinct) + 1, len(self.samples)), np.int64)
         np.add.at(sums, [number[key] for key in keys], self.reads)
         order = np.argsort(-sums[:-1].sum(axis=1), kind="stable").tolist()
-        of_name: dict[str, int] = {}
-        for key in distinct:
-            of_name[key[-1]] = of_name.get(key[-1], 0) + 1
-        labels = []
-        for i in order:
-            key = distinct[i]
-            parent = next((name for name in reversed(key[:-1]) if name), "")
-            labels.append(key[-1] if of_name[key[-1]] == 1 else f"{key[-1]} ({parent})")
+        labels = _labels(distinct)
+        labels = [labels[i] for i in order]
         kept = [*order, *([len(distinct)] if sums[-1].any() else [])]
         return [*labels, *([UNNAMED] if sums[-1].any() else [])], sums[kept]
+
+
+def _labels(taxa: list[tuple[str, ...]]) -> list[str]:
+    """Return what each taxon, given by its names down to it, is called."""
+    short = [(*[name for name in taxon[:-1] if name][-1:], taxon[-1]) for taxon in taxa]
+    of_name, of_short = Counter(taxon[-1] for taxon in taxa), Counter(short)
+    labels = []
+    for taxon, near in zip(taxa, short, strict=True):
+        parent = near[0] if of_short[near] == 1 else ";".join(taxon[:-1])
+        apart = of_name[taxon[-1]] > 1 and any(taxon[:-1])
+        labels.append(f"{taxon[-1]} ({parent})" if apart else taxon[-1])
+    return labels
 
 
 def read_sample_table(path: Path) -> SampleReads:
@@ -123,7 +135,7 @@ def read_sample_table(path: Path) -> SampleReads:
     first = COLUMNS.index(RANKS[0])
     try:
         reads = np.array([[int(cell) for cell in row[len(COLUMNS) :]] for row in rows], np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise StoreError(f"{path}: a number of reads cannot be read ({error}); run the work again") from error
     return SampleReads(
         samples,
@@ -159,14 +171,12 @@ def read_representatives(folder: Path) -> dict[str, str]:
     """Return the sequence of the representative of each candidate taxon, by the candidate's id.
 
     Raises:
-        StoreError: ``candidates.fasta`` is absent.
+        StoreError: ``candidates.fasta`` is absent or damaged.
     """
     try:
         lines = (folder / "candidates.fasta").read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise StoreError(
-            f"{folder / 'candidates.fasta'} cannot be read ({error.strerror}); run the work again"
-        ) from error
+    except (OSError, UnicodeError) as error:
+        raise StoreError(f"{folder / 'candidates.fasta'} cannot be read ({error}); run the work again") from error
     return {head[1:].partition(";")[0]: letters for head, letters in zip(lines[::2], lines[1::2], strict=False)}
 
 

@@ -99,10 +99,10 @@ class Gate:
     def _refused(self, headers: Mapping[str, str]) -> str | None:
         """Return why a request is not answered; None where it may be."""
         host = headers.get("host", "")
-        if self._local and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if self._local and not is_loopback(_host(f"//{host}")[0]):
             return "this page answers to its own address only (127.0.0.1 or localhost)"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and (not host or _host(origin)[1] != host.lower()):
             return "this request comes from the page of another site"
         return None
 
@@ -131,6 +131,16 @@ class Gate:
                 await _answer(send, 401, _page("<p class='wrong'>This is not the token.</p>"))
         else:
             await _answer(send, 401, _page(""))
+
+
+def _host(address: str) -> tuple[str, str]:
+    """Return the host of an address, without and with its port; empty where it is none."""
+    try:
+        parts = urlsplit(address)
+        return parts.hostname or "", parts.netloc.lower()
+    except ValueError:
+        # Brackets that hold no address.
+        return "", ""
 
 
 def _page(wrong: str) -> bytes:

@@ -100,7 +100,7 @@ def sequence_map(
         )
     else:
         # What has no name is drawn first, so that it hides nothing.
-        for number in [place for place in reversed(range(len(labels)))]:
+        for number in reversed(range(len(labels))):
             own = group == number
             marker = {"size": size, "color": colour_of(labels[number], number), "opacity": 0.8}
             figure.add_trace(
@@ -165,7 +165,7 @@ def world(places: Sequence[Place]) -> go.Figure:
         go.Scatter(x=coast_x, y=coast_y, mode="lines", line={"color": "#8a8a8a", "width": 1}, hoverinfo="skip")
     )
     marker = {
-        "size": 7 + 15 * np.sqrt(reads / reads.max()),
+        "size": 7 + 15 * np.sqrt(reads / max(reads.max(), 1)),
         "color": MARKED,
         "opacity": 0.65,
         "line": {"width": 1, "color": "white"},
@@ -209,7 +209,8 @@ def composition(
         figure.add_trace(
             go.Bar(
                 x=names, y=values[number], name=text(label), marker={"color": colour_of(label, number)},
-                hovertemplate=f"%{{x}}: {text(label)}, {unit}<extra></extra>",
+                # By reference: a label in the template would be read as one.
+                hovertemplate=f"%{{x}}: %{{fullData.name}}, {unit}<extra></extra>",
             )
         )  # fmt: skip
     figure.update_layout(

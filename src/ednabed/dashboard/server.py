@@ -104,11 +104,13 @@ def _bind(host: str, port: int) -> socket.socket:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
+        # What is no name of a host at all is a TypeError or a ValueError.
         listening.close()
+        reason = getattr(error, "strerror", None) or error
         raise StoreError(
-            f"port {port} of {host} cannot be had ({error.strerror or error}), perhaps another page has it; give "
-            "another with --port, 0 takes a free one"
+            f"port {port} of {host} cannot be had ({reason}), perhaps another page has it; give another with --port, "
+            "0 takes a free one"
         ) from error
     return listening
 

@@ -36,7 +36,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.search.text_writer import TextWriter
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
 from ednabed.store.files import clean
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.assignment import UNKNOWN, Assignment
 
 FORMATS = ("tsv", "qiime2", "sintax", "jsonl")
 TSV_COLUMNS = (
@@ -164,18 +164,18 @@ def from_json(value: Mapping[str, Any]) -> Assignment:
     """Return the assignment that ``as_json`` gave as an object.
 
     Raises:
-        KeyError, TypeError, ValueError: It is no such object.
+        AttributeError, KeyError, TypeError, ValueError: It is no such object.
     """
     ranks = [value["ranks"][rank] for rank in RANKS]
     return Assignment(
         id=value["id"],
         status=value["status"],
-        lineage=_of_text(";".join(rank["given"] or "" for rank in ranks)),
-        names=_of_text(";".join(rank["best"] or "" for rank in ranks)),
+        lineage=_lineage_of([rank["given"] or "" for rank in ranks]),
+        names=_lineage_of([rank["best"] or "" for rank in ranks]),
         confidences=tuple(rank["confidence"] for rank in ranks),
         tied=tuple(_of_text(text) for text in value["tied"]),
         nearest_id=value["nearest_id"],
-        nearest_lineage=_of_text(value["nearest_lineage"] or ";" * 6),
+        nearest_lineage=_of_text(value["nearest_lineage"]),
         identity=value["identity"],
         coverage=value["coverage"],
         similarity=value["similarity"],
@@ -194,19 +194,22 @@ def written_as(path: Path, format: str) -> str:
     Raises:
         StoreError: A line is not what was written.
     """
-    text = io.StringIO()
-    with AssignmentWriter(text, format) as writer, path.open(encoding="utf-8") as lines:
+    text = io.StringIO(newline="")
+    with AssignmentWriter(text, format) as writer, path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                assignment = from_json(json.loads(line))
-            except (KeyError, TypeError, ValueError) as error:
+                writer.write(from_json(json.loads(line)))
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
                 raise StoreError(f"{path}, line {number}: is no assignment ({error}); run the work again") from error
-            writer.write(assignment)
     return text.getvalue()
 
 
-def _of_text(text: str) -> Lineage:
-    kingdom, phylum, class_, order, family, genus, species = text.split(";")
+def _of_text(text: str | None) -> Lineage:
+    return _lineage_of(text.split(";")) if text else UNKNOWN
+
+
+def _lineage_of(names: list[str]) -> Lineage:
+    kingdom, phylum, class_, order, family, genus, species = names
     return kingdom, phylum, class_, order, family, genus, species
 
 

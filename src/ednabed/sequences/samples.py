@@ -6,6 +6,7 @@ A TSV or CSV with a column of sample names (``sample``, ``sample_id``, ``samp_na
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ednabed.sequences.tables import text_of
 
 NAMES = (*SAMPLE, "samp_name", "sample_name", "#sampleid")
 Coordinates = tuple[float, float]
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d{1,3},\d+\s*")
 
 
 class Samples:
@@ -65,22 +67,23 @@ def read_samples(path: str | Path) -> Samples:
     """Read a table of samples (TSV or CSV, plain, .gz or .zst).
 
     Raises:
-        InputError: The file cannot be read as a table, has no column of sample names or nothing beside it, names a sample
-            twice, or has a place that is not on the globe.
+        InputError: The file cannot be read as a table, has no column of sample names or nothing beside it, has a column
+            or a sample twice, or a place that is not on the globe. Rows that name no sample are left out.
     """
-    with Source(path, None, wanted="sample and what is known of it") as source:
+    with Source(path, None, wanted="sample with its place") as source:
         if sniff(source.head, source.path) != "table":
-            raise InputError(
-                f"{source.path}: is no table of samples; give a TSV or CSV such as sample, latitude, longitude"
-            )
+            raise InputError(f"{source.path}: is no table of samples; give a TSV or CSV: sample, latitude, longitude")
         dialect = find_dialect(source)
         of_name = next((c for name in NAMES for c in dialect.columns if plain(c) == plain(name)), None)
+        twice = next((c for c in dialect.columns if dialect.columns.count(c) > 1), None)
+        if twice is not None:
+            raise InputError(f"{source.path}: two columns are named {twice!r}; rename one of them")
         others = [column for column in dialect.columns if column != of_name]
         if of_name is None or not others:
             lacking = "names of samples" if of_name is None else "anything but names of samples"
             raise InputError(
-                f"{source.path}: no column of {lacking} among {listed(dialect.columns)}; wanted a column 'sample' and others "
-                "such as latitude and longitude"
+                f"{source.path}: no column of {lacking} among {listed(dialect.columns)}; wanted a column 'sample' and "
+                "others such as latitude and longitude"
             )
         batches = [
             pa.table([_cells(batch, column, source.path) for column in (of_name, *others)], names=[of_name, *others])
@@ -107,15 +110,19 @@ def to_coordinates(latitude: object, longitude: object) -> Coordinates | str | N
     """Return a place from what stands in two cells; None where one says nothing, a text where it cannot be a place."""
     numbers = []
     for cell, most, name in ((latitude, 90.0, "latitude"), (longitude, 180.0, "longitude")):
+        text = str(cell)
+        if _DECIMAL_COMMA.fullmatch(text):
+            return f"its {name} is {text.strip()!r}, wanted a decimal point"
         try:
-            value = float(str(cell))
+            # Python's own digit separator is no part of a number that people write.
+            value = float(text.replace("_", "?"))
         except ValueError:
             # Empty, "not applicable", "missing: control sample" and the like.
             return None
         if np.isnan(value):
             return None
         if not -most <= value <= most:
-            return f"its {name} is {cell}, wanted degrees from -{most:.0f} to {most:.0f}"
+            return f"its {name} is {text.strip()}, wanted degrees from -{most:.0f} to {most:.0f}"
         numbers.append(value)
     return numbers[0], numbers[1]
 

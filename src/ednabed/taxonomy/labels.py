@@ -67,11 +67,15 @@ class Labels:
         return np.asarray(self.starts[rows][place] + within, np.int64), place
 
 
-def read_labels(collection: Collection) -> Labels:
+def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
     """Read the lineages and markers of all records of a collection.
 
+    Args:
+        collection: The collection.
+        needed: Whether there must be a lineage.
+
     Raises:
-        StoreError: No record has a lineage.
+        StoreError: No record has a lineage, though one is needed.
     """
     present = collection.record_schema.names
     marker_columns = [name for name in MARKERS if name in present]
@@ -92,7 +96,7 @@ def read_labels(collection: Collection) -> Labels:
             own = _numbers(table.column("lineage"), lineages, -1)
             pairs.append(np.stack([rows[own >= 0], own[own >= 0]], axis=1))
     distinct, counts = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), axis=0, return_counts=True)
-    if not len(distinct):
+    if needed and not len(distinct):
         raise StoreError(
             f"{collection.name} has no record with a lineage, so it cannot say what a sequence is; embed labelled "
             "records (lineage columns, or --labels FILE), then consolidate again"

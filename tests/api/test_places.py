@@ -1,0 +1,78 @@
+"""Places of records, summed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ednabed import get_data_manager
+from ednabed.api.places import Place, places_of
+from ednabed.search.hits import Wanted
+from reference_support import add_run
+
+
+def record(dataset="lake", sample="A", abundance=1, latitude=None, longitude=None) -> dict:
+    return {"dataset": dataset, "sample": sample, "abundance": abundance,
+            "columns": {"lat": latitude, "lon": longitude}}  # fmt: skip
+
+
+def test_no_place_is_known():
+    records = [record(), record(sample=None, latitude="1")]
+    assert places_of(records, ("lat", "lon")) == []
+    assert places_of(records, ()) == []
+    assert places_of([], ("lat", "lon")) == []
+    # Those who ask for no coordinates have no such columns.
+    assert places_of([{"dataset": "d", "sample": "A", "abundance": 1}], ()) == []
+
+
+def test_what_cannot_be_a_place_is_none():
+    records = [
+        record(latitude=50.5, longitude="-7", abundance=5),
+        record(latitude=50.5, longitude=-7, abundance=None),
+        record(latitude=None, longitude=-7),
+        record(latitude="not applicable", longitude="x"),
+        record(latitude=95, longitude=3),
+        record(sample=None, latitude=1, longitude=2, abundance=9),
+    ]
+    assert places_of(records, ("lat", "lon")) == [
+        Place("lake", "", 1.0, 2.0, 1, 9),
+        Place("lake", "A", 50.5, -7.0, 2, 6),
+    ]
+
+
+cells = st.sampled_from([None, "", "nan", 1, "1", 2.5, "-2.5", 91, float("nan")])
+found_records = st.builds(
+    record, st.sampled_from(["lake", "sea"]), st.sampled_from([None, "A", "B", "C"]),
+    st.none() | st.integers(0, 9), cells, cells,
+)  # fmt: skip
+
+
+@given(st.lists(found_records, max_size=30), st.booleans())
+def test_every_record_with_a_place_is_counted_once(records, asked):
+    wanted: dict[tuple, list[int]] = {}
+    for one in records:
+        values = [one["columns"][name] for name in ("lat", "lon")] if asked else [None, None]
+        own = all(value in (1, "1", 2.5, "-2.5") for value in values)
+        # 91 is a longitude, and no latitude.
+        own |= values[1] == 91 and values[0] in (1, "1", 2.5, "-2.5")
+        place = tuple(map(float, values)) if own else None
+        if place is not None:
+            wanted.setdefault((one["dataset"], one["sample"] or "", *place), []).append(
+                1 if one["abundance"] is None else one["abundance"]
+            )
+    found = places_of(records, ("lat", "lon") if asked else ())
+    assert {(p.dataset, p.sample, p.latitude, p.longitude): (p.records, p.reads) for p in found} == {
+        key: (len(reads), sum(reads)) for key, reads in wanted.items()
+    }
+    assert len(found) == len(wanted)
+    assert [p.reads for p in found] == sorted((p.reads for p in found), reverse=True)
+
+
+def test_from_the_hits_of_a_search(tmp_path):
+    """What ``search.hits`` tells is what is read here."""
+    add_run(tmp_path, "lake", "a", [1, 2, 1], columns={"lat": ["1", "", None], "lon": [2.0, None, 3.0]})
+    wanted = Wanted(k=1, occurrences=True, columns=("lat", "lon"))
+    [(_, hits)] = get_data_manager(tmp_path).search(run="lake/a", seq_idx=0, wanted=wanted)[1]
+    assert places_of(hits, ("lat", "lon")) == [
+        Place("lake", "S0", 1.0, 2.0, 1, 1),
+    ]

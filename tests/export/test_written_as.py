@@ -1,0 +1,110 @@
+"""Assignments that were written as JSON lines, written anew as something else."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from ednabed.errors import StoreError, UsageError
+from ednabed.export.assignments import FORMATS, AssignmentWriter, as_json, from_json, written_as
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.assignment import Assignment
+
+TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
+ONE = Assignment(
+    id="asv1", status="assigned", lineage=(*TROUT[:6], ""), names=TROUT, confidences=(1.0, *[0.9] * 5, 0.1),
+    tied=(TROUT, (*TROUT[:6], "Salmo salar")), nearest_id="ref|1", nearest_lineage=TROUT, identity=98.76543,
+    coverage=100.0, similarity=0.98765432, strand="-", marker="12S", novel_p=0.5, p_values=(0.9,) * 7, note="back",
+)  # fmt: skip
+
+# Any text but halves of pairs, which no file holds; those with what separates names too.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["", " ", "a\tb", "a\r\nb", '"', "a;b", "a,b", "a|b", "\u2028", "=1", "\x85", "null", "é"]
+)
+free = st.tuples(*[texts] * 7)
+# Lineages in one text cannot hold what separates its names.
+whole = st.tuples(*[texts.map(lambda text: text.replace(";", ","))] * 7)
+shares = st.none() | st.floats(0, 1)
+some = st.builds(
+    Assignment,
+    id=texts, status=st.sampled_from(["assigned", "novel", "unclassified", "rejected"]), lineage=free, names=free,
+    confidences=st.tuples(*[shares] * 7), tied=st.lists(whole, max_size=3).map(tuple),
+    nearest_id=st.none() | texts, nearest_lineage=whole, identity=st.none() | st.floats(0, 100),
+    coverage=st.none() | st.floats(0, 100), similarity=st.none() | st.floats(-1, 1), strand=st.sampled_from("+-"),
+    marker=st.none() | texts, novel_rank=st.none() | st.sampled_from(RANKS), novel_p=shares,
+    p_values=st.tuples(*[shares] * 7), note=texts,
+)  # fmt: skip
+
+
+def direct(assignments: list[Assignment], format: str) -> str:
+    stream = io.StringIO(newline="")
+    with AssignmentWriter(stream, format) as writer:
+        for one in assignments:
+            writer.write(one)
+    return stream.getvalue()
+
+
+@given(some)
+@example(ONE)
+@example(Assignment("x", "rejected", note="letter"))
+@example(replace(ONE, tied=(TROUT, ("",) * 7)))
+@example(replace(ONE, lineage=("a;b", *[""] * 6), tied=()))
+def test_an_assignment_is_read_back(assignment):
+    assert from_json(as_json(assignment)) == assignment
+    assert from_json(json.loads(json.dumps(as_json(assignment)))) == assignment
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(some, max_size=4))
+def test_what_is_written_anew_is_what_would_have_been_written(tmp_path_factory, assignments):
+    path = tmp_path_factory.mktemp("written") / "a.jsonl"
+    with AssignmentWriter(path, "jsonl") as writer:
+        for one in assignments:
+            writer.write(one)
+    for format in FORMATS:
+        assert written_as(path, format) == direct(assignments, format)
+        assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{}", b"[]", b"5", b"null", b"", b"{", b'"id"', b"\xff", b"id\tstatus",
+        *(json.dumps({**as_json(ONE), **change}).encode() for change in (
+            {"tied": 5}, {"tied": [5]}, {"tied": ["a;b"]}, {"ranks": []}, {"ranks": {}},
+            {"ranks": dict.fromkeys(RANKS, 5)},
+            {"nearest_lineage": "a"}, {"nearest_lineage": 7}, {"identity": "high"}, {"similarity": [1]},
+            {"id": 5}, {"novel_p": "x"},
+        )),
+        json.dumps({key: value for key, value in as_json(ONE).items() if key != "note"}).encode(),
+        b"[" * 100_000,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("format", ["tsv", "qiime2"])
+def test_a_damaged_line_is_told(tmp_path, line, format):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(json.dumps(as_json(ONE)).encode() + b"\n" + line + b"\n")
+    with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is no assignment .*run the work again"):
+        written_as(path, format)
+
+
+def test_numbers_that_are_none(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({**as_json(ONE), "identity": float("nan")}) + "\n")
+    with pytest.raises(StoreError, match="not finite"):
+        written_as(path, "tsv")
+
+
+def test_an_unknown_format(tmp_path):
+    path: Path = tmp_path / "a.jsonl"
+    path.write_text("")
+    with pytest.raises(UsageError, match="xlsx"):
+        written_as(path, "xlsx")
+    assert written_as(path, "jsonl") == ""
+    assert written_as(path, "tsv").startswith("id\tstatus\t")

@@ -16,7 +16,7 @@ from ednabed.dashboard.gate import ENTER, POLICY, Gate, is_loopback
 TOKEN = "a-long-token-of-ours"
 OWN = "127.0.0.1:8501"
 HEADERS = {b"content-security-policy": POLICY.encode(), b"x-content-type-options": b"nosniff",
-           b"referrer-policy": b"no-referrer"}  # fmt: skip
+           b"referrer-policy": b"same-origin"}  # fmt: skip
 
 
 class Application:

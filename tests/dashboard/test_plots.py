@@ -96,7 +96,8 @@ def test_each_point_is_drawn_once_and_gives_its_row_back():
         label = labels[trace.legendrank]
         own = {int(row) for row, value in zip(rows, values, strict=True) if (value or NO_NAME) == label}
         assert {point[0] for point in points_of(trace)} == own
-        assert trace.name == f"{text(label)} ({len(own)})"
+        shown = label if len(label) <= 45 else f"{label[:44]}…"
+        assert trace.name == f"{text(shown)} ({len(own)})"
         assert trace.marker.color == colour_of(label, trace.legendrank)
     # Those without a name lie below all others.
     assert figure.data[0].name.startswith(NO_NAME)

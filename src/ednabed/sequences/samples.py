@@ -95,8 +95,7 @@ def read_samples(path: str | Path) -> Samples:
         names = whole.column(of_name).combine_chunks()
         whole = whole.filter(pc.is_valid(names))
         names = names.drop_null()
-        twice = pc.value_counts(names).to_pylist()
-        for row in twice:
+        for row in pc.value_counts(names).to_pylist():
             if row["counts"] > 1:
                 raise InputError(
                     f"{source.path}: sample {row['values']!r} stands in {row['counts']} rows; keep one of them"

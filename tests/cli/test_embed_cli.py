@@ -145,6 +145,33 @@ BAD = {
 }
 
 
+def test_what_is_known_of_samples_is_joined_to_the_records(folder, capsys):
+    fasta = "".join(f">a{i};sample=S{i % 3}\n{'ACGTTGCA' * 10}{'ACGT' * i}\n" for i in range(6))
+    (folder / "s.fasta").write_text(fasta)
+    known = folder / "known.tsv"
+    known.write_text("sample\tlatitude\tlongitude\tdepth\nS0\t45.5\t-124.7\t558\nS1\t40.1\t-124.9\t\n")
+    command = ("--workspace", folder, "embed", folder / "s.fasta", "--samples", known, "--model", "kmer6")
+    assert call(capsys, *command)[0] == 0
+    run = find_run(folder, "default")
+    table = run.load_records()
+    assert table.column("latitude").to_pylist() == [45.5, 40.1, None] * 2
+    assert table.column("depth").to_pylist() == [558, None, None] * 2
+    assert run.manifest.options["samples"]["name"] == "known.tsv"
+    code, out, _ = call(capsys, "--workspace", folder, "search", "--run", "default", "--seq-idx", 0, "--where",
+                        "depth >= 500", "--json")  # fmt: skip
+    assert code == 0 and {hit["sample"] for hit in json.loads(out)["results"]} == {"S0"}
+    # The same table: the same run; another one: another run.
+    assert call(capsys, *command)[0] == 0
+    assert len(list(run.folder.parent.glob("2*"))) == 1
+    known.write_text(known.read_text() + "S2\t1\t2\t3\n")
+    assert call(capsys, *command)[0] == 0
+    assert len(list(run.folder.parent.glob("2*"))) == 2
+    known.write_text("sample\tlatitude\tlongitude\nS0\t95\t2\n")
+    code, _, err = call(capsys, *command)
+    assert code == 1 and "sample 'S0': its latitude is 95" in err
+    assert len(list(run.folder.parent.glob("*"))) == 2
+
+
 @pytest.mark.parametrize("name", [*BAD, "missing.fa", "directory"])
 def test_a_broken_input_is_one_sentence_exit_1_and_nothing_left(tmp_path, capsys, name):
     path = tmp_path / name

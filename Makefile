@@ -9,7 +9,7 @@ SAMPLES = examples/okex2301_samples.tsv
 FISHES = examples/fish_12s.tsv.gz
 UNKNOWN = examples/unknown_12s.fasta
 
-.PHONY: demo test test-slow lint docs bench bench-nt accuracy clean
+.PHONY: demo test test-slow lint docs screenshots bench bench-nt bench-dashboard accuracy clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(RUN) -m ednabed.cli.docs > docs/commands.md
 
+screenshots: $(STAMP)
+	$(RUN) docs/screenshots.py
+
 bench: $(STAMP)
 	$(RUN) benchmarks/bench_help.py
 	$(RUN) benchmarks/bench_read.py
@@ -47,6 +50,9 @@ bench: $(STAMP)
 	$(RUN) benchmarks/bench_table.py
 	$(RUN) benchmarks/bench_reference.py
 	$(RUN) benchmarks/bench_classify.py
+
+bench-dashboard: $(STAMP)
+	$(RUN) benchmarks/bench_dashboard.py
 
 accuracy: $(STAMP)
 	$(RUN) benchmarks/accuracy.py

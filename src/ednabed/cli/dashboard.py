@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -10,6 +11,9 @@ from ednabed.cli.common import Context, emit, notice, pass_context
 
 
 @click.command()
+@click.option(
+    "--workspace", type=click.Path(file_okay=False, path_type=Path), help="As before the verb: the folder to look at."
+)
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=8501, show_default=True, help="Port; 0 takes a free one."
 )
@@ -27,21 +31,31 @@ from ednabed.cli.common import Context, emit, notice, pass_context
 )  # fmt: skip
 @click.option("--browser/--no-browser", default=None, help="Open a browser; default: where this is a terminal.")
 @pass_context
-def dashboard(context: Context, port: int, host: str, token: str | None, max_upload: int, browser: bool | None) -> None:
+def dashboard(
+    context: Context,
+    workspace: Path | None,
+    port: int,
+    host: str,
+    token: str | None,
+    max_upload: int,
+    browser: bool | None,
+) -> None:
     """Open a local page: the studies, the map, search, identify and discover. Ctrl-C ends it.
 
     It needs no internet, and other machines cannot reach it. Long work goes on when the page is closed.
 
     \b
     Example:
-      ednabed --workspace my_study dashboard
-      EDNABED_TOKEN=... ednabed --workspace /data/edna dashboard --host 0.0.0.0
+      ednabed dashboard --workspace my_study
+      EDNABED_TOKEN=... ednabed dashboard --workspace /data/edna --host 0.0.0.0
     """
     from ednabed.dashboard.server import serve
     from ednabed.dashboard.settings import Settings
 
+    folder = (context.workspace if workspace is None else workspace).resolve()
+
     def ready(address: str) -> None:
-        emit(f"dashboard of {context.workspace.resolve()}: {address}")
+        emit(f"dashboard of {folder}: {address}")
         notice("Ctrl-C ends it; work that was begun goes on")
         sys.stdout.flush()
         if browser or (browser is None and sys.stdout.isatty()):
@@ -49,4 +63,4 @@ def dashboard(context: Context, port: int, host: str, token: str | None, max_upl
 
             webbrowser.open(address)
 
-    serve(Settings(context.workspace.resolve(), max_upload), host, port, token=token, ready=ready)
+    serve(Settings(folder, max_upload), host, port, token=token, ready=ready)

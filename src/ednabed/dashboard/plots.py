@@ -119,8 +119,9 @@ def sequence_map(
             )
         )  # fmt: skip
     figure.update_layout(
-        height=680,
-        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        height=700,
+        # Room for the buttons, which would hide the first name of the legend.
+        margin={"l": 0, "r": 0, "t": 40, "b": 0},
         dragmode="lasso",
         uirevision="map",
         showlegend=scale is None or marked is not None,

@@ -25,7 +25,7 @@ _STYLE = """<style>
 .stHeading h1 { font-size: 1.9rem; padding: 0 0 0.4rem 0; }
 .stHeading h2 { font-size: 1.35rem; padding: 0.8rem 0 0.2rem 0; }
 .stHeading h3 { font-size: 1.1rem; padding: 0.6rem 0 0.2rem 0; }
-.stMainBlockContainer { padding-top: 4rem; }
+.stMainBlockContainer { padding: 4rem 2.5rem; }
 [data-testid="stMetricValue"] { font-size: 1.6rem; }
 </style>"""
 

@@ -58,7 +58,7 @@ def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
         "Datasets": len({run.info.dataset for run in runs}),
         "Runs": len(runs),
         "Records": sum(run.info.records or 0 for run in sound),
-        "Sequences in the reference": own.manifest.counts["sequences"] if own and own.manifest else 0,
+        "In the reference": own.manifest.counts["sequences"] if own and own.manifest else 0,
         "Runs not in it": len(waiting) if own else len(sound),
     }
     *places, last = st.columns(len(numbers) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -349,6 +350,25 @@ def test_records_of_a_part_are_held_when_many_are_asked_for(tmp_path, monkeypatc
         _ = PartFile(tmp_path / "p.parquet", 7, shelf, "make it again", True).file
     with pytest.raises(FileNotFoundError):
         PartFile(tmp_path / "absent", 7, shelf, "make it again", True)
+
+
+def test_several_threads_read_the_same_parts(tmp_path):
+    """An opened Parquet file is not for several threads; a page asks from several."""
+    pq.write_table(pa.table({"a": range(60_000), "b": range(60_000)}), tmp_path / "p.parquet", row_group_size=500)
+    shelf = Shelf(3, 0)
+    part = PartFile(tmp_path / "p.parquet", 60_000, shelf, "make it again")
+
+    def read(seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        right = True
+        for column in ("a", "b", "a"):
+            rows = rng.integers(0, 60_000, 20_000)
+            right &= part.take(rows, [column]).column(column).to_numpy().tolist() == rows.tolist()
+            right &= part.read([column]).num_rows == 60_000
+        return right
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(read, range(12)))
 
 
 def test_few_files_are_open_at_once(tmp_path):

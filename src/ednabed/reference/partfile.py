@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +22,16 @@ _HELD_FROM = 0.3
 class Shelf:
     """What the parts of one collection share: how many are open, and how much of them is held in memory.
 
+    One thread at a time reads them (``lock``): an opened Parquet file is not for several, and a page or a notebook may
+    ask from several.
+
     Args:
         most_open: Files that are open at once; more would use up what systems allow a process.
         most_held: Bytes of columns that are held at once.
     """
 
     def __init__(self, most_open: int, most_held: int) -> None:
+        self.lock = threading.RLock()
         self._most_open = most_open
         self._open: OrderedDict[PartFile, None] = OrderedDict()
         self._free = most_held
@@ -113,20 +118,26 @@ class PartFile:
     @property
     def schema(self) -> pa.Schema:
         """Columns of the file."""
-        return self.file.schema_arrow
+        with self._shelf.lock:
+            return self.file.schema_arrow
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Return columns of all rows."""
-        try:
-            return self.file.read(columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
+        with self._shelf.lock:
+            try:
+                return self.file.read(columns=list(columns))
+            except (pa.ArrowException, OSError) as error:
+                raise self._damaged(error) from error
 
     def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Return columns of the rows given, in that order, one row group in memory at a time.
 
         The letters (column ``sequence``) come as large_string: all that is asked for may be more than 2 GB.
         """
+        with self._shelf.lock:
+            return self._take(rows, columns)
+
+    def _take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         key = tuple(columns)
         if key in self._held:
             return self._held[key].take(pa.array(rows))

@@ -84,7 +84,7 @@ def test_a_damaged_map_is_told_of_and_laid_out_anew(workspace):
     path = workspace / "data" / "reference" / "map.parquet"
     path.write_bytes(path.read_bytes()[:-9])
     for refused in (lambda: map_reference(workspace), lambda: read_map(opened(workspace))):
-        with pytest.raises(StoreError, match=r"map\.parquet .*'ednabed reference map --refit'"):
+        with pytest.raises(StoreError, match=r"map\.parquet .*'ednabed reference map --reference .*reference --refit'"):
             refused()
     map_reference(workspace, refit=True)
     assert len(read_map(opened(workspace)).keys) == 30

@@ -53,6 +53,12 @@ class Answer:
         return self.headers[b"set-cookie"].decode()
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    """A wrong token takes no time here."""
+    monkeypatch.setattr("ednabed.dashboard.gate._WRONG_SECONDS", 0)
+
+
 def gate(token: str | None = None, host: str = "127.0.0.1") -> tuple[Gate, Application]:
     app = Application()
     return Gate(app, host=host, token=token), app
@@ -68,13 +74,14 @@ def ask(
     headers: dict[str, str] | None = None,
     body: list[bytes] | None = None,
     port: int = 8501,
+    query: str = "",
 ) -> Answer:
     """Send one request, its body in pieces."""
     given_ = {} if host is None else {"Host": host}
     given_ |= headers or {}
     scope: dict[str, Any] = {
         "type": kind, "path": path, "headers": [(n.encode(), v.encode("latin-1")) for n, v in given_.items()],
-        "server": ("127.0.0.1", port),
+        "server": ("127.0.0.1", port), "query_string": query.encode(),
     }  # fmt: skip
     if kind == "http":
         scope["method"] = method
@@ -215,23 +222,52 @@ class Form(HTMLParser):
         self.found.setdefault(tag, dict(attrs))
 
 
+PAGE = {"Accept": "text/html,application/xhtml+xml"}
+
+
+def form_of(answer: Answer) -> dict[str, dict[str, str | None]]:
+    form = Form()
+    form.feed(answer.body.decode())
+    return form.found
+
+
 def test_without_the_cookie_there_is_only_the_form():
     target, app = gate(TOKEN)
-    for path in ("/", ENTER):
-        for method in ("GET", "HEAD", "PUT", *(["POST"] if path == "/" else [])):
-            answer = ask(target, path, method=method)
-            assert answer.status == 401
-            form = Form()
-            form.feed(answer.body.decode())
-            assert form.found["form"] == {"method": "post", "action": ENTER}
-            assert form.found["input"]["type"] == "password"
-            assert form.found["input"]["name"] == "token"
-    for path in ("/map", "/_stcore/stream", "/_stcore/upload_file/x", "/media/x", "/enter/x", "//", "/Enter", ""):
-        for method in ("GET", "POST"):
-            answer = ask(target, path, method=method)
+    for path in ("/", "/map", "/identify", "/_stcore/stream", "//", ""):
+        answer = ask(target, path, headers=PAGE)
+        assert answer.status == 401
+        form = form_of(answer)
+        assert form["form"]["method"] == "post"
+        assert form["form"]["action"].startswith(f"{ENTER}?to=")
+        assert (form["input"]["type"], form["input"]["name"]) == ("password", "token")
+        for method, headers in (("GET", {}), ("HEAD", PAGE), ("PUT", PAGE), ("POST", PAGE)):
+            answer = ask(target, path, method=method, headers=headers)
             assert (answer.status, b"<form" in answer.body) == (401, False)
             assert TOKEN.encode() not in answer.body
     assert app.asked == []
+
+
+@pytest.mark.parametrize(
+    ("query", "to"),
+    [("", "/"), ("to=/map?job=7", "/map?job=7"), ("to=%2Fmap%3Fjob%3D7", "/map?job=7"), ("to=//evil.example", "/"),
+     ("to=/%5Cevil.example", "/"), ("to=http://evil.example", "/"), ("to=/a%0d%0aSet-Cookie:x", "/"), ("to=", "/"),
+     ("to=/%C3%A4", "/")],
+)  # fmt: skip
+def test_the_token_leads_on_to_the_page_that_was_asked_for_and_nowhere_else(query, to):
+    target, app = gate(TOKEN)
+    answer = ask(target, ENTER, method="POST", query=query, body=[urlencode({"token": TOKEN}).encode()])
+    assert (answer.status, answer.headers[b"location"]) == (303, to.encode())
+    assert app.asked == []
+
+
+def test_a_page_that_is_asked_for_stands_in_the_form():
+    target, _ = gate(TOKEN)
+    answer = ask(target, "/identify", query='job=1"><script>', headers=PAGE)
+    action = form_of(answer)["form"]["action"]
+    assert b"<script" not in answer.body
+    path, _, query = str(action).partition("?")
+    again = ask(target, path, method="POST", query=query, body=[urlencode({"token": TOKEN}).encode()])
+    assert again.headers[b"location"] == b'/identify?job=1"><script>'
 
 
 @pytest.mark.parametrize("wrong", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "é\x00", " ", TOKEN[::-1]])
@@ -276,12 +312,14 @@ def test_the_right_token_opens_the_page(host):
     assert TOKEN not in answer.cookie
     assert app.asked == []
     for held in (name, f"other=1; {name}", f"{name};x=y", f"a=b;{name}"):
-        for path in ("/", "/map", "/_stcore/stream", ENTER):
+        for path in ("/", "/map", "/_stcore/stream"):
             for kind in ("http", "websocket"):
                 app.asked.clear()
                 ask(target, path, host=host, kind=kind, headers={"Cookie": held})
                 assert len(app.asked) == 1, (held, path, kind)
     assert ask(target, headers={"cookie": name}).body == b"inside"
+    # The form's own address, looked at again, leads to the page.
+    assert ask(target, ENTER, host=host, headers={"Cookie": name}).headers[b"location"] == b"/"
 
 
 def test_in_pieces():

@@ -116,16 +116,6 @@ def test_names_are_text_on_the_map():
     assert figure.data[-1].name == text(EVIL)
 
 
-def test_a_scale_colours_instead_of_groups():
-    places, values, rows = some()
-    scale = np.arange(30, dtype=np.float32)
-    figure = sequence_map(places, *groups(values), values, rows, scale=scale, scale_name="p")
-    (trace,) = figure.data
-    assert np.array_equal(trace.marker.color, scale)
-    assert np.array_equal(trace.customdata, rows)
-    assert trace.marker.colorbar.title.text == "p"
-
-
 def test_marked_points_lie_above_all():
     places, values, rows = some()
     above = np.array([[1, 2], [3, 4]], np.float32)

@@ -8,13 +8,16 @@ websocket are among those). The token is kept by the browser as a cookie that on
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +27,7 @@ SHORTEST_TOKEN = 12
 ENTER = "/enter"
 """Where the form of the token goes."""
 _MOST_FORM_BYTES = 4_096
+_WRONG_SECONDS = 0.5
 # Plotly draws by WebGL programs that it writes itself (unsafe-eval); styles stand in the page. Nothing may come from,
 # or go to, another place than this server.
 POLICY = (
@@ -91,8 +95,10 @@ class Gate:
         refused = self._refused(headers)
         if refused is not None:
             await _refuse(scope, send, 403, refused)
+        elif self._token is not None and scope["type"] == "http" and scope["path"] == ENTER:
+            await self._enter(scope, receive, send)
         elif self._token is not None and not self._holds_cookie(scope, headers):
-            await self._ask(scope, receive, send)
+            await self._ask(scope, headers, send)
         else:
             await self._app(scope, receive, _with_headers(send))
 
@@ -117,20 +123,32 @@ class Gate:
         pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
         return any(key == name and hmac.compare_digest(held.encode(), value.encode()) for key, _, held in pairs)
 
-    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" or scope["path"] not in ("/", ENTER):
-            await _refuse(scope, send, 401, "this page asks for a token; open it at its first page")
-        elif scope["method"] == "POST" and scope["path"] == ENTER:
-            form = parse_qs((await _body(receive)).decode("utf-8", "replace"))
-            given = form.get("token", [""])[0].strip()
-            if hmac.compare_digest(given.encode(), str(self._token).encode()):
-                name, value = self._cookie(scope)
-                cookie = f"{name}={value}; HttpOnly; SameSite=Strict; Path=/"
-                await _answer(send, 303, b"", [(b"location", b"/"), (b"set-cookie", cookie.encode())])
-            else:
-                await _answer(send, 401, _page("<p class='wrong'>This is not the token.</p>"))
+    async def _ask(self, scope: Scope, headers: Mapping[str, str], send: Send) -> None:
+        """Show the form instead of a page; what a page asks for besides is refused."""
+        if scope["type"] == "websocket" or scope["method"] != "GET" or "text/html" not in headers.get("accept", ""):
+            await _refuse(scope, send, 401, "this page asks for a token; open it in a browser")
+            return
+        query = scope.get("query_string", b"").decode("latin-1")
+        await _answer(send, 401, _page("", scope["path"] + (f"?{query}" if query else "")))
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take the form: with the right token, on to the page that was asked for."""
+        asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("to", ["/"])[0]
+        # A path of this server; two slashes, or a backslash that some browsers take for one, would be another host.
+        to = asked if re.fullmatch(r"/(?![/\\])[!-~]*", asked) else "/"
+        if scope["method"] != "POST":
+            await _answer(send, 303, b"", [(b"location", b"/")])
+            return
+        form = parse_qs((await _body(receive)).decode("utf-8", "replace"))
+        given = form.get("token", [""])[0].strip()
+        if hmac.compare_digest(given.encode(), str(self._token).encode()):
+            name, value = self._cookie(scope)
+            cookie = f"{name}={value}; HttpOnly; SameSite=Strict; Path=/"
+            await _answer(send, 303, b"", [(b"location", to.encode()), (b"set-cookie", cookie.encode())])
         else:
-            await _answer(send, 401, _page(""))
+            # Whoever tries many waits long.
+            await asyncio.sleep(_WRONG_SECONDS)
+            await _answer(send, 401, _page("<p class='wrong'>This is not the token.</p>", to))
 
 
 def _host(address: str) -> tuple[str, str]:
@@ -143,8 +161,8 @@ def _host(address: str) -> tuple[str, str]:
         return "", ""
 
 
-def _page(wrong: str) -> bytes:
-    return _PAGE.format(wrong=wrong, action=ENTER).encode()
+def _page(wrong: str, to: str) -> bytes:
+    return _PAGE.format(wrong=wrong, action=escape(f"{ENTER}?{urlencode({'to': to})}")).encode()
 
 
 async def _body(receive: Receive) -> bytes:

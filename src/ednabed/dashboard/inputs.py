@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from ednabed.api.status import run_states
-from ednabed.dashboard.parts import called, count_records, draft, keep_uploads, manager
+from ednabed.dashboard.parts import called, count_records, draft, keep_uploads, manager, records_text
 from ednabed.dashboard.settings import settings
 from ednabed.errors import InputError, UsageError
 from ednabed.export.count_table import read_count_table
@@ -24,14 +24,14 @@ class Inputs:
         folder: Folder of the work to be begun, which holds the uploads.
         paths: Sequence files.
         counts: Table of counts; None where none was given.
-        records: Records in the files.
+        records: Records in the files; None where they are too many to count first.
         title: What to call them.
     """
 
     folder: Path
     paths: list[Path]
     counts: Path | None
-    records: int
+    records: int | None
     title: str
 
 
@@ -80,4 +80,4 @@ def choose_inputs(key: str) -> Inputs | None:
             with called(counts, table.name):
                 read_count_table(counts)
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"
-    return Inputs(folder, paths, counts, count, f"{title} ({count:,} records)")
+    return Inputs(folder, paths, counts, count, title + records_text(count))

@@ -18,6 +18,7 @@ from ednabed.api.status import ReferenceState
 from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
 from ednabed.dashboard.plots import groups, sequence_map, text
 from ednabed.dashboard.settings import settings
+from ednabed.dashboard.texts import arrows, plain
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
@@ -87,7 +88,13 @@ def map_of(state: ReferenceState) -> Mapped | None:
     if not path.is_file():
         _offer(f"Map of {state.address}", arguments, "This reference has no map yet.", "Lay out the map")
         return None
-    found = _of_reference(state.address, state.manifest.build, path.stat().st_mtime_ns, state)
+    changed = path.stat().st_mtime_ns
+    try:
+        found = _of_reference(str(settings().workspace), state.address, state.manifest.build, changed, state)
+    except StoreError as error:
+        st.error(plain(str(error)))
+        _button(f"Map of {state.address}, anew", [*arguments, "--refit"], "Lay it out anew")
+        return None
     _offer_more(found, f"Map of {state.address}", arguments)
     return found
 
@@ -101,23 +108,25 @@ def map_of_runs(runs: Sequence[str]) -> Mapped | None:
     if found is None:
         _offer(title, arguments, "These runs have no map yet.", "Lay out the map")
         return None
-    return _of_runs(str(workspace), tuple(runs), found.created)
+    return _of_runs(str(workspace), tuple(runs), f"{found.created} {len(found.keys)}")
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the map …")
-def _of_reference(address: str, build: str, changed: int, _state: ReferenceState) -> Mapped:
+def _of_reference(workspace: str, address: str, build: str, changed: int, _state: ReferenceState) -> Mapped:
     reference = open_reference(_state)
     found = read_map(reference)
-    assert found is not None
-    return _mapped(f"{address} {build} {changed}", reference, facts_of(_state), found)
+    if found is None:
+        raise StoreError(f"the map of {address} was taken away just now; load the page again")
+    return _mapped(f"{workspace} {address} {build} {changed}", reference, facts_of(_state), found)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the map …")
 def _of_runs(workspace: str, runs: tuple[str, ...], created: str) -> Mapped:
     collection = DataManager(workspace).loose_runs(runs)
     found = read_runs_map(Path(workspace), runs)
-    assert found is not None
-    return _mapped(f"{runs} {created}", collection, row_facts(collection), found)
+    if found is None:
+        raise StoreError("the map of these runs was taken away just now; load the page again")
+    return _mapped(f"{workspace} {runs} {created}", collection, row_facts(collection), found)
 
 
 def _mapped(key: str, collection: Collection, facts: RowFacts, found: SequenceMap) -> Mapped:
@@ -171,7 +180,6 @@ def draw_map(
     *,
     key: str,
     values: Sequence[str] | None = None,
-    scale: tuple[npt.NDArray[np.float32], str] | None = None,
     rows: npt.NDArray[np.int64] | None = None,
     marked: tuple[FloatArray, Sequence[str], str] | None = None,
     on_select: Callable[[], None] | str | None = None,
@@ -182,7 +190,6 @@ def draw_map(
         found: The map.
         key: Of the widget.
         values: What groups the points, of every row of the collection; None takes the phylum.
-        scale: A number of every row that colours it instead, and what it is; None for none.
         rows: Rows to draw; None takes all, sampled as in ``chosen_rows``.
         marked: Points above all others; see ``plots.sequence_map``.
         on_select: ``rerun`` lets the person select points; None does not.
@@ -197,8 +204,6 @@ def draw_map(
         group,
         _hover(found, rows),
         rows,
-        scale=None if scale is None else scale[0][rows],
-        scale_name="" if scale is None else scale[1],
         marked=marked,
     )
     options: dict[str, Any] = {"config": {"scrollZoom": True, "displaylogo": False}}
@@ -209,7 +214,7 @@ def draw_map(
 
 def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
     facts = found.facts
-    shown = [_arrows(lineage) for lineage in facts.lineages] + ["no name"]
+    shown = [text(arrows(lineage[2:]) or "no name below phylum") for lineage in facts.lineages] + ["no name"]
     return [
         f"<b>{text(name)}</b><br>{shown[lineage]}<br>{text(facts.datasets[dataset])}, {records:,} records, "
         f"{reads:,} reads"
@@ -218,7 +223,3 @@ def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
             facts.reads[rows].tolist(), strict=True,
         )
     ]  # fmt: skip
-
-
-def _arrows(lineage: Sequence[str]) -> str:
-    return text(" › ".join(name for name in lineage[2:] if name) or "no name below phylum")

@@ -25,6 +25,9 @@ from ednabed.sequences import open_records
 ACTIVE = ("waiting", "running")
 """States of work that has not ended."""
 _SECONDS = 1.0
+_MOST_LETTERS = 500_000_000
+_SHOWN_AT_WORK = 4_000
+_SOON = 5.0
 _WORDS = {
     "waiting": "waits for other work",
     "running": "at work",
@@ -82,13 +85,10 @@ def choose_reference(key: str, *, calibrated: bool = False, label: str = "Refere
         else:
             st.info("This workspace has no reference yet. On the page *Studies*, add a study and consolidate.")
         return None
-    addresses = [state.address for state in fitting]
-    asked = st.query_params.get("reference")
-    index = addresses.index(asked) if asked in addresses else 0
-    chosen = st.selectbox(
-        label, range(len(fitting)), index=index, format_func=lambda i: _reference_text(fitting[i]), key=key
-    )
-    return fitting[chosen]
+    of_address = {state.address: state for state in fitting}
+    chosen = of_address[st.selectbox(label, list(of_address), key=key)]
+    st.caption(_reference_text(chosen))
+    return chosen
 
 
 def reference_at(address: str) -> ReferenceState:
@@ -109,7 +109,7 @@ def _reference_text(state: ReferenceState) -> str:
     assert state.manifest is not None
     counts = state.manifest.counts
     more = ", calibrated" if state.calibrated else ""
-    return f"{state.address}: {counts['sequences']:,} sequences, {state.manifest.spec.model}{more}"
+    return f"{counts['sequences']:,} sequences of {counts['records']:,} records, {state.manifest.spec.model}{more}"
 
 
 def open_reference(state: ReferenceState) -> Reference:
@@ -120,7 +120,10 @@ def open_reference(state: ReferenceState) -> Reference:
 
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _opened(workspace: str, address: str, build: str) -> Reference:
-    return DataManager(workspace).open_reference(address)
+    opened = DataManager(workspace).open_reference(address)
+    if opened.manifest.build != build:
+        raise StoreError(f"{address} has got another build just now; load the page again")
+    return opened
 
 
 def facts_of(state: ReferenceState) -> RowFacts:
@@ -170,27 +173,31 @@ def called(path: Path, name: str) -> Iterator[None]:
         raise InputError(str(error).replace(str(path), name)) from error
 
 
-def count_records(paths: Sequence[Path], names: Sequence[str]) -> int:
+def count_records(paths: Sequence[Path], names: Sequence[str]) -> int | None:
     """Read files through to their ends, so that a broken one is told before work begins; return their records.
+
+    None where they hold more letters than a page should wait for (``_MOST_LETTERS``): the work itself reads on.
 
     Raises:
         InputError: One cannot be read as sequences; it is called by the name it had.
     """
-    count = 0
+    count = letters = 0
     for path, name in zip(paths, names, strict=True):
         with called(path, name), open_records(path) as records:
-            count += sum(batch.num_rows for batch in records)
+            for batch in records:
+                count += batch.num_rows
+                letters += batch.column("sequence").nbytes
+                if letters > _MOST_LETTERS:
+                    return None
     return count
 
 
+def records_text(count: int | None) -> str:
+    """Write a number of records that may be unknown."""
+    return "" if count is None else f" ({count:,} record{'' if count == 1 else 's'})"
+
+
 # -- running work ------------------------------------------------------------------------------------------------------
-
-
-def job_of_address(kind: str) -> Job | None:
-    """Return the work that the address of the page names, so that a reload finds it; else the newest of its kind."""
-    asked = st.query_params.get("job")
-    found = [job for job in jobs().list() if job.about.get("kind") == kind]
-    return next((job for job in found if job.id == asked), found[0] if found else None)
 
 
 def show_started(job: Job) -> None:
@@ -209,37 +216,39 @@ def choose_job(kind: str, label: str) -> Job | None:
     index = ids.index(asked) if asked in ids else 0
     if len(found) == 1:
         return found[0]
-    place = st.selectbox(
-        label,
-        range(len(found)),
-        index=index,
-        format_func=lambda i: _job_text(found[i]),
-        key=f"{kind}_jobs_{ids[index]}",
+    texts = {job.id: _job_text(job) for job in found}
+    chosen = st.selectbox(
+        label, ids, index=index, format_func=lambda key: texts.get(key, key), key=f"{kind}_jobs_{ids[index]}"
     )
-    if ids[place] != asked:
-        st.query_params["job"] = ids[place]
-    return found[place]
+    if chosen != asked:
+        st.query_params["job"] = chosen
+    return next(job for job in found if job.id == chosen)
 
 
 def _job_text(job: Job) -> str:
-    return f"{job.created:%Y-%m-%d %H:%M} UTC: {job.title} ({job.state})"
+    return f"{job.created:%Y-%m-%d %H:%M} UTC: {job.title}"
 
 
-def job_panel(job: Job) -> bool:
-    """Show how work stands, live, with a button that cancels it. Returns whether it is done."""
+def job_panel(job: Job, *, unfolded: bool = False) -> bool:
+    """Show how work stands, live, with a button that cancels it. Returns whether it is done.
+
+    Args:
+        job: The work.
+        unfolded: Show what it said, because that is its result.
+    """
     state = job.state
     at_work = state in ACTIVE
 
     @st.fragment(run_every=_SECONDS if at_work else None)
     def panel() -> None:
         with told_errors():
-            _panel(jobs().get(job.id), at_work)
+            _panel(jobs().get(job.id), at_work, unfolded)
 
     panel()
     return state == "done"
 
 
-def _panel(now: Job, was_at_work: bool) -> None:
+def _panel(now: Job, was_at_work: bool, unfolded: bool) -> None:
     state = now.state
     if was_at_work and state not in ACTIVE:
         st.rerun()
@@ -256,16 +265,18 @@ def _panel(now: Job, was_at_work: bool) -> None:
                 total = progress.total or (now.about.get("records") if progress.unit == "query" else None)
                 of = f" of {total:,}" if total else ""
                 left_over = ""
-                if total and progress.rate:
-                    left_over = f", about {time_text((total - progress.done) / progress.rate)} left"
+                if total and progress.rate and progress.seconds > _SOON and progress.done > total // 50:
+                    left_over = f", about {time_text(max(0, total - progress.done) / progress.rate)} left"
                 share = min(1.0, progress.done / total) if total else 0.0
                 text = f"{progress.doing}: {progress.done:,}{of}, {time_text(progress.seconds)}{left_over}"
                 st.progress(share, text=text)
         elif state in ("failed", "lost", "broken"):
             st.error(plain(now.error or _WORDS[state]))
-        with st.expander("What was said, and the same as a command"):
+        with st.expander("Messages, and the same as a command", expanded=unfolded and state not in ACTIVE):
             st.code(now.command, language=None, wrap_lines=True)
             said = "\n".join(text for text in (now.notices.strip(), now.output.strip()) if text)
+            if state in ACTIVE:
+                said = said[-_SHOWN_AT_WORK:]
             st.code(said or "nothing yet", language=None, wrap_lines=True)
             told = "Its uploads and results in the folder of this work go too."
             if state not in ACTIVE and st.button("Remove it", key=f"remove_{now.id}", help=told):

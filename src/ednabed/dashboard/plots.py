@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -69,8 +69,6 @@ def sequence_map(
     hover: Sequence[str],
     rows: npt.NDArray[np.int64],
     *,
-    scale: npt.NDArray[np.float32] | None = None,
-    scale_name: str = "",
     marked: tuple[npt.NDArray[np.float32], Sequence[str], str] | None = None,
 ) -> go.Figure:
     """Draw sequences as points.
@@ -81,8 +79,6 @@ def sequence_map(
         group: Group of each point, int64, shape (n,).
         hover: What is shown of each point, as HTML (``text``).
         rows: What a selection gives back of each point, int64, shape (n,).
-        scale: A number of each point that colours it instead of its group; None takes the groups.
-        scale_name: What the number is.
         marked: Points drawn above all others, larger: places, what is shown of each, and their name in the legend.
     """
     import plotly.graph_objects as go
@@ -91,24 +87,16 @@ def sequence_map(
     size = float(np.clip(9 - np.log10(max(len(places), 1)) * 1.3, 3, 7))
     figure = go.Figure()
     common: dict[str, Any] = {"mode": "markers", "hovertemplate": "%{text}<extra></extra>"}
-    if scale is not None:
-        marker = {"size": size, "color": scale, "colorscale": "Viridis", "colorbar": {"title": scale_name}}
+    # What has no name is drawn first, so that it hides nothing.
+    for number in reversed(range(len(labels))):
+        own = group == number
+        marker = {"size": size, "color": colour_of(labels[number], number), "opacity": 0.8}
         figure.add_trace(
             go.Scattergl(
-                x=places[:, 0], y=places[:, 1], text=shown, customdata=rows, marker=marker, name=scale_name, **common
+                x=places[own, 0], y=places[own, 1], text=shown[own], customdata=rows[own], marker=marker,
+                name=f"{text(_short(labels[number]))} ({int(own.sum()):,})", legendrank=number, **common,
             )
-        )
-    else:
-        # What has no name is drawn first, so that it hides nothing.
-        for number in reversed(range(len(labels))):
-            own = group == number
-            marker = {"size": size, "color": colour_of(labels[number], number), "opacity": 0.8}
-            figure.add_trace(
-                go.Scattergl(
-                    x=places[own, 0], y=places[own, 1], text=shown[own], customdata=rows[own], marker=marker,
-                    name=f"{text(_short(labels[number]))} ({int(own.sum()):,})", legendrank=number, **common,
-                )
-            )  # fmt: skip
+        )  # fmt: skip
     if marked is not None:
         above, said, name = marked
         figure.add_trace(
@@ -124,7 +112,7 @@ def sequence_map(
         margin={"l": 0, "r": 0, "t": 40, "b": 0},
         dragmode="lasso",
         uirevision="map",
-        showlegend=scale is None or marked is not None,
+        showlegend=True,
         xaxis=_BARE,
         yaxis={**_BARE, "scaleanchor": "x"},
         legend={"itemsizing": "constant"},
@@ -219,12 +207,12 @@ def composition(
         height=430,
         margin={"l": 0, "r": 0, "t": 10, "b": 0},
         yaxis={"title": "share of reads, %" if share else "reads"},
-        xaxis={"type": "category", "tickangle": -45},
+        xaxis={"type": "category", "tickangle": -60 if len(samples) > 20 else -45, "dtick": 1},
     )
     return figure
 
 
-def lines(curves: dict[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str) -> go.Figure:
+def lines(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str) -> go.Figure:
     """Draw named curves."""
     import plotly.graph_objects as go
 

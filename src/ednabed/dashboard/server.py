@@ -15,6 +15,7 @@ from ednabed.errors import StoreError, UsageError
 
 HOST, PORT = "127.0.0.1", 8501
 _BACKLOG = 100
+_LARGEST_MESSAGE = 200_000_000
 _SCRIPT = Path(__file__).with_name("app.py")
 _NEEDED = ("streamlit", "plotly")
 
@@ -86,7 +87,15 @@ def serve(
     set_settings(settings)
     app = App(_SCRIPT, middleware=[Middleware(Gate, host=host, token=None if token is None else token.strip())])
     server = uvicorn.Server(
-        uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=2, server_header=False)
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=2,
+            server_header=False,
+            # What a browser sends when many points were selected on the map; the library's own limit is for less.
+            ws_max_size=_LARGEST_MESSAGE,
+        )
     )
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     if ready is not None:

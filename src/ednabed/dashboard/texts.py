@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ednabed.export.record_tsv import safe_cell
 from ednabed.store.files import clean
 
-# What Markdown, and Streamlit's additions to it (emoji, colours, formulas), give a meaning to. HTML is not read.
+# What Markdown, and Streamlit's additions to it (colours, formulas), give a meaning to. HTML is not read.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")
+# Arrows, dashes, emoji and links are found after the marks have been read: an invisible joiner keeps them apart.
+_JOINED = re.compile(r"(?<=[-<>~=:/@.])(?=[\w<>=~/:@-])|(?<=\w)(?=@)|(?<=[Ww])(?=[.])")
+_JOINER = "\u2060"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def plain(text: str) -> str:
     """Return Markdown that shows a text as it stands, on one line."""
-    return _MARKS.sub(r"\\\1", clean(text))
+    return _MARKS.sub(r"\\\1", _JOINED.sub(_JOINER, clean(text)))
+
+
+def arrows(lineage: str | Sequence[str] | None) -> str:
+    """Return the names of a lineage (seven, or joined by semicolons) with arrows between; empty where none is known."""
+    names = (lineage or "").split(";") if lineage is None or isinstance(lineage, str) else lineage
+    return " › ".join(name for name in names if name)
+
+
+def deepest(lineage: str | None) -> str:
+    """Return the last name of a lineage; empty where none is known."""
+    return next((name for name in reversed((lineage or "").split(";")) if name), "")
 
 
 def cell(text: str | None) -> str:

@@ -40,6 +40,7 @@ class Wanted:
         min_similarity: Least cosine; None takes all.
         where: Filter on the columns of the records (``search.where``); None takes all.
         occurrences: One hit a record instead of one a distinct sequence.
+        most_records: With ``occurrences``, the first so many records of a sequence only; None takes all.
         align: Add the alignment of the query with each hit.
         letters: Add the letters of each hit.
         columns: Further columns of the records to tell with each hit, such as coordinates.
@@ -53,6 +54,7 @@ class Wanted:
     min_similarity: float | None = None
     where: str | None = None
     occurrences: bool = False
+    most_records: int | None = None
     align: bool = False
     letters: bool = False
     columns: tuple[str, ...] = ()
@@ -189,9 +191,10 @@ class Search:
         pairs, sums = np.unique(own * len(names) + codes, return_counts=True)
         for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
             datasets[pair // len(names)][names[pair % len(names)]] = total
-        if not self.wanted.occurrences:
-            firsts = np.searchsorted(own, np.arange(len(rows)))
-            own, positions = own[firsts], positions[firsts]
+        most = self.wanted.most_records if self.wanted.occurrences else 1
+        if most is not None:
+            early = np.arange(len(own)) - np.searchsorted(own, own) < most
+            own, positions = own[early], positions[early]
         details: list[list[dict[str, Any]]] = [[] for _ in rows]
         table = collection.take_records(positions, self._columns)
         for place, record in zip(own.tolist(), table.to_pylist(), strict=True):

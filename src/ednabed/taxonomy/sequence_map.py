@@ -189,6 +189,7 @@ class SequenceMap:
             FileNotFoundError: There is none.
             StoreError: It is damaged, or of a schema that this version does not know.
         """
+        again = f"lay it out anew with 'ednabed reference map --reference {path.parent} --refit'"
         try:
             # The whole file is read and closed, so that it can be replaced at any time.
             table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
@@ -196,13 +197,13 @@ class SequenceMap:
         except FileNotFoundError:
             raise
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise StoreError(f"{path} cannot be read ({error}); {_AGAIN}") from error
+            raise StoreError(f"{path} cannot be read ({error}); {again}") from error
         if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
             schema = facts.get("schema") if isinstance(facts, dict) else None
             raise StoreError(
                 f"{path} has schema {schema!r}, this ednabed reads {SCHEMA!r}; update ednabed, or {_AGAIN}"
             )
-        damaged = StoreError(f"{path} is damaged; {_AGAIN}")
+        damaged = StoreError(f"{path} is damaged; {again}")
         told, content = facts.pop("map_sha256", None), facts.get("content_sha256")
         if told != json_sha256(facts) or table.schema.remove_metadata() != _COLUMNS:
             raise damaged

@@ -11,7 +11,7 @@ import streamlit as st
 from ednabed.api.results import read_candidates, read_members, read_representatives
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.jobs import Job
-from ednabed.dashboard.mapping import draw_map, map_of
+from ednabed.dashboard.mapping import Mapped, draw_map, map_of
 from ednabed.dashboard.parts import (
     choose_job,
     choose_reference,
@@ -23,9 +23,10 @@ from ednabed.dashboard.parts import (
     told_errors,
 )
 from ednabed.dashboard.plots import text
-from ednabed.dashboard.texts import plain
+from ednabed.dashboard.texts import arrows, plain
 from ednabed.export.discovery import FILES
 from ednabed.export.spreadsheet import for_spreadsheets
+from ednabed.models.base import FloatArray
 
 KIND = "discover"
 RESULTS = "discovery"
@@ -72,6 +73,11 @@ def _results(job: Job) -> None:
     left.metric("Candidate taxa", f"{len(candidates):,}")
     middle.metric(f"with q up to {alpha:g}", f"{len(sure):,}")
     right.metric("Reads in them", f"{sum(int(one['reads']) for one in candidates):,}")
+    st.caption(
+        plain(f"By the reference {job.about.get('reference')}. ")
+        + "*New* means: not in this reference. A small one, or one of other organisms, makes much seem new; look at "
+        "the identity."
+    )
     if not candidates:
         st.info("Nothing was judged new.")
         return
@@ -81,7 +87,9 @@ def _results(job: Job) -> None:
     with every, told_errors():
         _table(candidates, folder)
     with place, told_errors():
-        _map(job, candidates, folder)
+        # All tabs are made at every click, and a large model takes its time.
+        if st.toggle("Place the candidates on the map of the reference", key="discover_place"):
+            _map(job, candidates, folder)
 
 
 def _cards(candidates: list[dict[str, str]], folder: Path) -> None:
@@ -99,13 +107,13 @@ def _cards(candidates: list[dict[str, str]], folder: Path) -> None:
 
 def _card(one: dict[str, str], letters: str) -> None:
     new = f"new {one['novel_rank']}" if one["novel_rank"] else "new"
-    within = _arrows(one["lineage"]) or "no named taxon"
+    within = arrows(one["lineage"]) or "no named taxon"
     st.markdown(f"**{plain(one['id'])}**: {plain(new)} in {plain(within)}")
     sequences, reads, samples = (int(one[name] or 0) for name in ("sequences", "reads", "samples"))
     first = f"{reads:,} reads, {sequences:,} distinct sequences"
     st.markdown(plain(first + (f", in {samples:,} samples" if samples else "")))
     identity = f"{float(one['identity']):.1f} % identical" if one["identity"] else "not aligned"
-    nearest = _arrows(one["nearest_lineage"]) or "nothing"
+    nearest = arrows(one["nearest_lineage"]) or "nothing"
     st.markdown(f"Nearest named: {plain(nearest)} ({plain(one['nearest_id'])}), {identity}")
     p = f"p {float(one['p']):.3g}, q {float(one['q']):.3g}" if one["p"] and one["q"] else "no p-value"
     st.markdown(plain(p))
@@ -147,12 +155,10 @@ def _map(job: Job, candidates: list[dict[str, str]], folder: Path) -> None:
     if found is None:
         return
     chosen = candidates[:MOST_PLACED]
-    letters = read_representatives(folder)
-    with st.spinner("Placing the candidates …"):
-        places, _ = found.place([letters[one["id"]] for one in chosen])
+    places = _places(found.key, str(folder), len(chosen), found)
     said = [
         f"<b>{text(one['id'])}</b>, {int(one['reads']):,} reads<br>new {text(one['novel_rank'])}<br>"
-        f"nearest: {text(_arrows(one['nearest_lineage']))}, {text(one['identity'])} %"
+        f"nearest: {text(arrows(one['nearest_lineage']))}, {text(one['identity'])} %"
         for one in chosen
     ]
     draw_map(found, key="discover_map", marked=(places, said, "candidate taxa"))
@@ -164,10 +170,13 @@ def _map(job: Job, candidates: list[dict[str, str]], folder: Path) -> None:
     )
 
 
+@st.cache_data(max_entries=10, show_spinner="Placing the candidates …")
+def _places(key: str, folder: str, most: int, _found: Mapped) -> FloatArray:
+    letters = read_representatives(Path(folder))
+    chosen = read_candidates(Path(folder))[:most]
+    return _found.place([letters[one["id"]] for one in chosen])[0]
+
+
 def members_of(job: Job) -> dict[str, str]:
     """Return digest to candidate taxon of what a discovery judged new."""
     return {one["digest"]: one["candidate"] for one in read_members(job.folder / RESULTS)}
-
-
-def _arrows(lineage: str) -> str:
-    return " › ".join(name for name in lineage.split(";") if name)

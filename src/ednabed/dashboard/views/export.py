@@ -12,12 +12,13 @@ from ednabed.api.exports import FORMATS, WITH_NAMES
 from ednabed.api.status import ReferenceState, RunState
 from ednabed.dashboard.jobs import Job
 from ednabed.dashboard.parts import job_panel, jobs, show_started
-from ednabed.dashboard.texts import bytes_text
+from ednabed.dashboard.texts import bytes_text, plain
 from ednabed.dashboard.views.identify import ASSIGNMENTS
 from ednabed.dashboard.views.identify import KIND as IDENTIFY
 
 KIND = "export"
-_LARGEST = 2_000_000_000
+_LARGEST = 500_000_000
+"""Bytes that are handed to the browser at most."""
 
 
 def show_export(runs: list[RunState], references: list[ReferenceState]) -> None:
@@ -63,7 +64,11 @@ def _download(job: Job) -> None:
         return
     name = found.name if found.is_file() else f"{found.name}.zip"
     st.download_button(
-        f"Download {name} ({bytes_text(size)})", lambda: _bytes(found), name, on_click="ignore", key="export_download"
+        f"Download {plain(name)}",
+        lambda: _bytes(found),
+        name,
+        on_click="ignore",
+        key="export_download",
     )
 
 

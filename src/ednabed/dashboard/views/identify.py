@@ -15,16 +15,18 @@ from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.jobs import Job
 from ednabed.dashboard.parts import choose_job, choose_reference, job_panel, jobs, show_started, table, told_errors
 from ednabed.dashboard.plots import MOST_GROUPS, composition, lines, others
+from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.export.assignments import written_as
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.diversity import diversity, rarefaction_curve
+from ednabed.taxonomy.diversity import Diversity, diversity, rarefaction_curve
 
 KIND = "identify"
 ASSIGNMENTS, TAXA = "assignments.jsonl", "taxa.tsv"
 _MOST_ROWS = 10_000
 _MOST_CURVES = 30
 _POINTS = 40
+_FEW_READS = 1_000
 
 
 def show() -> None:
@@ -52,9 +54,11 @@ def _begin() -> None:
     if not state.calibrated:
         st.warning(
             "This reference is not calibrated: names are given by fixed limits of identity, without confidences and "
-            "without novelty. The page Studies has a button for that."
+            "without novelty. The page Studies has a button that calibrates one with at least 200 labelled sequences."
         )
-    confidence = st.slider("Least confidence of a name", 0.5, 0.99, 0.8, 0.01, key="identify_confidence")
+    confidence = 0.8
+    if state.calibrated:
+        confidence = st.slider("Least confidence of a name", 0.5, 0.99, 0.8, 0.01, key="identify_confidence")
     inputs = choose_inputs("identify")
     if inputs is None:
         return
@@ -71,6 +75,7 @@ def _begin() -> None:
 def _results(job: Job) -> None:
     folder = job.folder / "results"
     found = _assignments(str(folder / ASSIGNMENTS))
+    st.caption(plain(f"By the reference {job.about.get('reference')}."))
     counts = {row["values"]: row["counts"] for row in pc.value_counts(found.column("status")).to_pylist()}
     words = {"Queries": found.num_rows} | {
         name.capitalize(): counts.get(name, 0) for name in ("assigned", "novel", "unclassified", "rejected")
@@ -81,7 +86,7 @@ def _results(job: Job) -> None:
     with names, told_errors():
         _names(found, folder)
     with samples, told_errors():
-        _samples(read_sample_table(folder / TAXA), folder)
+        _samples(folder)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the results …")
@@ -103,15 +108,15 @@ def _names(found: pa.Table, folder: Path) -> None:
         "id": shown.column("id").to_pylist(),
         "status": shown.column("status").to_pylist(),
         "rank": [value or "" for value in shown.column("rank").to_pylist()],
-        "name": [_deepest(value) for value in shown.column("lineage").to_pylist()],
+        "name": [deepest(value) for value in shown.column("lineage").to_pylist()],
+        "note": shown.column("note").to_pylist(),
         "confidence": _round(shown.column("confidence"), 3),
         "identity %": _round(shown.column("identity"), 1),
         "coverage %": _round(shown.column("coverage"), 0),
         "novel": [value or "" for value in shown.column("novel_rank").to_pylist()],
         "p": _round(shown.column("novel_p"), 4),
-        "lineage": [_arrows(value) for value in shown.column("lineage").to_pylist()],
-        "nearest": [_arrows(value) for value in shown.column("nearest_lineage").to_pylist()],
-        "note": shown.column("note").to_pylist(),
+        "lineage": [arrows(value) for value in shown.column("lineage").to_pylist()],
+        "nearest": [arrows(value) for value in shown.column("nearest_lineage").to_pylist()],
     }
     table(columns, key="identify_table")
     one, two, three, _ = st.columns([1, 1, 1, 3])
@@ -154,14 +159,6 @@ def _round(column: pa.ChunkedArray, digits: int) -> list[float | None]:
     return [None if value is None else round(value, digits) for value in column.to_pylist()]
 
 
-def _arrows(lineage: str | None) -> str:
-    return " › ".join(name for name in (lineage or "").split(";") if name)
-
-
-def _deepest(lineage: str | None) -> str:
-    return next((name for name in reversed((lineage or "").split(";")) if name), "")
-
-
 def _as_tsv(folder: Path) -> bytes:
     return for_spreadsheets(written_as(folder / ASSIGNMENTS, "tsv"))
 
@@ -173,7 +170,33 @@ def _as_qiime2(folder: Path) -> bytes:
 # -- samples -----------------------------------------------------------------------------------------------------------
 
 
-def _samples(found: SampleReads, folder: Path) -> None:
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _sample_reads(path: str) -> SampleReads:
+    return read_sample_table(Path(path))
+
+
+@st.cache_data(max_entries=50, show_spinner="Computing the diversity …")
+def _diversity(path: str, rank: str, depth: int | None) -> tuple[Diversity, dict[str, tuple[list[int], list[float]]]]:
+    """Return the diversity of the samples, and the rarefaction curves of those with most reads."""
+    found = _sample_reads(path)
+    named = _named(*found.by_rank(rank))
+    totals = named.sum(axis=0)
+    curves = {}
+    for place in np.argsort(-totals, kind="stable")[:_MOST_CURVES].tolist():
+        if totals[place]:
+            # Dense at the beginning, where the curve bends.
+            depths = np.unique(np.geomspace(1, int(totals[place]), _POINTS).astype(np.int64))
+            richness = rarefaction_curve(named[:, place], depths).richness
+            curves[found.samples[place]] = (depths.tolist(), richness.tolist())
+    return diversity(named.T, depth), curves
+
+
+def _named(labels: list[str], reads: Any) -> Any:
+    return reads[:-1] if labels and labels[-1] == UNNAMED else reads
+
+
+def _samples(folder: Path) -> None:
+    found = _sample_reads(str(folder / TAXA))
     if not found.reads.size:
         st.info("No query was counted in a sample.")
         return
@@ -186,14 +209,16 @@ def _samples(found: SampleReads, folder: Path) -> None:
     if found.samples == ["no_sample"]:
         st.caption("The records name no samples, and no table of counts was given, so all is one sample.")
     st.subheader("Diversity")
-    named = reads[:-1] if labels and labels[-1] == UNNAMED else reads
+    named = _named(labels, reads)
     if not named.any():
         st.info(f"No read has a name at the rank of {rank}.")
         return
     totals = named.sum(axis=0)
-    smallest = int(totals[totals > 0].min())
+    # A sample of a few reads, often a blank, would make all others as poor as it is.
+    large = totals[totals >= _FEW_READS]
+    smallest = int(large.min()) if len(large) else int(totals[totals > 0].min())
     depth = int(right.number_input("Rarefy to reads", 1, int(totals.max()), smallest, key=f"identify_depth_{rank}"))
-    told = diversity(named.T, depth)
+    told, curves = _diversity(str(folder / TAXA), rank, depth)
     all_reads = found.reads.sum(axis=0)
     table(
         {
@@ -212,14 +237,8 @@ def _samples(found: SampleReads, folder: Path) -> None:
     st.caption(
         f"Taxa at the rank of {rank}; reads without a name there are left out. Shannon in nats; Simpson is 1 - Σp². "
         f"Rarefied: what is expected when {depth:,} reads are drawn without replacement (Hurlbert 1971, Chao et al. "
-        "2014), exact and without any drawing; empty where a sample has fewer."
+        "2014), exact and without any drawing; None where a sample has fewer."
     )
-    most = np.argsort(-totals, kind="stable")[:_MOST_CURVES]
-    curves = {}
-    for place in most[totals[most] > 0].tolist():
-        # Dense at the beginning, where the curve bends.
-        depths = np.unique(np.geomspace(1, int(totals[place]), _POINTS).astype(np.int64))
-        curves[found.samples[place]] = (depths.tolist(), rarefaction_curve(named[:, place], depths).richness.tolist())
     st.plotly_chart(lines(curves, "reads", f"expected richness ({rank})"), width="stretch", key="identify_rarefaction")
     if (totals > 0).sum() > _MOST_CURVES:
         st.caption(f"Curves of the {_MOST_CURVES} samples with most reads.")

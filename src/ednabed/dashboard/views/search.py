@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ednabed.dashboard.parts import (
     told_errors,
 )
 from ednabed.dashboard.plots import world
-from ednabed.dashboard.texts import plain
+from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.errors import UsageError
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.search.alignment_text import alignment_text
@@ -31,7 +32,13 @@ from ednabed.sequences.columns import find_coordinates
 
 MOST_QUERIES = 200
 """Queries of a file that the page shows; 'ednabed search' takes any number."""
-_MOST_SIGHTINGS = 5_000
+MOST_HITS = 5_000
+"""Hits of all queries together that the page aligns and shows."""
+MOST_RECORDS = 1_000
+"""Records of a hit that the page looks at."""
+# Blanks, and the numbers beside the letters in GenBank's records.
+_BESIDES = re.compile(r"[\s\d]+")
+_LITTLE = 20.0
 Answers = list[tuple[Query, list[dict[str, Any]]]]
 
 
@@ -52,7 +59,9 @@ def show() -> None:
         with told_errors(), st.spinner("Searching …"):
             reference = open_reference(state)
             coordinates = find_coordinates(reference.record_schema.names) or ()
-            wanted = Wanted(k=hits, occurrences=True, align=True, letters=True, columns=coordinates)
+            wanted = Wanted(
+                k=hits, occurrences=True, most_records=MOST_RECORDS, align=True, letters=True, columns=coordinates
+            )
             answers = _answers(state.address, pasted, upload, wanted)
             st.session_state["search_answers"] = (state.address, answers, coordinates)
     if "search_answers" in st.session_state:
@@ -65,8 +74,10 @@ def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
     text = pasted.strip()
     if upload is None and not text:
         raise UsageError("paste a sequence or choose a file, then search")
+    if upload is not None and text:
+        raise UsageError("there is a pasted sequence and a file; take one of them away")
     if upload is None and not text.startswith((">", "@")):
-        _, found = manager().search(sequence="".join(text.split()), reference=address, wanted=wanted)
+        _, found = manager().search(sequence=_BESIDES.sub("", text), reference=address, wanted=wanted)
         return list(found)
     answers: Answers = []
 
@@ -75,7 +86,12 @@ def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
         if upload is None:
             paths[0].write_text(text + "\n", encoding="utf-8", newline="\n")
         name = "the pasted text" if upload is None else upload.name
-        count_records(paths, [name])
+        count = count_records(paths, [name])
+        if count is None or min(count, MOST_QUERIES) * wanted.k > MOST_HITS:
+            raise UsageError(
+                f"this file with {wanted.k} hits a sequence asks for more than {MOST_HITS:,} alignments; ask for fewer "
+                "hits, or take 'ednabed search --fasta FILE --align'"
+            )
         _, found = manager().search(files=paths, reference=address, wanted=wanted)
         for answer in found:
             answers.append(answer)
@@ -113,16 +129,17 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
             "identity %": [_of(hit, "identity") for hit in firsts],
             "coverage %": [_of(hit, "query_coverage") for hit in firsts],
             "similarity": [round(hit["similarity"], 4) for hit in firsts],
-            "name": [_name(hit["lineage"]) for hit in firsts],
+            "name": [deepest(hit["lineage"]) for hit in firsts],
             "id": [hit["id"] for hit in firsts],
             "records": [hit["occurrences"] for hit in firsts],
             "datasets": [", ".join(hit["datasets"]) for hit in firsts],
-            "lineage": [_lineage(hit["lineage"]) for hit in firsts],
+            "lineage": [arrows(hit["lineage"]) for hit in firsts],
         },
         on_select="rerun",
         selection_mode="single-row",
         key=f"search_hits_table_{number}",
     )
+    st.caption("In order of similarity, the cosine of the vectors; identity and coverage are those of the alignment.")
     _downloads(answers)
     chosen = shown.selection["rows"][0] if shown.selection["rows"] else 0
     hit = firsts[min(chosen, len(firsts) - 1)]
@@ -149,14 +166,6 @@ def _of(hit: dict[str, Any], name: str) -> float | None:
     return None if alignment is None else round(getattr(alignment, name), 1)
 
 
-def _lineage(lineage: str | None) -> str:
-    return " › ".join(name for name in (lineage or "").split(";") if name)
-
-
-def _name(lineage: str | None) -> str:
-    return next((name for name in reversed((lineage or "").split(";")) if name), "")
-
-
 def _alignment(query: Query, hit: dict[str, Any]) -> None:
     alignment, letters = hit["alignment"], hit["sequence"]
     if alignment is None or letters is None or query.sequence is None:
@@ -167,6 +176,8 @@ def _alignment(query: Query, hit: dict[str, Any]) -> None:
         f"{alignment.identity:.1f} % identical in {alignment.length:,} columns{strand}; "
         f"{alignment.query_coverage:.0f} % of the query and {alignment.target_coverage:.0f} % of the hit lie in it."
     )
+    if alignment.query_coverage < _LITTLE:
+        st.warning("Only a few letters lie against each other, as they do by chance: the identity says nothing.")
     st.code(alignment_text(query.sequence, letters, alignment, width=50), language=None)
 
 
@@ -185,7 +196,9 @@ def _seen(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:
     )
     if any(record["abundance"] is None for record in records):
         st.caption("A record that says no number of reads counts as one.")
-    places: list[Place] = places_of(records[:_MOST_SIGHTINGS], coordinates)
+    if records[0]["occurrences"] > len(records):
+        st.caption(f"The first {len(records):,} of {records[0]['occurrences']:,} records.")
+    places: list[Place] = places_of(records, coordinates)
     if not places:
         st.caption(
             "No map: these records have no latitude and longitude. A table of samples, given when a study is added, "

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
+
 import streamlit as st
 
+from ednabed.api.inventory import folder_bytes
+from ednabed.api.manager import DataManager
 from ednabed.api.status import ReferenceState, RunState, reference_states, run_states, table_state, versions_fault
 from ednabed.dashboard.parts import (
     ACTIVE,
@@ -14,6 +19,7 @@ from ednabed.dashboard.parts import (
     jobs,
     keep_uploads,
     manager,
+    records_text,
     show_started,
     table,
     told_errors,
@@ -26,34 +32,42 @@ from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.sequences import read_labels, read_samples
 from ednabed.store.files import check_name
+from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
 
 KIND = "studies"
+_LARGE = 1_000_000_000
+"""Bytes of a table whose rows are counted only when the person says so."""
 
 
 def show() -> None:
     """Show the page."""
     st.title("Studies")
-    workspace = settings().workspace
-    runs = run_states(workspace)
-    references = reference_states(workspace)
-    _numbers(runs, references)
-    _work()
     with told_errors():
-        _runs(runs)
+        _work()
     with told_errors():
-        _references(references)
-    with told_errors():
-        _actions(runs, references)
+        runs = run_states(settings().workspace)
+        references = reference_states(settings().workspace)
+        with told_errors():
+            _numbers(runs, references)
+        with told_errors():
+            _runs(runs)
+        with told_errors():
+            _references(references)
+        with told_errors():
+            _actions(runs, references)
     with told_errors():
         _table()
+    with told_errors():
+        _earlier()
 
 
 def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
     sound = [run for run in runs if run.info.fault is None]
     waiting = [run for run in runs if run.in_reference is False]
-    own = next((r for r in references if r.name is None and r.manifest is not None), None)
+    address = layout.default_folder(Path()).as_posix()
+    own = next((r for r in references if r.address == address and r.manifest is not None), None)
     numbers = {
         "Datasets": len({run.info.dataset for run in runs}),
         "Runs": len(runs),
@@ -64,8 +78,7 @@ def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
     *places, last = st.columns(len(numbers) + 1)
     for place, (name, value) in zip(places, numbers.items(), strict=True):
         place.metric(name, f"{value:,}")
-    sizes = manager().storage(measure=False)
-    last.metric("Storage", bytes_text(sizes["runs_bytes"] + sum(sizes["references"].values()) + sizes["table_bytes"]))
+    last.metric("Storage", bytes_text(_storage(str(settings().workspace))))
     broken = [run for run in runs if run.info.fault is not None]
     for run in broken[:10]:
         st.error(f"**{plain(f'{run.info.dataset}/{run.info.run_id}')} is broken:** {plain(str(run.info.fault))}")
@@ -79,12 +92,39 @@ def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
         st.error(plain(fault))
 
 
+@st.cache_data(ttl=60, show_spinner=False)
+def _storage(workspace: str) -> int:
+    """Return the bytes of all runs, references and the table; looked at once a minute."""
+    sizes = DataManager(workspace).storage(measure=False)
+    return int(sizes["runs_bytes"] + sum(sizes["references"].values()) + sizes["table_bytes"])
+
+
 def _work() -> None:
+    """Show work of this page that goes on, that the address names, or that failed last."""
     found = [job for job in jobs().list() if job.about.get("kind") == KIND]
     asked = st.query_params.get("job")
-    for job in found:
-        if job.state in ACTIVE or job.id == asked:
-            job_panel(job)
+    for number, job in enumerate(found):
+        if job.state in ACTIVE or job.id == asked or (not number and job.state in ("failed", "lost")):
+            job_panel(job, unfolded=True)
+
+
+def _earlier() -> None:
+    """Show all work of the workspace, of every page, to look at it again or to remove it."""
+    found = [job for job in jobs().list() if job.state not in ACTIVE]
+    if not found:
+        return
+    with st.expander(f"Earlier work ({len(found):,})"):
+        table(
+            {
+                "begun (UTC)": [f"{job.created:%Y-%m-%d %H:%M}" for job in found],
+                "work": [job.title for job in found],
+                "state": [job.state for job in found],
+            }
+        )
+        texts = {job.id: f"{job.created:%Y-%m-%d %H:%M}: {job.title} ({job.state})" for job in found}
+        chosen = st.selectbox("Look at", [None, *texts], format_func=lambda key: "" if key is None else texts[key])
+        if chosen is not None and chosen in texts:
+            job_panel(jobs().get(chosen), unfolded=True)
 
 
 def _runs(runs: list[RunState]) -> None:
@@ -102,7 +142,7 @@ def _runs(runs: list[RunState]) -> None:
             "version": [run.version or "" for run in runs],
             "in the reference": [told[run.in_reference] for run in runs],
             "vectors": [bytes_text(run.info.bytes) for run in runs],
-            "health": ["broken" if run.info.fault else "opens" for run in runs],
+            "health": ["broken" if run.info.fault else "ok" for run in runs],
         }
     )
 
@@ -133,8 +173,12 @@ def _table() -> None:
     if not (settings().workspace / "data" / "lancedb").is_dir():
         return
     st.header("Table of sequences")
-    with st.spinner("Counting the rows of the table …"):
-        state = table_state(settings().workspace)
+    lance = settings().workspace / "data" / "lancedb"
+    changed = max((path.stat().st_mtime_ns for path in lance.glob("*.lance/_versions/*")), default=0)
+    # Counting reads every vector.
+    if _table_bytes(str(lance), changed) > _LARGE and not st.toggle("Count the rows of the table", key="count_table"):
+        return
+    state = _table_state(str(settings().workspace), changed)
     if state is None:
         st.info("data/lancedb holds no table of sequences yet.")
         return
@@ -152,6 +196,16 @@ def _table() -> None:
         )
     if state.pending and st.button("Embed what is pending"):
         _start("Embed the pending rows of the table", ["table", "embed"])
+
+
+@st.cache_data(max_entries=3, show_spinner=False)
+def _table_bytes(folder: str, changed: int) -> int:
+    return folder_bytes(Path(folder))
+
+
+@st.cache_data(max_entries=3, show_spinner="Counting the rows of the table …")
+def _table_state(workspace: str, changed: int) -> TableStatus | None:
+    return table_state(Path(workspace))
 
 
 # -- what can be done --------------------------------------------------------------------------------------------------
@@ -211,7 +265,7 @@ def _add() -> None:
             with called(known, samples.name):
                 read_samples(known)
             arguments += ["--samples", str(known)]
-    title = f"Embed {dataset.strip()} ({records:,} records)"
+    title = f"Embed {dataset.strip()}{records_text(records)}"
     about = {"kind": KIND, "records": records}
     show_started(jobs().start(title, [*arguments, *map(str, paths)], about=about, folder=folder))
 
@@ -246,14 +300,19 @@ def _compress(runs: list[RunState]) -> None:
     dry, do = st.columns(2)
     if dry.button("What would it save?", disabled=not runs):
         _start("Compress: what it would save", ["compress", *choice])
-    looked = any(
-        job.state == "done" and job.arguments == ["compress", *choice]
-        for job in jobs().list()
-        if job.about.get("kind") == KIND
-    )
+    looked = _looked(["compress", *choice], runs)
     told = None if looked else "Ask first what it would save with this choice"
     if do.button("Compress", type="primary", disabled=not looked, help=told):
         _start("Compress", ["compress", *choice, "--execute"])
+
+
+def _looked(arguments: list[str], runs: list[RunState]) -> bool:
+    """Return whether the last thing done about compression is a dry run with this choice, on the runs that are here."""
+    done = [job for job in jobs().list() if job.arguments[:1] == ["compress"] and job.state == "done"]
+    if not done or done[0].arguments != arguments:
+        return False
+    newest = max((run.info.created or "" for run in runs), default="")
+    return not newest or datetime.fromisoformat(newest) <= done[0].created
 
 
 def _tag(runs: list[RunState], references: list[ReferenceState]) -> None:

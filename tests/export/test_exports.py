@@ -124,7 +124,13 @@ def test_fasta_ids_are_told_apart_and_stay_in_one_word(tmp_path):
     run = add_run(tmp_path, "d", "r", range(5), columns={"id": ids})
     done = export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "x.fasta", "fasta")
     heads = [line for line in (tmp_path / "x.fasta").read_text().splitlines() if line[0] == ">"]
-    assert heads == [">x_y;size=1", ">x_y.2;size=2", ">z_size=9;size=3", "><b>=1;size=4", ">_;size=5"]
+    assert heads == [
+        ">x_y;size=1",
+        f">{digest(letters_of(1).encode())};size=2",
+        ">z_size=9;size=3",
+        "><b>=1;size=4",
+        ">_;size=5",
+    ]
     assert any("1 sequences have an id that another has too" in note for note in done.notes)
 
 
@@ -329,7 +335,7 @@ def test_dwc(collection, tmp_path):
     assert len({row["id"] for row in core}) == len(core) == 9
     assert [row["id"] for row in core] == [row["id"] for row in dna]
     by_id = {row["id"]: {k.removeprefix(terms): v for k, v in row.items()} for row in core}
-    first = by_id[f"lake:lake/S0:{digest(letters_of(0).encode())}"]
+    first = by_id[f"lake:S0:{digest(letters_of(0).encode())}"]
     assert first["occurrenceID"] == first["id"]
     assert (first["organismQuantity"], first["organismQuantityType"]) == ("1", "DNA sequence reads")
     # The sample has sequences 0 and 3.
@@ -346,13 +352,13 @@ def test_dwc(collection, tmp_path):
     assert dates[1:] == [
         ("", "1/5/2024"), ("2024", ""), ("", ""), ("2024-05-01T10:00:00Z", ""), ("2024-05-01/2024-05-03", ""),
     ]  # fmt: skip
-    unnamed = by_id[f"lake:lake/S1:{digest(letters_of(1).encode())}"]
+    unnamed = by_id[f"lake:S1:{digest(letters_of(1).encode())}"]
     assert (unnamed["scientificName"], unnamed["taxonRank"]) == ("incertae sedis", "")
     # A record that does not say its reads has no quantity, and its sample no size.
-    silent = by_id[f"sea:sea/S0:{digest(letters_of(0).encode())}"]
+    silent = by_id[f"sea:S0:{digest(letters_of(0).encode())}"]
     assert (silent["organismQuantity"], silent["organismQuantityType"], silent["sampleSizeValue"]) == ("", "", "")
     assert dna[0]["http://rs.gbif.org/terms/dna_sequence"] == letters_of(0)
-    assert dna[0]["https://w3id.org/mixs/0001107"] == "lake/S0"
+    assert dna[0]["https://w3id.org/mixs/0001107"] == "S0"
     assert dna[0]["https://w3id.org/mixs/0000044"] == "12S"
     assert "1 of 9 occurrences do not say how many reads they are" in done.notes
 
@@ -362,7 +368,31 @@ def test_the_size_of_a_sample_counts_what_was_not_chosen_too(workspace, tmp_path
     core, _ = archive(tmp_path / "x.zip")
     (row,) = core
     assert row["http://rs.tdwg.org/dwc/terms/sampleSizeValue"] == "5"
-    assert row["http://rs.tdwg.org/dwc/terms/eventID"] == "S0"
+    assert row["http://rs.tdwg.org/dwc/terms/eventID"] == "lake:S0"
+
+
+def test_an_occurrence_has_the_same_id_in_every_export(collection, tmp_path):
+    export(collection, tmp_path / "all.zip", "dwc")
+    every = {row["id"] for row in archive(tmp_path / "all.zip")[0]}
+    for dataset in ("lake", "sea"):
+        export(collection, tmp_path / "one.zip", "dwc", wanted=Choice(datasets=(dataset,)))
+        own = {row["id"] for row in archive(tmp_path / "one.zip")[0]}
+        assert own == {id for id in every if id.startswith(f"{dataset}:")} != set()
+
+
+@pytest.mark.parametrize(
+    ("date", "stands"),
+    [("2023-05-01", True), ("2023", True), ("2023-05", True), ("2023-05-01T10:00Z", True), ("2023-05-01/2023-06", True),
+     ("2023-99-99", False), ("2023-05-01 10:00", False), ("2023-02-30", False), ("1/5/2023", False),
+     ("2023-13", False), ("2023-05-01T25:00Z", False), ("2023/2024/2025", False), ("2023-05-01T10:00:00+01:00", True)],
+)  # fmt: skip
+def test_dates_that_are_none_are_verbatim(tmp_path, date, stands):
+    run = add_run(tmp_path, "d", "r", [0], columns={"eventDate": [date], "depth_m": ["558"]})
+    export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "x.zip", "dwc")
+    (row,) = archive(tmp_path / "x.zip")[0]
+    terms = "http://rs.tdwg.org/dwc/terms/"
+    assert (row[terms + "eventDate"], row[terms + "verbatimEventDate"]) == ((date, "") if stands else ("", date))
+    assert (row[terms + "minimumDepthInMeters"], row[terms + "maximumDepthInMeters"]) == ("558", "558")
 
 
 # -- Krona -------------------------------------------------------------------------------------------------------------
@@ -430,6 +460,38 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
     assert (rows["a-1"]["family"], rows["a-1"]["confidence"], rows["a-1"]["status"]) == ("Muridae", 0.81239, "novel")
     assert (rows["a-0"]["genus"], rows["a-0"]["confidence"]) == ("Rattus", None)
+
+
+def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
+    """ASV1 of one study and ASV1 of another are other sequences."""
+    runs = [
+        add_run(tmp_path, name, "r", [number], columns={"id": ["ASV1"]}).folder for name, number in (("a", 0), ("b", 1))
+    ]
+    collection = DataManager(tmp_path).loose_runs(runs)
+    names = tmp_path / "taxonomy.tsv"
+    names.write_text(f"id\tstatus\tlineage\tconfidence\nASV1\tassigned\t{RAT}\t0.99\n")
+    for format in ("tsv", "krona", "qiime2"):
+        with pytest.raises(InputError, match="id 'ASV1' stands for several sequences here"):
+            export(collection, tmp_path / f"x_{format}", format, assignments=names)
+    one = export(collection, tmp_path / "one.tsv", "tsv", assignments=names, wanted=Choice(datasets=("a",)))
+    assert one.records == 1 and "Rattus" in (tmp_path / "one.tsv").read_text()
+    # By the digests, which the FASTA export gives where ids clash, each gets its own.
+    names.write_text(
+        "id\tstatus\tlineage\tconfidence\n"
+        f"{digest(letters_of(0).encode())}\tassigned\t{RAT}\t0.99\n"
+        f"{digest(letters_of(1).encode())}\tunclassified\t\t\n"
+    )
+    export(collection, tmp_path / "both.tsv", "tsv", assignments=names)
+    lines = (tmp_path / "both.tsv").read_text().splitlines()[1:]
+    assert sorted("Rattus" in line for line in lines) == [False, True]
+
+
+def test_assignments_of_another_study_are_refused(collection, tmp_path):
+    names = tmp_path / "taxonomy.tsv"
+    names.write_text(f"id\tstatus\tlineage\tconfidence\nzz\tassigned\t{RAT}\t0.99\n")
+    with pytest.raises(InputError, match="none of its ids is one of the records to export"):
+        export(collection, tmp_path / "x.txt", "krona", assignments=names)
+    assert not (tmp_path / "x.txt").exists()
 
 
 def test_assignments_as_json_lines(workspace, tmp_path):

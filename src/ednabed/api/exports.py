@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed import __version__
-from ednabed.errors import UsageError
+from ednabed.errors import InputError, UsageError
 from ednabed.export.dwc import write_dwc
 from ednabed.export.fasta import write_fasta
 from ednabed.export.h5ad import write_h5ad
@@ -85,11 +85,14 @@ def export_records(
         UsageError: There is no such format, an option is not one of it, a package that it needs is not installed, or
             nothing may be written at the target.
         StoreError: Nothing is left to export, or a dataset or run that was named is not there.
-        InputError: The assignments cannot be read.
+        InputError: The assignments cannot be read, name nothing of what is exported, or name an id that stands for
+            several sequences.
     """
     _check(target, format, assignments, occurrences, obsm, biom, per_sample)
     selection = Selection(collection, rows, wanted)
     names = Names(None if assignments is None else read_assignments(assignments))
+    if assignments is not None:
+        _check_names(names, selection, assignments)
     about = _about(collection)
     by_record = format != "fasta" if occurrences is None else occurrences
     writers: dict[str, Callable[[], Written]] = {
@@ -146,6 +149,16 @@ def _check(
         check_outside(target)
     else:
         check_target_file(target, example)
+
+
+def _check_names(names: Names, selection: Selection, assignments: Path) -> None:
+    """Raise InputError where the assignments are those of something else."""
+    for piece in selection.pieces(("id",)):
+        if names.fit(piece.ids) or names.fit(piece.records.column("id").to_pylist()):
+            return
+    raise InputError(
+        f"{assignments}: none of its ids is one of the records to export; give what 'ednabed classify' wrote of these"
+    )
 
 
 def _about(collection: Collection) -> dict[str, Any]:

@@ -5,7 +5,8 @@ sequence in a sample in which it has reads. ``dwc_terms`` says which terms there
 columns of the records fill them; names stand unchanged. What is not known is empty, and nothing is made up: there is no
 ``eml.xml``, because title, creators and licence of a dataset are its publisher's to say (GBIF's IPT asks for them).
 
-- ``occurrenceID`` is ``dataset:sample:feature``, the same in every export; ``eventID`` is the sample.
+- ``occurrenceID`` is ``dataset:sample:feature``, ``eventID`` ``dataset:sample``: the same in every export, whatever
+  else was chosen.
 - ``organismQuantity`` counts reads; empty where a record does not say them. ``sampleSizeValue`` is all reads of the
   sample in the collection, also of what was not chosen.
 - ``scientificName`` is the deepest name, ``incertae sedis`` where there is none (as OBIS asks).
@@ -21,7 +22,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TextIO
 from xml.sax.saxutils import quoteattr
@@ -37,12 +38,13 @@ from ednabed.export.dwc_terms import (
     core_columns,
     dna_columns,
 )  # fmt: skip
-from ednabed.export.features import Feature, features, sample_names
+from ednabed.export.features import NO_SAMPLE, Feature, features
 from ednabed.export.names import Names
 from ednabed.export.place import whole_file
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 from ednabed.sequences.lineage import RANKS, format_lineage
+from ednabed.sequences.samples import to_coordinates
 from ednabed.store.files import clean
 
 META, CORE, EXTENSION = "meta.xml", "occurrence.txt", "dnaderiveddata.txt"
@@ -53,10 +55,8 @@ _VERBATIM = {
     "decimalLongitude": "verbatimLongitude",
     "eventDate": "verbatimEventDate",
 }
-_LIMITS = {"decimalLatitude": 90, "decimalLongitude": 180}
-# ISO 8601: a year, month, day or moment, or two of them with a slash between.
-_MOMENT = r"\d{4}(?:-\d\d(?:-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?)?)?"
-_DATE = re.compile(rf"{_MOMENT}(?:/{_MOMENT})?")
+# ISO 8601: a year, month, day or moment.
+_MOMENT = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?)?)?")
 _OUR_TOOL = "ednabed classify"
 
 
@@ -112,7 +112,6 @@ class _Archive:
     def write(self, core: TextIO, extension: TextIO) -> Written:
         """Write both tables."""
         sizes = self._selection.samples()
-        samples = sample_names(sizes)
         core.write("\t".join(self.core_terms) + "\n")
         extension.write("\t".join(("occurrenceID", *self.dna_terms)) + "\n")
         records = reads = occurrences = uncounted = 0
@@ -122,15 +121,16 @@ class _Archive:
             for sample, count in feature.counts.items():
                 if not count:
                     continue
-                id = f"{clean(sample[0])}:{samples[sample]}:{feature.id}"
-                event = "" if sample[1] is None else samples[sample]
+                name = clean(sample[1] or "").strip()
+                id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{feature.id}"
+                event = f"{clean(sample[0])}:{name}" if name else ""
                 size = None if sample[1] is None else sizes[sample]
                 made = self._made(feature, sample, id, event, size)
                 _line(core, [made.get(term, "") for term in self.core_terms])
-                _line(extension, [id, *self._of_dna(feature, sample, event)])
+                _line(extension, [id, *self._of_dna(feature, sample, name)])
                 occurrences, reads = occurrences + 1, reads + count
                 uncounted += sample in feature.unknown
-        known = sum(name is not None for _, name in samples)
+        known = sum(name is not None for _, name in sizes)
         return Written(len(self._selection), records, known, reads, tuple(self._notes(uncounted, occurrences)))
 
     def _made(self, feature: Feature, sample: Sample, id: str, event: str, size: int | None) -> dict[str, str]:
@@ -165,9 +165,9 @@ class _Archive:
                 cells[term] = value
         return cells
 
-    def _of_dna(self, feature: Feature, sample: Sample, event: str) -> list[str]:
+    def _of_dna(self, feature: Feature, sample: Sample, name: str) -> list[str]:
         record = feature.first[sample]
-        cells = {"DNA_sequence": feature.sequence or "", "samp_name": event}
+        cells = {"DNA_sequence": feature.sequence or "", "samp_name": name}
         cells |= {term: _text(record[column]) for term, column in self._dna.items()}
         if feature.named.status and not cells.get("otu_seq_comp_appr"):
             cells["otu_seq_comp_appr"] = _OUR_TOOL
@@ -228,13 +228,25 @@ def _text(value: Any) -> str:
 
 def _is_standard(term: str, value: str) -> bool:
     if term == "eventDate":
-        return _DATE.fullmatch(value) is not None
-    if term not in _LIMITS:
-        return True
+        halves = value.split("/")
+        return len(halves) <= 2 and all(map(_is_moment, halves))
+    if term == "decimalLatitude":
+        return isinstance(to_coordinates(value, 0), tuple)
+    if term == "decimalLongitude":
+        return isinstance(to_coordinates(0, value), tuple)
+    return True
+
+
+def _is_moment(text: str) -> bool:
+    """Return whether a text is a year, month, day or moment that there is."""
+    if _MOMENT.fullmatch(text) is None:
+        return False
     try:
-        return abs(float(value)) <= _LIMITS[term]
+        # Only the whole form is read here; what lacks is the first.
+        datetime.fromisoformat(text if len(text) >= len("2026-11-28") else f"{text}{'-01-01'[-(10 - len(text)) :]}")
     except ValueError:
         return False
+    return True
 
 
 def _asv(sequence: str) -> str:

@@ -30,13 +30,15 @@ CORE_TAKEN = {
     "decimalLongitude": ("longitude", "lon", "long", "lng"),
     "eventDate": ("date", "collection_date", "collectionDate", "sampling_date", "date_collected"),
     "verbatimDepth": ("depth",),
+    "minimumDepthInMeters": ("depth_m", "depth_min_m", "min_depth_m"),
+    "maximumDepthInMeters": ("depth_m", "depth_max_m", "max_depth_m"),
     "materialSampleID": ("biosample", "biosample_accession"),
     "locality": ("site", "station", "location"),
     **{
         term: ()
         for term in (
             "verbatimLatitude", "verbatimLongitude", "geodeticDatum", "coordinateUncertaintyInMeters",
-            "coordinatePrecision", "minimumDepthInMeters", "maximumDepthInMeters", "minimumElevationInMeters",
+            "coordinatePrecision", "minimumElevationInMeters",
             "maximumElevationInMeters", "verbatimElevation", "eventTime", "verbatimEventDate", "year", "month", "day",
             "parentEventID", "locationID", "country", "countryCode", "continent", "waterBody", "stateProvince",
             "county", "municipality", "verbatimLocality", "habitat", "samplingProtocol", "samplingEffort",

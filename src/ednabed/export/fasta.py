@@ -31,8 +31,8 @@ def write_fasta(selection: Selection, target: Path, *, occurrences: bool = False
         selection: What to write.
         target: The file.
         occurrences: One entry a record (``>id;size=3;sample=S1``, either only where known) instead of one a distinct
-            sequence (``>id;size=12``; a record without abundance is one read). Of sequences of the same id, the second
-            is called ``id.2``.
+            sequence (``>id;size=12``; a record without abundance is one read). Of sequences of the same id, all but the
+            first are called by their digest, under which ``names`` finds them again.
 
     Returns:
         What was written. Sequences whose letters nobody knows (runs of older tools) are left out and told of.
@@ -57,17 +57,15 @@ def _distinct(selection: Selection, stream: TextIO) -> Written:
     for feature in features(selection, Names()):
         if feature.sequence is None:
             continue
-        wanted = free = header_id(feature.name or feature.id)
-        number = 2
-        while free in taken:
-            free, number = f"{wanted}.{number}", number + 1
-        renamed += free != wanted
+        free = header_id(feature.name or feature.id)
+        if free in taken:
+            free, renamed = header_id(feature.id), renamed + 1
         taken.add(free)
         stream.write(f">{free};size={feature.reads}\n{feature.sequence}\n")
         sequences, records, reads = sequences + 1, records + feature.records, reads + feature.reads
     notes = [_left_out(len(selection) - sequences)] if sequences < len(selection) else []
     if renamed:
-        notes.append(f"{renamed:,} sequences have an id that another has too; .2, .3 and so on was added to it")
+        notes.append(f"{renamed:,} sequences have an id that another has too, and are called by their digests")
     return Written(sequences, records, None, reads, tuple(notes))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -72,7 +72,12 @@ class Names:
     def __init__(self, assignments: dict[str, Named] | None = None) -> None:
         self.given = assignments is not None
         self._assignments = assignments or {}
+        self._sequence_of: dict[str, str | None] = {}
         self.assigned = self.kept = self.divided = 0
+
+    def fit(self, ids: Iterable[str | None]) -> bool:
+        """Return whether there is an assignment for one of some ids."""
+        return any(id is not None and clean(id) in self._assignments for id in ids)
 
     def of(self, id: str | None, lineage: str | None, others: Sequence[str | None] = ()) -> Named:
         """Return the names of a record.
@@ -80,15 +85,27 @@ class Names:
         Args:
             id: Its id; None where it has none.
             lineage: What it says itself; None where nothing is known.
-            others: What else its sequence may have been classified as: ids that an export gave it.
+            others: What else its sequence may have been classified as: ids that an export gave it, the first of them
+                that of the distinct sequence.
+
+        Raises:
+            InputError: The id that its assignment goes by is that of another distinct sequence too.
         """
         own = NO_NAME if lineage is None else _labelled(lineage)
         found = None
-        if self._assignments:
-            told = (self._assignments.get(clean(name)) for name in (id, *others) if name is not None)
-            found = next((named for named in told if named is not None), None)
+        for name in (id, *others) if self._assignments else ():
+            found = None if name is None else self._assignments.get(clean(name))
+            if found is not None:
+                break
         if found is None:
             return own
+        assert name is not None
+        if others and self._sequence_of.setdefault(clean(name), others[0]) != others[0]:
+            raise InputError(
+                f"id {name!r} stands for several sequences here, so its assignment names none of them for sure; export "
+                "one dataset or run (--dataset, --run), or classify sequences whose ids are digests (sequences.fasta "
+                "of an export to qiime2)"
+            )
         if any(own.lineage):
             self.kept += 1
             return own

@@ -67,13 +67,14 @@ def check(collection: Collection, records: list[dict]) -> RowFacts:
     assert facts.datasets[-1] == SEVERAL
     assert sorted(facts.datasets[:-1]) == sorted({record["dataset"] for record in records})
     assert sorted(facts.runs) == sorted({record["run"] for record in records})
-    assert facts.in_run.shape == (collection.rows, len(facts.runs)) and facts.in_run.dtype == bool
+    assert facts.in_runs([]).tolist() == [False] * collection.rows
+    assert facts.in_runs(facts.runs).tolist() == [True] * collection.rows
     assert facts.markers[0] == ""
     for row, own_letters in enumerate(letters):
         own = [record for record in records if record["letters"] == own_letters]
         assert facts.records[row] == len(own)
         assert facts.reads[row] == sum(1 if r["abundance"] is None else r["abundance"] for r in own)
-        assert {facts.runs[i] for i in np.flatnonzero(facts.in_run[row])} == {r["run"] for r in own}
+        assert {run for run in facts.runs if facts.in_runs([run])[row]} == {r["run"] for r in own}
         datasets = {r["dataset"] for r in own}
         assert facts.datasets[facts.dataset[row]] == (datasets.pop() if len(datasets) == 1 else SEVERAL)
         counts = Counter(r["lineage"] for r in own if r["lineage"])
@@ -148,7 +149,7 @@ def test_runs_of_an_older_tool(tmp_path):
     for collection in (opened(tmp_path), loose(tmp_path)):
         facts = row_facts(collection)
         assert facts.reads.tolist() == facts.records.tolist() == [1, 1, 1]
-        assert facts.runs == ["old/r"] and facts.in_run.all()
+        assert facts.runs == ["old/r"] and facts.in_runs(["old/r"]).all()
         assert first_ids(collection, np.arange(3)) == [""] * 3
         assert facts.lineage.tolist() == [-1] * 3 and facts.marker.tolist() == [0] * 3
     # And beside a run of ours.

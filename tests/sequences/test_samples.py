@@ -179,6 +179,17 @@ def test_all_columns_are_joined_by_the_name_of_the_sample(tmp_path):
     assert found.matched == 3
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [(["1", "2"], "int64"), (["1.5", "2"], "double"), (["0x1F", "2"], "string"), (["NaN", "nan"], "string"),
+     (["007", "8"], "string"), (["0", "0.5"], "double"), (["inf", "1"], "string"), (["1", ""], "int64")],
+)  # fmt: skip
+def test_only_numbers_are_numbers(tmp_path, cells, kind):
+    text = "".join(f"S{i}\t{value}\tx\n" for i, value in enumerate(cells))
+    found = read_samples(table(tmp_path, f"sample\tcode\tother\n{text}"))
+    assert str(found.table.schema.field("code").type) == kind
+
+
 def test_a_column_that_the_records_have_stays_theirs(tmp_path):
     found = read_samples(table(tmp_path, "sample\tdepth\tid\tlength\nA\t3\tx\t9\n"))
     told = found.apply(batch(["A"], depth=[7], depth_sample=["own"]))

@@ -30,7 +30,7 @@ class RowFacts:
         datasets: Names of datasets, and last ``SEVERAL``.
         dataset: Number of the dataset, int64.
         runs: Labels of the runs (``dataset/run_id``).
-        in_run: bool, shape (rows, runs): whether the run has the sequence.
+        pairs: int64, shape (n, 2): row and number of run of each occurrence of a sequence in a run, each pair once.
         records: Records, int64.
         reads: Sum of their abundances, 1 for each that says none, int64.
     """
@@ -42,9 +42,16 @@ class RowFacts:
     datasets: list[str]
     dataset: npt.NDArray[np.int64]
     runs: list[str]
-    in_run: npt.NDArray[np.bool_]
+    pairs: npt.NDArray[np.int64]
     records: npt.NDArray[np.int64]
     reads: npt.NDArray[np.int64]
+
+    def in_runs(self, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return whether each row is in one of some runs, bool, shape (rows,)."""
+        wanted = [self.runs.index(label) for label in labels]
+        found = np.zeros(len(self.records), np.bool_)
+        found[self.pairs[np.isin(self.pairs[:, 1], wanted), 0]] = True
+        return found
 
     def names(self, rank: str) -> list[str]:
         """Return the name of each row at a rank; empty where unknown."""
@@ -79,13 +86,11 @@ def row_facts(collection: Collection) -> RowFacts:
                 of_run.append(datasets.setdefault(text.partition("/")[0], len(datasets)))
             numbers.append(runs[text])
         pieces.append((rows, np.array(numbers, np.int64)[coded.indices.to_numpy()]))
-    in_run = np.zeros((collection.rows, len(runs)), bool)
-    for rows, numbers_ in pieces:
-        in_run[rows, numbers_] = True
-    in_dataset = np.zeros((collection.rows, len(datasets)), bool)
-    for run, dataset in enumerate(of_run):
-        in_dataset[:, dataset] |= in_run[:, run]
-    dataset_of = np.where(in_dataset.sum(axis=1) > 1, len(datasets), in_dataset.argmax(axis=1)).astype(np.int64)
+    pairs = _distinct([np.stack(piece, axis=1) for piece in pieces])
+    row, dataset = _distinct([np.stack([pairs[:, 0], np.array(of_run, np.int64)[pairs[:, 1]]], axis=1)]).T
+    dataset_of = np.zeros(collection.rows, np.int64)
+    dataset_of[row] = dataset
+    dataset_of[np.bincount(row, minlength=collection.rows) > 1] = len(datasets)
     return RowFacts(
         lineages=labels.lineages,
         lineage=labels.main,
@@ -94,10 +99,15 @@ def row_facts(collection: Collection) -> RowFacts:
         datasets=[*datasets, SEVERAL],
         dataset=dataset_of,
         runs=list(runs),
-        in_run=in_run,
+        pairs=pairs,
         records=np.diff(collection.starts).astype(np.int64),
         reads=reads,
     )
+
+
+def _distinct(pairs: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Return each pair of numbers once, in ascending order, int64, shape (n, 2)."""
+    return np.unique(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), axis=0)
 
 
 def first_ids(collection: Collection, rows: npt.NDArray[np.int64]) -> list[str]:

@@ -59,7 +59,7 @@ def run_states(workspace: Path) -> list[RunState]:
     held: set[str] | None = None
     try:
         held = {part.identity for part in layout.open_manifest(layout.default_folder(workspace)).runs}
-    except EdnabedError:
+    except (EdnabedError, OSError):
         # ``reference_states`` tells why.
         held = None
     return [_run_state(info, versions, held) for info in run_infos(workspace)]

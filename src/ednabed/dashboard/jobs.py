@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ STDOUT, STDERR, LOG = "stdout.txt", "stderr.txt", "runner.log"
 INPUTS = "inputs"
 SCHEMA = 1
 _ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{6}")
+_LOOKS, _BETWEEN_LOOKS = 3, 0.02
 _STARTING = timedelta(seconds=60)
 """Time in which the process of a new job must have come up."""
 _DRAFT = timedelta(days=1)
@@ -208,14 +210,20 @@ class Job:
             return young and self.broken is None and self.folder.is_dir()
         from filelock import FileLock, Timeout
 
-        try:
-            with FileLock(self.folder / LOCK, timeout=0):
+        for _ in range(_LOOKS):
+            try:
+                with FileLock(self.folder / LOCK, timeout=0):
+                    return False
+            except Timeout:
+                # Its own process has it, or for an instant another one that looks too.
+                time.sleep(_BETWEEN_LOOKS)
+            except PermissionError:
+                # The job of another user.
+                return True
+            except OSError:
+                # The folder was removed meanwhile.
                 return False
-        except Timeout:
-            return True
-        except OSError:
-            # The folder was removed meanwhile.
-            return False
+        return True
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,10 +117,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         fsync_file(temporary)
-        temporary.replace(path)
+        _replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a file over another; on Windows that fails while another process reads it, which takes no time."""
+    for _ in range(50):
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            time.sleep(0.02)
+    temporary.replace(path)
 
 
 def clean(text: str) -> str:

@@ -58,7 +58,7 @@ def _draw(found: Mapped) -> None:
     everything = last.toggle("All points", key="map_all", help=f"Draw up to {ALL_POINTS:,} points, which takes longer.")
     wanted = np.ones(found.collection.rows, bool)
     if runs:
-        wanted &= facts.in_run[:, [facts.runs.index(run) for run in runs]].any(axis=1)
+        wanted &= facts.in_runs(runs)
     if sought:
         wanted &= _holding(found, sought)
     rows = chosen_rows(found, wanted, ALL_POINTS if everything else MOST_POINTS)

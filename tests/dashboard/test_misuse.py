@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from browser_support import Served, cells, choose, rest, saved, until, upload
+from browser_support import Served, cells, choose, rest, saved, unfold, until, upload
 from ednabed.dashboard.jobs import Jobs
 from support import ednabed
 
@@ -102,6 +102,24 @@ def test_a_file_that_is_none_is_told_before_work_begins_and_leaves_nothing(visit
     assert not list((served.workspace / "data" / "jobs").glob("*/inputs/*"))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["www.evil.example.fasta", "http;evil.example.fasta", "a -> b.fasta", "me@evil.example.fasta", ":smile:.fasta",
+     "$x^2$ [a](b) ~a~.fasta", "2 >= 1 -- x.fasta", ":red[a] _b_ **c**.fasta"],
+)  # fmt: skip
+def test_a_name_in_a_message_is_shown_as_it_stands(visit, tmp_path, name):
+    page = visit("identify")
+    # There is no calibrated reference here, but a file can be tried.
+    unfold(page, "Identify sequences")
+    (tmp_path / name).write_bytes(b"no sequences at all")
+    upload(page, "Sequence files", tmp_path / name)
+    page.get_by_role("button", name="Identify", exact=True).click()
+    alert = page.get_by_test_id("stAlert").filter(has_text="fasta")
+    alert.wait_for()
+    assert name in alert.inner_text().replace("\u2060", "")
+    assert alert.locator("a, img, em, strong, code, .katex").count() == 0
+
+
 def test_an_upload_above_the_limit_is_refused(visit, served, tmp_path):
     page = visit("search")
     large = tmp_path / "large.fasta"
@@ -146,18 +164,19 @@ def test_a_token_is_asked_for(chromium, evil, tmp_path, way):
     options = ["--host", "0.0.0.0"] + (["--token", token] if way == "option" else [])
     page = Served(evil, *options, env={"EDNABED_TOKEN": token} if way == "variable" else None)
     try:
-        status, _, text = ask(page.address)
+        status, _, text = ask(page.address, Accept="text/html")
         assert status == 401 and "asks for the token" in text and token not in text
         assert ask(page.address, "/_stcore/health")[0] == 401
         assert ask(page.address, "/_stcore/upload_file/x/y", "PUT", b"x" * 100)[0] == 401
         form = {"Content_Type": "application/x-www-form-urlencoded"}
         assert ask(page.address, "/enter", "POST", urlencode({"token": "wrong horse battery"}), **form)[0] == 401
         visitor = chromium.new_page()
-        visitor.goto(page.address)
+        visitor.goto(f"{page.address}/search?reference=x")
         visitor.get_by_label("Token").fill(token)
         visitor.get_by_role("button", name="Enter").click()
-        visitor.get_by_role("heading", name="Studies").wait_for()
+        visitor.get_by_role("heading", name="Search").wait_for()
         assert token not in visitor.url
+        assert "/search" in visitor.url
         visitor.close()
     finally:
         page.close()

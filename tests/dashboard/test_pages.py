@@ -200,6 +200,7 @@ def test_discover_shows_cards_and_their_place_on_the_map(visit, served, tmp_path
     names = fasta(saved(page, "candidates.fasta", tmp_path))
     assert names[0][0].startswith("novel_1;size=")
     page.get_by_role("tab", name="On the map").click()
+    page.get_by_text("Place the candidates on the map of the reference").click()
     if page.get_by_role("button", name="Lay out the map").count():
         page.get_by_role("button", name="Lay out the map").click()
     page.locator(".legendtext", has_text="candidate taxa").wait_for()
@@ -220,7 +221,7 @@ def test_export_gives_a_file_of_another_program(visit, served, tmp_path):
     choose(page, "Format", "qiime2")
     page.get_by_role("button", name="Export", exact=True).click()
     page.get_by_role("tab", name="Export").click()
-    button = page.get_by_role("button", name="zip")
+    button = page.get_by_role("button", name="Download").filter(has_text="zip")
     button.wait_for()
     with page.expect_download() as download:
         button.click()

@@ -16,7 +16,7 @@ from ednabed.api.maps import read_map, read_runs_map
 from ednabed.api.points import RowFacts, first_ids, row_facts
 from ednabed.api.status import ReferenceState
 from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
-from ednabed.dashboard.plots import groups, sequence_map, text
+from ednabed.dashboard.plots import groups, sequence_map, shortened, text
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import arrows, plain
 from ednabed.engine.embed import Engine
@@ -30,6 +30,7 @@ from ednabed.taxonomy.sequence_map import SequenceMap
 KIND = "map"
 MOST_POINTS = 50_000
 """Points that are drawn where nobody asks for more."""
+_LONGEST_NAME, _LONGEST_LINEAGE = 40, 130
 ALL_POINTS = 250_000
 """Points that a browser is given at most."""
 
@@ -214,10 +215,13 @@ def draw_map(
 
 def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
     facts = found.facts
-    shown = [text(arrows(lineage[2:]) or "no name below phylum") for lineage in facts.lineages] + ["no name"]
+    shown = [
+        text(shortened(arrows(lineage[2:]) or "no name below phylum", _LONGEST_LINEAGE)) for lineage in facts.lineages
+    ]
+    shown.append("no name")
     return [
-        f"<b>{text(name)}</b><br>{shown[lineage]}<br>{text(facts.datasets[dataset])}, {records:,} records, "
-        f"{reads:,} reads"
+        f"<b>{text(shortened(name, _LONGEST_NAME))}</b><br>{shown[lineage]}<br>"
+        f"{text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
         for name, lineage, dataset, records, reads in zip(
             found.ids[rows], facts.lineage[rows].tolist(), facts.dataset[rows].tolist(), facts.records[rows].tolist(),
             facts.reads[rows].tolist(), strict=True,

@@ -94,7 +94,7 @@ def sequence_map(
         figure.add_trace(
             go.Scattergl(
                 x=places[own, 0], y=places[own, 1], text=shown[own], customdata=rows[own], marker=marker,
-                name=f"{text(_short(labels[number]))} ({int(own.sum()):,})", legendrank=number, **common,
+                name=f"{text(shortened(labels[number], _LONGEST))} ({int(own.sum()):,})", legendrank=number, **common,
             )
         )  # fmt: skip
     if marked is not None:
@@ -121,8 +121,9 @@ def sequence_map(
     return figure
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+def shortened(value: str, longest: int) -> str:
+    """Return a text of so many letters at most."""
+    return value if len(value) <= longest else f"{value[: longest - 1]}…"
 
 
 @lru_cache(maxsize=1)

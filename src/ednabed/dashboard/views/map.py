@@ -66,9 +66,14 @@ def _draw(found: Mapped) -> None:
         st.info("No sequence on the map is like that.")
         return
     values = _values(found, colour, novelty)
-    selected = draw_map(found, key="map_plot", values=values, rows=rows, on_select="rerun")
+    # A browser sends back all that stands at the points selected, and Streamlit takes 25 MB.
+    selecting = len(rows) <= MOST_POINTS
+    key = "map_plot" if selecting else "map_plot_all"
+    selected = draw_map(found, key=key, values=values, rows=rows, on_select="rerun" if selecting else None)
+    if not selecting:
+        st.caption(f"To select points, draw at most {MOST_POINTS:,}: without *All points*, or fewer by name or run.")
     _legend(found, len(rows), int((found.on_map & wanted).sum()))
-    points = selected.selection["points"] if selected else []
+    points = selected.selection["points"] if selecting else []
     picked = sorted({row for point in points for row in np.ravel(point.get("customdata", ())).tolist()})
     with told_errors():
         _picked(found, np.array(picked, np.int64))

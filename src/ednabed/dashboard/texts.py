@@ -11,7 +11,7 @@ from ednabed.store.files import clean
 # What Markdown, and Streamlit's additions to it (colours, formulas), give a meaning to. HTML is not read.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")
 # Arrows, dashes, emoji and links are found after the marks have been read: an invisible joiner keeps them apart.
-_JOINED = re.compile(r"(?<=[-<>~=:/@.])(?=[\w<>=~/:@-])|(?<=\w)(?=@)|(?<=[Ww])(?=[.])")
+_JOINED = re.compile(r"(?<=[-<>~=])(?=[-<>~=])|(?<=:)(?=\w|//)|(?<=\w)(?=@)|(?i:(?<=www))(?=[.])")
 _JOINER = "\u2060"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

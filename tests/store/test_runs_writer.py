@@ -239,6 +239,18 @@ def test_labels_samples_and_abundance_are_kept(tmp_path):
     assert run.manifest.counts["labelled"] == sum(r["lineage"] is not None for r in records)
 
 
+@pytest.mark.parametrize("order", [["a.tsv", "b.tsv", "c.fa"], ["c.fa", "b.tsv", "a.tsv"]])
+def test_columns_of_samples_are_called_the_same_for_all_inputs(tmp_path, order):
+    """Also where only one of the inputs has a column of that name."""
+    (tmp_path / "a.tsv").write_text(f"id\tsequence\tsample\nx\t{GOOD}\tS1\n")
+    (tmp_path / "b.tsv").write_text(f"id\tsequence\tsample\tdepth\ny\t{GOOD}A\tS2\tshallow\n")
+    (tmp_path / "c.fa").write_text(f">z;sample=S2\n{GOOD}C\n")
+    (tmp_path / "s.tsv").write_text("sample\tdepth\tdate\nS1\t3\t2024\nS2\t4\t2025\n")
+    run = embed(tmp_path, [tmp_path / name for name in order], samples=tmp_path / "s.tsv").run
+    told = {r["id"]: (r["depth"], r["depth_sample"], r["date"]) for r in run.load_records().to_pylist()}
+    assert told == {"x": (None, 3, 2024), "y": ("shallow", 4, 2025), "z": (None, 4, 2025)}
+
+
 def test_changed_labels_make_another_run(tmp_path):
     paths = write(tmp_path, {"a.fa": [("x", GOOD)]})
     (tmp_path / "l.tsv").write_text("id\ttaxonomy\nx\tAnimalia;;;;;;\n")

@@ -7,7 +7,7 @@ A TSV or CSV with a column of sample names (``sample``, ``sample_id``, ``samp_na
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,20 +46,32 @@ class Samples:
     def __len__(self) -> int:
         return len(self.names)
 
-    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def names_beside(self, columns: Iterable[str]) -> tuple[str, ...]:
+        """Return what the columns of the table are called among records that have some columns already.
+
+        One whose name is taken is called ``<name>_sample``. Records that come together must agree on this.
+        """
+        taken = {*columns, *RESERVED}
+        names = []
+        for name in self.table.column_names:
+            while name in taken:
+                name += "_sample"
+            taken.add(name)
+            names.append(name)
+        return tuple(names)
+
+    def apply(self, batch: pa.RecordBatch, names: Sequence[str] | None = None) -> pa.RecordBatch:
         """Return the batch with the columns of the table, null where a record's sample is not in it.
 
-        A column whose name the records have already is called ``<name>_sample``.
+        Args:
+            batch: The records.
+            names: What the columns are called; None is ``names_beside`` those of the batch.
         """
         place = pc.index_in(batch.column("sample"), value_set=self.names)
         self.matched += len(batch) - place.null_count
-        taken = {*batch.schema.names, *RESERVED}
-        for name in self.table.column_names:
-            free = name
-            while free in taken:
-                free += "_sample"
-            taken.add(free)
-            batch = batch.append_column(free, self.table.column(name).combine_chunks().take(place))
+        names = self.names_beside(batch.schema.names) if names is None else names
+        for name, column in zip(names, self.table.columns, strict=True):
+            batch = batch.append_column(name, column.combine_chunks().take(place))
         return batch
 
 

@@ -6,9 +6,10 @@ Accepted records go to one Parquet file an input, refused ones to ``rejected.tsv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def stage(
     Raises:
         InputError: A file cannot be read, or no record of all of them was accepted.
     """
+    join = None if samples is None else _join(samples, inputs)
     staged = Staged(inputs=[{"read": 0, "accepted": 0, "rejected": 0} for _ in inputs])
     schemas = []
     with progress_bar(None, show=show_progress, doing="reading", unit="record") as bar:
@@ -168,7 +170,7 @@ def stage(
                 break
             part = folder / f"input-{number:04d}.parquet"
             schema = _stage_one(
-                part, source, number, staged, index, rejected, labels, samples, alphabet, min_length, room, bar
+                part, source, number, staged, index, rejected, labels, join, alphabet, min_length, room, bar
             )
             if schema is not None:
                 staged.parts.append(part)
@@ -186,6 +188,18 @@ def stage(
     return staged
 
 
+def _join(samples: Samples, inputs: list[Input]) -> Callable[[Any], Any]:
+    """Return what joins the samples to a batch, under names that are free in all inputs."""
+    columns: set[str] = set()
+    for source in inputs:
+        with source.open() as records:
+            for batch in records:
+                columns.update(batch.schema.names)
+                # All batches of an input have the same ones.
+                break
+    return partial(samples.apply, names=samples.names_beside(columns))
+
+
 def _stage_one(
     part: Path,
     source: Input,
@@ -194,7 +208,7 @@ def _stage_one(
     index: DistinctIndex,
     rejected: RejectedFile,
     labels: Labels | None,
-    samples: Samples | None,
+    join: Callable[[Any], Any] | None,
     alphabet: Alphabet,
     min_length: int,
     room: int | None,
@@ -209,8 +223,8 @@ def _stage_one(
             place = raw.schema.get_field_index("source")
             raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
             accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
-            if samples is not None:
-                accepted = samples.apply(accepted)
+            if join is not None:
+                accepted = join(accepted)
             accepted = _free_columns(accepted)
             refusals = list(
                 zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True)

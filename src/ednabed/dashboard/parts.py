@@ -229,12 +229,13 @@ def _job_text(job: Job) -> str:
     return f"{job.created:%Y-%m-%d %H:%M} UTC: {job.title}"
 
 
-def job_panel(job: Job, *, unfolded: bool = False) -> bool:
+def job_panel(job: Job, *, unfolded: bool = False, place: str = "") -> bool:
     """Show how work stands, live, with a button that cancels it. Returns whether it is done.
 
     Args:
         job: The work.
         unfolded: Show what it said, because that is its result.
+        place: Tells this panel from another of the same work on the page.
     """
     state = job.state
     at_work = state in ACTIVE
@@ -242,13 +243,13 @@ def job_panel(job: Job, *, unfolded: bool = False) -> bool:
     @st.fragment(run_every=_SECONDS if at_work else None)
     def panel() -> None:
         with told_errors():
-            _panel(jobs().get(job.id), at_work, unfolded)
+            _panel(jobs().get(job.id), at_work, unfolded, place)
 
     panel()
     return state == "done"
 
 
-def _panel(now: Job, was_at_work: bool, unfolded: bool) -> None:
+def _panel(now: Job, was_at_work: bool, unfolded: bool, place: str) -> None:
     state = now.state
     if was_at_work and state not in ACTIVE:
         st.rerun()
@@ -257,7 +258,7 @@ def _panel(now: Job, was_at_work: bool, unfolded: bool) -> None:
         left, right = st.columns([5, 1], vertical_alignment="center")
         left.markdown(f"**{plain(now.title)}**: {_WORDS[state]}")
         if state in ACTIVE:
-            if right.button("Cancel", key=f"cancel_{now.id}", width="stretch"):
+            if right.button("Cancel", key=f"cancel_{place}_{now.id}", width="stretch"):
                 now.cancel()
             if progress is None:
                 st.progress(0.0, text="beginning …")
@@ -279,7 +280,7 @@ def _panel(now: Job, was_at_work: bool, unfolded: bool) -> None:
                 said = said[-_SHOWN_AT_WORK:]
             st.code(said or "nothing yet", language=None, wrap_lines=True)
             told = "Its uploads and results in the folder of this work go too."
-            if state not in ACTIVE and st.button("Remove it", key=f"remove_{now.id}", help=told):
+            if state not in ACTIVE and st.button("Remove it", key=f"remove_{place}_{now.id}", help=told):
                 now.remove()
                 st.query_params.pop("job", None)
                 st.rerun()

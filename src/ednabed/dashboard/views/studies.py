@@ -122,9 +122,9 @@ def _earlier() -> None:
             }
         )
         texts = {job.id: f"{job.created:%Y-%m-%d %H:%M}: {job.title} ({job.state})" for job in found}
-        chosen = st.selectbox("Look at", [None, *texts], format_func=lambda key: "" if key is None else texts[key])
+        chosen = st.selectbox("Look at", [None, *texts], format_func=lambda key: texts.get(key, ""))
         if chosen is not None and chosen in texts:
-            job_panel(jobs().get(chosen), unfolded=True)
+            job_panel(jobs().get(chosen), unfolded=True, place="earlier")
 
 
 def _runs(runs: list[RunState]) -> None:

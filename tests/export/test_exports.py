@@ -125,13 +125,13 @@ def test_fasta_ids_are_told_apart_and_stay_in_one_word(tmp_path):
     done = export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "x.fasta", "fasta")
     heads = [line for line in (tmp_path / "x.fasta").read_text().splitlines() if line[0] == ">"]
     assert heads == [
-        ">x_y;size=1",
+        f">{digest(letters_of(0).encode())};size=1",
         f">{digest(letters_of(1).encode())};size=2",
         ">z_size=9;size=3",
         "><b>=1;size=4",
         ">_;size=5",
     ]
-    assert any("1 sequences have an id that another has too" in note for note in done.notes)
+    assert any("2 sequences have an id that another has too" in note for note in done.notes)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -484,6 +484,30 @@ def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
     export(collection, tmp_path / "both.tsv", "tsv", assignments=names)
     lines = (tmp_path / "both.tsv").read_text().splitlines()[1:]
     assert sorted("Rattus" in line for line in lines) == [False, True]
+
+
+def test_what_is_classified_from_a_fasta_export_names_each_sequence(tmp_path):
+    """Also where an id stands for several: those are called by their digests there."""
+    runs = [
+        add_run(tmp_path, name, "r", numbers, columns={"id": ids}).folder
+        for name, numbers, ids in (("a", [0, 1], ["ASV1", "ASV2"]), ("b", [2, 1], ["ASV1", "ASV3"]),
+                                   ("c", [1, 3, 4], ["x y", "ASV2", "x_y"]))
+    ]  # fmt: skip
+    collection = DataManager(tmp_path).loose_runs(runs)
+    export(collection, tmp_path / "x.fasta", "fasta")
+    lines = (tmp_path / "x.fasta").read_text().splitlines()
+    ids = [line[1:].partition(";")[0] for line in lines[::2]]
+    assert ids == [digest(letters_of(n).encode()) for n in range(4)] + ["x_y"]
+    species = {letters: f"A;B;C;D;E;F;F {n}" for n, letters in enumerate(lines[1::2])}
+    names = tmp_path / "taxonomy.tsv"
+    names.write_text(
+        "id\tstatus\tlineage\tconfidence\n"
+        + "".join(f"{id}\tassigned\t{species[letters]}\t0.9\n" for id, letters in zip(ids, lines[1::2], strict=True))
+    )
+    export(collection, tmp_path / "x.tsv", "tsv", assignments=names)
+    rows = tsv(tmp_path / "x.tsv")
+    assert len(rows) == 7
+    assert all(row["lineage"] == species[row["sequence"]] for row in rows)
 
 
 def test_assignments_of_another_study_are_refused(collection, tmp_path):

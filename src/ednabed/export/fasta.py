@@ -1,6 +1,7 @@
 """Sequences as FASTA with the annotations that VSEARCH and USEARCH read: ``;size=`` (reads) and ``;sample=``.
 
-One entry a distinct sequence, called by the id of its first record; or one a record. The letters stand in one line. In
+One entry a distinct sequence, called by the id of its first record, or by its digest where a record of another sequence
+has that id; or one a record. The letters stand in one line. In
 an id, white space becomes ``_`` (a header ends there for other programs), and so does a ``;`` before what would be
 read as an annotation (``;size=``). All else of an id stays as it is, also ``=`` or ``<`` at its beginning: FASTA is
 for programs, which run nothing of it.
@@ -12,6 +13,10 @@ import re
 from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ednabed.errors import StoreError
 from ednabed.export.features import COLUMNS, features
@@ -31,8 +36,8 @@ def write_fasta(selection: Selection, target: Path, *, occurrences: bool = False
         selection: What to write.
         target: The file.
         occurrences: One entry a record (``>id;size=3;sample=S1``, either only where known) instead of one a distinct
-            sequence (``>id;size=12``; a record without abundance is one read). Of sequences of the same id, all but the
-            first are called by their digest, under which ``names`` finds them again.
+            sequence (``>id;size=12``; a record without abundance is one read). A sequence whose id another has too is
+            called by its digest, under which ``names`` finds it again.
 
     Returns:
         What was written. Sequences whose letters nobody knows (runs of older tools) are left out and told of.
@@ -52,13 +57,14 @@ def write_fasta(selection: Selection, target: Path, *, occurrences: bool = False
 
 
 def _distinct(selection: Selection, stream: TextIO) -> Written:
+    shared = _ids_of_several(selection)
     taken: set[str] = set()
     sequences = records = reads = renamed = 0
     for feature in features(selection, Names()):
         if feature.sequence is None:
             continue
         free = header_id(feature.name or feature.id)
-        if free in taken:
+        if feature.name in shared or free in taken:
             free, renamed = header_id(feature.id), renamed + 1
         taken.add(free)
         stream.write(f">{free};size={feature.reads}\n{feature.sequence}\n")
@@ -67,6 +73,19 @@ def _distinct(selection: Selection, stream: TextIO) -> Written:
     if renamed:
         notes.append(f"{renamed:,} sequences have an id that another has too, and are called by their digests")
     return Written(sequences, records, None, reads, tuple(notes))
+
+
+def _ids_of_several(selection: Selection) -> set[str]:
+    """Return the ids that records of several sequences have."""
+    pairs = []
+    for piece in selection.pieces(("id",)):
+        ids = piece.records.column("id").cast(pa.string())
+        rows = np.repeat(piece.rows, np.diff(piece.starts))
+        pairs.append(pa.table({"id": ids, "row": rows}).group_by(["id", "row"]).aggregate([]))
+    # No sequence is in two pieces, so a pair stands once.
+    counts = pa.concat_tables(pairs).group_by("id").aggregate([("row", "count")])
+    ids = counts.filter(pc.greater(counts.column("row_count"), 1)).column("id")
+    return set(ids.drop_null().to_pylist())
 
 
 def _records(selection: Selection, stream: TextIO) -> Written:

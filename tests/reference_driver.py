@@ -49,7 +49,7 @@ def main() -> None:
         "written": lambda: before(layout, "publish"),
         "manifest": lambda: after(layout, "write_atomic", lambda path, _: path.parent.name.startswith(".")),
         "renamed": lambda: before(layout, "_unlink"),
-        "unlinked": lambda: before(layout, "_make_current"),
+        "unlinked": lambda: after(layout, "_unlink", lambda path: path.name == layout.INDEX),
         "half a manifest": lambda: _half_a_manifest(stall),
         "current": lambda: before(layout, "_link"),
         "linked": lambda: before(layout, "remove_unused"),

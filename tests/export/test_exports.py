@@ -119,6 +119,25 @@ def test_fasta_of_records_comes_back_by_our_reader(workspace, collection, tmp_pa
     assert found == sorted(wanted, key=str)
 
 
+@pytest.mark.parametrize("format", ["parquet", "dwc"])
+def test_a_file_that_is_being_read_is_replaced_a_little_later(collection, tmp_path, monkeypatch, format):
+    """Windows replaces no file that another process has open."""
+    target = tmp_path / "x.out"
+    target.write_bytes(b"old")
+    real, tries = Path.replace, []
+
+    def replace(self, other):
+        tries.append(self)
+        if len(tries) <= 3:
+            raise PermissionError(13, "in use", str(other))
+        return real(self, other)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    export(collection, target, format)
+    assert len(tries) == 4 and target.read_bytes() != b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.out"]
+
+
 def test_fasta_ids_are_told_apart_and_stay_in_one_word(tmp_path):
     ids = ["x y", "x y", "z;size=9", "<b>=1", "\t"]
     run = add_run(tmp_path, "d", "r", range(5), columns={"id": ids})

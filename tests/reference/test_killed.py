@@ -19,6 +19,7 @@ import pytest
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference import layout
 from ednabed.reference.opened import Reference, open_reference
+from ednabed.store import files
 from ednabed.store.runs import runs_root
 from reference_support import add_run, consolidate, content, hits, opened, snapshot, vector_of, visible
 
@@ -218,7 +219,7 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
         shutil.copytree(workspace, place)
         folder = place / "data" / "reference"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(layout.time, "sleep", lambda _: None)
+            patch.setattr(files.time, "sleep", lambda _: None)
             steps = Steps(patch, at, failed)
             try:
                 consolidate(place, incremental=incremental)
@@ -286,15 +287,15 @@ def test_metadata_that_are_being_read_are_replaced_a_little_later(tmp_path, monk
     add_run(tmp_path, "see", "a", [1, 2])
     folder = consolidate(tmp_path).folder
     before = opened(tmp_path).manifest.build
-    real, tries = layout.write_atomic, []
+    real, tries = Path.replace, []
 
-    def write(path, text):
-        if path == folder / "consolidated_metadata.json" and len(tries) < 3:
+    def replace(path, target):
+        if target == folder / "consolidated_metadata.json" and len(tries) < 3:
             tries.append(path)
-            raise PermissionError(13, "in use", str(path))
-        real(path, text)
+            raise PermissionError(13, "in use", str(target))
+        return real(path, target)
 
-    monkeypatch.setattr(layout, "write_atomic", write)
+    monkeypatch.setattr(Path, "replace", replace)
     consolidate(tmp_path)
     assert len(tries) == 3
     assert opened(tmp_path).manifest.build != before

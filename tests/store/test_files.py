@@ -6,13 +6,14 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.store.files import check_name, exclusive, sha256_file, to_json, write_atomic
+from ednabed.store.files import check_name, exclusive, sha256_file, to_json, whole_file, write_atomic
 
 
 def test_checksum(tmp_path):
@@ -41,6 +42,34 @@ def test_a_write_that_fails_leaves_the_old_text(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_atomic(path, "new")
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("times", [3, 1000])
+def test_a_file_that_is_being_read_is_replaced_a_little_later(tmp_path, monkeypatch, times):
+    """Windows replaces no file that another process has open."""
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"old")
+    real, tries = Path.replace, []
+
+    def replace(self, target):
+        tries.append(self)
+        if len(tries) <= times:
+            raise PermissionError(13, "in use", str(target))
+        return real(self, target)
+
+    def write():
+        with whole_file(path) as work:
+            work.write_bytes(b"new")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    if times == 3:
+        write()
+    else:
+        with pytest.raises(PermissionError, match="in use"):
+            write()
+    assert path.read_bytes() == (b"new" if times == 3 else b"old")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.bin"]
 
 
 def test_json_has_one_form_and_no_nan():

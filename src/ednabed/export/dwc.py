@@ -40,7 +40,7 @@ from ednabed.export.dwc_terms import (
 )  # fmt: skip
 from ednabed.export.features import NO_SAMPLE, Feature, features
 from ednabed.export.names import Names
-from ednabed.export.place import whole_file
+from ednabed.export.place import whole_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 from ednabed.sequences.lineage import RANKS, format_lineage
@@ -72,7 +72,7 @@ def write_dwc(selection: Selection, names: Names, target: Path) -> Written:
         UsageError: The target is a folder, a pipe or a device, or lies in a run or a reference.
     """
     with (
-        whole_file(target, "archive.zip") as work,
+        whole_target(target, "archive.zip") as work,
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".export.") as folder,
     ):
         place = Path(folder)

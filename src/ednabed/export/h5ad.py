@@ -19,7 +19,7 @@ import numpy as np
 from ednabed.export.extras import needed
 from ednabed.export.features import Feature, features
 from ednabed.export.names import Names
-from ednabed.export.place import check_target_file, whole_file
+from ednabed.export.place import check_target_file, whole_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.models.base import FloatArray
@@ -60,7 +60,7 @@ def write_h5ad(
     var = pandas.DataFrame(index=[f"dim_{place}" for place in range(0 if obsm else dimension)])
     told = {key: clean(value) if isinstance(value, str) else value for key, value in (about or {}).items()}
     data = anndata.AnnData(obs=obs, var=var, uns={"ednabed": told})
-    with whole_file(target, "vectors.h5ad") as work:
+    with whole_target(target, "vectors.h5ad") as work:
         data.write_h5ad(work)
         with h5py.File(work, "r+") as file:
             _write_vectors(file, f"obsm/{OBSM}" if obsm else "X", selection)

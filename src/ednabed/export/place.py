@@ -17,6 +17,7 @@ from typing import Any
 
 from ednabed.errors import UsageError
 from ednabed.reference.layout import check_outside
+from ednabed.store import files
 from ednabed.store.files import check_above, check_file, fsync_file, sha256_file, to_json, write_atomic
 
 ABOUT = "export.json"
@@ -52,7 +53,7 @@ def check_target_folder(folder: Path, format: str) -> None:
 
 
 @contextmanager
-def whole_file(path: Path, example: str) -> Iterator[Path]:
+def whole_target(path: Path, example: str) -> Iterator[Path]:
     """Give the name of a work file that takes the place of ``path`` when the block has ended well, and else vanishes.
 
     Args:
@@ -63,15 +64,8 @@ def whole_file(path: Path, example: str) -> Iterator[Path]:
         UsageError: See ``check_target_file``.
     """
     check_target_file(path, example)
-    path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
+    with files.whole_file(Path(os.path.realpath(path))) as work:
         yield work
-        fsync_file(work)
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -98,11 +92,11 @@ def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterato
     try:
         yield work
         names = sorted(path.name for path in work.iterdir())
-        files = {}
+        listed = {}
         for name in names:
             fsync_file(work / name)
-            files[name] = {"sha256": sha256_file(work / name), "bytes": (work / name).stat().st_size}
-        write_atomic(work / ABOUT, to_json({"schema": ABOUT_SCHEMA, "format": format, **about, "files": files}))
+            listed[name] = {"sha256": sha256_file(work / name), "bytes": (work / name).stat().st_size}
+        write_atomic(work / ABOUT, to_json({"schema": ABOUT_SCHEMA, "format": format, **about, "files": listed}))
         if whole:
             work.rename(folder)
             return

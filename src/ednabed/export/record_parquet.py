@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ednabed.export.names import Names
-from ednabed.export.place import whole_file
+from ednabed.export.place import whole_target
 from ednabed.export.record_columns import RecordTables
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
@@ -27,7 +27,10 @@ def write_parquet(selection: Selection, names: Names, target: Path, *, occurrenc
     """
     tables = RecordTables(selection, names, occurrences=occurrences)
     rows = 0
-    with whole_file(target, "records.parquet") as work, pq.ParquetWriter(work, tables.schema, compression="zstd") as to:
+    with (
+        whole_target(target, "records.parquet") as work,
+        pq.ParquetWriter(work, tables.schema, compression="zstd") as to,
+    ):
         for table in tables:
             to.write_table(table)
             rows += table.num_rows

@@ -21,7 +21,6 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -233,24 +232,13 @@ def publish(folder: Path, work: Path, manifest: ReferenceManifest) -> Path:
         # The other names go first, so that they do not stand for another build than the metadata.
         for name in (VECTORS, INDEX):
             _unlink(folder / name)
-        _make_current(folder, manifest)
+        write_atomic(folder / METADATA, manifest.to_text())
     except BaseException:
         tidy(folder)
         raise
     _link(folder, place)
     remove_unused(folder)
     return place
-
-
-def _make_current(folder: Path, manifest: ReferenceManifest) -> None:
-    """Replace the metadata; on Windows that fails while another process reads them, which takes no time."""
-    for _ in range(50):
-        try:
-            write_atomic(folder / METADATA, manifest.to_text())
-            return
-        except PermissionError:
-            time.sleep(0.02)
-    write_atomic(folder / METADATA, manifest.to_text())
 
 
 def _link(folder: Path, place: Path) -> None:

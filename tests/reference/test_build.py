@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ednabed.errors import EdnabedError, StoreError, UsageError
+from ednabed.reference import build as building
 from ednabed.reference import index as indexes
 from ednabed.reference import parts as parts_module
+from ednabed.reference.build import BuildRequest
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import find_sources
 from ednabed.store import vectors as vector_files
@@ -85,6 +87,21 @@ def test_through_the_real_writer(tmp_path):
     }  # fmt: skip
     assert (reference.folder / "consolidated_embeddings.npy").samefile(reference.build / "consolidated_embeddings.npy")
     np.testing.assert_array_equal(np.load(reference.folder / "consolidated_embeddings.npy"), reference.vectors)
+
+
+@pytest.mark.parametrize(("show", "terminal", "shown"), [
+    ("as given", True, False), (None, True, True), (None, False, False), (False, True, False), (True, False, True),
+])  # fmt: skip
+def test_bars_are_for_those_who_ask(tmp_path, monkeypatch, show, terminal, shown):
+    """The library itself writes nothing, also on a terminal."""
+    add_run(tmp_path, "see", "a", [1, 2])
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("sys.stderr", screen)
+    building.consolidate(BuildRequest(tmp_path), **({} if show == "as given" else {"show_progress": show}))
+    text = screen.getvalue()
+    assert ("reading runs" in text, "writing the reference" in text) == (shown, shown)
+    assert shown or not text
 
 
 def test_the_flat_index_answers_other_programs_as_we_do(tmp_path):

@@ -72,7 +72,8 @@ def consolidate(
     if incremental and rebuild:
         raise UsageError("--incremental and --rebuild exclude each other; leave one of them out")
     result = build(
-        BuildRequest(context.workspace, runs_root, output, incremental=incremental, version=version, index=index_)
+        BuildRequest(context.workspace, runs_root, output, incremental=incremental, version=version, index=index_),
+        show_progress=None,
     )
     manifest = result.manifest
     for label in result.changed_runs:

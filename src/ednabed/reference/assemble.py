@@ -48,6 +48,8 @@ def write_build(
     spec: Spec,
     version: str | None,
     index: str,
+    *,
+    show_progress: bool | None = False,
 ) -> tuple[ReferenceManifest, bool]:
     """Write a build and make it the current one. Needs ``layout.writing``.
 
@@ -58,6 +60,7 @@ def write_build(
         spec: The function that made all vectors.
         version: Name of its registered version, or None.
         index: One of ``index.KINDS``.
+        show_progress: True counts the sequences written on standard error, None on a terminal only.
 
     Returns:
         Its manifest, and whether the index was trained now.
@@ -82,7 +85,7 @@ def write_build(
             table[:before] = np.load(old / ROWS, mmap_mode="r", allow_pickle=False)[:before]
         with (
             (work / VECTORS).open("wb") as file,
-            progress_bar(total - before, doing="writing the reference") as bar,
+            progress_bar(total - before, show=show_progress, doing="writing the reference") as bar,
         ):
             _header(file, total, spec.dimension)
             if old is not None:

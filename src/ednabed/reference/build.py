@@ -80,8 +80,12 @@ class BuildResult:
     sources: list[Source] = field(default_factory=list)
 
 
-def consolidate(request: BuildRequest) -> BuildResult:
+def consolidate(request: BuildRequest, *, show_progress: bool | None = False) -> BuildResult:
     """Build a reference.
+
+    Args:
+        request: What to build.
+        show_progress: True counts runs and sequences on standard error, None on a terminal only.
 
     Raises:
         StoreError: There is no run to take, the runs were made by several functions, or another process writes this
@@ -100,7 +104,7 @@ def consolidate(request: BuildRequest) -> BuildResult:
         with layout.writing(folder):
             try:
                 layout.tidy(folder)
-                return _consolidate(request, root, version)
+                return _consolidate(request, root, version, show_progress)
             finally:
                 # While the lock is held, so that it is not taken from under another process.
                 layout.remove_traces(folder)
@@ -108,7 +112,7 @@ def consolidate(request: BuildRequest) -> BuildResult:
         _remove_empty(made)
 
 
-def _consolidate(request: BuildRequest, root: Path, version: Version | None) -> BuildResult:
+def _consolidate(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
     folder = request.folder
     # A damaged file of names would be found only after all the work.
     layout.read_names(folder)
@@ -146,7 +150,7 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None) -> 
             "take the runs of one with --version V ('ednabed versions register' names a version), and another "
             "--output for each",
         )
-    examined = _examine(new, selection)
+    examined = _examine(new, selection, show_progress)
     result = BuildResult(
         folder,
         current,  # type: ignore[arg-type]  # replaced below where there is none
@@ -166,7 +170,7 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None) -> 
     spec = examined[0].source.spec if base is None else base.spec
     registered = Versions.read(request.workspace).of_fingerprint(spec.fingerprint)
     name = None if registered is None else registered.name
-    manifest, retrained = write_build(folder, base, examined, spec, name, request.index)
+    manifest, retrained = write_build(folder, base, examined, spec, name, request.index, show_progress=show_progress)
     result.manifest = manifest
     result.changed = True
     result.retrained = retrained
@@ -236,10 +240,10 @@ def _lies_elsewhere(part: Part, root: Path, request: BuildRequest) -> bool:
     return run.manifest is None or run.identity == part.identity
 
 
-def _examine(sources: Sequence[Source], selection: Selection) -> list[Examined]:
+def _examine(sources: Sequence[Source], selection: Selection, show_progress: bool | None) -> list[Examined]:
     """Read the runs through; those that cannot go in are noted as refused."""
     sound = []
-    with progress_bar(len(sources), doing="reading runs", unit="run") as bar:
+    with progress_bar(len(sources), show=show_progress, doing="reading runs", unit="run") as bar:
         for source in sources:
             try:
                 sound.append(examine(source))

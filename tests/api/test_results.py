@@ -119,6 +119,20 @@ def test_any_assignments_are_read_back(tmp_path_factory, written):
     }  # fmt: skip
 
 
+def test_long_lines_and_cells_are_read(tmp_path):
+    """Many tied species, and a candidate in thousands of samples."""
+    tied = tuple(("k", "p", "c", "o", "f", "g", f"Genus species{number:06d}") for number in range(60_000))
+    with AssignmentWriter(tmp_path / "a.jsonl", "jsonl") as writer:
+        writer.write(Assignment("x", "assigned", tied=tied))
+        writer.write(Assignment("y", "assigned"))
+    assert (tmp_path / "a.jsonl").stat().st_size > 1_500_000
+    assert read_assignments(tmp_path / "a.jsonl").column("id").to_pylist() == ["x", "y"]
+    cells = dict.fromkeys(CANDIDATE_COLUMNS, "1") | {"sample_reads": ";".join(f"sample{i}=1" for i in range(20_000))}
+    text = "".join("\t".join(row) + "\n" for row in (CANDIDATE_COLUMNS, cells.values()))
+    (tmp_path / "candidates.tsv").write_text(text)
+    assert read_candidates(tmp_path) == [cells]
+
+
 def test_many_assignments_keep_their_order(tmp_path):
     """More than a reader takes at once."""
     path = tmp_path / "a.jsonl"

@@ -27,7 +27,7 @@ from ednabed.api.manager import DataManager
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export import dwc, dwc_terms, extras
 from ednabed.export.count_table import read_count_table
-from ednabed.export.record_tsv import safe_cell
+from ednabed.export.spreadsheet import safe_cell
 from ednabed.reference.loose import LooseRuns
 from ednabed.search.choice import Choice
 from ednabed.sequences import digest, open_records

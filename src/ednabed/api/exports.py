@@ -16,7 +16,7 @@ from ednabed.export.dwc import write_dwc
 from ednabed.export.fasta import write_fasta
 from ednabed.export.h5ad import write_h5ad
 from ednabed.export.krona import write_krona
-from ednabed.export.names import Names, read_assignments
+from ednabed.export.names import Names, names_by_id
 from ednabed.export.place import check_target_file, check_target_folder, files_of
 from ednabed.export.qiime2 import write_qiime2
 from ednabed.export.record_parquet import write_parquet
@@ -90,7 +90,7 @@ def export_records(
     """
     _check(target, format, assignments, occurrences, obsm, biom, per_sample)
     selection = Selection(collection, rows, wanted)
-    names = Names(None if assignments is None else read_assignments(assignments))
+    names = Names(None if assignments is None else names_by_id(assignments))
     if assignments is not None:
         _check_names(names, selection, assignments)
     about = _about(collection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ednabed.export.record_tsv import safe_cell
+from ednabed.export.spreadsheet import safe_cell
 from ednabed.store.files import clean
 
 # What Markdown, and Streamlit's additions to it (colours, formulas), give a meaning to. HTML is not read.

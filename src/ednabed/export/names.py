@@ -122,7 +122,7 @@ def _labelled(text: str) -> Named:
     return Named(parse_lineage(text) or UNKNOWN)
 
 
-def read_assignments(path: Path) -> dict[str, Named]:
+def names_by_id(path: Path) -> dict[str, Named]:
     """Read what ``ednabed classify`` wrote, as TSV or JSON lines (plain, .gz or .zst).
 
     Returns:

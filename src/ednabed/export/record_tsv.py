@@ -9,7 +9,6 @@ Other formats keep names unchanged; Parquet is the one to read back.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,8 @@ from ednabed.export.names import Names
 from ednabed.export.record_columns import RecordTables
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
-from ednabed.store.files import clean, replacing
-
-# What spreadsheets take for the beginning of a formula: OWASP's "CSV injection". A quote would hide what follows it.
-_RUNS = re.compile(r'[\t\r"]|\s*[=+\-@＝＋－＠]')
-_HARMLESS = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)?(?:(?<=[0-9.])[eE][+-]?[0-9]+)?\s*")
+from ednabed.export.spreadsheet import safe_cell
+from ednabed.store.files import replacing
 
 
 def write_tsv(selection: Selection, names: Names, target: Path, *, occurrences: bool = True) -> Written:
@@ -57,14 +53,6 @@ def write_tsv(selection: Selection, names: Names, target: Path, *, occurrences: 
             "them"
         )
     return Written(len(selection), rows, notes=tuple(notes))
-
-
-def safe_cell(text: str) -> str:
-    """Return a text as it can stand in a cell that a spreadsheet may open."""
-    cell = clean(text)
-    # What becomes a blank before a sign does not hide it.
-    runs = _RUNS.match(text) or _RUNS.match(cell)
-    return f"'{cell}" if runs and not _HARMLESS.fullmatch(cell) else cell
 
 
 def _cells(column: pa.ChunkedArray) -> tuple[list[str], int]:

@@ -217,7 +217,7 @@ def test_map_that_is_damaged(workspace, capsys):
     path.write_bytes(b"PAR1")
     code, out, err = call(capsys, "map")
     assert (code, out) == (1, "")
-    assert "'ednabed reference map --refit'" in err
+    assert "'ednabed reference map --reference data/reference --refit'" in err
     assert call(capsys, "map", "--refit")[0] == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -663,6 +664,8 @@ def test_a_run_with_nothing_to_do_is_not_touched_at_all(run, monkeypatch):
 def test_no_file_is_open_when_it_is_renamed_or_deleted(tame, monkeypatch, half, spoilt):
     """Windows would refuse it."""
     monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 10 * 7)
+    # What tests before this one left open.
+    gc.collect()
     seen = []
 
     def watched(real):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ednabed.dashboard import jobs as module
 from ednabed.dashboard import runner
@@ -315,6 +316,47 @@ def test_a_process_that_never_came_up(jobs):
     assert states == ["waiting", "lost"]
     # It does not hold up those that come later.
     assert ended(jobs.start("later", ["--version"])).state == "done"
+
+
+@pytest.fixture
+def vanished(jobs) -> Job:
+    """A job whose process came up and is there no more."""
+    folder = jobs.new_folder()
+    facts = {"schema": 1, "title": "t", "arguments": ["--version"], "about": {}, "created": module.now()}
+    (folder / module.JOB).write_text(json.dumps(facts))
+    (folder / module.RUNNER).write_text("{}")
+    return jobs.get(folder.name)
+
+
+def test_a_look_is_not_taken_for_the_process(vanished, monkeypatch):
+    """Who looks has the lock for an instant; a process that is there keeps it."""
+    assert vanished.state == "lost"
+    waits = []
+    look = FileLock(vanished.folder / module.LOCK, timeout=0)
+
+    def over(seconds: float) -> None:
+        waits.append(seconds)
+        look.release()
+
+    with look:
+        monkeypatch.setattr(module.time, "sleep", over)
+        assert vanished.state == "lost"
+        assert len(waits) == 1 and 0 < waits[0] < 0.1
+    with look:
+        monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+        assert vanished.state == "waiting"
+
+
+def test_a_lock_of_another_user_is_held(vanished, monkeypatch):
+    def refused(*args, **more):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileLock, "acquire", refused)
+        assert vanished.state == "waiting"
+        with pytest.raises(StoreError, match="cancel it before"):
+            vanished.remove()
+    assert vanished.state == "lost"
 
 
 def test_what_cannot_be_started(jobs, monkeypatch):

@@ -118,6 +118,17 @@ def test_a_damaged_reference_leaves_open_what_is_in_it(workspace, text):
     assert states(workspace)["lake/a"] == (None, None, False)
 
 
+def test_a_reference_that_may_not_be_read_leaves_open_what_is_in_it(workspace, monkeypatch):
+    consolidate(workspace)
+    assert states(workspace)["lake/a"] == (None, True, False)
+
+    def refused(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(layout, "open_manifest", refused)
+    assert states(workspace) == {"lake/a": (None, None, False), "lake/b": (None, None, False)}
+
+
 # -- references --------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -340,4 +341,21 @@ def test_an_interrupt_leaves_the_old_file(kept, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         replace(found, seed=3).write(path)
     assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == ["map.parquet"]
+
+
+def test_a_map_that_a_page_reads_is_replaced_a_little_later(kept, monkeypatch):
+    """Windows replaces no file that another process has open."""
+    path, found = kept
+    real, tries = Path.replace, []
+
+    def in_use(self, target):
+        tries.append(self)
+        if len(tries) < 3:
+            raise PermissionError(13, "in use", str(target))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", in_use)
+    replace(found, seed=3).write(path)
+    assert len(tries) == 3 and SequenceMap.read(path).seed == 3
     assert [entry.name for entry in path.parent.iterdir()] == ["map.parquet"]

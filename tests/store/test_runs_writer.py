@@ -251,6 +251,17 @@ def test_columns_of_samples_are_called_the_same_for_all_inputs(tmp_path, order):
     assert told == {"x": (None, 3, 2024), "y": ("shallow", 4, 2025), "z": (None, 4, 2025)}
 
 
+@pytest.mark.parametrize("own", ["truncated", "ednabed_distinct_number"])
+def test_columns_of_samples_with_a_name_of_a_run_are_called_the_same_for_all_inputs(tmp_path, own):
+    """Also where an input has the name that a column of its own would get."""
+    (tmp_path / "a.tsv").write_text(f"id\tsequence\tsample\nx\t{GOOD}\tS1\n")
+    (tmp_path / "b.tsv").write_text(f"id\tsequence\tsample\t{own}_input\ny\t{GOOD}A\tS2\tno\n")
+    (tmp_path / "s.tsv").write_text(f"sample\t{own}\nS1\tsonde\nS2\tnet\n")
+    run = embed(tmp_path, [tmp_path / "a.tsv", tmp_path / "b.tsv"], samples=tmp_path / "s.tsv").run
+    told = {r["id"]: (r[f"{own}_input"], r[f"{own}_sample"]) for r in run.load_records().to_pylist()}
+    assert told == {"x": (None, "sonde"), "y": ("no", "net")}
+
+
 def test_changed_labels_make_another_run(tmp_path):
     paths = write(tmp_path, {"a.fa": [("x", GOOD)]})
     (tmp_path / "l.tsv").write_text("id\ttaxonomy\nx\tAnimalia;;;;;;\n")

@@ -189,8 +189,9 @@ def stage(
 
 
 def _join(samples: Samples, inputs: list[Input]) -> Callable[[Any], Any]:
-    """Return what joins the samples to a batch, under names that are free in all inputs."""
-    columns: set[str] = set()
+    """Return what joins the samples to a batch, under names that are free in all inputs and in the run."""
+    # ``_free_columns`` would call them otherwise in each input.
+    columns = {TRUNCATED, NUMBER}
     for source in inputs:
         with source.open() as records:
             for batch in records:

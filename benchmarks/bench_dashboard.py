@@ -10,7 +10,6 @@ drawn, beside that of an empty workspace, which is what the browser and Streamli
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,10 +21,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 
-from browser_support import Served  # noqa: E402
+from browser_support import Served, browser_path  # noqa: E402
 
 COI = Path(os.environ.get("EDNABED_SHARED", ROOT.parent / "shared")) / "data" / "coi.tsv.gz"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 TABLES = (
     "() => [...document.querySelectorAll('canvas')].length >= 2 && document.querySelectorAll('[role=gridcell]').length"
 )
@@ -54,7 +52,7 @@ def times(browser: Browser, address: str, drawn: str) -> list[float]:
 
 
 def main() -> None:
-    path = os.environ.get("EDNABED_CHROMIUM") or next((p for p in map(shutil.which, NAMES) if p), None)
+    path = browser_path()
     if path is None:
         raise SystemExit("no Chromium on this machine; set EDNABED_CHROMIUM")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:

@@ -7,8 +7,6 @@ It needs what the tests need (``pip install -e ".[map,dashboard,export,test]"`` 
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -18,14 +16,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
-from browser_support import EXAMPLES, Served, choose, make_workspace, rest, unfold, upload  # noqa: E402
+from browser_support import EXAMPLES, SABLEFISH, Served, browser_path, choose, make_workspace, rest, unfold, upload  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
-SABLEFISH = (
-    "CACCGCGGTTATACGAGAGGCCCAAGTTGAAAGACATCGGCGTAAAGAGTGGTTAAGTAAAAACTAAACTAAAGTCGAACATCTTCAAGGCTGTTATACGCATCCG"
-    "AAGACAAGAAGTTCAACCACGAAGGTGACTTTATTCGTACTGAACCCACGAAAGCTAGGACAC"
-)
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
 def studies(page: Page) -> None:
@@ -67,7 +60,7 @@ ACTS = {"studies": (studies, 1000), "map": (the_map, 1060), "search": (search, 1
 
 
 def main() -> None:
-    path = os.environ.get("EDNABED_CHROMIUM") or next((p for p in map(shutil.which, NAMES) if p), None)
+    path = browser_path()
     if path is None:
         raise SystemExit("no Chromium on this machine (Debian: apt-get install chromium; or set EDNABED_CHROMIUM)")
     PICTURES.mkdir(exist_ok=True)

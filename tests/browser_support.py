@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +16,19 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 OKEX = EXAMPLES / "okex2301_12s.fasta.gz"
 SAMPLES = EXAMPLES / "okex2301_samples.tsv"
 LABELS = EXAMPLES / "okex2301_12s_taxonomy.tsv"
+# Anoplopoma fimbria, the most abundant variant of the sample, without its first letter.
+SABLEFISH = (
+    "CACCGCGGTTATACGAGAGGCCCAAGTTGAAAGACATCGGCGTAAAGAGTGGTTAAGTAAAAACTAAACTAAAGTCGAACATCTTCAAGGCTGTTATACGCATCCG"
+    "AAGACAAGAAGTTCAACCACGAAGGTGACTTTATTCGTACTGAACCCACGAAAGCTAGGACAC"
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 SECONDS = 120
 """Time that anything on the page may take on a busy machine."""
+
+
+def browser_path() -> str | None:
+    """Where a Chromium is; None where there is none."""
+    return os.environ.get("EDNABED_CHROMIUM") or next((path for path in map(shutil.which, NAMES) if path), None)
 
 
 class Served:

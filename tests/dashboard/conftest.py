@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from browser_support import SECONDS, Served, make_workspace
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+from browser_support import SECONDS, Served, browser_path, make_workspace
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +22,7 @@ def chromium() -> Iterator[object]:
     """A browser; tests that need one are skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api")
     pytest.importorskip("streamlit")
-    path = os.environ.get("EDNABED_CHROMIUM") or next((p for p in map(shutil.which, NAMES) if p), None)
+    path = browser_path()
     if path is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium; or set EDNABED_CHROMIUM)")
     with playwright.sync_playwright() as running:

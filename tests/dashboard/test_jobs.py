@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ednabed.dashboard import jobs as module
+from ednabed.dashboard import job as module
+from ednabed.dashboard import jobs as starting
 from ednabed.dashboard import runner
-from ednabed.dashboard.jobs import Job, Jobs, Progress, quoted
+from ednabed.dashboard.job import Job, Progress, quoted
+from ednabed.dashboard.jobs import Jobs
 from ednabed.errors import StoreError, UsageError
 from taxonomy_support import reference_of, world
 
@@ -301,7 +303,7 @@ def test_folders_that_were_never_started(jobs, monkeypatch):
         jobs.get(folder.name)
     jobs.new_folder()
     assert folder.exists()
-    monkeypatch.setattr(module, "_DRAFT", timedelta(0))
+    monkeypatch.setattr(starting, "_DRAFT", timedelta(0))
     jobs.new_folder()
     assert not folder.exists()
 

@@ -6,14 +6,8 @@ import gzip
 import json
 import zipfile
 
-from browser_support import EXAMPLES, cells, choose, rest, saved, unfold, until, upload
+from browser_support import EXAMPLES, SABLEFISH, cells, choose, rest, saved, unfold, until, upload
 from ednabed.dashboard.jobs import Jobs
-
-# Anoplopoma fimbria, the most abundant variant of the sample, without its first letter.
-SABLEFISH = (
-    "CACCGCGGTTATACGAGAGGCCCAAGTTGAAAGACATCGGCGTAAAGAGTGGTTAAGTAAAAACTAAACTAAAGTCGAACATCTTCAAGGCTGTTATACGCATCCG"
-    "AAGACAAGAAGTTCAACCACGAAGGTGACTTTATTCGTACTGAACCCACGAAAGCTAGGACAC"
-)
 
 
 def fasta(path):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ednabed.dashboard.texts import bytes_text, cell, file_name, plain, time_text
-from ednabed.store.files import check_name, clean
+from ednabed.dashboard.texts import cell, file_name, plain, time_text
+from ednabed.store.files import check_name, clean, human_bytes
 
 # Whatever Python holds, halves of pairs too.
 anything = st.text(st.characters(), max_size=30)
@@ -140,7 +140,7 @@ def test_what_can_stay_of_a_name_stays(name, kept):
      (7 * 10**15, "7000.0 TB")],
 )  # fmt: skip
 def test_sizes(size, text):
-    assert bytes_text(size) == text
+    assert human_bytes(size) == text
 
 
 @pytest.mark.parametrize(

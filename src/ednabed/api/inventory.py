@@ -42,6 +42,11 @@ class RunInfo:
     bytes: int
     fault: str | None = None
 
+    @property
+    def label(self) -> str:
+        """``dataset/run_id``."""
+        return f"{self.dataset}/{self.run_id}"
+
 
 def run_infos(workspace: Path) -> list[RunInfo]:
     """Return the runs of a workspace, also broken ones, by dataset and run."""

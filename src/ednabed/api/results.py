@@ -151,9 +151,7 @@ def read_candidates(folder: Path) -> list[dict[str, str]]:
     Raises:
         StoreError: The file is absent or damaged.
     """
-    columns = list(CANDIDATE_COLUMNS)
-    _, rows = _read_tsv(folder / "candidates.tsv", columns)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return _dicts(folder / "candidates.tsv", list(CANDIDATE_COLUMNS))
 
 
 def read_members(folder: Path) -> list[dict[str, str]]:
@@ -162,9 +160,7 @@ def read_members(folder: Path) -> list[dict[str, str]]:
     Raises:
         StoreError: The file is absent or damaged.
     """
-    columns = list(MEMBER_COLUMNS)
-    _, rows = _read_tsv(folder / "members.tsv", columns)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return _dicts(folder / "members.tsv", list(MEMBER_COLUMNS))
 
 
 def read_representatives(folder: Path) -> dict[str, str]:
@@ -178,6 +174,11 @@ def read_representatives(folder: Path) -> dict[str, str]:
     except (OSError, UnicodeError) as error:
         raise StoreError(f"{folder / 'candidates.fasta'} cannot be read ({error}); run the work again") from error
     return {head[1:].partition(";")[0]: letters for head, letters in zip(lines[::2], lines[1::2], strict=False)}
+
+
+def _dicts(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    _, rows = _read_tsv(path, columns)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _read_tsv(path: Path, columns: list[str]) -> tuple[list[str], list[list[str]]]:

@@ -63,12 +63,9 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def human_bytes(n: int) -> str:
     """Write a size in decimal units: 1.9 GB."""
-    value = float(n)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    from ednabed.store import files
+
+    return files.human_bytes(n)
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ednabed.api.status import run_states
-from ednabed.dashboard.parts import called, count_records, draft, keep_uploads, manager, records_text
-from ednabed.dashboard.settings import settings
+from ednabed.dashboard.parts import called, count_records, draft, keep_uploads, manager, records_text, sound_runs
 from ednabed.errors import InputError, UsageError
 from ednabed.export.count_table import read_count_table
 
@@ -44,9 +42,7 @@ def choose_inputs(key: str) -> Inputs | None:
         UsageError: Nothing was chosen.
         InputError: A file cannot be read.
     """
-    runs = [
-        f"{run.info.dataset}/{run.info.run_id}" for run in run_states(settings().workspace) if run.info.fault is None
-    ]
+    runs = sound_runs()
     source = st.radio("Sequences", [_FILES, _RUN], horizontal=True, key=f"{key}_source") if runs else _FILES
     files, run, table = [], None, None
     if source == _RUN:

@@ -15,7 +15,8 @@ import streamlit as st
 from ednabed.api.manager import DataManager
 from ednabed.api.points import RowFacts, row_facts
 from ednabed.api.status import ReferenceState, reference_states
-from ednabed.dashboard.jobs import Job, Jobs
+from ednabed.dashboard.job import Job
+from ednabed.dashboard.jobs import Jobs
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import cell, file_name, plain, time_text
 from ednabed.errors import EdnabedError, InputError, StoreError
@@ -59,6 +60,11 @@ def told_errors() -> Iterator[None]:
 def manager() -> DataManager:
     """Return the workspace of the page."""
     return DataManager(settings().workspace)
+
+
+def sound_runs() -> list[str]:
+    """Return the labels of the runs that can be used."""
+    return [run.label for run in manager().list_runs() if run.fault is None]
 
 
 def jobs() -> Jobs:
@@ -200,6 +206,11 @@ def records_text(count: int | None) -> str:
 # -- running work ------------------------------------------------------------------------------------------------------
 
 
+def jobs_of(kind: str) -> list[Job]:
+    """Return the work of a kind, the newest first."""
+    return [job for job in jobs().list() if job.about.get("kind") == kind]
+
+
 def show_started(job: Job) -> None:
     """Put work into the address of the page, and show the page anew."""
     st.query_params["job"] = job.id
@@ -208,7 +219,7 @@ def show_started(job: Job) -> None:
 
 def choose_job(kind: str, label: str) -> Job | None:
     """Let the person choose among the work of a kind, the newest first; None where there is none."""
-    found = [job for job in jobs().list() if job.about.get("kind") == kind]
+    found = jobs_of(kind)
     if not found:
         return None
     ids = [job.id for job in found]

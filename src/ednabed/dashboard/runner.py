@@ -14,21 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ednabed.dashboard.jobs import (
-    CANCEL,
-    CHILD,
-    END,
-    LOCK,
-    PROGRESS,
-    RUNNER,
-    STDERR,
-    STDOUT,
-    Job,
-    Jobs,
-    now,
-    python,
-    workspace_of,
-)
+from ednabed.dashboard.job import CANCEL, CHILD, END, LOCK, PROGRESS, RUNNER, STDERR, STDOUT, Job, now, workspace_of
+from ednabed.dashboard.jobs import Jobs, python
 from ednabed.store.files import to_json, write_atomic
 
 GRACE_SECONDS = 30.0

@@ -52,16 +52,6 @@ def file_name(name: str, number: int) -> str:
     return f"{number}_{kept}"
 
 
-def bytes_text(n: int) -> str:
-    """Write a size in decimal units: 1.9 GB."""
-    value = float(n)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
 def time_text(seconds: float) -> str:
     """Write a duration: 42 s, 3 min 5 s, 2 h 10 min."""
     whole = round(seconds)

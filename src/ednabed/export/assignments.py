@@ -232,16 +232,23 @@ def _tsv(assignment: Assignment) -> str:
 
 def _qiime2(assignment: Assignment) -> str:
     a = assignment
+    sure = cut(a.confidence, 4)
     if a.rank is None:
-        taxon, sure = "Unassigned", ""
+        sure = ""
         first = next((c for name, c in zip(a.names, a.confidences, strict=True) if name), None)
         if first is not None:
             sure = _digits(1 - Decimal(repr(float(first))), 4)
-    else:
-        depth = RANKS.index(a.rank) + 1
-        pairs = zip(_QIIME2_PREFIXES[:depth], a.lineage[:depth], strict=True)
-        taxon, sure = "; ".join(prefix + _field(name) for prefix, name in pairs), cut(a.confidence, 4)
-    return "\t".join((_quoted(clean(a.id)), _quoted(clean(taxon)), sure)) + "\n"
+    return "\t".join((_quoted(clean(a.id)), qiime2_taxon(a.lineage), sure)) + "\n"
+
+
+def qiime2_taxon(lineage: Lineage) -> str:
+    """Return names as QIIME 2 has them, down to the deepest that is given; ``Unassigned`` where none is.
+
+    A cell with a quote is quoted, because QIIME 2 reads by pandas, for which a quote begins a quoted cell.
+    """
+    depth = max((place for place, name in enumerate(lineage, 1) if name), default=0)
+    pairs = zip(_QIIME2_PREFIXES[:depth], lineage[:depth], strict=True)
+    return _quoted(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
 
 
 def _sintax(assignment: Assignment) -> str:

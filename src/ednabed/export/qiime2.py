@@ -21,21 +21,18 @@ from typing import Any
 import numpy as np
 
 from ednabed import __version__
-from ednabed.export.assignments import cut
+from ednabed.export.assignments import cut, qiime2_taxon
 from ednabed.export.extras import needed
 from ednabed.export.features import features, sample_names
-from ednabed.export.names import Named, Names
+from ednabed.export.names import Names
 from ednabed.export.place import check_target_folder, whole_folder
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
-from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import clean
 
 TAXONOMY = "taxonomy.tsv"
 TABLE_TSV = "feature-table.tsv"
 TABLE_BIOM = "feature-table.biom"
 SEQUENCES = "sequences.fasta"
-_PREFIXES = ("k__", "p__", "c__", "o__", "f__", "g__", "s__")
 
 
 def write_qiime2(
@@ -74,7 +71,7 @@ def write_qiime2(
             table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
             for feature in features(selection, names):
                 sure = f"\t{cut(feature.named.confidence, 4)}" if names.given else ""
-                taxonomy.write(f"{feature.id}\t{taxon(feature.named)}{sure}\n")
+                taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{sure}\n")
                 table.write("\t".join((feature.id, *_counts(feature.counts, place_of))) + "\n")
                 if feature.sequence is not None:
                     fasta.write(f">{feature.id}\n{feature.sequence}\n")
@@ -91,17 +88,6 @@ def write_qiime2(
     if letters < len(ids):
         notes.append(f"{SEQUENCES} lacks {len(ids) - letters:,} features whose letters nobody knows")
     return Written(len(ids), records, len(samples), reads, tuple(notes))
-
-
-def taxon(named: Named) -> str:
-    """Return names as QIIME 2 has them, ``Unassigned`` where there are none; a cell with a quote is quoted."""
-    if not named.rank:
-        return "Unassigned"
-    depth = RANKS.index(named.rank) + 1
-    pairs = zip(_PREFIXES[:depth], named.lineage[:depth], strict=True)
-    text = clean("; ".join(prefix + name.replace(";", ",") for prefix, name in pairs))
-    # QIIME 2 reads by pandas, for which a quote begins a quoted cell.
-    return '"' + text.replace('"', '""') + '"' if '"' in text else text
 
 
 def _counts(counts: Mapping[Sample, int], place_of: Mapping[Sample, int]) -> list[str]:

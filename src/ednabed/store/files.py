@@ -143,6 +143,16 @@ def clean(text: str) -> str:
     return text if text.isprintable() else _HALF.sub("\ufffd", _CONTROL.sub(" ", text))
 
 
+def human_bytes(n: int) -> str:
+    """Write a size in decimal units: 1.9 GB."""
+    value = float(n)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
 def fsync_file(path: Path) -> None:
     """Force a finished file to the disk."""
     with path.open("rb+") as file:

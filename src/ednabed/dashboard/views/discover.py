@@ -10,13 +10,14 @@ import streamlit as st
 
 from ednabed.api.results import read_candidates, read_members, read_representatives
 from ednabed.dashboard.inputs import choose_inputs
-from ednabed.dashboard.jobs import Job
+from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import Mapped, draw_map, map_of
 from ednabed.dashboard.parts import (
     choose_job,
     choose_reference,
     job_panel,
     jobs,
+    jobs_of,
     reference_at,
     show_started,
     table,
@@ -39,8 +40,7 @@ MOST_PLACED = 500
 def show() -> None:
     """Show the page."""
     st.title("Discover")
-    newest = next((job for job in jobs().list() if job.about.get("kind") == KIND), None)
-    with st.expander("Look for what is new", expanded=newest is None), told_errors():
+    with st.expander("Look for what is new", expanded=not jobs_of(KIND)), told_errors():
         _begin()
     job = choose_job(KIND, "Results")
     if job is not None and job_panel(job):

@@ -10,11 +10,12 @@ import streamlit as st
 
 from ednabed.api.exports import FORMATS, WITH_NAMES
 from ednabed.api.status import ReferenceState, RunState
-from ednabed.dashboard.jobs import Job
-from ednabed.dashboard.parts import job_panel, jobs, show_started
-from ednabed.dashboard.texts import bytes_text, plain
+from ednabed.dashboard.job import Job
+from ednabed.dashboard.parts import job_panel, jobs, jobs_of, show_started
+from ednabed.dashboard.texts import plain
 from ednabed.dashboard.views.identify import ASSIGNMENTS
 from ednabed.dashboard.views.identify import KIND as IDENTIFY
+from ednabed.store.files import human_bytes
 
 KIND = "export"
 _LARGEST = 500_000_000
@@ -23,7 +24,7 @@ _LARGEST = 500_000_000
 
 def show_export(runs: list[RunState], references: list[ReferenceState]) -> None:
     """Show the choice of what to export, and what was exported last."""
-    labels = [f"{run.info.dataset}/{run.info.run_id}" for run in runs if run.info.fault is None]
+    labels = [run.info.label for run in runs if run.info.fault is None]
     addresses = [state.address for state in references if state.manifest is not None]
     if not labels and not addresses:
         st.info("There is nothing to export yet.")
@@ -31,7 +32,7 @@ def show_export(runs: list[RunState], references: list[ReferenceState]) -> None:
     left, middle, right = st.columns(3)
     source = left.selectbox("What", [*(f"reference {a}" for a in addresses), *(f"run {label}" for label in labels)])
     format_ = middle.selectbox("Format", list(FORMATS), format_func=lambda name: f"{name}: {FORMATS[name][1]}")
-    named = [job for job in jobs().list() if job.about.get("kind") == IDENTIFY and job.state == "done"]
+    named = [job for job in jobs_of(IDENTIFY) if job.state == "done"]
     choices = ["their own", *(f"{job.title}, {job.created:%Y-%m-%d %H:%M}" for job in named)]
     names = right.selectbox(
         "Names", range(len(choices)), format_func=lambda i: choices[i], disabled=format_ not in WITH_NAMES,
@@ -47,7 +48,7 @@ def show_export(runs: list[RunState], references: list[ReferenceState]) -> None:
             arguments += ["--assignments", str(named[names - 1].folder / "results" / ASSIGNMENTS)]
         about = {"kind": KIND}
         show_started(jobs().start(f"Export {source} as {format_}", arguments, about=about, folder=folder))
-    last = next((job for job in jobs().list() if job.about.get("kind") == KIND), None)
+    last = next(iter(jobs_of(KIND)), None)
     if last is not None and job_panel(last):
         _download(last)
 
@@ -59,7 +60,7 @@ def _download(job: Job) -> None:
         return
     size = sum(path.stat().st_size for path in ([found] if found.is_file() else found.rglob("*")))
     if size > _LARGEST:
-        st.info(f"The result has {bytes_text(size)}, too much for a browser; take it from its folder:")
+        st.info(f"The result has {human_bytes(size)}, too much for a browser; take it from its folder:")
         st.code(str(found), language=None, wrap_lines=True)
         return
     name = found.name if found.is_file() else f"{found.name}.zip"

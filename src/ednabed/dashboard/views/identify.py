@@ -12,8 +12,17 @@ import streamlit as st
 
 from ednabed.api.results import UNNAMED, SampleReads, read_assignments, read_sample_table
 from ednabed.dashboard.inputs import choose_inputs
-from ednabed.dashboard.jobs import Job
-from ednabed.dashboard.parts import choose_job, choose_reference, job_panel, jobs, show_started, table, told_errors
+from ednabed.dashboard.job import Job
+from ednabed.dashboard.parts import (
+    choose_job,
+    choose_reference,
+    job_panel,
+    jobs,
+    jobs_of,
+    show_started,
+    table,
+    told_errors,
+)
 from ednabed.dashboard.plots import MOST_GROUPS, composition, lines, others
 from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.export.assignments import written_as
@@ -32,7 +41,7 @@ _FEW_READS = 1_000
 def show() -> None:
     """Show the page."""
     st.title("Identify")
-    with st.expander("Identify sequences", expanded=choose_newest() is None), told_errors():
+    with st.expander("Identify sequences", expanded=not jobs_of(KIND)), told_errors():
         _begin()
     job = choose_job(KIND, "Results")
     if job is None:
@@ -40,11 +49,6 @@ def show() -> None:
     if job_panel(job):
         with told_errors():
             _results(job)
-
-
-def choose_newest() -> Job | None:
-    """Return the newest work of this page; None where there is none."""
-    return next((job for job in jobs().list() if job.about.get("kind") == KIND), None)
 
 
 def _begin() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +11,9 @@ import numpy.typing as npt
 import streamlit as st
 
 from ednabed.api.exports import FORMATS, export_records
-from ednabed.api.status import run_states
+from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import ALL_POINTS, MOST_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
-from ednabed.dashboard.parts import choose_reference, jobs, made_file, table, told_errors
-from ednabed.dashboard.settings import settings
+from ednabed.dashboard.parts import choose_reference, jobs_of, made_file, sound_runs, table, told_errors
 from ednabed.dashboard.texts import plain
 from ednabed.dashboard.views.discover import KIND as DISCOVER
 from ednabed.dashboard.views.discover import members_of
@@ -36,9 +35,7 @@ def show() -> None:
 
 
 def _chosen() -> Mapped | None:
-    runs = [
-        f"{run.info.dataset}/{run.info.run_id}" for run in run_states(settings().workspace) if run.info.fault is None
-    ]
+    runs = sound_runs()
     source = st.radio("Map of", [_REFERENCE, _RUNS], horizontal=True, key="map_source") if runs else _REFERENCE
     if source == _REFERENCE:
         state = choose_reference("map_reference")
@@ -79,11 +76,11 @@ def _draw(found: Mapped) -> None:
         _picked(found, np.array(picked, np.int64))
 
 
-def _discoveries() -> list:  # type: ignore[type-arg]
-    return [job for job in jobs().list() if job.about.get("kind") == DISCOVER and job.state == "done"]
+def _discoveries() -> list[Job]:
+    return [job for job in jobs_of(DISCOVER) if job.state == "done"]
 
 
-def _values(found: Mapped, colour: str, novelty: dict) -> Sequence[str]:  # type: ignore[type-arg]
+def _values(found: Mapped, colour: str, novelty: Mapping[str, Job]) -> Sequence[str]:
     """Return what colours each row."""
     facts = found.facts
     if colour in RANKS:

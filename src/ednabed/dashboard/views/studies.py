@@ -17,6 +17,7 @@ from ednabed.dashboard.parts import (
     draft,
     job_panel,
     jobs,
+    jobs_of,
     keep_uploads,
     manager,
     records_text,
@@ -25,13 +26,13 @@ from ednabed.dashboard.parts import (
     told_errors,
 )
 from ednabed.dashboard.settings import settings
-from ednabed.dashboard.texts import bytes_text, plain
+from ednabed.dashboard.texts import plain
 from ednabed.dashboard.views.export import show_export
 from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.sequences import read_labels, read_samples
-from ednabed.store.files import check_name
+from ednabed.store.files import check_name, human_bytes
 from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
@@ -78,10 +79,10 @@ def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
     *places, last = st.columns(len(numbers) + 1)
     for place, (name, value) in zip(places, numbers.items(), strict=True):
         place.metric(name, f"{value:,}")
-    last.metric("Storage", bytes_text(_storage(str(settings().workspace))))
+    last.metric("Storage", human_bytes(_storage(str(settings().workspace))))
     broken = [run for run in runs if run.info.fault is not None]
     for run in broken[:10]:
-        st.error(f"**{plain(f'{run.info.dataset}/{run.info.run_id}')} is broken:** {plain(str(run.info.fault))}")
+        st.error(f"**{plain(run.info.label)} is broken:** {plain(str(run.info.fault))}")
     if len(broken) > 10:
         st.error(f"… and {len(broken) - 10:,} more runs are broken; the table tells which.")
     for reference in references:
@@ -101,7 +102,7 @@ def _storage(workspace: str) -> int:
 
 def _work() -> None:
     """Show work of this page that goes on, that the address names, or that failed last."""
-    found = [job for job in jobs().list() if job.about.get("kind") == KIND]
+    found = jobs_of(KIND)
     asked = st.query_params.get("job")
     for number, job in enumerate(found):
         if job.state in ACTIVE or job.id == asked or (not number and job.state in ("failed", "lost")):
@@ -141,7 +142,7 @@ def _runs(runs: list[RunState]) -> None:
             "model": [run.info.model or "" for run in runs],
             "version": [run.version or "" for run in runs],
             "in the reference": [told[run.in_reference] for run in runs],
-            "vectors": [bytes_text(run.info.bytes) for run in runs],
+            "vectors": [human_bytes(run.info.bytes) for run in runs],
             "health": ["broken" if run.info.fault else "ok" for run in runs],
         }
     )
@@ -164,7 +165,7 @@ def _references(references: list[ReferenceState]) -> None:
             "model": [manifest.spec.model for _, manifest in whole],
             "version": [manifest.version or "" for _, manifest in whole],
             "calibrated": ["yes" if state.calibrated else "no" for state, _ in whole],
-            "size": [bytes_text(sum(e["bytes"] for e in manifest.files.values())) for _, manifest in whole],
+            "size": [human_bytes(sum(e["bytes"] for e in manifest.files.values())) for _, manifest in whole],
         }
     )
 
@@ -332,7 +333,7 @@ def _tag(runs: list[RunState], references: list[ReferenceState]) -> None:
         st.markdown("**Name the version** of the function that made runs, and tag all runs that it made.")
         known = Versions.read(workspace)
         sound = [run for run in runs if run.info.fingerprint is not None and run.info.fault is None]
-        labels = [f"{run.info.dataset}/{run.info.run_id}" for run in sound]
+        labels = [run.info.label for run in sound]
         chosen = st.selectbox("As it made this run", labels)
         version = st.text_input("Name of the version", placeholder="v1.0")
         if st.form_submit_button("Name it and tag"):

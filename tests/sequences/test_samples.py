@@ -182,7 +182,8 @@ def test_all_columns_are_joined_by_the_name_of_the_sample(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [(["1", "2"], "int64"), (["1.5", "2"], "double"), (["0x1F", "2"], "string"), (["NaN", "nan"], "string"),
-     (["007", "8"], "string"), (["0", "0.5"], "double"), (["inf", "1"], "string"), (["1", ""], "int64")],
+     (["007", "8"], "string"), (["12345678901234567890", "1"], "string"), (["123456789012345678", "1"], "int64"),
+     (["0", "0.5"], "double"), (["inf", "1"], "string"), (["1", ""], "int64")],
 )  # fmt: skip
 def test_only_numbers_are_numbers(tmp_path, cells, kind):
     text = "".join(f"S{i}\t{value}\tx\n" for i, value in enumerate(cells))

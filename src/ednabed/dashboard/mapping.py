@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,9 +183,9 @@ def draw_map(
     values: Sequence[str] | None = None,
     rows: npt.NDArray[np.int64] | None = None,
     marked: tuple[FloatArray, Sequence[str], str] | None = None,
-    on_select: Callable[[], None] | str | None = None,
+    selecting: bool = False,
 ) -> Any:
-    """Draw a map; returns what was selected on it, where ``on_select`` is given.
+    """Draw a map; returns what was selected on it, where points can be.
 
     Args:
         found: The map.
@@ -193,7 +193,7 @@ def draw_map(
         values: What groups the points, of every row of the collection; None takes the phylum.
         rows: Rows to draw; None takes all, sampled as in ``chosen_rows``.
         marked: Points above all others; see ``plots.sequence_map``.
-        on_select: ``rerun`` lets the person select points; None does not.
+        selecting: Let the person select points.
     """
     rows = chosen_rows(found, None, MOST_POINTS) if rows is None else rows
     facts = found.facts
@@ -208,8 +208,8 @@ def draw_map(
         marked=marked,
     )
     options: dict[str, Any] = {"config": {"scrollZoom": True, "displaylogo": False}}
-    if on_select is not None:
-        options |= {"on_select": on_select, "selection_mode": ("lasso", "box")}
+    if selecting:
+        options |= {"on_select": "rerun", "selection_mode": ("lasso", "box")}
     return st.plotly_chart(figure, width="stretch", key=key, **options)
 
 

@@ -146,8 +146,8 @@ def _cells(batch: pa.RecordBatch, column: str, path: str) -> pa.Array:
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column as whole numbers or numbers, where all its cells are."""
-    # A code such as 007 or 0x1F is no number, and neither is what says that there is none.
-    if not pc.any(pc.match_substring_regex(column, r"(?i)^[-+]?(0[0-9x]|nan|inf)")).as_py():
+    # A code such as 007, 0x1F or one of 19 digits and more is no number, and neither is what says that there is none.
+    if not pc.any(pc.match_substring_regex(column, r"(?i)^[-+]?(0[0-9x]|nan|inf|[0-9]{19})")).as_py():
         for kind in (pa.int64(), pa.float64()):
             try:
                 return column.cast(kind)

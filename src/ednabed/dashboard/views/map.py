@@ -66,7 +66,7 @@ def _draw(found: Mapped) -> None:
     # A browser sends back all that stands at the points selected, and Streamlit takes 25 MB.
     selecting = len(rows) <= MOST_POINTS
     key = "map_plot" if selecting else "map_plot_all"
-    selected = draw_map(found, key=key, values=values, rows=rows, on_select="rerun" if selecting else None)
+    selected = draw_map(found, key=key, values=values, rows=rows, selecting=selecting)
     if not selecting:
         st.caption(f"To select points, draw at most {MOST_POINTS:,}: without *All points*, or fewer by name or run.")
     _legend(found, len(rows), int((found.on_map & wanted).sum()))

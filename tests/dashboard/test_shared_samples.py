@@ -1,0 +1,98 @@
+"""Each page's main act on the shared samples: a whole cruise with its table of counts, and reads as they come."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+
+from browser_support import cells, choose, rest, saved, unfold, until, upload
+from ednabed.dashboard.jobs import Jobs
+
+
+def metrics(page) -> dict[str, int]:
+    told = [m.inner_text().strip().split("\n") for m in page.get_by_test_id("stMetric").all()]
+    return {lines[0]: int(lines[-1].replace(",", "")) for lines in told}
+
+
+def test_a_cruise_is_identified_with_its_table_of_counts(visit, served, shared, tmp_path):
+    samples = shared / "data" / "samples"
+    with gzip.open(samples / "okex2301_12s_counts.tsv.gz", "rt") as file:
+        rows = list(csv.reader(file, delimiter="\t"))
+    names, counts = rows[0][1:], [[int(cell) for cell in row[1:]] for row in rows[1:]]
+    page = visit("identify")
+    unfold(page, "Identify sequences")
+    choose(page, "Reference", "data/fish")
+    upload(page, "Sequence files", samples / "okex2301_12s_asv.fasta.gz")
+    upload(page, "Reads by sample", samples / "okex2301_12s_counts.tsv.gz")
+    page.get_by_role("button", name="Identify", exact=True).click()
+    page.get_by_test_id("stMetric").filter(has_text="Queries").wait_for()
+    found = metrics(page)
+    assert found["Queries"] == len(counts) == 438
+    assert found["Assigned"] + found["Novel"] + found["Unclassified"] + found["Rejected"] == 438
+    page.get_by_role("tab", name="Samples").click()
+    page.get_by_text("Rarefied: what is expected").wait_for()
+    until(lambda: names[0] in cells(page))
+    lines = saved(page, "Samples by taxa (TSV)", tmp_path).read_text(encoding="utf-8").splitlines()
+    table = [line.split("\t") for line in lines]
+    assert table[0][-len(names) :] == names
+    sums = [sum(int(row[place]) for row in table[1:]) for place in range(-len(names), 0)]
+    assert sums == [sum(row[place] for row in counts) for place in range(len(names))]
+
+
+def test_reads_of_a_fastq_file_are_identified_and_filtered(visit, served, shared):
+    page = visit("identify")
+    unfold(page, "Identify sequences")
+    choose(page, "Reference", "data/fish")
+    upload(page, "Sequence files", shared / "data" / "samples" / "mifish_12s_DRR126155_R1.fastq.gz")
+    page.get_by_role("button", name="Identify", exact=True).click()
+    page.get_by_text("6,714 of 6,714 queries").wait_for()
+    page.get_by_label("Status").click()
+    page.get_by_role("option", name="novel").click()
+    novel = metrics(page)["Novel"]
+    page.get_by_text(f"{novel:,} of 6,714 queries").wait_for()
+
+
+def test_what_is_new_on_the_cruise(visit, served, shared):
+    samples = shared / "data" / "samples"
+    page = visit("discover")
+    unfold(page, "Look for what is new")
+    upload(page, "Sequence files", samples / "okex2301_12s_asv.fasta.gz")
+    upload(page, "Reads by sample", samples / "okex2301_12s_counts.tsv.gz")
+    page.get_by_role("button", name="Discover", exact=True).click()
+    page.locator("strong", has_text="novel_1").first.wait_for()
+    until(lambda: "Candidate taxa" in metrics(page))
+    count = metrics(page)["Candidate taxa"]
+    pages = -(-count // 12)
+    assert pages > 1
+    page.get_by_label(f"Page of {pages}").fill(str(pages))
+    page.keyboard.press("Enter")
+    page.locator("strong", has_text=f"novel_{count}").wait_for()
+    job = next(job for job in Jobs(served.workspace).list() if job.about.get("kind") == "discover")
+    assert len((job.folder / "discovery" / "candidates.tsv").read_text(encoding="utf-8").splitlines()) == count + 1
+
+
+def test_runs_of_a_study_are_mapped_and_searched(visit, served, shared, tmp_path):
+    page = visit()
+    upload(page, "Sequence files", shared / "data" / "samples" / "okex2301_12s_asv.fasta.gz")
+    page.get_by_label("Name of the dataset").fill("cruise")
+    page.get_by_role("button", name="Embed", exact=True).click()
+    until(lambda: "cruise" in cells(page))
+    page = visit("map")
+    page.get_by_text("runs as they lie").click()
+    rest(page)
+    page.get_by_label("Runs", exact=True).click()
+    # The first run, the cruise, is chosen already.
+    page.get_by_role("option").filter(has_text="okex2301").first.click()
+    page.keyboard.press("Escape")
+    rest(page)
+    page.get_by_role("button", name="Lay out the map").click()
+    page.locator(".js-plotly-plot").wait_for()
+    choose(page, "Colour by", "dataset")
+    page.locator(".legendtext", has_text="several").wait_for()
+    page = visit("search")
+    choose(page, "Reference", "data/fish")
+    upload(page, "or a FASTA file", shared / "data" / "samples" / "okex2301_12s_asv.fasta.gz")
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.get_by_text("The file has more than 200 sequences").wait_for()
+    page.get_by_text("nearest sequences").wait_for()
+    assert len(saved(page, "TSV", tmp_path).read_text(encoding="utf-8").splitlines()) > 200

@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed import __version__
+from ednabed.api.names import Assigned
 from ednabed.errors import InputError, UsageError
 from ednabed.export.dwc import write_dwc
 from ednabed.export.fasta import write_fasta
 from ednabed.export.h5ad import write_h5ad
+from ednabed.export.ids import RULES, FeatureIds
 from ednabed.export.krona import write_krona
-from ednabed.export.names import Names, names_by_id
+from ednabed.export.missing import missing
+from ednabed.export.names import Names
 from ednabed.export.place import check_target_file, check_target_folder, files_of
 from ednabed.export.qiime2 import write_qiime2
 from ednabed.export.record_parquet import write_parquet
@@ -43,6 +46,8 @@ BY_RECORD = ("fasta", "tsv", "parquet")
 """Formats that can have an entry a record as well as one a distinct sequence."""
 WITH_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 """Formats that hold names, and so take assignments."""
+WITH_IDS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc")
+"""Formats in which features have ids."""
 _TEXT = ("fasta", "tsv", "krona")
 
 
@@ -53,7 +58,8 @@ def export_records(
     *,
     rows: npt.NDArray[np.int64] | None = None,
     wanted: Choice | None = None,
-    assignments: Path | None = None,
+    assigned: Assigned | None = None,
+    ids: str = "own",
     occurrences: bool | None = None,
     obsm: bool = False,
     biom: bool = True,
@@ -70,8 +76,8 @@ def export_records(
         format: One of ``FORMATS``.
         rows: Distinct sequences to write, int64, numbers of rows of the collection; None takes all.
         wanted: Which records of them; None takes all.
-        assignments: What ``ednabed classify`` wrote (TSV or JSON lines): names for records without a lineage of their
-            own, by id; None for none.
+        assigned: Names for records without a lineage of their own (``names.find_assigned``); None for none.
+        ids: What features are called: one of ``export.ids.RULES``.
         occurrences: One entry a record, not one a distinct sequence (``BY_RECORD``); None is the format's own: False
             for ``fasta``, True for ``tsv`` and ``parquet``.
         obsm: ``h5ad``: vectors in ``obsm["X_ednabed"]`` instead of ``X``.
@@ -88,21 +94,24 @@ def export_records(
         InputError: The assignments cannot be read, name nothing of what is exported, or name an id that stands for
             several sequences.
     """
-    _check(target, format, assignments, occurrences, obsm, biom, per_sample)
+    assigned = assigned or Assigned()
+    _check(target, format, assigned, ids, occurrences, obsm, biom, per_sample)
     selection = Selection(collection, rows, wanted)
-    names = Names(None if assignments is None else names_by_id(assignments))
-    if assignments is not None:
-        _check_names(names, selection, assignments)
-    about = _about(collection)
-    by_record = format != "fasta" if occurrences is None else occurrences
+    called = FeatureIds(selection, ids)
+    names = assigned.names()
+    if assigned.file is not None:
+        _check_names(names, selection, called, assigned.file)
+    by_record = format in BY_RECORD and (format != "fasta" if occurrences is None else occurrences)
+    has_ids = format in WITH_IDS and not by_record
+    about = {**_about(collection), **({"ids": f"{ids}: {RULES[ids]}"} if has_ids else {})}
     writers: dict[str, Callable[[], Written]] = {
-        "fasta": lambda: write_fasta(selection, target, occurrences=by_record),
-        "tsv": lambda: write_tsv(selection, names, target, occurrences=by_record),
-        "parquet": lambda: write_parquet(selection, names, target, occurrences=by_record),
-        "h5ad": lambda: write_h5ad(selection, names, target, obsm=obsm, about=about),
-        "qiime2": lambda: write_qiime2(selection, names, target, biom=biom, about=about),
-        "dwc": lambda: write_dwc(selection, names, target),
-        "krona": lambda: write_krona(selection, names, target, per_sample=per_sample, about=about),
+        "fasta": lambda: write_fasta(selection, called, target, occurrences=by_record),
+        "tsv": lambda: write_tsv(selection, names, called, target, occurrences=by_record),
+        "parquet": lambda: write_parquet(selection, names, called, target, occurrences=by_record),
+        "h5ad": lambda: write_h5ad(selection, names, called, target, obsm=obsm, about=about),
+        "qiime2": lambda: write_qiime2(selection, names, called, target, biom=biom, about=about),
+        "dwc": lambda: write_dwc(selection, names, called, target),
+        "krona": lambda: write_krona(selection, names, called, target, per_sample=per_sample, about=about),
     }
     written = writers[format]()
     return ExportReport(
@@ -113,14 +122,21 @@ def export_records(
         records=written.records,
         samples=written.samples,
         reads=written.reads,
-        notes=(*written.notes, *_names_notes(names, assignments), *_runs_notes(selection)),
+        notes=(
+            *written.notes,
+            *(called.notes() if has_ids else []),
+            *(_names_notes(names, assigned) if format in WITH_NAMES else []),
+            *missing(selection, format, names, per_sample=per_sample),
+            *_runs_notes(selection),
+        ),
     )
 
 
 def _check(
     target: Path,
     format: str,
-    assignments: Path | None,
+    assigned: Assigned,
+    ids: str,
     occurrences: bool | None,
     obsm: bool,
     biom: bool,
@@ -133,12 +149,14 @@ def _check(
         (obsm, "vectors in obsm", ("h5ad",)),
         (not biom, "to leave BIOM out", ("qiime2",)),
         (per_sample, "a file a sample", ("krona",)),
-        (assignments is not None, "names from assignments", WITH_NAMES),
+        (assigned.file is not None, "names from a file of assignments", WITH_NAMES),
     )
     for asked, what, formats in only:
         if asked and format not in formats:
             raise UsageError(f"{what} is a choice of {', '.join(formats)}, not of {format}; leave it away")
-    if assignments is not None and assignments.resolve() == target.resolve():
+    if ids != "own" and (format not in WITH_IDS or (occurrences is not False and format in ("tsv", "parquet"))):
+        raise UsageError(f"ids by {ids} are ids of features, which this export as {format} does not have; leave them")
+    if assigned.file is not None and assigned.file.resolve() == target.resolve():
         raise UsageError(f"{target} is named twice, as assignments and for the export; name another")
     example = f"export{FORMATS[format][0]}"
     if format == "qiime2" or per_sample:
@@ -151,10 +169,11 @@ def _check(
         check_target_file(target, example)
 
 
-def _check_names(names: Names, selection: Selection, assignments: Path) -> None:
+def _check_names(names: Names, selection: Selection, called: FeatureIds, assignments: Path) -> None:
     """Raise InputError where the assignments are those of something else."""
     for piece in selection.pieces(("id",)):
-        if names.fit(piece.ids) or names.fit(piece.records.column("id").to_pylist()):
+        own = [called.own(row, digest) for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)]
+        if any(names.fit(ids) for ids in (piece.ids, own, piece.records.column("id").to_pylist())):
             return
     raise InputError(
         f"{assignments}: none of its ids is one of the records to export; give what 'ednabed classify' wrote of these"
@@ -174,17 +193,18 @@ def _about(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _names_notes(names: Names, assignments: Path | None) -> list[str]:
-    notes = []
+def _names_notes(names: Names, assigned: Assigned) -> list[str]:
+    notes = assigned.notes()
     if names.divided:
         notes.append(
             f"{names.divided:,} sequences have records of different lineages; each has the one that most of them say"
         )
-    if assignments is None:
+    if not assigned:
         return notes
-    notes += [f"{names.assigned:,} records took their names from {assignments}"]
+    whence = "these assignments" if assigned.file is None else str(assigned.file)
+    notes += [f"{names.assigned:,} records took their names from {whence}"]
     if names.kept:
-        notes.append(f"{names.kept:,} records that it names have a lineage of their own, which was kept")
+        notes.append(f"{names.kept:,} records that have an assignment too kept the lineage of their own")
     return notes
 
 

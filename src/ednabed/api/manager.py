@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.api.inventory import RunInfo, fault_of, run_infos, storage
+from ednabed.api.names import LineagesOf, find_assigned
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
@@ -155,6 +156,7 @@ class DataManager:
         reference: str | None = None,
         model: str | None = None,
         wanted: Wanted | None = None,
+        assignments: str | None = None,
     ) -> tuple[Collection, Iterator[Answer]]:
         """Search a reference, or the runs as they lie where the workspace has none.
 
@@ -167,12 +169,14 @@ class DataManager:
             reference: A folder or the name of a build; None is the workspace's.
             model: Where the model is that embeds letters; None takes its name in the reference.
             wanted: What hits; None takes the defaults.
+            assignments: What names hits that have no lineage of their own: see ``names.find_assigned``.
 
         Returns:
             What is searched, and an iterator over the queries with their hits (``Search.run``).
 
         Raises:
             UsageError: Not exactly one query is given.
+            InputError: There are no such assignments.
             StoreError: A run, record or reference is not there, or the query has another function than the reference.
             ModelError: The model that embeds letters is not here.
         """
@@ -181,7 +185,8 @@ class DataManager:
         collection = self.collection(reference, source)
         if source is not None:
             _same_function(source, collection.spec, collection.name)
-        search = Search(collection, wanted or Wanted())
+        assigned = find_assigned(collection, self.workspace, assignments)
+        search = Search(collection, wanted or Wanted(), LineagesOf(collection, assigned) if assigned else None)
         return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
 
     def _answers(

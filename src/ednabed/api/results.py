@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,30 +16,10 @@ from ednabed.errors import StoreError
 from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
 from ednabed.export.sample_table import COLUMNS
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignments import COLUMNS as KEPT
 
 UNNAMED = "(no name at this rank)"
-_RANK = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
-_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("status", pa.string()),
-        ("rank", pa.string()),
-        ("lineage", pa.string()),
-        ("confidence", pa.float64()),
-        ("ranks", pa.struct([(rank, _RANK) for rank in RANKS])),
-        ("nearest_id", pa.string()),
-        ("nearest_lineage", pa.string()),
-        ("identity", pa.float64()),
-        ("coverage", pa.float64()),
-        ("similarity", pa.float64()),
-        ("novel_rank", pa.string()),
-        ("novel_p", pa.float64()),
-        ("tied", pa.list_(pa.string())),
-        ("strand", pa.string()),
-        ("marker", pa.string()),
-        ("note", pa.string()),
-    ]
-)
+_SCHEMA = pa.schema([("id", pa.string()), *(field for field in KEPT if field.name != "digest")])
 
 
 def read_assignments(path: Path) -> pa.Table:
@@ -82,13 +63,11 @@ class SampleReads:
     Attributes:
         samples: Names of the samples.
         names: The seven names of each row; empty where none is given.
-        status: ``assigned``, ``novel``, ``unclassified`` or ``rejected``, by row.
         reads: int64, shape (rows, samples).
     """
 
     samples: list[str]
     names: list[tuple[str, ...]]
-    status: list[str]
     reads: npt.NDArray[np.int64]
 
     def by_rank(self, rank: str) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -130,7 +109,7 @@ def read_sample_table(path: Path) -> SampleReads:
     Raises:
         StoreError: The file is absent or damaged.
     """
-    header, rows = _read_tsv(path, list(COLUMNS))
+    header, rows = _read_tsv(path, list(COLUMNS), quotes=True)
     samples = header[len(COLUMNS) :]
     first = COLUMNS.index(RANKS[0])
     try:
@@ -140,7 +119,6 @@ def read_sample_table(path: Path) -> SampleReads:
     return SampleReads(
         samples,
         [tuple(row[first : first + len(RANKS)]) for row in rows],
-        [row[COLUMNS.index("status")] for row in rows],
         reads.reshape(len(rows), len(samples)),
     )
 
@@ -181,12 +159,16 @@ def _dicts(path: Path, columns: list[str]) -> list[dict[str, str]]:
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _read_tsv(path: Path, columns: list[str]) -> tuple[list[str], list[list[str]]]:
-    """Return the header, which begins with ``columns``, and the rows of a table of ours."""
+def _read_tsv(path: Path, columns: list[str], *, quotes: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return the header, which begins with ``columns``, and the rows of a table of ours, in which quotes may quote."""
     try:
-        # Nothing in our tables is quoted.
-        lines = [line.split("\t") for line in path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")]
-    except (OSError, UnicodeError) as error:
+        text = path.read_bytes().decode("utf-8").removesuffix("\n")
+        lines = (
+            list(csv.reader(text.split("\n"), delimiter="\t", strict=True))
+            if quotes
+            else [line.split("\t") for line in text.split("\n")]
+        )
+    except (OSError, UnicodeError, csv.Error) as error:
         raise StoreError(f"{path} cannot be read ({error}); run the work again") from error
     header, rows = lines[0], lines[1:]
     if header[: len(columns)] != columns or any(len(row) != len(header) for row in rows):

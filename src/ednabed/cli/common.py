@@ -114,6 +114,13 @@ device_options = options(
     ),
 )  # fmt: skip
 
+assignments_option = click.option(
+    "--assignments", metavar="NONE|BUILD|FILE",
+    help="Names for records without a lineage of their own: those that classify kept next to their runs, by this BUILD "
+    "of a reference (see 'ednabed runs show'); those of a FILE that it wrote (TSV or .jsonl); or NONE. Default: the "
+    "newest kept next to each run.",
+)  # fmt: skip
+
 batch_size_option = click.option(
     "--batch-size", type=click.IntRange(min=1), help="Most sequences a batch; default: by tokens."
 )

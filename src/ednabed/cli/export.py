@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from ednabed.cli.common import Context, check_letters, emit_json, json_option, notice, pass_context
+from ednabed.cli.common import (
+    Context,
+    assignments_option,
+    check_letters,
+    emit_json,
+    json_option,
+    notice,
+    pass_context,
+)
 from ednabed.errors import UsageError
 
 _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
@@ -25,10 +33,7 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 )  # fmt: skip
 @click.option("--dataset", "datasets", multiple=True, help="Only records of this dataset; may be repeated.")
 @click.option("--where", help="Filter on columns of the records, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
-@click.option(
-    "--assignments", type=click.Path(path_type=Path, dir_okay=False),
-    help="What classify wrote (TSV or .jsonl): names, by id, for records without a lineage of their own.",
-)  # fmt: skip
+@assignments_option
 @click.option("--format", "format_", required=True, type=click.Choice(_FORMATS), help="Format; see above.")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path),
@@ -38,6 +43,11 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
     "--occurrences/--distinct", default=None,
     help="fasta, tsv, parquet: an entry for each record, or one a distinct sequence with its reads added up; default: "
     "distinct for fasta, else occurrences.",
+)  # fmt: skip
+@click.option(
+    "--ids", type=click.Choice(["own", "digest"]), default="own", show_default=True,
+    help="What features are called: own, the id of the first record, with _1, _2, … behind it where several sequences "
+    "have that id; digest, the digest of the bases.",
 )  # fmt: skip
 @click.option("--obsm", is_flag=True, help="h5ad: vectors in obsm['X_ednabed'] instead of X.")
 @click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out, which needs biom-format.")
@@ -51,10 +61,11 @@ def export(
     runs: tuple[str, ...],
     datasets: tuple[str, ...],
     where: str | None,
-    assignments: Path | None,
+    assignments: str | None,
     format_: str,
     output: Path,
     occurrences: bool | None,
+    ids: str,
     obsm: bool,
     no_biom: bool,
     per_sample: bool,
@@ -67,17 +78,21 @@ def export(
     Core Archive (zip) of occurrences with DNA-derived data, for GBIF and OBIS. krona: reads by lineage, for
     ktImportText.
 
+    Records without a lineage of their own get the names that 'ednabed classify --run' kept next to their run.
+
     In tsv, a cell that a spreadsheet would run as a formula gets an apostrophe in front; other formats keep names as
     they are. h5ad and BIOM need pip install "ednabed[export]".
 
     \b
     Example:
       ednabed export --format fasta --output sequences.fasta
-      ednabed export --run lake_2026 --assignments taxonomy.tsv --format qiime2 --output lake_qiime2
+      ednabed export --run lake_2026 --format qiime2 --output lake_qiime2
+      ednabed export --run lake_2026 --assignments taxonomy.tsv --format krona --output lake.txt
       ednabed export --dataset lake_2026 --where "sample = 'S1'" --format dwc --output lake.zip
     """
     from ednabed.api import get_data_manager
     from ednabed.api.exports import export_records
+    from ednabed.api.names import find_assigned
     from ednabed.reference.loose import LooseRuns
     from ednabed.search.choice import Choice
 
@@ -88,8 +103,9 @@ def export(
     collection = data.loose_runs(runs) if runs else data.collection(reference)
     if isinstance(collection, LooseRuns) and not runs:
         notice(f"no reference here: exporting from {collection.name}; 'ednabed consolidate' makes a reference")
+    assigned = find_assigned(collection, context.workspace, assignments)
     done = export_records(
-        collection, output, format_, wanted=Choice(datasets=datasets, where=where), assignments=assignments,
+        collection, output, format_, wanted=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
         occurrences=occurrences, obsm=obsm, biom=not no_biom, per_sample=per_sample,
     )  # fmt: skip
     for note in done.notes:

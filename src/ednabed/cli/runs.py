@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -73,6 +74,7 @@ def show(context: Context, run: str, as_json: bool) -> None:
     """
     import json
 
+    from ednabed.store.assignments import STATUSES, survey_kept
     from ednabed.store.runs import find_run
 
     found = find_run(context.workspace, run)
@@ -86,8 +88,10 @@ def show(context: Context, run: str, as_json: bool) -> None:
                 f"{found.folder}: {len(vectors):,} x {vectors.shape[1]}, made by an older tool, so the model is unknown"
             )
         return
+    assigned, faults = survey_kept(found.folder, found.identity)
     if as_json:
-        emit_json(json.loads(found.manifest.to_text()))
+        kept = [{"file": str(one.path), **asdict(one.facts)} for one in assigned]
+        emit_json({**json.loads(found.manifest.to_text()), "assignments": kept})
         return
     manifest = found.manifest
     spec = manifest.spec
@@ -107,6 +111,12 @@ def show(context: Context, run: str, as_json: bool) -> None:
         emit(f"{name:<12} {value:,}")
     for name, entry in manifest.files.items():
         emit(f"file         {name}, {human_bytes(entry['bytes'])}")
+    for one in assigned:
+        facts = one.facts
+        counts = ", ".join(f"{facts.statuses.get(name, 0):,} {name}" for name in STATUSES if facts.statuses.get(name))
+        emit(f"assignments  by {facts.reference}, build {facts.build}, {facts.created[:19]}: {counts}")
+    for fault in faults:
+        notice(fault)
 
 
 @runs.command()
@@ -114,12 +124,15 @@ def show(context: Context, run: str, as_json: bool) -> None:
 @json_option
 @pass_context
 def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Recompute all checksums of runs; without a name, of every run of the workspace. Exit 1 when a fault is found.
+    """Recompute all checksums of runs and of the assignments kept next to them. Exit 1 when a fault is found.
+
+    Without a name, every run of the workspace is verified.
 
     \b
     Example:
       ednabed runs verify lake_2026
     """
+    from ednabed.store.assignments import verify_kept
     from ednabed.store.runs import Run, find_run, runs_root, walk_runs
 
     folders = [find_run_folder(context, name, find_run) for name in names]
@@ -133,7 +146,7 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
             if run.manifest is None and not names:
                 notice(f"{folder} was made by an older tool: there are no checksums to verify")
                 continue
-            faults[str(folder)] = run.verify()
+            faults[str(folder)] = [*run.verify(), *verify_kept(run)]
         except EdnabedError as error:
             faults[str(folder)] = [str(error)]
     if as_json:
@@ -143,7 +156,10 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
             emit(f"{place}: {'sound' if not found else '; '.join(found)}")
     bad = sum(1 for found in faults.values() if found)
     if bad:
-        raise StoreError(f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again")
+        raise StoreError(
+            f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again (faults of "
+            "assignments: delete the file and classify the run again)"
+        )
 
 
 @runs.command("map")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, check_letters, notice, pass_context
+from ednabed.cli.common import Context, assignments_option, check_letters, notice, pass_context
 from ednabed.cli.table import database_of, db_options, vector_column_option
 from ednabed.errors import UsageError
 
@@ -50,6 +50,7 @@ _SHOWN = 20
 @click.option("--dataset", "datasets", multiple=True, help="Search in this dataset only; may be repeated.")
 @click.option("--min-similarity", type=float, help="Least similarity (cosine, -1 to 1).")
 @click.option("--where", help="Filter on columns of the records, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
+@assignments_option
 @click.option("--occurrences", is_flag=True, help="One line for each record of a hit, not one a distinct sequence.")
 @click.option("--align", is_flag=True, help="Align the query with each hit: % identity, coverage, CIGAR.")
 @click.option("--exact", is_flag=True, help="Compare with every vector, even where there is an index.")
@@ -77,6 +78,7 @@ def search(
     storage: tuple[str, ...],
     vector_column: str,
     model: str | None,
+    assignments: str | None,
     output: Path | None,
     format_: str | None,
     as_json: bool,
@@ -120,15 +122,17 @@ def search(
         raise UsageError("standard input (-) can be named once only")
     if in_table and reference is not None:
         raise UsageError("--table and --reference exclude each other; leave one of them out")
+    if in_table and assignments is not None:
+        raise UsageError("--table and --assignments exclude each other: a table keeps no assignments; leave one out")
     if in_table:
         database = database_of(context, db, storage)
         answers = _in_table(context, database, vector_column, wanted, model, asked)
     else:
-        answers = _in_collection(context, wanted, model, asked, reference)
+        answers = _in_collection(context, wanted, model, asked, reference, assignments)
     # What cannot be searched at all is told before anything is written or any folder made.
     first = next(answers, None)
     target = sys.stdout if output is None else output
-    silent = rejected = 0
+    silent = rejected = assigned = 0
     with HitWriter(target, kind, single=not files, aligned=wanted.align) as writer:
         for query, hits in chain([] if first is None else [first], answers):
             writer.write(query.told, hits)
@@ -138,21 +142,32 @@ def search(
                     notice(f"not searched: {query.told['id']!r}: {query.told['rejected']}")
             else:
                 silent += not hits
+                assigned += sum(hit.get("lineage_from") == "assignment" for hit in hits)
     if rejected > _SHOWN:
         notice(f"... and {rejected - _SHOWN:,} more were not searched")
+    if assigned:
+        notice(
+            f"{assigned:,} hits have no lineage of their own, and are shown with that of their assignment by 'ednabed "
+            "classify' (--assignments NONE leaves it out)"
+        )
     if silent and (files or kind != "table"):
         notice("no hit" if not files else f"{silent:,} {'query has' if silent == 1 else 'queries have'} no hit")
 
 
 def _in_collection(
-    context: Context, wanted: Wanted, model: str | None, asked: dict[str, Any], reference: str | None
+    context: Context,
+    wanted: Wanted,
+    model: str | None,
+    asked: dict[str, Any],
+    reference: str | None,
+    assignments: str | None,
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
     from ednabed.api import get_data_manager
     from ednabed.reference.loose import LooseRuns
     from ednabed.reference.opened import Reference
 
     collection, answers = get_data_manager(context.workspace).search(
-        **asked, reference=reference, model=model, wanted=wanted
+        **asked, reference=reference, model=model, wanted=wanted, assignments=assignments
     )
     if isinstance(collection, LooseRuns):
         notice(f"no reference here: searched exactly in {collection.name}; 'ednabed consolidate' makes a reference")

@@ -238,7 +238,7 @@ def _qiime2(assignment: Assignment) -> str:
         first = next((c for name, c in zip(a.names, a.confidences, strict=True) if name), None)
         if first is not None:
             sure = _digits(1 - Decimal(repr(float(first))), 4)
-    return "\t".join((_quoted(clean(a.id)), qiime2_taxon(a.lineage), sure)) + "\n"
+    return "\t".join((quoted(clean(a.id)), qiime2_taxon(a.lineage), sure)) + "\n"
 
 
 def qiime2_taxon(lineage: Lineage) -> str:
@@ -248,7 +248,7 @@ def qiime2_taxon(lineage: Lineage) -> str:
     """
     depth = max((place for place, name in enumerate(lineage, 1) if name), default=0)
     pairs = zip(_QIIME2_PREFIXES[:depth], lineage[:depth], strict=True)
-    return _quoted(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
+    return quoted(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
 
 
 def _sintax(assignment: Assignment) -> str:
@@ -273,7 +273,8 @@ def _field(name: str) -> str:
     return name.replace(";", ",")
 
 
-def _quoted(cell: str) -> str:
+def quoted(cell: str) -> str:
+    """Return a cell as pandas and R read it: one with a quote is quoted, the quote doubled."""
     return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
 
 

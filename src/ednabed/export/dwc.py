@@ -5,8 +5,8 @@ sequence in a sample in which it has reads. ``dwc_terms`` says which terms there
 columns of the records fill them; names stand unchanged. What is not known is empty, and nothing is made up: there is no
 ``eml.xml``, because title, creators and licence of a dataset are its publisher's to say (GBIF's IPT asks for them).
 
-- ``occurrenceID`` is ``dataset:sample:feature``, ``eventID`` ``dataset:sample``: the same in every export, whatever
-  else was chosen.
+- ``occurrenceID`` is ``dataset:sample:feature``, ``eventID`` ``dataset:sample``: the same in every export of a
+  collection, whatever else was chosen, because the ids of features (``ids``) are decided in each dataset as a whole.
 - ``organismQuantity`` counts reads; empty where a record does not say them. ``sampleSizeValue`` is all reads of the
   sample in the collection, also of what was not chosen.
 - ``scientificName`` is the deepest name, ``incertae sedis`` where there is none (as OBIS asks).
@@ -39,6 +39,7 @@ from ednabed.export.dwc_terms import (
     dna_columns,
 )  # fmt: skip
 from ednabed.export.features import NO_SAMPLE, Feature, features
+from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Names
 from ednabed.export.place import whole_target
 from ednabed.export.report import Written
@@ -60,12 +61,13 @@ _MOMENT = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:
 _OUR_TOOL = "ednabed classify"
 
 
-def write_dwc(selection: Selection, names: Names, target: Path) -> Written:
+def write_dwc(selection: Selection, names: Names, ids: FeatureIds, target: Path) -> Written:
     """Write the archive, which appears whole or not at all.
 
     Args:
         selection: What to write.
         names: Where names come from.
+        ids: What features are called, decided by the same rule in each dataset.
         target: The zip file.
 
     Raises:
@@ -76,7 +78,7 @@ def write_dwc(selection: Selection, names: Names, target: Path) -> Written:
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".export.") as folder,
     ):
         place = Path(folder)
-        archive = _Archive(selection, names)
+        archive = _Archive(selection, names, ids)
         with (
             (place / CORE).open("w", encoding="utf-8", newline="\n") as core,
             (place / EXTENSION).open("w", encoding="utf-8", newline="\n") as extension,
@@ -97,10 +99,11 @@ class _Archive:
         dna_terms: Terms of the extension, in the order of the columns, which follow the id of the core.
     """
 
-    def __init__(self, selection: Selection, names: Names) -> None:
+    def __init__(self, selection: Selection, names: Names, ids: FeatureIds) -> None:
         columns = [field.name for field in selection.collection.record_schema]
         self._selection = selection
         self._names = names
+        self._ids = ids
         self._core = core_columns(columns)
         self._dna = dna_columns(columns)
         verbatim = [other for term, other in _VERBATIM.items() if term in self._core and other not in self._core]
@@ -108,21 +111,24 @@ class _Archive:
         appraised = ("otu_seq_comp_appr",) if names.given and "otu_seq_comp_appr" not in self._dna else ()
         self.dna_terms = (*DNA_MADE, *self._dna, *appraised)
         self._not_standard = {term: 0 for term in _VERBATIM}
+        self._without = {term: 0 for term in _VERBATIM}
 
     def write(self, core: TextIO, extension: TextIO) -> Written:
         """Write both tables."""
         sizes = self._selection.samples()
+        ids = FeatureIds(Selection(self._selection.collection), self._ids.rule, by_dataset=True)
         core.write("\t".join(self.core_terms) + "\n")
         extension.write("\t".join(("occurrenceID", *self.dna_terms)) + "\n")
         records = reads = occurrences = uncounted = 0
         wanted = tuple(dict.fromkeys((*self._core.values(), *self._dna.values())))
-        for feature in features(self._selection, self._names, wanted):
+        for feature in features(self._selection, self._names, self._ids, wanted):
             records += feature.records
             for sample, count in feature.counts.items():
                 if not count:
                     continue
                 name = clean(sample[1] or "").strip()
-                id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{feature.id}"
+                called = ids.of(feature.row, feature.digest, sample[0])
+                id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{called}"
                 event = f"{clean(sample[0])}:{name}" if name else ""
                 size = None if sample[1] is None else sizes[sample]
                 made = self._made(feature, sample, id, event, size)
@@ -155,6 +161,8 @@ class _Archive:
             "identificationRemarks": _remarks(named.status, named.confidence),
         }
         record = feature.first[sample]
+        for term in self._without:
+            self._without[term] += not (term in self._core and _text(record[self._core[term]]))
         for term, column in self._core.items():
             value = _text(record[column])
             if value and not _is_standard(term, value):
@@ -174,12 +182,13 @@ class _Archive:
         return [cells.get(term, "") for term in self.dna_terms]
 
     def _notes(self, uncounted: int, occurrences: int) -> list[str]:
-        lacking = [term for term in ("eventDate", "decimalLatitude", "decimalLongitude") if term not in self._core]
         notes = []
-        if lacking:
+        for counts in sorted(set(self._without.values()) - {0}, reverse=True):
+            terms = [term for term, count in self._without.items() if count == counts]
+            which = "no occurrence has" if counts == occurrences else f"{counts:,} of {occurrences:,} occurrences lack"
             notes.append(
-                f"no column of the records gives {', '.join(lacking)}, which GBIF and OBIS ask for; add "
-                f"{'it' if len(lacking) == 1 else 'them'} to the input, or to occurrence.txt before publishing"
+                f"{which} {', '.join(terms)}, which GBIF and OBIS ask for; embed the input again with a table of its "
+                "samples ('ednabed embed FILE --samples samples.tsv'), or complete occurrence.txt before publishing"
             )
         for term, count in self._not_standard.items():
             if count:

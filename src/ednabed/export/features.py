@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ednabed.export.names import NO_NAME, Named, Names
+from ednabed.export.ids import FeatureIds
+from ednabed.export.names import NO_NAME, Named, Names, SequenceIds
 from ednabed.export.selection import Sample, Selection
 from ednabed.store.files import clean
 
@@ -21,7 +22,9 @@ class Feature:
     """A distinct sequence.
 
     Attributes:
-        id: Its digest, or what stands for it (``Piece.ids``).
+        row: Its row in the collection.
+        id: What the export calls it (``FeatureIds``).
+        digest: Its digest, or what stands for it (``Piece.ids``).
         name: Id of its first record; None where that has none.
         sequence: Its letters; None where nobody knows them.
         length: Their number; None where unknown.
@@ -33,7 +36,9 @@ class Feature:
         first: Sample to its first record there, as a dict of the columns asked for.
     """
 
+    row: int
     id: str
+    digest: str
     name: str | None
     sequence: str | None
     length: int | None
@@ -49,12 +54,13 @@ class Feature:
         return sum(self.counts.values())
 
 
-def features(selection: Selection, names: Names, columns: tuple[str, ...] = ()) -> Iterator[Feature]:
+def features(selection: Selection, names: Names, ids: FeatureIds, columns: tuple[str, ...] = ()) -> Iterator[Feature]:
     """Yield the distinct sequences of a selection in order of row.
 
     Args:
         selection: What is exported.
         names: Where names come from.
+        ids: What they are called.
         columns: Columns of the records wanted in ``Feature.first`` beside ``COLUMNS``.
     """
     wanted = tuple(dict.fromkeys((*COLUMNS, *columns)))
@@ -62,11 +68,16 @@ def features(selection: Selection, names: Names, columns: tuple[str, ...] = ()) 
         records = piece.records.to_pylist()
         lengths = piece.sequences.column("length").to_pylist()
         letters = piece.sequences.column("sequence").to_pylist()
+        rows = piece.rows.tolist()
         for place, (begin, end) in enumerate(pairwise(piece.starts.tolist())):
-            yield _feature(piece.ids[place], letters[place], lengths[place], records[begin:end], names)
+            row, digest = rows[place], piece.ids[place]
+            known = SequenceIds(row, (digest, ids.own(row, digest), records[begin]["id"]))
+            yield _feature(known, ids.of(row, digest), letters[place], lengths[place], records[begin:end], names)
 
 
-def _feature(id: str, sequence: str | None, length: int | None, records: list[dict[str, Any]], names: Names) -> Feature:
+def _feature(
+    known: SequenceIds, id: str, sequence: str | None, length: int | None, records: list[dict[str, Any]], names: Names
+) -> Feature:
     counts: dict[Sample, int] = {}
     first: dict[Sample, dict[str, Any]] = {}
     unknown: set[Sample] = set()
@@ -79,7 +90,7 @@ def _feature(id: str, sequence: str | None, length: int | None, records: list[di
             unknown.add(sample)
         counts[sample] = counts.get(sample, 0) + (1 if abundance is None else int(abundance))
         first.setdefault(sample, record)
-        named = names.of(record["id"], record["lineage"], (id, records[0]["id"]))
+        named = names.of(record["id"], record["lineage"], known)
         if named.status:
             assigned = assigned or named
         elif any(named.lineage):
@@ -88,7 +99,8 @@ def _feature(id: str, sequence: str | None, length: int | None, records: list[di
     # A Counter gives equals in the order in which they came.
     named = labelled.most_common(1)[0][0] if labelled else assigned or NO_NAME
     return Feature(
-        id, records[0]["id"], sequence, length, named, len(records), counts, frozenset(unknown), first
+        known.row, id, known.ids[0], records[0]["id"], sequence, length, named, len(records), counts,
+        frozenset(unknown), first,
     )  # fmt: skip
 
 

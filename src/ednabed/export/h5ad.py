@@ -1,6 +1,6 @@
 """Distinct sequences with their vectors as AnnData (``.h5ad``), for scanpy and others.
 
-``obs`` has a row a distinct sequence, called by its id (``Piece.ids``); the vectors are ``X``, float32, or
+``obs`` has a row a distinct sequence, called by its id (``ids``); the vectors are ``X``, float32, or
 ``obsm["X_ednabed"]``, where ``X`` is absent; ``uns["ednabed"]`` says what made them. The file is that of AnnData's
 on-disk format (group ``anndata`` 0.1.0): ``obs`` is written by anndata, the vectors block by block.
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from ednabed.export.extras import needed
 from ednabed.export.features import Feature, features
+from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Names
 from ednabed.export.place import check_target_file, whole_target
 from ednabed.export.report import Written
@@ -37,13 +38,20 @@ OBS_COLUMNS = (
 
 
 def write_h5ad(
-    selection: Selection, names: Names, target: Path, *, obsm: bool = False, about: Mapping[str, Any] | None = None
+    selection: Selection,
+    names: Names,
+    ids: FeatureIds,
+    target: Path,
+    *,
+    obsm: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> Written:
     """Write an ``.h5ad`` file, which appears whole or not at all.
 
     Args:
         selection: What to write.
         names: Where names come from.
+        ids: What features are called.
         target: The file.
         obsm: Put the vectors into ``obsm["X_ednabed"]`` instead of ``X``.
         about: What ``uns["ednabed"]`` says: name to text or number.
@@ -55,7 +63,7 @@ def write_h5ad(
     check_target_file(target, "vectors.h5ad")
     anndata, h5py = needed("anndata", "anndata", "h5ad"), needed("h5py", "h5py", "h5ad")
     pandas = needed("pandas", "pandas", "h5ad")
-    obs, records, reads = _obs(pandas, features(selection, names))
+    obs, records, reads = _obs(pandas, features(selection, names, ids))
     dimension = selection.collection.spec.dimension
     var = pandas.DataFrame(index=[f"dim_{place}" for place in range(0 if obsm else dimension)])
     told = {key: clean(value) if isinstance(value, str) else value for key, value in (about or {}).items()}
@@ -94,7 +102,7 @@ def _obs(pandas: Any, every: Iterator[Feature]) -> tuple[Any, int, int]:
     while some := list(islice(every, 4096)):
         columns: dict[str, Any] = {
             "name": [clean(one.name or "") for one in some],
-            "digest": ["" if one.id.startswith("key.") else one.id for one in some],
+            "digest": ["" if one.digest.startswith("key.") else one.digest for one in some],
             "length": np.array([-1 if one.length is None else one.length for one in some], np.int64),
             "reads": np.array([one.reads for one in some], np.int64),
             "records": np.array([one.records for one in some], np.int64),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.export.features import features, sample_names
+from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Named, Names
 from ednabed.export.place import whole_folder
 from ednabed.export.report import Written
@@ -26,13 +27,20 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def write_krona(
-    selection: Selection, names: Names, target: Path, *, per_sample: bool = False, about: dict[str, Any] | None = None
+    selection: Selection,
+    names: Names,
+    ids: FeatureIds,
+    target: Path,
+    *,
+    per_sample: bool = False,
+    about: dict[str, Any] | None = None,
 ) -> Written:
     """Write one file of all samples, or a folder of one file a sample; whole or absent.
 
     Args:
         selection: What to write.
         names: Where names come from.
+        ids: By which assignments may know features; none is written.
         target: The file; with ``per_sample`` the folder.
         per_sample: A file for each sample, called by it as far as file names go; ``export.json`` says which is which.
         about: With ``per_sample``, what ``export.json`` says more.
@@ -42,7 +50,7 @@ def write_krona(
     """
     sums: dict[Sample | None, Counter[tuple[str, ...]]] = {}
     records = 0
-    for feature in features(selection, names):
+    for feature in features(selection, names, ids):
         wedges = _wedges(feature.named)
         records += feature.records
         for sample, reads in feature.counts.items():

@@ -1,21 +1,23 @@
 """Which names an export gives: those that the records have, else those that ``ednabed classify`` gave.
 
-A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment, by its
-id, else by the id that an export of distinct sequences gives it (digest, or the first record of its sequence);
-``novel`` ones have the names above what is new, ``unclassified`` and ``rejected`` ones none.
+A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment. These
+are kept beside its run and go by sequence; or they come from a file and go by id: that of the record, else one that an
+export of distinct sequences gives it (digest, feature id, or the id of the first record of its sequence). ``novel``
+ones have the names above what is new, ``unclassified`` and ``rejected`` ones none.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ednabed.errors import InputError
+from ednabed.reference.kept import KeptNames
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
 from ednabed.sequences.opening import Source
@@ -57,60 +59,88 @@ class Named:
 NO_NAME = Named()
 
 
+@dataclass(frozen=True, slots=True)
+class SequenceIds:
+    """The distinct sequence that a record has.
+
+    Attributes:
+        row: Its row in the collection.
+        ids: What it may have been classified as: its digest (``Piece.ids``), the id that an export gives it, and the id
+            of its first record.
+    """
+
+    row: int
+    ids: tuple[str, str, str | None]
+
+
 class Names:
     """Gives each record its names, and counts from where.
 
     Args:
         assignments: Id (as ``classify`` wrote it, ``clean``) to assignment; None where there are none.
+        kept: The names that are kept beside the runs; None where there are none. At most one of both is given.
 
     Attributes:
+        given: Whether there are assignments at all.
+        asked: Records of which the names were asked for.
+        named: Those of them that have a name.
         assigned: Records that took the names of an assignment, also none.
         kept: Records that have an assignment and kept the lineage of their own.
         divided: Distinct sequences whose records have several lineages of their own; counted by ``features``.
     """
 
-    def __init__(self, assignments: dict[str, Named] | None = None) -> None:
-        self.given = assignments is not None
+    def __init__(self, assignments: dict[str, Named] | None = None, kept: KeptNames | None = None) -> None:
+        self.given = assignments is not None or kept is not None
         self._assignments = assignments or {}
+        self._kept = kept
         self._sequence_of: dict[str, str | None] = {}
-        self.assigned = self.kept = self.divided = 0
+        self.asked = self.named = self.assigned = self.kept = self.divided = 0
 
     def fit(self, ids: Iterable[str | None]) -> bool:
         """Return whether there is an assignment for one of some ids."""
         return any(id is not None and clean(id) in self._assignments for id in ids)
 
-    def of(self, id: str | None, lineage: str | None, others: Sequence[str | None] = ()) -> Named:
+    def of(self, id: str | None, lineage: str | None, sequence: SequenceIds) -> Named:
         """Return the names of a record.
 
         Args:
             id: Its id; None where it has none.
             lineage: What it says itself; None where nothing is known.
-            others: What else its sequence may have been classified as: ids that an export gave it, the first of them
-                that of the distinct sequence.
+            sequence: The distinct sequence that it has.
 
         Raises:
             InputError: The id that its assignment goes by is that of another distinct sequence too.
         """
         own = NO_NAME if lineage is None else _labelled(lineage)
-        found = None
-        for name in (id, *others) if self._assignments else ():
-            found = None if name is None else self._assignments.get(clean(name))
-            if found is not None:
-                break
-        if found is None:
-            return own
-        assert name is not None
-        if others and self._sequence_of.setdefault(clean(name), others[0]) != others[0]:
-            raise InputError(
-                f"id {name!r} stands for several sequences here, so its assignment names none of them for sure; export "
-                "one dataset or run (--dataset, --run), or classify sequences whose ids are digests (sequences.fasta "
-                "of an export to qiime2)"
-            )
-        if any(own.lineage):
+        found = self._by_id(id, sequence) if self._kept is None else self._by_row(sequence.row)
+        if found is not None and any(own.lineage):
             self.kept += 1
-            return own
-        self.assigned += 1
-        return found
+        elif found is not None:
+            self.assigned += 1
+            own = found
+        self.asked += 1
+        self.named += any(own.lineage)
+        return own
+
+    def _by_row(self, row: int) -> Named | None:
+        assert self._kept is not None
+        found = self._kept.of(row)
+        return None if found is None else _given(*found)
+
+    def _by_id(self, id: str | None, sequence: SequenceIds) -> Named | None:
+        for name in (id, *sequence.ids) if self._assignments else ():
+            found = None if name is None else self._assignments.get(clean(name))
+            if found is None or name is None:
+                continue
+            digest = sequence.ids[0]
+            if self._sequence_of.setdefault(clean(name), digest) != digest:
+                raise InputError(
+                    f"id {name!r} is that of several sequences here, so its assignment names none of them for sure; "
+                    "export one dataset or run, or classify the run itself ('ednabed classify --run RUN'), whose "
+                    "assignments go by sequence"
+                )
+            return found
+        return None
 
 
 @lru_cache(maxsize=65_536)
@@ -154,10 +184,13 @@ def _assigned(where: str, status: str, lineage: str, confidence: str | float | N
         sure = math.nan
     if sure is not None and not 0 <= sure <= 1:
         raise InputError(f"{where} has the confidence {confidence!r}, wanted a number from 0 to 1; {_ADVICE}")
-    names = _labelled(lineage).lineage if lineage else UNKNOWN
+    return _given(status, lineage, sure)
+
+
+def _given(status: str, lineage: str | None, confidence: float | None) -> Named:
     if status in ("unclassified", "rejected"):
-        names, sure = UNKNOWN, None
-    return Named(names, sure, status)
+        return Named(status=status)
+    return Named(_labelled(lineage).lineage if lineage else UNKNOWN, confidence, status)
 
 
 def _table(source: Source) -> Iterator[tuple[str, str, str, str]]:

@@ -8,8 +8,8 @@
 - ``feature-table.biom``: the same as BIOM 2.1 (HDF5), ``BIOMV210Format`` (``FeatureTable[Frequency]``).
 - ``sequences.fasta``: ``FeatureData[Sequence]``; not there where nobody knows any letters.
 
-The id of a feature is the same in all: its digest (``SQ.…``; QIIME 2 takes any id without blanks, an MD5 is only a
-habit of its plugins), or ``key.…`` where nobody knows the letters.
+The id of a feature is the same in all (``ids``). QIIME 2 takes any id without blanks; an MD5 is only a habit of its
+plugins.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ednabed import __version__
 from ednabed.export.assignments import cut, qiime2_taxon
 from ednabed.export.extras import needed
 from ednabed.export.features import features, sample_names
+from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Names
 from ednabed.export.place import check_target_folder, whole_folder
 from ednabed.export.report import Written
@@ -36,7 +37,13 @@ SEQUENCES = "sequences.fasta"
 
 
 def write_qiime2(
-    selection: Selection, names: Names, target: Path, *, biom: bool = True, about: dict[str, Any] | None = None
+    selection: Selection,
+    names: Names,
+    ids: FeatureIds,
+    target: Path,
+    *,
+    biom: bool = True,
+    about: dict[str, Any] | None = None,
 ) -> Written:
     """Write the folder, which appears whole or not at all; see ``place.whole_folder`` where it is there already.
 
@@ -45,6 +52,7 @@ def write_qiime2(
     Args:
         selection: What to write.
         names: Where names come from.
+        ids: What features are called.
         target: The folder.
         biom: Write ``feature-table.biom`` too.
         about: What ``export.json`` says more.
@@ -56,7 +64,7 @@ def write_qiime2(
     check_target_folder(target, "qiime2")
     modules = (needed("biom", "biom-format", "BIOM"), needed("h5py", "h5py", "BIOM")) if biom else None
     samples = sample_names(selection.samples())
-    ids: list[str] = []
+    called: list[str] = []
     pairs: list[tuple[int, int, int]] = []
     place_of = {sample: place for place, sample in enumerate(samples)}
     records = reads = letters = 0
@@ -69,7 +77,7 @@ def write_qiime2(
         ):
             taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
             table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
-            for feature in features(selection, names):
+            for feature in features(selection, names, ids):
                 sure = f"\t{cut(feature.named.confidence, 4)}" if names.given else ""
                 taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{sure}\n")
                 table.write("\t".join((feature.id, *_counts(feature.counts, place_of))) + "\n")
@@ -77,17 +85,17 @@ def write_qiime2(
                     fasta.write(f">{feature.id}\n{feature.sequence}\n")
                     letters += 1
                 if modules is not None:
-                    pairs += [(len(ids), place_of[s], n) for s, n in feature.counts.items() if n]
-                ids.append(feature.id)
+                    pairs += [(len(called), place_of[s], n) for s, n in feature.counts.items() if n]
+                called.append(feature.id)
                 records, reads = records + feature.records, reads + feature.reads
         if not letters:
             (work / SEQUENCES).unlink()
         if modules is not None:
-            _write_biom(work / TABLE_BIOM, *modules, ids, list(samples.values()), pairs)
+            _write_biom(work / TABLE_BIOM, *modules, called, list(samples.values()), pairs)
     notes = []
-    if letters < len(ids):
-        notes.append(f"{SEQUENCES} lacks {len(ids) - letters:,} features whose letters nobody knows")
-    return Written(len(ids), records, len(samples), reads, tuple(notes))
+    if letters < len(called):
+        notes.append(f"{SEQUENCES} lacks {len(called) - letters:,} features whose letters nobody knows")
+    return Written(len(called), records, len(samples), reads, tuple(notes))
 
 
 def _counts(counts: Mapping[Sample, int], place_of: Mapping[Sample, int]) -> list[str]:

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from ednabed.export.features import features
-from ednabed.export.names import Named, Names
+from ednabed.export.ids import FeatureIds
+from ednabed.export.names import Named, Names, SequenceIds
 from ednabed.export.selection import Piece, Selection
 from ednabed.reference.columns import text
 from ednabed.sequences.lineage import RANKS, format_lineage
@@ -32,7 +33,7 @@ DISTINCT_COLUMNS = {
     "id": _TEXT, "sequence": pa.large_string(), "digest": _TEXT, "length": pa.int32(), "abundance": pa.int64(),
     "records": pa.int64(), "samples": pa.int64(), "datasets": _TEXT, **_LINEAGE,
 }  # fmt: skip
-"""Columns of a table of distinct sequences: ``id`` of the first record; ``abundance`` all reads (a record without
+"""Columns of a table of distinct sequences: ``id`` by ``FeatureIds``; ``abundance`` all reads (a record without
 abundance is one); ``samples`` the number of known samples; ``datasets`` their names joined by ``;``."""
 _FEATURES = 4096
 # Columns of records that are made here anew.
@@ -45,15 +46,17 @@ class RecordTables:
     Args:
         selection: What to write.
         names: Where names come from.
+        ids: What distinct sequences are called; records keep their ids.
         occurrences: One row a record; else one a distinct sequence.
 
     Attributes:
         schema: Columns of all tables.
     """
 
-    def __init__(self, selection: Selection, names: Names, *, occurrences: bool = True) -> None:
+    def __init__(self, selection: Selection, names: Names, ids: FeatureIds, *, occurrences: bool = True) -> None:
         self._selection = selection
         self._names = names
+        self._ids = ids
         self._occurrences = occurrences
         columns = {**(RECORD_COLUMNS if occurrences else DISTINCT_COLUMNS), **(_GIVEN if names.given else {})}
         self._others: dict[str, str] = {}
@@ -82,23 +85,26 @@ class RecordTables:
         own = np.repeat(np.arange(len(piece.rows)), np.diff(piece.starts))
         letters = piece.sequences.take(pa.array(own))
         ids, lineages = (records.column(name).to_pylist() for name in ("id", "lineage"))
-        # A sequence may have been classified under the id of its first record, or of itself.
-        others = [(piece.ids[place], ids[piece.starts[place]]) for place in own.tolist()]
+        known = [
+            SequenceIds(row, (digest, self._ids.own(row, digest), ids[begin]))
+            for row, digest, begin in zip(piece.rows.tolist(), piece.ids, piece.starts.tolist(), strict=False)
+        ]
+        pairs = zip(ids, lineages, own.tolist(), strict=True)
         columns = {
             **{name: records.column(name) for name in ("id", "dataset", "run_id", "seq_idx", "abundance", "sample")},
             **{name: letters.column(name) for name in ("sequence", "digest", "length")},
-            **self._name_columns([self._names.of(*one) for one in zip(ids, lineages, others, strict=True)]),
+            **self._name_columns([self._names.of(id, lineage, known[place]) for id, lineage, place in pairs]),
             **{free: records.column(name) for name, free in self._others.items()},
         }
         return pa.table([_fitted(columns[field.name], field.type) for field in self.schema], schema=self.schema)
 
     def _distinct(self) -> Iterator[pa.Table]:
-        every = features(self._selection, self._names)
+        every = features(self._selection, self._names, self._ids)
         while some := list(islice(every, _FEATURES)):
             columns = {
-                "id": [one.name for one in some],
+                "id": [one.id for one in some],
                 "sequence": [one.sequence for one in some],
-                "digest": [None if one.id.startswith("key.") else one.id for one in some],
+                "digest": [None if one.digest.startswith("key.") else one.digest for one in some],
                 "length": [one.length for one in some],
                 "abundance": [one.reads for one in some],
                 "records": [one.records for one in some],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Names
 from ednabed.export.place import whole_target
 from ednabed.export.record_columns import RecordTables
@@ -13,19 +14,22 @@ from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 
 
-def write_parquet(selection: Selection, names: Names, target: Path, *, occurrences: bool = True) -> Written:
+def write_parquet(
+    selection: Selection, names: Names, ids: FeatureIds, target: Path, *, occurrences: bool = True
+) -> Written:
     """Write a Parquet file (zstd), which appears whole or not at all; see ``record_columns`` for its columns.
 
     Args:
         selection: What to write.
         names: Where names come from.
+        ids: What distinct sequences are called.
         target: The file.
         occurrences: One row a record; else one a distinct sequence.
 
     Raises:
         UsageError: The target is a folder, a pipe or a device, or lies in a run or a reference.
     """
-    tables = RecordTables(selection, names, occurrences=occurrences)
+    tables = RecordTables(selection, names, ids, occurrences=occurrences)
     rows = 0
     with (
         whole_target(target, "records.parquet") as work,

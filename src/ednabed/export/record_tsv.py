@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Names
 from ednabed.export.record_columns import RecordTables
 from ednabed.export.report import Written
@@ -22,19 +23,22 @@ from ednabed.export.spreadsheet import safe_cell
 from ednabed.store.files import replacing
 
 
-def write_tsv(selection: Selection, names: Names, target: Path, *, occurrences: bool = True) -> Written:
+def write_tsv(
+    selection: Selection, names: Names, ids: FeatureIds, target: Path, *, occurrences: bool = True
+) -> Written:
     """Write a TSV file, which appears whole or not at all; see ``record_columns`` for its columns.
 
     Args:
         selection: What to write.
         names: Where names come from.
+        ids: What distinct sequences are called.
         target: The file.
         occurrences: One line a record; else one a distinct sequence.
 
     Raises:
         UsageError: The target is a folder.
     """
-    tables = RecordTables(selection, names, occurrences=occurrences)
+    tables = RecordTables(selection, names, ids, occurrences=occurrences)
     rows = guarded = 0
     with replacing(target, "records.tsv") as stream:
         stream.write("\t".join(safe_cell(name) for name in tables.schema.names) + "\n")

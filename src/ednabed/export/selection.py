@@ -148,13 +148,26 @@ class Selection:
                     there.setdefault(key)
         return {key: reads[key] for key in there}
 
+    def runs(self) -> list[str]:
+        """Return the runs that the chosen records are of (``dataset/run_id``)."""
+        collection = self.collection
+        positions = self._positions()
+        parts = collection.parts_of(positions)
+        _, first = np.unique(parts, return_index=True)
+        labels = collection.take_records(positions[first], ["dataset", "run_id"])
+        return [f"{row['dataset']}/{row['run_id']}" for row in labels.to_pylist()]
+
     def runs_of_datasets(self) -> dict[str, int]:
         """Return how many runs of each dataset the chosen records are of."""
+        parts = np.unique(self.collection.parts_of(self._positions())).tolist()
+        return dict(Counter(self.collection.part_datasets[part] for part in parts))
+
+    def _positions(self) -> npt.NDArray[np.int64]:
+        """Return the positions of the chosen records."""
         collection = self.collection
         wanted = np.zeros(collection.rows, bool)
         wanted[self.rows] = True
         positions = np.asarray(collection.positions[np.repeat(wanted, np.diff(collection.starts))], np.int64)
         if self.chosen is not None:
             positions = positions[self.chosen[positions]]
-        parts = np.unique(collection.parts_of(positions)).tolist()
-        return dict(Counter(collection.part_datasets[part] for part in parts))
+        return positions

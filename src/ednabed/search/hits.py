@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from ednabed.search.queries import Query, QueryBatch
 
 RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
 """What is told of the record behind a hit."""
+
+LineagesOf = Callable[[npt.NDArray[np.int64], Sequence[str | None]], list[str | None]]
+"""Gives the lineages of records, by row and id, that have none of their own; None where it knows none."""
 
 log = logging.getLogger("ednabed")
 
@@ -73,15 +76,17 @@ class Search:
     Args:
         collection: Where to search.
         wanted: What hits.
+        lineages_of: Lineages for records that have none of their own; None for none.
 
     Raises:
         UsageError: The filter is not one, or names a column that no record has.
         StoreError: A dataset or run that was named is not there.
     """
 
-    def __init__(self, collection: Collection, wanted: Wanted) -> None:
+    def __init__(self, collection: Collection, wanted: Wanted, lineages_of: LineagesOf | None = None) -> None:
         self.collection = collection
         self.wanted = wanted
+        self._lineages_of = lineages_of
         choice = Choice(datasets=wanted.datasets, exclude_runs=wanted.exclude_runs, where=wanted.where)
         self._chosen = chosen_records(collection, choice)
         self._allowed = None if self._chosen is None else rows_with(collection, self._chosen)
@@ -97,8 +102,9 @@ class Search:
         ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (records with this sequence),
         datasets (name to number of records), length, source (input file) and source_file (file of its vector); with
         ``align`` also alignment, an ``Alignment`` or None, with ``letters`` also sequence, its letters or None, and
-        with ``columns`` also columns, a dict of these. With ``occurrences`` each record of a hit is one, all with the
-        rank of their sequence.
+        with ``columns`` also columns, a dict of these. With ``lineages_of`` a record without a lineage of its own has
+        the one that this gives, and ``lineage_from`` is ``record``, ``assignment`` or None. With ``occurrences`` each
+        record of a hit is one, all with the rank of their sequence.
         """
         # Where many hits are wanted, fewer queries are held at once.
         step = max(1, _HITS_AT_ONCE // self.wanted.k)
@@ -204,4 +210,16 @@ class Search:
                 | {key: record.get(key) for key in ("length", "source", "source_file")}
                 | ({"columns": {key: record.get(key) for key in self.wanted.columns}} if self.wanted.columns else {})
             )
+        if self._lineages_of is not None:
+            self._name([record for records in details for record in records], rows[own], self._lineages_of)
         return details
+
+    def _name(self, records: list[dict[str, Any]], rows: npt.NDArray[np.int64], lineages_of: LineagesOf) -> None:
+        """Give records without a lineage of their own the one that is known otherwise."""
+        for record in records:
+            record["lineage_from"] = None if record["lineage"] is None else "record"
+        nameless = [place for place, record in enumerate(records) if record["lineage"] is None]
+        found = lineages_of(rows[nameless], [records[place]["id"] for place in nameless]) if nameless else []
+        for place, lineage in zip(nameless, found, strict=True):
+            if lineage is not None:
+                records[place] |= {"lineage": lineage, "lineage_from": "assignment"}

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import streamlit as st
 
 from ednabed.api.exports import FORMATS, export_records
+from ednabed.api.names import find_assigned
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import ALL_POINTS, MOST_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
 from ednabed.dashboard.parts import choose_reference, jobs_of, made_file, sound_runs, table, told_errors
+from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import plain
 from ednabed.dashboard.views.discover import KIND as DISCOVER
 from ednabed.dashboard.views.discover import members_of
@@ -140,7 +142,8 @@ def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
 
     def written(format_: str) -> bytes:
         def write(path: Path) -> None:
-            export_records(found.collection, path, format_, rows=rows)
+            assigned = find_assigned(found.collection, settings().workspace)
+            export_records(found.collection, path, format_, rows=rows, assigned=assigned)
 
         return made_file(f"selection{FORMATS[format_][0]}", write)
 

@@ -1,0 +1,166 @@
+"""What the sequences of runs are: classified by the vectors that the runs hold, and kept next to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
+
+from ednabed.api.identify import cores
+from ednabed.engine.embed import Engine
+from ednabed.engine.progress import progress_bar
+from ednabed.errors import StoreError
+from ednabed.export.assignments import as_json
+from ednabed.export.features import Feature, features
+from ednabed.export.ids import FeatureIds
+from ednabed.export.names import Names
+from ednabed.export.selection import Selection
+from ednabed.models.base import FloatArray
+from ednabed.reference.loose import LooseRuns
+from ednabed.reference.opened import Reference
+from ednabed.search.queries import Query, QueryBatch
+from ednabed.store.assignments import COLUMNS, Kept, keep
+from ednabed.taxonomy.classify import Classified, Classifier
+
+# Distinct sequences that are classified at once.
+_BATCH = 4_096
+
+
+@dataclass(frozen=True)
+class ClassifiedFeature:
+    """A distinct sequence of some runs and what it is.
+
+    Attributes:
+        feature: The sequence, with its reads by sample; its id is the one that exports of the same runs give it.
+        found: What it is, under that id.
+    """
+
+    feature: Feature
+    found: Classified
+
+
+def embeds_again(classifier: Classifier, runs: LooseRuns) -> bool:
+    """Return whether the sequences of runs are embedded again, because another function made the reference."""
+    return runs.spec.fingerprint != classifier.collection.spec.fingerprint
+
+
+def classify_runs(
+    classifier: Classifier, runs: LooseRuns, *, threads: int | None = None, show_progress: bool | None = False
+) -> Iterator[ClassifiedFeature]:
+    """Yield what each distinct sequence of some runs is, in the order of an export of these runs.
+
+    The vectors are those of the runs where the function of the reference made them. Otherwise the stored bases are
+    embedded by that function; the runs do not change.
+
+    Args:
+        classifier: See ``identify.open_classifier``.
+        runs: The runs.
+        threads: Threads of the matrix products; None takes all cores.
+        show_progress: True counts the sequences done on standard error, None on a terminal only.
+
+    Raises:
+        StoreError: A run was made by an older tool, which kept no bases.
+    """
+    for source in runs.sources:
+        if source.run.manifest is None:
+            raise StoreError(
+                f"{source.run.folder} was made by an older tool, which stored vectors without bases, so its sequences "
+                "cannot be compared with a reference; embed the input again"
+            )
+    ids = FeatureIds(Selection(runs))
+    engine = Engine(classifier.embedder) if embeds_again(classifier, runs) else None
+    with (
+        threadpool_limits(cores() if threads is None else threads),
+        progress_bar(runs.rows, show=show_progress, doing="classifying", unit="sequence") as bar,
+    ):
+        for rows, vectors, norms in runs.blocks():
+            for first in range(0, len(rows), _BATCH):
+                part = slice(first, first + _BATCH)
+                some = list(features(Selection(runs, rows[part]), Names(), ids))
+                batch = _batch(runs, some, vectors[part], norms[part], engine)
+                for feature, found in zip(some, classifier.run([batch]), strict=True):
+                    bar.update(1)
+                    yield ClassifiedFeature(feature, found)
+
+
+def _batch(
+    runs: LooseRuns, some: Sequence[Feature], vectors: FloatArray, norms: FloatArray, engine: Engine | None
+) -> QueryBatch:
+    refused: dict[int, str] = {}
+    if engine is not None:
+        vectors, refused = engine.embed([(feature.sequence or "").encode() for feature in some])
+    else:
+        bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0)).tolist()
+        refused = dict.fromkeys(bad, "its vector in the run is all zeros or not finite")
+    keys = runs.keys
+    queries = [
+        Query(
+            {"id": feature.id, **({"rejected": refused[i]} if i in refused else {})},
+            int(keys[feature.row]),
+            feature.sequence,
+        )
+        for i, feature in enumerate(some)
+    ]
+    places = [i for i in range(len(some)) if i not in refused]
+    return QueryBatch(queries, places, vectors[places])
+
+
+class Keeper:
+    """Collects the assignments of the sequences of some runs, to keep them next to each of these runs.
+
+    Args:
+        classifier: What classifies; its collection is a reference.
+        runs: The runs.
+        align: Whether bases are compared.
+    """
+
+    def __init__(self, classifier: Classifier, runs: LooseRuns, *, align: bool = True) -> None:
+        self._classifier = classifier
+        self._runs = runs
+        self._criteria = {**asdict(classifier.criteria), "align": align}
+        self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+
+    def add(self, one: ClassifiedFeature) -> None:
+        """Take what one sequence is."""
+        row = as_json(one.found.assignment)
+        del row["id"]
+        self._rows.append({"digest": one.feature.digest, **row})
+        if len(self._rows) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._tables.append(pa.Table.from_pylist(self._rows, COLUMNS))
+        self._rows = []
+
+    def keep(self) -> list[Kept]:
+        """Write a file next to each run; all sequences of the runs must have been added.
+
+        Raises:
+            StoreError: Another process keeps assignments of one of them just now.
+        """
+        self._flush()
+        every = pa.concat_tables(self._tables)
+        reference, calibration = self._classifier.collection, self._classifier.calibration
+        assert isinstance(reference, Reference)
+        written = []
+        for source in self._runs.sources:
+            digests = pa.chunked_array(source.run.load_records(["digest"]).column("digest")).unique()
+            written.append(
+                keep(
+                    source.run,
+                    every.filter(pc.is_in(every.column("digest"), value_set=digests)),
+                    build=reference.manifest.build,
+                    reference=reference.name,
+                    model=reference.spec.model,
+                    fingerprint=reference.spec.fingerprint,
+                    calibrated=None if calibration is None else calibration.created,
+                    criteria=self._criteria,
+                )
+            )
+        return written

@@ -1,0 +1,131 @@
+"""What each distinct sequence is called in an export: the same in all its formats, and in ``classify`` of the same run.
+
+The *own* id of a sequence is that of its first record (by dataset, run and number), as a header of FASTA can hold it:
+white space, a quote and a leading ``#`` become ``_``, and so does a ``;`` before what would read as an annotation
+(``;size=``). An id that records of several sequences have names none of them for sure, so there each gets ``_1``,
+``_2``, … behind it, in order of row; a number with which the id is that of yet another record is skipped. A sequence
+without an id is called by its digest. By the rule *digest* all are.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ednabed.errors import UsageError
+from ednabed.store.files import clean
+
+if TYPE_CHECKING:
+    from ednabed.export.selection import Selection
+
+RULES = {
+    "own": "the id of its first record; where several sequences have that, with _1, _2, … behind it",
+    "digest": "the digest of its bases",
+}
+"""Rule to what a feature is called by it."""
+_ANNOTATION = re.compile(r";(?=[A-Za-z_][\w.]*=)")
+_SPACE = re.compile(r"\s+")
+_NUMBERED = r"_[0-9]+$"
+
+
+def header_id(id: str) -> str:
+    """Return an id as it can be in a FASTA header; empty where nothing is left of it."""
+    return _ANNOTATION.sub("_", _SPACE.sub("_", clean(id).strip()))
+
+
+@lru_cache(maxsize=65_536)
+def own_id(id: str) -> str:
+    """Return an id as every format can hold it; empty where nothing is left of it."""
+    name = header_id(id).replace('"', "_")
+    return f"_{name[1:]}" if name.startswith("#") else name
+
+
+class FeatureIds:
+    """Ids of the distinct sequences of a selection.
+
+    Args:
+        selection: What is exported.
+        rule: One of ``RULES``.
+        by_dataset: Decide in each dataset by itself: an id of one dataset does not change with what else is chosen.
+
+    Attributes:
+        rule: See above.
+        numbered: Sequences that got a number behind their id, because another has that id too.
+        example: One of these ids; empty where there is none.
+
+    Raises:
+        UsageError: There is no such rule.
+    """
+
+    def __init__(self, selection: Selection, rule: str = "own", *, by_dataset: bool = False) -> None:
+        if rule not in RULES:
+            raise UsageError(f"there is no rule {rule!r} for ids; choose one of {', '.join(RULES)}")
+        self.rule = rule
+        self.numbered = 0
+        self.example = ""
+        self._own: dict[str, dict[int, str]] = {}
+        self._decide(selection, by_dataset)
+
+    def of(self, row: int, digest: str, dataset: str = "") -> str:
+        """Return the id of a sequence.
+
+        Args:
+            row: Its row in the collection.
+            digest: Its digest, or what stands for it (``Piece.ids``).
+            dataset: Its dataset, where ids are decided by dataset.
+        """
+        return digest if self.rule == "digest" else self.own(row, digest, dataset)
+
+    def own(self, row: int, digest: str, dataset: str = "") -> str:
+        """Return the id by the rule *own*, whatever the rule is; see ``of``."""
+        return self._own[dataset].get(row) or digest
+
+    def _decide(self, selection: Selection, by_dataset: bool) -> None:
+        """Find the first id of each sequence, and give a number to those that are shared."""
+        firsts: dict[str, dict[int, str]] = {}
+        pairs = []
+        for piece in selection.pieces(("id", "dataset")):
+            names = [own_id(id or "") for id in piece.records.column("id").cast(pa.string()).to_pylist()]
+            groups = piece.records.column("dataset").to_pylist() if by_dataset else [""] * len(names)
+            found: dict[tuple[str, str, int], None] = {}
+            for row, (begin, end) in zip(piece.rows.tolist(), pairwise(piece.starts.tolist()), strict=True):
+                for group, name in zip(groups[begin:end], names[begin:end], strict=True):
+                    firsts.setdefault(group, {}).setdefault(row, name)
+                    found[group, name, row] = None
+            columns = zip(*found, strict=True)
+            pairs.append(pa.table(dict(zip(("group", "name", "row"), map(list, columns), strict=True))))
+        # No sequence is in two pieces, so each pair is there once.
+        counts = pa.concat_tables(pairs).group_by(["group", "name"]).aggregate([("row", "count")])
+        several = counts.filter(pc.greater(counts.column("row_count"), 1))
+        shared = set(zip(several.column("group").to_pylist(), several.column("name").to_pylist(), strict=True))
+        numbered = counts.filter(pc.match_substring_regex(counts.column("name"), _NUMBERED)).select(["group", "name"])
+        taken = set(zip(*(numbered.column(name).to_pylist() for name in ("group", "name")), strict=True))
+        last: dict[tuple[str, str], int] = {}
+        for group, ids in firsts.items():
+            for row, name in ids.items():
+                if not name or (group, name) not in shared:
+                    continue
+                number = last.get((group, name), 0) + 1
+                while (group, f"{name}_{number}") in taken:
+                    number += 1
+                last[group, name] = number
+                ids[row] = f"{name}_{number}"
+                if self.rule == "own":
+                    self.numbered += 1
+                    self.example = self.example or ids[row]
+        self._own = firsts
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the export should know of its ids."""
+        notes = [f"each feature is called by {RULES[self.rule]}"]
+        if self.numbered:
+            notes.append(
+                f"{self.numbered:,} features have an id that another has too, and got a number behind it, such as "
+                f"{self.example}; ids by digest are the same in every export"
+            )
+        return notes

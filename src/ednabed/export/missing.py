@@ -1,0 +1,42 @@
+"""What an export lacks that its consumer will ask for, with the command that adds it."""
+
+from __future__ import annotations
+
+from ednabed.export.names import Names
+from ednabed.export.selection import Selection
+
+NEED_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
+NEED_SAMPLES = ("qiime2", "dwc")
+
+
+def missing(selection: Selection, format: str, names: Names, *, per_sample: bool = False) -> list[str]:
+    """Return a sentence for each thing that is missing, once an export has been written.
+
+    Coordinates and dates are reported by the one format that holds them (``dwc``).
+
+    Args:
+        selection: What was exported.
+        format: Name of the format.
+        names: Where its names came from.
+        per_sample: ``krona``: one file a sample.
+    """
+    notes = []
+    if format in NEED_NAMES and names.asked and not names.named:
+        runs = selection.runs()
+        more = f" (and of {len(runs) - 1:,} more runs)" if len(runs) > 1 else ""
+        notes.append(
+            f"no record has a name; 'ednabed classify --run {runs[0]} --reference DIR' names the sequences of this "
+            f"run{more} with a labelled reference, then export again"
+        )
+    if format in NEED_SAMPLES or per_sample:
+        samples = selection.samples()
+        unknown = [sample for sample in samples if sample[1] is None]
+        if len(unknown) == len(samples):
+            notes.append(
+                "no record names its sample, so all reads are in no_sample; embed the input again with its table of "
+                "counts ('ednabed embed FILE --abundance TABLE'), or with ;sample= in its headers"
+            )
+        elif unknown:
+            datasets = ", ".join(dict.fromkeys(dataset for dataset, _ in unknown))
+            notes.append(f"some records of {datasets} name no sample; their reads are in no_sample")
+    return notes

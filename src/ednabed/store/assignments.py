@@ -1,0 +1,303 @@
+"""Assignments kept next to a run: what ``ednabed classify --run`` found out about its distinct sequences.
+
+They are in ``<run folder>.assignments/``, one Parquet file for each build of a reference and set of criteria, so that
+the run itself does not change. A file is called ``<build>.<checksum>.parquet``, by the first 16 hexadecimal digits of
+the SHA-256 of its bytes, and appears whole: a reader of one that is being replaced gets the old one or the new one. The
+metadata of its schema say which run, which build and which criteria it is of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ednabed.errors import StoreError
+from ednabed.sequences.lineage import RANKS
+from ednabed.store.files import check_name, exclusive, fsync_file
+from ednabed.store.runs import Run
+
+SCHEMA = "ednabed.assignments/1"
+STATUSES = ("assigned", "novel", "unclassified", "rejected")
+_FACTS = b"ednabed.assignments"
+_FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+_RANK = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
+COLUMNS = pa.schema(
+    [
+        ("digest", pa.string()),
+        ("status", pa.string()),
+        ("rank", pa.string()),
+        ("lineage", pa.string()),
+        ("confidence", pa.float64()),
+        ("ranks", pa.struct([(rank, _RANK) for rank in RANKS])),
+        ("nearest_id", pa.string()),
+        ("nearest_lineage", pa.string()),
+        ("identity", pa.float64()),
+        ("coverage", pa.float64()),
+        ("similarity", pa.float64()),
+        ("novel_rank", pa.string()),
+        ("novel_p", pa.float64()),
+        ("tied", pa.list_(pa.string())),
+        ("strand", pa.string()),
+        ("marker", pa.string()),
+        ("note", pa.string()),
+    ]
+)
+"""Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence for an id."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file of assignments says of itself.
+
+    Attributes:
+        run: Identity of the run (``Run.identity``).
+        label: Name of the run when it was classified: ``dataset/run_id``, else its folder.
+        build: Build of the reference.
+        reference: Folder of the reference, as it was named.
+        model: Model of the reference.
+        fingerprint: Function of the reference.
+        calibrated: When the calibration was made (UTC, ISO 8601); None where there was none.
+        criteria: When a name was given: ``Criteria`` by field, and ``align``.
+        statuses: Status to number of distinct sequences.
+        created: UTC, ISO 8601, with microseconds.
+        software: Package versions.
+    """
+
+    run: str
+    label: str
+    build: str
+    reference: str
+    model: str
+    fingerprint: str
+    calibrated: str | None
+    criteria: dict[str, Any]
+    statuses: dict[str, int]
+    created: str
+    software: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file of assignments.
+
+    Attributes:
+        path: The file.
+        facts: What it says of itself.
+    """
+
+    path: Path
+    facts: Facts
+
+    def read(self, columns: Sequence[str] = COLUMNS.names) -> pa.Table:
+        """Return columns of the assignments, a row a distinct sequence.
+
+        Raises:
+            FileNotFoundError: It was replaced just now.
+            StoreError: It is damaged.
+        """
+        data = self.path.read_bytes()
+        if _checksum(data) != _name(self.path)[1]:
+            raise _damaged(self.path)
+        table = pq.read_table(pa.BufferReader(data))
+        if table.schema.remove_metadata() != COLUMNS:
+            raise _damaged(self.path)
+        return table.select(list(columns)).replace_schema_metadata(None)
+
+
+def folder_of(folder: Path) -> Path:
+    """Return where the assignments of a run folder are kept."""
+    place = folder if folder.name not in ("", "..") else folder.resolve()
+    return place.with_name(f"{place.name}.assignments")
+
+
+def keep(
+    run: Run,
+    table: pa.Table,
+    *,
+    build: str,
+    reference: str,
+    model: str,
+    fingerprint: str,
+    calibrated: str | None,
+    criteria: Mapping[str, Any],
+) -> Kept:
+    """Keep the assignments of a run; those by the same build and criteria that were kept before are replaced.
+
+    Args:
+        run: The run.
+        table: ``COLUMNS``, a row for each distinct sequence of the run.
+        build: See ``Facts``, as all others.
+        reference: See there.
+        model: See there.
+        fingerprint: See there.
+        calibrated: See there.
+        criteria: See there.
+
+    Raises:
+        StoreError: Another process is keeping assignments of this run just now.
+    """
+    check_name("build", build)
+    statuses = {row["values"]: row["counts"] for row in pc.value_counts(table.column("status")).to_pylist()}
+    facts = Facts(
+        run=run.identity,
+        label=run.label,
+        build=build,
+        reference=reference,
+        model=model,
+        fingerprint=fingerprint,
+        calibrated=calibrated,
+        criteria=dict(criteria),
+        statuses=statuses,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        software={"ednabed": version("ednabed")},
+    )
+    folder = folder_of(run.folder)
+    text = json.dumps({"schema": SCHEMA, **asdict(facts)}, ensure_ascii=False).encode()
+    with exclusive(folder / ".lock", "keeping assignments of this run"):
+        for left in folder.iterdir():
+            if _TEMPORARY.fullmatch(left.name):
+                left.unlink()
+        work = folder / f".{uuid.uuid4().hex}.tmp"
+        try:
+            pq.write_table(table.cast(COLUMNS).replace_schema_metadata({_FACTS: text}), work, compression="zstd")
+            fsync_file(work)
+            place = folder / f"{build}.{_checksum(work.read_bytes())}.parquet"
+            work.replace(place)
+        finally:
+            work.unlink(missing_ok=True)
+        kept = Kept(place, facts)
+        for path in _files(folder):
+            if path != place and _is_older(path, facts):
+                path.unlink(missing_ok=True)
+    return kept
+
+
+def list_kept(folder: Path, identity: str) -> list[Kept]:
+    """Return the assignments kept next to a run folder, the newest first; their contents are not read.
+
+    Args:
+        folder: The run folder.
+        identity: ``Run.identity`` of the run.
+
+    Raises:
+        StoreError: A file is damaged, of a schema that this version does not know, or of another run.
+    """
+    found, faults = survey_kept(folder, identity)
+    if faults:
+        raise StoreError(faults[0])
+    return found
+
+
+def survey_kept(folder: Path, identity: str) -> tuple[list[Kept], list[str]]:
+    """Return the assignments kept next to a run folder, as ``list_kept`` does, and what is wrong with other files."""
+    found, faults = [], []
+    for path in _files(folder_of(folder)):
+        try:
+            kept = _open(path)
+        except StoreError as error:
+            faults.append(str(error))
+            continue
+        if kept is None:
+            continue
+        if kept.facts.run != identity:
+            faults.append(
+                f"{path} holds the assignments of another run ({kept.facts.label}, identity {kept.facts.run[:12]}), "
+                f"expected those of {folder} ({identity[:12]}); move it next to its run, or delete it and classify "
+                "this run"
+            )
+            continue
+        found.append(kept)
+    return sorted(found, key=lambda kept: kept.facts.created, reverse=True), faults
+
+
+def verify_kept(run: Run) -> list[str]:
+    """Read all assignments kept next to a run and compare checksums and sequences; return the faults found."""
+    faults = []
+    for path in _files(folder_of(run.folder)):
+        try:
+            kept = _open(path)
+            if kept is not None:
+                faults += [f"{path.parent.name}/{path.name} {fault}" for fault in _faults(run, kept)]
+        except StoreError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _faults(run: Run, kept: Kept) -> list[str]:
+    if kept.facts.run != run.identity:
+        return [f"is of another run ({kept.facts.label}); move it next to its run, or delete it"]
+    named = kept.read(["digest"]).column("digest")
+    digests = pa.chunked_array(run.load_records(["digest"]).column("digest")).unique()
+    if len(named) == len(digests) and pc.all(pc.is_in(digests, value_set=named.combine_chunks())).as_py():
+        return []
+    return [f"names {len(named):,} sequences that are not the {len(digests):,} of the run; classify the run again"]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of assignments in a folder, sorted; whatever else is there is not ours."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _FILE.fullmatch(path.name))
+
+
+def _open(path: Path) -> Kept | None:
+    """Return a file; None where it was replaced just now."""
+    try:
+        metadata = pq.read_schema(pa.BufferReader(path.read_bytes())).metadata or {}
+        body = json.loads(metadata.get(_FACTS, b"null"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError, pa.ArrowException):
+        raise _damaged(path) from None
+    if not isinstance(body, dict):
+        raise _damaged(path)
+    schema = body.pop("schema", None)
+    if schema != SCHEMA:
+        raise StoreError(f"{path} has schema {schema!r}, this version of ednabed reads {SCHEMA!r}; update ednabed")
+    try:
+        facts = Facts(**body)
+    except TypeError:
+        raise _damaged(path) from None
+    if facts.build != _name(path)[0]:
+        raise _damaged(path)
+    return Kept(path, facts)
+
+
+def _is_older(path: Path, facts: Facts) -> bool:
+    """Return whether a file holds what was kept before by the same build and criteria."""
+    try:
+        kept = _open(path)
+    except StoreError:
+        # What is damaged, or of a newer version, is not ours to remove.
+        return False
+    return kept is not None and (kept.facts.build, kept.facts.criteria) == (facts.build, facts.criteria)
+
+
+def _name(path: Path) -> tuple[str, str]:
+    """Return the build and the checksum of which a file's name consists."""
+    parts = _FILE.fullmatch(path.name)
+    assert parts is not None
+    return parts["build"], parts["checksum"]
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is damaged; delete it, and classify the run again with 'ednabed classify --run RUN --reference DIR'"
+    )

@@ -69,7 +69,7 @@ def test_ways_of_writing(text, wanted):
 
 
 def test_too_many_fields_are_refused():
-    with pytest.raises(InputError, match=r"has 10 fields.*write seven"):
+    with pytest.raises(InputError, match=r"the ranks of lineage 'a;b;c;d.*cannot be told; write seven"):
         parse_lineage(";".join("abcdefghij"))
 
 
@@ -79,7 +79,7 @@ def test_only_seven_names_without_semicolons_are_joined(ranks):
         format_lineage(ranks)
 
 
-names = st.sampled_from(["", "Animalia", "Chordata", "Fungi incertae sedis", "Escherichia-Shigella", "Xé"])
+names = st.sampled_from(["", "Animalia", "Chordata", "Clade_X", "Escherichia-Shigella", "Xé"])
 
 
 @given(st.tuples(*[names] * 6, st.sampled_from(["", "Homo sapiens", "Homo sp. BOLD:AAA1"])))

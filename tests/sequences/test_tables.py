@@ -91,10 +91,13 @@ def test_where_the_lineage_comes_from(header, cells, lineage, kept, tmp_path):
     assert first(tmp_path, ["id", "seq", *header], ["a", "A", *cells]) == wanted
 
 
-def test_lineage_that_cannot_be_told_names_the_row(tmp_path):
-    path = table(tmp_path, "id\tseq\ttaxonomy\na\tA\tX\nb\tA\t1;2;3;4;5;6;7;8;9;10\n")
-    with pytest.raises(InputError, match=r"t\.tsv: row 2: lineage '1;2.*10 fields"):
-        rows(path)
+def test_a_lineage_that_is_not_understood_is_reported_once_and_is_no_kingdom(tmp_path):
+    path = table(tmp_path, "id\tseq\ttaxonomy\na\tA\tX\nb\tA\t1;2;3;4;5;6;7;8;9;10\nc\tA\tAnimalia;Chordata\n")
+    with open_records(path) as records:
+        lineages = [row for batch in records for row in batch.column("lineage").to_pylist()]
+        (note,) = records.notes
+    assert lineages == [None, None, "Animalia;Chordata;;;;;"]
+    assert note.startswith(f"{path}: 2 records have no lineage, because") and "(first record 1: 'X')" in note
 
 
 def test_names_that_are_taken_get_a_suffix(tmp_path):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ednabed.reference.parts import MARKERS
 from ednabed.sequences.columns import plain
+from ednabed.sequences.records import MARKERS
 
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/Occurrence"
 DNA_DERIVED = "http://rs.gbif.org/terms/1.0/DNADerivedData"

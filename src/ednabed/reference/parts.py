@@ -25,14 +25,13 @@ from ednabed.errors import StoreError
 from ednabed.reference.columns import free_names, text
 from ednabed.reference.sources import Source
 from ednabed.reference.topk import lengths
+from ednabed.sequences.records import MARKERS
 from ednabed.store.files import sha256_file
 from ednabed.store.runs import RECORDS, Run
 
 _ROW_GROUP = 1024
 _BATCH = 65_536
 _BATCH_BYTES = 100_000_000
-MARKERS = ("marker", "marker_code", "target_gene", "markercode")
-"""Columns of records that say which marker they are of; the first one that is there counts."""
 # What a run of an older tool lacks.
 _BARE = pa.schema(
     [

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from ednabed.errors import InputError
-from ednabed.sequences.headers import header_columns
+from ednabed.sequences.header_columns import HeaderStyle, header_columns, header_style
 from ednabed.sequences.opening import Source
-from ednabed.sequences.records import LONGEST, RAW_SCHEMA, pieces, places_of
+from ednabed.sequences.records import LONGEST, pieces, places_of
 from ednabed.sequences.stream import TextStream
 
 # Half or twice as much was slower (benchmarks/bench_read.py): more calls, or page faults of large buffers.
@@ -35,8 +35,9 @@ def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) 
         InputError: The file is damaged or binary further on, or one record is too long to handle.
     """
     count = 0
+    style = header_style(source.head)
     for block in _blocks(TextStream(source, "fasta"), source.path, block_bytes):
-        batch = _parse(block, source.name, count + 1)
+        batch = _parse(block, source.name, count + 1, style)
         count += batch.num_rows
         yield from pieces(batch, batch_size)
 
@@ -72,7 +73,7 @@ def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _parse(text: bytes, source: str, first: int) -> pa.RecordBatch:
+def _parse(text: bytes, source: str, first: int, style: HeaderStyle) -> pa.RecordBatch:
     """Turn whole records, the first at the beginning of ``text``, into one batch."""
     if not text.endswith(b"\n"):
         text += b"\n"
@@ -97,4 +98,4 @@ def _parse(text: bytes, source: str, first: int) -> pa.RecordBatch:
     if not single:
         data = data.replace(b"\n", b"")
     sequences = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-    return pa.RecordBatch.from_arrays(header_columns(written, sequences, source, first), schema=RAW_SCHEMA)
+    return header_columns(written, sequences, source, first, style)

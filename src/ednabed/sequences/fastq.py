@@ -10,9 +10,9 @@ from dnaio import FastqReader
 from dnaio.exceptions import FileFormatError
 
 from ednabed.errors import InputError
-from ednabed.sequences.headers import header_columns
+from ednabed.sequences.header_columns import HeaderStyle, header_columns, header_style
 from ednabed.sequences.opening import Source
-from ednabed.sequences.records import BATCH_LETTERS, LONGEST, RAW_SCHEMA
+from ednabed.sequences.records import BATCH_LETTERS, LONGEST
 from ednabed.sequences.stream import TextStream, decode, unescape
 
 _BUFFER = 256 * 1024
@@ -24,6 +24,7 @@ def read_fastq(source: Source, batch_size: int) -> Generator[pa.RecordBatch]:
     Raises:
         InputError: A record is malformed; the message names its number and line.
     """
+    style = header_style(source.head, b"@")
     text = TextStream(source, "fastq")
     count = 0
     names: list[str] = []
@@ -41,23 +42,25 @@ def read_fastq(source: Source, batch_size: int) -> Generator[pa.RecordBatch]:
                         f"{source.path}: record {count + len(names)} has more than {LONGEST:,} letters, "
                         "too many to handle; cut it into pieces"
                     )
-                yield _batch(names, sequences, text.escaped, source.name, count + 1)
+                yield _batch(names, sequences, text.escaped, source.name, count + 1, style)
                 count += len(names)
                 names, sequences, letters = [], [], 0
     except FileFormatError as error:
         raise _malformed(error, source.path, count + len(names) + 1) from error
     if names:
-        yield _batch(names, sequences, text.escaped, source.name, count + 1)
+        yield _batch(names, sequences, text.escaped, source.name, count + 1, style)
 
 
-def _batch(names: list[str], sequences: list[str], escaped: bool, source: str, first: int) -> pa.RecordBatch:
+def _batch(
+    names: list[str], sequences: list[str], escaped: bool, source: str, first: int, style: HeaderStyle
+) -> pa.RecordBatch:
     written = "\n".join(names).encode("ascii")
     if escaped:
         written = unescape(written)
         letters = pa.array([unescape(sequence.encode("ascii")) for sequence in sequences], pa.binary())
     else:
         letters = pa.array(sequences, pa.string()).cast(pa.binary())
-    return pa.RecordBatch.from_arrays(header_columns(written, letters, source, first), schema=RAW_SCHEMA)
+    return header_columns(written, letters, source, first, style)
 
 
 def _malformed(error: FileFormatError, path: str, record: int) -> InputError:

@@ -1,126 +1,149 @@
-"""What the header lines of FASTA and FASTQ records say: id, size, sample, lineage and the rest.
+"""What the header lines of FASTA and FASTQ records say: id, reads, sample, lineage and the rest.
 
-Recognised are VSEARCH's and USEARCH's ``;size=12``, ``;sample=S1`` (``barcodelabel``) and ``;tax=d:…,p:…``, and
-lineages that cannot be mistaken: prefixes (``k__Fungi;p__…``, also behind UNITE's ``|``) and MIDORI's ``root_1;…``
-(also behind ``###``). Everything else stays in the description. A batch none of whose headers holds ``;``, ``=`` or
-``__`` is only split at the first white space, all headers at once.
+Recognised are
+
+- annotations: VSEARCH's and USEARCH's ``;size=12``, ``;sample=S1`` (``barcodelabel=``), ``;tax=d:…,p:…``; OBITools'
+  ``count=12; merged_sample={…};`` and its JSON form;
+- lineages behind the id: prefixes (``k__Fungi;p__…``), ``Root;…``, and plain ones that begin with a domain or kingdom
+  (SILVA, RDP, MIDORI, CO1 Classifier, BayesANT);
+- headers joined by ``|``: BOLD (id, name, marker), UNITE, PR2; by ``###``: MIDORI;
+- headers that are a lineage and nothing else (training sets of DADA2 and IDTAXA), which get an id by their number.
+
+Everything else stays in the description. Lineages are given as written: ``lineage.LineageReader`` reads them, because
+only all lineages of a file together tell the ranks of plain names.
 """
 
 from __future__ import annotations
 
+import ast
+import json
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
+from ednabed.sequences.lineage import join_cells
+from ednabed.sequences.lineage_fields import RANKS, UNREAD
+from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS, species_place
+from ednabed.sequences.numbers import parse_count
 
-from ednabed.errors import InputError
-from ednabed.sequences.lineage import tidy_lineage
-from ednabed.sequences.stream import decode
-
-_SPECIAL = (b";", b"=", b"__", b"\t", b"\v", b"\f", b"  ", b"\n ", b" \n")
-"""What makes a batch's headers be read one by one: annotations, lineages, and white space that needs care."""
-_KINDS = (pa.string(), pa.int64(), pa.string(), pa.string(), pa.string())
-_SIZE = re.compile(r"(?:^|[;\s])size=(\d{1,18})(?=[;\s]|$)")
-_SAMPLE = re.compile(r"(?:^|[;\s])(?:sample|barcodelabel)=([^;\s]+)")
-_TAX = re.compile(r"(?:^|[;\s])tax=\s*([dkpcofgs]:[^;]*)")
+_SIZE = re.compile(r"(?:^|[;\s])size=([^;\s]+)(?=[;\s]|$)")
+_SAMPLE = re.compile(r"(?:^|[;\s])(?:sample|barcodelabel)=(?:([^;=]+)(?=;(?:\s*$|\w+=))|([^;\s]+))")
+_TAX = re.compile(r"(?:^|[;\s])tax=\s*((?:sk|[kdpcofgst]):[^;|]*(?:[;|]\s*(?:[a-z]{1,2}:[^;|]*))*)")
 _OTHER = re.compile(r";[A-Za-z_][\w.]*=")
-_LINEAGE = re.compile(r"(?:(?:sk|k|d)__|D_0__|root(?:_1)?;)")
-_JOINED_LINEAGE = re.compile(r"([^\s|#][^\s#]*?)(?:\||###)((?:sk__|k__|d__|root(?:_1)?;)[^|]*)(?:\|(.*))?$")
+_FIRST_NAMES = "|".join(sorted({*DOMAINS, *KINGDOMS}, key=len, reverse=True))
+_ROOT = r"(?:root|cellular[ _]?organisms)(?:_-?\d+)?"
+_LINEAGE = re.compile(
+    r"(?:(?:sk|k|d)__|D_0__|Lineage=(?=Root;)"
+    rf"|(?i:{_ROOT});|(?i:{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?\s*(?:;|[|,>]\s*[A-Z][^|,>]*[|,>]))"
+)
+"""The beginning of a lineage behind an id."""
+_JOINED = re.compile(
+    r"([^\s|#][^\s#]*?)(?:\||###)((?:(?:sk|k|d)__"
+    rf"|(?i:{_ROOT});|(?i:{_FIRST_NAMES})(?:_\d+)?;)[^|]*)(?:\|(.*))?$"
+)
+_PR2 = re.compile(rf"([^|\s]+)\|([^|]*)\|([^|]*)\|([^|]*)\|((?i:{'|'.join(DOMAINS)})(?::[a-z]+)?(?:\|[^|]*){{7,8}})$")
+_ORGANELLES = re.compile(
+    r"plastid|chloroplast|mitochondrion|nucleomorph|apicoplast|chromatophore|cyanelle", re.IGNORECASE
+)
+_MARKER = re.compile(
+    r"COI(?:-[35]P)?|COX?[123]|CO1|COI{2,3}|CYTB|COB|ITS[12]?|12S|16S|18S(?:-?V\d)?|28S(?:-D\d+)?|5S|ND\dL?|ATP\d"
+    r"|MATK|RBCLA?|TRNH-PSBA|TRNL(?:-F)?|ATPF-ATPH|PSBA|H3|EF1-ALPHA|TUFA|UPA|WNT1|CAD|RHO|RAG\d",
+    re.IGNORECASE,
+)
+"""Markers as BOLD names them."""
+_JSON = re.compile(r"(\S+)\s+(\{.*\})\s*(.*)", re.DOTALL)
+_OBITOOLS = re.compile(r"(\w+)=(\{[^}]*\}|[^;]*)(?:;\s*|$)")
+_OBITOOLS_ALL = re.compile(r"(?:\w+=(?:\{[^}]*\}|[^;]*)(?:;\s*|$))+")
+_OBITOOLS_KEYS = frozenset(("count", "merged_sample", "taxid", "species_name", "genus_name", "family_name"))
+_ACCESSION = re.compile(r"\((\w[\w.~-]*)\)\s*$")
+
+
+_TAIL = re.compile(r"((?:\s+\[[A-Za-z_][\w.]*=[^\]]*\])+)\s*$")
+_WHOLE_LINEAGE = re.compile(rf"(?i:{_ROOT}|{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?;|(?:sk|k|d)__\w")
 
 
 class Header(NamedTuple):
-    """The parts of one header; None where it does not say."""
+    """The parts of one header; None where it does not say.
+
+    Attributes:
+        id: Empty where the header holds none.
+        abundance: Reads.
+        sample: Name of the sample.
+        lineage: The lineage as written; ``join_cells`` where the header itself names the ranks, ``UNREAD`` and a text
+            where that looks like a lineage and is none.
+        description: All that is not in another part.
+        marker: Name of the marker (BOLD, PR2).
+        organelle: Where the gene lies (PR2), unless it is the nucleus.
+        by_sample: Reads by sample, where the header has those of several (OBITools).
+    """
 
     id: str
     abundance: int | None = None
     sample: str | None = None
     lineage: str | None = None
     description: str | None = None
+    marker: str | None = None
+    organelle: str | None = None
+    by_sample: tuple[tuple[str, int], ...] | None = None
 
 
-def header_columns(written: bytes, sequences: pa.Array, source: str, first: int) -> list[pa.Array]:
-    """Return the columns of ``RAW_SCHEMA`` for a batch of FASTA or FASTQ records.
+def parse_header(text: str, *, are_lineages: bool = False) -> Header:
+    """Read one header line, without its ``>`` or ``@``.
 
     Args:
-        written: The header lines without their ``>`` or ``@``, joined by line ends.
-        sequences: The column of sequences.
-        source: What the column ``source`` says.
-        first: Number of the first record.
+        text: The line.
+        are_lineages: The headers of this file are lineages without ids.
     """
-    count = len(sequences)
-    framed = b"\n" + written + b"\n"
-    plain = None if any(mark in framed for mark in _SPECIAL) else _split_plain(written)
-    if plain is None:
-        headers = [parse_header(decode(line)) for line in written.split(b"\n")]
-        ids, abundances, samples, lineages, descriptions = (
-            pa.array(values, kind) for values, kind in zip(zip(*headers, strict=True), _KINDS, strict=True)
-        )
-    else:
-        ids, descriptions = plain
-        abundances, samples, lineages = pa.nulls(count, pa.int64()), *(pa.nulls(count, pa.string()),) * 2
-    records = pa.array(np.arange(first, first + count, dtype=np.int64))
-    return [ids, sequences, abundances, samples, lineages, descriptions, pa.repeat(pa.scalar(source), count), records]
-
-
-def _split_plain(written: bytes) -> tuple[pa.Array, pa.Array] | None:
-    """Split header lines at their first space, all at once; None when they are not UTF-8."""
-    if not written.isascii():
-        try:
-            written.decode("utf-8")
-        except UnicodeDecodeError:
-            return None
-    letters = np.frombuffer(written + b"\n", np.uint8)
-    ends = np.flatnonzero(letters == ord("\n"))
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    spaces = np.append(np.flatnonzero(letters == ord(" ")), len(letters))
-    splits = np.minimum(spaces[np.searchsorted(spaces, starts)], ends)
-    rests = np.minimum(splits + 1, ends)
-    descriptions = _strings(letters, rests, ends)
-    if (rests == ends).any():
-        descriptions = pc.if_else(pa.array(rests < ends), descriptions, pa.scalar(None, pa.string()))
-    return _strings(letters, starts, splits), descriptions
-
-
-def _strings(letters: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Array:
-    """Gather spans of a buffer into a column of text."""
-    offsets = np.zeros(len(starts) + 1, np.int32)
-    np.cumsum(ends - starts, out=offsets[1:])
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
-    return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(letters[places]))
-
-
-def parse_header(text: str) -> Header:
-    """Read one header line, without its ``>`` or ``@``."""
     text = text.strip()
+    if "{" in text and (found := _obitools_json(text)) is not None:
+        return found
+    if "=" in text and (found := _obitools(text)) is not None:
+        return found
     size = sample = lineage = None
     if "=" in text:
-        if match := _SIZE.search(text):
-            size, text = int(match[1]), _without(text, match)
         if match := _SAMPLE.search(text):
-            sample, text = match[1], _without(text, match)
+            sample, text = (match[1] or match[2]).strip(), _without(text, match)
+        if (match := _SIZE.search(text)) and (size := parse_count(match[1])) is not None:
+            text = _without(text, match)
         if match := _TAX.search(text):
-            lineage, text = _known(match[1]), _without(text, match)
-    extra = ""
-    joined = _JOINED_LINEAGE.match(text)
-    if joined and (found := _known(joined[2])):
-        name, lineage, rest = joined[1], lineage or found, (joined[3] or "")
-    else:
-        name, _, rest = text.partition(" ") if "\t" not in text else _partition(text)
-        if other := _OTHER.search(name):
-            name, extra = name[: other.start()], name[other.start() + 1 :].strip(";")
-    rest = rest.strip()
-    if _LINEAGE.match(rest) and (found := _known(rest)):
-        lineage, rest = lineage or found, ""
+            lineage, text = match[1], _without(text, match)
+        text = text.lstrip(";")
+    if "|" in text and (found := _pr2(text) or _bold5(text)) is not None:
+        return found
+    if lineage is None and "=" not in text and (_WHOLE_LINEAGE.match(text) or (are_lineages and ";" in text)):
+        accession = _ACCESSION.search(text)
+        if accession is not None:
+            return Header(accession[1], size, sample, text[: accession.start()].rstrip())
+        return Header("", size, sample, text)
+    joined = _JOINED.match(text)
+    if joined is not None:
+        return Header(joined[1].rstrip(";"), size, sample, lineage or joined[2], joined[3] or None)
+    if "|" in text and (found := _bold(text)) is not None:
+        return found._replace(abundance=size, sample=sample, lineage=lineage or found.lineage)
+    name, rest, extra = _split(text)
+    tail = _TAIL.search(rest)
+    if tail is not None:
+        rest, extra = rest[: tail.start()], f"{extra} {tail[1].strip()}".strip()
+    if "Lineage=Root;" in rest:
+        before, _, written = rest.partition("Lineage=")
+        lineage, rest = lineage or written, before.strip()
+    elif _LINEAGE.match(rest):
+        lineage, rest = lineage or rest, ""
+    elif lineage is None and rest.count(";") >= 3 and "=" not in rest:
+        is_known = species_place([field.strip() for field in rest.split(";")]) is not None
+        lineage = rest if is_known else UNREAD + rest
+        rest = "" if is_known else rest
     description = " ".join(part for part in (rest, extra) if part)
     return Header(name.rstrip(";"), size, sample, lineage, description or None)
 
 
-def _partition(text: str) -> tuple[str, str, str]:
-    first, *rest = text.split(None, 1)
-    return first, " ", rest[0] if rest else ""
+def _split(text: str) -> tuple[str, str, str]:
+    """Return the id, what follows it, and annotations that were joined to it."""
+    name, *others = text.split(None, 1)[:2] or [""]
+    rest = others[0].strip() if others else ""
+    other = _OTHER.search(name)
+    if other is None:
+        return name, rest, ""
+    return name[: other.start()], rest, name[other.start() + 1 :].strip(";")
 
 
 def _without(text: str, match: re.Match[str]) -> str:
@@ -128,9 +151,86 @@ def _without(text: str, match: re.Match[str]) -> str:
     return text[: match.start()] + text[match.end() :]
 
 
-def _known(text: str) -> str | None:
-    """Read a lineage that a header holds; one that makes no sense is left where it is."""
-    try:
-        return tidy_lineage(text)
-    except InputError:
+def _pr2(text: str) -> Header | None:
+    match = _PR2.match(text)
+    if match is None:
         return None
+    name, gene, place, more, lineage = match.groups()
+    organelle = place.lower() if _ORGANELLES.fullmatch(place) else None
+    return Header(name, None, None, lineage.replace("|", ";"), more or None, gene or None, organelle)
+
+
+def _bold5(text: str) -> Header | None:
+    """Read ``id|marker|country|kingdom,phylum,class,order,family,subfamily,tribe,genus,species``."""
+    parts = text.split("|")
+    if len(parts) < 4 or not _MARKER.fullmatch(parts[1]):
+        return None
+    names = [name.strip() for name in parts[3].split(",")]
+    # Without subfamily and tribe, with both, and with a subspecies behind.
+    places = {7: (0, 1, 2, 3, 4, 5, 6), 9: (0, 1, 2, 3, 4, 7, 8), 10: (0, 1, 2, 3, 4, 7, 8)}.get(len(names))
+    if places is None:
+        return None
+    more = " ".join(part for part in (parts[2], *parts[4:]) if part)
+    return Header(parts[0], None, None, join_cells([names[at] for at in places]), more or None, parts[1])
+
+
+def _bold(text: str) -> Header | None:
+    """Read ``id|name|marker|accession``, also with the marker before the name."""
+    parts = [part.strip() for part in text.split("|")]
+    at = next((place for place in (2, 1) if len(parts) > place and _MARKER.fullmatch(parts[place])), None)
+    if at is None or not parts[0] or " " in parts[0]:
+        return None
+    name = parts[3 - at] if len(parts) > 3 - at else ""
+    # One word is a taxon of a rank that is not told.
+    species = name if " " in name else ""
+    more = " ".join(part for part in ("" if species else name, *parts[3:]) if part)
+    lineage = join_cells([*[""] * (len(RANKS) - 1), species]) if species else None
+    return Header(parts[0], None, None, lineage, more or None, parts[at])
+
+
+def _obitools_json(text: str) -> Header | None:
+    match = _JSON.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        values = json.loads(match[2])
+    except (ValueError, RecursionError):
+        return None
+    return None if not isinstance(values, dict) else _of_obitools(match[1], values, match[3])
+
+
+def _obitools(text: str) -> Header | None:
+    name, _, rest = text.partition(" ")
+    rest = rest.strip()
+    if ";" in name or not _OBITOOLS_ALL.fullmatch(rest):
+        return None
+    values: dict[str, Any] = {match[1]: match[2].strip() for match in _OBITOOLS.finditer(rest)}
+    if not _OBITOOLS_KEYS & set(values):
+        return None
+    try:
+        values["merged_sample"] = ast.literal_eval(values["merged_sample"]) if "merged_sample" in values else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return _of_obitools(name, values, "")
+
+
+def _of_obitools(name: str, values: dict[str, Any], definition: str) -> Header | None:
+    merged = values.pop("merged_sample", None)
+    count = str(values.pop("count", None) or "")
+    by_sample = None
+    if isinstance(merged, dict) and all(isinstance(reads, int) and 0 <= reads < 10**18 for reads in merged.values()):
+        by_sample = tuple((str(sample), reads) for sample, reads in merged.items() if reads)
+    sample = values.pop("sample", None)
+    names = [str(values.pop(f"{rank}_name", None) or "") for rank in RANKS]
+    names = ["" if name in ("None", "NA") else name for name in names]
+    if not names[6] and str(values.get("rank")) == "species":
+        names[6] = str(values.get("scientific_name") or "")
+    rest = "; ".join(f"{key}={value}" for key, value in values.items())
+    return Header(
+        name,
+        parse_count(count),
+        None if sample is None else str(sample),
+        join_cells(names) if any(names) else None,
+        " ".join(part for part in (definition, rest) if part) or None,
+        by_sample=by_sample or None,
+    )

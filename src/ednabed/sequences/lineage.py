@@ -1,69 +1,225 @@
 """Lineages: seven ranks joined by ``;``, empty where unknown, read from the ways in which people write them.
 
-Understood are plain lists by semicolon (also with ``root`` or a domain in front, MIDORI's ``_taxid`` endings and
-mothur's ``(100)``), QIIME 2, UNITE, Greengenes and SILVA prefixes (``k__``, ``d__``, ``D_0__``) and SINTAX
-(``d:…,p:…``). The rules that are choices are told at ``parse_lineage``. Lineages repeat, so results are cached.
+``LineageReader`` reads the lineages of a file, ``parse_lineage`` one alone. ``lineage_fields`` says which ways of
+writing there are, ``lineage_forms`` how the ranks of plain names are told, ``taxon_names`` which names say nothing.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ednabed.errors import InputError
+from ednabed.sequences.lineage_fields import CELL, RANKS, UNREAD, Marked, Plain, plain_fields, read_fields
+from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS, PR2_NINE, UNRANKED, Form, Forms, species_place
+from ednabed.sequences.taxon_names import clean_ranks, is_empty, is_filler, is_unknown, species_of_scientific_name
 
-RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+__all__ = (
+    "RANKS", "Lineage", "LineageReader", "LineagesRead", "ReadLineage", "format_lineage", "join_cells",
+    "parse_lineage", "read_lineages", "split_lineage", "tidy_lineage", "tidy_ranks",
+)  # fmt: skip
 Lineage = tuple[str, str, str, str, str, str, str]
 
-_LETTERS = {"k": 0, "d": 0, "sk": 0, "p": 1, "c": 2, "o": 3, "f": 4, "g": 5, "s": 6}
-_PREFIX = re.compile(r"\s*(?:(sk|[a-z])__|D_(\d+)__)\s*(.*?)\s*$", re.IGNORECASE | re.DOTALL)
-_SINTAX = re.compile(r"\s*(?:tax=)?\s*[dkpcofgs]:[^,;]*(?:,\s*[dkpcofgs]:[^,;]*)*,?\s*;?\s*$")
-_SUPPORT = re.compile(r"\s*\(\d+(?:\.\d+)?%?\)$")
-_TAXID = re.compile(r"_\d+$")
-_ROOT = re.compile(r"(?:root|life|cellular organisms)(?:_\d+)?$", re.IGNORECASE)
-_DOMAIN = re.compile(r"(?:eukaryota|eukarya|bacteria|archaea|viruses|prokaryota)(?:_\d+)?$", re.IGNORECASE)
-_MIDORI_EMPTY = re.compile(r"(?:kingdom|phylum|class|order|family|genus|species)_(?=[A-Z])")
-_UNKNOWN = re.compile(
-    r"(?:n/?a|nan|none|null|unassigned|unknown|unidentified|no[ _]hit|[-*?.]|unclassified.*)?$",
-    re.IGNORECASE | re.DOTALL,
-)
+
+@dataclass(frozen=True, slots=True)
+class ReadLineage:
+    """What one text says.
+
+    Attributes:
+        ranks: Seven names, empty where unknown; None where nothing is known.
+        organelle: The organelle that PR2's marks name; empty where there is none.
+        placeholder: The first placeholder that was dropped; empty where none was.
+        form: Name of the rank form by which a plain lineage was read; empty for others.
+        is_understood: False where the text holds names whose ranks cannot be told.
+    """
+
+    ranks: Lineage | None
+    organelle: str = ""
+    placeholder: str = ""
+    form: str = ""
+    is_understood: bool = True
+
+    @property
+    def text(self) -> str | None:
+        """The seven names joined by ``;``; None where nothing is known."""
+        return None if self.ranks is None else ";".join(self.ranks)
+
+
+@dataclass
+class _Seen:
+    """How many records something holds for, and the first of them."""
+
+    count: int = 0
+    record: int = 0
+    example: str = ""
+
+    def add(self, count: int, record: int, example: str) -> None:
+        if not self.count:
+            self.record, self.example = record, example
+        self.count += count
+
+
+class LineageReader:
+    """Reads the lineages of one file, and counts what a person should know about them.
+
+    Args:
+        path: The file, for messages.
+        census: Gives all lineages of the file with a record that has each; asked once, when the first plain lineage
+            comes, whose form the whole file decides.
+        keep_placeholders: Keep names such as ``uncultured bacterium``.
+        what: What one entry of the file is called in messages.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        census: Callable[[], Iterable[tuple[str, int]]],
+        *,
+        keep_placeholders: bool = False,
+        what: str = "record",
+    ) -> None:
+        self._path = path
+        self._census = census
+        self._keep = keep_placeholders
+        self._what = what
+        self._forms: Forms | None = None
+        self._known: dict[str, ReadLineage] = {}
+        self._placeholders = _Seen()
+        self._not_understood = _Seen()
+        self._unranked = _Seen()
+        self._organelles = _Seen()
+
+    @property
+    def has_organelles(self) -> bool:
+        """Whether a plain lineage of the file has a mark of an organelle, as far as that was looked for."""
+        return self._forms is not None and self._forms.has_organelles
+
+    def read(self, text: str) -> ReadLineage:
+        """Read one text, without counting it."""
+        found = self._known.get(text)
+        if found is None and text.startswith(UNREAD):
+            found = self._known[text] = ReadLineage(None, is_understood=False)
+        if found is None:
+            written = read_fields(text)
+            if isinstance(written, Plain) and self._forms is None and written.text:
+                self._forms = Forms(_plain_texts(self._census()))
+            found = _read(written, self._forms, self._keep)
+            self._known[text] = found
+        return found
+
+    def count(self, text: str, count: int, record: int) -> None:
+        """Count a text that some records have, the first of them ``record``."""
+        found = self.read(text)
+        shown = _shorten(text.replace(CELL, ";").lstrip(UNREAD))
+        if found.placeholder:
+            self._placeholders.add(count, record, found.placeholder)
+        if found.organelle:
+            self._organelles.add(count, record, found.organelle)
+        if not found.is_understood:
+            self._not_understood.add(count, record, shown)
+        if found.form == UNRANKED.name:
+            self._unranked.add(count, record, shown)
+
+    def notes(self) -> list[str]:
+        """Return one sentence for each kind of thing that a person should know about what was counted."""
+        path, what = self._path, self._what
+        notes = []
+        seen = self._not_understood
+        if seen.count:
+            notes.append(
+                f"{path}: {_records(seen.count, what)} no lineage, because the ranks of what is written cannot be told "
+                f"(first {what} {seen.record}: {seen.example!r}); write seven names from kingdom to species joined by "
+                "';', or mark the ranks as in k__…;p__…"
+            )
+        mixture = [] if self._forms is None else self._forms.mixture()
+        if mixture:
+            listed = ", ".join(f"{name} ({what} {record})" for name, record in mixture)
+            notes.append(f"{path}: its lineages are written in several forms, each read as such: {listed}")
+        seen = self._unranked
+        if seen.count:
+            notes.append(
+                f"{path}: {_records(seen.count, what)} a lineage with any number of ranks, of which only kingdom, "
+                f"genus and species can be read (first {what} {seen.record}: {seen.example!r})"
+            )
+        seen = self._placeholders
+        if seen.count:
+            notes.append(
+                f"{path}: {_records(seen.count, what)} a placeholder in the lineage, taken as unknown (first {what} "
+                f"{seen.record}: {seen.example!r}); --keep-placeholders keeps such names"
+            )
+        seen = self._organelles
+        if seen.count:
+            notes.append(
+                f"{path}: {_records(seen.count, what)} a lineage marked as of an organelle (first {what} {seen.record}"
+                f": {seen.example}), which column 'organelle' names"
+            )
+        return notes
+
+
+@dataclass(frozen=True)
+class LineagesRead:
+    """The lineages of a column.
+
+    Attributes:
+        values: For each text the seven names joined by ``;``; None where nothing is known.
+        organelles: For each text the organelle that its lineage is marked with, else None.
+        notes: What a person should know, one sentence each.
+    """
+
+    values: list[str | None]
+    organelles: list[str | None]
+    notes: list[str]
+
+
+def read_lineages(
+    texts: Sequence[str | None], path: str, *, keep_placeholders: bool = False, what: str = "row"
+) -> LineagesRead:
+    """Read all lineages of a file at once.
+
+    Args:
+        texts: What is written for each row; None and empty where nothing is.
+        path: The file, for messages.
+        keep_placeholders: Keep names such as ``uncultured bacterium``.
+        what: What one entry is called in messages; they are numbered from 1.
+    """
+    first: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for number, text in enumerate(texts, 1):
+        if text:
+            first.setdefault(text, number)
+            counts[text] = counts.get(text, 0) + 1
+    reader = LineageReader(path, first.items, keep_placeholders=keep_placeholders, what=what)
+    for text, count in counts.items():
+        reader.count(text, count, first[text])
+    found = [reader.read(text) if text else None for text in texts]
+    return LineagesRead(
+        [None if one is None else one.text for one in found],
+        [None if one is None else one.organelle or None for one in found],
+        reader.notes(),
+    )
 
 
 @lru_cache(maxsize=65_536)
 def parse_lineage(text: str) -> Lineage | None:
-    """Read a lineage, however it is written.
-
-    - A plain list by semicolon gives the ranks from kingdom on; fewer than seven fields are the first ranks. ``root``
-      (``Life``, ``cellular organisms``) in front is dropped, and then MIDORI's ``_taxid`` endings too. Of eight
-      fields, the first is dropped when it is a domain (``Eukaryota;Metazoa;Chordata;…``), else the eighth (below
-      species). Nine fields with a domain in front are PR2's (domain, supergroup, division, subdivision, class, …):
-      supergroup and division become kingdom and phylum.
-    - With prefixes the order does not matter; ``d__`` fills the kingdom where ``k__`` does not; other ranks are
-      dropped.
-    - Empty, ``NA``, ``unassigned``, ``unidentified``, ``unknown`` and ``unclassified…`` are unknown.
-    - In species, underscores are spaces, and an epithet alone (``sapiens``) is joined to its genus. All other names
-      stay as written.
+    """Read one lineage, however it is written, by itself; ``read_lineages`` reads those of a file.
 
     Args:
-        text: What stands in a header, a cell or a labels file.
+        text: What a header, a cell or a labels file holds.
 
     Returns:
         Seven names, empty where unknown; None when nothing is known.
 
     Raises:
-        InputError: There are more fields than any of these forms has, so the ranks cannot be told.
+        InputError: The ranks of its names cannot be told.
     """
-    if _SINTAX.match(text):
-        pairs = [field.strip().partition(":") for field in _strip_tax(text).strip().rstrip(";").split(",")]
-        ranks = _by_letter([(key, name) for key, _, name in pairs if key])
-    else:
-        fields = text.strip().rstrip(";").split(";")
-        if any(_PREFIX.match(field) for field in fields):
-            ranks = _by_letter([_prefixed(field) for field in fields])
-        else:
-            ranks = _by_position(fields, text)
-    return _tidy(ranks)
+    found = LineageReader("lineage", lambda: [(text, 1)]).read(text)
+    if not found.is_understood:
+        raise InputError(
+            f"the ranks of lineage {_shorten(text)!r} cannot be told; write seven names (kingdom to species) joined by "
+            "';', or mark the ranks as in k__…;p__…"
+        )
+    return found.ranks
 
 
 def format_lineage(ranks: Sequence[str]) -> str:
@@ -77,7 +233,13 @@ def format_lineage(ranks: Sequence[str]) -> str:
     return ";".join(ranks)
 
 
-@lru_cache(maxsize=65_536)
+def split_lineage(text: str | None) -> Lineage:
+    """Return the seven names of a lineage in the one form used everywhere; None and shorter ones have empty names."""
+    names = (text or "").split(";")
+    kingdom, phylum, class_, order, family, genus, species = (*names, *("",) * (len(RANKS) - len(names)))[: len(RANKS)]
+    return kingdom, phylum, class_, order, family, genus, species
+
+
 def tidy_lineage(text: str) -> str | None:
     """Return a lineage of any form in the one form used everywhere, or None. Raises InputError as ``parse_lineage``."""
     ranks = parse_lineage(text)
@@ -86,78 +248,77 @@ def tidy_lineage(text: str) -> str | None:
 
 @lru_cache(maxsize=65_536)
 def tidy_ranks(text: str) -> str | None:
-    """Return seven cells of rank columns, joined by ``;``, as a lineage, or None.
-
-    Each cell is that rank and no other, whatever stands in it; a prefix (``g__``) is taken off, and a root as kingdom
-    is unknown.
-    """
-    names = [_prefixed(cell)[1] for cell in text.split(";")]
-    names[0] = "" if _ROOT.match(names[0].strip()) else names[0]
-    ranks = _tidy(names)
-    return None if ranks is None else format_lineage(ranks)
+    """Return seven cells of rank columns, joined by ``;``, as a lineage, or None: each is that rank and no other."""
+    return tidy_lineage(join_cells(text.split(";")))
 
 
-def _tidy(ranks: list[str]) -> Lineage | None:
-    """Clean seven names; None when nothing is known."""
-    ranks = [_clean(name) for name in ranks]
-    ranks[6] = _species(ranks[6], ranks[5])
-    if not any(ranks):
-        return None
+def join_cells(cells: Sequence[str]) -> str:
+    """Join the cells of seven rank columns to a text that is read as such: each is that rank and no other."""
+    return CELL.join(cells)
+
+
+def _plain_texts(texts: Iterable[tuple[str, int]]) -> Iterable[tuple[str, int]]:
+    for text, record in texts:
+        written = Plain("") if text.startswith(UNREAD) else read_fields(text)
+        if isinstance(written, Plain) and written.text:
+            yield written.text, record
+
+
+def _read(written: Marked | Plain, forms: Forms | None, keep_placeholders: bool) -> ReadLineage:
+    if isinstance(written, Marked):
+        return _tidy(written.names, keep_placeholders)
+    if forms is None or is_empty(written.text):
+        return ReadLineage(None)
+    fields = plain_fields(written.text, forms.separator)
+    if len(fields) == 1:
+        return _read_one_name(fields[0], forms, keep_placeholders)
+    form = forms.form_of(fields)
+    if form is None:
+        return ReadLineage(None, is_understood=False)
+    names = _unranked(fields) if form is UNRANKED else _by_form(fields, form)
+    return _tidy(names, keep_placeholders, form.name)
+
+
+def _by_form(fields: list[str], form: Form) -> list[str]:
+    if form is PR2_NINE:
+        # Fillers such as 'Dinoflagellata_X' may repeat the subdivision, which is not among the seven ranks.
+        fields = [*fields[:4], *("" if is_filler(name, fields[3:4]) else name for name in fields[4:])]
+    names = [fields[place] if 0 <= place < len(fields) else "" for place in form.places]
+    # Where a domain has no kingdom below it, it stands for one.
+    if form.places[0] == 1 and is_unknown(names[0]):
+        names[0] = fields[0]
+    return names
+
+
+def _unranked(fields: list[str]) -> list[str]:
+    kingdom = next((name for name in fields if name.lower() in KINGDOMS), fields[0])
+    place = species_place(fields)
+    species = "" if place is None else fields[place].replace("_", " ")
+    return [kingdom, "", "", "", "", species.partition(" ")[0], species]
+
+
+def _read_one_name(name: str, forms: Forms, keep_placeholders: bool) -> ReadLineage:
+    """Read a name that stands alone: a kingdom or a species where it is one, else it is not understood."""
+    lower = name.lower()
+    if lower in KINGDOMS or lower in DOMAINS or lower in forms.firsts:
+        return _tidy([name, *[""] * 6], keep_placeholders)
+    if species := species_of_scientific_name(name):
+        return _tidy([*[""] * 6, species], keep_placeholders)
+    found = _tidy([*[""] * 5, name, ""], keep_placeholders)
+    # A placeholder says that nothing is known, which is understood.
+    return ReadLineage(None, placeholder=found.placeholder, is_understood=found.ranks is None)
+
+
+def _tidy(names: Sequence[str], keep_placeholders: bool, form: str = "") -> ReadLineage:
+    safe = [name.replace(";", ",") for name in names]
+    ranks, placeholder, organelle = clean_ranks(safe, keep_placeholders=keep_placeholders)
     kingdom, phylum, class_, order, family, genus, species = ranks
-    return kingdom, phylum, class_, order, family, genus, species
+    lineage = (kingdom, phylum, class_, order, family, genus, species) if any(ranks) else None
+    return ReadLineage(lineage, organelle, placeholder, form)
 
 
-def _strip_tax(text: str) -> str:
-    return text.strip().removeprefix("tax=")
-
-
-def _prefixed(field: str) -> tuple[str, str]:
-    match = _PREFIX.match(field)
-    if match is None:
-        return "", field
-    letter, number, name = match.groups()
-    if number is not None:
-        place = int(number)
-        return ("kpcofgs"[place] if place < len(RANKS) else ""), name
-    return letter.lower(), name
-
-
-def _by_letter(pairs: list[tuple[str, str]]) -> list[str]:
-    ranks = [""] * len(RANKS)
-    for letter, name in pairs:
-        place = _LETTERS.get(letter)
-        if place is not None and (letter == "k" or not ranks[place]) and _clean(name):
-            ranks[place] = name.replace(";", ",")
-    return ranks
-
-
-def _by_position(fields: list[str], text: str) -> list[str]:
-    names = [field.strip() for field in fields]
-    if _ROOT.match(names[0]):
-        names = [_TAXID.sub("", name) for name in names[1:]]
-        names = ["" if _MIDORI_EMPTY.match(name) else name for name in names]
-    if len(names) == 9 and _DOMAIN.match(names[0]):
-        names = [*names[1:3], *names[4:]]
-    elif len(names) == 8:
-        names = names[1:] if _DOMAIN.match(names[0]) else names[:7]
-    if len(names) > len(RANKS):
-        raise InputError(
-            f"lineage {_shorten(text)!r} has {len(names)} fields and its ranks cannot be told; "
-            "write seven (kingdom to species) or mark the ranks as in k__…;p__…"
-        )
-    return names + [""] * (len(RANKS) - len(names))
-
-
-def _clean(name: str) -> str:
-    name = _SUPPORT.sub("", name.strip())
-    return "" if _UNKNOWN.match(name) else name
-
-
-def _species(name: str, genus: str) -> str:
-    name = name.replace("_", " ").strip()
-    if genus and name and name[0].islower() and " " not in name:
-        return f"{genus} {name}"
-    return name
+def _records(count: int, what: str) -> str:
+    return f"{count:,} {what} has" if count == 1 else f"{count:,} {what}s have"
 
 
 def _shorten(text: str, most: int = 60) -> str:

@@ -1,11 +1,13 @@
 """One way to read sequences from any file: ``open_records`` gives raw record batches, streamed.
 
 The format is told by content, so names and endings do not matter. Memory holds a few batches, whatever the size of the
-file. Order and ids are those of the file, and ``record`` numbers its records from 1.
+file. Order and ids are those of the file, and ``record`` numbers its records from 1. A file with plain lineages is read
+twice: once for all its lineages, whose form only the whole file tells, and once for the records.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.columns import find_roles, require
@@ -20,11 +23,14 @@ from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.fasta import read_fasta
 from ednabed.sequences.fastq import read_fastq
 from ednabed.sequences.labels import Labels
+from ednabed.sequences.lineage import LineageReader
 from ednabed.sequences.opening import Source
 from ednabed.sequences.parquet import ParquetTable
-from ednabed.sequences.records import BATCH_RECORDS, pieces
+from ednabed.sequences.records import BATCH_RECORDS, ORGANELLE, pieces
 from ednabed.sequences.sniffing import Format, sniff
 from ednabed.sequences.tables import raw_batch
+
+_BY_SAMPLE = "by_sample"
 
 
 class Records(Iterator[pa.RecordBatch]):
@@ -45,14 +51,20 @@ class Records(Iterator[pa.RecordBatch]):
         batch_size: int = BATCH_RECORDS,
         labels: Labels | None = None,
         stdin: BinaryIO | None = None,
+        keep_placeholders: bool = False,
+        by_sample: bool = False,
     ) -> None:
         """See ``open_records``."""
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, it has to be at least 1")
         self._labels = labels
+        self._given = path
         self._path = str(path)
+        self._by_sample = by_sample
         self.count = 0
         self.labelled = 0
+        self._numbered = 0
+        self._has_organelles: bool | None = None
         self._closed = False
         with ExitStack() as stack:
             opened = stack.enter_context(Source(path, stdin))
@@ -60,6 +72,8 @@ class Records(Iterator[pa.RecordBatch]):
             self.source = opened.name
             self.compression = opened.compression
             self.format: Format = sniff(opened.head, opened.path)
+            self._head = opened.head
+            self._lineages = LineageReader(opened.path, self._census, keep_placeholders=keep_placeholders)
             self._batches = self._open(opened, batch_size, stack)
             self._stack = stack.pop_all()
 
@@ -88,6 +102,25 @@ class Records(Iterator[pa.RecordBatch]):
 
         return rows()
 
+    def _census(self) -> Iterator[tuple[str, int]]:
+        """Yield each lineage of the whole file, with a record that has it.
+
+        Standard input and pipes cannot be read twice: of them only the beginning is asked.
+        """
+        with ExitStack() as stack:
+            if str(self._given) != "-" and Path(self._given).is_file():
+                again = stack.enter_context(Source(self._given))
+            else:
+                whole = self._head[: self._head.rfind(b"\n>" if self.format == "fasta" else b"\n") + 1] or self._head
+                again = stack.enter_context(Source("-", io.BytesIO(whole)))
+            batches = self._open(again, BATCH_RECORDS, stack)
+            stack.callback(batches.close)
+            for batch in batches:
+                distinct = batch.column("lineage").dictionary_encode()
+                records = batch.column("record")
+                for place, text in enumerate(distinct.dictionary.to_pylist()):
+                    yield text, records[pc.index(distinct.indices, place).as_py()].as_py()
+
     def __next__(self) -> pa.RecordBatch:
         """Return the next batch.
 
@@ -101,12 +134,81 @@ class Records(Iterator[pa.RecordBatch]):
             if self.count == 0 and not closed:
                 raise InputError(f"{self._path}: has a header but no record; give a file with at least one sequence")
             raise StopIteration
+        batch = self._one_sample(self._read_lineages(batch))
         self.count += batch.num_rows
         if self._labels is not None:
             before = self._labels.matched
             batch = self._labels.apply(batch)
             self.labelled += self._labels.matched - before
         return batch
+
+    def _read_lineages(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the batch with its lineages in the one form used everywhere; what is not understood stays as text."""
+        place = batch.schema.get_field_index("lineage")
+        written = batch.column(place)
+        organelles = pa.nulls(len(batch), pa.string())
+        if written.null_count < len(written):
+            distinct = written.dictionary_encode()
+            texts = distinct.dictionary.to_pylist()
+            counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(distinct.indices).to_pylist()}
+            for number, text in enumerate(texts):
+                first = batch.column("record")[pc.index(distinct.indices, number).as_py()].as_py()
+                self._lineages.count(text, counts[number], first)
+            found = [self._lineages.read(text) for text in texts]
+            batch = self._kept_as_text(batch, distinct, [one.is_understood for one in found])
+            tidy = pa.array([one.text for one in found], pa.string()).take(distinct.indices)
+            batch = batch.set_column(place, batch.schema.field(place), tidy)
+            organelles = pa.array([one.organelle or None for one in found], pa.string()).take(distinct.indices)
+        if self._has_organelles is None:
+            # All batches of a file have the same columns.
+            self._has_organelles = self._lineages.has_organelles and ORGANELLE not in batch.schema.names
+        return batch.append_column(ORGANELLE, organelles) if self._has_organelles else batch
+
+    def _kept_as_text(
+        self, batch: pa.RecordBatch, written: pa.DictionaryArray, understood: list[bool]
+    ) -> pa.RecordBatch:
+        """Put lineages of headers that are not understood back into the description."""
+        if self.format not in ("fasta", "fastq") or all(understood):
+            return batch
+        place = batch.schema.get_field_index("description")
+        texts = [
+            None if is_known else text
+            for text, is_known in zip(written.dictionary.to_pylist(), understood, strict=True)
+        ]
+        returned = pa.array(texts, pa.string()).take(written.indices)
+        return batch.set_column(place, batch.schema.field(place), pc.coalesce(batch.column(place), returned))
+
+    def _one_sample(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Give a record with the reads of several samples a row for each sample, where that is asked for."""
+        place = batch.schema.get_field_index(_BY_SAMPLE)
+        if place < 0:
+            return batch
+        lists = batch.column(place)
+        batch = batch.remove_column(place)
+        if not self._by_sample:
+            return batch
+        sizes = pc.fill_null(pc.list_value_length(lists), 0).to_pylist()
+        rows, samples, reads = [], [], []
+        own = {name: batch.column(name).to_pylist() for name in ("sample", "abundance")}
+        pairs = iter(lists.flatten().to_pylist())
+        for row, size in enumerate(sizes):
+            of_row = [next(pairs) for _ in range(size)]
+            given = [(pair["sample"], pair["reads"]) for pair in of_row] or [
+                (own["sample"][row], own["abundance"][row])
+            ]
+            rows += [row] * len(given)
+            samples += [sample for sample, _ in given]
+            reads += [count for _, count in given]
+        batch = batch.take(pa.array(rows))
+        for name, values in (("sample", pa.array(samples, pa.string())), ("abundance", pa.array(reads, pa.int64()))):
+            at = batch.schema.get_field_index(name)
+            batch = batch.set_column(at, batch.schema.field(at), values)
+        return batch
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the lineages that were read so far, one sentence each."""
+        return self._lineages.notes()
 
     def close(self) -> None:
         """Close the file; a given or standard input stays open."""
@@ -129,6 +231,8 @@ def open_records(
     batch_size: int = BATCH_RECORDS,
     labels: Labels | None = None,
     stdin: BinaryIO | None = None,
+    keep_placeholders: bool = False,
+    by_sample: bool = False,
 ) -> Records:
     """Open FASTA, FASTQ, TSV, CSV or Parquet, plain, gzip or zstd.
 
@@ -137,13 +241,24 @@ def open_records(
         batch_size: Most records a batch; a batch also ends at about 8 MB of letters.
         labels: Lineages by id, which override those of the file; None leaves the file's.
         stdin: The binary stream that ``-`` reads; None is the standard input of the process.
+        keep_placeholders: Keep names such as ``uncultured bacterium``, which else are unknown.
+        by_sample: Give a record whose header has the reads of several samples (OBITools) one row for each sample,
+            with the same id, sequence and ``record``.
 
     Returns:
-        An iterator of batches that start with the columns of ``RAW_SCHEMA``; a table's other columns follow.
+        An iterator of batches that start with the columns of ``RAW_SCHEMA``; a table's other columns follow, and
+        ``marker`` and ``organelle`` where headers or lineages name them.
 
     Raises:
         InputError: The file is absent, unreadable, empty, damaged, or holds no sequences; what shows only later is
             raised while iterating.
         UsageError: ``batch_size`` is less than 1.
     """
-    return Records(path, batch_size=batch_size, labels=labels, stdin=stdin)
+    return Records(
+        path,
+        batch_size=batch_size,
+        labels=labels,
+        stdin=stdin,
+        keep_placeholders=keep_placeholders,
+        by_sample=by_sample,
+    )

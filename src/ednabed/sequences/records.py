@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+MARKERS = ("marker", "marker_code", "target_gene", "markercode")
+"""Columns of records that say which marker they are of; the first one that is there counts."""
 BATCH_RECORDS = 8_192
 BATCH_LETTERS = 8_000_000
 LONGEST = 1_000_000_000
@@ -60,6 +62,8 @@ REJECTED_SCHEMA = pa.schema(
 """A rejected batch, complete: which record, and why in a few words."""
 
 RESERVED = frozenset(NORMALISED_SCHEMA.names)
+ORGANELLE = "organelle"
+"""Column that says in which organelle a gene lies, where headers or lineages (PR2) say it."""
 
 
 def raw_records(ids: Sequence[str], sequences: Sequence[str | None], source: str = "") -> pa.RecordBatch:
@@ -89,6 +93,23 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     while name in RESERVED or name in others:
         name += "_input"
     return name
+
+
+def markers_of(batch: pa.RecordBatch) -> list[str]:
+    """Return the marker of each record, empty where it is not known."""
+    column = next((name for name in MARKERS if name in batch.schema.names), None)
+    if column is None:
+        return [""] * len(batch)
+    return [str(marker or "").strip() for marker in batch.column(column).to_pylist()]
+
+
+def unique_ids(batch: pa.RecordBatch) -> list[str]:
+    """Return for each record what must be unique in its file: the id, with the marker where it is known.
+
+    A specimen of BOLD has one process id for all its markers.
+    """
+    ids = batch.column("id").to_pylist()
+    return [f"{name}\x1f{marker}" if marker else name for name, marker in zip(ids, markers_of(batch), strict=True)]
 
 
 def digest(sequence: bytes) -> str:

@@ -1,12 +1,12 @@
 """From the columns of a table (delimited text or Parquet) to raw record batches.
 
 Cells arrive as bytes or text or, from Parquet, as numbers; ids, samples and lineages become text, abundances whole
-numbers, sequences bytes. Lineages are read once for each distinct one in a batch.
+numbers, sequences bytes. Lineages stay as written: which rank a name has is for the whole file to tell.
 """
 
 from __future__ import annotations
 
-import re
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +14,18 @@ import pyarrow.compute as pc
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import Roles, require
-from ednabed.sequences.lineage import RANKS, tidy_lineage, tidy_ranks
+from ednabed.sequences.lineage_fields import CELL, RANKS
+from ednabed.sequences.numbers import parse_count
 from ednabed.sequences.records import RAW_SCHEMA
 from ednabed.sequences.stream import decode
+from ednabed.sequences.taxon_names import EMPTY, is_empty, species_of_scientific_name
 
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none")
-_BINOMIAL = re.compile(r"[A-Z][a-z-]+[ _][a-z][a-z-]+$")
+_ABOVE_SPECIES = frozenset(
+    ("domain", "superkingdom", *RANKS[:6], "subphylum", "subclass", "suborder", "superfamily", "subfamily", "tribe",
+     "subgenus", "unranked")
+)  # fmt: skip
+_COORD = r"^\s*[(\[]?\s*(?P<latitude>[-+]?\d+(?:\.\d*)?)\s*[,;]\s*(?P<longitude>[-+]?\d+(?:\.\d*)?)\s*[)\]]?\s*$"
 
 
 def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: int) -> pa.RecordBatch:
@@ -33,7 +39,7 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
         first: Number of the first row, 1 for the first row below the header.
 
     Raises:
-        InputError: An abundance is no whole number, a lineage cannot be told, a column is nested.
+        InputError: An abundance is no whole number, or a column is nested.
     """
     id_column, sequence_column = require(roles, batch.schema.names, path)
     count = batch.num_rows
@@ -42,13 +48,19 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
         "sequence": _bytes_of(batch.column(sequence_column), sequence_column, path),
         "abundance": pa.nulls(count, pa.int64()),
         "sample": pa.nulls(count, pa.string()),
-        "lineage": lineages_of(batch, roles, path, first),
+        "lineage": written_lineages(batch, roles, path),
         "description": pa.nulls(count, pa.string()),
         "source": pa.repeat(pa.scalar(name), count),
         "record": pa.array(np.arange(first, first + count, dtype=np.int64)),
     }
     if roles.abundance:
-        columns["abundance"] = _abundances(batch.column(roles.abundance), roles.abundance, path, first)
+        values = batch.column(roles.abundance)
+        if roles.quantity_type:
+            # Darwin Core counts individuals, biomass and more in the same column.
+            kinds = text_of(batch.column(roles.quantity_type), roles.quantity_type, path)
+            is_reads = pc.match_substring_regex(kinds.fill_null(""), "(?i)read|sequence")
+            values = pc.if_else(is_reads, values, pa.scalar(None, values.type))
+        columns["abundance"] = _abundances(values, roles.abundance, path, first)
     if roles.sample:
         samples = pc.utf8_trim_whitespace(text_of(batch.column(roles.sample), roles.sample, path))
         columns["sample"] = pc.if_else(pc.equal(samples, ""), pa.scalar(None, pa.string()), samples)
@@ -58,7 +70,18 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
         values = _extra(batch.column(column), column, path)
         arrays.append(values)
         fields.append(pa.field(kept, values.type))
+    if roles.coordinates:
+        for kept, numbers in _coordinates(batch.column(roles.coordinates), roles, path):
+            arrays.append(numbers)
+            fields.append(pa.field(kept, pa.float64()))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _coordinates(values: pa.Array, roles: Roles, path: str) -> list[tuple[str, pa.Array]]:
+    """Return latitude and longitude from cells that hold both, under names that the table does not have."""
+    assert roles.coordinates is not None
+    parts = pc.extract_regex(text_of(values, roles.coordinates, path), _COORD)
+    return [(name, pc.struct_field(parts, name).cast(pa.float64())) for name in ("latitude", "longitude")]
 
 
 def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
@@ -89,34 +112,62 @@ def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
         ) from error
 
 
-def lineages_of(batch: pa.RecordBatch, roles: Roles, path: str, first: int) -> pa.Array:
-    """Return the lineages of rows of a table, tidy; null where nothing is known."""
-    if roles.ranks or roles.binomial:
-        cells = {rank: _names(batch, column, path) for rank, column in roles.ranks.items()}
-        if roles.binomial:
-            names = _names(batch, roles.binomial, path).to_pylist()
-            cells["species"] = pa.array([name if _BINOMIAL.match(name) else "" for name in names], pa.string())
-        blank = pa.repeat(pa.scalar(""), batch.num_rows)
-        written = pc.binary_join_element_wise(*(cells.get(rank, blank) for rank in RANKS), ";")
-    elif roles.lineage:
-        written = text_of(batch.column(roles.lineage), roles.lineage, path).fill_null("")
-    else:
+def written_lineages(batch: pa.RecordBatch, roles: Roles, path: str) -> pa.Array:
+    """Return the lineages of rows of a table as written, for ``lineage.LineageReader``; null where nothing is.
+
+    The cells of rank columns come as one text, each that rank and no other (``lineage.join_cells``); those of PR2's
+    columns as PR2 writes them in one cell.
+    """
+    if roles.lineage:
+        written = pc.utf8_trim_whitespace(text_of(batch.column(roles.lineage), roles.lineage, path))
+        return pc.if_else(pc.equal(written, ""), pa.scalar(None, pa.string()), written)
+    if not (roles.ranks or roles.domain or roles.scientific_name):
         return pa.nulls(batch.num_rows, pa.string())
-    read = tidy_ranks if roles.ranks or roles.binomial else tidy_lineage
-    distinct = written.dictionary_encode()
-    tidy: list[str | None] = []
-    for place, value in enumerate(distinct.dictionary.to_pylist()):
-        try:
-            tidy.append(read(value))
-        except InputError as error:
-            row = first + pc.index(distinct.indices, place).as_py()
-            raise InputError(f"{path}: row {row}: {error}") from error
-    return pa.array(tidy, pa.string()).take(distinct.indices)
+    blank = pa.repeat(pa.scalar(""), batch.num_rows)
+    cells = {rank: _names(batch, column, path) for rank, column in roles.ranks.items()}
+    cells["species"] = _species(batch, roles, cells, blank, path)
+    domain = blank if roles.domain is None else _names(batch, roles.domain, path)
+    kingdom = cells.get("kingdom", blank)
+    if roles.pr2:
+        first = domain if roles.domain else pc.if_else(pc.equal(kingdom, ""), pa.scalar("Eukaryota"), kingdom)
+        names = [first, *(_names(batch, column, path) for column in roles.pr2 if column is not None)]
+        written = pc.binary_join_element_wise(*names, *(cells.get(rank, blank) for rank in RANKS[2:]), ";")
+    else:
+        if roles.domain:
+            is_empty_ = pc.match_substring_regex(kingdom, rf"(?i)^(?:{EMPTY})$")
+            cells["kingdom"] = pc.if_else(is_empty_, domain, kingdom)
+        written = pc.binary_join_element_wise(*(cells.get(rank, blank) for rank in RANKS), CELL)
+    has_name = pc.match_substring_regex(written, rf"[^;{CELL}]")
+    return pc.if_else(has_name, written, pa.scalar(None, pa.string()))
+
+
+def _species(batch: pa.RecordBatch, roles: Roles, cells: dict[str, pa.Array], blank: pa.Array, path: str) -> pa.Array:
+    """Return the species of rows; where it is empty, that of the scientific name, or genus and epithet."""
+    species = cells.get("species", blank)
+    if roles.scientific_name is None and roles.epithet is None:
+        return species
+    genus = cells.get("genus", blank)
+    name = blank if roles.scientific_name is None else _names(batch, roles.scientific_name, path)
+    rank = blank if roles.taxon_rank is None else _names(batch, roles.taxon_rank, path)
+    epithet = blank if roles.epithet is None else _names(batch, roles.epithet, path)
+    rows = zip(*(column.to_pylist() for column in (species, genus, name, rank, epithet)), strict=True)
+    return pa.array([_one_species(*row) for row in rows], pa.string())
+
+
+@lru_cache(maxsize=65_536)
+def _one_species(species: str, genus: str, name: str, rank: str, epithet: str) -> str:
+    if not is_empty(species):
+        return species
+    if rank.lower() in _ABOVE_SPECIES:
+        return ""
+    found = species_of_scientific_name(name)
+    return f"{genus} {epithet}" if not found and not is_empty(genus) and not is_empty(epithet) else found
 
 
 def _names(batch: pa.RecordBatch, column: str, path: str) -> pa.Array:
     """Return the cells of one rank; a semicolon in one would shift all ranks after it."""
-    return pc.replace_substring(text_of(batch.column(column), column, path).fill_null(""), ";", ",")
+    cells = pc.utf8_trim_whitespace(text_of(batch.column(column), column, path).fill_null(""))
+    return pc.replace_substring(cells, ";", ",")
 
 
 def _bytes_of(values: pa.Array, column: str, path: str) -> pa.Array:
@@ -145,11 +196,14 @@ def _abundances(values: pa.Array, column: str, path: str, first: int) -> pa.Arra
     unknown = pc.is_in(pc.utf8_lower(cells), value_set=pa.array(_NO_NUMBER))
     cells = pc.if_else(unknown, pa.scalar(None, pa.string()), cells)
     cells = pc.replace_substring_regex(cells, r"^(\d+)\.0*$", r"\1")
-    wrong = pc.invert(pc.match_substring_regex(cells, r"^\d{1,18}$"))
-    if pc.any(wrong).as_py():
-        row = pc.index(wrong, True).as_py()
-        raise InputError(
-            f"{path}: row {first + row}: {column} is {cells[row].as_py()!r}, not a whole number of reads; "
-            f"correct it, or rename the column if it is no count"
-        )
-    return cells.cast(pa.int64())
+    if pc.all(pc.fill_null(pc.match_substring_regex(cells, r"^\d{1,18}$"), True)).as_py():
+        return cells.cast(pa.int64())
+    written = cells.to_pylist()
+    counts = [None if cell is None else parse_count(cell) for cell in written]
+    for row, (cell, count) in enumerate(zip(written, counts, strict=True)):
+        if cell is not None and count is None:
+            raise InputError(
+                f"{path}: row {first + row}: {column} is {cell!r}, not a whole number of reads; correct it, or rename "
+                "the column if it is no count"
+            )
+    return pa.array(counts, pa.int64())

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
-from ednabed.reference.parts import MARKERS
 from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.sequences.records import MARKERS
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 SPECIES = RANKS.index("species")

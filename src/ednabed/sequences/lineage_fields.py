@@ -1,0 +1,122 @@
+"""The ways in which lineages are written, taken apart: names marked with their rank, or plain names in order.
+
+Marked are the prefixes of QIIME 2, UNITE, Greengenes, GTDB and SILVA (``k__``, ``d__``, ``D_0__``), SINTAX
+(``d:…,p:…``, also with ``;`` between), RDP's pairs (``Root;rootrank;Archaea;domain;…``) and the cells of rank columns.
+Which rank a plain name has cannot be told from one lineage alone: ``lineage_forms`` decides it for a whole file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+CELL = "\x1f"
+"""Separates the cells of rank columns that travel as one text."""
+UNREAD = "\x1e"
+"""Stands before a text that looks like a lineage and is none that is understood."""
+
+_RANK_LETTERS = {"k": 0, "d": 0, "sk": 0, "p": 1, "c": 2, "o": 3, "f": 4, "g": 5, "s": 6}
+_RANK_WORDS = {rank: place for place, rank in enumerate(RANKS)} | {"domain": 0, "superkingdom": 0}
+_OTHER_RANK_WORDS = frozenset(
+    f"{prefix}{rank}" for prefix in ("sub", "super", "infra", "tribe", "") for rank in ("", *RANKS)
+) | {"rootrank", "clade", "no rank", "strain"}
+_PREFIX = re.compile(r"\s*(?:([a-z]{1,2})__|D_(\d+)__)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
+_PREFIXED = re.compile(r"(?:^|[;,|>])\s*(?:(?:sk|[kdpcofgs])__|D_\d+__)", re.IGNORECASE)
+_BETWEEN_PREFIXED = re.compile(r"\s*;\s*|\s*[,|>]\s*(?=(?:[a-z]{1,2}|D_\d+)__)", re.IGNORECASE)
+_SINTAX = re.compile(r"\s*(?:sk|[kdpcofgst]):")
+_BETWEEN_SINTAX = re.compile(r"\s*[,;|]\s*(?=[a-z]{1,2}:)")
+_TAX = re.compile(r"(?:^|[;\s])tax=\s*")
+_BRACKETED_TAIL = re.compile(r"(?:\s+\[[A-Za-z_][\w.]*=[^\]]*\])+\s*$")
+_TAXID = re.compile(r"_-?\d+(_(?:kingdom|phylum|class|order|family|genus|species))?$")
+_ROOT = re.compile(r"(?:root|life|cellular[ _]?organisms)(?:_-?\d+)?(?:\(\d+(?:\.\d+)?%?\))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Seven names, empty where the text has none, whose ranks the text itself names."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A text whose names are in order of rank, or one name alone."""
+
+    text: str
+
+
+def read_fields(text: str) -> Marked | Plain:
+    """Take a lineage apart as far as it says itself what it means."""
+    if text.count(CELL) == len(RANKS) - 1:
+        return Marked(_without_root(text.split(CELL)))
+    tax = _TAX.search(text)
+    text = _BRACKETED_TAIL.sub("", text[tax.end() :] if tax is not None else text).strip()
+    if _SINTAX.match(text):
+        pairs = [part.strip().partition(":") for part in _BETWEEN_SINTAX.split(text.rstrip("; ,"))]
+        return Marked(_by_rank([(_RANK_LETTERS.get(key), key, name) for key, _, name in pairs]))
+    if _PREFIXED.search(text):
+        return Marked(_by_rank([_prefixed(field) for field in _BETWEEN_PREFIXED.split(text)]))
+    fields = [field.strip() for field in text.rstrip("; ").split(";")]
+    if len(fields) > 2 and _is_pairs(fields):
+        pairs_ = zip(fields[::2], fields[1::2], strict=False)
+        return Marked(_by_rank([(_RANK_WORDS.get(rank.lower()), rank.lower(), name) for name, rank in pairs_]))
+    return Plain(text)
+
+
+def plain_fields(text: str, separator: str) -> list[str]:
+    """Return the fields of a plain lineage: no root in front, no taxids behind the names, no blanks around them.
+
+    A field at the end that is empty is returned too: whether it is a rank or only an end mark is for the file to tell.
+    """
+    fields = [field.strip() for field in text.split(separator)]
+    is_rooted = len(fields) > 1 and _ROOT.fullmatch(fields[0]) is not None
+    return _without_taxids(fields[1:] if is_rooted else fields, least=1 if is_rooted else 2)
+
+
+def strip_prefix(cell: str) -> str:
+    """Return what is behind a prefix such as ``g__``, else the cell."""
+    match = _PREFIX.fullmatch(cell)
+    return cell if match is None else match[3]
+
+
+def _without_root(cells: Sequence[str]) -> tuple[str, ...]:
+    names = [strip_prefix(cell) for cell in cells]
+    names[0] = "" if _ROOT.fullmatch(names[0].strip()) else names[0]
+    return tuple(_without_taxids(names, least=3))
+
+
+def _without_taxids(names: list[str], *, least: int) -> list[str]:
+    """Take taxids off where all names have one (``Eukaryota_2759``), so that ``Clade_1`` alone stays."""
+    written = [name for name in names if name]
+    if len(written) < least or not all(_TAXID.search(name) for name in written):
+        return names
+    # mkCOInr fills ranks with a name above and the rank (Polychaeta_6341_order), which is dropped with the fillers.
+    return [name if (match := _TAXID.search(name)) is None or match[1] else name[: match.start()] for name in names]
+
+
+def _prefixed(field: str) -> tuple[int | None, str, str]:
+    match = _PREFIX.fullmatch(field)
+    if match is None:
+        return None, "", field
+    letters, number, name = match.groups()
+    if number is not None:
+        place = int(number)
+        return (place if place < len(RANKS) else None), "", name
+    return _RANK_LETTERS.get(letters.lower()), letters.lower(), name
+
+
+def _is_pairs(fields: Sequence[str]) -> bool:
+    words = [word.lower() for word in fields[1::2]]
+    return words[0] == "rootrank" or all(word in _OTHER_RANK_WORDS and word for word in words)
+
+
+def _by_rank(parts: Sequence[tuple[int | None, str, str]]) -> tuple[str, ...]:
+    """Put names at their ranks; ``k`` fills the kingdom before ``d``, the first of several names stays."""
+    ranks = [""] * len(RANKS)
+    for place, key, name in parts:
+        name = name.strip()
+        if place is not None and name and (not ranks[place] or key in ("k", "kingdom")):
+            ranks[place] = name
+    return tuple(_without_taxids(ranks, least=1 if ranks[0] and not any(ranks[1:]) else 2))

@@ -1,0 +1,173 @@
+"""Names of taxa as files spell them: which ones say nothing, and how an epithet joins its genus.
+
+Public databases fill ranks that they do not know with *placeholders*. Those that say that nothing is known from a rank
+down (``uncultured bacterium``, ``Gadidae_unclassified``, ``marine metagenome``) empty that rank and all ranks below it;
+those that only fill a gap (``incertae sedis``, UNITE's ``Fungi_phy_Incertae_sedis``, MIDORI's ``class_Crocodylia``,
+mkCOInr's ``undef_Eukaryota``, PR2's ``Chlorophyta_X``) empty their own rank. Interim names (``sp. 1``,
+``cf. riparius``, ``BOLD:AAA1234``) are names of a species within its genus and stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+SPECIES = 6
+
+EMPTY = r"(?:n/?a|nan|none|null|unassigned|not[ _]assigned|no[ _]hit|[-*?._]+)?"
+"""A pattern, case not counted, of cells that say by convention that nothing is known."""
+_EMPTY = re.compile(EMPTY, re.IGNORECASE)
+_UNKNOWN_BELOW = re.compile(
+    r"(?:uncultured|unidentified|unclassified|unknown|undetermined|environmental[ _]samples?)(?:[ _<(,.].*)?"
+    r"|ambiguous[ _]taxa"
+    r"|(?:.*[ _])?metagenome"
+    r"|.+[ _](?:unclassified|uncultured|unidentified)",
+    re.IGNORECASE | re.DOTALL,
+)
+_GAP = re.compile(
+    r"(?:.*[ _])?incertae[ _-]+sedis(?:[ _]\(.*\))?"
+    r"|(?:undef_)+.+"
+    r"|(?:kingdom|phylum|class|order|family|genus|species)_(?=[^\W\d_]).+"
+    r"|.+_-?\d+_(?:kingdom|phylum|class|order|family|genus|species)",
+    re.IGNORECASE | re.DOTALL,
+)
+_UNNAMED_SPECIES = re.compile(
+    r"(?:.*[ _])?spp?\.?(?:[ _]*(?:nov\.?|n\.|indet\.?))?|(?:.*[ _])?indet\.?", re.IGNORECASE | re.DOTALL
+)
+_PR2_GAP = re.compile(r"(.+?)_X+")
+_SUPPORT = re.compile(r"\s*\(\d+(?:\.\d+)?%?\)$")
+_ORGANELLE = re.compile(r"(.*):(plas|mito|nucl|apic|chrom)", re.DOTALL)
+ORGANELLES = {
+    "plas": "plastid", "mito": "mitochondrion", "nucl": "nucleomorph", "apic": "apicoplast", "chrom": "chromatophore",
+}  # fmt: skip
+"""PR2's marks behind a name (``Navicula:plas``) and what they stand for."""
+_CROSS = ("×", "x", "X")
+_QUALIFIERS = frozenset(
+    ("cf", "cf.", "aff", "aff.", "nr", "nr.", "near", "gr.", "sp", "sp.", "spp", "spp.", "ssp.", "subsp.", "var.",
+     "f.", "fo.", "forma", "bv.", "pv.", "×", "x", "x.", "cv.", "group", "complex")
+)  # fmt: skip
+_BELOW_SPECIES = frozenset(("subsp.", "ssp.", "subspecies", "var.", "variety", "f.", "fo.", "forma", "cv."))
+# Words behind a capitalised word that make no species of it.
+_NO_EPITHETS = frozenset(
+    ("division", "group", "clade", "sedis", "incertae", "sample", "samples", "order", "class", "family", "genus",
+     "subgroup", "lineage", "cluster", "bacterium", "archaeon", "eukaryote", "fungus", "virus", "phage", "metagenome")
+)  # fmt: skip
+_PARTICLES = frozenset(("de", "van", "von", "der", "den", "du", "la", "le", "et", "ex", "in", "and", "dos", "da", "di"))
+
+
+def clean_ranks(names: Sequence[str], *, keep_placeholders: bool = False) -> tuple[list[str], str, str]:
+    """Clean seven names, from kingdom to species.
+
+    Args:
+        names: Seven names as written.
+        keep_placeholders: Leave placeholders as they are; only cells that are empty by convention (``NA``) go.
+
+    Returns:
+        The seven names, empty where unknown; the first placeholder that was dropped, empty where none was; and the
+        organelle that PR2's marks name (``plastid``, …), empty where there is none.
+    """
+    placeholder = organelle = ""
+    cleaned: list[str] = []
+    unknown = False
+    for rank, written in enumerate(names):
+        name = _SUPPORT.sub("", written.strip())
+        mark = _ORGANELLE.fullmatch(name)
+        if mark is not None:
+            name, organelle = mark[1], ORGANELLES[mark[2]]
+        if _EMPTY.fullmatch(name):
+            name = ""
+        elif not keep_placeholders and (unknown or _is_placeholder(name, rank, cleaned)):
+            placeholder = placeholder or name
+            unknown = unknown or _UNKNOWN_BELOW.fullmatch(name) is not None
+            name = ""
+        cleaned.append(name)
+    cleaned[SPECIES] = join_species(cleaned[SPECIES], cleaned[SPECIES - 1])
+    return cleaned, placeholder, organelle
+
+
+def is_empty(name: str) -> bool:
+    """Return whether a cell says by convention that nothing is known (``NA``, ``Unassigned``, ``-``)."""
+    return _EMPTY.fullmatch(name.strip()) is not None
+
+
+def _is_placeholder(name: str, rank: int, above: Sequence[str]) -> bool:
+    if _UNKNOWN_BELOW.fullmatch(name) or _GAP.fullmatch(name) or _UNNAMED_SPECIES.fullmatch(name):
+        return True
+    return rank < SPECIES and is_filler(name, above)
+
+
+def is_unknown(name: str) -> bool:
+    """Return whether a name is empty or a placeholder at any rank but species."""
+    return is_empty(name) or _is_placeholder(name.strip(), 0, ())
+
+
+def is_filler(name: str, above: Sequence[str]) -> bool:
+    """Return whether a name repeats a taxon above it as PR2's fillers do (``Dinophyceae_X`` in ``Dinophyceae``)."""
+    gap = _PR2_GAP.fullmatch(name)
+    return gap is not None and gap[1] in above
+
+
+def join_species(name: str, genus: str) -> str:
+    """Return the name of a species with its genus.
+
+    Underscores are spaces. What does not begin with a genus is an epithet, whatever it holds (``morhua``, ``sp. 1``,
+    ``×siegelii``, ``coli K-12``, ``BOLD:AAA1234``), and is joined to ``genus``; ``G. morhua`` is written out. A
+    binomial of another genus, as sources with synonyms have, stays as it is. A genus alone is no species.
+    """
+    if " " not in name:
+        # A genus of GTDB keeps its own underscore (Bacillus_A).
+        begin = genus if genus and name.startswith(f"{genus}_") else ""
+        name = begin + name[len(begin) :].replace("_", " ")
+    name = " ".join(name.split())
+    if not genus or not name:
+        return name
+    first, _, rest = name.partition(" ")
+    if first == genus or name.startswith(f"{genus} "):
+        return name if rest else ""
+    if len(first) == 2 and first[1] == "." and first[0] == genus[0] and rest:
+        return f"{genus} {rest}"
+    if first == "Candidatus" or (_is_genus(first) and rest and _is_epithet(rest.split()[0])):
+        return name
+    return f"{genus} {name}"
+
+
+def _is_genus(word: str) -> bool:
+    word = word.strip("[]'\"")
+    return len(word) > 1 and word[0].isupper() and word.replace("-", "").isalpha() and word[1:].islower()
+
+
+def _is_epithet(word: str) -> bool:
+    return word in _QUALIFIERS or word[0] == "×" or (word[0].islower() and word.replace("-", "").isalpha())
+
+
+def species_of_scientific_name(name: str) -> str:
+    """Return the species in a scientific name, without authors and years; empty where it names none.
+
+    ``Gadus morhua Linnaeus, 1758``, ``Gadus morhua callarias`` and ``Gadus (Gadus) morhua`` give ``Gadus morhua``;
+    ``Salix × capreola Andersson`` gives ``Salix × capreola``; interim names and formulas of hybrids stay
+    (``Chironomus sp. 1``, ``Salmo trutta x Salvelinus fontinalis``); a genus (``Gadus Linnaeus, 1758``), a family or
+    ``incertae sedis`` gives nothing.
+    """
+    words = name.replace("_", " ").split()
+    if words and words[0] in _CROSS:
+        words = words[1:]
+    if len(words) > 1 and words[0].startswith("×"):
+        words[0] = words[0][1:]
+    if len(words) > 2 and words[1].startswith("(") and words[1].endswith(")") and _is_epithet(words[2]):
+        del words[1]
+    if len(words) < 2 or not _is_genus(words[0]) or is_unknown(name) or _UNNAMED_SPECIES.fullmatch(" ".join(words[1:])):
+        return ""
+    genus, epithet, rest = words[0], words[1], words[2:]
+    if epithet in ("sp.", "sp", "spp.", "spp"):
+        return " ".join(words)
+    if epithet in ("cf.", "cf", "aff.", "aff", "nr.", "nr", "gr."):
+        return f"{genus} {epithet} {rest[0]}" if rest else ""
+    if epithet in _CROSS:
+        return f"{genus} {epithet} {rest[0]}" if rest and rest[0][0].islower() else ""
+    if epithet in _PARTICLES | _NO_EPITHETS | _BELOW_SPECIES or not (epithet[0].islower() or epithet[0] == "×"):
+        return ""
+    if not epithet.lstrip("×").replace("-", "").isalpha():
+        return ""
+    if rest and rest[0] in _CROSS and len(rest) > 1 and (_is_genus(rest[1]) or rest[1][0].islower()):
+        return " ".join(words)
+    return f"{genus} {epithet}"

@@ -81,10 +81,9 @@ def header_columns(
     extras: list[pa.Array] = [pa.nulls(count, _EXTRAS[name]) for name in style.extras]
     if plain is None:
         headers = [parse_header(decode(line), are_lineages=style.are_lineages) for line in written.split(b"\n")]
-        stem = PurePath(source.removesuffix(".gz").removesuffix(".zst")).stem
         ids = pa.array(
             # A header that is a lineage has no id, so its number stands in.
-            [h.id or (f"{stem}_{first + i}" if h.lineage else "") for i, h in enumerate(headers)], pa.string()
+            [h.id or (made_id(source, str(first + i)) if h.lineage else "") for i, h in enumerate(headers)], pa.string()
         )  # fmt: skip
         abundances = pa.array([h.abundance for h in headers], pa.int64())
         samples, lineages, descriptions = (
@@ -99,6 +98,11 @@ def header_columns(
     columns = [ids, sequences, abundances, samples, lineages, descriptions, sources, records, *extras]
     schema = pa.schema([*RAW_SCHEMA, *(pa.field(name, _EXTRAS[name]) for name in style.extras)])
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def made_id(source: str, number: str) -> str:
+    """Return the id of a record whose header has none: the name of the file without ending, and the record's number."""
+    return f"{PurePath(source.removesuffix('.gz').removesuffix('.zst')).stem}_{number}"
 
 
 def _extra(header: Header, name: str) -> Any:

@@ -8,18 +8,16 @@ Where the file has a column of markers, an id may have a lineage for each marker
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import DOMAIN, LINEAGE, Roles, find_roles, listed, plain
+from ednabed.sequences.columns import LINEAGE, Roles, find_roles, listed, plain
 from ednabed.sequences.delimited import Dialect, find_dialect, read_delimited
-from ednabed.sequences.lineage import parse_lineage, read_lineages
-from ednabed.sequences.lineage_fields import RANKS
-from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS
+from ednabed.sequences.headerless import with_label_header
+from ednabed.sequences.lineage import read_lineages
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import MARKERS, ORGANELLE, markers_of
 from ednabed.sequences.sniffing import sniff
@@ -160,11 +158,7 @@ def _markers(batch: pa.RecordBatch, path: str) -> list[str]:
 
 
 def _layout(source: Source) -> tuple[Dialect, Roles]:
-    dialect = find_dialect(source)
-    headerless = _headerless(dialect)
-    if headerless is not None:
-        bare = replace(dialect, columns=headerless, header_lines=dialect.header_lines - 1)
-        return bare, find_roles(headerless, source.path)
+    dialect = with_label_header(find_dialect(source))
     roles = find_roles(dialect.columns, source.path)
     if roles.id and (roles.lineage or roles.ranks or roles.domain or roles.scientific_name):
         return dialect, roles
@@ -174,27 +168,3 @@ def _layout(source: Source) -> tuple[Dialect, Roles]:
         f"{source.path}: no {lacking} column among {listed(dialect.columns)}; labels need {wanted} "
         "(without header line: id, tab, lineage)"
     )
-
-
-def _headerless(dialect: Dialect) -> tuple[str, ...] | None:
-    """Return names for the columns of a table whose first line is a row; None where it is a header line."""
-    cells = dialect.columns
-    if dialect.delimiter != "\t" or len(cells) < 2:
-        return None
-    known = {plain(name) for name in (*RANKS, *DOMAIN, *LINEAGE)}
-    if any(plain(cell) in known for cell in cells):
-        return None
-    if len(cells) in (2, 3) and _is_lineage(cells[1]):
-        return ("id", "taxonomy", "confidence")[: len(cells)]
-    if cells[1].lower() in KINGDOMS | DOMAINS and len(cells) in (8, 9):
-        return ("id", *(("domain",) if len(cells) == 9 else ()), *RANKS)
-    return None
-
-
-def _is_lineage(text: str) -> bool:
-    if not any(mark in text for mark in (";", "__", ":", "|", ",")):
-        return False
-    try:
-        return parse_lineage(text) is not None
-    except InputError:
-        return False

@@ -22,6 +22,8 @@ from ednabed.sequences.columns import find_roles, require
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.fasta import read_fasta
 from ednabed.sequences.fastq import read_fastq
+from ednabed.sequences.header_columns import made_id
+from ednabed.sequences.headerless import with_header
 from ednabed.sequences.labels import Labels
 from ednabed.sequences.lineage import LineageReader
 from ednabed.sequences.opening import Source
@@ -88,7 +90,7 @@ class Records(Iterator[pa.RecordBatch]):
             columns = parquet.columns
             tables = parquet.batches(batch_size)
         else:
-            dialect = find_dialect(source)
+            dialect = with_header(find_dialect(source), source.path)
             columns = list(dialect.columns)
             tables = read_delimited(source, dialect)
         roles = find_roles(columns, source.path)
@@ -134,6 +136,7 @@ class Records(Iterator[pa.RecordBatch]):
             if self.count == 0 and not closed:
                 raise InputError(f"{self._path}: has a header but no record; give a file with at least one sequence")
             raise StopIteration
+        self._count_numbered(batch)
         batch = self._one_sample(self._read_lineages(batch))
         self.count += batch.num_rows
         if self._labels is not None:
@@ -141,6 +144,15 @@ class Records(Iterator[pa.RecordBatch]):
             batch = self._labels.apply(batch)
             self.labelled += self._labels.matched - before
         return batch
+
+    def _count_numbered(self, batch: pa.RecordBatch) -> None:
+        """Count the records whose header is a lineage, which have their number for an id."""
+        if self.format in ("fasta", "fastq"):
+            numbers = batch.column("record").cast(pa.string())
+            made = pc.binary_join_element_wise(pa.scalar(made_id(self.source, "")), numbers, "")
+            self._numbered += pc.sum(
+                pc.and_(pc.equal(batch.column("id"), made), batch.column("lineage").is_valid())
+            ).as_py()
 
     def _read_lineages(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with its lineages in the one form used everywhere; what is not understood stays as text."""
@@ -207,8 +219,15 @@ class Records(Iterator[pa.RecordBatch]):
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of the lineages that were read so far, one sentence each."""
-        return self._lineages.notes()
+        """What a person should know of ids and lineages that were read so far, one sentence each."""
+        notes = self._lineages.notes()
+        if self._numbered:
+            notes.insert(
+                0,
+                f"{self._path}: {self._numbered:,} headers are lineages without an id, so their records are called by "
+                f"their numbers ({made_id(self.source, '1')}, …)",
+            )
+        return notes
 
     def close(self) -> None:
         """Close the file; a given or standard input stays open."""

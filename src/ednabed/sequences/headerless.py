@@ -1,0 +1,67 @@
+"""Tables without a header line: which of them are known, and what their columns are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ednabed.errors import InputError
+from ednabed.sequences.columns import DOMAIN, LINEAGE, plain, shortened
+from ednabed.sequences.delimited import Dialect
+from ednabed.sequences.lineage import parse_lineage
+from ednabed.sequences.lineage_fields import RANKS
+from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS
+
+_SEQUENCE = re.compile(r"[ACGTUNRYSWKMBDHV-]{20,}", re.IGNORECASE)
+_KNOWN = frozenset(plain(name) for name in (*RANKS, *DOMAIN, *LINEAGE))
+_TABLES: dict[int, tuple[str, ...]] = {
+    # CRABS 1, CRABS 0, and the shortest table there is.
+    11: ("id", "taxon_name", "taxid", *RANKS, "sequence"),
+    10: ("id", "taxid", *RANKS, "sequence"),
+    2: ("id", "sequence"),
+}
+
+
+def with_header(dialect: Dialect, path: str) -> Dialect:
+    """Return the dialect of a table of sequences, with names for its columns where it has no header line.
+
+    Raises:
+        InputError: The first line is a row of a table that is not known.
+    """
+    cells = dialect.columns
+    if not _SEQUENCE.fullmatch(cells[-1]) or any(_SEQUENCE.fullmatch(cell) for cell in cells[:-1]):
+        return dialect
+    names = _TABLES.get(len(cells))
+    if names is None or (len(cells) > 2 and not cells[names.index("taxid")].isdigit()):
+        raise InputError(
+            f"{path}: its first line holds a sequence ({shortened(cells[-1])}), so it has no header line; put a line "
+            f"with the names of its {len(cells)} columns first, such as id, species and sequence"
+        )
+    return replace(dialect, columns=names, header_lines=dialect.header_lines - 1)
+
+
+def with_label_header(dialect: Dialect) -> Dialect:
+    """Return the dialect of a table of labels, with names for its columns where it has no header line."""
+    names = _names_of_labels(dialect.columns) if dialect.delimiter == "\t" else None
+    return dialect if names is None else replace(dialect, columns=names, header_lines=dialect.header_lines - 1)
+
+
+def _names_of_labels(cells: Sequence[str]) -> tuple[str, ...] | None:
+    """Return names for the columns of a table whose first line is a row; None where it is a header line."""
+    if len(cells) < 2 or any(plain(cell) in _KNOWN for cell in cells):
+        return None
+    if len(cells) in (2, 3) and _is_lineage(cells[1]):
+        return ("id", "taxonomy", "confidence")[: len(cells)]
+    if cells[1].lower() in KINGDOMS | DOMAINS and len(cells) in (8, 9):
+        return ("id", *(("domain",) if len(cells) == 9 else ()), *RANKS)
+    return None
+
+
+def _is_lineage(text: str) -> bool:
+    if not any(mark in text for mark in (";", "__", ":", "|", ",")):
+        return False
+    try:
+        return parse_lineage(text) is not None
+    except InputError:
+        return False

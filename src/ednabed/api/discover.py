@@ -13,12 +13,12 @@ from threadpoolctl import threadpool_limits
 from ednabed import __version__
 from ednabed.api.identify import cores, file_samples, sample_of
 from ednabed.engine.progress import progress_bar
-from ednabed.errors import InputError, StoreError
-from ednabed.export.count_table import CountTable
+from ednabed.errors import StoreError
 from ednabed.export.discovery import check_folder, write_discovery
 from ednabed.export.discovery_page import Neighbour
 from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, by_files
+from ednabed.sequences.counts import CountTable, no_match
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 from ednabed.taxonomy.classify import Classified, Classifier
@@ -101,10 +101,7 @@ def discover_files(
                 if tell is not None:
                     tell(found)
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:
-            raise InputError(
-                f"{counts.path}: no sequence has its id in this table of counts, such as {reads.examples[0]!r}; the "
-                "ids of its first column must be those of the sequences (features in rows, samples in columns)"
-            )
+            raise no_match(counts, reads.examples)
         every = gathering.distinct()
         candidates = find_candidates(every, reference, labelled, identity=identity)
         neighbours = _neighbours(candidates, classifier)
@@ -174,16 +171,17 @@ class _Reads:
         self.examples: list[str] = []
         self._counts = counts
         self._files = files
-        self._seen: set[str] = set()
+        self._seen: set[int] = set()
 
     def __call__(self, query: Query) -> tuple[int, Mapping[str, int]]:
         name = str(query.told["id"])
         if self._counts is not None:
-            if name in self._seen:
+            feature = self._counts.find(name)
+            if feature in self._seen:
                 self.repeated += 1
                 return 0, {}
-            if name in self._counts:
-                self._seen.add(name)
+            if feature is not None:
+                self._seen.add(feature)
                 found = self._counts.of(name)
                 return sum(found.values()), {self._counts.samples[place]: n for place, n in found.items()}
             self.not_in_counts += 1

@@ -64,8 +64,8 @@ def discover(
       ednabed discover asvs.fasta --abundance counts.tsv --output discovery
     """
     from ednabed.api.discover import check_calibrated, discover_files
-    from ednabed.export.count_table import read_count_table
     from ednabed.export.discovery import FILES, check_folder
+    from ednabed.sequences.counts import read_count_table
 
     folder = context.workspace / "discovery" if output is None else output
     check_folder(folder)

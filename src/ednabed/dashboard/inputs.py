@@ -9,7 +9,7 @@ import streamlit as st
 
 from ednabed.dashboard.parts import called, count_records, draft, keep_uploads, manager, records_text, sound_runs
 from ednabed.errors import InputError, UsageError
-from ednabed.export.count_table import read_count_table
+from ednabed.sequences.counts import read_count_table
 
 _FILES, _RUN = "files", "a run of this workspace"
 

@@ -1,12 +1,17 @@
 """Tables as text: separated by tab, comma or semicolon, with a header line, streamed block by block.
 
-Quotes are understood in CSV, and in TSV when the header line has them (R writes such files). A line break inside a
-quoted cell is refused: it cannot be told from a quote that was never closed, which would swallow the rows after it.
+Quotes are understood in CSV, and in TSV when the header line has them (R writes such files). In other TSV a cell that
+is quoted as a whole (pandas and QIIME 2 write ``"a ""b"" c"``) loses its quotes; any other quote is an ordinary
+character. A line break inside a quoted cell is refused: it cannot be told from a quote that was never closed, which
+would swallow the rows after it.
+
+``read_delimited`` gives columns; ``read_rows`` gives rows of cells, for tables with thousands of columns.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import ID, plain
+from ednabed.sequences.columns import ID, plain, shortened
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import LONGEST
 from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import TextStream, decode
 
 BLOCK_BYTES = 2 * 1024 * 1024
+_WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
 
@@ -46,25 +52,70 @@ class Dialect:
 
 
 def find_dialect(source: Source) -> Dialect:
-    """Find separator and columns in the header line.
+    """Find separator and columns in the header line, however long that is.
 
     Raises:
         InputError: The first line is no header line of a table.
     """
-    skipped = 0
-    line = ""
-    for raw in source.head.removeprefix(UTF8_BOM).splitlines():
-        line = decode(raw)
-        skipped += 1
-        if line.strip() and not _is_comment(line):
-            break
+    skipped, line = _header_line(source)
     delimiter = next((mark for mark in "\t,;" if mark in line), None)
     if delimiter is None:
         raise _no_table(source.path, line)
     quoted = delimiter != "\t" or line.lstrip().startswith('"')
-    cells = next(csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE))
-    columns = tuple(cell.strip() or f"unnamed_{place}" for place, cell in enumerate(cells, 1))
+    columns = tuple(
+        cell.strip() or f"unnamed_{place}"
+        for place, cell in enumerate(split_line(line, delimiter, quoted, source.path), 1)
+    )
     return Dialect(delimiter, quoted, columns, skipped, line)
+
+
+def _header_line(source: Source) -> tuple[int, str]:
+    """Return the first line that is neither blank nor a remark, and how many lines go up to it."""
+    while True:
+        text = source.head.removeprefix(UTF8_BOM)
+        lines = text.splitlines()
+        found = next(
+            (
+                (place, line)
+                for place, raw in enumerate(lines, 1)
+                if (line := decode(raw)).strip() and not _is_comment(line)
+            ),
+            (len(lines), decode(lines[-1])),
+        )
+        # The last line of the head may go on, and a carriage return at its end may belong to a line end of two.
+        if found[0] < len(lines) or not source.extend_head():
+            return found
+        if len(source.head) > LONGEST:
+            raise InputError(
+                f"{source.path}: its first line has more than {LONGEST:,} characters; give a table whose first line "
+                "names its columns"
+            )
+
+
+def split_line(line: str, delimiter: str, quoted: bool, path: str) -> list[str]:
+    """Return the cells of one line.
+
+    Raises:
+        InputError: A quote is never closed, or something follows a closing quote.
+    """
+    if '"' not in line:
+        return line.split(delimiter)
+    if not quoted:
+        return [unquoted(cell) for cell in line.split(delimiter)]
+    try:
+        return next(csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_MINIMAL, strict=True))
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: the line that begins with {shortened(line)!r} cannot be split into cells ({error}); close or "
+            "remove the quotes in it"
+        ) from error
+
+
+def unquoted(cell: str) -> str:
+    """Return a cell without the quotes around it, where it is quoted as a whole and every quote in it is doubled."""
+    if cell[:1] != '"' or not _WHOLLY_QUOTED.fullmatch(cell):
+        return cell
+    return cell[1:-1].replace('""', '"')
 
 
 def _is_comment(line: str) -> bool:
@@ -124,10 +175,48 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
         for batch in table.to_batches():
             if dialect.quoted:
                 _refuse_line_breaks(batch, rows, source.path)
+            else:
+                batch = _unquote(batch)
             types = rows == 0 and batch.num_rows > 0 and batch.column(0)[0].as_py() == b"#q2:types"
             rows += batch.num_rows
             if batch.num_rows > types:
                 yield batch.slice(int(types))
+
+
+def read_rows(source: Source, dialect: Dialect) -> Iterator[list[str]]:
+    """Yield the rows as lists of cells, in order, blank lines left out; the number of cells is not checked.
+
+    The time is linear in the cells, also where there are tens of thousands of columns.
+
+    Raises:
+        InputError: A quote is never closed, the file is damaged or binary, or a line is too long to handle.
+    """
+    first = True
+    for chunk in _chunks(TextStream(source, "table"), dialect.header_lines, source.path):
+        for line in _lines(chunk):
+            if line.strip(" ") and (cells := split_line(line, dialect.delimiter, dialect.quoted, source.path)):
+                if not (first and cells[0] == "#q2:types"):
+                    yield cells
+                first = False
+
+
+def _lines(chunk: bytes) -> Iterator[str]:
+    """Decode the lines of a chunk: UTF-8, and a line that is not UTF-8 as Latin-1."""
+    try:
+        yield from chunk.decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        yield from map(decode, chunk.split(b"\n"))
+
+
+def _unquote(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Take the quotes off cells that are quoted as a whole."""
+    for place, column in enumerate(batch.columns):
+        if not pc.any(pc.starts_with(column, '"')).as_py():
+            continue
+        whole = pc.match_substring_regex(column, f"^{_WHOLLY_QUOTED.pattern}$")
+        bare = pc.replace_substring(pc.replace_substring_regex(column, r'(?s)^"(.*)"$', r"\1"), '""', '"')
+        batch = batch.set_column(place, batch.schema.field(place), pc.if_else(whole, bare, column))
+    return batch
 
 
 def _chunks(stream: TextStream, header_lines: int, path: str) -> Iterator[bytes]:

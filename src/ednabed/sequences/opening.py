@@ -1,4 +1,5 @@
-"""Open what the user names: a file or standard input, plain, gzip or zstd, told by its first bytes and never its name.
+"""Open what the user names: a file or standard input, plain, gzip, zstd or a QIIME 2 artifact, recognised by its first
+bytes and never by its name.
 
 ``Source`` is the decompressed stream with its first part already at hand (``head``), so that the format can be told
 before anything is consumed. Whatever can be wrong with the file itself (absent, a directory, not readable, empty, cut,
@@ -11,7 +12,9 @@ import difflib
 import gzip
 import importlib
 import io
+import shutil
 import sys
+import tempfile
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import BinaryIO, Self
 from xopen import xopen
 
 from ednabed.errors import InputError
+from ednabed.sequences.artifact import ZIP_MAGIC, Artifact, Use, open_artifact
 
 HEAD_BYTES = 256 * 1024
 _BLOCK = 256 * 1024
@@ -70,16 +74,25 @@ class Source:
         path: As the user gave it, for messages; ``standard input`` for ``-``.
         name: The base name alone, for the column ``source``; ``stdin`` for ``-``.
         compression: ``gz``, ``zst`` or None.
-        head: The first bytes of the decompressed stream, up to 256 KB. ``read`` gives them again.
+        artifact: Type of the QIIME 2 artifact whose data this is, or None.
+        head: The first bytes of the decompressed stream, 256 KB where there are as many, more after ``extend_head``.
+            ``read`` gives them again.
     """
 
-    def __init__(self, path: str | Path, stdin: BinaryIO | None = None, *, wanted: str = "sequence") -> None:
+    def __init__(
+        self, path: str | Path, stdin: BinaryIO | None = None, *, wanted: str = "sequence", use: Use = "sequences"
+    ) -> None:
         """Open ``path``; ``-`` is ``stdin``, or the standard input of the process where that is None.
 
-        ``wanted`` is what at least one of should be in it, for the message where it is empty.
+        Args:
+            path: The file.
+            stdin: What ``-`` reads.
+            wanted: What at least one of should be in it, for the message where it is empty.
+            use: What it is read for; an artifact of another type is refused.
 
         Raises:
-            InputError: It is absent, a directory, not readable, empty or damaged at its beginning.
+            InputError: It is absent, a directory, not readable, empty, damaged at its beginning, or an artifact that
+                holds something else.
         """
         self._stack = ExitStack()
         self._standard = standard = str(path) == "-"
@@ -96,15 +109,47 @@ class Source:
             magic = self._raw.read(4)
             self.compression = next((kind for start, kind in _MAGIC.items() if magic.startswith(start)), None)
             self._stream: BinaryIO = io.BufferedReader(_Replayed(magic, self._raw), _BLOCK)
+            self._artifact: Artifact | None = None
             if self.compression:
                 self._stream = stack.enter_context(xopen(self._stream, "rb", threads=0, format=self.compression))
-            self.head = b""
+            elif magic == ZIP_MAGIC:
+                self._open_zip(stack, use)
+            self.artifact = None if self._artifact is None else self._artifact.type
+            self._head_only = True
             self.head = self._fill(HEAD_BYTES)
             self._pending = self.head
             if not self.head.strip():
                 what = "is empty" if not self.head else "holds only blank lines"
                 raise InputError(f"{self.path}: {what}; give a file with at least one {wanted}")
             self._stack = stack.pop_all()
+
+    def _open_zip(self, stack: ExitStack, use: Use) -> None:
+        """Let the stream be the data of an artifact; a zip that is none stays as it is."""
+        file: BinaryIO
+        if not self._standard and self._raw.seekable():
+            file = self._raw
+        else:
+            # A zip has its list of contents at its end, so standard input is kept in a file.
+            kept = stack.enter_context(tempfile.TemporaryFile(prefix="ednabed-"))  # noqa: SIM115 (the stack closes it)
+            shutil.copyfileobj(self._stream, kept)
+            file = kept
+        self._artifact = open_artifact(file, self.path, use)
+        if self._artifact is not None:
+            stack.callback(self._artifact.close)
+        else:
+            file.seek(0)
+            self._stream = file
+
+    def extend_head(self) -> bool:
+        """Read as much again into ``head``; False where there is no more.
+
+        Only before the first ``read``: later the head is given away.
+        """
+        assert self._head_only, "the head can grow only before anything was read"
+        more = self._fill(max(len(self.head), HEAD_BYTES))
+        self.head += more
+        self._pending = self.head
+        return bool(more)
 
     def _fill(self, size: int) -> bytes:
         parts: list[bytes] = []
@@ -114,6 +159,8 @@ class Source:
         return b"".join(parts)
 
     def _decode(self, size: int) -> bytes:
+        if self._artifact is not None:
+            return self._artifact.read(size)
         try:
             return self._stream.read(size)
         except EOFError as error:
@@ -134,6 +181,7 @@ class Source:
 
     def read(self, size: int = _BLOCK) -> bytes:
         """Return up to ``size`` decompressed bytes, empty at the end. Raises InputError when the file is damaged."""
+        self._head_only = False
         if self._pending:
             data, self._pending = self._pending[:size], self._pending[size:]
             return data
@@ -141,7 +189,7 @@ class Source:
 
     def seekable_file(self) -> BinaryIO | None:
         """Return the plain file at its beginning, where it is one that can be sought; else None."""
-        if self.compression or not self._raw.seekable() or self._standard:
+        if self.compression or self.artifact or not self._raw.seekable() or self._standard:
             return None
         self._raw.seek(0)
         return self._raw

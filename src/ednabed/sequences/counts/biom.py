@@ -1,0 +1,114 @@
+"""BIOM, in HDF5 (2.x) and JSON (1.0), read by biom-format."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from ednabed.errors import InputError
+from ednabed.sequences.columns import shortened
+from ednabed.sequences.counts.builder import Builder
+from ednabed.sequences.counts.layout import is_label, is_sequence_name
+from ednabed.sequences.counts.sums import without_sums
+from ednabed.sequences.counts.table import MAX_COUNT, CountTable
+from ednabed.sequences.counts.wide import by_sequence
+from ednabed.sequences.opening import Source
+
+HDF5_MAGIC = b"\x89HDF"
+
+
+class _Stream:
+    """A source as a file that can only be read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        if size >= 0:
+            return self._source.read(size)
+        parts = []
+        while block := self._source.read():
+            parts.append(block)
+        return b"".join(parts)
+
+
+def read_biom(source: Source) -> CountTable:
+    """Read a BIOM table of observations (features) by samples.
+
+    Raises:
+        InputError: It is cut or damaged, has no observation or no sample, or a value is not a count.
+    """
+    try:
+        table = _load_hdf5(source) if source.head.startswith(HDF5_MAGIC) else _load_json(source)
+        matrix = table.matrix_data.tocsr()
+        samples = [str(name) for name in table.ids(axis="sample")]
+        features = [str(name) for name in table.ids(axis="observation")]
+        metadata = table.metadata(axis="observation")
+    except (InputError, MemoryError):
+        raise
+    # biom-format, h5py and the decoders below them raise whatever they meet.
+    except Exception as error:
+        raise InputError(
+            f"{source.path}: is a BIOM table that is cut, damaged or not as BIOM 1.0 or 2.1 has it "
+            f"({shortened(str(error).strip() or type(error).__name__, 80)}); copy or download it again, or write it "
+            "again with 'biom convert'"
+        ) from error
+    builder = Builder(source.path, samples)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    for place, name in enumerate(features):
+        part = slice(matrix.indptr[place], matrix.indptr[place + 1])
+        columns, values = matrix.indices[part], matrix.data[part]
+        wrong = ~((values > 0) & (values <= MAX_COUNT) & (values == np.floor(values)))
+        if wrong.any():
+            bad = int(np.flatnonzero(wrong)[0])
+            builder.add_counts(name, {})
+            raise builder.bad_count(name, samples[columns[bad]], repr(float(values[bad])))
+        builder.add_counts(name, dict(zip(columns.tolist(), map(int, values.tolist()), strict=True)))
+    read = without_sums(replace(builder.table(), labels=_labels(metadata, len(features))))
+    return by_sequence(read) if all(is_sequence_name(name) for name in read.places) else read
+
+
+def _load_hdf5(source: Source) -> Any:
+    import h5py
+    from biom import Table
+
+    with tempfile.TemporaryFile(prefix="ednabed-") as file:
+        # HDF5 has to be sought, which neither a compressed file nor standard input can be.
+        shutil.copyfileobj(cast(Any, _Stream(source)), file)
+        file.seek(0)
+        with h5py.File(file, "r") as opened:
+            return Table.from_hdf5(opened)
+
+
+def _load_json(source: Source) -> Any:
+    from biom import Table
+
+    return Table.from_json(json.loads(_Stream(source).read().decode("utf-8")))
+
+
+def _labels(metadata: Sequence[Any] | None, size: int) -> dict[str, list[str]]:
+    """Return the metadata that name taxa: the ranks of a list are joined by semicolons."""
+    if metadata is None:
+        return {}
+    entries = [dict(entry) if entry else {} for entry in metadata]
+    names = [name for name in dict.fromkeys(key for entry in entries for key in entry) if is_label(str(name))]
+    return {str(name): [_text(entry.get(name)) for entry in entries] for name in names} if size else {}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple | np.ndarray):
+        return "; ".join(_text(part).strip() for part in value)
+    return str(value)

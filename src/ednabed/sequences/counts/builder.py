@@ -1,0 +1,140 @@
+"""Collects the rows of a count table as they are read: names are checked, counts parsed, zeros dropped."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from ednabed.errors import InputError
+from ednabed.sequences.columns import shortened
+from ednabed.sequences.counts.table import MAX_COUNT, CountTable, Ints
+
+_WHOLE = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE]\+?[0-9]{1,2})?")
+_GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.0*)?")
+_FRACTION = re.compile(r"[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE]-[0-9]+")
+_CACHED = 500_000
+"""Distinct texts of counts that are remembered: most cells of a table are 0, and most others small."""
+
+
+class _Parsed(dict[str, int]):
+    """Text of a count to its value, -1 where it is none; each distinct text is parsed once."""
+
+    def __missing__(self, cell: str) -> int:
+        if len(self) > _CACHED:
+            self.clear()
+        value = parse_count(cell)
+        self[cell] = -1 if value is None else value
+        return self[cell]
+
+
+def parse_count(cell: str) -> int | None:
+    """Return a count (``12``, ``12.0``, ``1e+05``, ``1,200``); None: not a whole number from 0 to 10**18."""
+    text = cell.strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    if not text.isascii() or not _WHOLE.fullmatch(text):
+        return None
+    value = Decimal(text)
+    return int(value) if value <= MAX_COUNT and value == value.to_integral_value() else None
+
+
+class Builder:
+    """Rows of a table, one after the other.
+
+    Args:
+        path: The file, for messages.
+        columns: Names of the columns of counts, each once.
+        row_is: What a row is: ``feature`` or ``sample``.
+        column_is: What a column is.
+
+    Raises:
+        InputError: There is no column, or two have one name.
+    """
+
+    def __init__(
+        self, path: str, columns: Sequence[str], *, row_is: str = "feature", column_is: str = "sample"
+    ) -> None:
+        self.path = path
+        self._names = tuple(columns)
+        self._row_is, self._column_is = row_is, column_is
+        self.places: dict[str, int] = {}
+        self._parsed = _Parsed()
+        self._sizes: list[int] = [0]
+        self._columns: list[Ints] = []
+        self._counts: list[Ints] = []
+        if not columns:
+            raise InputError(f"{path}: has no column of counts; give ids in the first column and one column per sample")
+        twice = next((name for name, count in Counter(columns).items() if count > 1), None)
+        if twice is not None:
+            raise InputError(f"{path}: two columns are named {shortened(twice)!r}; rename one of them")
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def add(self, name: str, cells: Sequence[str]) -> None:
+        """Add a row with a count in every column."""
+        self._name(name)
+        parsed = self._parsed
+        values = np.fromiter(map(parsed.__getitem__, cells), np.int64, len(cells))
+        if values.min() < 0:
+            wrong = int(np.flatnonzero(values < 0)[0])
+            raise self.bad_count(name, self._names[wrong], cells[wrong])
+        found = np.flatnonzero(values)
+        self._append(found, values[found])
+
+    def add_counts(self, name: str, counts: Mapping[int, int]) -> None:
+        """Add a row by its counts above 0: number of column to count."""
+        self._name(name)
+        places = np.array(sorted(counts), np.int64)
+        self._append(places, np.array([counts[place] for place in places.tolist()], np.int64))
+
+    def _append(self, columns: Ints, counts: Ints) -> None:
+        self._sizes.append(len(columns))
+        self._columns.append(columns)
+        self._counts.append(counts)
+
+    def _name(self, name: str) -> None:
+        row = len(self.places) + 1
+        if not name:
+            raise InputError(f"{self.path}: row {row} (below the header) has no id in its first column; give it one")
+        if self.places.setdefault(name, row - 1) != row - 1:
+            raise InputError(
+                f"{self.path}: id {shortened(name)!r} is in row {self.places[name] + 1} and in row {row} (below the "
+                f"header); a {self._row_is} has one row, add them up or rename one"
+            )
+
+    def bad_count(self, name: str, column: str, cell: str) -> InputError:
+        """Return the error for a cell that is not a count, in the row added last."""
+        row, shown = len(self.places), shortened(cell.strip())
+        relative = " (relative abundances are not read counts)" if _FRACTION.fullmatch(shown) else ""
+        return InputError(
+            f"{self.path}: row {row} (below the header, id {shortened(name)!r}), {self._column_is} "
+            f"{shortened(column)!r}: the count is {shown!r}, expected a whole number of 0 or more{relative}; correct "
+            f"it, or remove the column if it is not a {self._column_is}"
+        )
+
+    def ragged(self, cells: int, expected: int) -> InputError:
+        """Return the error for a row of too few or too many cells, behind the row added last."""
+        return InputError(
+            f"{self.path}: row {len(self.places) + 1} (below the header) has {cells} cells, the header has {expected}; "
+            "check that row for a missing or additional separator, or for a quote that is not closed"
+        )
+
+    def table(self, left_out: Sequence[str] = ()) -> CountTable:
+        """Return the table, rows as features. Raises InputError: there is no row."""
+        if not self.places:
+            raise InputError(f"{self.path}: has a header line but no row; give at least one id with its counts")
+        empty = [np.zeros(0, np.int64)]
+        return CountTable(
+            self.path,
+            self._names,
+            tuple(left_out),
+            self.places,
+            np.cumsum(np.array(self._sizes, np.int64)),
+            np.concatenate(empty + self._columns),
+            np.concatenate(empty + self._counts),
+        )

@@ -1,0 +1,151 @@
+"""Which columns of a count table are what: ids, samples, sequences, taxa, and what is none of these."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ednabed.errors import InputError
+from ednabed.sequences.columns import ABUNDANCE, ID, LINEAGE, RANK_NAMES, SAMPLE, SEQUENCE, plain, shortened
+from ednabed.sequences.counts.builder import parse_count
+
+ROW_NAMES = "#row names"
+"""What the column of row names is called where R left it out of the header."""
+_OTHERS = ("confidence", "consensus", "length", "seqlength", "sequencelength")
+"""Columns beside taxa and sequences that are never samples."""
+_BASES = re.compile(r"[ACGTURYSWKMBDHVN]+", re.IGNORECASE)
+_NAME_BASES = 30
+"""Minimum length of a name that is a sequence: no sample is called so."""
+_CELL_BASES = 10
+
+
+def _plain(*groups: Sequence[str]) -> frozenset[str]:
+    return frozenset(plain(name) for group in groups for name in group)
+
+
+_IDS = _plain(ID)
+_SEQUENCES = _plain(SEQUENCE)
+_LINEAGES = _plain(LINEAGE)
+_RANKS = _plain(*RANK_NAMES.values(), ("superkingdom", "domain", "supergroup", "division", "subdivision"))
+_SAMPLES = _plain(SAMPLE, ("sample name", "samp_name", "#sampleid"))
+_COUNTS = _plain(ABUNDANCE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns by number.
+
+    Attributes:
+        id: The ids of the features.
+        counts: The samples.
+        sequence: The sequences of the features, or None.
+        labels: Lineages or ranks.
+        others: What is none of these and is left out.
+    """
+
+    id: int
+    counts: tuple[int, ...]
+    sequence: int | None
+    labels: tuple[int, ...]
+    others: tuple[int, ...]
+
+
+def is_sequence_name(name: str) -> bool:
+    """Tell whether a name of a feature is its sequence, as in the tables of DADA2."""
+    return len(name) >= _NAME_BASES and _BASES.fullmatch(name) is not None
+
+
+def is_label(column: str) -> bool:
+    """Tell whether a column holds lineages or one rank of them."""
+    return plain(column) in _LINEAGES | _RANKS
+
+
+def with_row_names(columns: Sequence[str], first: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns, completed where the first row has one cell more than the header.
+
+    R leaves the column of row names out of the header; other programs end each row with a separator.
+    """
+    if len(first) != len(columns) + 1:
+        return tuple(columns)
+    return (*columns, f"unnamed_{len(first)}") if not first[-1].strip() else (ROW_NAMES, *columns)
+
+
+def find_layout(columns: Sequence[str], first: Sequence[str], path: str) -> Layout:
+    """Find what each column of a table of features by samples is.
+
+    Args:
+        columns: Their names.
+        first: The cells of the first row.
+        path: The file, for messages.
+
+    Raises:
+        InputError: Two columns have one name, or the first line holds counts in place of names.
+    """
+    _refuse_no_header(columns, path)
+    twice = next((name for name, count in Counter(columns).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: two columns are named {shortened(twice)!r}; rename one of them")
+    id_ = _id_place(columns)
+    counts, labels, others = [], [], []
+    sequence = None
+    for place, (column, cell) in enumerate(zip(columns, first, strict=False)):
+        name = plain(column)
+        if place == id_:
+            continue
+        if name in _SEQUENCES and sequence is None and len(cell) >= _CELL_BASES and _BASES.fullmatch(cell.strip()):
+            sequence = place
+        elif name in _LINEAGES or (name in _RANKS and parse_count(cell) is None):
+            labels.append(place)
+        elif name in _OTHERS or _is_blank(columns, first, place) or (place == 0 and _is_row_names(column)):
+            others.append(place)
+        else:
+            counts.append(place)
+    return Layout(id_, tuple(counts), sequence, tuple(labels), tuple(others))
+
+
+def long_places(columns: Sequence[str]) -> tuple[int, int, int] | None:
+    """Return the columns of ids, samples and counts of a table of one count per row; None where it is not one."""
+    names = [plain(column) for column in columns]
+    found = [[place for place, name in enumerate(names) if name in wanted] for wanted in (_IDS, _SAMPLES, _COUNTS)]
+    if any(len(places) != 1 for places in found):
+        return None
+    (id_,), (sample,), (count,) = found
+    return id_, sample, count
+
+
+def sequence_place(columns: Sequence[str]) -> int | None:
+    """Return the column of sequences by its name, None where there is none."""
+    return next((place for place, column in enumerate(columns) if plain(column) in _SEQUENCES), None)
+
+
+def _id_place(columns: Sequence[str]) -> int:
+    """Return the column of ids: the first, unless that is named otherwise and exactly one other is named so."""
+    first = plain(columns[0])
+    if first in _IDS or not (_is_row_names(columns[0]) or first in _SEQUENCES | _LINEAGES | _RANKS):
+        return 0
+    named = [place for place, column in enumerate(columns) if plain(column) in _IDS]
+    return named[0] if len(named) == 1 else 0
+
+
+def _is_row_names(column: str) -> bool:
+    return column in (ROW_NAMES, "unnamed_1")
+
+
+def _is_blank(columns: Sequence[str], first: Sequence[str], place: int) -> bool:
+    """Tell the empty column behind a separator that ends each line."""
+    return place == len(columns) - 1 > 0 and columns[place] == f"unnamed_{place + 1}" and not first[place].strip()
+
+
+def _refuse_no_header(columns: Sequence[str], path: str) -> None:
+    names = columns[1:]
+    if (
+        names
+        and all(parse_count(name) is not None for name in names)
+        and (len(set(names)) < len(names) or any(parse_count(name) == 0 for name in names))
+    ):
+        raise InputError(
+            f"{path}: has no header line, its first line is {shortened(columns[0])!r} and counts; "
+            "add a first line that names the column of ids and the samples"
+        )

@@ -1,0 +1,99 @@
+"""Read a count table of whatever form, recognised by its content.
+
+Read are, plain, gzip or zstd: TSV and CSV of features by samples (with what biom, QIIME 2, R, phyloseq, mothur and
+ampliseq add), samples by sequences (DADA2), mothur's shared and sparse count_table, one count per row, Parquet, BIOM
+(HDF5 and JSON) and QIIME 2 artifacts of a feature table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from ednabed.errors import InputError
+from ednabed.sequences.counts.biom import HDF5_MAGIC, read_biom
+from ednabed.sequences.counts.layout import long_places, with_row_names
+from ednabed.sequences.counts.long import read_long
+from ednabed.sequences.counts.mothur import SPARSE_MARK, is_shared, read_shared, read_sparse
+from ednabed.sequences.counts.table import CountTable
+from ednabed.sequences.counts.wide import is_sequence_table, read_features, read_sequence_table
+from ednabed.sequences.delimited import Dialect, find_dialect, read_rows
+from ednabed.sequences.opening import Source
+from ednabed.sequences.parquet import ParquetTable
+from ednabed.sequences.sniffing import UTF8_BOM, sniff
+from ednabed.sequences.tables import text_of
+
+_PARQUET_ROWS = 1024
+
+
+def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> CountTable:
+    """Read a count table.
+
+    Args:
+        path: The file; ``-`` is ``stdin``.
+        stdin: What ``-`` reads; None is the standard input of the process.
+
+    Returns:
+        The counts by feature and sample. ``notes`` says what was left out.
+
+    Raises:
+        InputError: The file cannot be read as a table, has no sample or no feature, names a sample or a feature twice,
+            lacks an id, or a count is not a whole number of 0 or more.
+    """
+    with Source(path, stdin, wanted="id and its counts", use="counts") as source:
+        text = source.head.removeprefix(UTF8_BOM).lstrip()
+        if source.head.startswith(HDF5_MAGIC) or text.startswith(b"{"):
+            return read_biom(source)
+        if text.startswith(SPARSE_MARK):
+            return read_sparse(read_rows(source, Dialect("\t", False, (), 1, "")), source.path)
+        if sniff(source.head, source.path) == "parquet":
+            return _read_parquet(source)
+        return _read_text(source)
+
+
+def _read_text(source: Source) -> CountTable:
+    try:
+        dialect = find_dialect(source) if sniff(source.head, source.path) == "table" else None
+    except InputError:
+        dialect = None
+    if dialect is None:
+        raise InputError(
+            f"{source.path}: is no count table; give a TSV or CSV with ids in its first column and one column per "
+            "sample, a BIOM table or a QIIME 2 feature table"
+        )
+    return _read_rows(dialect.columns, read_rows(source, dialect), source.path)
+
+
+def _read_parquet(source: Source) -> CountTable:
+    parquet = ParquetTable(source)
+    try:
+
+        def rows() -> Iterator[Sequence[str]]:
+            for batch in parquet.batches(_PARQUET_ROWS):
+                columns = [
+                    text_of(column, name, source.path).to_pylist()
+                    for name, column in zip(parquet.columns, batch.columns, strict=True)
+                ]
+                yield from ([cell or "" for cell in row] for row in zip(*columns, strict=True))
+
+        return _read_rows(parquet.columns, rows(), source.path)
+    finally:
+        parquet.close()
+
+
+def _read_rows(columns: Sequence[str], rows: Iterator[Sequence[str]], path: str) -> CountTable:
+    first = next(rows, None)
+    if first is None:
+        raise InputError(f"{path}: has a header line but no row; give at least one id with its counts")
+    columns = with_row_names(columns, first)
+    every = chain([first], rows)
+    if is_shared(columns):
+        return read_shared(columns, every, path)
+    if is_sequence_table(columns):
+        return read_sequence_table(columns, every, path)
+    places = long_places(columns)
+    if places is not None:
+        return read_long(columns, places, every, path)
+    return read_features(columns, first, every, path)

@@ -1,0 +1,116 @@
+"""Tables of features by samples, and of samples by sequences (DADA2), row by row.
+
+The first column holds the ids of the features (or one that is named so, where the first is R's row numbers), every
+other column is a sample, except those of sequences and taxa.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from operator import itemgetter
+
+from ednabed.errors import InputError
+from ednabed.sequences.columns import shortened
+from ednabed.sequences.counts.builder import Builder
+from ednabed.sequences.counts.layout import find_layout, is_sequence_name
+from ednabed.sequences.counts.sums import without_sums
+from ednabed.sequences.counts.table import CountTable, sequence_id
+
+MD5_NOTE = "features are named by their sequences, so their ids are the MD5 of these, as QIIME 2 and ampliseq name them"
+
+
+def read_features(columns: Sequence[str], first: Sequence[str], rows: Iterable[Sequence[str]], path: str) -> CountTable:
+    """Read a table of features by samples.
+
+    Args:
+        columns: Names of the columns.
+        first: The cells of the first row.
+        rows: All rows, the first one included.
+        path: The file, for messages.
+
+    Raises:
+        InputError: A row, an id or a count is not as expected, or no column is a sample.
+    """
+    layout = find_layout(columns, first, path)
+    builder = Builder(path, [columns[place] for place in layout.counts])
+    pick = _picker(layout.counts)
+    blank = [place for place in layout.others if columns[place] == f"unnamed_{place + 1}" and place]
+    sequences: list[str] = []
+    labels: dict[str, list[str]] = {columns[place]: [] for place in layout.labels}
+    for cells in rows:
+        if len(cells) != len(columns):
+            raise builder.ragged(len(cells), len(columns))
+        builder.add(cells[layout.id].strip(), pick(cells))
+        if layout.sequence is not None:
+            sequences.append(cells[layout.sequence].strip())
+        for place in layout.labels:
+            labels[columns[place]].append(cells[place].strip())
+        for place in blank:
+            if cells[place].strip():
+                raise builder.bad_count(cells[layout.id].strip(), columns[place], cells[place])
+    left_out = [
+        columns[place]
+        for place in sorted({*layout.labels, *layout.others, *(() if layout.sequence is None else (layout.sequence,))})
+        if place not in blank
+    ]
+    table = builder.table(left_out)
+    table = replace(table, labels=labels, sequences=tuple(sequences) if layout.sequence is not None else None)
+    table = without_sums(table)
+    if table.sequences is None and all(is_sequence_name(name) for name in table.places):
+        return by_sequence(table)
+    return table
+
+
+def is_sequence_table(columns: Sequence[str]) -> bool:
+    """Tell a table of samples by sequences: most of its columns behind the first are named by sequences."""
+    named = sum(map(is_sequence_name, columns[1:]))
+    return named > 0 and 2 * named >= len(columns) - 1
+
+
+def read_sequence_table(columns: Sequence[str], rows: Iterable[Sequence[str]], path: str) -> CountTable:
+    """Read a table of samples by sequences, as ``makeSequenceTable`` of DADA2 gives it.
+
+    Raises:
+        InputError: A row or a count is not as expected, or a column is neither a sequence nor the sum of all others.
+    """
+    end = len(columns) - 1 if columns[-1] == f"unnamed_{len(columns)}" else len(columns)
+    builder = Builder(path, columns[1:end], row_is="sample", column_is="sequence")
+    for cells in rows:
+        if len(cells) != len(columns) or any(cell.strip() for cell in cells[end:]):
+            raise builder.ragged(len(cells), end)
+        builder.add(cells[0].strip(), cells[1:end])
+    table = without_sums(builder.table())
+    other = next((name for name in table.samples if not is_sequence_name(name)), None)
+    if other is not None:
+        raise InputError(
+            f"{path}: most columns are named by sequences, but {shortened(other)!r} is not; remove that column from "
+            "the sequence table, or rename it to its sequence"
+        )
+    return by_sequence(table.transposed())
+
+
+def by_sequence(table: CountTable) -> CountTable:
+    """Return a table whose features are named by their sequences with ids in place of these.
+
+    Raises:
+        InputError: Two names are one sequence.
+    """
+    places: dict[str, int] = {}
+    for name, place in table.places.items():
+        if places.setdefault(sequence_id(name), place) != place:
+            raise InputError(
+                f"{table.path}: sequence {shortened(name)!r} is in the table twice; add its counts up or remove one"
+            )
+    return replace(table, places=places, sequences=table.ids, named_by_sequence=True, notes=(*table.notes, MD5_NOTE))
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[str]], Sequence[str]]:
+    """Return what takes the cells of some columns out of a row."""
+    if not places:
+        return lambda cells: ()
+    if list(places) == list(range(places[0], places[-1] + 1)):
+        part = slice(places[0], places[-1] + 1)
+        return lambda cells: cells[part]
+    getter = itemgetter(*places)
+    return lambda cells: getter(cells)

@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 
 from ednabed.api.exports import BY_RECORD, FORMATS, export_records
 from ednabed.api.manager import DataManager
+from ednabed.api.names import Assigned
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export import dwc, dwc_terms, extras
+from ednabed.sequences.counts import read_count_table
 from ednabed.export.spreadsheet import safe_cell
 from ednabed.reference.loose import LooseRuns
 from ednabed.search.choice import Choice
 from ednabed.sequences import digest, open_records
-from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.runs import Run
@@ -72,8 +73,8 @@ def collection(workspace, request):
     return data.open_reference() if request.param == "reference" else data.loose_runs(["lake/a", "sea/b"])
 
 
-def export(collection, target: Path, format: str, **more):
-    return export_records(collection, target, format, **more)
+def export(collection, target: Path, format: str, *, assignments: Path | None = None, **more):
+    return export_records(collection, target, format, assigned=Assigned(file=assignments), **more)
 
 
 def possible(format: str) -> bool:
@@ -144,13 +145,13 @@ def test_fasta_ids_are_told_apart_and_stay_in_one_word(tmp_path):
     done = export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "x.fasta", "fasta")
     heads = [line for line in (tmp_path / "x.fasta").read_text().splitlines() if line[0] == ">"]
     assert heads == [
-        f">{digest(letters_of(0).encode())};size=1",
-        f">{digest(letters_of(1).encode())};size=2",
+        ">x_y_1;size=1",
+        ">x_y_2;size=2",
         ">z_size=9;size=3",
         "><b>=1;size=4",
-        ">_;size=5",
+        f">{digest(letters_of(4).encode())};size=5",
     ]
-    assert any("2 sequences have an id that another has too" in note for note in done.notes)
+    assert any("2 features have an id that another has too" in note for note in done.notes)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -226,7 +227,8 @@ def test_h5ad(collection, tmp_path, obsm):
     vectors = data.obsm["X_ednabed"] if obsm else data.X
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, np.stack([vector_of(n) for n in range(7)]))
-    assert list(data.obs_names) == [digest(letters_of(n).encode()) for n in range(7)]
+    assert list(data.obs_names) == [*(f"a-{n}" for n in range(6)), "b-1"]
+    assert data.obs["digest"].tolist() == [digest(letters_of(n).encode()) for n in range(7)]
     assert data.obs["lineage"].tolist()[:3] == [RAT, "", FAMILY]
     assert data.obs["species"].tolist()[0] == "Rattus rattus"
     assert data.obs["kingdom"].tolist()[4] == '=HYPERLINK("http://x","y")'
@@ -272,7 +274,7 @@ def test_qiime2(collection, tmp_path):
     biom = pytest.importorskip("biom")
     done = export(collection, tmp_path / "q", "qiime2")
     assert done.files == ("export.json", "feature-table.biom", "feature-table.tsv", "sequences.fasta", "taxonomy.tsv")
-    ids = [digest(letters_of(n).encode()) for n in range(7)]
+    ids = [*(f"a-{n}" for n in range(6)), "b-1"]
     # As q2-types reads it.
     taxa = pandas.read_csv(tmp_path / "q" / "taxonomy.tsv", sep="\t", skip_blank_lines=True, header=0, dtype=object)
     assert taxa["Feature ID"].tolist() == ids
@@ -354,7 +356,7 @@ def test_dwc(collection, tmp_path):
     assert len({row["id"] for row in core}) == len(core) == 9
     assert [row["id"] for row in core] == [row["id"] for row in dna]
     by_id = {row["id"]: {k.removeprefix(terms): v for k, v in row.items()} for row in core}
-    first = by_id[f"lake:S0:{digest(letters_of(0).encode())}"]
+    first = by_id["lake:S0:a-0"]
     assert first["occurrenceID"] == first["id"]
     assert (first["organismQuantity"], first["organismQuantityType"]) == ("1", "DNA sequence reads")
     # The sample has sequences 0 and 3.
@@ -371,10 +373,10 @@ def test_dwc(collection, tmp_path):
     assert dates[1:] == [
         ("", "1/5/2024"), ("2024", ""), ("", ""), ("2024-05-01T10:00:00Z", ""), ("2024-05-01/2024-05-03", ""),
     ]  # fmt: skip
-    unnamed = by_id[f"lake:S1:{digest(letters_of(1).encode())}"]
+    unnamed = by_id["lake:S1:a-1"]
     assert (unnamed["scientificName"], unnamed["taxonRank"]) == ("incertae sedis", "")
     # A record that does not say its reads has no quantity, and its sample no size.
-    silent = by_id[f"sea:S0:{digest(letters_of(0).encode())}"]
+    silent = by_id["sea:S0:b-0"]
     assert (silent["organismQuantity"], silent["organismQuantityType"], silent["sampleSizeValue"]) == ("", "", "")
     assert dna[0]["http://rs.gbif.org/terms/dna_sequence"] == letters_of(0)
     assert dna[0]["https://w3id.org/mixs/0001107"] == "S0"
@@ -469,7 +471,7 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     assert lines[6][1:] == lines[7][1:] == ["Unassigned", ""]
     # Beside those named, the two of the sea that have the letters of a-0.
     assert f"5 records took their names from {file}" in done.notes
-    assert "1 records that it names have a lineage of their own, which was kept" in done.notes
+    assert "1 records that have an assignment too kept the lineage of their own" in done.notes
     export(collection, tmp_path / "x.zip", "dwc", assignments=file)
     core, dna = archive(tmp_path / "x.zip")
     remarks = [row["http://rs.tdwg.org/dwc/terms/identificationRemarks"] for row in core]
@@ -490,7 +492,7 @@ def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
     names = tmp_path / "taxonomy.tsv"
     names.write_text(f"id\tstatus\tlineage\tconfidence\nASV1\tassigned\t{RAT}\t0.99\n")
     for format in ("tsv", "krona", "qiime2"):
-        with pytest.raises(InputError, match="id 'ASV1' stands for several sequences here"):
+        with pytest.raises(InputError, match="id 'ASV1' is that of several sequences here"):
             export(collection, tmp_path / f"x_{format}", format, assignments=names)
     one = export(collection, tmp_path / "one.tsv", "tsv", assignments=names, wanted=Choice(datasets=("a",)))
     assert one.records == 1 and "Rattus" in (tmp_path / "one.tsv").read_text()
@@ -506,7 +508,7 @@ def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
 
 
 def test_what_is_classified_from_a_fasta_export_names_each_sequence(tmp_path):
-    """Also where an id stands for several: those are called by their digests there."""
+    """Also where an id is that of several sequences: those have numbers behind it there."""
     runs = [
         add_run(tmp_path, name, "r", numbers, columns={"id": ids}).folder
         for name, numbers, ids in (("a", [0, 1], ["ASV1", "ASV2"]), ("b", [2, 1], ["ASV1", "ASV3"]),
@@ -516,7 +518,7 @@ def test_what_is_classified_from_a_fasta_export_names_each_sequence(tmp_path):
     export(collection, tmp_path / "x.fasta", "fasta")
     lines = (tmp_path / "x.fasta").read_text().splitlines()
     ids = [line[1:].partition(";")[0] for line in lines[::2]]
-    assert ids == [digest(letters_of(n).encode()) for n in range(4)] + ["x_y"]
+    assert ids == ["ASV1_1", "ASV2_1", "ASV1_2", "ASV2_2", "x_y_1"]
     species = {letters: f"A;B;C;D;E;F;F {n}" for n, letters in enumerate(lines[1::2])}
     names = tmp_path / "taxonomy.tsv"
     names.write_text(
@@ -705,6 +707,7 @@ import sys, time
 from pathlib import Path
 from ednabed.api.exports import export_records
 from ednabed.api.manager import DataManager
+from ednabed.api.names import Assigned
 from ednabed.export import selection
 selection._PIECE_ROWS = 1
 take = selection.Selection._piece

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, emit, notice, options, pass_context, table
+from ednabed.cli.common import Context, check_letters, emit, notice, options, pass_context, table
 from ednabed.cli.reference import reference_option
 from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from ednabed.export.sample_table import SampleTable
+    from ednabed.reference.loose import LooseRuns
     from ednabed.taxonomy.classify import Classified, Classifier
 
 # Rejected queries that are named on standard error; the results have all of them.
@@ -48,7 +51,12 @@ classifier_options = options(
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--run", "runs", multiple=True,
+    help="Classify the sequences of this run by its vectors, and keep their names next to it: dataset/run, a dataset "
+    "(its newest run) or a folder; may be repeated. Takes the place of INPUT.",
+)  # fmt: skip
 @classifier_options
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
@@ -56,7 +64,7 @@ classifier_options = options(
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["tsv", "qiime2", "sintax", "jsonl", "table"]),
-    help="Format; default: by the ending of --output, else a table to read.",
+    help="Format; default: by the ending of --output, else a table to read (with --run nothing).",
 )  # fmt: skip
 @click.option(
     "--abundance", type=click.Path(path_type=Path),
@@ -70,6 +78,7 @@ def classify(
     context: Context,
     /,
     inputs: tuple[Path, ...],
+    runs: tuple[str, ...],
     reference: str | None,
     model: str | None,
     no_align: bool,
@@ -87,16 +96,25 @@ def classify(
     what its answers are worth. In --taxon-table, where several files are read and records name no sample, each file is
     a sample; files of one name are told apart by their folders.
 
+    With --run the distinct sequences of a run are classified, and what they are is kept next to the run ('ednabed runs
+    show' lists it): export, search and the dashboard take names from there. Nothing is embedded again where the
+    reference was made by the function of the run; otherwise the stored bases are embedded by that of the reference.
+
     \b
     Example:
       ednabed classify asvs.fasta --output taxonomy.tsv
+      ednabed classify --run lake_2026 --reference data/fish
       ednabed classify asvs.fasta --output taxonomy.tsv --abundance counts.tsv --taxon-table taxa.tsv
     """
     from ednabed.export.assignments import AssignmentWriter, format_of, summary
     from ednabed.export.sample_table import SampleTable
     from ednabed.sequences.counts import read_count_table
 
-    to_read = format_ == "table" or (format_ is None and output is None)
+    if bool(inputs) == bool(runs):
+        raise UsageError("give either files (INPUT) or runs (--run), one of both")
+    if runs and abundance is not None:
+        raise UsageError("--abundance is for files; a run has the reads of its own records; leave it out")
+    to_read = format_ == "table" or (format_ is None and output is None and not runs)
     kind = "table" if to_read else format_of(output, format_)
     if output is not None and kind == "table":
         raise UsageError("--format table is for reading on a terminal; leave --output or --format table away")
@@ -106,21 +124,80 @@ def classify(
     samples = None
     if taxon_table is not None:
         samples = SampleTable(None if abundance is None else read_count_table(abundance))
+    collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, threads, criteria)
     told = Told(classifier)
+    # Lines and a bar do not go together on one terminal.
+    bar = False if output is None and kind != "table" and format_ is not None and sys.stdout.isatty() else None
+    keep: Callable[[], None] | None = None
+    if collection is None:
+        answers = told.run(inputs, threads, samples, show_progress=bar)
+    else:
+        answers, keep = _of_runs(classifier, collection, not no_align, threads, samples, bar)
+        answers = told.each(answers)
     if kind == "table":
-        rows = [list(summary(found.assignment)) for found in told.run(inputs, threads, samples)]
+        rows = [list(summary(found.assignment)) for found in answers]
         emit(table(["id", "status", "rank", "name", "confidence", "identity", "novel"], rows))
+    elif output is None and format_ is None:
+        for _ in answers:
+            pass
     else:
         target = sys.stdout if output is None else output
         with AssignmentWriter(target, kind) as writer:
-            # Lines and a bar do not go together on one terminal.
-            bar = False if output is None and sys.stdout.isatty() else None
-            for found in told.run(inputs, threads, samples, show_progress=bar):
+            for found in answers:
                 writer.write(found.assignment)
     told.summary(output)
+    if keep is not None:
+        keep()
     if taxon_table is not None and samples is not None:
         _write_samples(samples, taxon_table)
+
+
+def _loose(context: Context, runs: tuple[str, ...]) -> LooseRuns:
+    from ednabed.api import get_data_manager
+
+    check_letters(*runs)
+    return get_data_manager(context.workspace).loose_runs(runs)
+
+
+def _of_runs(
+    classifier: Classifier,
+    runs: LooseRuns,
+    align: bool,
+    threads: int | None,
+    samples: SampleTable | None,
+    show_progress: bool | None,
+) -> tuple[Iterator[Classified], Callable[[], None]]:
+    """Return what each distinct sequence of some runs is, and what keeps that next to the runs when all are done."""
+    from ednabed.api.identify_runs import Keeper, classify_runs, embeds_again
+    from ednabed.export.features import sample_names
+    from ednabed.export.selection import Selection
+
+    if embeds_again(classifier, runs):
+        notice(
+            f"{runs.name} was embedded by {runs.spec.model} ({runs.spec.fingerprint[:12]}), the reference by "
+            f"{classifier.collection.spec.model} ({classifier.collection.spec.fingerprint[:12]}), so the bases of its "
+            f"{runs.rows:,} distinct sequences are embedded again by the latter; the run does not change"
+        )
+    keeper = Keeper(classifier, runs, align=align)
+    names = {} if samples is None else sample_names(Selection(runs).samples())
+
+    def answers() -> Iterator[Classified]:
+        for one in classify_runs(classifier, runs, threads=threads, show_progress=show_progress):
+            keeper.add(one)
+            if samples is not None:
+                counts: dict[str | None, int] = {names[sample]: reads for sample, reads in one.feature.counts.items()}
+                samples.add_feature(one.found.assignment, counts, uncounted=bool(one.feature.unknown))
+            yield one.found
+
+    def keep() -> None:
+        for kept in keeper.keep():
+            notice(
+                f"kept next to {kept.facts.label} in {kept.path}: names by {kept.facts.reference}, build "
+                f"{kept.facts.build}"
+            )
+
+    return answers(), keep
 
 
 def check_places(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
@@ -191,13 +268,18 @@ class Told:
         from ednabed.api.identify import classify_files, file_samples, sample_of
 
         files = file_samples(inputs)
-        for found in classify_files(self._classifier, inputs, threads, show_progress=show_progress):
-            self.count(found)
+        for found in self.each(classify_files(self._classifier, inputs, threads, show_progress=show_progress)):
             if samples is not None:
                 samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
             yield found
         if samples is not None:
             samples.check()
+
+    def each(self, answers: Iterable[Classified]) -> Iterator[Classified]:
+        """Yield what each query is, counted."""
+        for found in answers:
+            self.count(found)
+            yield found
 
     def count(self, found: Classified) -> None:
         """Count a query; name it where it was rejected."""

@@ -1,22 +1,27 @@
 """A sample-by-taxon table: how many reads of each taxon every sample has.
 
-One row for each lineage given and status. The reads come from a count table, or, without one, from the records
-themselves (abundance and sample). Each read of each query that was counted stands in exactly one row and one column.
+One row for each lineage given, and one for all that has no name. The reads come from a count table, or, without one,
+from the records themselves (abundance and sample). Each read of each query that was counted is in exactly one row and
+one column.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from ednabed.export.assignments import quoted
 from ednabed.sequences.counts import CountTable, no_match
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
 from ednabed.store.files import clean, replacing
 from ednabed.taxonomy.assignment import Assignment
 
-COLUMNS = ("lineage", "rank", "status", *RANKS, "total", "features")
+COLUMNS = ("lineage", "named", "rank", *RANKS, "total", "features")
+UNASSIGNED = "Unassigned"
+"""In the first column of the row that has no name, so that its cells can be the names of the rows in R."""
 NO_SAMPLE = "no_sample"
 _EXAMPLES = 3
 
@@ -26,7 +31,7 @@ class SampleTableReport:
     """What a sample-by-taxon table holds, and what it could not hold.
 
     Attributes:
-        rows: Rows written, one a taxon and status.
+        rows: Rows written, one a taxon, and one for what has no name.
         samples: Columns of samples.
         queries: Queries that were added.
         counted: Those of them that stand in the table: all without a count table, else those it has.
@@ -78,13 +83,13 @@ class SampleTable:
         self._samples: dict[str | None, int] = {}
         if counts is not None:
             self._samples = {name: place for place, name in enumerate(counts.samples)}
-        self._rows: dict[tuple[Lineage, str], _Row] = {}
+        self._rows: dict[Lineage, _Row] = {}
         self._seen: set[int] = set()
         self._queries = self._counted = self._repeated = self._without_abundance = self._not_in_counts = 0
         self._not_in_counts_examples: list[str] = []
 
     def add(self, assignment: Assignment, sample: str | None = None, abundance: int | None = None) -> None:
-        """Add a query to the row of its lineage and status.
+        """Add a query to the row of its lineage.
 
         Args:
             assignment: What it is.
@@ -111,13 +116,26 @@ class SampleTable:
             self._seen.add(feature)
             self._put(assignment, self._counts.of(assignment.id))
 
+    def add_feature(self, assignment: Assignment, counts: Mapping[str | None, int], *, uncounted: bool = False) -> None:
+        """Add a query that occurs in several samples, where there is no count table.
+
+        Args:
+            assignment: What it is.
+            counts: Sample (None where unknown) to reads.
+            uncounted: Some record of it says no abundance and was counted as one.
+        """
+        self._queries += 1
+        self._without_abundance += uncounted
+        reads = {self._samples.setdefault(sample, len(self._samples)): count for sample, count in counts.items()}
+        self._put(assignment, reads)
+
     def _put(self, assignment: Assignment, reads: dict[int, int]) -> None:
         self._counted += 1
         kingdom, phylum, class_, order, family, genus, species = (
             clean(name).replace(";", ",") for name in assignment.lineage
         )
         lineage = (kingdom, phylum, class_, order, family, genus, species)
-        row = self._rows.setdefault((lineage, assignment.status), _Row())
+        row = self._rows.setdefault(lineage, _Row())
         row.features += 1
         for place, count in reads.items():
             row.reads[place] = row.reads.get(place, 0) + count
@@ -134,9 +152,10 @@ class SampleTable:
     def write(self, target: Path | TextIO) -> SampleTableReport:
         """Write the table as TSV: ``COLUMNS``, then one column a sample.
 
-        Rows are in order of lineage, so that relatives stand together, those without any name last. ``lineage`` and
-        ``rank`` are empty there. ``features`` is the number of queries. A sample whose name is taken by a column before
-        it gets ``_sample`` added. Control characters become blanks, a semicolon in a name a comma; nothing is quoted.
+        Rows are in order of lineage, so that relatives are together; that of all without a name is last, its
+        ``lineage`` is ``Unassigned``, ``named`` is ``no`` (else ``yes``) and ``rank`` is empty. ``features`` is the
+        number of queries. A sample whose name is taken by a column before it gets ``_sample`` added. Control characters
+        become blanks, a semicolon in a name a comma; a cell with a quote is quoted, as R and pandas read it.
 
         Args:
             target: A file, which appears whole or not at all; or a stream of text, which is not closed.
@@ -148,14 +167,14 @@ class SampleTable:
             UsageError: The target is a folder.
         """
         with replacing(target, "taxa.tsv") if isinstance(target, Path) else nullcontext(target) as stream:
-            stream.write("\t".join([*COLUMNS, *self._headings()]) + "\n")
-            for lineage, status in sorted(self._rows, key=lambda key: (not any(key[0]), *key)):
-                row = self._rows[lineage, status]
+            stream.write("\t".join(quoted(name) for name in (*COLUMNS, *self._headings())) + "\n")
+            for lineage in sorted(self._rows, key=lambda key: (not any(key), key)):
+                row = self._rows[lineage]
                 deepest = [rank for rank, name in zip(RANKS, lineage, strict=True) if name][-1:]
                 counts = (row.reads.get(place, 0) for place in range(len(self._samples)))
-                written = format_lineage(lineage) if deepest else ""
-                cells = (written, *(deepest or [""]), status, *lineage, sum(row.reads.values()), row.features, *counts)
-                stream.write("\t".join(map(str, cells)) + "\n")
+                written = (format_lineage(lineage), "yes", *deepest) if deepest else (UNASSIGNED, "no", "")
+                cells = (*written, *lineage, sum(row.reads.values()), row.features, *counts)
+                stream.write("\t".join(quoted(str(cell)) for cell in cells) + "\n")
             stream.flush()
         return self._report()
 

@@ -18,18 +18,28 @@ from ednabed.sequences.records import free_name
 SEQUENCE = ("sequence", "dna_sequence", "dnasequence", "nucleotides", "nucraw", "nuc", "seq", "dna", "sequences")
 ID = (
     *("id", "sequence_id", "seqid", "seq_id", "accession", "processid", "feature-id", "featureid", "feature id"),
-    *("occurrenceid", "gbifid", "materialsampleid"),
     *("otu", "otu id", "#otu id", "asv", "asv_id"),
 )
-WEAK_ID = ("name",)
-"""Taken for the id only where nothing else can be: a name beside an id is common and is not the id."""
+OTHER_IDS = ("occurrenceid", "gbifid", "name", "materialsampleid")
+"""Taken for the id, the first of them that is there, where no column is of ``ID``: Darwin Core has several ids, and a
+name beside an id is common and is not the id."""
 ABUNDANCE = ("abundance", "size", "count", "counts", "reads", "n_reads", "total_reads")
-SAMPLE = ("sample", "sample_id", "sampleid", "sample-id", "eventid")
-LINEAGE = ("taxonomy", "lineage", "taxon", "taxa", "classification")
-RANK_NAMES: dict[str, tuple[str, ...]] = {rank: (rank, f"{rank}_name") for rank in RANKS} | {
-    "kingdom": ("kingdom", "kingdom_name", "superkingdom", "domain")
-}
+SAMPLE = ("sample", "sample_id", "sampleid", "sample-id")
+OTHER_SAMPLES = ("eventid", "materialsampleid", "samp_name")
+"""Taken for the sample, the first of them that is there, where no column is of ``SAMPLE``."""
+QUANTITY, QUANTITY_TYPE = "organismquantity", "organismquantitytype"
+"""Darwin Core's number and what it counts; it is the reads where the type names reads or sequences."""
+LINEAGE = ("taxonomy", "lineage", "taxon", "taxa", "classification", "consensus_lineage", "consensuslineage", "tax")
+RANK_NAMES: dict[str, tuple[str, ...]] = {rank: (rank, f"{rank}_name") for rank in RANKS}
+DOMAIN = ("superkingdom", "superkingdom_name", "domain", "domain_name")
+"""Stands for the kingdom where that is empty."""
+PR2_RANKS = ("supergroup", "division", "subdivision")
+"""PR2's ranks between domain and class."""
 SCIENTIFIC_NAME = ("scientificname",)
+EPITHET = ("specificepithet",)
+TAXON_RANK = ("taxonrank",)
+COORDINATES = ("coord",)
+"""BOLD's latitude and longitude in one cell: ``(59.91, 10.75)``."""
 LATITUDE = ("decimallatitude", "latitude", "lat")
 LONGITUDE = ("decimallongitude", "longitude", "lon", "long", "lng")
 
@@ -41,9 +51,15 @@ class Roles:
     Attributes:
         id: The column of ids.
         sequence: The column of sequences.
+        quantity_type: The column that says what the abundance counts (Darwin Core); the others are not reads.
         ranks: Rank to column, when the lineage comes from columns by rank.
+        domain: A column that stands for the kingdom where that is empty.
+        pr2: The columns of ``PR2_RANKS``, None where there is none, when the columns are PR2's.
         lineage: The column that holds whole lineages, when it comes from there.
-        binomial: A column of scientific names that fills species where it holds a binomial.
+        scientific_name: A column of scientific names, which give the species where ``species`` has none.
+        epithet: A column of epithets, which give the species with the genus where ``species`` has none.
+        taxon_rank: The column that says of which rank the scientific name is.
+        coordinates: A column of latitude and longitude in one cell, where no other columns have them.
         extras: Column to the name under which it is kept.
     """
 
@@ -51,9 +67,15 @@ class Roles:
     sequence: str | None
     abundance: str | None = None
     sample: str | None = None
+    quantity_type: str | None = None
     ranks: dict[str, str] = field(default_factory=dict)
+    domain: str | None = None
+    pr2: tuple[str | None, ...] = ()
     lineage: str | None = None
-    binomial: str | None = None
+    scientific_name: str | None = None
+    epithet: str | None = None
+    taxon_rank: str | None = None
+    coordinates: str | None = None
     extras: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,23 +94,33 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
     if twice is not None:
         raise InputError(f"{path}: two columns are named {twice!r}; rename one of them")
     ranks = {rank: found for rank in RANKS if (found := _by_order(columns, RANK_NAMES[rank], path))}
+    domain = _by_order(columns, DOMAIN, path)
+    pr2 = tuple(_find(columns, (name,), name, path) for name in PR2_RANKS)
     whole = _find(columns, LINEAGE, "lineage", path)
-    binomial = None if "species" in ranks else _by_order(columns, SCIENTIFIC_NAME, path)
+    scientific_name, epithet = _by_order(columns, SCIENTIFIC_NAME, path), _by_order(columns, EPITHET, path)
     # One rank beside whole lineages (often 'species') says less than they do.
-    if whole and len(ranks) < 2:
-        ranks, binomial = {}, None
-    elif ranks or binomial:
-        whole = None
+    by_ranks = len(ranks) + (domain is not None) > (1 if whole else 0) or (scientific_name is not None and not whole)
+    quantity, quantity_type = (_by_order(columns, (name,), path) for name in (QUANTITY, QUANTITY_TYPE))
+    abundance = _find(columns, ABUNDANCE, "abundance", path)
+    id_ = _find(columns, ID, "id", path) or _by_order(columns, OTHER_IDS, path)
+    others = [name for name in OTHER_SAMPLES if _by_order(columns, (name,), path) != id_]
     roles = Roles(
-        id=_find(columns, ID, "id", path) or _find(columns, WEAK_ID, "id", path),
+        id=id_,
         sequence=_find(columns, SEQUENCE, "sequence", path),
-        abundance=_find(columns, ABUNDANCE, "abundance", path),
-        sample=_find(columns, SAMPLE, "sample", path),
-        ranks=ranks,
-        lineage=whole,
-        binomial=binomial,
+        abundance=abundance or (quantity if quantity_type else None),
+        sample=_find(columns, SAMPLE, "sample", path) or _by_order(columns, others, path),
+        quantity_type=None if abundance else quantity_type if quantity else None,
+        ranks=ranks if by_ranks else {},
+        domain=domain if by_ranks else None,
+        pr2=pr2 if by_ranks and pr2[0] and pr2[1] else (),
+        lineage=None if by_ranks else whole,
+        scientific_name=scientific_name if by_ranks else None,
+        epithet=epithet if by_ranks and "genus" in ranks else None,
+        taxon_rank=_by_order(columns, TAXON_RANK, path) if by_ranks else None,
+        coordinates=None if find_coordinates(columns) else _by_order(columns, COORDINATES, path),
     )
-    used = {roles.id, roles.sequence, roles.abundance, roles.sample, roles.lineage, *ranks.values()}
+    used = {roles.id, roles.sequence, abundance, roles.sample, roles.lineage, *roles.ranks.values()}
+    used |= set() if "kingdom" in ranks else {roles.domain}
     own = [name for name in columns if name not in used]
     taken = set(own)
     for name in own:
@@ -100,7 +132,7 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
 
 def require(roles: Roles, columns: Sequence[str], path: str) -> tuple[str, str]:
     """Return the columns of ids and of sequences. Raises InputError when there is none, listing what there is."""
-    for role, found, wanted in (("sequence", roles.sequence, SEQUENCE), ("id", roles.id, (*ID, *WEAK_ID))):
+    for role, found, wanted in (("sequence", roles.sequence, SEQUENCE), ("id", roles.id, (*ID, *OTHER_IDS))):
         if found is None:
             others = ", ".join(wanted[1:])
             raise InputError(
@@ -150,7 +182,7 @@ def _find(columns: Sequence[str], names: Sequence[str], role: str, path: str) ->
 
 
 def _by_order(columns: Sequence[str], names: Sequence[str], path: str) -> str | None:
-    """Find a column whose possible names have a rank among themselves: kingdom goes before domain."""
+    """Find a column whose possible names have an order of their own."""
     for name in names:
         if found := _find(columns, (name,), name, path):
             return found

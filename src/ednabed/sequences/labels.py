@@ -1,38 +1,62 @@
 """Lineages given in a file of their own, joined to records by id.
 
-A labels file is a TSV or CSV with an id column and either rank columns or one column of lineages, or QIIME 2's table
-without header line (id, tab, lineage). Names of columns are those of ``columns``.
+A labels file is a TSV or CSV with an id column and either rank columns or one column of lineages, or has no header
+line: QIIME 2's and mothur's (id, lineage) and tables of id and seven ranks. Names of columns are those of ``columns``.
+Where the file has a column of markers, an id may have a lineage for each marker, as a specimen of BOLD may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import LINEAGE, Roles, find_roles, listed
+from ednabed.sequences.columns import LINEAGE, Roles, find_roles, listed, plain
 from ednabed.sequences.delimited import Dialect, find_dialect, read_delimited
-from ednabed.sequences.lineage import parse_lineage
+from ednabed.sequences.headerless import with_label_header
+from ednabed.sequences.lineage import read_lineages
 from ednabed.sequences.opening import Source
+from ednabed.sequences.records import MARKERS, ORGANELLE, markers_of
 from ednabed.sequences.sniffing import sniff
-from ednabed.sequences.tables import lineages_of, text_of
+from ednabed.sequences.tables import text_of, written_lineages
+
+Key = tuple[str, str]
+"""An id and a marker; the marker is empty where the file names none."""
 
 
 class Labels(Mapping[str, str]):
     """Lineages by id, in the one form used everywhere.
 
-    Attributes:
+    Args:
+        lineages: Id to lineage.
         path: The file they came from, for messages.
+        by_marker: Id and marker to lineage, for ids whose markers have different ones.
+        organelles: Id to the organelle that its lineage is marked with.
+        notes: What a person should know of the file, one sentence each.
+
+    Attributes:
+        path: The file they came from.
+        notes: See above.
         matched: How many records got a label from ``apply`` so far.
     """
 
-    def __init__(self, lineages: Mapping[str, str], path: str = "labels") -> None:
+    def __init__(
+        self,
+        lineages: Mapping[str, str],
+        path: str = "labels",
+        *,
+        by_marker: Mapping[Key, str] | None = None,
+        organelles: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self._lineages = dict(lineages)
+        self._by_marker = dict(by_marker or {})
+        self._organelles = dict(organelles or {})
         self.path = path
+        self.notes = notes
         self.matched = 0
 
     def __getitem__(self, key: str) -> str:
@@ -45,9 +69,17 @@ class Labels(Mapping[str, str]):
         return len(self._lineages)
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with the lineages of its labelled records replaced; counts them in ``matched``."""
-        given = self._lineages
-        found = [given.get(name) for name in batch.column("id").to_pylist()]
+        """Return the batch with the lineages of its labelled records replaced; counts them in ``matched``.
+
+        A column ``organelle`` comes with them where a label is marked as of an organelle.
+        """
+        ids = batch.column("id").to_pylist()
+        found = [self._lineages.get(name) for name in ids]
+        if self._by_marker:
+            keys = zip(ids, markers_of(batch), strict=True)
+            found = [self._by_marker.get(key, one) for key, one in zip(keys, found, strict=True)]
+        if self._organelles:
+            batch = self._with_organelles(batch, ids)
         count = len(found) - found.count(None)
         if not count:
             return batch
@@ -57,66 +89,82 @@ class Labels(Mapping[str, str]):
         values = [old if new is None else new for new, old in zip(found, known, strict=True)]
         return batch.set_column(place, batch.schema.field(place), pa.array(values, pa.string()))
 
+    def _with_organelles(self, batch: pa.RecordBatch, ids: list[str]) -> pa.RecordBatch:
+        column = pa.array([self._organelles.get(name) for name in ids], pa.string())
+        place = batch.schema.get_field_index(ORGANELLE)
+        return batch.append_column(ORGANELLE, column) if place < 0 else batch.set_column(place, ORGANELLE, column)
 
-def read_labels(path: str | Path, *, stdin: BinaryIO | None = None) -> Labels:
-    """Read a labels file (TSV or CSV, plain, .gz or .zst).
 
-    An id may stand twice with the same lineage. One whose lineage says nothing (``Unassigned``) gives no label, so a
+def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeholders: bool = False) -> Labels:
+    """Read a labels file (TSV or CSV, plain, .gz or .zst, or a QIIME 2 artifact of taxonomy).
+
+    An id may occur twice with the same lineage. One whose lineage says nothing (``Unassigned``) gives no label, so a
     record keeps what its own file says.
 
     Args:
         path: The file; ``-`` is ``stdin``.
         stdin: What ``-`` reads; None is the standard input of the process.
+        keep_placeholders: Keep names such as ``uncultured bacterium``, which else are unknown.
 
     Raises:
-        InputError: The file cannot be read, lacks ids or lineages, or gives one id two lineages.
+        InputError: The file cannot be read, lacks ids or lineages, gives one id two lineages, or none of its lineages
+            is understood.
     """
-    with Source(path, stdin, use="labels") as source:
+    with Source(path, stdin, wanted="id with its lineage", use="labels") as source:
         if sniff(source.head, source.path) != "table":
             raise InputError(f"{source.path}: holds sequences, not labels; give a TSV or CSV with an id and a lineage")
         dialect, roles = _layout(source)
         assert roles.id is not None
-        lineages: dict[str, str] = {}
-        row = 1
+        ids: list[str] = []
+        texts: list[str | None] = []
+        markers: list[str] = []
         for batch in read_delimited(source, dialect):
-            ids = text_of(batch.column(roles.id), roles.id, source.path).to_pylist()
-            for name, lineage in zip(ids, lineages_of(batch, roles, source.path, row).to_pylist(), strict=True):
-                _add(lineages, name.strip(), lineage, source.path)
-            row += batch.num_rows
-        if row == 1:
+            ids += [name.strip() for name in text_of(batch.column(roles.id), roles.id, source.path).to_pylist()]
+            texts += written_lineages(batch, roles, source.path).to_pylist()
+            markers += _markers(batch, source.path)
+        if not ids:
             raise InputError(f"{source.path}: has a header line but no row; give at least one id with its lineage")
-        return Labels(lineages, source.path)
+    read = read_lineages(texts, source.path, keep_placeholders=keep_placeholders)
+    if not any(read.values) and any(texts) and read.notes:
+        raise InputError(read.notes[0])
+    by_key: dict[Key, str] = {}
+    for name, marker, lineage in zip(ids, markers, read.values, strict=True):
+        if name and lineage is not None and by_key.setdefault((name, marker), lineage) != lineage:
+            raise InputError(
+                f"{source.path}: id {name!r} has two lineages, {by_key[name, marker]!r} and {lineage!r}; keep the one "
+                "that is right"
+            )
+    by_id: dict[str, set[str]] = {}
+    for (name, _), lineage in by_key.items():
+        by_id.setdefault(name, set()).add(lineage)
+    organelles = {name: one for name, one in zip(ids, read.organelles, strict=True) if one is not None}
+    return Labels(
+        {name: min(lineages) for name, lineages in by_id.items() if len(lineages) == 1},
+        source.path,
+        by_marker={key: lineage for key, lineage in by_key.items() if len(by_id[key[0]]) > 1},
+        organelles=organelles,
+        notes=tuple(read.notes),
+    )
 
 
-def _add(lineages: dict[str, str], name: str, lineage: str | None, path: str) -> None:
-    if lineage is None or not name:
-        return
-    if lineages.setdefault(name, lineage) != lineage:
-        raise InputError(
-            f"{path}: id {name!r} has two lineages, {lineages[name]!r} and {lineage!r}; keep the one that is right"
-        )
+def _markers(batch: pa.RecordBatch, path: str) -> list[str]:
+    """Return the marker of each row, empty where the table names none."""
+    wanted = [plain(name) for name in MARKERS]
+    found = sorted((wanted.index(plain(name)), name) for name in batch.schema.names if plain(name) in wanted)
+    if not found:
+        return [""] * len(batch)
+    column = found[0][1]
+    return [(marker or "").strip() for marker in text_of(batch.column(column), column, path).to_pylist()]
 
 
 def _layout(source: Source) -> tuple[Dialect, Roles]:
-    dialect = find_dialect(source)
+    dialect = with_label_header(find_dialect(source))
     roles = find_roles(dialect.columns, source.path)
-    if roles.id and (roles.lineage or roles.ranks or roles.binomial):
+    if roles.id and (roles.lineage or roles.ranks or roles.domain or roles.scientific_name):
         return dialect, roles
-    if len(dialect.columns) == 2 and dialect.delimiter == "\t" and not roles.id and _is_lineage(dialect.columns[1]):
-        bare = replace(dialect, columns=("id", "taxonomy"), header_lines=dialect.header_lines - 1)
-        return bare, Roles(id="id", sequence=None, lineage="taxonomy")
     lacking = "lineage" if roles.id else "id"
     wanted = f"ranks (kingdom … species) or one of {', '.join(LINEAGE)}" if roles.id else "a column 'id'"
     raise InputError(
         f"{source.path}: no {lacking} column among {listed(dialect.columns)}; labels need {wanted} "
         "(without header line: id, tab, lineage)"
     )
-
-
-def _is_lineage(text: str) -> bool:
-    if ";" not in text and "__" not in text and ":" not in text:
-        return False
-    try:
-        return parse_lineage(text) is not None
-    except InputError:
-        return False

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import InputError, UsageError
+from ednabed.sequences.artifact import ZIP_MAGIC
 from ednabed.sequences.columns import find_roles, require
 from ednabed.sequences.delimited import find_dialect, read_delimited
+from ednabed.sequences.dwca import DarwinCoreArchive, is_archive
 from ednabed.sequences.fasta import read_fasta
 from ednabed.sequences.fastq import read_fastq
 from ednabed.sequences.header_columns import made_id
@@ -40,7 +42,7 @@ class Records(Iterator[pa.RecordBatch]):
 
     Attributes:
         source: Base name of the file, as in the column ``source``; ``stdin`` for standard input.
-        format: ``fasta``, ``fastq``, ``parquet`` or ``table``.
+        format: ``fasta``, ``fastq``, ``parquet``, ``dwca`` or ``table``.
         compression: ``gz``, ``zst`` or None.
         count: Records given so far.
         labelled: Records given so far whose lineage came from the labels.
@@ -73,7 +75,7 @@ class Records(Iterator[pa.RecordBatch]):
             self._path = opened.path
             self.source = opened.name
             self.compression = opened.compression
-            self.format: Format = sniff(opened.head, opened.path)
+            self.format: Format = "dwca" if _is_dwca(opened) else sniff(opened.head, opened.path)
             self._head = opened.head
             self._lineages = LineageReader(opened.path, self._census, keep_placeholders=keep_placeholders)
             self._batches = self._open(opened, batch_size, stack)
@@ -89,6 +91,12 @@ class Records(Iterator[pa.RecordBatch]):
             stack.callback(parquet.close)
             columns = parquet.columns
             tables = parquet.batches(batch_size)
+        elif self.format == "dwca":
+            file = source.seekable_file()
+            assert file is not None
+            archive = DarwinCoreArchive(file, source.path)
+            columns = archive.columns
+            tables = archive.batches(batch_size)
         else:
             dialect = with_header(find_dialect(source), source.path)
             columns = list(dialect.columns)
@@ -244,6 +252,11 @@ class Records(Iterator[pa.RecordBatch]):
         self.close()
 
 
+def _is_dwca(source: Source) -> bool:
+    file = source.seekable_file() if source.head.startswith(ZIP_MAGIC) else None
+    return file is not None and is_archive(file)
+
+
 def open_records(
     path: str | Path,
     *,
@@ -253,7 +266,7 @@ def open_records(
     keep_placeholders: bool = False,
     by_sample: bool = False,
 ) -> Records:
-    """Open FASTA, FASTQ, TSV, CSV or Parquet, plain, gzip or zstd.
+    """Open FASTA, FASTQ, TSV, CSV or Parquet, plain, gzip or zstd, a QIIME 2 artifact or a Darwin Core Archive.
 
     Args:
         path: The file; ``-`` is ``stdin``.

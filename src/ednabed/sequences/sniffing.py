@@ -11,7 +11,7 @@ from typing import Literal
 
 from ednabed.errors import InputError
 
-Format = Literal["fasta", "fastq", "parquet", "table"]
+Format = Literal["fasta", "fastq", "parquet", "table", "dwca"]
 
 UTF8_BOM = b"\xef\xbb\xbf"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f]")

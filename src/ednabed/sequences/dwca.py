@@ -1,0 +1,237 @@
+"""Darwin Core Archives (zip) with DNA-derived data, as GBIF and OBIS give them and as our own export writes them.
+
+``meta.xml`` says which files there are, what separates their cells and which term each column is
+(https://dwc.tdwg.org/text/). A record is a row with a ``DNA_sequence``, of the extension for DNA-derived data or of the
+core itself, with the columns of the occurrence that it belongs to. Nothing is unpacked to a path of the archive's
+choosing.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from ednabed.errors import InputError
+from ednabed.sequences.artifact import MAX_BYTES, MAX_RATIO, SMALL_BYTES, ZIP_MAGIC
+from ednabed.sequences.columns import plain
+
+META = "meta.xml"
+_META_BYTES = 1024 * 1024
+_TEXT = "{http://rs.tdwg.org/dwc/text/}"
+_SEQUENCE = "DNA_sequence"
+_ID = "\x1f id"
+"""Name of the column that joins core and extension; no term is called so."""
+_ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\r\\n": "\r\n"}
+_DAMAGE: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _File:
+    """One table of the archive, as ``meta.xml`` describes it.
+
+    Attributes:
+        name: Name of the member.
+        row_type: The last part of the address of its class: ``Occurrence``, ``Event``, ``DNADerivedData``.
+        columns: Name of each column, by place.
+        constants: Terms that have one value for all rows.
+    """
+
+    name: str
+    row_type: str
+    columns: tuple[str, ...]
+    constants: dict[str, str]
+    delimiter: str
+    quote: str
+    header_lines: int
+
+
+class DarwinCoreArchive:
+    """An archive whose records are in memory. ``close`` it when done; the file that was given stays open.
+
+    Attributes:
+        columns: Names of the columns: Darwin Core terms, and ``sample`` where the archive names samples.
+
+    Raises:
+        InputError: It is damaged, has no ``DNA_sequence``, or its occurrences are not in its core.
+    """
+
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        self._path = path
+        try:
+            with zipfile.ZipFile(file) as archive:
+                self._table = self._records(archive)
+        except _DAMAGE as error:
+            raise InputError(
+                f"{path}: the archive is cut, damaged or encrypted ({error}); copy or download it again"
+            ) from error
+        self.columns: list[str] = list(self._table.column_names)
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the records, at most ``rows`` a batch."""
+        yield from self._table.to_batches(max_chunksize=rows)
+
+    def _records(self, archive: zipfile.ZipFile) -> pa.Table:
+        core, extensions = self._describe(archive)
+        if core.row_type != "Occurrence":
+            raise InputError(
+                f"{self._path}: the core of the archive is {core.row_type}, expected Occurrence; give a table (TSV or "
+                "CSV) with occurrenceID, eventID, DNA_sequence and names instead"
+            )
+        occurrences = self._read(archive, core)
+        with_dna = [one for one in extensions if _SEQUENCE in one.columns]
+        if _SEQUENCE not in occurrences.column_names:
+            if not with_dna:
+                raise InputError(
+                    f"{self._path}: no table of the archive has a column DNA_sequence, so it holds occurrences without "
+                    "sequences; give an archive with the extension for DNA-derived data"
+                )
+            occurrences = self._joined(occurrences, self._read(archive, with_dna[0]))
+        occurrences = _with_sample(occurrences.combine_chunks())
+        return occurrences.drop_columns([_ID]) if _ID in occurrences.column_names else occurrences
+
+    def _joined(self, occurrences: pa.Table, sequences: pa.Table) -> pa.Table:
+        """Return the rows with sequences, each with the columns of its occurrence."""
+        ids = occurrences.column(_ID).combine_chunks()
+        rows = pc.index_in(sequences.column(_ID), value_set=ids)
+        if rows.null_count:
+            lost = sequences.column(_ID).filter(rows.is_null())[0].as_py()
+            raise InputError(
+                f"{self._path}: {rows.null_count:,} sequences of the archive belong to no occurrence, such as "
+                f"{lost!r}; export the archive again"
+            )
+        whole = occurrences.take(rows)
+        for name in sequences.column_names:
+            if name not in whole.column_names:
+                whole = whole.append_column(name, sequences.column(name))
+        return whole
+
+    def _describe(self, archive: zipfile.ZipFile) -> tuple[_File, list[_File]]:
+        self._check(archive, META, _META_BYTES)
+        text = archive.read(META)
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise InputError(f"{self._path}: {META} defines entities, which no Darwin Core Archive does; do not use it")
+        try:
+            root = ElementTree.fromstring(text)
+            core = root.find(f"{_TEXT}core")
+            if core is None:
+                raise ValueError("it has no core")
+            return self._table_of(core), [self._table_of(one) for one in root.findall(f"{_TEXT}extension")]
+        except (ElementTree.ParseError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self._path}: {META} does not describe a Darwin Core Archive ({error}); export the archive again"
+            ) from error
+
+    def _table_of(self, element: ElementTree.Element) -> _File:
+        names: dict[int, str] = {}
+        constants: dict[str, str] = {}
+        for entry in element.findall(f"{_TEXT}field"):
+            term = str(entry.get("term")).rstrip("/").rsplit("/", 1)[-1].rsplit("#", 1)[-1]
+            term = _SEQUENCE if plain(term) == plain(_SEQUENCE) else _TERMS.get(term, term)
+            if entry.get("index") is not None:
+                names[int(str(entry.get("index")))] = term
+            elif entry.get("default"):
+                constants[term] = str(entry.get("default"))
+        key = element.find(f"{_TEXT}id") if element.tag.endswith("core") else element.find(f"{_TEXT}coreid")
+        location = element.find(f"{_TEXT}files/{_TEXT}location")
+        if key is None or location is None or not location.text:
+            raise ValueError("a table has no id or no file")
+        at = int(str(key.get("index")))
+        if not 0 <= max([at, *names]) < 10_000:
+            raise ValueError("a column has an impossible number")
+        columns = [names.get(place, f"\x1f {place}") for place in range(max([at, *names]) + 1)]
+        return _File(
+            name=location.text.strip(),
+            row_type=str(element.get("rowType")).rstrip("/").rsplit("/", 1)[-1],
+            columns=(*columns, str(at)),
+            constants=constants,
+            delimiter=_unescaped(element.get("fieldsTerminatedBy", ",")),
+            quote=_unescaped(element.get("fieldsEnclosedBy", '"')),
+            header_lines=int(element.get("ignoreHeaderLines", "0")),
+        )
+
+    def _read(self, archive: zipfile.ZipFile, file: _File) -> pa.Table:
+        self._check(archive, file.name, MAX_BYTES)
+        *columns, at = file.columns
+        reading = pyarrow.csv.ReadOptions(use_threads=False, column_names=columns, skip_rows=file.header_lines)
+        parsing = pyarrow.csv.ParseOptions(
+            delimiter=file.delimiter, quote_char=file.quote or False, newlines_in_values=bool(file.quote)
+        )
+        converting = pyarrow.csv.ConvertOptions(
+            column_types={name: pa.string() for name in columns}, strings_can_be_null=False
+        )
+        try:
+            with archive.open(file.name) as stream:
+                table = pyarrow.csv.read_csv(stream, reading, parsing, converting)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{self._path}: {file.name} cannot be read as {META} describes it ({str(error).splitlines()[0]}); "
+                "export the archive again"
+            ) from error
+        key = table.column(int(at))
+        for term, value in file.constants.items():
+            if term not in table.column_names:
+                table = table.append_column(term, pa.repeat(value, len(table)))
+        table = table.select([name for name in table.column_names if not name.startswith("\x1f")])
+        return table.append_column(_ID, key)
+
+    def _check(self, archive: zipfile.ZipFile, name: str, most: int) -> None:
+        """Refuse a member that is absent or whose size is not credible."""
+        try:
+            member = archive.getinfo(name)
+        except KeyError as error:
+            raise InputError(f"{self._path}: the archive has no {name}; export the archive again") from error
+        too_dense = member.file_size > SMALL_BYTES and member.file_size > MAX_RATIO * max(member.compress_size, 1)
+        if member.file_size > most or too_dense:
+            raise InputError(
+                f"{self._path}: {name} would take {member.file_size:,} bytes, decompressed from "
+                f"{member.compress_size:,}, which is not credible; unpack the archive yourself and give its tables"
+            )
+
+
+_TERMS = {"0001107": "samp_name", "0000044": "target_gene"}
+"""Terms whose addresses end in a number (MIxS), as far as they mean something here."""
+
+
+def is_archive(file: BinaryIO) -> bool:
+    """Return whether a file that can be sought is a zip with a ``meta.xml``."""
+    file.seek(0)
+    if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
+        return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return META in archive.namelist()
+    except _DAMAGE:
+        # What kind of zip it was cannot be said; the reader of other formats names the damage.
+        return False
+    finally:
+        file.seek(0)
+
+
+def _with_sample(table: pa.Table) -> pa.Table:
+    """Add the name of the sample: ``samp_name``, else ``eventID`` without the name of the dataset before it."""
+    names = table.column_names
+    samples = table.column("samp_name") if "samp_name" in names else pa.chunked_array([pa.repeat("", len(table))])
+    if "eventID" in names:
+        events = table.column("eventID")
+        if "datasetName" in names:
+            rest = [
+                event.removeprefix(f"{dataset}:") if dataset else event
+                for event, dataset in zip(events.to_pylist(), table.column("datasetName").to_pylist(), strict=True)
+            ]
+            events = pa.chunked_array([pa.array(rest, pa.string())])
+        samples = pc.if_else(pc.equal(samples, ""), events, samples)
+    return table if "sample" in names else table.append_column("sample", samples)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPES.get(text, text)

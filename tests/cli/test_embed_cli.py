@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ednabed.cli import main as entry
+from ednabed.sequences.readers import READING
 from ednabed.store.runs import Run, find_run
 from support import ednabed
 
@@ -132,7 +133,7 @@ def test_options_reach_the_run(folder, capsys):
     assert "labelled   1 records have a lineage" in out
     manifest = Run.open(folder / "o").manifest
     assert (manifest.spec.dimension, manifest.spec.strand, manifest.spec.alphabet) == (4096, "both", "strict")
-    assert manifest.options == {"min_length": 2, "max_sequences": 3}
+    assert manifest.options == {"min_length": 2, "max_sequences": 3, "reading": READING}
     assert manifest.counts["embedded"] == 3
 
 

@@ -81,6 +81,11 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
 
+keep_placeholders_option = click.option(
+    "--keep-placeholders", is_flag=True,
+    help="Keep names such as 'uncultured bacterium' in lineages; default: they count as unknown.",
+)  # fmt: skip
+
 model_option = click.option(
     "--model",
     default=DEFAULT_MODEL,

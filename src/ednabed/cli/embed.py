@@ -15,6 +15,7 @@ from ednabed.cli.common import (
     emit,
     emit_json,
     json_option,
+    keep_placeholders_option,
     model_option,
     notice,
     pass_context,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     "--samples", type=click.Path(path_type=Path),
     help="TSV or CSV with samples and their latitude, longitude, date, …, joined to the records by sample.",
 )  # fmt: skip
+@keep_placeholders_option
 @click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after so many accepted records.")
 @click.option(
     "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted."
@@ -60,6 +62,7 @@ def embed(
     output: Path | None,
     labels: Path | None,
     samples: Path | None,
+    keep_placeholders: bool,
     max_sequences: int | None,
     min_length: int,
     no_resume: bool,
@@ -93,6 +96,7 @@ def embed(
         min_length=min_length,
         max_sequences=max_sequences,
         batch_size=batch_size,
+        keep_placeholders=keep_placeholders,
         resume=not no_resume,
     )
     embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)

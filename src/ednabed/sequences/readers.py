@@ -34,6 +34,8 @@ from ednabed.sequences.records import BATCH_RECORDS, ORGANELLE, pieces
 from ednabed.sequences.sniffing import Format, sniff
 from ednabed.sequences.tables import raw_batch
 
+READING = 2
+"""Version of the rules by which records are read from files: under another one the same file may give other records."""
 _BY_SAMPLE = "by_sample"
 
 
@@ -55,6 +57,7 @@ class Records(Iterator[pa.RecordBatch]):
         batch_size: int = BATCH_RECORDS,
         labels: Labels | None = None,
         stdin: BinaryIO | None = None,
+        again: Path | None = None,
         keep_placeholders: bool = False,
         by_sample: bool = False,
     ) -> None:
@@ -62,7 +65,7 @@ class Records(Iterator[pa.RecordBatch]):
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, it has to be at least 1")
         self._labels = labels
-        self._given = path
+        self._again = Path(path) if again is None else again
         self._path = str(path)
         self._by_sample = by_sample
         self.count = 0
@@ -118,8 +121,8 @@ class Records(Iterator[pa.RecordBatch]):
         Standard input and pipes cannot be read twice: of them only the beginning is asked.
         """
         with ExitStack() as stack:
-            if str(self._given) != "-" and Path(self._given).is_file():
-                again = stack.enter_context(Source(self._given))
+            if self._again.is_file():
+                again = stack.enter_context(Source(self._again))
             else:
                 whole = self._head[: self._head.rfind(b"\n>" if self.format == "fasta" else b"\n") + 1] or self._head
                 again = stack.enter_context(Source("-", io.BytesIO(whole)))
@@ -263,6 +266,7 @@ def open_records(
     batch_size: int = BATCH_RECORDS,
     labels: Labels | None = None,
     stdin: BinaryIO | None = None,
+    again: Path | None = None,
     keep_placeholders: bool = False,
     by_sample: bool = False,
 ) -> Records:
@@ -273,6 +277,8 @@ def open_records(
         batch_size: Most records a batch; a batch also ends at about 8 MB of letters.
         labels: Lineages by id, which override those of the file; None leaves the file's.
         stdin: The binary stream that ``-`` reads; None is the standard input of the process.
+        again: A file with what ``stdin`` gives, for lineages whose form only the whole input tells; None asks the
+            beginning of standard input.
         keep_placeholders: Keep names such as ``uncultured bacterium``, which else are unknown.
         by_sample: Give a record whose header has the reads of several samples (OBITools) one row for each sample,
             with the same id, sequence and ``record``.
@@ -291,6 +297,7 @@ def open_records(
         batch_size=batch_size,
         labels=labels,
         stdin=stdin,
+        again=again,
         keep_placeholders=keep_placeholders,
         by_sample=by_sample,
     )

@@ -24,6 +24,7 @@ from typing import Any
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels, read_samples
+from ednabed.sequences.readers import READING
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import check_name, exclusive, sha256_file, to_json, write_atomic
 from ednabed.store.journal import VectorJournal
@@ -53,6 +54,7 @@ class RunRequest:
         min_length: Shortest sequence accepted.
         max_sequences: Stop after so many accepted records; None takes all.
         batch_size: Most sequences a batch; None leaves the token budget.
+        keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages, which else are unknown.
         resume: False throws earlier unfinished work away and makes another run even where the same one exists.
     """
 
@@ -65,6 +67,7 @@ class RunRequest:
     min_length: int = 20
     max_sequences: int | None = None
     batch_size: int | None = None
+    keep_placeholders: bool = False
     resume: bool = True
 
     def __post_init__(self) -> None:
@@ -142,7 +145,9 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
         with source.open():
             pass
     stamps = [_stamp(source.path) for source in inputs]
-    labels = None if request.labels is None else read_labels(request.labels)
+    labels = (
+        None if request.labels is None else read_labels(request.labels, keep_placeholders=request.keep_placeholders)
+    )
     samples = None if request.samples is None else read_samples(request.samples)
     identity: dict[str, Any] = {
         "fingerprint": embedder.spec.fingerprint,
@@ -150,7 +155,12 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
         "labels": None
         if request.labels is None
         else {"name": request.labels.name, "sha256": sha256_file(request.labels)},
-        "options": {"min_length": request.min_length, "max_sequences": request.max_sequences},
+        "options": {
+            "min_length": request.min_length,
+            "max_sequences": request.max_sequences,
+            "reading": READING,
+            **({"keep_placeholders": True} if request.keep_placeholders else {}),
+        },
     }
     if request.samples is not None:
         identity["options"]["samples"] = {"name": request.samples.name, "sha256": sha256_file(request.samples)}
@@ -170,6 +180,8 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             min_length=request.min_length, max_sequences=request.max_sequences,
             show_progress=show_progress,
         )  # fmt: skip
+        for note in (*(() if labels is None else labels.notes), *staged.notes):
+            log.warning("%s", note)
         if labels is not None and not labels.matched:
             log.warning(
                 "%s: none of its %d ids stands in the input, so no record got its label", request.labels, len(labels)
@@ -237,6 +249,7 @@ def _work_key(request: RunRequest, embedder: Embedder) -> str:
         None if request.labels is None else str(request.labels.resolve()),
         request.min_length,
         request.max_sequences,
+        request.keep_placeholders,
     ]
     if request.samples is not None:
         key.append(str(request.samples.resolve()))
@@ -256,7 +269,7 @@ def _local_inputs(request: RunRequest, work: Path) -> list[Input]:
             local = work / f"pipe-{number}"
             with path.open("rb") as pipe, local.open("wb") as file:
                 shutil.copyfileobj(pipe, file)
-        inputs.append(Input(str(path), local, name))
+        inputs.append(Input(str(path), local, name, request.keep_placeholders))
     return inputs
 
 

@@ -22,6 +22,7 @@ from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
 from ednabed.sequences import Labels, Records, Samples, normalise, open_records
+from ednabed.sequences.records import unique_ids
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
 
@@ -38,23 +39,25 @@ class Input:
         given: As the user named it; ``-`` is standard input.
         path: The file; for standard input, a pipe or the like a copy of what came in.
         name: What the column ``source`` says: the base name, or as much of the path as tells the inputs apart.
+        keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages.
     """
 
     given: str
     path: Path
     name: str
+    keep_placeholders: bool = False
 
     @contextmanager
     def open(self, labels: Labels | None = None) -> Iterator[Records]:
         """Open the records. Raises InputError when the file cannot be read as sequences."""
+        opening = partial(
+            open_records, batch_size=BATCH_ROWS, labels=labels, keep_placeholders=self.keep_placeholders, by_sample=True
+        )
         if self.given != "-":
-            with open_records(self.path, batch_size=BATCH_ROWS, labels=labels) as records:
+            with opening(self.path) as records:
                 yield records
         else:
-            with (
-                self.path.open("rb") as copy,
-                open_records("-", stdin=copy, batch_size=BATCH_ROWS, labels=labels) as records,
-            ):
+            with self.path.open("rb") as copy, opening("-", stdin=copy, again=self.path) as records:
                 yield records
 
 
@@ -70,6 +73,7 @@ class Staged:
         ambiguous: Accepted records with an N.
         labelled: Accepted records with a lineage.
         schema: Union of the columns of all parts, without the number.
+        notes: What a person should know of the inputs, one sentence each.
     """
 
     inputs: list[dict[str, int]]
@@ -78,6 +82,7 @@ class Staged:
     ambiguous: int = 0
     labelled: int = 0
     schema: Any = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def accepted(self) -> int:
@@ -220,7 +225,8 @@ def _stage_one(
     writer: Any = None
     schema = None
     with ExitStack() as stack:
-        for raw in stack.enter_context(source.open(labels)):
+        records = stack.enter_context(source.open(labels))
+        for raw in records:
             place = raw.schema.get_field_index("source")
             raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
             accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
@@ -257,6 +263,7 @@ def _stage_one(
                 writer.write_batch(batch)
             if room == 0:
                 break
+        staged.notes += records.notes
     counts["read"] = counts["accepted"] + counts["rejected"]
     return schema
 
@@ -266,7 +273,7 @@ def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tu
     digests = [digest_bytes(d) for d in batch.column("digest").to_pylist()]
     # An id is bound to the first 8 bytes of the digest: only sequences that stay in the run may get a number.
     keys = np.frombuffer(b"".join(d[:8] for d in digests), np.int64)
-    clash = index.claim(source, batch.column("id").to_pylist(), keys)
+    clash = index.claim(source, unique_ids(batch), keys)
     refused: list[tuple[str, str, str, int]] = []
     if clash.any():
         bad = batch.filter(pa.array(clash))

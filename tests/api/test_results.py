@@ -190,12 +190,11 @@ def test_no_queries(tmp_path):
 def test_the_sample_table_of_the_example(results):
     found = read_sample_table(results / "taxa.tsv")
     with (results / "taxa.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    assert len(found.names) == len(found.status) == len(rows) > 3
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert len(found.names) == len(rows) > 3
     assert {"D01-01"} <= set(found.samples)
     for i, row in enumerate(rows):
         assert found.names[i] == tuple(row[rank] for rank in RANKS)
-        assert found.status[i] == row["status"]
         assert [str(n) for n in found.reads[i].tolist()] == [row[sample] for sample in found.samples]
         assert found.reads[i].sum() == int(row["total"])
     labels, reads = found.by_rank("family")
@@ -210,7 +209,7 @@ def test_the_sample_table_of_the_example(results):
         lambda text: text[1:],
         lambda text: text.rpartition("\t")[0],
         lambda text: text + "x\n",
-        lambda text: text.replace("\tstatus\t", "\tstate\t"),
+        lambda text: text.replace("\tnamed\t", "\tstate\t"),
         lambda text: text.rstrip("\n") + "x\n",
         lambda text: text.rstrip("\n") + "9" * 30 + "\n",
         lambda text: text.rstrip("\n") + ".5\n",
@@ -249,7 +248,7 @@ def test_sums_by_rank_are_those_of_plain_python(names, samples, rank, rng):
     reads = np.array([[rng.randint(0, 5) for _ in range(samples)] for _ in names], np.int64).reshape(
         len(names), samples
     )
-    found = SampleReads([f"s{i}" for i in range(samples)], names, ["assigned"] * len(names), reads)
+    found = SampleReads([f"s{i}" for i in range(samples)], names, reads)
     place = RANKS.index(rank)
     sums: dict[tuple, list[int]] = defaultdict(lambda: [0] * samples)
     nameless = [0] * samples
@@ -281,7 +280,7 @@ def test_sums_by_rank_are_those_of_plain_python(names, samples, rank, rng):
 def test_taxa_of_one_name_are_told_apart_by_their_parents():
     def sums(*names: tuple[str, ...], rank="genus") -> dict[str, int]:
         reads = np.arange(1, len(names) + 1)[:, None]
-        labels, by = SampleReads(["s"], list(names), ["assigned"] * len(names), reads).by_rank(rank)
+        labels, by = SampleReads(["s"], list(names), reads).by_rank(rank)
         return dict(zip(labels, by[:, 0].tolist(), strict=True))
 
     plant = ("Plantae", "", "", "Rosales", "Moraceae", "Morus", "Morus alba")
@@ -304,8 +303,8 @@ def test_the_order_does_not_depend_on_that_of_the_rows():
     names = [("K", "P", "", "", f"F{i % 5}", "", "") for i in range(20)]
     reads = np.ones((20, 2), np.int64)
     order = random.Random(1).sample(range(20), 20)
-    one = SampleReads(["a", "b"], names, ["assigned"] * 20, reads).by_rank("family")[0]
-    other = SampleReads(["a", "b"], [names[i] for i in order], ["assigned"] * 20, reads).by_rank("family")[0]
+    one = SampleReads(["a", "b"], names, reads).by_rank("family")[0]
+    other = SampleReads(["a", "b"], [names[i] for i in order], reads).by_rank("family")[0]
     assert one == other == [f"F{i}" for i in range(5)]
 
 

@@ -45,7 +45,8 @@ def written(table: SampleTable) -> tuple[list[str], list[dict[str, str]], Sample
     report = table.write(stream)
     assert not stream.closed
     assert len(stream.getvalue().splitlines()) == report.rows + 1
-    lines = list(csv.reader(io.StringIO(stream.getvalue(), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+    lines = list(csv.reader(io.StringIO(stream.getvalue(), newline=""), delimiter="\t", strict=True))
+    assert len({line[0] for line in lines}) == len(lines), "names of rows, as in R's row.names = 1"
     return lines[0], [dict(zip(lines[0], line, strict=True)) for line in lines[1:]], report
 
 
@@ -70,15 +71,15 @@ def test_the_rows_with_a_count_table(tmp_path):
     path = tmp_path / "new" / "taxa.tsv"
     report = table.write(path)
     assert path.read_bytes().decode() == (
-        "lineage\trank\tstatus\tkingdom\tphylum\tclass\torder\tfamily\tgenus\tspecies\ttotal\tfeatures\t"
+        "lineage\tnamed\trank\tkingdom\tphylum\tclass\torder\tfamily\tgenus\tspecies\ttotal\tfeatures\t"
         "lake\triver\tblank\n"
-        "Animalia;Chordata;Actinopteri;Gadiformes;Gadidae;Gadus;Gadus morhua\tspecies\tassigned\tAnimalia\tChordata\t"
+        "Animalia;Chordata;Actinopteri;Gadiformes;Gadidae;Gadus;Gadus morhua\tyes\tspecies\tAnimalia\tChordata\t"
         "Actinopteri\tGadiformes\tGadidae\tGadus\tGadus morhua\t0\t1\t0\t0\t0\n"
-        "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;;\tfamily\tnovel\tAnimalia\tChordata\t"
+        "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;;\tyes\tfamily\tAnimalia\tChordata\t"
         "Actinopteri\tSalmoniformes\tSalmonidae\t\t\t7\t1\t0\t7\t0\n"
-        "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;Salmo;Salmo trutta\tspecies\tassigned\tAnimalia\t"
+        "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;Salmo;Salmo trutta\tyes\tspecies\tAnimalia\t"
         "Chordata\tActinopteri\tSalmoniformes\tSalmonidae\tSalmo\tSalmo trutta\t8\t2\t6\t2\t0\n"
-        "\t\tunclassified\t\t\t\t\t\t\t\t9\t1\t0\t0\t9\n"
+        "Unassigned\tno\t\t\t\t\t\t\t\t\t9\t1\t0\t0\t9\n"
     )
     assert list(path.parent.iterdir()) == [path]
     assert report == SampleTableReport(
@@ -102,12 +103,10 @@ def test_the_rows_without_a_count_table():
         table.add(one, sample, abundance)
     heads, rows, report = written(table)
     assert heads[len(COLUMNS) :] == ["river", "no_sample", "lake", "total_sample", "no_sample_sample"]
-    assert [[row[key] for key in ("rank", "status", "total", "features", *heads[len(COLUMNS) :])] for row in rows] == [
-        ["family", "assigned", "1", "1", "0", "0", "0", "0", "1"],
-        ["family", "novel", "1", "1", "0", "0", "0", "0", "1"],
-        ["species", "assigned", str(5 + 2**63), "3", "5", "0", str(2**63), "0", "0"],
-        ["", "novel", "0", "1", "0", "0", "0", "0", "0"],
-        ["", "rejected", "1", "1", "0", "1", "0", "0", "0"],
+    assert [[row[key] for key in ("rank", "named", "total", "features", *heads[len(COLUMNS) :])] for row in rows] == [
+        ["family", "yes", "2", "2", "0", "0", "0", "0", "2"],
+        ["species", "yes", str(5 + 2**63), "3", "5", "0", str(2**63), "0", "0"],
+        ["", "no", "1", "2", "0", "1", "0", "0", "0"],
     ]
     assert (report.queries, report.counted, report.reads) == (7, 7, 8 + 2**63)
     assert (report.without_abundance, report.repeated, report.not_in_counts, report.not_in_queries) == (2, 0, 0, 0)
@@ -150,13 +149,13 @@ def test_every_read_of_the_records_stands_in_one_cell(queries):
     features: Counter = Counter()
     for one, sample, abundance in queries:
         table.add(one, sample, abundance)
-        key = (*map(shown, one.lineage), one.status)
+        key = tuple(map(shown, one.lineage))
         by_taxon[key] += 1 if abundance is None else abundance
         by_sample[sample] += 1 if abundance is None else abundance
         features[key] += 1
     heads, rows, report = written(table)
     assert len(set(heads)) == len(heads)
-    found = {(*(row[rank] for rank in RANKS), row["status"]): row for row in rows}
+    found = {tuple(row[rank] for rank in RANKS): row for row in rows}
     assert len(found) == len(rows)
     assert {key: int(row["total"]) for key, row in found.items()} == dict(by_taxon)
     assert {key: int(row["features"]) for key, row in found.items()} == dict(features)
@@ -164,7 +163,8 @@ def test_every_read_of_the_records_stands_in_one_cell(queries):
     for row in rows:
         assert int(row["total"]) == sum(int(row[name]) for name in samples)
         parts = [row[rank] for rank in RANKS]
-        assert row["lineage"] == (";".join(parts) if any(parts) else "")
+        assert row["lineage"] == (";".join(parts) if any(parts) else "Unassigned")
+        assert row["named"] == ("yes" if any(parts) else "no")
         assert row["rank"] == next((rank for rank in reversed(RANKS) if row[rank]), "")
     # The order of the columns is that of first appearance.
     order = list(dict.fromkeys(sample for _, sample, _ in queries))
@@ -186,9 +186,9 @@ def test_every_read_of_a_count_table_stands_in_one_cell_or_is_told(tmp_path_fact
     wanted: dict = {}
     for name, one in firsts.items():
         if name in reads:
-            key = (*map(shown, one.lineage), one.status)
+            key = tuple(map(shown, one.lineage))
             wanted[key] = [a + b for a, b in zip(wanted.get(key, [0, 0]), reads[name], strict=True)]
-    found = {(*(row[r] for r in RANKS), row["status"]): [int(row["s1"]), int(row["s2"])] for row in rows}
+    found = {tuple(row[r] for r in RANKS): [int(row["s1"]), int(row["s2"])] for row in rows}
     assert found == wanted
     assert all(int(row["total"]) == int(row["s1"]) + int(row["s2"]) for row in rows)
     assert report.reads + report.reads_left_out == sum(map(sum, numbers))

@@ -195,7 +195,7 @@ def test_a_table_of_counts_that_has_nothing(capsys, workspace, queries, tmp_path
     options = ("--abundance", counts, "--taxon-table", taxa, "--output", target)
     for text, told in (
         ("", "is empty; give a file with at least one id and its counts"),
-        ("id\tlake\nother\t3\n", "no sequence has its id in this table of counts, such as 'known'"),
+        ("id\tlake\nother\t3\n", "none of the sequences, such as 'known', is in this table of counts"),
     ):
         counts.write_text(text, encoding="utf-8")
         code, out, err = call(capsys, workspace, "classify", queries, *options)

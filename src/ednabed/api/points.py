@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.reference.collection import Collection
+from ednabed.reference.kept import KeptNames
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.labels import read_labels
 
@@ -24,7 +25,8 @@ class RowFacts:
 
     Attributes:
         lineages: Every lineage that occurs.
-        lineage: Number of the lineage of most records, int64; -1 where no record has one.
+        lineage: Number of the lineage of most records, int64; where no record has one, of that of its assignment; -1
+            where there is none either.
         markers: Names of markers, the first empty.
         marker: Number of the marker, int64; 0 where unknown.
         datasets: Names of datasets, and last ``SEVERAL``.
@@ -60,8 +62,13 @@ class RowFacts:
         return [of_lineage[number] if number >= 0 else "" for number in self.lineage.tolist()]
 
 
-def row_facts(collection: Collection) -> RowFacts:
-    """Read the facts on all rows; the records are read once or twice, some columns at a time."""
+def row_facts(collection: Collection, kept: KeptNames | None = None) -> RowFacts:
+    """Read the facts on all rows; the records are read once or twice, some columns at a time.
+
+    Args:
+        collection: A reference, or runs as they lie.
+        kept: Names for rows whose records have no lineage (``reference.kept.kept_names``); None for none.
+    """
     present = collection.record_schema.names
     labels = read_labels(collection, needed=False)
     columns = ["dataset", "run_id", *(["abundance"] if "abundance" in present else [])]
@@ -91,9 +98,10 @@ def row_facts(collection: Collection) -> RowFacts:
     dataset_of = np.zeros(collection.rows, np.int64)
     dataset_of[row] = dataset
     dataset_of[np.bincount(row, minlength=collection.rows) > 1] = len(datasets)
+    lineages, lineage = _named(labels.lineages, labels.main, kept)
     return RowFacts(
-        lineages=labels.lineages,
-        lineage=labels.main,
+        lineages=lineages,
+        lineage=lineage,
         markers=labels.markers,
         marker=labels.marker,
         datasets=[*datasets, SEVERAL],
@@ -103,6 +111,23 @@ def row_facts(collection: Collection) -> RowFacts:
         records=np.diff(collection.starts).astype(np.int64),
         reads=reads,
     )
+
+
+def _named(
+    lineages: list[Lineage], main: npt.NDArray[np.int64], kept: KeptNames | None
+) -> tuple[list[Lineage], npt.NDArray[np.int64]]:
+    """Return the lineages, and the number of that of each row, with those of assignments where there is no other."""
+    if kept is None:
+        return lineages, main
+    numbers = {lineage: number for number, lineage in enumerate(lineages)}
+    added = []
+    for text in kept.lineages:
+        kingdom, phylum, class_, order, family, genus, species = text.split(";")
+        lineage = (kingdom, phylum, class_, order, family, genus, species)
+        added.append(numbers.setdefault(lineage, len(numbers)))
+    # The last stands for rows without a name.
+    of_row = np.array([*added, -1], np.int64)[kept.lineage]
+    return list(numbers), np.where(main < 0, of_row, main)
 
 
 def _distinct(pairs: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

@@ -24,6 +24,7 @@ class Inputs:
         counts: Table of counts; None where none was given.
         records: Records in the files; None where they are too many to count first.
         title: What to call them.
+        run: The run whose records they are; None where they are files of the person.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class Inputs:
     counts: Path | None
     records: int | None
     title: str
+    run: str | None = None
 
 
 def choose_inputs(key: str) -> Inputs | None:
@@ -66,7 +68,7 @@ def choose_inputs(key: str) -> Inputs | None:
             records = manager().get_run_files(run).get("records")
             if records is None:
                 raise InputError(f"{run} was made by an older tool and has no records; choose its sequence file")
-            return Inputs(folder, [records], None, count_records([records], [run]), run)
+            return Inputs(folder, [records], None, count_records([records], [run]), run, run)
         paths = keep_uploads(folder / "inputs", files)
         names = [file.name for file in files]
         count = count_records(paths, names)

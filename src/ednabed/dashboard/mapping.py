@@ -24,7 +24,10 @@ from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
 from ednabed.reference import layout
 from ednabed.reference.collection import Collection
+from ednabed.reference.kept import kept_files, kept_names
 from ednabed.search.queries import embedder_for
+from ednabed.store.assignments import file_names
+from ednabed.store.runs import find_run
 from ednabed.taxonomy.sequence_map import SequenceMap
 
 KIND = "map"
@@ -91,7 +94,8 @@ def map_of(state: ReferenceState) -> Mapped | None:
         return None
     changed = path.stat().st_mtime_ns
     try:
-        found = _of_reference(str(settings().workspace), state.address, state.manifest.build, changed, state)
+        files = " ".join(kept_files(reference, settings().workspace))
+        found = _of_reference(str(settings().workspace), state.address, state.manifest.build, changed, files, state)
     except StoreError as error:
         st.error(plain(str(error)))
         _button(f"Map of {state.address}, anew", [*arguments, "--refit"], "Lay it out anew")
@@ -109,16 +113,17 @@ def map_of_runs(runs: Sequence[str]) -> Mapped | None:
     if found is None:
         _offer(title, arguments, "These runs have no map yet.", "Lay out the map")
         return None
-    return _of_runs(str(workspace), tuple(runs), f"{found.created} {len(found.keys)}")
+    files = " ".join(name for run in runs for name in file_names(find_run(workspace, run).folder))
+    return _of_runs(str(workspace), tuple(runs), f"{found.created} {len(found.keys)} {files}")
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the map …")
-def _of_reference(workspace: str, address: str, build: str, changed: int, _state: ReferenceState) -> Mapped:
+def _of_reference(workspace: str, address: str, build: str, changed: int, files: str, _state: ReferenceState) -> Mapped:
     reference = open_reference(_state)
     found = read_map(reference)
     if found is None:
         raise StoreError(f"the map of {address} was taken away just now; load the page again")
-    return _mapped(f"{workspace} {address} {build} {changed}", reference, facts_of(_state), found)
+    return _mapped(f"{workspace} {address} {build} {changed} {files}", reference, facts_of(_state), found)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the map …")
@@ -127,7 +132,12 @@ def _of_runs(workspace: str, runs: tuple[str, ...], created: str) -> Mapped:
     found = read_runs_map(Path(workspace), runs)
     if found is None:
         raise StoreError("the map of these runs was taken away just now; load the page again")
-    return _mapped(f"{workspace} {runs} {created}", collection, row_facts(collection), found)
+    return _mapped(
+        f"{workspace} {runs} {created}",
+        collection,
+        row_facts(collection, kept_names(collection, Path(workspace))),
+        found,
+    )
 
 
 def _mapped(key: str, collection: Collection, facts: RowFacts, found: SequenceMap) -> Mapped:

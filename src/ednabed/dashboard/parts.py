@@ -20,6 +20,7 @@ from ednabed.dashboard.jobs import Jobs
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import cell, file_name, plain, time_text
 from ednabed.errors import EdnabedError, InputError, StoreError
+from ednabed.reference.kept import kept_files, kept_names
 from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
 
@@ -133,14 +134,17 @@ def _opened(workspace: str, address: str, build: str) -> Reference:
 
 
 def facts_of(state: ReferenceState) -> RowFacts:
-    """Return what there is to tell of the rows of a reference, read once for each build."""
+    """Return what there is to tell of the rows of a reference, read once for each build and its runs' assignments."""
     assert state.manifest is not None
-    return _facts(str(settings().workspace), state.address, state.manifest.build)
+    workspace = settings().workspace
+    files = " ".join(kept_files(open_reference(state), workspace))
+    return _facts(str(workspace), state.address, state.manifest.build, files)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the records …")
-def _facts(workspace: str, address: str, build: str) -> RowFacts:
-    return row_facts(_opened(workspace, address, build))
+def _facts(workspace: str, address: str, build: str, files: str) -> RowFacts:
+    reference = _opened(workspace, address, build)
+    return row_facts(reference, kept_names(reference, Path(workspace)))
 
 
 # -- uploads -----------------------------------------------------------------------------------------------------------

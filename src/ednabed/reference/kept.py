@@ -20,7 +20,7 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
 from ednabed.reference.parts import keys_of
-from ednabed.store.assignments import Facts, Kept, folder_of, list_kept
+from ednabed.store.assignments import Facts, Kept, file_names, folder_of, list_kept
 from ednabed.store.manifest import RunManifest
 from ednabed.store.runs import runs_root, walk_runs
 
@@ -97,6 +97,11 @@ def kept_builds(collection: Collection, workspace: Path) -> list[str]:
     """Return the builds by which assignments of the runs of a collection are kept, the newest first."""
     found = [kept.facts for place in _places(collection, workspace) for kept in list_kept(place.folder, place.identity)]
     return list(dict.fromkeys(facts.build for facts in sorted(found, key=lambda f: f.created, reverse=True)))
+
+
+def kept_files(collection: Collection, workspace: Path) -> list[str]:
+    """Return the names of the files that are kept next to the runs of a collection; none is opened."""
+    return [name for place in _places(collection, workspace) for name in file_names(place.folder)]
 
 
 def is_by(facts: Facts, build: str) -> bool:

@@ -223,6 +223,11 @@ def survey_kept(folder: Path, identity: str) -> tuple[list[Kept], list[str]]:
     return sorted(found, key=lambda kept: kept.facts.created, reverse=True), faults
 
 
+def file_names(folder: Path) -> list[str]:
+    """Return the names of the files kept next to a run folder, which change whenever their contents do."""
+    return [path.name for path in _files(folder_of(folder))]
+
+
 def verify_kept(run: Run) -> list[str]:
     """Read all assignments kept next to a run and compare checksums and sequences; return the faults found."""
     faults = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from ednabed.api.exports import FORMATS, WITH_NAMES
+from ednabed.api.names import NONE
 from ednabed.api.status import ReferenceState, RunState
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.parts import job_panel, jobs, jobs_of, show_started
@@ -18,6 +19,7 @@ from ednabed.dashboard.views.identify import KIND as IDENTIFY
 from ednabed.store.files import human_bytes
 
 KIND = "export"
+_NEWEST, _OWN = "the newest of each run", "their own only"
 _LARGEST = 500_000_000
 """Bytes that are handed to the browser at most."""
 
@@ -33,10 +35,10 @@ def show_export(runs: list[RunState], references: list[ReferenceState]) -> None:
     source = left.selectbox("What", [*(f"reference {a}" for a in addresses), *(f"run {label}" for label in labels)])
     format_ = middle.selectbox("Format", list(FORMATS), format_func=lambda name: f"{name}: {FORMATS[name][1]}")
     named = [job for job in jobs_of(IDENTIFY) if job.state == "done"]
-    choices = ["their own", *(f"{job.title}, {job.created:%Y-%m-%d %H:%M}" for job in named)]
+    choices = [_NEWEST, _OWN, *(f"{job.title}, {job.created:%Y-%m-%d %H:%M}" for job in named)]
     names = right.selectbox(
         "Names", range(len(choices)), format_func=lambda i: choices[i], disabled=format_ not in WITH_NAMES,
-        help="Records without names of their own can take those of the page Identify.",
+        help="Records without names of their own take those that the page Identify gave to their run, or to a file.",
     )  # fmt: skip
     if st.button("Export", type="primary"):
         folder = jobs().new_folder()
@@ -45,7 +47,8 @@ def show_export(runs: list[RunState], references: list[ReferenceState]) -> None:
         target.parent.mkdir()
         arguments = ["export", f"--{kind}", place, "--format", format_, "--output", str(target)]
         if names and format_ in WITH_NAMES:
-            arguments += ["--assignments", str(named[names - 1].folder / "results" / ASSIGNMENTS)]
+            chosen = NONE if names == 1 else str(named[names - 2].folder / "results" / ASSIGNMENTS)
+            arguments += ["--assignments", chosen]
         about = {"kind": KIND}
         show_started(jobs().start(f"Export {source} as {format_}", arguments, about=about, folder=folder))
     last = next(iter(jobs_of(KIND)), None)

@@ -68,7 +68,8 @@ def _begin() -> None:
         return
     folder = inputs.folder / "results"
     folder.mkdir()
-    arguments = ["classify", *map(str, inputs.paths), "--reference", state.address, "--min-confidence", str(confidence)]
+    what = list(map(str, inputs.paths)) if inputs.run is None else ["--run", inputs.run]
+    arguments = ["classify", *what, "--reference", state.address, "--min-confidence", str(confidence)]
     arguments += ["--output", str(folder / ASSIGNMENTS), "--taxon-table", str(folder / TAXA)]
     if inputs.counts is not None:
         arguments += ["--abundance", str(inputs.counts)]

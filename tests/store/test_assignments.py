@@ -1,0 +1,203 @@
+"""Assignments kept next to a run: whole or absent, bound to run and build, and damage is found."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ednabed.errors import StoreError
+from ednabed.reference.kept import kept_names
+from ednabed.store import assignments
+from ednabed.store.assignments import COLUMNS, SCHEMA, file_names, folder_of, keep, list_kept, verify_kept
+from ednabed.store.runs import Run, run_folders, runs_root, walk_runs
+from reference_support import add_run, consolidate, opened, snapshot
+
+RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
+
+
+def table_of(run: Run, lineage: str | None = RAT, status: str = "assigned") -> pa.Table:
+    digests = dict.fromkeys(run.load_records(["digest"]).column("digest").to_pylist())
+    rows = [{"digest": d, "status": status, "lineage": lineage, "confidence": 0.9, "tied": []} for d in digests]
+    return pa.Table.from_pylist(rows, COLUMNS)
+
+
+def keep_by(run: Run, build: str = "b-1", criteria=None, **more):
+    return keep(
+        run, table_of(run, **more), build=build, reference="data/fish", model="hand", fingerprint="f" * 64,
+        calibrated=None, criteria={"min_confidence": 0.8, **(criteria or {})},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return add_run(tmp_path, "lake", "a", [0, 1, 2, 1])
+
+
+def test_what_is_kept_comes_back_and_the_run_does_not_change(run, tmp_path):
+    before = snapshot(run.folder)
+    kept = keep_by(run)
+    assert snapshot(run.folder) == before
+    assert kept.path.parent == folder_of(run.folder) == run.folder.with_name("a.assignments")
+    (found,) = list_kept(run.folder, run.identity)
+    assert found == kept
+    assert found.read().equals(table_of(run))
+    assert found.facts.statuses == {"assigned": 3}
+    assert (found.facts.run, found.facts.build, found.facts.label) == (run.identity, "b-1", "lake/a")
+    assert verify_kept(run) == []
+    # To all that lists or walks runs it is nothing.
+    root = runs_root(tmp_path)
+    assert walk_runs(root) == run_folders(root / "lake") == [run.folder]
+    assert consolidate(tmp_path).manifest.counts["runs"] == 1
+
+
+def test_the_same_build_and_criteria_are_replaced_and_others_stay(run):
+    first = keep_by(run)
+    other = keep_by(run, criteria={"min_confidence": 0.9})
+    build = keep_by(run, build="b-2")
+    again = keep_by(run, lineage=None, status="unclassified")
+    assert not first.path.exists()
+    assert list_kept(run.folder, run.identity) == [again, build, other]
+    assert sorted(file_names(run.folder)) == sorted(one.path.name for one in (again, build, other))
+
+
+def test_a_run_may_be_moved_with_its_assignments(run, tmp_path):
+    keep_by(run)
+    new = tmp_path / "elsewhere"
+    run.folder.rename(new)
+    run.folder.with_name("a.assignments").rename(folder_of(new))
+    assert len(list_kept(new, Run.open(new).identity)) == 1
+
+
+def test_assignments_of_another_run_are_refused(run, tmp_path):
+    other = add_run(tmp_path, "sea", "b", [0, 1])
+    shutil.copytree(keep_by(run).path.parent, folder_of(other.folder))
+    with pytest.raises(StoreError, match=r"holds the assignments of another run \(lake/a"):
+        list_kept(other.folder, other.identity)
+    assert "is of another run (lake/a)" in verify_kept(other)[0]
+
+
+def test_any_flipped_byte_is_found(run):
+    kept = keep_by(run)
+    raw = kept.path.read_bytes()
+    for place in range(0, len(raw), max(1, len(raw) // 97)):
+        data = bytearray(raw)
+        data[place] ^= 4
+        kept.path.write_bytes(data)
+        assert verify_kept(run), place
+        with pytest.raises(StoreError, match="damaged|another run|schema"):
+            for one in list_kept(run.folder, run.identity):
+                one.read()
+    for size in (0, 7, len(raw) // 2, len(raw) - 1):
+        kept.path.write_bytes(raw[:size])
+        assert verify_kept(run)
+    kept.path.write_bytes(raw)
+    assert verify_kept(run) == []
+
+
+def test_a_name_that_is_not_that_of_the_content_is_damage(run):
+    kept = keep_by(run)
+    kept.path.rename(kept.path.with_name(kept.path.name.replace("b-1", "b-9")))
+    with pytest.raises(StoreError, match="is damaged; delete it, and classify the run again"):
+        list_kept(run.folder, run.identity)
+
+
+def test_an_unknown_schema_is_refused_and_stays(run, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(assignments, "SCHEMA", "ednabed.assignments/2")
+        newer = keep_by(run)
+    with pytest.raises(StoreError, match=f"has schema 'ednabed.assignments/2'.* reads '{SCHEMA}'; update ednabed"):
+        list_kept(run.folder, run.identity)
+    keep_by(run)
+    assert newer.path.exists()
+
+
+def test_files_of_others_do_not_matter(run):
+    kept = keep_by(run)
+    for name in ("notes.txt", "b-1.parquet", ".b-1.0123456789abcdef.parquet"):
+        kept.path.with_name(name).write_text("x")
+    assert list_kept(run.folder, run.identity) == [kept]
+    assert verify_kept(run) == []
+
+
+def test_assignments_that_lack_a_sequence_are_a_fault(run):
+    part = table_of(run).slice(1)
+    keep(run, part, build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={})
+    assert "names 2 sequences that are not the 3 of the run" in verify_kept(run)[0]
+
+
+def test_a_second_writer_is_told(run, monkeypatch):
+    def during(*arguments, **more):
+        with pytest.raises(StoreError, match="another process is keeping assignments of this run"):
+            keep_by(run)
+        return write(*arguments, **more)
+
+    write = pq.write_table
+    monkeypatch.setattr(pq, "write_table", during)
+    keep_by(run)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from ednabed.store import assignments
+from ednabed.store.runs import Run
+from store.test_assignments import keep_by
+step, wait = sys.argv[2].split(":")
+real = getattr(assignments, step) if hasattr(assignments, step) else None
+def slow(*arguments, **more):
+    if wait == "before":
+        print("now", flush=True)
+        time.sleep(60)
+    found = real(*arguments, **more)
+    print("now", flush=True)
+    time.sleep(60)
+    return found
+setattr(assignments, step, slow)
+keep_by(Run.open(Path(sys.argv[1])), lineage=None, status="unclassified")
+"""
+
+
+@pytest.mark.parametrize("step", ["fsync_file:before", "fsync_file:after", "_checksum:before", "_is_older:before"])
+def test_killed_at_any_time_the_old_or_the_new_is_there(run, step):
+    keep_by(run)
+    tests = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", KILLED, str(run.folder), step, str(tests)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"now"
+        process.kill()
+    assert verify_kept(run) == []
+    newest = list_kept(run.folder, run.identity)[0]
+    assert newest.facts.statuses == ({"unclassified": 3} if step == "_is_older:before" else {"assigned": 3})
+    # The next one finishes the job and removes what was left.
+    done = keep_by(run, status="novel")
+    assert list_kept(run.folder, run.identity) == [done]
+    assert {path.name for path in done.path.parent.iterdir()} == {".lock", done.path.name}
+
+
+def test_readers_see_the_old_or_the_new_while_it_is_replaced(run, tmp_path):
+    consolidate(tmp_path)
+    keep_by(run)
+    loop = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "from store.test_assignments import keep_by\nfrom ednabed.store.runs import Run\n"
+        "run = Run.open(Path(sys.argv[1]))\n"
+        "while True: keep_by(run)\n"
+    )
+    tests = Path(__file__).resolve().parents[1]
+    with subprocess.Popen([sys.executable, "-c", loop, str(run.folder), str(tests)]) as process:
+        ended = time.monotonic() + 4
+        reference = opened(tmp_path)
+        while time.monotonic() < ended:
+            names = kept_names(reference, tmp_path)
+            assert names is not None and names.of(0) == ("assigned", RAT, 0.9)
+            assert process.poll() is None
+        process.kill()

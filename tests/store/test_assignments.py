@@ -91,7 +91,7 @@ def test_any_flipped_byte_is_found(run):
         data[place] ^= 4
         kept.path.write_bytes(data)
         assert verify_kept(run), place
-        with pytest.raises(StoreError, match="damaged|another run|schema"):
+        with pytest.raises(StoreError, match=r"damaged|another run|schema"):
             for one in list_kept(run.folder, run.identity):
                 one.read()
     for size in (0, 7, len(raw) // 2, len(raw) - 1):

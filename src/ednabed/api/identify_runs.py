@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ednabed.export.selection import Selection
 from ednabed.models.base import FloatArray
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
+from ednabed.reference.sources import seen_from
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.store.assignments import COLUMNS, Kept, keep
 from ednabed.taxonomy.classify import Classified, Classifier
@@ -116,12 +118,14 @@ class Keeper:
     Args:
         classifier: What classifies; its collection is a reference.
         runs: The runs.
+        workspace: The folder of the reference is written as seen from here, where it is in it.
         align: Whether bases are compared.
     """
 
-    def __init__(self, classifier: Classifier, runs: LooseRuns, *, align: bool = True) -> None:
+    def __init__(self, classifier: Classifier, runs: LooseRuns, workspace: Path, *, align: bool = True) -> None:
         self._classifier = classifier
         self._runs = runs
+        self._workspace = workspace
         self._criteria = {**asdict(classifier.criteria), "align": align}
         self._rows: list[dict[str, Any]] = []
         self._tables: list[pa.Table] = []
@@ -156,7 +160,7 @@ class Keeper:
                     source.run,
                     every.filter(pc.is_in(every.column("digest"), value_set=digests)),
                     build=reference.manifest.build,
-                    reference=reference.name,
+                    reference=seen_from(reference.folder, self._workspace),
                     model=reference.spec.model,
                     fingerprint=reference.spec.fingerprint,
                     calibrated=None if calibration is None else calibration.created,

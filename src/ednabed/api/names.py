@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ednabed.errors import InputError
 from ednabed.export.names import Names, SequenceIds, names_by_id
 from ednabed.reference.collection import Collection
-from ednabed.reference.kept import KeptNames, is_by, kept_builds, kept_names
+from ednabed.reference.kept import KeptNames, is_by, kept_facts, kept_names
+from ednabed.reference.sources import seen_from
 
 NONE = "NONE"
 """In place of a build or file: no assignments."""
@@ -107,12 +108,12 @@ def find_assigned(collection: Collection, workspace: Path, asked: str | None = N
         return Assigned()
     if Path(asked).is_file():
         return Assigned(file=Path(asked))
-    kept = kept_names(collection, workspace)
-    builds = kept_builds(collection, workspace) if kept is not None else []
-    if kept is not None and (asked in builds or any(is_by(facts, asked) for facts in kept.facts)):
-        return Assigned(kept=kept_names(collection, workspace, asked))
+    kept = kept_facts(collection, workspace)
+    for build in (asked, seen_from(workspace / asked, workspace), seen_from(Path(asked), workspace)):
+        if any(is_by(facts, build) for facts in kept):
+            return Assigned(kept=kept_names(collection, workspace, build))
+    builds = ", ".join(dict.fromkeys(facts.build for facts in kept)) or "none"
     raise InputError(
         f"{asked}: no such file, and no run of {collection.name} keeps assignments by a build of this name (builds "
-        f"there: {', '.join(builds) or 'none'}); give a file that 'ednabed classify' wrote, one of these builds, or "
-        f"{NONE}"
+        f"there: {builds}); give a file that 'ednabed classify' wrote, one of these builds, or {NONE}"
     )

@@ -133,7 +133,7 @@ def classify(
     if collection is None:
         answers = told.run(inputs, threads, samples, show_progress=bar)
     else:
-        answers, keep = _of_runs(classifier, collection, not no_align, threads, samples, bar)
+        answers, keep = _of_runs(context, classifier, collection, not no_align, threads, samples, bar)
         answers = told.each(answers)
     if kind == "table":
         rows = [list(summary(found.assignment)) for found in answers]
@@ -161,6 +161,7 @@ def _loose(context: Context, runs: tuple[str, ...]) -> LooseRuns:
 
 
 def _of_runs(
+    context: Context,
     classifier: Classifier,
     runs: LooseRuns,
     align: bool,
@@ -179,7 +180,7 @@ def _of_runs(
             f"{classifier.collection.spec.model} ({classifier.collection.spec.fingerprint[:12]}), so the bases of its "
             f"{runs.rows:,} distinct sequences are embedded again by the latter; the run does not change"
         )
-    keeper = Keeper(classifier, runs, align=align)
+    keeper = Keeper(classifier, runs, context.workspace, align=align)
     names = {} if samples is None else sample_names(Selection(runs).samples())
 
     def answers() -> Iterator[Classified]:

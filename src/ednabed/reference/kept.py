@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ednabed.errors import EdnabedError, StoreError
+from ednabed.errors import EdnabedError
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
@@ -73,7 +73,7 @@ class _Place:
 
 
 def kept_names(collection: Collection, workspace: Path, build: str | None = None) -> KeptNames | None:
-    """Return the names that are kept next to the runs of a collection; None where there are none.
+    """Return the names that are kept next to the runs of a collection; None where there are none (by the build).
 
     Args:
         collection: A reference, or runs as they lie.
@@ -82,7 +82,7 @@ def kept_names(collection: Collection, workspace: Path, build: str | None = None
             takes the newest of each run.
 
     Raises:
-        StoreError: A file is damaged or of another run, or no run has assignments by the build.
+        StoreError: A file is damaged or of another run.
     """
     for attempt in range(_TRIES):
         try:
@@ -93,10 +93,14 @@ def kept_names(collection: Collection, workspace: Path, build: str | None = None
     raise AssertionError("unreachable")
 
 
-def kept_builds(collection: Collection, workspace: Path) -> list[str]:
-    """Return the builds by which assignments of the runs of a collection are kept, the newest first."""
+def kept_facts(collection: Collection, workspace: Path) -> list[Facts]:
+    """Return what all assignments of the runs of a collection say of themselves, the newest first.
+
+    Raises:
+        StoreError: See ``kept_names``.
+    """
     found = [kept.facts for place in _places(collection, workspace) for kept in list_kept(place.folder, place.identity)]
-    return list(dict.fromkeys(facts.build for facts in sorted(found, key=lambda f: f.created, reverse=True)))
+    return sorted(found, key=lambda facts: facts.created, reverse=True)
 
 
 def kept_files(collection: Collection, workspace: Path) -> list[str]:
@@ -119,13 +123,7 @@ def _kept_names(collection: Collection, workspace: Path, build: str | None) -> K
             used.append(newest)
             without.pop(place.label, None)
     if not used:
-        if build is None:
-            return None
-        known = ", ".join(kept_builds(collection, workspace)) or "none"
-        raise StoreError(
-            f"no run of {collection.name} keeps assignments by build {build!r}, builds there: {known}; give one of "
-            "these, or classify the run with 'ednabed classify --run RUN --reference DIR'"
-        )
+        return None
     used.sort(key=lambda kept: kept.facts.created)
     names = _Numbers(collection)
     for kept in used:

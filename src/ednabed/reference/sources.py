@@ -82,7 +82,7 @@ def find_sources(
     selection = Selection()
     seen: dict[str, Source] = {}
     for folder in walk_runs(root):
-        place = _place(folder, workspace)
+        place = seen_from(folder, workspace)
         try:
             source = _source(folder, root, place, versions, version, told or {})
         except UNREADABLE as error:
@@ -106,7 +106,7 @@ def source_of(run: Run, root: Path, workspace: Path) -> Source:
     """
     inside = run.folder.resolve().is_relative_to(root.resolve()) and run.folder.resolve() != root.resolve()
     folder = root.resolve() / run.folder.resolve().relative_to(root.resolve()) if inside else run.folder
-    place = _place(run.folder, workspace)
+    place = seen_from(run.folder, workspace)
     source = _source(folder, root.resolve() if inside else folder.parent, place, Versions.read(workspace), None, {})
     if isinstance(source, str):
         raise StoreError(f"{place} was {source}")
@@ -144,7 +144,7 @@ def _names(sources: Sequence[Source]) -> str:
     return shown if len(sources) <= 5 else f"{shown} and {len(sources) - 5} more"
 
 
-def _place(folder: Path, workspace: Path) -> str:
+def seen_from(folder: Path, workspace: Path) -> str:
     """Write a folder as seen from the workspace where it lies in it, with slashes, else in full."""
     try:
         return readable(folder.resolve().relative_to(workspace.resolve()).as_posix() or ".")

@@ -66,7 +66,7 @@ class Facts:
         run: Identity of the run (``Run.identity``).
         label: Name of the run when it was classified: ``dataset/run_id``, else its folder.
         build: Build of the reference.
-        reference: Folder of the reference, as it was named.
+        reference: Folder of the reference, as seen from the workspace where it was in it.
         model: Model of the reference.
         fingerprint: Function of the reference.
         calibrated: When the calibration was made (UTC, ISO 8601); None where there was none.

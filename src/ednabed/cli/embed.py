@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option(
     "--dataset", help="Name of the study; the run gets a folder named by the time below it. Default: default."
 )
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     help="Folder of the run itself (in the workspace, if relative), instead of a dataset.",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
+@click.option(
+    "--abundance", type=click.Path(path_type=Path), multiple=True, metavar="TABLE",
+    help="Reads of each feature in each sample, joined by id: TSV, CSV, BIOM, .qza, mothur or DADA2; may be repeated.",
+)  # fmt: skip
+@click.option("--no-counts", is_flag=True, help="Read an INPUT that holds counts by sample as sequences alone.")
 @click.option(
     "--samples", type=click.Path(path_type=Path),
     help="TSV or CSV with samples and their latitude, longitude, date, …, joined to the records by sample.",
@@ -61,6 +66,8 @@ def embed(
     dataset: str | None,
     output: Path | None,
     labels: Path | None,
+    abundance: tuple[Path, ...],
+    no_counts: bool,
     samples: Path | None,
     keep_placeholders: bool,
     max_sequences: int | None,
@@ -73,14 +80,20 @@ def embed(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Embed sequences: FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst, or - for standard input.
+    """Embed sequences: FASTA, FASTQ, TSV, CSV or Parquet (also .gz, .zst), QIIME 2 artifacts, - for standard input.
 
     The result is a run: a folder with one vector for each record, the records, what was rejected and why, and how it
     was made. Started again after an interruption, the same command computes only what is missing.
 
+    With --abundance the run has one record for each feature and sample with reads. A table that holds the sequences
+    too (a sequence table of DADA2, a table of nf-core/ampliseq) needs no INPUT; features that are named by their
+    sequences get the MD5 of these as ids.
+
     \b
-    Example:
+    Examples:
       ednabed embed asvs.fasta.gz --dataset lake_2026
+      ednabed embed rep-seqs.qza --abundance table.qza --labels taxonomy.qza --samples samples.tsv --dataset lake_2026
+      ednabed embed --abundance seqtab.csv --dataset lake_2026
     """
     from ednabed.engine.open import open_embedder
     from ednabed.store.run_writer import RunRequest, embed_to_run
@@ -93,6 +106,8 @@ def embed(
         output=None if output is None else Path(output),
         labels=labels,
         samples=samples,
+        abundance=abundance,
+        use_counts=not no_counts,
         min_length=min_length,
         max_sequences=max_sequences,
         batch_size=batch_size,
@@ -143,6 +158,8 @@ def _print(result: RunResult, seconds: float, *, has_labels: bool) -> None:
     for key, text in (("truncated", "cut at the token limit"), ("ambiguous", "hold an N")):
         if counts[key]:
             emit(f"{key:<10} {counts[key]:,} records {text}")
+    if "reads" in counts:
+        emit(f"reads      {counts['reads']:,} in {counts['samples']:,} samples")
     if has_labels or counts["labelled"]:
         emit(f"labelled   {counts['labelled']:,} records have a lineage")
     if not result.existed:

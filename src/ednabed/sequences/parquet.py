@@ -15,6 +15,9 @@ import pyarrow.parquet as pq
 
 from ednabed.errors import InputError
 from ednabed.sequences.opening import Source
+from ednabed.sequences.tables import text_of
+
+_TEXT_ROWS = 1024
 
 
 class ParquetTable:
@@ -51,6 +54,19 @@ class ParquetTable:
     def close(self) -> None:
         """Close it and remove the temporary file, if there was one."""
         self._stack.close()
+
+
+def text_rows(table: ParquetTable, path: str) -> Iterator[list[str]]:
+    """Yield the rows as lists of text, an empty one for null.
+
+    Raises:
+        InputError: A page is damaged, or a column is nested.
+    """
+    for batch in table.batches(_TEXT_ROWS):
+        columns = [
+            text_of(column, name, path).to_pylist() for name, column in zip(table.columns, batch.columns, strict=True)
+        ]
+        yield from ([cell or "" for cell in row] for row in zip(*columns, strict=True))
 
 
 def _first(error: Exception) -> str:

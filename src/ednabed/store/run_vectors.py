@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ednabed.engine.embed import WINDOW_LETTERS, Engine
@@ -137,6 +138,9 @@ def assemble(
 
     schema = staged.schema.append(pa.field(TRUNCATED, pa.bool_()))
     truncated_rows = 0
+    last: tuple[str, int] | None = None
+    reads = 0
+    samples: set[str] = set()
     with (
         (build / EMBEDDINGS).open("wb") as file,
         pq.ParquetWriter(build / RECORDS, schema, compression="zstd") as writer,
@@ -150,11 +154,18 @@ def assemble(
                 lost = batch.filter(pa.array(bad))
                 reasons = [vectors.refused[number] for number in lost.column(NUMBER).to_pylist()]
                 ids, sources, records = (lost.column(c).to_pylist() for c in ("id", "source", "record"))
-                rejected.write(zip(ids, reasons, sources, records, strict=True))
+                for row in zip(ids, reasons, sources, records, strict=True):
+                    # The samples of a record follow each other; it is rejected once.
+                    if row[2:] != last:
+                        rejected.write([row])
+                    last = row[2:]
                 batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]
             file.write(journal.read(vectors.row[numbers]).astype("<f4", copy=False).tobytes())
             truncated = vectors.truncated[numbers]
             truncated_rows += int(truncated.sum())
+            if staged.reads is not None:
+                reads += sum(batch.column("abundance").drop_null().to_pylist())
+                samples.update(pc.unique(batch.column("sample")).drop_null().to_pylist())
             columns = {name: batch.column(name) for name in batch.schema.names}
             arrays = [
                 columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(batch), field.type)
@@ -164,12 +175,14 @@ def assemble(
     rejected.close()
     for name in (EMBEDDINGS, RECORDS, REJECTED):
         fsync_file(build / name)
+    counted = {} if staged.reads is None else {"samples": len(samples), "reads": reads}
     return {
-        "read": sum(counts["read"] for counts in staged.inputs),
+        "read": kept_rows + rejected.count,
         "embedded": kept_rows,
         "rejected": rejected.count,
         "distinct": staged.distinct - len(vectors.refused),
         "truncated": truncated_rows,
         "ambiguous": staged.ambiguous,
         "labelled": staged.labelled,
+        **counted,
     }

@@ -25,6 +25,7 @@ from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.readers import READING
+from ednabed.store.count_inputs import counts_notes, counts_summary, find_count_inputs, open_counts
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import check_name, exclusive, sha256_file, to_json, write_atomic
 from ednabed.store.journal import VectorJournal
@@ -44,13 +45,15 @@ class RunRequest:
     """What to embed and where to put it.
 
     Attributes:
-        inputs: Files; ``Path("-")`` is standard input.
+        inputs: Files; ``Path("-")`` is standard input. Empty: the count tables, which then must hold sequences.
         workspace: Folder that holds ``consolidated_data``.
         dataset: Name of the study; the run gets a folder named by the time below it. None with ``output`` None is
             ``default``.
         output: Folder of the run itself, instead of a dataset.
         labels: TSV or CSV with id and lineage, or None.
         samples: TSV or CSV with samples and what is known of them, or None.
+        abundance: Count tables; the run then has one record for each feature and sample with reads.
+        use_counts: False reads inputs that hold counts by sample as sequences alone.
         min_length: Shortest sequence accepted.
         max_sequences: Stop after so many accepted records; None takes all.
         batch_size: Most sequences a batch; None leaves the token budget.
@@ -64,6 +67,8 @@ class RunRequest:
     output: Path | None = None
     labels: Path | None = None
     samples: Path | None = None
+    abundance: Sequence[Path] = ()
+    use_counts: bool = True
     min_length: int = 20
     max_sequences: int | None = None
     batch_size: int | None = None
@@ -72,7 +77,7 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done."""
-        if not self.inputs:
+        if not self.sources:
             raise UsageError("no input was named; give one or more sequence files, or - for standard input")
         if self.dataset is not None and self.output is not None:
             raise UsageError("--dataset and --output exclude each other; name a study or a folder, not both")
@@ -80,8 +85,20 @@ class RunRequest:
             check_name("dataset", self.dataset)
         if self.max_sequences is not None and self.max_sequences < 1:
             raise UsageError(f"max_sequences is {self.max_sequences}; it must be at least 1")
-        if list(self.inputs).count(STDIN) > 1:
+        if self.abundance and not self.use_counts:
+            raise UsageError("--abundance and --no-counts exclude each other; use the counts or leave them out")
+        if [*self.sources, *self.apart].count(STDIN) > 1:
             raise UsageError("standard input (-) can be named once only")
+
+    @property
+    def sources(self) -> Sequence[Path]:
+        """The files whose sequences are embedded."""
+        return self.inputs or self.abundance
+
+    @property
+    def apart(self) -> Sequence[Path]:
+        """The count tables that are not ``sources``."""
+        return [path for path in self.abundance if path not in self.sources]
 
 
 @dataclass(frozen=True)
@@ -113,7 +130,7 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
     work = parent / f".partial-{_work_key(request, embedder)}-{name[:20]}"
     made = [folder for folder in work.parents if not folder.exists()]
     held = False
-    source = "standard input into the same place" if STDIN in request.inputs else "the same input"
+    source = "standard input into the same place" if STDIN in request.sources else "the same input"
     doing = f"embedding {source}"
     try:
         with exclusive(work / "lock", doing):
@@ -139,12 +156,15 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
 
 
 def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: bool | None) -> RunResult:
-    inputs = _local_inputs(request, work)
-    for source in inputs:
-        # Tells at once whether the file can be read as sequences at all.
-        with source.open():
-            pass
-    stamps = [_stamp(source.path) for source in inputs]
+    inputs, tables = _local_files(request, work)
+    found = find_count_inputs(inputs, tables, use_counts=request.use_counts)
+    for number, source in enumerate(inputs):
+        if number not in found.holding:
+            # Tells at once whether the file can be read as sequences at all.
+            with source.open():
+                pass
+    files = [*inputs, *found.apart]
+    stamps = [_stamp(source.path) for source in files]
     labels = (
         None if request.labels is None else read_labels(request.labels, keep_placeholders=request.keep_placeholders)
     )
@@ -164,6 +184,8 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
     }
     if request.samples is not None:
         identity["options"]["samples"] = {"name": request.samples.name, "sha256": sha256_file(request.samples)}
+    if found.tables:
+        identity["options"]["abundance"] = [{"name": t.name, "sha256": sha256_file(t.path)} for t in found.tables]
     existing = _same_run(request, identity, embedder.encoder.precision)
     if existing is not None:
         return RunResult(existing, existed=True, computed=0, taken_up=0)
@@ -171,16 +193,18 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
     build = work / "build"
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir(parents=True)
+    inputs, occurrences = open_counts(found, work, keep_placeholders=request.keep_placeholders)
     rejected = RejectedFile(build / REJECTED)
     index = DistinctIndex(work / "index.sqlite")
     try:
         staged = stage(
             inputs, build, index, rejected,
-            labels=labels, samples=samples, alphabet=embedder.spec.alphabet,
+            labels=labels, samples=samples, counts=occurrences, alphabet=embedder.spec.alphabet,
             min_length=request.min_length, max_sequences=request.max_sequences,
             show_progress=show_progress,
         )  # fmt: skip
-        for note in (*(() if labels is None else labels.notes), *staged.notes):
+        table_notes = counts_notes(occurrences, whole=request.max_sequences is None)
+        for note in (*(() if labels is None else labels.notes), *staged.notes, *table_notes):
             log.warning("%s", note)
         if labels is not None and not labels.matched:
             log.warning(
@@ -188,7 +212,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             )
         if samples is not None and not samples.matched:
             log.warning("%s: no record is of one of its %d samples, so it told nothing", request.samples, len(samples))
-        for source, stamp in zip(inputs, stamps, strict=True):
+        for source, stamp in zip(files, stamps, strict=True):
             if _stamp(source.path) != stamp:
                 raise InputError(
                     f"{source.given}: changed while it was read; run again when nothing writes to it any more"
@@ -201,6 +225,9 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             computed = compute(staged, embedder, request.batch_size, journal, vectors, taken_up, show_progress)
             tries_done = _by_try(tries, len(journal))
             counts = assemble(staged, embedder, journal, vectors, rejected, build)
+            if staged.reads is not None:
+                counts |= counts_summary(occurrences)
+                counts["reads_rejected"] += staged.reads - counts["reads"]
     finally:
         index.close()
         rejected.close()
@@ -245,7 +272,7 @@ def _work_key(request: RunRequest, embedder: Embedder) -> str:
     key = [
         embedder.spec.fingerprint,
         embedder.encoder.precision,
-        [str(p) if p == STDIN else str(p.resolve()) for p in request.inputs],
+        [str(p) if p == STDIN else str(p.resolve()) for p in request.sources],
         None if request.labels is None else str(request.labels.resolve()),
         request.min_length,
         request.max_sequences,
@@ -253,24 +280,31 @@ def _work_key(request: RunRequest, embedder: Embedder) -> str:
     ]
     if request.samples is not None:
         key.append(str(request.samples.resolve()))
+    if request.abundance:
+        key.append(["abundance", *(str(p) if p == STDIN else str(p.resolve()) for p in request.abundance)])
+    if not request.use_counts:
+        key.append("no counts")
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
 
 
-def _local_inputs(request: RunRequest, work: Path) -> list[Input]:
-    """Return inputs that can be read more than once; standard input, pipes and the like are copied to a file."""
-    inputs = []
-    for number, (path, name) in enumerate(zip(request.inputs, display_names(list(request.inputs)), strict=True)):
-        local = path
+def _local_files(request: RunRequest, work: Path) -> tuple[list[Input], list[Input]]:
+    """Return inputs and count tables that can be read more than once; standard input and pipes are copied to files."""
+    local: dict[Path, Path] = {}
+    for number, path in enumerate([*request.sources, *request.apart]):
         if path == STDIN:
-            local = work / "stdin"
-            with local.open("wb") as file:
+            local[path] = work / "stdin"
+            with local[path].open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
         elif path.exists() and not path.is_file() and not path.is_dir():
-            local = work / f"pipe-{number}"
-            with path.open("rb") as pipe, local.open("wb") as file:
+            local[path] = work / f"pipe-{number}"
+            with path.open("rb") as pipe, local[path].open("wb") as file:
                 shutil.copyfileobj(pipe, file)
-        inputs.append(Input(str(path), local, name, request.keep_placeholders))
-    return inputs
+
+    def files(paths: Sequence[Path]) -> list[Input]:
+        names = zip(paths, display_names(list(paths)), strict=True)
+        return [Input(str(path), local.get(path, path), name, request.keep_placeholders) for path, name in names]
+
+    return files(request.sources), files(request.abundance)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

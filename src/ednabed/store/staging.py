@@ -6,12 +6,12 @@ Accepted records go to one Parquet file an input, refused ones to ``rejected.tsv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from ednabed.sequences import Labels, Records, Samples, normalise, open_records
 from ednabed.sequences.records import unique_ids
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
+from ednabed.store.occurrences import Occurrences
 
 NUMBER = "ednabed_distinct_number"
 TRUNCATED = "truncated"
@@ -40,24 +41,42 @@ class Input:
         path: The file; for standard input, a pipe or the like a copy of what came in.
         name: What the column ``source`` says: the base name, or as much of the path as tells the inputs apart.
         keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages.
+        by_sample: See ``open_records``.
+        records: The records of a count table with sequences, as a file of their own; None: they are in ``path``.
     """
 
     given: str
     path: Path
     name: str
     keep_placeholders: bool = False
+    by_sample: bool = True
+    records: Path | None = None
+
+    @contextmanager
+    def stdin(self) -> Iterator[BinaryIO | None]:
+        """Open the copy of standard input; None where the input is another file."""
+        if self.given != "-":
+            yield None
+        else:
+            with self.path.open("rb") as copy:
+                yield copy
 
     @contextmanager
     def open(self, labels: Labels | None = None) -> Iterator[Records]:
         """Open the records. Raises InputError when the file cannot be read as sequences."""
         opening = partial(
-            open_records, batch_size=BATCH_ROWS, labels=labels, keep_placeholders=self.keep_placeholders, by_sample=True
+            open_records,
+            batch_size=BATCH_ROWS,
+            labels=labels,
+            keep_placeholders=self.keep_placeholders,
+            by_sample=self.by_sample,
         )
-        if self.given != "-":
-            with opening(self.path) as records:
-                yield records
-        else:
-            with self.path.open("rb") as copy, opening("-", stdin=copy, again=self.path) as records:
+        with self.stdin() as stdin:
+            if self.records is not None or stdin is None:
+                opened = opening(self.records or self.path)
+            else:
+                opened = opening("-", stdin=stdin, again=self.path)
+            with opened as records:
                 yield records
 
 
@@ -66,12 +85,13 @@ class Staged:
     """What was read.
 
     Attributes:
-        inputs: For each input: read, accepted, rejected.
+        inputs: For each input: read, accepted, rejected records.
         parts: Parquet file of each input with an accepted record: the columns of ``records.parquet`` and the number of
             the distinct sequence.
         distinct: Distinct sequences.
         ambiguous: Accepted records with an N.
         labelled: Accepted records with a lineage.
+        reads: Reads of the accepted records where count tables were given, else None.
         schema: Union of the columns of all parts, without the number.
         notes: What a person should know of the inputs, one sentence each.
     """
@@ -81,6 +101,7 @@ class Staged:
     distinct: int = 0
     ambiguous: int = 0
     labelled: int = 0
+    reads: int | None = None
     schema: Any = None
     notes: list[str] = field(default_factory=list)
 
@@ -143,6 +164,7 @@ def stage(
     *,
     labels: Labels | None,
     samples: Samples | None = None,
+    counts: Sequence[Occurrences | None] = (),
     alphabet: Alphabet,
     min_length: int,
     max_sequences: int | None,
@@ -157,16 +179,19 @@ def stage(
         rejected: Takes the refused records.
         labels: Record id to lineage, or None.
         samples: What is known of samples, joined to the accepted records, or None.
+        counts: The count tables of each input, None for an input without; empty where no table was given.
         alphabet: See ``Policy``.
         min_length: Shortest sequence accepted, letters after normalising.
         max_sequences: Stop after so many accepted records; None reads all.
         show_progress: True counts the records read on standard error, None on a terminal only.
 
     Raises:
-        InputError: A file cannot be read, or no record of all of them was accepted.
+        InputError: A file cannot be read, no record of all of them was accepted, or none is in the count tables.
     """
     join = None if samples is None else _join(samples, inputs)
     staged = Staged(inputs=[{"read": 0, "accepted": 0, "rejected": 0} for _ in inputs])
+    staged.reads = 0 if any(counts) else None
+    tables = counts or [None] * len(inputs)
     schemas = []
     with progress_bar(None, show=show_progress, doing="reading", unit="record") as bar:
         for number, source in enumerate(inputs):
@@ -175,11 +200,15 @@ def stage(
                 break
             part = folder / f"input-{number:04d}.parquet"
             schema = _stage_one(
-                part, source, number, staged, index, rejected, labels, join, alphabet, min_length, room, bar
-            )
+                part, source, number, staged, index, rejected, labels, join, tables[number], alphabet, min_length,
+                room, bar,
+            )  # fmt: skip
             if schema is not None:
                 staged.parts.append(part)
                 schemas.append(schema)
+    for table in dict.fromkeys(tables):
+        if table is not None:
+            table.check()
     if not staged.accepted:
         reasons = _first_reason(folder / "rejected.tsv", rejected)
         raise InputError(
@@ -215,6 +244,7 @@ def _stage_one(
     rejected: RejectedFile,
     labels: Labels | None,
     join: Callable[[Any], Any] | None,
+    occurrences: Occurrences | None,
     alphabet: Alphabet,
     min_length: int,
     room: int | None,
@@ -230,12 +260,14 @@ def _stage_one(
             place = raw.schema.get_field_index("source")
             raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
             accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
-            if join is not None:
-                accepted = join(accepted)
             accepted = _free_columns(accepted)
             refusals = list(
                 zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True)
             )
+            if occurrences is not None:
+                occurrences.note_rejected([row[0] for row in refusals])
+                accepted, without_reads = occurrences.split(accepted)
+                refusals += without_reads
             kept = []
             position = 0
             while position < len(accepted) and room != 0:
@@ -252,15 +284,19 @@ def _stage_one(
             bar.update(len(raw))
             counts["rejected"] += len(refusals)
             rejected.write(refusals)
-            for batch in kept:
-                counts["accepted"] += len(batch)
-                staged.ambiguous += int(np.count_nonzero(batch.column("n_ambiguous")))
-                staged.labelled += len(batch) - batch.column("lineage").null_count
-                if writer is None:
-                    schema = batch.schema
-                    writer = pq.ParquetWriter(part, schema, compression="zstd", compression_level=1)
-                    stack.callback(writer.close)
-                writer.write_batch(batch)
+            for accepted in kept:
+                counts["accepted"] += len(accepted)
+                for batch in [accepted] if occurrences is None else occurrences.expand(accepted):
+                    batch = batch if join is None else join(batch)
+                    staged.ambiguous += int(np.count_nonzero(batch.column("n_ambiguous")))
+                    staged.labelled += len(batch) - batch.column("lineage").null_count
+                    if staged.reads is not None:
+                        staged.reads += sum(batch.column("abundance").drop_null().to_pylist())
+                    if writer is None:
+                        schema = batch.schema
+                        writer = pq.ParquetWriter(part, schema, compression="zstd", compression_level=1)
+                        stack.callback(writer.close)
+                    writer.write_batch(batch)
             if room == 0:
                 break
         staged.notes += records.notes

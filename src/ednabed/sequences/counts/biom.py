@@ -16,8 +16,9 @@ from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import is_label, is_sequence_name
 from ednabed.sequences.counts.sums import without_sums
-from ednabed.sequences.counts.table import MAX_COUNT, CountTable
+from ednabed.sequences.counts.table import CountTable
 from ednabed.sequences.counts.wide import by_sequence
+from ednabed.sequences.numbers import MAX_COUNT
 from ednabed.sequences.opening import Source
 
 HDF5_MAGIC = b"\x89HDF"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 
 import numpy as np
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
-from ednabed.sequences.counts.table import MAX_COUNT, CountTable, Ints
+from ednabed.sequences.counts.table import CountTable, Ints
+from ednabed.sequences.numbers import parse_count
 
-_WHOLE = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE]\+?[0-9]{1,2})?")
-_GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.0*)?")
 _FRACTION = re.compile(r"[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE]-[0-9]+")
 _CACHED = 500_000
 """Distinct texts of counts that are remembered: most cells of a table are 0, and most others small."""
@@ -29,17 +27,6 @@ class _Parsed(dict[str, int]):
         value = parse_count(cell)
         self[cell] = -1 if value is None else value
         return self[cell]
-
-
-def parse_count(cell: str) -> int | None:
-    """Return a count (``12``, ``12.0``, ``1e+05``, ``1,200``); None: not a whole number from 0 to 10**18."""
-    text = cell.strip()
-    if _GROUPED.fullmatch(text):
-        text = text.replace(",", "")
-    if not text.isascii() or not _WHOLE.fullmatch(text):
-        return None
-    value = Decimal(text)
-    return int(value) if value <= MAX_COUNT and value == value.to_integral_value() else None
 
 
 class Builder:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import ABUNDANCE, ID, LINEAGE, RANK_NAMES, SAMPLE, SEQUENCE, plain, shortened
-from ednabed.sequences.counts.builder import parse_count
+from ednabed.sequences.numbers import parse_count
 
 ROW_NAMES = "#row names"
 """What the column of row names is called where R left it out of the header."""

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
-from ednabed.sequences.counts.builder import Builder, parse_count
+from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import is_label, sequence_place
 from ednabed.sequences.counts.table import CountTable
+from ednabed.sequences.numbers import parse_count
 
 
 def read_long(

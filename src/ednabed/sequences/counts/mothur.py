@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
-from ednabed.sequences.counts.builder import Builder, parse_count
+from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable
+from ednabed.sequences.numbers import parse_count
 
 SPARSE_MARK = b"#Compressed Format:"
 _SHARED = ("label", "group", "numotus")

@@ -21,11 +21,8 @@ from ednabed.sequences.counts.table import CountTable
 from ednabed.sequences.counts.wide import is_sequence_table, read_features, read_sequence_table
 from ednabed.sequences.delimited import Dialect, find_dialect, read_rows
 from ednabed.sequences.opening import Source
-from ednabed.sequences.parquet import ParquetTable
+from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import UTF8_BOM, sniff
-from ednabed.sequences.tables import text_of
-
-_PARQUET_ROWS = 1024
 
 
 def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> CountTable:
@@ -69,16 +66,7 @@ def _read_text(source: Source) -> CountTable:
 def _read_parquet(source: Source) -> CountTable:
     parquet = ParquetTable(source)
     try:
-
-        def rows() -> Iterator[Sequence[str]]:
-            for batch in parquet.batches(_PARQUET_ROWS):
-                columns = [
-                    text_of(column, name, source.path).to_pylist()
-                    for name, column in zip(parquet.columns, batch.columns, strict=True)
-                ]
-                yield from ([cell or "" for cell in row] for row in zip(*columns, strict=True))
-
-        return _read_rows(parquet.columns, rows(), source.path)
+        return _read_rows(parquet.columns, text_rows(parquet, source.path), source.path)
     finally:
         parquet.close()
 

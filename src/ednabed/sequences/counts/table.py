@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,8 +15,6 @@ from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
 
 Ints = npt.NDArray[np.int64]
-MAX_COUNT = 10**18
-"""Counts up to here fit into 64 bits."""
 
 _ANNOTATION = re.compile(r";\s*[A-Za-z_][\w.]*=[^;]*")
 
@@ -98,6 +96,10 @@ class CountTable:
         """Return numbers of samples and counts of the feature of a number."""
         part = slice(self.starts[place], self.starts[place + 1])
         return self.columns[part], self.counts[part]
+
+    def reads_of(self, places: Iterable[int]) -> int:
+        """Return the sum of the counts of features by their numbers."""
+        return sum(sum(self.row(place)[1].tolist()) for place in places)
 
     def transposed(self) -> CountTable:
         """Return the table with features and samples exchanged.

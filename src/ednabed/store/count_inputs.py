@@ -1,0 +1,162 @@
+"""Which inputs of a run are count tables themselves, and the count tables of each input, opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ednabed.errors import InputError, UsageError
+from ednabed.sequences.counts import CountTable, find_counts, read_count_table
+from ednabed.store.occurrences import SUMMARY, Occurrences, SharedSamples
+from ednabed.store.staging import Input
+
+
+@dataclass(frozen=True)
+class CountInputs:
+    """The inputs of a run and its count tables.
+
+    Attributes:
+        inputs: The inputs.
+        apart: Count tables that are no input; each is joined to all inputs that have no counts of their own.
+        holding: Numbers of the inputs that hold sequences and counts in one table.
+        counted: Numbers of those of ``holding`` whose own counts are used.
+    """
+
+    inputs: list[Input]
+    apart: list[Input]
+    holding: frozenset[int]
+    counted: frozenset[int]
+
+    @property
+    def tables(self) -> list[Input]:
+        """All count tables that are used."""
+        return [*self.apart, *(self.inputs[number] for number in sorted(self.counted))]
+
+
+def find_count_inputs(inputs: list[Input], tables: list[Input], *, use_counts: bool = True) -> CountInputs:
+    """Find the count tables of a run without reading them.
+
+    A sequence table (DADA2) among the inputs is its own count table; any other input is where it is named as one too.
+
+    Args:
+        inputs: Sequences.
+        tables: Count tables, as named; one that is an input too must hold sequences.
+        use_counts: False reads inputs as sequences alone.
+
+    Raises:
+        InputError: An input cannot be read, or holds counts of which nothing says whether they are wanted.
+        UsageError: A table belongs to no input.
+    """
+    number_of = {source.path.resolve(): number for number, source in enumerate(inputs)}
+    apart = [table for table in tables if table.path.resolve() not in number_of]
+    named = {number_of[table.path.resolve()] for table in tables if table.path.resolve() in number_of}
+    holding, counted = set(named), set(named)
+    for number, source in enumerate(inputs):
+        if number in named:
+            continue
+        with source.stdin() as stdin:
+            found = find_counts(source.path if stdin is None else "-", stdin=stdin)
+        if found == "sequence table":
+            holding.add(number)
+            counted |= {number} if use_counts and not apart else set()
+        elif found == "sequences and counts" and use_counts and not tables:
+            raise InputError(
+                f"{_shown(source)}: has an id, a sequence and only whole numbers in its other columns, as a table of "
+                f"reads by sample has; use it as a table of counts too (--abundance {source.given}), or as sequences "
+                "alone (--no-counts)"
+            )
+    if apart and len(counted) == len(inputs):
+        raise UsageError(
+            f"{_shown(apart[0])} has no input to be joined to, each input has counts of its own; name the sequences of "
+            "that table as an input too"
+        )
+    return CountInputs(inputs, apart, frozenset(holding), frozenset(counted))
+
+
+def open_counts(found: CountInputs, folder: Path, *, keep_placeholders: bool) -> tuple[list[Input], list[Any]]:
+    """Read the count tables.
+
+    Args:
+        found: What ``find_count_inputs`` found.
+        folder: Where the records of inputs that are count tables are written.
+        keep_placeholders: See ``open_records``.
+
+    Returns:
+        The inputs, ready to be read; and for each of them its ``Occurrences``, None where it has no count table.
+
+    Raises:
+        InputError: A table cannot be read, or an input that is a table of counts holds no sequences.
+    """
+    apart = [_read(table) for table in found.apart]
+    own = {number: _read(found.inputs[number]) for number in sorted(found.holding)}
+    shared = SharedSamples([*apart, *(own[number] for number in found.counted)])
+    joint = Occurrences(apart, shared, keep_placeholders=keep_placeholders) if apart else None
+    inputs: list[Input] = []
+    counts: list[Occurrences | None] = []
+    for number, source in enumerate(found.inputs):
+        if number in own:
+            records = folder / f"input-{number}.parquet"
+            _write_records(own[number], records)
+            source = replace(source, records=records)
+        if number in found.counted:
+            # The lineages of the table are columns of its records.
+            table = replace(own[number], labels={})
+            counts.append(Occurrences([table], shared, keep_placeholders=keep_placeholders))
+        else:
+            counts.append(joint)
+        # The samples of a header (OBITools) do not count beside a table.
+        inputs.append(source if counts[-1] is None else replace(source, by_sample=False))
+    return inputs, counts
+
+
+def counts_summary(counts: Sequence[Occurrences | None]) -> dict[str, int]:
+    """Return the sums of ``Occurrences.summary`` over the tables of a run; empty where there are none."""
+    used = [one for one in dict.fromkeys(counts) if one is not None]
+    parts = [one.summary() for one in used]
+    return {key: sum(part[key] for part in parts) for key in SUMMARY} if used else {}
+
+
+def counts_notes(counts: Sequence[Occurrences | None], *, whole: bool) -> list[str]:
+    """Return what a person should know of the tables of a run.
+
+    Args:
+        counts: The count tables of each input.
+        whole: Whether all of the input was read, so that it is known what has no sequence.
+    """
+    notes: list[str] = []
+    for one in dict.fromkeys(counts):
+        if one is not None:
+            notes += one.notes
+            if one.without_reads:
+                records = "1 record has" if one.without_reads == 1 else f"{one.without_reads:,} records have"
+                notes.append(f"{one.name}: {records} no reads in any sample; rejected.tsv lists them")
+            notes += one.unmatched() if whole else []
+    return notes
+
+
+def _read(table: Input) -> CountTable:
+    with table.stdin() as stdin:
+        return read_count_table(table.path if stdin is None else "-", stdin=stdin)
+
+
+def _write_records(table: CountTable, path: Path) -> None:
+    if table.sequences is None:
+        raise InputError(
+            f"{table.path}: holds counts but no sequences; name the file of sequences as input and this one as its "
+            "table of counts (--abundance)"
+        )
+    columns = {
+        "id": pa.array(list(table.places), pa.string()),
+        "sequence": pa.array(list(table.sequences), pa.string()),
+        **{name: pa.array(list(cells), pa.string()) for name, cells in table.labels.items()},
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def _shown(source: Input) -> str:
+    return "standard input" if source.given == "-" else source.given

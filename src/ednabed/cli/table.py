@@ -16,6 +16,7 @@ from ednabed.cli.common import (
     emit_json,
     human_bytes,
     json_option,
+    keep_placeholders_option,
     model_option,
     notice,
     options,
@@ -61,6 +62,7 @@ def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> A
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @db_options
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
+@keep_placeholders_option
 @click.option(
     "--replace",
     is_flag=True,
@@ -74,6 +76,7 @@ def import_(
     db: str | None,
     storage: tuple[str, ...],
     labels: Path | None,
+    keep_placeholders: bool,
     replace: bool,
     as_json: bool,
 ) -> None:
@@ -86,7 +89,13 @@ def import_(
     from ednabed.store.table_import import import_records
 
     database = database_of(context, db, storage)
-    result = import_records(database, [Path(name) for name in inputs], labels=labels, replace=replace)
+    result = import_records(
+        database,
+        [Path(name) for name in inputs],
+        labels=labels,
+        replace=replace,
+        keep_placeholders=keep_placeholders,
+    )
     if as_json:
         emit_json({"db": database.address, **asdict(result)})
         return
@@ -95,6 +104,10 @@ def import_(
     for name in ("replaced", "unchanged", "repeated"):
         if getattr(result, name):
             emit(f"{name:<10} {getattr(result, name):,}")
+    for note in result.notes:
+        notice(note)
+    if result.with_marker:
+        notice(f"{result.with_marker:,} records are called id|marker, because a record of another marker has their id")
     if result.repeated:
         notice("repeated: the id stands more than once in the input; only its first record is in the table")
     if result.unchanged:

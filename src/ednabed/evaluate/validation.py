@@ -17,7 +17,7 @@ from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.sequences import Labels, normalise, open_records
-from ednabed.sequences.lineage import parse_lineage
+from ednabed.sequences.lineage import split_lineage
 
 # All pairs are compared and printed.
 _MOST = 200
@@ -135,5 +135,4 @@ def compare(embedder: Embedder, rows: list[tuple[str, str, bytes]], source: str 
 
 def _shared_ranks(first: str, second: str) -> int:
     """Count the ranks at which two lineages have the same name."""
-    pairs = zip(parse_lineage(first) or (), parse_lineage(second) or (), strict=False)
-    return sum(1 for a, b in pairs if a and a == b)
+    return sum(1 for a, b in zip(split_lineage(first), split_lineage(second), strict=True) if a and a == b)

@@ -28,7 +28,9 @@ CORE_MADE = (
 CORE_TAKEN = {
     "decimalLatitude": ("latitude", "lat"),
     "decimalLongitude": ("longitude", "lon", "long", "lng"),
-    "eventDate": ("date", "collection_date", "collectionDate", "sampling_date", "date_collected"),
+    "eventDate": (
+        "date", "collection_date", "collectionDate", "sampling_date", "date_collected", "collection_date_start",
+    ),
     "verbatimDepth": ("depth",),
     "minimumDepthInMeters": ("depth_m", "depth_min_m", "min_depth_m"),
     "maximumDepthInMeters": ("depth_m", "depth_max_m", "max_depth_m"),

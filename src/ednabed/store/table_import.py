@@ -1,7 +1,8 @@
 """Records from files into the LanceDB table ``sequences``; ids stay unique, importing twice changes nothing.
 
-The whole input is read and compared with the table before anything is written: a broken file or a changed sequence
-leaves the table as it was. Sequences are kept as they stand in the file; letters are judged when they are embedded.
+Where an id comes with a second marker, as a specimen of BOLD may, that record is called ``id|marker``. The whole input
+is read and compared with the table before anything is written: a broken file or a changed sequence leaves the table as
+it was. Sequences are kept as they are in the file; bases are judged when they are embedded.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.sequences import open_records, read_labels
+from ednabed.sequences.records import MARKERS, markers_of
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import exclusive
-from ednabed.store.staging import display_names
+from ednabed.store.staging import Input, display_names
 from ednabed.store.table import (
     ID,
     SEQUENCE,
@@ -38,9 +41,16 @@ from ednabed.store.table import (
 log = logging.getLogger("ednabed")
 
 _NEW, _CHANGED = "new", "changed"
+# Number of the source under which the scratch index binds ids to markers.
+_MARKER = 3
 _LOCK = ".ednabed-import.lock"
 # Names that the first vector column and its companions will have.
 _TAKEN = {VectorColumns().vector, VectorColumns().status, VectorColumns().reason, VectorColumns().fingerprint}
+_RESERVED = frozenset(
+    ("_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version", "_row_last_updated_at_version", "_distance",
+     "_score", "_relevance_score")
+)  # fmt: skip
+"""Columns that Lance keeps for itself, or that its searches add."""
 
 
 @dataclass
@@ -54,6 +64,8 @@ class ImportResult:
         unchanged: Records whose id and sequence are in the table already.
         repeated: Records that stand again in the input with the same id and sequence.
         rejected: Refused records: id, reason, source, record.
+        with_marker: Records that got their marker behind their id, because another record has the id.
+        notes: What a person should know of the inputs, one sentence each.
     """
 
     read: int
@@ -62,10 +74,17 @@ class ImportResult:
     unchanged: int
     repeated: int
     rejected: list[tuple[str, str, str, int]]
+    with_marker: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def import_records(
-    database: Database, inputs: Sequence[Path], *, labels: Path | None = None, replace: bool = False
+    database: Database,
+    inputs: Sequence[Path],
+    *,
+    labels: Path | None = None,
+    replace: bool = False,
+    keep_placeholders: bool = False,
 ) -> ImportResult:
     """Add the records of ``inputs`` to the table, which is made if absent.
 
@@ -74,12 +93,16 @@ def import_records(
         inputs: Sequence files; ``Path("-")`` is standard input.
         labels: TSV or CSV with id and lineage, or None.
         replace: Take a changed sequence under a known id, and clear its vectors.
+        keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages, which else are unknown.
 
     Raises:
-        InputError: An input cannot be read.
+        InputError: An input cannot be read, or has a column whose name LanceDB keeps for itself.
         StoreError: A known id comes with another sequence and ``replace`` is False; nothing is written.
     """
-    names = display_names(list(inputs))
+    sources = [
+        Input(str(path), path, name, keep_placeholders)
+        for path, name in zip(inputs, display_names(list(inputs)), strict=True)
+    ]
     for path in inputs:
         if path.is_file():
             # Tells at once whether the file can be read as sequences at all, before a database is made for it.
@@ -90,12 +113,12 @@ def import_records(
         index = DistinctIndex(folder / "index.sqlite")
         try:
             if not database.is_local:
-                return _import(database, inputs, names, labels, replace, folder, index)
+                return _import(database, sources, labels, replace, folder, index)
             place = Path(database.address)
             is_new = not place.exists()
             with exclusive(place / _LOCK, "importing into this database"):
                 try:
-                    return _import(database, inputs, names, labels, replace, folder, index)
+                    return _import(database, sources, labels, replace, folder, index)
                 except BaseException:
                     if is_new:
                         # Only what is empty goes; Windows keeps the lock file, which is open.
@@ -110,8 +133,7 @@ def import_records(
 
 def _import(
     database: Database,
-    inputs: Sequence[Path],
-    names: list[str],
+    inputs: Sequence[Input],
     labels: Path | None,
     replace: bool,
     folder: Path,
@@ -120,13 +142,17 @@ def _import(
     connection = database.connect()
     table = database.open() if database.holds_table(connection) else None
     known = DistinctIndex(folder / "known.sqlite")
+    markers: dict[str, int] = {}
     try:
         if table is not None:
             check_ids(database, table)
-            for batch in scan(database, table, [ID, SEQUENCE]):
+            marker = [name for name in MARKERS if name in table.schema.names][:1]
+            for batch in scan(database, table, [ID, SEQUENCE, *marker]):
                 sequences = [s or "" for s in batch.column(SEQUENCE).to_pylist()]
-                known.claim(0, batch.column(ID).to_pylist(), index.number(_keys(sequences)))
-        result, parts = _read(inputs, names, labels, folder, index, known)
+                ids = batch.column(ID).to_pylist()
+                known.claim(0, ids, index.number(_keys(sequences)))
+                _with_markers(ids, markers_of(batch), index, markers)
+        result, parts = _read(inputs, labels, folder, index, known, markers)
     finally:
         known.close()
     changed = [path for path, kind in parts if kind == _CHANGED]
@@ -160,30 +186,46 @@ def _keys(sequences: list[str]) -> list[bytes]:
     return [hashlib.sha256(s.encode()).digest()[:24] for s in sequences]
 
 
+def _with_markers(ids: list[str], markers: list[str], index: DistinctIndex, numbers: dict[str, int]) -> list[str]:
+    """Bind each id to its first marker; return the ids, with the marker behind where an id is bound to another."""
+    with_marker = [i for i, (name, marker) in enumerate(zip(ids, markers, strict=True)) if name and marker]
+    given = np.array([numbers.setdefault(markers[i], len(numbers)) for i in with_marker], np.int64)
+    clash = index.claim(_MARKER, [ids[i] for i in with_marker], given)
+    renamed = list(ids)
+    for i in np.array(with_marker, np.int64)[clash].tolist():
+        renamed[i] = f"{ids[i]}|{markers[i]}"
+    return renamed
+
+
 def _read(
-    inputs: Sequence[Path],
-    source_names: list[str],
+    inputs: Sequence[Input],
     labels: Path | None,
     folder: Path,
     index: DistinctIndex,
     known: DistinctIndex,
+    markers: dict[str, int],
 ) -> tuple[ImportResult, list[tuple[Path, str]]]:
     """Read all inputs into Parquet files of new and of changed rows."""
     result = ImportResult(0, 0, 0, 0, 0, [])
-    lineages = None if labels is None else read_labels(labels)
+    keep = any(source.keep_placeholders for source in inputs)
+    lineages = None if labels is None else read_labels(labels, keep_placeholders=keep)
+    result.notes += () if lineages is None else lineages.notes
     parts: list[tuple[Path, str]] = []
     writers: dict[str, Any] = {}
-    for number, path in enumerate(inputs):
+    for number, source in enumerate(inputs):
         try:
-            for raw in open_records(path, labels=lineages):
-                place = raw.schema.get_field_index("source")
-                raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source_names[number], len(raw)))
-                for kind, rows in _sort(raw, number, index, known, result).items():
-                    if kind not in writers:
-                        part = folder / f"{kind}-{number:04d}.parquet"
-                        parts.append((part, kind))
-                        writers[kind] = pq.ParquetWriter(part, rows.schema, compression="zstd", compression_level=1)
-                    writers[kind].write_batch(rows)
+            with open_records(source.path, labels=lineages, keep_placeholders=source.keep_placeholders) as records:
+                for raw in records:
+                    _refuse_reserved(raw.schema.names, source.given)
+                    place = raw.schema.get_field_index("source")
+                    raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
+                    for kind, rows in _sort(raw, number, index, known, markers, result).items():
+                        if kind not in writers:
+                            part = folder / f"{kind}-{number:04d}.parquet"
+                            parts.append((part, kind))
+                            writers[kind] = pq.ParquetWriter(part, rows.schema, compression="zstd", compression_level=1)
+                        writers[kind].write_batch(rows)
+                result.notes += records.notes
         finally:
             for writer in writers.values():
                 writer.close()
@@ -192,14 +234,30 @@ def _read(
         log.warning("%s: none of its %d ids stands in the input, so no record got its label", labels, len(lineages))
     if not (result.added or result.replaced or result.unchanged):
         first = f": the first, {result.rejected[0][0]!r}, {result.rejected[0][1]}" if result.rejected else ""
-        raise InputError(f"{', '.join(p.name for p in inputs)}: none of the {result.read} records can be taken{first}")
+        raise InputError(
+            f"{', '.join(source.name for source in inputs)}: none of the {result.read} records can be taken{first}"
+        )
     return result, parts
 
 
-def _sort(raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, result: ImportResult) -> dict[str, Any]:
+def _refuse_reserved(columns: Sequence[str], path: str) -> None:
+    wrong = [name for name in columns if name in _RESERVED or "`" in name]
+    if wrong:
+        why = "LanceDB keeps for itself" if wrong[0] in _RESERVED else "LanceDB cannot have"
+        raise InputError(
+            f"{path}: column {wrong[0]!r} has a name that {why}; rename the column in the file, for example to "
+            f"{wrong[0].strip('_').replace('`', '')!r}"
+        )
+
+
+def _sort(
+    raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, markers: dict[str, int], result: ImportResult
+) -> dict[str, Any]:
     """Part a batch into new and changed rows; count the others."""
     sequences = ["".join((s or b"").decode("utf-8", "replace").split()) for s in raw.column("sequence").to_pylist()]
-    ids, sources, records = (raw.column(c).to_pylist() for c in ("id", "source", "record"))
+    written, sources, records = (raw.column(c).to_pylist() for c in ("id", "source", "record"))
+    ids = _with_markers(written, markers_of(raw), index, markers)
+    result.with_marker += sum(own != given for own, given in zip(ids, written, strict=True))
     keys = index.number(_keys(sequences))
     # Ids are unique over all inputs, as they are in the table.
     clash = index.claim(1, ids, keys)

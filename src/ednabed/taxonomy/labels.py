@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
-from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.sequences.lineage import RANKS, Lineage, split_lineage
 from ednabed.sequences.records import MARKERS
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
@@ -103,15 +103,9 @@ def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
         )
     order = np.lexsort((distinct[:, 1], -counts, distinct[:, 0]))
     row, entries, records = distinct[order, 0], distinct[order, 1], counts[order]
-    names = [_split(text) for text in lineages]
+    names = [split_lineage(text) for text in lineages]
     starts = np.searchsorted(row, np.arange(collection.rows + 1))
     return Labels(names, number_taxa(names), starts, entries, records, list(markers), marker)
-
-
-def _split(text: str) -> Lineage:
-    names = text.split(";")
-    kingdom, phylum, class_, order, family, genus, species = names + [""] * (len(RANKS) - len(names))
-    return kingdom, phylum, class_, order, family, genus, species
 
 
 def _numbers(column: pa.ChunkedArray, known: dict[str, int], none: int) -> Ints:

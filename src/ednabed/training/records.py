@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from ednabed.errors import InputError, UsageError
 from ednabed.evaluate.splits import Labelled
 from ednabed.search.divergence import Codes, encode
 from ednabed.sequences import Labels, normalise, open_records
-from ednabed.sequences.lineage import RANKS, parse_lineage
+from ednabed.sequences.lineage import RANKS, split_lineage
 from ednabed.store.files import sha256_file
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
@@ -22,6 +23,9 @@ TAUGHT = ("species", "genus", "family")
 """Ranks whose names are taught."""
 QUESTIONS = ("record", *TAUGHT)
 """What training asks; see ``objective``."""
+
+
+log = logging.getLogger("ednabed")
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,7 @@ def read_labelled(
                     accepted.column("id").to_pylist(), accepted.column("sequence").to_pylist(),
                     accepted.column("lineage").to_pylist(), markers, strict=True,
                 ):  # fmt: skip
-                    ranks = parse_lineage(lineage) if lineage else None
-                    if ranks is None:
+                    if not lineage:
                         unlabelled += 1
                         continue
                     key = (sequence, lineage, str(marker or ""))
@@ -89,7 +92,9 @@ def read_labelled(
                         seen.add(key)
                         taken += 1
                         own = path.name if names.count(path.name) == 1 else str(path)
-                        found.append(Labelled(name, sequence, ranks, str(marker or "") or own))
+                        found.append(Labelled(name, sequence, split_lineage(lineage), str(marker or "") or own))
+            for note in batches.notes:
+                log.warning("%s", note)
         inputs.append(Input(path.name, sha256_file(path), records, taken, rejected, unlabelled))
     if not found:
         bad, bare, every = (sum(getattr(one, what) for one in inputs) for what in ("rejected", "unlabelled", "records"))

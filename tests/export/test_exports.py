@@ -27,11 +27,11 @@ from ednabed.api.manager import DataManager
 from ednabed.api.names import Assigned
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export import dwc, dwc_terms, extras
-from ednabed.sequences.counts import read_count_table
 from ednabed.export.spreadsheet import safe_cell
 from ednabed.reference.loose import LooseRuns
 from ednabed.search.choice import Choice
 from ednabed.sequences import digest, open_records
+from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.runs import Run

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import Roles, require
+from ednabed.sequences.columns import Roles, plain, require
 from ednabed.sequences.lineage_fields import CELL, RANKS
 from ednabed.sequences.numbers import parse_count
 from ednabed.sequences.records import RAW_SCHEMA
@@ -21,6 +21,7 @@ from ednabed.sequences.stream import decode
 from ednabed.sequences.taxon_names import EMPTY, is_empty, species_of_scientific_name
 
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none")
+_VERBATIM = "verbatimidentification"
 _ABOVE_SPECIES = frozenset(
     ("domain", "superkingdom", *RANKS[:6], "subphylum", "subclass", "suborder", "superfamily", "subfamily", "tribe",
      "subgenus", "unranked")
@@ -150,14 +151,20 @@ def _species(batch: pa.RecordBatch, roles: Roles, cells: dict[str, pa.Array], bl
     name = blank if roles.scientific_name is None else _names(batch, roles.scientific_name, path)
     rank = blank if roles.taxon_rank is None else _names(batch, roles.taxon_rank, path)
     epithet = blank if roles.epithet is None else _names(batch, roles.epithet, path)
-    rows = zip(*(column.to_pylist() for column in (species, genus, name, rank, epithet)), strict=True)
+    verbatim = next((column for column in batch.schema.names if plain(column) == _VERBATIM), None)
+    written = blank if verbatim is None else text_of(batch.column(verbatim), verbatim, path).fill_null("")
+    rows = zip(*(column.to_pylist() for column in (species, genus, name, rank, epithet, written)), strict=True)
     return pa.array([_one_species(*row) for row in rows], pa.string())
 
 
 @lru_cache(maxsize=65_536)
-def _one_species(species: str, genus: str, name: str, rank: str, epithet: str) -> str:
+def _one_species(species: str, genus: str, name: str, rank: str, epithet: str, verbatim: str) -> str:
     if not is_empty(species):
         return species
+    # Our own Darwin Core export writes the whole lineage there, so nothing of the name has to be guessed.
+    *above, last = verbatim.split(";")
+    if len(above) == len(RANKS) - 1 and last and last == name:
+        return last
     if rank.lower() in _ABOVE_SPECIES:
         return ""
     found = species_of_scientific_name(name)

@@ -1,0 +1,100 @@
+"""What features are called: the ids of the lab where these are unique, numbers behind them where not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ednabed.api.manager import DataManager
+from ednabed.errors import UsageError
+from ednabed.export.ids import FeatureIds, own_id
+from ednabed.export.selection import Selection
+from ednabed.search.choice import Choice
+from reference_support import add_run
+
+IDS = st.text(st.sampled_from('ab_1 \t;=#"é'), max_size=5) | st.sampled_from(["a", "a_1", "a_2", "a_1_1", "x;size=3"])
+
+
+def called(selection: Selection, rule: str = "own") -> dict[int, str]:
+    ids = FeatureIds(selection, rule)
+    return {
+        row: ids.of(row, digest)
+        for piece in selection.pieces(())
+        for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)
+    }
+
+
+def selection(tmp_path, *runs: tuple[list[int], list[str | None]], choice: Choice | None = None) -> Selection:
+    folders = [
+        add_run(tmp_path, f"d{place}", "r", numbers, columns={"id": ids}).folder
+        for place, (numbers, ids) in enumerate(runs)
+    ]
+    return Selection(DataManager(tmp_path).loose_runs(folders), None, choice)
+
+
+def test_an_id_that_is_that_of_one_sequence_is_its_name(tmp_path):
+    assert called(selection(tmp_path, ([0, 1, 0], ["ASV1", "ASV2", "other"]))) == {0: "ASV1", 1: "ASV2"}
+
+
+def test_shared_ids_get_numbers_that_no_other_has(tmp_path):
+    chosen = selection(tmp_path, ([0, 1, 2], ["ASV1", "ASV1_1", "ASV9"]), ([3, 4], ["ASV1", "ASV9"]))
+    assert called(chosen) == {0: "ASV1_2", 1: "ASV1_1", 2: "ASV9_1", 3: "ASV1_3", 4: "ASV9_2"}
+    ids = FeatureIds(chosen)
+    assert (ids.numbered, ids.example) == (4, "ASV1_2")
+    assert "4 features have an id that another has too" in ids.notes()[1]
+    one = Selection(chosen.collection, None, Choice(datasets=("d1",)))
+    assert sorted(called(one).values()) == ["ASV1", "ASV9"]
+
+
+def test_ids_of_a_dataset_do_not_change_with_what_else_is_there(tmp_path):
+    chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV2"]), ([1, 0], ["ASV1", "ASV2"]))
+    ids = FeatureIds(chosen, by_dataset=True)
+    assert [ids.of(row, "", dataset) for dataset in ("d0", "d1") for row in (0, 1)] == ["ASV1", "ASV2", "ASV2", "ASV1"]
+
+
+def test_a_sequence_without_an_id_is_called_by_its_digest(tmp_path):
+    found = called(selection(tmp_path, ([0, 1], [None, " \t"])))
+    assert all(id.startswith("SQ.") for id in found.values())
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [
+        ("ASV 1", "ASV_1"),
+        ("a;size=3", "a_size=3"),
+        ("a;b", "a;b"),
+        ('#"x"', "__x_"),
+        ("é", "é"),
+        ("\x00", ""),
+        ("=1", "=1"),
+    ],
+)
+def test_ids_that_every_format_can_hold(id, name):
+    assert own_id(id) == name
+
+
+def test_an_unknown_rule(tmp_path):
+    with pytest.raises(UsageError, match="there is no rule 'md5' for ids; choose one of own, digest"):
+        FeatureIds(selection(tmp_path, ([0], ["a"])), "md5")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 5), IDS), min_size=1, max_size=12))
+def test_ids_are_unique_valid_and_own_where_they_can_be(tmp_path_factory, records):
+    numbers, ids = [number for number, _ in records], [id for _, id in records]
+    found = called(selection(tmp_path_factory.mktemp("ids"), (numbers, ids)))
+    assert len(set(found.values())) == len(found) == len(set(numbers))
+    order = list(dict.fromkeys(numbers))
+    for row, name in found.items():
+        assert name and not set(name) & set('\t\n "') and not name.startswith("#")
+        own = own_id(next(id for number, id in records if number == order[row]))
+        bearers = {number for number, id in records if own_id(id) == own}
+        if not own:
+            assert name.startswith("SQ.")
+        elif len(bearers) == 1:
+            assert name == own
+        else:
+            head, _, number = name.rpartition("_")
+            assert head == own and number.isdigit()
+            assert name not in {own_id(id) for id in ids}

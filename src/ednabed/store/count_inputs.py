@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.counts import CountTable, find_counts, read_count_table
+from ednabed.sequences.opening import Source
 from ednabed.store.occurrences import SUMMARY, Occurrences, SharedSamples
 from ednabed.store.staging import Input
 
@@ -52,6 +53,10 @@ def find_count_inputs(inputs: list[Input], tables: list[Input], *, use_counts: b
         InputError: An input cannot be read, or holds counts of which nothing says whether they are wanted.
         UsageError: A table belongs to no input.
     """
+    for table in tables:
+        with table.stdin() as stdin, Source(table.path if stdin is None else "-", stdin, use="counts"):
+            # Tells at once whether the file is there and can be read.
+            pass
     number_of = {source.path.resolve(): number for number, source in enumerate(inputs)}
     apart = [table for table in tables if table.path.resolve() not in number_of]
     named = {number_of[table.path.resolve()] for table in tables if table.path.resolve() in number_of}

@@ -16,8 +16,8 @@ ROW_NAMES = "#row names"
 _OTHERS = ("confidence", "consensus", "length", "seqlength", "sequencelength")
 """Columns beside taxa and sequences that are never samples."""
 _BASES = re.compile(r"[ACGTURYSWKMBDHVN]+", re.IGNORECASE)
-_NAME_BASES = 30
-"""Minimum length of a name that is a sequence: no sample is called so."""
+_NAME = re.compile(r"[ACGTN]{20,}|[ACGTURYSWKMBDHVN]{30,}", re.IGNORECASE)
+"""A name that is a sequence: no sample is called so."""
 _CELL_BASES = 10
 
 
@@ -54,7 +54,7 @@ class Layout:
 
 def is_sequence_name(name: str) -> bool:
     """Tell whether a name of a feature is its sequence, as in the tables of DADA2."""
-    return len(name) >= _NAME_BASES and _BASES.fullmatch(name) is not None
+    return _NAME.fullmatch(name) is not None
 
 
 def is_label(column: str) -> bool:

@@ -13,7 +13,9 @@ import pytest
 from ednabed import get_data_manager
 from ednabed.api.points import SEVERAL, RowFacts, first_ids, row_facts
 from ednabed.reference.collection import Collection
+from ednabed.reference.kept import kept_names
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignments import COLUMNS, keep
 from ednabed.store.runs import runs_root
 from ednabed.store.versions import register, tag_run
 from reference_support import DIMENSION, SPEC, add_run, consolidate, legacy, letters_of, opened
@@ -159,3 +161,31 @@ def test_runs_of_an_older_tool(tmp_path):
         facts = row_facts(collection)
         assert sorted(facts.reads.tolist()) == [1, 1, 1, 2, 4]
         assert sorted(first_ids(collection, np.arange(5))) == ["", "", "", "a-0", "a-1"]
+
+
+@pytest.mark.parametrize("kind", ["reference", "loose"])
+def test_rows_without_a_lineage_take_the_newest_name_of_their_runs(tmp_path, kind):
+    lineages = pa.array([LINEAGES[0], None, None, None], pa.string())
+    runs = [
+        add_run(tmp_path, "lake", "r1", [0, 1, 2, 3], columns={"lineage": lineages}),
+        add_run(tmp_path, "sea", "r1", [1, 4]),
+    ]
+    for run, found in ((runs[1], LINEAGES[3]), (runs[0], LINEAGES[1])):
+        digests = run.load_records(["digest"]).column("digest").to_pylist()
+        named = [(digest, found if place < 3 else None) for place, digest in enumerate(digests)]
+        rows = [
+            {"digest": digest, "status": "assigned" if lineage else "unclassified", "lineage": lineage, "tied": []}
+            for digest, lineage in named
+        ]
+        keep(
+            run, pa.Table.from_pylist(rows, COLUMNS), build="b", reference="r", model="m", fingerprint="f",
+            calibrated=None, criteria={},
+        )  # fmt: skip
+    consolidate(tmp_path)
+    collection = opened(tmp_path) if kind == "reference" else get_data_manager(tmp_path).loose_runs(["lake", "sea"])
+    before = row_facts(collection)
+    facts = row_facts(collection, kept_names(collection, tmp_path))
+    shown = [";".join(facts.lineages[number]) if number >= 0 else None for number in facts.lineage.tolist()]
+    assert shown == [LINEAGES[0], LINEAGES[1], LINEAGES[1], None, LINEAGES[3]]
+    assert facts.names("species") == ["Salmo trutta", "Salmo salar", "Salmo salar", "", ""]
+    assert [number >= 0 for number in before.lineage.tolist()] == [True, False, False, False, False]

@@ -15,6 +15,8 @@ from ednabed.models.base import Embedder, Encoder, FloatArray, Tokens
 from ednabed.models.spec import Policy
 
 LETTERS = b"ACGTN"
+SHARED = Path(os.environ.get("EDNABED_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+"""The shared folder beside the checkout; users do not have it."""
 
 
 class LetterEncoder(Encoder):

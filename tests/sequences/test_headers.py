@@ -38,10 +38,12 @@ from ednabed.sequences.lineage_fields import UNREAD
         ("abc;size=1.5;", Header("abc", None, None, None, "size=1.5")),
         ("barcodelabel=S1;read1", Header("read1", None, "S1")),
         ("r2;sample=lake 1;size=3", Header("r2", 3, "lake 1")),
-        ("a;tax=k:Fungi;p:Ascomycota;s:Aspergillus niger", Header("a", lineage="Fungi;Ascomycota;;;;;Aspergillus niger")),
-        ("a;tax=sk:Bacteria,sf:Xinae,g:Bacillus,s:subtilis,t:168;", Header("a", lineage="Bacteria;;;;;Bacillus;Bacillus subtilis")),
+        ("a;tax=k:Fungi;p:Ascomycota;s:Mucor mucedo", Header("a", lineage="Fungi;Ascomycota;;;;;Mucor mucedo")),
+        ("a;tax=sk:Bacteria,sf:Xinae,g:Bacillus,s:subtilis,t:168;",
+         Header("a", lineage="Bacteria;;;;;Bacillus;Bacillus subtilis")),
         ("A|COI-5P|Canada|Animalia,Arthropoda,Insecta,Coleoptera,Carabidae,,,Amara,Amara aenea",
-         Header("A", None, None, "Animalia;Arthropoda;Insecta;Coleoptera;Carabidae;Amara;Amara aenea", "Canada", "COI-5P")),
+         Header("A", None, None, "Animalia;Arthropoda;Insecta;Coleoptera;Carabidae;Amara;Amara aenea", "Canada",
+                "COI-5P")),
         ("A-09|Bos taurus|COI-5P|EF6", Header("A-09", None, None, ";;;;;;Bos taurus", "EF6", "COI-5P")),
         ("A-09|COI-5P|Bos taurus", Header("A-09", None, None, ";;;;;;Bos taurus", None, "COI-5P")),
         ("A-09|Lepidoptera|COI-5P", Header("A-09", None, None, None, "Lepidoptera", "COI-5P")),
@@ -54,12 +56,18 @@ from ednabed.sequences.lineage_fields import UNREAD
          Header("S1", None, None, "Archaea;Crenarchaeota;;;;;", "uncultured bacterium; Y")),
         ("AB1|S1\tRoot;Bacteria;Firmicutes", Header("AB1|S1", lineage="Bacteria;Firmicutes;;;;;")),
         ("AB1.1.9_U|18S_rRNA|plastid|st 1|Eukaryota|TSAR|Rhizaria|Cercozoa|Imbricatea|Ord|Fam|Gen|Gen_spec",
-         Header("AB1.1.9_U", None, None, "TSAR;Rhizaria;Imbricatea;Ord;Fam;Gen;Gen spec", "st 1", "18S_rRNA", "plastid")),
+         Header("AB1.1.9_U", None, None, "TSAR;Rhizaria;Imbricatea;Ord;Fam;Gen;Gen spec", "st 1", "18S_rRNA",
+                "plastid")),
         ('s {"count":22,"merged_sample":{"a":12,"b":10},"genus_name":"Capra"} wild',
          Header("s", 22, None, ";;;;;Capra;", "wild", by_sample=(("a", 12), ("b", 10)))),
         ("s count=3; merged_sample={'a': 2, 'b': 1}; taxid=9; genus_name=Capra; species_name=None;",
          Header("s", 3, None, ";;;;;Capra;", "taxid=9", by_sample=(("a", 2), ("b", 1)))),
-        ("s count=3; merged_sample={broken; taxid=9;", Header("s", None, None, None, "count=3; merged_sample={broken; taxid=9;")),
+        ("s count=3; merged_sample={broken; taxid=9;",
+         Header("s", None, None, None, "count=3; merged_sample={broken; taxid=9;")),
+        ("A1|Animalia|Chordata|Actinopteri|Gadiformes|Gadidae|Gadus|Gadus morhua",
+         Header("A1", lineage="Animalia;Chordata;Actinopteri;Gadiformes;Gadidae;Gadus;Gadus morhua")),
+        ("A1 Animalia|Chordata|Actinopteri|Gadiformes|Gadidae|Gadus|Gadus morhua",
+         Header("A1", lineage="Animalia;Chordata;Actinopteri;Gadiformes;Gadidae;Gadus;Gadus morhua")),
         ("x two free; words; of; text", Header("x", None, None, None, "two free; words; of; text")),
         ("Ab_su|MT1|refs|k__Fungi;p__Asco;s__Ab_su", Header("Ab_su|MT1|refs", lineage="Fungi;Asco;;;;;Ab su")),
         ("Ab|MT1|k__Fungi;p__Asco|SH2", Header("Ab|MT1", lineage="Fungi;Asco;;;;;", description="SH2")),
@@ -80,7 +88,8 @@ def test_forms(text, wanted):
 
 
 def test_headers_that_are_lineages_of_other_kingdoms_are_seen_by_the_whole_file():
-    text = ">Arthropoda;Insecta;Diptera;Culicidae;Aedes;Aedes aegypti\nACGT\n>Arthropoda;Insecta;Diptera;Culicidae;Culex;\nACGT\n"
+    text = ">Arthropoda;Insecta;Diptera;Culicidae;Aedes;Aedes aegypti\nACGT\n"
+    text += ">Arthropoda;Insecta;Diptera;Culicidae;Culex;\nACGT\n"
     style = header_style(text.encode())
     assert style.are_lineages and style.extras == ()
     assert not header_style(b">a1;x;y;z;w;v\nAC\n>a2 b\nAC\n").are_lineages

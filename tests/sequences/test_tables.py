@@ -230,3 +230,93 @@ def test_parquet_refusals(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"t\.parquet: the Parquet data are cut or damaged .*; write the file again"):
         rows(path)
+
+
+def test_specimens_of_bold(tmp_path):
+    """BOLD's common data model: coordinates in one cell, the date and the BIN kept."""
+    header = ["processid", "sampleid", "bin_uri", "kingdom", "genus", "species", "coord", "collection_date_start"]
+    cells = ["A-09", "S1", "BOLD:AAA1", "Animalia", "Amara", "Amara aenea", "(59.91, -10.75)", "2020-05-01"]
+    row = first(tmp_path, [*header, "nuc", "marker_code"], [*cells, "ACGT", "COI-5P"])
+    assert (row["id"], row["sample"], row["latitude"], row["longitude"]) == ("A-09", "S1", 59.91, -10.75)
+    assert (row["bin_uri"], row["collection_date_start"], row["marker_code"]) == ("BOLD:AAA1", "2020-05-01", "COI-5P")
+    assert row["lineage"] == "Animalia;;;;;Amara;Amara aenea"
+    row = first(tmp_path, ["id", "seq", "coord", "lat", "lon"], ["a", "A", "(1, 2)", "3", "4"])
+    assert "latitude" not in row and row["lat"] == "3"
+    row = first(tmp_path, ["id", "seq", "coord"], ["a", "A", "unknown"])
+    assert "latitude" not in row and row["coord"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "found"),
+    [
+        (["gbifID", "occurrenceID"], ["1", "o1"], {"id": "o1", "gbifID": "1"}),
+        (["gbifID"], ["1"], {"id": "1"}),
+        (["id", "occurrenceID"], ["1", "o1"], {"id": "1", "occurrenceID": "o1"}),
+        (["occurrenceID", "eventID", "materialSampleID"], ["o", "e", "m"],
+         {"id": "o", "sample": "e", "materialSampleID": "m"}),
+        (["occurrenceID", "materialSampleID", "samp_name"], ["o", "m", "s"],
+         {"id": "o", "sample": "m", "samp_name": "s"}),
+        (["materialSampleID"], ["m"], {"id": "m"}),
+        (["occurrenceID", "organismQuantity", "organismQuantityType"], ["o", "7", "DNA sequence reads"],
+         {"id": "o", "abundance": 7, "organismQuantity": "7", "organismQuantityType": "DNA sequence reads"}),
+        (["occurrenceID", "organismQuantity", "organismQuantityType"], ["o", "7.5", "% biomass"],
+         {"id": "o", "organismQuantity": "7.5", "organismQuantityType": "% biomass"}),
+        (["occurrenceID", "organismQuantity"], ["o", "7"], {"id": "o", "organismQuantity": "7"}),
+        (["id", "reads"], ["a", "1e3"], {"id": "a", "abundance": 1000}),
+        (["id", "reads"], ["a", "1,200"], {"id": "a", "abundance": 1200}),
+    ],
+)  # fmt: skip
+def test_ids_samples_and_reads_of_darwin_core(header, cells, found, tmp_path):
+    assert first(tmp_path, [*header, "DNA_sequence"], [*cells, "ACGT"]) == {**found, "sequence": "ACGT"}
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "species"),
+    [
+        ("Gadus morhua Linnaeus, 1758", "species", "Gadus morhua"),
+        ("Gadus morhua Linnaeus, 1758", "", "Gadus morhua"),
+        ("Gadus morhua callarias", "subspecies", "Gadus morhua"),
+        ("Gadus (Gadus) morhua", "SPECIES", "Gadus morhua"),
+        ("Rosa canina var. dumetorum (Thuill.) Poir.", "variety", "Rosa canina"),
+        ("Salix × capreola J.Kern. ex Andersson", "species", "Salix × capreola"),
+        ("×Triticosecale rimpaui", "species", "Triticosecale rimpaui"),
+        ("Epichloë amarillans J.F. White", "species", "Epichloë amarillans"),
+        ("Salmo trutta x Salvelinus fontinalis", "species", "Salmo trutta x Salvelinus fontinalis"),
+        ("Chironomus sp. 1", "species", "Chironomus sp. 1"),
+        ("Chironomus cf. riparius Meigen", "species", "Chironomus cf. riparius"),
+        ("Chironomus sp.", "species", ""),
+        ("Gadus Linnaeus, 1758", "genus", ""),
+        ("Gadus Linnaeus, 1758", "", ""),
+        ("Gadus de Buen", "", ""),
+        ("incertae sedis", "", ""),
+        ("BOLD:AAA1111", "SPECIES", ""),
+        ("Gadus morhua", "genus", ""),
+    ],
+)
+def test_species_of_scientific_names(name, rank, species, tmp_path):
+    row = first(tmp_path, ["id", "seq", "scientificName", "taxonRank"], ["a", "A", name, rank])
+    assert row.get("lineage") == (f";;;;;;{species}" if species else None)
+
+
+def test_genus_and_epithet(tmp_path):
+    row = first(tmp_path, ["id", "seq", "genus", "specificEpithet"], ["a", "A", "Gadus", "morhua"])
+    assert row["lineage"] == ";;;;;Gadus;Gadus morhua"
+
+
+@pytest.mark.parametrize(
+    ("line", "lineage"),
+    [
+        ("AB1\tGadus x\t8049\tEukaryota\tChordata\tActinopteri\tNA\tGadidae\tGadus\tNA\t" + "ACGT" * 9,
+         "Eukaryota;Chordata;Actinopteri;;Gadidae;Gadus;"),
+        ("AB1\t8049\tEukaryota\tChordata\tActinopteri\tGadiformes\tGadidae\tGadus\tGadus_morhua\t" + "ACGT" * 9,
+         "Eukaryota;Chordata;Actinopteri;Gadiformes;Gadidae;Gadus;Gadus morhua"),
+        ("AB1\t" + "ACGT" * 9, None),
+    ],
+)  # fmt: skip
+def test_tables_without_a_header_line(line, lineage, tmp_path):
+    (row,) = rows(table(tmp_path, line + "\n"))
+    assert (row["id"], row["sequence"], row["lineage"]) == ("AB1", b"ACGT" * 9, lineage)
+    with pytest.raises(
+        InputError, match=r"t\.tsv: its first line holds a sequence .*; put a line with the names of its 4"
+    ):
+        rows(table(tmp_path, "a\tb\tc\t" + "ACGT" * 9 + "\n"))

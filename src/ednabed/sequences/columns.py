@@ -23,6 +23,8 @@ ID = (
 OTHER_IDS = ("occurrenceid", "gbifid", "name", "materialsampleid")
 """Taken for the id, the first of them that is there, where no column is of ``ID``: Darwin Core has several ids, and a
 name beside an id is common and is not the id."""
+UNNAMED_FIRST = "unnamed_1"
+"""What the first column is called where it has no name."""
 ABUNDANCE = ("abundance", "size", "count", "counts", "reads", "n_reads", "total_reads")
 SAMPLE = ("sample", "sample_id", "sampleid", "sample-id")
 OTHER_SAMPLES = ("eventid", "materialsampleid", "samp_name")
@@ -103,6 +105,8 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
     quantity, quantity_type = (_by_order(columns, (name,), path) for name in (QUANTITY, QUANTITY_TYPE))
     abundance = _find(columns, ABUNDANCE, "abundance", path)
     id_ = _find(columns, ID, "id", path) or _by_order(columns, OTHER_IDS, path)
+    # R writes the names of rows into a first column without a name.
+    id_ = columns[0] if id_ is None and columns and columns[0] == UNNAMED_FIRST else id_
     others = [name for name in OTHER_SAMPLES if _by_order(columns, (name,), path) != id_]
     roles = Roles(
         id=id_,

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import DOMAIN, LINEAGE, plain, shortened
+from ednabed.sequences.columns import DOMAIN, ID, LINEAGE, plain, shortened
 from ednabed.sequences.delimited import Dialect
 from ednabed.sequences.lineage import parse_lineage
 from ednabed.sequences.lineage_fields import RANKS
 from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS
 
-_SEQUENCE = re.compile(r"[ACGTUNRYSWKMBDHV-]{20,}", re.IGNORECASE)
+SEQUENCE = re.compile(r"[ACGTUNRYSWKMBDHV-]{20,}", re.IGNORECASE)
+"""A cell that is a sequence."""
 _KNOWN = frozenset(plain(name) for name in (*RANKS, *DOMAIN, *LINEAGE))
+_IDS = frozenset(plain(name) for name in ID)
 _TABLES: dict[int, tuple[str, ...]] = {
     # CRABS 1, CRABS 0, and the shortest table there is.
     11: ("id", "taxon_name", "taxid", *RANKS, "sequence"),
@@ -30,7 +32,7 @@ def with_header(dialect: Dialect, path: str) -> Dialect:
         InputError: The first line is a row of a table that is not known.
     """
     cells = dialect.columns
-    if not _SEQUENCE.fullmatch(cells[-1]) or any(_SEQUENCE.fullmatch(cell) for cell in cells[:-1]):
+    if not SEQUENCE.fullmatch(cells[-1]) or any(SEQUENCE.fullmatch(cell) for cell in cells[:-1]):
         return dialect
     names = _TABLES.get(len(cells))
     if names is None or (len(cells) > 2 and not cells[names.index("taxid")].isdigit()):
@@ -49,8 +51,11 @@ def with_label_header(dialect: Dialect) -> Dialect:
 
 def _names_of_labels(cells: Sequence[str]) -> tuple[str, ...] | None:
     """Return names for the columns of a table whose first line is a row; None where it is a header line."""
-    if len(cells) < 2 or any(plain(cell) in _KNOWN for cell in cells):
+    if len(cells) < 2 or any(plain(cell) in _KNOWN for cell in cells) or plain(cells[0]) in _IDS:
         return None
+    if len(cells) in (3, 4) and cells[2] in "+-":
+        # What 'vsearch --sintax --tabbedout' writes: the last column has the names above the cutoff.
+        return ("id", "taxonomy", "strand") if len(cells) == 3 else ("id", "guesses", "strand", "taxonomy")
     if len(cells) in (2, 3) and _is_lineage(cells[1]):
         return ("id", "taxonomy", "confidence")[: len(cells)]
     if cells[1].lower() in KINGDOMS | DOMAINS and len(cells) in (8, 9):

@@ -40,7 +40,6 @@ _JOINED = re.compile(
     r"([^\s|#][^\s#]*?)(?:\||###)((?:(?:sk|k|d)__"
     rf"|(?i:{_ROOT});|(?i:{_FIRST_NAMES})(?:_\d+)?;)[^|]*)(?:\|(.*))?$"
 )
-_PR2 = re.compile(rf"([^|\s]+)\|([^|]*)\|([^|]*)\|([^|]*)\|((?i:{'|'.join(DOMAINS)})(?::[a-z]+)?(?:\|[^|]*){{7,8}})$")
 _ORGANELLES = re.compile(
     r"plastid|chloroplast|mitochondrion|nucleomorph|apicoplast|chromatophore|cyanelle", re.IGNORECASE
 )
@@ -107,8 +106,8 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         if match := _TAX.search(text):
             lineage, text = match[1], _without(text, match)
         text = text.lstrip(";")
-    if "|" in text and (found := _pr2(text) or _bold5(text)) is not None:
-        return found
+    if "|" in text and (found := _bold5(text) or _piped(text)) is not None:
+        return found._replace(abundance=size, sample=sample, lineage=lineage or found.lineage)
     if lineage is None and "=" not in text and (_WHOLE_LINEAGE.match(text) or (are_lineages and ";" in text)):
         accession = _ACCESSION.search(text)
         if accession is not None:
@@ -151,13 +150,19 @@ def _without(text: str, match: re.Match[str]) -> str:
     return text[: match.start()] + text[match.end() :]
 
 
-def _pr2(text: str) -> Header | None:
-    match = _PR2.match(text)
-    if match is None:
+def _piped(text: str) -> Header | None:
+    """Read ``id|…|Eukaryota|…|species``: the lineage is what begins with a domain or kingdom, as in PR2's headers."""
+    parts = text.split("|")
+    firsts = {*DOMAINS, *KINGDOMS}
+    at = next((place for place, part in enumerate(parts) if place and part.split(":")[0].lower() in firsts), None)
+    if at is None or not 6 <= len(parts) - at <= 10 or ";" in text or not parts[0] or " " in parts[0]:
         return None
-    name, gene, place, more, lineage = match.groups()
-    organelle = place.lower() if _ORGANELLES.fullmatch(place) else None
-    return Header(name, None, None, lineage.replace("|", ";"), more or None, gene or None, organelle)
+    others = parts[1:at]
+    marker = next((part for part in others if _MARKER.fullmatch(part.removesuffix("_rRNA"))), None)
+    place = next((part for part in others if _ORGANELLES.fullmatch(part)), None)
+    more = " ".join(part for part in others if part and part not in (marker, place, "nucleus"))
+    organelle = None if place is None else place.lower()
+    return Header(parts[0], None, None, ";".join(parts[at:]), more or None, marker, organelle)
 
 
 def _bold5(text: str) -> Header | None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from ednabed.errors import InputError
 from ednabed.sequences.columns import LINEAGE, Roles, find_roles, listed, plain
 from ednabed.sequences.delimited import Dialect, find_dialect, read_delimited
-from ednabed.sequences.headerless import with_label_header
+from ednabed.sequences.headerless import SEQUENCE, with_label_header
 from ednabed.sequences.lineage import read_lineages
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import MARKERS, ORGANELLE, markers_of
@@ -35,6 +35,7 @@ class Labels(Mapping[str, str]):
         path: The file they came from, for messages.
         by_marker: Id and marker to lineage, for ids whose markers have different ones.
         organelles: Id to the organelle that its lineage is marked with.
+        by_sequence: Sequence, upper case, to lineage, where the ids of the file are sequences (DADA2).
         notes: What a person should know of the file, one sentence each.
 
     Attributes:
@@ -50,11 +51,13 @@ class Labels(Mapping[str, str]):
         *,
         by_marker: Mapping[Key, str] | None = None,
         organelles: Mapping[str, str] | None = None,
+        by_sequence: Mapping[bytes, str] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         self._lineages = dict(lineages)
         self._by_marker = dict(by_marker or {})
         self._organelles = dict(organelles or {})
+        self._by_sequence = dict(by_sequence or {})
         self.path = path
         self.notes = notes
         self.matched = 0
@@ -78,6 +81,12 @@ class Labels(Mapping[str, str]):
         if self._by_marker:
             keys = zip(ids, markers_of(batch), strict=True)
             found = [self._by_marker.get(key, one) for key, one in zip(keys, found, strict=True)]
+        if self._by_sequence:
+            sequences = batch.column("sequence").to_pylist()
+            found = [
+                self._by_sequence.get((sequence or b"").upper()) if one is None else one
+                for one, sequence in zip(found, sequences, strict=True)
+            ]
         if self._organelles:
             batch = self._with_organelles(batch, ids)
         count = len(found) - found.count(None)
@@ -143,6 +152,11 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
         source.path,
         by_marker={key: lineage for key, lineage in by_key.items() if len(by_id[key[0]]) > 1},
         organelles=organelles,
+        by_sequence={
+            name.upper().encode(): min(lineages)
+            for name, lineages in by_id.items()
+            if len(lineages) == 1 and SEQUENCE.fullmatch(name)
+        },
         notes=tuple(read.notes),
     )
 

@@ -25,7 +25,7 @@ _UNKNOWN_BELOW = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _GAP = re.compile(
-    r"(?:.*[ _])?incertae[ _-]+sedis(?:[ _]\(.*\))?"
+    r"(?:.*[ _])?incertae[ _-]+sedis(?:[ _](?:\(.*\)|[IVX]+))?"
     r"|(?:undef_)+.+"
     r"|(?:kingdom|phylum|class|order|family|genus|species)_(?=[^\W\d_]).+"
     r"|.+_-?\d+_(?:kingdom|phylum|class|order|family|genus|species)",

@@ -1,0 +1,183 @@
+"""The rank form of plain lineages is that of their file; placeholders are unknown; the rest is reported once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ednabed.sequences import open_records, read_labels
+from ednabed.sequences.lineage import read_lineages, split_lineage
+
+GADUS = ["Metazoa", "Chordata", "Actinopteri", "Gadiformes", "Gadidae", "Gadus", "Gadus morhua"]
+PR2 = "Eukaryota;TSAR;Alveolata;Dinoflagellata;Dinophyceae;Peridiniales;Protoperidiniaceae;Protoperidinium"
+SILVA = (
+    "Eukaryota;Amorphea;Obazoa;Opisthokonta;Holozoa;Metazoa;Animalia;Bilateria;Arthropoda;Calanus;Calanus finmarchicus"
+)
+
+
+def read(*texts: str | None, **options: bool) -> tuple[list[str | None], str]:
+    found = read_lineages(list(texts), "f", **options)
+    return found.values, "\n".join(found.notes)
+
+
+@pytest.mark.parametrize("depth", range(3, 8))
+@pytest.mark.parametrize("separator", [";", "; ", "|", ",", " > "])
+def test_a_shorter_row_has_the_form_of_its_file(depth, separator):
+    whole, part = GADUS, GADUS[:depth]
+    values, notes = read(separator.join(whole), separator.join(part))
+    assert values == [";".join(whole), ";".join([*part, *[""] * (7 - depth)])]
+    values, notes = read(separator.join(["Eukaryota", *whole]), separator.join(["Eukaryota", *part]))
+    assert values == [";".join(whole), ";".join([*part, *[""] * (7 - depth)])]
+    assert not notes
+
+
+@pytest.mark.parametrize("end", ["", ";"])
+@pytest.mark.parametrize("genera", [True, False])
+def test_empty_fields_at_the_end_count(end, genera):
+    """A file of which no row has a species: eight ranks are told by the empty field, or by where its families are."""
+    rows = ["Eukaryota;Sar;Ochrophyta;Bacillariophyceae;Naviculales;Naviculaceae;Navicula;" + end]
+    rows += ["Eukaryota;Sar;Ochrophyta;Bacillariophyceae;Naviculales;Naviculaceae;;" + end] if not genera else []
+    values, _ = read(*rows)
+    assert values[0] == "Sar;Ochrophyta;Bacillariophyceae;Naviculales;Naviculaceae;Navicula;"
+    assert values[-1].split(";")[4] == "Naviculaceae"
+
+
+def test_pr2_of_any_length_in_one_cell_and_in_columns(tmp_path):
+    rows = [f"{PR2};Protoperidinium_bipes;", f"{PR2};", PR2.rsplit(";", 2)[0], "Eukaryota;TSAR"]
+    values, notes = read(*rows)
+    assert values == [
+        "TSAR;Alveolata;Dinophyceae;Peridiniales;Protoperidiniaceae;Protoperidinium;Protoperidinium bipes",
+        "TSAR;Alveolata;Dinophyceae;Peridiniales;Protoperidiniaceae;Protoperidinium;",
+        "TSAR;Alveolata;Dinophyceae;Peridiniales;;;",
+        "TSAR;;;;;;",
+    ]
+    assert not notes
+    header = "id\tdomain\tsupergroup\tdivision\tsubdivision\tclass\torder\tfamily\tgenus\tspecies\n"
+    lines = "".join(
+        f"r{i}\t" + "\t".join([*row.strip(";").split(";"), *[""] * 9][:9]) + "\n" for i, row in enumerate(rows)
+    )
+    path = tmp_path / "pr2.tsv"
+    path.write_text(header + lines)
+    assert list(read_labels(path).values()) == values
+
+
+def test_organelles_go_to_a_column(tmp_path):
+    path = tmp_path / "pr2.tsv"
+    marked = ";".join(f"{name}:plas" for name in PR2.split(";"))
+    path.write_text(
+        f"id\tseq\ttaxonomy\na\tACGT\t{PR2};\nb\tACGT\t{marked};\nc\tAC\t{marked};Protoperidinium_bipes:plas\n"
+    )
+    with open_records(path) as records:
+        (batch,) = records
+    assert batch.column("organelle").to_pylist() == [None, "plastid", "plastid"]
+    assert batch.column("lineage").to_pylist()[2].endswith("Protoperidinium bipes")
+    assert ":plas" not in "".join(batch.column("lineage").to_pylist())
+
+
+def test_a_mixture_is_reported_with_its_records():
+    eight, nine = ";".join(["Eukaryota", *GADUS]), f"{PR2};Protoperidinium_bipes"
+    seven = ";".join(["Animalia", *GADUS[1:]])
+    values, notes = read(seven, eight, nine)
+    assert values[:2] == [seven, ";".join(GADUS)]
+    assert "seven ranks (row 1), eight ranks with a domain (row 2), PR2's nine ranks (row 3)" in notes
+
+
+def test_lineages_of_any_number_of_ranks_give_kingdom_genus_and_species():
+    values, notes = read(SILVA, "Eukaryota;Amorphea;Amoebozoa;Incertae Sedis;Caryedon pallidus", "Bacteria;Firmicutes")
+    assert values == ["Metazoa;;;;;Calanus;Calanus finmarchicus", "Eukaryota;;;;;Caryedon;Caryedon pallidus",
+                      "Bacteria;Firmicutes;;;;;"]  # fmt: skip
+    assert "2 rows have a lineage with any number of ranks" in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "lineage"),
+    [
+        ("Fungi;Fungi_phy_Incertae_sedis;Fungi_cls_Incertae_sedis;o;f;g;Fungi_sp", "Fungi;;;o;f;g;"),
+        ("Animalia;Chordata;uncultured;Gadiformes;Gadidae;Gadus;Gadus morhua", "Animalia;Chordata;;;;;"),
+        ("Animalia;Chordata;incertae sedis;Gadiformes;Gadidae;Gadus;", "Animalia;Chordata;;Gadiformes;Gadidae;Gadus;"),
+        ("Bacteria;Firmicutes;Firmicutes_unclassified;;;;", "Bacteria;Firmicutes;;;;;"),
+        ("Bacteria;unknown phylum;x;;;;", "Bacteria;;;;;;"),
+        ("Bacteria;marine metagenome;x;;;;", "Bacteria;;;;;;"),
+        ("Bacteria;environmental sample;x;;;;", "Bacteria;;;;;;"),
+        ("k__Animalia;p__;g__Chironomus;s__Chironomus_sp._1", "Animalia;;;;;Chironomus;Chironomus sp. 1"),
+        ("k__Animalia;g__Chironomus;s__cf. riparius", "Animalia;;;;;Chironomus;Chironomus cf. riparius"),
+        ("k__Animalia;g__Chironomus;s__BOLD:AAA1234", "Animalia;;;;;Chironomus;Chironomus BOLD:AAA1234"),
+        ("k__Fungi;g__Aspergillus;s__sp. SH1234.10FU", "Fungi;;;;;Aspergillus;Aspergillus sp. SH1234.10FU"),
+        ("k__Fungi;g__Aspergillus;s__Aspergillus sp.", "Fungi;;;;;Aspergillus;"),
+        ("k__Fungi;g__Aspergillus;s__unknown sp.", "Fungi;;;;;Aspergillus;"),
+        ("k__Plantae;g__Salix;s__×capreola", "Plantae;;;;;Salix;Salix ×capreola"),
+        ("k__Plantae;g__Rosa;s__canina var. dumetorum", "Plantae;;;;;Rosa;Rosa canina var. dumetorum"),
+        ("d__Bacteria;g__Escherichia;s__coli K-12", "Bacteria;;;;;Escherichia;Escherichia coli K-12"),
+        ("d__Bacteria;g__Bacillus_A;s__Bacillus_A subtilis", "Bacteria;;;;;Bacillus_A;Bacillus_A subtilis"),
+        ("k__Fungi;g__Epichloë;s__amarillans", "Fungi;;;;;Epichloë;Epichloë amarillans"),
+        ("k__Animalia;g__Gadus;s__G. morhua", "Animalia;;;;;Gadus;Gadus morhua"),
+        ("k__Animalia;g__Gadus;s__Gadus", "Animalia;;;;;Gadus;"),
+    ],
+)
+def test_names(text, lineage):
+    (value,), notes = read(text)
+    assert value == lineage
+    dropped = [
+        n for n in ("sedis", "uncultured", "unclassified", "unknown", "metagenome", "environmental") if n in text
+    ]
+    assert ("1 row has a placeholder" in notes) == bool(dropped or text.endswith("sp."))
+
+
+def test_placeholders_may_stay():
+    (value,), notes = read("Bacteria;Firmicutes;uncultured;;;;uncultured bacterium", keep_placeholders=True)
+    assert value == "Bacteria;Firmicutes;uncultured;;;;uncultured bacterium" and not notes
+
+
+@pytest.mark.parametrize(
+    "text", ["Gadidae", "Chordata|Gadidae", "Actinopteri, Gadidae", "strain 7 > clone 3", "1;2;3;4;5;6;7;8;9;0"]
+)
+def test_what_is_not_understood_is_no_kingdom_and_reported_once(text):
+    values, notes = read(text, text, None, "")
+    assert values == [None] * 4
+    assert notes.count("no lineage") == 1 and "2 rows have no lineage" in notes and f"(first row 1: {text!r})" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "lineage"),
+    [("Bacteria", "Bacteria;;;;;;"), ("Gadus morhua Linnaeus, 1758", ";;;;;;Gadus morhua"), ("Incertae sedis", None),
+     ("Gadus sp. 1", ";;;;;;Gadus sp. 1"), ("Unassigned", None)],
+)  # fmt: skip
+def test_one_name_alone(name, lineage):
+    assert read(name)[0] == [lineage]
+
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyzäöüß", min_size=3, max_size=9).filter(
+    lambda name: not name.startswith(("un", "sp", "env", "indet", "ambig", "nan", "non", "nul"))
+)
+
+
+@given(st.lists(st.tuples(*[NAMES.map(str.capitalize)] * 6, NAMES, st.integers(0, 7)), min_size=1, max_size=8),
+       st.sampled_from([";", "; "]), st.booleans(), st.booleans())  # fmt: skip
+def test_a_file_of_one_form_reads_as_it_was_written(rows, separator, padded, has_domain):
+    """Whatever the depth of its rows, a file in which one row is whole says what each name of each row is."""
+    wanted, texts = [], []
+    for number, (*names, epithet, depth) in enumerate(rows):
+        depth = 7 if number == 0 else depth
+        whole = ["Metazoa", *names[1:], f"{names[5]} {epithet}"][:depth]
+        cells = [*whole, *[""] * (7 - depth if padded else 0)]
+        texts.append(separator.join([*(["Eukaryota"] if has_domain and whole else []), *cells]) if whole else None)
+        wanted.append([*whole, *[""] * (7 - depth)] if whole else None)
+    found, _ = read(*texts)
+    assert [None if text is None else list(split_lineage(text)) for text in found] == wanted
+
+
+def test_the_whole_file_is_asked_also_beyond_its_beginning(tmp_path):
+    """The first row with a species comes late; those before it have the same form."""
+    path = tmp_path / "late.fasta"
+    short = "Eukaryota;Sar;Ochrophyta;Bacillariophyceae;Naviculales"
+    with path.open("w") as file:
+        for i in range(20_000):
+            file.write(f">r{i} {short}\nACGTACGTACGTACGT\n")
+        file.write(f">last {short};Naviculaceae;Navicula;Navicula radiosa\nACGTACGTACGTACGT\n")
+    with open_records(path) as records:
+        lineages = {text for batch in records for text in batch.column("lineage").to_pylist()}
+    assert lineages == {
+        "Sar;Ochrophyta;Bacillariophyceae;Naviculales;;;",
+        "Sar;Ochrophyta;Bacillariophyceae;Naviculales;Naviculaceae;Navicula;Navicula radiosa",
+    }

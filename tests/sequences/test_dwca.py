@@ -82,7 +82,7 @@ def test_sequences_in_the_core_with_quotes_and_commas(tmp_path):
         ({"meta__xml": "<archive/>"}, "meta.xml does not describe a Darwin Core Archive .it has no core."),
         ({"meta__xml": "<archive"}, "meta.xml does not describe a Darwin Core Archive"),
         ({"meta__xml": '<!DOCTYPE a [<!ENTITY b "c">]><archive/>'}, "meta.xml defines entities"),
-        ({"meta__xml": meta([(10**9, DWC + "eventID")])}, "meta.xml does not describe .* .a column has an impossible number"),
+        ({"meta__xml": meta([(10**9, DWC + "eventID")])}, "meta.xml .*impossible number"),
     ],
 )  # fmt: skip
 def test_refusals(members, message, tmp_path):

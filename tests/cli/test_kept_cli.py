@@ -280,7 +280,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
     code, err = export()
     count = named_records(tmp_path / "x.tsv")
     assert code == 0 and count > 100
-    assert f"assignments by data/fish, build {build}" in err.replace("\\", "/")
+    assert f"are named by data/fish, build {build}" in err.replace("\\", "/")
     for asked in (build, "data/fish", tmp_path / "f.jsonl"):
         assert export("--assignments", asked)[0] == 0
         assert named_records(tmp_path / "x.tsv") == count
@@ -305,7 +305,7 @@ def test_a_reference_of_studies_takes_the_names_of_its_runs_wherever_these_are(c
     arguments = ("export", "--format", "tsv", "--output", tmp_path / "x.tsv")
     code, _, err = call(capsys, workspace, *arguments)
     assert code == 0 and named_records(tmp_path / "x.tsv") > 100
-    assert "1 runs have no assignments, such as pond/" in err
+    assert "1 of the runs have no assignments, such as pond/" in err
     folder = find_run(workspace, "okex2301").folder
     (new := folder.parent.with_name("moved")).mkdir()
     folder_of(folder).rename(folder_of(new / folder.name))

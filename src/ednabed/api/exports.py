@@ -125,7 +125,7 @@ def export_records(
         notes=(
             *written.notes,
             *(called.notes() if has_ids else []),
-            *(_names_notes(names, assigned) if format in WITH_NAMES else []),
+            *(_names_notes(names, assigned, selection) if format in WITH_NAMES else []),
             *missing(selection, format, names, per_sample=per_sample),
             *_runs_notes(selection),
         ),
@@ -149,7 +149,7 @@ def _check(
         (obsm, "vectors in obsm", ("h5ad",)),
         (not biom, "to leave BIOM out", ("qiime2",)),
         (per_sample, "a file a sample", ("krona",)),
-        (assigned.file is not None, "names from a file of assignments", WITH_NAMES),
+        (bool(assigned), "names from assignments", WITH_NAMES),
     )
     for asked, what, formats in only:
         if asked and format not in formats:
@@ -193,8 +193,8 @@ def _about(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _names_notes(names: Names, assigned: Assigned) -> list[str]:
-    notes = assigned.notes()
+def _names_notes(names: Names, assigned: Assigned, selection: Selection) -> list[str]:
+    notes = assigned.notes(selection.runs()) if names.named < names.asked or names.assigned else []
     if names.divided:
         notes.append(
             f"{names.divided:,} sequences have records of different lineages; each has the one that most of them say"
@@ -202,7 +202,8 @@ def _names_notes(names: Names, assigned: Assigned) -> list[str]:
     if not assigned:
         return notes
     whence = "these assignments" if assigned.file is None else str(assigned.file)
-    notes += [f"{names.assigned:,} records took their names from {whence}"]
+    without = f"; the assignments of {names.nameless:,} more give no name" if names.nameless else ""
+    notes += [f"{names.assigned:,} records took their names from {whence}{without}"]
     if names.kept:
         notes.append(f"{names.kept:,} records that have an assignment too kept the lineage of their own")
     return notes

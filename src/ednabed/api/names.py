@@ -38,17 +38,22 @@ class Assigned:
         """Return names for an export. Raises InputError where the file cannot be read."""
         return Names(None if self.file is None else names_by_id(self.file), self.kept)
 
-    def notes(self) -> list[str]:
-        """Return which assignments these are, a sentence each; nothing where a file was named."""
+    def notes(self, runs: Sequence[str]) -> list[str]:
+        """Return by which assignments some runs (``dataset/run_id``) have their names, and which runs have none."""
         if self.kept is None:
             return []
-        shown = dict.fromkeys(f"{facts.reference}, build {facts.build}, of {facts.label}" for facts in self.kept.facts)
-        notes = [f"names that records do not have themselves are assignments by {'; by '.join(list(shown)[:3])}"
-                 + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")]  # fmt: skip
-        if self.kept.without:
+        shown = dict.fromkeys(
+            f"{facts.reference}, build {facts.build}" for run, facts in self.kept.facts.items() if run in runs
+        )
+        more = f" and {len(shown) - 3} more builds" if len(shown) > 3 else ""
+        notes = (
+            [f"records without a lineage of their own are named by {'; '.join(list(shown)[:3])}{more}"] if shown else []
+        )
+        without = [run for run in self.kept.without if run in runs]
+        if without:
             notes.append(
-                f"{len(self.kept.without):,} runs have no assignments, such as {self.kept.without[0]}; 'ednabed "
-                f"classify --run {self.kept.without[0]} --reference DIR' gives them names"
+                f"{len(without):,} of the runs have no assignments, such as {without[0]}; 'ednabed classify --run "
+                f"{without[0]} --reference DIR' names its sequences"
             )
         return notes
 

@@ -91,7 +91,7 @@ def export(
       ednabed export --dataset lake_2026 --where "sample = 'S1'" --format dwc --output lake.zip
     """
     from ednabed.api import get_data_manager
-    from ednabed.api.exports import export_records
+    from ednabed.api.exports import WITH_NAMES, export_records
     from ednabed.api.names import find_assigned
     from ednabed.reference.loose import LooseRuns
     from ednabed.search.choice import Choice
@@ -103,7 +103,9 @@ def export(
     collection = data.loose_runs(runs) if runs else data.collection(reference)
     if isinstance(collection, LooseRuns) and not runs:
         notice(f"no reference here: exporting from {collection.name}; 'ednabed consolidate' makes a reference")
-    assigned = find_assigned(collection, context.workspace, assignments)
+    assigned = None
+    if format_ in WITH_NAMES or assignments is not None:
+        assigned = find_assigned(collection, context.workspace, assignments)
     done = export_records(
         collection, output, format_, wanted=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
         occurrences=occurrences, obsm=obsm, biom=not no_biom, per_sample=per_sample,

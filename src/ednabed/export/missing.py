@@ -21,7 +21,7 @@ def missing(selection: Selection, format: str, names: Names, *, per_sample: bool
         per_sample: ``krona``: one file a sample.
     """
     notes = []
-    if format in NEED_NAMES and names.asked and not names.named:
+    if format in NEED_NAMES and names.asked and not names.named and not names.given:
         runs = selection.runs()
         more = f" (and of {len(runs) - 1:,} more runs)" if len(runs) > 1 else ""
         notes.append(

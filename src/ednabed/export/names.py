@@ -84,7 +84,8 @@ class Names:
         given: Whether there are assignments at all.
         asked: Records of which the names were asked for.
         named: Those of them that have a name.
-        assigned: Records that took the names of an assignment, also none.
+        assigned: Records that took the names of an assignment.
+        nameless: Records whose assignment gives no name.
         kept: Records that have an assignment and kept the lineage of their own.
         divided: Distinct sequences whose records have several lineages of their own; counted by ``features``.
     """
@@ -94,7 +95,7 @@ class Names:
         self._assignments = assignments or {}
         self._kept = kept
         self._sequence_of: dict[str, str | None] = {}
-        self.asked = self.named = self.assigned = self.kept = self.divided = 0
+        self.asked = self.named = self.assigned = self.nameless = self.kept = self.divided = 0
 
     def fit(self, ids: Iterable[str | None]) -> bool:
         """Return whether there is an assignment for one of some ids."""
@@ -116,8 +117,11 @@ class Names:
         if found is not None and any(own.lineage):
             self.kept += 1
         elif found is not None:
-            self.assigned += 1
             own = found
+            if any(own.lineage):
+                self.assigned += 1
+            else:
+                self.nameless += 1
         self.asked += 1
         self.named += any(own.lineage)
         return own

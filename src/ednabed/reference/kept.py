@@ -33,7 +33,7 @@ class KeptNames:
     """Names of the rows of a collection.
 
     Attributes:
-        facts: What the files say of themselves from which the names are, the newest first.
+        facts: Label of a run to what the file says of itself from which its names are, the newest first.
         without: Labels of the runs of the collection for which nothing is kept.
         lineages: Every lineage that occurs.
         lineage: Number of the lineage of each row, int32, shape (rows,); -1 for none.
@@ -42,7 +42,7 @@ class KeptNames:
         confidence: Of the deepest name, float64, shape (rows,); NaN where unknown.
     """
 
-    facts: list[Facts]
+    facts: dict[str, Facts]
     without: list[str]
     lineages: list[str]
     lineage: npt.NDArray[np.int32]
@@ -114,22 +114,22 @@ def is_by(facts: Facts, build: str) -> bool:
 
 
 def _kept_names(collection: Collection, workspace: Path, build: str | None) -> KeptNames | None:
-    used: list[Kept] = []
+    used: list[tuple[str, Kept]] = []
     without = {part: None for part in _labels(collection)}
     for place in _places(collection, workspace):
         every = list_kept(place.folder, place.identity)
         newest = next((kept for kept in every if build is None or is_by(kept.facts, build)), None)
         if newest is not None:
-            used.append(newest)
+            used.append((place.label, newest))
             without.pop(place.label, None)
     if not used:
         return None
-    used.sort(key=lambda kept: kept.facts.created)
+    used.sort(key=lambda one: one[1].facts.created)
     names = _Numbers(collection)
-    for kept in used:
+    for _, kept in used:
         names.add(kept.read(["digest", "status", "lineage", "confidence"]))
     return KeptNames(
-        [kept.facts for kept in reversed(used)], list(without), list(names.lineages), names.lineage,
+        {label: kept.facts for label, kept in reversed(used)}, list(without), list(names.lineages), names.lineage,
         list(names.statuses), names.status, names.confidence,
     )  # fmt: skip
 

@@ -119,7 +119,8 @@ class Kept:
 
 def folder_of(folder: Path) -> Path:
     """Return where the assignments of a run folder are kept."""
-    place = folder if folder.name not in ("", "..") else folder.resolve()
+    # By a link, and as ".", a run has another name than its own.
+    place = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
     return place.with_name(f"{place.name}.assignments")
 
 

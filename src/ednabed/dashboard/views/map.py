@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from ednabed.api.exports import FORMATS, export_records
+from ednabed.api.exports import FORMATS, WITH_NAMES, export_records
 from ednabed.api.names import find_assigned
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import ALL_POINTS, MOST_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
@@ -142,7 +142,8 @@ def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
 
     def written(format_: str) -> bytes:
         def write(path: Path) -> None:
-            assigned = find_assigned(found.collection, settings().workspace)
+            named = format_ in WITH_NAMES
+            assigned = find_assigned(found.collection, settings().workspace) if named else None
             export_records(found.collection, path, format_, rows=rows, assigned=assigned)
 
         return made_file(f"selection{FORMATS[format_][0]}", write)

@@ -20,7 +20,7 @@ from ednabed.sequences.records import RAW_SCHEMA
 from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import decode
 
-_SPECIAL = (b";", b"=", b"__", b"|", b"{", b"\t", b"\v", b"\f", b"  ", b"\n ", b" \n")
+_SPECIAL = (b";", b"=", b"__", b"{", b"\t", b"\v", b"\f", b"  ", b"\n ", b" \n")
 """What makes a batch's headers be read one by one: annotations, lineages, and white space that needs care."""
 _EXTRAS = {
     "marker": pa.string(),
@@ -36,10 +36,12 @@ class HeaderStyle(NamedTuple):
     Attributes:
         extras: The columns of ``_EXTRAS`` that they fill.
         are_lineages: Whether they are lineages without an id.
+        are_piped: Whether ``|`` separates parts that are understood.
     """
 
     extras: tuple[str, ...] = ()
     are_lineages: bool = False
+    are_piped: bool = False
 
 
 PLAIN = HeaderStyle()
@@ -52,14 +54,15 @@ def header_style(head: bytes, mark: bytes = b">") -> HeaderStyle:
         head: The first bytes.
         mark: What headers begin with.
     """
-    lines = [line[1:] for line in head.removeprefix(UTF8_BOM).splitlines() if line.startswith(mark)][:2_000]
+    lines = [line[1:] for line in head.removeprefix(UTF8_BOM).splitlines() if line.startswith(mark)][:500]
     texts = [decode(line).strip() for line in lines]
     lineages = [text for text in texts if text.count(";") >= 4 and not set("=|") & set(text) and "__" not in text]
     ids = [text for text in lineages if re.search(r"\d", text.split(";")[0])]
     are_lineages = len(lineages) * 2 > len(texts) and len(ids) * 10 < len(lineages)
     headers = [parse_header(text, are_lineages=are_lineages) for text in texts]
     extras = tuple(name for name in _EXTRAS if any(getattr(header, name) for header in headers))
-    return HeaderStyle(extras, are_lineages)
+    piped = [h for h, text in zip(headers, texts, strict=True) if "|" in text and (h.lineage or h.marker)]
+    return HeaderStyle(extras, are_lineages, bool(piped))
 
 
 def header_columns(
@@ -76,7 +79,8 @@ def header_columns(
     """
     count = len(sequences)
     framed = b"\n" + written + b"\n"
-    plain = None if any(mark in framed for mark in _SPECIAL) else _split_plain(written)
+    marks = (*_SPECIAL, b"|") if style.are_piped else _SPECIAL
+    plain = None if any(mark in framed for mark in marks) else _split_plain(written)
     none = pa.nulls(count, pa.string())
     extras: list[pa.Array] = [pa.nulls(count, _EXTRAS[name]) for name in style.extras]
     if plain is None:

@@ -29,7 +29,8 @@ _SIZE = re.compile(r"(?:^|[;\s])size=([^;\s]+)(?=[;\s]|$)")
 _SAMPLE = re.compile(r"(?:^|[;\s])(?:sample|barcodelabel)=(?:([^;=]+)(?=;(?:\s*$|\w+=))|([^;\s]+))")
 _TAX = re.compile(r"(?:^|[;\s])tax=\s*((?:sk|[kdpcofgst]):[^;|]*(?:[;|]\s*(?:[a-z]{1,2}:[^;|]*))*)")
 _OTHER = re.compile(r";[A-Za-z_][\w.]*=")
-_FIRST_NAMES = "|".join(sorted({*DOMAINS, *KINGDOMS}, key=len, reverse=True))
+_FIRSTS = DOMAINS | KINGDOMS
+_FIRST_NAMES = "|".join(sorted(_FIRSTS, key=len, reverse=True))
 _ROOT = r"(?:root|cellular[ _]?organisms)(?:_-?\d+)?"
 _LINEAGE = re.compile(
     r"(?:(?:sk|k|d)__|D_0__|Lineage=(?=Root;)"
@@ -99,11 +100,11 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         return found
     size = sample = lineage = None
     if "=" in text:
-        if match := _SAMPLE.search(text):
+        if ("sample=" in text or "barcodelabel=" in text) and (match := _SAMPLE.search(text)):
             sample, text = (match[1] or match[2]).strip(), _without(text, match)
         if (match := _SIZE.search(text)) and (size := parse_count(match[1])) is not None:
             text = _without(text, match)
-        if match := _TAX.search(text):
+        if "tax=" in text and (match := _TAX.search(text)):
             lineage, text = match[1], _without(text, match)
         text = text.lstrip(";")
     if "|" in text and (found := _bold5(text) or _piped(text)) is not None:
@@ -113,19 +114,19 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         if accession is not None:
             return Header(accession[1], size, sample, text[: accession.start()].rstrip())
         return Header("", size, sample, text)
-    joined = _JOINED.match(text)
+    joined = _JOINED.match(text) if "|" in text or "###" in text else None
     if joined is not None:
         return Header(joined[1].rstrip(";"), size, sample, lineage or joined[2], joined[3] or None)
     if "|" in text and (found := _bold(text)) is not None:
         return found._replace(abundance=size, sample=sample, lineage=lineage or found.lineage)
     name, rest, extra = _split(text)
-    tail = _TAIL.search(rest)
+    tail = _TAIL.search(rest) if rest.endswith("]") else None
     if tail is not None:
         rest, extra = rest[: tail.start()], f"{extra} {tail[1].strip()}".strip()
     if "Lineage=Root;" in rest:
         before, _, written = rest.partition("Lineage=")
         lineage, rest = lineage or written, before.strip()
-    elif _LINEAGE.match(rest):
+    elif rest and _LINEAGE.match(rest):
         lineage, rest = lineage or rest, ""
     elif lineage is None and rest.count(";") >= 3 and "=" not in rest:
         is_known = species_place([field.strip() for field in rest.split(";")]) is not None
@@ -153,8 +154,7 @@ def _without(text: str, match: re.Match[str]) -> str:
 def _piped(text: str) -> Header | None:
     """Read ``id|…|Eukaryota|…|species``: the lineage is what begins with a domain or kingdom, as in PR2's headers."""
     parts = text.split("|")
-    firsts = {*DOMAINS, *KINGDOMS}
-    at = next((place for place, part in enumerate(parts) if place and part.split(":")[0].lower() in firsts), None)
+    at = next((place for place, part in enumerate(parts) if place and part.split(":")[0].lower() in _FIRSTS), None)
     if at is None or not 6 <= len(parts) - at <= 10 or ";" in text or not parts[0] or " " in parts[0]:
         return None
     others = parts[1:at]
@@ -207,7 +207,7 @@ def _obitools_json(text: str) -> Header | None:
 def _obitools(text: str) -> Header | None:
     name, _, rest = text.partition(" ")
     rest = rest.strip()
-    if ";" in name or not _OBITOOLS_ALL.fullmatch(rest):
+    if not rest or ";" in name or not _OBITOOLS_ALL.fullmatch(rest):
         return None
     values: dict[str, Any] = {match[1]: match[2].strip() for match in _OBITOOLS.finditer(rest)}
     if not _OBITOOLS_KEYS & set(values):

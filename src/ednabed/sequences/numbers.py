@@ -14,6 +14,8 @@ _GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.0*)?")
 def parse_count(cell: str) -> int | None:
     """Return a count (``12``, ``12.0``, ``1e+05``, ``1,200``); None: not a whole number from 0 to 10**18."""
     text = cell.strip()
+    if text.isdecimal() and text.isascii() and len(text) < 19:
+        return int(text)
     if _GROUPED.fullmatch(text):
         text = text.replace(",", "")
     if not _WHOLE.fullmatch(text):

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -130,9 +131,10 @@ class Records(Iterator[pa.RecordBatch]):
             stack.callback(batches.close)
             for batch in batches:
                 distinct = batch.column("lineage").dictionary_encode()
-                records = batch.column("record")
-                for place, text in enumerate(distinct.dictionary.to_pylist()):
-                    yield text, records[pc.index(distinct.indices, place).as_py()].as_py()
+                texts = distinct.dictionary.to_pylist()
+                numbers, firsts = np.unique(distinct.indices.fill_null(len(texts)).to_numpy(), return_index=True)
+                records = batch.column("record").take(pa.array(firsts)).to_pylist()
+                yield from ((texts[n], r) for n, r in zip(numbers.tolist(), records, strict=True) if n < len(texts))
 
     def __next__(self) -> pa.RecordBatch:
         """Return the next batch.
@@ -158,7 +160,7 @@ class Records(Iterator[pa.RecordBatch]):
 
     def _count_numbered(self, batch: pa.RecordBatch) -> None:
         """Count the records whose header is a lineage, which have their number for an id."""
-        if self.format in ("fasta", "fastq"):
+        if self.format in ("fasta", "fastq") and batch.column("lineage").null_count < len(batch):
             numbers = batch.column("record").cast(pa.string())
             made = pc.binary_join_element_wise(pa.scalar(made_id(self.source, "")), numbers, "")
             self._numbered += pc.sum(
@@ -173,10 +175,12 @@ class Records(Iterator[pa.RecordBatch]):
         if written.null_count < len(written):
             distinct = written.dictionary_encode()
             texts = distinct.dictionary.to_pylist()
-            counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(distinct.indices).to_pylist()}
-            for number, text in enumerate(texts):
-                first = batch.column("record")[pc.index(distinct.indices, number).as_py()].as_py()
-                self._lineages.count(text, counts[number], first)
+            codes = distinct.indices.fill_null(len(texts)).to_numpy()
+            numbers, firsts, counts = np.unique(codes, return_index=True, return_counts=True)
+            records = batch.column("record").take(pa.array(firsts)).to_pylist()
+            for number, record, count in zip(numbers.tolist(), records, counts.tolist(), strict=True):
+                if number < len(texts):
+                    self._lineages.count(texts[number], count, record)
             found = [self._lineages.read(text) for text in texts]
             batch = self._kept_as_text(batch, distinct, [one.is_understood for one in found])
             tidy = pa.array([one.text for one in found], pa.string()).take(distinct.indices)

@@ -51,7 +51,8 @@ def main() -> None:
     for key in ("workspace", "output", "labels"):
         if request.get(key) is not None:
             request[key] = Path(request[key])
-    request["inputs"] = [Path(p) for p in request["inputs"]]
+    for key in ("inputs", "abundance"):
+        request[key] = [Path(p) for p in request.get(key, ())]
     embedder = letters(log=Path(settings["log"]), seconds_a_row=settings["seconds_a_row"])
     result = embed_to_run(RunRequest(**request), embedder)
     print(json.dumps({"computed": result.computed, "taken_up": result.taken_up, "existed": result.existed}))

@@ -48,6 +48,18 @@ class Job:
         self.input.write_text(text + ">short\nACGT\n>odd\nACGTACGTACGTACGTACGTACG*TACGT\n")
         self.workspace = folder / "ws"
         self.distinct = distinct
+        self.abundance: list[Path] = []
+        self.records = [(f"r{i}", None) for i in range(len(rows))]
+
+    def count(self) -> Job:
+        """Give the records counts in three samples; every seventh has no reads."""
+        counts = [[0, 0, 0] if i % 7 == 3 else [i + 1, i % 2, 0] for i in range(len(self.rows))]
+        lines = [f"r{i}\t" + "\t".join(map(str, row)) for i, row in enumerate(counts)]
+        self.abundance = [self.folder / "counts.tsv"]
+        self.abundance[0].write_text("\n".join(["id\tS0\tS1\tS2", *lines]) + "\n")
+        self.records = [(f"r{i}", f"S{s}") for i, row in enumerate(counts) for s, reads in enumerate(row) if reads]
+        self.distinct = len({self.rows[i] for i, row in enumerate(counts) if any(row)})
+        return self
 
     def request(self, **more):
         return {
@@ -55,6 +67,7 @@ class Job:
             "workspace": str(self.workspace),
             "dataset": "see",
             "batch_size": BATCH,
+            "abundance": list(map(str, self.abundance)),
             **more,
         }
 
@@ -114,13 +127,16 @@ class Job:
         (folder,) = (self.workspace / "consolidated_data" / "runs" / "see").iterdir()
         run = Run.open(folder)
         assert run.verify() == []
-        vectors, records = run.load_embeddings(), run.load_records(["id", "sequence"])
-        assert records.column("id").to_pylist() == [f"r{i}" for i in range(len(self.rows))]
-        assert records.column("sequence").to_pylist() == [self.sequences[row] for row in self.rows]
-        np.testing.assert_allclose(vectors, np.stack([expected(self.sequences[row]) for row in self.rows]), atol=1e-6)
-        whole = embed_to_run(
-            RunRequest([self.input], self.folder / "whole", output=self.folder / "whole" / "r"), letters()
-        ).run
+        vectors, records = run.load_embeddings(), run.load_records(["id", "sample", "sequence"])
+        named = list(zip(*(records.column(name).to_pylist() for name in ("id", "sample")), strict=True))
+        assert named == self.records
+        sequences_ = [self.sequences[self.rows[int(name[1:])]] for name, _ in self.records]
+        assert records.column("sequence").to_pylist() == sequences_
+        np.testing.assert_allclose(vectors, np.stack([expected(sequence) for sequence in sequences_]), atol=1e-6)
+        request = RunRequest(
+            [self.input], self.folder / "whole", output=self.folder / "whole" / "r", abundance=self.abundance
+        )
+        whole = embed_to_run(request, letters()).run
         for name in ("embeddings.npy", "rejected.tsv"):
             assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
         assert pq.read_table(run.folder / "records.parquet").equals(pq.read_table(whole.folder / "records.parquet"))
@@ -169,9 +185,13 @@ def test_killed_many_times(tmp_path, seed):
     killed_at_random(Job(tmp_path, 600, seconds_a_row=0.001, flush_seconds=0.02, seed=seed), kills=20, seed=seed)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_killed_at_a_given_place(tmp_path, place):
+@pytest.mark.parametrize(
+    ("place", "counted"), [*((place, False) for place in PLACES), ("staged", True), ("assembling", True)]
+)
+def test_killed_at_a_given_place(tmp_path, place, counted):
     job = Job(tmp_path, 60)
+    if counted:
+        job.count()
     assert job.kill_when(job.start(stall=place), job.mark.exists)
     runs = job.workspace / "consolidated_data" / "runs" / "see"
     visible = [p for p in runs.iterdir() if not p.name.startswith(".")]

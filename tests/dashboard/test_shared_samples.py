@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zipfile
+from collections import Counter
 
-from browser_support import cells, choose, rest, saved, unfold, until, upload
+from browser_support import EXAMPLES, cells, choose, rest, saved, unfold, until, upload
 from ednabed.dashboard.jobs import Jobs
+from ednabed.store.runs import find_run
 
 
 def metrics(page) -> dict[str, int]:
@@ -71,12 +74,40 @@ def test_what_is_new_on_the_cruise(visit, served, shared):
     assert len((job.folder / "discovery" / "candidates.tsv").read_text(encoding="utf-8").splitlines()) == count + 1
 
 
-def test_runs_of_a_study_are_mapped_and_searched(visit, served, shared, tmp_path):
+def reads_by_sample(path) -> dict[str, int]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        sums: Counter[str] = Counter()
+        for row in rows:
+            sums.update({sample: int(reads) for sample, reads in list(row.items())[1:]})
+    return dict(sums)
+
+
+def test_a_study_with_counts_is_embedded_exported_mapped_and_searched(visit, served, shared, tmp_path):
+    samples = shared / "data" / "samples"
     page = visit()
-    upload(page, "Sequence files", shared / "data" / "samples" / "okex2301_12s_asv.fasta.gz")
+    upload(page, "Sequence files", samples / "okex2301_12s_asv.fasta.gz")
+    upload(page, "Count table", samples / "okex2301_12s_counts.tsv.gz")
+    upload(page, "Samples (TSV", EXAMPLES / "okex2301_samples.tsv")
     page.get_by_label("Name of the dataset").fill("cruise")
     page.get_by_role("button", name="Embed", exact=True).click()
     until(lambda: "cruise" in cells(page))
+    page.get_by_role("tab", name="Export").click()
+    choose(page, "What", f"run {find_run(served.workspace, 'cruise').label}")
+    choose(page, "Format", "qiime2")
+    page.get_by_role("button", name="Export", exact=True).click()
+    page.get_by_role("tab", name="Export").click()
+    button = page.get_by_role("button", name="Download").filter(has_text="zip")
+    button.wait_for()
+    with page.expect_download() as download:
+        button.click()
+    download.value.save_as(tmp_path / "cruise.zip")
+    with zipfile.ZipFile(tmp_path / "cruise.zip") as packed:
+        lines = packed.read("feature-table.tsv").decode().splitlines()[1:]
+    names, *rows = [line.split("\t")[1:] for line in lines]
+    sums = {name: sum(int(row[place]) for row in rows) for place, name in enumerate(names)}
+    expected = reads_by_sample(samples / "okex2301_12s_counts.tsv.gz")
+    assert sums == {name: reads for name, reads in expected.items() if reads}
     page = visit("map")
     page.get_by_text("runs as they lie").click()
     rest(page)

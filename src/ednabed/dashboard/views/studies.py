@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -32,6 +34,7 @@ from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.sequences import read_labels, read_samples
+from ednabed.sequences.counts import read_count_table
 from ednabed.store.files import check_name, human_bytes
 from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
@@ -235,37 +238,47 @@ def _start(title: str, arguments: list[str]) -> None:
 
 
 def _add() -> None:
-    st.markdown("Sequences (FASTA, FASTQ, TSV, CSV, Parquet; also .gz or .zst) become a run of a dataset.")
+    st.markdown(
+        "Sequences (FASTA, FASTQ, TSV, CSV, Parquet, also .gz or .zst; QIIME 2 artifacts; Darwin Core Archives) become "
+        "a run of a dataset. With a count table, the run has one record for each sequence and sample with reads."
+    )
     with st.form("add", border=False):
         files = st.file_uploader("Sequence files", accept_multiple_files=True, key="add_files")
-        labels = st.file_uploader(
-            "Names of the sequences (TSV or CSV with id and lineage), if they have any", key="add_labels"
+        counts = st.file_uploader(
+            "Count table: reads of each sequence in each sample (TSV, CSV, BIOM, .qza, mothur, DADA2), if any. "
+            "A table that also holds the sequences is enough",
+            accept_multiple_files=True,
+            key="add_counts",
         )
         samples = st.file_uploader(
-            "What is known of the samples (TSV or CSV: sample, latitude, longitude, date, …), if anything",
+            "Samples (TSV or CSV: sample, latitude, longitude, date, …), if anything is known of them",
             key="add_samples",
         )
+        labels = st.file_uploader("Taxonomy (TSV, CSV or .qza: id and lineage), if there is any", key="add_labels")
         dataset = st.text_input("Name of the dataset", placeholder="lake_2026")
         begin = st.form_submit_button("Embed", type="primary")
     if not begin:
         return
-    if not files or not dataset.strip():
+    if not (files or counts) or not dataset.strip():
         raise UsageError("choose at least one file, and name the dataset")
     check_name("dataset", dataset.strip())
     arguments = ["embed", "--dataset", dataset.strip(), "--model", DEFAULT_MODEL]
     with draft() as folder:
         paths = keep_uploads(folder / "inputs", files)
-        records = count_records(paths, [file.name for file in files])
-        if labels is not None:
-            named = keep_uploads(folder / "inputs", [labels], len(files) + 1)[0]
-            with called(named, labels.name):
-                read_labels(named)
-            arguments += ["--labels", str(named)]
-        if samples is not None:
-            known = keep_uploads(folder / "inputs", [samples], len(files) + 2)[0]
-            with called(known, samples.name):
-                read_samples(known)
-            arguments += ["--samples", str(known)]
+        records = count_records(paths, [file.name for file in files]) if files else None
+        kept = len(files)
+        others: list[tuple[Any, str, Callable[[Path], object]]] = [
+            *((table, "--abundance", read_count_table) for table in counts),
+            (labels, "--labels", read_labels),
+            (samples, "--samples", read_samples),
+        ]
+        for upload, option, read in others:
+            if upload is not None:
+                kept += 1
+                path = keep_uploads(folder / "inputs", [upload], kept)[0]
+                with called(path, upload.name):
+                    read(path)
+                arguments += [option, str(path)]
     title = f"Embed {dataset.strip()}{records_text(records)}"
     about = {"kind": KIND, "records": records}
     show_started(jobs().start(title, [*arguments, *map(str, paths)], about=about, folder=folder))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
 import json
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ednabed.sequences.counts import read_count_table
 from ednabed.store.runs import Run
 from support import ednabed
 
@@ -264,6 +268,54 @@ def test_a_study_keeps_the_reads_of_every_sample(tmp_path, shared, marker):
     assert {(name, sample): reads for name, sample, reads in rows(run)} == dict(wanted)
     assert len(rows(run)) == len(wanted) == run.manifest.counts["embedded"]
     assert run.manifest.counts["reads"] == wanted.total()
+
+
+def test_artifacts_of_qiime_2(tmp_path):
+    """Sequences, feature table and taxonomy read directly from three artifacts."""
+    table = pytest.importorskip("biom").Table(np.array([[3, 0], [1, 5]]), ["a", "b"], ["S1", "S2"])
+    hdf5 = io.BytesIO()
+    with pytest.importorskip("h5py").File(hdf5, "w") as file:
+        table.to_hdf5(file, generated_by="test")
+    members = {
+        "seqs": ("FeatureData[Sequence]", "dna-sequences.fasta", f">a\n{A}\n>b\n{B}\n".encode()),
+        "taxa": ("FeatureData[Taxonomy]", "taxonomy.tsv", b"Feature ID\tTaxon\na\tk__Fungi\n"),
+        "table": ("FeatureTable[Frequency]", "feature-table.biom", hdf5.getvalue()),
+    }
+    root = "0a1b2c3d-0000-4000-8000-00000000abcd"
+    for name, (type_, member, content) in members.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.qza", "w") as archive:
+            archive.writestr(f"{root}/VERSION", "QIIME 2\n")
+            archive.writestr(f"{root}/metadata.yaml", f"uuid: {root}\ntype: {type_}\nformat: X\n")
+            archive.writestr(f"{root}/data/{member}", content)
+    run, _ = embed(tmp_path, "seqs.qza", "--abundance", "table.qza", "--labels", "taxa.qza")
+    assert rows(run) == [("a", "S1", 3), ("b", "S1", 1), ("b", "S2", 5)]
+    assert rows(run, "lineage", "source")[0] == ("Fungi;;;;;;", "seqs.qza")
+    for arguments, message in (
+        (("table.qza",), "give it as a count table (--abundance)"),
+        (("seqs.qza", "--abundance", "taxa.qza"), "give it as labels (--labels)"),
+        (("seqs.qza", "--labels", "table.qza"), "give it as a count table (--abundance)"),
+    ):
+        done = ednabed("embed", *arguments, "--model", "kmer6", cwd=tmp_path)
+        assert done.returncode == 1 and message in done.stderr.decode()
+
+
+def reads_of(counts, sample: str) -> int:
+    return int(counts.counts[counts.columns == counts.samples.index(sample)].sum())
+
+
+def test_counts_come_back_from_the_export(tmp_path, shared):
+    """From sequences and counts to a BIOM table, with the reads of each sample equal to the input's."""
+    samples = shared / "data" / "samples"
+    table = samples / "okex2301_12s_counts.tsv.gz"
+    embed(tmp_path, samples / "okex2301_12s_asv.fasta.gz", "--abundance", table, "--dataset", "o")
+    done = ednabed("export", "--run", "o", "--format", "qiime2", "--output", "q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    given = read_count_table(table)
+    for name in ("feature-table.tsv", "feature-table.biom"):
+        got = read_count_table(tmp_path / "q" / name)
+        for sample in got.samples:
+            assert reads_of(got, sample) == reads_of(given, sample)
+        assert got.reads == given.reads
 
 
 FOUR = [

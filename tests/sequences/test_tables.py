@@ -146,6 +146,21 @@ def test_dialects(text, tmp_path):
     assert (row["id"], row["sequence"], row["note"], row["record"]) == ("a", b"ACGT", 'x, "y"', 1)
 
 
+def test_cells_quoted_as_a_whole_in_tsv(tmp_path):
+    """As pandas and QIIME 2 quote; other quotes are characters, and no quote swallows a row."""
+    cells = {
+        '"a ""b"" c"': 'a "b" c', '"x"': "x", '""': "", '"': '"', '"open': '"open', 'in"side': 'in"side',
+        '"x" and "y"': '"x" and "y"', '5"': '5"', '"""q"""': '"q"',
+    }  # fmt: skip
+    text = "id\tsequence\tnote\n" + "".join(f"r{i}\tACGT\t{cell}\n" for i, cell in enumerate(cells))
+    found = rows(table(tmp_path, text))
+    assert [row["note"] for row in found] == list(cells.values())
+    assert [row["id"] for row in found] == [f"r{i}" for i in range(len(cells))]
+    with pytest.raises(InputError, match=r"row 1 .*has 4 cells"):
+        rows(table(tmp_path, 'id\tsequence\tnote\na\tACGT\t"x\ty"\n'))
+    assert rows(table(tmp_path, 'id\tsequence\t"say ""note"""\nx\tACGT\t1\n'))[0]['say "note"'] == "1"
+
+
 def test_latin_1_and_index_columns(tmp_path):
     (a, b) = rows(table(tmp_path, b",id,sequence,site\n0,\xe9t\xe9,AC,Besan\xe7on\n1,\xc3\xa9,AC,x\n"))
     assert (a["id"], a["site"], a["unnamed_1"], b["id"]) == ("été", "Besançon", "0", "é")

@@ -123,7 +123,10 @@ def classify(
     check_places(inputs, [output, taxon_table], abundance)
     samples = None
     if taxon_table is not None:
-        samples = SampleTable(None if abundance is None else read_count_table(abundance))
+        counts = None if abundance is None else read_count_table(abundance)
+        for note in () if counts is None else counts.notes:
+            notice(f"{abundance}: {note}")
+        samples = SampleTable(counts)
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, threads, criteria)
     told = Told(classifier)

@@ -71,6 +71,8 @@ def discover(
     check_folder(folder)
     check_places(inputs, [folder / name for name in FILES], abundance)
     counts = None if abundance is None else read_count_table(abundance)
+    for note in () if counts is None else counts.notes:
+        notice(f"{abundance}: {note}")
     classifier = open_from(context, reference, model, False, threads, criteria)
     check_calibrated(classifier)
     told = Told(classifier, ("distinct sequence", "distinct sequences"))

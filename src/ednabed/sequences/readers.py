@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.artifact import ZIP_MAGIC
 from ednabed.sequences.columns import find_roles, require
+from ednabed.sequences.counts.layout import is_sequence_table
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.dwca import DarwinCoreArchive, is_archive
 from ednabed.sequences.fasta import read_fasta
@@ -105,6 +106,11 @@ class Records(Iterator[pa.RecordBatch]):
             dialect = with_header(find_dialect(source), source.path)
             columns = list(dialect.columns)
             tables = read_delimited(source, dialect)
+        if is_sequence_table(columns):
+            raise InputError(
+                f"{source.path}: its columns are named by sequences, as in a sequence table of DADA2, and its rows are "
+                "samples; embed it ('ednabed embed' reads it with its counts), or give the sequences as FASTA"
+            )
         roles = find_roles(columns, source.path)
         require(roles, columns, source.path)
 

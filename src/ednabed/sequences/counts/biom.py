@@ -63,15 +63,16 @@ def read_biom(source: Source) -> CountTable:
     builder = Builder(source.path, samples)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
+    matrix.sort_indices()
     for place, name in enumerate(features):
         part = slice(matrix.indptr[place], matrix.indptr[place + 1])
         columns, values = matrix.indices[part], matrix.data[part]
         wrong = ~((values > 0) & (values <= MAX_COUNT) & (values == np.floor(values)))
         if wrong.any():
             bad = int(np.flatnonzero(wrong)[0])
-            builder.add_counts(name, {})
+            builder.add_counts(name, *[np.zeros(0, np.int64)] * 2)
             raise builder.bad_count(name, samples[columns[bad]], repr(float(values[bad])))
-        builder.add_counts(name, dict(zip(columns.tolist(), map(int, values.tolist()), strict=True)))
+        builder.add_counts(name, columns.astype(np.int64), values.astype(np.int64))
     read = without_sums(replace(builder.table(), labels=_labels(metadata, len(features))))
     return by_sequence(read) if all(is_sequence_name(name) for name in read.places) else read
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -73,11 +73,10 @@ class Builder:
         found = np.flatnonzero(values)
         self._append(found, values[found])
 
-    def add_counts(self, name: str, counts: Mapping[int, int]) -> None:
-        """Add a row by its counts above 0: number of column to count."""
+    def add_counts(self, name: str, columns: Ints, counts: Ints) -> None:
+        """Add a row by its counts above 0, and the ascending numbers of their columns."""
         self._name(name)
-        places = np.array(sorted(counts), np.int64)
-        self._append(places, np.array([counts[place] for place in places.tolist()], np.int64))
+        self._append(columns, counts)
 
     def _append(self, columns: Ints, counts: Ints) -> None:
         self._sizes.append(len(columns))

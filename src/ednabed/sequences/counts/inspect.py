@@ -10,8 +10,7 @@ from typing import BinaryIO, Literal
 
 from ednabed.sequences.artifact import ZIP_MAGIC
 from ednabed.sequences.columns import find_roles, plain
-from ednabed.sequences.counts.layout import is_sequence_name, with_row_names
-from ednabed.sequences.counts.wide import is_sequence_table
+from ednabed.sequences.counts.layout import is_sequence_name, is_sequence_table, with_row_names
 from ednabed.sequences.delimited import find_dialect, read_rows
 from ednabed.sequences.headerless import with_header
 from ednabed.sequences.numbers import parse_count
@@ -20,7 +19,8 @@ from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import sniff
 
 _ROWS = 1_000
-"""Rows that are looked at."""
+_CELLS = 500_000
+"""Rows and cells that are looked at, about."""
 _NO_SAMPLES = frozenset(
     ("length", "seqlength", "sequencelength", "taxid", "taxonid", "taxonomyid", "ncbitaxid", "gi", "year", "month",
      "day", "elev", "elevation", "depth", "latitude", "longitude", "lat", "lon", "start", "end", "version", "clusterid",
@@ -61,7 +61,7 @@ def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | N
             columns, rows = tuple(parquet.columns), text_rows(parquet, source.path)
         else:
             return None
-        some = list(islice(rows, _ROWS))
+        some = list(islice(rows, max(10, min(_ROWS, _CELLS // len(columns)))))
         if not some:
             return None
         columns = with_row_names(columns, some[0])
@@ -84,4 +84,4 @@ def _has_sequences_as_row_names(columns: Sequence[str], rows: Sequence[Sequence[
 def _all_counts(rows: Sequence[Sequence[str]], places: Iterable[int]) -> bool:
     wanted = list(places)
     cells = chain.from_iterable((row[place] for place in wanted if place < len(row)) for row in rows)
-    return all(parse_count(cell) is not None for cell in cells)
+    return all(parse_count(cell) is not None for cell in set(cells))

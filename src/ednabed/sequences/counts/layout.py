@@ -57,6 +57,12 @@ def is_sequence_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def is_sequence_table(columns: Sequence[str]) -> bool:
+    """Tell a table of samples by sequences: most of its columns behind the first are named by sequences."""
+    named = sum(map(is_sequence_name, columns[1:]))
+    return named > 0 and 2 * named >= len(columns) - 1
+
+
 def is_label(column: str) -> bool:
     """Tell whether a column holds lineages or one rank of them."""
     return plain(column) in _LINEAGES | _RANKS

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts.builder import Builder
@@ -64,7 +66,8 @@ def read_long(
         counts[number] = value
     builder = Builder(path, list(samples) or ["none"])
     for name, counts in features.items():
-        builder.add_counts(name, {number: value for number, value in counts.items() if value})
+        pairs = np.array(sorted((number, value) for number, value in counts.items() if value), np.int64).reshape(-1, 2)
+        builder.add_counts(name, pairs[:, 0], pairs[:, 1])
     used = {*places, *label_places, *(() if sequence is None else (sequence,))}
     table = builder.table([column for place, column in enumerate(columns) if place not in used])
     return replace(table, sequences=None if sequence is None else tuple(sequences), labels=labels)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts.builder import Builder
@@ -96,5 +98,7 @@ def read_sparse(rows: Iterable[Sequence[str]], path: str) -> CountTable:
                 f"{shortened(cells[1]) if len(cells) > 1 else ''!r}, but its counts add up to "
                 f"{sum(counts.values())}; the row was cut or edited, write the table again with mothur"
             )
-        builder.add_counts(name, {place: count for place, count in counts.items() if count})
+        pairs = sorted((place, count) for place, count in counts.items() if count)
+        table = np.array(pairs, np.int64).reshape(-1, 2)
+        builder.add_counts(name, table[:, 0], table[:, 1])
     return builder.table()

@@ -14,11 +14,11 @@ from typing import BinaryIO
 
 from ednabed.errors import InputError
 from ednabed.sequences.counts.biom import HDF5_MAGIC, read_biom
-from ednabed.sequences.counts.layout import long_places, with_row_names
+from ednabed.sequences.counts.layout import is_sequence_table, long_places, with_row_names
 from ednabed.sequences.counts.long import read_long
 from ednabed.sequences.counts.mothur import SPARSE_MARK, is_shared, read_shared, read_sparse
 from ednabed.sequences.counts.table import CountTable
-from ednabed.sequences.counts.wide import is_sequence_table, read_features, read_sequence_table
+from ednabed.sequences.counts.wide import read_features, read_sequence_table
 from ednabed.sequences.delimited import Dialect, find_dialect, read_rows
 from ednabed.sequences.opening import Source
 from ednabed.sequences.parquet import ParquetTable, text_rows

@@ -153,6 +153,6 @@ def no_match(table: CountTable, names: Sequence[str]) -> InputError:
         )
     return InputError(
         f"{table.path}: none of the sequences, such as {shortened(example)!r}, is in this table of counts, whose first "
-        f"feature is {shortened(first)!r}; the ids of its first column must be those of the sequences (features in "
-        "rows, samples in columns)"
+        f"feature is {shortened(first)!r}{', the MD5 of its sequence' if table.named_by_sequence else ''}; the ids of "
+        "its first column must be those of the sequences (features in rows, samples in columns)"
     )

@@ -62,12 +62,6 @@ def read_features(columns: Sequence[str], first: Sequence[str], rows: Iterable[S
     return table
 
 
-def is_sequence_table(columns: Sequence[str]) -> bool:
-    """Tell a table of samples by sequences: most of its columns behind the first are named by sequences."""
-    named = sum(map(is_sequence_name, columns[1:]))
-    return named > 0 and 2 * named >= len(columns) - 1
-
-
 def read_sequence_table(columns: Sequence[str], rows: Iterable[Sequence[str]], path: str) -> CountTable:
     """Read a table of samples by sequences, as ``makeSequenceTable`` of DADA2 gives it.
 

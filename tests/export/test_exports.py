@@ -151,7 +151,7 @@ def test_fasta_ids_are_told_apart_and_stay_in_one_word(tmp_path):
         "><b>=1;size=4",
         f">{digest(letters_of(4).encode())};size=5",
     ]
-    assert any("2 features have an id that another has too" in note for note in done.notes)
+    assert any("2 features share their id with another" in note for note in done.notes)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------

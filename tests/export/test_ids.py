@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ednabed.api.manager import DataManager
 from ednabed.errors import UsageError
-from ednabed.export.ids import FeatureIds, own_id
+from ednabed.export.ids import FeatureIds, portable_id
 from ednabed.export.selection import Selection
 from ednabed.search.choice import Choice
 from reference_support import add_run
@@ -42,7 +42,7 @@ def test_shared_ids_get_numbers_that_no_other_has(tmp_path):
     assert called(chosen) == {0: "ASV1_2", 1: "ASV1_1", 2: "ASV9_1", 3: "ASV1_3", 4: "ASV9_2"}
     ids = FeatureIds(chosen)
     assert (ids.numbered, ids.example) == (4, "ASV1_2")
-    assert "4 features have an id that another has too" in ids.notes()[1]
+    assert "4 features share their id with another and got a suffix" in ids.notes()[1]
     one = Selection(chosen.collection, None, Choice(datasets=("d1",)))
     assert sorted(called(one).values()) == ["ASV1", "ASV9"]
 
@@ -71,7 +71,7 @@ def test_a_sequence_without_an_id_is_called_by_its_digest(tmp_path):
     ],
 )
 def test_ids_that_every_format_can_hold(id, name):
-    assert own_id(id) == name
+    assert portable_id(id) == name
 
 
 def test_an_unknown_rule(tmp_path):
@@ -88,8 +88,8 @@ def test_ids_are_unique_valid_and_own_where_they_can_be(tmp_path_factory, record
     order = list(dict.fromkeys(numbers))
     for row, name in found.items():
         assert name and not set(name) & set('\t\n "') and not name.startswith("#")
-        own = own_id(next(id for number, id in records if number == order[row]))
-        bearers = {number for number, id in records if own_id(id) == own}
+        own = portable_id(next(id for number, id in records if number == order[row]))
+        bearers = {number for number, id in records if portable_id(id) == own}
         if not own:
             assert name.startswith("SQ.")
         elif len(bearers) == 1:
@@ -97,4 +97,4 @@ def test_ids_are_unique_valid_and_own_where_they_can_be(tmp_path_factory, record
         else:
             head, _, number = name.rpartition("_")
             assert head == own and number.isdigit()
-            assert name not in {own_id(id) for id in ids}
+            assert name not in {portable_id(id) for id in ids}

@@ -172,8 +172,8 @@ def _check(
 def _check_names(names: Names, selection: Selection, called: FeatureIds, assignments: Path) -> None:
     """Raise InputError where the assignments are those of something else."""
     for piece in selection.pieces(("id",)):
-        own = [called.own(row, digest) for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)]
-        if any(names.fit(ids) for ids in (piece.ids, own, piece.records.column("id").to_pylist())):
+        lab_ids = [called.lab_id(row, digest) for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)]
+        if any(names.fit(ids) for ids in (piece.ids, lab_ids, piece.records.column("id").to_pylist())):
             return
     raise InputError(
         f"{assignments}: none of its ids is one of the records to export; give what 'ednabed classify' wrote of these"

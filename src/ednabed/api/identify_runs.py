@@ -83,19 +83,19 @@ def classify_runs(
         for rows, vectors, norms in runs.blocks():
             for first in range(0, len(rows), _BATCH):
                 part = slice(first, first + _BATCH)
-                some = list(features(Selection(runs, rows[part]), Names(), ids))
-                batch = _batch(runs, some, vectors[part], norms[part], engine)
-                for feature, found in zip(some, classifier.run([batch]), strict=True):
+                chunk = list(features(Selection(runs, rows[part]), Names(), ids))
+                batch = _batch(runs, chunk, vectors[part], norms[part], engine)
+                for feature, found in zip(chunk, classifier.run([batch]), strict=True):
                     bar.update(1)
                     yield ClassifiedFeature(feature, found)
 
 
 def _batch(
-    runs: LooseRuns, some: Sequence[Feature], vectors: FloatArray, norms: FloatArray, engine: Engine | None
+    runs: LooseRuns, chunk: Sequence[Feature], vectors: FloatArray, norms: FloatArray, engine: Engine | None
 ) -> QueryBatch:
     refused: dict[int, str] = {}
     if engine is not None:
-        vectors, refused = engine.embed([(feature.sequence or "").encode() for feature in some])
+        vectors, refused = engine.embed([(feature.sequence or "").encode() for feature in chunk])
     else:
         bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0)).tolist()
         refused = dict.fromkeys(bad, "its vector in the run is all zeros or not finite")
@@ -106,9 +106,9 @@ def _batch(
             int(keys[feature.row]),
             feature.sequence,
         )
-        for i, feature in enumerate(some)
+        for i, feature in enumerate(chunk)
     ]
-    places = [i for i in range(len(some)) if i not in refused]
+    places = [i for i in range(len(chunk)) if i not in refused]
     return QueryBatch(queries, places, vectors[places])
 
 
@@ -149,7 +149,7 @@ class Keeper:
             StoreError: Another process keeps assignments of one of them just now.
         """
         self._flush()
-        every = pa.concat_tables(self._tables)
+        table = pa.concat_tables(self._tables)
         reference, calibration = self._classifier.collection, self._classifier.calibration
         assert isinstance(reference, Reference)
         written = []
@@ -158,7 +158,7 @@ class Keeper:
             written.append(
                 keep(
                     source.run,
-                    every.filter(pc.is_in(every.column("digest"), value_set=digests)),
+                    table.filter(pc.is_in(table.column("digest"), value_set=digests)),
                     build=reference.manifest.build,
                     reference=seen_from(reference.folder, self._workspace),
                     model=reference.spec.model,

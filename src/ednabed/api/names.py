@@ -47,7 +47,9 @@ class Assigned:
         )
         more = f" and {len(shown) - 3} more builds" if len(shown) > 3 else ""
         notes = (
-            [f"records without a lineage of their own are named by {'; '.join(list(shown)[:3])}{more}"] if shown else []
+            [f"names of records without a lineage of their own are assignments by {'; '.join(list(shown)[:3])}{more}"]
+            if shown
+            else []
         )
         without = [run for run in self.kept.without if run in runs]
         if without:

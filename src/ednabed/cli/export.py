@@ -46,8 +46,8 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 )  # fmt: skip
 @click.option(
     "--ids", type=click.Choice(["own", "digest"]), default="own", show_default=True,
-    help="What features are called: own, the id of the first record, with _1, _2, … behind it where several sequences "
-    "have that id; digest, the digest of the bases.",
+    help="Ids of features: own, the id of the first record, with a suffix (_1, _2, …) where several sequences share "
+    "it; digest, the digest of the bases.",
 )  # fmt: skip
 @click.option("--obsm", is_flag=True, help="h5ad: vectors in obsm['X_ednabed'] instead of X.")
 @click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out, which needs biom-format.")
@@ -81,7 +81,7 @@ def export(
     Records without a lineage of their own get the names that 'ednabed classify --run' kept next to their run.
 
     In tsv, a cell that a spreadsheet would run as a formula gets an apostrophe in front; other formats keep names as
-    they are. h5ad and BIOM need pip install "ednabed[export]".
+    they are. h5ad needs pip install "ednabed[export]".
 
     \b
     Example:

@@ -147,8 +147,8 @@ def search(
         notice(f"... and {rejected - _SHOWN:,} more were not searched")
     if assigned:
         notice(
-            f"{assigned:,} hits have no lineage of their own, and are shown with that of their assignment by 'ednabed "
-            "classify' (--assignments NONE leaves it out)"
+            f"{assigned:,} hits have no lineage of their own and show that of their assignment by 'ednabed classify' "
+            "(--assignments NONE omits it)"
         )
     if silent and (files or kind != "table"):
         notice("no hit" if not files else f"{silent:,} {'query has' if silent == 1 else 'queries have'} no hit")

@@ -71,7 +71,7 @@ def features(selection: Selection, names: Names, ids: FeatureIds, columns: tuple
         rows = piece.rows.tolist()
         for place, (begin, end) in enumerate(pairwise(piece.starts.tolist())):
             row, digest = rows[place], piece.ids[place]
-            known = SequenceIds(row, (digest, ids.own(row, digest), records[begin]["id"]))
+            known = SequenceIds(row, (digest, ids.lab_id(row, digest), records[begin]["id"]))
             yield _feature(known, ids.of(row, digest), letters[place], lengths[place], records[begin:end], names)
 
 

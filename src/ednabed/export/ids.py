@@ -1,10 +1,10 @@
 """What each distinct sequence is called in an export: the same in all its formats, and in ``classify`` of the same run.
 
-The *own* id of a sequence is that of its first record (by dataset, run and number), as a header of FASTA can hold it:
-white space, a quote and a leading ``#`` become ``_``, and so does a ``;`` before what would read as an annotation
-(``;size=``). An id that records of several sequences have names none of them for sure, so there each gets ``_1``,
-``_2``, … behind it, in order of row; a number with which the id is that of yet another record is skipped. A sequence
-without an id is called by its digest. By the rule *digest* all are.
+By the rule *own* that is the id of its first record (by dataset, run and number), as a FASTA header can hold it: white
+space, a quote and a leading ``#`` become ``_``, and so does a ``;`` before what would read as an annotation
+(``;size=``). An id that records of several sequences share names none of them for sure, so each of these sequences gets
+it with a suffix, ``_1``, ``_2``, … in order of row; a suffix that would give the id of another record is skipped. A
+sequence without an id is called by its digest. By the rule *digest* all are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ednabed.export.selection import Selection
 
 RULES = {
-    "own": "the id of its first record; where several sequences have that, with _1, _2, … behind it",
+    "own": "the id of its first record, with a suffix (_1, _2, …) where several sequences share that id",
     "digest": "the digest of its bases",
 }
 """Rule to what a feature is called by it."""
@@ -39,7 +39,7 @@ def header_id(id: str) -> str:
 
 
 @lru_cache(maxsize=65_536)
-def own_id(id: str) -> str:
+def portable_id(id: str) -> str:
     """Return an id as every format can hold it; empty where nothing is left of it."""
     name = header_id(id).replace('"', "_")
     return f"_{name[1:]}" if name.startswith("#") else name
@@ -55,7 +55,7 @@ class FeatureIds:
 
     Attributes:
         rule: See above.
-        numbered: Sequences that got a number behind their id, because another has that id too.
+        numbered: Sequences that got a suffix, because another sequence has their id too.
         example: One of these ids; empty where there is none.
 
     Raises:
@@ -68,7 +68,7 @@ class FeatureIds:
         self.rule = rule
         self.numbered = 0
         self.example = ""
-        self._own: dict[str, dict[int, str]] = {}
+        self._lab_ids: dict[str, dict[int, str]] = {}
         self._decide(selection, by_dataset)
 
     def of(self, row: int, digest: str, dataset: str = "") -> str:
@@ -79,18 +79,18 @@ class FeatureIds:
             digest: Its digest, or what stands for it (``Piece.ids``).
             dataset: Its dataset, where ids are decided by dataset.
         """
-        return digest if self.rule == "digest" else self.own(row, digest, dataset)
+        return digest if self.rule == "digest" else self.lab_id(row, digest, dataset)
 
-    def own(self, row: int, digest: str, dataset: str = "") -> str:
+    def lab_id(self, row: int, digest: str, dataset: str = "") -> str:
         """Return the id by the rule *own*, whatever the rule is; see ``of``."""
-        return self._own[dataset].get(row) or digest
+        return self._lab_ids[dataset].get(row) or digest
 
     def _decide(self, selection: Selection, by_dataset: bool) -> None:
-        """Find the first id of each sequence, and give a number to those that are shared."""
+        """Find the first id of each sequence, and give a suffix to those that are shared."""
         firsts: dict[str, dict[int, str]] = {}
         pairs = []
         for piece in selection.pieces(("id", "dataset")):
-            names = [own_id(id or "") for id in piece.records.column("id").cast(pa.string()).to_pylist()]
+            names = [portable_id(id or "") for id in piece.records.column("id").cast(pa.string()).to_pylist()]
             groups = piece.records.column("dataset").to_pylist() if by_dataset else [""] * len(names)
             found: dict[tuple[str, str, int], None] = {}
             for row, (begin, end) in zip(piece.rows.tolist(), pairwise(piece.starts.tolist()), strict=True):
@@ -118,14 +118,14 @@ class FeatureIds:
                 if self.rule == "own":
                     self.numbered += 1
                     self.example = self.example or ids[row]
-        self._own = firsts
+        self._lab_ids = firsts
 
     def notes(self) -> list[str]:
         """Return what a reader of the export should know of its ids."""
         notes = [f"each feature is called by {RULES[self.rule]}"]
         if self.numbered:
             notes.append(
-                f"{self.numbered:,} features have an id that another has too, and got a number behind it, such as "
-                f"{self.example}; ids by digest are the same in every export"
+                f"{self.numbered:,} features share their id with another and got a suffix, such as {self.example}; ids "
+                "by digest are the same in every export"
             )
         return notes

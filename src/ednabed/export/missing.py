@@ -25,18 +25,18 @@ def missing(selection: Selection, format: str, names: Names, *, per_sample: bool
         runs = selection.runs()
         more = f" (and of {len(runs) - 1:,} more runs)" if len(runs) > 1 else ""
         notes.append(
-            f"no record has a name; 'ednabed classify --run {runs[0]} --reference DIR' names the sequences of this "
-            f"run{more} with a labelled reference, then export again"
+            f"no record has a name; classify the sequences of this run{more} with a labelled reference ('ednabed "
+            f"classify --run {runs[0]} --reference DIR'), then export again"
         )
     if format in NEED_SAMPLES or per_sample:
         samples = selection.samples()
         unknown = [sample for sample in samples if sample[1] is None]
         if len(unknown) == len(samples):
             notes.append(
-                "no record names its sample, so all reads are in no_sample; embed the input again with its table of "
-                "counts ('ednabed embed FILE --abundance TABLE'), or with ;sample= in its headers"
+                "no record names its sample, so all reads are counted under no_sample; embed the input again with its "
+                "count table ('ednabed embed FILE --abundance TABLE') or with ;sample= in its headers"
             )
         elif unknown:
             datasets = ", ".join(dict.fromkeys(dataset for dataset, _ in unknown))
-            notes.append(f"some records of {datasets} name no sample; their reads are in no_sample")
+            notes.append(f"some records of {datasets} name no sample; their reads are counted under no_sample")
     return notes

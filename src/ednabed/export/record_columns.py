@@ -86,7 +86,7 @@ class RecordTables:
         letters = piece.sequences.take(pa.array(own))
         ids, lineages = (records.column(name).to_pylist() for name in ("id", "lineage"))
         known = [
-            SequenceIds(row, (digest, self._ids.own(row, digest), ids[begin]))
+            SequenceIds(row, (digest, self._ids.lab_id(row, digest), ids[begin]))
             for row, digest, begin in zip(piece.rows.tolist(), piece.ids, piece.starts.tolist(), strict=False)
         ]
         pairs = zip(ids, lineages, own.tolist(), strict=True)

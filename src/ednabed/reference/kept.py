@@ -117,8 +117,8 @@ def _kept_names(collection: Collection, workspace: Path, build: str | None) -> K
     used: list[tuple[str, Kept]] = []
     without = {part: None for part in _labels(collection)}
     for place in _places(collection, workspace):
-        every = list_kept(place.folder, place.identity)
-        newest = next((kept for kept in every if build is None or is_by(kept.facts, build)), None)
+        listed = list_kept(place.folder, place.identity)
+        newest = next((kept for kept in listed if build is None or is_by(kept.facts, build)), None)
         if newest is not None:
             used.append((place.label, newest))
             without.pop(place.label, None)
@@ -192,7 +192,7 @@ def _with_identities(folders: Sequence[Path], wanted: dict[str, str]) -> list[_P
         try:
             identity = RunManifest.read(folder).identity
         except (EdnabedError, OSError):
-            # A broken run is told of where runs are verified; it names nothing here.
+            # 'ednabed runs verify' reports a broken run; here it names nothing.
             continue
         if identity in wanted:
             found.setdefault(identity, _Place(wanted[identity], identity, folder))

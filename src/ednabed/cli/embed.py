@@ -90,7 +90,7 @@ def embed(
     sequences get the MD5 of these as ids.
 
     \b
-    Examples:
+    Example:
       ednabed embed asvs.fasta.gz --dataset lake_2026
       ednabed embed rep-seqs.qza --abundance table.qza --labels taxonomy.qza --samples samples.tsv --dataset lake_2026
       ednabed embed --abundance seqtab.csv --dataset lake_2026

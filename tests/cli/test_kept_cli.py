@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
 import zipfile
@@ -377,3 +378,54 @@ def test_what_a_consumer_will_miss_is_told(capsys, named, tmp_path):
         assert "no record has a name" in err and "'ednabed classify --run bare/" in err
         assert "no record names its sample, so all reads are counted under no_sample" in err
         assert ("'ednabed embed FILE --samples samples.tsv'" in err) == (format == "dwc")
+
+
+# -- a whole study -----------------------------------------------------------------------------------------------------
+
+
+def test_the_asvs_and_counts_of_a_lab_come_out_with_its_ids_reads_and_names(capsys, workspace, shared, tmp_path):
+    biom = pytest.importorskip("biom")
+    samples = shared / "data" / "samples"
+    table = samples / "okex2301_12s_counts.tsv.gz"
+    with gzip.open(table, "rt") as file:
+        header, *lines = csv.reader(file, delimiter="\t")
+    counts = {
+        (line[0], sample): int(count)
+        for line in lines
+        for sample, count in zip(header[1:], line[1:], strict=True)
+        if int(count)
+    }
+    asvs = samples / "okex2301_12s_asv.fasta.gz"
+    assert call(capsys, workspace, "embed", asvs, "--abundance", table, "--dataset", "lab", "--model", "kmer6")[0] == 0
+    code, _, err = call(
+        capsys, workspace, "classify", "--run", "lab", "--reference", workspace / "data/fish", "--output",
+        tmp_path / "names.tsv", "--taxon-table", tmp_path / "taxa.tsv",
+    )  # fmt: skip
+    assert code == 0, err
+    for format, target in (("qiime2", "q"), ("dwc", "x.zip")):
+        code, _, err = call(
+            capsys, workspace, "export", "--run", "lab", "--format", format, "--output", tmp_path / target
+        )
+        assert code == 0, err
+    written = biom.load_table(str(tmp_path / "q" / "feature-table.biom"))
+    features, names = written.ids("observation"), written.ids("sample")
+    found = written.matrix_data.tocoo()
+    pairs = zip(found.row.tolist(), found.col.tolist(), found.data.tolist(), strict=True)
+    assert {(features[row], names[column]): int(count) for row, column, count in pairs} == counts
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        text = archive.read("occurrence.txt").decode()
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+    ids = [row["occurrenceID"].split(":") for row in rows]
+    assert {
+        (id, sample): int(row["organismQuantity"]) for (_, sample, id), row in zip(ids, rows, strict=True)
+    } == counts
+    given = {row["id"]: row["lineage"] for row in rows_of(tmp_path / "names.tsv")}
+    assert {row["Feature ID"] for row in rows_of(tmp_path / "q" / "taxonomy.tsv")} == set(given)
+    assert {id for id, _ in counts} == set(given)
+    for (_, _, id), row in zip(ids, rows, strict=True):
+        assert row["verbatimIdentification"] == given[id]
+    sums: Counter[str] = Counter()
+    for (_, sample), count in counts.items():
+        sums[sample] += count
+    taxa = rows_of(tmp_path / "taxa.tsv")
+    assert {sample: sum(int(row[sample]) for row in taxa) for sample in sums} == dict(sums)

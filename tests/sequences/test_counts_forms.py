@@ -269,8 +269,31 @@ def test_taxa_and_sequences_beside_the_counts(tmp_path):
     assert got.sequences == (BASES[0], BASES[1])
     assert got.labels == {"Kingdom": ["Animalia", ""], "Species": ["Gadus morhua", "NA"]}
     assert got.left_out == ("unnamed_1", "Kingdom", "Species", "confidence", "sequence")
+    assert got.notes == ("columns that are no samples are left out: 'unnamed_1', 'confidence'",)
     got = read(tmp_path, "#OTU ID\tS1\ttaxonomy\nx\t3\tk__A; p__B\n")
     assert (got.samples, got.labels) == (("S1",), {"taxonomy": ["k__A; p__B"]})
+
+
+def test_columns_of_words_are_left_out_and_reported(tmp_path):
+    head = ["ASV_ID", "S1", "Species_exact", "BLAST hit", "S2", "sequence"]
+    body = [["x", 3, "NA", "Gadus morhua 99%", 4, BASES[0]], ["y", 0, "trutta", "", 1, BASES[1]]]
+    got = read(tmp_path, as_text(head, body))
+    assert (got.samples, dense(got)) == (("S1", "S2"), {"x": [3, 4], "y": [0, 1]})
+    assert got.notes == ("columns that are no samples are left out: 'Species_exact', 'BLAST hit'",)
+    with pytest.raises(InputError, match="holds the count '7', but words in the first rows"):
+        read(
+            tmp_path, as_text(head, body * 0 + [[f"f{i}", *body[0][1:]] for i in range(60)] + [["z", 1, 7, "", 1, ""]])
+        )
+    for cells in (["NA", "NA"], ["", ""], ["x", "3"], ["-1", "x"]):
+        with pytest.raises(InputError, match="expected a whole number"):
+            read(tmp_path, as_text(["id", "S1", "S2"], [[f"f{i}", 1, cell] for i, cell in enumerate(cells)]))
+
+
+def test_tables_of_obitools(tmp_path):
+    head = ["id", "count", "MERGED_sample:S1", "sample:lake 2", "seq_length", "sequence"]
+    got = read(tmp_path, as_text(head, [["x", 7, 3, 4, 40, BASES[0]], ["y", 1, 0, 1, 43, BASES[1]]]))
+    assert (got.samples, dense(got)) == (("S1", "lake 2"), {"x": [3, 4], "y": [0, 1]})
+    assert got.sequences == (BASES[0], BASES[1])
 
 
 def test_samples_may_be_called_like_ranks_and_molecules(tmp_path):

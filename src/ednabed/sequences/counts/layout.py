@@ -15,6 +15,9 @@ ROW_NAMES = "#row names"
 """What the column of row names is called where R left it out of the header."""
 _OTHERS = ("confidence", "consensus", "length", "seqlength", "sequencelength")
 """Columns beside taxa and sequences that are never samples."""
+_PREFIX = re.compile(r"(?:merged_)?sample:", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]")
+_NO_NUMBER = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "-", "."))
 _BASES = re.compile(r"[ACGTURYSWKMBDHVN]+", re.IGNORECASE)
 _NAME = re.compile(r"[ACGTN]{20,}|[ACGTURYSWKMBDHVN]{30,}", re.IGNORECASE)
 """A name that is a sequence: no sample is called so."""
@@ -42,14 +45,18 @@ class Layout:
         counts: The samples.
         sequence: The sequences of the features, or None.
         labels: Lineages or ranks.
+        texts: Columns of words, which are left out; a count in one is an error.
         others: What is none of these and is left out.
+        names: Names of the samples.
     """
 
     id: int
     counts: tuple[int, ...]
     sequence: int | None
     labels: tuple[int, ...]
+    texts: tuple[int, ...]
     others: tuple[int, ...]
+    names: tuple[str, ...]
 
 
 def is_sequence_name(name: str) -> bool:
@@ -78,12 +85,14 @@ def with_row_names(columns: Sequence[str], first: Sequence[str]) -> tuple[str, .
     return (*columns, f"unnamed_{len(first)}") if not first[-1].strip() else (ROW_NAMES, *columns)
 
 
-def find_layout(columns: Sequence[str], first: Sequence[str], path: str) -> Layout:
+def find_layout(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str) -> Layout:
     """Find what each column of a table of features by samples is.
+
+    Where some columns are called ``sample:…`` (OBITools), these are the samples and no others.
 
     Args:
         columns: Their names.
-        first: The cells of the first row.
+        rows: The first rows, at least one.
         path: The file, for messages.
 
     Raises:
@@ -94,8 +103,13 @@ def find_layout(columns: Sequence[str], first: Sequence[str], path: str) -> Layo
     if twice is not None:
         raise InputError(f"{path}: two columns are named {shortened(twice)!r}; rename one of them")
     id_ = _id_place(columns)
-    counts, labels, others = [], [], []
+    first = rows[0]
+    counts: list[int] = []
+    labels: list[int] = []
+    texts: list[int] = []
+    others: list[int] = []
     sequence = None
+    prefixed = any(_PREFIX.match(column) for column in columns)
     for place, (column, cell) in enumerate(zip(columns, first, strict=False)):
         name = plain(column)
         if place == id_:
@@ -106,9 +120,14 @@ def find_layout(columns: Sequence[str], first: Sequence[str], path: str) -> Layo
             labels.append(place)
         elif name in _OTHERS or _is_blank(columns, first, place) or (place == 0 and _is_row_names(column)):
             others.append(place)
+        elif prefixed:
+            (counts if _PREFIX.match(column) else others).append(place)
+        elif _is_text([row[place] for row in rows if place < len(row)]):
+            texts.append(place)
         else:
             counts.append(place)
-    return Layout(id_, tuple(counts), sequence, tuple(labels), tuple(others))
+    names = tuple(_PREFIX.sub("", columns[place]) for place in counts)
+    return Layout(id_, tuple(counts), sequence, tuple(labels), tuple(texts), tuple(others), names)
 
 
 def long_places(columns: Sequence[str]) -> tuple[int, int, int] | None:
@@ -133,6 +152,12 @@ def _id_place(columns: Sequence[str]) -> int:
         return 0
     named = [place for place, column in enumerate(columns) if plain(column) in _IDS]
     return named[0] if len(named) == 1 else 0
+
+
+def _is_text(cells: Sequence[str]) -> bool:
+    """Tell a column of words: one cell at least begins with a letter, and none is a number or was to be one."""
+    said = [cell.strip() for cell in cells if cell.strip().lower() not in _NO_NUMBER]
+    return bool(said) and all(_WORD.match(cell) for cell in said)
 
 
 def _is_row_names(column: str) -> bool:

@@ -8,7 +8,7 @@ ampliseq add), samples by sequences (DADA2), mothur's shared and sparse count_ta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,9 @@ from ednabed.sequences.delimited import Dialect, find_dialect, read_rows
 from ednabed.sequences.opening import Source
 from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import UTF8_BOM, sniff
+
+_FIRST_ROWS = 50
+"""Rows by which columns of words are told from columns of counts."""
 
 
 def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> CountTable:
@@ -72,11 +75,11 @@ def _read_parquet(source: Source) -> CountTable:
 
 
 def _read_rows(columns: Sequence[str], rows: Iterator[Sequence[str]], path: str) -> CountTable:
-    first = next(rows, None)
-    if first is None:
+    some = list(islice(rows, _FIRST_ROWS))
+    if not some:
         raise InputError(f"{path}: has a header line but no row; give at least one id with its counts")
-    columns = with_row_names(columns, first)
-    every = chain([first], rows)
+    columns = with_row_names(columns, some[0])
+    every = chain(some, rows)
     if is_shared(columns):
         return read_shared(columns, every, path)
     if is_sequence_table(columns):
@@ -84,4 +87,4 @@ def _read_rows(columns: Sequence[str], rows: Iterator[Sequence[str]], path: str)
     places = long_places(columns)
     if places is not None:
         return read_long(columns, places, every, path)
-    return read_features(columns, first, every, path)
+    return read_features(columns, some, every, path)

@@ -11,29 +11,32 @@ from dataclasses import replace
 from operator import itemgetter
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
+from ednabed.sequences.columns import listed, shortened
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import find_layout, is_sequence_name
 from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable, sequence_id
+from ednabed.sequences.numbers import parse_count
 
 MD5_NOTE = "features are named by their sequences, so their ids are the MD5 of these, as QIIME 2 and ampliseq name them"
 
 
-def read_features(columns: Sequence[str], first: Sequence[str], rows: Iterable[Sequence[str]], path: str) -> CountTable:
+def read_features(
+    columns: Sequence[str], some: Sequence[Sequence[str]], rows: Iterable[Sequence[str]], path: str
+) -> CountTable:
     """Read a table of features by samples.
 
     Args:
         columns: Names of the columns.
-        first: The cells of the first row.
-        rows: All rows, the first one included.
+        some: The first rows, at least one.
+        rows: All rows, the first ones included.
         path: The file, for messages.
 
     Raises:
         InputError: A row, an id or a count is not as expected, or no column is a sample.
     """
-    layout = find_layout(columns, first, path)
-    builder = Builder(path, [columns[place] for place in layout.counts])
+    layout = find_layout(columns, some, path)
+    builder = Builder(path, layout.names)
     pick = _picker(layout.counts)
     blank = [place for place in layout.others if columns[place] == f"unnamed_{place + 1}" and place]
     sequences: list[str] = []
@@ -44,18 +47,27 @@ def read_features(columns: Sequence[str], first: Sequence[str], rows: Iterable[S
         builder.add(cells[layout.id].strip(), pick(cells))
         if layout.sequence is not None:
             sequences.append(cells[layout.sequence].strip())
+        for place in layout.texts:
+            if parse_count(cells[place]) is not None:
+                raise InputError(
+                    f"{path}: row {len(builder)} (below the header), column {shortened(columns[place])!r} holds the "
+                    f"count {cells[place].strip()!r}, but words in the first rows; correct it, or remove the column"
+                )
         for place in layout.labels:
             labels[columns[place]].append(cells[place].strip())
         for place in blank:
             if cells[place].strip():
                 raise builder.bad_count(cells[layout.id].strip(), columns[place], cells[place])
-    left_out = [
-        columns[place]
-        for place in sorted({*layout.labels, *layout.others, *(() if layout.sequence is None else (layout.sequence,))})
-        if place not in blank
-    ]
-    table = builder.table(left_out)
-    table = replace(table, labels=labels, sequences=tuple(sequences) if layout.sequence is not None else None)
+    others = [place for place in layout.others if place not in blank]
+    sequence = () if layout.sequence is None else (layout.sequence,)
+    table = builder.table([columns[place] for place in sorted({*layout.labels, *layout.texts, *others, *sequence})])
+    unused = [columns[place] for place in sorted({*layout.texts, *others})]
+    table = replace(
+        table,
+        labels=labels,
+        sequences=tuple(sequences) if layout.sequence is not None else None,
+        notes=(f"columns that are no samples are left out: {listed(unused)}",) if unused else (),
+    )
     table = without_sums(table)
     if table.sequences is None and all(is_sequence_name(name) for name in table.places):
         return by_sequence(table)

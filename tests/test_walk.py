@@ -8,6 +8,8 @@ import json
 import re
 import shlex
 import shutil
+import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +22,10 @@ from support import ednabed
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "walk.md"
-NAMES = [
-    "okex2301_12s_asv.fasta.gz",
-    "mifish_12s_DRR126155_R1.fastq.gz",
-    "okex2301_18sv9_asv.fasta.gz",
-    "demo_12s_1000.fasta.gz",
-]
+EXAMPLES = ROOT / "examples"
+ASVS = "okex2301_12s_asv.fasta.gz"
+NAMES = [ASVS, "canopy_coi.fastq.gz", "okex2301_18s.fasta.gz", "fish_12s.tsv.gz"]
 COUNTS = "okex2301_12s_counts.tsv.gz"
-EXAMPLES = ["fish_12s.tsv.gz", "unknown_12s.fasta"]
 # Confidences near 0.8: a little more or less of it gives the name of the rank above or below.
 EITHER = {
     "67ff5be1871c.D01-01": ("(genus|species)", "Anoplopoma( fimbria)?"),
@@ -43,14 +41,12 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def walked(shared, tmp_path_factory) -> tuple[Path, list[tuple[str, str, str]]]:
+def walked(tmp_path_factory) -> tuple[Path, list[tuple[str, str, str]]]:
     """The workspace at the end of the walk, and what each command said."""
-    folder = tmp_path_factory.mktemp("walk")
-    (folder / "samples").mkdir()
-    for name in [*NAMES, COUNTS]:
-        shutil.copy(shared / "data" / "samples" / name, folder / "samples" / name)
-    for name in EXAMPLES:
-        shutil.copy(ROOT / "examples" / name, folder / "samples" / name)
+    clone = tmp_path_factory.mktemp("clone")
+    shutil.copytree(EXAMPLES, clone / "examples")
+    folder = clone / "walk"
+    folder.mkdir()
     said = []
     for command in commands():
         done = ednabed(*shlex.split(command)[1:], cwd=folder)
@@ -72,16 +68,26 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
+def counts_by_asv() -> tuple[list[str], dict[str, list[int]]]:
+    """Names of the samples, and the reads of each ASV in them."""
+    with gzip.open(EXAMPLES / COUNTS, "rt", encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file, delimiter="\t")
+    return header[1:], {line[0]: [int(cell) for cell in line[1:]] for line in lines}
+
+
 def test_each_distinct_sequence_is_there_once(walked):
     folder, _ = walked
     reference = open_reference(folder / "data" / "reference")
     sequences: set[str] = set()
+    counts = counts_by_asv()[1]
     records = 0
     for name in NAMES:
-        with open_records(folder / "samples" / name) as batches:
+        with open_records(EXAMPLES / name) as batches:
             for batch in batches:
                 letters = [s.decode().upper() for s in batch.column("sequence").to_pylist()]
-                records += len(letters)
+                # A sequence with counts is a record in each sample with reads.
+                ids = batch.column("id").to_pylist()
+                records += sum(sum(n > 0 for n in counts[i]) for i in ids) if name == ASVS else len(letters)
                 sequences |= set(letters)
     held = reference.take_sequences(np.arange(reference.rows)).column("sequence").to_pylist()
     assert len(held) == len(set(held))
@@ -117,17 +123,17 @@ def test_hits_across_studies(walked):
     one = json.loads((folder / "one.json").read_text(encoding="utf-8"))
     assert one["query"]["seq_idx"] == 0
     assert one["results"][0]["similarity"] == pytest.approx(1, abs=1e-6)
-    assert set(one["results"][0]["datasets"]) <= {"deep_sea_12s", "tank_12s", "deep_sea_18s"}
+    assert set(one["results"][0]["datasets"]) <= {"deep_sea_12s", "canopy_coi", "deep_sea_18s"}
 
 
 def test_the_named_build_has_three_studies_and_the_current_one_four(walked):
     folder, _ = walked
     named = open_reference(folder / "data" / "reference", "reference_2026-11")
-    assert [part.dataset for part in named.manifest.runs] == ["deep_sea_12s", "tank_12s", "deep_sea_18s"]
+    assert [part.dataset for part in named.manifest.runs] == ["deep_sea_12s", "canopy_coi", "deep_sea_18s"]
     current = open_reference(folder / "data" / "reference")
     assert {part.dataset for part in current.manifest.runs} == {
         "deep_sea_12s",
-        "tank_12s",
+        "canopy_coi",
         "deep_sea_18s",
         "barcodes_12s",
     }
@@ -142,7 +148,7 @@ def test_eight_sequences_get_the_answers_that_the_page_shows(walked):
     (made,) = output_of(said, "ednabed consolidate --runs-root labelled")
     assert "1,331 distinct, in 1,550 records" in made
     assert re.search(r"^calibrated   in .* by [\d,]+ queries drawn from it$", made, re.MULTILINE)
-    (told,) = output_of(said, "ednabed classify samples/unknown_12s.fasta")
+    (told,) = output_of(said, "ednabed classify ../examples/unknown_12s.fasta")
     answers = {line.split()[0]: line for line in told.splitlines()[1:]}
     shown = re.findall(
         r"^\| (\w+\.D\S+) \| (\w+) \| (.*?) ?\| (.*?) ?\| (.*?) ?\|$", PAGE.read_text("utf-8"), re.MULTILINE
@@ -160,8 +166,7 @@ def test_names_and_counts_of_the_cruise(walked):
     rows = rows_of(folder / "taxonomy.tsv")
     by = {row["id"]: row for row in rows}
     ids = [row["id"] for row in rows]
-    queries = folder / "samples" / "okex2301_12s_asv.fasta.gz"
-    with open_records(queries) as batches:
+    with open_records(EXAMPLES / ASVS) as batches:
         assert ids == [name for batch in batches for name in batch.column("id").to_pylist()]
     told = {row["status"] for row in rows}
     assert told == {"assigned", "novel", "unclassified"}
@@ -176,12 +181,11 @@ def test_names_and_counts_of_the_cruise(walked):
     assert not by[WHALE]["order"]
     assert float(by[WHALE]["identity"]) < 80
     # The sablefish was much of what swam there, by the names published with the data too.
-    with gzip.open(folder / "samples" / COUNTS, "rt", encoding="utf-8", newline="") as file:
-        header, *lines = csv.reader(file, delimiter="\t")
-    reads = {line[0]: sum(map(int, line[1:])) for line in lines}
+    samples, counts = counts_by_asv()
+    reads = {name: sum(row) for name, row in counts.items()}
     table = rows_of(folder / "taxa.tsv")
     assert sum(int(row["total"]) for row in table) == sum(reads.values())
-    assert list(table[0])[-(len(header) - 1) :] == header[1:]
+    assert list(table[0])[-len(samples) :] == samples
     sablefish = [name for name in ids if by[name]["genus"] == "Anoplopoma"]
     counted = [int(row["total"]) for row in table if row["genus"] == "Anoplopoma"]
     assert sum(counted) == sum(reads[name] for name in sablefish) > 500_000
@@ -225,8 +229,8 @@ def test_how_right_it_is_was_measured(walked):
 def test_versions_are_compared_on_common_sequences(walked):
     _, said = walked
     (told,) = output_of(said, "ednabed versions compare")
-    # 438 deep-sea sequences and 998 distinct barcodes, some in both.
-    assert re.search(r"1,4\d\d", told), told
+    # 438 deep-sea sequences and 1,331 distinct barcodes, some in both.
+    assert re.search(r"1,7\d\d", told), told
 
 
 def test_two_functions_are_refused_and_named(walked):
@@ -237,7 +241,7 @@ def test_two_functions_are_refused_and_named(walked):
     assert b"deep_sea_12s/" in done.stderr
     assert not (folder / "data" / "other").exists()
     searched = ednabed(
-        "search", "--reference", "data/reference_v2.0", "--run", "tank_12s", "--seq-idx", "0", cwd=folder
+        "search", "--reference", "data/reference_v2.0", "--run", "canopy_coi", "--seq-idx", "0", cwd=folder
     )
     assert searched.returncode == 1
     assert b"cannot be compared" in searched.stderr
@@ -246,7 +250,7 @@ def test_two_functions_are_refused_and_named(walked):
 def test_compressed_runs_are_the_same_runs(walked):
     folder, _ = walked
     data = get_data_manager(folder)
-    assert data.list_datasets() == ["barcodes_12s", "deep_sea_12s", "deep_sea_18s", "tank_12s"]
+    assert data.list_datasets() == ["barcodes_12s", "canopy_coi", "deep_sea_12s", "deep_sea_18s"]
     assert all(run.fault is None for run in data.list_runs())
     assert not list(folder.rglob("consolidated_data/**/embeddings.npy"))
     reference = open_reference(folder / "data" / "reference")
@@ -259,3 +263,24 @@ def test_compressed_runs_are_the_same_runs(walked):
     hits = data.search_across_embeddings("deep_sea_18s", 42, top_k=5)
     assert len(hits) == 5
     assert all(hit["dataset"] != "deep_sea_18s" and hit["path"].is_dir() for hit in hits)
+
+
+def test_exports_of_the_run_have_the_reads_of_each_sample_and_names(walked):
+    folder, said = walked
+    samples, counts = counts_by_asv()
+    expected = {name: sum(row[place] for row in counts.values()) for place, name in enumerate(samples)}
+    _, header, *lines = (folder / "deep_sea_qiime2" / "feature-table.tsv").read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    assert {row[0] for row in rows} == set(counts), "the lab's own ids"
+    found = {name: sum(int(row[place]) for row in rows) for place, name in enumerate(header.split("\t")) if place}
+    assert found == {name: reads for name, reads in expected.items() if reads}
+    with zipfile.ZipFile(folder / "deep_sea_dwc.zip") as archive:
+        occurrences = list(csv.DictReader(archive.read("occurrence.txt").decode().splitlines(), delimiter="\t"))
+    by_event: Counter[str] = Counter()
+    for row in occurrences:
+        by_event[row["eventID"].removeprefix("deep_sea_12s:")] += int(row["organismQuantity"])
+    assert dict(by_event) == found
+    krona = (folder / "deep_sea_krona.txt").read_text("utf-8").splitlines()
+    assert sum(int(line.split("\t")[0]) for line in krona) == sum(expected.values())
+    assert any("Anoplopoma" in line for line in krona)
+    assert any("data/fish" in out for out in output_of(said, "ednabed runs show deep_sea_12s"))

@@ -280,10 +280,9 @@ def test_columns_of_words_are_left_out_and_reported(tmp_path):
     got = read(tmp_path, as_text(head, body))
     assert (got.samples, dense(got)) == (("S1", "S2"), {"x": [3, 4], "y": [0, 1]})
     assert got.notes == ("columns that are no samples are left out: 'Species_exact', 'BLAST hit'",)
+    rows = [[f"f{i}", *body[i % 2][1:]] for i in range(60)]
     with pytest.raises(InputError, match="holds the count '7', but words in the first rows"):
-        read(
-            tmp_path, as_text(head, body * 0 + [[f"f{i}", *body[0][1:]] for i in range(60)] + [["z", 1, 7, "", 1, ""]])
-        )
+        read(tmp_path, as_text(head, [*rows, ["z", 1, 7, "", 1, ""]]))
     for cells in (["NA", "NA"], ["", ""], ["x", "3"], ["-1", "x"]):
         with pytest.raises(InputError, match="expected a whole number"):
             read(tmp_path, as_text(["id", "S1", "S2"], [[f"f{i}", 1, cell] for i, cell in enumerate(cells)]))
@@ -311,13 +310,13 @@ def test_taxonomy_of_biom(tmp_path):
 
 
 def test_a_long_header_keeps_all_names(tmp_path):
-    samples = [f"a_sample_with_a_long_name_{i:06d}" for i in range(12_000)]
+    samples = [f"{'a_sample_with_a_long_name' * 4}_{i:06d}" for i in range(3_000)]
     assert len("\t".join(samples)) > 300_000
-    got = read(tmp_path, as_text(["id", *samples], [["a", *[1] * 12_000], ["b", *[0] * 11_999, 7]]))
+    got = read(tmp_path, as_text(["id", *samples], [["a", *[1] * 3_000], ["b", *[0] * 2_999, 7]]))
     assert got.samples == tuple(samples)
-    assert got.of("b") == {11_999: 7}
+    assert got.of("b") == {2_999: 7}
     path = tmp_path / "wide.tsv"
-    path.write_text(as_text(["id", *samples, "sequence"], [["a", *[1] * 12_000, "ACGT"]]))
+    path.write_text(as_text(["id", *samples, "sequence"], [["a", *[1] * 3_000, "ACGT"]]))
     with open_records(path) as records:
         assert next(records).column("sequence").to_pylist() == [b"ACGT"]
 

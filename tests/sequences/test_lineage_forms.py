@@ -112,6 +112,8 @@ def test_lineages_of_any_number_of_ranks_give_kingdom_genus_and_species():
         ("d__Bacteria;g__Bacillus_A;s__Bacillus_A subtilis", "Bacteria;;;;;Bacillus_A;Bacillus_A subtilis"),
         ("k__Fungi;g__Epichloë;s__amarillans", "Fungi;;;;;Epichloë;Epichloë amarillans"),
         ("k__Animalia;g__Gadus;s__G. morhua", "Animalia;;;;;Gadus;Gadus morhua"),
+        ("k__Animalia;g__Gadus;s__Gadus morhua Linnaeus, 1758", "Animalia;;;;;Gadus;Gadus morhua"),
+        ("k__Animalia;g__Gadus;s__morhua (Linnaeus, 1758)", "Animalia;;;;;Gadus;Gadus morhua"),
         ("k__Animalia;g__Gadus;s__Gadus", "Animalia;;;;;Gadus;"),
     ],
 )

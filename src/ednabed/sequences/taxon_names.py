@@ -37,6 +37,9 @@ _UNNAMED_SPECIES = re.compile(
 _PR2_GAP = re.compile(r"(.+?)_X+")
 _SUPPORT = re.compile(r"\s*\(\d+(?:\.\d+)?%?\)$")
 _ORGANELLE = re.compile(r"(.*):(plas|mito|nucl|apic|chrom)", re.DOTALL)
+_EPITHET = r"[^\W\d_A-Z][\w-]+"
+_AUTHORED = re.compile(rf"((?:[^\W\d_]+ )?{_EPITHET}(?: {_EPITHET})?) \(?[A-Z][^()]*,? \d{{4}}\)?")
+"""A species with its author and year: ``Gadus morhua Linnaeus, 1758``, ``Salmo trutta (Linnaeus, 1758)``."""
 ORGANELLES = {
     "plas": "plastid", "mito": "mitochondrion", "nucl": "nucleomorph", "apic": "apicoplast", "chrom": "chromatophore",
 }  # fmt: skip
@@ -112,13 +115,16 @@ def join_species(name: str, genus: str) -> str:
 
     Underscores are spaces. What does not begin with a genus is an epithet, whatever it holds (``morhua``, ``sp. 1``,
     ``×siegelii``, ``coli K-12``, ``BOLD:AAA1234``), and is joined to ``genus``; ``G. morhua`` is written out. A
-    binomial of another genus, as sources with synonyms have, stays as it is. A genus alone is no species.
+    binomial of another genus, as sources with synonyms have, stays as it is. A genus alone is no species. An author
+    with a year behind the name is left out.
     """
     if " " not in name:
         # A genus of GTDB keeps its own underscore (Bacillus_A).
         begin = genus if genus and name.startswith(f"{genus}_") else ""
         name = begin + name[len(begin) :].replace("_", " ")
     name = " ".join(name.split())
+    authored = _AUTHORED.fullmatch(name)
+    name = name if authored is None else authored[1]
     if not genus or not name:
         return name
     first, _, rest = name.partition(" ")

@@ -1,7 +1,7 @@
 """Files of earlier releases stay readable: ``tests/kept/workspace_1`` was written by the first form of each file.
 
 It is never written anew: when a format changes, another workspace is added beside it, and both are read here. It holds
-two runs (one compressed), a reference with a named build, and versions.
+two runs (one compressed, and with assignments next to it), a reference with a named build, and versions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from ednabed import EmbeddingEngine, get_data_manager
+from ednabed.export.assignments import from_json
+from ednabed.reference.kept import kept_names
+from ednabed.store.assignments import list_kept, verify_kept
 from ednabed.store.runs import Run
 from ednabed.store.versions import Versions
 from support import ednabed
@@ -75,3 +78,16 @@ def test_adding_to_it_goes_on(workspace):
     reference = get_data_manager(workspace).open_reference()
     assert [part.dataset for part in reference.manifest.runs] == ["first", "second", "third"]
     assert reference.verify() == []
+
+
+def test_assignments(workspace):
+    data = get_data_manager(workspace)
+    run = data.open_run("second")
+    assert verify_kept(run) == []
+    (kept,) = list_kept(run.folder, run.identity)
+    assert (kept.facts.build, kept.facts.statuses["assigned"]) == ("2026-11-22_02-39-57-b62c14", 1)
+    rows = kept.read().to_pylist()
+    first = from_json({"id": rows[0]["digest"], **rows[0]})
+    assert (first.lineage[6], first.tied[0], first.confidences) == ("Rattus sp. 1", first.lineage, (0.99,) * 7)
+    names = kept_names(data.open_reference(), workspace)
+    assert names is not None and names.lineages == [";".join(first.lineage)]

@@ -179,6 +179,14 @@ def test_what_cannot_be_classified(capsys, workspace, arguments, code, message):
     assert not list(workspace.glob("consolidated_data/runs/*/*.assignments"))
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_classified(capsys, workspace):
+    folder = folder_of(find_run(workspace, "okex2301").folder)
+    folder.write_text("a file")
+    code, out, err = call(capsys, workspace, "classify", "--run", "okex2301", "--reference", workspace / "data/fish")
+    assert (code, out) == (1, "")
+    assert f"{folder}: the names of run okex2301/" in err and "queries:" not in err
+
+
 def test_a_table_of_taxa_has_the_reads_of_the_run(capsys, workspace, tmp_path):
     classify(capsys, workspace, "--taxon-table", tmp_path / "taxa.tsv")
     rows = rows_of(tmp_path / "taxa.tsv")

@@ -26,7 +26,7 @@ from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
 from ednabed.reference.sources import seen_from
 from ednabed.search.queries import Query, QueryBatch
-from ednabed.store.assignments import COLUMNS, Kept, keep
+from ednabed.store.assignments import COLUMNS, Kept, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
 
 # Distinct sequences that are classified at once.
@@ -120,9 +120,14 @@ class Keeper:
         runs: The runs.
         workspace: The folder of the reference is written as seen from here, where it is in it.
         align: Whether bases are compared.
+
+    Raises:
+        StoreError: Nothing can be written next to one of the runs.
     """
 
     def __init__(self, classifier: Classifier, runs: LooseRuns, workspace: Path, *, align: bool = True) -> None:
+        for source in runs.sources:
+            check_writable(source.run)
         self._classifier = classifier
         self._runs = runs
         self._workspace = workspace

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -122,6 +123,21 @@ def folder_of(folder: Path) -> Path:
     # By a link, and as ".", a run has another name than its own.
     place = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
     return place.with_name(f"{place.name}.assignments")
+
+
+def check_writable(run: Run) -> None:
+    """Make sure that assignments can be kept next to a run, before it is classified rather than after.
+
+    Raises:
+        StoreError: They cannot.
+    """
+    place = folder_of(run.folder)
+    there = place if place.exists() else place.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise StoreError(
+            f"{place}: the names of run {run.label} cannot be written there, next to the run; ask for the right to "
+            "write in that folder, or copy the run to a place of yours"
+        )
 
 
 def keep(

@@ -91,7 +91,7 @@ def test_names_are_kept_next_to_a_run_that_stays_as_it_is(capsys, workspace, mon
 
     monkeypatch.setattr(Engine, "embed", embed)
     err = classify(capsys, workspace)
-    assert "143 queries: " in err
+    assert "143 distinct sequences: " in err
     assert f"kept next to {run.label}" in err
     assert snapshot(run.folder) == before
     # Looked up on the other strand alone.
@@ -184,7 +184,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_classified(ca
     folder.write_text("a file")
     code, out, err = call(capsys, workspace, "classify", "--run", "okex2301", "--reference", workspace / "data/fish")
     assert (code, out) == (1, "")
-    assert f"{folder}: the names of run okex2301/" in err and "queries:" not in err
+    assert f"{folder}: the names of run okex2301/" in err and "distinct sequences:" not in err
 
 
 def test_a_table_of_taxa_has_the_reads_of_the_run(capsys, workspace, tmp_path):

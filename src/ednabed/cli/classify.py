@@ -129,7 +129,7 @@ def classify(
         samples = SampleTable(counts)
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, threads, criteria)
-    told = Told(classifier)
+    told = Told(classifier) if collection is None else Told(classifier, ("distinct sequence", "distinct sequences"))
     # Lines and a bar do not go together on one terminal.
     bar = False if output is None and kind != "table" and format_ is not None and sys.stdout.isatty() else None
     keep: Callable[[], None] | None = None

@@ -161,8 +161,8 @@ def test_what_is_classified_is_that_of_the_file(capsys, workspace, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--run", "okex2301", SAMPLE), 2, "give either files (INPUT) or runs (--run), one of both"),
-        ((), 2, "give either files (INPUT) or runs (--run), one of both"),
+        (("--run", "okex2301", SAMPLE), 2, "give either files (INPUT) or runs (--run), not both"),
+        ((), 2, "give either files (INPUT) or runs (--run), not both"),
         (("--run", "nobody"), 1, "there is no run 'nobody'"),
         (("--run", "okex2301", "--abundance", "x.tsv", "--taxon-table", "t.tsv"), 2, "--abundance is for files"),
         (("--run", "old"), 1, "made by an older tool"),

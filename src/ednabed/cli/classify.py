@@ -111,7 +111,7 @@ def classify(
     from ednabed.sequences.counts import read_count_table
 
     if bool(inputs) == bool(runs):
-        raise UsageError("give either files (INPUT) or runs (--run), one of both")
+        raise UsageError("give either files (INPUT) or runs (--run), not both")
     if runs and abundance is not None:
         raise UsageError("--abundance is for files; a run has the reads of its own records; leave it out")
     to_read = format_ == "table" or (format_ is None and output is None and not runs)

@@ -44,6 +44,7 @@ screenshots: $(STAMP)
 bench: $(STAMP)
 	$(RUN) benchmarks/bench_help.py
 	$(RUN) benchmarks/bench_read.py
+	$(RUN) benchmarks/bench_counts.py
 	$(RUN) benchmarks/bench_kmer.py
 	$(RUN) benchmarks/bench_barcode.py
 	$(RUN) benchmarks/bench_tokenizer.py

@@ -354,6 +354,7 @@ def test_a_transposed_table(tmp_path):
         (sparse(["S1"], {"a": [4]}).replace("a\t4", "a\t5"), "has the total '5', but its counts add up to 4"),
         (sparse(["S1"], {"a": [4]}).replace("1,4", "2,4"), "has the cell '2,4', expected the number of a group"),
         (sparse(["S1"], {"a": [4]}).replace("#1,S1\n", "\n"), "second line does not list the groups"),
+        ("Representative_Sequence\ttotal\tA\tB\na\t5\t1\t1\n", "'total' is not the sum of the groups"),
         ("id\tsample\tcount\na\tS1\t3\na\tS1\t4\n", "row 2 .*: id 'a' is in sample 'S1' twice"),
         ("id\tsample\tcount\na\tS1\tx\n", "the count is 'x'"),
         ("id\tsample\tcount\na\t\t1\n", "row 1 .* has no sample"),

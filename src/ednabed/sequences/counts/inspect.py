@@ -24,7 +24,7 @@ _CELLS = 500_000
 _NO_SAMPLES = frozenset(
     ("length", "seqlength", "sequencelength", "taxid", "taxonid", "taxonomyid", "ncbitaxid", "gi", "year", "month",
      "day", "elev", "elevation", "depth", "latitude", "longitude", "lat", "lon", "start", "end", "version", "clusterid",
-     "unnamed1")
+     "bp", "bases", "nrecords", "score", "position", "rank", "cluster", "unnamed1")
 )  # fmt: skip
 """Columns of whole numbers that people have beside sequences and that are no samples (``plain`` names)."""
 

@@ -14,6 +14,7 @@ from ednabed.errors import InputError
 from ednabed.sequences.columns import listed, shortened
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import find_layout, is_sequence_name
+from ednabed.sequences.counts.mothur import is_count_table
 from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable, sequence_id
 from ednabed.sequences.numbers import parse_count
@@ -69,6 +70,11 @@ def read_features(
         notes=(f"columns that are no samples are left out: {listed(unused)}",) if unused else (),
     )
     table = without_sums(table)
+    if is_count_table(columns) and "total" in table.samples and len(table.samples) > 1 and table.reads:
+        raise InputError(
+            f"{path}: is a count table of mothur, but its column 'total' is not the sum of the groups; the table was cut "
+            "or edited, write it again with mothur, or remove that column"
+        )
     if table.sequences is None and all(is_sequence_name(name) for name in table.places):
         return by_sequence(table)
     return table

@@ -83,7 +83,7 @@ class Own:
                 for number, record in enumerate(training):
                     cells = (str(number), record.sequence, format_lineage(record.lineage), clean(record.marker))
                     file.write("\t".join(cells) + "\n")
-            request = RunRequest(inputs=[table], workspace=workspace, dataset="training")
+            request = RunRequest(inputs=[table], workspace=workspace, dataset="training", use_counts=False)
             embed_to_run(request, self.embedder, show_progress=False)
             built = consolidate(BuildRequest(workspace))
             reference = open_reference(built.folder)

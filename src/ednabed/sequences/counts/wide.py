@@ -72,8 +72,8 @@ def read_features(
     table = without_sums(table)
     if is_count_table(columns) and "total" in table.samples and len(table.samples) > 1 and table.reads:
         raise InputError(
-            f"{path}: is a count table of mothur, but its column 'total' is not the sum of the groups; the table was cut "
-            "or edited, write it again with mothur, or remove that column"
+            f"{path}: is a count table of mothur, but its column 'total' is not the sum of the groups; the table was "
+            "cut or edited, write it again with mothur, or remove that column"
         )
     if table.sequences is None and all(is_sequence_name(name) for name in table.places):
         return by_sequence(table)

@@ -240,9 +240,9 @@ def test_taxonomy_of_a_count_table_names_what_has_no_name(tmp_path):
         (("--abundance", "t.tsv"), 1, "holds counts but no sequences; name the file of sequences as input"),
         (("a.fasta", "--abundance", "gone.tsv"), 1, "gone.tsv: no such file"),
         (("a.fasta", "--abundance", "bad.tsv"), 1, "the count is '-1', expected a whole number"),
-        (("a.fasta", "--abundance", "a.fasta"), 1, "is no count table"),
+        (("a.fasta", "--abundance", "a.fasta"), 1, "is not a count table"),
         (("s.csv", "--abundance", "s.csv", "--abundance", "t.tsv"), 2, "has no input to be joined to"),
-        (("-", "--abundance", "-"), 1, "standard input: is no count table"),
+        (("-", "--abundance", "-"), 1, "standard input: is not a count table"),
         (("x.biom",), 1, "as a BIOM table of counts is; name its sequences as input"),
     ],
 )  # fmt: skip

@@ -269,7 +269,7 @@ def test_taxa_and_sequences_beside_the_counts(tmp_path):
     assert got.sequences == (BASES[0], BASES[1])
     assert got.labels == {"Kingdom": ["Animalia", ""], "Species": ["Gadus morhua", "NA"]}
     assert got.left_out == ("unnamed_1", "Kingdom", "Species", "confidence", "sequence")
-    assert got.notes == ("columns that are no samples are left out: 'unnamed_1', 'confidence'",)
+    assert got.notes == ("columns that are not samples are left out: 'unnamed_1', 'confidence'",)
     got = read(tmp_path, "#OTU ID\tS1\ttaxonomy\nx\t3\tk__A; p__B\n")
     assert (got.samples, got.labels) == (("S1",), {"taxonomy": ["k__A; p__B"]})
 
@@ -279,7 +279,7 @@ def test_columns_of_words_are_left_out_and_reported(tmp_path):
     body = [["x", 3, "NA", "Gadus morhua 99%", 4, BASES[0]], ["y", 0, "trutta", "", 1, BASES[1]]]
     got = read(tmp_path, as_text(head, body))
     assert (got.samples, dense(got)) == (("S1", "S2"), {"x": [3, 4], "y": [0, 1]})
-    assert got.notes == ("columns that are no samples are left out: 'Species_exact', 'BLAST hit'",)
+    assert got.notes == ("columns that are not samples are left out: 'Species_exact', 'BLAST hit'",)
     rows = [[f"f{i}", *body[i % 2][1:]] for i in range(60)]
     with pytest.raises(InputError, match="holds the count '7', but words in the first rows"):
         read(tmp_path, as_text(head, [*rows, ["z", 1, 7, "", 1, ""]]))
@@ -386,7 +386,7 @@ def test_biom_values_that_are_no_counts(tmp_path, value, message):
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.95])
 def test_a_cut_biom(tmp_path, keep):
     for data in (biom_hdf5(["S1"], {f"f{i}": [i] for i in range(1, 99)}), biom_json(["S1"], {"a": [4]})):
-        with pytest.raises(InputError, match=r"is a BIOM table that is cut, damaged|is no count table"):
+        with pytest.raises(InputError, match=r"is a BIOM table that is cut, damaged|is not a count table"):
             read(tmp_path, data[: int(len(data) * keep)])
 
 

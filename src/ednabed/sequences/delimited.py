@@ -2,8 +2,8 @@
 
 Quotes are understood in CSV, and in TSV when the header line has them (R writes such files). In other TSV a cell that
 is quoted as a whole (pandas and QIIME 2 write ``"a ""b"" c"``) loses its quotes; any other quote is an ordinary
-character. A line break inside a quoted cell is refused: it cannot be told from a quote that was never closed, which
-would swallow the rows after it.
+character. A line break inside a quoted cell is refused: it cannot be distinguished from a quote that was never closed,
+which would swallow the rows after it.
 
 ``read_delimited`` gives columns; ``read_rows`` gives rows of cells, for tables with thousands of columns.
 """
@@ -119,7 +119,7 @@ def unquoted(cell: str) -> str:
 
 
 def _is_comment(line: str) -> bool:
-    """Tell a remark ('# Constructed from biom file') from a header line that begins with # ('#OTU ID')."""
+    """Distinguish a remark ('# Constructed from biom file') from a header line that begins with # ('#OTU ID')."""
     if not line.startswith("#") or "\t" in line:
         return False
     first = next(csv.reader([line.replace(";", ",")]))[0]

@@ -1,8 +1,8 @@
 """Open what the user names: a file or standard input, plain, gzip, zstd or a QIIME 2 artifact, recognised by its first
 bytes and never by its name.
 
-``Source`` is the decompressed stream with its first part already at hand (``head``), so that the format can be told
-before anything is consumed. Whatever can be wrong with the file itself (absent, a directory, not readable, empty, cut,
+``Source`` is the decompressed stream with its first part already at hand (``head``), so that the format can be
+recognised before anything is consumed. Whatever can be wrong with the file itself (absent, a directory, not readable, empty, cut,
 damaged) is an ``InputError`` raised here, also in the middle of reading.
 """
 

@@ -23,7 +23,7 @@ class CountInputs:
 
     Attributes:
         inputs: The inputs.
-        apart: Count tables that are no input; each is joined to all inputs that have no counts of their own.
+        apart: Count tables that are not inputs; each is joined to all inputs that have no counts of their own.
         holding: Numbers of the inputs that hold sequences and counts in one table.
         counted: Numbers of those of ``holding`` whose own counts are used.
     """
@@ -50,12 +50,12 @@ def find_count_inputs(inputs: list[Input], tables: list[Input], *, use_counts: b
         use_counts: False reads inputs as sequences alone.
 
     Raises:
-        InputError: An input cannot be read, or holds counts of which nothing says whether they are wanted.
+        InputError: An input cannot be read, or holds counts, and it is unknown whether they are to be used.
         UsageError: A table belongs to no input.
     """
     for table in tables:
         with table.stdin() as stdin, Source(table.path if stdin is None else "-", stdin, use="counts"):
-            # Tells at once whether the file is there and can be read.
+            # Reports at once that the file is absent or cannot be read.
             pass
     number_of = {source.path.resolve(): number for number, source in enumerate(inputs)}
     apart = [table for table in tables if table.path.resolve() not in number_of]
@@ -114,7 +114,7 @@ def open_counts(found: CountInputs, folder: Path, *, keep_placeholders: bool) ->
             counts.append(Occurrences([table], shared, keep_placeholders=keep_placeholders))
         else:
             counts.append(joint)
-        # The samples of a header (OBITools) do not count beside a table.
+        # The samples of a header (OBITools) do not count where there is a table.
         inputs.append(source if counts[-1] is None else replace(source, by_sample=False))
     return inputs, counts
 

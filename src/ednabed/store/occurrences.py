@@ -170,8 +170,8 @@ class Occurrences:
             if first_digest != digest and first_source != source:
                 raise InputError(
                     f"{table.counts.path}: id {shortened(name)!r} is of different sequences in {first_source} (record "
-                    f"{first_record}) and {source} (record {record}), so nothing tells whose counts these are; embed "
-                    "each input with its own table in a run of its own"
+                    f"{first_record}) and {source} (record {record}), so it is unknown which of them these counts are "
+                    "of; embed each input with its own table in a run of its own"
                 )
             return f"the counts of this id are those of record {first_record} of {first_source}"
         reads = False

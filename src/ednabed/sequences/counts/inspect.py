@@ -1,4 +1,4 @@
-"""Whether a file of sequences is a count table besides: then its counts are not to be lost."""
+"""Whether a file of sequences is a count table too, so that its counts are not lost."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NO_SAMPLES = frozenset(
      "day", "elev", "elevation", "depth", "latitude", "longitude", "lat", "lon", "start", "end", "version", "clusterid",
      "bp", "bases", "nrecords", "score", "position", "rank", "cluster", "unnamed1")
 )  # fmt: skip
-"""Columns of whole numbers that people have beside sequences and that are no samples (``plain`` names)."""
+"""Columns of whole numbers that are common next to sequences and are not samples (``plain`` names)."""
 
 Found = Literal["sequence table", "sequences and counts"]
 
 
 def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | None:
-    """Tell whether an input of sequences holds counts by sample.
+    """Return whether an input of sequences holds counts by sample.
 
     Args:
         path: The file; ``-`` is ``stdin``.
@@ -82,6 +82,6 @@ def _has_sequences_as_row_names(columns: Sequence[str], rows: Sequence[Sequence[
 
 
 def _all_counts(rows: Sequence[Sequence[str]], places: Iterable[int]) -> bool:
-    wanted = list(places)
-    cells = chain.from_iterable((row[place] for place in wanted if place < len(row)) for row in rows)
+    columns = list(places)
+    cells = chain.from_iterable((row[place] for place in columns if place < len(row)) for row in rows)
     return all(parse_count(cell) is not None for cell in set(cells))

@@ -14,7 +14,7 @@ from ednabed.sequences.numbers import parse_count
 ROW_NAMES = "#row names"
 """What the column of row names is called where R left it out of the header."""
 _OTHERS = ("confidence", "consensus", "length", "seqlength", "sequencelength")
-"""Columns beside taxa and sequences that are never samples."""
+"""Columns next to taxa and sequences that are never samples."""
 _PREFIX = re.compile(r"(?:merged_)?sample:", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 _NO_NUMBER = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "-", "."))
@@ -60,18 +60,18 @@ class Layout:
 
 
 def is_sequence_name(name: str) -> bool:
-    """Tell whether a name of a feature is its sequence, as in the tables of DADA2."""
+    """Return whether the name of a feature is its sequence, as in the tables of DADA2."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_sequence_table(columns: Sequence[str]) -> bool:
-    """Tell a table of samples by sequences: most of its columns behind the first are named by sequences."""
+    """Recognise a table of samples by sequences: most of its columns behind the first are named by sequences."""
     named = sum(map(is_sequence_name, columns[1:]))
     return named > 0 and 2 * named >= len(columns) - 1
 
 
 def is_label(column: str) -> bool:
-    """Tell whether a column holds lineages or one rank of them."""
+    """Return whether a column holds lineages or one rank of them."""
     return plain(column) in _LINEAGES | _RANKS
 
 
@@ -133,7 +133,7 @@ def find_layout(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str
 def long_places(columns: Sequence[str]) -> tuple[int, int, int] | None:
     """Return the columns of ids, samples and counts of a table of one count per row; None where it is not one."""
     names = [plain(column) for column in columns]
-    found = [[place for place, name in enumerate(names) if name in wanted] for wanted in (_IDS, _SAMPLES, _COUNTS)]
+    found = [[place for place, name in enumerate(names) if name in known] for known in (_IDS, _SAMPLES, _COUNTS)]
     if any(len(places) != 1 for places in found):
         return None
     (id_,), (sample,), (count,) = found
@@ -155,7 +155,7 @@ def _id_place(columns: Sequence[str]) -> int:
 
 
 def _is_text(cells: Sequence[str]) -> bool:
-    """Tell a column of words: one cell at least begins with a letter, and none is a number or was to be one."""
+    """Recognise a column of words: at least one cell begins with a letter, and none is a number."""
     said = [cell.strip() for cell in cells if cell.strip().lower() not in _NO_NUMBER]
     return bool(said) and all(_WORD.match(cell) for cell in said)
 
@@ -165,7 +165,7 @@ def _is_row_names(column: str) -> bool:
 
 
 def _is_blank(columns: Sequence[str], first: Sequence[str], place: int) -> bool:
-    """Tell the empty column behind a separator that ends each line."""
+    """Recognise the empty column after a separator that ends each line."""
     return place == len(columns) - 1 > 0 and columns[place] == f"unnamed_{place + 1}" and not first[place].strip()
 
 

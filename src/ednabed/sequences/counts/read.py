@@ -25,7 +25,7 @@ from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import UTF8_BOM, sniff
 
 _FIRST_ROWS = 50
-"""Rows by which columns of words are told from columns of counts."""
+"""Rows that distinguish columns of words from columns of counts."""
 
 
 def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> CountTable:
@@ -60,7 +60,7 @@ def _read_text(source: Source) -> CountTable:
         dialect = None
     if dialect is None:
         raise InputError(
-            f"{source.path}: is no count table; give a TSV or CSV with ids in its first column and one column per "
+            f"{source.path}: is not a count table; give a TSV or CSV with ids in its first column and one column per "
             "sample, a BIOM table or a QIIME 2 feature table"
         )
     return _read_rows(dialect.columns, read_rows(source, dialect), source.path)

@@ -24,7 +24,7 @@ _CLEAR_ROWS = 3
 
 
 def is_sum_name(name: str) -> bool:
-    """Tell a name that people give to sums."""
+    """Return whether a name is one that people give to sums."""
     return bool(_NAME.search(name)) or plain(name) in {"rowsum", "rowsums", "colsum", "colsums", *map(plain, ABUNDANCE)}
 
 
@@ -59,7 +59,7 @@ def _without_sum_columns(table: CountTable) -> CountTable:
 
 
 def _adds_up(table: CountTable, rows: npt.NDArray[np.int64], place: int, others: npt.NDArray[np.bool_]) -> bool:
-    """Tell whether in every row the count of a column is the sum of those of ``others``, and some row has reads."""
+    """Return whether in every row the count of a column is the sum of those of ``others``, and some row has reads."""
     mine, theirs = table.columns == place, others[table.columns]
     left = _totals(rows[mine], table.counts[mine], len(table))
     right = _totals(rows[theirs], table.counts[theirs], len(table))

@@ -109,7 +109,7 @@ class CountTable:
         """
         if self.sequences is not None or self.labels:
             raise InputError(
-                f"{self.path}: has samples in rows and features in columns, and columns of sequences or taxa besides; "
+                f"{self.path}: has samples in rows and features in columns, and also columns of sequences or taxa; "
                 "write it with features in rows"
             )
         rows = np.repeat(np.arange(len(self)), np.diff(self.starts))

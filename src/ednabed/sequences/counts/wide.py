@@ -67,7 +67,7 @@ def read_features(
         table,
         labels=labels,
         sequences=tuple(sequences) if layout.sequence is not None else None,
-        notes=(f"columns that are no samples are left out: {listed(unused)}",) if unused else (),
+        notes=(f"columns that are not samples are left out: {listed(unused)}",) if unused else (),
     )
     table = without_sums(table)
     if is_count_table(columns) and "total" in table.samples and len(table.samples) > 1 and table.reads:

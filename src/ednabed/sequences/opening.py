@@ -2,8 +2,8 @@
 bytes and never by its name.
 
 ``Source`` is the decompressed stream with its first part already at hand (``head``), so that the format can be
-recognised before anything is consumed. Whatever can be wrong with the file itself (absent, a directory, not readable, empty, cut,
-damaged) is an ``InputError`` raised here, also in the middle of reading.
+recognised before anything is consumed. Whatever can be wrong with the file itself (absent, a directory, not readable,
+empty, cut, damaged) is an ``InputError`` raised here, also in the middle of reading.
 """
 
 from __future__ import annotations

@@ -62,12 +62,17 @@ class Linear:
 
 
 def _pack(weight: Tensor) -> Tensor | None:
-    """Return the weight in oneDNN's own order, None where that cannot be had (a GPU, or a torch without it)."""
+    """Return the weight in oneDNN's own order, None where that is not possible.
+
+    It is not on a GPU, with a torch that lacks the operators, and for bf16 on a CPU on which oneDNN refuses it.
+    """
     operators = torch.ops.mkldnn
-    wanted = ("_reorder_linear_weight", "_linear_pointwise")
+    wanted = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
     if weight.device.type != "cpu" or weight.dtype == torch.float16 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     if not all(hasattr(operators, name) for name in wanted):
+        return None
+    if weight.dtype == torch.bfloat16 and not operators._is_mkldnn_bf16_supported():
         return None
     # The hint is a usual number of tokens; any number works.
     packed: Tensor = operators._reorder_linear_weight(weight.contiguous(), 512)

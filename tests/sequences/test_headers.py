@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.sequences.header_columns import header_columns, header_style
+from ednabed.sequences.header_columns import HeaderColumns
 from ednabed.sequences.headers import Header, parse_header
 from ednabed.sequences.lineage import tidy_lineage
 from ednabed.sequences.lineage_fields import UNREAD
@@ -62,8 +62,11 @@ from ednabed.sequences.lineage_fields import UNREAD
          Header("s", 22, None, ";;;;;Capra;", "wild", by_sample=(("a", 12), ("b", 10)))),
         ("s count=3; merged_sample={'a': 2, 'b': 1}; taxid=9; genus_name=Capra; species_name=None;",
          Header("s", 3, None, ";;;;;Capra;", "taxid=9", by_sample=(("a", 2), ("b", 1)))),
+        ("s count=3; merged_sample={'a': 2, 'b': 1}; taxid=9; Capra ibex mitochondrion",
+         Header("s", 3, None, None, "Capra ibex mitochondrion taxid=9", by_sample=(("a", 2), ("b", 1)))),
+        ('s {"count":3.0,"merged_sample":{"a":3.0}}', Header("s", 3, by_sample=(("a", 3),))),
         ("s count=3; merged_sample={broken; taxid=9;",
-         Header("s", None, None, None, "count=3; merged_sample={broken; taxid=9;")),
+         Header("s", 3, None, None, "merged_sample={broken; taxid=9;")),
         ("A1|Animalia|Chordata|Actinopteri|Gadiformes|Gadidae|Gadus|Gadus morhua",
          Header("A1", lineage="Animalia;Chordata;Actinopteri;Gadiformes;Gadidae;Gadus;Gadus morhua")),
         ("A1 Animalia|Chordata|Actinopteri|Gadiformes|Gadidae|Gadus|Gadus morhua",
@@ -90,9 +93,22 @@ def test_forms(text, wanted):
 def test_headers_that_are_lineages_of_other_kingdoms_are_seen_by_the_whole_file():
     text = ">Arthropoda;Insecta;Diptera;Culicidae;Aedes;Aedes aegypti\nACGT\n"
     text += ">Arthropoda;Insecta;Diptera;Culicidae;Culex;\nACGT\n"
-    style = header_style(text.encode())
-    assert style.are_lineages and style.extras == ()
-    assert not header_style(b">a1;x;y;z;w;v\nAC\n>a2 b\nAC\n").are_lineages
+    written = "\n".join(line[1:] for line in text.splitlines() if line.startswith(">")).encode()
+    batch = HeaderColumns(text.encode()).batch(written, pa.nulls(2, pa.binary()), "f.fa", 1)
+    assert batch.column("id").to_pylist() == ["f_1", "f_2"] and batch.column("lineage").null_count == 0
+    other = HeaderColumns(b">a1;x;y;z;w;v\nAC\n>a2 b\nAC\n").batch(
+        b"a1;x;y;z;w;v\na2 b", pa.nulls(2, pa.binary()), "f", 1
+    )
+    assert other.column("id").to_pylist() == ["a1;x;y;z;w;v", "a2"]
+
+
+def test_columns_of_some_headers_are_there_from_the_first_of_them_on():
+    columns = HeaderColumns(b">a\n")
+    names = [
+        columns.batch(text.encode(), pa.nulls(1, pa.binary()), "f", 1).schema.names[8:]
+        for text in ("a", "B|Gadus morhua|COI-5P|X", "c", 'd {"merged_sample":{"s":1}}', "e|x")
+    ]
+    assert names == [[], ["marker"], ["marker"], ["marker", "by_sample"], ["marker", "by_sample"]]
 
 
 words = st.text(st.characters(exclude_categories=["Z", "C"], exclude_characters=";="), min_size=1, max_size=5)
@@ -101,7 +117,9 @@ lines = st.lists(st.one_of(words, st.just(""), st.tuples(words, words).map(" ".j
 
 @given(lines.filter(bool))
 def test_all_at_once_is_the_same_as_one_by_one(headers):
-    columns = header_columns("\n".join(headers).encode(), pa.nulls(len(headers), pa.binary()), "f", 5)
+    columns = (
+        HeaderColumns().batch("\n".join(headers).encode(), pa.nulls(len(headers), pa.binary()), "f", 5).columns[:8]
+    )
     ids, _, sizes, samples, lineages, descriptions, sources, records = (column.to_pylist() for column in columns)
     rows = list(zip(ids, sizes, samples, lineages, descriptions, strict=True))
     assert rows == [tuple(parse_header(header))[:5] for header in headers]

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ednabed.errors import InputError
-from ednabed.sequences.header_columns import HeaderStyle, header_columns, header_style
+from ednabed.sequences.header_columns import HeaderColumns
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import LONGEST, pieces, places_of
 from ednabed.sequences.stream import TextStream
@@ -35,9 +35,9 @@ def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) 
         InputError: The file is damaged or binary further on, or one record is too long to handle.
     """
     count = 0
-    style = header_style(source.head)
+    columns = HeaderColumns(source.head)
     for block in _blocks(TextStream(source, "fasta"), source.path, block_bytes):
-        batch = _parse(block, source.name, count + 1, style)
+        batch = _parse(block, source.name, count + 1, columns)
         count += batch.num_rows
         yield from pieces(batch, batch_size)
 
@@ -73,7 +73,7 @@ def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _parse(text: bytes, source: str, first: int, style: HeaderStyle) -> pa.RecordBatch:
+def _parse(text: bytes, source: str, first: int, columns: HeaderColumns) -> pa.RecordBatch:
     """Turn whole records, the first at the beginning of ``text``, into one batch."""
     if not text.endswith(b"\n"):
         text += b"\n"
@@ -98,4 +98,4 @@ def _parse(text: bytes, source: str, first: int, style: HeaderStyle) -> pa.Recor
     if not single:
         data = data.replace(b"\n", b"")
     sequences = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-    return header_columns(written, sequences, source, first, style)
+    return columns.batch(written, sequences, source, first)

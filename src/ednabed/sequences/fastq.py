@@ -10,7 +10,7 @@ from dnaio import FastqReader
 from dnaio.exceptions import FileFormatError
 
 from ednabed.errors import InputError
-from ednabed.sequences.header_columns import HeaderStyle, header_columns, header_style
+from ednabed.sequences.header_columns import HeaderColumns
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import BATCH_LETTERS, LONGEST
 from ednabed.sequences.stream import TextStream, decode, unescape
@@ -24,7 +24,7 @@ def read_fastq(source: Source, batch_size: int) -> Generator[pa.RecordBatch]:
     Raises:
         InputError: A record is malformed; the message names its number and line.
     """
-    style = header_style(source.head, b"@")
+    columns = HeaderColumns(source.head, b"@")
     text = TextStream(source, "fastq")
     count = 0
     names: list[str] = []
@@ -42,17 +42,17 @@ def read_fastq(source: Source, batch_size: int) -> Generator[pa.RecordBatch]:
                         f"{source.path}: record {count + len(names)} has more than {LONGEST:,} letters, "
                         "too many to handle; cut it into pieces"
                     )
-                yield _batch(names, sequences, text.escaped, source.name, count + 1, style)
+                yield _batch(names, sequences, text.escaped, source.name, count + 1, columns)
                 count += len(names)
                 names, sequences, letters = [], [], 0
     except FileFormatError as error:
         raise _malformed(error, source.path, count + len(names) + 1) from error
     if names:
-        yield _batch(names, sequences, text.escaped, source.name, count + 1, style)
+        yield _batch(names, sequences, text.escaped, source.name, count + 1, columns)
 
 
 def _batch(
-    names: list[str], sequences: list[str], escaped: bool, source: str, first: int, style: HeaderStyle
+    names: list[str], sequences: list[str], escaped: bool, source: str, first: int, columns: HeaderColumns
 ) -> pa.RecordBatch:
     written = "\n".join(names).encode("ascii")
     if escaped:
@@ -60,7 +60,7 @@ def _batch(
         letters = pa.array([unescape(sequence.encode("ascii")) for sequence in sequences], pa.binary())
     else:
         letters = pa.array(sequences, pa.string()).cast(pa.binary())
-    return header_columns(written, letters, source, first, style)
+    return columns.batch(written, letters, source, first)
 
 
 def _malformed(error: FileFormatError, path: str, record: int) -> InputError:

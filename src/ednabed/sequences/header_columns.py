@@ -1,21 +1,22 @@
 """Header lines of FASTA and FASTQ to the columns of a raw batch.
 
 A batch none of whose headers holds a mark of what ``headers`` understands is only split at the first white space, all
-headers at once.
+headers at once. Columns that only some headers fill (``marker``, ``organelle``, ``by_sample``) are added from the first
+batch of a file on that has them.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.sequences.headers import Header, parse_header
+from ednabed.sequences.headers import PIPED, Header, parse_header
 from ednabed.sequences.records import RAW_SCHEMA
 from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import decode
@@ -27,81 +28,72 @@ _EXTRAS = {
     "organelle": pa.string(),
     "by_sample": pa.list_(pa.struct([("sample", pa.string()), ("reads", pa.int64())])),
 }
-"""Columns that some headers fill beside those of ``RAW_SCHEMA``."""
+"""Columns that only some headers fill, and their types."""
 
 
-class HeaderStyle(NamedTuple):
-    """What the headers of a file have in common, as far as its beginning tells.
-
-    Attributes:
-        extras: The columns of ``_EXTRAS`` that they fill.
-        are_lineages: Whether they are lineages without an id.
-        are_piped: Whether ``|`` separates parts that are understood.
-    """
-
-    extras: tuple[str, ...] = ()
-    are_lineages: bool = False
-    are_piped: bool = False
-
-
-PLAIN = HeaderStyle()
-
-
-def header_style(head: bytes, mark: bytes = b">") -> HeaderStyle:
-    """Look at the headers at the beginning of a file.
+class HeaderColumns:
+    """Turns the headers of one file into columns, batch by batch.
 
     Args:
-        head: The first bytes.
+        head: The first bytes of the file: whether its headers are lineages without ids is decided on them.
         mark: What headers begin with.
     """
+
+    def __init__(self, head: bytes = b"", mark: bytes = b">") -> None:
+        self._are_lineages = _are_lineages(head, mark)
+        self._extras: tuple[str, ...] = ()
+
+    def batch(self, written: bytes, sequences: pa.Array, source: str, first: int) -> pa.RecordBatch:
+        """Return a batch of records: ``RAW_SCHEMA``, then the extra columns that the file has had so far.
+
+        Args:
+            written: The header lines without their ``>`` or ``@``, joined by line ends.
+            sequences: The column of sequences.
+            source: What the column ``source`` says.
+            first: Number of the first record.
+        """
+        count = len(sequences)
+        framed = b"\n" + written + b"\n"
+        is_special = any(mark in framed for mark in _SPECIAL) or (b"|" in framed and PIPED.search(framed) is not None)
+        plain = None if is_special else _split_plain(written)
+        if plain is None:
+            headers = [parse_header(decode(line), are_lineages=self._are_lineages) for line in written.split(b"\n")]
+            columns = _columns(headers, source, first)
+            found = {name for name in _EXTRAS if any(getattr(header, name) for header in headers)}
+            self._extras = tuple(name for name in _EXTRAS if name in found or name in self._extras)
+            extras = [pa.array([_extra(h, name) for h in headers], _EXTRAS[name]) for name in self._extras]
+        else:
+            none = pa.nulls(count, pa.string())
+            ids, descriptions = plain
+            columns = {"id": ids, "abundance": pa.nulls(count, pa.int64()), "sample": none, "lineage": none}
+            columns["description"] = descriptions
+            extras = [pa.nulls(count, _EXTRAS[name]) for name in self._extras]
+        columns["sequence"] = sequences
+        columns["source"] = pa.repeat(pa.scalar(source), count)
+        columns["record"] = pa.array(np.arange(first, first + count, dtype=np.int64))
+        schema = pa.schema([*RAW_SCHEMA, *(pa.field(name, _EXTRAS[name]) for name in self._extras)])
+        return pa.RecordBatch.from_arrays([*(columns[name] for name in RAW_SCHEMA.names), *extras], schema=schema)
+
+
+def _are_lineages(head: bytes, mark: bytes) -> bool:
+    """Return whether the headers at the beginning of a file are lineages without ids."""
     lines = [line[1:] for line in head.removeprefix(UTF8_BOM).splitlines() if line.startswith(mark)][:500]
     texts = [decode(line).strip() for line in lines]
     lineages = [text for text in texts if text.count(";") >= 4 and not set("=|") & set(text) and "__" not in text]
     ids = [text for text in lineages if re.search(r"\d", text.split(";")[0])]
-    are_lineages = len(lineages) * 2 > len(texts) and len(ids) * 10 < len(lineages)
-    headers = [parse_header(text, are_lineages=are_lineages) for text in texts]
-    extras = tuple(name for name in _EXTRAS if any(getattr(header, name) for header in headers))
-    piped = [h for h, text in zip(headers, texts, strict=True) if "|" in text and (h.lineage or h.marker)]
-    return HeaderStyle(extras, are_lineages, bool(piped))
+    return len(lineages) * 2 > len(texts) and len(ids) * 10 < len(lineages)
 
 
-def header_columns(
-    written: bytes, sequences: pa.Array, source: str, first: int, style: HeaderStyle = PLAIN
-) -> pa.RecordBatch:
-    """Return a batch of FASTA or FASTQ records: ``RAW_SCHEMA``, then the extras of the style.
-
-    Args:
-        written: The header lines without their ``>`` or ``@``, joined by line ends.
-        sequences: The column of sequences.
-        source: What the column ``source`` says.
-        first: Number of the first record.
-        style: What the headers of the file have in common.
-    """
-    count = len(sequences)
-    framed = b"\n" + written + b"\n"
-    marks = (*_SPECIAL, b"|") if style.are_piped else _SPECIAL
-    plain = None if any(mark in framed for mark in marks) else _split_plain(written)
-    none = pa.nulls(count, pa.string())
-    extras: list[pa.Array] = [pa.nulls(count, _EXTRAS[name]) for name in style.extras]
-    if plain is None:
-        headers = [parse_header(decode(line), are_lineages=style.are_lineages) for line in written.split(b"\n")]
-        ids = pa.array(
-            # A header that is a lineage has no id, so its number stands in.
-            [h.id or (made_id(source, str(first + i)) if h.lineage else "") for i, h in enumerate(headers)], pa.string()
-        )  # fmt: skip
-        abundances = pa.array([h.abundance for h in headers], pa.int64())
-        samples, lineages, descriptions = (
-            pa.array([getattr(h, name) for h in headers], pa.string()) for name in ("sample", "lineage", "description")
-        )
-        extras = [pa.array([_extra(h, name) for h in headers], _EXTRAS[name]) for name in style.extras]
-    else:
-        ids, descriptions = plain
-        abundances, samples, lineages = pa.nulls(count, pa.int64()), none, none
-    records = pa.array(np.arange(first, first + count, dtype=np.int64))
-    sources = pa.repeat(pa.scalar(source), count)
-    columns = [ids, sequences, abundances, samples, lineages, descriptions, sources, records, *extras]
-    schema = pa.schema([*RAW_SCHEMA, *(pa.field(name, _EXTRAS[name]) for name in style.extras)])
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _columns(headers: list[Header], source: str, first: int) -> dict[str, pa.Array]:
+    ids = [h.id or (made_id(source, str(first + i)) if h.lineage else "") for i, h in enumerate(headers)]
+    return {
+        "id": pa.array(ids, pa.string()),
+        "abundance": pa.array([h.abundance for h in headers], pa.int64()),
+        **{
+            name: pa.array([getattr(h, name) for h in headers], pa.string())
+            for name in ("sample", "lineage", "description")
+        },
+    }
 
 
 def made_id(source: str, number: str) -> str:

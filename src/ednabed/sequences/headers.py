@@ -50,9 +50,12 @@ _MARKER = re.compile(
     re.IGNORECASE,
 )
 """Markers as BOLD names them."""
+PIPED = re.compile(
+    rf"\|(?:(?:sk|k|d)__|(?i:{_ROOT}|{_FIRST_NAMES})(?::[a-z]+)?[;|]|(?i:{_MARKER.pattern})(?:_rRNA)?[|\n])".encode()
+)
+"""What shows in the header lines of a batch that ``|`` separates parts that are understood."""
 _JSON = re.compile(r"(\S+)\s+(\{.*\})\s*(.*)", re.DOTALL)
-_OBITOOLS = re.compile(r"(\w+)=(\{[^}]*\}|[^;]*)(?:;\s*|$)")
-_OBITOOLS_ALL = re.compile(r"(?:\w+=(?:\{[^}]*\}|[^;]*)(?:;\s*|$))+")
+_OBITOOLS = re.compile(r"(\w+)=(\{[^{}]*\}|[^;{}]*)(?:;\s*|$)")
 _OBITOOLS_KEYS = frozenset(("count", "merged_sample", "taxid", "species_name", "genus_name", "family_name"))
 _ACCESSION = re.compile(r"\((\w[\w.~-]*)\)\s*$")
 
@@ -205,26 +208,31 @@ def _obitools_json(text: str) -> Header | None:
 
 
 def _obitools(text: str) -> Header | None:
+    """Read ``id key=value; key=value; definition``, as OBITools 1 and 2 write it."""
     name, _, rest = text.partition(" ")
     rest = rest.strip()
-    if not rest or ";" in name or not _OBITOOLS_ALL.fullmatch(rest):
-        return None
-    values: dict[str, Any] = {match[1]: match[2].strip() for match in _OBITOOLS.finditer(rest)}
-    if not _OBITOOLS_KEYS & set(values):
+    values: dict[str, Any] = {}
+    at = 0
+    while (match := _OBITOOLS.match(rest, at)) is not None and match.end() > at:
+        values[match[1]] = match[2].strip()
+        at = match.end()
+    if ";" in name or not _OBITOOLS_KEYS & set(values):
         return None
     try:
         values["merged_sample"] = ast.literal_eval(values["merged_sample"]) if "merged_sample" in values else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-    return _of_obitools(name, values, "")
+    return _of_obitools(name, values, rest[at:])
 
 
 def _of_obitools(name: str, values: dict[str, Any], definition: str) -> Header | None:
     merged = values.pop("merged_sample", None)
     count = str(values.pop("count", None) or "")
     by_sample = None
-    if isinstance(merged, dict) and all(isinstance(reads, int) and 0 <= reads < 10**18 for reads in merged.values()):
-        by_sample = tuple((str(sample), reads) for sample, reads in merged.items() if reads)
+    if isinstance(merged, dict):
+        reads = {str(sample): parse_count(str(number)) for sample, number in merged.items()}
+        if None not in reads.values():
+            by_sample = tuple((sample, number) for sample, number in reads.items() if number)
     sample = values.pop("sample", None)
     names = [str(values.pop(f"{rank}_name", None) or "") for rank in RANKS]
     names = ["" if name in ("None", "NA") else name for name in names]

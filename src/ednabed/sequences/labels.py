@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import LINEAGE, Roles, find_roles, listed, plain
@@ -101,7 +102,9 @@ class Labels(Mapping[str, str]):
     def _with_organelles(self, batch: pa.RecordBatch, ids: list[str]) -> pa.RecordBatch:
         column = pa.array([self._organelles.get(name) for name in ids], pa.string())
         place = batch.schema.get_field_index(ORGANELLE)
-        return batch.append_column(ORGANELLE, column) if place < 0 else batch.set_column(place, ORGANELLE, column)
+        if place < 0:
+            return batch.append_column(ORGANELLE, column)
+        return batch.set_column(place, ORGANELLE, pc.coalesce(column, batch.column(place)))
 
 
 def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeholders: bool = False) -> Labels:

@@ -71,7 +71,7 @@ class Source:
     """An opened input, decompressed.
 
     Attributes:
-        path: As the user gave it, for messages; ``standard input`` for ``-``.
+        path: What messages call it: as the user gave it, ``standard input`` for ``-``.
         name: The base name alone, for the column ``source``; ``stdin`` for ``-``.
         compression: ``gz``, ``zst`` or None.
         artifact: Type of the QIIME 2 artifact whose data this is, or None.
@@ -80,7 +80,13 @@ class Source:
     """
 
     def __init__(
-        self, path: str | Path, stdin: BinaryIO | None = None, *, wanted: str = "sequence", use: Use = "sequences"
+        self,
+        path: str | Path,
+        stdin: BinaryIO | None = None,
+        *,
+        wanted: str = "sequence",
+        use: Use = "sequences",
+        shown: str | None = None,
     ) -> None:
         """Open ``path``; ``-`` is ``stdin``, or the standard input of the process where that is None.
 
@@ -89,6 +95,7 @@ class Source:
             stdin: What ``-`` reads.
             wanted: What at least one of should be in it, for the message where it is empty.
             use: What it is read for; an artifact of another type is refused.
+            shown: What messages call it; None is its path. For copies of what the user named.
 
         Raises:
             InputError: It is absent, a directory, not readable, empty, damaged at its beginning, or an artifact that
@@ -96,7 +103,7 @@ class Source:
         """
         self._stack = ExitStack()
         self._standard = standard = str(path) == "-"
-        self.path = "standard input" if standard else str(path)
+        self.path = ("standard input" if standard else str(path)) if shown is None else shown
         # A name of bytes that are no UTF-8 can stand in no table.
         name = Path(path).name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         self.name = "stdin" if standard else name

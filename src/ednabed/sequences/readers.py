@@ -1,8 +1,10 @@
 """One way to read sequences from any file: ``open_records`` gives raw record batches, streamed.
 
 The format is told by content, so names and endings do not matter. Memory holds a few batches, whatever the size of the
-file. Order and ids are those of the file, and ``record`` numbers its records from 1. A file with plain lineages is read
-twice: once for all its lineages, whose form only the whole file tells, and once for the records.
+file; a Darwin Core Archive alone is held whole. Order and ids are those of the file, and ``record`` numbers its records
+from 1. A file with plain lineages is read twice: once for all its lineages, whose form only the whole file shows, and
+once for the records. Columns that only some records fill (``marker``, ``organelle``) are there from the first batch on
+that has them.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class Records(Iterator[pa.RecordBatch]):
         batch_size: int = BATCH_RECORDS,
         labels: Labels | None = None,
         stdin: BinaryIO | None = None,
-        again: Path | None = None,
+        shown: str | None = None,
         keep_placeholders: bool = False,
         by_sample: bool = False,
     ) -> None:
@@ -67,16 +69,18 @@ class Records(Iterator[pa.RecordBatch]):
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, it has to be at least 1")
         self._labels = labels
-        self._again = Path(path) if again is None else again
+        self._given = Path(path)
         self._path = str(path)
         self._by_sample = by_sample
         self.count = 0
         self.labelled = 0
         self._numbered = 0
-        self._has_organelles: bool | None = None
+        self._summed = 0
+        self._has_organelles = False
+        self._archive: DarwinCoreArchive | None = None
         self._closed = False
         with ExitStack() as stack:
-            opened = stack.enter_context(Source(path, stdin))
+            opened = stack.enter_context(Source(path, stdin, shown=shown))
             self._path = opened.path
             self.source = opened.name
             self.compression = opened.compression
@@ -97,11 +101,12 @@ class Records(Iterator[pa.RecordBatch]):
             columns = parquet.columns
             tables = parquet.batches(batch_size)
         elif self.format == "dwca":
-            file = source.seekable_file()
-            assert file is not None
-            archive = DarwinCoreArchive(file, source.path)
-            columns = archive.columns
-            tables = archive.batches(batch_size)
+            if self._archive is None:
+                file = source.seekable_file()
+                assert file is not None
+                self._archive = DarwinCoreArchive(file, source.path)
+            columns = self._archive.columns
+            tables = self._archive.batches(batch_size)
         else:
             dialect = with_header(find_dialect(source), source.path)
             columns = list(dialect.columns)
@@ -128,8 +133,8 @@ class Records(Iterator[pa.RecordBatch]):
         Standard input and pipes cannot be read twice: of them only the beginning is asked.
         """
         with ExitStack() as stack:
-            if self._again.is_file():
-                again = stack.enter_context(Source(self._again))
+            if self._given.is_file():
+                again = stack.enter_context(Source(self._given, shown=self._path))
             else:
                 whole = self._head[: self._head.rfind(b"\n>" if self.format == "fasta" else b"\n") + 1] or self._head
                 again = stack.enter_context(Source("-", io.BytesIO(whole)))
@@ -192,9 +197,11 @@ class Records(Iterator[pa.RecordBatch]):
             tidy = pa.array([one.text for one in found], pa.string()).take(distinct.indices)
             batch = batch.set_column(place, batch.schema.field(place), tidy)
             organelles = pa.array([one.organelle or None for one in found], pa.string()).take(distinct.indices)
-        if self._has_organelles is None:
-            # All batches of a file have the same columns.
-            self._has_organelles = self._lineages.has_organelles and ORGANELLE not in batch.schema.names
+        place = batch.schema.get_field_index(ORGANELLE)
+        self._has_organelles = self._has_organelles or organelles.null_count < len(batch)
+        if place >= 0:
+            marked = pc.coalesce(batch.column(place).cast(pa.string()), organelles)
+            return batch.set_column(place, pa.field(ORGANELLE, pa.string()), marked)
         return batch.append_column(ORGANELLE, organelles) if self._has_organelles else batch
 
     def _kept_as_text(
@@ -218,9 +225,10 @@ class Records(Iterator[pa.RecordBatch]):
             return batch
         lists = batch.column(place)
         batch = batch.remove_column(place)
-        if not self._by_sample:
-            return batch
         sizes = pc.fill_null(pc.list_value_length(lists), 0).to_pylist()
+        if not self._by_sample:
+            self._summed += sum(size > 1 for size in sizes)
+            return batch
         rows, samples, reads = [], [], []
         own = {name: batch.column(name).to_pylist() for name in ("sample", "abundance")}
         pairs = iter(lists.flatten().to_pylist())
@@ -242,6 +250,12 @@ class Records(Iterator[pa.RecordBatch]):
     def notes(self) -> list[str]:
         """What a person should know of ids and lineages that were read so far, one sentence each."""
         notes = self._lineages.notes()
+        if self._summed:
+            notes.insert(
+                0,
+                f"{self._path}: {self._summed:,} records have reads in several samples, of which only the sum is read "
+                "here; 'ednabed embed' gives each sample a record",
+            )
         if self._numbered:
             notes.insert(
                 0,
@@ -276,7 +290,7 @@ def open_records(
     batch_size: int = BATCH_RECORDS,
     labels: Labels | None = None,
     stdin: BinaryIO | None = None,
-    again: Path | None = None,
+    shown: str | None = None,
     keep_placeholders: bool = False,
     by_sample: bool = False,
 ) -> Records:
@@ -287,8 +301,7 @@ def open_records(
         batch_size: Most records a batch; a batch also ends at about 8 MB of letters.
         labels: Lineages by id, which override those of the file; None leaves the file's.
         stdin: The binary stream that ``-`` reads; None is the standard input of the process.
-        again: A file with what ``stdin`` gives, for lineages whose form only the whole input tells; None asks the
-            beginning of standard input.
+        shown: What messages call the file; None is its path. For copies of what the user named.
         keep_placeholders: Keep names such as ``uncultured bacterium``, which else are unknown.
         by_sample: Give a record whose header has the reads of several samples (OBITools) one row for each sample,
             with the same id, sequence and ``record``.
@@ -307,7 +320,7 @@ def open_records(
         batch_size=batch_size,
         labels=labels,
         stdin=stdin,
-        again=again,
+        shown=shown,
         keep_placeholders=keep_placeholders,
         by_sample=by_sample,
     )

@@ -64,6 +64,8 @@ REJECTED_SCHEMA = pa.schema(
 RESERVED = frozenset(NORMALISED_SCHEMA.names)
 ORGANELLE = "organelle"
 """Column that says in which organelle a gene lies, where headers or lineages (PR2) say it."""
+LATE_COLUMNS = ("marker", ORGANELLE)
+"""Columns that only some records of a file may fill: its batches have them from the first such record on."""
 
 
 def raw_records(ids: Sequence[str], sequences: Sequence[str | None], source: str = "") -> pa.RecordBatch:

@@ -7,7 +7,7 @@ Accepted records go to one Parquet file an input, refused ones to ``rejected.tsv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,17 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
 from ednabed.sequences import Labels, Records, Samples, normalise, open_records
-from ednabed.sequences.records import unique_ids
+from ednabed.sequences.records import LATE_COLUMNS, unique_ids
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
-from ednabed.store.occurrences import Occurrences
+from ednabed.store.occurrences import Occurrences, check_shared_samples
 
 NUMBER = "ednabed_distinct_number"
 TRUNCATED = "truncated"
@@ -64,20 +65,15 @@ class Input:
     @contextmanager
     def open(self, labels: Labels | None = None) -> Iterator[Records]:
         """Open the records. Raises InputError when the file cannot be read as sequences."""
-        opening = partial(
-            open_records,
+        with open_records(
+            self.records or self.path,
             batch_size=BATCH_ROWS,
             labels=labels,
+            shown="standard input" if self.given == "-" else self.given,
             keep_placeholders=self.keep_placeholders,
             by_sample=self.by_sample,
-        )
-        with self.stdin() as stdin:
-            if self.records is not None or stdin is None:
-                opened = opening(self.records or self.path)
-            else:
-                opened = opening("-", stdin=stdin, again=self.path)
-            with opened as records:
-                yield records
+        ) as records:
+            yield records
 
 
 @dataclass
@@ -86,12 +82,13 @@ class Staged:
 
     Attributes:
         inputs: For each input: read, accepted, rejected records.
-        parts: Parquet file of each input with an accepted record: the columns of ``records.parquet`` and the number of
+        parts: Parquet files of the inputs with an accepted record: the columns of ``records.parquet`` and the number of
             the distinct sequence.
         distinct: Distinct sequences.
         ambiguous: Accepted records with an N.
         labelled: Accepted records with a lineage.
         reads: Reads of the accepted records where count tables were given, else None.
+        whole: Whether the inputs were read to their end.
         schema: Union of the columns of all parts, without the number.
         notes: What a person should know of the inputs, one sentence each.
     """
@@ -102,6 +99,7 @@ class Staged:
     ambiguous: int = 0
     labelled: int = 0
     reads: int | None = None
+    whole: bool = True
     schema: Any = None
     notes: list[str] = field(default_factory=list)
 
@@ -186,7 +184,8 @@ def stage(
         show_progress: True counts the records read on standard error, None on a terminal only.
 
     Raises:
-        InputError: A file cannot be read, no record of all of them was accepted, or none is in the count tables.
+        InputError: A file cannot be read, no record of all of them was accepted, none is in the count tables, or two of
+            these have reads of one sequence in one sample.
     """
     join = None if samples is None else _join(samples, inputs)
     staged = Staged(inputs=[{"read": 0, "accepted": 0, "rejected": 0} for _ in inputs])
@@ -198,17 +197,17 @@ def stage(
             room = None if max_sequences is None else max_sequences - staged.accepted
             if room == 0:
                 break
-            part = folder / f"input-{number:04d}.parquet"
-            schema = _stage_one(
-                part, source, number, staged, index, rejected, labels, join, tables[number], alphabet, min_length,
-                room, bar,
-            )  # fmt: skip
-            if schema is not None:
-                staged.parts.append(part)
-                schemas.append(schema)
-    for table in dict.fromkeys(tables):
-        if table is not None:
-            table.check()
+            with closing(PartWriter(folder, f"input-{number:04d}")) as parts:
+                _stage_one(
+                    parts, source, number, staged, index, rejected, labels, join, tables[number], alphabet, min_length,
+                    room, bar,
+                )  # fmt: skip
+            staged.parts += parts.paths
+            schemas += parts.schemas
+    used = [table for table in dict.fromkeys(tables) if table is not None]
+    for table in used:
+        table.check()
+    check_shared_samples(used)
     if not staged.accepted:
         reasons = _first_reason(folder / "rejected.tsv", rejected)
         raise InputError(
@@ -225,18 +224,53 @@ def stage(
 def _join(samples: Samples, inputs: list[Input]) -> Callable[[Any], Any]:
     """Return what joins the samples to a batch, under names that are free in all inputs and in the run."""
     # ``_free_columns`` would call them otherwise in each input.
-    columns = {TRUNCATED, NUMBER}
+    columns = {TRUNCATED, NUMBER, *LATE_COLUMNS}
     for source in inputs:
         with source.open() as records:
             for batch in records:
                 columns.update(batch.schema.names)
-                # All batches of an input have the same ones.
+                # All other columns of an input are in its first batch.
                 break
     return partial(samples.apply, names=samples.names_beside(columns))
 
 
+class PartWriter:
+    """Writes batches to Parquet files: to a new one where the columns change, as late columns of a file do.
+
+    Args:
+        folder: Where the files are.
+        name: What they are called, a number apart.
+
+    Attributes:
+        paths: The files, in order.
+        schemas: Their columns.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._writer: Any = None
+        self.paths: list[Path] = []
+        self.schemas: list[Any] = []
+
+    def write(self, batch: Any) -> None:
+        """Add a batch."""
+        if self._writer is None or batch.schema != self.schemas[-1]:
+            self.close()
+            self.paths.append(self._folder / f"{self._name}-{len(self.paths)}.parquet")
+            self.schemas.append(batch.schema)
+            self._writer = pq.ParquetWriter(self.paths[-1], batch.schema, compression="zstd", compression_level=1)
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        """Close the last file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
 def _stage_one(
-    part: Path,
+    parts: PartWriter,
     source: Input,
     number: int,
     staged: Staged,
@@ -249,13 +283,10 @@ def _stage_one(
     min_length: int,
     room: int | None,
     bar: Any,
-) -> Any:
-    """Stage one input; return the schema of its part, or None when nothing was accepted."""
+) -> None:
+    """Stage one input."""
     counts = staged.inputs[number]
-    writer: Any = None
-    schema = None
-    with ExitStack() as stack:
-        records = stack.enter_context(source.open(labels))
+    with source.open(labels) as records:
         for raw in records:
             place = raw.schema.get_field_index("source")
             raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
@@ -265,8 +296,7 @@ def _stage_one(
                 zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True)
             )
             if occurrences is not None:
-                occurrences.note_rejected([row[0] for row in refusals])
-                accepted, without_reads = occurrences.split(accepted)
+                accepted, without_reads = occurrences.split(accepted, room)
                 refusals += without_reads
             kept = []
             position = 0
@@ -281,6 +311,11 @@ def _stage_one(
                 # Records behind the last one taken were not asked for.
                 last = kept[-1].column("record")[-1].as_py()
                 refusals = [row for row in refusals if row[3] <= last]
+                refused = refused.filter(pc.less_equal(refused.column("record"), last))
+            if occurrences is not None and len(refused):
+                bad = raw.filter(pc.is_in(raw.column("record"), value_set=refused.column("record")))
+                sequences = [decode(cell or b"").strip() for cell in bad.column("sequence").to_pylist()]
+                occurrences.note_rejected(bad.column("id").to_pylist(), sequences)
             bar.update(len(raw))
             counts["rejected"] += len(refusals)
             rejected.write(refusals)
@@ -292,16 +327,12 @@ def _stage_one(
                     staged.labelled += len(batch) - batch.column("lineage").null_count
                     if staged.reads is not None:
                         staged.reads += sum(batch.column("abundance").drop_null().to_pylist())
-                    if writer is None:
-                        schema = batch.schema
-                        writer = pq.ParquetWriter(part, schema, compression="zstd", compression_level=1)
-                        stack.callback(writer.close)
-                    writer.write_batch(batch)
+                    parts.write(batch)
             if room == 0:
+                staged.whole = False
                 break
         staged.notes += records.notes
     counts["read"] = counts["accepted"] + counts["rejected"]
-    return schema
 
 
 def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tuple[str, str, str, int]]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -25,7 +27,7 @@ from ednabed.sequences import open_records, read_labels
 from ednabed.sequences.records import MARKERS, markers_of
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import exclusive
-from ednabed.store.staging import Input, display_names
+from ednabed.store.staging import Input, PartWriter, display_names
 from ednabed.store.table import (
     ID,
     SEQUENCE,
@@ -44,6 +46,7 @@ _NEW, _CHANGED = "new", "changed"
 # Number of the source under which the scratch index binds ids to markers.
 _MARKER = 3
 _LOCK = ".ednabed-import.lock"
+STDIN = Path("-")
 # Names that the first vector column and its companions will have.
 _TAKEN = {VectorColumns().vector, VectorColumns().status, VectorColumns().reason, VectorColumns().fingerprint}
 _RESERVED = frozenset(
@@ -99,10 +102,7 @@ def import_records(
         InputError: An input cannot be read, or has a column whose name LanceDB keeps for itself.
         StoreError: A known id comes with another sequence and ``replace`` is False; nothing is written.
     """
-    sources = [
-        Input(str(path), path, name, keep_placeholders)
-        for path, name in zip(inputs, display_names(list(inputs)), strict=True)
-    ]
+    names = display_names(list(inputs))
     for path in inputs:
         if path.is_file():
             # Tells at once whether the file can be read as sequences at all, before a database is made for it.
@@ -110,6 +110,10 @@ def import_records(
                 pass
     with tempfile.TemporaryDirectory(prefix="ednabed-") as scratch:
         folder = Path(scratch)
+        sources = [
+            Input(str(path), _local(path, folder), name, keep_placeholders, by_sample=False)
+            for path, name in zip(inputs, names, strict=True)
+        ]
         index = DistinctIndex(folder / "index.sqlite")
         try:
             if not database.is_local:
@@ -129,6 +133,15 @@ def import_records(
                     raise
         finally:
             index.close()
+
+
+def _local(path: Path, folder: Path) -> Path:
+    """Return the file; standard input is copied into a folder, because it may have to be read twice."""
+    if path != STDIN:
+        return path
+    with (folder / "stdin").open("wb") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+    return folder / "stdin"
 
 
 def _import(
@@ -211,25 +224,21 @@ def _read(
     lineages = None if labels is None else read_labels(labels, keep_placeholders=keep)
     result.notes += () if lineages is None else lineages.notes
     parts: list[tuple[Path, str]] = []
-    writers: dict[str, Any] = {}
     for number, source in enumerate(inputs):
+        writers = {kind: PartWriter(folder, f"{kind}-{number:04d}") for kind in (_NEW, _CHANGED)}
         try:
-            with open_records(source.path, labels=lineages, keep_placeholders=source.keep_placeholders) as records:
+            with source.open(lineages) as records:
                 for raw in records:
                     _refuse_reserved(raw.schema.names, source.given)
                     place = raw.schema.get_field_index("source")
                     raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
                     for kind, rows in _sort(raw, number, index, known, markers, result).items():
-                        if kind not in writers:
-                            part = folder / f"{kind}-{number:04d}.parquet"
-                            parts.append((part, kind))
-                            writers[kind] = pq.ParquetWriter(part, rows.schema, compression="zstd", compression_level=1)
-                        writers[kind].write_batch(rows)
+                        writers[kind].write(rows)
                 result.notes += records.notes
         finally:
             for writer in writers.values():
                 writer.close()
-            writers = {}
+        parts += [(path, kind) for kind, writer in writers.items() for path in writer.paths]
     if lineages is not None and not lineages.matched:
         log.warning("%s: none of its %d ids stands in the input, so no record got its label", labels, len(lineages))
     if not (result.added or result.replaced or result.unchanged):

@@ -45,7 +45,7 @@ def test_ways_of_writing(text, tmp_path):
         ("a\tBrest\nb\tRoscoff\n", "no id column among 'a', 'Brest'"),
         ("id\ttaxon\n", "has a header line but no row"),
         (">a\nACGT\n", "holds sequences, not labels; give a TSV or CSV"),
-        ("id\ttaxon\na\t" + ";".join("abcdefghij"), "1 row has no lineage, because the ranks of what is"),
+        ("id\ttaxon\na\t" + ";".join("abcdefghij"), "1 row has no lineage, because the ranks of the names"),
         ("id\ttaxon\na\n", "row 1 .below the header. has 1 cells"),
     ],
 )

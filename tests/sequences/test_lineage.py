@@ -69,7 +69,7 @@ def test_ways_of_writing(text, wanted):
 
 
 def test_too_many_fields_are_refused():
-    with pytest.raises(InputError, match=r"the ranks of lineage 'a;b;c;d.*cannot be told; write seven"):
+    with pytest.raises(InputError, match=r"the ranks of lineage 'a;b;c;d.*cannot be determined; write seven"):
         parse_lineage(";".join("abcdefghij"))
 
 

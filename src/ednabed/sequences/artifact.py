@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from typing import IO, BinaryIO, Literal
 
 from ednabed.errors import InputError
+from ednabed.sequences.zip_members import DAMAGE, MAX_BYTES, is_credible
 
 Use = Literal["sequences", "labels", "counts", "samples"]
 """What a file is read for."""
 
-ZIP_MAGIC = b"PK\x03\x04"
-MAX_BYTES = 64 * 10**9
-"""Maximum size of the data, decompressed."""
-MAX_RATIO = 200
-"""Maximum ratio of compression of data above ``SMALL_BYTES``: sequences and counts do not reach it."""
-SMALL_BYTES = 100 * 10**6
 _METADATA_BYTES = 64 * 1024
 _LOCAL_HEADER = 30
 """Bytes of a zip before the name of its first member."""
@@ -49,10 +43,6 @@ _EXPECTED: dict[Use, str] = {
     "counts": "FeatureTable[Frequency]",
     "samples": "a TSV or CSV",
 }
-_DAMAGE: tuple[type[Exception], ...] = (
-    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, OSError,
-)  # fmt: skip
-"""What the zip reader raises for an archive that is cut, damaged, encrypted or compressed in an unknown way."""
 
 
 class Artifact:
@@ -73,7 +63,7 @@ class Artifact:
         """Return up to ``size`` bytes of the data, empty at the end. Raises InputError when they are damaged."""
         try:
             return self.stream.read(size)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _damaged(self._path, error) from error
 
     def close(self) -> None:
@@ -102,7 +92,7 @@ def open_artifact(file: BinaryIO, path: str, use: Use) -> Artifact | None:
     try:
         archive = zipfile.ZipFile(file)
         names = archive.namelist()
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if not _ROOT.fullmatch(begins):
             return None
         raise InputError(f"{path}: is a QIIME 2 artifact that is cut or damaged; copy or download it again") from error
@@ -147,7 +137,7 @@ def _type_of(archive: zipfile.ZipFile, root: str, path: str) -> str:
     try:
         written = text.read(_METADATA_BYTES).decode("utf-8", "replace")
         fields: dict[str, str] = dict(_FIELD.findall(written))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
     finally:
         text.close()
@@ -178,8 +168,7 @@ def _open(archive: zipfile.ZipFile, name: str, path: str, most: int = MAX_BYTES)
             f"{path}: the artifact has no {name.split('/', 1)[1]}; export the data with 'qiime tools export' and give "
             "the file that this writes"
         ) from error
-    too_dense = member.file_size > SMALL_BYTES and member.file_size > MAX_RATIO * max(member.compress_size, 1)
-    if member.file_size > most or too_dense:
+    if not is_credible(member, most):
         raise InputError(
             f"{path}: {name.split('/', 1)[1]} would take {member.file_size:,} bytes, decompressed from "
             f"{member.compress_size:,}, which no artifact of this type does; export the data with 'qiime tools export' "
@@ -187,7 +176,7 @@ def _open(archive: zipfile.ZipFile, name: str, path: str, most: int = MAX_BYTES)
         )
     try:
         return archive.open(member)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
 
 

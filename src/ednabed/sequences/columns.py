@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ednabed.errors import InputError
-from ednabed.sequences.lineage import RANKS
+from ednabed.sequences.lineage_fields import RANKS
 from ednabed.sequences.records import free_name
 
 SEQUENCE = ("sequence", "dna_sequence", "dnasequence", "nucleotides", "nucraw", "nuc", "seq", "dna", "sequences")

@@ -9,7 +9,6 @@ choosing.
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -20,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ednabed.errors import InputError
-from ednabed.sequences.artifact import MAX_BYTES, MAX_RATIO, SMALL_BYTES, ZIP_MAGIC
 from ednabed.sequences.columns import plain
+from ednabed.sequences.zip_members import DAMAGE, MAGIC, MAX_BYTES, is_credible
 
 META = "meta.xml"
 _META_BYTES = 1024 * 1024
@@ -30,9 +29,6 @@ _SEQUENCE = "DNA_sequence"
 _ID = "\x1f id"
 """Name of the column that joins core and extension; no term is called so."""
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\r\\n": "\r\n"}
-_DAMAGE: tuple[type[Exception], ...] = (
-    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,14 @@ class _File:
     header_lines: int
 
 
+class _NoDocumentType(ElementTree.TreeBuilder):
+    """Refuses a document type, which may define entities that grow without bound."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        """Raise ValueError."""
+        raise ValueError("it has a document type, which no Darwin Core Archive does")
+
+
 class DarwinCoreArchive:
     """An archive whose records are in memory. ``close`` it when done; the file that was given stays open.
 
@@ -70,7 +74,7 @@ class DarwinCoreArchive:
         try:
             with zipfile.ZipFile(file) as archive:
                 self._table = self._records(archive)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise InputError(
                 f"{path}: the archive is cut, damaged or encrypted ({error}); copy or download it again"
             ) from error
@@ -117,16 +121,13 @@ class DarwinCoreArchive:
 
     def _describe(self, archive: zipfile.ZipFile) -> tuple[_File, list[_File]]:
         self._check(archive, META, _META_BYTES)
-        text = archive.read(META)
-        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-            raise InputError(f"{self._path}: {META} defines entities, which no Darwin Core Archive does; do not use it")
         try:
-            root = ElementTree.fromstring(text)
+            root = ElementTree.fromstring(archive.read(META), ElementTree.XMLParser(target=_NoDocumentType()))
             core = root.find(f"{_TEXT}core")
             if core is None:
                 raise ValueError("it has no core")
             return self._table_of(core), [self._table_of(one) for one in root.findall(f"{_TEXT}extension")]
-        except (ElementTree.ParseError, ValueError, TypeError, AttributeError) as error:
+        except (ElementTree.ParseError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{self._path}: {META} does not describe a Darwin Core Archive ({error}); export the archive again"
             ) from error
@@ -149,14 +150,23 @@ class DarwinCoreArchive:
         if not 0 <= max([at, *names]) < 10_000:
             raise ValueError("a column has an impossible number")
         columns = [names.get(place, f"\x1f {place}") for place in range(max([at, *names]) + 1)]
+        delimiter, quote = (
+            _unescaped(element.get(name, usual))
+            for name, usual in (("fieldsTerminatedBy", ","), ("fieldsEnclosedBy", '"'))
+        )
+        header_lines = int(element.get("ignoreHeaderLines", "0"))
+        if len(delimiter.encode()) != 1 or len(quote.encode()) > 1 or not 0 <= header_lines < 1000:
+            raise ValueError("a table has no separator, quote or number of header lines that can be read")
+        if len(set(columns)) < len(columns):
+            raise ValueError("a table has two columns for one term")
         return _File(
             name=location.text.strip(),
             row_type=str(element.get("rowType")).rstrip("/").rsplit("/", 1)[-1],
             columns=(*columns, str(at)),
             constants=constants,
-            delimiter=_unescaped(element.get("fieldsTerminatedBy", ",")),
-            quote=_unescaped(element.get("fieldsEnclosedBy", '"')),
-            header_lines=int(element.get("ignoreHeaderLines", "0")),
+            delimiter=delimiter,
+            quote=quote,
+            header_lines=header_lines,
         )
 
     def _read(self, archive: zipfile.ZipFile, file: _File) -> pa.Table:
@@ -190,8 +200,7 @@ class DarwinCoreArchive:
             member = archive.getinfo(name)
         except KeyError as error:
             raise InputError(f"{self._path}: the archive has no {name}; export the archive again") from error
-        too_dense = member.file_size > SMALL_BYTES and member.file_size > MAX_RATIO * max(member.compress_size, 1)
-        if member.file_size > most or too_dense:
+        if not is_credible(member, most):
             raise InputError(
                 f"{self._path}: {name} would take {member.file_size:,} bytes, decompressed from "
                 f"{member.compress_size:,}, which is not credible; unpack the archive yourself and give its tables"
@@ -205,12 +214,12 @@ _TERMS = {"0001107": "samp_name", "0000044": "target_gene"}
 def is_archive(file: BinaryIO) -> bool:
     """Return whether a file that can be sought is a zip with a ``meta.xml``."""
     file.seek(0)
-    if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
+    if file.read(len(MAGIC)) != MAGIC:
         return False
     try:
         with zipfile.ZipFile(file) as archive:
             return META in archive.namelist()
-    except _DAMAGE:
+    except DAMAGE:
         # What kind of zip it was cannot be said; the reader of other formats names the damage.
         return False
     finally:

@@ -1,7 +1,7 @@
 """Lineages: seven ranks joined by ``;``, empty where unknown, read from the ways in which people write them.
 
 ``LineageReader`` reads the lineages of a file, ``parse_lineage`` one alone. ``lineage_fields`` says which ways of
-writing there are, ``lineage_forms`` how the ranks of plain names are told, ``taxon_names`` which names say nothing.
+writing there are, ``lineage_forms`` how the ranks of plain names are found, ``taxon_names`` which names say nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ednabed.errors import InputError
+from ednabed.sequences.columns import shortened
 from ednabed.sequences.lineage_fields import CELL, RANKS, UNREAD, Marked, Plain, plain_fields, read_fields
 from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS, PR2_NINE, UNRANKED, Form, Forms, species_place
 from ednabed.sequences.taxon_names import clean_ranks, is_empty, is_filler, is_unknown, species_of_scientific_name
@@ -19,6 +20,8 @@ __all__ = (
     "RANKS", "Lineage", "LineageReader", "LineagesRead", "ReadLineage", "format_lineage", "join_cells",
     "parse_lineage", "read_lineages", "split_lineage", "tidy_lineage", "tidy_ranks",
 )  # fmt: skip
+_REMEMBERED = 65_536
+"""Distinct lineages of a file that are remembered, so that memory does not grow with it."""
 Lineage = tuple[str, str, str, str, str, str, str]
 
 
@@ -31,7 +34,7 @@ class ReadLineage:
         organelle: The organelle that PR2's marks name; empty where there is none.
         placeholder: The first placeholder that was dropped; empty where none was.
         form: Name of the rank form by which a plain lineage was read; empty for others.
-        is_understood: False where the text holds names whose ranks cannot be told.
+        is_understood: False where the text holds names whose ranks cannot be determined.
     """
 
     ranks: Lineage | None
@@ -90,11 +93,6 @@ class LineageReader:
         self._unranked = _Seen()
         self._organelles = _Seen()
 
-    @property
-    def has_organelles(self) -> bool:
-        """Whether a plain lineage of the file has a mark of an organelle, as far as that was looked for."""
-        return self._forms is not None and self._forms.has_organelles
-
     def read(self, text: str) -> ReadLineage:
         """Read one text, without counting it."""
         found = self._known.get(text)
@@ -105,13 +103,15 @@ class LineageReader:
             if isinstance(written, Plain) and self._forms is None and written.text:
                 self._forms = Forms(_plain_texts(self._census()))
             found = _read(written, self._forms, self._keep)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
             self._known[text] = found
         return found
 
     def count(self, text: str, count: int, record: int) -> None:
         """Count a text that some records have, the first of them ``record``."""
         found = self.read(text)
-        shown = _shorten(text.replace(CELL, ";").lstrip(UNREAD))
+        shown = shortened(text.replace(CELL, ";").lstrip(UNREAD))
         if found.placeholder:
             self._placeholders.add(count, record, found.placeholder)
         if found.organelle:
@@ -128,7 +128,7 @@ class LineageReader:
         seen = self._not_understood
         if seen.count:
             notes.append(
-                f"{path}: {_records(seen.count, what)} no lineage, because the ranks of what is written cannot be told "
+                f"{path}: {_records(seen.count, what)} no lineage, because the ranks of the names cannot be determined "
                 f"(first {what} {seen.record}: {seen.example!r}); write seven names from kingdom to species joined by "
                 "';', or mark the ranks as in k__…;p__…"
             )
@@ -140,13 +140,13 @@ class LineageReader:
         if seen.count:
             notes.append(
                 f"{path}: {_records(seen.count, what)} a lineage with any number of ranks, of which only kingdom, "
-                f"genus and species can be read (first {what} {seen.record}: {seen.example!r})"
+                f"genus and species are read (first {what} {seen.record}: {seen.example!r})"
             )
         seen = self._placeholders
         if seen.count:
             notes.append(
                 f"{path}: {_records(seen.count, what)} a placeholder in the lineage, taken as unknown (first {what} "
-                f"{seen.record}: {seen.example!r}); --keep-placeholders keeps such names"
+                f"{seen.record}: {seen.example!r}), unless the option keep-placeholders is given"
             )
         seen = self._organelles
         if seen.count:
@@ -211,13 +211,13 @@ def parse_lineage(text: str) -> Lineage | None:
         Seven names, empty where unknown; None when nothing is known.
 
     Raises:
-        InputError: The ranks of its names cannot be told.
+        InputError: The ranks of its names cannot be determined.
     """
     found = LineageReader("lineage", lambda: [(text, 1)]).read(text)
     if not found.is_understood:
         raise InputError(
-            f"the ranks of lineage {_shorten(text)!r} cannot be told; write seven names (kingdom to species) joined by "
-            "';', or mark the ranks as in k__…;p__…"
+            f"the ranks of lineage {shortened(text)!r} cannot be determined; write seven names (kingdom to species) "
+            "joined by ';', or mark the ranks as in k__…;p__…"
         )
     return found.ranks
 
@@ -319,7 +319,3 @@ def _tidy(names: Sequence[str], keep_placeholders: bool, form: str = "") -> Read
 
 def _records(count: int, what: str) -> str:
     return f"{count:,} {what} has" if count == 1 else f"{count:,} {what}s have"
-
-
-def _shorten(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

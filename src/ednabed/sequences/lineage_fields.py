@@ -2,7 +2,7 @@
 
 Marked are the prefixes of QIIME 2, UNITE, Greengenes, GTDB and SILVA (``k__``, ``d__``, ``D_0__``), SINTAX
 (``d:…,p:…``, also with ``;`` between), RDP's pairs (``Root;rootrank;Archaea;domain;…``) and the cells of rank columns.
-Which rank a plain name has cannot be told from one lineage alone: ``lineage_forms`` decides it for a whole file.
+The rank of a plain name cannot be determined from one lineage alone: ``lineage_forms`` decides it for a whole file.
 """
 
 from __future__ import annotations

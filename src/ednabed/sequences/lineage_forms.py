@@ -38,6 +38,8 @@ _PR2_EIGHT = frozenset(
     ("alveolata", "apusozoa", "hacrobia", "opisthokonta", "protalveolata", "rhizaria", "stramenopiles")
 )
 _PR2_BOTH = frozenset(("archaeplastida", "amoebozoa", "excavata", "eukaryota_x"))
+_OTHERS = 10_000
+"""Distinct texts without a semicolon on which another separator is chosen."""
 _SEPARATORS = ("|", ">", ",")
 _MARK = re.compile(r":(?:plas|mito|nucl|apic|chrom)$")
 _FAMILY = re.compile(r"[A-Z][a-z]+(?:idae|aceae)$")
@@ -69,7 +71,7 @@ PR2_EIGHT = Form("PR2's eight ranks", (1, 2, 3, 4, 5, 6, 7))
 WITH_SUBFAMILY = Form("eight ranks with a subfamily", (0, 1, 2, 3, 4, 6, 7))
 WITH_TRIBE = Form("BOLD's nine ranks", (0, 1, 2, 3, 4, 7, 8))
 UNRANKED = Form("any number of ranks", ())
-"""Lineages such as SILVA's of eukaryotes, in which only kingdom (or domain), genus and species can be told."""
+"""Lineages such as SILVA's of eukaryotes, in which only kingdom (or domain), genus and species are read."""
 
 
 def _right_aligned(ranks: int) -> Form:
@@ -100,7 +102,7 @@ class _Group:
         self.longest = max(self.longest, named if place == named - 1 else len(fields))
         self.second[_plain(fields[1]) if len(fields) > 1 else ""] += 1
         self.subfamilies += len(fields) > 5 and (not fields[5] or fields[5].endswith(("inae", "oideae")))
-        self.first_record = self.first_record or record
+        self.first_record = min(self.first_record or record, record)
         self.rows += 1
 
     @property
@@ -159,30 +161,36 @@ class Forms:
 
     Attributes:
         separator: What separates names.
-        has_organelles: Whether a name has one of PR2's marks of organelles.
+        firsts: First names of lineages of several names, in lower case.
     """
 
     def __init__(self, texts: Iterable[tuple[str, int]]) -> None:
-        written = list(texts)
-        self.separator = _separator([text for text, _ in written])
-        self.has_organelles = False
         self.firsts: set[str] = set()
-        groups: dict[str, _Group] = {}
-        for text, record in written:
-            fields = plain_fields(text, self.separator)
-            self.has_organelles = self.has_organelles or any(_MARK.search(name) for name in fields)
-            if self.separator in text and fields[0]:
-                self.firsts.add(_plain(fields[0]))
-                groups.setdefault(_group_of(fields), _Group()).add(fields, record)
-        nine = groups.get("PR2 nine")
-        self._forms = {name: _form(name, group, is_nine=nine is not None) for name, group in groups.items()}
-        self._records = {name: group.first_record for name, group in groups.items()}
+        self._groups: dict[str, _Group] = {}
+        # Without a semicolon anywhere another mark may separate the names.
+        others: dict[str, int] = {}
+        for text, record in texts:
+            if ";" in text:
+                self._add(plain_fields(text, ";"), record)
+            elif len(others) < _OTHERS:
+                others.setdefault(text, record)
+        self.separator = ";" if self._groups else _separator(list(others))
+        for text, record in others.items():
+            if self.separator in text:
+                self._add(plain_fields(text, self.separator), record)
+        is_nine = "PR2 nine" in self._groups
+        self._forms = {name: _form(name, group, is_nine=is_nine) for name, group in self._groups.items()}
+
+    def _add(self, fields: list[str], record: int) -> None:
+        if fields[0]:
+            self.firsts.add(_plain(fields[0]))
+            self._groups.setdefault(_group_of(fields), _Group()).add(fields, record)
 
     def mixture(self) -> list[tuple[str, int]]:
         """Return name and first record of each form, where the file has several; else nothing."""
         found: dict[str, int] = {}
         for name, form in self._forms.items():
-            record = self._records[name]
+            record = self._groups[name].first_record
             found[form.name] = min(found.get(form.name, record), record)
         return sorted(found.items(), key=lambda item: item[1]) if len(found) > 1 else []
 
@@ -207,19 +215,19 @@ def _of_one(fields: Sequence[str]) -> _Group:
 def _form(name: str, group: _Group, *, is_nine: bool) -> Form:
     """Choose the form of a group."""
     ranks = group.ranks
-    told = bool(group.species_at)
+    has_species = bool(group.species_at)
     if name == "domain, kingdom":
-        return UNRANKED if told and ranks not in (8,) else EIGHT
+        return UNRANKED if has_species and ranks != 8 else EIGHT
     if name.startswith("PR2"):
         nine = name == "PR2 nine" or (name == "PR2" and (is_nine or ranks >= 9) and ranks != 8)
         form = PR2_NINE if nine else PR2_EIGHT
-        return UNRANKED if told and ranks != form.species + 1 else form
+        return UNRANKED if has_species and ranks != form.species + 1 else form
     if name.startswith("domain"):
-        if told or group.family_at:
+        if has_species or group.family_at:
             return {7: SEVEN, 8: EIGHT, 9: PR2_NINE}.get(ranks, UNRANKED)
         eukaryote = name.startswith("domain euk")
         return SEVEN if ranks <= 7 or (ranks == 8 and not eukaryote) else EIGHT if ranks == 8 else UNRANKED
-    if told:
+    if has_species:
         if ranks == 8 and group.subfamilies * 2 > group.rows:
             return WITH_SUBFAMILY
         if ranks < 7 and ranks and not name:

@@ -24,7 +24,8 @@ from typing import BinaryIO, Self
 from xopen import xopen
 
 from ednabed.errors import InputError
-from ednabed.sequences.artifact import ZIP_MAGIC, Artifact, Use, open_artifact
+from ednabed.sequences import zip_members
+from ednabed.sequences.artifact import Artifact, Use, open_artifact
 
 HEAD_BYTES = 256 * 1024
 _BLOCK = 256 * 1024
@@ -119,7 +120,7 @@ class Source:
             self._artifact: Artifact | None = None
             if self.compression:
                 self._stream = stack.enter_context(xopen(self._stream, "rb", threads=0, format=self.compression))
-            elif magic == ZIP_MAGIC:
+            elif magic == zip_members.MAGIC:
                 self._open_zip(stack, use)
             self.artifact = None if self._artifact is None else self._artifact.type
             self._head_only = True

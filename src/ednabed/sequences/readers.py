@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import InputError, UsageError
-from ednabed.sequences.artifact import ZIP_MAGIC
+from ednabed.sequences import zip_members
 from ednabed.sequences.columns import find_roles, require
 from ednabed.sequences.counts.layout import is_sequence_table
 from ednabed.sequences.delimited import find_dialect, read_delimited
@@ -280,7 +280,7 @@ class Records(Iterator[pa.RecordBatch]):
 
 
 def _is_dwca(source: Source) -> bool:
-    file = source.seekable_file() if source.head.startswith(ZIP_MAGIC) else None
+    file = source.seekable_file() if source.head.startswith(zip_members.MAGIC) else None
     return file is not None and is_archive(file)
 
 

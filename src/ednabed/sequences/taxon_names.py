@@ -38,7 +38,7 @@ _PR2_GAP = re.compile(r"(.+?)_X+")
 _SUPPORT = re.compile(r"\s*\(\d+(?:\.\d+)?%?\)$")
 _ORGANELLE = re.compile(r"(.*):(plas|mito|nucl|apic|chrom)", re.DOTALL)
 _EPITHET = r"[^\W\d_A-Z][\w-]+"
-_AUTHORED = re.compile(rf"((?:[^\W\d_]+ )?{_EPITHET}(?: {_EPITHET})?) \(?[A-Z][^()]*,? \d{{4}}\)?")
+_AUTHORED = re.compile(rf"((?:[^\W\d_]+ )?{_EPITHET}(?: {_EPITHET})?) (?:\(?[A-Z][^()]*,? \d{{4}}\)?|\(?L\.\)?)")
 """A species with its author and year: ``Gadus morhua Linnaeus, 1758``, ``Salmo trutta (Linnaeus, 1758)``."""
 ORGANELLES = {
     "plas": "plastid", "mito": "mitochondrion", "nucl": "nucleomorph", "apic": "apicoplast", "chrom": "chromatophore",

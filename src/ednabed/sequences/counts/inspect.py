@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from ednabed.sequences.artifact import ZIP_MAGIC
+from ednabed.sequences import zip_members
 from ednabed.sequences.columns import find_roles, plain
 from ednabed.sequences.counts.layout import is_sequence_name, is_sequence_table, with_row_names
 from ednabed.sequences.delimited import find_dialect, read_rows
@@ -48,7 +48,7 @@ def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | N
     """
     with ExitStack() as stack:
         source = stack.enter_context(Source(path, stdin))
-        if source.head.startswith(ZIP_MAGIC):
+        if source.head.startswith(zip_members.MAGIC):
             return None
         kind = sniff(source.head, source.path)
         rows: Iterable[Sequence[str]]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import InputError
 from ednabed.models.spec import Policy
+from ednabed.sequences.counts import CountTable
 from ednabed.store import occurrences
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from support import letters
@@ -95,6 +99,64 @@ def test_the_first_records_with_counts(tmp_path):
     run = embed(tmp_path, [(name, SEQUENCES[i]) for i, name in enumerate("abc")], table, max_sequences=2)
     assert run.load_records(["abundance"]).column(0).to_pylist() == [1, 2, 3, 4]
     assert run.manifest.inputs[0]["accepted"] == 2
+
+
+def test_what_has_no_sequence_is_unknown_where_the_input_was_not_read_to_its_end(tmp_path, caplog):
+    """The figures of records behind the last one taken would depend on the size of a batch."""
+    table = "id\tS1\tS2\n" + "".join(f"f{i}\t{i % 2}\t{i % 2}\n" for i in range(8)) + "other\t5\t5\n"
+    records = [(f"f{i}", SEQUENCES[i % 5] if i != 5 else "ACG") for i in range(8)]
+    run = embed(tmp_path, records, table, max_sequences=2)
+    counts = run.manifest.counts
+    assert {key: counts[key] for key in ("read", "embedded", "rejected", "features_without_reads", "reads_rejected")} == {
+        "read": 6, "embedded": 4, "rejected": 2, "features_without_reads": 2, "reads_rejected": 0,
+    }  # fmt: skip
+    assert not {"features_without_sequence", "reads_without_sequence"} & set(counts)
+    assert "no sequence in the input" not in caplog.text
+    counts = embed(tmp_path, records, table, max_sequences=3).manifest.counts
+    assert (counts["reads"], counts["reads_rejected"], counts["rejected"]) == (6, 2, 5)
+    counts = embed(tmp_path, records, table, max_sequences=50).manifest.counts
+    assert (counts["features_without_sequence"], counts["reads_without_sequence"]) == (1, 10)
+
+
+def test_a_rejected_record_is_found_by_its_sequence(tmp_path):
+    """It is then no feature without a sequence, in a table whose features are named by their sequences."""
+    sequences = ["GATTACA" * 4, "ACGT" * 5 + "AC"]
+    table = "sample,{},{}\nS1,3,1\nS2,0,5\n".format(*sequences)
+    run = embed(tmp_path, [("ASV1", sequences[0]), ("ASV2", sequences[1].lower())], table, min_length=25)
+    counts = run.manifest.counts
+    assert (counts["reads"], counts["reads_rejected"], counts["reads_without_sequence"]) == (3, 6, 0)
+
+
+def test_two_transposed_tables_with_the_same_samples(tmp_path):
+    records = [("a", SEQUENCES[0]), ("b", SEQUENCES[1])]
+    with pytest.raises(InputError, match=r"t1.tsv: has reads of 'a' in sample 'S1', and so has .*t0.tsv of 'a'"):
+        embed(tmp_path, records, "sample\ta\tb\nS1\t1\t2\nS2\t3\t4\n", "sample\ta\tb\nS1\t1\t0\nS3\t3\t4\n")
+    run = embed(tmp_path, records, "sample\ta\tb\nS1\t1\t2\n", "sample\ta\tb\nS3\t3\t4\n")
+    assert run.manifest.counts["reads"] == 10
+
+
+def test_expanding_holds_few_rows(tmp_path):
+    """What is held does not grow with samples times records of a batch."""
+    samples, features = 3_000, 200
+    table = CountTable(
+        "t", tuple(f"s{i}" for i in range(samples)), (), {f"f{i}": i for i in range(features)},
+        np.arange(features + 1) * samples, np.tile(np.arange(samples), features),
+        np.ones(samples * features, np.int64),
+    )  # fmt: skip
+    counts = occurrences.Occurrences([table])
+    columns = {
+        "id": [f"f{i}" for i in range(features)], "sequence": ["ACGT"] * features,
+        "digest": [f"d{i}" for i in range(features)], "source": ["x"] * features, "record": list(range(features)),
+        "lineage": pa.nulls(features, pa.string()), "sample": pa.nulls(features, pa.string()),
+        "abundance": pa.nulls(features, pa.int64()),
+    }  # fmt: skip
+    kept, _ = counts.split(pa.RecordBatch.from_pydict(columns))
+    tracemalloc.start()
+    sizes = [len(batch) for batch in counts.expand(kept)]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(sizes) == samples * features and max(sizes) <= occurrences._ROWS
+    assert most < 8 * samples * features / 2
 
 
 def test_a_failure_leaves_nothing(tmp_path):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.counts import CountTable, find_counts, read_count_table
 from ednabed.sequences.opening import Source
-from ednabed.store.occurrences import SUMMARY, Occurrences, SharedSamples
+from ednabed.store.occurrences import Occurrences
 from ednabed.store.staging import Input
 
 
@@ -99,8 +99,7 @@ def open_counts(found: CountInputs, folder: Path, *, keep_placeholders: bool) ->
     """
     apart = [_read(table) for table in found.apart]
     own = {number: _read(found.inputs[number]) for number in sorted(found.holding)}
-    shared = SharedSamples([*apart, *(own[number] for number in found.counted)])
-    joint = Occurrences(apart, shared, keep_placeholders=keep_placeholders) if apart else None
+    joint = Occurrences(apart, keep_placeholders=keep_placeholders) if apart else None
     inputs: list[Input] = []
     counts: list[Occurrences | None] = []
     for number, source in enumerate(found.inputs):
@@ -111,7 +110,7 @@ def open_counts(found: CountInputs, folder: Path, *, keep_placeholders: bool) ->
         if number in found.counted:
             # The lineages of the table are columns of its records.
             table = replace(own[number], labels={})
-            counts.append(Occurrences([table], shared, keep_placeholders=keep_placeholders))
+            counts.append(Occurrences([table], keep_placeholders=keep_placeholders))
         else:
             counts.append(joint)
         # The samples of a header (OBITools) do not count where there is a table.
@@ -119,11 +118,11 @@ def open_counts(found: CountInputs, folder: Path, *, keep_placeholders: bool) ->
     return inputs, counts
 
 
-def counts_summary(counts: Sequence[Occurrences | None]) -> dict[str, int]:
+def counts_summary(counts: Sequence[Occurrences | None], *, whole: bool) -> dict[str, int]:
     """Return the sums of ``Occurrences.summary`` over the tables of a run; empty where there are none."""
     used = [one for one in dict.fromkeys(counts) if one is not None]
-    parts = [one.summary() for one in used]
-    return {key: sum(part[key] for part in parts) for key in SUMMARY} if used else {}
+    parts = [one.summary(whole=whole) for one in used]
+    return {key: sum(part[key] for part in parts) for key in parts[0]} if parts else {}
 
 
 def counts_notes(counts: Sequence[Occurrences | None], *, whole: bool) -> list[str]:
@@ -131,7 +130,7 @@ def counts_notes(counts: Sequence[Occurrences | None], *, whole: bool) -> list[s
 
     Args:
         counts: The count tables of each input.
-        whole: Whether all of the input was read, so that it is known what has no sequence.
+        whole: Whether the input was read to its end, so that it is known what has no sequence.
     """
     notes: list[str] = []
     for one in dict.fromkeys(counts):

@@ -7,7 +7,8 @@ not matter. Each feature belongs to one record, so no read is counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,11 @@ import pyarrow as pa
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts import CountTable, lineages_of, no_match
-from ednabed.sequences.counts.table import sequence_id
+from ednabed.sequences.counts.table import Ints, sequence_id
 
 Refusal = tuple[str, str, str, int]
 """Id, reason, source and record, as in ``rejected.tsv``."""
 
-SUMMARY = ("features_without_reads", "features_without_sequence", "reads_without_sequence", "reads_rejected")
 NOT_IN_TABLE = "is not in the table of counts"
 NO_READS = "has no reads in any sample of the table of counts"
 _EXAMPLES = 1_000
@@ -58,45 +58,11 @@ class _Table:
         return place
 
 
-class SharedSamples:
-    """Refuses a sample that has reads of one sequence in two count tables: they would be counted twice.
-
-    Args:
-        tables: All count tables of a run.
-    """
-
-    def __init__(self, tables: Sequence[CountTable]) -> None:
-        seen: set[str] = set()
-        self._shared: set[str] = set()
-        for table in tables:
-            self._shared |= seen & set(table.samples)
-            seen |= set(table.samples)
-        self._owner: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def check(self, table: CountTable, name: str, digest: str, samples: Sequence[str]) -> None:
-        """Note the samples in which a table has reads of a sequence.
-
-        Raises:
-            InputError: Another table has reads of it in one of these samples.
-        """
-        if not self._shared:
-            return
-        for sample in self._shared.intersection(samples):
-            path, other = self._owner.setdefault((digest, sample), (table.path, name))
-            if path != table.path:
-                raise InputError(
-                    f"{table.path}: has reads of {shortened(name)!r} in sample {sample!r}, and so has {path} of "
-                    f"{shortened(other)!r}, the same sequence; give each sample in one table, or rename the samples of "
-                    "one table where they are not the same"
-                )
-
-
 class Occurrences:
     """The count tables of some inputs, and what of them was found.
 
     Args:
         tables: Count tables, at least one.
-        shared: See ``SharedSamples``; one for all inputs of a run.
         keep_placeholders: See ``open_records``.
 
     Attributes:
@@ -105,9 +71,8 @@ class Occurrences:
         without_reads: Records that no sample has.
     """
 
-    def __init__(self, tables: Sequence[CountTable], shared: SharedSamples, *, keep_placeholders: bool = False) -> None:
+    def __init__(self, tables: Sequence[CountTable], *, keep_placeholders: bool = False) -> None:
         self._tables: list[_Table] = []
-        self._shared = shared
         self.name = ", ".join(table.path for table in tables)
         self.notes: list[str] = []
         for table in tables:
@@ -118,38 +83,45 @@ class Occurrences:
         self._examples: list[str] = []
         self.without_reads = 0
 
-    def split(self, batch: Any) -> tuple[Any, list[Refusal]]:
+    def split(self, batch: Any, most: int | None = None) -> tuple[Any, list[Refusal]]:
         """Return the records that have reads, and the others with the reason.
 
         Args:
             batch: Accepted records.
+            most: Stop behind this many records with reads, and return nothing of those after them; None takes all.
 
         Raises:
-            InputError: Two records with different sequences would get the counts of one feature, or one sequence has
-                reads in one sample of two tables.
+            InputError: Two records with different sequences would get the counts of one feature.
         """
         ids, sequences, digests, sources, records = (
             batch.column(name).to_pylist() for name in ("id", "sequence", "digest", "source", "record")
         )
         self._examples += ids[: max(0, _EXAMPLES - len(self._examples))]
         self._turn(ids, sequences)
-        kept = np.zeros(len(batch), bool)
+        kept: list[int] = []
         refusals: list[Refusal] = []
         for row, (name, sequence, digest, source, record) in enumerate(
             zip(ids, sequences, digests, sources, records, strict=True)
         ):
+            if len(kept) == most:
+                break
             reason = self._claim(name, sequence, digest, source, record)
-            kept[row] = reason is None
-            if reason is not None:
+            if reason is None:
+                kept.append(row)
+            else:
                 self.without_reads += reason in (NOT_IN_TABLE, NO_READS)
                 refusals.append((name, reason, source, record))
-        return batch.filter(pa.array(kept)), refusals
+        return batch.take(pa.array(kept, pa.int64())), refusals
 
     def _turn(self, ids: Sequence[str], sequences: Sequence[str]) -> None:
         """Exchange rows and columns of a table whose column names, and not its row names, are ids of the records."""
         for number, table in enumerate(self._tables):
             counts = table.counts
-            if table.record_of or any(table.find(*pair) is not None for pair in zip(ids, sequences, strict=True)):
+            if (
+                table.record_of
+                or table.refused
+                or any(table.find(*pair) is not None for pair in zip(ids, sequences, strict=True))
+            ):
                 continue
             turned = None if set(counts.samples).isdisjoint(ids) else counts.transposed()
             if turned is not None:
@@ -174,47 +146,41 @@ class Occurrences:
                     "of; embed each input with its own table in a run of its own"
                 )
             return f"the counts of this id are those of record {first_record} of {first_source}"
-        reads = False
-        for table, place in found:
-            columns, _ = table.counts.row(place)
-            samples = [table.counts.samples[column] for column in columns.tolist()]
-            self._shared.check(table.counts, name, digest, samples)
-            reads = reads or bool(samples)
-        return None if reads else NO_READS
+        return None if any(len(table.counts.row(place)[0]) for table, place in found) else NO_READS
 
     def expand(self, batch: Any) -> Iterator[Any]:
         """Yield records that have reads with one row for each sample, in the order of tables and samples.
 
         ``sample`` and ``abundance`` are those of the tables; ``lineage`` is that of the record, else of a table.
+        A batch has at most ``_ROWS`` rows, and no more is held than that and the samples of one record.
         """
-        rows: list[int] = []
-        samples: list[str] = []
-        reads: list[int] = []
+        found: list[tuple[int, _Table, int, int]] = []
         lineages = batch.column("lineage").to_pylist()
+        starts = np.cumsum([0, *(len(table.counts.samples) for table in self._tables)]).tolist()
         for row, (name, sequence) in enumerate(
             zip(batch.column("id").to_pylist(), batch.column("sequence").to_pylist(), strict=True)
         ):
+            for start, table in zip(starts, self._tables, strict=False):
+                place = table.find(name, sequence)
+                if place is not None:
+                    found.append((row, table, place, start))
+                    lineages[row] = lineages[row] or table.lineages[place]
+        batch = _with(batch, "lineage", pa.array(lineages, pa.string()))
+        samples = pa.array([name for table in self._tables for name in table.counts.samples], pa.string())
+        for rows, columns, counts in _pieces(found):
+            part = _with(batch.take(pa.array(rows)), "sample", samples.take(pa.array(columns)))
+            yield _with(part, "abundance", pa.array(counts))
+
+    def note_rejected(self, ids: Sequence[str], sequences: Sequence[str | None]) -> None:
+        """Remember features whose records are rejected for reasons of their own.
+
+        Args:
+            ids: Those of the records.
+            sequences: Their sequences as read, in the same order.
+        """
+        for name, sequence in zip(ids, sequences, strict=True):
             for table in self._tables:
                 place = table.find(name, sequence)
-                if place is None:
-                    continue
-                columns, counts = table.counts.row(place)
-                rows += [row] * len(columns)
-                samples += [table.counts.samples[column] for column in columns.tolist()]
-                reads += counts.tolist()
-                lineages[row] = lineages[row] or table.lineages[place]
-        batch = _with(batch, "lineage", pa.array(lineages, pa.string()))
-        for start in range(0, len(rows), _ROWS):
-            part = slice(start, start + _ROWS)
-            some = batch.take(pa.array(rows[part], pa.int64()))
-            some = _with(some, "sample", pa.array(samples[part], pa.string()))
-            yield _with(some, "abundance", pa.array(reads[part], pa.int64()))
-
-    def note_rejected(self, ids: Sequence[str]) -> None:
-        """Remember features whose records are rejected for reasons of their own."""
-        for name in ids:
-            for table in self._tables:
-                place = table.find(name, None)
                 if place is not None:
                     table.refused.add(place)
 
@@ -227,20 +193,24 @@ class Occurrences:
         if self._examples and not any(table.record_of or table.refused for table in self._tables):
             raise no_match(self._tables[0].counts, self._examples)
 
-    def summary(self) -> dict[str, int]:
+    def summary(self, *, whole: bool) -> dict[str, int]:
         """Return how many features and reads have no partner.
 
-        Keys: ``features_without_reads`` (records that no sample has), ``features_without_sequence`` and
-        ``reads_without_sequence`` (of the tables), ``reads_rejected`` (of records that cannot be embedded).
+        Args:
+            whole: Whether the input was read to its end; else it is unknown which features have no sequence.
+
+        Returns:
+            ``features_without_reads`` (records that no sample has), ``reads_rejected`` (of records that cannot be
+            embedded) and, of a whole input, ``features_without_sequence`` and ``reads_without_sequence`` (of the
+            tables).
         """
-        found = dict.fromkeys(SUMMARY, 0)
-        found["features_without_reads"] = self.without_reads
-        for table in self._tables:
-            lacking = table.without_sequence()
-            found["features_without_sequence"] += len(lacking)
-            found["reads_without_sequence"] += table.counts.reads_of(lacking)
-            found["reads_rejected"] += table.counts.reads_of(table.refused.difference(table.record_of))
-        return found
+        found = {"features_without_reads": self.without_reads}
+        if whole:
+            lacking = [(table.counts, table.without_sequence()) for table in self._tables]
+            found["features_without_sequence"] = sum(len(places) for _, places in lacking)
+            found["reads_without_sequence"] = sum(counts.reads_of(places) for counts, places in lacking)
+        refused = [(table.counts, table.refused.difference(table.record_of)) for table in self._tables]
+        return found | {"reads_rejected": sum(counts.reads_of(places) for counts, places in refused)}
 
     def unmatched(self) -> list[str]:
         """Return a sentence for each table that has features without a sequence, or samples without reads."""
@@ -261,6 +231,57 @@ class Occurrences:
                 what = "1 sample has" if len(empty) == 1 else f"{len(empty):,} samples have"
                 sentences.append(f"{counts.path}: {what} no reads and no records in the run, such as {empty[0]!r}")
         return sentences
+
+
+def check_shared_samples(counts: Sequence[Occurrences]) -> None:
+    """Refuse a sample that has reads of one sequence in two count tables: they would be counted twice.
+
+    Args:
+        counts: All count tables of a run, once the records have been read.
+
+    Raises:
+        InputError: Two tables have reads of one sequence in one sample.
+    """
+    tables = [table for one in counts for table in one._tables]
+    known = Counter(name for table in tables for name in table.counts.samples)
+    owners: dict[tuple[str, str], tuple[CountTable, int]] = {}
+    for table in tables:
+        here = table.counts
+        shared = np.array([known[name] > 1 for name in here.samples], bool)
+        if not shared.any():
+            continue
+        for place, (_, _, digest) in table.record_of.items():
+            columns, _ = here.row(place)
+            for column in columns[shared[columns]].tolist():
+                sample = here.samples[column]
+                there, other = owners.setdefault((digest, sample), (here, place))
+                if there is not here:
+                    raise InputError(
+                        f"{here.path}: has reads of {shortened(here.ids[place])!r} in sample {sample!r}, and so has "
+                        f"{there.path} of {shortened(there.ids[other])!r}, the same sequence; give each sample in one "
+                        "table, or rename the samples of one table where they are not the same"
+                    )
+
+
+def _pieces(found: Iterable[tuple[int, _Table, int, int]]) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Yield row, number of the sample and reads of each occurrence, at most ``_ROWS`` at once.
+
+    Args:
+        found: Row, table, feature of the table, and what to add to the numbers of its samples.
+    """
+    held: list[tuple[Ints, Ints, Ints]] = []
+    size = 0
+    for row, table, place, start in found:
+        columns, counts = table.counts.row(place)
+        held.append((np.repeat(np.int64(row), len(columns)), columns + start, counts))
+        size += len(columns)
+        while size >= _ROWS:
+            rows, numbers, reads = map(np.concatenate, zip(*held, strict=True))
+            yield rows[:_ROWS], numbers[:_ROWS], reads[:_ROWS]
+            held, size = [(rows[_ROWS:], numbers[_ROWS:], reads[_ROWS:])], size - _ROWS
+    if size:
+        rows, numbers, reads = map(np.concatenate, zip(*held, strict=True))
+        yield rows, numbers, reads
 
 
 def _with(batch: Any, name: str, values: Any) -> Any:

@@ -203,7 +203,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             min_length=request.min_length, max_sequences=request.max_sequences,
             show_progress=show_progress,
         )  # fmt: skip
-        table_notes = counts_notes(occurrences, whole=request.max_sequences is None)
+        table_notes = counts_notes(occurrences, whole=staged.whole)
         for note in (*(() if labels is None else labels.notes), *staged.notes, *table_notes):
             log.warning("%s", note)
         if labels is not None and not labels.matched:
@@ -226,7 +226,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             tries_done = _by_try(tries, len(journal))
             counts = assemble(staged, embedder, journal, vectors, rejected, build)
             if staged.reads is not None:
-                counts |= counts_summary(occurrences)
+                counts |= counts_summary(occurrences, whole=staged.whole)
                 counts["reads_rejected"] += staged.reads - counts["reads"]
     finally:
         index.close()

@@ -24,6 +24,7 @@ from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
 from ednabed.sequences import Labels, Records, Samples, normalise, open_records
 from ednabed.sequences.records import LATE_COLUMNS, unique_ids
+from ednabed.sequences.stream import decode
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
 from ednabed.store.occurrences import Occurrences, check_shared_samples

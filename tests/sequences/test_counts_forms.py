@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import json
-import time
+import re
 import zipfile
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import InputError
-from ednabed.sequences import open_records, read_labels
-from ednabed.sequences.counts import CountTable, read_count_table
+from ednabed.sequences import delimited, open_records, read_labels
+from ednabed.sequences.counts import CountTable, find_counts, read_count_table
 
 ROOT = "0a1b2c3d-0000-4000-8000-00000000abcd"
 BASES = ["ACGT" * 10, "GATTACA" * 6 + "G", "TTTTCCCCAAAAGGGG" * 3]
@@ -321,15 +322,105 @@ def test_a_long_header_keeps_all_names(tmp_path):
         assert next(records).column("sequence").to_pylist() == [b"ACGT"]
 
 
-def test_time_is_linear_in_cells(tmp_path):
-    """A quadratic reader takes minutes for this; the limit is far above what is needed."""
-    for rows, columns in ((20, 32_000), (32_000, 20)):
+def test_wide_and_long_tables_are_read_line_by_line(tmp_path, monkeypatch):
+    """The text of each line is split once, whatever the number of columns and rows: time is linear in cells."""
+    split: list[int] = []
+    original = delimited.split_line
+
+    def count(line, *more):
+        split.append(len(line))
+        return original(line, *more)
+
+    monkeypatch.setattr(delimited, "split_line", count)
+    for rows, columns in ((8, 20_000), (20_000, 8)):
+        split.clear()
         text = as_text(
             ["id", *(f"s{i}" for i in range(columns))], [[f"f{i}", *["0"] * (columns - 1), i % 7] for i in range(rows)]
         )
-        began = time.monotonic()
         assert len(read(tmp_path, text)) == rows
-        assert time.monotonic() - began < 20
+        assert sum(split) == len(text) - (rows + 1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["feature,sample,count", "ASV ID,Sample ID,read count", ",OTU,Sample,Abundance,SampleType", "sample,feature,reads",
+     "otu,sample_name,frequency", "x,marker,taxonomy,sample,count", "taxonomy,seqs,eventID,organismQuantity",
+     "sample,asv,count", "id,asv,sample,count"],
+)  # fmt: skip
+def test_long_tables_by_their_columns(tmp_path, head):
+    """Exactly one column of samples and one of counts make a long table, whatever its ids are called."""
+    rows = [("A", "S1", 3), ("B", "S2", 4), ("A", "S2", 0)]
+    names = head.split(",")
+    sample, count = (next(place for place, name in enumerate(names) if word.search(name)) for word in (
+        re.compile("sample|eventID", re.IGNORECASE), re.compile("count|abundance|reads|frequency|quantity", re.IGNORECASE)
+    ))  # fmt: skip
+    id_ = next(
+        place for place, name in enumerate(names) if place not in (sample, count) and name not in ("", "taxonomy")
+    )
+    cells = []
+    for number, (name, of, reads) in enumerate(rows):
+        row = [f"t{number}" if column != "taxonomy" else "" for column in names]
+        row[sample], row[count], row[id_] = of, reads, name
+        cells.append(row)
+    got = read(tmp_path, as_text(names, cells))
+    assert (got.samples, dense(got)) == (("S1", "S2"), {"A": [3, 0], "B": [0, 4]})
+    unused = [name or "unnamed_1" for place, name in enumerate(names) if place not in (sample, count, id_)]
+    unused.remove("taxonomy") if "taxonomy" in unused else None
+    assert got.left_out == tuple(unused)
+    assert len(got.notes) == bool(unused) and all(repr(name) in got.notes[0] for name in unused)
+
+
+def test_long_tables_named_by_sequences(tmp_path):
+    rows = [[BASES[0], "S1", 3], [BASES[1], "S2", 4], [BASES[0], "S2", 1]]
+    path = tmp_path / "counts"
+    got = read(tmp_path, as_text(["sequence", "sample", "count"], rows))
+    assert dense(got) == {md5(BASES[0]): [3, 1], md5(BASES[1]): [0, 4]}
+    assert got.named_by_sequence and got.sequences == tuple(BASES[:2])
+    assert find_counts(path) == "sequence table"
+    with pytest.raises(InputError, match="feature 'ACGT' is not a sequence of at least 20 bases"):
+        read(tmp_path, as_text(["sequence", "sample", "count"], [["ACGT", "S1", 3]]))
+
+
+def test_wide_tables_with_samples_in_the_first_column(tmp_path):
+    """Transposed, also with the reads of each sample; a sample has one row then."""
+    got = read(tmp_path, "sample\ta\tb\treads\nS1\t1\t2\t3\nS2\t0\t4\t4\n")
+    assert (got.samples, dense(got)) == (("a", "b"), {"S1": [1, 2], "S2": [0, 4]})
+    assert read(tmp_path, "id\tsample\na\t3\n").samples == ("sample",)
+
+
+def test_what_a_long_table_says_of_a_feature_is_said_once(tmp_path):
+    head = "id\tsample\tcount\tsequence\ttaxonomy\n"
+    got = read(tmp_path, head + f"a\tS1\t3\t\tk__A\na\tS2\t4\t{BASES[0]}\tk__a\n")
+    assert (got.sequences, got.labels) == ((BASES[0],), {"taxonomy": ["k__A"]})
+    for second, message in (
+        (f"{BASES[1]}\tk__A", "row 3 .*: id 'a' has 'sequence' 'GATTACA.*', but 'ACGT.*' in row 1"),
+        (f"{BASES[0]}\tk__B", "row 3 .*: id 'a' has 'taxonomy' 'k__B', but 'k__A' in row 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read(tmp_path, head + f"a\tS1\t3\t{BASES[0]}\tk__A\nb\tS1\t1\t\t\na\tS2\t4\t{second}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["id\tsample\tS1\tS2\na\tx\t1\t2\n", "id\tsample\tcount\treads\na\tS1\t1\t1\n",
+     "id\tsample\tsample_id\tcount\na\tS1\tS1\t1\n", "taxonomy\tsample\tcount\nk__A\tS1\t3\n",
+     "id\tsample\tn\na\tS1\t3\n"],
+)  # fmt: skip
+def test_other_tables_with_a_column_of_samples_are_refused(tmp_path, text):
+    with pytest.raises(InputError, match="has a column of samples .'sample'.*name those three 'sample', 'id' and"):
+        read(tmp_path, text)
+
+
+def test_a_damaged_count_table_is_said_to_be_damaged(tmp_path):
+    header = "id\t" + "\t".join(md5(str(i)) for i in range(30_000))
+    row = "a" + "\t1" * 30_000
+    data = gzip.compress(f"{header}\n{row}\n".encode())
+    with pytest.raises(InputError, match="the gzip data end too early"):
+        read(tmp_path, data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"is not a count table \(is a PDF; .*\); give a TSV"):
+        read(tmp_path, "%PDF-1.4\n")
+    with pytest.raises(InputError, match="is not a count table .it is FASTQ.; give a TSV"):
+        read(tmp_path, "@a\nACGT\n+\nIIII\n")
 
 
 def test_a_transposed_table(tmp_path):
@@ -456,10 +547,8 @@ def test_two_top_folders_are_refused(tmp_path):
 
 
 def test_a_zip_bomb_is_refused_before_it_is_read(tmp_path):
-    began = time.monotonic()
     with pytest.raises(InputError, match="would take 150,000,000 bytes, decompressed"):
         read(tmp_path, artifact("FeatureTable[Frequency]", "feature-table.biom", bytes(150_000_000)))
-    assert time.monotonic() - began < 20
 
 
 def test_damaged_artifacts(tmp_path):

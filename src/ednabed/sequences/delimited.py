@@ -32,6 +32,10 @@ _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
 
+class NoSeparator(InputError):
+    """The first line has neither a tab, nor a comma, nor a semicolon, so that it is not the header line of a table."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a delimited text is written.
@@ -55,7 +59,8 @@ def find_dialect(source: Source) -> Dialect:
     """Find separator and columns in the header line, however long that is.
 
     Raises:
-        InputError: The first line is no header line of a table.
+        NoSeparator: The first line is no header line of a table.
+        InputError: The file is damaged, its first line is too long, or a quote in it is not closed.
     """
     skipped, line = _header_line(source)
     delimiter = next((mark for mark in "\t,;" if mark in line), None)
@@ -126,14 +131,14 @@ def _is_comment(line: str) -> bool:
     return plain(first) not in {plain(name) for name in ID}
 
 
-def _no_table(path: str, line: str) -> InputError:
+def _no_table(path: str, line: str) -> NoSeparator:
     shown = "".join(letter if letter.isprintable() else "?" for letter in line[:40]) + ("…" if len(line) > 40 else "")
     bare = path.lower().removesuffix(".gz").removesuffix(".zst")
     if bare.endswith(_SEQUENCE_SUFFIXES) or (line.strip() and not set(line.strip().upper()) - set("ACGTUN-")):
         advice = "put a line '>name' before each sequence (FASTA)"
     else:
         advice = "give FASTA (first line '>name'), FASTQ ('@name') or a table whose first line names its columns"
-    return InputError(f"{path}: begins with {shown!r}, which is no sequence record and no header line; {advice}")
+    return NoSeparator(f"{path}: begins with {shown!r}, which is no sequence record and no header line; {advice}")
 
 
 def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ednabed.sequences import zip_members
-from ednabed.sequences.columns import find_roles, plain
-from ednabed.sequences.counts.layout import is_sequence_name, is_sequence_table, with_row_names
+from ednabed.sequences.columns import find_roles
+from ednabed.sequences.counts.layout import (
+    find_layout,
+    is_sequence_name,
+    is_sequence_table,
+    long_places,
+    sequence_place,
+    with_row_names,
+)
+from ednabed.sequences.counts.sample_columns import Column, hold_counts
 from ednabed.sequences.delimited import find_dialect, read_rows
 from ednabed.sequences.headerless import with_header
 from ednabed.sequences.numbers import parse_count
@@ -21,13 +29,6 @@ from ednabed.sequences.sniffing import sniff
 _ROWS = 1_000
 _CELLS = 500_000
 """Rows and cells that are looked at, about."""
-_NO_SAMPLES = frozenset(
-    ("length", "seqlength", "sequencelength", "taxid", "taxonid", "taxonomyid", "ncbitaxid", "gi", "year", "month",
-     "day", "elev", "elevation", "depth", "latitude", "longitude", "lat", "lon", "start", "end", "version", "clusterid",
-     "bp", "bases", "nrecords", "score", "position", "rank", "cluster", "unnamed1")
-)  # fmt: skip
-"""Columns of whole numbers that are common next to sequences and are not samples (``plain`` names)."""
-
 Found = Literal["sequence table", "sequences and counts"]
 
 
@@ -40,8 +41,8 @@ def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | N
 
     Returns:
         ``sequence table``: features are named by their sequences (DADA2), so it is sequences and counts in one.
-        ``sequences and counts``: ids and sequences, and all further columns are whole numbers. None: neither, or the
-        table has a column of reads or of samples of its own.
+        ``sequences and counts``: ids and sequences, and columns of counts that look like samples. None: neither, or
+        the table has one record per row, with a column of samples of its own.
 
     Raises:
         InputError: The file cannot be read.
@@ -65,20 +66,39 @@ def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | N
         if not some:
             return None
         columns = with_row_names(columns, some[0])
-        if is_sequence_table(columns) or _has_sequences_as_row_names(columns, some):
+        if (
+            is_sequence_table(columns)
+            or _has_sequences_as_row_names(columns, some)
+            or _is_long_by_sequences(columns, some, source.path)
+        ):
             return "sequence table"
         roles = find_roles(columns, source.path)
-        if roles.id is None or roles.sequence is None or roles.abundance or roles.sample:
+        if roles.id is None or roles.sequence is None:
             return None
-        others = [
-            place for place, name in enumerate(columns) if name in roles.extras and plain(name) not in _NO_SAMPLES
+        layout = find_layout(columns, some, source.path)
+        if layout.by_prefix:
+            return "sequences and counts"
+        if roles.sample is not None:
+            return None
+        numbers = [
+            Column(columns[place], [row[place].strip() for row in some if place < len(row)])
+            for place in layout.counts
+            if columns[place] in roles.extras
         ]
-        return "sequences and counts" if others and _all_counts(some, others) else None
+        return "sequences and counts" if hold_counts(numbers, has_reads=roles.abundance is not None) else None
 
 
 def _has_sequences_as_row_names(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     others = range(1, len(columns))
     return bool(others) and all(is_sequence_name(row[0]) for row in rows if row) and _all_counts(rows, others)
+
+
+def _is_long_by_sequences(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str) -> bool:
+    """Recognise a table of one count per row in which features have no other name than their sequence."""
+    if find_roles(columns, path).id is not None or sequence_place(columns) is None:
+        return False
+    places = long_places(columns, rows, path)
+    return places is not None and places[0] == sequence_place(columns)
 
 
 def _all_counts(rows: Sequence[Sequence[str]], places: Iterable[int]) -> bool:

@@ -8,13 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import ABUNDANCE, ID, LINEAGE, RANK_NAMES, SAMPLE, SEQUENCE, plain, shortened
+from ednabed.sequences.columns import (
+    ABUNDANCE,
+    ID,
+    LINEAGE,
+    OTHER_SAMPLES,
+    QUANTITY,
+    RANK_NAMES,
+    SAMPLE,
+    SEQUENCE,
+    listed,
+    plain,
+    shortened,
+)
+from ednabed.sequences.counts.feature_columns import describes_features
 from ednabed.sequences.numbers import parse_count
 
 ROW_NAMES = "#row names"
 """What the column of row names is called where R left it out of the header."""
-_OTHERS = ("confidence", "consensus", "length", "seqlength", "sequencelength")
-"""Columns next to taxa and sequences that are never samples."""
 _PREFIX = re.compile(r"(?:merged_)?sample:", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 _NO_NUMBER = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "-", "."))
@@ -32,8 +43,12 @@ _IDS = _plain(ID)
 _SEQUENCES = _plain(SEQUENCE)
 _LINEAGES = _plain(LINEAGE)
 _RANKS = _plain(*RANK_NAMES.values(), ("superkingdom", "domain", "supergroup", "division", "subdivision"))
-_SAMPLES = _plain(SAMPLE, ("sample name", "samp_name", "#sampleid"))
-_COUNTS = _plain(ABUNDANCE)
+_SAMPLES = (_plain(SAMPLE), _plain(("sample name", "samp_name", "samples", "sample names"), OTHER_SAMPLES))
+_COUNTS = (
+    _plain(ABUNDANCE),
+    _plain(("read count", "read counts", "num reads", "number of reads", "frequency", "value", QUANTITY)),
+)
+"""Names of the columns of a table of one count per row; the second ones count where there is none of the first."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Layout:
         texts: Columns of words, which are left out; a count in one is an error.
         others: What is none of these and is left out.
         names: Names of the samples.
+        by_prefix: Whether the samples are those columns that are called ``sample:…`` (OBITools).
     """
 
     id: int
@@ -57,6 +73,7 @@ class Layout:
     texts: tuple[int, ...]
     others: tuple[int, ...]
     names: tuple[str, ...]
+    by_prefix: bool
 
 
 def is_sequence_name(name: str) -> bool:
@@ -118,7 +135,7 @@ def find_layout(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str
             sequence = place
         elif name in _LINEAGES or (name in _RANKS and parse_count(cell) is None):
             labels.append(place)
-        elif name in _OTHERS or _is_blank(columns, first, place) or (place == 0 and _is_row_names(column)):
+        elif describes_features(column) or _is_blank(columns, first, place) or (place == 0 and _is_row_names(column)):
             others.append(place)
         elif prefixed:
             (counts if _PREFIX.match(column) else others).append(place)
@@ -127,17 +144,59 @@ def find_layout(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str
         else:
             counts.append(place)
     names = tuple(_PREFIX.sub("", columns[place]) for place in counts)
-    return Layout(id_, tuple(counts), sequence, tuple(labels), tuple(texts), tuple(others), names)
+    return Layout(id_, tuple(counts), sequence, tuple(labels), tuple(texts), tuple(others), names, prefixed)
 
 
-def long_places(columns: Sequence[str]) -> tuple[int, int, int] | None:
-    """Return the columns of ids, samples and counts of a table of one count per row; None where it is not one."""
-    names = [plain(column) for column in columns]
-    found = [[place for place, name in enumerate(names) if name in known] for known in (_IDS, _SAMPLES, _COUNTS)]
-    if any(len(places) != 1 for places in found):
+def long_places(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str) -> tuple[int, int, int] | None:
+    """Return the columns of ids, samples and counts of a table of one count per row; None where it is not one.
+
+    The ids are in the first column that is named so, else in that of the sequences, else in the first one that is
+    neither a lineage nor R's row numbers.
+
+    Args:
+        columns: Their names.
+        rows: The first rows, at least one.
+        path: The file, for messages.
+
+    Raises:
+        InputError: It has a column of samples, but the columns of ids or of counts are unknown.
+    """
+    samples, counts = (_named(columns, names) for names in (_SAMPLES, _COUNTS))
+    if not samples or any(_PREFIX.match(column) for column in columns):
         return None
-    (id_,), (sample,), (count,) = found
-    return id_, sample, count
+    others = [place for place in range(len(columns)) if place not in (*samples, *counts)]
+    if samples == [0] and (not counts or _is_row_per_sample(rows, others)):
+        return None
+    if samples != [0] and len(columns) == 2 and _are_counts(rows, samples):
+        # One sample, which is called 'sample'.
+        return None
+    free = [place for place in others if not is_label(columns[place]) and not _is_row_names(columns[place])]
+    named = [place for place in free if plain(columns[place]) in _IDS]
+    named += [place for place in free if plain(columns[place]) in _SEQUENCES]
+    ids = [*named, *free]
+    if len(samples) != 1 or len(counts) != 1 or not ids:
+        raise InputError(
+            f"{path}: has a column of samples ({shortened(columns[samples[0]])!r}), as a table of one count per row "
+            f"has, but not one column each of samples, ids and counts among {listed(columns)}; name those three "
+            "'sample', 'id' and 'count' and no others so, or write a table of features by samples"
+        )
+    return ids[0], samples[0], counts[0]
+
+
+def _named(columns: Sequence[str], names: tuple[frozenset[str], frozenset[str]]) -> list[int]:
+    """Return the columns of the first names, else those of the second ones."""
+    first, second = ([place for place, column in enumerate(columns) if plain(column) in group] for group in names)
+    return first or second
+
+
+def _is_row_per_sample(rows: Sequence[Sequence[str]], others: Sequence[int]) -> bool:
+    """Recognise a transposed table: each sample has one row, and all other columns are counts."""
+    samples = [row[0] for row in rows]
+    return len(set(samples)) == len(samples) and _are_counts(rows, others)
+
+
+def _are_counts(rows: Sequence[Sequence[str]], places: Sequence[int]) -> bool:
+    return all(parse_count(row[place]) is not None for row in rows for place in places if place < len(row))
 
 
 def sequence_place(columns: Sequence[str]) -> int | None:

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
+from ednabed.sequences.columns import listed, shortened
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import is_label, sequence_place
+from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable
+from ednabed.sequences.counts.wide import by_sequence
 from ednabed.sequences.numbers import parse_count
 
 
@@ -27,15 +29,15 @@ def read_long(
         path: The file, for messages.
 
     Raises:
-        InputError: A row lacks an id or a sample, a count is not one, or a feature is in a sample twice.
+        InputError: A row lacks an id or a sample, a count is not one, or a feature is in a sample twice or has two
+            sequences or taxa.
     """
     id_, sample, count = places
     sequence = sequence_place(columns)
-    label_places = [place for place, column in enumerate(columns) if is_label(column)]
+    said = [place for place, column in enumerate(columns) if place != id_ and (place == sequence or is_label(column))]
     features: dict[str, dict[int, int]] = {}
     samples: dict[str, int] = {}
-    sequences: list[str] = []
-    labels: dict[str, list[str]] = {columns[place]: [] for place in label_places}
+    about: dict[str, list[tuple[str, int]]] = {}
     for row, cells in enumerate(rows, 1):
         where = f"{path}: row {row} (below the header)"
         if len(cells) != len(columns):
@@ -52,11 +54,16 @@ def read_long(
                 f"{where}, id {shortened(name)!r}: the count is {shortened(cells[count])!r}, expected a whole number "
                 "of 0 or more; correct it"
             )
-        if name not in features:
-            if sequence is not None:
-                sequences.append(cells[sequence].strip())
-            for place in label_places:
-                labels[columns[place]].append(cells[place].strip())
+        known = about.setdefault(name, [("", row)] * len(said))
+        for number, place in enumerate(said):
+            cell, (first, first_row) = cells[place].strip(), known[number]
+            if cell and not first:
+                known[number] = (cell, row)
+            elif cell and cell.lower() != first.lower():
+                raise InputError(
+                    f"{where}: id {shortened(name)!r} has {shortened(columns[place])!r} {shortened(cell)!r}, but "
+                    f"{shortened(first)!r} in row {first_row}; expected one per id, correct one of the rows"
+                )
         counts = features.setdefault(name, {})
         number = samples.setdefault(of, len(samples))
         if number in counts:
@@ -68,6 +75,12 @@ def read_long(
     for name, counts in features.items():
         pairs = np.array(sorted((number, value) for number, value in counts.items() if value), np.int64).reshape(-1, 2)
         builder.add_counts(name, pairs[:, 0], pairs[:, 1])
-    used = {*places, *label_places, *(() if sequence is None else (sequence,))}
-    table = builder.table([column for place, column in enumerate(columns) if place not in used])
-    return replace(table, sequences=None if sequence is None else tuple(sequences), labels=labels)
+    unused = [column for place, column in enumerate(columns) if place not in (*places, *said)]
+    texts = {place: [cells[number][0] for cells in about.values()] for number, place in enumerate(said)}
+    table = replace(
+        builder.table(unused),
+        sequences=tuple(texts.pop(sequence)) if sequence in texts else None,
+        labels={columns[place]: cells for place, cells in texts.items()},
+        notes=(f"columns that are not used are left out: {listed(unused)}",) if unused else (),
+    )
+    return without_sums(by_sequence(table) if sequence == id_ else table)

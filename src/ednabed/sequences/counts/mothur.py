@@ -23,11 +23,6 @@ _SHARED = ("label", "group", "numotus")
 _PAIR = re.compile(r"\s*([0-9]{1,9}),(.*?)\s*", re.DOTALL)
 
 
-def is_count_table(columns: Sequence[str]) -> bool:
-    """Recognise a count_table by its first two columns."""
-    return tuple(column.lower() for column in columns[:2]) == ("representative_sequence", "total")
-
-
 def is_shared(columns: Sequence[str]) -> bool:
     """Recognise a shared file by its first three columns."""
     return tuple(column.lower() for column in columns[:3]) == _SHARED

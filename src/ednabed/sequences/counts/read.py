@@ -19,11 +19,14 @@ from ednabed.sequences.counts.long import read_long
 from ednabed.sequences.counts.mothur import SPARSE_MARK, is_shared, read_shared, read_sparse
 from ednabed.sequences.counts.table import CountTable
 from ednabed.sequences.counts.wide import read_features, read_sequence_table
-from ednabed.sequences.delimited import Dialect, find_dialect, read_rows
+from ednabed.sequences.delimited import Dialect, NoSeparator, find_dialect, read_rows
 from ednabed.sequences.opening import Source
 from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import UTF8_BOM, sniff
 
+_EXPECTED = (
+    "give a TSV or CSV with ids in its first column and one column per sample, a BIOM table or a QIIME 2 feature table"
+)
 _FIRST_ROWS = 50
 """Rows that distinguish columns of words from columns of counts."""
 
@@ -48,21 +51,26 @@ def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> Coun
             return read_biom(source)
         if text.startswith(SPARSE_MARK):
             return read_sparse(read_rows(source, Dialect("\t", False, (), 1, "")), source.path)
-        if sniff(source.head, source.path) == "parquet":
-            return _read_parquet(source)
-        return _read_text(source)
+        return _read_parquet(source) if _is_parquet(source) else _read_text(source)
+
+
+def _is_parquet(source: Source) -> bool:
+    """Return whether a source is Parquet and not text. Raises InputError: it is no table."""
+    try:
+        kind = sniff(source.head, source.path)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{source.path}: ")
+        raise InputError(f"{source.path}: is not a count table ({reason}); {_EXPECTED}") from error
+    if kind not in ("parquet", "table"):
+        raise InputError(f"{source.path}: is not a count table (it is {kind.upper()}); {_EXPECTED}")
+    return kind == "parquet"
 
 
 def _read_text(source: Source) -> CountTable:
     try:
-        dialect = find_dialect(source) if sniff(source.head, source.path) == "table" else None
-    except InputError:
-        dialect = None
-    if dialect is None:
-        raise InputError(
-            f"{source.path}: is not a count table; give a TSV or CSV with ids in its first column and one column per "
-            "sample, a BIOM table or a QIIME 2 feature table"
-        )
+        dialect = find_dialect(source)
+    except NoSeparator as error:
+        raise InputError(f"{source.path}: is not a count table (its first line has one cell); {_EXPECTED}") from error
     return _read_rows(dialect.columns, read_rows(source, dialect), source.path)
 
 
@@ -84,7 +92,7 @@ def _read_rows(columns: Sequence[str], rows: Iterator[Sequence[str]], path: str)
         return read_shared(columns, every, path)
     if is_sequence_table(columns):
         return read_sequence_table(columns, every, path)
-    places = long_places(columns)
+    places = long_places(columns, some, path)
     if places is not None:
         return read_long(columns, places, every, path)
     return read_features(columns, some, every, path)

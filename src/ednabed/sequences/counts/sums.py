@@ -1,7 +1,8 @@
 """Sums in a count table: a column (or a row) that adds up all others is neither a sample nor a feature.
 
 Such a column would double every read. It is found by adding up, whatever its name is; but a name such as ``total``
-decides where the figures cannot: of two equal columns, and in a table of very few rows.
+decides where the figures cannot: of two equal columns, and in a table of very few rows. A column named so that adds up
+to nothing is refused, since it is not known what it is.
 """
 
 from __future__ import annotations
@@ -12,49 +13,122 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.sequences.columns import ABUNDANCE, plain
+from ednabed.errors import InputError
+from ednabed.sequences.columns import ABUNDANCE, plain, shortened
 from ednabed.sequences.counts.table import CountTable
 
-_NAME = re.compile(
+_ABUNDANCE = frozenset(map(plain, ABUNDANCE))
+_OF = (
+    "grand|overall|global|all|rows?|cols?|columns?|n|number|raw|reads?|counts?|seqs?|sequences?|abundances?|samples?|"
+    "of|in|per|across|the"
+)
+_SUM = re.compile(rf"(?:{_OF})*(?:totals?|sums?)(?:{_OF})*|readcounts?|numreads|numberofreads")
+"""Names (``plain``) that only a sum has."""
+_HAS_SUM = re.compile(
     r"(?:^|[^a-z])(?:(?:grand|row|rows|col|column|reads?|counts?|all)[ _.-]*)?(?:totals?|sums?)(?:[^a-z]|$)",
     re.IGNORECASE,
 )
+"""Names that a sum has, or a sample (``lake 1 total``)."""
+_POOL = re.compile(r"(?:^|[^a-z])(?:pool(?:ed)?|merged|combined|overall|all)(?:[^a-z]|$)", re.IGNORECASE)
 _CLEAR_ROWS = 3
 """Rows with reads that have to add up before a column without such a name is taken for a sum."""
+_CLEAR_SAMPLES = 3
+"""Samples that it has to add up; two where it is called a pool."""
 
 
 def is_sum_name(name: str) -> bool:
     """Return whether a name is one that people give to sums."""
-    return bool(_NAME.search(name)) or plain(name) in {"rowsum", "rowsums", "colsum", "colsums", *map(plain, ABUNDANCE)}
+    return bool(_HAS_SUM.search(name)) or _is_sum_alone(name)
+
+
+def _is_sum_alone(name: str) -> bool:
+    return plain(name) in _ABUNDANCE or _SUM.fullmatch(plain(name)) is not None
 
 
 def without_sums(table: CountTable) -> CountTable:
-    """Return the table without the columns and rows that are the sums of all others, with a note for each."""
+    """Return the table without the columns and rows that are the sums of all others, with a note for each.
+
+    Raises:
+        InputError: A column is named as a sum and is none, so that it may double the reads.
+    """
     return _without_sum_rows(_without_sum_columns(table))
 
 
 def _without_sum_columns(table: CountTable) -> CountTable:
-    if len(table.samples) < 2 or not len(table.counts):
+    if not len(table.counts):
         return table
+    alone = np.array([_is_sum_alone(name) for name in table.samples])
+    if len(table.samples) == 1:
+        note = f"the only column of counts is {table.samples[0]!r}, so it is read as one sample of that name"
+        return replace(table, notes=(*table.notes, note)) if alone[0] else table
     named = np.array([is_sum_name(name) for name in table.samples])
     rows = np.repeat(np.arange(len(table)), np.diff(table.starts))
-    sums = [place for place in np.flatnonzero(named).tolist() if _adds_up(table, rows, place, ~named)]
-    if not sums:
-        sums = _unnamed_sum(table, rows)
-    notes = [
+    if alone.all():
+        raise InputError(
+            f"{table.path}: its columns of counts are all named as sums ({listed(table.samples)}); keep one of them, or "
+            "rename them if they are samples"
+        )
+    totals = _totals(table.columns, table.counts, len(table.samples))
+    sums = set()
+    for others, candidates in ((~named, named), (~alone, alone)):
+        whole = sum(compress(totals, others))
+        # Few columns have the right sum, so the time is linear in the cells.
+        fitting = [place for place in np.flatnonzero(candidates).tolist() if totals[place] == whole]
+        sums |= {place for place in fitting if _adds_up(table, rows, place, others)}
+    notes = []
+    stale = [place for place in np.flatnonzero(alone).tolist() if place not in sums]
+    if stale and not sums:
+        raise _no_sum(table, rows, stale[0], ~alone)
+    if not sums and (unnamed := _unnamed_sum(table, rows)) is not None:
+        name = table.samples[unnamed]
+        if len(table.samples) > _CLEAR_SAMPLES or _POOL.search(name):
+            sums = {unnamed}
+        else:
+            notes.append(f"column {name!r} is the sum of the two others; remove it if it is not a sample of its own")
+    notes += [
         f"column {table.samples[place]!r} is the sum of all other columns, so it is not a sample and is left out"
         for place in sums
-    ] + [
+    ]
+    notes += [
+        f"column {table.samples[place]!r} is left out: it is named as a sum, but {table.samples[sums[0]]!r} is the sum of "
+        "all other columns"
+        for place in stale
+    ]
+    notes += [
         f"column {name!r} is not the sum of the other columns, so it is read as a sample"
         for place, name in enumerate(table.samples)
-        if _NAME.search(name) and place not in sums
+        if named[place] and place not in (*sums, *stale)
     ]
     kept = np.ones(len(table.samples), bool)
-    kept[sums] = False
+    kept[[*sums, *stale]] = False
     return replace(
         _select_columns(table, rows, kept),
-        left_out=(*table.left_out, *(table.samples[place] for place in sums)),
+        left_out=(*table.left_out, *(table.samples[place] for place in sorted((*sums, *stale)))),
         notes=(*table.notes, *notes),
+    )
+
+
+def _no_sum(table: CountTable, rows: npt.NDArray[np.int64], place: int, others: npt.NDArray[np.bool_]) -> InputError:
+    """Return the error for a column that is named as a sum of ``others`` and is not that."""
+    name = table.samples[place]
+    mine, theirs = table.columns == place, others[table.columns]
+    left = _totals(rows[mine], table.counts[mine], len(table))
+    right = _totals(rows[theirs], table.counts[theirs], len(table))
+    rest = [whole - part for whole, part in zip(right, left, strict=True)]
+    totals = _totals(table.columns, table.counts, len(table.samples))
+    for other in np.flatnonzero(others).tolist():
+        here = table.columns == other
+        if totals[other] == sum(rest) and _totals(rows[here], table.counts[here], len(table)) == rest:
+            return InputError(
+                f"{table.path}: column {shortened(name)!r} is the sum of all other columns but "
+                f"{shortened(table.samples[other])!r}; remove that one if it is not a sample, else remove "
+                f"{shortened(name)!r}"
+            )
+    wrong = next(row for row, difference in enumerate(rest) if difference)
+    return InputError(
+        f"{table.path}: column {shortened(name)!r} is named as a sum, but it has {left[wrong]:,} for "
+        f"{shortened(table.ids[wrong])!r} where the other columns add up to {right[wrong]:,}; remove it, or rename it if "
+        "it is a sample"
     )
 
 
@@ -66,17 +140,17 @@ def _adds_up(table: CountTable, rows: npt.NDArray[np.int64], place: int, others:
     return bool(mine.any() and theirs.any()) and left == right
 
 
-def _unnamed_sum(table: CountTable, rows: npt.NDArray[np.int64]) -> list[int]:
+def _unnamed_sum(table: CountTable, rows: npt.NDArray[np.int64]) -> int | None:
     """Return the one column that is the sum of all others, if there is exactly one and enough rows show it."""
     totals = _totals(table.columns, table.counts, len(table.samples))
     whole = sum(totals)
     fitting = [place for place, total in enumerate(totals) if 2 * total == whole]
-    if len(fitting) != 1 or len(table.samples) < 3:
-        return []
+    if len(fitting) != 1 or len(table.samples) < _CLEAR_SAMPLES:
+        return None
     others = np.ones(len(table.samples), bool)
     others[fitting[0]] = False
     enough = np.count_nonzero(table.columns == fitting[0]) >= _CLEAR_ROWS
-    return fitting if enough and _adds_up(table, rows, fitting[0], others) else []
+    return fitting[0] if enough and _adds_up(table, rows, fitting[0], others) else None
 
 
 def _totals(groups: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], size: int) -> list[int]:
@@ -107,7 +181,7 @@ def _select_columns(table: CountTable, rows: npt.NDArray[np.int64], kept: npt.ND
 
 def _without_sum_rows(table: CountTable) -> CountTable:
     """Leave out the rows named as sums that are the sum of all rows that are not."""
-    named = [place for place, name in enumerate(table.places) if _NAME.search(name)]
+    named = [place for place, name in enumerate(table.places) if _HAS_SUM.search(name)]
     if not named or len(named) == len(table):
         return table
     rows = np.repeat(np.arange(len(table)), np.diff(table.starts))

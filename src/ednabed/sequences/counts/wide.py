@@ -13,8 +13,7 @@ from operator import itemgetter
 from ednabed.errors import InputError
 from ednabed.sequences.columns import listed, shortened
 from ednabed.sequences.counts.builder import Builder
-from ednabed.sequences.counts.layout import find_layout, is_sequence_name
-from ednabed.sequences.counts.mothur import is_count_table
+from ednabed.sequences.counts.layout import Layout, find_layout, is_sequence_name
 from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable, sequence_id
 from ednabed.sequences.numbers import parse_count
@@ -37,6 +36,7 @@ def read_features(
         InputError: A row, an id or a count is not as expected, or no column is a sample.
     """
     layout = find_layout(columns, some, path)
+    _check_samples(columns, layout, path)
     builder = Builder(path, layout.names)
     pick = _picker(layout.counts)
     blank = [place for place in layout.others if columns[place] == f"unnamed_{place + 1}" and place]
@@ -70,14 +70,24 @@ def read_features(
         notes=(f"columns that are not samples are left out: {listed(unused)}",) if unused else (),
     )
     table = without_sums(table)
-    if is_count_table(columns) and "total" in table.samples and len(table.samples) > 1 and table.reads:
-        raise InputError(
-            f"{path}: is a count table of mothur, but its column 'total' is not the sum of the groups; the table was "
-            "cut or edited, write it again with mothur, or remove that column"
-        )
     if table.sequences is None and all(is_sequence_name(name) for name in table.places):
         return by_sequence(table)
     return table
+
+
+def _check_samples(columns: Sequence[str], layout: Layout, path: str) -> None:
+    """Raises InputError: A sample has no name, or all columns of numbers are named as what is not a sample."""
+    nameless = next((place for place in layout.counts if columns[place] == f"unnamed_{place + 1}"), None)
+    if nameless is not None:
+        raise InputError(
+            f"{path}: column {nameless + 1} has counts but no name; name its sample in the header line, or remove it"
+        )
+    others = [columns[place] for place in layout.others]
+    if others and not layout.counts:
+        raise InputError(
+            f"{path}: has no column of counts, and by their names {listed(others)} are not samples; give one column "
+            "per sample, or rename a column that is one"
+        )
 
 
 def read_sequence_table(columns: Sequence[str], rows: Iterable[Sequence[str]], path: str) -> CountTable:
@@ -106,10 +116,15 @@ def by_sequence(table: CountTable) -> CountTable:
     """Return a table whose features are named by their sequences with ids in place of these.
 
     Raises:
-        InputError: Two names are one sequence.
+        InputError: A name is no sequence, or two names are one sequence.
     """
     places: dict[str, int] = {}
     for name, place in table.places.items():
+        if not is_sequence_name(name):
+            raise InputError(
+                f"{table.path}: feature {shortened(name)!r} is not a sequence of at least 20 bases, but the features of "
+                "this table are named by their sequences; correct it, or give the table a column of ids"
+            )
         if places.setdefault(sequence_id(name), place) != place:
             raise InputError(
                 f"{table.path}: sequence {shortened(name)!r} is in the table twice; add its counts up or remove one"

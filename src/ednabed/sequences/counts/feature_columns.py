@@ -1,0 +1,46 @@
+"""Columns of numbers that say something of the features of a count table, and so are not samples, by their names.
+
+Only what no lab calls a sample is named here, since the reads of a sample that is left out are lost: each word of a
+name has to be known (``NCBI_taxid``, ``n_samples``, ``clusterSize``; not ``cluster_lake``, ``S1``, ``12``).
+"""
+
+from __future__ import annotations
+
+import re
+
+from ednabed.sequences.columns import plain
+
+_TAXON = "ncbi|gbif|worms|aphia|itis|bold|silva|unite|accepted|usage|tax|taxon|taxonomy|taxonomic"
+_RANK = "rank|species|genus|family|order|class|phylum|kingdom|domain|lca"
+_FEATURE = "sequence|seq|read|amplicon|fragment|otu|asv|zotu|esv|motu|feature|swarm|cluster|centroid"
+_SEARCH = "best|top|hit|match|query|subject|target|reference|ref|acc|alignment|aln|blastn?|vsearch|usearch|sintax|rdp"
+_STATISTIC = "mean|average|avg|median|min|minimum|max|maximum|percentage|percent|perc|pct|per"
+_ALONE = (
+    "taxids?|staxids?|length|evalues?|bitscores?|scores?|pidents?|nident|percentid|identity|similarity|coverage|qcovs?|"
+    "qcovhsp|mismatch|mismatches|gapopens?|gaps|qstart|qend|sstart|send|qlen|slen|confidence|consensus|bootstrap|"
+    "posterior|probability|prevalence|occurrences?|occupancy|spread|cloud|cluster|swarm|chimera|quality|rank|amplicon|"
+    "mean|median|average|relativeabundance|relabundance|gccontent|latitude|longitude"
+)
+"""Names that are enough by themselves."""
+_WITH_ANOTHER = "ids?|keys?|numbers?|num|no|nr|index|size|len|count|boot|support|rank|ident|cover|cov|code"
+"""Words about a feature next to another such word (``speciesKey``), which could be a sample alone."""
+_COUNTED = (
+    "samples?|sites?|stations?|hits?|seqs?|sequences?|records?|references?|refs?|matches|taxa|species|otus|asvs|"
+    "replicates?|pcrs|positives|occurrences?|features?"
+)
+_READS = "abundances?|reads|counts?|readcounts?"
+
+_ABOUT = f"(?:{_TAXON}|{_RANK}|{_FEATURE}|{_SEARCH}|{_STATISTIC})"
+_NAME = re.compile(
+    rf"(?:{_ABOUT}|total)*(?:{_ALONE})(?:{_ABOUT}|bp|nt)*"
+    rf"|{_ABOUT}+(?:{_WITH_ANOTHER}){_ABOUT}*|boot(?:{_RANK})"
+    rf"|(?:n|nb|no|nr|num|number|numberof|total|count)(?:{_COUNTED})|(?:sample|site|station|record)counts?"
+    rf"|(?:mean|average|avg|median|min|minimum|max|maximum|relative|rel)(?:{_READS})"
+)
+_NO_LETTER = re.compile(r"[\W_]")
+_LONGEST = 60
+
+
+def describes_features(column: str) -> bool:
+    """Return whether a column is by its name about features (``taxid``, ``length``, ``n_samples``), not a sample."""
+    return len(column) <= _LONGEST and _NAME.fullmatch(_NO_LETTER.sub("", plain(column))) is not None

@@ -90,4 +90,4 @@ def test_assignments(workspace):
     first = from_json({"id": rows[0]["digest"], **rows[0]})
     assert (first.lineage[6], first.tied[0], first.confidences) == ("Rattus sp. 1", first.lineage, (0.99,) * 7)
     names = kept_names(data.open_reference(), workspace)
-    assert names is not None and names.lineages == [";".join(first.lineage)]
+    assert names.names.lineages == [";".join(first.lineage)]

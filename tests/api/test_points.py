@@ -184,7 +184,7 @@ def test_rows_without_a_lineage_take_the_newest_name_of_their_runs(tmp_path, kin
     consolidate(tmp_path)
     collection = opened(tmp_path) if kind == "reference" else get_data_manager(tmp_path).loose_runs(["lake", "sea"])
     before = row_facts(collection)
-    facts = row_facts(collection, kept_names(collection, tmp_path))
+    facts = row_facts(collection, kept_names(collection, tmp_path).of_keys(collection.keys))
     shown = [";".join(facts.lineages[number]) if number >= 0 else None for number in facts.lineage.tolist()]
     assert shown == [LINEAGES[0], LINEAGES[1], LINEAGES[1], None, LINEAGES[3]]
     assert facts.names("species") == ["Salmo trutta", "Salmo salar", "Salmo salar", "", ""]

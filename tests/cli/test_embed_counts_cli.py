@@ -11,6 +11,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import biom
 import numpy as np
 import pytest
 
@@ -272,7 +273,7 @@ def test_a_study_keeps_the_reads_of_every_sample(tmp_path, shared, marker):
 
 def test_artifacts_of_qiime_2(tmp_path):
     """Sequences, feature table and taxonomy read directly from three artifacts."""
-    table = pytest.importorskip("biom").Table(np.array([[3, 0], [1, 5]]), ["a", "b"], ["S1", "S2"])
+    table = biom.Table(np.array([[3, 0], [1, 5]]), ["a", "b"], ["S1", "S2"])
     hdf5 = io.BytesIO()
     with pytest.importorskip("h5py").File(hdf5, "w") as file:
         table.to_hdf5(file, generated_by="test")

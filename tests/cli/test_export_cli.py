@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+import biom
 import pyarrow.parquet as pq
 import pytest
 
@@ -65,7 +66,6 @@ def test_embed_and_export_give_the_same_file_back(capsys, workspace, tmp_path):
 
 def test_real_samples_in_every_format(capsys, with_reference, tmp_path):
     pytest.importorskip("anndata")
-    biom = pytest.importorskip("biom")
     for format, (ending, _) in FORMATS.items():
         code, _, err = call(
             capsys, with_reference, "--dataset", "okex2301", "--format", format, "--output", tmp_path / f"x{ending}"

@@ -10,6 +10,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import biom
 import pyarrow.parquet as pq
 import pytest
 
@@ -204,7 +205,7 @@ def test_a_table_of_taxa_has_the_reads_of_the_run(capsys, workspace, tmp_path):
 
 
 def test_ids_and_names_agree_in_all_exports_and_in_classify(capsys, named, tmp_path):
-    biom, anndata = pytest.importorskip("biom"), pytest.importorskip("anndata")
+    anndata = pytest.importorskip("anndata")
     for format, target in (
         ("qiime2", "q"), ("h5ad", "x.h5ad"), ("fasta", "x.fasta"), ("dwc", "x.zip"), ("krona", "x.txt"),
     ):  # fmt: skip
@@ -354,23 +355,67 @@ def test_search_shows_the_names_and_says_whose_they_are(capsys, named):
     assert code == 2 and "--table and --assignments exclude each other" in err
 
 
-def test_a_damaged_file_is_told_wherever_it_is_needed(capsys, workspace, tmp_path):
+def test_search_says_where_a_file_names_nothing(capsys, named, tmp_path):
+    (tmp_path / "f.tsv").write_text("id\tstatus\tlineage\tconfidence\nASV1_1\tunclassified\t\t\n", encoding="utf-8")
+    arguments = ("search", "--run", "okex2301", "--seq-idx", "0", "--top-k", "5", "--assignments", tmp_path / "f.tsv")
+    code, _, err = call(capsys, named, *arguments)
+    assert code == 0
+    assert f"{tmp_path / 'f.tsv'} names none of the 5 hits without a lineage of their own" in err
+    call(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
+    code, _, err = call(capsys, named, *arguments)
+    assert code == 0 and "names none" not in err and "show that of their assignment" in err
+
+
+def test_a_map_of_runs_reports_the_names(capsys, named, tmp_path):
+    build = list_kept(find_run(named, "okex2301").folder, find_run(named, "okex2301").identity)[0].facts.build
+    call(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
+    exported = call(
+        capsys, named, "export", "--run", "okex2301", "--format", "tsv", "--distinct", "--output", tmp_path / "x.tsv"
+    )
+    assert exported[0] == 0
+    classes = Counter(row["class"] for row in rows_of(tmp_path / "x.tsv") if row["class"])
+    count = named_records(tmp_path / "x.tsv")
+    for asked in ((), ("--assignments", build), ("--assignments", tmp_path / "f.tsv")):
+        code, out, err = call(capsys, named, "runs", "map", "okex2301", "--json", *asked)
+        assert code == 0
+        told = json.loads(out)
+        assert (told["named"], told["classes"]) == (count, dict(classes))
+        assert (f"build {build}" in err) == ("--assignments" not in asked or asked[1] == build)
+    code, out, err = call(capsys, named, "runs", "map", "okex2301", "--assignments", "NONE")
+    assert (code, err) == (0, "") and out.endswith("\n0 of 143 sequences have a name\n")
+    (tmp_path / "f.tsv").write_text("id\tstatus\tlineage\tconfidence\nq\tunclassified\t\t\n", encoding="utf-8")
+    code, _, err = call(capsys, named, "runs", "map", "okex2301", "--assignments", tmp_path / "f.tsv")
+    assert code == 0 and f"{tmp_path / 'f.tsv'} names none of these sequences" in err
+    assert call(capsys, named, "runs", "map", "okex2301", "--assignments", "x")[0] == 1
+
+
+def test_a_damaged_file_is_skipped_unless_it_was_asked_for(capsys, caplog, workspace, tmp_path):
     classify(capsys, workspace)
     run = find_run(workspace, "okex2301")
+    older = list_kept(run.folder, run.identity)[0]
+    classify(capsys, workspace, "--min-confidence", "0.9")
     path = list_kept(run.folder, run.identity)[0].path
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 3] ^= 2
     path.write_bytes(raw)
-    arguments = ("export", "--run", "okex2301", "--format", "tsv", "--output", tmp_path / "x.tsv")
-    for verb in (arguments, ("search", "--run", "okex2301", "--seq-idx", 0)):
-        code, out, err = call(capsys, workspace, *verb)
-        assert (code, out) == (1, "")
-        assert f"{path} is damaged; delete it, and classify the run again" in err
+    build = older.facts.build
+    export = ("export", "--run", "okex2301", "--format", "tsv", "--output", tmp_path / "x.tsv")
+    for verb in (export, ("search", "--run", "okex2301", "--seq-idx", 0), ("runs", "map", "okex2301")):
+        caplog.clear()
+        assert call(capsys, workspace, *verb)[0] == 0
+        (told,) = (text for text in caplog.messages if "damaged" in text)
+        assert told.startswith(f"assignments skipped: {path} is damaged; delete it, and classify the run again")
+        caplog.clear()
+        code, out, err = call(capsys, workspace, *verb, "--assignments", build)
+        assert (code, out) == (1, "") and f"{path} is damaged" in err
         assert call(capsys, workspace, *verb, "--assignments", "NONE")[0] == 0
+        assert "damaged" not in caplog.text
+    # The newest sound one is taken.
+    assert call(capsys, workspace, *export)[0] == 0
+    assert named_records(tmp_path / "x.tsv") > 100
     code, out, err = call(capsys, workspace, "runs", "verify", "okex2301")
     assert code == 1 and path.name in out
     path.unlink()
-    classify(capsys, workspace)
     assert call(capsys, workspace, "runs", "verify")[0] == 0
 
 
@@ -392,7 +437,6 @@ def test_what_a_consumer_will_miss_is_told(capsys, named, tmp_path):
 
 
 def test_the_asvs_and_counts_of_a_lab_come_out_with_its_ids_reads_and_names(capsys, workspace, shared, tmp_path):
-    biom = pytest.importorskip("biom")
     samples = shared / "data" / "samples"
     table = samples / "okex2301_12s_counts.tsv.gz"
     with gzip.open(table, "rt") as file:

@@ -172,7 +172,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
     code, out, err = call(capsys, "--workspace", workspace, "runs", "map", *names)
     assert (code, err) == (0, "")
     _, found = map_runs(workspace, names)
-    assert out == f"map of 2 sequences by {found.method}: {found.rule}\n"
+    assert out == f"map of 2 sequences by {found.method}: {found.rule}\n0 of 2 sequences have a name\n"
     [path] = (workspace / "data" / "maps").iterdir()
     before = path.read_bytes()
     # What is there is told again, and stays.
@@ -180,6 +180,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
     assert code == 0
     assert json.loads(out) == {
         "runs": list(names), "method": found.method, "sequences": 2, "landmarks": 2, "rule": found.rule,
+        "named": 0, "classes": {},
     }  # fmt: skip
     assert path.read_bytes() == before
     assert call(capsys, "--workspace", workspace, "runs", "map", *names, "--refit", "--seed", 7)[0] == 0

@@ -15,6 +15,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import biom
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 from ednabed.api.exports import BY_RECORD, FORMATS, export_records
 from ednabed.api.manager import DataManager
-from ednabed.api.names import Assigned
+from ednabed.api.names import AssignmentSource
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export import dwc, dwc_terms, extras
 from ednabed.export.spreadsheet import safe_cell
@@ -74,12 +75,12 @@ def collection(workspace, request):
 
 
 def export(collection, target: Path, format: str, *, assignments: Path | None = None, **more):
-    return export_records(collection, target, format, assigned=Assigned(file=assignments), **more)
+    return export_records(collection, target, format, assigned=AssignmentSource(file=assignments), **more)
 
 
 def possible(format: str) -> bool:
     """Whether what a format needs is installed."""
-    return importlib.util.find_spec({"h5ad": "anndata", "qiime2": "biom"}.get(format, "numpy")) is not None
+    return importlib.util.find_spec({"h5ad": "anndata"}.get(format, "numpy")) is not None
 
 
 POSSIBLE = [format for format in FORMATS if possible(format)]
@@ -271,7 +272,6 @@ def test_an_absent_package_is_named(workspace, tmp_path, monkeypatch, format):
 
 def test_qiime2(collection, tmp_path):
     pandas = pytest.importorskip("pandas")
-    biom = pytest.importorskip("biom")
     done = export(collection, tmp_path / "q", "qiime2")
     assert done.files == ("export.json", "feature-table.biom", "feature-table.tsv", "sequences.fasta", "taxonomy.tsv")
     ids = [*(f"a-{n}" for n in range(6)), "b-1"]
@@ -707,7 +707,7 @@ import sys, time
 from pathlib import Path
 from ednabed.api.exports import export_records
 from ednabed.api.manager import DataManager
-from ednabed.api.names import Assigned
+from ednabed.api.names import AssignmentSource
 from ednabed.export import selection
 selection._PIECE_ROWS = 1
 take = selection.Selection._piece
@@ -762,7 +762,7 @@ def test_options_of_other_formats(workspace, tmp_path):
         ("krona", {"occurrences": True}), ("tsv", {"obsm": True}), ("dwc", {"biom": False}),
         ("qiime2", {"per_sample": True}), ("fasta", {"assignments": tmp_path / "a"}),
     ):  # fmt: skip
-        with pytest.raises(UsageError, match=f"not of {format}; leave it away"):
+        with pytest.raises(UsageError, match=f"not of {format}; omit it"):
             export(reference, tmp_path / "x", format, **more)
     with pytest.raises(UsageError, match="named twice"):
         export(reference, tmp_path / "a", "tsv", assignments=tmp_path / "a")
@@ -804,7 +804,7 @@ def test_no_name_breaks_a_file(tmp_path_factory, names):
     krona = (folder / "krona").read_text(encoding="utf-8").splitlines()
     assert sum(int(line.split("\t")[0]) for line in krona) == 6
     if "qiime2" in POSSIBLE:
-        biom, pandas = importlib.import_module("biom"), importlib.import_module("pandas")
+        pandas = importlib.import_module("pandas")
         table = biom.load_table(str(folder / "qiime2" / "feature-table.biom"))
         assert table.sum() == 6
         taxa = pandas.read_csv(folder / "qiime2" / "taxonomy.tsv", sep="\t", header=0, dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,8 +42,8 @@ def test_shared_ids_get_numbers_that_no_other_has(tmp_path):
     chosen = selection(tmp_path, ([0, 1, 2], ["ASV1", "ASV1_1", "ASV9"]), ([3, 4], ["ASV1", "ASV9"]))
     assert called(chosen) == {0: "ASV1_2", 1: "ASV1_1", 2: "ASV9_1", 3: "ASV1_3", 4: "ASV9_2"}
     ids = FeatureIds(chosen)
-    assert (ids.numbered, ids.example) == (4, "ASV1_2")
-    assert "4 features share their id with another and got a suffix" in ids.notes()[1]
+    assert ids.numbered == 4
+    assert "4 features share their id with another and got a suffix, such as ASV1_2" in ids.notes()[1]
     one = Selection(chosen.collection, None, Choice(datasets=("d1",)))
     assert sorted(called(one).values()) == ["ASV1", "ASV9"]
 
@@ -51,6 +52,27 @@ def test_ids_of_a_dataset_do_not_change_with_what_else_is_there(tmp_path):
     chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV2"]), ([1, 0], ["ASV1", "ASV2"]))
     ids = FeatureIds(chosen, by_dataset=True)
     assert [ids.of(row, "", dataset) for dataset in ("d0", "d1") for row in (0, 1)] == ["ASV1", "ASV2", "ASV2", "ASV1"]
+
+
+def test_only_what_is_asked_for_is_read(tmp_path, monkeypatch):
+    chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV1"]), ([2], ["b"]))
+    reads: list[bool] = []
+    real = chosen.collection.take_sequences
+    monkeypatch.setattr(
+        chosen.collection, "take_sequences", lambda rows, *, bases=True: reads.append(bases) or real(rows, bases=bases)
+    )
+    ids = FeatureIds(chosen, "digest")
+    assert (ids.of(0, "SQ.x"), ids.numbered, len(ids.notes()), reads) == ("SQ.x", 0, 1, [])
+    # As an assignment of a file may call it.
+    assert (ids.lab_id(0, "SQ.x"), ids.lab_id(1, "SQ.y"), reads) == ("ASV1_1", "ASV1_2", [False])
+
+
+def test_an_archive_reads_the_ids_of_its_datasets_as_a_whole(tmp_path):
+    chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV1"]), ([2], ["b"]), choice=Choice(where="seq_idx = 0"))
+    one = Selection(chosen.collection, np.array([0]), Choice(datasets=("d0",)))
+    assert (len(one), len(one.of_whole_datasets()), len(chosen.of_whole_datasets())) == (1, 2, 3)
+    ids = FeatureIds(one.of_whole_datasets(), by_dataset=True)
+    assert (ids.of(0, "", "d0"), ids.of(1, "", "d0")) == ("ASV1_1", "ASV1_2")
 
 
 def test_a_sequence_without_an_id_is_called_by_its_digest(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ednabed.api.exports import export_records
 from ednabed.api.manager import DataManager
-from ednabed.api.names import Assigned
+from ednabed.api.names import AssignmentSource
 from ednabed.export.spreadsheet import safe_cell
 from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
@@ -78,7 +78,7 @@ class Study:
         self.folder = folder
 
     def export(self, format: str, name: str, **more) -> Path:
-        export_records(self.collection, self.folder / name, format, assigned=Assigned(), **more)
+        export_records(self.collection, self.folder / name, format, assigned=AssignmentSource(), **more)
         return self.folder / name
 
     @property

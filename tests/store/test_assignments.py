@@ -198,6 +198,6 @@ def test_readers_see_the_old_or_the_new_while_it_is_replaced(run, tmp_path):
         reference = opened(tmp_path)
         while time.monotonic() < ended:
             names = kept_names(reference, tmp_path)
-            assert names is not None and names.of(0) == ("assigned", RAT, 0.9)
+            assert names.of_keys(reference.keys).of(0) == ("assigned", RAT, 0.9)
             assert process.poll() is None
         process.kill()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed import __version__
-from ednabed.api.names import Assigned
+from ednabed.api.names import AssignmentSource
 from ednabed.errors import InputError, UsageError
 from ednabed.export.dwc import write_dwc
 from ednabed.export.fasta import write_fasta
@@ -19,7 +19,7 @@ from ednabed.export.h5ad import write_h5ad
 from ednabed.export.ids import RULES, FeatureIds
 from ednabed.export.krona import write_krona
 from ednabed.export.missing import missing
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.place import check_target_file, check_target_folder, files_of
 from ednabed.export.qiime2 import write_qiime2
 from ednabed.export.record_parquet import write_parquet
@@ -43,7 +43,7 @@ FORMATS: Mapping[str, tuple[str, str]] = {
 }
 """Format to the ending of its file (empty: a folder) and what it is, in one line."""
 BY_RECORD = ("fasta", "tsv", "parquet")
-"""Formats that can have an entry a record as well as one a distinct sequence."""
+"""Formats that can have one entry per record as well as one per distinct sequence."""
 WITH_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 """Formats that hold names, and so take assignments."""
 WITH_IDS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc")
@@ -58,7 +58,7 @@ def export_records(
     *,
     rows: npt.NDArray[np.int64] | None = None,
     wanted: Choice | None = None,
-    assigned: Assigned | None = None,
+    assigned: AssignmentSource | None = None,
     ids: str = "own",
     occurrences: bool | None = None,
     obsm: bool = False,
@@ -67,8 +67,8 @@ def export_records(
 ) -> ExportReport:
     """Write distinct sequences of a collection, with their records, in a format of other programs.
 
-    What is written appears whole or not at all, and replaces what was there when it is finished. Memory does not grow
-    with vectors or letters.
+    What is written appears whole or not at all, and replaces what was there when it is finished. Vectors and bases are
+    read in pieces; ids of features and names are held for all distinct sequences.
 
     Args:
         collection: An opened reference, or runs as they lie.
@@ -76,9 +76,9 @@ def export_records(
         format: One of ``FORMATS``.
         rows: Distinct sequences to write, int64, numbers of rows of the collection; None takes all.
         wanted: Which records of them; None takes all.
-        assigned: Names for records without a lineage of their own (``names.find_assigned``); None for none.
+        assigned: Names for records without a lineage of their own (``names.find_assignments``); None for none.
         ids: What features are called: one of ``export.ids.RULES``.
-        occurrences: One entry a record, not one a distinct sequence (``BY_RECORD``); None is the format's own: False
+        occurrences: One entry per record, not per distinct sequence (``BY_RECORD``); None is the format's own: False
             for ``fasta``, True for ``tsv`` and ``parquet``.
         obsm: ``h5ad``: vectors in ``obsm["X_ednabed"]`` instead of ``X``.
         biom: ``qiime2``: write ``feature-table.biom`` too, which needs biom-format.
@@ -94,11 +94,11 @@ def export_records(
         InputError: The assignments cannot be read, name nothing of what is exported, or name an id that stands for
             several sequences.
     """
-    assigned = assigned or Assigned()
+    assigned = assigned or AssignmentSource()
     _check(target, format, assigned, ids, occurrences, obsm, biom, per_sample)
     selection = Selection(collection, rows, wanted)
     called = FeatureIds(selection, ids)
-    names = assigned.names()
+    names = assigned.namer(collection)
     if assigned.file is not None:
         _check_names(names, selection, called, assigned.file)
     by_record = format in BY_RECORD and (format != "fasta" if occurrences is None else occurrences)
@@ -110,7 +110,7 @@ def export_records(
         "parquet": lambda: write_parquet(selection, names, called, target, occurrences=by_record),
         "h5ad": lambda: write_h5ad(selection, names, called, target, obsm=obsm, about=about),
         "qiime2": lambda: write_qiime2(selection, names, called, target, biom=biom, about=about),
-        "dwc": lambda: write_dwc(selection, names, called, target),
+        "dwc": lambda: write_dwc(selection, names, ids, target),
         "krona": lambda: write_krona(selection, names, called, target, per_sample=per_sample, about=about),
     }
     written = writers[format]()
@@ -124,7 +124,8 @@ def export_records(
         reads=written.reads,
         notes=(
             *written.notes,
-            *(called.notes() if has_ids else []),
+            # Those of an archive are decided in each dataset, and noted by it.
+            *(called.notes() if has_ids and format != "dwc" else []),
             *(_names_notes(names, assigned, selection) if format in WITH_NAMES else []),
             *missing(selection, format, names, per_sample=per_sample),
             *_runs_notes(selection),
@@ -135,7 +136,7 @@ def export_records(
 def _check(
     target: Path,
     format: str,
-    assigned: Assigned,
+    assigned: AssignmentSource,
     ids: str,
     occurrences: bool | None,
     obsm: bool,
@@ -145,7 +146,7 @@ def _check(
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r} of exports; take one of {', '.join(FORMATS)}")
     only = (
-        (occurrences is not None, "an entry a record or a distinct sequence", BY_RECORD),
+        (occurrences is not None, "one entry per record or per distinct sequence", BY_RECORD),
         (obsm, "vectors in obsm", ("h5ad",)),
         (not biom, "to leave BIOM out", ("qiime2",)),
         (per_sample, "a file a sample", ("krona",)),
@@ -153,9 +154,9 @@ def _check(
     )
     for asked, what, formats in only:
         if asked and format not in formats:
-            raise UsageError(f"{what} is a choice of {', '.join(formats)}, not of {format}; leave it away")
+            raise UsageError(f"{what} is a choice of {', '.join(formats)}, not of {format}; omit it")
     if ids != "own" and (format not in WITH_IDS or (occurrences is not False and format in ("tsv", "parquet"))):
-        raise UsageError(f"ids by {ids} are ids of features, which this export as {format} does not have; leave them")
+        raise UsageError(f"ids by {ids} are ids of features, which this export as {format} does not have; omit --ids")
     if assigned.file is not None and assigned.file.resolve() == target.resolve():
         raise UsageError(f"{target} is named twice, as assignments and for the export; name another")
     example = f"export{FORMATS[format][0]}"
@@ -169,9 +170,9 @@ def _check(
         check_target_file(target, example)
 
 
-def _check_names(names: Names, selection: Selection, called: FeatureIds, assignments: Path) -> None:
+def _check_names(names: Namer, selection: Selection, called: FeatureIds, assignments: Path) -> None:
     """Raise InputError where the assignments are those of something else."""
-    for piece in selection.pieces(("id",)):
+    for piece in selection.pieces(("id",), bases=False):
         lab_ids = [called.lab_id(row, digest) for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)]
         if any(names.fit(ids) for ids in (piece.ids, lab_ids, piece.records.column("id").to_pylist())):
             return
@@ -193,7 +194,7 @@ def _about(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _names_notes(names: Names, assigned: Assigned, selection: Selection) -> list[str]:
+def _names_notes(names: Namer, assigned: AssignmentSource, selection: Selection) -> list[str]:
     notes = assigned.notes(selection.runs()) if names.named < names.asked or names.assigned else []
     if names.divided:
         notes.append(

@@ -19,14 +19,14 @@ from ednabed.errors import StoreError
 from ednabed.export.assignments import as_json
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.selection import Selection
 from ednabed.models.base import FloatArray
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
 from ednabed.reference.sources import seen_from
 from ednabed.search.queries import Query, QueryBatch
-from ednabed.store.assignments import COLUMNS, Kept, check_writable, keep
+from ednabed.store.assignments import COLUMNS, KeptFile, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
 
 # Distinct sequences that are classified at once.
@@ -83,7 +83,7 @@ def classify_runs(
         for rows, vectors, norms in runs.blocks():
             for first in range(0, len(rows), _BATCH):
                 part = slice(first, first + _BATCH)
-                chunk = list(features(Selection(runs, rows[part]), Names(), ids))
+                chunk = list(features(Selection(runs, rows[part]), Namer(), ids))
                 batch = _batch(runs, chunk, vectors[part], norms[part], engine)
                 for feature, found in zip(chunk, classifier.run([batch]), strict=True):
                     bar.update(1)
@@ -147,7 +147,7 @@ class Keeper:
         self._tables.append(pa.Table.from_pylist(self._rows, COLUMNS))
         self._rows = []
 
-    def keep(self) -> list[Kept]:
+    def keep(self) -> list[KeptFile]:
         """Write a file next to each run; all sequences of the runs must have been added.
 
         Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.api.inventory import RunInfo, fault_of, run_infos, storage
-from ednabed.api.names import LineagesOf, find_assigned
+from ednabed.api.names import AssignmentSource, HitLineages, assignments_state, find_assignments
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
@@ -48,6 +48,7 @@ class DataManager:
         self.runs_root = runs_root(self.workspace)
         self._told: set[tuple[str, str]] = set()
         self._opened: tuple[list[tuple[str, Path]], LooseRuns] | None = None
+        self._assignments: tuple[tuple[str, ...], AssignmentSource] | None = None
 
     def list_datasets(self) -> list[str]:
         """Return the names of the datasets that have a run, sorted."""
@@ -119,7 +120,7 @@ class DataManager:
             Hits as ``Search.run`` gives them, with ``path`` (the folder of the run) beside the others.
 
         Raises:
-            StoreError: There is no such run or record, or nobody knows what made the run.
+            StoreError: There is no such run or record, or what made the run is unknown.
             UsageError: ``top_k`` is below 1.
         """
         run = self.open_run(query_run)
@@ -169,7 +170,7 @@ class DataManager:
             reference: A folder or the name of a build; None is the workspace's.
             model: Where the model is that embeds letters; None takes its name in the reference.
             wanted: What hits; None takes the defaults.
-            assignments: What names hits that have no lineage of their own: see ``names.find_assigned``.
+            assignments: What names hits that have no lineage of their own: see ``names.find_assignments``.
 
         Returns:
             What is searched, and an iterator over the queries with their hits (``Search.run``).
@@ -185,8 +186,9 @@ class DataManager:
         collection = self.collection(reference, source)
         if source is not None:
             _same_function(source, collection.spec, collection.name)
-        assigned = find_assigned(collection, self.workspace, assignments)
-        search = Search(collection, wanted or Wanted(), LineagesOf(collection, assigned) if assigned else None)
+        source_of_names = self._assignments_of(collection, assignments)
+        lineages = HitLineages(collection, source_of_names) if source_of_names else None
+        search = Search(collection, wanted or Wanted(), lineages)
         return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
 
     def _answers(
@@ -284,7 +286,7 @@ class DataManager:
                 named twice counts once.
 
         Raises:
-            StoreError: There is none, one is damaged, nobody knows what made it, or they are of several functions.
+            StoreError: There is none, one is damaged, what made it is unknown, or they are of several functions.
         """
         sources = {source.identity: source for source in (self._own(self.open_run(run)) for run in runs)}
         if not sources:
@@ -329,11 +331,18 @@ class DataManager:
             self._opened = key, LooseRuns(sources)
         return self._opened[1]
 
+    def _assignments_of(self, collection: Collection, asked: str | None) -> AssignmentSource:
+        """Return the assignments asked for, read again only where their files are others than at the last search."""
+        state = assignments_state(collection, self.workspace, asked)
+        if self._assignments is None or self._assignments[0] != state:
+            self._assignments = state, find_assignments(collection, self.workspace, asked)
+        return self._assignments[1]
+
     def _own(self, run: Run) -> Source:
         """Return a run as a source, also where it lies outside the runs folder.
 
         Raises:
-            StoreError: It is broken, or nobody knows what made it.
+            StoreError: It is broken, or what made it is unknown.
         """
         source = source_of(run, self.runs_root, self.workspace)
         fault = fault_of(run, source.spec)

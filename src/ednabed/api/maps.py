@@ -106,7 +106,7 @@ def map_runs(
         The runs as one collection, and its map.
 
     Raises:
-        StoreError: There is no such run, one is broken, nobody knows what made it, or they were made by several
+        StoreError: There is no such run, one is broken, what made it is unknown, or they were made by several
             functions; or the map that is there is damaged, and ``refit`` is not asked for.
         UsageError: No run is named, or ``most`` is below 1.
     """

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.reference.collection import Collection
-from ednabed.reference.kept import KeptNames
+from ednabed.reference.kept import RowNames
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.labels import read_labels
 
@@ -55,6 +55,11 @@ class RowFacts:
         found[self.pairs[np.isin(self.pairs[:, 1], wanted), 0]] = True
         return found
 
+    @property
+    def named(self) -> int:
+        """Rows that have a name."""
+        return sum(any(self.lineages[number]) for number in self.lineage.tolist() if number >= 0)
+
     def names(self, rank: str) -> list[str]:
         """Return the name of each row at a rank; empty where unknown."""
         place = RANKS.index(rank)
@@ -62,12 +67,13 @@ class RowFacts:
         return [of_lineage[number] if number >= 0 else "" for number in self.lineage.tolist()]
 
 
-def row_facts(collection: Collection, kept: KeptNames | None = None) -> RowFacts:
+def row_facts(collection: Collection, assigned: RowNames | None = None) -> RowFacts:
     """Read the facts on all rows; the records are read once or twice, some columns at a time.
 
     Args:
         collection: A reference, or runs as they lie.
-        kept: Names for rows whose records have no lineage (``reference.kept.kept_names``); None for none.
+        assigned: Assignments of all rows, for those whose records have no lineage
+            (``names.AssignmentSource.row_names``); None for none.
     """
     present = collection.record_schema.names
     labels = read_labels(collection, needed=False)
@@ -98,7 +104,7 @@ def row_facts(collection: Collection, kept: KeptNames | None = None) -> RowFacts
     dataset_of = np.zeros(collection.rows, np.int64)
     dataset_of[row] = dataset
     dataset_of[np.bincount(row, minlength=collection.rows) > 1] = len(datasets)
-    lineages, lineage = _named(labels.lineages, labels.main, kept)
+    lineages, lineage = _named(labels.lineages, labels.main, assigned)
     return RowFacts(
         lineages=lineages,
         lineage=lineage,
@@ -114,19 +120,19 @@ def row_facts(collection: Collection, kept: KeptNames | None = None) -> RowFacts
 
 
 def _named(
-    lineages: list[Lineage], main: npt.NDArray[np.int64], kept: KeptNames | None
+    lineages: list[Lineage], main: npt.NDArray[np.int64], assigned: RowNames | None
 ) -> tuple[list[Lineage], npt.NDArray[np.int64]]:
     """Return the lineages, and the number of that of each row, with those of assignments where there is no other."""
-    if kept is None:
+    if assigned is None:
         return lineages, main
     numbers = {lineage: number for number, lineage in enumerate(lineages)}
     added = []
-    for text in kept.lineages:
+    for text in assigned.lineages:
         kingdom, phylum, class_, order, family, genus, species = text.split(";")
         lineage = (kingdom, phylum, class_, order, family, genus, species)
         added.append(numbers.setdefault(lineage, len(numbers)))
-    # The last stands for rows without a name.
-    of_row = np.array([*added, -1], np.int64)[kept.lineage]
+    # The last is for rows without a name.
+    of_row = np.array([*added, -1], np.int64)[assigned.lineage]
     return list(numbers), np.where(main < 0, of_row, main)
 
 

@@ -54,8 +54,8 @@ classifier_options = options(
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--run", "runs", multiple=True,
-    help="Classify the sequences of this run by its vectors, and keep their names next to it: dataset/run, a dataset "
-    "(its newest run) or a folder; may be repeated. Takes the place of INPUT.",
+    help="Classify the sequences of this run by its vectors, and keep their names next to the run: dataset/run, a "
+    "dataset (its newest run) or a folder; may be repeated. Takes the place of INPUT.",
 )  # fmt: skip
 @classifier_options
 @click.option(
@@ -96,9 +96,10 @@ def classify(
     what its answers are worth. In --taxon-table, where several files are read and records name no sample, each file is
     a sample; files of one name are told apart by their folders.
 
-    With --run the distinct sequences of a run are classified, and what they are is kept next to the run ('ednabed runs
-    show' lists it): export, search and the dashboard take names from there. Nothing is embedded again where the
-    reference was made by the function of the run; otherwise the stored bases are embedded by that of the reference.
+    With --run the distinct sequences of a run are classified, and their names are kept next to the run ('ednabed runs
+    show' lists them): export, search, 'runs map' and the dashboard take names from there. Nothing is embedded again
+    where the reference was made by the function of the run; otherwise the stored bases are embedded by that of the
+    reference.
 
     \b
     Example:
@@ -106,27 +107,11 @@ def classify(
       ednabed classify --run lake_2026 --reference data/fish
       ednabed classify asvs.fasta --output taxonomy.tsv --abundance counts.tsv --taxon-table taxa.tsv
     """
-    from ednabed.export.assignments import AssignmentWriter, format_of, summary
-    from ednabed.export.sample_table import SampleTable
-    from ednabed.sequences.counts import read_count_table
+    from ednabed.export.assignments import AssignmentWriter, summary
 
-    if bool(inputs) == bool(runs):
-        raise UsageError("give either files (INPUT) or runs (--run), not both")
-    if runs and abundance is not None:
-        raise UsageError("--abundance is for files; a run has the reads of its own records; leave it out")
-    to_read = format_ == "table" or (format_ is None and output is None and not runs)
-    kind = "table" if to_read else format_of(output, format_)
-    if output is not None and kind == "table":
-        raise UsageError("--format table is for reading on a terminal; leave --output or --format table away")
-    if abundance is not None and taxon_table is None:
-        raise UsageError("--abundance is for the table of samples by taxa; say by --taxon-table where to write it")
+    kind = _kind(inputs, runs, output, format_, abundance, taxon_table)
     check_places(inputs, [output, taxon_table], abundance)
-    samples = None
-    if taxon_table is not None:
-        counts = None if abundance is None else read_count_table(abundance)
-        for note in () if counts is None else counts.notes:
-            notice(f"{abundance}: {note}")
-        samples = SampleTable(counts)
+    samples = None if taxon_table is None else _sample_table(abundance)
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, threads, criteria)
     told = Told(classifier) if collection is None else Told(classifier, ("distinct sequence", "distinct sequences"))
@@ -154,6 +139,41 @@ def classify(
         keep()
     if taxon_table is not None and samples is not None:
         _write_samples(samples, taxon_table)
+
+
+def _kind(
+    inputs: tuple[Path, ...],
+    runs: tuple[str, ...],
+    output: Path | None,
+    format_: str | None,
+    abundance: Path | None,
+    taxon_table: Path | None,
+) -> str:
+    """Return the format of the results; raise UsageError where options contradict each other."""
+    from ednabed.export.assignments import format_of
+
+    if bool(inputs) == bool(runs):
+        raise UsageError("give either files (INPUT) or runs (--run), not both")
+    if runs and abundance is not None:
+        raise UsageError("--abundance is for files; a run has the reads of its own records; omit --abundance")
+    to_read = format_ == "table" or (format_ is None and output is None and not runs)
+    kind = "table" if to_read else format_of(output, format_)
+    if output is not None and kind == "table":
+        raise UsageError("--format table is for reading on a terminal; omit --output or --format table")
+    if abundance is not None and taxon_table is None:
+        raise UsageError("--abundance is for the table of samples by taxa; name the file to write with --taxon-table")
+    return kind
+
+
+def _sample_table(abundance: Path | None) -> SampleTable:
+    """Return an empty table of samples by taxa, with the counts of a file where one is given."""
+    from ednabed.export.sample_table import SampleTable
+    from ednabed.sequences.counts import read_count_table
+
+    counts = None if abundance is None else read_count_table(abundance)
+    for note in () if counts is None else counts.notes:
+        notice(f"{abundance}: {note}")
+    return SampleTable(counts)
 
 
 def _loose(context: Context, runs: tuple[str, ...]) -> LooseRuns:
@@ -299,10 +319,12 @@ class Told:
 
     def summary(self, output: Path | None) -> None:
         """Tell what came out."""
+        from ednabed.store.assignments import STATUSES
+
         if self.counts["rejected"] > _SHOWN:
             notice(f"... and {self.counts['rejected'] - _SHOWN:,} more were rejected")
         total = self.counts.total()
-        parts = ", ".join(f"{self.counts[s]:,} {s}" for s in ("assigned", "novel", "unclassified", "rejected"))
+        parts = ", ".join(f"{self.counts[status]:,} {status}" for status in STATUSES)
         notice(f"{total:,} {self._things[total != 1]}: {parts}" + (f"; in {output}" if output else ""))
         if self._turned:
             column = " (column strand)" if output else ""

@@ -41,7 +41,7 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 )  # fmt: skip
 @click.option(
     "--occurrences/--distinct", default=None,
-    help="fasta, tsv, parquet: an entry for each record, or one a distinct sequence with its reads added up; default: "
+    help="fasta, tsv, parquet: one entry per record, or one per distinct sequence with its reads added up; default: "
     "distinct for fasta, else occurrences.",
 )  # fmt: skip
 @click.option(
@@ -50,7 +50,7 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
     "it; digest, the digest of the bases.",
 )  # fmt: skip
 @click.option("--obsm", is_flag=True, help="h5ad: vectors in obsm['X_ednabed'] instead of X.")
-@click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out, which needs biom-format.")
+@click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out.")
 @click.option("--per-sample", is_flag=True, help="krona: a folder with a file for each sample.")
 @json_option
 @pass_context
@@ -92,12 +92,12 @@ def export(
     """
     from ednabed.api import get_data_manager
     from ednabed.api.exports import WITH_NAMES, export_records
-    from ednabed.api.names import find_assigned
+    from ednabed.api.names import find_assignments
     from ednabed.reference.loose import LooseRuns
     from ednabed.search.choice import Choice
 
     if reference is not None and runs:
-        raise UsageError("--reference and --run exclude each other; leave one of them out")
+        raise UsageError("--reference and --run exclude each other; omit one of them")
     check_letters(*datasets)
     data = get_data_manager(context.workspace)
     collection = data.loose_runs(runs) if runs else data.collection(reference)
@@ -105,7 +105,7 @@ def export(
         notice(f"no reference here: exporting from {collection.name}; 'ednabed consolidate' makes a reference")
     assigned = None
     if format_ in WITH_NAMES or assignments is not None:
-        assigned = find_assigned(collection, context.workspace, assignments)
+        assigned = find_assignments(collection, context.workspace, assignments)
     done = export_records(
         collection, output, format_, wanted=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
         occurrences=occurrences, obsm=obsm, biom=not no_biom, per_sample=per_sample,

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context, table
+from ednabed.cli.common import (
+    Context,
+    assignments_option,
+    emit,
+    emit_json,
+    human_bytes,
+    json_option,
+    notice,
+    pass_context,
+    table,
+)
 from ednabed.errors import EdnabedError, StoreError
+
+# Classes that are named in a line of text.
+_CLASSES = 5
 
 
 @click.group()
@@ -166,25 +180,51 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @click.option("--refit", is_flag=True, help="Lay it out anew; all places change.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the layout.")
+@assignments_option
 @json_option
 @pass_context
-def map_(context: Context, names: tuple[str, ...], refit: bool, seed: int, as_json: bool) -> None:
+def map_(
+    context: Context, names: tuple[str, ...], refit: bool, seed: int, assignments: str | None, as_json: bool
+) -> None:
     """Lay out the map of some runs as they lie, for the dashboard, and keep it; a reference has one of its own.
 
-    RUN is dataset/run, a dataset (its newest run) or a folder; all must be of one function.
+    RUN is dataset/run, a dataset (its newest run) or a folder; all must be of one function. How many sequences have a
+    name, and which classes these are of, is reported. The map itself holds no names: the dashboard adds the newest ones
+    whenever it shows the map.
 
     \b
     Example:
       ednabed runs map lake_2026
     """
     from ednabed.api.maps import map_runs
+    from ednabed.api.names import find_assignments
+    from ednabed.api.points import row_facts
 
-    _, found = map_runs(context.workspace, names, seed=seed, refit=refit)
+    collection, found = map_runs(context.workspace, names, seed=seed, refit=refit)
+    source = find_assignments(collection, context.workspace, assignments)
+    assigned = source.row_names(collection)
+    facts = row_facts(collection, assigned)
+    classes = Counter(name for name in facts.names("class") if name)
+    for note in source.notes([run.label for run in collection.sources]):
+        notice(note)
+    if source.file is not None and facts.named < collection.rows and assigned is not None and not assigned.any():
+        notice(
+            f"{source.file} names none of these sequences; its ids are not those of their records, nor their digests"
+        )
     if as_json:
-        facts = {"method": found.method, "sequences": len(found.keys), "landmarks": found.landmarks, "rule": found.rule}
-        emit_json({"runs": list(names), **facts})
-    else:
-        emit(f"map of {len(found.keys):,} sequences by {found.method}: {found.rule}")
+        emit_json(
+            {
+                "runs": list(names), "method": found.method, "sequences": len(found.keys),
+                "landmarks": found.landmarks, "rule": found.rule, "named": facts.named, "classes": dict(classes),
+            }
+        )  # fmt: skip
+        return
+    emit(f"map of {len(found.keys):,} sequences by {found.method}: {found.rule}")
+    most = ", ".join(f"{name} {count:,}" for name, count in classes.most_common(_CLASSES))
+    more = ", …" if len(classes) > _CLASSES else ""
+    emit(
+        f"{facts.named:,} of {collection.rows:,} sequences have a name" + (f" (classes: {most}{more})" if most else "")
+    )
 
 
 def find_run_folder(context: Context, name: str, find: Any) -> Any:

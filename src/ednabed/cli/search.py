@@ -51,7 +51,7 @@ _SHOWN = 20
 @click.option("--min-similarity", type=float, help="Least similarity (cosine, -1 to 1).")
 @click.option("--where", help="Filter on columns of the records, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
 @assignments_option
-@click.option("--occurrences", is_flag=True, help="One line for each record of a hit, not one a distinct sequence.")
+@click.option("--occurrences", is_flag=True, help="One line per record of a hit, not one per distinct sequence.")
 @click.option("--align", is_flag=True, help="Align the query with each hit: % identity, coverage, CIGAR.")
 @click.option("--exact", is_flag=True, help="Compare with every vector, even where there is an index.")
 @click.option(
@@ -91,13 +91,14 @@ def search(
       ednabed search --run lake_2026 --seq-idx 0 --top-k 5
       ednabed search --fasta unknown.fasta --align --output hits.tsv
     """
+    from ednabed.api.names import NONE
     from ednabed.reference.layout import check_outside
     from ednabed.search.hits import Wanted
     from ednabed.search.output import HitWriter, check_format, format_of
     from ednabed.store.files import check_file
 
     if as_json and format_ not in (None, "json"):
-        raise UsageError(f"--json and --format {format_} exclude each other; leave one of them out")
+        raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")
     kind = format_of(output, "json" if as_json else format_)
     wanted = Wanted(
         k=choice["top_k"],
@@ -121,9 +122,9 @@ def search(
     if files.count(Path("-")) > 1:
         raise UsageError("standard input (-) can be named once only")
     if in_table and reference is not None:
-        raise UsageError("--table and --reference exclude each other; leave one of them out")
+        raise UsageError("--table and --reference exclude each other; omit one of them")
     if in_table and assignments is not None:
-        raise UsageError("--table and --assignments exclude each other: a table keeps no assignments; leave one out")
+        raise UsageError("--table and --assignments exclude each other: a table keeps no assignments; omit one of them")
     if in_table:
         database = database_of(context, db, storage)
         answers = _in_table(context, database, vector_column, wanted, model, asked)
@@ -132,7 +133,7 @@ def search(
     # What cannot be searched at all is told before anything is written or any folder made.
     first = next(answers, None)
     target = sys.stdout if output is None else output
-    silent = rejected = assigned = 0
+    silent = rejected = assigned = nameless = 0
     with HitWriter(target, kind, single=not files, aligned=wanted.align) as writer:
         for query, hits in chain([] if first is None else [first], answers):
             writer.write(query.told, hits)
@@ -143,12 +144,19 @@ def search(
             else:
                 silent += not hits
                 assigned += sum(hit.get("lineage_from") == "assignment" for hit in hits)
+                nameless += sum(hit["lineage"] is None for hit in hits)
     if rejected > _SHOWN:
         notice(f"... and {rejected - _SHOWN:,} more were not searched")
     if assigned:
         notice(
             f"{assigned:,} hits have no lineage of their own and show that of their assignment by 'ednabed classify' "
             "(--assignments NONE omits it)"
+        )
+    elif nameless and assignments not in (None, NONE):
+        notice(
+            f"{assignments} names none of the {nameless:,} hits without a lineage of their own; assignments of a file "
+            "are found by the ids of records and by digests, not by ids with a suffix (_1, _2, …) that exports give to "
+            "sequences that share an id"
         )
     if silent and (files or kind != "table"):
         notice("no hit" if not files else f"{silent:,} {'query has' if silent == 1 else 'queries have'} no hit")

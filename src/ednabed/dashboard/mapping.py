@@ -13,6 +13,7 @@ import streamlit as st
 
 from ednabed.api.manager import DataManager
 from ednabed.api.maps import read_map, read_runs_map
+from ednabed.api.names import assignments_state, find_assignments
 from ednabed.api.points import RowFacts, first_ids, row_facts
 from ednabed.api.status import ReferenceState
 from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
@@ -24,7 +25,6 @@ from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
 from ednabed.reference import layout
 from ednabed.reference.collection import Collection
-from ednabed.reference.kept import kept_files, kept_names
 from ednabed.search.queries import embedder_for
 from ednabed.store.assignments import file_names
 from ednabed.store.runs import find_run
@@ -80,10 +80,11 @@ def _landmarks(key: str, _mapped: Mapped) -> FloatArray:
     return _mapped.map.landmark_vectors(_mapped.collection)
 
 
-def map_of(state: ReferenceState) -> Mapped | None:
+def map_of(state: ReferenceState, assignments: str | None = None) -> Mapped | None:
     """Return a reference with its map; where there is none, show a button that lays it out, and return None.
 
-    Where some sequences are not on it, a button adds them.
+    Where some sequences are not on it, a button adds them. Sequences without labelled records have the names of their
+    assignments (``names.find_assignments``).
     """
     assert state.manifest is not None
     reference = open_reference(state)
@@ -94,8 +95,10 @@ def map_of(state: ReferenceState) -> Mapped | None:
         return None
     changed = path.stat().st_mtime_ns
     try:
-        files = " ".join(kept_files(reference, settings().workspace))
-        found = _of_reference(str(settings().workspace), state.address, state.manifest.build, changed, files, state)
+        workspace = settings().workspace
+        files = assignments_state(reference, workspace, assignments)
+        build = state.manifest.build
+        found = _of_reference(str(workspace), state.address, build, changed, assignments, files, state)
     except StoreError as error:
         st.error(plain(str(error)))
         _button(f"Map of {state.address}, anew", [*arguments, "--refit"], "Lay it out anew")
@@ -104,7 +107,7 @@ def map_of(state: ReferenceState) -> Mapped | None:
     return found
 
 
-def map_of_runs(runs: Sequence[str]) -> Mapped | None:
+def map_of_runs(runs: Sequence[str], assignments: str | None = None) -> Mapped | None:
     """The same for runs as they lie."""
     workspace = settings().workspace
     found = read_runs_map(workspace, runs)
@@ -114,30 +117,35 @@ def map_of_runs(runs: Sequence[str]) -> Mapped | None:
         _offer(title, arguments, "These runs have no map yet.", "Lay out the map")
         return None
     files = " ".join(name for run in runs for name in file_names(find_run(workspace, run).folder))
-    return _of_runs(str(workspace), tuple(runs), f"{found.created} {len(found.keys)} {files}")
+    return _of_runs(str(workspace), tuple(runs), f"{found.created} {len(found.keys)} {files}", assignments)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the map …")
-def _of_reference(workspace: str, address: str, build: str, changed: int, files: str, _state: ReferenceState) -> Mapped:
+def _of_reference(
+    workspace: str,
+    address: str,
+    build: str,
+    changed: int,
+    assignments: str | None,
+    files: tuple[str, ...],
+    _state: ReferenceState,
+) -> Mapped:
     reference = open_reference(_state)
     found = read_map(reference)
     if found is None:
         raise StoreError(f"the map of {address} was taken away just now; load the page again")
-    return _mapped(f"{workspace} {address} {build} {changed} {files}", reference, facts_of(_state), found)
+    key = f"{workspace} {address} {build} {changed} {assignments} {files}"
+    return _mapped(key, reference, facts_of(_state, assignments), found)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the map …")
-def _of_runs(workspace: str, runs: tuple[str, ...], created: str) -> Mapped:
+def _of_runs(workspace: str, runs: tuple[str, ...], created: str, assignments: str | None) -> Mapped:
     collection = DataManager(workspace).loose_runs(runs)
     found = read_runs_map(Path(workspace), runs)
     if found is None:
         raise StoreError("the map of these runs was taken away just now; load the page again")
-    return _mapped(
-        f"{workspace} {runs} {created}",
-        collection,
-        row_facts(collection, kept_names(collection, Path(workspace))),
-        found,
-    )
+    names = find_assignments(collection, Path(workspace), assignments).row_names(collection)
+    return _mapped(f"{workspace} {runs} {created} {assignments}", collection, row_facts(collection, names), found)
 
 
 def _mapped(key: str, collection: Collection, facts: RowFacts, found: SequenceMap) -> Mapped:

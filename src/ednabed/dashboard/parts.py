@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from ednabed.api.manager import DataManager
+from ednabed.api.names import assignments_state, find_assignments
 from ednabed.api.points import RowFacts, row_facts
 from ednabed.api.status import ReferenceState, reference_states
 from ednabed.dashboard.job import Job
@@ -20,7 +21,6 @@ from ednabed.dashboard.jobs import Jobs
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import cell, file_name, plain, time_text
 from ednabed.errors import EdnabedError, InputError, StoreError
-from ednabed.reference.kept import kept_files, kept_names
 from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
 
@@ -133,18 +133,23 @@ def _opened(workspace: str, address: str, build: str) -> Reference:
     return opened
 
 
-def facts_of(state: ReferenceState) -> RowFacts:
-    """Return what there is to tell of the rows of a reference, read once for each build and its runs' assignments."""
+def facts_of(state: ReferenceState, assignments: str | None = None) -> RowFacts:
+    """Return the facts on the rows of a reference, read once for each build and the assignments of its runs.
+
+    Args:
+        state: The reference.
+        assignments: See ``names.find_assignments``.
+    """
     assert state.manifest is not None
     workspace = settings().workspace
-    files = " ".join(kept_files(open_reference(state), workspace))
-    return _facts(str(workspace), state.address, state.manifest.build, files)
+    files = assignments_state(open_reference(state), workspace, assignments)
+    return _facts(str(workspace), state.address, state.manifest.build, assignments, files)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the records …")
-def _facts(workspace: str, address: str, build: str, files: str) -> RowFacts:
+def _facts(workspace: str, address: str, build: str, assignments: str | None, files: tuple[str, ...]) -> RowFacts:
     reference = _opened(workspace, address, build)
-    return row_facts(reference, kept_names(reference, Path(workspace)))
+    return row_facts(reference, find_assignments(reference, Path(workspace), assignments).row_names(reference))
 
 
 # -- uploads -----------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from ednabed.export.dwc_terms import (
 )  # fmt: skip
 from ednabed.export.features import NO_SAMPLE, Feature, features
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.place import whole_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
@@ -61,13 +61,13 @@ _MOMENT = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:
 _OUR_TOOL = "ednabed classify"
 
 
-def write_dwc(selection: Selection, names: Names, ids: FeatureIds, target: Path) -> Written:
+def write_dwc(selection: Selection, names: Namer, rule: str, target: Path) -> Written:
     """Write the archive, which appears whole or not at all.
 
     Args:
         selection: What to write.
         names: Where names come from.
-        ids: What features are called, decided by the same rule in each dataset.
+        rule: What features are called (``export.ids.RULES``), decided in each dataset as a whole.
         target: The zip file.
 
     Raises:
@@ -78,7 +78,7 @@ def write_dwc(selection: Selection, names: Names, ids: FeatureIds, target: Path)
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".export.") as folder,
     ):
         place = Path(folder)
-        archive = _Archive(selection, names, ids)
+        archive = _Archive(selection, names, rule)
         with (
             (place / CORE).open("w", encoding="utf-8", newline="\n") as core,
             (place / EXTENSION).open("w", encoding="utf-8", newline="\n") as extension,
@@ -99,11 +99,12 @@ class _Archive:
         dna_terms: Terms of the extension, in the order of the columns, which follow the id of the core.
     """
 
-    def __init__(self, selection: Selection, names: Names, ids: FeatureIds) -> None:
+    def __init__(self, selection: Selection, names: Namer, rule: str) -> None:
         columns = [field.name for field in selection.collection.record_schema]
         self._selection = selection
         self._names = names
-        self._ids = ids
+        whole = selection if rule == "digest" else selection.of_whole_datasets()
+        self._ids = FeatureIds(whole, rule, by_dataset=True)
         self._core = core_columns(columns)
         self._dna = dna_columns(columns)
         verbatim = [other for term, other in _VERBATIM.items() if term in self._core and other not in self._core]
@@ -116,18 +117,18 @@ class _Archive:
     def write(self, core: TextIO, extension: TextIO) -> Written:
         """Write both tables."""
         sizes = self._selection.samples()
-        ids = FeatureIds(Selection(self._selection.collection), self._ids.rule, by_dataset=True)
         core.write("\t".join(self.core_terms) + "\n")
         extension.write("\t".join(("occurrenceID", *self.dna_terms)) + "\n")
         records = reads = occurrences = uncounted = 0
         wanted = tuple(dict.fromkeys((*self._core.values(), *self._dna.values())))
-        for feature in features(self._selection, self._names, self._ids, wanted):
+        # Ids in the selection as a whole serve nothing here but to find assignments of a file.
+        for feature in features(self._selection, self._names, FeatureIds(self._selection, "digest"), wanted):
             records += feature.records
             for sample, count in feature.counts.items():
                 if not count:
                     continue
                 name = clean(sample[1] or "").strip()
-                called = ids.of(feature.row, feature.digest, sample[0])
+                called = self._ids.of(feature.row, feature.digest, sample[0])
                 id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{called}"
                 event = f"{clean(sample[0])}:{name}" if name else ""
                 size = None if sample[1] is None else sizes[sample]
@@ -182,7 +183,7 @@ class _Archive:
         return [cells.get(term, "") for term in self.dna_terms]
 
     def _notes(self, uncounted: int, occurrences: int) -> list[str]:
-        notes = []
+        notes = self._ids.notes()
         for counts in sorted(set(self._without.values()) - {0}, reverse=True):
             terms = [term for term, count in self._without.items() if count == counts]
             which = "no occurrence has" if counts == occurrences else f"{counts:,} of {occurrences:,} occurrences lack"

@@ -1,6 +1,6 @@
 """Sequences as FASTA with the annotations that VSEARCH and USEARCH read: ``;size=`` (reads) and ``;sample=``.
 
-One entry a distinct sequence, called as ``ids`` says; or one a record, whose id has ``_`` for white space (a header
+One entry per distinct sequence, called as ``ids`` says; or one per record, whose id has ``_`` for white space (a header
 ends there for other programs) and for a ``;`` before what would be read as an annotation (``;size=``). All else of an
 id stays as it is, also ``=`` or ``<`` at its beginning: FASTA is for programs, which run nothing of it. The bases are
 in one line.
@@ -16,7 +16,7 @@ from typing import TextIO
 from ednabed.errors import StoreError
 from ednabed.export.features import COLUMNS, features
 from ednabed.export.ids import FeatureIds, header_id
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.store.files import clean, replacing
@@ -35,7 +35,7 @@ def write_fasta(selection: Selection, ids: FeatureIds, target: Path, *, occurren
             sequence (``>id;size=12``; a record without abundance is one read).
 
     Returns:
-        What was written. Sequences whose letters nobody knows (runs of older tools) are left out and told of.
+        What was written. Sequences whose bases are unknown (runs of older tools) are left out and reported.
 
     Raises:
         StoreError: Nobody knows the letters of any.
@@ -53,7 +53,7 @@ def write_fasta(selection: Selection, ids: FeatureIds, target: Path, *, occurren
 
 def _distinct(selection: Selection, ids: FeatureIds, stream: TextIO) -> Written:
     sequences = records = reads = 0
-    for feature in features(selection, Names(), ids):
+    for feature in features(selection, Namer(), ids):
         if feature.sequence is None:
             continue
         stream.write(f">{feature.id};size={feature.reads}\n{feature.sequence}\n")
@@ -83,4 +83,4 @@ def _records(selection: Selection, stream: TextIO) -> Written:
 
 
 def _left_out(count: int) -> str:
-    return f"{count:,} sequences are left out, because nobody knows their letters (vectors of an older tool)"
+    return f"{count:,} sequences are left out, because their bases are unknown (vectors of an older tool)"

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import NO_NAME, Named, Names, SequenceIds
+from ednabed.export.names import NO_NAME, Identification, Namer, SequenceIds
 from ednabed.export.selection import Sample, Selection
 from ednabed.store.files import clean
 
@@ -26,7 +26,7 @@ class Feature:
         id: What the export calls it (``FeatureIds``).
         digest: Its digest, or what stands for it (``Piece.ids``).
         name: Id of its first record; None where that has none.
-        sequence: Its letters; None where nobody knows them.
+        sequence: Its bases; None where unknown.
         length: Their number; None where unknown.
         named: What most of its labelled records say; among equals the first. Where none is labelled, what the first
             record with an assignment was called.
@@ -42,7 +42,7 @@ class Feature:
     name: str | None
     sequence: str | None
     length: int | None
-    named: Named
+    named: Identification
     records: int
     counts: dict[Sample, int]
     unknown: frozenset[Sample]
@@ -54,7 +54,7 @@ class Feature:
         return sum(self.counts.values())
 
 
-def features(selection: Selection, names: Names, ids: FeatureIds, columns: tuple[str, ...] = ()) -> Iterator[Feature]:
+def features(selection: Selection, names: Namer, ids: FeatureIds, columns: tuple[str, ...] = ()) -> Iterator[Feature]:
     """Yield the distinct sequences of a selection in order of row.
 
     Args:
@@ -71,18 +71,19 @@ def features(selection: Selection, names: Names, ids: FeatureIds, columns: tuple
         rows = piece.rows.tolist()
         for place, (begin, end) in enumerate(pairwise(piece.starts.tolist())):
             row, digest = rows[place], piece.ids[place]
-            known = SequenceIds(row, (digest, ids.lab_id(row, digest), records[begin]["id"]))
+            lab_id = ids.lab_id(row, digest) if names.by_id else digest
+            known = SequenceIds(row, (digest, lab_id, records[begin]["id"]))
             yield _feature(known, ids.of(row, digest), letters[place], lengths[place], records[begin:end], names)
 
 
 def _feature(
-    known: SequenceIds, id: str, sequence: str | None, length: int | None, records: list[dict[str, Any]], names: Names
+    known: SequenceIds, id: str, sequence: str | None, length: int | None, records: list[dict[str, Any]], names: Namer
 ) -> Feature:
     counts: dict[Sample, int] = {}
     first: dict[Sample, dict[str, Any]] = {}
     unknown: set[Sample] = set()
-    labelled: Counter[Named] = Counter()
-    assigned: Named | None = None
+    labelled: Counter[Identification] = Counter()
+    assigned: Identification | None = None
     for record in records:
         sample = (str(record["dataset"]), record["sample"])
         abundance = record["abundance"]

@@ -1,10 +1,10 @@
 """Distinct sequences with their vectors as AnnData (``.h5ad``), for scanpy and others.
 
-``obs`` has a row a distinct sequence, called by its id (``ids``); the vectors are ``X``, float32, or
+``obs`` has one row per distinct sequence, called by its id (``ids``); the vectors are ``X``, float32, or
 ``obsm["X_ednabed"]``, where ``X`` is absent; ``uns["ednabed"]`` says what made them. The file is that of AnnData's
 on-disk format (group ``anndata`` 0.1.0): ``obs`` is written by anndata, the vectors block by block.
 
-Memory: ``obs``, about 1 kB a distinct sequence, and one block of vectors.
+Memory: ``obs``, about 1 kB per distinct sequence, and one block of vectors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from ednabed.export.extras import needed
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.place import check_target_file, whole_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
@@ -39,7 +39,7 @@ OBS_COLUMNS = (
 
 def write_h5ad(
     selection: Selection,
-    names: Names,
+    names: Namer,
     ids: FeatureIds,
     target: Path,
     *,

@@ -10,7 +10,8 @@ sequence without an id is called by its digest. By the rule *digest* all are.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,26 @@ def portable_id(id: str) -> str:
     return f"_{name[1:]}" if name.startswith("#") else name
 
 
+@dataclass
+class _LabIds:
+    """Ids by the rule *own*.
+
+    Attributes:
+        ids: Group (a dataset, or empty for all together) to row to id; empty where its record has none.
+        numbered: Rows whose id has a suffix.
+        example: One of these ids; empty where there is none.
+    """
+
+    ids: dict[str, dict[int, str]]
+    numbered: int = 0
+    example: str = ""
+
+
 class FeatureIds:
     """Ids of the distinct sequences of a selection.
+
+    The ids of the records are read when the first id by the rule *own* is asked for, and all are held from then on:
+    about 400 bytes per distinct sequence, more while they are read.
 
     Args:
         selection: What is exported.
@@ -55,8 +74,6 @@ class FeatureIds:
 
     Attributes:
         rule: See above.
-        numbered: Sequences that got a suffix, because another sequence has their id too.
-        example: One of these ids; empty where there is none.
 
     Raises:
         UsageError: There is no such rule.
@@ -66,10 +83,8 @@ class FeatureIds:
         if rule not in RULES:
             raise UsageError(f"there is no rule {rule!r} for ids; choose one of {', '.join(RULES)}")
         self.rule = rule
-        self.numbered = 0
-        self.example = ""
-        self._lab_ids: dict[str, dict[int, str]] = {}
-        self._decide(selection, by_dataset)
+        self._selection = selection
+        self._by_dataset = by_dataset
 
     def of(self, row: int, digest: str, dataset: str = "") -> str:
         """Return the id of a sequence.
@@ -83,28 +98,22 @@ class FeatureIds:
 
     def lab_id(self, row: int, digest: str, dataset: str = "") -> str:
         """Return the id by the rule *own*, whatever the rule is; see ``of``."""
-        return self._lab_ids[dataset].get(row) or digest
+        return self._lab_ids.ids[dataset].get(row) or digest
 
-    def _decide(self, selection: Selection, by_dataset: bool) -> None:
+    @property
+    def numbered(self) -> int:
+        """Sequences that got a suffix, because another sequence has their id too."""
+        return 0 if self.rule == "digest" else self._lab_ids.numbered
+
+    @cached_property
+    def _lab_ids(self) -> _LabIds:
         """Find the first id of each sequence, and give a suffix to those that are shared."""
-        firsts: dict[str, dict[int, str]] = {}
-        pairs = []
-        for piece in selection.pieces(("id", "dataset")):
-            names = [portable_id(id or "") for id in piece.records.column("id").cast(pa.string()).to_pylist()]
-            groups = piece.records.column("dataset").to_pylist() if by_dataset else [""] * len(names)
-            found: dict[tuple[str, str, int], None] = {}
-            for row, (begin, end) in zip(piece.rows.tolist(), pairwise(piece.starts.tolist()), strict=True):
-                for group, name in zip(groups[begin:end], names[begin:end], strict=True):
-                    firsts.setdefault(group, {}).setdefault(row, name)
-                    found[group, name, row] = None
-            columns = zip(*found, strict=True)
-            pairs.append(pa.table(dict(zip(("group", "name", "row"), map(list, columns), strict=True))))
-        # No sequence is in two pieces, so each pair is there once.
-        counts = pa.concat_tables(pairs).group_by(["group", "name"]).aggregate([("row", "count")])
+        firsts, counts = self._first_ids()
         several = counts.filter(pc.greater(counts.column("row_count"), 1))
         shared = set(zip(several.column("group").to_pylist(), several.column("name").to_pylist(), strict=True))
-        numbered = counts.filter(pc.match_substring_regex(counts.column("name"), _NUMBERED)).select(["group", "name"])
-        taken = set(zip(*(numbered.column(name).to_pylist() for name in ("group", "name")), strict=True))
+        like_numbered = counts.filter(pc.match_substring_regex(counts.column("name"), _NUMBERED))
+        taken = set(zip(*(like_numbered.column(name).to_pylist() for name in ("group", "name")), strict=True))
+        found = _LabIds(firsts)
         last: dict[tuple[str, str], int] = {}
         for group, ids in firsts.items():
             for row, name in ids.items():
@@ -115,17 +124,33 @@ class FeatureIds:
                     number += 1
                 last[group, name] = number
                 ids[row] = f"{name}_{number}"
-                if self.rule == "own":
-                    self.numbered += 1
-                    self.example = self.example or ids[row]
-        self._lab_ids = firsts
+                found.numbered += 1
+                found.example = found.example or ids[row]
+        return found
+
+    def _first_ids(self) -> tuple[dict[str, dict[int, str]], pa.Table]:
+        """Return group to row to the id of its first record, and how many rows (``row_count``) each id names."""
+        firsts: dict[str, dict[int, str]] = {}
+        pairs = []
+        for piece in self._selection.pieces(("id", "dataset"), bases=False):
+            names = [portable_id(id or "") for id in piece.records.column("id").cast(pa.string()).to_pylist()]
+            groups = piece.records.column("dataset").to_pylist() if self._by_dataset else [""] * len(names)
+            found: dict[tuple[str, str, int], None] = {}
+            for row, (begin, end) in zip(piece.rows.tolist(), pairwise(piece.starts.tolist()), strict=True):
+                for group, name in zip(groups[begin:end], names[begin:end], strict=True):
+                    firsts.setdefault(group, {}).setdefault(row, name)
+                    found[group, name, row] = None
+            columns = zip(*found, strict=True)
+            pairs.append(pa.table(dict(zip(("group", "name", "row"), map(list, columns), strict=True))))
+        # No sequence is in two pieces, so each pair is there once.
+        return firsts, pa.concat_tables(pairs).group_by(["group", "name"]).aggregate([("row", "count")])
 
     def notes(self) -> list[str]:
         """Return what a reader of the export should know of its ids."""
         notes = [f"each feature is called by {RULES[self.rule]}"]
         if self.numbered:
             notes.append(
-                f"{self.numbered:,} features share their id with another and got a suffix, such as {self.example}; ids "
-                "by digest are the same in every export"
+                f"{self.numbered:,} features share their id with another and got a suffix, such as "
+                f"{self._lab_ids.example}; ids by digest are the same in every export"
             )
         return notes

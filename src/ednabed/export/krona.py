@@ -14,7 +14,7 @@ from typing import Any
 
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Named, Names
+from ednabed.export.names import Identification, Namer
 from ednabed.export.place import whole_folder
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
@@ -28,7 +28,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 def write_krona(
     selection: Selection,
-    names: Names,
+    names: Namer,
     ids: FeatureIds,
     target: Path,
     *,
@@ -73,7 +73,7 @@ def _text(counts: Counter[tuple[str, ...]]) -> str:
     return "".join("\t".join((str(reads), *wedges)) + "\n" for wedges, reads in sorted(counts.items()) if reads)
 
 
-def _wedges(named: Named) -> tuple[str, ...]:
+def _wedges(named: Identification) -> tuple[str, ...]:
     if not named.rank:
         return (UNASSIGNED,)
     depth = RANKS.index(named.rank) + 1

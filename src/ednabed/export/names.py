@@ -1,7 +1,7 @@
 """Which names an export gives: those that the records have, else those that ``ednabed classify`` gave.
 
 A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment. These
-are kept beside its run and go by sequence; or they come from a file and go by id: that of the record, else one that an
+are kept next to its run and go by sequence; or they come from a file and go by id: that of the record, else one that an
 export of distinct sequences gives it (digest, feature id, or the id of the first record of its sequence). ``novel``
 ones have the names above what is new, ``unclassified`` and ``rejected`` ones none.
 """
@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.errors import InputError
-from ednabed.reference.kept import KeptNames
+from ednabed.reference.kept import RowNames
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
 from ednabed.sequences.opening import Source
 from ednabed.sequences.stream import decode
 from ednabed.sequences.tables import text_of
+from ednabed.store.assignments import STATUSES
 from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import UNKNOWN
 
 _COLUMNS = ("id", "status", "lineage", "confidence")
-_STATUS = ("assigned", "novel", "unclassified", "rejected")
 _ADVICE = "give what 'ednabed classify --output taxonomy.tsv' (or .jsonl) wrote"
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Identification:
     """The names of a record or of a distinct sequence.
 
     Attributes:
@@ -56,7 +56,7 @@ class Named:
         return next((name for name in reversed(self.lineage) if name), "")
 
 
-NO_NAME = Named()
+NO_NAME = Identification()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +65,25 @@ class SequenceIds:
 
     Attributes:
         row: Its row in the collection.
-        ids: What it may have been classified as: its digest (``Piece.ids``), the id that an export gives it, and the id
-            of its first record.
+        ids: What it may have been classified as: its digest (``Piece.ids``), the id that an export gives it (needed
+            where ``Namer.by_id``, else the digest again), and the id of its first record.
     """
 
     row: int
     ids: tuple[str, str, str | None]
 
 
-class Names:
+class Namer:
     """Gives each record its names, and counts from where.
 
     Args:
         assignments: Id (as ``classify`` wrote it, ``clean``) to assignment; None where there are none.
-        kept: The names that are kept beside the runs; None where there are none. At most one of both is given.
+        kept: The names kept next to the runs, of all rows of the collection; None where there are none. At most one of
+            both is given.
 
     Attributes:
         given: Whether there are assignments at all.
+        by_id: Whether they are found by id.
         asked: Records of which the names were asked for.
         named: Those of them that have a name.
         assigned: Records that took the names of an assignment.
@@ -90,8 +92,9 @@ class Names:
         divided: Distinct sequences whose records have several lineages of their own; counted by ``features``.
     """
 
-    def __init__(self, assignments: dict[str, Named] | None = None, kept: KeptNames | None = None) -> None:
+    def __init__(self, assignments: dict[str, Identification] | None = None, kept: RowNames | None = None) -> None:
         self.given = assignments is not None or kept is not None
+        self.by_id = assignments is not None
         self._assignments = assignments or {}
         self._kept = kept
         self._sequence_of: dict[str, str | None] = {}
@@ -101,7 +104,7 @@ class Names:
         """Return whether there is an assignment for one of some ids."""
         return any(id is not None and clean(id) in self._assignments for id in ids)
 
-    def of(self, id: str | None, lineage: str | None, sequence: SequenceIds) -> Named:
+    def of(self, id: str | None, lineage: str | None, sequence: SequenceIds) -> Identification:
         """Return the names of a record.
 
         Args:
@@ -126,12 +129,12 @@ class Names:
         self.named += any(own.lineage)
         return own
 
-    def _by_row(self, row: int) -> Named | None:
+    def _by_row(self, row: int) -> Identification | None:
         assert self._kept is not None
         found = self._kept.of(row)
-        return None if found is None else _given(*found)
+        return None if found is None else identification(*found)
 
-    def _by_id(self, id: str | None, sequence: SequenceIds) -> Named | None:
+    def _by_id(self, id: str | None, sequence: SequenceIds) -> Identification | None:
         for name in (id, *sequence.ids) if self._assignments else ():
             found = None if name is None else self._assignments.get(clean(name))
             if found is None or name is None:
@@ -148,15 +151,15 @@ class Names:
 
 
 @lru_cache(maxsize=65_536)
-def _labelled(text: str) -> Named:
+def _labelled(text: str) -> Identification:
     fields = text.split(";")
     if len(fields) == len(RANKS):
         kingdom, phylum, class_, order, family, genus, species = fields
-        return Named((kingdom, phylum, class_, order, family, genus, species))
-    return Named(parse_lineage(text) or UNKNOWN)
+        return Identification((kingdom, phylum, class_, order, family, genus, species))
+    return Identification(parse_lineage(text) or UNKNOWN)
 
 
-def names_by_id(path: Path) -> dict[str, Named]:
+def names_by_id(path: Path) -> dict[str, Identification]:
     """Read what ``ednabed classify`` wrote, as TSV or JSON lines (plain, .gz or .zst).
 
     Returns:
@@ -165,13 +168,13 @@ def names_by_id(path: Path) -> dict[str, Named]:
     Raises:
         InputError: The file cannot be read, is something else, or says two things of one id.
     """
-    found: dict[str, Named] = {}
+    found: dict[str, Identification] = {}
     with Source(path, wanted="assignment") as source:
         lines = _json_lines(source) if source.head.lstrip().startswith(b"{") else _table(source)
         for number, (id, status, lineage, confidence) in enumerate(lines, 1):
             where = f"{source.path}: assignment {number} (id {id!r})"
-            if status not in _STATUS:
-                raise InputError(f"{where} has the status {status!r}, wanted one of {', '.join(_STATUS)}; {_ADVICE}")
+            if status not in STATUSES:
+                raise InputError(f"{where} has the status {status!r}, expected one of {', '.join(STATUSES)}; {_ADVICE}")
             named = _assigned(where, status, lineage, confidence)
             if found.setdefault(clean(id), named) != named:
                 raise InputError(
@@ -181,20 +184,21 @@ def names_by_id(path: Path) -> dict[str, Named]:
     return found
 
 
-def _assigned(where: str, status: str, lineage: str, confidence: str | float | None) -> Named:
+def _assigned(where: str, status: str, lineage: str, confidence: str | float | None) -> Identification:
     try:
         sure = None if confidence in (None, "") else float(confidence or 0)
     except (TypeError, ValueError):
         sure = math.nan
     if sure is not None and not 0 <= sure <= 1:
-        raise InputError(f"{where} has the confidence {confidence!r}, wanted a number from 0 to 1; {_ADVICE}")
-    return _given(status, lineage, sure)
+        raise InputError(f"{where} has the confidence {confidence!r}, expected a number from 0 to 1; {_ADVICE}")
+    return identification(status, lineage, sure)
 
 
-def _given(status: str, lineage: str | None, confidence: float | None) -> Named:
+def identification(status: str, lineage: str | None, confidence: float | None) -> Identification:
+    """Return the names that an assignment gives, none where it has no lineage or its status is not of a name."""
     if status in ("unclassified", "rejected"):
-        return Named(status=status)
-    return Named(_labelled(lineage).lineage if lineage else UNKNOWN, confidence, status)
+        return Identification(status=status)
+    return Identification(_labelled(lineage).lineage if lineage else UNKNOWN, confidence, status)
 
 
 def _table(source: Source) -> Iterator[tuple[str, str, str, str]]:

@@ -6,7 +6,7 @@
 - ``feature-table.tsv``: BIOM's text form (``biom convert`` reads it): a comment line, ``#OTU ID`` and the samples, then
   a line a feature with its reads, whole numbers.
 - ``feature-table.biom``: the same as BIOM 2.1 (HDF5), ``BIOMV210Format`` (``FeatureTable[Frequency]``).
-- ``sequences.fasta``: ``FeatureData[Sequence]``; not there where nobody knows any letters.
+- ``sequences.fasta``: ``FeatureData[Sequence]``; absent where no bases are known.
 
 The id of a feature is the same in all (``ids``). QIIME 2 takes any id without blanks; an MD5 is only a habit of its
 plugins.
@@ -25,7 +25,7 @@ from ednabed.export.assignments import cut, qiime2_taxon
 from ednabed.export.extras import needed
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.place import check_target_folder, whole_folder
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
@@ -38,7 +38,7 @@ SEQUENCES = "sequences.fasta"
 
 def write_qiime2(
     selection: Selection,
-    names: Names,
+    names: Namer,
     ids: FeatureIds,
     target: Path,
     *,
@@ -94,7 +94,7 @@ def write_qiime2(
             _write_biom(work / TABLE_BIOM, *modules, called, list(samples.values()), pairs)
     notes = []
     if letters < len(called):
-        notes.append(f"{SEQUENCES} lacks {len(called) - letters:,} features whose letters nobody knows")
+        notes.append(f"{SEQUENCES} lacks {len(called) - letters:,} features whose bases are unknown")
     return Written(len(called), records, len(samples), reads, tuple(notes))
 
 

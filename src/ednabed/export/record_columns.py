@@ -1,7 +1,7 @@
 """The columns of an export as a table, the same for TSV and Parquet, piece by piece.
 
-One row a record: ``RECORD_COLUMNS``, then all other columns that the records have (one whose name is taken gets
-``_input`` added). Or one row a distinct sequence: ``DISTINCT_COLUMNS``. Rows are in order of distinct sequence, the
+One row per record: ``RECORD_COLUMNS``, then all other columns that the records have (one whose name is taken gets
+``_input`` added). Or one row per distinct sequence: ``DISTINCT_COLUMNS``. Rows are in order of distinct sequence, the
 records of one together, in order of dataset, run and number. Null is unknown.
 """
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ednabed.export.features import features
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Named, Names, SequenceIds
+from ednabed.export.names import Identification, Namer, SequenceIds
 from ednabed.export.selection import Piece, Selection
 from ednabed.reference.columns import text
 from ednabed.sequences.lineage import RANKS, format_lineage
@@ -47,13 +47,13 @@ class RecordTables:
         selection: What to write.
         names: Where names come from.
         ids: What distinct sequences are called; records keep their ids.
-        occurrences: One row a record; else one a distinct sequence.
+        occurrences: One row per record; else one per distinct sequence.
 
     Attributes:
         schema: Columns of all tables.
     """
 
-    def __init__(self, selection: Selection, names: Names, ids: FeatureIds, *, occurrences: bool = True) -> None:
+    def __init__(self, selection: Selection, names: Namer, ids: FeatureIds, *, occurrences: bool = True) -> None:
         self._selection = selection
         self._names = names
         self._ids = ids
@@ -86,7 +86,7 @@ class RecordTables:
         letters = piece.sequences.take(pa.array(own))
         ids, lineages = (records.column(name).to_pylist() for name in ("id", "lineage"))
         known = [
-            SequenceIds(row, (digest, self._ids.lab_id(row, digest), ids[begin]))
+            SequenceIds(row, (digest, self._ids.lab_id(row, digest) if self._names.by_id else digest, ids[begin]))
             for row, digest, begin in zip(piece.rows.tolist(), piece.ids, piece.starts.tolist(), strict=False)
         ]
         pairs = zip(ids, lineages, own.tolist(), strict=True)
@@ -114,7 +114,7 @@ class RecordTables:
             }
             yield pa.table([pa.array(columns[f.name], f.type) for f in self.schema], schema=self.schema)
 
-    def _name_columns(self, named: Sequence[Named]) -> dict[str, pa.Array]:
+    def _name_columns(self, named: Sequence[Identification]) -> dict[str, pa.Array]:
         columns = {
             "lineage": [format_lineage(one.lineage) if any(one.lineage) else None for one in named],
             **{rank: [one.lineage[place] or None for one in named] for place, rank in enumerate(RANKS)},

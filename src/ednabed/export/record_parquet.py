@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.place import whole_target
 from ednabed.export.record_columns import RecordTables
 from ednabed.export.report import Written
@@ -15,7 +15,7 @@ from ednabed.export.selection import Selection
 
 
 def write_parquet(
-    selection: Selection, names: Names, ids: FeatureIds, target: Path, *, occurrences: bool = True
+    selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, occurrences: bool = True
 ) -> Written:
     """Write a Parquet file (zstd), which appears whole or not at all; see ``record_columns`` for its columns.
 
@@ -24,7 +24,7 @@ def write_parquet(
         names: Where names come from.
         ids: What distinct sequences are called.
         target: The file.
-        occurrences: One row a record; else one a distinct sequence.
+        occurrences: One row per record; else one per distinct sequence.
 
     Raises:
         UsageError: The target is a folder, a pipe or a device, or lies in a run or a reference.

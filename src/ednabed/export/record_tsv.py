@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from ednabed.export.ids import FeatureIds
-from ednabed.export.names import Names
+from ednabed.export.names import Namer
 from ednabed.export.record_columns import RecordTables
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
@@ -24,7 +24,7 @@ from ednabed.store.files import replacing
 
 
 def write_tsv(
-    selection: Selection, names: Names, ids: FeatureIds, target: Path, *, occurrences: bool = True
+    selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, occurrences: bool = True
 ) -> Written:
     """Write a TSV file, which appears whole or not at all; see ``record_columns`` for its columns.
 
@@ -33,7 +33,7 @@ def write_tsv(
         names: Where names come from.
         ids: What distinct sequences are called.
         target: The file.
-        occurrences: One line a record; else one a distinct sequence.
+        occurrences: One line per record; else one per distinct sequence.
 
     Raises:
         UsageError: The target is a folder.

@@ -1,6 +1,7 @@
 """What is exported: some distinct sequences of a collection with those of their records that are chosen, in pieces.
 
-Vectors are not touched, and only a piece is held at once, so memory does not grow with what is exported.
+Vectors are not read, and records and bases are held one piece at a time. What is held throughout is the number of each
+selected row and, with a filter, one byte per record of the collection. Ids of features (``ids``) are held as a whole.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Piece:
         starts: int64, shape (n + 1,): where the records of each begin in ``records``; each has at least one.
         records: The columns asked for, in order of (dataset, run_id, seq_idx) within a row; one that is not in the
             collection is null.
-        sequences: ``digest``, ``length`` and ``sequence``, n rows; null where nobody knows them.
-        ids: Id of each sequence, unique in the collection: its digest; where nobody knows it, ``key.`` and the 16
+        sequences: ``digest``, ``length`` and, where asked for, ``sequence``, n rows; null where unknown.
+        ids: Id of each sequence, unique in the collection: its digest; where that is unknown, ``key.`` and the 16
             hexadecimal digits of its key.
     """
 
@@ -82,11 +83,12 @@ class Selection:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
+    def pieces(self, columns: Sequence[str], *, bases: bool = True) -> Iterator[Piece]:
         """Yield the sequences with their records, in order of row.
 
         Args:
             columns: Columns of the records; those that the collection lacks are null.
+            bases: Whether the bases are read too.
         """
         collection = self.collection
         sizes = collection.starts[self.rows + 1] - collection.starts[self.rows]
@@ -96,10 +98,10 @@ class Selection:
             before = int(ends[begin - 1]) if begin else 0
             end = int(np.searchsorted(ends, before + _PIECE_RECORDS, side="right"))
             end = max(begin + 1, min(end, begin + _PIECE_ROWS))
-            yield self._piece(self.rows[begin:end], columns)
+            yield self._piece(self.rows[begin:end], columns, bases)
             begin = end
 
-    def _piece(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> Piece:
+    def _piece(self, rows: npt.NDArray[np.int64], columns: Sequence[str], bases: bool) -> Piece:
         collection = self.collection
         sizes = collection.starts[rows + 1] - collection.starts[rows]
         own = np.repeat(np.arange(len(rows)), sizes)
@@ -114,7 +116,7 @@ class Selection:
         for name in columns:
             if name not in present:
                 records = records.append_column(name, pa.nulls(len(positions)))
-        sequences = collection.take_sequences(rows)
+        sequences = collection.take_sequences(rows, bases=bases)
         digests = sequences.column("digest").to_pylist()
         keys = collection.keys[rows].tolist()
         ids = [f"key.{key:016x}" if name is None else name for name, key in zip(digests, keys, strict=True)]
@@ -147,6 +149,13 @@ class Selection:
                 if is_kept:
                     there.setdefault(key)
         return {key: reads[key] for key in there}
+
+    def of_whole_datasets(self) -> Selection:
+        """Return all sequences and records of the datasets that the chosen records are of."""
+        datasets = set(self.runs_of_datasets())
+        if datasets == set(self.collection.part_datasets):
+            return Selection(self.collection)
+        return Selection(self.collection, None, Choice(datasets=tuple(datasets)))
 
     def runs(self) -> list[str]:
         """Return the runs that the chosen records are of (``dataset/run_id``)."""

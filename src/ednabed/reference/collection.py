@@ -68,8 +68,13 @@ class Collection(ABC):
         """Yield (first position, columns and ``row``) piece by piece, all records in order of position."""
 
     @abstractmethod
-    def take_sequences(self, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """Return ``digest``, ``length`` and ``sequence`` of rows, in the order given; null where nobody knows them."""
+    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
+        """Return ``digest``, ``length`` and ``sequence`` of rows, in the order given; null where they are unknown.
+
+        Args:
+            rows: Rows of the collection, int64, shape (n,).
+            bases: Whether ``sequence`` is read too; without it the column is absent.
+        """
 
     def search(
         self, queries: FloatArray, k: int, *, allowed: npt.NDArray[np.bool_] | None = None, exact: bool = False

@@ -1,4 +1,4 @@
-"""The names that ``ednabed classify --run`` kept next to the runs of a collection, by row.
+"""The names that ``ednabed classify --run`` kept next to the runs of a collection.
 
 They are found by the identity of the runs, so a reference finds those of the runs that it was built from wherever these
 are now in the workspace. A distinct sequence has one name: the newest that any of the runs keeps for it. These names
@@ -7,60 +7,109 @@ are never labels: nothing that calibrates, classifies or consolidates reads them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ednabed.errors import EdnabedError
+from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
 from ednabed.reference.parts import keys_of
-from ednabed.store.assignments import Facts, Kept, file_names, folder_of, list_kept
-from ednabed.store.manifest import RunManifest
+from ednabed.store.assignments import COLUMNS, Facts, KeptFile, file_names, folder_of, list_kept, survey_kept
+from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import runs_root, walk_runs
 
 # Another process may replace a file between its listing and its reading.
 _TRIES = 5
+_COLUMNS = ("digest", "status", "lineage", "confidence")
+_NONE = pa.schema([COLUMNS.field(name) for name in _COLUMNS]).empty_table()
 
 
 @dataclass(frozen=True, eq=False)
-class KeptNames:
-    """Names of the rows of a collection.
+class RowNames:
+    """Names of n rows of a collection.
 
     Attributes:
-        facts: Label of a run to what the file says of itself from which its names are, the newest first.
-        without: Labels of the runs of the collection for which nothing is kept.
-        lineages: Every lineage that occurs.
-        lineage: Number of the lineage of each row, int32, shape (rows,); -1 for none.
-        statuses: Every status that occurs.
-        status: Number of the status of each row, int8, shape (rows,); -1 where it has no assignment.
-        confidence: Of the deepest name, float64, shape (rows,); NaN where unknown.
+        lineages: Every lineage that may occur.
+        lineage: Number of the lineage of each row, int32, shape (n,); -1 for none.
+        statuses: Every status that may occur.
+        status: Number of the status of each row, int8, shape (n,); -1 where it has no assignment.
+        confidence: Of the deepest name, float64, shape (n,); NaN where unknown.
     """
 
-    facts: dict[str, Facts]
-    without: list[str]
     lineages: list[str]
     lineage: npt.NDArray[np.int32]
     statuses: list[str]
     status: npt.NDArray[np.int8]
     confidence: npt.NDArray[np.float64]
 
-    def of(self, row: int) -> tuple[str, str | None, float | None] | None:
-        """Return status, lineage (None where no name is given) and confidence of a row; None without assignment."""
-        status = int(self.status[row])
+    def any(self) -> bool:
+        """Return whether one of the rows has an assignment."""
+        return bool((self.status >= 0).any())
+
+    def of(self, place: int) -> tuple[str, str | None, float | None] | None:
+        """Return status, lineage (None where no name is given) and confidence of a row; None without assignment.
+
+        Args:
+            place: Which of the n rows, from 0.
+        """
+        status = int(self.status[place])
         if status < 0:
             return None
-        lineage, confidence = int(self.lineage[row]), float(self.confidence[row])
+        lineage, confidence = int(self.lineage[place]), float(self.confidence[place])
         return (
             self.statuses[status],
             self.lineages[lineage] if lineage >= 0 else None,
             None if np.isnan(confidence) else confidence,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class KeptNames:
+    """The names kept next to the runs of a collection, by key of the sequence.
+
+    Attributes:
+        facts: Label of a run to what the file from which its names are says of itself, the newest first; empty where
+            nothing is kept.
+        without: Labels of the runs of the collection for which nothing is kept.
+        faults: What is wrong with the files that were skipped, one sentence each.
+        keys: Keys of the sequences that have an assignment, uint64, shape (n,), ascending, each once.
+        names: Their names, n rows.
+    """
+
+    facts: dict[str, Facts]
+    without: list[str]
+    faults: list[str]
+    keys: npt.NDArray[np.uint64]
+    names: RowNames
+
+    def __bool__(self) -> bool:
+        return bool(self.facts)
+
+    def of_keys(self, keys: npt.NDArray[np.uint64]) -> RowNames:
+        """Return the names of sequences.
+
+        Args:
+            keys: Their keys (``Collection.keys``), uint64, shape (m,), in any order.
+
+        Returns:
+            m rows, in the order given.
+        """
+        at = np.searchsorted(self.keys, keys)
+        there = at < len(self.keys)
+        there[there] = self.keys[at[there]] == keys[there]
+        at = at[there]
+        lineage, status = np.full(len(keys), -1, np.int32), np.full(len(keys), -1, np.int8)
+        confidence = np.full(len(keys), np.nan)
+        lineage[there], status[there] = self.names.lineage[at], self.names.status[at]
+        confidence[there] = self.names.confidence[at]
+        return RowNames(self.names.lineages, lineage, self.names.statuses, status, confidence)
 
 
 @dataclass(frozen=True)
@@ -72,17 +121,17 @@ class _Place:
     folder: Path
 
 
-def kept_names(collection: Collection, workspace: Path, build: str | None = None) -> KeptNames | None:
-    """Return the names that are kept next to the runs of a collection; None where there are none (by the build).
+def kept_names(collection: Collection, workspace: Path, build: str | None = None) -> KeptNames:
+    """Return the names that are kept next to the runs of a collection.
 
     Args:
         collection: A reference, or runs as they lie.
         workspace: Folder in which the runs of a reference are found.
         build: Take assignments by this build of a reference only; a folder of a reference is any of its builds. None
-            takes the newest of each run.
+            takes the newest of each run that can be read, and says in ``faults`` which files cannot.
 
     Raises:
-        StoreError: A file is damaged or of another run.
+        StoreError: A build was asked for, and a file is damaged or of another run.
     """
     for attempt in range(_TRIES):
         try:
@@ -97,14 +146,17 @@ def kept_facts(collection: Collection, workspace: Path) -> list[Facts]:
     """Return what all assignments of the runs of a collection say of themselves, the newest first.
 
     Raises:
-        StoreError: See ``kept_names``.
+        StoreError: A file is damaged or of another run.
     """
     found = [kept.facts for place in _places(collection, workspace) for kept in list_kept(place.folder, place.identity)]
     return sorted(found, key=lambda facts: facts.created, reverse=True)
 
 
 def kept_files(collection: Collection, workspace: Path) -> list[str]:
-    """Return the names of the files that are kept next to the runs of a collection; none is opened."""
+    """Return the names of the files that are kept next to the runs of a collection; none is opened.
+
+    As long as they are the same, ``kept_names`` gives the same names.
+    """
     return [name for place in _places(collection, workspace) for name in file_names(place.folder)]
 
 
@@ -113,56 +165,54 @@ def is_by(facts: Facts, build: str) -> bool:
     return build in (facts.build, facts.reference)
 
 
-def _kept_names(collection: Collection, workspace: Path, build: str | None) -> KeptNames | None:
-    used: list[tuple[str, Kept]] = []
-    without = {part: None for part in _labels(collection)}
+def _kept_names(collection: Collection, workspace: Path, build: str | None) -> KeptNames:
+    used: list[tuple[str, KeptFile, pa.Table]] = []
+    without = dict.fromkeys(_labels(collection))
+    faults: list[str] = []
     for place in _places(collection, workspace):
-        listed = list_kept(place.folder, place.identity)
-        newest = next((kept for kept in listed if build is None or is_by(kept.facts, build)), None)
-        if newest is not None:
-            used.append((place.label, newest))
+        found = _newest(place, faults) if build is None else _newest_by(place, build)
+        if found is not None:
+            used.append((place.label, *found))
             without.pop(place.label, None)
-    if not used:
-        return None
-    used.sort(key=lambda one: one[1].facts.created)
-    names = _Numbers(collection)
-    for _, kept in used:
-        names.add(kept.read(["digest", "status", "lineage", "confidence"]))
-    return KeptNames(
-        {label: kept.facts for label, kept in reversed(used)}, list(without), list(names.lineages), names.lineage,
-        list(names.statuses), names.status, names.confidence,
-    )  # fmt: skip
+    used.sort(key=lambda one: one[1].facts.created, reverse=True)
+    keys, names = _by_key([table for _, _, table in used])
+    return KeptNames({label: kept.facts for label, kept, _ in used}, list(without), faults, keys, names)
 
 
-class _Numbers:
-    """Puts the rows of tables of assignments to the rows of a collection; later tables win."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._order = np.argsort(collection.keys, kind="stable")
-        self._keys = collection.keys[self._order]
-        self.lineages: dict[str, int] = {}
-        self.statuses: dict[str, int] = {}
-        self.lineage = np.full(collection.rows, -1, np.int32)
-        self.status = np.full(collection.rows, -1, np.int8)
-        self.confidence = np.full(collection.rows, np.nan)
-
-    def add(self, table: pa.Table) -> None:
-        keys = keys_of(table.column("digest").to_pylist())
-        at = np.minimum(np.searchsorted(self._keys, keys), max(len(self._keys) - 1, 0))
-        there = np.flatnonzero(self._keys[at] == keys)
-        rows = self._order[at[there]]
-        self.lineage[rows] = _coded(table.column("lineage"), self.lineages)[there]
-        self.status[rows] = _coded(table.column("status"), self.statuses)[there]
-        confidence = table.column("confidence").to_numpy(zero_copy_only=False).astype(np.float64)
-        self.confidence[rows] = confidence[there]
+def _newest(place: _Place, faults: list[str]) -> tuple[KeptFile, pa.Table] | None:
+    """Return the newest file of a run that can be read; what is wrong with others is added to ``faults``."""
+    listed, wrong = survey_kept(place.folder, place.identity)
+    faults += wrong
+    for kept in listed:
+        try:
+            return kept, kept.read(_COLUMNS)
+        except StoreError as error:
+            faults.append(str(error))
+    return None
 
 
-def _coded(column: pa.ChunkedArray, known: dict[str, int]) -> npt.NDArray[np.int64]:
-    """Return numbers for texts, adding unseen ones to ``known``; -1 for null."""
+def _newest_by(place: _Place, build: str) -> tuple[KeptFile, pa.Table] | None:
+    listed = list_kept(place.folder, place.identity)
+    kept = next((kept for kept in listed if is_by(kept.facts, build)), None)
+    return None if kept is None else (kept, kept.read(_COLUMNS))
+
+
+def _by_key(tables: list[pa.Table]) -> tuple[npt.NDArray[np.uint64], RowNames]:
+    """Return the assignments of tables by key, ascending; of several of one key that of the first table."""
+    table = pa.concat_tables([_NONE, *tables])
+    # The index of the first of equals.
+    keys, first = np.unique(keys_of(table.column("digest").to_pylist()), return_index=True)
+    table = table.take(pa.array(first))
+    lineages, lineage = _numbered(table.column("lineage"))
+    statuses, status = _numbered(table.column("status"))
+    confidence = table.column("confidence").to_numpy(zero_copy_only=False).astype(np.float64)
+    return keys, RowNames(lineages, lineage, statuses, status.astype(np.int8), confidence)
+
+
+def _numbered(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """Return the distinct texts of a column, and the number of that of each row; -1 for null."""
     coded = column.combine_chunks().dictionary_encode()
-    numbers = [known.setdefault(text, len(known)) for text in coded.dictionary.to_pylist()]
-    places = coded.indices.fill_null(len(numbers)).to_numpy()
-    return np.asarray(np.array([*numbers, -1], np.int64)[places], np.int64)
+    return coded.dictionary.to_pylist(), coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
 
 
 def _labels(collection: Collection) -> list[str]:
@@ -177,23 +227,37 @@ def _places(collection: Collection, workspace: Path) -> list[_Place]:
         return [_Place(source.label, source.identity, source.run.folder) for source in collection.sources]
     if not isinstance(collection, Reference):
         return []
-    wanted = {part.identity: part.label for part in collection.manifest.runs}
-    # Where they were when they were taken in, which may be outside the folder of runs; and where runs are now.
-    folders = [workspace / part.folder for part in collection.manifest.runs]
-    folders += walk_runs(runs_root(workspace))
-    return _with_identities(folders, wanted)
+    parts = collection.manifest.runs
+    labels = {part.identity: part.label for part in parts}
+    # Where they were when they were taken in, which may be outside the folder of runs.
+    found = _with_identities([workspace / part.folder for part in parts], labels)
+    if len(found) < len(labels):
+        moved = [folder for folder in walk_runs(runs_root(workspace)) if folder_of(folder).is_dir()]
+        found = {**_with_identities(moved, labels), **found}
+    return list(found.values())
 
 
-def _with_identities(folders: Sequence[Path], wanted: dict[str, str]) -> list[_Place]:
+def _with_identities(folders: Sequence[Path], labels: Mapping[str, str]) -> dict[str, _Place]:
+    """Return those folders that hold one of some runs, by identity; the first of each."""
     found: dict[str, _Place] = {}
     for folder in folders:
-        if not folder_of(folder).is_dir():
-            continue
-        try:
-            identity = RunManifest.read(folder).identity
-        except (EdnabedError, OSError):
-            # 'ednabed runs verify' reports a broken run; here it names nothing.
-            continue
-        if identity in wanted:
-            found.setdefault(identity, _Place(wanted[identity], identity, folder))
-    return list(found.values())
+        identity = _identity(folder)
+        if identity is not None and identity in labels:
+            found.setdefault(identity, _Place(labels[identity], identity, folder))
+    return found
+
+
+def _identity(folder: Path) -> str | None:
+    """Return the identity of a run; None where there is no sound one."""
+    try:
+        manifest = (folder / MANIFEST).stat()
+        return _identity_of(folder, manifest.st_mtime_ns, manifest.st_size)
+    except (EdnabedError, OSError):
+        # 'ednabed runs verify' reports a broken run; here it names nothing.
+        return None
+
+
+@lru_cache(maxsize=16_384)
+def _identity_of(folder: Path, changed: int, size: int) -> str:
+    """Return the identity of a run; time and size of its manifest tell whether that is still the one read before."""
+    return RunManifest.read(folder).identity

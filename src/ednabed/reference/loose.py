@@ -18,7 +18,7 @@ from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Block, Collection
 from ednabed.reference.columns import fitted, free_names, union
 from ednabed.reference.partfile import PartFile, Shelf, gather
-from ednabed.reference.parts import TAKEN_SEQUENCES, keys_of, unified_digests
+from ednabed.reference.parts import keys_of, taken_sequences, unified_digests
 from ednabed.reference.sources import Source, one_function
 from ednabed.reference.topk import lengths
 from ednabed.store.runs import RECORDS
@@ -139,17 +139,17 @@ class LooseRuns(Collection):
         """See ``Collection``."""
         return [source.dataset for source in self.sources]
 
-    def take_sequences(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
         """See ``Collection``. Reads the row groups of the runs in which the rows lie."""
+        schema = taken_sequences(bases)
 
         def take(number: int, own: npt.NDArray[np.int64]) -> pa.Table:
             part = self._letters[number]
             if part is None:
-                nulls = [pa.nulls(len(own), field.type) for field in TAKEN_SEQUENCES]
-                return pa.table(nulls, schema=TAKEN_SEQUENCES)
-            return fitted(part.take(own, TAKEN_SEQUENCES.names), TAKEN_SEQUENCES)
+                return pa.table([pa.nulls(len(own), field.type) for field in schema], schema=schema)
+            return fitted(part.take(own, schema.names), schema)
 
-        return gather(self._first, self._record_of[rows], take, TAKEN_SEQUENCES)
+        return gather(self._first, self._record_of[rows], take, schema)
 
 
 def _records(source: Source, file: VectorFile) -> pa.Table:

@@ -20,7 +20,7 @@ from ednabed.reference.columns import fitted, union
 from ednabed.reference.layout import INDEX, POSITIONS, ROW_TYPE, ROWS, VECTORS
 from ednabed.reference.manifest import METADATA, ReferenceManifest
 from ednabed.reference.partfile import PartFile, Shelf, gather
-from ednabed.reference.parts import TAKEN_SEQUENCES, keys_of, records_name, sequences_name, unified_digests
+from ednabed.reference.parts import keys_of, records_name, sequences_name, taken_sequences, unified_digests
 from ednabed.reference.topk import lengths
 from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES
@@ -201,13 +201,14 @@ class Reference(Collection):
         """See ``Collection``."""
         return [part.dataset for part in self.manifest.runs]
 
-    def take_sequences(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
         """See ``Collection``."""
+        schema = taken_sequences(bases)
 
         def take(number: int, own: npt.NDArray[np.int64]) -> pa.Table:
-            return self._sequences[number].take(own, TAKEN_SEQUENCES.names)
+            return self._sequences[number].take(own, schema.names)
 
-        return gather(self._first_row, rows, take, TAKEN_SEQUENCES)
+        return gather(self._first_row, rows, take, schema)
 
     def verify(self) -> list[str]:
         """Recompute every checksum, and check that the files fit together; return the faults found.

@@ -51,10 +51,14 @@ SEQUENCES_SCHEMA = pa.schema(
         pa.field("sequence", pa.string()),
     ]
 )
-TAKEN_SEQUENCES = pa.schema(
+_TAKEN_SEQUENCES = pa.schema(
     [SEQUENCES_SCHEMA.field("digest"), SEQUENCES_SCHEMA.field("length"), pa.field("sequence", pa.large_string())]
 )
-"""Columns of ``Collection.take_sequences``."""
+
+
+def taken_sequences(bases: bool) -> pa.Schema:
+    """Return the columns of ``Collection.take_sequences``, with or without the bases."""
+    return pa.schema([field for field in _TAKEN_SEQUENCES if bases or field.name != "sequence"])
 
 
 def records_name(part: int) -> str:

@@ -20,7 +20,7 @@ from ednabed.search.queries import Query, QueryBatch
 RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
 """What is told of the record behind a hit."""
 
-LineagesOf = Callable[[npt.NDArray[np.int64], Sequence[str | None]], list[str | None]]
+LineageLookup = Callable[[npt.NDArray[np.int64], Sequence[str | None]], list[str | None]]
 """Gives the lineages of records, by row and id, that have none of their own; None where it knows none."""
 
 log = logging.getLogger("ednabed")
@@ -42,7 +42,7 @@ class Wanted:
         datasets: Take the records of these datasets only; empty takes all.
         min_similarity: Least cosine; None takes all.
         where: Filter on the columns of the records (``search.where``); None takes all.
-        occurrences: One hit a record instead of one a distinct sequence.
+        occurrences: One hit per record instead of one per distinct sequence.
         most_records: With ``occurrences``, the first so many records of a sequence only; None takes all.
         align: Add the alignment of the query with each hit.
         letters: Add the letters of each hit.
@@ -83,7 +83,7 @@ class Search:
         StoreError: A dataset or run that was named is not there.
     """
 
-    def __init__(self, collection: Collection, wanted: Wanted, lineages_of: LineagesOf | None = None) -> None:
+    def __init__(self, collection: Collection, wanted: Wanted, lineages_of: LineageLookup | None = None) -> None:
         self.collection = collection
         self.wanted = wanted
         self._lineages_of = lineages_of
@@ -214,7 +214,7 @@ class Search:
             self._name([record for records in details for record in records], rows[own], self._lineages_of)
         return details
 
-    def _name(self, records: list[dict[str, Any]], rows: npt.NDArray[np.int64], lineages_of: LineagesOf) -> None:
+    def _name(self, records: list[dict[str, Any]], rows: npt.NDArray[np.int64], lineages_of: LineageLookup) -> None:
         """Give records without a lineage of their own the one that is known otherwise."""
         for record in records:
             record["lineage_from"] = None if record["lineage"] is None else "record"

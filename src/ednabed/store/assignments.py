@@ -91,7 +91,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptFile:
     """A file of assignments.
 
     Attributes:
@@ -103,7 +103,7 @@ class Kept:
     facts: Facts
 
     def read(self, columns: Sequence[str] = COLUMNS.names) -> pa.Table:
-        """Return columns of the assignments, a row a distinct sequence.
+        """Return columns of the assignments, one row per distinct sequence.
 
         Raises:
             FileNotFoundError: It was replaced just now.
@@ -150,7 +150,7 @@ def keep(
     fingerprint: str,
     calibrated: str | None,
     criteria: Mapping[str, Any],
-) -> Kept:
+) -> KeptFile:
     """Keep the assignments of a run; those by the same build and criteria that were kept before are replaced.
 
     Args:
@@ -195,22 +195,24 @@ def keep(
             work.replace(place)
         finally:
             work.unlink(missing_ok=True)
-        kept = Kept(place, facts)
+        kept = KeptFile(place, facts)
         for path in _files(folder):
             if path != place and _is_older(path, facts):
                 path.unlink(missing_ok=True)
     return kept
 
 
-def list_kept(folder: Path, identity: str) -> list[Kept]:
-    """Return the assignments kept next to a run folder, the newest first; their contents are not read.
+def list_kept(folder: Path, identity: str) -> list[KeptFile]:
+    """Return the assignments kept next to a run folder, the newest first.
+
+    Only what the files say of themselves is read, at their ends; ``KeptFile.read`` reads the assignments.
 
     Args:
         folder: The run folder.
         identity: ``Run.identity`` of the run.
 
     Raises:
-        StoreError: A file is damaged, of a schema that this version does not know, or of another run.
+        StoreError: A file cannot be opened, is of a schema that this version does not know, or of another run.
     """
     found, faults = survey_kept(folder, identity)
     if faults:
@@ -218,7 +220,7 @@ def list_kept(folder: Path, identity: str) -> list[Kept]:
     return found
 
 
-def survey_kept(folder: Path, identity: str) -> tuple[list[Kept], list[str]]:
+def survey_kept(folder: Path, identity: str) -> tuple[list[KeptFile], list[str]]:
     """Return the assignments kept next to a run folder, as ``list_kept`` does, and what is wrong with other files."""
     found, faults = [], []
     for path in _files(folder_of(folder)):
@@ -258,7 +260,7 @@ def verify_kept(run: Run) -> list[str]:
     return faults
 
 
-def _faults(run: Run, kept: Kept) -> list[str]:
+def _faults(run: Run, kept: KeptFile) -> list[str]:
     if kept.facts.run != run.identity:
         return [f"is of another run ({kept.facts.label}); move it next to its run, or delete it"]
     named = kept.read(["digest"]).column("digest")
@@ -275,10 +277,11 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _FILE.fullmatch(path.name))
 
 
-def _open(path: Path) -> Kept | None:
+def _open(path: Path) -> KeptFile | None:
     """Return a file; None where it was replaced just now."""
     try:
-        metadata = pq.read_schema(pa.BufferReader(path.read_bytes())).metadata or {}
+        with path.open("rb") as file:
+            metadata = pq.read_schema(file).metadata or {}
         body = json.loads(metadata.get(_FACTS, b"null"))
     except FileNotFoundError:
         return None
@@ -295,7 +298,7 @@ def _open(path: Path) -> Kept | None:
         raise _damaged(path) from None
     if facts.build != _name(path)[0]:
         raise _damaged(path)
-    return Kept(path, facts)
+    return KeptFile(path, facts)
 
 
 def _is_older(path: Path, facts: Facts) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import streamlit as st
 
 from ednabed.api.exports import FORMATS, WITH_NAMES, export_records
-from ednabed.api.names import find_assigned
+from ednabed.api.names import NONE, find_assignments
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import ALL_POINTS, MOST_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
 from ednabed.dashboard.parts import choose_reference, jobs_of, made_file, sound_runs, table, told_errors
@@ -23,6 +23,7 @@ from ednabed.reference.parts import keys_of
 from ednabed.sequences.lineage import RANKS
 
 _REFERENCE, _RUNS = "a reference", "runs as they lie"
+_NAMES: Mapping[str, str | None] = {"the newest of each run": None, "their own only": NONE}
 _NOVELTY = "novelty, by "
 _MOST_LISTED = 1_000
 
@@ -41,9 +42,19 @@ def _chosen() -> Mapped | None:
     source = st.radio("Map of", [_REFERENCE, _RUNS], horizontal=True, key="map_source") if runs else _REFERENCE
     if source == _REFERENCE:
         state = choose_reference("map_reference")
-        return None if state is None else map_of(state)
+        return None if state is None else map_of(state, _names())
     chosen = st.multiselect("Runs", runs, default=runs[:1], key="map_runs")
-    return map_of_runs(chosen) if chosen else None
+    return map_of_runs(chosen, _names()) if chosen else None
+
+
+def _names() -> str | None:
+    """Return which assignments name the points (``names.find_assignments``)."""
+    choice = st.selectbox(
+        "Names", list(_NAMES), key="map_names",
+        help="Sequences without names of their own take those that 'ednabed classify --run', or the page Identify, "
+        "kept next to their run.",
+    )  # fmt: skip
+    return _NAMES[choice]
 
 
 def _draw(found: Mapped) -> None:
@@ -140,10 +151,12 @@ def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
     if len(rows) > len(shown):
         st.caption(f"The first {len(shown):,}; exports hold all.")
 
+    asked = _NAMES[st.session_state["map_names"]]
+
     def written(format_: str) -> bytes:
         def write(path: Path) -> None:
             named = format_ in WITH_NAMES
-            assigned = find_assigned(found.collection, settings().workspace) if named else None
+            assigned = find_assignments(found.collection, settings().workspace, asked) if named else None
             export_records(found.collection, path, format_, rows=rows, assigned=assigned)
 
         return made_file(f"selection{FORMATS[format_][0]}", write)

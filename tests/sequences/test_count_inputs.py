@@ -61,7 +61,8 @@ def test_tables_of_counts(tmp_path, head, rows):
         ("pr2_accession\tid\tdomain\tspecies\tstart\tend\tsequence_length\tambiguities\tgb_year\tpr2_version\tsequence",
          ["X1\tx\tEukaryota\tNavicula_sp\t1\t900\t900\t0\t2001\t5\tSEQ"]),
         ("gbifID\toccurrenceID\tscientificName\tindividualCount\tcoordinateUncertaintyInMeters\ttaxonKey\tspeciesKey\t"
-         "day\tmonth\tyear\tminimumDepthInMeters\tDNA_sequence", ["7\to\tGadus morhua\t1\t100\t5\t6\t1\t2\t2020\t0\tSEQ"]),
+         "day\tmonth\tyear\tminimumDepthInMeters\tDNA_sequence",
+         ["7\to\tGadus morhua\t1\t100\t5\t6\t1\t2\t2020\t0\tSEQ"]),
         ("id\tsequence\tdigest\tlength\tabundance\trecords\tsamples\tdatasets\tlineage\tkingdom",
          ["a\tSEQ\tx\t28\t12\t3\t2\to\tAnimalia;;;;;;\tAnimalia"]),
         ("id\tdataset\trun_id\tseq_idx\tsequence\tlength\tabundance\tsample\trecord\tn_ambiguous",

@@ -122,8 +122,8 @@ def by_sequence(table: CountTable) -> CountTable:
     for name, place in table.places.items():
         if not is_sequence_name(name):
             raise InputError(
-                f"{table.path}: feature {shortened(name)!r} is not a sequence of at least 20 bases, but the features of "
-                "this table are named by their sequences; correct it, or give the table a column of ids"
+                f"{table.path}: feature {shortened(name)!r} is not a sequence of at least 20 bases, but the features "
+                "are named by their sequences; correct it, or give the table a column of ids"
             )
         if places.setdefault(sequence_id(name), place) != place:
             raise InputError(

@@ -23,7 +23,7 @@ HUMAN = "Animalia;Chordata;Mammalia;Primates;Hominidae;Homo;Homo sapiens"
         ("d__Eukaryota;k__Fungi;p__Ascomycota", "Fungi;Ascomycota;;;;;"),
         ("k__Fungi;d__Eukaryota", "Fungi;;;;;;"),
         ("sk__Eukaryota;g__Homo;t__strain", "Eukaryota;;;;;Homo;"),
-        ("D_0__Bacteria;D_1__A;D_5__Bacillus;D_6__Bacillus_cereus;D_7__x", "Bacteria;A;;;;Bacillus;Bacillus cereus"),
+        ("D_0__Bacteria;D_1__A;D_5__Bacillus;D_6__Bacillus_cereus;D_7__x", "Bacteria;;;;;Bacillus;Bacillus cereus"),
         ("k__Fungi;p__Ascomycota;c__unidentified;s__unidentified", "Fungi;Ascomycota;;;;;"),
         # SINTAX.
         ("tax=d:Eukaryota,p:Chordata,g:Homo,s:Homo_sapiens;", "Eukaryota;Chordata;;;;Homo;Homo sapiens"),

@@ -266,7 +266,7 @@ def test_specimens_of_bold(tmp_path):
     [
         (["gbifID", "occurrenceID"], ["1", "o1"], {"id": "o1", "gbifID": "1"}),
         (["gbifID"], ["1"], {"id": "1"}),
-        (["id", "occurrenceID"], ["1", "o1"], {"id": "1", "occurrenceID": "o1"}),
+        (["id", "occurrenceID"], ["1", "o1"], {"id": "o1", "id_input": "1"}),
         (["occurrenceID", "eventID", "materialSampleID"], ["o", "e", "m"],
          {"id": "o", "sample": "e", "materialSampleID": "m"}),
         (["occurrenceID", "materialSampleID", "samp_name"], ["o", "m", "s"],

@@ -7,6 +7,7 @@ Columns without a role are kept under their own names (``records.free_name``).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from ednabed.sequences.records import free_name
 SEQUENCE = ("sequence", "dna_sequence", "dnasequence", "nucleotides", "nucraw", "nuc", "seq", "dna", "sequences")
 ID = (
     *("id", "sequence_id", "seqid", "seq_id", "accession", "processid", "feature-id", "featureid", "feature id"),
-    *("otu", "otu id", "#otu id", "asv", "asv_id"),
+    *("otu", "otu id", "#otu id", "asv", "asv_id", "pr2_accession"),
 )
 OTHER_IDS = ("occurrenceid", "gbifid", "name", "materialsampleid")
 """Taken for the id, the first of them that is there, where no column is of ``ID``: Darwin Core has several ids, and a
@@ -40,6 +41,7 @@ PR2_RANKS = ("supergroup", "division", "subdivision")
 SCIENTIFIC_NAME = ("scientificname",)
 EPITHET = ("specificepithet",)
 TAXON_RANK = ("taxonrank",)
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?%?")
 COORDINATES = ("coord",)
 """BOLD's latitude and longitude in one cell: ``(59.91, 10.75)``."""
 LATITUDE = ("decimallatitude", "latitude", "lat")
@@ -93,6 +95,11 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
         InputError: A name stands twice, or two columns match one role and neither wins.
     """
     twice = next((name for name, count in Counter(columns).items() if count > 1), None)
+    if twice is not None and any(_NUMBER.fullmatch(name) for name in columns):
+        raise InputError(
+            f"{path}: its first line is a row and not a header line ({listed(columns, 4)}); put a line with the names "
+            f"of its {len(columns)} columns first"
+        )
     if twice is not None:
         raise InputError(f"{path}: two columns are named {twice!r}; rename one of them")
     ranks = {rank: found for rank in RANKS if (found := _by_order(columns, RANK_NAMES[rank], path))}
@@ -104,7 +111,10 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
     by_ranks = len(ranks) + (domain is not None) > (1 if whole else 0) or (scientific_name is not None and not whole)
     quantity, quantity_type = (_by_order(columns, (name,), path) for name in (QUANTITY, QUANTITY_TYPE))
     abundance = _find(columns, ABUNDANCE, "abundance", path)
-    id_ = _find(columns, ID, "id", path) or _by_order(columns, OTHER_IDS, path)
+    # OBIS gives a row an id of its own beside occurrenceID, which is the publisher's.
+    id_ = (
+        _by_order(columns, OTHER_IDS[:1], path) or _find(columns, ID, "id", path) or _by_order(columns, OTHER_IDS, path)
+    )
     # R writes the names of rows into a first column without a name.
     id_ = columns[0] if id_ is None and columns and columns[0] == UNNAMED_FIRST else id_
     others = [name for name in OTHER_SAMPLES if _by_order(columns, (name,), path) != id_]

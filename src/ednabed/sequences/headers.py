@@ -24,9 +24,12 @@ from ednabed.sequences.lineage import join_cells
 from ednabed.sequences.lineage_fields import RANKS, UNREAD
 from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS, species_place
 from ednabed.sequences.numbers import parse_count
+from ednabed.sequences.taxon_names import species_of_scientific_name
 
-_SIZE = re.compile(r"(?:^|[;\s])size=([^;\s]+)(?=[;\s]|$)")
-_SAMPLE = re.compile(r"(?:^|[;\s])(?:sample|barcodelabel)=(?:([^;=]+)(?=;(?:\s*$|\w+=))|([^;\s]+))")
+_SIZE = re.compile(r"(?:^|[;\s])size=([^;\s]+)(?=[;\s]|$)|;count=([^;\s]+)(?=[;\s]|$)", re.IGNORECASE)
+_SAMPLE = re.compile(
+    r"(?:^|[;\s])(?:sample|barcodelabel)=(?:\"([^\"]*)\"|([^;=]+)(?=;(?:\s*$|\w+=))|([^;\s]+))", re.IGNORECASE
+)
 _TAX = re.compile(r"(?:^|[;\s])tax=\s*((?:sk|[kdpcofgst]):[^;|]*(?:[;|]\s*(?:[a-z]{1,2}:[^;|]*))*)")
 _OTHER = re.compile(r";[A-Za-z_][\w.]*=")
 _FIRSTS = DOMAINS | KINGDOMS
@@ -37,6 +40,9 @@ _LINEAGE = re.compile(
     rf"|(?i:{_ROOT});|(?i:{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?\s*(?:;|[|,>]\s*[A-Z][^|,>]*[|,>]))"
 )
 """The beginning of a lineage behind an id."""
+_AFTER_SEMICOLON = re.compile(
+    rf"([^;|\s=#]+);((?:(?:sk|k|d)__|(?i:{_ROOT}|{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?;).*)", re.DOTALL
+)
 _JOINED = re.compile(
     r"([^\s|#][^\s#]*?)(?:\||###)((?:(?:sk|k|d)__"
     rf"|(?i:{_ROOT});|(?i:{_FIRST_NAMES})(?:_\d+)?;)[^|]*)(?:\|(.*))?$"
@@ -51,7 +57,8 @@ _MARKER = re.compile(
 )
 """Markers as BOLD names them."""
 PIPED = re.compile(
-    rf"\|(?:(?:sk|k|d)__|(?i:{_ROOT}|{_FIRST_NAMES})(?::[a-z]+)?[;|]|(?i:{_MARKER.pattern})(?:_rRNA)?[|\n])".encode()
+    rf"\|(?:(?:sk|k|d)__|(?i:{_ROOT}|{_FIRST_NAMES})(?::[a-z]+)?[;|]|(?i:{_MARKER.pattern})(?:_rRNA)?[|\n]"
+    r"|[A-Z][a-z]+ [a-z-]+\n)".encode()
 )
 """What shows in the header lines of a batch that ``|`` separates parts that are understood."""
 _JSON = re.compile(r"(\S+)\s+(\{.*\})\s*(.*)", re.DOTALL)
@@ -60,6 +67,8 @@ _OBITOOLS_KEYS = frozenset(("count", "merged_sample", "taxid", "species_name", "
 _ACCESSION = re.compile(r"\((\w[\w.~-]*)\)\s*$")
 
 
+_TAXON = re.compile(r"taxon:\d+ \[(.+)\]@(\w+)")
+"""A taxon of OBITools 4: ``taxon:8049 [Gadus morhua]@species``."""
 _TAIL = re.compile(r"((?:\s+\[[A-Za-z_][\w.]*=[^\]]*\])+)\s*$")
 _WHOLE_LINEAGE = re.compile(rf"(?i:{_ROOT}|{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?;|(?:sk|k|d)__\w")
 
@@ -103,9 +112,9 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         return found
     size = sample = lineage = None
     if "=" in text:
-        if ("sample=" in text or "barcodelabel=" in text) and (match := _SAMPLE.search(text)):
-            sample, text = (match[1] or match[2]).strip(), _without(text, match)
-        if (match := _SIZE.search(text)) and (size := parse_count(match[1])) is not None:
+        if match := _SAMPLE.search(text):
+            sample, text = (match[1] or match[2] or match[3] or "").strip() or None, _without(text, match)
+        if (match := _SIZE.search(text)) and (size := parse_count(match[1] or match[2])) is not None:
             text = _without(text, match)
         if "tax=" in text and (match := _TAX.search(text)):
             lineage, text = match[1], _without(text, match)
@@ -117,6 +126,9 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         if accession is not None:
             return Header(accession[1], size, sample, text[: accession.start()].rstrip())
         return Header("", size, sample, text)
+    behind = _AFTER_SEMICOLON.fullmatch(text) if ";" in text else None
+    if behind is not None:
+        return Header(behind[1], size, sample, lineage or behind[2])
     joined = _JOINED.match(text) if "|" in text or "###" in text else None
     if joined is not None:
         return Header(joined[1].rstrip(";"), size, sample, lineage or joined[2], joined[3] or None)
@@ -137,6 +149,12 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         rest = "" if is_known else rest
     description = " ".join(part for part in (rest, extra) if part)
     return Header(name.rstrip(";"), size, sample, lineage, description or None)
+
+
+def bare_id(name: str) -> str:
+    """Return an id without the annotations of VSEARCH behind it (``asv1;size=12``)."""
+    other = _OTHER.search(name) if "=" in name else None
+    return name if other is None else name[: other.start()]
 
 
 def _split(text: str) -> tuple[str, str, str]:
@@ -186,10 +204,14 @@ def _bold(text: str) -> Header | None:
     """Read ``id|name|marker|accession``, also with the marker before the name."""
     parts = [part.strip() for part in text.split("|")]
     at = next((place for place in (2, 1) if len(parts) > place and _MARKER.fullmatch(parts[place])), None)
+    *before, last = parts
+    if at is None and " " in last and " " not in "".join(before) and species_of_scientific_name(last) == last:
+        # MitoFish: gb|AP002923|Gadus morhua.
+        return Header("|".join(before), None, None, join_cells([*[""] * (len(RANKS) - 1), last]))
     if at is None or not parts[0] or " " in parts[0]:
         return None
     name = parts[3 - at] if len(parts) > 3 - at else ""
-    # One word is a taxon of a rank that is not told.
+    # One word is a taxon of an unknown rank.
     species = name if " " in name else ""
     more = " ".join(part for part in ("" if species else name, *parts[3:]) if part)
     lineage = join_cells([*[""] * (len(RANKS) - 1), species]) if species else None
@@ -214,7 +236,8 @@ def _obitools(text: str) -> Header | None:
     values: dict[str, Any] = {}
     at = 0
     while (match := _OBITOOLS.match(rest, at)) is not None and match.end() > at:
-        values[match[1]] = match[2].strip()
+        # OBITools 3 writes its keys in capitals.
+        values[match[1].lower()] = match[2].strip()
         at = match.end()
     if ";" in name or not _OBITOOLS_KEYS & set(values):
         return None
@@ -236,8 +259,11 @@ def _of_obitools(name: str, values: dict[str, Any], definition: str) -> Header |
     sample = values.pop("sample", None)
     names = [str(values.pop(f"{rank}_name", None) or "") for rank in RANKS]
     names = ["" if name in ("None", "NA") else name for name in names]
-    if not names[6] and str(values.get("rank")) == "species":
-        names[6] = str(values.get("scientific_name") or "")
+    taxon = _TAXON.fullmatch(str(values.get("taxid")))
+    if taxon is not None and taxon[2] in RANKS and not names[RANKS.index(taxon[2])]:
+        names[RANKS.index(taxon[2])] = taxon[1]
+    if not names[6] and str(values.get("rank", "species")) == "species":
+        names[6] = species_of_scientific_name(str(values.get("scientific_name") or ""))
     rest = "; ".join(f"{key}={value}" for key, value in values.items())
     return Header(
         name,

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from ednabed.errors import InputError
 from ednabed.sequences.columns import LINEAGE, Roles, find_roles, listed, plain
 from ednabed.sequences.delimited import Dialect, find_dialect, read_delimited
-from ednabed.sequences.headerless import SEQUENCE, with_label_header
+from ednabed.sequences.headerless import SEQUENCE, with_header, with_label_header
+from ednabed.sequences.headers import bare_id
 from ednabed.sequences.lineage import read_lineages
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import MARKERS, ORGANELLE, markers_of
@@ -77,7 +78,7 @@ class Labels(Mapping[str, str]):
 
         A column ``organelle`` comes with them where a label is marked as of an organelle.
         """
-        ids = batch.column("id").to_pylist()
+        ids = [bare_id(name) for name in batch.column("id").to_pylist()]
         found = [self._lineages.get(name) for name in ids]
         if self._by_marker:
             keys = zip(ids, markers_of(batch), strict=True)
@@ -131,7 +132,9 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
         texts: list[str | None] = []
         markers: list[str] = []
         for batch in read_delimited(source, dialect):
-            ids += [name.strip() for name in text_of(batch.column(roles.id), roles.id, source.path).to_pylist()]
+            ids += [
+                bare_id(name.strip()) for name in text_of(batch.column(roles.id), roles.id, source.path).to_pylist()
+            ]
             texts += written_lineages(batch, roles, source.path).to_pylist()
             markers += _markers(batch, source.path)
         if not ids:
@@ -175,7 +178,7 @@ def _markers(batch: pa.RecordBatch, path: str) -> list[str]:
 
 
 def _layout(source: Source) -> tuple[Dialect, Roles]:
-    dialect = with_label_header(find_dialect(source))
+    dialect = with_label_header(with_header(find_dialect(source), source.path))
     roles = find_roles(dialect.columns, source.path)
     if roles.id and (roles.lineage or roles.ranks or roles.domain or roles.scientific_name):
         return dialect, roles

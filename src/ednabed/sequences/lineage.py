@@ -13,7 +13,16 @@ from functools import lru_cache
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
 from ednabed.sequences.lineage_fields import CELL, RANKS, UNREAD, Marked, Plain, plain_fields, read_fields
-from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS, PR2_NINE, UNRANKED, Form, Forms, species_place
+from ednabed.sequences.lineage_forms import (
+    DOMAINS,
+    KINGDOMS,
+    PR2_NINE,
+    UNRANKED,
+    Form,
+    Forms,
+    organism_place,
+    species_place,
+)
 from ednabed.sequences.taxon_names import clean_ranks, is_empty, is_filler, is_unknown, species_of_scientific_name
 
 __all__ = (
@@ -270,6 +279,8 @@ def _read(written: Marked | Plain, forms: Forms | None, keep_placeholders: bool)
     if forms is None or is_empty(written.text):
         return ReadLineage(None)
     fields = plain_fields(written.text, forms.separator)
+    if not any(fields):
+        return ReadLineage(None)
     if len(fields) == 1:
         return _read_one_name(fields[0], forms, keep_placeholders)
     form = forms.form_of(fields)
@@ -285,14 +296,15 @@ def _by_form(fields: list[str], form: Form) -> list[str]:
         fields = [*fields[:4], *("" if is_filler(name, fields[3:4]) else name for name in fields[4:])]
     names = [fields[place] if 0 <= place < len(fields) else "" for place in form.places]
     # Where a domain has no kingdom below it, it stands for one.
-    if form.places[0] == 1 and is_unknown(names[0]):
+    if form.places[0] == 1 and (is_unknown(names[0]) or is_filler(names[0], fields[:1])):
         names[0] = fields[0]
     return names
 
 
 def _unranked(fields: list[str]) -> list[str]:
     kingdom = next((name for name in fields if name.lower() in KINGDOMS), fields[0])
-    place = species_place(fields)
+    own = species_place(fields)
+    place = organism_place(fields) if own is None else own
     species = "" if place is None else fields[place].replace("_", " ")
     return [kingdom, "", "", "", "", species.partition(" ")[0], species]
 

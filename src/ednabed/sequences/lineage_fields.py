@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ednabed.sequences.taxon_names import strip_support
+
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 CELL = "\x1f"
 """Separates the cells of rank columns that travel as one text."""
@@ -25,12 +27,14 @@ _OTHER_RANK_WORDS = frozenset(
 _PREFIX = re.compile(r"\s*(?:([a-z]{1,2})__|D_(\d+)__)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
 _PREFIXED = re.compile(r"(?:^|[;,|>])\s*(?:(?:sk|[kdpcofgs])__|D_\d+__)", re.IGNORECASE)
 _BETWEEN_PREFIXED = re.compile(r"\s*;\s*|\s*[,|>]\s*(?=(?:[a-z]{1,2}|D_\d+)__)", re.IGNORECASE)
+_LEVEL = re.compile(r"(?:^|[;,|>])\s*D_(?:[7-9]|\d\d)__", re.IGNORECASE)
 _SINTAX = re.compile(r"\s*(?:sk|[kdpcofgst]):")
 _BETWEEN_SINTAX = re.compile(r"\s*[,;|]\s*(?=[a-z]{1,2}:)")
 _TAX = re.compile(r"(?:^|[;\s])tax=\s*")
 _BRACKETED_TAIL = re.compile(r"(?:\s+\[[A-Za-z_][\w.]*=[^\]]*\])+\s*$")
 _TAXID = re.compile(r"_-?\d+(_(?:kingdom|phylum|class|order|family|genus|species))?$")
-_ROOT = re.compile(r"(?:root|life|cellular[ _]?organisms)(?:_-?\d+)?(?:\(\d+(?:\.\d+)?%?\))?", re.IGNORECASE)
+_ROOT = re.compile(r"(?:root|life|cellular[ _]?organisms)(?:_-?\d+)?", re.IGNORECASE)
+_DOMAINS = frozenset(("eukaryota", "eukarya", "bacteria", "archaea", "viruses", "prokaryota"))
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ def read_fields(text: str) -> Marked | Plain:
         pairs = [part.strip().partition(":") for part in _BETWEEN_SINTAX.split(text.rstrip("; ,"))]
         return Marked(_by_rank([(_RANK_LETTERS.get(key), key, name) for key, _, name in pairs]))
     if _PREFIXED.search(text):
-        return Marked(_by_rank([_prefixed(field) for field in _BETWEEN_PREFIXED.split(text)]))
+        fields = _BETWEEN_PREFIXED.split(text)
+        if _LEVEL.search(text):
+            # All levels of SILVA, which are no ranks.
+            return Plain(";".join(strip_prefix(field) for field in fields))
+        return Marked(_by_rank([_prefixed(field) for field in fields]))
     fields = [field.strip() for field in text.rstrip("; ").split(";")]
     if len(fields) > 2 and _is_pairs(fields):
         pairs_ = zip(fields[::2], fields[1::2], strict=False)
@@ -70,9 +78,11 @@ def plain_fields(text: str, separator: str) -> list[str]:
 
     A field at the end that is empty is returned too: whether it is a rank or only an end mark is for the file to tell.
     """
-    fields = [field.strip() for field in text.split(separator)]
-    is_rooted = len(fields) > 1 and _ROOT.fullmatch(fields[0]) is not None
-    return _without_taxids(fields[1:] if is_rooted else fields, least=1 if is_rooted else 2)
+    fields = [strip_support(field.strip()) for field in text.split(separator)]
+    roots = 0
+    while len(fields) > roots + 1 and _ROOT.fullmatch(fields[roots]) is not None:
+        roots += 1
+    return _without_taxids(fields[roots:], least=1 if roots else 2)
 
 
 def strip_prefix(cell: str) -> str:
@@ -113,10 +123,16 @@ def _is_pairs(fields: Sequence[str]) -> bool:
 
 
 def _by_rank(parts: Sequence[tuple[int | None, str, str]]) -> tuple[str, ...]:
-    """Put names at their ranks; ``k`` fills the kingdom before ``d``, the first of several names stays."""
+    """Put names at their ranks; the first of several names stays.
+
+    ``k`` fills the kingdom before ``d``, unless it holds a domain and ``d`` does not, as PR2's ``k:Eukaryota,d:TSAR``.
+    """
     ranks = [""] * len(RANKS)
     for place, key, name in parts:
         name = name.strip()
-        if place is not None and name and (not ranks[place] or key in ("k", "kingdom")):
+        if place is None or not name:
+            continue
+        better = key in ("k", "kingdom") and name.lower() not in _DOMAINS
+        if not ranks[place] or better or (place == 0 and ranks[0].lower() in _DOMAINS and name.lower() not in _DOMAINS):
             ranks[place] = name
     return tuple(_without_taxids(ranks, least=1 if ranks[0] and not any(ranks[1:]) else 2))

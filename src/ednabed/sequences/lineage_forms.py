@@ -40,10 +40,12 @@ _PR2_EIGHT = frozenset(
 _PR2_BOTH = frozenset(("archaeplastida", "amoebozoa", "excavata", "eukaryota_x"))
 _OTHERS = 10_000
 """Distinct texts without a semicolon on which another separator is chosen."""
+_SILVA = frozenset(("SAR", "Amorphea"))
+"""What SILVA has behind a domain, and nobody else writes so."""
 _SEPARATORS = ("|", ">", ",")
 _MARK = re.compile(r":(?:plas|mito|nucl|apic|chrom)$")
 _FAMILY = re.compile(r"[A-Z][a-z]+(?:idae|aceae)$")
-_NO_EPITHET = frozenset(("sp", "sp.", "spp", "spp.", "incertae", "unclassified", "uncultured", "unidentified"))
+_NO_EPITHET = frozenset(("incertae", "unclassified", "uncultured", "unidentified"))
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class _Group:
     """What the lineages of one group have in common."""
 
     species_at: Counter[int] = field(default_factory=Counter)
+    organism_at: Counter[int] = field(default_factory=Counter)
     family_at: Counter[int] = field(default_factory=Counter)
     second: Counter[str] = field(default_factory=Counter)
     longest: int = 0
@@ -94,6 +97,8 @@ class _Group:
         place = species_place(fields)
         if place is not None:
             self.species_at[place] += 1
+        elif (organism := organism_place(fields)) is not None:
+            self.organism_at[organism] += 1
         for at, name in enumerate(fields):
             if _FAMILY.match(name):
                 self.family_at[at] += 1
@@ -117,10 +122,7 @@ class _Group:
 
 
 def species_place(fields: Sequence[str]) -> int | None:
-    """Return the place of the species: of a name that begins with the name before it, as a species does with its genus.
-
-    Else it is that of the last name where this is a binomial written with a blank; None where neither is.
-    """
+    """Return the place of a name that begins with the name before it, as a species does with its genus; else None."""
     for place in range(1, len(fields)):
         genus, name = _MARK.sub("", fields[place - 1]), _MARK.sub("", fields[place])
         if len(genus) > 1 and " " not in genus and name.startswith((f"{genus} ", f"{genus}_")):
@@ -128,8 +130,17 @@ def species_place(fields: Sequence[str]) -> int | None:
             is_epithet = epithet[:1].islower() or epithet[:1] == "×"
             if is_epithet and epithet.lower() not in _NO_EPITHET and not is_unknown(name):
                 return place
+    return None
+
+
+def organism_place(fields: Sequence[str]) -> int | None:
+    """Return the place of the last name where it is a binomial written with a blank, as in SILVA's headers; else None.
+
+    It says less than ``species_place``: genera of several words and hosts of organelles look like it.
+    """
     last = max((place for place, name in enumerate(fields) if name), default=0)
-    return last if last and " " in fields[last] and species_of_scientific_name(fields[last]) else None
+    name = fields[last]
+    return last if last and name.count(" ") == 1 and species_of_scientific_name(name) == name else None
 
 
 def _plain(name: str) -> str:
@@ -149,6 +160,8 @@ def _group_of(fields: Sequence[str]) -> str:
         return "PR2 eight"
     if second in _PR2_BOTH:
         return "PR2"
+    if len(fields) > 1 and fields[1] in _SILVA:
+        return "SILVA"
     return f"domain {first}"
 
 
@@ -180,16 +193,24 @@ class Forms:
                 self._add(plain_fields(text, self.separator), record)
         is_nine = "PR2 nine" in self._groups
         self._forms = {name: _form(name, group, is_nine=is_nine) for name, group in self._groups.items()}
+        pr2 = next((form for form in self._forms.values() if form in (PR2_NINE, PR2_EIGHT)), None)
+        for name, group in self._groups.items():
+            # PR2 has bacteria too, whose supergroups are not known here.
+            if pr2 is not None and name.startswith("domain ") and group.longest == pr2.species + 1:
+                self._forms[name] = pr2
 
     def _add(self, fields: list[str], record: int) -> None:
         if fields[0]:
             self.firsts.add(_plain(fields[0]))
+        if any(fields):
             self._groups.setdefault(_group_of(fields), _Group()).add(fields, record)
 
     def mixture(self) -> list[tuple[str, int]]:
         """Return name and first record of each form, where the file has several; else nothing."""
         found: dict[str, int] = {}
         for name, form in self._forms.items():
+            if form is None:
+                continue
             record = self._groups[name].first_record
             found[form.name] = min(found.get(form.name, record), record)
         return sorted(found.items(), key=lambda item: item[1]) if len(found) > 1 else []
@@ -197,10 +218,12 @@ class Forms:
     def form_of(self, fields: Sequence[str]) -> Form | None:
         """Return the form of a lineage, None where there is none in which it makes sense."""
         group = _group_of(fields)
-        form = self._forms.get(group, SEVEN)
+        form = self._forms.get(group)
+        if form is None:
+            return None
         own = species_place(fields)
         if own is not None and own != form.species and form is not UNRANKED:
-            form = _form(group, _of_one(fields), is_nine=False)
+            form = _form(group, _of_one(fields), is_nine=False) or form
         beyond = len(fields) - (form.species + 1 if form is not UNRANKED else len(fields))
         # One field below species, and the empty one behind an end mark.
         return form if beyond <= 1 or not any(fields[form.species + 2 :]) else None
@@ -212,8 +235,10 @@ def _of_one(fields: Sequence[str]) -> _Group:
     return group
 
 
-def _form(name: str, group: _Group, *, is_nine: bool) -> Form:
-    """Choose the form of a group."""
+def _form(name: str, group: _Group, *, is_nine: bool) -> Form | None:
+    """Choose the form of a group; None where nothing tells what its first name is."""
+    if name == "SILVA":
+        return UNRANKED
     ranks = group.ranks
     has_species = bool(group.species_at)
     if name == "domain, kingdom":
@@ -221,11 +246,14 @@ def _form(name: str, group: _Group, *, is_nine: bool) -> Form:
     if name.startswith("PR2"):
         nine = name == "PR2 nine" or (name == "PR2" and (is_nine or ranks >= 9) and ranks != 8)
         form = PR2_NINE if nine else PR2_EIGHT
-        return UNRANKED if has_species and ranks != form.species + 1 else form
+        has_organisms = bool(group.organism_at) and not has_species
+        return UNRANKED if (has_species and ranks != form.species + 1) or has_organisms else form
     if name.startswith("domain"):
         if has_species or group.family_at:
             return {7: SEVEN, 8: EIGHT, 9: PR2_NINE}.get(ranks, UNRANKED)
         eukaryote = name.startswith("domain euk")
+        if eukaryote and set(group.organism_at) - {6, 7}:
+            return UNRANKED
         return SEVEN if ranks <= 7 or (ranks == 8 and not eukaryote) else EIGHT if ranks == 8 else UNRANKED
     if has_species:
         if ranks == 8 and group.subfamilies * 2 > group.rows:
@@ -233,7 +261,9 @@ def _form(name: str, group: _Group, *, is_nine: bool) -> Form:
         if ranks < 7 and ranks and not name:
             return _right_aligned(ranks)
         return {7: SEVEN, 9: WITH_TRIBE}.get(ranks, UNRANKED)
-    return SEVEN
+    if name or group.longest >= 7:
+        return SEVEN
+    return _right_aligned(ranks) if group.family_at and 3 <= ranks <= 7 else None
 
 
 def _separator(texts: Sequence[str]) -> str:

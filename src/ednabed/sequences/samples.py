@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import OTHER_SAMPLES, SAMPLE, find_coordinates, listed, plain
+from ednabed.sequences.columns import OTHER_SAMPLES, SAMPLE, UNNAMED_FIRST, find_coordinates, listed, plain
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import RESERVED
 from ednabed.sequences.sniffing import sniff
 from ednabed.sequences.tables import text_of
 
-NAMES = (*SAMPLE, "samp_name", "sample_name", "#sampleid", *OTHER_SAMPLES)
+NAMES = (*SAMPLE, "samp_name", "sample_name", "#sampleid", *OTHER_SAMPLES, "id", UNNAMED_FIRST)
 Coordinates = tuple[float, float]
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d{1,3},\d+\s*")
 

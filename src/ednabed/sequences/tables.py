@@ -20,6 +20,7 @@ from ednabed.sequences.records import RAW_SCHEMA
 from ednabed.sequences.stream import decode
 from ednabed.sequences.taxon_names import EMPTY, is_empty, species_of_scientific_name
 
+_NO_SEQUENCE = pa.array([b"None", b"none", b"NULL", b"null"], pa.binary())
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none")
 _VERBATIM = "verbatimidentification"
 _ABOVE_SPECIES = frozenset(
@@ -46,7 +47,7 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
     count = batch.num_rows
     columns = {
         "id": pc.utf8_trim_whitespace(text_of(batch.column(id_column), id_column, path)).fill_null(""),
-        "sequence": _bytes_of(batch.column(sequence_column), sequence_column, path),
+        "sequence": _sequences(batch.column(sequence_column), sequence_column, path),
         "abundance": pa.nulls(count, pa.int64()),
         "sample": pa.nulls(count, pa.string()),
         "lineage": written_lineages(batch, roles, path),
@@ -67,8 +68,12 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
         columns["sample"] = pc.if_else(pc.equal(samples, ""), pa.scalar(None, pa.string()), samples)
     arrays = [columns[field.name] for field in RAW_SCHEMA]
     fields = list(RAW_SCHEMA)
+    # BOLD writes the word None where nothing is known.
+    is_bold = plain(id_column) == "processid"
     for column, kept in roles.extras.items():
         values = _extra(batch.column(column), column, path)
+        if is_bold and pa.types.is_string(values.type):
+            values = pc.if_else(pc.equal(values, "None"), pa.scalar(None, pa.string()), values)
         arrays.append(values)
         fields.append(pa.field(kept, values.type))
     if roles.coordinates:
@@ -175,6 +180,12 @@ def _names(batch: pa.RecordBatch, column: str, path: str) -> pa.Array:
     """Return the cells of one rank; a semicolon in one would shift all ranks after it."""
     cells = pc.utf8_trim_whitespace(text_of(batch.column(column), column, path).fill_null(""))
     return pc.replace_substring(cells, ";", ",")
+
+
+def _sequences(values: pa.Array, column: str, path: str) -> pa.Array:
+    """Return sequences as bytes; a cell that says that there is none (BOLD's ``None``) is empty."""
+    sequences = _bytes_of(values, column, path)
+    return pc.if_else(pc.is_in(sequences, value_set=_NO_SEQUENCE), pa.scalar(b"", pa.binary()), sequences)
 
 
 def _bytes_of(values: pa.Array, column: str, path: str) -> pa.Array:

@@ -14,12 +14,15 @@ from collections.abc import Sequence
 
 SPECIES = 6
 
-EMPTY = r"(?:n/?a|nan|none|null|unassigned|not[ _]assigned|no[ _]hit|[-*?._]+)?"
+EMPTY = (
+    r"(?:n/?a|nan|none|null|unassigned|not[ _]assigned|no[ _](?:blast[ _]|significant[ _])?(?:hits?|match)|root"
+    r"|[-*?._]+)?"
+)
 """A pattern, case not counted, of cells that say by convention that nothing is known."""
 _EMPTY = re.compile(EMPTY, re.IGNORECASE)
 _UNKNOWN_BELOW = re.compile(
     r"(?:uncultured|unidentified|unclassified|unknown|undetermined|environmental[ _]samples?)(?:[ _<(,.].*)?"
-    r"|ambiguous[ _]taxa"
+    r"|ambiguous[ _]taxa|multiple[ _]taxa|low[ _]confidence|.+[ _]environmental[ _]samples?"
     r"|(?:.*[ _])?metagenome"
     r"|.+[ _](?:unclassified|uncultured|unidentified)",
     re.IGNORECASE | re.DOTALL,
@@ -34,8 +37,16 @@ _GAP = re.compile(
 _UNNAMED_SPECIES = re.compile(
     r"(?:.*[ _])?spp?\.?(?:[ _]*(?:nov\.?|n\.|indet\.?))?|(?:.*[ _])?indet\.?", re.IGNORECASE | re.DOTALL
 )
+# Names of organisms that SILVA and GenBank have in place of a species.
+_NO_SPECIES = re.compile(
+    r"(?:[^\W\d_]+[ _])?(?:NA|bacterium|archaeon|eukaryote|fungus|alga|organism|metagenome)"
+    r"|(?:bacterium|archaeon|eukaryote|fungus|organism|clone|human|mouse|gut|soil|marine|freshwater|sediment)[ _].+",
+    re.DOTALL,
+)
 _PR2_GAP = re.compile(r"(.+?)_X+")
-_SUPPORT = re.compile(r"\s*\(\d+(?:\.\d+)?%?\)$")
+_SUPPORT = re.compile(r"\s*(?:\(\d+(?:\.\d+)?%?\)|\[\d+(?:\.\d+)?%?\])$")
+_SPECIES_HYPOTHESIS = re.compile(r"([^\W\d_]+ [^\W\d_A-Z][\w-]+) SH\d+\.\d+FU")
+"""A species with the hypothesis of UNITE that it stands for."""
 _ORGANELLE = re.compile(r"(.*):(plas|mito|nucl|apic|chrom)", re.DOTALL)
 _EPITHET = r"[^\W\d_A-Z][\w-]+"
 _AUTHORED = re.compile(rf"((?:[^\W\d_]+ )?{_EPITHET}(?: {_EPITHET})?) (?:\(?[A-Z][^()]*,? \d{{4}}\)?|\(?L\.\)?)")
@@ -52,8 +63,9 @@ _QUALIFIERS = frozenset(
 _BELOW_SPECIES = frozenset(("subsp.", "ssp.", "subspecies", "var.", "variety", "f.", "fo.", "forma", "cv."))
 # Words behind a capitalised word that make no species of it.
 _NO_EPITHETS = frozenset(
-    ("division", "group", "clade", "sedis", "incertae", "sample", "samples", "order", "class", "family", "genus",
-     "subgroup", "lineage", "cluster", "bacterium", "archaeon", "eukaryote", "fungus", "virus", "phage", "metagenome")
+    ("hit", "hits", "blast", "taxa", "confidence", "match", "division", "group", "clade", "sedis", "incertae", "sample",
+     "samples", "order", "class", "family", "genus", "subgroup", "lineage", "cluster", "bacterium", "archaeon",
+     "eukaryote", "fungus", "virus", "phage", "metagenome")
 )  # fmt: skip
 _PARTICLES = frozenset(("de", "van", "von", "der", "den", "du", "la", "le", "et", "ex", "in", "and", "dos", "da", "di"))
 
@@ -73,7 +85,9 @@ def clean_ranks(names: Sequence[str], *, keep_placeholders: bool = False) -> tup
     cleaned: list[str] = []
     unknown = False
     for rank, written in enumerate(names):
-        name = _SUPPORT.sub("", written.strip())
+        name = strip_support(written.strip())
+        # RDP quotes names that are not validly published.
+        name = name[1:-1] if len(name) > 2 and name[0] == name[-1] == '"' and name.count('"') == 2 else name
         mark = _ORGANELLE.fullmatch(name)
         if mark is not None:
             name, organelle = mark[1], ORGANELLES[mark[2]]
@@ -94,14 +108,27 @@ def is_empty(name: str) -> bool:
 
 
 def _is_placeholder(name: str, rank: int, above: Sequence[str]) -> bool:
-    if _UNKNOWN_BELOW.fullmatch(name) or _GAP.fullmatch(name) or _UNNAMED_SPECIES.fullmatch(name):
+    if _says_nothing(name):
         return True
-    return rank < SPECIES and is_filler(name, above)
+    if rank == SPECIES:
+        return _NO_SPECIES.fullmatch(name) is not None
+    # The name of an organism behind the last known rank, as in SILVA's headers, is no genus or family.
+    is_organism = name.count(" ") == 1 and species_of_scientific_name(name) == name
+    return is_organism or is_filler(name, above)
+
+
+def _says_nothing(name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in (_UNKNOWN_BELOW, _GAP, _UNNAMED_SPECIES))
+
+
+def strip_support(name: str) -> str:
+    """Take mothur's, SINTAX's and IDTAXA's ``(100)`` or ``[100%]`` off the end of a name."""
+    return _SUPPORT.sub("", name)
 
 
 def is_unknown(name: str) -> bool:
     """Return whether a name is empty or a placeholder at any rank but species."""
-    return is_empty(name) or _is_placeholder(name.strip(), 0, ())
+    return is_empty(name) or _says_nothing(name.strip())
 
 
 def is_filler(name: str, above: Sequence[str]) -> bool:
@@ -123,12 +150,14 @@ def join_species(name: str, genus: str) -> str:
         begin = genus if genus and name.startswith(f"{genus}_") else ""
         name = begin + name[len(begin) :].replace("_", " ")
     name = " ".join(name.split())
-    authored = _AUTHORED.fullmatch(name)
-    name = name if authored is None else authored[1]
+    for pattern in (_AUTHORED, _SPECIES_HYPOTHESIS):
+        whole = pattern.fullmatch(name)
+        name = whole[1] if whole is not None and whole[1].split()[-1] not in _QUALIFIERS else name
     if not genus or not name:
         return name
     first, _, rest = name.partition(" ")
-    if first == genus or name.startswith(f"{genus} "):
+    # GTDB and Greengenes2 number a genus (Bacillus_A, Escherichia_710834), and not always in the species.
+    if first in (genus, genus.split("_")[0]) or name.startswith(f"{genus} "):
         return name if rest else ""
     if len(first) == 2 and first[1] == "." and first[0] == genus[0] and rest:
         return f"{genus} {rest}"

@@ -11,14 +11,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ednabed.api.manager import DataManager
 from ednabed.errors import StoreError
-from ednabed.reference.kept import kept_names
+from ednabed.reference import kept as kept_module
+from ednabed.reference.kept import KeptNames, kept_names
+from ednabed.reference.parts import keys_of
+from ednabed.sequences.records import digest as sequence_digest
 from ednabed.store import assignments
-from ednabed.store.assignments import COLUMNS, SCHEMA, file_names, folder_of, keep, list_kept, verify_kept
+from ednabed.store.assignments import COLUMNS, SCHEMA, KeptFile, file_names, folder_of, keep, list_kept, verify_kept
 from ednabed.store.runs import Run, run_folders, runs_root, walk_runs
 from reference_support import add_run, consolidate, opened, snapshot
 
+OTTER = "Animalia;Chordata;Mammalia;Carnivora;Mustelidae;Lutra;Lutra lutra"
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
 
 
@@ -147,6 +154,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
+from ednabed.sequences.records import digest as sequence_digest
 from ednabed.store import assignments
 from ednabed.store.runs import Run
 from store.test_assignments import keep_by
@@ -201,3 +209,66 @@ def test_readers_see_the_old_or_the_new_while_it_is_replaced(run, tmp_path):
             assert names.of_keys(reference.keys).of(0) == ("assigned", RAT, 0.9)
             assert process.poll() is None
         process.kill()
+
+
+# -- names of a collection ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.integers(0, 9), st.sampled_from([RAT, OTTER, None]), max_size=6), max_size=4),
+    st.lists(st.integers(0, 12), max_size=8),
+)
+def test_names_of_keys_are_those_of_the_first_table_that_has_them(tables, asked):
+    """As looking into one table after the other gives them."""
+    digest = {n: sequence_digest(b"ACGT" + b"A" * n) for n in range(13)}
+    schema = pa.schema([COLUMNS.field(name) for name in ("digest", "status", "lineage", "confidence")])
+    keys, found = kept_module._by_key(
+        [
+            pa.Table.from_pylist(
+                [
+                    {"digest": digest[n], "status": "assigned" if name else "unclassified", "lineage": name}
+                    for n, name in table.items()
+                ],
+                schema,
+            )
+            for table in tables
+        ]
+    )
+    names = KeptNames({}, [], [], keys, found).of_keys(keys_of([digest[n] for n in asked]))
+    for place, n in enumerate(asked):
+        table = next((table for table in tables if n in table), None)
+        expected = None if table is None else ("assigned" if table[n] else "unclassified", table[n], None)
+        assert names.of(place) == expected
+    assert names.any() == any(n in table for n in asked for table in tables)
+
+
+def test_a_search_reads_no_assignments_again_until_they_change(run, tmp_path, monkeypatch):
+    consolidate(tmp_path)
+    keep_by(run)
+    reads: list[Path] = []
+    real = KeptFile.read
+    monkeypatch.setattr(KeptFile, "read", lambda kept, columns: reads.append(kept.path) or real(kept, columns))
+    monkeypatch.setattr(kept_module, "walk_runs", lambda root: pytest.fail("walked all runs"))
+    data = DataManager(tmp_path)
+
+    def found() -> set[str | None]:
+        _, answers = data.search(run="lake", seq_idx=0)
+        return {hit["lineage"] for _, hits in answers for hit in hits}
+
+    assert (found(), found(), len(reads)) == ({RAT}, {RAT}, 1)
+    keep_by(run, lineage=OTTER)
+    assert (found(), found(), len(reads)) == ({OTTER}, {OTTER}, 2)
+
+
+def test_the_newest_file_that_can_be_read_counts(run, tmp_path):
+    consolidate(tmp_path)
+    keep_by(run)
+    newest = keep_by(run, build="b-2", lineage=OTTER)
+    newest.path.write_bytes(newest.path.read_bytes()[:-9])
+    reference = opened(tmp_path)
+    names = kept_names(reference, tmp_path)
+    assert names.of_keys(reference.keys).of(0) == ("assigned", RAT, 0.9)
+    assert [fault.partition(";")[0] for fault in names.faults] == [f"{newest.path} is damaged"]
+    with pytest.raises(StoreError, match="is damaged"):
+        kept_names(reference, tmp_path, "b-1")

@@ -327,16 +327,18 @@ class DataManager:
                 self._told.add(told)
                 log.warning("not searched: %s: %s", *told)
         key = [(source.identity, source.run.vectors().path) for source in sources]
-        if self._opened is None or self._opened[0] != key:
-            self._opened = key, LooseRuns(sources)
-        return self._opened[1]
+        last = self._opened
+        if last is None or last[0] != key:
+            last = self._opened = key, LooseRuns(sources)
+        return last[1]
 
     def _assignments_of(self, collection: Collection, asked: str | None) -> AssignmentSource:
         """Return the assignments asked for, read again only where their files are others than at the last search."""
         state = assignments_state(collection, self.workspace, asked)
-        if self._assignments is None or self._assignments[0] != state:
-            self._assignments = state, find_assignments(collection, self.workspace, asked)
-        return self._assignments[1]
+        last = self._assignments
+        if last is None or last[0] != state:
+            last = self._assignments = state, find_assignments(collection, self.workspace, asked)
+        return last[1]
 
     def _own(self, run: Run) -> Source:
         """Return a run as a source, also where it lies outside the runs folder.

@@ -59,8 +59,13 @@ def told_errors() -> Iterator[None]:
 
 
 def manager() -> DataManager:
-    """Return the workspace of the page."""
-    return DataManager(settings().workspace)
+    """Return the workspace of the page; all visits share one, which keeps what the last search opened."""
+    return _manager(str(settings().workspace))
+
+
+@st.cache_resource(show_spinner=False)
+def _manager(workspace: str) -> DataManager:
+    return DataManager(workspace)
 
 
 def sound_runs() -> list[str]:

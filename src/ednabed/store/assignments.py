@@ -112,10 +112,10 @@ class KeptFile:
         data = self.path.read_bytes()
         if _checksum(data) != _name(self.path)[1]:
             raise _damaged(self.path)
-        table = pq.read_table(pa.BufferReader(data))
-        if table.schema.remove_metadata() != COLUMNS:
-            raise _damaged(self.path)
-        return table.select(list(columns)).replace_schema_metadata(None)
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            if file.schema_arrow.remove_metadata() != COLUMNS:
+                raise _damaged(self.path)
+            return file.read(list(columns)).select(list(columns)).replace_schema_metadata(None)
 
 
 def folder_of(folder: Path) -> Path:

@@ -65,7 +65,7 @@ class FeatureIds:
     """Ids of the distinct sequences of a selection.
 
     The ids of the records are read when the first id by the rule *own* is asked for, and all are held from then on:
-    about 400 bytes per distinct sequence, more while they are read.
+    about 200 bytes per distinct sequence.
 
     Args:
         selection: What is exported.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ednabed.sequences import open_records, read_labels
+from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.lineage import split_lineage
 from support import SHARED
 
@@ -40,15 +41,15 @@ def lineages(name: str) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "ending"),
+    "name",
     [
-        ("21_gbif", ".tsv"), ("21c_dwc", ".csv"), ("40_ncbitax2lin", ".csv"), ("44_shift", ".tsv"),
-        ("46_sintax_t", ".fasta"), ("62_barcodelabel_first", ".fasta"),
+        "21_gbif.tsv", "21c_dwc.csv", "40_ncbitax2lin.csv", "44_shift.tsv", "46_sintax_t.fasta",
+        "62_barcodelabel_first.fasta",
     ],
 )  # fmt: skip
-def test_records_are_as_expected(name, ending):
-    found = {row["id"]: row for row in records(name + ending)}
-    rows = expected(name)
+def test_records_are_as_expected(name):
+    found = {row["id"]: row for row in records(name)}
+    rows = expected(name.split(".")[0])
     assert rows
     for row in rows:
         for column, value in row.items():
@@ -170,6 +171,9 @@ def test_placeholders_of_unite_are_unknown_and_counted():
 
 def test_labels_of_qiime2():
     labels = read_labels(FIELD / "13_qiime2_taxonomy.tsv")
+    with open_records(FIELD / "13_qiime2.fasta", labels=labels) as opened:
+        assert sum(len(batch) for batch in opened) == 7
+    assert labels.matched == 6
     assert dict(labels) == {
         "d1": "Bacteria;Proteobacteria;Gammaproteobacteria;Enterobacterales;Enterobacteriaceae;Escherichia-Shigella;"
         "Escherichia coli",
@@ -181,10 +185,17 @@ def test_labels_of_qiime2():
     }
 
 
+def test_counts_of_mothur_are_as_expected():
+    (row,) = expected("32_mothur")
+    table = read_count_table(FIELD / "32_mothur.count_table")
+    assert ",".join(table.samples) == row["samples"]
+    assert int(table.counts.sum()) == int(row["reads"])
+
+
 def test_every_file_of_the_field_is_in_a_test():
     tests = Path(__file__).parents[1]
     texts = "".join(path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py"))
     names = [path.name for path in FIELD.iterdir() if path.name != "README.md" and ".expected." not in path.name]
     assert len(names) > 25
     for name in names:
-        assert name.split(".")[0] in texts, name
+        assert f'"{name}"' in texts, name

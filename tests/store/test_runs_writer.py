@@ -593,3 +593,15 @@ def test_a_run_needs_no_torch_for_kmer(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_columns_of_late_headers_are_in_the_run(tmp_path):
+    """A file of plain headers with a specimen of BOLD behind them, beyond the first block that is read."""
+    late = f">A-13|Gadus morhua|COI-5P|X\n{GOOD}\n>A-13|Gadus morhua|CYTB|X\n{GOOD[::-1]}\n"
+    (tmp_path / "a.fasta").write_text("".join(f">r{i}\n{GOOD * 6}\n" for i in range(8_000)) + late)
+    run = embed(tmp_path, [tmp_path / "a.fasta"]).run
+    records = run.load_records()
+    assert records.column("id").to_pylist()[-2:] == ["A-13", "A-13"]
+    assert records.column("marker").to_pylist() == [None] * 8_000 + ["COI-5P", "CYTB"]
+    assert records.column_names.index("marker") > records.column_names.index("record")
+    assert len(run.load_embeddings()) == 8_002

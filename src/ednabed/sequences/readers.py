@@ -75,7 +75,7 @@ class Records(Iterator[pa.RecordBatch]):
         self.count = 0
         self.labelled = 0
         self._numbered = 0
-        self._summed = 0
+        self._summed = self._unread_sizes = 0
         self._has_organelles = False
         self._archive: DarwinCoreArchive | None = None
         self._closed = False
@@ -160,7 +160,7 @@ class Records(Iterator[pa.RecordBatch]):
             if self.count == 0 and not closed:
                 raise InputError(f"{self._path}: has a header but no record; give a file with at least one sequence")
             raise StopIteration
-        self._count_numbered(batch)
+        self._count_headers(batch)
         batch = self._one_sample(self._read_lineages(batch))
         self.count += batch.num_rows
         if self._labels is not None:
@@ -169,9 +169,13 @@ class Records(Iterator[pa.RecordBatch]):
             self.labelled += self._labels.matched - before
         return batch
 
-    def _count_numbered(self, batch: pa.RecordBatch) -> None:
-        """Count the records whose header is a lineage, which have their number for an id."""
-        if self.format in ("fasta", "fastq") and batch.column("lineage").null_count < len(batch):
+    def _count_headers(self, batch: pa.RecordBatch) -> None:
+        """Count the headers that are a lineage, whose records have their number for an id, and sizes that are none."""
+        if self.format not in ("fasta", "fastq"):
+            return
+        unread = pc.match_substring_regex(batch.column("description"), r"(?i)(?:^|[;\s])size=")
+        self._unread_sizes += pc.sum(unread.fill_null(False)).as_py() or 0
+        if batch.column("lineage").null_count < len(batch):
             numbers = batch.column("record").cast(pa.string())
             made = pc.binary_join_element_wise(pa.scalar(made_id(self.source, "")), numbers, "")
             self._numbered += pc.sum(
@@ -250,6 +254,12 @@ class Records(Iterator[pa.RecordBatch]):
     def notes(self) -> list[str]:
         """What a person should know of ids and lineages that were read so far, one sentence each."""
         notes = self._lineages.notes()
+        if self._unread_sizes:
+            notes.insert(
+                0,
+                f"{self._path}: {self._unread_sizes:,} headers have a size that is no whole number of reads, which is "
+                "left in the description",
+            )
         if self._summed:
             notes.insert(
                 0,

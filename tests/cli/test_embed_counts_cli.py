@@ -206,7 +206,7 @@ AMPLISEQ = (
 def test_a_table_of_sequences_and_counts_is_asked_about(tmp_path):
     write(tmp_path, t_tsv=AMPLISEQ)
     _, told = embed(tmp_path, "t.tsv", code=1)
-    assert "use it as a table of counts too (--abundance t.tsv), or as sequences alone (--no-counts)" in told
+    assert "use it as a count table too, or as sequences alone (--abundance t.tsv or --no-counts)" in told
     for arguments in (("--abundance", "t.tsv"), ("t.tsv", "--abundance", "t.tsv")):
         run, _ = embed(tmp_path, *arguments)
         assert rows(run) == WANTED
@@ -241,6 +241,7 @@ def test_taxonomy_of_a_count_table_names_what_has_no_name(tmp_path):
         (("--abundance", "t.tsv"), 1, "holds counts but no sequences; name the file of sequences as input"),
         (("a.fasta", "--abundance", "gone.tsv"), 1, "gone.tsv: no such file"),
         (("a.fasta", "--abundance", "bad.tsv"), 1, "the count is '-1', expected a whole number"),
+        (("a.fasta", "--abundance", "zero.tsv"), 1, "none of the 3 records has reads in zero.tsv (the first, 'a', is"),
         (("a.fasta", "--abundance", "a.fasta"), 1, "is not a count table"),
         (("s.csv", "--abundance", "s.csv", "--abundance", "t.tsv"), 2, "has no input to be joined to"),
         (("-", "--abundance", "-"), 1, "standard input: is not a count table"),
@@ -248,7 +249,8 @@ def test_taxonomy_of_a_count_table_names_what_has_no_name(tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_done(tmp_path, arguments, code, message):
-    write(tmp_path, a_fasta=FASTA, t_tsv=TABLE, bad_tsv="id\tS1\na\t-1\n", s_csv=SEQTAB, x_biom=b"\x89HDF\r\n\x1a\n")
+    write(tmp_path, a_fasta=FASTA, t_tsv=TABLE, bad_tsv="id\tS1\na\t-1\n", zero_tsv="id\tS1\na\t0\n")
+    write(tmp_path, s_csv=SEQTAB, x_biom=b"\x89HDF\r\n\x1a\n")
     _, told = embed(tmp_path, *arguments, code=code, stdin=FASTA.encode() if "-" in arguments else None)
     assert message in told
     assert len(told.splitlines()) == 1

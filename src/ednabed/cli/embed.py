@@ -22,6 +22,7 @@ from ednabed.cli.common import (
     policy_of,
     policy_options,
 )
+from ednabed.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from ednabed.store.run_writer import RunResult
@@ -96,8 +97,13 @@ def embed(
       ednabed embed --abundance seqtab.csv --dataset lake_2026
     """
     from ednabed.engine.open import open_embedder
+    from ednabed.store.count_inputs import UndecidedCounts
     from ednabed.store.run_writer import RunRequest, embed_to_run
 
+    if dataset is not None and output is not None:
+        raise UsageError("--dataset and --output exclude each other; name a study or a folder, not both")
+    if abundance and no_counts:
+        raise UsageError("--abundance and --no-counts exclude each other; leave one of them out")
     started = time.monotonic()
     request = RunRequest(
         inputs=[Path(name) for name in inputs],
@@ -115,7 +121,10 @@ def embed(
         resume=not no_resume,
     )
     embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
-    result = embed_to_run(request, embedder)
+    try:
+        result = embed_to_run(request, embedder)
+    except UndecidedCounts as error:
+        raise InputError(f"{error} (--abundance {error.given} or --no-counts)") from error
     seconds = time.monotonic() - started
     manifest = result.run.manifest
     assert manifest is not None

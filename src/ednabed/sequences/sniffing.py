@@ -20,8 +20,8 @@ _SAM = re.compile(rb"@(?:HD|SQ|RG|PG|CO)\t")
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe", "is UTF-16 text; save it as UTF-8 (in Excel: 'CSV UTF-8')"),
     (b"\xfe\xff", "is UTF-16 text; save it as UTF-8 (in Excel: 'CSV UTF-8')"),
-    (b"\x89HDF", "is HDF5, as a BIOM table of counts is; name its sequences as input and this file as table of counts"
-                 " (--abundance)"),
+    (b"\x89HDF", "is HDF5, as a BIOM table of counts is; name its sequences as input and this file as their count "
+                 "table"),
     (b"BAM\x01", "is BAM; export it first with 'samtools fasta' or 'samtools fastq'"),
     (b"CRAM", "is CRAM; export it first with 'samtools fasta' or 'samtools fastq'"),
     (b"BZh", "is compressed with bzip2; decompress it first, or compress with gzip or zstd"),
@@ -64,8 +64,8 @@ def sniff(head: bytes, path: str) -> Format:
         raise binary_error(path)
     if text.startswith((b'{"', b"{ ", b"{\n", b"{\r", b"[{")):
         raise InputError(
-            f"{path}: is JSON, as a BIOM table of counts may be; name its sequences as input and this file as table of "
-            "counts (--abundance)"
+            f"{path}: is JSON, as a BIOM table of counts may be; name its sequences as input and this file as their "
+            "count table"
         )
     if text.startswith(b"@"):
         if _SAM.match(text):

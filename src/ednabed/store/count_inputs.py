@@ -17,6 +17,18 @@ from ednabed.store.occurrences import Occurrences
 from ednabed.store.staging import Input
 
 
+class UndecidedCounts(InputError):
+    """An input holds sequences and counts, and it is unknown whether the counts are to be used.
+
+    Attributes:
+        given: The input as it was named.
+    """
+
+    def __init__(self, message: str, given: str) -> None:
+        super().__init__(message)
+        self.given = given
+
+
 @dataclass(frozen=True)
 class CountInputs:
     """The inputs of a run and its count tables.
@@ -50,7 +62,8 @@ def find_count_inputs(inputs: list[Input], tables: list[Input], *, use_counts: b
         use_counts: False reads inputs as sequences alone.
 
     Raises:
-        InputError: An input cannot be read, or holds counts, and it is unknown whether they are to be used.
+        UndecidedCounts: An input holds counts, and it is unknown whether they are to be used.
+        InputError: An input cannot be read.
         UsageError: A table belongs to no input.
     """
     for table in tables:
@@ -70,10 +83,10 @@ def find_count_inputs(inputs: list[Input], tables: list[Input], *, use_counts: b
             holding.add(number)
             counted |= {number} if use_counts and not apart else set()
         elif found == "sequences and counts" and use_counts and not tables:
-            raise InputError(
-                f"{_shown(source)}: has an id, a sequence and only whole numbers in its other columns, as a table of "
-                f"reads by sample has; use it as a table of counts too (--abundance {source.given}), or as sequences "
-                "alone (--no-counts)"
+            raise UndecidedCounts(
+                f"{_shown(source)}: has ids, sequences and columns of whole numbers, as a table of reads by sample "
+                "has; use it as a count table too, or as sequences alone",
+                source.given,
             )
     if apart and len(counted) == len(inputs):
         raise UsageError(
@@ -152,7 +165,7 @@ def _write_records(table: CountTable, path: Path) -> None:
     if table.sequences is None:
         raise InputError(
             f"{table.path}: holds counts but no sequences; name the file of sequences as input and this one as its "
-            "table of counts (--abundance)"
+            "count table"
         )
     columns = {
         "id": pa.array(list(table.places), pa.string()),

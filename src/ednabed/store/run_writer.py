@@ -80,13 +80,13 @@ class RunRequest:
         if not self.sources:
             raise UsageError("no input was named; give one or more sequence files, or - for standard input")
         if self.dataset is not None and self.output is not None:
-            raise UsageError("--dataset and --output exclude each other; name a study or a folder, not both")
+            raise UsageError("a dataset and an output folder exclude each other; name one of them")
         if self.dataset is not None:
             check_name("dataset", self.dataset)
         if self.max_sequences is not None and self.max_sequences < 1:
             raise UsageError(f"max_sequences is {self.max_sequences}; it must be at least 1")
         if self.abundance and not self.use_counts:
-            raise UsageError("--abundance and --no-counts exclude each other; use the counts or leave them out")
+            raise UsageError("count tables were named, but counts are not to be used; omit one of the two")
         if [*self.sources, *self.apart].count(STDIN) > 1:
             raise UsageError("standard input (-) can be named once only")
 

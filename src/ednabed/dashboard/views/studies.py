@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,18 @@ from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.sequences import read_labels, read_samples
-from ednabed.sequences.counts import read_count_table
+from ednabed.sequences.counts import find_counts, read_count_table
 from ednabed.store.files import check_name, human_bytes
 from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
 
 KIND = "studies"
+_HOLD_NO_COUNTS = "Sequence files hold no counts"
+_NO_COUNTS = (
+    "A table with ids, sequences and columns of whole numbers is taken for a count table too, and is asked about. "
+    "If these numbers are no reads by sample, tick this; if they are, give the table as a count table instead."
+)
 _LARGE = 1_000_000_000
 """Bytes of a table whose rows are counted only when the person says so."""
 
@@ -250,6 +255,7 @@ def _add() -> None:
             accept_multiple_files=True,
             key="add_counts",
         )
+        no_counts = st.checkbox(_HOLD_NO_COUNTS, key="add_no_counts", help=_NO_COUNTS)
         samples = st.file_uploader(
             "Samples (TSV or CSV: sample, latitude, longitude, date, …), if anything is known of them",
             key="add_samples",
@@ -261,11 +267,15 @@ def _add() -> None:
         return
     if not (files or counts) or not dataset.strip():
         raise UsageError("choose at least one file, and name the dataset")
+    if counts and no_counts:
+        raise UsageError("a count table was chosen, and that there are no counts; remove the table, or clear that box")
     check_name("dataset", dataset.strip())
     arguments = ["embed", "--dataset", dataset.strip(), "--model", DEFAULT_MODEL]
     with draft() as folder:
         paths = keep_uploads(folder / "inputs", files)
         records = count_records(paths, [file.name for file in files]) if files else None
+        if not (counts or no_counts):
+            _refuse_undecided(paths, [file.name for file in files])
         kept = len(files)
         others: list[tuple[Any, str, Callable[[Path], object]]] = [
             *((table, "--abundance", read_count_table) for table in counts),
@@ -279,9 +289,21 @@ def _add() -> None:
                 with called(path, upload.name):
                     read(path)
                 arguments += [option, str(path)]
+    if no_counts:
+        arguments.append("--no-counts")
     title = f"Embed {dataset.strip()}{records_text(records)}"
     about = {"kind": KIND, "records": records}
     show_started(jobs().start(title, [*arguments, *map(str, paths)], about=about, folder=folder))
+
+
+def _refuse_undecided(paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Ask about sequence files that hold counts too. Raises UsageError: there is one."""
+    for path, name in zip(paths, names, strict=True):
+        if find_counts(path) == "sequences and counts":
+            raise UsageError(
+                f"{name}: has ids, sequences and columns of whole numbers, as a table of reads by sample has; choose "
+                f"it as count table instead, or tick '{_HOLD_NO_COUNTS}'"
+            )
 
 
 def _consolidate(references: list[ReferenceState]) -> None:

@@ -211,11 +211,13 @@ def stage(
     check_shared_samples(used)
     if not staged.accepted:
         reasons = _first_reason(folder / "rejected.tsv", rejected)
-        raise InputError(
-            f"{', '.join(source.name for source in inputs)}: none of the {sum(c['read'] for c in staged.inputs)} "
-            f"records can be embedded ({reasons}); "
-            "check that the file holds DNA sequences"
-        )
+        read = sum(c["read"] for c in staged.inputs)
+        if read and sum(table.without_reads for table in used) == read:
+            found = f"none of the {read} records has reads in {', '.join(table.name for table in used)}"
+            advice = "check that this table of counts belongs to these sequences, and that it is not all zeros"
+        else:
+            found, advice = f"none of the {read} records can be embedded", "check that the file holds DNA sequences"
+        raise InputError(f"{', '.join(source.name for source in inputs)}: {found} ({reasons}); {advice}")
     staged.distinct = len(index)
     schema = _unify(schemas)
     staged.schema = pa.schema([field for field in schema if field.name != NUMBER])

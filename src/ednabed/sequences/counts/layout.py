@@ -17,6 +17,7 @@ from ednabed.sequences.columns import (
     RANK_NAMES,
     SAMPLE,
     SEQUENCE,
+    UNNAMED_FIRST,
     listed,
     plain,
     shortened,
@@ -220,7 +221,7 @@ def _is_text(cells: Sequence[str]) -> bool:
 
 
 def _is_row_names(column: str) -> bool:
-    return column in (ROW_NAMES, "unnamed_1")
+    return column in (ROW_NAMES, UNNAMED_FIRST, "Unnamed: 0")
 
 
 def _is_blank(columns: Sequence[str], first: Sequence[str], place: int) -> bool:

@@ -7,6 +7,7 @@ ampliseq add), samples by sequences (DADA2), mothur's shared and sparse count_ta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -23,10 +24,13 @@ from ednabed.sequences.delimited import Dialect, NoSeparator, find_dialect, read
 from ednabed.sequences.opening import Source
 from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import UTF8_BOM, sniff
+from ednabed.sequences.stream import decode
 
 _EXPECTED = (
     "give a TSV or CSV with ids in its first column and one column per sample, a BIOM table or a QIIME 2 feature table"
 )
+_CELL = re.compile(r'"[^"]*"|[^\s"]\S*')
+"""A cell between blanks."""
 _FIRST_ROWS = 50
 """Rows that distinguish columns of words from columns of counts."""
 
@@ -70,8 +74,20 @@ def _read_text(source: Source) -> CountTable:
     try:
         dialect = find_dialect(source)
     except NoSeparator as error:
+        if _is_separated_by_blanks(source.head):
+            raise InputError(
+                f"{source.path}: is separated by blanks, expected tabs or commas; write it again with tabs (in R: "
+                "write.table with sep = '\\t')"
+            ) from error
         raise InputError(f"{source.path}: is not a count table (its first line has one cell); {_EXPECTED}") from error
     return _read_rows(dialect.columns, read_rows(source, dialect), source.path)
+
+
+def _is_separated_by_blanks(head: bytes) -> bool:
+    """Recognise ids and counts with blanks between them, as ``write.table`` of R has them unless told otherwise."""
+    lines = [line.strip() for line in decode(head).splitlines() if line.strip() and not line.startswith("# ")]
+    cells = [len(_CELL.findall(line)) for line in lines[:2]]
+    return len(cells) == 2 and cells[1] > 1 and cells[1] - cells[0] in (0, 1)
 
 
 def _read_parquet(source: Source) -> CountTable:

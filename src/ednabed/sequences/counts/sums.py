@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import ABUNDANCE, plain, shortened
+from ednabed.sequences.columns import ABUNDANCE, listed, plain, shortened
 from ednabed.sequences.counts.table import CountTable
 
 _ABUNDANCE = frozenset(map(plain, ABUNDANCE))
@@ -57,78 +58,96 @@ def without_sums(table: CountTable) -> CountTable:
 def _without_sum_columns(table: CountTable) -> CountTable:
     if not len(table.counts):
         return table
-    alone = np.array([_is_sum_alone(name) for name in table.samples])
     if len(table.samples) == 1:
-        note = f"the only column of counts is {table.samples[0]!r}, so it is read as one sample of that name"
-        return replace(table, notes=(*table.notes, note)) if alone[0] else table
-    named = np.array([is_sum_name(name) for name in table.samples])
+        note = f"has no samples but {table.samples[0]!r}, which is read as one sample of that name"
+        return replace(table, notes=(*table.notes, note)) if _is_sum_alone(table.samples[0]) else table
     rows = np.repeat(np.arange(len(table)), np.diff(table.starts))
-    if alone.all():
-        raise InputError(
-            f"{table.path}: its columns of counts are all named as sums ({listed(table.samples)}); keep one of them, or "
-            "rename them if they are samples"
-        )
-    totals = _totals(table.columns, table.counts, len(table.samples))
-    sums = set()
-    for others, candidates in ((~named, named), (~alone, alone)):
-        whole = sum(compress(totals, others))
-        # Few columns have the right sum, so the time is linear in the cells.
-        fitting = [place for place in np.flatnonzero(candidates).tolist() if totals[place] == whole]
-        sums |= {place for place in fitting if _adds_up(table, rows, place, others)}
-    notes = []
+    named = np.array([is_sum_name(name) for name in table.samples])
+    alone = np.array([_is_sum_alone(name) for name in table.samples])
+    sums = _named_sums(table, rows, named, alone)
     stale = [place for place in np.flatnonzero(alone).tolist() if place not in sums]
     if stale and not sums:
-        raise _no_sum(table, rows, stale[0], ~alone)
+        raise _not_a_sum(table, rows, stale[0], ~alone)
+    notes = []
     if not sums and (unnamed := _unnamed_sum(table, rows)) is not None:
         name = table.samples[unnamed]
         if len(table.samples) > _CLEAR_SAMPLES or _POOL.search(name):
-            sums = {unnamed}
+            sums = [unnamed]
         else:
             notes.append(f"column {name!r} is the sum of the two others; remove it if it is not a sample of its own")
     notes += [
         f"column {table.samples[place]!r} is the sum of all other columns, so it is not a sample and is left out"
         for place in sums
-    ]
-    notes += [
-        f"column {table.samples[place]!r} is left out: it is named as a sum, but {table.samples[sums[0]]!r} is the sum of "
-        "all other columns"
+    ] + [
+        f"column {table.samples[place]!r} is named as a sum, but {table.samples[sums[0]]!r} is the sum of all other "
+        "columns, so it is left out"
         for place in stale
     ]
+    left_out = sorted((*sums, *stale))
     notes += [
-        f"column {name!r} is not the sum of the other columns, so it is read as a sample"
-        for place, name in enumerate(table.samples)
-        if named[place] and place not in (*sums, *stale)
+        f"column {table.samples[place]!r} is not the sum of the other columns, so it is read as a sample"
+        for place in np.flatnonzero(named).tolist()
+        if place not in left_out
     ]
     kept = np.ones(len(table.samples), bool)
-    kept[[*sums, *stale]] = False
+    kept[left_out] = False
     return replace(
         _select_columns(table, rows, kept),
-        left_out=(*table.left_out, *(table.samples[place] for place in sorted((*sums, *stale)))),
+        left_out=(*table.left_out, *(table.samples[place] for place in left_out)),
         notes=(*table.notes, *notes),
     )
 
 
-def _no_sum(table: CountTable, rows: npt.NDArray[np.int64], place: int, others: npt.NDArray[np.bool_]) -> InputError:
+def _named_sums(
+    table: CountTable, rows: npt.NDArray[np.int64], named: npt.NDArray[np.bool_], alone: npt.NDArray[np.bool_]
+) -> list[int]:
+    """Return the columns that are named as sums and are the sum of those that are not.
+
+    Args:
+        table: The table.
+        rows: Row of each count.
+        named: Which columns have names that sums have.
+        alone: Which of them have names that only sums have.
+
+    Raises:
+        InputError: All columns have such names.
+    """
+    if alone.all():
+        raise InputError(
+            f"{table.path}: all its columns of counts are named as sums ({listed(table.samples)}); keep one of them, "
+            "or rename them if they are samples"
+        )
+    totals = _totals(table.columns, table.counts, len(table.samples))
+    sums: set[int] = set()
+    for candidates in (named, alone):
+        # Few columns have the right total, so the time is linear in the cells.
+        whole = sum(compress(totals, ~candidates))
+        fitting = [place for place in np.flatnonzero(candidates).tolist() if totals[place] == whole]
+        sums |= {place for place in fitting if _adds_up(table, rows, place, ~candidates)}
+    return sorted(sums)
+
+
+def _not_a_sum(table: CountTable, rows: npt.NDArray[np.int64], place: int, others: npt.NDArray[np.bool_]) -> InputError:
     """Return the error for a column that is named as a sum of ``others`` and is not that."""
     name = table.samples[place]
     mine, theirs = table.columns == place, others[table.columns]
     left = _totals(rows[mine], table.counts[mine], len(table))
     right = _totals(rows[theirs], table.counts[theirs], len(table))
     rest = [whole - part for whole, part in zip(right, left, strict=True)]
+    missing = sum(rest)
     totals = _totals(table.columns, table.counts, len(table.samples))
     for other in np.flatnonzero(others).tolist():
-        here = table.columns == other
-        if totals[other] == sum(rest) and _totals(rows[here], table.counts[here], len(table)) == rest:
+        here = table.columns == other if totals[other] == missing else None
+        if here is not None and _totals(rows[here], table.counts[here], len(table)) == rest:
             return InputError(
-                f"{table.path}: column {shortened(name)!r} is the sum of all other columns but "
-                f"{shortened(table.samples[other])!r}; remove that one if it is not a sample, else remove "
-                f"{shortened(name)!r}"
+                f"{table.path}: column {name!r} is the sum of all other columns but {table.samples[other]!r}; remove "
+                f"{table.samples[other]!r} if it is not a sample, else remove {name!r}"
             )
     wrong = next(row for row, difference in enumerate(rest) if difference)
     return InputError(
-        f"{table.path}: column {shortened(name)!r} is named as a sum, but it has {left[wrong]:,} for "
-        f"{shortened(table.ids[wrong])!r} where the other columns add up to {right[wrong]:,}; remove it, or rename it if "
-        "it is a sample"
+        f"{table.path}: column {name!r} is named as a sum, but has {left[wrong]:,} for "
+        f"{shortened(table.ids[wrong])!r}, where the other columns add up to {right[wrong]:,}; remove it, or rename it "
+        "if it is a sample"
     )
 
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from ednabed import __version__
 from ednabed.export.assignments import cut, qiime2_taxon
-from ednabed.export.extras import needed
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
@@ -58,11 +57,9 @@ def write_qiime2(
         about: What ``export.json`` says more.
 
     Raises:
-        UsageError: biom-format is not installed; or the folder is a file, lies in a run or a reference, or holds
-            something else.
+        UsageError: The folder is a file, lies in a run or a reference, or holds something else.
     """
     check_target_folder(target, "qiime2")
-    modules = (needed("biom", "biom-format", "BIOM"), needed("h5py", "h5py", "BIOM")) if biom else None
     samples = sample_names(selection.samples())
     called: list[str] = []
     pairs: list[tuple[int, int, int]] = []
@@ -84,14 +81,14 @@ def write_qiime2(
                 if feature.sequence is not None:
                     fasta.write(f">{feature.id}\n{feature.sequence}\n")
                     letters += 1
-                if modules is not None:
+                if biom:
                     pairs += [(len(called), place_of[s], n) for s, n in feature.counts.items() if n]
                 called.append(feature.id)
                 records, reads = records + feature.records, reads + feature.reads
         if not letters:
             (work / SEQUENCES).unlink()
-        if modules is not None:
-            _write_biom(work / TABLE_BIOM, *modules, called, list(samples.values()), pairs)
+        if biom:
+            _write_biom(work / TABLE_BIOM, called, list(samples.values()), pairs)
     notes = []
     if letters < len(called):
         notes.append(f"{SEQUENCES} lacks {len(called) - letters:,} features whose bases are unknown")
@@ -105,14 +102,14 @@ def _counts(counts: Mapping[Sample, int], place_of: Mapping[Sample, int]) -> lis
     return cells
 
 
-def _write_biom(
-    path: Path, biom: Any, h5py: Any, ids: Sequence[str], samples: Sequence[str], pairs: list[tuple[int, int, int]]
-) -> None:
+def _write_biom(path: Path, ids: Sequence[str], samples: Sequence[str], pairs: list[tuple[int, int, int]]) -> None:
+    import h5py
+    from biom import Table
     from scipy.sparse import csr_matrix
 
     triples = np.array(pairs, np.int64).reshape(-1, 3)
     shape = (len(ids), len(samples))
     counts = csr_matrix((triples[:, 2].astype(np.float64), (triples[:, 0], triples[:, 1])), shape=shape)
-    table = biom.Table(counts, list(ids), list(samples), type="OTU table")
+    table = Table(counts, list(ids), list(samples), type="OTU table")
     with h5py.File(path, "w") as file:
         table.to_hdf5(file, generated_by=f"ednabed {__version__}")

@@ -119,7 +119,7 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         if "tax=" in text and (match := _TAX.search(text)):
             lineage, text = match[1], _without(text, match)
         text = text.lstrip(";")
-    if "|" in text and (found := _bold5(text) or _piped(text)) is not None:
+    if "|" in text and "__" not in text and (found := _bold5(text) or _piped(text)) is not None:
         return found._replace(abundance=size, sample=sample, lineage=lineage or found.lineage)
     if lineage is None and "=" not in text and (_WHOLE_LINEAGE.match(text) or (are_lineages and ";" in text)):
         accession = _ACCESSION.search(text)

@@ -215,7 +215,7 @@ def test_what_is_a_sum_and_what_is_not(tmp_path, samples, rows, kept):
     got = read(tmp_path, as_text(["id", *samples], [[f"f{i}", *row] for i, row in enumerate(rows)]))
     assert list(got.samples) == kept
     # A sample that is named like a sum is reported.
-    assert any("is not the sum" in note for note in got.notes) == ("lake total" in samples)
+    assert any("not the sum of the other" in note for note in got.notes) == ("lake total" in samples)
     assert any("no samples but" in note for note in got.notes) == (samples == ["total"])
 
 

@@ -19,7 +19,7 @@ _ALONE = (
     "taxids?|staxids?|length|evalues?|bitscores?|scores?|pidents?|nident|percentid|identity|similarity|coverage|qcovs?|"
     "qcovhsp|mismatch|mismatches|gapopens?|gaps|qstart|qend|sstart|send|qlen|slen|confidence|consensus|bootstrap|"
     "posterior|probability|prevalence|occurrences?|occupancy|spread|cloud|cluster|swarm|chimera|quality|rank|amplicon|"
-    "mean|median|average|relativeabundance|relabundance|gccontent|latitude|longitude"
+    "mean|median|average|relativeabundance|relabundance|gccontent|latitude|longitude|features|records"
 )
 """Names that are enough by themselves."""
 _WITH_ANOTHER = "ids?|keys?|numbers?|num|no|nr|index|size|len|count|boot|support|rank|ident|cover|cov|code"

@@ -84,11 +84,9 @@ def _without_sum_columns(table: CountTable) -> CountTable:
         for place in stale
     ]
     left_out = sorted((*sums, *stale))
-    notes += [
-        f"column {table.samples[place]!r} is not the sum of the other columns, so it is read as a sample"
-        for place in np.flatnonzero(named).tolist()
-        if place not in left_out
-    ]
+    samples = [table.samples[place] for place in np.flatnonzero(named).tolist() if place not in left_out]
+    if samples:
+        notes.append(f"not the sum of the other columns, so read as samples: {listed(samples)}")
     kept = np.ones(len(table.samples), bool)
     kept[left_out] = False
     return replace(

@@ -95,3 +95,20 @@ def test_an_export_takes_the_newest_names_or_none(workspace, choice, asked):
     job = next(job for job in Jobs(workspace).list() if job.arguments[0] == "export")
     assert ("--assignments" in job.arguments) == (asked is not None)
     assert asked is None or job.arguments[job.arguments.index("--assignments") + 1] == asked
+
+
+def test_the_map_shows_the_newest_names_or_none(workspace):
+    done = ednabed("runs", "map", "okex2301", cwd=workspace)
+    assert done.returncode == 0, done.stderr
+    named = " ".join(done.stdout.decode().split()[-20:])
+    shown = page(workspace, "from ednabed.dashboard.views import map as view\nview.show()")
+    shown.radio(key="map_source").set_value("runs as they lie").run()
+    shown.multiselect(key="map_runs").set_value([find_run(workspace, "okex2301").label]).run()
+    check(shown)
+    assert "classes: Actinopteri" in named
+    for choice, there in (("the newest of each run", True), ("their own only", False)):
+        shown.selectbox(key="map_names").set_value(choice).run()
+        check(shown)
+        shown.text_input(key="map_sought").set_value("Actinopteri").run()
+        check(shown)
+        assert ("No sequence on the map is like that." in [one.value for one in shown.info]) != there

@@ -87,7 +87,6 @@ class _Group:
     species_at: Counter[int] = field(default_factory=Counter)
     organism_at: Counter[int] = field(default_factory=Counter)
     family_at: Counter[int] = field(default_factory=Counter)
-    second: Counter[str] = field(default_factory=Counter)
     longest: int = 0
     subfamilies: int = 0
     rows: int = 0
@@ -105,7 +104,6 @@ class _Group:
         named = max((at for at, name in enumerate(fields, 1) if name), default=0)
         # Behind a species an empty field is no rank.
         self.longest = max(self.longest, named if place == named - 1 else len(fields))
-        self.second[_plain(fields[1]) if len(fields) > 1 else ""] += 1
         self.subfamilies += len(fields) > 5 and (not fields[5] or fields[5].endswith(("inae", "oideae")))
         self.first_record = min(self.first_record or record, record)
         self.rows += 1

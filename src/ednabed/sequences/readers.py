@@ -257,20 +257,20 @@ class Records(Iterator[pa.RecordBatch]):
         if self._unread_sizes:
             notes.insert(
                 0,
-                f"{self._path}: {self._unread_sizes:,} headers have a size that is no whole number of reads, which is "
-                "left in the description",
+                f"{self._path}: headers whose size is no whole number of reads, and is left in the description: "
+                f"{self._unread_sizes:,}",
             )
         if self._summed:
             notes.insert(
                 0,
-                f"{self._path}: {self._summed:,} records have reads in several samples, of which only the sum is read "
-                "here; 'ednabed embed' gives each sample a record",
+                f"{self._path}: records with reads in several samples, of which only the sum is read here: "
+                f"{self._summed:,}; 'ednabed embed' gives each sample a record",
             )
         if self._numbered:
             notes.insert(
                 0,
-                f"{self._path}: {self._numbered:,} headers are lineages without an id, so their records are called by "
-                f"their numbers ({made_id(self.source, '1')}, …)",
+                f"{self._path}: headers that are lineages without an id, whose records are called by their numbers "
+                f"({made_id(self.source, '1')}, …): {self._numbered:,}",
             )
         return notes
 

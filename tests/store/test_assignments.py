@@ -202,13 +202,15 @@ def test_readers_see_the_old_or_the_new_while_it_is_replaced(run, tmp_path):
     )
     tests = Path(__file__).resolve().parents[1]
     with subprocess.Popen([sys.executable, "-c", loop, str(run.folder), str(tests)]) as process:
-        ended = time.monotonic() + 4
-        reference = opened(tmp_path)
-        while time.monotonic() < ended:
-            names = kept_names(reference, tmp_path)
-            assert names.of_keys(reference.keys).of(0) == ("assigned", RAT, 0.9)
-            assert process.poll() is None
-        process.kill()
+        try:
+            ended = time.monotonic() + 4
+            reference = opened(tmp_path)
+            while time.monotonic() < ended:
+                names = kept_names(reference, tmp_path)
+                assert names.of_keys(reference.keys).of(0) == ("assigned", RAT, 0.9)
+                assert process.poll() is None
+        finally:
+            process.kill()
 
 
 # -- names of a collection ---------------------------------------------------------------------------------------------

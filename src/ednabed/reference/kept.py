@@ -26,7 +26,7 @@ from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import runs_root, walk_runs
 
 # Another process may replace a file between its listing and its reading.
-_TRIES = 5
+_TRIES = 20
 _COLUMNS = ("digest", "status", "lineage", "confidence")
 _NONE = pa.schema([COLUMNS.field(name) for name in _COLUMNS]).empty_table()
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,8 @@ from ednabed.store.runs import Run
 SCHEMA = "ednabed.assignments/1"
 STATUSES = ("assigned", "novel", "unclassified", "rejected")
 _FACTS = b"ednabed.assignments"
+_TRIES = 20
+"""How often files are listed where one of them is replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _RANK = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
@@ -222,7 +225,21 @@ def list_kept(folder: Path, identity: str) -> list[KeptFile]:
 
 def survey_kept(folder: Path, identity: str) -> tuple[list[KeptFile], list[str]]:
     """Return the assignments kept next to a run folder, as ``list_kept`` does, and what is wrong with other files."""
-    found, faults = [], []
+    for attempt in range(_TRIES):
+        found, faults, replaced = _survey(folder, identity)
+        # A folder may be listed just when the old file is gone and the new one is not seen yet.
+        seems_empty = not found and not faults and folder_of(folder).is_dir() and attempt < 3
+        if not replaced and not seems_empty:
+            break
+        time.sleep(0.01 * attempt)
+    return sorted(found, key=lambda kept: kept.facts.created, reverse=True), faults
+
+
+def _survey(folder: Path, identity: str) -> tuple[list[KeptFile], list[str], bool]:
+    """Return the files of assignments, the faults of others, and whether one was replaced meanwhile."""
+    found: list[KeptFile] = []
+    faults: list[str] = []
+    replaced = False
     for path in _files(folder_of(folder)):
         try:
             kept = _open(path)
@@ -230,6 +247,7 @@ def survey_kept(folder: Path, identity: str) -> tuple[list[KeptFile], list[str]]
             faults.append(str(error))
             continue
         if kept is None:
+            replaced = True
             continue
         if kept.facts.run != identity:
             faults.append(
@@ -239,7 +257,7 @@ def survey_kept(folder: Path, identity: str) -> tuple[list[KeptFile], list[str]]
             )
             continue
         found.append(kept)
-    return sorted(found, key=lambda kept: kept.facts.created, reverse=True), faults
+    return found, faults, replaced
 
 
 def file_names(folder: Path) -> list[str]:

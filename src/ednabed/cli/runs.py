@@ -178,7 +178,7 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 
 @runs.command("map")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
-@click.option("--refit", is_flag=True, help="Lay it out anew; all places change.")
+@click.option("--refit", is_flag=True, help="Lay it out again; all positions change.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the layout.")
 @assignments_option
 @json_option

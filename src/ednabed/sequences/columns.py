@@ -57,7 +57,7 @@ class Roles:
         sequence: The column of sequences.
         quantity_type: The column that says what the abundance counts (Darwin Core); the others are not reads.
         ranks: Rank to column, when the lineage comes from columns by rank.
-        domain: A column that stands for the kingdom where that is empty.
+        domain: A column that fills the kingdom where that is empty.
         pr2: The columns of ``PR2_RANKS``, None where there is none, when the columns are PR2's.
         lineage: The column that holds whole lineages, when it comes from there.
         scientific_name: A column of scientific names, which give the species where ``species`` has none.

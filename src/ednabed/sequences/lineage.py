@@ -295,7 +295,7 @@ def _by_form(fields: list[str], form: Form) -> list[str]:
         # Fillers such as 'Dinoflagellata_X' may repeat the subdivision, which is not among the seven ranks.
         fields = [*fields[:4], *("" if is_filler(name, fields[3:4]) else name for name in fields[4:])]
     names = [fields[place] if 0 <= place < len(fields) else "" for place in form.places]
-    # Where a domain has no kingdom below it, it stands for one.
+    # A domain without a kingdom below it fills the kingdom.
     if form.places[0] == 1 and (is_unknown(names[0]) or is_filler(names[0], fields[:1])):
         names[0] = fields[0]
     return names
@@ -310,7 +310,7 @@ def _unranked(fields: list[str]) -> list[str]:
 
 
 def _read_one_name(name: str, forms: Forms, keep_placeholders: bool) -> ReadLineage:
-    """Read a name that stands alone: a kingdom or a species where it is one, else it is not understood."""
+    """Read a single name: a kingdom or a species where it is one, else it is not understood."""
     lower = name.lower()
     if lower in KINGDOMS or lower in DOMAINS or lower in forms.firsts:
         return _tidy([name, *[""] * 6], keep_placeholders)

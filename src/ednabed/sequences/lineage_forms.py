@@ -41,7 +41,7 @@ _PR2_BOTH = frozenset(("archaeplastida", "amoebozoa", "excavata", "eukaryota_x")
 _OTHERS = 10_000
 """Distinct texts without a semicolon on which another separator is chosen."""
 _SILVA = frozenset(("SAR", "Amorphea"))
-"""What SILVA has behind a domain, and nobody else writes so."""
+"""Second names of lineages that only SILVA uses."""
 _SEPARATORS = ("|", ">", ",")
 _MARK = re.compile(r":(?:plas|mito|nucl|apic|chrom)$")
 _FAMILY = re.compile(r"[A-Z][a-z]+(?:idae|aceae)$")

@@ -46,7 +46,7 @@ _NO_SPECIES = re.compile(
 _PR2_GAP = re.compile(r"(.+?)_X+")
 _SUPPORT = re.compile(r"\s*(?:\(\d+(?:\.\d+)?%?\)|\[\d+(?:\.\d+)?%?\])$")
 _SPECIES_HYPOTHESIS = re.compile(r"([^\W\d_]+ [^\W\d_A-Z][\w-]+) SH\d+\.\d+FU")
-"""A species with the hypothesis of UNITE that it stands for."""
+"""A species with its species hypothesis of UNITE."""
 _ORGANELLE = re.compile(r"(.*):(plas|mito|nucl|apic|chrom)", re.DOTALL)
 _EPITHET = r"[^\W\d_A-Z][\w-]+"
 _AUTHORED = re.compile(rf"((?:[^\W\d_]+ )?{_EPITHET}(?: {_EPITHET})?) (?:\(?[A-Z][^()]*,? \d{{4}}\)?|\(?L\.\)?)")

@@ -25,6 +25,7 @@ def read(folder: Path, head: list[str], rows: list[list[object]], separator: str
      "Bit score", "score", "mismatch", "qcovs", "prevalence", "n_occurrences", "Occurrence", "spread", "cloud",
      "cluster", "clusterSize", "OTU_number", "rank_id", "n_samples", "sample_count", "length", "seq.length",
      "Length (bp)", "E-value", "pident", "% identity", "max_pident", "Per. ident", "Total Score", "best_hit_taxid",
+     "n_records", "Record Count", "source_records",
      "LCA rank", "genus_bootstrap", "boot.Genus", "mean", "mean_abundance"],
 )  # fmt: skip
 def test_numbers_that_are_no_counts_are_left_out_by_name_and_reported(tmp_path, name):

@@ -51,7 +51,7 @@ def test_table_keeps_its_columns_and_lineages():
     with open_records(SHARED / "data" / "its.tsv.gz") as records:
         batches = list(records)
     assert sum(batch.num_rows for batch in batches) == 15_575
-    assert batches[0].schema.names[8:] == ["marker", "source_input", "licence", "n_records"]
+    assert batches[0].schema.names[8:] == ["source_records", "marker", "source_input", "licence"]
     genera = [lineage.split(";")[5] for batch in batches for lineage in batch["lineage"].to_pylist()]
     assert all(genera)
     assert len(set(genera)) == 1_539

@@ -1,4 +1,5 @@
 import datetime
+import gzip
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,12 +58,81 @@ def test_abundance_that_is_no_number_names_the_row(tmp_path):
         rows(path)
 
 
-def test_n_records_is_no_abundance(tmp_path):
-    assert first(tmp_path, ["id", "seq", "n_records"], ["a", "A", "3"]) == {
-        "id": "a",
-        "sequence": "A",
-        "n_records": "3",
+SOURCE_RECORD_NAMES = "n_records,N Records,n-records,nRecords,source_records,Source Records,record_count,RecordCount"
+
+
+@pytest.mark.parametrize("name", SOURCE_RECORD_NAMES.split(","))
+@pytest.mark.parametrize(("cell", "expected"), [("3", 3), ("3.0", 3), (" 1,200 ", 1_200), ("1e3", 1_000)])
+def test_source_records_are_no_reads(name, cell, expected, tmp_path):
+    row = first(tmp_path, ["id", "seq", name], ["a", "A", cell])
+    assert row == {"id": "a", "sequence": "A", "source_records": expected}
+
+
+def test_source_records_in_each_form_of_table(tmp_path):
+    header, cells = (
+        ["id", "seq", "reads", "n_records"],
+        [["a", "A", "7", "3"], ["b", "C", "", ""], ["c", "G", "", "NA"]],
+    )
+    written = {}
+    for name, separator in (("t.tsv", "\t"), ("t.csv", ",")):
+        text = "".join(separator.join(row) + "\n" for row in (header, *cells))
+        written[name] = table(tmp_path, text, name)
+        written[name + ".gz"] = table(tmp_path, gzip.compress(text.encode()), name + ".gz")
+    common = {"id": ["a", "b", "c"], "seq": ["A", "C", "G"], "reads": [7, None, None]}
+    typed = {
+        "int": pa.array([3, None, None], pa.int32()),
+        "float": pa.array([3.0, None, float("nan")]),
+        "text": pa.array(["3", "", None]),
+        "large": pa.array(["3", "", None], pa.large_string()),
     }
+    for kind, values in typed.items():
+        written[kind] = tmp_path / f"{kind}.parquet"
+        pq.write_table(pa.table({**common, "n_records": values}), written[kind])
+    for path in written.values():
+        with open_records(path) as records:
+            batches = list(records)
+        assert all(batch.schema.field("source_records").type == pa.int64() for batch in batches)
+        found = [(row["abundance"], row["source_records"]) for batch in batches for row in batch.to_pylist()]
+        assert found == [(7, 3), (None, None), (None, None)], path
+        assert batches[0].schema.names[8:] == ["source_records"], path
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("0", "n_records is 0, expected a number of source records from 1 to 10.12; correct it, leave it empty"),
+        ("2000000000000", "n_records is 2000000000000, expected a number of source records from 1"),
+        ("-1", "n_records is '-1', not a whole number of source records; correct it, or rename the column"),
+        ("1.5", "n_records is '1.5', not a whole number of source records"),
+        ("many", "n_records is 'many', not a whole number of source records"),
+    ],
+)
+def test_a_number_of_source_records_that_is_none_names_the_row(tmp_path, cell, message):
+    path = table(tmp_path, f"id,seq,n_records\na,A,1\nb,A,{cell}\n", "t.csv")
+    with pytest.raises(InputError, match=rf"t\.csv: row 2: {message}"):
+        rows(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(0, "is 0, expected a number of source records"), (-2, "is -2, not a number of source records; correct it")],
+)
+def test_a_number_of_source_records_that_is_none_in_parquet(tmp_path, value, message):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"id": ["a", "b"], "seq": ["A", "A"], "n_records": [1, value]}), path)
+    with pytest.raises(InputError, match=rf"t\.parquet: row 2: n_records {message}"):
+        rows(path)
+
+
+def test_other_columns_of_records_are_kept_as_they_are(tmp_path):
+    assert first(tmp_path, ["id", "seq", "records"], ["a", "A", "AB1, AB2"])["records"] == "AB1, AB2"
+    header = ["id", "seq", "source_records", "n_records", "record_count"]
+    row = first(tmp_path, header, ["a", "A", "3", "x", "0"])
+    assert row == {"id": "a", "sequence": "A", "source_records": 3, "n_records": "x", "record_count": "0"}
+    with pytest.raises(
+        InputError, match=r"columns 'N Records' and 'RecordCount' could each be the number of source rec"
+    ):
+        first(tmp_path, ["id", "seq", "N Records", "RecordCount"], ["a", "A", "3", "4"])
 
 
 def test_ranks_by_column(tmp_path):

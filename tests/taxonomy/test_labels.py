@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError
+from ednabed.reference.loose import LooseRuns
+from ednabed.reference.sources import find_sources
 from ednabed.sequences.lineage import RANKS, format_lineage
+from ednabed.store.runs import runs_root
 from ednabed.taxonomy.labels import number_taxa, read_labels
 from ednabed.taxonomy.taxa import Taxa
 from reference_support import add_run, consolidate, opened
@@ -105,6 +109,59 @@ def test_entries_against_records_counted_one_by_one(tmp_path):
     entry, place = labels.entries_of(every)
     wanted = [(e, p) for p, row in enumerate(every) for e in range(labels.starts[row], labels.starts[row + 1])]
     assert list(zip(entry.tolist(), place.tolist(), strict=True)) == wanted
+
+
+def entries_by_number(labels, reference):
+    """Number of a sequence to its entries in order: lineage and records."""
+    from reference_support import letters_of
+
+    row_of = rows_by_number(reference)
+    found = {}
+    for number in range(10):
+        row = row_of.get(letters_of(number))
+        if row is not None:
+            entries = range(labels.starts[row], labels.starts[row + 1])
+            found[number] = [
+                (format_lineage(labels.lineages[labels.entries[e]]), int(labels.records[e])) for e in entries
+            ]
+    return found
+
+
+MIXED = [
+    ([1, 1, 1, 2, 3], {"lineage": [RAT, RAT, BROWN, MOSS, None], "source_records": pa.array([None, 2, 9, 4, 7])}),
+    ([1, 2, 2], {"lineage": [RAT, MOSS, GENUS]}),
+    ([1, 2], {"lineage": [RAT, GENUS], "source_records": pa.array([1, 5_000_000_000])}),
+    ([4], {"lineage": [RAT], "source_records": pa.nulls(1, pa.int64())}),
+]
+SUMS = {
+    1: [(BROWN, 9), (RAT, 1 + 2 + 1 + 1)],
+    2: [(GENUS, 1 + 5_000_000_000), (MOSS, 4 + 1)],
+    3: [],
+    4: [(RAT, 1)],
+}
+
+
+def test_records_of_an_entry_are_the_sum_of_source_records(tmp_path):
+    reference = of_reference(tmp_path, MIXED)
+    labels = read_labels(reference)
+    assert entries_by_number(labels, reference) == SUMS
+    assert labels.records.dtype == np.int64
+    loose = LooseRuns(find_sources(runs_root(tmp_path), tmp_path).sources)
+    assert entries_by_number(read_labels(loose), loose) == SUMS
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array(["3", "x", ""]), pa.array([3.0, 0.5, None]), pa.array([3, 0, -2]), pa.array([b"3", b"", None])],
+    ids=["text", "float", "int", "bytes"],
+)
+def test_a_column_of_an_earlier_run_that_holds_no_counts_is_one_each(tmp_path, column):
+    reference = of_reference(tmp_path, [
+        ([1, 2, 3], {"lineage": [RAT] * 3, "source_records": column}),
+        ([1], {"lineage": [RAT], "source_records": pa.array([4])}),
+    ])  # fmt: skip
+    told = entries_by_number(read_labels(reference), reference)
+    assert told == {1: [(RAT, 3 + 4)], 2: [(RAT, 1)], 3: [(RAT, 1)]}
 
 
 def test_lineages_with_skipped_ranks_are_kept_as_they_are(tmp_path):

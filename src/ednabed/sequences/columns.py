@@ -1,4 +1,5 @@
-"""Which column of a table means what: the names that people give to id, sequence, abundance, sample and lineage.
+"""Which column of a table means what: the names that people give to id, sequence, abundance, source
+records, sample and lineage.
 
 Names match whatever their case, spaces, ``-``, ``_``, ``.`` and a leading ``#``. Where several columns match one role,
 the one spelled exactly as listed wins, in the order of the list; otherwise the user has to say which by renaming one.
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ednabed.errors import InputError
 from ednabed.sequences.lineage_fields import RANKS
-from ednabed.sequences.records import free_name
+from ednabed.sequences.records import SOURCE_RECORDS, free_name
 
 SEQUENCE = ("sequence", "dna_sequence", "dnasequence", "nucleotides", "nucraw", "nuc", "seq", "dna", "sequences")
 ID = (
@@ -27,6 +28,8 @@ name beside an id is common and is not the id."""
 UNNAMED_FIRST = "unnamed_1"
 """What the first column is called where it has no name."""
 ABUNDANCE = ("abundance", "size", "count", "counts", "reads", "n_reads", "total_reads")
+SOURCE_RECORD_NAMES = (SOURCE_RECORDS, "n_records", "record_count", "nrecords")
+"""``records`` alone is not one of them: it also names accessions, or records of the user's own."""
 SAMPLE = ("sample", "sample_id", "sampleid", "sample-id")
 OTHER_SAMPLES = ("eventid", "materialsampleid", "samp_name")
 """Taken for the sample, the first of them that is there, where no column is of ``SAMPLE``."""
@@ -55,6 +58,7 @@ class Roles:
     Attributes:
         id: The column of ids.
         sequence: The column of sequences.
+        source_records: The column of source records (``records.SOURCE_RECORDS``).
         quantity_type: The column that says what the abundance counts (Darwin Core); the others are not reads.
         ranks: Rank to column, when the lineage comes from columns by rank.
         domain: A column that fills the kingdom where that is empty.
@@ -71,6 +75,7 @@ class Roles:
     sequence: str | None
     abundance: str | None = None
     sample: str | None = None
+    source_records: str | None = None
     quantity_type: str | None = None
     ranks: dict[str, str] = field(default_factory=dict)
     domain: str | None = None
@@ -123,6 +128,7 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
         sequence=_find(columns, SEQUENCE, "sequence", path),
         abundance=abundance or (quantity if quantity_type else None),
         sample=_find(columns, SAMPLE, "sample", path) or _by_order(columns, others, path),
+        source_records=_find(columns, SOURCE_RECORD_NAMES, "number of source records", path),
         quantity_type=None if abundance else quantity_type if quantity else None,
         ranks=ranks if by_ranks else {},
         domain=domain if by_ranks else None,
@@ -133,8 +139,8 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
         taxon_rank=_by_order(columns, TAXON_RANK, path) if by_ranks else None,
         coordinates=None if find_coordinates(columns) else _by_order(columns, COORDINATES, path),
     )
-    used = {roles.id, roles.sequence, abundance, roles.sample, roles.lineage, *roles.ranks.values()}
-    used |= set() if "kingdom" in ranks else {roles.domain}
+    used = {roles.id, roles.sequence, abundance, roles.sample, roles.source_records, roles.lineage}
+    used |= {*roles.ranks.values(), *(() if "kingdom" in ranks else (roles.domain,))}
     own = [name for name in columns if name not in used]
     taken = set(own)
     for name in own:

@@ -38,7 +38,7 @@ from ednabed.sequences.records import BATCH_RECORDS, ORGANELLE, pieces
 from ednabed.sequences.sniffing import Format, sniff
 from ednabed.sequences.tables import raw_batch
 
-READING = 2
+READING = 3
 """Version of the rules by which records are read from files: under another one the same file may give other records."""
 _BY_SAMPLE = "by_sample"
 

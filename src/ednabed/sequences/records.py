@@ -61,7 +61,10 @@ REJECTED_SCHEMA = pa.schema(
 )
 """A rejected batch, complete: which record, and why in a few words."""
 
-RESERVED = frozenset(NORMALISED_SCHEMA.names)
+SOURCE_RECORDS = "source_records"
+"""Column (int64) with the number of database entries (GenBank, BOLD) that one record represents; null is unknown. It is
+absent where the input has no such column."""
+RESERVED = frozenset((*NORMALISED_SCHEMA.names, SOURCE_RECORDS))
 ORGANELLE = "organelle"
 """Column that says in which organelle a gene lies, where headers or lineages (PR2) say it."""
 LATE_COLUMNS = ("marker", ORGANELLE)

@@ -16,12 +16,14 @@ from ednabed.errors import InputError
 from ednabed.sequences.columns import Roles, plain, require
 from ednabed.sequences.lineage_fields import CELL, RANKS
 from ednabed.sequences.numbers import parse_count
-from ednabed.sequences.records import RAW_SCHEMA
+from ednabed.sequences.records import RAW_SCHEMA, SOURCE_RECORDS
 from ednabed.sequences.stream import decode
 from ednabed.sequences.taxon_names import EMPTY, is_empty, species_of_scientific_name
 
 _NO_SEQUENCE = pa.array([b"None", b"none", b"NULL", b"null"], pa.binary())
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none")
+_MOST_SOURCE_RECORDS = 10**12
+"""More than any database has; sums over all records of a reference stay within 64 bits."""
 _VERBATIM = "verbatimidentification"
 _ABOVE_SPECIES = frozenset(
     ("domain", "superkingdom", *RANKS[:6], "subphylum", "subclass", "suborder", "superfamily", "subfamily", "tribe",
@@ -41,7 +43,7 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
         first: Number of the first row, 1 for the first row below the header.
 
     Raises:
-        InputError: An abundance is no whole number, or a column is nested.
+        InputError: An abundance or a number of source records is none, or a column is nested.
     """
     id_column, sequence_column = require(roles, batch.schema.names, path)
     count = batch.num_rows
@@ -62,12 +64,15 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
             kinds = text_of(batch.column(roles.quantity_type), roles.quantity_type, path)
             is_reads = pc.match_substring_regex(kinds.fill_null(""), "(?i)read|sequence")
             values = pc.if_else(is_reads, values, pa.scalar(None, values.type))
-        columns["abundance"] = _abundances(values, roles.abundance, path, first)
+        columns["abundance"] = _whole_numbers(values, roles.abundance, path, first, "reads")
     if roles.sample:
         samples = pc.utf8_trim_whitespace(text_of(batch.column(roles.sample), roles.sample, path))
         columns["sample"] = pc.if_else(pc.equal(samples, ""), pa.scalar(None, pa.string()), samples)
     arrays = [columns[field.name] for field in RAW_SCHEMA]
     fields = list(RAW_SCHEMA)
+    if roles.source_records:
+        arrays.append(_source_records(batch.column(roles.source_records), roles.source_records, path, first))
+        fields.append(pa.field(SOURCE_RECORDS, pa.int64()))
     # BOLD writes the word None where nothing is known.
     is_bold = plain(id_column) == "processid"
     for column, kept in roles.extras.items():
@@ -201,13 +206,26 @@ def _extra(values: pa.Array, column: str, path: str) -> pa.Array:
     return text_of(values, column, path)
 
 
-def _abundances(values: pa.Array, column: str, path: str, first: int) -> pa.Array:
+def _source_records(values: pa.Array, column: str, path: str, first: int) -> pa.Array:
+    counts = _whole_numbers(values, column, path, first, "source records")
+    wrong = pc.fill_null(pc.or_(pc.less(counts, 1), pc.greater(counts, _MOST_SOURCE_RECORDS)), False)
+    if pc.any(wrong).as_py():
+        row = pc.index(wrong, True).as_py()
+        raise InputError(
+            f"{path}: row {first + row}: {column} is {counts[row].as_py()}, expected a number of source records from 1 "
+            "to 10^12; correct it, leave it empty where it is unknown, or rename the column if it is something else"
+        )
+    return counts
+
+
+def _whole_numbers(values: pa.Array, column: str, path: str, first: int, of: str) -> pa.Array:
+    """Return cells as whole numbers from 0, null where they say that there is none; ``of`` is what they count."""
     if pa.types.is_integer(values.type):
         wrong = pc.fill_null(pc.or_(pc.less(values, 0), pc.greater(values, 10**18)), False)
         if pc.any(wrong).as_py():
             row = pc.index(wrong, True).as_py()
             raise InputError(
-                f"{path}: row {first + row}: {column} is {values[row].as_py()}, not a number of reads; correct it"
+                f"{path}: row {first + row}: {column} is {values[row].as_py()}, not a number of {of}; correct it"
             )
         return values.cast(pa.int64())
     cells = pc.utf8_trim_whitespace(text_of(values, column, path))
@@ -221,7 +239,7 @@ def _abundances(values: pa.Array, column: str, path: str, first: int) -> pa.Arra
     for row, (cell, count) in enumerate(zip(written, counts, strict=True)):
         if cell is not None and count is None:
             raise InputError(
-                f"{path}: row {first + row}: {column} is {cell!r}, not a whole number of reads; correct it, or rename "
-                "the column if it is no count"
+                f"{path}: row {first + row}: {column} is {cell!r}, not a whole number of {of}; correct it, or "
+                "rename the column if it is no count"
             )
     return pa.array(counts, pa.int64())

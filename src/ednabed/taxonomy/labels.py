@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
+from ednabed.reference.columns import text
 from ednabed.sequences.lineage import RANKS, Lineage, split_lineage
-from ednabed.sequences.records import MARKERS
+from ednabed.sequences.records import MARKERS, SOURCE_RECORDS
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 SPECIES = RANKS.index("species")
@@ -34,7 +35,8 @@ class Labels:
             name. Numbers are the same for the same taxon, and differ between ranks.
         starts: Where the entries of each row begin, int64, shape (rows + 1,).
         entries: The lineage of each entry, int64; those of a row begin with the one of most records.
-        records: Records of each entry, int64.
+        records: Records of each entry, int64: the sum of the source records of its occurrences, where an occurrence
+            without that number is one.
         markers: Names of markers; the first is empty.
         marker: Marker of each row, int64, shape (rows,), by number in ``markers``.
     """
@@ -79,10 +81,11 @@ def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
     """
     present = collection.record_schema.names
     marker_columns = [name for name in MARKERS if name in present]
-    columns = [*marker_columns, *(["lineage"] if "lineage" in present else [])]
+    columns = [*marker_columns, *(name for name in ("lineage", SOURCE_RECORDS) if name in present)]
     lineages: dict[str, int] = {}
     markers: dict[str, int] = {"": 0}
-    pairs = []
+    pairs: list[Ints] = []
+    counts: list[Ints] = []
     marker = np.zeros(collection.rows, np.int64)
     for _, table in collection.scan_records(columns):
         rows = table.column("row").to_numpy()
@@ -95,17 +98,36 @@ def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
         if "lineage" in columns:
             own = _numbers(table.column("lineage"), lineages, -1)
             pairs.append(np.stack([rows[own >= 0], own[own >= 0]], axis=1))
-    distinct, counts = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), axis=0, return_counts=True)
+            counts.append(_source_records(table)[own >= 0])
+    distinct, sums = _summed(pairs, counts)
     if needed and not len(distinct):
         raise StoreError(
             f"{collection.name} has no record with a lineage, so it cannot say what a sequence is; embed labelled "
             "records (lineage columns, or --labels FILE), then consolidate again"
         )
-    order = np.lexsort((distinct[:, 1], -counts, distinct[:, 0]))
-    row, entries, records = distinct[order, 0], distinct[order, 1], counts[order]
+    order = np.lexsort((distinct[:, 1], -sums, distinct[:, 0]))
+    row, entries, records = distinct[order, 0], distinct[order, 1], sums[order]
     names = [split_lineage(text) for text in lineages]
     starts = np.searchsorted(row, np.arange(collection.rows + 1))
     return Labels(names, number_taxa(names), starts, entries, records, list(markers), marker)
+
+
+def _source_records(table: pa.Table) -> Ints:
+    """Return the source records of each record, 1 where they are unknown."""
+    if SOURCE_RECORDS not in table.schema.names:
+        return np.ones(table.num_rows, np.int64)
+    # A run made by earlier rules may have a column of this name and of any type.
+    written = text(table.column(SOURCE_RECORDS))
+    is_count = pc.match_substring_regex(written, r"^[1-9][0-9]{0,12}$")
+    return np.asarray(pc.if_else(is_count, written, "1").fill_null("1").cast(pa.int64()).to_numpy(), np.int64)
+
+
+def _summed(pairs: list[Ints], counts: list[Ints]) -> tuple[Ints, Ints]:
+    """Return the distinct pairs of row and lineage, and for each the sum of its counts."""
+    distinct, place = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), axis=0, return_inverse=True)
+    sums = np.zeros(len(distinct), np.int64)
+    np.add.at(sums, place.reshape(-1), np.concatenate([np.zeros(0, np.int64), *counts]))
+    return distinct, sums
 
 
 def _numbers(column: pa.ChunkedArray, known: dict[str, int], none: int) -> Ints:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ednabed.sequences.columns import plain
+from ednabed.sequences.columns import SOURCE_RECORD_NAMES, plain
 
 _TAXON = "ncbi|gbif|worms|aphia|itis|bold|silva|unite|accepted|usage|tax|taxon|taxonomy|taxonomic"
 _RANK = "rank|species|genus|family|order|class|phylum|kingdom|domain|lca"
@@ -39,8 +39,11 @@ _NAME = re.compile(
 )
 _NO_LETTER = re.compile(r"[\W_]")
 _LONGEST = 60
+_SOURCE_RECORDS = frozenset(map(plain, SOURCE_RECORD_NAMES))
 
 
 def describes_features(column: str) -> bool:
     """Return whether a column is by its name about features (``taxid``, ``length``, ``n_samples``), not a sample."""
-    return len(column) <= _LONGEST and _NAME.fullmatch(_NO_LETTER.sub("", plain(column))) is not None
+    if len(column) > _LONGEST:
+        return False
+    return plain(column) in _SOURCE_RECORDS or _NAME.fullmatch(_NO_LETTER.sub("", plain(column))) is not None

@@ -1,8 +1,10 @@
 """Queries drawn from the reference itself, whose answer is known and left out: what calibration learns from.
 
-A draw leaves out its own record, or all of its species, genus, family, order, class or phylum, by turns; it is the
+A draw is a record. What is left out is one record of its sequence, where the sequence has more of the same taxon (the
+query is then an exact copy); or its sequence; or all of its species, genus, family, order, class or phylum. It is the
 whole sequence, or a piece as long as an amplicon. Of the taxa that are left out each counts as one, be it of a thousand
-records.
+records; copies and new sequences of a taxon are drawn in proportion to the square root of its records, between what
+reference libraries hold (some species a thousand times) and one a species.
 """
 
 from __future__ import annotations
@@ -19,14 +21,20 @@ from ednabed.taxonomy.evidence import LeftOut
 from ednabed.taxonomy.labels import SPECIES, Labels
 from ednabed.taxonomy.regions import meets
 
+COPY = len(RANKS) + 1
 RECORD = len(RANKS)
-"""What is left out: the record itself; less is a rank, by its place in ``RANKS``."""
-LEVELS = (RECORD, 6, 5, 4, 3, 2, 1)
-PARTS = (3, 1, 1, 1, 1, 1, 1)
-"""Draws of each level, in proportion: those of records say how far the known may be, in the tail of a distribution."""
-LEVEL_NAMES = {RECORD: "record", **{level: RANKS[level] for level in LEVELS[1:]}}
+"""What is left out: one record of several of the sequence (``COPY``), the sequence (``RECORD``), or the taxon of a
+rank, by its place in ``RANKS``."""
+LEVELS = (COPY, RECORD, 6, 5, 4, 3, 2, 1)
+PARTS = (2, 3, 2, 2, 1, 1, 1, 1)
+"""Draws of each level, in proportion: those of records and species say how far the known may be, in the tail of a
+distribution."""
+LEVEL_NAMES = {COPY: "copy", RECORD: "record", **{level: RANKS[level] for level in LEVELS[2:]}}
 CROPS = (0, 313, 150)
 """Letters of the piece that is drawn; 0 draws the whole sequence."""
+COPIES = 0.5
+"""Share of exact copies among queries of known taxa where a reference was dereplicated, so that it cannot be counted.
+Of the markers of ``docs/accuracy.md`` COI has 0.50, 12S 0.49, ITS 0.26, 16S 0.15, 18S 0.03."""
 # A piece must be shorter than its sequence by so much, or it is no other query.
 _SHORTER = 20
 # Other rows of a taxon that are looked at.
@@ -42,7 +50,8 @@ class Draws:
     Attributes:
         level: What they leave out; see ``RECORD``.
         crop: See ``CROPS``.
-        rows: Their rows, int64, shape (n,), each once.
+        rows: Their rows, int64, shape (n,), ascending.
+        lineages: Their true lineages, by number in ``Labels.lineages``, int64, shape (n,).
         codes: Their letters.
         remains: Deepest rank at which their taxon is still in the reference, int64, shape (n,).
         absent: Whether the rank below that is named, so that its taxon is known to be absent, bool, shape (n,); at
@@ -52,6 +61,7 @@ class Draws:
     level: int
     crop: int
     rows: Ints
+    lineages: Ints
     codes: list[Codes]
     remains: Ints
     absent: npt.NDArray[np.bool_]
@@ -74,32 +84,67 @@ def draw(
         A part a level and crop, those without a query left away.
     """
     rng = np.random.default_rng(seed)
-    taxa = np.where((labels.main >= 0)[:, None] & among[:, None], labels.taxa[labels.main], -1)
-    kin = _Kin(taxa, letters, rng)
+    every = np.repeat(np.arange(len(labels.starts) - 1), np.diff(labels.starts))
+    entries = np.flatnonzero(among[every])
+    rows, lineages, records = every[entries], labels.entries[entries], labels.records[entries]
+    taxa = labels.taxa[lineages]
+    kin = _Kin(rows, taxa, letters, rng)
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):
-        remains = _remaining(taxa, level)
+        remains = _remaining(rows, taxa, level)
         absent = (remains == SPECIES) | (taxa[np.arange(len(taxa)), np.minimum(remains + 1, SPECIES)] >= 0)
+        there = (remains >= 0) & _of_level(records, level)
         for crop in crops:
-            long_enough = letters.lengths >= max(crop + _SHORTER, 1) if crop else letters.lengths > 0
-            eligible = np.flatnonzero(among & long_enough & (remains >= 0))
+            lengths = letters.lengths[rows]
+            eligible = np.flatnonzero(there & (lengths >= max(crop + _SHORTER, 1) if crop else there & (lengths > 0)))
             codes: dict[int, Codes] = {}
-            for row in _one_a_taxon(taxa, level, eligible, rng).tolist():
+            for number in _order(taxa, level, eligible, rng).tolist():
                 if len(codes) == count * share:
                     break
-                own = piece(letters.codes(row), crop, rng)
+                own = piece(letters.codes(int(rows[number])), crop, rng)
                 # A species whose other records are of another region is not known by them.
-                if level != RECORD or kin.meets(row, own):
-                    codes[row] = own
+                if level != RECORD or kin.meets(number, own):
+                    codes[number] = own
             if codes:
-                rows = np.array(sorted(codes), np.int64)
+                chosen = np.array(sorted(codes), np.int64)
                 parts.append(
-                    Draws(level, crop, rows, [codes[row] for row in rows.tolist()], remains[rows], absent[rows])
-                )
+                    Draws(
+                        level, crop, rows[chosen], lineages[chosen], [codes[number] for number in chosen.tolist()],
+                        remains[chosen], absent[chosen],
+                    )
+                )  # fmt: skip
     return parts
 
 
-def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut]:
+def is_dereplicated(records: Ints) -> bool:
+    """Tell whether a reference holds each sequence of a taxon once, so that it does not say how common copies are.
+
+    Args:
+        records: Records of each entry (``Labels``).
+    """
+    return not bool((records > 1).any())
+
+
+def copy_share(records: Ints) -> float:
+    """Return the share of records that are copies of another one: of the next record of a known taxon, the chance.
+
+    That of a new sequence is the share of records seen once (Good 1953, after Turing). 0.5 is supposed where the
+    reference was dereplicated.
+
+    Args:
+        records: Records of each entry (``Labels``), those of a marker.
+    """
+    return COPIES if is_dereplicated(records) else float(1 - (records == 1).sum() / records.sum())
+
+
+def _of_level(records: Ints, level: int) -> npt.NDArray[np.bool_]:
+    """Tell which entries may be drawn at a level: copies have another record, new sequences have none."""
+    if is_dereplicated(records) or level < RECORD:
+        return np.ones(len(records), bool)
+    return np.asarray(records > 1 if level == COPY else records == 1, bool)
+
+
+def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints] | None, LeftOut]:
     """Say what some draws leave out.
 
     A sequence that another taxon shares stays, under that taxon's name: so it would be, had the reference lacked the
@@ -107,10 +152,12 @@ def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut]:
 
     Returns:
         A group of each row, int64, shape (rows,), and of each draw, shape (n,), such that rows of a draw's own group
-        are no candidates of it; and the lineages that do not vote on the others.
+        are no candidates of it (None: all rows are); and the lineages that do not vote on the others.
     """
-    taxa = deepest(labels.taxa) if part.level == RECORD else labels.taxa[:, part.level]
-    own = taxa[labels.main[part.rows]]
+    taxa = deepest(labels.taxa) if part.level >= RECORD else labels.taxa[:, part.level]
+    own = taxa[part.lineages]
+    if part.level == COPY:
+        return None, LeftOut(taxa, own, part.rows, one_record=True)
     # The taxon of rows that have no other one.
     alone = np.full(len(labels.starts) - 1, -1, np.int64)
     firsts = labels.starts[:-1][labels.labelled]
@@ -132,32 +179,39 @@ def deepest(taxa: Ints) -> Ints:
 
 
 class _Kin:
-    """Tells whether another record of a draw's taxon is of the same region, so that it may be known by it."""
+    """Tells whether another sequence of a draw's taxon is of the same region, so that it may be known by it."""
 
-    def __init__(self, taxa: Ints, letters: Letters, rng: np.random.Generator) -> None:
+    def __init__(self, rows: Ints, taxa: Ints, letters: Letters, rng: np.random.Generator) -> None:
+        self._rows = rows
         self._taxa = taxa
         self._letters = letters
         self._rng = rng
 
-    def meets(self, row: int, codes: Codes) -> bool:
-        """Compare a piece of a row with the other rows of its deepest taxon, some of them where they are many."""
-        rank = np.flatnonzero(self._taxa[row] >= 0)[-1]
-        others = np.flatnonzero(self._taxa[:, rank] == self._taxa[row, rank])
-        others = others[others != row]
+    def meets(self, number: int, codes: Codes) -> bool:
+        """Compare a piece of an entry with the other rows of its deepest taxon, some of them where they are many."""
+        rank = np.flatnonzero(self._taxa[number] >= 0)[-1]
+        others = np.unique(self._rows[self._taxa[:, rank] == self._taxa[number, rank]])
+        others = others[others != self._rows[number]]
         if len(others) > _MOST_KIN:
             others = self._rng.choice(others, _MOST_KIN, replace=False)
         return meets(decode(codes), map(self._letters.text, others.tolist()))
 
 
-def _remaining(taxa: Ints, level: int) -> Ints:
-    """Return the deepest rank at which each row's taxon remains when it is left out; -1 where it cannot be drawn."""
+def _remaining(rows: Ints, taxa: Ints, level: int) -> Ints:
+    """Return the deepest rank at which each entry's taxon remains when it is left out; -1 where it cannot be drawn.
+
+    Args:
+        rows: Row of each entry, ascending, shape (n,).
+        taxa: Its taxa, shape (n, 7).
+        level: See ``RECORD``.
+    """
     remains = np.full(len(taxa), -1, np.int64)
-    if level == RECORD:
-        # The deepest named taxon must have another row.
+    if level >= RECORD:
+        # The deepest named taxon must have another row, or another record on this one.
         for rank in range(len(RANKS)):
             named = taxa[:, rank] >= 0
-            counts = np.bincount(taxa[named, rank]) if named.any() else np.zeros(1, np.int64)
-            remains[named] = np.where(counts[taxa[named, rank]] > 1, rank, -1)
+            counts = _rows_of(rows[named], taxa[named, rank], int(taxa.max(initial=0)) + 1)
+            remains[named] = np.where((counts[taxa[named, rank]] > 1) | (level == COPY), rank, -1)
         return remains
     named = taxa[:, level] >= 0
     above = np.full(len(taxa), -1, np.int64)
@@ -167,25 +221,34 @@ def _remaining(taxa: Ints, level: int) -> Ints:
         own = np.flatnonzero(named & (above == rank))
         if not len(own):
             continue
-        # Rows of the parent that are not of the taxon left out.
+        # Entries of the parent that are not of the taxon left out.
         every = taxa[:, rank] >= 0
-        all_rows = np.bincount(taxa[every, rank], minlength=int(taxa.max()) + 1)
+        all_entries = np.bincount(taxa[every, rank], minlength=int(taxa.max()) + 1)
         left_out = np.bincount(taxa[named, level], minlength=int(taxa.max()) + 1)
-        kept = all_rows[taxa[own, rank]] - left_out[taxa[own, level]] > 0
+        kept = all_entries[taxa[own, rank]] - left_out[taxa[own, level]] > 0
         remains[own[kept]] = rank
     return remains
 
 
-def _one_a_taxon(taxa: Ints, level: int, eligible: Ints, rng: np.random.Generator) -> Ints:
-    """Return rows in random order: a row of each taxon that is left out, then a second one of each, and so on.
+def _rows_of(rows: Ints, taxa: Ints, count: int) -> Ints:
+    """Return how many rows each taxon has, shape (count,), given pairs of a row and a taxon, some of them twice."""
+    pairs = np.unique(np.stack([rows, taxa], axis=1), axis=0)
+    return np.bincount(pairs[:, 1], minlength=count)
 
-    Where records are left out, of each deepest taxon.
+
+def _order(taxa: Ints, level: int, eligible: Ints, rng: np.random.Generator) -> Ints:
+    """Return entries in the random order in which they are drawn.
+
+    Where taxa are left out an entry of each taxon, then a second one of each, and so on. Else so that a taxon comes in
+    proportion to the square root of its entries (Efraimidis and Spirakis 2006: the order of u ** (1 / weight)).
     """
-    own = deepest(taxa[eligible]) if level == RECORD else taxa[eligible, level]
+    own = deepest(taxa[eligible]) if level >= RECORD else taxa[eligible, level]
     order = rng.permutation(len(eligible))
     groups = own[order]
     by_group = np.argsort(groups, kind="stable")
     _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if level >= RECORD:
+        return eligible[order[np.argsort(rng.exponential(size=len(order)) * np.sqrt(sizes[place]))]]
     turn = np.empty(len(groups), np.int64)
     turn[by_group] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     # Taxa in an order of their own: in that of rows, those with most rows would come first.

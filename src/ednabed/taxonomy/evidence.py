@@ -97,11 +97,13 @@ class LeftOut:
         taxa: Taxon of each lineage of the labels, int64, shape (lineages,).
         own: The taxon of each query whose lineages do not vote, int64, shape (q,).
         rows: The row of each query on which they do not vote, int64, shape (q,); None: on no row.
+        one_record: They vote with one record less on that row, and as before on all others.
     """
 
     taxa: Ints
     own: Ints
     rows: Ints | None
+    one_record: bool = False
 
 
 def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = None) -> Evidence:
@@ -156,11 +158,14 @@ class _Voters:
         rows = candidates.rows[query, column]
         entry, place = labels.entries_of(rows)
         lineage = labels.entries[entry]
-        # A sequence has one vote; its lineages share it as their records do.
-        records = labels.records[entry].astype(np.float64)
-        share = records / np.bincount(place, records, minlength=len(rows))[place]
         query, column = query[place], column[place]
-        if left_out is not None:
+        records = labels.records[entry].astype(np.float64)
+        if left_out is not None and left_out.one_record and left_out.rows is not None:
+            own = (left_out.taxa[lineage] == left_out.own[query]) & (rows[place] == left_out.rows[query])
+            records = np.where(own, np.maximum(records - 1, 1), records)
+        # A sequence has one vote; its lineages share it as their records do.
+        share = records / np.bincount(place, records, minlength=len(rows))[place]
+        if left_out is not None and not left_out.one_record:
             kept = left_out.taxa[lineage] != left_out.own[query]
             if left_out.rows is not None:
                 kept |= rows[place] != left_out.rows[query]

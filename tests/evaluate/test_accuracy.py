@@ -11,7 +11,7 @@ import pytest
 
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.accuracy import evaluate
-from ednabed.evaluate.external import installed
+from ednabed.evaluate.methods import installed
 from ednabed.evaluate.metrics import IDENTITY_BINS
 from ednabed.evaluate.predictions import Prediction
 from ednabed.evaluate.report import to_markdown
@@ -100,8 +100,9 @@ def test_every_method_gets_the_same_and_is_measured():
     (training, threads), whole, cropped, _ = knowing.calls
     assert threads == 2
     assert training == found.split.training
-    assert whole == [(query.id, query.sequence) for query in found.split.queries]
-    assert cropped == [(query.id, query.sequence) for query in found.split.crop(250)]
+    parted = found.split
+    assert whole == [(query.id, query.sequence) for query in parted.queries + parted.copies]
+    assert cropped == [(query.id, query.sequence) for query in parted.crop(250) + parted.crop_copies(250)]
     assert not knowing.open
     full = found.results[0].crops["full"]
     assert full.queries == len(whole)
@@ -110,7 +111,8 @@ def test_every_method_gets_the_same_and_is_measured():
         assert (measured["queries"], measured["present"]) == (found.split.sizes()[group],) * 2
         assert (measured["accuracy"], measured["precision"], measured["recall"]) == (1, 1, 1)
     everything = full.groups["all"]["species"]
-    assert everything["queries"] == len(whole)
+    # Copies take no part in what is measured of held-out records.
+    assert everything["queries"] == len(parted.queries) == len(whole) - 8
     # It names what is not there too, which a method that only knows training cannot do.
     assert everything["over_classified"] == 1
     assert everything["calibration_error"] == pytest.approx(0.1)

@@ -78,7 +78,7 @@ def evaluate(
     from ednabed.api.identify import cores
     from ednabed.engine.open import open_embedder
     from ednabed.evaluate.accuracy import evaluate as run
-    from ednabed.evaluate.external import installed
+    from ednabed.evaluate.methods import installed
     from ednabed.evaluate.own import Own, labelled_records
     from ednabed.evaluate.report import to_markdown
     from ednabed.evaluate.splits import split, write_records

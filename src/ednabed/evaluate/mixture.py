@@ -122,7 +122,9 @@ def measure_rank(judged: Judged, rank: int) -> dict[str, Any]:
     """
     counted = judged.known[:, rank]
     weights = weigh(judged.groups, counted)
-    present, given, right = judged.present[:, rank], judged.given[:, rank], judged.right[:, rank]
+    present, given = judged.present[:, rank], judged.given[:, rank]
+    # A name of what is absent is wrong, as calibration has it.
+    right = judged.right[:, rank] * present
     known = float(weights[present].sum())
     guessed = judged.named[:, rank] & counted
     order = order_of(judged, rank)

@@ -156,7 +156,7 @@ def test_the_report_tells_data_settings_failures_and_command():
     assert "| oracle | 1.000 | 0.500 | 0.000 | 0.000 | 0.000 | 0.400 | 1.000 |" in text
     # Without identities there are no bins.
     assert found.identities_from is None
-    assert "by identity" not in text
+    assert "### Accuracy by identity" not in text
     for line in text.splitlines():
         assert line == line.rstrip()
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]

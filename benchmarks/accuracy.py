@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ CROPS = {"full": "whole", "313": "313 letters", "150": "150 letters"}
 MOST_ERROR, LEAST_AUROC, MOST_NAMED, FALSE_NOVEL = 0.03, 0.95, 0.02, (0.03, 0.07)
 FASTER = 10
 RANKS = ("species", "genus", "family")
+# Of the natural mixture: what is compared, by its keys in the JSON of a rank.
+PRECISIONS = ("0.95", "0.90", "0.80")
+MIXED_RANKS = ("species", "genus")
+# Aims on the natural mixture: text, keys below ``mixture`` in the JSON of a crop, whether the figure shall be at least
+# the limit (else at most), the limit, and the markers.
+MIXTURE_AIMS: tuple[tuple[str, tuple[str, ...], bool, float, tuple[str, ...]], ...] = ()
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -100,6 +107,82 @@ def summary(results: dict[str, dict[str, Any]], queries: int) -> list[str]:
         f"Of {queries} queries a group, differences below {2 * error:.2f} are mostly chance (one standard error is "
         f"some {error:.3f} each).",
     ]  # fmt: skip
+
+
+def mixture(method: dict[str, Any], crop: str, *keys: str) -> Any:
+    """A figure of the natural mixture; None where it was not measured."""
+    found: Any = method["crops"].get(crop, {}).get("mixture")
+    for key in keys:
+        found = None if found is None else found.get(key)
+    return found
+
+
+def balance(method: dict[str, Any], crop: str, rank: str) -> float | None:
+    """F1 of the names given: the harmonic mean of their precision and recall."""
+    recall, precision = (mixture(method, crop, "ranks", rank, key) for key in ("recall", "precision"))
+    if recall is None or precision is None:
+        return None
+    return 2 * recall * precision / (recall + precision) if recall + precision > 0 else 0.0
+
+
+def natural(results: dict[str, dict[str, Any]], rank: str) -> tuple[list[str], list[str]]:
+    """A table of the natural mixture at a rank, by marker and crop, and where others are ahead in it."""
+    header = ["marker", "queries", "by default, recall at precision: ednabed, best other"]
+    header += [f"recall at precision {precision}: ednabed, best other" for precision in PRECISIONS]
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    behind = []
+    for marker, found in results.items():
+        own = ours(found)
+        others = [m for m in found["methods"] if not m["name"].startswith("ednabed")]
+        for crop, words in CROPS.items():
+            if mixture(own, crop) is None:
+                continue
+            cells = []
+            for precision in (None, *PRECISIONS):
+                if precision is None:
+                    what = "by default, F1"
+                    figures = {m["name"]: balance(m, crop, rank) for m in (own, *others)}
+                else:
+                    what = f"recall at precision {precision}"
+                    figures = {
+                        m["name"]: mixture(m, crop, "ranks", rank, "recall_at_precision", precision)
+                        for m in (own, *others)
+                    }
+                best = max(others, key=lambda m: -1 if figures[m["name"]] is None else figures[m["name"]], default=None)
+                compared = [own] if best is None else [own, best]
+                cells.append(
+                    ", ".join(cell(m, m is not own, figures[m["name"]], crop, rank, precision) for m in compared)
+                )
+                mine, theirs = (figures[m["name"]] if m else None for m in (own, best))
+                if best is not None and mine is not None and theirs is not None and theirs > mine:
+                    behind.append(
+                        f"- {marker}, {words}, {rank}: {what}, {best['name']} {theirs:.3f}, ednabed {mine:.3f}"
+                    )
+            lines.append(f"| {marker} | {words} | " + " | ".join(cells) + " |")
+    return lines, behind
+
+
+def cell(method: dict[str, Any], named: bool, figure: float | None, crop: str, rank: str, precision: str | None) -> str:
+    text = number(figure)
+    if precision is None:
+        recall, right = (mixture(method, crop, "ranks", rank, key) for key in ("recall", "precision"))
+        text = f"{number(recall)} at {number(right)}"
+    return f"{text} ({method['name']})" if named else text
+
+
+def natural_summary(results: dict[str, dict[str, Any]]) -> list[str]:
+    """The natural mixture of all markers, for every rank, and where others are ahead."""
+    parts = [
+        "Exact copies and new haplotypes of known species are a quarter each, queries whose species, genus or family "
+        "is not in training the other half. By default the best other is the one of the highest F1.",
+        "",
+    ]
+    ahead_of_us: list[str] = []
+    for rank in MIXED_RANKS:
+        lines, behind = natural(results, rank)
+        parts += [f"#### {rank.capitalize()}", "", *lines, ""]
+        ahead_of_us += behind
+    return [*parts, "#### Where others are ahead", "", *(ahead_of_us or ["Nowhere, in these tables."]), ""]
 
 
 def vectors(results: dict[str, dict[str, Any]]) -> list[str]:
@@ -179,6 +262,8 @@ def aims(results: dict[str, dict[str, Any]]) -> list[str]:
         lambda found: within([whole(found)["groups"]["all"][rank]["calibration_error"] for rank in RANKS],
                              lambda v: v <= MOST_ERROR), MARKERS)  # fmt: skip
     add("species of held-out records, accuracy lost from whole to 313 letters: no more than vsearch", lost, ("coi",))
+    for aim, keys, least, limit, markers in MIXTURE_AIMS:
+        add(aim, partial(mixed, keys, least, limit), markers)
     lines = ["| aim | reached | met |", "| --- | --- | --- |"]
     for aim, found in rows:
         cells = [f"{marker} {text}" + (" (no)" if met is False else "") for marker, (text, met) in found.items()]
@@ -191,6 +276,10 @@ def aims(results: dict[str, dict[str, Any]]) -> list[str]:
 
 def whole(found: dict[str, Any]) -> dict[str, Any]:
     return ours(found)["crops"]["full"]
+
+
+def mixed(keys: tuple[str, ...], least: bool, limit: float, found: dict[str, Any]) -> tuple[str, bool | None]:
+    return within([mixture(ours(found), "full", *keys)], lambda v: v >= limit if least else v <= limit)
 
 
 def within(values: list[float | None], enough: Callable[[float], bool]) -> tuple[str, bool | None]:
@@ -252,6 +341,10 @@ def main() -> None:
             "### Beside the other programs",
             "",
             *summary(results, given.queries),
+            "",
+            "### Natural mixture",
+            "",
+            *natural_summary(results),
             "### Vectors alone",
             "",
             *vectors(results),

@@ -15,7 +15,7 @@ from data import table
 from threadpoolctl import threadpool_limits
 
 from ednabed.engine.open import open_embedder
-from ednabed.evaluate.external import installed
+from ednabed.evaluate.methods import installed
 from ednabed.evaluate.own import Own
 from ednabed.evaluate.splits import Labelled
 from ednabed.models.catalog import DEFAULT_MODEL

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ednabed.cli import evaluate as cli_evaluate
 from ednabed.cli import main as entry
 from ednabed.evaluate import own, tools
+from ednabed.evaluate.methods import METHOD_NAMES
 from ednabed.evaluate.own import labelled_records
 from ednabed.evaluate.splits import split
 from ednabed.reference import layout
@@ -176,3 +178,20 @@ def test_a_negative_seed_of_calibration_is_refused(capsys, workspace):
     code, _, err = call(capsys, workspace, "reference", "calibrate", "--seed", "-1")
     assert code == 2
     assert "-1 is not in the range" in err
+
+
+def test_other_methods_are_chosen(capsys, workspace, monkeypatch):
+    assert cli_evaluate._OTHERS == METHOD_NAMES
+    asked = []
+
+    def stop(records, methods, **more):
+        asked.append([method.name for method in methods])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ednabed.evaluate.accuracy.evaluate", stop)
+    assert call(capsys, workspace, "evaluate", "--queries", "3")[0] == 130
+    assert call(capsys, workspace, "evaluate", "--queries", "3", "--without", "naive-bayes")[0] == 130
+    assert asked[0][-1] == "naive-bayes"
+    assert asked[1] == asked[0][:-1]
+    code, _, err = call(capsys, workspace, "evaluate", "--without", "nosuch")
+    assert code == 2 and "nosuch" in err

@@ -6,12 +6,13 @@ import json
 import random
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.accuracy import evaluate
-from ednabed.evaluate.external import installed
+from ednabed.evaluate.methods import installed
 from ednabed.evaluate.metrics import IDENTITY_BINS
 from ednabed.evaluate.predictions import Prediction
 from ednabed.evaluate.report import to_markdown
@@ -100,8 +101,9 @@ def test_every_method_gets_the_same_and_is_measured():
     (training, threads), whole, cropped, _ = knowing.calls
     assert threads == 2
     assert training == found.split.training
-    assert whole == [(query.id, query.sequence) for query in found.split.queries]
-    assert cropped == [(query.id, query.sequence) for query in found.split.crop(250)]
+    parted = found.split
+    assert whole == [(query.id, query.sequence) for query in parted.queries + parted.copies]
+    assert cropped == [(query.id, query.sequence) for query in parted.crop(250) + parted.crop_copies(250)]
     assert not knowing.open
     full = found.results[0].crops["full"]
     assert full.queries == len(whole)
@@ -110,7 +112,8 @@ def test_every_method_gets_the_same_and_is_measured():
         assert (measured["queries"], measured["present"]) == (found.split.sizes()[group],) * 2
         assert (measured["accuracy"], measured["precision"], measured["recall"]) == (1, 1, 1)
     everything = full.groups["all"]["species"]
-    assert everything["queries"] == len(whole)
+    # Copies take no part in what is measured of held-out records.
+    assert everything["queries"] == len(parted.queries) == len(whole) - 8
     # It names what is not there too, which a method that only knows training cannot do.
     assert everything["over_classified"] == 1
     assert everything["calibration_error"] == pytest.approx(0.1)
@@ -138,16 +141,22 @@ def test_the_report_tells_data_settings_failures_and_command():
     assert "all by heart \\| no search" in text
     assert "record 50 %, species 17 %, genus 17 %, family 17 %" in text
     assert "(mismatches + 1) / (letters + 2)" in text
-    assert "The score of ednabed and of SINTAX is 1 - the confidence in the name at that rank" in text
+    assert "The score of ednabed, SINTAX and naive Bayes is 1 - the confidence in the name at that rank" in text
     assert "over-classified* count *names given*. ednabed gives a name where its confidence reaches\n  0.8" in text
     assert "## Cropped to 400 letters\n\nNo query is that long." in text
     sizes = found.split.sizes()
     assert f"| record | its species, under another sequence | {sizes['record']} | {sizes['record']} |" in text
     assert "| oracle | record | 8 | 1.000 ±" in text
     assert f"| oracle | all | {sum(sizes.values())} | 1.000 ±" in text
+    assert "| nothing (copy) | its species, under the same sequence | 0 | 8 |" in text
+    assert "training records drawn at random, because the reference does not say how many source records" in text
+    assert "copy 25 %, record 25 %, species 17 %, genus 17 %, family 17 %" in text
+    assert "No method claims that a taxon is absent." in text
+    # Half of the mixture is known and named right; the other half is wrong.
+    assert "| oracle | 1.000 | 0.500 | 0.000 | 0.000 | 0.000 | 0.400 | 1.000 |" in text
     # Without identities there are no bins.
     assert found.identities_from is None
-    assert "by identity" not in text
+    assert "### Accuracy by identity" not in text
     for line in text.splitlines():
         assert line == line.rstrip()
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
@@ -169,6 +178,41 @@ def test_the_json_holds_every_figure():
     assert method["crops"]["full"]["groups"]["record"]["species"]["accuracy"] == 1
     assert list(method["crops"]["full"]["identity_bins"]) == list(IDENTITY_BINS)
     assert value["split"]["queries_of_crop"]["400"] == dict.fromkeys(GROUPS, 0)
+    assert value["split"]["copies_of_crop"] == {"full": 8, "400": 0}
+    assert (value["split"]["copies"], value["split"]["copies_counted"]) == (8, False)
+    assert sum(value["mixture_shares"].values()) == pytest.approx(1)
+    mixture = method["crops"]["full"]["mixture"]
+    assert set(mixture["ranks"]) == {"species", "genus", "family"}
+    assert list(mixture["ranks"]["genus"]["recall_at_precision"]) == ["0.95", "0.90", "0.80"]
+    assert method["crops"]["400"]["mixture"]["ranks"]["species"]["recall"] is None
+
+
+def test_copies_change_nothing_of_what_is_measured_of_held_out_records():
+    several = [record._replace(records=1 + i % 3) for i, record in enumerate(DATA)]
+    one, other = (evaluate(data, [Oracle(TRUTH, identity=99.0)], queries=8) for data in (DATA, several))
+    assert one.split.queries == other.split.queries
+    assert one.split.copies != other.split.copies
+    for crop in ("full", "313"):
+        first, second = (found.results[0].crops[crop] for found in (one, other))
+        assert (first.groups, first.novelty, first.bins) == (second.groups, second.novelty, second.bins)
+    text = to_markdown(other)
+    assert "records whose sequence and species stay in training, because several source records have them" in text
+
+
+def test_claims_of_absence_are_laid_out():
+    class Claiming(Oracle):
+        @contextmanager
+        def prepare(self, training, threads):
+            with super().prepare(training, threads) as classify:
+                yield lambda queries: [replace(found, absent_rank="genus") for found in classify(queries)]
+
+    found = evaluate(DATA, [Oracle(TRUTH), Claiming(TRUTH, "claiming")], queries=8, crops=(None,))
+    text = to_markdown(found)
+    assert "| claiming | genus | 8 | 1.000 | 1.000 | 0.000 | 0.000 |  |" in text
+    assert "| claiming | nothing (copy) | 8 | 1.000 | – | – | – |  |" in text
+    # Right of genera and families, a third of the mixture.
+    assert "| claiming | all |  |  |  |  |  | 0.667 |" in text
+    assert "Nothing is claimed by oracle." in text
 
 
 def test_what_cannot_be_evaluated_is_refused():

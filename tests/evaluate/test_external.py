@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sys
 import tempfile
 
 import pytest
 
-from ednabed.evaluate import external, tools
-from ednabed.evaluate.external import BestHit, Blast, Sintax, installed
+from ednabed.evaluate import methods, tools
+from ednabed.evaluate.consensus import Consensus, agreed
+from ednabed.evaluate.external import BestHit, Blast, Sintax
+from ednabed.evaluate.methods import METHOD_NAMES, installed
+from ednabed.evaluate.mmseqs import MMseqs
 from ednabed.evaluate.splits import Labelled
 from ednabed.evaluate.tools import ToolError, run
+from ednabed.taxonomy.taxa import Taxa
 
 vsearch = pytest.mark.skipif(shutil.which("vsearch") is None, reason="vsearch is not installed")
 blastn = pytest.mark.skipif(
     shutil.which("blastn") is None or shutil.which("makeblastdb") is None, reason="blastn is not installed"
 )
+mmseqs = pytest.mark.skipif(shutil.which("mmseqs") is None, reason="mmseqs is not installed")
 METHODS = [
     pytest.param(BestHit(), marks=vsearch),
     pytest.param(BestHit(1, 32, "vsearch-default"), marks=vsearch),
     pytest.param(Sintax(), marks=vsearch),
     pytest.param(Blast(), marks=blastn),
+    pytest.param(Consensus(), marks=vsearch),
+    pytest.param(MMseqs(), marks=mmseqs),
 ]
-BEST_HITS = [pytest.param(BestHit(), marks=vsearch), pytest.param(Blast(), marks=blastn)]
+BEST_HITS = [
+    pytest.param(BestHit(), marks=vsearch),
+    pytest.param(Blast(), marks=blastn),
+    pytest.param(MMseqs(), marks=mmseqs),
+]
 
 letters = random.Random(5)
 
@@ -132,27 +144,85 @@ def test_sintax_tells_its_support():
 
 
 def test_absent_tools_are_said(monkeypatch):
-    monkeypatch.setattr(external.shutil, "which", lambda name: None)
-    methods, absent = installed()
-    assert methods == []
-    assert [sentence.split()[0] for sentence in absent] == ["vsearch", "blastn"]
+    monkeypatch.setattr(methods.shutil, "which", lambda name: None)
+    found, absent = installed()
+    assert [method.name for method in found] == ["naive-bayes"]
+    assert [sentence.split()[0] for sentence in absent] == ["vsearch", "blastn", "mmseqs"]
     with pytest.raises(ToolError, match="vsearch is not installed"):
         ask(BestHit(), TRAINING, [])
 
 
 @vsearch
 def test_installed_tools_are_methods_with_settings():
-    methods, _ = installed()
-    names = [method.name for method in methods]
-    assert names[:3] == ["vsearch", "vsearch-default", "sintax"]
-    assert len(set(names)) == len(names)
-    assert methods[0].settings.startswith("vsearch v2")
-    assert "--maxaccepts 1 --maxrejects 32" in methods[1].settings
+    found, _ = installed()
+    names = [method.name for method in found]
+    assert names == [name for name in METHOD_NAMES if name in names]
+    assert names[:4] == ["vsearch", "vsearch-default", "sintax", "consensus"]
+    assert found[0].settings.startswith("vsearch v2")
+    assert "--maxaccepts 1 --maxrejects 32" in found[1].settings
+    assert "0.51 of the hits within 1 % of the best, species given from 97 %, genus from 95 %" in found[3].settings
 
 
 @blastn
 def test_blastn_tells_its_version():
     assert Blast().settings.startswith("blastn 2")
+
+
+@mmseqs
+def test_mmseqs_tells_its_version_and_prefers_identity_to_length():
+    assert re.match(r"mmseqs \d.*: easy-search .*-k 13", MMseqs().settings)
+    base = dna()
+    names = [("K", "P", "C", "O", "F", "G", s) for s in ("G a", "G b")]
+    # 285 bases that are equal against 300 of which 30 differ.
+    training = [
+        Labelled("1", base[:285] + dna(15), names[0]),
+        Labelled("2", changed(base, set(range(5, 300, 10))), names[1]),
+    ]
+    found = ask(MMseqs(), training, [("q", base)])[0]
+    assert (found.names, found.identity) == (names[0], 100.0)
+
+
+@vsearch
+def test_the_consensus_is_of_the_hits_near_the_best():
+    base = dna()
+    a, b = (("K", "P", "C", "O", "F", "G", s) for s in ("G a", "G b"))
+    other = ("K", "P", "C", "O", "F", "H", "H d")
+    training = [
+        Labelled("1", changed(base, {100}), a),
+        Labelled("2", changed(base, {200}), a),
+        Labelled("3", changed(base, {100, 110, 120}), b),
+        # More than one percentage point behind the best: no vote.
+        *(Labelled(f"far{i}", changed(base, {20 + i, 60, 150, 170, 210}), other) for i in range(4)),
+    ]
+    found = ask(Consensus(), training, [("q", base)])[0]
+    assert (found.names, found.tied, found.confidences) == (a, (), None)
+    assert found.given == (True,) * 7
+    assert found.identity == pytest.approx(100 * 299 / 300)
+    # A vote against one is no majority of 0.51; the genus is.
+    split = ask(Consensus(), [training[0], training[2]], [("q", base)])[0]
+    assert split.names == (*a[:6], "")
+    # 95 % is enough for a genus only.
+    distant = ask(Consensus(), training[:1], [("q", changed(base, set(range(0, 300, 24))))])[0]
+    assert 95 < distant.identity < 97
+    assert distant.names == a
+    assert distant.given == (True,) * 6 + (False,)
+
+
+def test_names_need_their_share_of_the_votes():
+    a, b = (("K", "P", "C", "O", "F", "G", s) for s in ("G a", "G b"))
+    none = (*a[:6], "")
+    moved = ("K", "P", "C", "O other", "F", "G", "G a")
+    taxa = Taxa([a, b, moved])
+    assert agreed([a, a, b], taxa) == a
+    assert agreed([a, b], taxa) == none
+    # A hit without a name has a vote too.
+    assert agreed([a, none], taxa) == none
+    # 0.51 of 100 is more than half.
+    assert agreed([a] * 50 + [b] * 50, taxa) == none
+    assert agreed([a] * 51 + [b] * 49, taxa) == a
+    # One species in two orders is one taxon, under the lineage of most.
+    assert agreed([a, moved, moved, b], taxa) == moved
+    assert agreed([("", "", "", "", "", "", "")], taxa) == ("",) * 7
 
 
 def test_a_tool_that_fails_is_named_with_the_last_line_it_wrote(monkeypatch):

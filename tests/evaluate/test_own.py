@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ednabed.engine.open import open_embedder
@@ -46,3 +48,28 @@ def test_a_split_leaves_markers_in_training():
     parted = split(records, queries=5)
     assert {one.marker for one in parted.training} == {"COI"}
     assert parted.queries
+
+
+def test_numbers_of_source_records_reach_the_reference(monkeypatch):
+    """As a column of the training table, whose sequences and lineages are read as without it."""
+    seen = []
+
+    def look(request, *_, **__):
+        seen.extend(line.split("\t") for line in request.inputs[0].read_text(encoding="utf-8").splitlines())
+        raise StoppedError
+
+    monkeypatch.setattr(own, "embed_to_run", look)
+    training = [Labelled(f"r{i}", randomly(100, i), lineage_of(i), "COI", 1 + i) for i in range(3)]
+    with pytest.raises(StoppedError), Own(open_embedder("kmer6")).prepare(training, 1):
+        pass
+    assert seen[0][-1] == "n_records"
+    assert [row[-1] for row in seen[1:]] == ["1", "2", "3"]
+
+
+def test_records_of_one_sequence_and_lineage_are_counted(tmp_path):
+    made = world(3, length=200)
+    twice = [*made, *(replace(one, id=f"{one.id} again") for one in made[:4])]
+    found = labelled_records(reference_of(tmp_path, twice))
+    counts = {one.sequence: one.records for one in found}
+    assert [counts[one.sequence] for one in made[:4]] == [2] * 4
+    assert sum(counts.values()) == len(twice)

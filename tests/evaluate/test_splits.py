@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import InputError, UsageError
-from ednabed.evaluate.splits import GROUPS, Labelled, split
+from ednabed.evaluate.splits import COPY, GROUPS, Labelled, split
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.taxa import Taxa
 
@@ -215,6 +215,54 @@ def test_windows_reach_both_ends():
     whole = {query.id: query.sequence for query in parted.queries}
     starts = Counter(whole[query.id].index(query.sequence) for query in parted.crop(3))
     assert min(starts[0], starts[1]) > 15
+
+
+def test_a_copy_stays_in_training_and_moves_no_other_query():
+    data = tree()
+    alone = split(data, queries=20, seed=4)
+    several = [record._replace(records=3 if i % 5 == 0 else 1) for i, record in enumerate(data)]
+    parted = split(several, queries=20, seed=4)
+    assert (parted.queries, parted.taken) == (alone.queries, alone.taken)
+    assert [record.id for record in parted.training] == [record.id for record in alone.training]
+    kept = {record.id: record for record in parted.training}
+    assert parted.counted
+    assert len({query.id for query in parted.copies}) == len(parted.copies) == 20
+    for query in parted.copies:
+        record = kept[query.id]
+        assert (query.sequence, query.lineage, query.group) == (record.sequence, record.lineage, COPY)
+        assert query.present == tuple(map(bool, query.lineage))
+        # One of three is the query.
+        assert record.records == 2
+    copied = {query.id for query in parted.copies}
+    assert all(kept[r.id].records == r.records for r in several if r.id in kept and r.id not in copied)
+    # All sequences have one record: any row with a species.
+    assert not alone.counted
+    assert len(alone.copies) == 20
+    assert all(record.records == 1 for record in alone.training)
+    assert not {query.id for query in alone.copies} & {query.id for query in alone.queries}
+    assert COPY not in parted.sizes()
+    # What has no species is no copy.
+    gaps = [r._replace(lineage=(*r.lineage[:6], "")) for r in data]
+    assert split(gaps, queries=20).copies == []
+
+
+def test_copies_come_by_their_numbers_of_records():
+    data = [record._replace(records=20 if record.lineage[3] == "o0" else 2) for record in tree()]
+    drawn = Counter(q.lineage[3] for seed in range(30) for q in split(data, queries=5, seed=seed).copies)
+    # Ten to one, as far as as many of each are left.
+    assert drawn["o0"] > 5 * drawn["o1"] > 0
+
+
+def test_copies_are_cropped_like_the_others():
+    parted = split(tree(), queries=10)
+    whole = {query.id: query for query in parted.copies}
+    cropped = parted.crop_copies(20)
+    assert [query.id for query in cropped] == list(whole)
+    assert all(len(q.sequence) == 20 and q.sequence in whole[q.id].sequence for q in cropped)
+    assert parted.crop_copies(49) == []
+    assert parted.crop_copies(None) == parted.copies
+    with pytest.raises(UsageError, match="crop length is 0"):
+        parted.crop_copies(0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``ednabed evaluate``: how right are the answers, beside those of other programs?"""
+"""``ednabed evaluate``: how right are the answers, compared with those of other programs?"""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ednabed.evaluate.predictions import Method
 
 
+# ``evaluate.methods.METHOD_NAMES``, which takes long to import.
+_OTHERS = ("vsearch", "vsearch-default", "sintax", "consensus", "blastn", "mmseqs2", "naive-bayes")
+
+
 @click.command()
 @reference_option
 @click.option("--marker", help="Take the records of this marker only, where the reference holds several.")
@@ -33,7 +37,11 @@ if TYPE_CHECKING:
     help="Cut the queries to so many letters, beside whole ones; may be repeated; default: 313 and 150.",
 )  # fmt: skip
 @click.option("--no-crops", is_flag=True, help="Whole queries only.")
-@click.option("--no-others", is_flag=True, help="Do not run vsearch and blastn, even where they are installed.")
+@click.option("--no-others", is_flag=True, help="Measure ednabed alone, without any other program.")
+@click.option(
+    "--without", multiple=True, type=click.Choice(_OTHERS),
+    help="Leave out one of the other methods; may be repeated.",
+)  # fmt: skip
 @click.option("--vectors-only", is_flag=True, help="Measure every model without alignment too.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of every method; default: all cores.")
 @click.option(
@@ -57,6 +65,7 @@ def evaluate(
     crops: tuple[int, ...],
     no_crops: bool,
     no_others: bool,
+    without: tuple[str, ...],
     vectors_only: bool,
     threads: int | None,
     output: Path | None,
@@ -65,9 +74,10 @@ def evaluate(
 ) -> None:
     """Measure how right names, confidences and novelty are, on records that are held out of a labelled reference.
 
-    Records, species, genera and families are held out by turns; what is left becomes a reference of its own, and
-    vsearch and blastn answer the same queries with the same threads where they are installed. Models embed all records
-    anew, which takes long for large ones.
+    Records, species, genera and families are held out in turn, and exact copies of what stays are asked too. What is
+    left becomes a reference of its own. vsearch, SINTAX, blastn and MMseqs2, where they are installed, and a naive
+    Bayes classifier answer the same queries with the same threads. Models embed all records again, which takes long for
+    large ones.
 
     \b
     Example:
@@ -78,7 +88,7 @@ def evaluate(
     from ednabed.api.identify import cores
     from ednabed.engine.open import open_embedder
     from ednabed.evaluate.accuracy import evaluate as run
-    from ednabed.evaluate.external import installed
+    from ednabed.evaluate.methods import installed
     from ednabed.evaluate.own import Own, labelled_records
     from ednabed.evaluate.report import to_markdown
     from ednabed.evaluate.splits import split, write_records
@@ -113,7 +123,7 @@ def evaluate(
             methods.append(Own(embedder, use_letters=False, of=opened.name))
     if not no_others:
         others, absent = installed()
-        methods += others
+        methods += [method for method in others if method.name not in without]
         for sentence in absent:
             notice(sentence)
     threads = cores() if threads is None else threads

@@ -18,6 +18,7 @@ from ednabed import __version__
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.metrics import (
     SUPPOSED_SHARES,
+    Bools,
     Judged,
     identity_bins,
     judge,
@@ -25,9 +26,10 @@ from ednabed.evaluate.metrics import (
     measure_bins,
     measure_novelty,
 )
+from ednabed.evaluate.mixture import measure_mixture, only_species, shares
 from ednabed.evaluate.neighbours import Neighbours, measure_neighbours
 from ednabed.evaluate.predictions import Method
-from ednabed.evaluate.splits import CROPS, GROUPS, Labelled, Query, Split, split
+from ednabed.evaluate.splits import COPY, CROPS, GROUPS, Labelled, Query, Split, split
 from ednabed.models.base import Embedder
 from ednabed.sequences.lineage import RANKS
 
@@ -40,10 +42,11 @@ class Measured:
 
     Attributes:
         seconds: For all queries.
-        queries: Their number.
+        queries: Their number, copies included.
         groups: By group (and ``all``) and rank, see ``metrics.measure``.
         novelty: By rank, see ``metrics.measure_novelty``.
         bins: By identity bin and rank, see ``metrics.measure_bins``.
+        mixture: On the natural mixture, copies included, see ``mixture.measure_mixture``.
     """
 
     seconds: float
@@ -51,6 +54,7 @@ class Measured:
     groups: dict[str, dict[str, dict[str, Any]]]
     novelty: dict[str, dict[str, Any]]
     bins: dict[str, dict[str, dict[str, Any]]]
+    mixture: dict[str, Any]
 
     @property
     def rate(self) -> float:
@@ -66,6 +70,7 @@ class Measured:
             "groups": self.groups,
             "novelty": self.novelty,
             "identity_bins": self.bins,
+            "mixture": self.mixture,
         }
 
 
@@ -95,6 +100,7 @@ class Evaluation:
         command: That makes it anew.
         split: Training records and queries.
         crops: Names of the crops, with the number of queries of each group.
+        copies: Number of copies among the queries of each crop.
         threads: That each method was given.
         results: One a method that came to its end, in the order in which they were given.
         failures: One sentence for each method that did not, by name.
@@ -107,6 +113,7 @@ class Evaluation:
     command: str
     split: Split
     crops: dict[str, dict[str, int]]
+    copies: dict[str, int]
     threads: int
     results: list[MethodResult]
     failures: dict[str, str]
@@ -128,6 +135,9 @@ class Evaluation:
             "taken": parted.taken,
             "queries": parted.sizes(),
             "queries_of_crop": self.crops,
+            "copies": len(parted.copies),
+            "copies_of_crop": self.copies,
+            "copies_counted": parted.counted,
             "seed": parted.seed,
         }
 
@@ -141,6 +151,7 @@ class Evaluation:
             "threads": self.threads,
             "split": self.facts(),
             "supposed_shares": SUPPOSED_SHARES,
+            "mixture_shares": shares((COPY, *GROUPS)),
             "identities_from": self.identities_from,
             "methods": [
                 {
@@ -206,7 +217,10 @@ def evaluate(
     if identities_from is not None and identities_from not in names:
         raise UsageError(f"identities are asked of {identities_from!r}, which is none of {', '.join(names)}")
     parted = split(records, queries=queries, seed=seed)
-    asked = {"full" if crop is None else str(crop): parted.crop(crop) for crop in crops}
+    held_out = {"full" if crop is None else str(crop): parted.crop(crop) for crop in crops}
+    copies = {"full" if crop is None else str(crop): parted.crop_copies(crop) for crop in crops}
+    # All at once, as in a study, where what the queries have in common may tell a method something.
+    asked = {crop: held_out[crop] + copies[crop] for crop in held_out}
     answers: list[_Answer] = []
     failures: dict[str, EdnabedError] = {}
     for method in methods:
@@ -218,21 +232,24 @@ def evaluate(
     if not answers:
         raise next(iter(failures.values()))
     source = _source_of_identities(answers, identities_from)
+    unique = {crop: only_species(own, parted.training, parted.taxa) for crop, own in copies.items()}
     for answer in answers:
         for crop, judged in answer.judged.items():
             identity = source.judged[crop].identity if source else np.full(len(judged.groups), np.nan)
-            answer.result.crops[crop] = _measured(judged, answer.seconds[crop], identity_bins(identity))
+            seconds = answer.seconds[crop]
+            answer.result.crops[crop] = _measured(judged, seconds, identity_bins(identity), unique[crop])
     return Evaluation(
         title=title,
         command=command,
         split=parted,
-        crops={crop: {g: sum(q.group == g for q in asked[crop]) for g in GROUPS} for crop in asked},
+        crops={crop: {g: sum(q.group == g for q in own) for g in GROUPS} for crop, own in held_out.items()},
+        copies={crop: len(own) for crop, own in copies.items()},
         threads=threads,
         results=[answer.result for answer in answers],
         failures={name: str(error) for name, error in failures.items()},
         identities_from=source.result.name if source else None,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        neighbours=[measure_neighbours(embedder, parted, asked) for embedder in embedders],
+        neighbours=[measure_neighbours(embedder, parted, held_out) for embedder in embedders],
     )
 
 
@@ -258,14 +275,18 @@ def _source_of_identities(answers: list[_Answer], name: str | None) -> _Answer |
     return None
 
 
-def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64]) -> Measured:
-    chosen = {group: judged.groups == group for group in GROUPS} | {"all": np.ones(len(judged.groups), bool)}
+def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64], unique: Bools) -> Measured:
+    """Measure the held-out groups by themselves, and all queries as a mixture."""
+    held_out = judged.groups != COPY
+    held = judged.select(held_out)
+    chosen = {group: held.groups == group for group in GROUPS} | {"all": np.ones(len(held.groups), bool)}
     return Measured(
         seconds=seconds,
         queries=len(judged.groups),
         groups={
-            group: {rank: measure(judged, i, mask) for i, rank in enumerate(RANKS)} for group, mask in chosen.items()
+            group: {rank: measure(held, i, mask) for i, rank in enumerate(RANKS)} for group, mask in chosen.items()
         },
-        novelty={rank: measure_novelty(judged, rank) for rank in GROUPS[1:]},
-        bins=measure_bins(judged, bins),
+        novelty={rank: measure_novelty(held, rank) for rank in GROUPS[1:]},
+        bins=measure_bins(held, bins[held_out]),
+        mixture=measure_mixture(judged, unique),
     )

@@ -8,39 +8,22 @@ by numbers and taxa by codes, and are put back from the tool's answer, so that a
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ednabed.evaluate.predictions import Classify, Method, Prediction
+from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
 from ednabed.evaluate.tools import run, scratch, version, write_fasta
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.taxa import Taxa
 
 _LETTERS = "dpcofgs"
-_DATABASE, _QUERIES, _HITS = "db", "queries.fasta", "hits.tsv"
+DATABASE, QUERIES, HITS = "db", "queries.fasta", "hits.tsv"
+"""Names of files in the temporary folder."""
+
 Queries = Sequence[tuple[str, str]]
-
-
-def installed() -> tuple[list[Method], list[str]]:
-    """Return the methods whose tools are installed, and one sentence for each tool that is not."""
-    methods: list[Method] = []
-    absent = []
-    if shutil.which("vsearch"):
-        methods += [BestHit(), BestHit(1, 32, "vsearch-default"), Sintax()]
-    else:
-        absent.append("vsearch is not installed, so it is not among the methods; conda and Debian have it as 'vsearch'")
-    if shutil.which("blastn") and shutil.which("makeblastdb"):
-        methods.append(Blast())
-    else:
-        absent.append(
-            "blastn and makeblastdb are not installed, so blastn is not among the methods; bioconda has them as "
-            "'blast', Debian as 'ncbi-blast+'"
-        )
-    return methods, absent
 
 
 @dataclass(frozen=True)
@@ -79,14 +62,13 @@ class BestHit:
             ToolError: vsearch fails or is not installed.
         """
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", _numbered(training))
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", _DATABASE], folder)
-            fields = "query+target+ids+mism+gaps+id"
-            arguments = ["vsearch", "--usearch_global", _QUERIES, "--db", _DATABASE, *self.options, "--threads"]
-            arguments += [str(threads), "--userout", _HITS, "--userfields", fields]
+            write_fasta(folder / "training.fasta", numbered(training))
+            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            arguments = ["vsearch", "--usearch_global", QUERIES, "--db", DATABASE, *self.options, "--threads"]
+            arguments += [str(threads), "--userout", HITS, "--userfields", VSEARCH_FIELDS]
 
             def classify(queries: Queries) -> list[Prediction]:
-                return _best_hits(queries, training, _search(arguments, queries, folder), _vsearch_score)
+                return best_hits(queries, training, search(arguments, queries, folder), vsearch_score)
 
             yield classify
 
@@ -115,14 +97,14 @@ class Blast:
             ToolError: makeblastdb or blastn fails or is not installed.
         """
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", _numbered(training))
-            run(["makeblastdb", "-in", "training.fasta", "-dbtype", "nucl", "-out", _DATABASE], folder)
+            write_fasta(folder / "training.fasta", numbered(training))
+            run(["makeblastdb", "-in", "training.fasta", "-dbtype", "nucl", "-out", DATABASE], folder)
             fields = "6 qseqid sseqid bitscore pident"
-            arguments = ["blastn", "-query", _QUERIES, "-db", _DATABASE, *self.options, "-num_threads", str(threads)]
-            arguments += ["-outfmt", fields, "-out", _HITS]
+            arguments = ["blastn", "-query", QUERIES, "-db", DATABASE, *self.options, "-num_threads", str(threads)]
+            arguments += ["-outfmt", fields, "-out", HITS]
 
             def classify(queries: Queries) -> list[Prediction]:
-                return _best_hits(queries, training, _search(arguments, queries, folder), _blast_score)
+                return best_hits(queries, training, search(arguments, queries, folder), _blast_score)
 
             yield classify
 
@@ -158,12 +140,12 @@ class Sintax:
         with scratch() as folder:
             named = ((f"{i};tax={codes.encode(r.lineage)};", r.sequence) for i, r in enumerate(training))
             write_fasta(folder / "training.fasta", named)
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", _DATABASE], folder)
-            arguments = ["vsearch", "--sintax", _QUERIES, "--db", _DATABASE, *self.options, "--threads", str(threads)]
-            arguments += ["--tabbedout", _HITS]
+            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            arguments = ["vsearch", "--sintax", QUERIES, "--db", DATABASE, *self.options, "--threads", str(threads)]
+            arguments += ["--tabbedout", HITS]
 
             def classify(queries: Queries) -> list[Prediction]:
-                given = {int(row[0]): row[1] for row in _search(arguments, queries, folder)}
+                given = {int(row[0]): row[1] for row in search(arguments, queries, folder)}
                 return [codes.decode(query, given.get(i, "")) for i, (query, _) in enumerate(queries)]
 
             yield classify
@@ -200,7 +182,11 @@ class _Codes:
         return Prediction(query, lineage, confidences=tuple(support), novelty=novelty)
 
 
-def _vsearch_score(row: list[str]) -> tuple[float, float]:
+VSEARCH_FIELDS = "query+target+ids+mism+gaps+id"
+"""What ``vsearch_score`` reads."""
+
+
+def vsearch_score(row: list[str]) -> tuple[float, float]:
     """Return score and identity: the share of matches, because vsearch writes its identity with one digit only."""
     matches, mismatches, gaps, written = int(row[2]), int(row[3]), int(row[4]), float(row[5])
     columns = matches + mismatches + gaps
@@ -214,7 +200,7 @@ def _blast_score(row: list[str]) -> tuple[float, float]:
     return float(row[2]), float(row[3])
 
 
-def _best_hits(
+def best_hits(
     queries: Queries,
     training: Sequence[Labelled],
     rows: list[list[str]],
@@ -242,15 +228,16 @@ def _best_hits(
     return predictions
 
 
-def _search(arguments: list[str], queries: Queries, folder: Path) -> list[list[str]]:
+def search(arguments: list[str], queries: Queries, folder: Path) -> list[list[str]]:
     """Run a tool on the queries and return the cells of the lines that it writes."""
     if not queries:
         return []
-    write_fasta(folder / _QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
+    write_fasta(folder / QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
     run(arguments, folder)
-    with (folder / _HITS).open(encoding="utf-8") as file:
+    with (folder / HITS).open(encoding="utf-8") as file:
         return [line.rstrip("\n").split("\t") for line in file]
 
 
-def _numbered(training: Sequence[Labelled]) -> Iterator[tuple[str, str]]:
+def numbered(training: Sequence[Labelled]) -> Iterator[tuple[str, str]]:
+    """Return training records under their numbers, as ``best_hits`` expects them in the answers."""
     return ((str(i), record.sequence) for i, record in enumerate(training))

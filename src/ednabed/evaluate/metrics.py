@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,10 @@ class Judged:
         novelty: Novelty score, float64, NaN where there is none, shape (n, 7).
         p_values: p-values, float64, NaN where there is none, shape (n, 7).
         identity: Percent identity with the nearest training sequence, float64, NaN where there is none, shape (n,).
+        stated: Confidence in the guess as the method states it, float64, NaN where it states none or there is no guess,
+            shape (n, 7).
+        claimed: Number of the broadest rank at which the query's taxon is said to be absent from training, int64, -1
+            for no such claim, shape (n,).
     """
 
     groups: npt.NDArray[np.str_]
@@ -70,6 +74,12 @@ class Judged:
     novelty: Floats
     p_values: Floats
     identity: Floats
+    stated: Floats
+    claimed: npt.NDArray[np.int64]
+
+    def select(self, chosen: Bools) -> Judged:
+        """Return the chosen queries, bool, shape (n,)."""
+        return Judged(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
 def judge(queries: Sequence[Query], predictions: Sequence[Prediction], taxa: Taxa) -> Judged:
@@ -109,6 +119,8 @@ def judge(queries: Sequence[Query], predictions: Sequence[Prediction], taxa: Tax
         novelty=_by_rank([p.novelty for p in predictions]),
         p_values=_by_rank([p.p_values for p in predictions]),
         identity=np.array([np.nan if p.identity is None else p.identity for p in predictions], float),
+        stated=np.where(named, _by_rank([p.confidences for p in predictions]), np.nan),
+        claimed=np.array([-1 if p.absent_rank is None else RANKS.index(p.absent_rank) for p in predictions], np.int64),
     )
 
 

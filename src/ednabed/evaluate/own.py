@@ -79,10 +79,11 @@ class Own:
             workspace = Path(folder)
             table = workspace / "training.tsv"
             with table.open("w", encoding="utf-8", newline="\n") as file:
-                file.write("id\tsequence\tlineage\tmarker\n")
+                # A column that is kept as the number of source records.
+                file.write("id\tsequence\tlineage\tmarker\tn_records\n")
                 for number, record in enumerate(training):
                     cells = (str(number), record.sequence, format_lineage(record.lineage), clean(record.marker))
-                    file.write("\t".join(cells) + "\n")
+                    file.write("\t".join((*cells, str(record.records))) + "\n")
             request = RunRequest(inputs=[table], workspace=workspace, dataset="training", use_counts=False)
             embed_to_run(request, self.embedder, show_progress=False)
             built = consolidate(BuildRequest(workspace))
@@ -130,7 +131,7 @@ def _batch(engine: Engine, queries: Sequence[tuple[str, str]]) -> QueryBatch:
 def labelled_records(collection: Collection, marker: str | None = None) -> list[Labelled]:
     """Return what a collection knows, one record for each distinct sequence and lineage; letters are known of all.
 
-    The marker is that of the sequence.
+    The marker is that of the sequence; ``records`` is the number of its records with that lineage.
 
     Args:
         collection: A reference or runs.
@@ -148,10 +149,11 @@ def labelled_records(collection: Collection, marker: str | None = None) -> list[
     positions = np.asarray(collection.positions[collection.starts[rows]], np.int64)
     ids = collection.take_records(positions, ["id"]).column("id").to_pylist()
     entries, place = labels.entries_of(rows)
+    counted = zip(labels.entries[entries].tolist(), labels.records[entries].tolist(), place.tolist(), strict=True)
     return [
         Labelled(
             str(ids[p]), letters.text(int(rows[p])).decode(), labels.lineages[lineage],
-            labels.markers[int(labels.marker[rows[p]])],
+            labels.markers[int(labels.marker[rows[p]])], int(records),
         )
-        for lineage, p in zip(labels.entries[entries].tolist(), place.tolist(), strict=True)
+        for lineage, records, p in counted
     ]  # fmt: skip

@@ -33,6 +33,8 @@ class Prediction:
             method that says nothing of it.
         p_values: p-value at each rank of the hypothesis that the taxon of the query is in training; None for a method
             without.
+        absent_rank: Broadest rank at which the method says that the taxon of the query is not in training; None where
+            it claims no such thing.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Prediction:
     identity: float | None = None
     novelty: ByRank | None = None
     p_values: ByRank | None = None
+    absent_rank: str | None = None
 
 
 class Classify(Protocol):
@@ -106,4 +109,5 @@ def from_assignment(assignment: Assignment, length: int) -> Prediction:
         identity=assignment.identity,
         novelty=tuple(novelty),
         p_values=p_values if any(p is not None for p in p_values) else None,
+        absent_rank=assignment.novel_rank,
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ednabed.evaluate.accuracy import Evaluation
+from ednabed.evaluate.bayes import CONFIDENT as BAYES
+from ednabed.evaluate.markdown import NOTHING, number, table
 from ednabed.evaluate.metrics import CONFIDENT, IDENTITY_BINS, SIGNIFICANT, SUPPOSED_SHARES
 from ednabed.evaluate.neighbours import AMONG, FRAGMENT, MOST_OVERLAP
-from ednabed.evaluate.splits import GROUPS
+from ednabed.evaluate.report_mixture import READING as _MIXTURE
+from ednabed.evaluate.report_mixture import mixture_parts
+from ednabed.evaluate.splits import COPY, GROUPS
 from ednabed.sequences.lineage import RANKS
 
 _SHOWN = GROUPS[1:]
-_NOTHING = "–"
 
 _ALLOWED = f"{100 * SIGNIFICANT:.0f} %"
 _SHARES = ", ".join(f"{group} {100 * share:.0f} %" for group, share in SUPPOSED_SHARES.items())
@@ -23,22 +26,25 @@ _READING = f"""\
   names that is right, for every method alike.
 - *Precision*, *recall* and *over-classified* count *names given*. ednabed gives a name where its confidence reaches
   {CONFIDENT}, the identity with the nearest sequence is no less than the least for that rank, and no other name fits
-  equally well; SINTAX where its confidence reaches {CONFIDENT}. Best-hit methods have no confidence; they always give
-  a name, and count as sure of it.
+  equally well; SINTAX where its confidence reaches {CONFIDENT}; naive Bayes where it reaches {BAYES}; the consensus of
+  top hits where the identity is enough for the rank. Best-hit methods have no confidence; they always give a name, and
+  count as sure of it.
 - *Over-classified*: of the queries whose taxon of that rank is *not* in training, the share that were given a name at
   that rank.
 - *Calibration error*: expected calibration error over the queries of all groups, ten bins; a name of a taxon that is
   not in training is wrong. Groups count by the shares that calibration supposes, not by their numbers of queries:
   {_SHARES}.
 - *AUROC*: how well queries of the group that holds out that rank are told from held-out records (1 always, 0.5 by
-  chance). The score of ednabed and of SINTAX is 1 - the confidence in the name at that rank; where ednabed has no
-  confidence, it is how far the nearest sequence is: the expected share of differing letters among those compared,
-  (mismatches + 1) / (letters + 2), or 1 - cosine where none were compared. That of other programs is 100 - identity.
+  chance). The score of ednabed, SINTAX and naive Bayes is 1 - the confidence in the name at that rank; where ednabed
+  has no confidence, it is how far the nearest sequence is: the expected share of differing letters among those
+  compared, (mismatches + 1) / (letters + 2), or 1 - cosine where none were compared. That of other programs is 100 -
+  identity.
 - *False novel*: share with p ≤ {SIGNIFICANT} among queries whose taxon of that rank is in training and none below it
   (held-out records at species, held-out species at genus, held-out genera at family), meant to be {_ALLOWED}.
   Beside it that of held-out records, which have relatives nearer than that and so should be less.
 - *Found novel*: share with p ≤ {SIGNIFICANT} among held-out taxa of that rank.
-- {_NOTHING}: nothing to measure."""
+{_MIXTURE}
+- {NOTHING}: nothing to measure."""
 
 
 _NEIGHBOURS = f"""\
@@ -50,7 +56,7 @@ families. The other strand: the queries are turned, the training sequences are n
 
 
 def to_markdown(evaluation: Evaluation) -> str:
-    """Lay an evaluation out as Markdown: the data, how to read it, the methods, and three tables a crop."""
+    """Lay an evaluation out as Markdown: the data, how to read it, the methods, and tables for each crop."""
     parts = [
         f"# Accuracy{': ' + evaluation.title if evaluation.title else ''}",
         _data(evaluation),
@@ -69,6 +75,7 @@ def to_markdown(evaluation: Evaluation) -> str:
             continue
         parts += ["### Names", _names(evaluation, crop)]
         parts += ["### Calibration, novelty and speed", _confidence(evaluation, crop)]
+        parts += mixture_parts(evaluation, crop)
         if evaluation.identities_from is not None:
             parts += ["### Accuracy by identity with the nearest training sequence", _bins(evaluation, crop)]
     return "\n\n".join(parts) + "\n"
@@ -89,13 +96,16 @@ def _data(evaluation: Evaluation) -> str:
         [group, _kept(group), f"{facts['taken'][group]:,}", *(f"{sizes[group]:,}" for sizes in counts.values())]
         for group in GROUPS
     ]
-    lines += ["", _table(header, rows)]
+    rows.append(["nothing (copy)", _kept(COPY), "0", *(f"{size:,}" for size in evaluation.copies.values())])
+    lines += ["", table(header, rows)]
     if evaluation.command:
         lines += ["", "Made by:", "", "```", evaluation.command, "```"]
     return "\n".join(lines)
 
 
 def _kept(group: str) -> str:
+    if group == COPY:
+        return "its species, under the same sequence"
     if group == "record":
         return "its species, under another sequence"
     return f"its {RANKS[RANKS.index(group) - 1]}"
@@ -103,7 +113,7 @@ def _kept(group: str) -> str:
 
 def _methods(evaluation: Evaluation) -> str:
     rows = [[r.name, f"`{r.settings}`", f"{r.prepare_seconds:,.1f} s"] for r in evaluation.results]
-    text = _table(["method", "version and settings", "preparing"], rows)
+    text = table(["method", "version and settings", "preparing"], rows)
     text += f"\n\n{evaluation.machine}; {evaluation.threads} thread{'s' if evaluation.threads != 1 else ''} a method."
     for name, message in evaluation.failures.items():
         text += f"\n\n{name} failed: {message}."
@@ -114,13 +124,13 @@ def _neighbours(evaluation: Evaluation) -> str:
     first = evaluation.neighbours[0]
     names = list(next(iter(first.figures.values())))
     rows = [
-        [one.model, queries, *(_number(figures[name]) for name in names), ""]
+        [one.model, queries, *(number(figures[name]) for name in names), ""]
         for queries in first.figures
         for one in evaluation.neighbours
         for figures in [one.figures[queries]]
     ]
-    rows += [[one.model, "fragments", *[""] * len(names), _number(one.fragments)] for one in evaluation.neighbours]
-    return _table(["model", "queries", *names, "fragments together"], rows)
+    rows += [[one.model, "fragments", *[""] * len(names), number(one.fragments)] for one in evaluation.neighbours]
+    return table(["model", "queries", *names, "fragments together"], rows)
 
 
 def _names(evaluation: Evaluation, crop: str) -> str:
@@ -135,10 +145,10 @@ def _names(evaluation: Evaluation, crop: str) -> str:
             ranks = result.crops[crop].groups[group]
             row = [result.name, group, str(size)]
             row += [_accuracy(ranks[rank]) for rank in _SHOWN]
-            row += [f"{_number(ranks[rank]['precision'])} / {_number(ranks[rank]['recall'])}" for rank in _SHOWN]
-            row += [_number(ranks[rank]["over_classified"]) for rank in _SHOWN]
+            row += [f"{number(ranks[rank]['precision'])} / {number(ranks[rank]['recall'])}" for rank in _SHOWN]
+            row += [number(ranks[rank]["over_classified"]) for rank in _SHOWN]
             rows.append(row)
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _confidence(evaluation: Evaluation, crop: str) -> str:
@@ -153,9 +163,9 @@ def _confidence(evaluation: Evaluation, crop: str) -> str:
     rows = []
     for result in evaluation.results:
         measured = result.crops[crop]
-        cells = [" / ".join(_number(value(measured, rank)) for rank in _SHOWN) for _, value in columns]
+        cells = [" / ".join(number(value(measured, rank)) for rank in _SHOWN) for _, value in columns]
         rows.append([result.name, *cells, f"{measured.rate:,.1f}"])
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _bins(evaluation: Evaluation, crop: str) -> str:
@@ -164,22 +174,13 @@ def _bins(evaluation: Evaluation, crop: str) -> str:
     for result in evaluation.results:
         for rank in _SHOWN:
             found = [result.crops[crop].bins[name][rank] for name in IDENTITY_BINS]
-            cells = [f"{cell['accuracy']:.3f} ({cell['present']})" if cell["present"] else _NOTHING for cell in found]
+            cells = [f"{cell['accuracy']:.3f} ({cell['present']})" if cell["present"] else NOTHING for cell in found]
             rows.append([result.name, rank, *cells])
-    text = _table(header, rows)
+    text = table(header, rows)
     return f"{text}\n\nIdentities are those of {evaluation.identities_from}; in brackets the number of queries."
 
 
 def _accuracy(measured: dict[str, Any]) -> str:
     if measured["accuracy"] is None:
-        return _NOTHING
+        return NOTHING
     return f"{measured['accuracy']:.3f} ±{(measured['accuracy_high'] - measured['accuracy_low']) / 2:.3f}"
-
-
-def _number(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.3f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

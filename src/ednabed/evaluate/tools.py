@@ -70,8 +70,11 @@ def run(arguments: list[str], folder: Path | None) -> subprocess.CompletedProces
 
 def version(tool: str) -> str:
     """Return a tool's name and version as it tells them, such as ``vsearch v2.22.1_linux_x86_64``."""
-    option = "--version" if tool == "vsearch" else "-version"
+    option = {"vsearch": "--version", "mmseqs": "version"}.get(tool, "-version")
     done = run([tool, option], None)
+    if tool == "mmseqs":
+        # It writes the version alone.
+        return f"mmseqs {done.stdout.strip()}"
     # vsearch writes it to standard error, blastn to standard output.
     lines = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.startswith(tool)]
     return lines[0].partition(",")[0].replace(": ", " ").strip() if lines else tool

@@ -1,0 +1,205 @@
+"""The natural mixture against figures counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ednabed.evaluate.metrics import judge
+from ednabed.evaluate.mixture import (
+    measure_claims,
+    measure_copies,
+    measure_mixture,
+    measure_rank,
+    only_species,
+    order_of,
+    recall_at_precision,
+    shares,
+    weigh,
+)
+from ednabed.evaluate.predictions import Prediction
+from ednabed.evaluate.splits import COPY, Labelled, Query
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.taxa import Taxa
+
+SPECIES, GENUS = 6, 5
+
+
+def lineage(species="x", genus="A"):
+    return ("K", "P", "C", "O", "F", genus, species and f"{genus} {species}")
+
+
+def row(name, group, guess="x", confidence=None, given=None, **more):
+    """A query of species A x and its prediction; what its group holds out is absent."""
+    absent = len(RANKS) if group in (COPY, "record") else RANKS.index(group)
+    query = Query(name, "ACGT", lineage(), group, tuple(rank < absent for rank in range(7)))
+    confidences = None if confidence is None else (confidence,) * 7
+    told = None if given is None else (given,) * 7
+    return query, Prediction(name, lineage(guess), confidences=confidences, given=told, **more)
+
+
+def judged(rows):
+    queries, predictions = zip(*rows, strict=True)
+    names = [q.lineage for q in queries] + [p.names for p in predictions] + [t for p in predictions for t in p.tied]
+    return judge(queries, predictions, Taxa(names))
+
+
+def test_half_of_the_mixture_is_known():
+    everything = shares((COPY, "record", "species", "genus", "family"))
+    third = pytest.approx(1 / 6)
+    assert everything == {COPY: 0.25, "record": 0.25, "species": third, "genus": third, "family": third}
+    assert shares(("record", "species", "family")) == {"record": 0.5, "species": 0.25, "family": 0.25}
+
+
+def test_a_group_shares_its_weight_among_those_that_count():
+    groups = np.array([COPY, COPY, "record", "genus", "genus", "genus"])
+    counted = np.array([True, True, True, True, False, True])
+    assert weigh(groups, counted).tolist() == [0.125, 0.125, 0.25, 0.25, 0, 0.25]
+
+
+ROWS = [
+    row("c1", COPY, "x", 0.9),
+    row("c2", COPY, "x", 0.7),
+    row("r1", "record", "x", 0.8),
+    row("r2", "record", "y", 0.9),
+    row("s1", "species", "y", 0.85),
+    row("s2", "species", "y", 0.1),
+    row("g1", "genus", "", 0.1),
+]
+
+
+def test_a_rank_of_the_mixture_by_hand():
+    found = measure_rank(judged(ROWS), SPECIES)
+    # Each copy and record weighs 1/8, each species 1/8, the genus 1/4. Given from 0.8: c1, r1, r2, s1.
+    assert (found["known"], found["absent"]) == (4, 3)
+    assert found["recall"] == pytest.approx((1 / 8 + 1 / 8) / (4 / 8))
+    assert found["precision"] == pytest.approx(2 / 4)
+    # c1 and r2 are tied at 0.9: half right. Then s1 1/3, r1 2/4, c2 3/5, s2 3/6.
+    assert found["recall_at_precision"] == {"0.95": 0.0, "0.90": 0.0, "0.80": 0.0}
+    assert found["over_classified"] == pytest.approx((1 / 8) / (1 / 2))
+    # In bins: 0.9 (1 of 2 right), 0.8 to 0.9 (1 of 2), 0.7 (1 of 1), 0.1 (0 of 1).
+    wanted = (abs(1.8 - 1) + abs(1.65 - 1) + abs(0.7 - 1) + 0.1) / 6
+    assert found["calibration_error"] == pytest.approx(wanted)
+    genus = measure_rank(judged(ROWS), GENUS)
+    assert (genus["known"], genus["absent"]) == (6, 1)
+
+
+def test_recall_at_equal_precision_takes_ties_together():
+    order = np.array([0.9, 0.8, 0.8, 0.7, 0.6])
+    right = np.array([1.0, 1.0, 0.0, 1.0, 1.0])
+    weights = np.ones(5)
+
+    def recall(precision):
+        return recall_at_precision(order, right, weights, 5.0, precision)
+
+    assert recall(0.95) == pytest.approx(1 / 5)
+    # 1/1, 2/3, 3/4, 4/5: a later cutoff counts, though an earlier one falls short.
+    assert recall(0.8) == pytest.approx(4 / 5)
+    assert recall(0.75) == pytest.approx(4 / 5)
+    # Order within the tie does not matter.
+    turned = recall_at_precision(order, np.array([1.0, 0.0, 1.0, 1.0, 1.0]), weights, 5.0, 0.95)
+    assert turned == pytest.approx(1 / 5)
+    assert recall_at_precision(order[1:], right[1:], weights[1:], 4.0, 0.95) == 0.0
+    assert recall_at_precision(np.zeros(0), np.zeros(0), np.zeros(0), 4.0, 0.8) == 0.0
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 3)), min_size=1),
+    st.sampled_from([0.5, 0.8, 0.95]),
+)
+def test_recall_at_precision_is_the_best_of_all_cutoffs(rows, precision):
+    order, right, weights = (np.array(column, float) for column in zip(*rows, strict=True))
+    best = 0.0
+    for cutoff in set(order):
+        given = order >= cutoff
+        hits = (right * weights)[given].sum()
+        if hits / weights[given].sum() >= precision - 1e-12:
+            best = max(best, hits / weights.sum())
+    assert recall_at_precision(order, right, weights, weights.sum(), precision) == pytest.approx(best)
+
+
+def test_the_order_is_confidence_else_identity_else_nearness():
+    novelty = (3.0,) * 7
+    sure = judged([row("a", COPY, confidence=0.4, identity=90.0), row("b", COPY, identity=99.0)])
+    # A guess without a confidence comes last.
+    assert order_of(sure, SPECIES).tolist() == [0.4, -np.inf]
+    near = judged([row("a", COPY, identity=90.0, novelty=novelty), row("b", COPY)])
+    assert order_of(near, SPECIES).tolist() == [90.0, -np.inf]
+    assert order_of(judged([row("a", COPY, novelty=novelty)]), SPECIES).tolist() == [-3.0]
+    assert order_of(judged([row("a", COPY)]), SPECIES).tolist() == [-np.inf]
+    # Without confidences there is no calibration error.
+    assert measure_rank(near, SPECIES)["calibration_error"] is None
+    assert measure_rank(sure, SPECIES)["calibration_error"] == pytest.approx(0.6)
+
+
+def test_guesses_that_are_not_given_count_at_equal_precision():
+    rows = [row("a", COPY, confidence=0.6, given=False), row("b", "genus", "y", confidence=0.5, given=True)]
+    found = measure_rank(judged(rows), SPECIES)
+    assert (found["recall"], found["precision"]) == (0.0, 0.0)
+    assert found["recall_at_precision"]["0.95"] == 1.0
+
+
+def test_claims_of_absence_by_hand():
+    rows = [
+        row("g1", "genus", absent_rank="genus"),
+        row("g2", "genus", absent_rank="species"),
+        row("g3", "genus", absent_rank="family"),
+        row("g4", "genus"),
+        row("f1", "family", absent_rank="genus"),
+        row("r1", "record", absent_rank="species"),
+        row("r2", "record"),
+        row("c1", COPY),
+    ]
+    found = measure_claims(judged(rows))
+    groups = found["groups"]
+    assert groups["genus"] == {"queries": 4, "claimed": 0.75, "right": 0.25, "too_broad": 0.25, "too_narrow": 0.25}
+    assert groups["family"] == {"queries": 1, "claimed": 1.0, "right": 0.0, "too_broad": 0.0, "too_narrow": 1.0}
+    assert groups["record"] == {"queries": 2, "claimed": 0.5}
+    assert groups[COPY] == {"queries": 1, "claimed": 0.0}
+    assert groups["species"]["claimed"] is None
+    # Genera weigh 1/16 each, the family 1/4, records 1/8: g3 and r1 are wrong, of g1, g2, g3, f1, r1.
+    assert found["wrong"] == pytest.approx((1 / 16 + 1 / 8) / (3 / 16 + 1 / 4 + 1 / 8))
+    assert found["claims"] == 5
+    assert measure_claims(judged(rows[3:4]))["wrong"] is None
+
+
+def test_a_claim_at_a_rank_without_a_true_name_is_wrong_where_a_deeper_name_is_there():
+    def gap(name, there):
+        names = ("K", "P", "C", "O", "", "A", "A x")
+        query = Query(name, "ACGT", names, "record" if there else "genus", (True,) * 4 + (False, there, there))
+        return query, Prediction(name, names, absent_rank="family")
+
+    found = measure_claims(judged([gap("a", True), gap("b", False)]))
+    assert found["wrong"] == 1.0
+    assert measure_claims(judged([gap("b", False)]))["wrong"] is None
+
+
+def test_copies_of_one_species():
+    rows = [row("a", COPY, given=True), row("b", COPY, "y", given=True), row("c", COPY, given=False)]
+    rows += [row("d", COPY, given=True), row("r", "record")]
+    found = measure_copies(judged(rows), np.array([True, True, True, False]))
+    assert found == {"queries": 3, "given": pytest.approx(2 / 3), "right": pytest.approx(1 / 3)}
+    everything = measure_mixture(judged(rows), np.array([True, True, True, False]))
+    assert everything["haplotypes"] == {"queries": 1, "accuracy": 1.0}
+
+
+def test_a_sequence_that_another_species_contains_is_not_of_one_species():
+    training = [
+        Labelled("1", "ACGTACGTTTGG", lineage("x")),
+        Labelled("2", "ACGTACGTCC", lineage("x")),
+        Labelled("3", "GGACGTACGTCCAA", lineage("y")),
+        Labelled("4", "TTGGAC", lineage("")),
+    ]
+    taxa = Taxa(record.lineage for record in training)
+
+    def ask(*sequences):
+        queries = [Query(s, s, lineage("x"), COPY, (True,) * 7) for s in sequences]
+        return only_species(queries, training, taxa).tolist()
+
+    assert ask("ACGTACGTTTGG", "ACGTACGTCC", "ACGTACGT", "TTTGG", "TTGG") == [True, False, False, True, True]
+    # Nothing runs over from one record to the next.
+    assert ask("GGACGTACGTCCAA", "TTGGAC") == [False, True]
+    assert only_species([], training, taxa).tolist() == []

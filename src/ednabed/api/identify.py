@@ -16,10 +16,11 @@ from ednabed.reference import layout
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.search.queries import Query, by_files, embedder_for
 from ednabed.taxonomy.assign import Criteria
-from ednabed.taxonomy.calibrate import KNOWN, QUERIES, calibrate
+from ednabed.taxonomy.calibrate import QUERIES, calibrate
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.classify import Classified, Classifier
 from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.situations import KNOWN
 
 
 def calibrate_reference(

@@ -253,7 +253,8 @@ def calibrate(
       ednabed reference calibrate
     """
     from ednabed.api.identify import calibrate_reference
-    from ednabed.taxonomy.calibrate import KNOWN, QUERIES
+    from ednabed.taxonomy.calibrate import QUERIES
+    from ednabed.taxonomy.situations import KNOWN
 
     opened, found, lacking = calibrate_reference(
         context.workspace,

@@ -18,8 +18,8 @@ from ednabed.errors import UsageError
 from ednabed.evaluate.predictions import ByRank, Prediction
 from ednabed.evaluate.splits import GROUPS, Query
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.calibrate import KNOWN
 from ednabed.taxonomy.metrics import calibration_error
+from ednabed.taxonomy.situations import KNOWN
 from ednabed.taxonomy.taxa import Taxa
 
 Bools = npt.NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""From evidence to names: what is given, what is withheld, and what is new."""
+"""From evidence to names: what is given, what is withheld, and what is told to be absent."""
 
 from __future__ import annotations
 
@@ -9,39 +9,53 @@ import numpy.typing as npt
 
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.taxonomy.assignment import UNKNOWN
-from ednabed.taxonomy.calibration import Group
-from ednabed.taxonomy.evidence import FEATURES, Evidence, Floats, Ints
+from ednabed.taxonomy.assignment import UNKNOWN, Withheld
+from ednabed.taxonomy.evidence import Floats
 from ednabed.taxonomy.labels import SPECIES, Labels
 
 IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
-"""Least identity, as a share, for a name of each rank where nothing is calibrated: those in common use for barcodes at
-species to order, and wide ones above."""
+"""Least identity, as a share, for a name of each rank where nothing is calibrated, and for ``consensus``: those in
+common use for barcodes at species to order, and wide ones above."""
 
 LEAST_IDENTITIES = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.93)
 """Least identity for a name of each rank where it is calibrated. Of the names given on the markers of
 ``docs/accuracy.md`` hardly one is below; what is, is of a region that the reference hardly holds, of which calibration
 knows nothing."""
+NOVEL_COVERAGE = 80.0
+"""Least share of the query inside the alignment, in percent, for a claim that a taxon is absent."""
+MARGIN = 1.0
+"""Hits that are less near than the best by up to so many percentage points of identity take part in ``consensus``."""
 
 _NO_NAME = -1
-_AGREEMENT = FEATURES.index("agreement")
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """When a name is given.
+    """When a name is given, and when a taxon is told to be absent.
 
     Attributes:
-        min_confidence: Least confidence of a rank, 0 to 1.
+        min_confidence: Least confidence of a name, and of an absence, 0 to 1.
         min_identity: Least identity of the nearest sequence, in percent; below it nothing is given.
         min_coverage: Least share of the query compared with it, in percent.
-        alpha: Share of queries of known taxa that may be called new.
+        alpha: Largest p-value, and false discovery rate, of an absence.
+        precision: Give the names with the confidence that reached this precision in calibration, per marker and rank,
+            instead of ``min_confidence``; above 0 and below 1. None: do not.
+        known: Share of queries whose species is in the reference, above 0 and below 1; None: estimated from the
+            queries.
+        novel_coverage: Least share of the query inside the alignment for an absence, in percent.
+        consensus: Name by the consensus of the best hits and fixed limits of identity, without confidences.
+        margin: See ``MARGIN``.
     """
 
     min_confidence: float = 0.8
     min_identity: float = 0.0
     min_coverage: float = 0.0
     alpha: float = 0.05
+    precision: float | None = None
+    known: float | None = None
+    novel_coverage: float = NOVEL_COVERAGE
+    consensus: bool = False
+    margin: float = MARGIN
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -50,165 +64,198 @@ class Criteria:
             ("min-identity", self.min_identity, 100.0),
             ("min-coverage", self.min_coverage, 100.0),
             ("alpha", self.alpha, 1.0),
+            ("novel-coverage", self.novel_coverage, 100.0),
+            ("margin", self.margin, 100.0),
         ):
             if not 0 <= value <= most:
-                raise UsageError(f"{name} is {value:g}; wanted a number from 0 to {most:g}")
+                raise UsageError(f"{name} is {value:g}; expected a number from 0 to {most:g}")
+        for name, share in (("precision", self.precision), ("known", self.known)):
+            if share is not None and not 0 < share < 1:
+                raise UsageError(f"{name} is {share:g}; expected a share above 0 and below 1, such as 0.9")
+        if self.consensus and (self.precision is not None or self.known is not None):
+            raise UsageError("consensus gives names without confidences; omit precision and known, or consensus")
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What is known of one query before it is judged; arrays are of the seven ranks.
+
+    Attributes:
+        sources: A lineage of the labels that has the name chosen; -1 where there is none, int64.
+        tied: Lineages that fit equally well.
+        likeness: Share of the letters compared with its nearest sequence that agree; NaN where nobody knows it.
+        coverage: Share of the query inside that alignment, in percent; NaN where nobody knows it.
+        identity: Identity in percent; NaN where nobody knows it.
+        confidences: Of the names, NaN where unknown.
+        cutoffs: Least confidence of a name.
+        absences: See ``Assignment``; NaN where unknown, as the next two.
+        p_values: See there.
+        q_values: See there.
+        learned: Whether the names are by calibration; else by fixed limits of identity.
+    """
+
+    sources: npt.NDArray[np.int64]
+    tied: tuple[int, ...]
+    likeness: float
+    coverage: float
+    identity: float
+    confidences: Floats
+    cutoffs: Floats
+    absences: Floats
+    p_values: Floats
+    q_values: Floats
+    learned: bool = True
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one query.
+    """What is said of one query; see ``Assignment``.
 
     Attributes:
         names: Best guess at each rank.
-        confidences: Of these; None where there is no name or nothing to judge it by.
         lineage: The names given.
         tied: Lineages that fit equally well.
-        p_values: See ``Assignment``.
-        novel_rank: See ``Assignment``.
-        novel_p: See ``Assignment``.
-        by_limit: The deepest name is given by a fixed limit of identity, because nothing was learned of its rank.
-        strange: It is no nearer than a scrambled sequence, so nothing is said.
+        withheld: Why the next name is not given.
+        novel_rank: Number of the rank told to be absent; None where none is.
+        by_limit: Number of the deepest rank given, where that is by a fixed limit of identity because nothing was
+            learned of it; else None.
+        note: What a user's own limit withheld; empty where nothing.
     """
 
     names: Lineage = UNKNOWN
-    confidences: tuple[float | None, ...] = (None,) * len(RANKS)
     lineage: Lineage = UNKNOWN
     tied: tuple[Lineage, ...] = ()
-    p_values: tuple[float | None, ...] = (None,) * len(RANKS)
-    novel_rank: str | None = None
-    novel_p: float | None = None
-    by_limit: bool = False
-    strange: bool = False
+    withheld: Withheld | None = None
+    novel_rank: int | None = None
+    by_limit: int | None = None
+    note: str = ""
 
 
-def judge(
-    evidence: Evidence, lengths: Ints, likenesses: Floats, labels: Labels, group: Group | None, criteria: Criteria
-) -> list[Verdict]:
-    """Say what queries of one marker are.
+def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
+    """Say what a query is.
 
     Args:
-        evidence: Of q queries.
-        lengths: Their letters, shape (q,).
-        likenesses: Share of the letters compared with its nearest sequence that agree, shape (q,); NaN where nobody
-            knows it.
+        opinion: What is known of it.
         labels: Lineages of the collection.
-        group: What calibration says of the marker; None where there is none.
         criteria: When a name is given.
     """
-    confidences = _confidences(evidence, labels, group)
-    p_values = np.full(confidences.shape, np.nan)
-    strange = is_strange(evidence.distance, lengths, group).tolist()
-    if group is not None:
-        for r, rank in enumerate(RANKS):
-            p_values[:, r] = group.p_values(rank, evidence.distance, lengths)
-    return [
-        _verdict(evidence, i, confidences[i], p_values[i], float(likenesses[i]), strange[i], labels, criteria)
-        for i in range(len(lengths))
-    ]
-
-
-def is_strange(distances: Floats, lengths: Ints, group: Group | None) -> npt.NDArray[np.bool_]:
-    """Tell which queries are no nearer than scrambled sequences, shape (q,); none where nothing is known."""
-    if group is None:
-        return np.zeros(len(lengths), bool)
-    return np.asarray(distances >= group.limits(lengths), bool)
-
-
-def _confidences(evidence: Evidence, labels: Labels, group: Group | None) -> Floats:
-    """Return the confidence of each name, shape (q, 7), NaN where unknown; never less than that of a deeper name.
-
-    And never more than its share among names that fit equally well.
-    """
-    told = np.full(evidence.lineages.shape, np.nan)
-    if group is not None:
-        for r, rank in enumerate(RANKS):
-            model = group.ranks.get(rank)
-            own = np.flatnonzero(evidence.lineages[:, r] >= 0)
-            if model is not None and len(own):
-                told[own, r] = model.predict(evidence.features[own, r])
-    for i, tied in enumerate(evidence.tied):
-        for r in range(len(RANKS) if tied else 0):
-            if len({int(labels.taxa[n, r]) for n in tied} - {_NO_NAME}) > 1:
-                told[i, r] = min(told[i, r], evidence.features[i, r, _AGREEMENT])
-    deeper = np.full(len(told), np.nan)
-    for r in reversed(range(len(RANKS))):
-        named = evidence.lineages[:, r] >= 0
-        told[named, r] = np.fmax(told[named, r], deeper[named])
-        deeper = np.where(named, told[:, r], deeper)
-    return told
-
-
-def _verdict(
-    evidence: Evidence,
-    i: int,
-    confidences: Floats,
-    p_values: Floats,
-    likeness: float,
-    strange: bool,
-    labels: Labels,
-    criteria: Criteria,
-) -> Verdict:
-    if evidence.nearest[i] < 0:
-        return Verdict()
-    if strange:
-        return Verdict(strange=True)
-    sources = evidence.lineages[i].tolist()
+    sources = opinion.sources.tolist()
     names = _lineage([labels.lineages[n][r] if n >= 0 else "" for r, n in enumerate(sources)])
-    tied = evidence.tied[i]
-    deepest = -1
-    # Whether lineages that fit equally well are of two taxa, as far as they have names.
-    apart = False
-    # Whether a name above was withheld, though something was learned of its rank.
-    withheld = False
-    for r in range(len(RANKS)):
-        told = {int(labels.taxa[n, r]) for n in tied}
-        # Sources that disagree on a family may agree on its genus; one without a name agrees with whatever is above.
-        apart = len(told - {_NO_NAME}) > 1 or (apart and (len(told) > 1 or _NO_NAME in told))
-        if not names[r] or apart:
-            continue
-        confidence = confidences[r]
-        if np.isnan(confidence):
-            given = likeness >= IDENTITIES[r] and not withheld
-        else:
-            given = confidence >= criteria.min_confidence and not likeness < LEAST_IDENTITIES[r]
-            withheld = withheld or not given
-        if given:
-            deepest = r
-    novel_rank, novel_p = _novelty(p_values, names, deepest, criteria.alpha)
+    reasons = [_reason(opinion, r, apart) for r, apart in enumerate(_apart(opinion.tied, labels))]
+    given = _given(opinion, names, reasons)
+    limit, note = _own_limit(opinion, criteria)
+    deepest = max(given, default=-1) if limit is None else -1
+    below = [r for r in range(deepest + 1, len(RANKS)) if names[r]]
+    by_limit = deepest if opinion.learned and deepest >= 0 and np.isnan(opinion.confidences[deepest]) else None
     return Verdict(
         names=names,
-        confidences=tuple(None if np.isnan(c) else float(c) for c in confidences),
         lineage=_lineage([name if r <= deepest else "" for r, name in enumerate(names)]),
-        tied=tuple(labels.lineages[n] for n in tied),
-        p_values=tuple(None if np.isnan(p) else float(p) for p in p_values),
-        novel_rank=novel_rank,
-        novel_p=novel_p,
-        by_limit=deepest >= 0 and bool(np.isnan(confidences[deepest])),
+        tied=tuple(labels.lineages[n] for n in opinion.tied),
+        withheld=(limit or reasons[below[0]] or "confidence") if below else None,
+        novel_rank=_absent(opinion, names, deepest, criteria),
+        by_limit=by_limit,
+        note=note,
     )
 
 
-def _novelty(p_values: Floats, names: Lineage, deepest: int, alpha: float) -> tuple[str | None, float | None]:
-    """Return the broadest rank at which a query is new, and its p-value, else None and that of the deepest rank judged.
+def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Floats, labels: Labels) -> Floats:
+    """Return confidences, shape (7,): of names that fit equally well never more than their share of the votes.
 
-    Tested from species upward, each rank only when the one below is new: so at most ``alpha`` of the queries of known
-    species, of new species of known genera, and so on, are said to be newer than they are. A rank at which a name is
-    given is not new, and one at which the nearest relatives have no name cannot be judged.
+    Args:
+        confidences: Of the names chosen.
+        tied: Lineages that fit equally well.
+        agreement: Share of the votes that each name has, shape (7,).
+        labels: Lineages of the collection.
     """
-    novel: int | None = None
-    first: float | None = None
-    for r in range(SPECIES, max(deepest, -1), -1):
-        if np.isnan(p_values[r]) or not names[r]:
+    found = confidences.copy()
+    for r in range(len(RANKS) if tied else 0):
+        if len({int(labels.taxa[n, r]) for n in tied} - {_NO_NAME}) > 1:
+            found[r] = min(found[r], agreement[r])
+    return found
+
+
+def raised_by_deeper(confidences: Floats, named: npt.NDArray[np.bool_]) -> Floats:
+    """Return confidences, shape (q, 7): of a name never less than of a deeper one."""
+    found = confidences.copy()
+    deeper = np.full(len(found), np.nan)
+    for r in reversed(range(len(RANKS))):
+        own = named[:, r]
+        found[own, r] = np.fmax(found[own, r], deeper[own])
+        deeper = np.where(own, found[:, r], deeper)
+    return found
+
+
+def _apart(tied: tuple[int, ...], labels: Labels) -> list[bool]:
+    """Return for each rank whether lineages that fit equally well are of two taxa, as far as they have names."""
+    found = []
+    apart = False
+    for r in range(len(RANKS)):
+        taxa = {int(labels.taxa[n, r]) for n in tied}
+        # Sources that disagree on a family may agree on its genus; one without a name agrees with whatever is above.
+        apart = len(taxa - {_NO_NAME}) > 1 or (apart and (len(taxa) > 1 or _NO_NAME in taxa))
+        found.append(apart)
+    return found
+
+
+def _reason(opinion: Opinion, rank: int, apart: bool) -> Withheld | None:
+    """Return why the name at a rank is not given; None where it may be."""
+    if apart:
+        return "tie"
+    confidence = opinion.confidences[rank]
+    if np.isnan(confidence):
+        return None if opinion.likeness >= IDENTITIES[rank] else "identity"
+    if confidence < opinion.cutoffs[rank]:
+        return "confidence"
+    return "identity" if opinion.likeness < LEAST_IDENTITIES[rank] else None
+
+
+def _given(opinion: Opinion, names: Lineage, reasons: list[Withheld | None]) -> list[int]:
+    """Return the ranks at which a name may be given.
+
+    A name by a fixed limit is not given below one that was withheld though something was learned of its rank.
+    """
+    given = []
+    withheld = False
+    for r in range(len(RANKS)):
+        if not names[r] or reasons[r] == "tie":
             continue
-        first = float(p_values[r]) if first is None else first
-        if p_values[r] > alpha:
+        learned = not np.isnan(opinion.confidences[r])
+        if reasons[r] is None and (learned or not withheld):
+            given.append(r)
+        withheld = withheld or (learned and reasons[r] is not None)
+    return given
+
+
+def _own_limit(opinion: Opinion, criteria: Criteria) -> tuple[Withheld | None, str]:
+    """Return the limit of the user that a query does not reach, and a sentence; None and nothing where it does."""
+    limits: tuple[tuple[Withheld, float, float], ...] = (
+        ("identity", opinion.identity, criteria.min_identity),
+        ("coverage", opinion.coverage, criteria.min_coverage),
+    )
+    for name, value, least in limits:
+        if least > 0 and not np.isnan(value) and value < least:
+            return name, f"{name} {value:.1f} is below the {least:g} asked for"
+    return None, ""
+
+
+def _absent(opinion: Opinion, names: Lineage, deepest: int, criteria: Criteria) -> int | None:
+    """Return the broadest rank of which the taxon is told to be absent; None where none is.
+
+    Tested from species upward, each rank only when the one below is absent, none at which a name is given, and none at
+    which the nearest relatives have no name. Nothing is absent without a name above it, nor where too little of the
+    query was compared.
+    """
+    if deepest < 0 or opinion.coverage < criteria.novel_coverage:
+        return None
+    found = None
+    for r in range(SPECIES, deepest, -1):
+        if np.isnan(opinion.p_values[r]) or not names[r]:
+            continue
+        sure = np.isnan(opinion.absences[r]) or opinion.absences[r] >= criteria.min_confidence
+        if not sure or max(opinion.p_values[r], opinion.q_values[r]) > criteria.alpha:
             break
-        novel = r
-    if novel is not None:
-        return RANKS[novel], float(p_values[novel])
-    if first is None and names[SPECIES] and not np.isnan(p_values[SPECIES]):
-        first = float(p_values[SPECIES])
-    return None, first
+        found = r
+    return found
 
 
 def _lineage(names: list[str]) -> Lineage:

@@ -7,8 +7,11 @@ from typing import Literal
 
 from ednabed.sequences.lineage import RANKS, Lineage
 
-Status = Literal["assigned", "novel", "unclassified", "rejected"]
+Status = Literal["assigned", "not_in_reference", "unclassified", "rejected"]
+Withheld = Literal["tie", "confidence", "identity", "coverage"]
 UNKNOWN: Lineage = ("", "", "", "", "", "", "")
+ByRank = tuple[float | None, ...]
+_NOTHING: ByRank = (None,) * len(RANKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,26 +20,35 @@ class Assignment:
 
     Attributes:
         id: Id of the query, as in its file.
-        status: ``assigned``, a name at some rank reached the confidence asked for; ``novel``, and beside what name it
-            has, at a deeper rank it differs from all that the reference knows (``novel_rank``); ``unclassified``, no
-            name at any rank; ``rejected``, it could not be looked up (``note`` says why).
+        status: ``assigned``, a name at some rank is sure enough; ``not_in_reference``, and besides that name, its taxon
+            at a rank below is found to be absent from the reference (``novel_rank``); ``unclassified``, no name at any
+            rank; ``rejected``, it could not be looked up (``note`` says why).
         lineage: The names given, empty below the deepest rank given and where the reference has no name.
         names: The best guess at every rank, whatever its confidence; empty where the candidates have no name.
         confidences: Probability that the name at this rank in ``names`` is right, 0 to 1; None where there is no name,
             or where nothing is calibrated.
+        withheld: Why the first name in ``names`` below those given is not given: ``tie``, equally near sequences
+            disagree; ``confidence``, ``identity`` or ``coverage``, it is too low. None where all names are given.
         tied: Lineages of the candidates that fit equally well, if several species among them do; else empty.
-        nearest_id: Id of the first record of the nearest sequence; None where nothing is near.
+        nearest_id: Id of the nearest record; None where nothing is near. Of equally near ones one that bears the names
+            in ``names``.
         nearest_lineage: Its lineage.
+        nearest_taxon_id: Its taxon id, where the reference has one; else None.
         identity: Identity of the query and that sequence, in percent of the columns of their alignment; None without
             alignment.
         coverage: Share of the query inside the alignment, in percent.
         similarity: Cosine of their vectors.
         strand: ``-`` where the query was found to be the reverse complement of the reference's strand.
         marker: Marker of the nearest sequence, where the reference knows markers.
-        novel_rank: Broadest rank at which the query is new; None where it is not.
-        novel_p: p-value of the hypothesis that its taxon of that rank (species where ``novel_rank`` is None) is in the
-            reference.
-        p_values: The same for every rank, None where nothing is calibrated.
+        novel_rank: Broadest rank of which the taxon is told to be absent from the reference; None where none is.
+        novel_p: p-value of the hypothesis that its taxon of that rank is in the reference; None where no absence is
+            told.
+        novel_q: The same as a false discovery rate: of all claims of absence among the queries at least as sure, the
+            share expected to be wrong (Benjamini and Hochberg 1995).
+        p_values: p-values for every rank, None where nothing is calibrated and above order.
+        q_values: The same as false discovery rates.
+        absences: Probability that the taxon of each rank is not in the reference; None where nothing is calibrated and
+            above order.
         note: What else a reader should know; empty where nothing.
     """
 
@@ -44,10 +56,12 @@ class Assignment:
     status: Status
     lineage: Lineage = UNKNOWN
     names: Lineage = UNKNOWN
-    confidences: tuple[float | None, ...] = (None,) * len(RANKS)
+    confidences: ByRank = _NOTHING
+    withheld: Withheld | None = None
     tied: tuple[Lineage, ...] = field(default=())
     nearest_id: str | None = None
     nearest_lineage: Lineage = UNKNOWN
+    nearest_taxon_id: str | None = None
     identity: float | None = None
     coverage: float | None = None
     similarity: float | None = None
@@ -55,7 +69,10 @@ class Assignment:
     marker: str | None = None
     novel_rank: str | None = None
     novel_p: float | None = None
-    p_values: tuple[float | None, ...] = (None,) * len(RANKS)
+    novel_q: float | None = None
+    p_values: ByRank = _NOTHING
+    q_values: ByRank = _NOTHING
+    absences: ByRank = _NOTHING
     note: str = ""
 
     @property
@@ -69,3 +86,19 @@ class Assignment:
         """Confidence of the deepest rank given; None where none is."""
         rank = self.rank
         return None if rank is None else self.confidences[RANKS.index(rank)]
+
+    @property
+    def guess_rank(self) -> str | None:
+        """Deepest rank with a guess; None where none has."""
+        guessed = [rank for rank, name in zip(RANKS, self.names, strict=True) if name]
+        return guessed[-1] if guessed else None
+
+    @property
+    def species_p(self) -> float | None:
+        """p-value of the hypothesis that its species is in the reference; None where nobody knows."""
+        return self.p_values[-1]
+
+    @property
+    def species_q(self) -> float | None:
+        """The same as a false discovery rate."""
+        return self.q_values[-1]

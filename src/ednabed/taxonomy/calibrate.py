@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,19 +17,19 @@ from ednabed.models.base import Embedder, FloatArray
 from ednabed.reference.opened import Reference
 from ednabed.search.divergence import decode
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.calibration import LENGTH_NAMES, Calibration, length_classes
+from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import LONGEST, Finder
 from ednabed.taxonomy.decoys import Limits, decoy_limits
-from ednabed.taxonomy.draws import CROPS, LEVELS, PARTS, RECORD, Draws, deepest, draw, left_out
+from ednabed.taxonomy.draws import CROPS, LEVELS, PARTS, RECORD, Draws, copy_share, deepest, draw, left_out
 from ednabed.taxonomy.evidence import TIE, Candidates, LeftOut, weigh
-from ednabed.taxonomy.fitting import FEWEST_DRAWS, FEWEST_SEQUENCES, Answers, fit_all
+from ednabed.taxonomy.fitting import FEWEST_DRAWS, FEWEST_SEQUENCES, Answers, fit_all, folds, join
 from ednabed.taxonomy.labels import Labels, read_labels
+from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.shortlist import default_exponents
+from ednabed.taxonomy.situations import KNOWN
 
-QUERIES = 6_000
+QUERIES = 7_800
 """Draws for each marker, when nothing else is asked for."""
-KNOWN = 0.5
-"""Share of queries whose species is supposed to be in the reference."""
 _MANY = LONGEST
 """Candidates a draw, among which those that a shorter shortlist would miss are counted."""
 _SIZES = (50, 100, 200)
@@ -38,7 +37,6 @@ _SIZES = (50, 100, 200)
 _ENOUGH = 0.97
 _MOST_TRIED = 200
 """Draws of each marker and crop on which that is tried."""
-_TEST_SHARE = 0.25
 _DECOYS = 10
 """A decoy of each length for so many draws."""
 _AT_ONCE = 256
@@ -63,8 +61,9 @@ def calibrate(
         embedder: The function that made it, for pieces of sequences; None draws whole sequences only.
         seed: Seed of the draws.
         queries: Most draws a marker.
-        known: Share of queries whose species is in the reference, above 0 and below 1. The others are supposed to lack
-            their species, genus, family (equally often) or order, class, phylum (a third of that each).
+        known: Share of queries whose species is supposed to be in the reference, above 0 and below 1, where a study is
+            too small to tell (``situations.estimate``). The others are supposed to lack their species, genus, family
+            (equally often) or order, class, phylum (a third of that each).
         threads: Threads that compare letters.
         show_progress: True counts the draws answered on standard error, None on a terminal only.
 
@@ -83,10 +82,12 @@ def calibrate(
     engine = None if embedder is None else Engine(embedder)
     drawn = {}
     sequences = {}
+    copies = {"": copy_share(labels.records)}
     for number, marker in enumerate(labels.markers):
         among = labels.labelled & (labels.marker == number)
         if among.any():
             sequences[marker] = int(among.sum())
+            copies[marker] = copy_share(labels.records[np.repeat(among, np.diff(labels.starts))])
             drawn[marker] = draw(labels, finder.letters, among, count, crops, seed + number)
     if not any(drawn.values()):
         raise StoreError(
@@ -117,7 +118,7 @@ def calibrate(
     reliability: dict[str, Any] = {}
     groups = {}
     for align in (True, False):
-        groups[align], measured = fit_all(answers[align], decoys[align], sequences, known)
+        groups[align], measured = fit_all(answers[align], decoys[align], sequences, copies, known)
         reliability["aligned" if align else "vectors"] = measured
     if not groups[True]:
         total = sum(len(part.rows) for parts in drawn.values() for part in parts)
@@ -174,9 +175,10 @@ def _shortlist_sizes(
             numbers, vectors = _usable(engine, reference, part, -(-len(part.rows) // _MOST_TRIED))
             if not len(numbers):
                 continue
-            (rows, own), _ = left_out(labels, part)
+            groups, _ = left_out(labels, part)
+            assert groups is not None
             codes = [part.codes[i] for i in numbers.tolist()]
-            found = finder.find(vectors, codes, _MANY, (rows, own[numbers]))
+            found = finder.find(vectors, codes, _MANY, (groups[0], groups[1][numbers]))
             nearest = found.distances <= found.distances.min(axis=1, keepdims=True) + TIE
             first = np.where(nearest, found.places, _MANY).min(axis=1)
             classes = length_classes(found.lengths)
@@ -206,14 +208,13 @@ def _ask(
     bar: Any,
 ) -> dict[bool, Answers]:
     """Return the answers to all draws of a marker, with letters compared (True) and by vectors alone (False)."""
-    collected: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-    # A taxon teaches or tests, never both.
-    tests = rng.random(int(labels.taxa.max()) + 1) < _TEST_SHARE
+    collected: dict[bool, list[Answers]] = {True: [], False: []}
+    fold = folds(int(labels.taxa.max()) + 1, rng)
     for part in parts:
         # Pieces are embedded once for both ways.
         usable, vectors = _usable(engine, reference, part)
         bar.update(len(part.rows) - len(usable))
-        (rows, own), silent = left_out(labels, part)
+        groups, silent = left_out(labels, part)
         classes = length_classes(np.array([len(part.codes[i]) for i in usable.tolist()], np.int64))
         for number in np.unique(classes):
             same = np.flatnonzero(classes == number)
@@ -221,20 +222,16 @@ def _ask(
                 some = same[first : first + _AT_ONCE]
                 numbers = usable[some]
                 codes = [part.codes[i] for i in numbers.tolist()]
+                apart = None if groups is None else (groups[0], groups[1][numbers])
                 for align in (True, False):
-                    found = finder.find(vectors[some], codes, sizes[number], (rows, own[numbers]), align=align)
-                    collected[align].append(_answered(found, labels, part, numbers, silent, tests))
+                    found = finder.find(vectors[some], codes, sizes[number], apart, align=align)
+                    collected[align].append(_answered(found, labels, part, numbers, silent, fold))
                 bar.update(len(some))
-    return {
-        align: Answers(**{key: np.concatenate([one[key] for one in answers]) for key in Answers.__annotations__})
-        for align, answers in collected.items()
-    }
+    return {align: join(answers) for align, answers in collected.items()}
 
 
-def _answered(
-    found: Candidates, labels: Labels, part: Draws, numbers: Ints, silent: LeftOut, tests: npt.NDArray[np.bool_]
-) -> dict[str, Any]:
-    """Return the fields of ``Answers`` for some draws of a part.
+def _answered(found: Candidates, labels: Labels, part: Draws, numbers: Ints, silent: LeftOut, fold: Ints) -> Answers:
+    """Return the answers to some draws of a part.
 
     Args:
         found: Their candidates.
@@ -242,21 +239,17 @@ def _answered(
         part: The draws.
         numbers: Which of them.
         silent: The lineages that do not vote, for all draws of the part.
-        tests: Which taxa test, by number.
+        fold: Fold of each taxon, by number.
     """
-    truth = labels.taxa[labels.main[part.rows[numbers]]]
-    rows = None if silent.rows is None else silent.rows[numbers]
-    evidence = weigh(found, labels, replace(silent, own=silent.own[numbers], rows=rows))
+    truth = labels.taxa[part.lineages[numbers]]
+    evidence = weigh(found, labels, silent.part(numbers))
     named = evidence.lineages >= 0
     chosen = np.where(named, labels.taxa[evidence.lineages, np.arange(len(RANKS))], -1)
-    return {
-        "level": np.full(len(numbers), part.level),
-        "lengths": found.lengths,
-        "remains": part.remains[numbers],
-        "absent": part.absent[numbers],
-        "distance": evidence.distance,
-        "features": evidence.features,
-        "right": (chosen == truth) & named,
-        "judged": named & (truth >= 0),
-        "test": tests[deepest(truth)],
-    }
+    return Answers(
+        level=np.full(len(numbers), part.level),
+        lengths=found.lengths,
+        evidence=evidence,
+        right=(chosen == truth) & named,
+        truth=truth >= 0,
+        fold=fold[deepest(truth)],
+    )

@@ -14,63 +14,51 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.errors import StoreError
+from ednabed.sequences.lineage import RANKS
 from ednabed.store.files import json_sha256, to_json, write_atomic
-from ednabed.taxonomy.evidence import FEATURES
+from ednabed.taxonomy import calibration_old
+from ednabed.taxonomy.calibration_old import OldGroup
+from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, Evidence
+from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes, limit_at
+from ednabed.taxonomy.logistic import Logistic
+from ednabed.taxonomy.outlook import Outlook
+from ednabed.taxonomy.situations import (
+    ABSENT_RANKS,
+    SITUATIONS,
+    absence_score,
+    kept,
+    presence,
+    shifted,
+)
 
 FILE = "calibration.json"
-SCHEMA = 1
-LENGTH_EDGES = (220, 450)
-"""Queries up to 220 letters, up to 450, and longer ones are judged apart: the middle (in proportion) between the
-lengths that calibration draws, 150, 313 and full."""
-LENGTH_NAMES = ("up to 220", "221 to 450", "above 450")
+SCHEMA = 2
+ALL_LENGTHS = "all lengths"
 _FEWEST_NULLS = 50
 DIGITS = 6
-"""Digits of the distances that are kept. A query's are rounded alike, or what is equally far would not be."""
-_MOST_ODDS = 500.0
+"""Digits of the limits that are kept."""
+SCORE_DIGITS = 4
+"""Digits of the scores that are kept. A query's are rounded alike, or what is equally far would not be."""
+CUTOFFS = tuple(round(0.01 * step, 2) for step in range(100))
+"""Confidences at which the precision is kept."""
+_EXACT_COPY = SITUATIONS.index("nothing")
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class RankModel:
-    """Probability that the name chosen at a rank is right: a logistic regression on piecewise linear features.
+class Model:
+    """What is learned of queries of one class of length, or of all.
 
     Attributes:
-        knots: For each of ``FEATURES``, where its slope may change.
-        least: The least value of each feature among the draws; what is less counts as that, because nothing was learned
-            of it.
-        most: The largest, alike.
-        mean: Mean of each column of ``columns``.
-        scale: Their standard deviations.
-        weights: Weight of each column.
-        intercept: Log odds where all columns are at their means.
-        draws: Draws that taught it.
+        situations: Probability of each of ``SITUATIONS``, by ``Evidence.of_query``.
+        ranks: Rank to the probability that its name is right (class 1) where its taxon is in the reference, by
+            ``Evidence.of_rank``; ranks that the draws say too little of are absent.
     """
 
-    knots: list[list[float]]
-    least: list[float]
-    most: list[float]
-    mean: list[float]
-    scale: list[float]
-    weights: list[float]
-    intercept: float
-    draws: int
-
-    def predict(self, features: Floats) -> Floats:
-        """Return probabilities, shape (n,), for features, shape (n, 8)."""
-        features = np.clip(features, np.array(self.least), np.array(self.most))
-        table = (columns(features, self.knots) - np.array(self.mean)) / np.array(self.scale)
-        odds = np.clip(table @ np.array(self.weights) + self.intercept, -_MOST_ODDS, _MOST_ODDS)
-        return np.asarray(1 / (1 + np.exp(-odds)), np.float64)
-
-
-def columns(features: Floats, knots: list[list[float]]) -> Floats:
-    """Return the features, and what each exceeds its knots by, shape (n, 8 + number of knots)."""
-    parts = [features]
-    for i, places in enumerate(knots):
-        parts.append(np.maximum(features[:, i : i + 1] - np.array(places), 0))
-    return np.concatenate(parts, axis=1)
+    situations: Logistic
+    ranks: dict[str, Logistic]
 
 
 @dataclass(frozen=True)
@@ -78,47 +66,134 @@ class Group:
     """What is known of one marker, or of all together.
 
     Attributes:
-        ranks: Rank to its model; ranks that the draws say too little of are absent.
-        nulls: Rank to, for each class of length, the sorted distances of queries that belong to a taxon of that rank in
-            the reference and to none below.
+        models: Name of a class of length to its model; ``ALL_LENGTHS`` is for the classes that have none.
+        fitted: Share of each of ``SITUATIONS`` among the draws, as weighed.
+        shares: Share of each that is supposed in a study, unless its queries tell (``situations.estimate``).
+        nulls: Rank to, for each class of length and each situation, the sorted scores (``absence_score``) of draws
+            whose taxon of that rank is in the reference, each by models that did not learn from its taxon.
+        precision: Rank to pairs of a share of known species and the precision of names with a confidence of at least
+            each of ``CUTOFFS``, of draws as for ``nulls``; None where there are none.
         decoys: Pairs, in order of length: letters, and the distance that one in twenty scrambled sequences of so many
             letters stays below, on either strand. What is further away is like nothing. Empty where
             none was drawn.
         draws: Queries drawn, by what was left out.
     """
 
-    ranks: dict[str, RankModel]
-    nulls: dict[str, list[list[float]]]
+    models: dict[str, Model]
+    fitted: list[float]
+    shares: list[float]
+    nulls: dict[str, list[list[list[float]]]]
+    precision: dict[str, list[tuple[float, list[float | None]]]]
     decoys: list[tuple[int, float]]
     draws: dict[str, int]
 
     def limits(self, lengths: Ints) -> Floats:
-        """Return the distance from which on queries are like nothing, shape (n,); infinite where nobody knows.
+        """Return the distance from which on queries are like nothing, shape (n,); infinite where nobody knows."""
+        return limit_at(self.decoys, lengths)
 
-        Between the lengths of ``decoys`` it is interpolated over the logarithm of the length; beyond, it stays.
+    def outlook(self, evidence: Evidence, lengths: Ints) -> Outlook:
+        """Say what was learned of queries, given what is known of them and their letters, shape (q,)."""
+        return outlook_by(self.models, evidence, lengths)
+
+    def confidences(self, outlook: Outlook, shares: Floats) -> Floats:
+        """Return the probability that the name at each rank is right, shape (q, 7), under shares of situations."""
+        assert outlook.situations is not None
+        likely = shifted(outlook.situations, np.array(self.fitted), shares)
+        there = np.stack([presence(likely, rank) for rank in range(len(RANKS))], axis=1)
+        return np.asarray(there * outlook.right, np.float64)
+
+    def absences(self, outlook: Outlook, shares: Floats) -> Floats:
+        """Return the probability that the taxon of each rank is not in the reference, shape (q, 7); NaN above order."""
+        assert outlook.situations is not None
+        likely = shifted(outlook.situations, np.array(self.fitted), shares)
+        found = np.full(outlook.right.shape, np.nan)
+        for rank in ABSENT_RANKS:
+            if RANKS[rank] in self.nulls:
+                found[:, rank] = 1 - presence(likely, rank)
+        return found
+
+    def p_values(self, outlook: Outlook, shares: Floats) -> Floats:
+        """Return p-values of the hypothesis that the taxon of each rank is in the reference, shape (q, 7).
+
+        The share of the queries whose taxon is there, exact copies apart, that look at least as absent: conformal
+        p-values (Vovk, Gammerman and Shafer 2005) with a weight for each situation, so that these count as in the study
+        (Tibshirani et al. 2019, "Conformal prediction under covariate shift", eq. 7; the query itself counts as a draw
+        of average weight). NaN where too few draws were made, and above order.
+
+        Args:
+            outlook: Of q queries.
+            shares: Share of each situation in the study, shape (6,).
         """
-        if not self.decoys:
-            return np.full(len(lengths), np.inf)
-        letters, limits = (np.array(column, np.float64) for column in zip(*self.decoys, strict=True))
-        return np.asarray(np.interp(np.log(np.maximum(lengths, 1)), np.log(letters), limits), np.float64)
+        assert outlook.situations is not None
+        found = np.full(outlook.right.shape, np.nan)
+        for rank in ABSENT_RANKS:
+            parts = self.nulls.get(RANKS[rank])
+            if parts is None:
+                continue
+            scores = np.round(absence_score(outlook.situations, rank), SCORE_DIGITS)
+            every = [[one for own in parts for one in own[situation]] for situation in range(len(SITUATIONS))]
+            for number, own in enumerate(parts):
+                chosen = np.flatnonzero(outlook.classes == number)
+                if len(chosen):
+                    enough = sum(map(len, own)) >= _FEWEST_NULLS
+                    found[chosen, rank] = _weighted_p(own if enough else every, scores[chosen], shares, kept(rank))
+        return found
 
-    def p_values(self, rank: str, distances: Floats, lengths: Ints) -> Floats:
-        """Return p-values of belonging to a taxon of a rank that is in the reference, shape (n,); NaN where unknown.
+    def cutoff(self, rank: str, precision: float, known: float) -> float | None:
+        """Return the least confidence of a rank from which on names reached a precision; None where none does.
 
-        (1 + nulls at least as far) / (1 + nulls): the conformal p-value (Vovk, Gammerman and Shafer 2005), which is at
-        most ``a`` in a share ``a`` of queries that are like those drawn.
+        Between the shares of known species that were tried it is interpolated.
         """
-        parts = [np.array(part) for part in self.nulls.get(rank, [[] for _ in LENGTH_NAMES])]
-        every = np.sort(np.concatenate(parts))
-        classes = length_classes(lengths)
-        p = np.full(len(distances), np.nan)
-        for number, own in enumerate(parts):
-            chosen = np.flatnonzero(classes == number)
-            null = own if len(own) >= _FEWEST_NULLS else every
-            if len(null) >= _FEWEST_NULLS:
-                beyond = len(null) - np.searchsorted(null, np.round(distances[chosen], DIGITS) * (1 - 1e-9))
-                p[chosen] = (1 + beyond) / (1 + len(null))
-        return p
+        tried = []
+        for share, reached in self.precision.get(rank, []):
+            good = [cutoff for cutoff, value in zip(CUTOFFS, reached, strict=True) if (value or 0) >= precision]
+            tried.append((share, good[0] if good else None))
+        if not tried:
+            return None
+        below = [one for one in tried if one[0] <= known][-1:] or tried[:1]
+        above = [one for one in tried if one[0] >= known][:1] or tried[-1:]
+        (low, first), (high, second) = below[0], above[0]
+        if first is None or second is None:
+            return None
+        return first if high == low else first + (second - first) * (known - low) / (high - low)
+
+
+def outlook_by(models: dict[str, Model], evidence: Evidence, lengths: Ints) -> Outlook:
+    """Say what some models tell of queries; see ``Group.outlook``."""
+    classes = length_classes(lengths)
+    situations = np.zeros((len(lengths), len(SITUATIONS)))
+    right = np.full((len(lengths), len(RANKS)), np.nan)
+    features = evidence.of_query()
+    for number, name in enumerate(LENGTH_NAMES):
+        own = np.flatnonzero(classes == number)
+        if not len(own):
+            continue
+        model = models[name if name in models else ALL_LENGTHS]
+        situations[own] = model.situations.predict(features[own])
+        for r, rank in enumerate(RANKS):
+            named = own[evidence.lineages[own, r] >= 0]
+            if rank in model.ranks and len(named):
+                right[named, r] = model.ranks[rank].predict(evidence.of_rank(r)[named])[:, 1]
+    return Outlook(situations, right, None, classes)
+
+
+def _weighted_p(nulls: list[list[float]], scores: Floats, shares: Floats, count: int) -> Floats:
+    """Return the p-value of each score, shape (n,), given the scores of each situation; the first ``count`` count."""
+    values, weights = [], []
+    for situation in range(count):
+        own = nulls[situation]
+        if situation != _EXACT_COPY and own and shares[situation] > 0:
+            values.append(np.array(own))
+            weights.append(np.full(len(own), shares[situation] / len(own)))
+    if sum(map(len, values)) < _FEWEST_NULLS:
+        return np.full(len(scores), np.nan)
+    value, weight = np.concatenate(values), np.concatenate(weights)
+    order = np.argsort(value, kind="stable")
+    value, weight = value[order], weight[order]
+    beyond = np.append(np.cumsum(weight[::-1])[::-1], 0)
+    own_weight = (weight**2).sum() / weight.sum()
+    place = np.searchsorted(value, scores, side="left")
+    return np.asarray((beyond[place] + own_weight) / (weight.sum() + own_weight), np.float64)
 
 
 @dataclass(frozen=True)
@@ -129,7 +204,7 @@ class Calibration:
         build: The build.
         created: When, ISO 8601.
         seed: Seed of the draws.
-        known: Share of queries whose species is in the reference, as supposed for the probabilities.
+        known: Share of queries whose species is supposed to be in the reference, where the queries do not say it.
         queries: Most draws a marker, as asked for.
         exponents: See ``shortlist``.
         candidates: Candidates by each exponent, for each class of length.
@@ -138,6 +213,7 @@ class Calibration:
         shortlist: Facts on the shortlist's recall, by class of length.
         reliability: What was measured on draws that taught nothing.
         software: Versions.
+        schema: Schema of the file that it was read from.
     """
 
     build: str
@@ -147,13 +223,14 @@ class Calibration:
     queries: int
     exponents: list[float]
     candidates: list[int]
-    groups: dict[str, Group]
-    vector_groups: dict[str, Group]
+    groups: dict[str, Group] | dict[str, OldGroup]
+    vector_groups: dict[str, Group] | dict[str, OldGroup]
     shortlist: list[dict[str, Any]] = field(default_factory=list)
     reliability: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
 
-    def group(self, marker: str, align: bool) -> Group | None:
+    def group(self, marker: str, align: bool) -> Group | OldGroup | None:
         """Return what is known of a marker, or else of all together; None where nothing is."""
         groups = self.groups if align else self.vector_groups
         return groups.get(marker, groups.get(""))
@@ -161,7 +238,7 @@ class Calibration:
     def write(self, build: Path) -> Path:
         """Write it beside a build's files, whole or not at all."""
         path = build / FILE
-        body = {"schema": SCHEMA, "features": list(FEATURES), **asdict(self)}
+        body = {**asdict(self), "features": [*FEATURES, *QUERY_FEATURES], "situations": list(SITUATIONS)}
         write_atomic(path, to_json({**body, "calibration_sha256": json_sha256(body)}))
         return path
 
@@ -186,14 +263,20 @@ class Calibration:
             raise StoreError(f"{path} cannot be read ({error}); {again}") from error
         if not isinstance(values, dict) or values.pop("calibration_sha256", None) != json_sha256(values):
             raise StoreError(f"{path} is damaged; {again}")
-        schema = values.pop("schema", None)
-        if schema != SCHEMA:
-            raise StoreError(f"{path} has schema {schema!r}, this ednabed reads schema {SCHEMA}; {again}")
-        if values.pop("features", None) != list(FEATURES):
+        schema = values.get("schema")
+        if schema not in (SCHEMA, calibration_old.SCHEMA):
+            raise StoreError(
+                f"{path} has schema {schema!r}, this ednabed reads schemas {calibration_old.SCHEMA} and {SCHEMA}; "
+                f"{again}"
+            )
+        old = schema == calibration_old.SCHEMA
+        own = [*FEATURES] if old else [*FEATURES, *QUERY_FEATURES]
+        if values.pop("features", None) != own or (not old and values.pop("situations", None) != list(SITUATIONS)):
             raise StoreError(f"{path} judges by other features than this ednabed does; {again}")
         try:
+            read = OldGroup.of if old else _group
             for key in ("groups", "vector_groups"):
-                values[key] = {marker: _group(group) for marker, group in values[key].items()}
+                values[key] = {marker: read(group) for marker, group in values[key].items()}
             found = cls(**values)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise StoreError(f"{path} was not written by this version of ednabed ({error}); {again}") from error
@@ -203,11 +286,12 @@ class Calibration:
 
 
 def _group(values: dict[str, Any]) -> Group:
-    ranks = {rank: RankModel(**model) for rank, model in values["ranks"].items()}
+    models = {
+        name: Model(Logistic(**model["situations"]), {rank: Logistic(**own) for rank, own in model["ranks"].items()})
+        for name, model in values["models"].items()
+    }
+    precision = {
+        rank: [(float(known), reached) for known, reached in tried] for rank, tried in values["precision"].items()
+    }
     decoys = [(int(letters), float(limit)) for letters, limit in values["decoys"]]
-    return Group(ranks, values["nulls"], decoys, values["draws"])
-
-
-def length_classes(lengths: Ints) -> Ints:
-    """Return the class of each length: 0 up to 220 letters, 1 up to 450, 2 above."""
-    return np.asarray(np.searchsorted(LENGTH_EDGES, lengths, side="left"), np.int64)
+    return Group(**{**values, "models": models, "precision": precision, "decoys": decoys})

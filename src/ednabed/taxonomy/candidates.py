@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.divergence import RELATED, Codes, Comparer, Letters
-from ednabed.taxonomy.evidence import TIE, Candidates, Ints
+from ednabed.taxonomy.evidence import LEAST_DISTANCE, TIE, Candidates, Ints
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist
 
@@ -39,7 +39,6 @@ chance, or because its region hardly varies. Families of new genera on COI: righ
 _KEPT = 100
 """Candidates a query that are weighed: the nearest, more of them where more are equally near."""
 _LEAST_SHARE = 0.01
-_LEAST_DISTANCE = 1e-4
 _SHARE = 0.1
 """Width of the votes where vectors are compared, as a share of the least distance."""
 
@@ -123,9 +122,9 @@ class Finder:
         if align:
             widths = _MISMATCHES / (letters[:, 0] + 2) / _covered(letters[:, 0], lengths)
         else:
-            widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), _LEAST_DISTANCE)
+            widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), LEAST_DISTANCE)
         places = kept // len(self.exponents)
-        return Candidates(rows, places, distances, mismatches, letters, overlaps, lacking, lengths, widths)
+        return Candidates(rows, places, distances, mismatches, letters, overlaps, lacking, lengths, widths, align)
 
     def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
         """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), as float64: no rounding shows."""
@@ -148,7 +147,7 @@ class Finder:
         shorter = np.minimum(self._lengths[some], lengths)
         ratio = np.maximum(self._lengths[some], lengths) / shorter
         similarity = self.cosines(vectors[queries], some) * ratio ** max(self.exponents)
-        found.distances[queries, columns] = np.where(there, np.maximum(1 - similarity, _LEAST_DISTANCE), np.inf)
+        found.distances[queries, columns] = np.where(there, np.maximum(1 - similarity, LEAST_DISTANCE), np.inf)
         found.letters[queries, columns] = shorter
 
     def _compare(

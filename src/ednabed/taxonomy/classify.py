@@ -1,8 +1,13 @@
-"""What is it: from queries to assignments, batch by batch, in the order of the input."""
+"""What is it: from queries to assignments, in the order of the input.
+
+All queries are looked up first, some at a time, because what one of them is depends on how common known species are
+among the others, and how sure a claim of absence is on how many there are. Meanwhile they wait on disk; in memory are
+some 500 bytes for each distinct sequence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,14 +19,19 @@ from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
 from ednabed.search.divergence import LEAST_COVER, Codes, decode, encode, turn
 from ednabed.search.queries import Query, QueryBatch
-from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assign import IDENTITIES, Criteria, Verdict, judge
-from ednabed.taxonomy.assignment import Assignment, Status
-from ednabed.taxonomy.calibration import Calibration, length_classes
+from ednabed.taxonomy.assign import IDENTITIES, Criteria
+from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import Finder
-from ednabed.taxonomy.evidence import Candidates, Evidence, Floats, Ints, weigh
+from ednabed.taxonomy.consensus import consensus
+from ednabed.taxonomy.evidence import Candidates, Floats, Ints, weigh
+from ednabed.taxonomy.findings import Findings, join_findings
 from ednabed.taxonomy.labels import Labels, read_labels
+from ednabed.taxonomy.lengths import length_classes
 from ednabed.taxonomy.shortlist import default_exponents
+from ednabed.taxonomy.situations import Shares
+from ednabed.taxonomy.spool import Spool
+from ednabed.taxonomy.study import Study
 
 CANDIDATES = 50
 """Candidates by each exponent where no calibration says how many it takes."""
@@ -30,9 +40,6 @@ _AT_ONCE = 256
 # Distances above which a query is looked up as its reverse complement too.
 _OTHER_STRAND_BY_LETTERS = 0.12
 _OTHER_STRAND_BY_VECTORS = 0.4
-_STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
-_NOT_LEARNED = "the reference has too few records to learn how likely it is"
-_TURNED = "is the reverse complement of the reference's strand"
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,10 @@ class Classifier:
         use_letters: Compare letters of the candidates; False judges by vectors alone, which needs a calibration.
         threads: Threads that compare letters.
 
+    Attributes:
+        shares: Marker to how common known species and others were among the queries of the last run; empty before, and
+            where nothing is calibrated.
+
     Raises:
         StoreError: No record has a lineage.
         UsageError: Vectors alone are to judge, and nothing is calibrated, or limits of identity or coverage are asked
@@ -84,6 +95,8 @@ class Classifier:
                 f"{collection.name} is not calibrated, and without alignment nothing else says what a similarity is "
                 "worth; run 'ednabed reference calibrate' or leave --no-align away"
             )
+        if not use_letters and criteria.consensus:
+            raise UsageError("consensus compares identities, which need alignment; omit consensus or --no-align")
         if not use_letters and max(criteria.min_identity, criteria.min_coverage) > 0:
             raise UsageError(
                 "without alignment there is no identity and no coverage, so min-identity and min-coverage cannot be "
@@ -91,7 +104,9 @@ class Classifier:
             )
         self.collection = collection
         self.embedder = embedder
+        # A consensus takes nothing from it, but for the sizes of shortlists.
         self.calibration = calibration
+        self.shares: dict[str, Shares] = {}
         self.criteria = criteria
         self.labels: Labels = read_labels(collection)
         exponents = default_exponents(collection.spec) if calibration is None else calibration.exponents
@@ -100,39 +115,74 @@ class Classifier:
         self._engine = Engine(embedder)
         self._both_strands = collection.spec.strand == "both" or embedder.encoder.strands_alike
 
-    def run(self, batches: Iterable[QueryBatch]) -> Iterator[Classified]:
-        """Yield what each query is, in the order of the input. Equal sequences of a batch are looked up once."""
-        for batch in batches:
-            answers = self._answers(batch)
-            place_of = {place: i for i, place in enumerate(batch.places)}
-            for place, query in enumerate(batch.queries):
+    def run(self, batches: Iterable[QueryBatch], tell: Callable[[int], object] | None = None) -> Iterator[Classified]:
+        """Yield what each query is, in the order of the input, once all are looked up, equal sequences once.
+
+        Args:
+            batches: The queries; read to the end before anything is yielded.
+            tell: Is given the number of queries looked up, some at a time; None for nobody.
+        """
+        numbers: dict[str, int] = {}
+        found: list[Findings] = []
+        with Spool() as spool:
+            for batch in batches:
+                found += self._take(batch, numbers, spool)
+                if tell is not None:
+                    tell(len(batch.queries))
+            study = Study(found, self.collection, self.labels, self._known_by(), self.criteria, self._use_letters)
+            self.shares = study.shares
+            del numbers
+            for query, number in spool.queries():
                 name = str(query.told["id"])
-                if place not in place_of:
+                if number is None:
                     note = str(query.told.get("rejected", "cannot be looked up"))
                     yield Classified(query, Assignment(name, "rejected", note=note), None, None)
                     continue
-                assignment, vector, codes = answers[place_of[place]]
-                yield Classified(query, replace(assignment, id=name), vector, decode(codes).decode())
+                codes = spool.letters(number)
+                own = turn(codes) if study.found.turned[number] else codes
+                yield Classified(
+                    replace(query, sequence=decode(own).decode()),
+                    replace(study.assignment(number), id=name),
+                    spool.vector(number),
+                    decode(codes).decode(),
+                )
 
-    def _answers(self, batch: QueryBatch) -> list[tuple[Assignment, FloatArray, Codes]]:
-        numbers: dict[str, int] = {}
-        firsts: list[int] = []
-        own: list[int] = []
-        for i, place in enumerate(batch.places):
-            text = batch.queries[place].sequence
-            if text is None:
-                raise StoreError(f"query {batch.queries[place].told['id']!r} has no letters; give sequences")
-            if text not in numbers:
-                numbers[text] = len(firsts)
-                firsts.append(i)
-            own.append(numbers[text])
-        codes = [encode(text.encode()) for text in numbers]
-        vectors = batch.vectors[np.array(firsts, np.int64)]
-        found: dict[int, tuple[Assignment, FloatArray, Codes]] = {}
+    def _known_by(self) -> Calibration | None:
+        return None if self.criteria.consensus else self.calibration
+
+    def _take(self, batch: QueryBatch, numbers: dict[str, int], spool: Spool) -> list[Findings]:
+        """Look up the distinct sequences of a batch that are new, and let all its queries wait."""
+        row_of = {place: row for row, place in enumerate(batch.places)}
+        texts: list[str] = []
+        rows: list[int] = []
+        first = len(numbers)
+        for place, query in enumerate(batch.queries):
+            if place not in row_of:
+                spool.add_query(query, None)
+                continue
+            if query.sequence is None:
+                raise StoreError(f"query {query.told['id']!r} has no letters; give sequences")
+            if query.sequence not in numbers:
+                numbers[query.sequence] = first + len(texts)
+                texts.append(query.sequence)
+                rows.append(row_of[place])
+            spool.add_query(query, numbers[query.sequence])
+        if not texts:
+            return []
+        codes = [encode(text.encode()) for text in texts]
+        vectors = np.array(batch.vectors[np.array(rows, np.int64)])
+        order: list[int] = []
+        parts = []
         for some in self._by_size(codes):
-            answers = self._look_up(vectors[some], [codes[i] for i in some.tolist()])
-            found.update(zip(some.tolist(), answers, strict=True))
-        return [found[number] for number in own]
+            own = [codes[i] for i in some.tolist()]
+            part, own_vectors, own_codes = self._look_up(vectors[some], own)
+            vectors[some] = own_vectors
+            for i, letters in zip(some.tolist(), own_codes, strict=True):
+                codes[i] = letters
+            order += some.tolist()
+            parts.append(part)
+        spool.add_distinct(vectors, codes)
+        return [join_findings(parts).part(np.argsort(np.array(order)))]
 
     def _by_size(self, codes: list[Codes]) -> Iterator[Ints]:
         """Share out queries so that those together have the same size of shortlist."""
@@ -148,41 +198,43 @@ class Classifier:
             return np.full(len(lengths), CANDIDATES)
         return np.array(self.calibration.candidates, np.int64)[length_classes(lengths)]
 
-    def _look_up(self, vectors: FloatArray, codes: list[Codes]) -> list[tuple[Assignment, FloatArray, Codes]]:
+    def _look_up(self, vectors: FloatArray, codes: list[Codes]) -> tuple[Findings, FloatArray, list[Codes]]:
+        """Look up some queries; return what was found, and vectors and letters on the strand of the reference."""
         size = int(self._sizes(np.array([len(codes[0])]))[0])
-        candidates = self._finder.find(vectors, codes, size, align=self._use_letters)
-        evidence = weigh(candidates, self.labels)
-        answers = self._tell(candidates, evidence, vectors, codes, "+")
+        found = self._find(vectors, codes, size, turned=False)
         limit = _OTHER_STRAND_BY_LETTERS if self._use_letters else _OTHER_STRAND_BY_VECTORS
-        far = np.flatnonzero(evidence.distance > limit)
-        results = [(answer, vector, own) for (answer, _), vector, own in zip(answers, vectors, codes, strict=True)]
+        far = np.flatnonzero(found.distance > limit)
         if not len(far):
-            return results
+            return found, vectors, codes
         turned = [turn(codes[i]) for i in far.tolist()]
         if self._both_strands:
             other_vectors = vectors[far]
         else:
             other_vectors, _ = self._engine.embed([decode(own) for own in turned])
         quick = self._finder.find(other_vectors, turned, size, align=self._use_letters, thorough=False)
-        nearer = np.flatnonzero(quick.distances[:, 0] < evidence.distance[far])
+        nearer = np.flatnonzero(quick.distances[:, 0] < found.distance[far])
         if not len(nearer):
-            return results
+            return found, vectors, codes
         far, turned, other_vectors = far[nearer], [turned[i] for i in nearer.tolist()], other_vectors[nearer]
-        other = self._finder.find(other_vectors, turned, size, align=self._use_letters)
-        other_evidence = weigh(other, self.labels)
-        other_answers = self._tell(other, other_evidence, other_vectors, turned, "-")
-        for place, number in enumerate(far.tolist()):
-            answer, verdict = other_answers[place]
-            # Of what is like nothing, one strand is nearer by chance.
-            related = any(verdict.lineage) if self.calibration is None else not verdict.strange
-            if related and other_evidence.distance[place] < evidence.distance[number]:
-                results[number] = (answer, other_vectors[place], turned[place])
-        return results
+        other = self._find(other_vectors, turned, size, turned=True)
+        # Of what is like nothing, one strand is nearer by chance.
+        related = ~other.strange if self._known_by() is not None else other.likeness >= min(IDENTITIES)
+        better = np.flatnonzero(related & (other.distance < found.distance[far]))
+        places = far[better]
+        found.put(places, other, better)
+        vectors = np.array(vectors)
+        vectors[places] = other_vectors[better]
+        own_codes = list(codes)
+        for place, number in zip(places.tolist(), better.tolist(), strict=True):
+            own_codes[place] = turned[number]
+        return found, vectors, own_codes
 
-    def _tell(
-        self, candidates: Candidates, evidence: Evidence, vectors: FloatArray, codes: list[Codes], strand: str
-    ) -> list[tuple[Assignment, Verdict]]:
-        """Put evidence into words; the ids are left empty."""
+    def _find(self, vectors: FloatArray, codes: list[Codes], size: int, *, turned: bool) -> Findings:
+        """Find out about queries of one strand."""
+        candidates = self._finder.find(vectors, codes, size, align=self._use_letters)
+        evidence = weigh(candidates, self.labels)
+        if self.criteria.consensus:
+            evidence = consensus(evidence, candidates, self.labels, self.criteria.margin)
         every = np.arange(len(codes))
         near = evidence.nearest >= 0
         column = np.maximum(evidence.nearest, 0)
@@ -193,28 +245,16 @@ class Classifier:
         few = (candidates.overlaps[every, column] < 0) & (coverage / 100 * candidates.lengths < LEAST_COVER * shorter)
         evidence = replace(evidence, distance=np.where(few, np.inf, evidence.distance))
         similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
-        markers = np.where(near, self.labels.marker[rows], 0)
-        verdicts = [Verdict()] * len(codes)
-        for marker in np.unique(markers):
-            own = np.flatnonzero(markers == marker)
-            name = self.labels.markers[marker]
-            group = None if self.calibration is None else self.calibration.group(name, self._use_letters)
-            part = _part(evidence, own)
-            told = judge(part, candidates.lengths[own], likeness[own], self.labels, group, self.criteria)
-            for i, verdict in zip(own.tolist(), told, strict=True):
-                verdicts[i] = verdict
-        ids = self._ids(rows)
-        main = self.labels.main
-        return [
-            (
-                self._assignment(
-                    verdicts[i], int(rows[i]), ids[i], int(main[rows[i]]), float(similarity[i]), float(identity[i]),
-                    float(coverage[i]), strand, self.labels.markers[int(markers[i])],
-                ),
-                verdicts[i],
-            )
-            for i in range(len(codes))
-        ]  # fmt: skip
+        found = Findings.of(evidence, rows, (identity, coverage, likeness, similarity), turned)
+        found.marker = np.where(near, self.labels.marker[rows], 0)
+        calibration = self._known_by()
+        for marker in np.unique(found.marker) if calibration is not None else ():
+            own = np.flatnonzero(found.marker == marker)
+            group = calibration.group(self.labels.markers[marker], self._use_letters) if calibration else None
+            if group is not None:
+                found.learn(own, group.outlook(evidence.part(own), candidates.lengths[own]))
+                found.strange[own] = evidence.distance[own] >= group.limits(candidates.lengths[own])
+        return found
 
     def _identities(
         self, candidates: Candidates, column: Ints, rows: Ints, codes: list[Codes]
@@ -247,71 +287,3 @@ class Classifier:
             identity[i] = 0.0 if found is None else found.identity
             coverage[i] = 0.0 if found is None else found.query_coverage
         return identity, coverage, likeness
-
-    def _ids(self, rows: Ints) -> list[str | None]:
-        """Return the id of the first record of each row, None for -1."""
-        known = np.unique(rows[rows >= 0])
-        positions = np.asarray(self.collection.positions[self.collection.starts[known]], np.int64)
-        ids = self.collection.take_records(positions, ["id"]).column("id").to_pylist()
-        of_row = dict(zip(known.tolist(), ids, strict=True))
-        return [of_row.get(row) for row in rows.tolist()]
-
-    def _assignment(
-        self,
-        verdict: Verdict,
-        row: int,
-        nearest_id: str | None,
-        lineage: int,
-        similarity: float,
-        identity: float,
-        coverage: float,
-        strand: str,
-        marker: str,
-    ) -> Assignment:
-        if row < 0:
-            return Assignment("", "unclassified", note="nothing in the reference is like it")
-        criteria = self.criteria
-        notes = [_TURNED] if strand == "-" else []
-        given, novel_rank = verdict.lineage, verdict.novel_rank
-        if verdict.strange:
-            notes.append(_STRANGE)
-        if verdict.by_limit and self.calibration is not None:
-            rank = max(r for r, name in enumerate(given) if name)
-            notes.append(f"{RANKS[rank]} by the fixed limit of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}")
-        for name, value, least in (
-            ("identity", identity, criteria.min_identity),
-            ("coverage", coverage, criteria.min_coverage),
-        ):
-            if least > 0 and not np.isnan(value) and value < least:
-                notes.append(f"{name} {value:.1f} is below the {least:g} asked for")
-                given, novel_rank = Verdict().lineage, None
-        status: Status = "novel" if novel_rank is not None else "assigned" if any(given) else "unclassified"
-        return Assignment(
-            id="",
-            status=status,
-            lineage=given,
-            names=verdict.names,
-            confidences=verdict.confidences,
-            tied=verdict.tied,
-            nearest_id=nearest_id,
-            nearest_lineage=self.labels.lineages[lineage],
-            identity=None if np.isnan(identity) else identity,
-            coverage=None if np.isnan(coverage) else coverage,
-            similarity=similarity,
-            strand=strand,
-            marker=marker or None,
-            novel_rank=novel_rank,
-            novel_p=verdict.novel_p,
-            p_values=verdict.p_values,
-            note="; ".join(notes),
-        )
-
-
-def _part(evidence: Evidence, own: Ints) -> Evidence:
-    return Evidence(
-        evidence.nearest[own],
-        evidence.distance[own],
-        evidence.lineages[own],
-        evidence.features[own],
-        [evidence.tied[i] for i in own.tolist()],
-    )

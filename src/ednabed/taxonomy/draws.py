@@ -52,6 +52,7 @@ class Draws:
         crop: See ``CROPS``.
         rows: Their rows, int64, shape (n,), ascending.
         lineages: Their true lineages, by number in ``Labels.lineages``, int64, shape (n,).
+        records: Records of that sequence and lineage, int64, shape (n,).
         codes: Their letters.
         remains: Deepest rank at which their taxon is still in the reference, int64, shape (n,).
         absent: Whether the rank below that is named, so that its taxon is known to be absent, bool, shape (n,); at
@@ -62,6 +63,7 @@ class Draws:
     crop: int
     rows: Ints
     lineages: Ints
+    records: Ints
     codes: list[Codes]
     remains: Ints
     absent: npt.NDArray[np.bool_]
@@ -109,8 +111,8 @@ def draw(
                 chosen = np.array(sorted(codes), np.int64)
                 parts.append(
                     Draws(
-                        level, crop, rows[chosen], lineages[chosen], [codes[number] for number in chosen.tolist()],
-                        remains[chosen], absent[chosen],
+                        level, crop, rows[chosen], lineages[chosen], records[chosen],
+                        [codes[number] for number in chosen.tolist()], remains[chosen], absent[chosen],
                     )
                 )  # fmt: skip
     return parts
@@ -157,7 +159,8 @@ def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints] | None, Lef
     taxa = deepest(labels.taxa) if part.level >= RECORD else labels.taxa[:, part.level]
     own = taxa[part.lineages]
     if part.level == COPY:
-        return None, LeftOut(taxa, own, part.rows, one_record=True)
+        # Where a reference was dereplicated, the query stands for one more record.
+        return None, LeftOut(taxa, own, part.rows, np.minimum(part.records - 1, 1), one_record=True)
     # The taxon of rows that have no other one.
     alone = np.full(len(labels.starts) - 1, -1, np.int64)
     firsts = labels.starts[:-1][labels.labelled]
@@ -166,7 +169,7 @@ def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints] | None, Lef
     alone[labels.labelled] = np.where(least == most, least, -1)
     if part.level == RECORD:
         groups = np.where(alone >= 0, np.arange(len(alone)), -1), part.rows
-        return groups, LeftOut(taxa, own, part.rows)
+        return groups, LeftOut(taxa, own, part.rows, part.records)
     return (alone, own), LeftOut(taxa, own, None)
 
 

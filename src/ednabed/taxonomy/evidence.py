@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
 FEATURES = (
     "log_distance",
@@ -31,10 +31,22 @@ nearest voter of another name; its share of the weights; the same with weights t
 least distance; log of 1 + letters compared; share of the query compared; log of the ratio of the tenth least distance
 and the least; log of its voters."""
 
+QUERY_FEATURES = ("exact", "log_species", "log_genera", "log_mismatches", "log_records", "log_sequences")
+"""What is known of a query whatever the rank: 1 where a nearest voter is identical wherever the two overlap, else 0;
+log of the species among the nearest voters, of their genera; log of 1 + the mismatches of the nearest; log of the
+records, and of the distinct sequences, that the reference has of the species chosen."""
+RANK_SIZE = len(FEATURES) + len(QUERY_FEATURES)
+"""Features by which the name at a rank is judged."""
+
 _WIDE = 0.2
 _TENTH = 10
+# Ranks whose features tell what the reference lacks of a query.
+_TELLING = (6, 5, 4, 3, 2)
 # Distances that differ by less are ties.
 TIE = 1e-9
+LEAST_DISTANCE = 1e-4
+"""Least distance by vectors alone."""
+_MOST_MISMATCHES = 500.0
 # Share of the weights of equally near voters from which on a name is no tie.
 _CLEAR = 0.9
 
@@ -56,6 +68,7 @@ class Candidates:
         lacking: float64, shape (q, k).
         lengths: Letters of each query, int64, shape (q,).
         widths: Distance over which a voter's weight falls by e, float64, shape (q,), above 0.
+        letters_known: Whether letters were compared.
     """
 
     rows: Ints
@@ -67,6 +80,7 @@ class Candidates:
     lacking: Floats
     lengths: Ints
     widths: Floats
+    letters_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,11 +88,15 @@ class Evidence:
     """What is known of some queries.
 
     Attributes:
-        nearest: Place of the nearest candidate in ``Candidates.rows``, int64, shape (q,); -1 where there is none.
+        nearest: Place of the nearest candidate in ``Candidates.rows``, int64, shape (q,); -1 where there is none. Of
+            equally near ones the first that has the names chosen.
         distance: Its distance, float64, shape (q,); infinite where there is none.
         lineages: A lineage of the labels that has the name chosen, at each rank, int64, shape (q, 7); -1 where there is
             no name.
         features: ``FEATURES`` of the name chosen, float64, shape (q, 7, 8); zeros where there is none.
+        query_features: ``QUERY_FEATURES``, float64, shape (q, 6).
+        nearest_lineages: The lineage of the nearest candidate that voted, by number in the labels, int64, shape (q,);
+            -1 where there is none.
         tied: Lineages of the nearest voters, where several species among them are equally near.
     """
 
@@ -86,7 +104,35 @@ class Evidence:
     distance: Floats
     lineages: Ints
     features: Floats
+    query_features: Floats
+    nearest_lineages: Ints
     tied: list[tuple[int, ...]]
+
+    def part(self, chosen: Ints) -> Evidence:
+        """Return what is known of some of the queries."""
+        return Evidence(
+            self.nearest[chosen], self.distance[chosen], self.lineages[chosen], self.features[chosen],
+            self.query_features[chosen], self.nearest_lineages[chosen], [self.tied[i] for i in chosen.tolist()],
+        )  # fmt: skip
+
+    def of_rank(self, rank: int) -> Floats:
+        """Return what the name at a rank is judged by, shape (q, ``RANK_SIZE``)."""
+        return np.concatenate([self.features[:, rank], self.query_features], axis=1)
+
+    def of_query(self) -> Floats:
+        """Return what tells what the reference lacks of each query, shape (q, 32)."""
+        finite = np.where(np.isfinite(self.distance), self.distance, 1.0)
+        letters, coverage = FEATURES.index("log_letters"), FEATURES.index("coverage")
+        spread, voters = FEATURES.index("log_spread"), FEATURES.index("log_voters")
+        species, genus = _TELLING[:2]
+        parts = [
+            np.log(np.maximum(finite, TIE))[:, None],
+            self.features[:, species, [letters, voters]],
+            self.features[:, genus][:, [coverage, spread, voters]],
+            *(self.features[:, rank, :4] for rank in _TELLING),
+            self.query_features,
+        ]
+        return np.concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True)
@@ -97,13 +143,21 @@ class LeftOut:
         taxa: Taxon of each lineage of the labels, int64, shape (lineages,).
         own: The taxon of each query whose lineages do not vote, int64, shape (q,).
         rows: The row of each query on which they do not vote, int64, shape (q,); None: on no row.
-        one_record: They vote with one record less on that row, and as before on all others.
+        records: Records that are left out of that row, int64, shape (q,); None: all.
+        one_record: They vote with so many records less on that row, and as before on all others.
     """
 
     taxa: Ints
     own: Ints
     rows: Ints | None
+    records: Ints | None = None
     one_record: bool = False
+
+    def part(self, chosen: Ints) -> LeftOut:
+        """Return what some of the queries leave out."""
+        rows = None if self.rows is None else self.rows[chosen]
+        records = None if self.records is None else self.records[chosen]
+        return LeftOut(self.taxa, self.own[chosen], rows, records, self.one_record)
 
 
 def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = None) -> Evidence:
@@ -135,8 +189,53 @@ def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = Non
         lineages[known, rank] = voters.lineage[every, place][known]
         features[:, rank] = np.where(known[:, None], voters.features(mine, named), 0)
         agreeing &= mine | ~named | ~known[:, None]
-    nearest = np.where(np.isfinite(voters.distance[:, 0]), voters.candidate[:, 0], -1)
-    return Evidence(nearest, voters.distance[:, 0], lineages, features, voters.ties(labels))
+    near = voters.near()
+    place = (agreeing & near).argmax(axis=1)
+    found = near[:, 0]
+    return Evidence(
+        nearest=np.where(found, voters.candidate[every, place], -1),
+        distance=voters.distance[:, 0],
+        lineages=lineages,
+        features=features,
+        query_features=_query_features(candidates, voters, lineages, labels, left_out),
+        nearest_lineages=np.where(found, voters.lineage[every, place], -1),
+        tied=voters.ties(labels),
+    )
+
+
+def _query_features(
+    candidates: Candidates, voters: _Voters, lineages: Ints, labels: Labels, left_out: LeftOut | None
+) -> Floats:
+    """Return ``QUERY_FEATURES``, shape (q, 6)."""
+    near = voters.near()
+    cells = np.arange(len(near))[:, None], np.maximum(voters.candidate, 0)
+    # A sequence that lies against hardly anything of the query is not the same.
+    apart = np.where(near, candidates.mismatches[cells] + candidates.lacking[cells], np.inf).min(axis=1)
+    if not candidates.letters_known:
+        apart = np.where(voters.distance[:, 0] <= LEAST_DISTANCE + TIE, 0.0, np.inf)
+    chosen = lineages[:, SPECIES]
+    taxon = np.where(chosen >= 0, labels.taxa[chosen, SPECIES], -1)
+    records, sequences = labels.records_of_taxa[taxon], labels.sequences_of_taxa[taxon]
+    if left_out is not None and left_out.records is not None:
+        own = left_out.own == taxon
+        records = records - np.where(own, left_out.records, 0)
+        sequences = sequences - np.where(own & (not left_out.one_record), 1, 0)
+    columns = [
+        (apart == 0).astype(np.float64),
+        np.log(_distinct(np.where(near, labels.taxa[voters.lineage, SPECIES], -1))),
+        np.log(_distinct(np.where(near, labels.taxa[voters.lineage, GENUS], -1))),
+        np.log1p(np.minimum(apart, _MOST_MISMATCHES)),
+        np.log(np.where(taxon >= 0, np.maximum(records, 1), 1)),
+        np.log(np.where(taxon >= 0, np.maximum(sequences, 1), 1)),
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _distinct(taxa: Ints) -> Ints:
+    """Return how many different taxa each row has, at least 1; -1 is none. Shape (n, k) to (n,)."""
+    ordered = np.sort(taxa, axis=1)
+    changes = (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + (ordered[:, 0] >= 0)
+    return np.asarray(np.maximum(changes, 1), np.int64)
 
 
 @dataclass(frozen=True)
@@ -162,7 +261,8 @@ class _Voters:
         records = labels.records[entry].astype(np.float64)
         if left_out is not None and left_out.one_record and left_out.rows is not None:
             own = (left_out.taxa[lineage] == left_out.own[query]) & (rows[place] == left_out.rows[query])
-            records = np.where(own, np.maximum(records - 1, 1), records)
+            less = 1 if left_out.records is None else left_out.records[query]
+            records = np.where(own, np.maximum(records - less, 1), records)
         # A sequence has one vote; its lineages share it as their records do.
         share = records / np.bincount(place, records, minlength=len(rows))[place]
         if left_out is not None and not left_out.one_record:
@@ -228,10 +328,14 @@ class _Voters:
             ]
         return np.asarray(np.nan_to_num(np.stack(columns, axis=1), nan=0.0, posinf=0.0, neginf=0.0), np.float64)
 
+    def near(self) -> npt.NDArray[np.bool_]:
+        """Tell which voters are as near as the nearest, shape (q, v)."""
+        return (self.distance <= self.distance[:, :1] + TIE) & (self.lineage >= 0)
+
     def ties(self, labels: Labels) -> list[tuple[int, ...]]:
         """Return for each query the lineages of its nearest voters, one a species, if there are several."""
-        near = self.distance <= self.distance[:, :1] + TIE
-        species = np.where(self.lineage >= 0, labels.taxa[self.lineage, len(RANKS) - 1], -1)
+        near = self.near()
+        species = np.where(self.lineage >= 0, labels.taxa[self.lineage, SPECIES], -1)
         several = near & (species >= 0)
         # Most queries have one: only the others are looked at one by one.
         first = np.where(several, species, np.iinfo(np.int64).max).min(axis=1)

@@ -1,40 +1,47 @@
-"""From draws and their answers to probabilities and p-values, and how well these hold on draws that taught nothing."""
+"""From draws and their answers to probabilities and p-values, and how well these hold on taxa that taught nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.calibration import LENGTH_NAMES, Group, RankModel, columns, length_classes
+from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, SCORE_DIGITS, Group, Model, outlook_by
 from ednabed.taxonomy.decoys import Limits, least_limits
-from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, RECORD
-from ednabed.taxonomy.evidence import FEATURES
+from ednabed.taxonomy.draws import COPY, LEVEL_NAMES, LEVELS, RECORD
+from ednabed.taxonomy.evidence import RANK_SIZE, Evidence
+from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
+from ednabed.taxonomy.logistic import Logistic, constant, fit
 from ednabed.taxonomy.metrics import calibration_error
+from ednabed.taxonomy.outlook import Outlook
+from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of, with_known
 
 FEWEST_DRAWS = 300
 """A marker with fewer draws than these is judged with all others."""
 FEWEST_SEQUENCES = 200
 """So is one with fewer distinct labelled sequences: draws are pieces of them, and a few, drawn over and over, are still
 a few. Of 60 to 150 fishes the calibration error at genus was up to 0.18, of 300 at most 0.10."""
+KNOWN_TRIED = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of known species for which the precision of names is kept."""
+_FEWEST_OF_CLASS = 600
+"""Draws of a class of length, without which it is judged as all lengths are."""
 _FEWEST_OF_EACH = 20
 """Right answers, and wrong ones, without which nothing can be said of a rank."""
 _FAR = RANKS.index("order")
 _DISTANT = (1, 2, 3, 4)
 _FEWEST_DISTANT = 100
-_KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
-_PENALTY = 0.3
-_LEAST_SPREAD = 0.1
-"""Standard deviation of a feature (all are logarithms or shares) below which it counts less, by the square of what it
-lacks. What hardly varies among the draws tells nothing of queries in which it does: stretched to the width of the
-others, chance would make its slopes, and a query with foreign letters at its ends, or with N, would get more confidence
-than a clean one."""
+_FOLDS = 4
+_EVEN = 0.5
+"""Share of known species among the draws as they teach, and of copies among these."""
+_SITUATION_PENALTY = 0.03
+_RANK_PENALTY = 0.3
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -44,28 +51,62 @@ class Answers:
     Attributes:
         level: What each draw left out, int64, shape (n,).
         lengths: Its letters, int64, shape (n,).
-        remains: See ``Draws``.
-        absent: See ``Draws``.
-        distance: Its least distance.
-        features: See ``Evidence``, shape (n, 7, 8).
+        evidence: What is known of it.
         right: Whether the name at each rank is right, shape (n, 7).
-        judged: Whether that can be told: there is a name, and the truth is known.
-        test: Whether it is kept apart to measure reliability.
+        truth: Whether the true name of each rank is known, shape (n, 7).
+        fold: Which of ``_FOLDS`` parts its deepest taxon is in, int64, shape (n,).
     """
 
     level: Ints
     lengths: Ints
-    remains: Ints
-    absent: npt.NDArray[np.bool_]
-    distance: Floats
-    features: Floats
-    right: npt.NDArray[np.bool_]
-    judged: npt.NDArray[np.bool_]
-    test: npt.NDArray[np.bool_]
+    evidence: Evidence
+    right: Bools
+    truth: Bools
+    fold: Ints
+
+    def __len__(self) -> int:
+        """Return the number of draws."""
+        return len(self.level)
+
+    @property
+    def judged(self) -> Bools:
+        """Whether it can be told that a name is right: there is one, and the truth is known, shape (n, 7)."""
+        return (self.evidence.lineages >= 0) & self.truth
+
+    def part(self, chosen: Ints) -> Answers:
+        """Return some of them."""
+        return Answers(
+            self.level[chosen], self.lengths[chosen], self.evidence.part(chosen), self.right[chosen],
+            self.truth[chosen], self.fold[chosen],
+        )  # fmt: skip
+
+
+def join(several: list[Answers]) -> Answers:
+    """Return the answers of several lists as one."""
+    evidence = Evidence(
+        **{
+            one.name: np.concatenate([getattr(own.evidence, one.name) for own in several])
+            for one in fields(Evidence)
+            if one.name != "tied"
+        },
+        tied=[tied for own in several for tied in own.evidence.tied],
+    )
+    names = [one.name for one in fields(Answers) if one.name != "evidence"]
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(own, name) for own in several]) for name in names}
+    return Answers(evidence=evidence, **arrays)
+
+
+def folds(count: int, rng: np.random.Generator) -> Ints:
+    """Return the fold of each of so many taxa: a taxon teaches or tests, never both."""
+    return rng.integers(0, _FOLDS, count)
 
 
 def fit_all(
-    answers: dict[str, Answers], decoys: dict[str, Limits], sequences: dict[str, int], known: float
+    answers: dict[str, Answers],
+    decoys: dict[str, Limits],
+    sequences: dict[str, int],
+    copies: dict[str, float],
+    known: float,
 ) -> tuple[dict[str, Group], dict[str, Any]]:
     """Fit a group for each marker with enough draws, and one for all together.
 
@@ -73,6 +114,7 @@ def fit_all(
         answers: Marker to its answers.
         decoys: Marker to its limits (``decoys``).
         sequences: Marker to its distinct labelled sequences.
+        copies: Marker to the share of exact copies among queries of known species; the empty name is all together.
         known: Share of queries whose species is supposed to be in the reference.
 
     Returns:
@@ -80,126 +122,185 @@ def fit_all(
     """
     groups: dict[str, Group] = {}
     measured: dict[str, Any] = {}
-    pooled = None
     for marker, own in answers.items():
-        pooled = own if pooled is None else Answers(
-            **{name: np.concatenate([getattr(pooled, name), getattr(own, name)]) for name in Answers.__annotations__}
-        )  # fmt: skip
-        if marker and len(own.level) >= FEWEST_DRAWS and sequences[marker] >= FEWEST_SEQUENCES:
-            groups[marker], measured[marker] = _fit(own, decoys[marker], known)
+        if marker and len(own) >= FEWEST_DRAWS and sequences[marker] >= FEWEST_SEQUENCES:
+            groups[marker], measured[marker] = _fit(own, decoys[marker], copies[marker], known)
     if len(groups) == 1 and len(answers) == 1:
         # All together are that one marker.
         return {"": groups.popitem()[1]}, {"all": measured.popitem()[1]}
     every = sum(sequences[marker] for marker in answers)
-    if pooled is not None and len(pooled.level) >= FEWEST_DRAWS and every >= FEWEST_SEQUENCES:
-        groups[""], measured["all"] = _fit(pooled, least_limits(decoys.values()), known)
+    if sum(map(len, answers.values())) >= FEWEST_DRAWS and every >= FEWEST_SEQUENCES:
+        pooled = join(list(answers.values()))
+        groups[""], measured["all"] = _fit(pooled, least_limits(decoys.values()), copies[""], known)
     return groups, measured
 
 
-def level_weights(level: Ints, known: float) -> Floats:
-    """Return a weight for each draw so that levels count as supposed: the record's ``known``, the others the rest.
+def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN) -> Floats:
+    """Return a weight for each draw so that levels count as supposed, 1 on average.
 
-    Of the rest, species, genus and family have 3 parts each, order, class and phylum 1; levels that were not drawn have
-    none.
+    Of the draws whose species is not in the reference, those without their species, genus and family have 3 parts each,
+    those without their order, class and phylum 1; levels that were not drawn have none.
+
+    Args:
+        level: What each left out, shape (n,).
+        known: Share of draws whose species is in the reference.
+        copies: Share of exact copies among these.
     """
     there = set(level.tolist())
-    parts = {lv: 3 if lv > _FAR else 1 for lv in LEVELS if lv != RECORD and lv in there}
+    parts = {lv: 3 if lv > _FAR else 1 for lv in LEVELS if lv < RECORD and lv in there}
+    shares = {COPY: known * copies, RECORD: known * (1 - copies)}
     weights = np.zeros(len(level))
     for lv in there:
-        share = known if lv == RECORD else (1 - known) * parts[lv] / sum(parts.values())
+        share = shares[lv] if lv in shares else (1 - known) * parts[lv] / sum(parts.values())
         weights[level == lv] = share / np.count_nonzero(level == lv)
-    return np.asarray(weights / max(weights.sum(), 1e-300) * len(level), np.float64)
+    return weights / weights.mean() if weights.sum() > 0 else weights
 
 
-def _fit(answers: Answers, decoys: Limits, known: float) -> tuple[Group, dict[str, Any]]:
-    """Measure what part of the draws teaches on the others; then let all of them teach."""
-    measured = _measure(_teach(answers, ~answers.test, known, decoys), answers, known)
-    return _teach(answers, np.ones(len(answers.level), bool), known, decoys), measured
+def _fit(answers: Answers, decoys: Limits, copies: float, known: float) -> tuple[Group, dict[str, Any]]:
+    """Let all draws teach; nulls and what is measured are of draws whose taxon was left out of what taught."""
+    weights = level_weights(answers.level)
+    fitted = _shares(answers.level, weights)
+    supposed = _shares(answers.level, level_weights(answers.level, known, copies))
+    apart = _apart(answers)
+    draws = {LEVEL_NAMES[lv]: int((answers.level == lv).sum()) for lv in LEVELS if (answers.level == lv).any()}
+    bare = Group(_teach(answers), fitted.tolist(), supposed.tolist(), {}, {}, decoys, draws)
+    precision = {
+        RANKS[r]: [
+            (share, _precisions(answers, bare.confidences(apart, with_known(supposed, share))[:, r], r, share, copies))
+            for share in KNOWN_TRIED
+        ]
+        for r in range(len(RANKS))
+        if any(RANKS[r] in model.ranks for model in bare.models.values())
+    }
+    group = replace(bare, nulls=_nulls(answers, apart, np.ones(len(answers), bool)), precision=precision)
+    return group, _measure(group, answers, apart, known, copies)
 
 
-def _teach(answers: Answers, taught: npt.NDArray[np.bool_], known: float, decoys: Limits) -> Group:
+def _shares(level: Ints, weights: Floats) -> Floats:
+    found = np.bincount(situation_of(level), weights, len(SITUATIONS))
+    return np.asarray(found / found.sum(), np.float64)
+
+
+def _teach(answers: Answers) -> dict[str, Model]:
+    """Fit a model for each class of length with enough draws, and one for all where a class has too few."""
+    classes = length_classes(answers.lengths)
+    models = {}
+    for number, name in enumerate(LENGTH_NAMES):
+        own = np.flatnonzero(classes == number)
+        if len(own) >= _FEWEST_OF_CLASS and len(np.unique(situation_of(answers.level[own]))) == len(SITUATIONS):
+            models[name] = _model(answers.part(own))
+    if len(models) < len(LENGTH_NAMES):
+        models[ALL_LENGTHS] = _model(answers)
+    return models
+
+
+def _model(answers: Answers) -> Model:
+    weights = level_weights(answers.level)
+    situations = fit(
+        answers.evidence.of_query(), situation_of(answers.level), len(SITUATIONS), weights, _SITUATION_PENALTY
+    )
     ranks = {}
     for r, rank in enumerate(RANKS):
-        own = np.flatnonzero(taught & answers.judged[:, r])
-        distant = np.isin(answers.level[own], _DISTANT)
-        # Weighed anew at each rank: many records of known species may have no name there, and could not be judged.
-        weights = level_weights(answers.level[own], known)
-        model = _fit_rank(answers.features[own, r], answers.right[own, r], weights, distant)
+        model = _rank_model(answers, r)
         if model is not None:
             ranks[rank] = model
-    nulls = {}
-    classes = length_classes(answers.lengths)
-    for r in range(len(RANKS)):
-        at = taught & (answers.remains == r) & answers.absent & np.isfinite(answers.distance)
-        if at.any():
-            nulls[RANKS[r]] = [
-                [round(d, 6) for d in np.sort(answers.distance[at & (classes == c)]).tolist()]
-                for c in range(len(LENGTH_NAMES))
-            ]
-    draws = {LEVEL_NAMES[lv]: int((answers.level == lv).sum()) for lv in LEVELS if (answers.level == lv).any()}
-    return Group(ranks, nulls, decoys, draws)
+    return Model(situations, ranks)
 
 
-def _fit_rank(
-    features: Floats, right: npt.NDArray[np.bool_], weights: Floats, distant: npt.NDArray[np.bool_]
-) -> RankModel | None:
-    """Fit the model of a rank; None where the draws say too little.
+def _rank_model(answers: Answers, rank: int) -> Logistic | None:
+    """Fit the probability that a name is right where its taxon is in the reference; None where draws say too little.
 
     Where hardly any answer is wrong, though distant queries were drawn, the share of right ones is all there is to say.
     """
-    if (~right).sum() < _FEWEST_OF_EACH and (right & distant).sum() >= _FEWEST_DISTANT:
-        share = float((weights[right].sum() + 1) / (weights.sum() + 2))
-        size = len(FEATURES)
-        odds = float(np.log(share / (1 - share)))
-        zeros, ones = [0.0] * size, [1.0] * size
-        return RankModel([[] for _ in FEATURES], zeros, zeros, zeros, ones, zeros, odds, len(right))
-    if min(right.sum(), (~right).sum()) < _FEWEST_OF_EACH:
+    judged = answers.judged[:, rank]
+    absent = judged & (situation_of(answers.level) >= kept(rank))
+    own = np.flatnonzero(judged & ~absent)
+    right = answers.right[own, rank]
+    distant = np.isin(answers.level[own], _DISTANT)
+    wrong = absent.sum() + (~right).sum()
+    if wrong < _FEWEST_OF_EACH and (right & distant).sum() < _FEWEST_DISTANT:
         return None
-    # 1.2 s to import: only calibration needs it.
-    from sklearn.linear_model import LogisticRegression
-
-    knots = [
-        [round(k, 6) for k in np.unique(np.quantile(features[:, i], _KNOTS)).tolist()] for i in range(len(FEATURES))
-    ]
-    table = columns(features, knots)
-    mean, scale = table.mean(axis=0), table.std(axis=0)
-    scale[scale < 1e-9] = 1
-    narrow = np.maximum(_LEAST_SPREAD / np.maximum(features.std(axis=0), 1e-9), 1) ** 2
-    scale *= np.concatenate([narrow, np.repeat(narrow, [len(places) for places in knots])])
-    model = LogisticRegression(C=_PENALTY, max_iter=3_000)
-    model.fit((table - mean) / scale, right, sample_weight=weights)
-    return RankModel(
-        knots=knots,
-        least=features.min(axis=0).tolist(),
-        most=features.max(axis=0).tolist(),
-        mean=mean.tolist(),
-        scale=scale.tolist(),
-        weights=model.coef_[0].tolist(),
-        intercept=float(model.intercept_[0]),
-        draws=len(right),
-    )
+    weights = level_weights(answers.level[own])
+    if (~right).sum() < _FEWEST_OF_EACH <= right.sum():
+        share = float((weights[right].sum() + 1) / (weights.sum() + 2))
+        return constant([1 - share, share], RANK_SIZE, len(own))
+    if right.sum() < _FEWEST_OF_EACH:
+        return None
+    features = answers.evidence.of_rank(rank)[own]
+    return fit(features, right.astype(np.int64), 2, weights, _RANK_PENALTY)
 
 
-def _measure(group: Group, answers: Answers, known: float) -> dict[str, Any]:
-    """Measure on the draws that taught nothing: calibration error, and how often a known taxon seems new at 5 %."""
-    facts: dict[str, Any] = {}
-    for rank, model in group.ranks.items():
-        r = RANKS.index(rank)
-        own = answers.test & answers.judged[:, r]
-        if not own.any():
+def _apart(answers: Answers) -> Outlook:
+    """Return what is said of each draw by models that did not learn from its taxon."""
+    n = len(answers)
+    situations, right = np.zeros((n, len(SITUATIONS))), np.full((n, len(RANKS)), np.nan)
+    for number in range(_FOLDS):
+        asked = np.flatnonzero(answers.fold == number)
+        if not len(asked):
             continue
-        told = model.predict(answers.features[own, r])
-        error = calibration_error(
-            told, answers.right[own, r].astype(np.float64), level_weights(answers.level[own], known)
-        )
-        facts[rank] = {"measured_on": int(own.sum()), "calibration_error": None if error is None else round(error, 4)}
-    for rank in group.nulls:
-        r = RANKS.index(rank)
-        own = answers.test & (answers.remains == r) & answers.absent & np.isfinite(answers.distance)
-        p = group.p_values(rank, answers.distance[own], answers.lengths[own])
-        p = p[np.isfinite(p)]
-        if len(p):
-            facts.setdefault(rank, {}).update(
-                {"false_novel_at_5_percent": round(float((p <= 0.05).mean()), 4), "nulls_measured_on": len(p)}
+        teachers = np.flatnonzero(answers.fold != number)
+        models = _teach(answers.part(teachers if len(teachers) else asked))
+        part = answers.part(asked)
+        told = outlook_by(models, part.evidence, part.lengths)
+        assert told.situations is not None
+        situations[asked], right[asked] = told.situations, told.right
+    return Outlook(situations, right, None, length_classes(answers.lengths))
+
+
+def _nulls(answers: Answers, apart: Outlook, chosen: Bools) -> dict[str, list[list[list[float]]]]:
+    """Return ``Group.nulls`` of chosen draws."""
+    assert apart.situations is not None
+    situation = situation_of(answers.level)
+    found = {}
+    for rank in ABSENT_RANKS:
+        there = chosen & answers.truth[:, rank] & (situation < kept(rank)) & np.isfinite(answers.evidence.distance)
+        if not there.any() or not (situation >= kept(rank)).any():
+            continue
+        scores = np.round(absence_score(apart.situations, rank), SCORE_DIGITS)
+        found[RANKS[rank]] = [
+            [np.sort(scores[there & (apart.classes == c) & (situation == s)]).tolist() for s in range(len(SITUATIONS))]
+            for c in range(len(LENGTH_NAMES))
+        ]
+    return found
+
+
+def _precisions(answers: Answers, confidence: Floats, rank: int, known: float, copies: float) -> list[float | None]:
+    """Return the precision of the names with at least each confidence of ``CUTOFFS``; None where there are none."""
+    own = answers.judged[:, rank] & ~np.isnan(confidence)
+    weights = level_weights(answers.level, known, copies)[own]
+    right, confidence = answers.right[own, rank], confidence[own]
+    found: list[float | None] = []
+    for cutoff in CUTOFFS:
+        given = weights * (confidence >= cutoff)
+        found.append(round(float((given * right).sum() / given.sum()), 4) if given.sum() > 0 else None)
+    return found
+
+
+def _measure(group: Group, answers: Answers, apart: Outlook, known: float, copies: float) -> dict[str, Any]:
+    """Measure the calibration error, and how often a taxon that is there seems absent at 5 %, at supposed shares."""
+    facts: dict[str, dict[str, Any]] = {}
+    shares = np.array(group.shares)
+    confidences = group.confidences(apart, shares)
+    weights = level_weights(answers.level, known, copies)
+    for r, rank in enumerate(RANKS):
+        own = answers.judged[:, r] & ~np.isnan(confidences[:, r])
+        error = calibration_error(confidences[own, r], answers.right[own, r].astype(np.float64), weights[own])
+        if error is not None:
+            facts[rank] = {"measured_on": int(own.sum()), "calibration_error": round(error, 4)}
+    situation = situation_of(answers.level)
+    # Half of the folds tell what is usual, the other half is asked.
+    usual = answers.fold < _FOLDS // 2
+    half = replace(group, nulls=_nulls(answers, apart, usual))
+    p_values = half.p_values(apart, shares)
+    for r in ABSENT_RANKS:
+        asked = ~usual & answers.truth[:, r] & (situation > 0) & (situation < kept(r))
+        asked &= ~np.isnan(p_values[:, r])
+        share = np.where(asked, shares[situation], 0)
+        counts = np.bincount(situation[asked], minlength=len(SITUATIONS))
+        share = np.where(asked, share / np.maximum(counts[situation], 1), 0)
+        if share.sum() > 0:
+            wrong = float((share * (p_values[:, r] <= 0.05)).sum() / share.sum())
+            facts.setdefault(RANKS[r], {}).update(
+                {"falsely_absent_at_5_percent": round(wrong, 4), "absence_measured_on": int(asked.sum())}
             )
     return facts

@@ -6,7 +6,9 @@ names are the same taxon is told by ``taxa``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ from ednabed.sequences.records import MARKERS, SOURCE_RECORDS
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 SPECIES = RANKS.index("species")
+GENUS = RANKS.index("genus")
 
 Ints = npt.NDArray[np.int64]
 
@@ -60,6 +63,32 @@ class Labels:
         main = np.full(len(self.starts) - 1, -1, np.int64)
         main[self.labelled] = self.entries[self.starts[:-1][self.labelled]]
         return main
+
+    @cached_property
+    def records_of_taxa(self) -> Ints:
+        """Records of each taxon, int64, shape (taxa + 1,): the last, for -1, is 0."""
+        return self._sum(self.records)
+
+    @cached_property
+    def sequences_of_taxa(self) -> Ints:
+        """Entries of each taxon, int64, shape (taxa + 1,): the last, for -1, is 0."""
+        return self._sum(np.ones(len(self.entries), np.int64))
+
+    def _sum(self, values: Ints) -> Ints:
+        own = self.taxa[self.entries]
+        found = np.zeros(int(self.taxa.max(initial=-1)) + 2, np.int64)
+        for rank in range(len(RANKS)):
+            named = own[:, rank] >= 0
+            np.add.at(found, own[named, rank], values[named])
+        return found
+
+    @cached_property
+    def _numbers(self) -> dict[Lineage, int]:
+        return {lineage: number for number, lineage in enumerate(self.lineages)}
+
+    def numbers_of(self, texts: Sequence[str | None]) -> list[int]:
+        """Return the number of each lineage, given as records have it; -1 where there is none."""
+        return [self._numbers.get(split_lineage(text), -1) if text else -1 for text in texts]
 
     def entries_of(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return the numbers of the entries of rows, and for each the place of its row in ``rows``."""

@@ -1,0 +1,49 @@
+"""How sure claims of absence are among many: false discovery rates over the distinct queries of a study."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.labels import SPECIES
+
+Floats = npt.NDArray[np.float64]
+
+
+def q_values(p_values: Floats, claimable: npt.NDArray[np.bool_], known: Floats) -> Floats:
+    """Return false discovery rates for p-values of absence.
+
+    A query makes one claim at most, at its deepest rank with a p-value or above. Of the claims whose p-value is at most
+    t, m * known * t are expected to be of queries whose taxon is there after all; the rate is that number divided by
+    the number of claims, for the best t that is not less than the p-value (Benjamini and Hochberg 1995, with the share
+    of true hypotheses as Storey 2002 has it).
+
+    Args:
+        p_values: At each rank, NaN where unknown, shape (m, 7), of distinct queries.
+        claimable: Whether a query is sure enough otherwise to make a claim, shape (m,).
+        known: Share of queries whose species is in the reference, as it holds for each, shape (m,).
+
+    Returns:
+        Shape (m, 7), 0 to 1, NaN where there is no p-value.
+    """
+    found = np.full(p_values.shape, np.nan)
+    if not len(p_values):
+        return found
+    first = np.full(len(p_values), np.nan)
+    for rank in range(len(RANKS)):
+        first = np.where(np.isnan(p_values[:, rank]), first, p_values[:, rank])
+    claims = np.sort(first[claimable & ~np.isnan(first)])
+    expected = float(known.sum())
+    if not len(claims):
+        return np.where(np.isnan(p_values), np.nan, 1.0)
+    rates = np.minimum.accumulate((expected * claims / np.arange(1, len(claims) + 1))[::-1])[::-1]
+    rates = np.append(rates, np.inf)
+    for rank in range(SPECIES + 1):
+        own = ~np.isnan(p_values[:, rank])
+        p = p_values[own, rank]
+        fewer = np.searchsorted(claims, p, side="right")
+        at_p = np.where(fewer > 0, expected * p / np.maximum(fewer, 1), np.inf)
+        later = rates[np.searchsorted(claims, p, side="left")]
+        found[own, rank] = np.minimum(np.minimum(at_p, later), 1.0)
+    return found

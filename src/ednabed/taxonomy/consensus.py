@@ -1,0 +1,62 @@
+"""Names by the consensus of the best hits, as most labs make them: no model, fixed limits of identity by rank.
+
+The hits whose identity is within a margin of the best are asked; at each rank, from kingdom down, a name is taken that
+more than half of those with a name have, each distinct sequence having one vote (as ``classify-consensus-vsearch`` of
+QIIME 2 does, Bokulich et al. 2018). The limits of identity by rank are ``assign.IDENTITIES``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.evidence import FEATURES, Candidates, Evidence
+from ednabed.taxonomy.labels import Labels
+
+MAJORITY = 0.5
+"""A name needs more than this share of the votes."""
+_AGREEMENT = FEATURES.index("agreement")
+
+
+def consensus(evidence: Evidence, candidates: Candidates, labels: Labels, margin: float) -> Evidence:
+    """Return the evidence with the names of the consensus, and no ties: those are settled by the vote.
+
+    Args:
+        evidence: Of q queries.
+        candidates: Theirs, with letters compared.
+        labels: Lineages of the collection.
+        margin: How much less identity than the best a hit may have, in percentage points.
+    """
+    q = len(candidates.rows)
+    lineages = np.full((q, len(RANKS)), -1, np.int64)
+    features = evidence.features.copy()
+    features[:, :, _AGREEMENT] = 0
+    compared = np.maximum(candidates.letters, 1)
+    identity = 100 * (1 - (candidates.mismatches + candidates.lacking) / compared)
+    identity[(candidates.rows < 0) | (candidates.letters == 0)] = -np.inf
+    best = identity[np.arange(q), np.maximum(evidence.nearest, 0)] if q else np.zeros(0)
+    for i in np.flatnonzero(evidence.nearest >= 0).tolist():
+        hits = candidates.rows[i, identity[i] >= best[i] - margin]
+        entries, place = labels.entries_of(hits)
+        own = labels.entries[entries]
+        records = labels.records[entries].astype(np.float64)
+        votes = records / np.bincount(place, records, minlength=len(hits))[place]
+        agreeing = np.ones(len(own), bool)
+        for rank in range(len(RANKS)):
+            taxa = labels.taxa[own, rank]
+            named = agreeing & (taxa >= 0)
+            if not named.any():
+                continue
+            chosen, number = np.unique(taxa[named], return_inverse=True)
+            sums = np.bincount(number, votes[named])
+            most = int(sums.argmax())
+            share = float(sums[most] / sums.sum())
+            if share <= MAJORITY:
+                break
+            mine = named & (taxa == chosen[most])
+            lineages[i, rank] = own[mine][0]
+            features[i, rank, _AGREEMENT] = share
+            agreeing &= mine | (taxa < 0)
+    return replace(evidence, lineages=lineages, features=features, tied=[()] * q)

@@ -1,0 +1,131 @@
+"""What was looked up of some queries, before it is known what the others are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.evidence import FEATURES, Evidence, Floats, Ints
+from ednabed.taxonomy.outlook import Outlook
+from ednabed.taxonomy.situations import SITUATIONS
+
+_AGREEMENT = FEATURES.index("agreement")
+
+
+@dataclass
+class Findings:
+    """What was looked up of q queries, without the letters and vectors.
+
+    Attributes:
+        rows: Row of the nearest sequence; -1 where there is none, int64, shape (q,).
+        nearest: See ``Evidence.nearest_lineages``.
+        lineages: See ``Evidence``, int64, shape (q, 7).
+        agreement: Share of the votes of the name chosen, float64, shape (q, 7).
+        distance: Least distance; infinite where there is none.
+        identity: With the nearest sequence, in percent; NaN where unknown; so are the next three.
+        coverage: Share of the query inside that alignment, in percent.
+        likeness: Share of the letters compared that agree.
+        similarity: Cosine of the vectors.
+        turned: Whether it is the reverse complement of the reference's strand.
+        strange: Whether it is no nearer than a scrambled sequence.
+        marker: Number of the marker of the nearest sequence.
+        situations: See ``Outlook``, NaN where unknown, float64, shape (q, 6).
+        right: See ``Outlook``.
+        old_p: See ``Outlook.p_values``; NaN where unknown.
+        classes: See ``Outlook``.
+        tied: See ``Evidence``.
+    """
+
+    rows: Ints
+    nearest: Ints
+    lineages: Ints
+    agreement: Floats
+    distance: Floats
+    identity: Floats
+    coverage: Floats
+    likeness: Floats
+    similarity: Floats
+    turned: npt.NDArray[np.bool_]
+    strange: npt.NDArray[np.bool_]
+    marker: Ints
+    situations: Floats
+    right: Floats
+    old_p: Floats
+    classes: Ints
+    tied: list[tuple[int, ...]]
+
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.rows)
+
+    @classmethod
+    def of(cls, evidence: Evidence, rows: Ints, alike: tuple[Floats, Floats, Floats, Floats], turned: bool) -> Findings:
+        """Make findings of which calibration says nothing yet.
+
+        Args:
+            evidence: Of q queries.
+            rows: See above.
+            alike: Identity, coverage, likeness and similarity.
+            turned: See above, of all.
+        """
+        q = len(rows)
+        identity, coverage, likeness, similarity = alike
+        return cls(
+            rows=rows,
+            nearest=evidence.nearest_lineages,
+            lineages=evidence.lineages,
+            agreement=evidence.features[:, :, _AGREEMENT],
+            distance=evidence.distance,
+            identity=identity,
+            coverage=coverage,
+            likeness=likeness,
+            similarity=similarity,
+            turned=np.full(q, turned),
+            strange=np.zeros(q, bool),
+            marker=np.zeros(q, np.int64),
+            situations=np.full((q, len(SITUATIONS)), np.nan),
+            right=np.full((q, len(RANKS)), np.nan),
+            old_p=np.full((q, len(RANKS)), np.nan),
+            classes=np.zeros(q, np.int64),
+            tied=list(evidence.tied),
+        )
+
+    def learn(self, own: Ints, outlook: Outlook) -> None:
+        """Take in what calibration says of some of the queries."""
+        if outlook.situations is not None:
+            self.situations[own] = outlook.situations
+        if outlook.p_values is not None:
+            self.old_p[own] = outlook.p_values
+        self.right[own], self.classes[own] = outlook.right, outlook.classes
+
+    def part(self, chosen: Ints) -> Findings:
+        """Return some of the queries."""
+        arrays = {one.name: getattr(self, one.name)[chosen] for one in fields(self) if one.name != "tied"}
+        return Findings(**arrays, tied=[self.tied[i] for i in chosen.tolist()])
+
+    def outlook(self, own: Ints) -> Outlook:
+        """Return what calibration says of some of the queries."""
+        return Outlook(self.situations[own], self.right[own], self.old_p[own], self.classes[own])
+
+    def put(self, places: Ints, other: Findings, chosen: Ints) -> None:
+        """Replace queries by some of others."""
+        for one in fields(self):
+            if one.name == "tied":
+                for place, number in zip(places.tolist(), chosen.tolist(), strict=True):
+                    self.tied[place] = other.tied[number]
+            else:
+                getattr(self, one.name)[places] = getattr(other, one.name)[chosen]
+
+
+def join_findings(several: Sequence[Findings]) -> Findings:
+    """Return several findings as one; at least one must be given."""
+    arrays = {
+        one.name: np.concatenate([getattr(own, one.name) for own in several])
+        for one in fields(Findings)
+        if one.name != "tied"
+    }
+    return Findings(**arrays, tied=[tied for own in several for tied in own.tied])

@@ -1,0 +1,36 @@
+"""Classes of query length, and limits that depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+LENGTH_EDGES = (220, 450)
+"""Queries up to 220 letters, up to 450, and longer ones are judged apart: the middle (in proportion) between the
+lengths that calibration draws, 150, 313 and full."""
+LENGTH_NAMES = ("up to 220", "221 to 450", "above 450")
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def length_classes(lengths: Ints) -> Ints:
+    """Return the class of each length: 0 up to 220 letters, 1 up to 450, 2 above."""
+    return np.asarray(np.searchsorted(LENGTH_EDGES, lengths, side="left"), np.int64)
+
+
+def limit_at(limits: Sequence[tuple[int, float]], lengths: Ints) -> Floats:
+    """Return the limit that holds at each length, shape (n,); infinite where there is none.
+
+    Between lengths with a limit it is interpolated over the logarithm of the length; beyond, it stays.
+
+    Args:
+        limits: Pairs, in order of length: letters, and the limit.
+        lengths: Letters, at least 1, shape (n,).
+    """
+    if not limits:
+        return np.full(len(lengths), np.inf)
+    letters, values = (np.array(column, np.float64) for column in zip(*limits, strict=True))
+    return np.asarray(np.interp(np.log(np.maximum(lengths, 1)), np.log(letters), values), np.float64)

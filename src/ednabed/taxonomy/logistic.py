@@ -1,0 +1,124 @@
+"""Logistic regression on piecewise linear features: fitted by scikit-learn, kept as plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Quantiles of a feature at which its slope may change."""
+_LEAST_SPREAD = 0.1
+"""Standard deviation of a feature (all are logarithms or shares) below which it counts less, by the square of what it
+lacks. What hardly varies among the draws says nothing about queries in which it does: stretched to the width of the
+others, chance would make its slopes, and a query with foreign letters at its ends, or with N, would get more confidence
+than a clean one."""
+_NEVER = -50.0
+"""Log odds of a class of which there was no example."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Probabilities of classes.
+
+    Attributes:
+        knots: For each feature, where its slope may change.
+        least: The least value of each feature among the examples; what is less counts as that, because nothing was
+            learned of it.
+        most: The largest, alike.
+        mean: Mean of each column of ``columns``.
+        scale: What it is divided by.
+        weights: For each class, the weight of each column.
+        intercepts: For each class, its log odds where all columns are at their means.
+        examples: Examples that it was fitted to.
+    """
+
+    knots: list[list[float]]
+    least: list[float]
+    most: list[float]
+    mean: list[float]
+    scale: list[float]
+    weights: list[list[float]]
+    intercepts: list[float]
+    examples: int
+
+    def predict(self, features: Floats) -> Floats:
+        """Return the probability of each class, shape (n, classes), for features, shape (n, f)."""
+        features = np.clip(features, np.array(self.least), np.array(self.most))
+        table = (columns(features, self.knots) - np.array(self.mean)) / np.array(self.scale)
+        odds = table @ np.array(self.weights).T + np.array(self.intercepts)
+        odds -= odds.max(axis=1, keepdims=True)
+        likely = np.exp(odds)
+        return np.asarray(likely / likely.sum(axis=1, keepdims=True), np.float64)
+
+
+def columns(features: Floats, knots: list[list[float]]) -> Floats:
+    """Return the features, and what each exceeds its knots by, shape (n, f + number of knots)."""
+    parts = [features]
+    for i, places in enumerate(knots):
+        parts.append(np.maximum(features[:, i : i + 1] - np.array(places), 0))
+    return np.concatenate(parts, axis=1)
+
+
+def fit(features: Floats, classes: Ints, count: int, weights: Floats, penalty: float) -> Logistic:
+    """Fit a model.
+
+    Args:
+        features: Shape (n, f).
+        classes: Class of each example, 0 to ``count`` - 1, shape (n,). Where one class has all examples, that one has
+            probability 1 always; a class without any has none.
+        count: Number of classes.
+        weights: How much each example counts, shape (n,); 1 on average.
+        penalty: Inverse strength of the L2 penalty (``C`` of scikit-learn).
+    """
+    # 1.2 s to import: only calibration needs it.
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    knots = [
+        [round(k, 6) for k in np.unique(np.quantile(features[:, i], _KNOTS)).tolist()] for i in range(features.shape[1])
+    ]
+    table = columns(features, knots)
+    mean, scale = table.mean(axis=0), table.std(axis=0)
+    scale[scale < 1e-9] = 1
+    narrow = np.maximum(_LEAST_SPREAD / np.maximum(features.std(axis=0), 1e-9), 1) ** 2
+    scale *= np.concatenate([narrow, np.repeat(narrow, [len(places) for places in knots])])
+    there = np.unique(classes)
+    slopes, intercepts = np.zeros((count, table.shape[1])), np.full(count, _NEVER)
+    intercepts[there] = 0.0
+    if len(there) > 1:
+        model = LogisticRegression(C=penalty, max_iter=3_000)
+        # Tables are small: on two threads it takes four times as long, and sums would depend on their number.
+        with threadpool_limits(1):
+            model.fit((table - mean) / scale, classes, sample_weight=weights)
+        if len(there) == 2:
+            slopes[there[1]], intercepts[there[1]] = model.coef_[0], model.intercept_[0]
+        else:
+            slopes[there], intercepts[there] = model.coef_, model.intercept_
+    return Logistic(
+        knots=knots,
+        least=features.min(axis=0).tolist(),
+        most=features.max(axis=0).tolist(),
+        mean=mean.tolist(),
+        scale=scale.tolist(),
+        weights=slopes.tolist(),
+        intercepts=intercepts.tolist(),
+        examples=len(features),
+    )
+
+
+def constant(shares: list[float], size: int, examples: int) -> Logistic:
+    """Return a model that says the same of everything.
+
+    Args:
+        shares: Probability of each class, above 0.
+        size: Number of features.
+        examples: Examples of which that is the share.
+    """
+    zeros, ones = [0.0] * size, [1.0] * size
+    intercepts = [float(np.log(share)) for share in shares]
+    return Logistic([[] for _ in zeros], zeros, zeros, zeros, ones, [zeros for _ in shares], intercepts, examples)

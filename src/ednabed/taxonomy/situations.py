@@ -1,0 +1,139 @@
+"""What a reference lacks of a query, how common that is in a study, and what it makes of probabilities.
+
+A reference lacks nothing of an exact copy; of a new sequence of a known species the sequence; of others the species,
+the genus, the family, or the order or more. How a query looks under each of these is learned from the reference
+(``fitting``). How common each is differs from study to study, and is estimated from the queries themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ednabed.errors import UsageError
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.draws import COPY, RECORD
+
+SITUATIONS = ("nothing", "sequence", "species", "genus", "family", "order")
+"""What the reference lacks; with the order perhaps the class and the phylum too."""
+KNOWN = 0.5
+"""Share of queries whose species is supposed to be in the reference, where the queries do not say it."""
+ABSENT_RANKS = tuple(RANKS.index(rank) for rank in ("species", "genus", "family", "order"))
+"""Ranks of which it can be told that the taxon is absent."""
+FEWEST_QUERIES = 50
+"""Distinct queries from which on their shares are estimated."""
+_FIRST_ABSENT = 2
+_MOST_STEPS = 2_000
+_SETTLED = 1e-5
+_LEAST = 1e-9
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How common the situations are in a study.
+
+    Attributes:
+        shares: Share of each of ``SITUATIONS``, summing to 1.
+        source: ``estimated`` from the queries, ``fixed`` by the user, or the ``default``.
+        queries: Distinct queries of which it is the share.
+    """
+
+    shares: tuple[float, ...]
+    source: str
+    queries: int
+
+    @property
+    def known(self) -> float:
+        """Share of queries whose species is in the reference."""
+        return sum(self.shares[:_FIRST_ABSENT])
+
+
+def situation_of(level: Ints) -> Ints:
+    """Return the situation, by number, of draws that left out so much (``draws.LEVELS``)."""
+    found = np.full(level.shape, len(SITUATIONS) - 1, np.int64)
+    for number, left_out in enumerate((COPY, RECORD, *ABSENT_RANKS[:-1])):
+        found[level == left_out] = number
+    return found
+
+
+def kept(rank: int) -> int:
+    """Return how many situations, from the first on, leave the taxon of a rank in the reference; all above order."""
+    return _FIRST_ABSENT + ABSENT_RANKS.index(rank) if rank in ABSENT_RANKS else len(SITUATIONS)
+
+
+def presence(likely: Floats, rank: int) -> Floats:
+    """Return the probability that the taxon of a rank is in the reference, shape (n,), given (n, 6)."""
+    return np.asarray(likely[:, : kept(rank)].sum(axis=1), np.float64)
+
+
+def absence_score(likely: Floats, rank: int) -> Floats:
+    """Return the log odds that the taxon of a rank is not in the reference, shape (n,), given (n, 6)."""
+    there = np.clip(presence(likely, rank), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log1p(-there) - np.log(there), np.float64)
+
+
+def shifted(likely: Floats, fitted: Floats, shares: Floats) -> Floats:
+    """Return probabilities of situations under other shares than those of the draws they were learned from.
+
+    Saerens, Latinne and Decaestecker 2002 (Neural Computation 14:21), eq. 2.4.
+
+    Args:
+        likely: Shape (n, 6).
+        fitted: Shares of the draws, shape (6,).
+        shares: The shares that hold, shape (6,).
+    """
+    other = likely * np.where(fitted > 0, shares / np.where(fitted > 0, fitted, 1), 0)
+    total = other.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(total > 0, other / np.where(total > 0, total, 1), likely), np.float64)
+
+
+def with_known(shares: Floats, known: float) -> Floats:
+    """Return shares with another share of known species; the parts of the known, and of the others, stay as they are.
+
+    Raises:
+        UsageError: ``known`` is not between 0 and 1.
+    """
+    if not 0 < known < 1:
+        raise UsageError(f"known is {known:g}; it is a share between 0 and 1, such as {KNOWN}")
+    parts = np.array(shares, np.float64)
+    for some, share in ((slice(0, _FIRST_ABSENT), known), (slice(_FIRST_ABSENT, None), 1 - known)):
+        total = parts[some].sum()
+        parts[some] = parts[some] / total * share if total > 0 else 0
+    return np.asarray(parts / parts.sum(), np.float64)
+
+
+def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
+    """Estimate the shares of copies, of new sequences of known species, and of all others in a study.
+
+    By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The parts of the
+    others stay as they are by default: genera and families that are absent are hard to tell from each other, so that
+    their shares would run away where draws and queries differ a little. Below ``FEWEST_QUERIES``, or where it does not
+    settle, the default holds.
+
+    Args:
+        likely: Of distinct queries, under the shares of the draws, shape (n, 6).
+        fitted: These shares, shape (6,).
+        default: The shares by default, shape (6,).
+    """
+    usual = Shares(tuple(default.tolist()), "default", len(likely))
+    groups = np.zeros((len(SITUATIONS), _FIRST_ABSENT + 1))
+    groups[0, 0] = groups[1, 1] = 1
+    groups[_FIRST_ABSENT:, _FIRST_ABSENT] = 1
+    # Under the default parts of the others, which a group of them as one supposes.
+    likely = shifted(likely, fitted, default) @ groups
+    begin = default @ groups
+    if len(likely) < FEWEST_QUERIES or not (begin > 0).all():
+        return usual
+    share = begin
+    for _ in range(_MOST_STEPS):
+        last, share = share, shifted(likely, begin, share).mean(axis=0)
+        if np.abs(share - last).max() < _SETTLED:
+            others = default[_FIRST_ABSENT:] / default[_FIRST_ABSENT:].sum()
+            found = np.concatenate([share[:_FIRST_ABSENT], share[_FIRST_ABSENT] * others])
+            return Shares(tuple(found.tolist()), "estimated", len(likely))
+    return usual

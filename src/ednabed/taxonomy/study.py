@@ -1,0 +1,249 @@
+"""What the queries of one study are, once all of them are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ednabed.reference.collection import Collection
+from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.absence import q_values
+from ednabed.taxonomy.assign import IDENTITIES, Criteria, Opinion, Verdict, judge, lowered_by_ties, raised_by_deeper
+from ednabed.taxonomy.assignment import Assignment, ByRank, Status
+from ednabed.taxonomy.calibration import Calibration, Group
+from ednabed.taxonomy.evidence import Floats, Ints
+from ednabed.taxonomy.findings import Findings, join_findings
+from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.outlook import Outlook
+from ednabed.taxonomy.situations import Shares, estimate, with_known
+
+TAXON_ID_COLUMNS = ("taxon_id", "taxonID", "taxID", "taxid", "ncbi_taxid", "scientificNameID", "AphiaID")
+"""Columns of the reference that may hold a record's taxon id, the first that is there."""
+_STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
+_NOT_LEARNED = "the reference has too few records to learn how likely it is"
+_TURNED = "is the reverse complement of the reference's strand"
+# Nearest records whose ids are read at once.
+_IDS = 65_536
+
+
+class Study:
+    """Judges queries by what is known of all of them.
+
+    Args:
+        found: What was looked up, in parts.
+        collection: Where.
+        labels: Its lineages.
+        calibration: What was learned on it; None: fixed limits of identity.
+        criteria: When a name is given.
+        align: Whether letters were compared.
+
+    Attributes:
+        found: The parts as one.
+        shares: Marker to how common known species and others are among its queries.
+    """
+
+    def __init__(
+        self,
+        found: Sequence[Findings],
+        collection: Collection,
+        labels: Labels,
+        calibration: Calibration | None,
+        criteria: Criteria,
+        align: bool,
+    ) -> None:
+        self.shares: dict[str, Shares] = {}
+        self._labels = labels
+        self._calibration = calibration
+        self._criteria = criteria
+        self.found = join_findings(found) if found else _nothing()
+        shape = self.found.lineages.shape
+        self._confidences = np.full(shape, np.nan)
+        self._absences, self._p_values = np.full(shape, np.nan), np.full(shape, np.nan)
+        self._cutoffs = np.full(shape, criteria.min_confidence)
+        known = np.full(len(self.found), 1.0)
+        for marker in np.unique(self.found.marker).tolist():
+            own = np.flatnonzero(self.found.marker == marker)
+            name = labels.markers[marker]
+            group = None if calibration is None else calibration.group(name, align)
+            if group is None or calibration is None:
+                continue
+            outlook = self.found.outlook(own)
+            if isinstance(group, Group):
+                shares = self._shares_of(group, outlook, self.found.strange[own])
+                self.shares[name] = shares
+                known[own] = shares.known
+                self._learn(group, outlook, own, shares)
+            else:
+                known[own] = calibration.known
+                self._confidences[own] = outlook.right
+                assert outlook.p_values is not None
+                self._p_values[own] = outlook.p_values
+        self._settle_confidences()
+        judged = (self.found.rows >= 0) & ~self.found.strange
+        self._p_values[~judged] = np.nan
+        self._q_values = q_values(self._p_values, judged & self._claimable(), known)
+        self._ids, self._taxon_ids = nearest_ids(collection, labels, self.found.rows, self.found.nearest)
+
+    def _shares_of(self, group: Group, outlook: Outlook, strange: np.ndarray) -> Shares:
+        """Return how common the situations are: as the user says, else by the queries that are like something."""
+        default = np.array(group.shares)
+        assert outlook.situations is not None
+        counted = outlook.situations[~strange]
+        if self._criteria.known is not None:
+            return Shares(tuple(with_known(default, self._criteria.known).tolist()), "fixed", len(counted))
+        return estimate(counted, np.array(group.fitted), default)
+
+    def _learn(self, group: Group, outlook: Outlook, own: Ints, shares: Shares) -> None:
+        parts = np.array(shares.shares)
+        self._confidences[own] = group.confidences(outlook, parts)
+        self._absences[own] = group.absences(outlook, parts)
+        self._p_values[own] = group.p_values(outlook, parts)
+        if self._criteria.precision is not None:
+            for r, rank in enumerate(RANKS):
+                cutoff = group.cutoff(rank, self._criteria.precision, shares.known)
+                self._cutoffs[own, r] = np.inf if cutoff is None else cutoff
+
+    def _settle_confidences(self) -> None:
+        for i, tied in enumerate(self.found.tied):
+            if tied:
+                agreement = self.found.agreement[i]
+                self._confidences[i] = lowered_by_ties(self._confidences[i], tied, agreement, self._labels)
+        self._confidences = raised_by_deeper(self._confidences, self.found.lineages >= 0)
+
+    def _claimable(self) -> np.ndarray:
+        """Tell which queries are sure enough that their deepest taxon is absent, shape (q,)."""
+        deepest = np.full(len(self.found), np.nan)
+        for r in range(len(RANKS)):
+            deepest = np.where(np.isnan(self._p_values[:, r]), deepest, self._absences[:, r])
+        covered = ~(self.found.coverage < self._criteria.novel_coverage)
+        return np.asarray(covered & (np.isnan(deepest) | (deepest >= self._criteria.min_confidence)), bool)
+
+    def assignment(self, number: int) -> Assignment:
+        """Return what a distinct query is; its id is left empty."""
+        found = self.found
+        row = int(found.rows[number])
+        if row < 0:
+            return Assignment("", "unclassified", note="nothing in the reference is like it")
+        verdict = self._verdict(number)
+        status: Status = "assigned" if any(verdict.lineage) else "unclassified"
+        novel = verdict.novel_rank
+        if novel is not None:
+            status = "not_in_reference"
+        identity, coverage = float(found.identity[number]), float(found.coverage[number])
+        return Assignment(
+            id="",
+            status=status,
+            lineage=verdict.lineage,
+            names=verdict.names,
+            confidences=(None,) * len(RANKS) if found.strange[number] else _by_rank(self._confidences[number]),
+            withheld=verdict.withheld,
+            tied=verdict.tied,
+            nearest_id=self._ids[number],
+            nearest_lineage=self._labels.lineages[int(found.nearest[number])],
+            nearest_taxon_id=self._taxon_ids[number],
+            identity=None if np.isnan(identity) else identity,
+            coverage=None if np.isnan(coverage) else coverage,
+            similarity=float(found.similarity[number]),
+            strand="-" if found.turned[number] else "+",
+            marker=self._labels.markers[int(found.marker[number])] or None,
+            novel_rank=None if novel is None else RANKS[novel],
+            novel_p=None if novel is None else float(self._p_values[number, novel]),
+            novel_q=None if novel is None else float(self._q_values[number, novel]),
+            p_values=_by_rank(self._p_values[number]),
+            q_values=_by_rank(self._q_values[number]),
+            absences=(None,) * len(RANKS) if found.strange[number] else _by_rank(self._absences[number]),
+            note=self._note(number, verdict),
+        )
+
+    def _verdict(self, number: int) -> Verdict:
+        found = self.found
+        if found.strange[number]:
+            return Verdict()
+        opinion = Opinion(
+            sources=found.lineages[number],
+            tied=found.tied[number],
+            likeness=float(found.likeness[number]),
+            coverage=float(found.coverage[number]),
+            identity=float(found.identity[number]),
+            confidences=self._confidences[number],
+            cutoffs=self._cutoffs[number],
+            absences=self._absences[number],
+            p_values=self._p_values[number],
+            q_values=self._q_values[number],
+            learned=self._calibration is not None,
+        )
+        return judge(opinion, self._labels, self._criteria)
+
+    def _note(self, number: int, verdict: Verdict) -> str:
+        notes = [_TURNED] if self.found.turned[number] else []
+        if self.found.strange[number]:
+            notes.append(_STRANGE)
+        if verdict.by_limit is not None:
+            rank = verdict.by_limit
+            notes.append(f"{RANKS[rank]} by the fixed limit of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}")
+        if verdict.note:
+            notes.append(verdict.note)
+        if verdict.novel_rank is not None:
+            above = max(r for r, name in enumerate(verdict.lineage) if name)
+            if any(verdict.names[r] for r in range(above + 1, verdict.novel_rank)):
+                notes.append(
+                    f"absent at {RANKS[verdict.novel_rank]} or above, within {verdict.lineage[above]}: no name between "
+                    "is sure"
+                )
+        return "; ".join(notes)
+
+
+def nearest_ids(
+    collection: Collection, labels: Labels, rows: Ints, lineages: Ints
+) -> tuple[list[str | None], list[str | None]]:
+    """Return the id and the taxon id of a record of each row that has a lineage.
+
+    Args:
+        collection: The collection.
+        labels: Its lineages.
+        rows: Shape (q,); -1 for none.
+        lineages: Of each, by number in the labels, shape (q,).
+
+    Returns:
+        Two lists of q; None where there is no row, or no taxon id.
+    """
+    present = collection.record_schema.names
+    taxon_column = next((name for name in TAXON_ID_COLUMNS if name in present), None)
+    columns = ["id", "lineage", *([] if taxon_column is None else [taxon_column])]
+    known: dict[tuple[int, int], tuple[str | None, str | None]] = {}
+    distinct = np.unique(rows[rows >= 0])
+    for first in range(0, len(distinct), _IDS):
+        some = distinct[first : first + _IDS]
+        starts, ends = collection.starts[some], collection.starts[some + 1]
+        sizes = np.asarray(ends - starts, np.int64)
+        row_of = np.repeat(some, sizes)
+        within = np.arange(len(row_of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        positions = np.asarray(collection.positions[np.repeat(starts, sizes) + within], np.int64)
+        table = collection.take_records(positions, columns)
+        values = [pc.cast(table.column(name), pa.string()).to_pylist() for name in columns]
+        numbers = labels.numbers_of(values[1])
+        for i, row in enumerate(row_of.tolist()):
+            known.setdefault((row, numbers[i]), (values[0][i], values[2][i] if taxon_column else None))
+    pairs = [
+        known.get((row, lineage), (None, None)) for row, lineage in zip(rows.tolist(), lineages.tolist(), strict=True)
+    ]
+    return [name for name, _ in pairs], [taxon or None for _, taxon in pairs]
+
+
+def _by_rank(values: Floats) -> ByRank:
+    return tuple(None if np.isnan(value) else float(value) for value in values)
+
+
+def _nothing() -> Findings:
+    """Return findings of no query."""
+    none, by_rank = np.zeros(0), np.zeros((0, len(RANKS)))
+    numbers = np.zeros(0, np.int64)
+    return Findings(
+        rows=numbers, nearest=numbers, lineages=np.zeros((0, len(RANKS)), np.int64), agreement=by_rank, distance=none,
+        identity=none, coverage=none, likeness=none, similarity=none, turned=np.zeros(0, bool),
+        strange=np.zeros(0, bool), marker=numbers, situations=np.zeros((0, 6)), right=by_rank, old_p=by_rank,
+        classes=numbers, tied=[],
+    )  # fmt: skip

@@ -95,9 +95,8 @@ def discover_files(
     labelled = classifier.labels.labelled
     with threadpool_limits(cores() if threads is None else threads):
         with progress_bar(None, show=show_progress, doing="judging") as bar:
-            for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths))):
+            for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths)), bar.update):
                 gathering.judge(found)
-                bar.update(1)
                 if tell is not None:
                     tell(found)
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:

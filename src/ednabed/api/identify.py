@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from ednabed import __version__
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference import layout
 from ednabed.reference.opened import Reference, open_reference
-from ednabed.search.queries import Query, by_files, embedder_for
+from ednabed.search.queries import Query, QueryBatch, by_files, embedder_for
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import QUERIES, calibrate
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.classify import Classified, Classifier
 from ednabed.taxonomy.labels import read_labels
-from ednabed.taxonomy.situations import KNOWN
+from ednabed.taxonomy.situations import KNOWN, SITUATIONS
 
 
 def calibrate_reference(
@@ -151,13 +154,83 @@ def classify_files(
     Raises:
         InputError: A file cannot be read, or holds no record.
     """
+    yield from looked_up(classifier, by_files(classifier.embedder, paths), threads, None, "query", show_progress)
+
+
+def looked_up(
+    classifier: Classifier,
+    batches: Iterable[QueryBatch],
+    threads: int | None,
+    total: int | None,
+    unit: str,
+    show_progress: bool | None,
+) -> Iterator[Classified]:
+    """Yield what queries are, in their order, after a progress bar of looking them up.
+
+    Args:
+        classifier: See ``open_classifier``.
+        batches: The queries.
+        threads: Threads of the matrix products; None takes all cores.
+        total: Number of queries; None where unknown.
+        unit: What one query is called.
+        show_progress: See ``classify_files``.
+    """
     with (
         threadpool_limits(cores() if threads is None else threads),
-        progress_bar(None, show=show_progress, doing="classifying", unit="query") as bar,
+        progress_bar(total, show=show_progress, doing="classifying", unit=unit) as bar,
     ):
-        for found in classifier.run(by_files(classifier.embedder, paths)):
-            bar.update(1)
-            yield found
+        found = classifier.run(batches, bar.update)
+        first = next(found, None)
+    if first is not None:
+        yield first
+        yield from found
+
+
+def about(classifier: Classifier, statuses: Mapping[str, int], *, align: bool = True) -> dict[str, Any]:
+    """Return by what and how queries were classified, as plain JSON values.
+
+    ``schema``; ``reference``, ``build``, ``model``, ``fingerprint``; ``calibrated`` (when, null where it was not) and
+    ``calibration_schema``; ``criteria``; ``shares``, by marker, see ``shares_json``; ``unreached``, by marker the ranks
+    at which the precision asked for was not reached; ``statuses``, queries by status; ``software``.
+
+    Args:
+        classifier: After its run.
+        statuses: Queries by status.
+        align: Whether letters were compared.
+    """
+    reference, calibration = classifier.collection, classifier.calibration
+    return {
+        "schema": "ednabed.classification/1",
+        "reference": reference.name,
+        "build": reference.manifest.build if isinstance(reference, Reference) else None,
+        "model": reference.spec.model,
+        "fingerprint": reference.spec.fingerprint,
+        "calibrated": None if calibration is None else calibration.created,
+        "calibration_schema": None if calibration is None else calibration.schema,
+        "criteria": {**asdict(classifier.criteria), "align": align},
+        "shares": shares_json(classifier),
+        "unreached": classifier.unreached,
+        "statuses": dict(statuses),
+        "software": {"ednabed": __version__},
+    }
+
+
+def shares_json(classifier: Classifier) -> dict[str, Any]:
+    """Return how common known species were among the queries of the last run, by marker (empty where unknown).
+
+    ``known``, their share; ``source`` (``estimated``, ``fixed`` or ``default``); ``queries``, distinct ones; and
+    ``lacking``, the share of queries of which the reference lacks nothing, the sequence, the species, the genus, the
+    family, or the order.
+    """
+    return {
+        marker: {
+            "known": round(shares.known, 4),
+            "source": shares.source,
+            "queries": shares.queries,
+            "lacking": {name: round(share, 4) for name, share in zip(SITUATIONS, shares.shares, strict=True)},
+        }
+        for marker, shares in classifier.shares.items()
+    }
 
 
 def file_samples(paths: Sequence[Path]) -> dict[Path, str]:

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits
 
-from ednabed.api.identify import cores
+from ednabed.api.identify import looked_up
 from ednabed.engine.embed import Engine
-from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.export.assignments import as_json
 from ednabed.export.features import Feature, features
@@ -76,18 +74,20 @@ def classify_runs(
             )
     ids = FeatureIds(Selection(runs))
     engine = Engine(classifier.embedder) if embeds_again(classifier, runs) else None
-    with (
-        threadpool_limits(cores() if threads is None else threads),
-        progress_bar(runs.rows, show=show_progress, doing="classifying", unit="sequence") as bar,
-    ):
-        for rows, vectors, norms in runs.blocks():
-            for first in range(0, len(rows), _BATCH):
-                part = slice(first, first + _BATCH)
-                chunk = list(features(Selection(runs, rows[part]), Namer(), ids))
-                batch = _batch(runs, chunk, vectors[part], norms[part], engine)
-                for feature, found in zip(chunk, classifier.run([batch]), strict=True):
-                    bar.update(1)
-                    yield ClassifiedFeature(feature, found)
+    batches = (_batch(runs, chunk, vectors, norms, engine) for chunk, vectors, norms in _chunks(runs, ids))
+    answers = looked_up(classifier, batches, threads, runs.rows, "sequence", show_progress)
+    # The sequences are read a second time rather than held.
+    for chunk, _, _ in _chunks(runs, ids):
+        for feature in chunk:
+            yield ClassifiedFeature(feature, next(answers))
+
+
+def _chunks(runs: LooseRuns, ids: FeatureIds) -> Iterator[tuple[list[Feature], FloatArray, FloatArray]]:
+    """Yield the distinct sequences of runs, some at a time, with their vectors and the lengths of these."""
+    for rows, vectors, norms in runs.blocks():
+        for first in range(0, len(rows), _BATCH):
+            part = slice(first, first + _BATCH)
+            yield list(features(Selection(runs, rows[part]), Namer(), ids)), vectors[part], norms[part]
 
 
 def _batch(

@@ -27,11 +27,20 @@ judging_options = options(
     reference_option,
     click.option("--model", help="Where the model of the reference is; default: its name in the reference."),
     click.option(
-        "--min-confidence", type=float, default=0.8, show_default=True, help="Least confidence of a name, 0 to 1."
+        "--min-confidence", type=float, default=0.8, show_default=True,
+        help="Minimum confidence of a name, and that a taxon is not in the reference, 0 to 1.",
     ),
     click.option(
         "--alpha", type=float, default=0.05, show_default=True,
-        help="Share of the queries of known taxa that may be called novel.",
+        help="Maximum false discovery rate of taxa reported as not in the reference.",
+    ),
+    click.option(
+        "--known", type=float,
+        help="Share of queries whose species is in the reference, 0 to 1; default: estimated from the queries.",
+    ),
+    click.option(
+        "--novel-coverage", type=float, default=80.0, show_default=True,
+        help="Minimum share of the query inside the alignment, in percent, to report a taxon as not in the reference.",
     ),
     click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores."),
 )  # fmt: skip
@@ -40,11 +49,25 @@ classifier_options = options(
     judging_options,
     click.option(
         "--min-identity", type=float, default=0.0, show_default=True,
-        help="Least identity with the nearest sequence, in percent; below it no name is given.",
+        help="Minimum identity with the nearest sequence, in percent; below it no name is given.",
     ),
     click.option(
         "--min-coverage", type=float, default=0.0, show_default=True,
-        help="Least share of the query that lies against the nearest sequence, in percent.",
+        help="Minimum share of the query that aligns to the nearest sequence, in percent.",
+    ),
+    click.option(
+        "--precision", type=float,
+        help="Give the names with the confidence that reached this precision in calibration, for each marker and rank, "
+        "instead of --min-confidence; above 0 and below 1.",
+    ),
+    click.option(
+        "--consensus", is_flag=True,
+        help="Name by the consensus of the best hits and fixed limits of identity (species 97 %, genus 95 %, family "
+        "90 %), without confidences.",
+    ),
+    click.option(
+        "--margin", type=float, default=1.0, show_default=True,
+        help="With --consensus: hits up to this many percentage points of identity below the best take part.",
     ),
     click.option("--no-align", is_flag=True, help="Judge by vectors alone; needs a calibrated reference."),
 )  # fmt: skip
@@ -89,7 +112,7 @@ def classify(
     taxon_table: Path | None,
     **criteria: Any,
 ) -> None:
-    """Say what sequences are, by a labelled reference: a name at every rank that is sure enough, and what is new.
+    """Assign taxonomy to sequences using a labelled reference: a name at every rank that is sure enough.
 
     INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A sequence that several species
     share gets their genus, and the species are named in a column. 'ednabed reference calibrate' teaches a reference
@@ -107,7 +130,7 @@ def classify(
       ednabed classify --run lake_2026 --reference data/fish
       ednabed classify asvs.fasta --output taxonomy.tsv --abundance counts.tsv --taxon-table taxa.tsv
     """
-    from ednabed.export.assignments import AssignmentWriter, summary
+    from ednabed.export.assignments import SUMMARY_COLUMNS, AssignmentWriter, summary
 
     kind = _kind(inputs, runs, output, format_, abundance, taxon_table)
     check_places(inputs, [output, taxon_table], abundance)
@@ -115,17 +138,15 @@ def classify(
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, threads, criteria)
     told = Told(classifier) if collection is None else Told(classifier, ("distinct sequence", "distinct sequences"))
-    # Lines and a bar do not go together on one terminal.
-    bar = False if output is None and kind != "table" and format_ is not None and sys.stdout.isatty() else None
     keep: Callable[[], None] | None = None
     if collection is None:
-        answers = told.run(inputs, threads, samples, show_progress=bar)
+        answers = told.run(inputs, threads, samples)
     else:
-        answers, keep = _of_runs(context, classifier, collection, not no_align, threads, samples, bar)
+        answers, keep = _of_runs(context, classifier, collection, not no_align, threads, samples)
         answers = told.each(answers)
     if kind == "table":
         rows = [list(summary(found.assignment)) for found in answers]
-        emit(table(["id", "status", "rank", "name", "confidence", "identity", "novel"], rows))
+        emit(table([name.replace("_", " ") for name in SUMMARY_COLUMNS], rows))
     elif output is None and format_ is None:
         for _ in answers:
             pass
@@ -135,6 +156,8 @@ def classify(
             for found in answers:
                 writer.write(found.assignment)
     told.summary(output)
+    if output is not None:
+        _write_about(classifier, output, told, not no_align)
     if keep is not None:
         keep()
     if taxon_table is not None and samples is not None:
@@ -190,7 +213,6 @@ def _of_runs(
     align: bool,
     threads: int | None,
     samples: SampleTable | None,
-    show_progress: bool | None,
 ) -> tuple[Iterator[Classified], Callable[[], None]]:
     """Return what each distinct sequence of some runs is, and what keeps that next to the runs when all are done."""
     from ednabed.api.identify_runs import Keeper, classify_runs, embeds_again
@@ -207,7 +229,7 @@ def _of_runs(
     names = {} if samples is None else sample_names(Selection(runs).samples())
 
     def answers() -> Iterator[Classified]:
-        for one in classify_runs(classifier, runs, threads=threads, show_progress=show_progress):
+        for one in classify_runs(classifier, runs, threads=threads, show_progress=None):
             keeper.add(one)
             if samples is not None:
                 counts: dict[str | None, int] = {names[sample]: reads for sample, reads in one.feature.counts.items()}
@@ -270,11 +292,20 @@ class Told:
     """
 
     def __init__(self, classifier: Classifier, things: tuple[str, str] = ("query", "queries")) -> None:
+        from ednabed.taxonomy.calibration import SCHEMA
+
         self._things = things
         self._classifier = classifier
         self.counts: Counter[str] = Counter()
         self._turned = self._strange = 0
-        if classifier.calibration is None:
+        calibration = classifier.calibration
+        if calibration is not None and calibration.schema != SCHEMA:
+            notice(
+                f"{classifier.collection.name} has a calibration of an earlier version ({calibration.created}), which "
+                "knows no exact copies and supposes the same share of known species in every study; "
+                "'ednabed reference calibrate' makes it again"
+            )
+        if calibration is None and not classifier.criteria.consensus:
             notice(
                 f"{classifier.collection.name} is not calibrated, so names are given by fixed limits of identity "
                 "(species 97 %, genus 95 %, family 90 %), without confidences and without novelty; "
@@ -286,13 +317,12 @@ class Told:
         inputs: tuple[Path, ...],
         threads: int | None,
         samples: SampleTable | None = None,
-        show_progress: bool | None = None,
     ) -> Any:
         """Yield what each query is. Raises InputError when a count table has none of them."""
         from ednabed.api.identify import classify_files, file_samples, sample_of
 
         files = file_samples(inputs)
-        for found in self.each(classify_files(self._classifier, inputs, threads, show_progress=show_progress)):
+        for found in self.each(classify_files(self._classifier, inputs, threads, show_progress=None)):
             if samples is not None:
                 samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
             yield found
@@ -326,6 +356,7 @@ class Told:
         total = self.counts.total()
         parts = ", ".join(f"{self.counts[status]:,} {status}" for status in STATUSES)
         notice(f"{total:,} {self._things[total != 1]}: {parts}" + (f"; in {output}" if output else ""))
+        self._shares()
         if self._turned:
             column = " (column strand)" if output else ""
             notice(f"{self._turned:,} are the reverse complement of the reference's strand{column}")
@@ -336,6 +367,39 @@ class Told:
                 f"{self._strange:,} are like nothing in the reference{held}; if these are of another marker, use a "
                 "reference that holds it"
             )
+
+    def _shares(self) -> None:
+        """Report how common known species were taken to be, and the precision that was not reached."""
+        for marker, shares in self._classifier.shares.items():
+            of = f" {marker}" if marker else ""
+            why = {
+                "estimated": f"estimated from these {shares.queries:,} distinct{of} queries",
+                "fixed": "as asked for",
+                "default": f"supposed, because {shares.queries:,} distinct{of} queries do not show it",
+            }[shares.source]
+            notice(f"known species: {shares.known:.2f}, {why}")
+        precision = self._classifier.criteria.precision
+        for marker, ranks in self._classifier.unreached.items():
+            of = f" of {marker}" if marker else ""
+            notice(
+                f"precision {precision:g} was not reached in calibration by any confidence at {', '.join(ranks)}{of}, "
+                "so no name is given there"
+            )
+
+
+def _write_about(classifier: Classifier, output: Path, told: Told, align: bool) -> None:
+    """Write next to the results by what and how they were found."""
+    from ednabed.api.identify import about
+    from ednabed.store.files import to_json, write_atomic
+
+    # A pipe or a device has no neighbour.
+    if output.is_file():
+        write_atomic(about_path(output), to_json(about(classifier, told.counts, align=align)))
+
+
+def about_path(output: Path) -> Path:
+    """Return the file next to results that says by what and how they were found."""
+    return output.with_name(f"{output.name}.about.json")
 
 
 def _write_samples(samples: SampleTable, path: Path) -> None:

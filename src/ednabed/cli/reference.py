@@ -225,9 +225,12 @@ def _cell(row: dict[str, Any], key: str) -> str:
 @reference_option
 @click.option("--model", help="Where the model of the reference is; default: its name in the reference.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of what is drawn.")
-@click.option("--queries", type=click.IntRange(min=300), help="Most queries drawn for each marker; default: 6000.")
+@click.option("--queries", type=click.IntRange(min=300), help="Maximum queries drawn for each marker; default: 7800.")
 @click.option(
-    "--known", type=float, help="Share of queries whose species is supposed to be in the reference; default: 0.5."
+    "--known",
+    type=float,
+    help="Share of queries whose species is supposed to be in the reference, in studies too small to show it; default: "
+    "0.5.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores.")
 @json_option
@@ -242,11 +245,12 @@ def calibrate(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Teach a labelled reference what its answers are worth, with queries drawn from itself.
+    """Learn how far the answers of a labelled reference can be trusted, with queries drawn from itself.
 
-    Their own record, species, genus, family, order, class or phylum is left out by turns, whole or cut to amplicon
-    lengths. What comes out are confidences for 'classify' and p-values of novelty, and how well both hold on queries
-    that taught nothing.
+    One record of their sequence, or their own sequence, species, genus, family, order, class or phylum is left out in
+    turn; queries are whole or cut to amplicon lengths. The results are confidences for 'classify' and p-values of
+    absence, and how well both hold for taxa that were not used to learn them. Exact copies count as often as the
+    records of the reference have them (column n_records, or records of the same sequence).
 
     \b
     Example:
@@ -254,7 +258,8 @@ def calibrate(
     """
     from ednabed.api.identify import calibrate_reference
     from ednabed.taxonomy.calibrate import QUERIES
-    from ednabed.taxonomy.situations import KNOWN
+    from ednabed.taxonomy.calibration import Group
+    from ednabed.taxonomy.situations import KNOWN, SITUATIONS
 
     opened, found, lacking = calibrate_reference(
         context.workspace,
@@ -272,7 +277,11 @@ def calibrate(
         facts = {
             "reference": str(opened.folder), "build": found.build, "seed": found.seed, "known": found.known,
             "draws": {marker: group.draws for marker, group in found.groups.items()},
-            "shortlist": found.shortlist, "reliability": found.reliability,
+            "shares": {
+                marker: dict(zip(SITUATIONS, group.shares, strict=True)) if isinstance(group, Group) else None
+                for marker, group in found.groups.items()
+            },
+            "copies": found.copies, "shortlist": found.shortlist, "reliability": found.reliability,
         }  # fmt: skip
         emit_json(facts)
         return
@@ -283,10 +292,26 @@ def calibrate(
 
 def calibration_lines(found: Calibration) -> list[str]:
     """Describe what was learned, for reading."""
+    from ednabed.taxonomy.draws import COPIES
+
     lines = [f"calibrated   {found.created}, seed {found.seed}"]
     for marker, group in found.groups.items():
-        drawn = ", ".join(f"{count:,} without their {level}" for level, count in group.draws.items())
+        drawn = ", ".join(
+            f"{count:,} {'copies' if level == 'copy' else f'without their {level}'}"
+            for level, count in group.draws.items()
+        )
         lines.append(f"drawn        {marker or 'all markers'}: {drawn}")
+    for marker in found.groups:
+        share = found.copies.get(marker)
+        copies = (
+            f"{COPIES:.2f} of these supposed to be exact copies, because the reference has one record for each sequence"
+            if share is None
+            else f"{share:.2f} of these exact copies, as counted in the records"
+        )
+        lines.append(
+            f"shares       {marker or 'all markers'}: {found.known:.2f} of queries supposed to be of known species (unless "
+            f"the queries show it), {copies}"
+        )
     for marker in found.groups:
         marker, facts = marker or "all", found.reliability["aligned"].get(marker or "all", {})
         told = len(lines)
@@ -295,8 +320,9 @@ def calibration_lines(found: Calibration) -> list[str]:
             parts = []
             if fact.get("calibration_error") is not None:
                 parts.append(f"calibration error {fact['calibration_error']:.3f}")
-            if "false_novel_at_5_percent" in fact:
-                parts.append(f"{100 * fact['false_novel_at_5_percent']:.1f} % falsely novel where 5 % are allowed")
+            if "falsely_absent_at_5_percent" in fact:
+                share = 100 * fact["falsely_absent_at_5_percent"]
+                parts.append(f"{share:.1f} % falsely absent where 5 % are allowed")
             if parts:
                 lines.append(f"{rank:<12} {marker}: {', '.join(parts)}")
         if len(lines) == told:

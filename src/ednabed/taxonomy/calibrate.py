@@ -20,7 +20,18 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import LONGEST, Finder
 from ednabed.taxonomy.decoys import Limits, decoy_limits
-from ednabed.taxonomy.draws import CROPS, LEVELS, PARTS, RECORD, Draws, copy_share, deepest, draw, left_out
+from ednabed.taxonomy.draws import (
+    CROPS,
+    LEVELS,
+    PARTS,
+    RECORD,
+    Draws,
+    copy_share,
+    deepest,
+    draw,
+    is_dereplicated,
+    left_out,
+)
 from ednabed.taxonomy.evidence import TIE, Candidates, LeftOut, weigh
 from ednabed.taxonomy.fitting import FEWEST_DRAWS, FEWEST_SEQUENCES, Answers, fit_all, folds, join
 from ednabed.taxonomy.labels import Labels, read_labels
@@ -83,11 +94,13 @@ def calibrate(
     drawn = {}
     sequences = {}
     copies = {"": copy_share(labels.records)}
+    counted: dict[str, float | None] = {"": _counted(labels.records)}
     for number, marker in enumerate(labels.markers):
         among = labels.labelled & (labels.marker == number)
         if among.any():
             sequences[marker] = int(among.sum())
-            copies[marker] = copy_share(labels.records[np.repeat(among, np.diff(labels.starts))])
+            records = labels.records[np.repeat(among, np.diff(labels.starts))]
+            copies[marker], counted[marker] = copy_share(records), _counted(records)
             drawn[marker] = draw(labels, finder.letters, among, count, crops, seed + number)
     if not any(drawn.values()):
         raise StoreError(
@@ -141,8 +154,14 @@ def calibrate(
         vector_groups=groups[False],
         shortlist=facts,
         reliability=reliability,
+        copies=counted,
         software={"ednabed": ednabed.__version__, "numpy": np.__version__},
     )
+
+
+def _counted(records: Ints) -> float | None:
+    """Return the share of exact copies that the records of a marker show; None where they show none."""
+    return None if is_dereplicated(records) else round(copy_share(records), 4)
 
 
 def _usable(engine: Engine | None, reference: Reference, part: Draws, every: int = 1) -> tuple[Ints, FloatArray]:

@@ -212,6 +212,8 @@ class Calibration:
         vector_groups: The same by vectors alone.
         shortlist: Facts on the shortlist's recall, by class of length.
         reliability: What was measured on draws that taught nothing.
+        copies: Marker to the share of exact copies among queries of known species, as counted in the reference; None
+            where it was dereplicated, so that it is supposed (``draws.COPIES``). The empty name is all markers.
         software: Versions.
         schema: Schema of the file that it was read from.
     """
@@ -227,6 +229,7 @@ class Calibration:
     vector_groups: dict[str, Group] | dict[str, OldGroup]
     shortlist: list[dict[str, Any]] = field(default_factory=list)
     reliability: dict[str, Any] = field(default_factory=dict)
+    copies: dict[str, float | None] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 

@@ -21,7 +21,7 @@ from ednabed.search.divergence import LEAST_COVER, Codes, decode, encode, turn
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.taxonomy.assign import IDENTITIES, Criteria
 from ednabed.taxonomy.assignment import Assignment
-from ednabed.taxonomy.calibration import Calibration
+from ednabed.taxonomy.calibration import SCHEMA, Calibration
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.consensus import consensus
 from ednabed.taxonomy.evidence import Candidates, Floats, Ints, weigh
@@ -73,6 +73,7 @@ class Classifier:
     Attributes:
         shares: Marker to how common known species and others were among the queries of the last run; empty before, and
             where nothing is calibrated.
+        unreached: See ``Study``, of the last run.
 
     Raises:
         StoreError: No record has a lineage.
@@ -102,11 +103,18 @@ class Classifier:
                 "without alignment there is no identity and no coverage, so min-identity and min-coverage cannot be "
                 "kept; leave them or --no-align away"
             )
+        learned = calibration is not None and calibration.schema == SCHEMA
+        if not learned and (criteria.known is not None or criteria.precision is not None):
+            what = "has a calibration of an earlier version" if calibration is not None else "is not calibrated"
+            raise UsageError(
+                f"{collection.name} {what}, so precision and known cannot be used; calibrate the reference (again)"
+            )
         self.collection = collection
         self.embedder = embedder
         # A consensus takes nothing from it, but for the sizes of shortlists.
         self.calibration = calibration
         self.shares: dict[str, Shares] = {}
+        self.unreached: dict[str, list[str]] = {}
         self.criteria = criteria
         self.labels: Labels = read_labels(collection)
         exponents = default_exponents(collection.spec) if calibration is None else calibration.exponents
@@ -130,7 +138,7 @@ class Classifier:
                 if tell is not None:
                     tell(len(batch.queries))
             study = Study(found, self.collection, self.labels, self._known_by(), self.criteria, self._use_letters)
-            self.shares = study.shares
+            self.shares, self.unreached = study.shares, study.unreached
             del numbers
             for query, number in spool.queries():
                 name = str(query.told["id"])

@@ -43,6 +43,7 @@ class Study:
     Attributes:
         found: The parts as one.
         shares: Marker to how common known species and others are among its queries.
+        unreached: Marker to the ranks at which no confidence reached the precision asked for, so that no name is given.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Study:
         align: bool,
     ) -> None:
         self.shares: dict[str, Shares] = {}
+        self.unreached: dict[str, list[str]] = {}
         self._labels = labels
         self._calibration = calibration
         self._criteria = criteria
@@ -75,7 +77,7 @@ class Study:
                 shares = self._shares_of(group, outlook, self.found.strange[own])
                 self.shares[name] = shares
                 known[own] = shares.known
-                self._learn(group, outlook, own, shares)
+                self._learn(group, outlook, own, name)
             else:
                 known[own] = calibration.known
                 self._confidences[own] = outlook.right
@@ -96,7 +98,8 @@ class Study:
             return Shares(tuple(with_known(default, self._criteria.known).tolist()), "fixed", len(counted))
         return estimate(counted, np.array(group.fitted), default)
 
-    def _learn(self, group: Group, outlook: Outlook, own: Ints, shares: Shares) -> None:
+    def _learn(self, group: Group, outlook: Outlook, own: Ints, marker: str) -> None:
+        shares = self.shares[marker]
         parts = np.array(shares.shares)
         self._confidences[own] = group.confidences(outlook, parts)
         self._absences[own] = group.absences(outlook, parts)
@@ -105,6 +108,8 @@ class Study:
             for r, rank in enumerate(RANKS):
                 cutoff = group.cutoff(rank, self._criteria.precision, shares.known)
                 self._cutoffs[own, r] = np.inf if cutoff is None else cutoff
+                if cutoff is None and rank in group.precision:
+                    self.unreached.setdefault(marker, []).append(rank)
 
     def _settle_confidences(self) -> None:
         for i, tied in enumerate(self.found.tied):

@@ -309,8 +309,8 @@ def calibration_lines(found: Calibration) -> list[str]:
             else f"{share:.2f} of these exact copies, as counted in the records"
         )
         lines.append(
-            f"shares       {marker or 'all markers'}: {found.known:.2f} of queries supposed to be of known species (unless "
-            f"the queries show it), {copies}"
+            f"shares       {marker or 'all markers'}: {found.known:.2f} of queries supposed to be of known species "
+            f"(unless the queries show it), {copies}"
         )
     for marker in found.groups:
         marker, facts = marker or "all", found.reliability["aligned"].get(marker or "all", {})

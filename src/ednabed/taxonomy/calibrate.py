@@ -74,7 +74,7 @@ def calibrate(
         queries: Most draws a marker.
         known: Share of queries whose species is supposed to be in the reference, above 0 and below 1, where a study is
             too small to tell (``situations.estimate``). The others are supposed to lack their species, genus, family
-            (equally often) or order, class, phylum (a third of that each).
+            (equally often) or order, class, phylum (a ninth of that each).
         threads: Threads that compare letters.
         show_progress: True counts the draws answered on standard error, None on a terminal only.
 

@@ -139,7 +139,7 @@ def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN) -> F
     """Return a weight for each draw so that levels count as supposed, 1 on average.
 
     Of the draws whose species is not in the reference, those without their species, genus and family have 3 parts each,
-    those without their order, class and phylum 1; levels that were not drawn have none.
+    those without their order, class or phylum 1 together; levels that were not drawn have none.
 
     Args:
         level: What each left out, shape (n,).
@@ -147,7 +147,8 @@ def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN) -> F
         copies: Share of exact copies among these.
     """
     there = set(level.tolist())
-    parts = {lv: 3 if lv > _FAR else 1 for lv in LEVELS if lv < RECORD and lv in there}
+    far = [lv for lv in LEVELS if lv <= _FAR and lv in there]
+    parts = {lv: 3 if lv > _FAR else 1 / len(far) for lv in LEVELS if lv < RECORD and lv in there}
     shares = {COPY: known * copies, RECORD: known * (1 - copies)}
     weights = np.zeros(len(level))
     for lv in there:

@@ -26,7 +26,7 @@ from ednabed.evaluate.metrics import (
     measure_bins,
     measure_novelty,
 )
-from ednabed.evaluate.mixture import measure_mixture, only_species, shares
+from ednabed.evaluate.mixture import measure_mixture, natural_part, only_species, shares
 from ednabed.evaluate.neighbours import Neighbours, measure_neighbours
 from ednabed.evaluate.predictions import Method
 from ednabed.evaluate.splits import COPY, CROPS, GROUPS, Labelled, Query, Split, split
@@ -169,10 +169,11 @@ class Evaluation:
 
 @dataclass
 class _Answer:
-    """What a method said of each crop, before it is measured."""
+    """What a method said of each crop, before it is measured; ``mixed`` is of the natural mixture."""
 
     result: MethodResult
     judged: dict[str, Judged]
+    mixed: dict[str, Judged]
     seconds: dict[str, float]
 
 
@@ -219,7 +220,6 @@ def evaluate(
     parted = split(records, queries=queries, seed=seed)
     held_out = {"full" if crop is None else str(crop): parted.crop(crop) for crop in crops}
     copies = {"full" if crop is None else str(crop): parted.crop_copies(crop) for crop in crops}
-    # All at once, as in a study, where what the queries have in common may tell a method something.
     asked = {crop: held_out[crop] + copies[crop] for crop in held_out}
     answers: list[_Answer] = []
     failures: dict[str, EdnabedError] = {}
@@ -237,7 +237,10 @@ def evaluate(
         for crop, judged in answer.judged.items():
             identity = source.judged[crop].identity if source else np.full(len(judged.groups), np.nan)
             seconds = answer.seconds[crop]
-            answer.result.crops[crop] = _measured(judged, seconds, identity_bins(identity), unique[crop])
+            bins, mixed = identity_bins(identity), answer.mixed[crop]
+            # A study has the first ones of the copies.
+            single = unique[crop][: int((mixed.groups == COPY).sum())]
+            answer.result.crops[crop] = _measured(judged, seconds, bins, mixed, single)
     return Evaluation(
         title=title,
         command=command,
@@ -257,13 +260,17 @@ def _ask(method: Method, parted: Split, asked: dict[str, list[Query]], threads: 
     started = time.perf_counter()
     with method.prepare(parted.training, threads) as classify:
         seconds = time.perf_counter() - started
-        answer = _Answer(MethodResult(method.name, method.settings, seconds), {}, {})
+        answer = _Answer(MethodResult(method.name, method.settings, seconds), {}, {}, {})
         for crop, queries in asked.items():
             pairs = [(query.id, query.sequence) for query in queries]
             started = time.perf_counter()
             predictions = classify(pairs)
             answer.seconds[crop] = time.perf_counter() - started
-            answer.judged[crop] = judge(queries, predictions, parted.taxa)
+            answer.judged[crop] = answer.mixed[crop] = judge(queries, predictions, parted.taxa)
+            together = getattr(classify, "together", None)
+            if together is not None:
+                study = [queries[place] for place in natural_part([query.group for query in queries])]
+                answer.mixed[crop] = judge(study, together([(q.id, q.sequence) for q in study]), parted.taxa)
     return answer
 
 
@@ -275,8 +282,8 @@ def _source_of_identities(answers: list[_Answer], name: str | None) -> _Answer |
     return None
 
 
-def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64], unique: Bools) -> Measured:
-    """Measure the held-out groups by themselves, and all queries as a mixture."""
+def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64], mixed: Judged, unique: Bools) -> Measured:
+    """Measure the held-out groups by themselves, and the mixture."""
     held_out = judged.groups != COPY
     held = judged.select(held_out)
     chosen = {group: held.groups == group for group in GROUPS} | {"all": np.ones(len(held.groups), bool)}
@@ -288,5 +295,5 @@ def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64], uniqu
         },
         novelty={rank: measure_novelty(held, rank) for rank in GROUPS[1:]},
         bins=measure_bins(held, bins[held_out]),
-        mixture=measure_mixture(judged, unique),
+        mixture=measure_mixture(mixed, unique),
     )

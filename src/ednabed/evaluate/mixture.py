@@ -69,6 +69,23 @@ def weigh(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
     return weights
 
 
+def natural_part(groups: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the places of queries whose numbers are those of the mixture: the first ones of each group.
+
+    Args:
+        groups: Group of each query.
+
+    Returns:
+        Ascending; as many as the group with the fewest queries for its share allows.
+    """
+    kinds = np.array(groups, dtype=np.str_)
+    parts = shares(groups)
+    places = {group: np.flatnonzero(kinds == group) for group in parts}
+    size = min((len(places[group]) / share for group, share in parts.items()), default=0)
+    chosen = [places[group][: int(size * share + _ROUNDING)] for group, share in parts.items()]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
+
+
 def order_of(judged: Judged, rank: int) -> Floats:
     """Return by what a method orders its guesses at a rank, larger is surer, shape (n,); -inf where it says nothing.
 

@@ -30,6 +30,7 @@ from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import read_letters
 from ednabed.taxonomy.classify import Classifier
 from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.situations import KNOWN
 
 log = logging.getLogger("ednabed")
 
@@ -89,19 +90,9 @@ class Own:
             built = consolidate(BuildRequest(workspace))
             reference = open_reference(built.folder)
             calibration = self._calibrate(reference, threads)
-            classifier = Classifier(
+            yield _Prepared(Classifier(
                 reference, self.embedder, calibration, Criteria(), use_letters=self.use_letters, threads=threads
-            )
-            engine = Engine(self.embedder)
-
-            def classify(queries: Sequence[tuple[str, str]]) -> list[Prediction]:
-                batches = (
-                    _batch(engine, queries[first : first + _AT_ONCE]) for first in range(0, len(queries), _AT_ONCE)
-                )
-                found = zip(queries, classifier.run(batches), strict=True)
-                return [from_assignment(one.assignment, len(sequence)) for (_, sequence), one in found]
-
-            yield classify
+            ))  # fmt: skip
 
     def _calibrate(self, reference: Reference, threads: int) -> Calibration | None:
         """Calibrate what training records became; None where that cannot be, as for a user with such a reference."""
@@ -116,6 +107,31 @@ class Own:
             return None
         self.calibrated = True
         return found
+
+
+class _Prepared:
+    """Classifies queries of which half are supposed to be of known species, or as one study."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self._engine = Engine(classifier.embedder)
+
+    def __call__(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
+        """Return what queries are whose shares are those of the evaluation, not of a study."""
+        # Without a calibration there is nothing to suppose.
+        return self._run(queries, KNOWN if self._classifier.calibration is not None else None)
+
+    def together(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
+        """Return what the queries of one study are: how many are of known species is estimated from them."""
+        return self._run(queries, None)
+
+    def _run(self, queries: Sequence[tuple[str, str]], known: float | None) -> list[Prediction]:
+        self._classifier.criteria = Criteria(known=known)
+        batches = (
+            _batch(self._engine, queries[first : first + _AT_ONCE]) for first in range(0, len(queries), _AT_ONCE)
+        )
+        found = zip(queries, self._classifier.run(batches), strict=True)
+        return [from_assignment(one.assignment, len(sequence)) for (_, sequence), one in found]
 
 
 def _batch(engine: Engine, queries: Sequence[tuple[str, str]]) -> QueryBatch:

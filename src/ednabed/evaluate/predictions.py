@@ -55,6 +55,13 @@ class Classify(Protocol):
         """Return one prediction a query (id, sequence), in their order."""
 
 
+class ClassifyTogether(Classify, Protocol):
+    """A prepared method for which it matters what the other queries are."""
+
+    def together(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
+        """Return one prediction a query of a study, in their order."""
+
+
 class Method(Protocol):
     """A way of naming sequences that can be evaluated.
 

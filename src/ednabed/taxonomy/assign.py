@@ -11,7 +11,7 @@ from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.assignment import UNKNOWN, Withheld
 from ednabed.taxonomy.evidence import Floats
-from ednabed.taxonomy.labels import SPECIES, Labels
+from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
 IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
 """Least identity, as a share, for a name of each rank where nothing is calibrated, and for ``consensus``: those in
@@ -23,6 +23,9 @@ LEAST_IDENTITIES = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.93)
 knows nothing."""
 NOVEL_COVERAGE = 80.0
 """Least share of the query inside the alignment, in percent, for a claim that a taxon is absent."""
+GENUS_SLACK = 0.1
+"""How much less sure than of any other rank it may be that a genus is absent. With none, half of the absent genera of
+COI are claimed as absent species; with as much for families, one in twelve genera is claimed as an absent family."""
 MARGIN = 1.0
 """Hits that are less near than the best by up to so many percentage points of identity take part in ``consensus``."""
 
@@ -251,7 +254,8 @@ def _absent(opinion: Opinion, names: Lineage, deepest: int, criteria: Criteria) 
     for r in range(SPECIES, deepest, -1):
         if np.isnan(opinion.p_values[r]) or not names[r]:
             continue
-        sure = np.isnan(opinion.absences[r]) or opinion.absences[r] >= criteria.min_confidence
+        least = criteria.min_confidence - (GENUS_SLACK if r == GENUS else 0)
+        sure = np.isnan(opinion.absences[r]) or opinion.absences[r] >= least
         if not sure or max(opinion.p_values[r], opinion.q_values[r]) > criteria.alpha:
             break
         found = r

@@ -19,6 +19,7 @@ from ednabed.store.files import json_sha256, to_json, write_atomic
 from ednabed.taxonomy import calibration_old
 from ednabed.taxonomy.calibration_old import OldGroup
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, Evidence
+from ednabed.taxonomy.labels import SPECIES
 from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes, limit_at
 from ednabed.taxonomy.logistic import Logistic
 from ednabed.taxonomy.outlook import Outlook
@@ -71,8 +72,8 @@ class Group:
         shares: Share of each that is supposed in a study, unless its queries tell (``situations.estimate``).
         nulls: Rank to, for each class of length and each situation, the sorted scores (``absence_score``) of draws
             whose taxon of that rank is in the reference, each by models that did not learn from its taxon.
-        precision: Rank to pairs of a share of known species and the precision of names with a confidence of at least
-            each of ``CUTOFFS``, of draws as for ``nulls``; None where there are none.
+        precision: Rank to, for shares of known species and of exact copies among these, the precision of names with a
+            confidence of at least each of ``CUTOFFS``, of draws as for ``nulls``; None where there are none.
         decoys: Pairs, in order of length: letters, and the distance that one in twenty scrambled sequences of so many
             letters stays below, on either strand. What is further away is like nothing. Empty where
             none was drawn.
@@ -83,7 +84,7 @@ class Group:
     fitted: list[float]
     shares: list[float]
     nulls: dict[str, list[list[list[float]]]]
-    precision: dict[str, list[tuple[float, list[float | None]]]]
+    precision: dict[str, list[tuple[float, float, list[float | None]]]]
     decoys: list[tuple[int, float]]
     draws: dict[str, int]
 
@@ -115,10 +116,11 @@ class Group:
     def p_values(self, outlook: Outlook, shares: Floats) -> Floats:
         """Return p-values of the hypothesis that the taxon of each rank is in the reference, shape (q, 7).
 
-        The share of the queries whose taxon is there, exact copies apart, that look at least as absent: conformal
-        p-values (Vovk, Gammerman and Shafer 2005) with a weight for each situation, so that these count as in the study
-        (Tibshirani et al. 2019, "Conformal prediction under covariate shift", eq. 7; the query itself counts as a draw
-        of average weight). NaN where too few draws were made, and above order.
+        The share of the queries whose taxon is there that look at least as absent: conformal p-values (Vovk, Gammerman
+        and Shafer 2005) with a weight for each situation, so that these count as in the study (Tibshirani et al. 2019,
+        "Conformal prediction under covariate shift", eq. 7; the query itself counts as a draw of average weight). At
+        species exact copies do not count, so that the error holds for new sequences of known species. NaN where too
+        few draws were made, and above order.
 
         Args:
             outlook: Of q queries.
@@ -136,26 +138,39 @@ class Group:
                 chosen = np.flatnonzero(outlook.classes == number)
                 if len(chosen):
                     enough = sum(map(len, own)) >= _FEWEST_NULLS
-                    found[chosen, rank] = _weighted_p(own if enough else every, scores[chosen], shares, kept(rank))
+                    counted = slice(_EXACT_COPY + 1 if rank == SPECIES else 0, kept(rank))
+                    found[chosen, rank] = _weighted_p(own if enough else every, scores[chosen], shares, counted)
         return found
 
-    def cutoff(self, rank: str, precision: float, known: float) -> float | None:
+    def cutoff(self, rank: str, precision: float, shares: Floats) -> float | None:
         """Return the least confidence of a rank from which on names reached a precision; None where none does.
 
-        Between the shares of known species that were tried it is interpolated.
+        Between the shares of known species and of copies that were tried it is interpolated.
+
+        Args:
+            rank: The rank.
+            precision: Above 0 and below 1.
+            shares: Share of each situation in the study, shape (6,).
         """
-        tried = []
-        for share, reached in self.precision.get(rank, []):
-            good = [cutoff for cutoff, value in zip(CUTOFFS, reached, strict=True) if (value or 0) >= precision]
-            tried.append((share, good[0] if good else None))
-        if not tried:
-            return None
-        below = [one for one in tried if one[0] <= known][-1:] or tried[:1]
-        above = [one for one in tried if one[0] >= known][:1] or tried[-1:]
-        (low, first), (high, second) = below[0], above[0]
-        if first is None or second is None:
-            return None
-        return first if high == low else first + (second - first) * (known - low) / (high - low)
+        known = float(shares[:2].sum())
+        copies = float(shares[_EXACT_COPY] / known) if known > 0 else 0.0
+        reached: dict[float, list[tuple[float, float | None]]] = {}
+        for share, part, values in self.precision.get(rank, []):
+            good = [cutoff for cutoff, value in zip(CUTOFFS, values, strict=True) if (value or 0) >= precision]
+            reached.setdefault(part, []).append((share, good[0] if good else None))
+        return _between([(part, _between(tried, known)) for part, tried in reached.items()], copies)
+
+
+def _between(tried: list[tuple[float, float | None]], at: float) -> float | None:
+    """Interpolate values at ascending places; beyond them they stay. None where one that it takes is None."""
+    if not tried:
+        return None
+    below = [one for one in tried if one[0] <= at][-1:] or tried[:1]
+    above = [one for one in tried if one[0] >= at][:1] or tried[-1:]
+    (low, first), (high, second) = below[0], above[0]
+    if first is None or second is None:
+        return None
+    return first if high == low else first + (second - first) * (at - low) / (high - low)
 
 
 def outlook_by(models: dict[str, Model], evidence: Evidence, lengths: Ints) -> Outlook:
@@ -177,14 +192,13 @@ def outlook_by(models: dict[str, Model], evidence: Evidence, lengths: Ints) -> O
     return Outlook(situations, right, None, classes)
 
 
-def _weighted_p(nulls: list[list[float]], scores: Floats, shares: Floats, count: int) -> Floats:
-    """Return the p-value of each score, shape (n,), given the scores of each situation; the first ``count`` count."""
+def _weighted_p(nulls: list[list[float]], scores: Floats, shares: Floats, counted: slice) -> Floats:
+    """Return the p-value of each score, shape (n,), given the scores of each situation, of which some count."""
     values, weights = [], []
-    for situation in range(count):
-        own = nulls[situation]
-        if situation != _EXACT_COPY and own and shares[situation] > 0:
+    for own, share in zip(nulls[counted], shares[counted], strict=True):
+        if own and share > 0:
             values.append(np.array(own))
-            weights.append(np.full(len(own), shares[situation] / len(own)))
+            weights.append(np.full(len(own), share / len(own)))
     if sum(map(len, values)) < _FEWEST_NULLS:
         return np.full(len(scores), np.nan)
     value, weight = np.concatenate(values), np.concatenate(weights)
@@ -294,7 +308,8 @@ def _group(values: dict[str, Any]) -> Group:
         for name, model in values["models"].items()
     }
     precision = {
-        rank: [(float(known), reached) for known, reached in tried] for rank, tried in values["precision"].items()
+        rank: [(float(known), float(copies), reached) for known, copies, reached in tried]
+        for rank, tried in values["precision"].items()
     }
     decoys = [(int(letters), float(limit)) for letters, limit in values["decoys"]]
     return Group(**{**values, "models": models, "precision": precision, "decoys": decoys})

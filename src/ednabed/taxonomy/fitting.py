@@ -13,19 +13,20 @@ from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, SCORE_DIGITS, Gro
 from ednabed.taxonomy.decoys import Limits, least_limits
 from ednabed.taxonomy.draws import COPY, LEVEL_NAMES, LEVELS, RECORD
 from ednabed.taxonomy.evidence import RANK_SIZE, Evidence
+from ednabed.taxonomy.labels import SPECIES
 from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.logistic import Logistic, constant, fit
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.outlook import Outlook
-from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of, with_known
+from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of
 
 FEWEST_DRAWS = 300
 """A marker with fewer draws than these is judged with all others."""
 FEWEST_SEQUENCES = 200
 """So is one with fewer distinct labelled sequences: draws are pieces of them, and a few, drawn over and over, are still
 a few. Of 60 to 150 fishes the calibration error at genus was up to 0.18, of 300 at most 0.10."""
-KNOWN_TRIED = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of known species for which the precision of names is kept."""
+TRIED = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of known species, and of exact copies among these, for which the precision of names is kept."""
 _FEWEST_OF_CLASS = 600
 """Draws of a class of length, without which it is judged as all lengths are."""
 _FEWEST_OF_EACH = 20
@@ -165,14 +166,15 @@ def _fit(answers: Answers, decoys: Limits, copies: float, known: float) -> tuple
     apart = _apart(answers)
     draws = {LEVEL_NAMES[lv]: int((answers.level == lv).sum()) for lv in LEVELS if (answers.level == lv).any()}
     bare = Group(_teach(answers), fitted.tolist(), supposed.tolist(), {}, {}, decoys, draws)
-    precision = {
-        RANKS[r]: [
-            (share, _precisions(answers, bare.confidences(apart, with_known(supposed, share))[:, r], r, share, copies))
-            for share in KNOWN_TRIED
-        ]
-        for r in range(len(RANKS))
-        if any(RANKS[r] in model.ranks for model in bare.models.values())
-    }
+    precision: dict[str, list[tuple[float, float, list[float | None]]]] = {}
+    for part in TRIED:
+        for share in TRIED:
+            weights = level_weights(answers.level, share, part)
+            confidences = bare.confidences(apart, _shares(answers.level, weights))
+            for r, rank in enumerate(RANKS):
+                if any(rank in model.ranks for model in bare.models.values()):
+                    reached = _precisions(answers, confidences[:, r], r, weights)
+                    precision.setdefault(rank, []).append((share, part, reached))
     group = replace(bare, nulls=_nulls(answers, apart, np.ones(len(answers), bool)), precision=precision)
     return group, _measure(group, answers, apart, known, copies)
 
@@ -265,16 +267,14 @@ def _nulls(answers: Answers, apart: Outlook, chosen: Bools) -> dict[str, list[li
     return found
 
 
-def _precisions(answers: Answers, confidence: Floats, rank: int, known: float, copies: float) -> list[float | None]:
+def _precisions(answers: Answers, confidence: Floats, rank: int, weights: Floats) -> list[float | None]:
     """Return the precision of the names with at least each confidence of ``CUTOFFS``; None where there are none."""
     own = answers.judged[:, rank] & ~np.isnan(confidence)
-    weights = level_weights(answers.level, known, copies)[own]
-    right, confidence = answers.right[own, rank], confidence[own]
-    found: list[float | None] = []
-    for cutoff in CUTOFFS:
-        given = weights * (confidence >= cutoff)
-        found.append(round(float((given * right).sum() / given.sum()), 4) if given.sum() > 0 else None)
-    return found
+    weight = weights[own]
+    place = np.searchsorted(CUTOFFS, confidence[own], side="right") - 1
+    given = np.cumsum(np.bincount(place, weight, len(CUTOFFS))[::-1])[::-1]
+    right = np.cumsum(np.bincount(place, weight * answers.right[own, rank], len(CUTOFFS))[::-1])[::-1]
+    return [round(float(r / g), 4) if g > 1e-12 else None for r, g in zip(right, given, strict=True)]
 
 
 def _measure(group: Group, answers: Answers, apart: Outlook, known: float, copies: float) -> dict[str, Any]:
@@ -294,7 +294,7 @@ def _measure(group: Group, answers: Answers, apart: Outlook, known: float, copie
     half = replace(group, nulls=_nulls(answers, apart, usual))
     p_values = half.p_values(apart, shares)
     for r in ABSENT_RANKS:
-        asked = ~usual & answers.truth[:, r] & (situation > 0) & (situation < kept(r))
+        asked = ~usual & answers.truth[:, r] & (situation >= (1 if r == SPECIES else 0)) & (situation < kept(r))
         asked &= ~np.isnan(p_values[:, r])
         share = np.where(asked, shares[situation], 0)
         counts = np.bincount(situation[asked], minlength=len(SITUATIONS))

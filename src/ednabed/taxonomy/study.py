@@ -106,7 +106,7 @@ class Study:
         self._p_values[own] = group.p_values(outlook, parts)
         if self._criteria.precision is not None:
             for r, rank in enumerate(RANKS):
-                cutoff = group.cutoff(rank, self._criteria.precision, shares.known)
+                cutoff = group.cutoff(rank, self._criteria.precision, parts)
                 self._cutoffs[own, r] = np.inf if cutoff is None else cutoff
                 if cutoff is None and rank in group.precision:
                     self.unreached.setdefault(marker, []).append(rank)

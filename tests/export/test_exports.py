@@ -461,7 +461,7 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     file = tmp_path / "taxa.tsv"
     seven = digest(letters_of(6).encode())
     file.write_text(
-        HEAD + f"a-0\tassigned\tgenus\tX;;;;;Mus;\t0.9\na-1\tnovel\tfamily\t{FAMILY}\t0.81239\n"
+        HEAD + f"a-0\tassigned\tgenus\tX;;;;;Mus;\t0.9\na-1\tnot_in_reference\tfamily\t{FAMILY}\t0.81239\n"
         f"a-5\trejected\t\t\t\n{seven}\tunclassified\t\t\t\nnobody\tassigned\tspecies\t{RAT}\t1\n"
     )
     done = export(collection, tmp_path / "q", "qiime2", biom=False, assignments=file)
@@ -476,11 +476,12 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     export(collection, tmp_path / "x.zip", "dwc", assignments=file)
     core, dna = archive(tmp_path / "x.zip")
     remarks = [row["http://rs.tdwg.org/dwc/terms/identificationRemarks"] for row in core]
-    assert "ednabed classify: novel, confidence 0.8123" in remarks
+    assert "ednabed classify: not in reference, confidence 0.8123" in remarks
     assert Counter(row["https://w3id.org/mixs/0000086"] for row in dna)["ednabed classify"] == 3
     export(collection, tmp_path / "x.parquet", "parquet", assignments=file)
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
-    assert (rows["a-1"]["family"], rows["a-1"]["confidence"], rows["a-1"]["status"]) == ("Muridae", 0.81239, "novel")
+    absent = rows["a-1"]
+    assert (absent["family"], absent["confidence"], absent["status"]) == ("Muridae", 0.81239, "not_in_reference")
     assert (rows["a-0"]["genus"], rows["a-0"]["confidence"]) == ("Rattus", None)
 
 

@@ -28,6 +28,8 @@ from ednabed.api.manager import DataManager
 from ednabed.api.names import AssignmentSource
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export import dwc, dwc_terms, extras
+from ednabed.export.assignments import AssignmentWriter
+from ednabed.export.names import names_by_id
 from ednabed.export.spreadsheet import safe_cell
 from ednabed.reference.loose import LooseRuns
 from ednabed.search.choice import Choice
@@ -37,6 +39,7 @@ from ednabed.sequences.labels import read_labels
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.runs import Run
 from ednabed.store.versions import register, tag_run
+from ednabed.taxonomy.assignment import Assignment
 from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run
 
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
@@ -483,6 +486,28 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     absent = rows["a-1"]
     assert (absent["family"], absent["confidence"], absent["status"]) == ("Muridae", 0.81239, "not_in_reference")
     assert (rows["a-0"]["genus"], rows["a-0"]["confidence"]) == ("Rattus", None)
+
+
+@pytest.mark.parametrize("name", ["assignments.tsv", "assignments.jsonl"])
+def test_files_of_earlier_versions_give_names(name):
+    found = names_by_id(Path(__file__).resolve().parents[1] / "kept" / "assignments_1" / name)
+    assert {id: (one.status, one.rank, one.name, one.confidence) for id, one in found.items()} == {
+        "q1": ("assigned", "species", "Salmo trutta", 0.99),
+        "q2": ("not_in_reference", "family", "Salmonidae", 0.9),
+        "q3": ("unclassified", "", "", None),
+        "q4": ("rejected", "", "", None),
+    }
+
+
+@pytest.mark.parametrize("format", ["tsv", "jsonl"])
+def test_guesses_that_were_not_given_are_no_names(tmp_path, format):
+    names = tuple(RAT.split(";"))
+    with AssignmentWriter(tmp_path / "a", format) as writer:
+        writer.write(Assignment("q", "unclassified", names=names, confidences=(0.7,) * 7, withheld="confidence"))
+        writer.write(Assignment("r", "not_in_reference", lineage=(*names[:5], "", ""), names=names,
+                                confidences=(0.9,) * 7, novel_rank="genus", novel_p=0.001, novel_q=0.01))  # fmt: skip
+    found = names_by_id(tmp_path / "a")
+    assert [(one.name, one.status) for one in found.values()] == [("", "unclassified"), (names[4], "not_in_reference")]
 
 
 def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):

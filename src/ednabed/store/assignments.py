@@ -184,6 +184,7 @@ def _upgraded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
 
 
 def _upgraded_ranks(ranks: pa.StructArray) -> pa.StructArray:
+    """Return the structs of all ranks with the fields that schema 1 lacks as null."""
     there = {one.name for one in _RANK_1}
     parts = []
     for rank in RANKS:

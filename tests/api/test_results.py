@@ -8,7 +8,9 @@ import math
 import random
 import shutil
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ from ednabed.errors import StoreError
 from ednabed.export.assignments import AssignmentWriter
 from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.assignment import Assignment, Status, Withheld
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PARTS = ("given", "best", "confidence")
@@ -76,7 +78,7 @@ def test_assignments_of_the_example(results):
     rows = table.to_pylist()
     assert rows == rows_of(results / "a.jsonl")
     assert [row["status"] for row in rows].count("rejected") == 1
-    assert {"assigned", "novel"} <= {row["status"] for row in rows}
+    assert {"assigned", "not_in_reference"} <= {row["status"] for row in rows}
     with (results / "a.tsv").open(encoding="utf-8", newline="") as file:
         told = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     assert [(row["id"], row["status"], row["lineage"] or "") for row in rows] == [
@@ -92,12 +94,17 @@ names = st.tuples(*[texts.map(lambda text: text.replace(";", ",")) | st.just("")
 shares = st.none() | st.floats(0, 1)
 assignments = st.builds(
     Assignment,
-    id=texts, status=st.sampled_from(["assigned", "novel", "unclassified", "rejected"]), lineage=names, names=names,
+    id=texts, status=st.sampled_from(get_args(Status)), lineage=names, names=names,
+    withheld=st.none() | st.sampled_from(get_args(Withheld)), nearest_taxon_id=st.none() | texts,
+    q_values=st.tuples(*[shares] * 7), absences=st.tuples(*[shares] * 7),
     confidences=st.tuples(*[shares] * 7), tied=st.lists(names, max_size=3).map(tuple), nearest_id=st.none() | texts,
     nearest_lineage=names, identity=st.none() | st.floats(0, 100), coverage=st.none() | st.floats(0, 100),
     similarity=st.none() | st.floats(-1, 1), strand=st.sampled_from("+-"), marker=st.none() | texts,
-    novel_rank=st.none() | st.sampled_from(RANKS), novel_p=shares, p_values=st.tuples(*[shares] * 7), note=texts,
+    p_values=st.tuples(*[shares] * 7), note=texts,
 )  # fmt: skip
+# There are a p-value and a false discovery rate of a claim where there is a claim.
+claims = st.builds(dict, novel_rank=st.sampled_from(RANKS), novel_p=shares, novel_q=shares) | st.just({})
+assignments = st.builds(lambda one, claim: replace(one, **claim), assignments, claims)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -113,10 +120,21 @@ def test_any_assignments_are_read_back(tmp_path_factory, written):
     assert all(math.isclose(row[key], value, rel_tol=1e-15) if isinstance(value := other[key], float) else
                row[key] == value for row, other in zip(found, wanted, strict=True) for key in other)  # fmt: skip
     assert set(table.schema.names) == {
-        "id", "status", "rank", "lineage", "confidence", "nearest_id", "nearest_lineage", "identity", "coverage",
-        "similarity", "novel_rank", "novel_p", "tied", "strand", "marker", "note",
+        "id", "status", "rank", "lineage", "confidence", "withheld", "nearest_id", "nearest_lineage",
+        "nearest_taxon_id", "identity", "coverage", "similarity", "novel_rank", "novel_p", "novel_q", "tied", "strand",
+        "marker", "note",
         *(f"{rank}_{part}" for rank in RANKS for part in PARTS),
     }  # fmt: skip
+
+
+def test_assignments_of_earlier_versions():
+    old = EXAMPLES.parent / "tests" / "kept" / "assignments_1" / "assignments.jsonl"
+    table = read_assignments(old)
+    assert table.column("status").to_pylist() == ["assigned", "not_in_reference", "unclassified", "rejected"]
+    assert table.column("novel_p").to_pylist() == [None, 0.0125, None, None]
+    assert table.column("genus_best").to_pylist() == ["Salmo", "Salmo", None, None]
+    for name in ("withheld", "nearest_taxon_id", "novel_q"):
+        assert table.column(name).to_pylist() == [None] * 4
 
 
 def test_long_lines_and_cells_are_read(tmp_path):

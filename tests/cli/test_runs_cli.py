@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import reference_support
 from ednabed.api.maps import map_runs, read_runs_map
 from ednabed.cli import main as entry
+from ednabed.store.assignments import COLUMNS, keep
 from ednabed.store.runs import find_run, runs_root
 from support import ednabed
 
@@ -50,6 +52,30 @@ def test_an_empty_workspace(capsys, tmp_path):
     assert call(capsys, "--workspace", tmp_path, "runs", "verify")[0] == 1
     assert call(capsys, "--workspace", tmp_path, "runs", "show", "x")[0] == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_show_assignments(capsys, workspace):
+    run = find_run(workspace, "lake")
+    digests = run.load_records(["digest"]).column("digest").to_pylist()
+    statuses = ("assigned", "not_in_reference")
+    rows = [{"digest": one, "status": status} for one, status in zip(digests, statuses, strict=True)]
+    shares = {
+        "12S": {"source": "estimated", "known": 0.834, "queries": 1412, "shares": [0.5, 0.334, 0.166, 0.0, 0.0, 0.0]},
+        "": {"source": "fixed", "known": 0.9, "queries": 7, "shares": [0.45, 0.45, 0.1, 0.0, 0.0, 0.0]},
+        "COI": {"source": "default", "known": 0.5, "queries": 0, "shares": [0.25, 0.25, 0.5, 0.0, 0.0, 0.0]},
+    }
+    kept = keep(run, pa.Table.from_pylist(rows, COLUMNS), build="b", reference="data/fish", model="hand",
+                fingerprint="f" * 64, calibrated=None, criteria={}, shares=shares)  # fmt: skip
+    code, out, err = call(capsys, "--workspace", workspace, "runs", "show", "lake")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-4:] == [
+        f"assignments  by data/fish, build b, {kept.facts.created[:19]}: 1 assigned, 1 not_in_reference",
+        "             known species of 12S: 0.83, estimated from 1,412 distinct sequences",
+        "             known species: 0.90, as asked for",
+        "             known species of COI: 0.50, the default",
+    ]
+    (shown,) = json.loads(call(capsys, "--workspace", workspace, "runs", "show", "lake", "--json")[1])["assignments"]
+    assert shown["shares"] == shares
 
 
 def test_list(capsys, workspace):

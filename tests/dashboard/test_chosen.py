@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.api.results import UNNAMED
+from ednabed.api.results import UNNAMED, read_assignments
+from ednabed.export.assignments import AssignmentWriter
 from ednabed.sequences.lineage import RANKS
+from ednabed.taxonomy.assignment import Assignment
 
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
 
 from ednabed.dashboard.mapping import chosen_rows
 from ednabed.dashboard.plots import MOST_GROUPS
-from ednabed.dashboard.views.identify import filtered, grouped
+from ednabed.dashboard.views.identify import columns_of, filtered, grouped
 
 # -- rows of a map -----------------------------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ def test_rows_to_draw(rows, most, some):
 
 texts = st.none() | st.sampled_from(["", "Salmo", "SALMO trutta", "Gädus", "a.b", "%", "x;y"])
 shares = st.none() | st.floats(0, 1)
-STATUS = ["assigned", "novel", "unclassified", "rejected"]
+STATUS = ["assigned", "not_in_reference", "unclassified", "rejected"]
 queries = st.fixed_dictionaries(
     {
         "id": texts.map(lambda text: text or ""),
@@ -53,13 +55,15 @@ queries = st.fixed_dictionaries(
         "confidence": shares,
     }
     | {f"{rank}_given": texts for rank in RANKS}
+    | {f"{rank}_best": texts for rank in RANKS}
     | {f"{rank}_confidence": shares for rank in RANKS}
 )
 
 
 def table_of(rows: list[dict]) -> pa.Table:
     kinds = {"id": pa.string(), "lineage": pa.string(), "status": pa.string(), "confidence": pa.float64()}
-    kinds |= {f"{rank}_given": pa.string() for rank in RANKS} | {f"{rank}_confidence": pa.float64() for rank in RANKS}
+    kinds |= {f"{rank}_{part}": pa.string() for rank in RANKS for part in ("given", "best")}
+    kinds |= {f"{rank}_confidence": pa.float64() for rank in RANKS}
     return pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
 
 
@@ -75,10 +79,45 @@ def test_queries_that_are_asked_for(rows, rank, least, status, part):
             (rank is None or row[f"{rank}_given"] is not None)
             and (least == 0 or (sure is not None and sure >= least))
             and (not status or row["status"] in status)
-            and (part.lower() in row["id"].lower() or part.lower() in (row["lineage"] or "").lower())
+            and any(
+                part.lower() in (row[key] or "").lower() for key in ("id", "lineage", *(f"{r}_best" for r in RANKS))
+            )
         )
 
     assert filtered(table_of(rows), rank, least, status, part).to_pylist() == [row for row in rows if fits(row)]
+
+
+TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
+
+
+def test_columns_of_the_names(tmp_path):
+    common = {"nearest_id": "r", "nearest_lineage": TROUT, "identity": 85.06, "coverage": 99.6}
+    family = (*TROUT[:5], "", "")
+    path = tmp_path / "a.jsonl"
+    with AssignmentWriter(path, "jsonl") as writer:
+        for one in (
+            Assignment("all", "assigned", lineage=TROUT, names=TROUT, confidences=(0.9,) * 7, **common),
+            Assignment("absent", "not_in_reference", lineage=family, names=TROUT,
+                       confidences=(*(0.9,) * 5, 0.3, 0.12345), withheld="confidence", novel_rank="genus",
+                       novel_p=0.001, novel_q=0.012345, note="a note", **common),
+            Assignment("guess", "unclassified", names=family, withheld="identity", **common),
+            Assignment("none", "rejected", note="letter"),
+        ):  # fmt: skip
+            writer.write(one)
+    columns = columns_of(read_assignments(path))
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    keys = ("status", "name", "confidence", "guess", "guess confidence", "withheld", "not in reference", "q")
+    assert [tuple(row[key] for key in keys) for row in rows] == [
+        ("assigned", "Salmo trutta", 0.9, "", None, "", "", None),
+        ("not in reference", "Salmonidae", 0.9, "Salmo trutta", 0.123, "confidence", "genus", 0.0123),
+        ("unclassified", "", None, "Salmonidae", None, "identity", "", None),
+        ("rejected", "", None, "", None, "", "", None),
+    ]
+    absent = rows[1]
+    assert (absent["id"], absent["rank"], absent["note"], absent["identity %"], absent["coverage %"]) == (
+        "absent", "family", "a note", 85.1, 100.0,
+    )  # fmt: skip
+    assert (absent["lineage"], absent["nearest"]) == (" › ".join(TROUT[:5]), " › ".join(TROUT))
 
 
 # -- bars --------------------------------------------------------------------------------------------------------------

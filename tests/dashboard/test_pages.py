@@ -132,7 +132,7 @@ def test_identify_names_a_file_composes_samples_and_is_found_again(visit, served
     told = [m.inner_text().strip().split("\n") for m in metric.all()]
     numbers = {lines[0]: int(lines[-1]) for lines in told}
     assert numbers["Queries"] == 234
-    assert numbers["Assigned"] + numbers["Novel"] + numbers["Unclassified"] + numbers["Rejected"] == 234
+    assert numbers["Assigned"] + numbers["Not in reference"] + numbers["Unclassified"] + numbers["Rejected"] == 234
     assert numbers["Assigned"] > 100
     choose(page, "Named at least to", "genus")
     lines = saved(page, "TSV", tmp_path).read_text(encoding="utf-8").splitlines()

@@ -31,7 +31,7 @@ def test_a_cruise_is_identified_with_its_table_of_counts(visit, served, shared, 
     page.get_by_test_id("stMetric").filter(has_text="Queries").wait_for()
     found = metrics(page)
     assert found["Queries"] == len(counts) == 438
-    assert found["Assigned"] + found["Novel"] + found["Unclassified"] + found["Rejected"] == 438
+    assert found["Assigned"] + found["Not in reference"] + found["Unclassified"] + found["Rejected"] == 438
     page.get_by_role("tab", name="Samples").click()
     page.get_by_text("Rarefied: what is expected").wait_for()
     until(lambda: names[0] in cells(page))
@@ -50,9 +50,9 @@ def test_reads_of_a_fastq_file_are_identified_and_filtered(visit, served, shared
     page.get_by_role("button", name="Identify", exact=True).click()
     page.get_by_text("6,714 of 6,714 queries").wait_for()
     page.get_by_label("Status").click()
-    page.get_by_role("option", name="novel").click()
-    novel = metrics(page)["Novel"]
-    page.get_by_text(f"{novel:,} of 6,714 queries").wait_for()
+    page.get_by_role("option", name="not in reference").click()
+    absent = metrics(page)["Not in reference"]
+    page.get_by_text(f"{absent:,} of 6,714 queries").wait_for()
 
 
 def test_what_is_new_on_the_cruise(visit, served, shared):

@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from ednabed.errors import StoreError, UsageError
 from ednabed.export.assignments import FORMATS, SUMMARY_COLUMNS, TSV_COLUMNS, AssignmentWriter, format_of, summary
 from ednabed.sequences.lineage import RANKS, parse_lineage
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.assignment import Assignment, Status, Withheld
 
 TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
 SALMON = (*TROUT[:6], "Salmo salar")
@@ -39,13 +40,16 @@ KNOWN = Assignment(
     similarity=0.98765432,
     strand="-",
     marker="12S",
-    novel_p=0.51234,
-    p_values=(0.9, 0.9, 0.9, 0.9, 0.8, 0.7, 0.51234),
+    withheld="tie",
+    nearest_taxon_id="8032",
+    p_values=(None, None, None, 0.9, 0.8, 0.7, 0.51234),
+    q_values=(None, None, None, 1.0, 1.0, 0.99999, 0.7),
+    absences=(None, None, None, 0.01, 0.02, 0.03, 0.25),
     note="reverse complement",
 )
-NOVEL = Assignment(
+ABSENT = Assignment(
     id="asv2",
-    status="novel",
+    status="not_in_reference",
     lineage=SKIPPED,
     names=(*SKIPPED[:5], "Salmo", ""),
     confidences=(0.9, 0.9, None, None, 0.85, 0.3, None),
@@ -56,11 +60,19 @@ NOVEL = Assignment(
     similarity=-0.0,
     novel_rank="genus",
     novel_p=0.00123456,
+    novel_q=0.0123456,
+    withheld="confidence",
+    p_values=(None, None, None, None, 0.4, 0.00123456, 0.0005),
+    q_values=(None, None, None, None, 0.9, 0.0123456, 0.0049),
+    absences=(None, None, None, None, 0.2, 0.9, 0.98),
 )
 UNSURE = Assignment("asv3", "unclassified", names=("Animalia", *[""] * 6), confidences=(0.4, *[None] * 6))
 REJECTED = Assignment("asv4", "rejected", note="letter 'E' at 3")
 UNCALIBRATED = Assignment("asv5", "assigned", lineage=GENUS, names=TROUT, nearest_id="r", nearest_lineage=TROUT)
-ALL = [KNOWN, NOVEL, UNSURE, REJECTED, UNCALIBRATED]
+ALL = [KNOWN, ABSENT, UNSURE, REJECTED, UNCALIBRATED]
+
+
+STATUSES = get_args(Status)
 
 
 def text_of(assignments: list[Assignment], format: str) -> str:
@@ -110,7 +122,9 @@ odd_lineages = st.tuples(*[ODD] * 7)
 shares = st.none() | st.floats(0, 1)
 odd = st.builds(
     Assignment,
-    id=ODD, status=st.sampled_from(["assigned", "novel", "unclassified", "rejected"]),
+    id=ODD, status=st.sampled_from(STATUSES), withheld=st.none() | st.sampled_from(get_args(Withheld)),
+    nearest_taxon_id=st.none() | ODD, novel_q=shares, q_values=st.tuples(*[shares] * 7),
+    absences=st.tuples(*[shares] * 7),
     lineage=odd_lineages, names=odd_lineages, confidences=st.tuples(*[shares] * 7),
     tied=st.lists(odd_lineages, max_size=3).map(tuple), nearest_id=st.none() | ODD, nearest_lineage=odd_lineages,
     identity=st.none() | st.floats(0, 100), coverage=st.none() | st.floats(0, 100),
@@ -125,9 +139,12 @@ odds = st.lists(odd, max_size=3)
 
 def test_the_columns_of_tsv():
     assert text_of([], "tsv") == (
-        "id\tstatus\trank\tlineage\tconfidence\tkingdom\tkingdom_confidence\tphylum\tphylum_confidence\tclass\t"
-        "class_confidence\torder\torder_confidence\tfamily\tfamily_confidence\tgenus\tgenus_confidence\tspecies\t"
-        "species_confidence\tnearest_id\tnearest_lineage\tidentity\tcoverage\tsimilarity\tnovel_rank\tnovel_p\t"
+        "id\tstatus\trank\tlineage\tconfidence\t"
+        "kingdom\tkingdom_guess\tkingdom_confidence\tphylum\tphylum_guess\tphylum_confidence\t"
+        "class\tclass_guess\tclass_confidence\torder\torder_guess\torder_confidence\t"
+        "family\tfamily_guess\tfamily_confidence\tgenus\tgenus_guess\tgenus_confidence\t"
+        "species\tspecies_guess\tspecies_confidence\twithheld\tnearest_id\tnearest_lineage\tnearest_taxon_id\t"
+        "identity\tcoverage\tsimilarity\tnovel_rank\tnovel_p\tnovel_q\tspecies_p\tspecies_q\t"
         "tied_species\tstrand\tmarker\tnote\n"
     )
 
@@ -137,16 +154,20 @@ def test_the_rows_of_tsv():
     whole = "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;Salmo;Salmo trutta"
     assert lines == [
         "asv1\tassigned\tgenus\tAnimalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;Salmo;\t0.9600\t"
-        "Animalia\t1.0000\tChordata\t0.9999\tActinopteri\t0.9900\tSalmoniformes\t0.9800\tSalmonidae\t0.9700\t"
-        f"Salmo\t0.9600\t\t0.7999\tref|1\t{whole}\t98.77\t100.00\t0.987654\t\t0.512\t"
+        "Animalia\tAnimalia\t1.0000\tChordata\tChordata\t0.9999\tActinopteri\tActinopteri\t0.9900\t"
+        "Salmoniformes\tSalmoniformes\t0.9800\tSalmonidae\tSalmonidae\t0.9700\tSalmo\tSalmo\t0.9600\t"
+        f"\tSalmo trutta\t0.7999\ttie\tref|1\t{whole}\t8032\t98.77\t100.00\t0.987654\t\t\t\t0.512\t0.7\t"
         "Salmo trutta|Salmo salar\t-\t12S\treverse complement",
-        "asv2\tnovel\tfamily\tAnimalia;Chordata;;;Salmonidae;;\t0.8500\tAnimalia\t0.9000\tChordata\t0.9000\t\t\t\t\t"
-        f"Salmonidae\t0.8500\t\t0.3000\t\t\tref2\t{whole}\t85.00\t99.50\t0.000000\tgenus\t0.00123\t\t+\t\t",
-        "asv3\tunclassified\t\t\t\t\t0.4000" + "\t" * 20 + "\t+\t\t",
-        "asv4\trejected" + "\t" * 25 + "\t+\t\tletter 'E' at 3",
+        "asv2\tnot_in_reference\tfamily\tAnimalia;Chordata;;;Salmonidae;;\t0.8500\t"
+        "Animalia\tAnimalia\t0.9000\tChordata\tChordata\t0.9000\t\t\t\t\t\t\tSalmonidae\tSalmonidae\t0.8500\t"
+        f"\tSalmo\t0.3000\t\t\t\tconfidence\tref2\t{whole}\t\t85.00\t99.50\t0.000000\tgenus\t0.00123\t0.0123\t"
+        "0.0005\t0.0049\t\t+\t\t",
+        "asv3\tunclassified\t\t\t\t\tAnimalia\t0.4000" + "\t" * 32 + "+\t\t",
+        "asv4\trejected" + "\t" * 38 + "+\t\tletter 'E' at 3",
         "asv5\tassigned\tgenus\tAnimalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;Salmo;\t\t"
-        "Animalia\t\tChordata\t\tActinopteri\t\tSalmoniformes\t\tSalmonidae\t\tSalmo\t\t\t\t"
-        f"r\t{whole}\t\t\t\t\t\t\t+\t\t",
+        "Animalia\tAnimalia\t\tChordata\tChordata\t\tActinopteri\tActinopteri\t\t"
+        "Salmoniformes\tSalmoniformes\t\tSalmonidae\tSalmonidae\t\tSalmo\tSalmo\t\t\tSalmo trutta\t\t\t"
+        f"r\t{whole}" + "\t" * 11 + "+\t\t",
         "",
     ]
 
@@ -163,6 +184,7 @@ def test_tsv_gives_back_any_text_but_separators(assignments):
         assert (row["status"], row["rank"], row["strand"]) == (one.status, one.rank or "", one.strand)
         names = [plain(name.replace(";", ",")) for name in one.lineage]
         assert [row[rank] for rank in RANKS] == names
+        assert [row[f"{rank}_guess"] for rank in RANKS] == [plain(name.replace(";", ",")) for name in one.names]
         assert row["lineage"] == (";".join(names) if any(one.lineage) else "")
         tied = dict.fromkeys(lineage[-1].replace("|", "_") for lineage in one.tied if lineage[-1])
         assert row["tied_species"].split("|") == (list(map(plain, tied)) or [""])
@@ -174,10 +196,12 @@ def test_tsv_gives_back_any_text_but_separators(assignments):
             value = getattr(one, key)
             assert (row[key] == "") == (value is None)
             assert value is None or float(row[key]) == pytest.approx(value, abs=digits * 1.001)
-        assert one.novel_p is None or float(row["novel_p"]) == pytest.approx(one.novel_p, rel=0.0051)
-        assert [row["nearest_id"], row["marker"], row["note"]] == [
-            plain(value or "") for value in (one.nearest_id, one.marker, one.note)
-        ]
+        for key in ("novel_p", "novel_q", "species_p", "species_q"):
+            value = getattr(one, key)
+            assert (row[key] == "") == (value is None)
+            assert value is None or float(row[key]) == pytest.approx(value, rel=0.0051)
+        for key in ("nearest_id", "nearest_taxon_id", "withheld", "novel_rank", "marker", "note"):
+            assert row[key] == plain(getattr(one, key) or "")
 
 
 @given(st.integers(0, 10_000))
@@ -294,22 +318,26 @@ def test_sintax_is_read_back(assignments):
 # -- json lines --------------------------------------------------------------------------------------------------------
 
 
+def cells_of_a_rank(given=None, best=None, confidence=None, absence=None, p=None, q=None) -> dict:
+    return {"given": given, "best": best, "confidence": confidence, "absence": absence, "p": p, "q": q}
+
+
 def test_a_line_of_json():
-    assert json.loads(text_of([NOVEL], "jsonl")) == {
-        "id": "asv2", "status": "novel", "rank": "family", "lineage": "Animalia;Chordata;;;Salmonidae;;",
+    assert json.loads(text_of([ABSENT], "jsonl")) == {
+        "id": "asv2", "status": "not_in_reference", "rank": "family", "lineage": "Animalia;Chordata;;;Salmonidae;;",
         "confidence": 0.85,
         "ranks": {
-            "kingdom": {"given": "Animalia", "best": "Animalia", "confidence": 0.9, "p": None},
-            "phylum": {"given": "Chordata", "best": "Chordata", "confidence": 0.9, "p": None},
-            "class": {"given": None, "best": None, "confidence": None, "p": None},
-            "order": {"given": None, "best": None, "confidence": None, "p": None},
-            "family": {"given": "Salmonidae", "best": "Salmonidae", "confidence": 0.85, "p": None},
-            "genus": {"given": None, "best": "Salmo", "confidence": 0.3, "p": None},
-            "species": {"given": None, "best": None, "confidence": None, "p": None},
+            "kingdom": cells_of_a_rank("Animalia", "Animalia", 0.9),
+            "phylum": cells_of_a_rank("Chordata", "Chordata", 0.9),
+            "class": cells_of_a_rank(),
+            "order": cells_of_a_rank(),
+            "family": cells_of_a_rank("Salmonidae", "Salmonidae", 0.85, 0.2, 0.4, 0.9),
+            "genus": cells_of_a_rank(None, "Salmo", 0.3, 0.9, 0.00123456, 0.0123456),
+            "species": cells_of_a_rank(None, None, None, 0.98, 0.0005, 0.0049),
         },
-        "nearest_id": "ref2", "nearest_lineage": ";".join(TROUT), "identity": 85.0, "coverage": 99.5,
-        "similarity": 0.0, "novel_rank": "genus", "novel_p": 0.00123456, "tied": [], "strand": "+", "marker": None,
-        "note": "",
+        "withheld": "confidence", "nearest_id": "ref2", "nearest_lineage": ";".join(TROUT), "nearest_taxon_id": None,
+        "identity": 85.0, "coverage": 99.5, "similarity": 0.0, "novel_rank": "genus", "novel_p": 0.00123456,
+        "novel_q": 0.0123456, "tied": [], "strand": "+", "marker": None, "note": "",
     }  # fmt: skip
     lines = [json.loads(line) for line in text_of(ALL, "jsonl").splitlines()]
     assert len({tuple(line) for line in lines}) == 1, "every line has the same keys in the same order"
@@ -331,9 +359,11 @@ def test_json_loses_nothing(assignments):
         assert tuple(rank["best"] or "" for rank in ranks) == one.names
         assert tuple(rank["confidence"] for rank in ranks) == one.confidences
         assert tuple(rank["p"] for rank in ranks) == one.p_values
+        assert tuple(rank["q"] for rank in ranks) == one.q_values
+        assert tuple(rank["absence"] for rank in ranks) == one.absences
         assert len(found["tied"]) == len(one.tied)
         for key in ("id", "status", "rank", "confidence", "nearest_id", "identity", "coverage", "similarity", "strand",
-                    "marker", "novel_rank", "novel_p", "note"):  # fmt: skip
+                    "marker", "novel_rank", "novel_p", "novel_q", "withheld", "nearest_taxon_id", "note"):  # fmt: skip
             assert found[key] == getattr(one, key)
 
 
@@ -343,12 +373,16 @@ def test_numbers_of_numpy_are_written_like_plain_ones():
         KNOWN,
         confidences=(half,) * 7,
         p_values=(half,) * 7,
+        q_values=(half,) * 7,
+        absences=(half,) * 7,
+        novel_q=half,
         identity=half,
         coverage=half,
         similarity=half,
         novel_p=half,
     )
-    same = replace(KNOWN, confidences=(0.5,) * 7, p_values=(0.5,) * 7, identity=0.5, coverage=0.5, similarity=0.5,
+    same = replace(KNOWN, confidences=(0.5,) * 7, p_values=(0.5,) * 7, q_values=(0.5,) * 7,
+                   absences=(0.5,) * 7, novel_q=0.5, identity=0.5, coverage=0.5, similarity=0.5,
                    novel_p=0.5)  # fmt: skip
     for format in FORMATS:
         assert text_of([numpy], format) == text_of([same], format)
@@ -358,15 +392,18 @@ def test_numbers_of_numpy_are_written_like_plain_ones():
 
 
 def test_summaries():
-    assert len(SUMMARY_COLUMNS) == 7
+    assert SUMMARY_COLUMNS == ("id", "status", "rank", "name", "confidence", "identity", "not in reference")
     assert list(map(summary, ALL)) == [
-        ("asv1", "assigned", "genus", "Salmo", "0.96", "98.8", ""),
-        ("asv2", "novel", "family", "Salmonidae", "0.85", "85.0", "genus (p 0.00123)"),
-        ("asv3", "unclassified", "", "", "", "", ""),
+        ("asv1", "assigned", "genus", "Salmo [Salmo trutta 0.79]", "0.96", "98.8", ""),
+        ("asv2", "not_in_reference", "family", "Salmonidae [Salmo 0.30]", "0.85", "85.0", "genus (q 0.0123)"),
+        ("asv3", "unclassified", "", "[Animalia 0.40]", "", "", ""),
         ("asv4", "rejected", "", "", "", "", ""),
-        ("asv5", "assigned", "genus", "Salmo", "", "", ""),
+        ("asv5", "assigned", "genus", "Salmo [Salmo trutta]", "", "", ""),
     ]
-    assert summary(replace(NOVEL, novel_p=None))[-1] == "genus"
+    assert summary(replace(ABSENT, novel_q=None))[-1] == "genus"
+    # A guess that is not deeper than the name is not shown again.
+    assert summary(replace(KNOWN, lineage=TROUT))[3] == "Salmo trutta"
+    assert summary(replace(KNOWN, names=(*TROUT[:4], "", "", "")))[3] == "Salmo"
     assert summary(replace(KNOWN, id="a\x1b[2J\n"))[0] == "a [2J "
 
 
@@ -458,6 +495,9 @@ def test_a_folder_is_refused(tmp_path):
         {"novel_p": float("inf")},
         {"confidences": (float("nan"), *[None] * 6)},
         {"p_values": (*[None] * 6, float("-inf"))},
+        {"novel_q": float("nan")},
+        {"q_values": (*[None] * 6, float("nan"))},
+        {"absences": (float("inf"), *[None] * 6)},
     ],
 )
 def test_numbers_that_are_none_are_refused(tmp_path, format, change):

@@ -28,6 +28,8 @@ from ednabed.api.manager import DataManager
 from ednabed.api.names import AssignmentSource
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export import dwc, dwc_terms, extras
+from ednabed.export.assignments import AssignmentWriter
+from ednabed.export.names import names_by_id
 from ednabed.export.spreadsheet import safe_cell
 from ednabed.reference.loose import LooseRuns
 from ednabed.search.choice import Choice
@@ -37,6 +39,7 @@ from ednabed.sequences.labels import read_labels
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.runs import Run
 from ednabed.store.versions import register, tag_run
+from ednabed.taxonomy.assignment import Assignment
 from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run
 
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
@@ -461,7 +464,7 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     file = tmp_path / "taxa.tsv"
     seven = digest(letters_of(6).encode())
     file.write_text(
-        HEAD + f"a-0\tassigned\tgenus\tX;;;;;Mus;\t0.9\na-1\tnovel\tfamily\t{FAMILY}\t0.81239\n"
+        HEAD + f"a-0\tassigned\tgenus\tX;;;;;Mus;\t0.9\na-1\tnot_in_reference\tfamily\t{FAMILY}\t0.81239\n"
         f"a-5\trejected\t\t\t\n{seven}\tunclassified\t\t\t\nnobody\tassigned\tspecies\t{RAT}\t1\n"
     )
     done = export(collection, tmp_path / "q", "qiime2", biom=False, assignments=file)
@@ -476,12 +479,35 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     export(collection, tmp_path / "x.zip", "dwc", assignments=file)
     core, dna = archive(tmp_path / "x.zip")
     remarks = [row["http://rs.tdwg.org/dwc/terms/identificationRemarks"] for row in core]
-    assert "ednabed classify: novel, confidence 0.8123" in remarks
+    assert "ednabed classify: not in reference, confidence 0.8123" in remarks
     assert Counter(row["https://w3id.org/mixs/0000086"] for row in dna)["ednabed classify"] == 3
     export(collection, tmp_path / "x.parquet", "parquet", assignments=file)
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
-    assert (rows["a-1"]["family"], rows["a-1"]["confidence"], rows["a-1"]["status"]) == ("Muridae", 0.81239, "novel")
+    absent = rows["a-1"]
+    assert (absent["family"], absent["confidence"], absent["status"]) == ("Muridae", 0.81239, "not_in_reference")
     assert (rows["a-0"]["genus"], rows["a-0"]["confidence"]) == ("Rattus", None)
+
+
+@pytest.mark.parametrize("name", ["assignments.tsv", "assignments.jsonl"])
+def test_files_of_earlier_versions_give_names(name):
+    found = names_by_id(Path(__file__).resolve().parents[1] / "kept" / "assignments_1" / name)
+    assert {id: (one.status, one.rank, one.name, one.confidence) for id, one in found.items()} == {
+        "q1": ("assigned", "species", "Salmo trutta", 0.99),
+        "q2": ("not_in_reference", "family", "Salmonidae", 0.9),
+        "q3": ("unclassified", "", "", None),
+        "q4": ("rejected", "", "", None),
+    }
+
+
+@pytest.mark.parametrize("format", ["tsv", "jsonl"])
+def test_guesses_that_were_not_given_are_no_names(tmp_path, format):
+    names = tuple(RAT.split(";"))
+    with AssignmentWriter(tmp_path / "a", format) as writer:
+        writer.write(Assignment("q", "unclassified", names=names, confidences=(0.7,) * 7, withheld="confidence"))
+        writer.write(Assignment("r", "not_in_reference", lineage=(*names[:5], "", ""), names=names,
+                                confidences=(0.9,) * 7, novel_rank="genus", novel_p=0.001, novel_q=0.01))  # fmt: skip
+    found = names_by_id(tmp_path / "a")
+    assert [(one.name, one.status) for one in found.values()] == [("", "unclassified"), (names[4], "not_in_reference")]
 
 
 def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):

@@ -60,7 +60,7 @@ def test_the_rows_with_a_count_table(tmp_path):
     for one in [
         assignment("a4", UNKNOWN, "unclassified"),
         assignment("a1"),
-        assignment("a3", FAMILY, "novel"),
+        assignment("a3", FAMILY, "not_in_reference"),
         assignment("a2"),
         assignment("a5", COD),
         assignment("a1", COD),
@@ -96,9 +96,9 @@ def test_the_rows_without_a_count_table():
         (assignment("b", UNKNOWN, "rejected"), None, None),
         (assignment("a"), "lake", 2**62),
         (assignment("c"), "lake", 2**62),
-        (assignment("d", UNKNOWN, "novel"), "total", 0),
+        (assignment("d", UNKNOWN, "not_in_reference"), "total", 0),
         (assignment("e", FAMILY), "no_sample", 1),
-        (assignment("f", FAMILY, "novel"), "no_sample", None),
+        (assignment("f", FAMILY, "not_in_reference"), "no_sample", None),
     ]:
         table.add(one, sample, abundance)
     heads, rows, report = written(table)
@@ -129,7 +129,7 @@ odd_lineages = st.tuples(*[ODD] * 7)
 odd_queries = st.lists(
     st.tuples(
         st.builds(assignment, st.sampled_from("abcdefgh"), odd_lineages,
-                  st.sampled_from(["assigned", "novel", "unclassified", "rejected"])),
+                  st.sampled_from(["assigned", "not_in_reference", "unclassified", "rejected"])),
         st.none() | st.sampled_from(["s1", "s2", "a\tb", "a b", "total", "species", "no_sample", "é"]),
         st.none() | st.integers(0, 2**63 - 1),
     ),
@@ -201,8 +201,8 @@ def test_every_read_of_a_count_table_stands_in_one_cell_or_is_told(tmp_path_fact
 def test_the_order_of_the_queries_does_not_move_rows(tmp_path):
     counts = counts_of(tmp_path, COUNTS)
     queries = [
-        assignment("a1"), assignment("a2", COD), assignment("a3", FAMILY), assignment("a4", FAMILY, "novel"),
-        assignment("a5", UNKNOWN, "unclassified"), assignment("other", UNKNOWN, "novel"),
+        assignment("a1"), assignment("a2", COD), assignment("a3", FAMILY), assignment("a4", FAMILY, "not_in_reference"),
+        assignment("a5", UNKNOWN, "unclassified"), assignment("other", UNKNOWN, "not_in_reference"),
     ]  # fmt: skip
     texts = set()
     for order in (queries, queries[::-1], queries[3:] + queries[:3]):

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -14,13 +15,16 @@ from hypothesis import strategies as st
 from ednabed.errors import StoreError, UsageError
 from ednabed.export.assignments import FORMATS, AssignmentWriter, as_json, from_json, written_as
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.assignment import Assignment, Status, Withheld
 
+OLD = Path(__file__).resolve().parents[1] / "kept" / "assignments_1" / "assignments.jsonl"
 TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
 ONE = Assignment(
     id="asv1", status="assigned", lineage=(*TROUT[:6], ""), names=TROUT, confidences=(1.0, *[0.9] * 5, 0.1),
     tied=(TROUT, (*TROUT[:6], "Salmo salar")), nearest_id="ref|1", nearest_lineage=TROUT, identity=98.76543,
-    coverage=100.0, similarity=0.98765432, strand="-", marker="12S", novel_p=0.5, p_values=(0.9,) * 7, note="back",
+    coverage=100.0, similarity=0.98765432, strand="-", marker="12S", novel_rank="genus", novel_p=0.5, novel_q=0.6,
+    p_values=(0.9,) * 7, q_values=(0.95,) * 7, absences=(0.3,) * 7, withheld="tie", nearest_taxon_id="8032",
+    note="back",
 )  # fmt: skip
 
 # Any text but halves of pairs, which no file holds; those with what separates names too.
@@ -33,7 +37,9 @@ whole = st.tuples(*[texts.map(lambda text: text.replace(";", ","))] * 7)
 shares = st.none() | st.floats(0, 1)
 some = st.builds(
     Assignment,
-    id=texts, status=st.sampled_from(["assigned", "novel", "unclassified", "rejected"]), lineage=free, names=free,
+    id=texts, status=st.sampled_from(get_args(Status)), lineage=free, names=free,
+    withheld=st.none() | st.sampled_from(get_args(Withheld)), nearest_taxon_id=st.none() | texts, novel_q=shares,
+    q_values=st.tuples(*[shares] * 7), absences=st.tuples(*[shares] * 7),
     confidences=st.tuples(*[shares] * 7), tied=st.lists(whole, max_size=3).map(tuple),
     nearest_id=st.none() | texts, nearest_lineage=whole, identity=st.none() | st.floats(0, 100),
     coverage=st.none() | st.floats(0, 100), similarity=st.none() | st.floats(-1, 1), strand=st.sampled_from("+-"),
@@ -80,7 +86,7 @@ def test_what_is_written_anew_is_what_would_have_been_written(tmp_path_factory, 
             {"tied": 5}, {"tied": [5]}, {"tied": ["a;b"]}, {"ranks": []}, {"ranks": {}},
             {"ranks": dict.fromkeys(RANKS, 5)},
             {"nearest_lineage": "a"}, {"nearest_lineage": 7}, {"identity": "high"}, {"similarity": [1]},
-            {"id": 5}, {"novel_p": "x"},
+            {"id": 5}, {"novel_p": "x"}, {"novel_q": "x"}, {"status": ["assigned"]},
         )),
         json.dumps({key: value for key, value in as_json(ONE).items() if key != "note"}).encode(),
         b"[" * 100_000,
@@ -92,6 +98,25 @@ def test_a_damaged_line_is_told(tmp_path, line, format):
     path.write_bytes(json.dumps(as_json(ONE)).encode() + b"\n" + line + b"\n")
     with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is no assignment .*run the work again"):
         written_as(path, format)
+
+
+def test_objects_of_earlier_versions_are_read():
+    """What they lack is None; a p-value without a claim was that of the species."""
+    lines = [json.loads(line) for line in OLD.read_text(encoding="utf-8").splitlines()]
+    known, absent, unsure, rejected = found = [from_json(line) for line in lines]
+    assert [line["status"] for line in lines] == ["assigned", "novel", "unclassified", "rejected"]
+    assert [one.status for one in found] == ["assigned", "not_in_reference", "unclassified", "rejected"]
+    assert [line["novel_p"] for line in lines] == [0.4, 0.0125, 0.2, None]
+    assert [one.novel_p for one in found] == [None, 0.0125, None, None]
+    assert [one.species_p for one in found] == [0.4, 0.004, 0.2, None]
+    for one in found:
+        assert (one.withheld, one.nearest_taxon_id, one.novel_q, one.species_q) == (None,) * 4
+        assert one.q_values == one.absences == (None,) * 7
+    assert (absent.rank, absent.names, absent.novel_rank, absent.confidence) == ("family", TROUT, "genus", 0.9)
+    assert (known.lineage, known.nearest_id, known.identity, known.marker) == (TROUT, "r1", 99.5, "12S")
+    assert (rejected.note, unsure.confidences[0]) == ("its vector in the run is all zeros or not finite", 0.4)
+    rows = [line.split("\t") for line in written_as(OLD, "tsv").splitlines()]
+    assert dict(zip(rows[0], rows[2], strict=True))["status"] == "not_in_reference"
 
 
 def test_numbers_that_are_none(tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from ednabed.errors import StoreError
 from ednabed.reference import kept as kept_module
 from ednabed.reference.kept import KeptNames, kept_names
 from ednabed.reference.parts import keys_of
+from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.records import digest as sequence_digest
 from ednabed.store import assignments
 from ednabed.store.assignments import COLUMNS, SCHEMA, KeptFile, file_names, folder_of, keep, list_kept, verify_kept
@@ -27,6 +29,12 @@ from reference_support import add_run, consolidate, opened, snapshot
 
 OTTER = "Animalia;Chordata;Mammalia;Carnivora;Mustelidae;Lutra;Lutra lutra"
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
+
+
+SHARES = {"12S": {"source": "estimated", "known": 0.83, "queries": 412, "shares": [0.5, 0.33, 0.17, 0.0, 0.0, 0.0]}}
+OLD = Path(__file__).resolve().parents[1] / "kept" / "assignments_1"
+TROUT = "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;Salmo;Salmo trutta"
+FAMILY = "Animalia;Chordata;Actinopteri;Salmoniformes;Salmonidae;;"
 
 
 def table_of(run: Run, lineage: str | None = RAT, status: str = "assigned") -> pa.Table:
@@ -74,6 +82,103 @@ def test_the_same_build_and_criteria_are_replaced_and_others_stay(run):
     assert sorted(file_names(run.folder)) == sorted(one.path.name for one in (again, build, other))
 
 
+def test_the_shares_of_known_species_are_kept(run):
+    keep(run, table_of(run), build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={},
+         shares=SHARES)  # fmt: skip
+    keep_by(run)
+    without, found = list_kept(run.folder, run.identity)
+    assert (found.facts.shares, without.facts.shares) == (SHARES, {})
+
+
+def test_every_column_comes_back(run):
+    row = {
+        "digest": "d", "status": "not_in_reference", "rank": "genus", "lineage": RAT, "confidence": 0.9,
+        "ranks": {rank: {"given": "a", "best": "b", "confidence": 0.1, "absence": 0.2, "p": 0.3, "q": 0.4}
+                  for rank in RANKS},
+        "withheld": "tie", "nearest_id": "n", "nearest_lineage": RAT, "nearest_taxon_id": "10117", "identity": 99.0,
+        "coverage": 98.0, "similarity": 0.97, "novel_rank": "species", "novel_p": 0.01, "novel_q": 0.02, "tied": [RAT],
+        "strand": "-", "marker": "12S", "note": "a note",
+    }  # fmt: skip
+    assert list(row) == COLUMNS.names
+    keep(run, pa.Table.from_pylist([row], COLUMNS), build="b", reference="r", model="m", fingerprint="f",
+         calibrated=None, criteria={})  # fmt: skip
+    (kept,) = list_kept(run.folder, run.identity)
+    assert kept.read().to_pylist() == [row]
+
+
+@pytest.fixture
+def old(tmp_path) -> Run:
+    """A run with assignments of schema 1, as they were written then."""
+    shutil.copytree(OLD, tmp_path / "old")
+    return Run.open(tmp_path / "old" / "a")
+
+
+def test_schema_1_is_read_as_schema_2(old):
+    assert verify_kept(old) == []
+    (kept,) = list_kept(old.folder, old.identity)
+    assert kept.facts.statuses == {"assigned": 1, "not_in_reference": 1, "unclassified": 1, "rejected": 1}
+    assert (kept.facts.build, kept.facts.shares) == ("b-1", {})
+    table = kept.read()
+    assert table.schema == COLUMNS
+    for name in ("withheld", "nearest_taxon_id", "novel_q"):
+        assert table.column(name).to_pylist() == [None] * 4
+    known, absent, unsure, rejected = table.to_pylist()
+    assert [one["status"] for one in table.to_pylist()] == [
+        "assigned", "not_in_reference", "unclassified", "rejected",
+    ]  # fmt: skip
+    # Without a claim the p-value was that of the species, which stays with the ranks.
+    assert [one["novel_p"] for one in (known, absent, unsure, rejected)] == [None, 0.0125, None, None]
+    assert [one["ranks"]["species"]["p"] for one in (known, absent, unsure, rejected)] == [0.4, 0.004, 0.2, None]
+    assert (absent["novel_rank"], absent["rank"], absent["lineage"]) == ("genus", "family", FAMILY)
+    assert absent["ranks"]["genus"] == {
+        "given": None, "best": "Salmo", "confidence": 0.3, "absence": None, "p": 0.0125, "q": None,
+    }  # fmt: skip
+    assert (known["identity"], known["marker"], rejected["note"][:10]) == (99.5, "12S", "its vector")
+
+
+@pytest.mark.parametrize("name", COLUMNS.names)
+def test_each_column_of_schema_1_alone_is_that_of_all(old, name):
+    (kept,) = list_kept(old.folder, old.identity)
+    some = kept.read([name, "digest"] if name != "digest" else [name])
+    assert some.equals(kept.read().select(some.schema.names))
+
+
+def test_a_flipped_byte_of_schema_1_is_found(old):
+    (kept,) = list_kept(old.folder, old.identity)
+    raw = kept.path.read_bytes()
+    for place in range(0, len(raw), 997):
+        kept.path.write_bytes(raw[:place] + bytes([raw[place] ^ 4]) + raw[place + 1 :])
+        assert verify_kept(old), place
+    kept.path.write_bytes(raw)
+    assert verify_kept(old) == []
+
+
+def test_the_same_build_and_criteria_replace_schema_1(old):
+    (before,) = list_kept(old.folder, old.identity)
+    done = keep(old, table_of(old), build="b-1", reference="data/fish", model="hand", fingerprint="f" * 64,
+                calibrated=None, criteria=before.facts.criteria)  # fmt: skip
+    assert list_kept(old.folder, old.identity) == [done]
+    assert not before.path.exists()
+
+
+def test_names_come_from_schema_1(old, tmp_path):
+    target = runs_root(tmp_path) / "lake"
+    target.parent.mkdir(parents=True)
+    old.folder.parent.rename(target)
+    consolidate(tmp_path)
+    reference = opened(tmp_path)
+    names = kept_names(reference, tmp_path)
+    found = Counter(names.of_keys(reference.keys).of(row) for row in range(reference.rows))
+    assert found == Counter(
+        {
+            ("assigned", TROUT, 0.99): 1,
+            ("not_in_reference", FAMILY, 0.9): 1,
+            ("unclassified", None, None): 1,
+            ("rejected", None, None): 1,
+        }
+    )
+
+
 def test_a_run_may_be_moved_with_its_assignments(run, tmp_path):
     keep_by(run)
     new = tmp_path / "elsewhere"
@@ -117,9 +222,9 @@ def test_a_name_that_is_not_that_of_the_content_is_damage(run):
 
 def test_an_unknown_schema_is_refused_and_stays(run, monkeypatch):
     with monkeypatch.context() as later:
-        later.setattr(assignments, "SCHEMA", "ednabed.assignments/2")
+        later.setattr(assignments, "SCHEMA", "ednabed.assignments/3")
         newer = keep_by(run)
-    with pytest.raises(StoreError, match=f"has schema 'ednabed.assignments/2'.* reads '{SCHEMA}'; update ednabed"):
+    with pytest.raises(StoreError, match=f"has schema 'ednabed.assignments/3'.* and '{SCHEMA}'; update ednabed"):
         list_kept(run.folder, run.identity)
     keep_by(run)
     assert newer.path.exists()
@@ -186,7 +291,7 @@ def test_killed_at_any_time_the_old_or_the_new_is_there(run, step):
     newest = list_kept(run.folder, run.identity)[0]
     assert newest.facts.statuses == ({"unclassified": 3} if step == "_is_older:before" else {"assigned": 3})
     # The next one finishes the job and removes what was left.
-    done = keep_by(run, status="novel")
+    done = keep_by(run, status="not_in_reference")
     assert list_kept(run.folder, run.identity) == [done]
     assert {path.name for path in done.path.parent.iterdir()} == {".lock", done.path.name}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from ednabed.errors import StoreError
@@ -17,13 +18,16 @@ from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
 from ednabed.export.sample_table import COLUMNS
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignments import COLUMNS as KEPT
+from ednabed.store.assignments import current_status
 
 UNNAMED = "(no name at this rank)"
 _SCHEMA = pa.schema([("id", pa.string()), *(field for field in KEPT if field.name != "digest")])
 
 
 def read_assignments(path: Path) -> pa.Table:
-    """Read what ``classify`` wrote as JSON lines: a row a query, in its order.
+    """Read what ``classify`` wrote as JSON lines: one row per query, in its order.
+
+    Files that earlier versions wrote are read as ``export.assignments.from_json`` reads them.
 
     Returns:
         The columns of ``export.assignments.as_json``, with ``ranks`` taken apart: ``<rank>_given``, ``<rank>_best`` and
@@ -49,6 +53,11 @@ def read_assignments(path: Path) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path} cannot be read as assignments ({error}); run the work again") from error
     columns = {name: table.column(name) for name in table.schema.names if name != "ranks"}
+    statuses = [current_status(one) for one in table.column("status").to_pylist()]
+    columns["status"] = pa.chunked_array([pa.array(statuses, pa.string())])
+    # Earlier versions wrote that of the species where nothing was claimed.
+    claimed = pc.is_valid(columns["novel_rank"])
+    columns["novel_p"] = pc.if_else(claimed, columns["novel_p"], pa.scalar(None, pa.float64()))
     ranks = table.column("ranks").combine_chunks()
     for rank in RANKS:
         one = ranks.field(rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -129,8 +130,24 @@ def show(context: Context, run: str, as_json: bool) -> None:
         facts = one.facts
         counts = ", ".join(f"{facts.statuses.get(name, 0):,} {name}" for name in STATUSES if facts.statuses.get(name))
         emit(f"assignments  by {facts.reference}, build {facts.build}, {facts.created[:19]}: {counts}")
+        for line in _known_species(facts.shares):
+            emit(f"{'':<12} {line}")
     for fault in faults:
         notice(fault)
+
+
+def _known_species(shares: Mapping[str, Any]) -> list[str]:
+    """Return one line per marker: what share of the species was taken to be in the reference, and why."""
+    sources = {
+        "estimated": "estimated from {queries:,} distinct sequences",
+        "fixed": "as asked for",
+        "default": "the default",
+    }
+    lines = []
+    for marker, share in shares.items():
+        source = sources.get(share["source"], share["source"]).format(**share)
+        lines.append(f"known species{f' of {marker}' if marker else ''}: {share['known']:.2f}, {source}")
+    return lines
 
 
 @runs.command()

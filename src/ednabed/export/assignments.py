@@ -1,7 +1,7 @@
 """Assignments as TSV, QIIME 2's taxonomy, SINTAX's table or JSON lines: a query at a time, to a stream or to a file.
 
-- ``tsv``: ``TSV_COLUMNS`` as header and a line a query. Rank columns hold the names given; ``<rank>_confidence`` is
-  the confidence of the best guess at that rank, given or not. What is not known is empty.
+- ``tsv``: ``TSV_COLUMNS`` as header and one line per query. Rank columns hold the names given; ``<rank>_guess`` is the
+  best guess at that rank, given or not, and ``<rank>_confidence`` its confidence. What is not known is empty.
 - ``qiime2``: what ``qiime tools import --input-format TSVTaxonomyFormat`` reads. ``Taxon`` goes down to the deepest
   rank given, a rank without name on the way is a bare prefix (``f__``), ``Unassigned`` stands where no name is given.
   ``Confidence`` is that of the deepest rank; of ``Unassigned`` 1 minus that of the best guess at the first rank that
@@ -16,8 +16,10 @@ is replaced: ``;`` by ``,`` (``tsv``, ``qiime2``), ``,`` and ``;`` by ``_`` (``s
 (``tied_species``).
 
 Confidences are cut, not rounded, to four digits (two in ``sintax``): what is below the cutoff never reads as reaching
-it, and only certainty reads as 1. Identity and coverage (percent) have two digits, similarity six, p-values three
-significant ones. ``jsonl`` rounds nothing.
+it, and only certainty reads as 1. Identity and coverage (percent) have two digits, similarity six, p-values and false
+discovery rates three significant ones. ``jsonl`` rounds nothing.
+
+Objects of ``jsonl`` that were written before there were false discovery rates are still read (``from_json``).
 
 A file is written under another name and takes its place when all is done; until then an older one stays as it was.
 """
@@ -30,22 +32,24 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.search.text_writer import TextWriter
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
+from ednabed.store.assignments import current_status
 from ednabed.store.files import clean
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.taxonomy.assignment import UNKNOWN, Assignment, Status
 
 FORMATS = ("tsv", "qiime2", "sintax", "jsonl")
 TSV_COLUMNS = (
     *("id", "status", "rank", "lineage", "confidence"),
-    *(name for rank in RANKS for name in (rank, f"{rank}_confidence")),
-    *("nearest_id", "nearest_lineage", "identity", "coverage", "similarity", "novel_rank", "novel_p"),
+    *(name for rank in RANKS for name in (rank, f"{rank}_guess", f"{rank}_confidence")),
+    *("withheld", "nearest_id", "nearest_lineage", "nearest_taxon_id", "identity", "coverage", "similarity"),
+    *("novel_rank", "novel_p", "novel_q", "species_p", "species_q"),
     *("tied_species", "strand", "marker", "note"),
 )
-SUMMARY_COLUMNS = ("id", "status", "rank", "name", "confidence", "identity", "novel")
+SUMMARY_COLUMNS = ("id", "status", "rank", "name", "confidence", "identity", "not in reference")
 _QIIME2_HEAD = "Feature ID\tTaxon\tConfidence\n"
 _QIIME2_PREFIXES = ("k__", "p__", "c__", "o__", "f__", "g__", "s__")
 _SINTAX_PREFIXES = ("d:", "p:", "c:", "o:", "f:", "g:", "s:")
@@ -111,18 +115,33 @@ class AssignmentWriter(TextWriter):
 def summary(assignment: Assignment) -> tuple[str, ...]:
     """Return the cells of one query for a readable table, in the order of ``SUMMARY_COLUMNS``.
 
-    ``name`` is the deepest name given; ``novel`` is ``genus (p 0.012)`` where the query is a new genus. Empty where
-    nothing is known; no cell holds a control character.
+    ``name`` is the deepest name given, followed by the best guess in brackets with its confidence where that is deeper:
+    ``Salmo [Salmo trutta 0.71]``; the brackets alone where no name is given. ``not in reference`` is
+    ``genus (q 0.012)`` where the genus of the query is found to be absent from the reference. Empty where nothing is
+    known; no cell holds a control character.
     """
-    novel = assignment.novel_rank or ""
-    if novel and assignment.novel_p is not None:
-        novel += f" (p {_significant(assignment.novel_p)})"
-    given = [name for name in assignment.lineage if name]
+    a = assignment
+    absent = a.novel_rank or ""
+    if absent and a.novel_q is not None:
+        absent += f" (q {_significant(a.novel_q)})"
+    given = [name for name in a.lineage if name][-1:]
     cells = (
-        *(assignment.id, assignment.status, assignment.rank or "", given[-1] if given else ""),
-        *(cut(assignment.confidence, 2), _rounded(assignment.identity, 1), novel),
+        *(a.id, a.status, a.rank or "", " ".join([*given, *_deeper_guess(a)])),
+        *(cut(a.confidence, 2), _rounded(a.identity, 1), absent),
     )
     return tuple(map(clean, cells))
+
+
+def _deeper_guess(assignment: Assignment) -> list[str]:
+    """Return the deepest guess with its confidence, in brackets, where it is deeper than the names given."""
+    deepest = assignment.guess_rank
+    if deepest is None:
+        return []
+    place = RANKS.index(deepest)
+    if assignment.rank is not None and RANKS.index(assignment.rank) >= place:
+        return []
+    sure = cut(assignment.confidences[place], 2)
+    return [f"[{assignment.names[place]}{' ' if sure else ''}{sure}]"]
 
 
 def as_json(assignment: Assignment) -> dict[str, Any]:
@@ -130,12 +149,13 @@ def as_json(assignment: Assignment) -> dict[str, Any]:
 
     ``id``; ``status``; ``rank`` (null where none is given); ``lineage`` (names given, in one text, null where none);
     ``confidence``; ``ranks``, for each rank ``given`` and ``best`` (the name given and the best guess, null where there
-    is none), ``confidence`` (of the best guess) and ``p`` (p-value of the hypothesis that its taxon of this rank is in
-    the reference); ``nearest_id``; ``nearest_lineage``; ``identity`` and ``coverage`` in percent; ``similarity``;
-    ``novel_rank``; ``novel_p``; ``tied`` (list of lineages); ``strand``; ``marker``; ``note`` (empty where nothing).
+    is none), ``confidence`` (of the best guess), ``absence`` (probability that its taxon of this rank is not in the
+    reference), ``p`` (p-value of the hypothesis that it is) and ``q`` (the same as a false discovery rate);
+    ``withheld``; ``nearest_id``; ``nearest_lineage``; ``nearest_taxon_id``; ``identity`` and ``coverage`` in percent;
+    ``similarity``; ``novel_rank``; ``novel_p``; ``novel_q``; ``tied`` (list of lineages); ``strand``; ``marker``;
+    ``note`` (empty where nothing).
     """
     a = assignment
-    ranks = zip(RANKS, a.lineage, a.names, a.confidences, a.p_values, strict=True)
     return {
         "id": a.id,
         "status": a.status,
@@ -143,16 +163,26 @@ def as_json(assignment: Assignment) -> dict[str, Any]:
         "lineage": _lineage(a.lineage) or None,
         "confidence": _number(a.confidence),
         "ranks": {
-            rank: {"given": given or None, "best": best or None, "confidence": _number(sure), "p": _number(p)}
-            for rank, given, best, sure, p in ranks
+            rank: {
+                "given": a.lineage[r] or None,
+                "best": a.names[r] or None,
+                "confidence": _number(a.confidences[r]),
+                "absence": _number(a.absences[r]),
+                "p": _number(a.p_values[r]),
+                "q": _number(a.q_values[r]),
+            }
+            for r, rank in enumerate(RANKS)
         },
+        "withheld": a.withheld,
         "nearest_id": a.nearest_id,
         "nearest_lineage": _lineage(a.nearest_lineage) or None,
+        "nearest_taxon_id": a.nearest_taxon_id,
         "identity": _number(a.identity),
         "coverage": _number(a.coverage),
         "similarity": _number(a.similarity),
         "novel_rank": a.novel_rank,
         "novel_p": _number(a.novel_p),
+        "novel_q": _number(a.novel_q),
         "tied": [_lineage(lineage) for lineage in a.tied],
         "strand": a.strand,
         "marker": a.marker,
@@ -163,27 +193,37 @@ def as_json(assignment: Assignment) -> dict[str, Any]:
 def from_json(value: Mapping[str, Any]) -> Assignment:
     """Return the assignment that ``as_json`` gave as an object.
 
+    Objects written by earlier versions, which lack some keys, are read too: what they lack is None, the status
+    ``novel`` is ``not_in_reference``, and ``novel_p`` is None where no absence was claimed (it was that of the species,
+    which is in ``ranks`` as well).
+
     Raises:
         AttributeError, KeyError, TypeError, ValueError: It is no such object.
     """
     ranks = [value["ranks"][rank] for rank in RANKS]
+    claimed = "novel_q" in value or value["novel_rank"] is not None
     return Assignment(
         id=value["id"],
-        status=value["status"],
+        status=cast(Status, current_status(value["status"])),
         lineage=_lineage_of([rank["given"] or "" for rank in ranks]),
         names=_lineage_of([rank["best"] or "" for rank in ranks]),
         confidences=tuple(rank["confidence"] for rank in ranks),
+        withheld=value.get("withheld"),
         tied=tuple(_of_text(text) for text in value["tied"]),
         nearest_id=value["nearest_id"],
         nearest_lineage=_of_text(value["nearest_lineage"]),
+        nearest_taxon_id=value.get("nearest_taxon_id"),
         identity=value["identity"],
         coverage=value["coverage"],
         similarity=value["similarity"],
         strand=value["strand"],
         marker=value["marker"],
         novel_rank=value["novel_rank"],
-        novel_p=value["novel_p"],
+        novel_p=value["novel_p"] if claimed else None,
+        novel_q=value.get("novel_q"),
         p_values=tuple(rank["p"] for rank in ranks),
+        q_values=tuple(rank.get("q") for rank in ranks),
+        absences=tuple(rank.get("absence") for rank in ranks),
         note=value["note"],
     )
 
@@ -221,11 +261,11 @@ def _tsv(assignment: Assignment) -> str:
     a = assignment
     tied = dict.fromkeys(lineage[-1].replace("|", "_") for lineage in a.tied if lineage[-1])
     cells = [a.id, a.status, a.rank or "", _lineage(a.lineage), cut(a.confidence, 4)]
-    for name, confidence in zip(a.lineage, a.confidences, strict=True):
-        cells += [_field(name), cut(confidence, 4)]
-    cells += [a.nearest_id or "", _lineage(a.nearest_lineage)]
-    cells += [_rounded(a.identity, 2), _rounded(a.coverage, 2), _rounded(a.similarity, 6)]
-    cells += [a.novel_rank or "", "" if a.novel_p is None else _significant(a.novel_p)]
+    for name, guess, confidence in zip(a.lineage, a.names, a.confidences, strict=True):
+        cells += [_field(name), _field(guess), cut(confidence, 4)]
+    cells += [a.withheld or "", a.nearest_id or "", _lineage(a.nearest_lineage), a.nearest_taxon_id or ""]
+    cells += [_rounded(a.identity, 2), _rounded(a.coverage, 2), _rounded(a.similarity, 6), a.novel_rank or ""]
+    cells += map(_significant, (a.novel_p, a.novel_q, a.species_p, a.species_q))
     cells += ["|".join(tied), a.strand, a.marker or "", a.note]
     return "\t".join(map(clean, cells)) + "\n"
 
@@ -293,8 +333,8 @@ def _rounded(value: float | None, digits: int) -> str:
     return "" if value is None else f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
-def _significant(p: float) -> str:
-    return f"{float(p):.3g}"
+def _significant(p: float | None) -> str:
+    return "" if p is None else f"{float(p):.3g}"
 
 
 def _number(value: float | None) -> float | None:
@@ -304,5 +344,6 @@ def _number(value: float | None) -> float | None:
 
 def _numbers(assignment: Assignment) -> Iterator[float]:
     a = assignment
-    values = (*a.confidences, *a.p_values, a.identity, a.coverage, a.similarity, a.novel_p)
+    by_rank = (*a.confidences, *a.absences, *a.p_values, *a.q_values)
+    values = (*by_rank, a.identity, a.coverage, a.similarity, a.novel_p, a.novel_q)
     return (value for value in values if value is not None)

@@ -266,4 +266,7 @@ def _asv(sequence: str) -> str:
 def _remarks(status: str, confidence: float | None) -> str:
     if not status:
         return ""
-    return f"{_OUR_TOOL}: {status}" + ("" if confidence is None else f", confidence {cut(confidence, 4)}")
+    # The record keeps its deepest name; that the reference lacks a taxon below it is no claim of a new one.
+    return f"{_OUR_TOOL}: {status.replace('_', ' ')}" + (
+        "" if confidence is None else f", confidence {cut(confidence, 4)}"
+    )

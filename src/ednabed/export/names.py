@@ -2,8 +2,9 @@
 
 A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment. These
 are kept next to its run and go by sequence; or they come from a file and go by id: that of the record, else one that an
-export of distinct sequences gives it (digest, feature id, or the id of the first record of its sequence). ``novel``
-ones have the names above what is new, ``unclassified`` and ``rejected`` ones none.
+export of distinct sequences gives it (digest, feature id, or the id of the first record of its sequence). Of a record
+whose taxon is not in the reference these are the names above that taxon; ``unclassified`` and ``rejected`` ones have
+none. Best guesses that were not given are no names here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
 from ednabed.sequences.opening import Source
 from ednabed.sequences.stream import decode
 from ednabed.sequences.tables import text_of
-from ednabed.store.assignments import STATUSES
+from ednabed.store.assignments import STATUSES, current_status
 from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import UNKNOWN
 
@@ -173,6 +174,7 @@ def names_by_id(path: Path) -> dict[str, Identification]:
         lines = _json_lines(source) if source.head.lstrip().startswith(b"{") else _table(source)
         for number, (id, status, lineage, confidence) in enumerate(lines, 1):
             where = f"{source.path}: assignment {number} (id {id!r})"
+            status = current_status(status)
             if status not in STATUSES:
                 raise InputError(f"{where} has the status {status!r}, expected one of {', '.join(STATUSES)}; {_ADVICE}")
             named = _assigned(where, status, lineage, confidence)

@@ -4,6 +4,9 @@ They are in ``<run folder>.assignments/``, one Parquet file for each build of a 
 the run itself does not change. A file is called ``<build>.<checksum>.parquet``, by the first 16 hexadecimal digits of
 the SHA-256 of its bytes, and appears whole: a reader of one that is being replaced gets the old one or the new one. The
 metadata of its schema say which run, which build and which criteria it is of.
+
+Files of schema 1, which earlier versions wrote, are read as if they were of schema 2: columns that they lack are null,
+and the status ``novel`` is ``not_in_reference``.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import os
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,14 +34,25 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.store.files import check_name, exclusive, fsync_file
 from ednabed.store.runs import Run
 
-SCHEMA = "ednabed.assignments/1"
-STATUSES = ("assigned", "novel", "unclassified", "rejected")
+SCHEMA = "ednabed.assignments/2"
+SCHEMA_1 = "ednabed.assignments/1"
+STATUSES = ("assigned", "not_in_reference", "unclassified", "rejected")
+_OLD_STATUSES = {"novel": "not_in_reference"}
 _FACTS = b"ednabed.assignments"
 _TRIES = 20
 """How often files are listed where one of them is replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
-_RANK = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
+_RANK = pa.struct(
+    [
+        ("given", pa.string()),
+        ("best", pa.string()),
+        ("confidence", pa.float64()),
+        ("absence", pa.float64()),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+    ]
+)
 COLUMNS = pa.schema(
     [
         ("digest", pa.string()),
@@ -46,13 +61,16 @@ COLUMNS = pa.schema(
         ("lineage", pa.string()),
         ("confidence", pa.float64()),
         ("ranks", pa.struct([(rank, _RANK) for rank in RANKS])),
+        ("withheld", pa.string()),
         ("nearest_id", pa.string()),
         ("nearest_lineage", pa.string()),
+        ("nearest_taxon_id", pa.string()),
         ("identity", pa.float64()),
         ("coverage", pa.float64()),
         ("similarity", pa.float64()),
         ("novel_rank", pa.string()),
         ("novel_p", pa.float64()),
+        ("novel_q", pa.float64()),
         ("tied", pa.list_(pa.string())),
         ("strand", pa.string()),
         ("marker", pa.string()),
@@ -60,6 +78,20 @@ COLUMNS = pa.schema(
     ]
 )
 """Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence for an id."""
+
+_RANK_1 = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
+_COLUMNS_1 = pa.schema(
+    [
+        pa.field("ranks", pa.struct([(rank, _RANK_1) for rank in RANKS])) if one.name == "ranks" else one
+        for one in COLUMNS
+        if one.name not in ("withheld", "nearest_taxon_id", "novel_q")
+    ]
+)
+
+
+def current_status(status: str) -> str:
+    """Return what this version calls a status, which an earlier one may have called something else."""
+    return _OLD_STATUSES.get(status, status)
 
 
 @dataclass(frozen=True)
@@ -78,6 +110,10 @@ class Facts:
         statuses: Status to number of distinct sequences.
         created: UTC, ISO 8601, with microseconds.
         software: Package versions.
+        shares: Marker to how common known species were taken to be among the sequences: ``source`` (``estimated`` from
+            them, ``fixed`` or ``default``), ``known`` (share whose species is in the reference), ``queries`` (distinct
+            sequences it is the share of) and ``shares`` (of the situations by which it was reckoned). Empty where
+            nothing was calibrated, and in files of schema 1.
     """
 
     run: str
@@ -91,6 +127,7 @@ class Facts:
     statuses: dict[str, int]
     created: str
     software: dict[str, str]
+    shares: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +143,7 @@ class KeptFile:
     facts: Facts
 
     def read(self, columns: Sequence[str] = COLUMNS.names) -> pa.Table:
-        """Return columns of the assignments, one row per distinct sequence.
+        """Return columns of the assignments, one row per distinct sequence, in the form of ``COLUMNS``.
 
         Raises:
             FileNotFoundError: It was replaced just now.
@@ -116,9 +153,45 @@ class KeptFile:
         if _checksum(data) != _name(self.path)[1]:
             raise _damaged(self.path)
         with pq.ParquetFile(pa.BufferReader(data)) as file:
-            if file.schema_arrow.remove_metadata() != COLUMNS:
+            schema = file.schema_arrow.remove_metadata()
+            if schema == _COLUMNS_1:
+                return _upgraded(file, columns)
+            if schema != COLUMNS:
                 raise _damaged(self.path)
             return file.read(list(columns)).select(list(columns)).replace_schema_metadata(None)
+
+
+def _upgraded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
+    """Return columns of a file of schema 1 as this version has them."""
+    # The p-value of a claim needs to know whether there is one: without a claim it was that of the species.
+    wanted = {*columns, *(["novel_rank"] if "novel_p" in columns else [])}
+    table = file.read([name for name in _COLUMNS_1.names if name in wanted])
+    found = {}
+    for name in columns:
+        kind = COLUMNS.field(name).type
+        if name not in _COLUMNS_1.names:
+            found[name] = pa.nulls(table.num_rows, kind)
+        elif name == "status":
+            found[name] = pa.array([current_status(one) for one in table.column(name).to_pylist()], kind)
+        elif name == "novel_p":
+            claimed = pc.is_valid(table.column("novel_rank"))
+            found[name] = pc.if_else(claimed, table.column(name), pa.scalar(None, kind))
+        elif name == "ranks":
+            found[name] = _upgraded_ranks(table.column(name).combine_chunks())
+        else:
+            found[name] = table.column(name)
+    return pa.table(found)
+
+
+def _upgraded_ranks(ranks: pa.StructArray) -> pa.StructArray:
+    """Return the structs of all ranks with the fields that schema 1 lacks as null."""
+    there = {one.name for one in _RANK_1}
+    parts = []
+    for rank in RANKS:
+        old = ranks.field(rank)
+        new = [old.field(one.name) if one.name in there else pa.nulls(len(old), one.type) for one in _RANK]
+        parts.append(pa.StructArray.from_arrays(new, fields=list(_RANK), mask=pc.is_null(old)))
+    return pa.StructArray.from_arrays(parts, fields=list(COLUMNS.field("ranks").type), mask=pc.is_null(ranks))
 
 
 def folder_of(folder: Path) -> Path:
@@ -153,6 +226,7 @@ def keep(
     fingerprint: str,
     calibrated: str | None,
     criteria: Mapping[str, Any],
+    shares: Mapping[str, Any] | None = None,
 ) -> KeptFile:
     """Keep the assignments of a run; those by the same build and criteria that were kept before are replaced.
 
@@ -165,6 +239,7 @@ def keep(
         fingerprint: See there.
         calibrated: See there.
         criteria: See there.
+        shares: See there; None where nothing was calibrated.
 
     Raises:
         StoreError: Another process is keeping assignments of this run just now.
@@ -183,6 +258,7 @@ def keep(
         statuses=statuses,
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
         software={"ednabed": version("ednabed")},
+        shares=dict(shares or {}),
     )
     folder = folder_of(run.folder)
     text = json.dumps({"schema": SCHEMA, **asdict(facts)}, ensure_ascii=False).encode()
@@ -308,15 +384,25 @@ def _open(path: Path) -> KeptFile | None:
     if not isinstance(body, dict):
         raise _damaged(path)
     schema = body.pop("schema", None)
-    if schema != SCHEMA:
-        raise StoreError(f"{path} has schema {schema!r}, this version of ednabed reads {SCHEMA!r}; update ednabed")
+    if schema not in (SCHEMA, SCHEMA_1):
+        raise StoreError(
+            f"{path} has schema {schema!r}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; update ednabed"
+        )
     try:
-        facts = Facts(**body)
-    except TypeError:
+        facts = _current(Facts(**body))
+    except (AttributeError, TypeError):
         raise _damaged(path) from None
     if facts.build != _name(path)[0]:
         raise _damaged(path)
     return KeptFile(path, facts)
+
+
+def _current(facts: Facts) -> Facts:
+    """Return facts with the statuses as this version calls them."""
+    statuses: Counter[str] = Counter()
+    for status, count in facts.statuses.items():
+        statuses[current_status(status)] += count
+    return replace(facts, statuses=dict(statuses))
 
 
 def _is_older(path: Path, facts: Facts) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.export.assignments import written_as
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignments import STATUSES
 from ednabed.taxonomy.diversity import Diversity, diversity, rarefaction_curve
 
 KIND = "identify"
@@ -36,6 +39,7 @@ _MOST_ROWS = 10_000
 _MOST_CURVES = 30
 _POINTS = 40
 _FEW_READS = 1_000
+_OF_GUESSES = ["rank", *(f"{rank}_{part}" for rank in RANKS for part in ("best", "confidence"))]
 
 
 def show() -> None:
@@ -58,7 +62,8 @@ def _begin() -> None:
     if not state.calibrated:
         st.warning(
             "This reference is not calibrated: names are given by fixed limits of identity, without confidences and "
-            "without novelty. The page Studies has a button that calibrates one with at least 200 labelled sequences."
+            "without telling which taxa the reference lacks. The page Studies has a button that calibrates one with at "
+            "least 200 labelled sequences."
         )
     confidence = 0.8
     if state.calibrated:
@@ -82,9 +87,7 @@ def _results(job: Job) -> None:
     found = _assignments(str(folder / ASSIGNMENTS))
     st.caption(plain(f"By the reference {job.about.get('reference')}."))
     counts = {row["values"]: row["counts"] for row in pc.value_counts(found.column("status")).to_pylist()}
-    words = {"Queries": found.num_rows} | {
-        name.capitalize(): counts.get(name, 0) for name in ("assigned", "novel", "unclassified", "rejected")
-    }
+    words = {"Queries": found.num_rows} | {_status_text(name).capitalize(): counts.get(name, 0) for name in STATUSES}
     for place, (name, value) in zip(st.columns(len(words)), words.items(), strict=True):
         place.metric(name, f"{value:,}")
     names, samples = st.tabs(["Names", "Samples"])
@@ -103,27 +106,18 @@ def _names(found: pa.Table, folder: Path) -> None:
     left, middle, right, last = st.columns(4)
     rank = left.selectbox("Named at least to", ["any rank or none", *RANKS], key="identify_rank")
     least = middle.slider("Confidence at least", 0.0, 1.0, 0.0, 0.01, key="identify_least")
-    status = right.multiselect("Status", ["assigned", "novel", "unclassified", "rejected"], key="identify_status")
-    part = last.text_input("Name or id holds", key="identify_part").strip()
+    status = right.multiselect("Status", STATUSES, format_func=_status_text, key="identify_status")
+    part = last.text_input("Name, guess or id holds", key="identify_part").strip()
     kept = filtered(found, None if rank.startswith("any") else rank, least, status, part)
     st.caption(f"{kept.num_rows:,} of {found.num_rows:,} queries" + (
         f"; the table shows the first {_MOST_ROWS:,}" if kept.num_rows > _MOST_ROWS else ""))  # fmt: skip
     shown = kept.slice(0, _MOST_ROWS)
-    columns: dict[str, list[Any]] = {
-        "id": shown.column("id").to_pylist(),
-        "status": shown.column("status").to_pylist(),
-        "rank": [value or "" for value in shown.column("rank").to_pylist()],
-        "name": [deepest(value) for value in shown.column("lineage").to_pylist()],
-        "note": shown.column("note").to_pylist(),
-        "confidence": _round(shown.column("confidence"), 3),
-        "identity %": _round(shown.column("identity"), 1),
-        "coverage %": _round(shown.column("coverage"), 0),
-        "novel": [value or "" for value in shown.column("novel_rank").to_pylist()],
-        "p": _round(shown.column("novel_p"), 4),
-        "lineage": [arrows(value) for value in shown.column("lineage").to_pylist()],
-        "nearest": [arrows(value) for value in shown.column("nearest_lineage").to_pylist()],
-    }
-    table(columns, key="identify_table")
+    table(columns_of(shown), key="identify_table")
+    st.caption(
+        "Guess: the best name below the one given, which is withheld because equally near sequences disagree (tie), or "
+        "because its confidence, identity or coverage is too low. Not in reference: the broadest rank whose taxon the "
+        "reference lacks; q is the share of such claims, at least as sure, that is expected to be wrong."
+    )
     one, two, three, _ = st.columns([1, 1, 1, 3])
     one.download_button("TSV", lambda: _as_tsv(folder), "assignments.tsv", on_click="ignore", width="stretch")
     two.download_button(
@@ -134,6 +128,46 @@ def _names(found: pa.Table, folder: Path) -> None:
     )
 
 
+def columns_of(found: pa.Table) -> dict[str, list[Any]]:
+    """Return the columns of the table of names, by heading.
+
+    Args:
+        found: See ``read_assignments``.
+    """
+    guesses = [_guess(row) for row in found.select(_OF_GUESSES).to_pylist()]
+    return {
+        "id": found.column("id").to_pylist(),
+        "status": [_status_text(value) for value in found.column("status").to_pylist()],
+        "rank": [value or "" for value in found.column("rank").to_pylist()],
+        "name": [deepest(value) for value in found.column("lineage").to_pylist()],
+        "confidence": _round(found.column("confidence"), 3),
+        "guess": [name for name, _ in guesses],
+        "guess confidence": [None if sure is None else round(sure, 3) for _, sure in guesses],
+        "withheld": [value or "" for value in found.column("withheld").to_pylist()],
+        "not in reference": [value or "" for value in found.column("novel_rank").to_pylist()],
+        "q": _round(found.column("novel_q"), 4),
+        "note": found.column("note").to_pylist(),
+        "identity %": _round(found.column("identity"), 1),
+        "coverage %": _round(found.column("coverage"), 0),
+        "lineage": [arrows(value) for value in found.column("lineage").to_pylist()],
+        "nearest": [arrows(value) for value in found.column("nearest_lineage").to_pylist()],
+    }
+
+
+def _guess(row: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return the deepest guess and its confidence where it is deeper than the names given; else nothing."""
+    for rank in reversed(RANKS):
+        if row["rank"] == rank:
+            break
+        if row[f"{rank}_best"]:
+            return row[f"{rank}_best"], row[f"{rank}_confidence"]
+    return "", None
+
+
+def _status_text(status: str) -> str:
+    return status.replace("_", " ")
+
+
 def filtered(found: pa.Table, rank: str | None, least: float, status: list[str], part: str) -> pa.Table:
     """Return the queries that are asked for.
 
@@ -142,7 +176,7 @@ def filtered(found: pa.Table, rank: str | None, least: float, status: list[str],
         rank: Rank at which a name is given; None takes all.
         least: Confidence of the name at that rank (None: of the deepest); 0 also takes those without any.
         status: Statuses; empty takes all.
-        part: Letters that the id or the lineage holds, in any case; empty takes all.
+        part: Characters that the id, the lineage or a best guess holds, in any case; empty takes all.
     """
     if rank is not None:
         found = found.filter(pc.is_valid(found.column(f"{rank}_given")))
@@ -154,9 +188,9 @@ def filtered(found: pa.Table, rank: str | None, least: float, status: list[str],
     if part:
         within = [
             pc.fill_null(pc.match_substring(found.column(name), part, ignore_case=True), False)
-            for name in ("id", "lineage")
+            for name in ("id", "lineage", *(f"{rank}_best" for rank in RANKS))
         ]
-        found = found.filter(pc.or_(*within))
+        found = found.filter(reduce(pc.or_, within))
     return found
 
 

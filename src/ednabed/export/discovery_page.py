@@ -167,8 +167,8 @@ def _table(candidates: Sequence[CandidateTaxon]) -> str:
         "percent: of the representative with its nearest named relative, and 100 - identity of the other sequences "
         "with the representative.</p>\n"
         "<p>A group is a candidate where its genus, or a broader taxon, is not in the reference; where only its "
-        "species is absent, it may well be a described one. A candidate is a reason to look closer, not a described taxon: "
-        "those of one or a few reads are often errors of sequencing, and those with warnings may be artefacts.</p>\n"
+        "species is absent, it may well be a described one. A candidate is a reason to look closer, not a described "
+        "taxon: those of one or a few reads are often errors of sequencing, and those with warnings may be artefacts.</p>\n"
     )
 
 

@@ -52,7 +52,7 @@ def discover(
     as_json: bool,
     **criteria: Any,
 ) -> None:
-    """Find candidate taxa: group the sequences that are not in a labelled reference, with an error rate for each group.
+    """Find candidate taxa: groups of sequences that are not in a labelled reference, each with an error rate.
 
     INPUT is as for classify. Equal sequences count once. The results are candidates.tsv, candidates.fasta
     (representatives), members.tsv and report.html (a page with a map). A group is a candidate if its genus, or a

@@ -20,7 +20,7 @@ from ednabed.export import discovery, discovery_page
 from ednabed.export.discovery import CANDIDATE_COLUMNS, FILES, MEMBER_COLUMNS, write_discovery
 from ednabed.export.discovery_page import Neighbour
 from ednabed.sequences import digest
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.taxonomy.assignment import Assignment
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Claim, Member, Novel, Parent
 
 NAMES = ("Animalia", "Arthropoda", "Insecta", "", "", "", "")
@@ -115,7 +115,8 @@ def test_candidates_have_a_row_each(tmp_path):
         "id": "novel_1", "sequences": "2", "records": "3", "reads": "12", "samples": "2",
         "sample_reads": "lake=8;pond_1=4", "representative": "a", "length": "50", "candidate": "yes",
         "novel_rank": "order", "lineage": "Animalia;Arthropoda;Insecta;;;;", "parent": "Insecta",
-        "parent_rank": "class", "parent_genera": "1200", "parent_species": "34", "parent_sequences": "5", "nearest_id": "ref 1",
+        "parent_rank": "class", "parent_genera": "1200", "parent_species": "34", "parent_sequences": "5",
+        "nearest_id": "ref 1",
         "nearest_lineage": "Animalia;Arthropoda;Insecta;;;;", "identity": "88.123", "coverage": "100.000",
         "similarity": "0.765432", "mean_difference": "1.500", "largest_difference": "1.500",
         "mean_distance": "0.012300", "largest_distance": "0.012300", "p": "0.001235", "q": "0.04",

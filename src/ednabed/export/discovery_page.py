@@ -168,7 +168,8 @@ def _table(candidates: Sequence[CandidateTaxon]) -> str:
         "with the representative.</p>\n"
         "<p>A group is a candidate where its genus, or a broader taxon, is not in the reference; where only its "
         "species is absent, it may well be a described one. A candidate is a reason to look closer, not a described "
-        "taxon: those of one or a few reads are often errors of sequencing, and those with warnings may be artefacts.</p>\n"
+        "taxon: those of one or a few reads are often errors of sequencing, and those with warnings may be "
+        "artefacts.</p>\n"
     )
 
 

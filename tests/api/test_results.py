@@ -342,6 +342,14 @@ def test_the_discovery_of_the_example(results):
         assert next(m["id"] for m in own if m["representative"] == "yes") == one["representative"]
         assert len(letters[one["id"]]) == int(one["length"])
         assert set(letters[one["id"]]) <= set("ACGTN")
+        assert float(one["p"]) <= 0.05 and float(one["q"]) <= 0.05
+        assert one["candidate"] == ("no" if one["novel_rank"] == "species" else "yes")
+        below = RANKS.index(one["novel_rank"])
+        names = one["lineage"].split(";")
+        assert not any(names[below:]) and names[RANKS.index(one["parent_rank"])] == one["parent"]
+        # Of the two groups one is of the phylum, which is the whole reference.
+        assert 0 < int(one["parent_genera"]) <= int(one["parent_species"]) <= 1231
+        assert (int(one["parent_species"]) == 1231) == (one["parent_rank"] in ("kingdom", "phylum"))
     assert all(list(member) == list(MEMBER_COLUMNS) for member in members)
 
 

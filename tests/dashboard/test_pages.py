@@ -189,15 +189,21 @@ def test_discover_shows_cards_and_their_place_on_the_map(visit, served, tmp_path
     card = (
         page.get_by_test_id("stVerticalBlock").filter(has=page.locator("strong", has_text="novel_1")).last.inner_text()
     )
-    assert "% identical" in card and "p 0." in card and "Nearest named" in card
+    assert (
+        "% identical" in card
+        and "p 0." in card
+        and "not in the reference" in card
+        and "The reference has" in card
+        and "Nearest named" in card
+    )
     page.get_by_role("tab", name="All in a table").click()
     names = fasta(saved(page, "candidates.fasta", tmp_path))
     assert names[0][0].startswith("novel_1;size=")
     page.get_by_role("tab", name="On the map").click()
-    page.get_by_text("Place the candidates on the map of the reference").click()
+    page.get_by_text("Place the groups on the map of the reference").click()
     if page.get_by_role("button", name="Lay out the map").count():
         page.get_by_role("button", name="Lay out the map").click()
-    page.locator(".legendtext", has_text="candidate taxa").wait_for()
+    page.locator(".legendtext", has_text="groups not in the reference").wait_for()
     # And the map of the study itself says which of its sequences are new.
     study = visit("map")
     choose(study, "Reference", "data/reference")

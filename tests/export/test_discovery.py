@@ -20,10 +20,11 @@ from ednabed.export import discovery, discovery_page
 from ednabed.export.discovery import CANDIDATE_COLUMNS, FILES, MEMBER_COLUMNS, write_discovery
 from ednabed.export.discovery_page import Neighbour
 from ednabed.sequences import digest
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel
+from ednabed.taxonomy.assignment import Assignment
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Claim, Member, Novel, Parent
 
 NAMES = ("Animalia", "Arthropoda", "Insecta", "", "", "", "")
+SPECIES = Claim("species", 0.0123456, 0.05)
 
 
 def unit(seed: int, dimension: int = 8) -> np.ndarray:
@@ -33,8 +34,9 @@ def unit(seed: int, dimension: int = 8) -> np.ndarray:
 
 def novel(number: int, *, ids: tuple[str, ...] | None = None, **more) -> Novel:
     assignment = Assignment(
-        f"q{number}", "novel", lineage=NAMES, nearest_id=more.pop("nearest", "ref 1"), nearest_lineage=NAMES,
-        identity=88.12345, coverage=100.0, similarity=0.7654321, novel_rank="order", novel_p=0.00123456,
+        f"q{number}", "not_in_reference", lineage=NAMES, nearest_id=more.pop("nearest", "ref 1"), nearest_lineage=NAMES,
+        identity=88.12345, coverage=100.0, similarity=0.7654321, novel_rank="order", novel_p=0.00123456, novel_q=0.04,
+        p_values=(None,) * 6 + (more.pop("species_p", 0.0001),), q_values=(None,) * 6 + (0.0123456,),
     )  # fmt: skip
     sequence = "".join(random.Random(number).choices("ACGT", k=50))
     return Novel(sequence, unit(number), assignment, ids or (f"q{number}",), **more)
@@ -43,12 +45,13 @@ def novel(number: int, *, ids: tuple[str, ...] | None = None, **more) -> Novel:
 def candidates() -> list[CandidateTaxon]:
     first = novel(1, ids=("a", "b"), reads=9, samples={"lake": 5, "pond;1": 4})
     other = novel(2, reads=3, samples={"lake": 3}, warnings=("low complexity (DUST score 5.0)",))
-    alone = novel(3)
+    alone = novel(3, species_p=None)
     return [
         CandidateTaxon(
-            "novel_1", (Member(first, 100.0, 0.0), Member(other, 98.5, 0.0123)), NAMES, "order", 0.00123456, 0.04
+            "novel_1", (Member(first, 100.0, 0.0), Member(other, 98.5, 0.0123)), Claim("order", 0.00123456, 0.04),
+            NAMES, Parent("class", "Insecta", 1200, 34, 5),
         ),
-        CandidateTaxon("novel_2", (Member(alone, 100.0, 0.0),), UNKNOWN),
+        CandidateTaxon("novel_2", (Member(alone, 100.0, 0.0),), SPECIES),
     ]  # fmt: skip
 
 
@@ -110,14 +113,19 @@ def test_candidates_have_a_row_each(tmp_path):
     assert list(one) == list(CANDIDATE_COLUMNS)
     assert one == {
         "id": "novel_1", "sequences": "2", "records": "3", "reads": "12", "samples": "2",
-        "sample_reads": "lake=8;pond_1=4", "representative": "a", "length": "50", "novel_rank": "order",
-        "lineage": "Animalia;Arthropoda;Insecta;;;;", "nearest_id": "ref 1",
+        "sample_reads": "lake=8;pond_1=4", "representative": "a", "length": "50", "candidate": "yes",
+        "novel_rank": "order", "lineage": "Animalia;Arthropoda;Insecta;;;;", "parent": "Insecta",
+        "parent_rank": "class", "parent_genera": "1200", "parent_species": "34", "parent_sequences": "5",
+        "nearest_id": "ref 1",
         "nearest_lineage": "Animalia;Arthropoda;Insecta;;;;", "identity": "88.123", "coverage": "100.000",
         "similarity": "0.765432", "mean_difference": "1.500", "largest_difference": "1.500",
         "mean_distance": "0.012300", "largest_distance": "0.012300", "p": "0.001235", "q": "0.04",
+        "species_p": "0.0001", "species_q": "0.01235",
         "warnings": "1 of 1 other sequences have warnings",
     }  # fmt: skip
-    assert (two["p"], two["q"], two["samples"], two["lineage"], two["novel_rank"]) == ("", "", "", ";;;;;;", "")
+    assert (two["p"], two["q"], two["species_p"], two["samples"]) == ("0.01235", "0.05", "", "")
+    assert (two["lineage"], two["novel_rank"], two["candidate"]) == (";;;;;;", "species", "no")
+    assert [two[name] for name in two if name.startswith("parent")] == [""] * 5
     assert two["mean_difference"] == "0.000"
 
 
@@ -166,6 +174,11 @@ def test_the_page_has_summary_map_and_table(tmp_path):
     cells = dict(zip(head, one, strict=True))
     assert cells["nearest named relative"] == "ref 1, Animalia › Arthropoda › Insecta"
     assert (cells["reads"], cells["p"], cells["q"], cells["identity"]) == ("12", "0.00123", "0.04", "88.1")
+    assert (cells["candidate"], cells["not in the reference"]) == ("yes", "order")
+    assert cells["in the reference there"] == "Insecta: 1,200 genera, 34 species, 5 sequences"
+    assert "2, with 3 sequences and 13 reads" in words
+    assert "1 (genus or a broader rank is not in the reference)" in words
+    assert (dict(zip(head, two, strict=True))["candidate"], two[2]) == ("no", "species")
     assert cells["samples"] == "lake (8), pond;1 (4)"
     assert cells["spread (mean, largest)"] == "1.5, 1.5"
 
@@ -181,7 +194,7 @@ def test_the_page_stands_alone_and_runs_nothing(tmp_path):
 
 
 def test_points_lie_on_the_map(tmp_path):
-    some = [CandidateTaxon(f"novel_{i}", (Member(novel(i), 100.0, 0.0),)) for i in range(1, 9)]
+    some = [CandidateTaxon(f"novel_{i}", (Member(novel(i), 100.0, 0.0),), SPECIES) for i in range(1, 9)]
     write_discovery(tmp_path, some)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     places = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.-]+)" cy="([\d.-]+)"', text)]
@@ -197,9 +210,9 @@ def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(discovery_page, "MOST_POINTS", 3)
     first = [novel(i, reads=20 - i, nearest="near") for i in range(1, 4)]
     some = [
-        CandidateTaxon("novel_1", (Member(first[0], 100.0, 0.0), Member(first[2], 99.0, 0.01))),
-        CandidateTaxon("novel_2", (Member(first[1], 100.0, 0.0), Member(novel(4), 99.0, 0.01))),
-        CandidateTaxon("novel_3", (Member(novel(5, nearest="far"), 100.0, 0.0),)),
+        CandidateTaxon("novel_1", (Member(first[0], 100.0, 0.0), Member(first[2], 99.0, 0.01)), SPECIES),
+        CandidateTaxon("novel_2", (Member(first[1], 100.0, 0.0), Member(novel(4), 99.0, 0.01)), SPECIES),
+        CandidateTaxon("novel_3", (Member(novel(5, nearest="far"), 100.0, 0.0),), SPECIES),
     ]
     near = [Neighbour("near", NAMES, unit(7)), Neighbour("far", NAMES, unit(8))]
     write_discovery(tmp_path, some, neighbours=near)
@@ -210,7 +223,7 @@ def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert [cells[0] for cells in found.cells[1:]] == ["novel_1", "novel_2"]
     words = " ".join(found.texts)
-    assert "shows the 2 candidates with most reads; candidates.tsv has all 3" in words
+    assert "shows the 2 groups with most reads; candidates.tsv has all 3" in words
     assert "1 sequences with fewer reads are not shown" in words
     assert len(rows_of(tmp_path / "candidates.tsv")) == 3
     assert len(rows_of(tmp_path / "members.tsv")) == 5
@@ -218,16 +231,16 @@ def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
 
 def test_many_samples_are_summed_up_on_the_page(tmp_path):
     one = novel(1, reads=36, samples={f"s{i}": i for i in range(1, 9)})
-    write_discovery(tmp_path, [CandidateTaxon("novel_1", (Member(one, 100.0, 0.0),))])
+    write_discovery(tmp_path, [CandidateTaxon("novel_1", (Member(one, 100.0, 0.0),), SPECIES)])
     found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert found.cells[1][5] == "s8 (8), s7 (7), s6 (6), s5 (5), s4 (4) and 3 more"
+    assert found.cells[1][7] == "s8 (8), s7 (7), s6 (6), s5 (5), s4 (4) and 3 more"
     assert rows_of(tmp_path / "candidates.tsv")[0]["sample_reads"].count("=") == 8
 
 
 def test_no_candidate_is_said(tmp_path):
     write_discovery(tmp_path, [], neighbours=[Neighbour("x", NAMES, unit(1))], summary={"tested": "3"})
     found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "No sequence was judged novel" in " ".join(found.texts)
+    assert "No sequence was found to be absent from the reference" in " ".join(found.texts)
     assert "svg" not in found.tags
     assert rows_of(tmp_path / "candidates.tsv") == rows_of(tmp_path / "members.tsv") == []
     assert (tmp_path / "candidates.fasta").read_bytes() == b""
@@ -252,7 +265,8 @@ ODD = st.text(st.characters(), min_size=1, max_size=10) | st.sampled_from(
 @given(ODD, ODD, ODD, ODD)
 def test_any_name_is_one_cell_and_plain_text(tmp_path, id, sample, nearest, name):
     one = novel(1, ids=(id, "b"), reads=2, samples={sample: 2}, nearest=nearest, warnings=(name,))
-    taxon = CandidateTaxon("novel_1", (Member(one, 100.0, 0.0),), NAMES, "order", 0.5, 0.5)
+    parent = Parent("class", name, 1, 2, 3)
+    taxon = CandidateTaxon("novel_1", (Member(one, 100.0, 0.0),), Claim("order", 0.5, 0.5), NAMES, parent)
     near = [Neighbour(name, ("", "", "", "", "", name.replace(";", ""), ""), unit(5))]
     write_discovery(tmp_path, [taxon], neighbours=near, summary={name: sample})
     (row,) = rows_of(tmp_path / "candidates.tsv")
@@ -265,13 +279,13 @@ def test_any_name_is_one_cell_and_plain_text(tmp_path, id, sample, nearest, name
     assert found.tags.count("circle") == 2
     assert not {"script", "b"} & set(found.tags)
     assert len(found.titles(text)) == 2
-    assert {len(cells) for cells in found.cells} == {12}
+    assert {len(cells) for cells in found.cells} == {14}
     if not keep.search(nearest):
-        assert found.cells[1][6].startswith(f"{nearest}, Animalia")
+        assert found.cells[1][8].startswith(f"{nearest}, Animalia")
 
 
 def test_a_formula_stays_what_it_is(tmp_path):
-    one = CandidateTaxon("novel_1", (Member(novel(1, ids=("=cmd()",)), 100.0, 0.0),))
+    one = CandidateTaxon("novel_1", (Member(novel(1, ids=("=cmd()",)), 100.0, 0.0),), SPECIES)
     write_discovery(tmp_path, [one])
     assert rows_of(tmp_path / "members.tsv")[0]["id"] == "=cmd()"
 

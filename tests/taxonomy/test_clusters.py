@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.search.align import align
-from ednabed.sequences import digest
+from ednabed.sequences import RANKS, digest
 from ednabed.taxonomy.assignment import UNKNOWN, Assignment
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Claim, Novel, claim_of
 from ednabed.taxonomy.clusters import candidate_taxa, density_groups
 
 FLY = ("Animalia", "Arthropoda", "Insecta", "Diptera", "", "", "")
@@ -41,8 +41,9 @@ def novel(sequences: list[str], reads: list[int] | None = None, **more: object) 
     vectors, refused = Engine(open_embedder("kmer6")).embed([s.encode() for s in sequences])
     assert not refused
     reads = reads or [1] * len(sequences)
+    more = {"novel_rank": "species", "novel_p": 0.01, "novel_q": 0.02, **more}
     return [
-        Novel(s, vectors[i], Assignment(f"q{i}", "novel", **more), (f"q{i}",), reads[i])
+        Novel(s, vectors[i], Assignment(f"q{i}", "not_in_reference", **more), (f"q{i}",), reads[i])
         for i, s in enumerate(sequences)
     ]  # fmt: skip
 
@@ -57,8 +58,7 @@ def told(found: list[CandidateTaxon]) -> list[tuple]:
             one.id,
             [(m.novel.sequence, m.identity, m.distance) for m in one.members],
             one.lineage,
-            one.p,
-            one.q,
+            one.claim,
             one.samples,
         )
         for one in found
@@ -70,7 +70,6 @@ def told(found: list[CandidateTaxon]) -> list[tuple]:
 
 def test_nothing_gives_nothing():
     assert candidate_taxa([]) == []
-    assert candidate_taxa([], [0.1, 0.5]) == []
 
 
 def test_one_sequence_is_a_candidate_of_its_own():
@@ -160,31 +159,80 @@ def test_warnings_of_others_are_counted():
     assert found.warnings == ("1 of 2 other sequences have warnings",)
 
 
-def test_q_is_corrected_for_all_tests():
-    """By hand: of the tests 0.001, 0.01, 0.02, 0.5 the second of four has q 4 * 0.01 / 2, the first 4 * 0.001."""
-    a, b = randomly(300, 1), randomly(300, 2)
-    # That of species counts, whatever the rank at which it is new; without one, that of the deepest rank tested.
-    first = novel([a], [2], novel_rank="genus", novel_p=0.03, p_values=(None,) * 5 + (0.03, 0.01))
-    second = novel([b], [1], novel_rank="genus", novel_p=0.001, p_values=(None,) * 4 + (0.3, 0.001, None))
-    found = candidate_taxa([*first, *second], [0.5, 0.01, 0.02, 0.001])
-    assert [one.p for one in found] == [0.01, 0.001]
-    assert [one.q for one in found] == pytest.approx([0.02, 0.004])
-    assert [one.q for one in candidate_taxa([*first, *second])] == [None, None]
-    with pytest.raises(ValueError, match=r"p-value 0.01 of q0 is not among"):
-        candidate_taxa(first, [0.5])
+def claimed(rank: str, **more: object) -> Assignment:
+    """A claim at a rank; p and q say at which rank they are, species 0.001 and 0.01, genus 0.002 and 0.02, …"""
+    p_values = tuple(0.001 * (7 - r) if r >= 3 else None for r in range(7))
+    q_values = tuple(0.01 * (7 - r) if r >= 3 else None for r in range(7))
+    own = RANKS.index(rank)
+    given: dict[str, object] = {"names": tuple("KPCOFGS"), "p_values": p_values, "q_values": q_values}
+    given |= {"novel_rank": rank, "novel_p": p_values[own], "novel_q": q_values[own], **more}
+    return Assignment("q", "not_in_reference", **given)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "rank"),
+    [
+        (["genus"], "genus"),
+        # Two of two, or two of three, or three of four, and not one of two.
+        (["genus", "genus"], "genus"),
+        (["genus", "species"], "species"),
+        (["genus", "genus", "species"], "genus"),
+        (["genus", "species", "species"], "species"),
+        (["family", "family", "genus", "species"], "genus"),
+        (["family", "species", "genus", "family"], "genus"),
+        # A broader claim of others counts, and makes that of the representative no broader.
+        (["genus", "family", "species"], "genus"),
+        (["species", "family", "family"], "species"),
+        (["genus", "order", "order"], "genus"),
+        (["order", "family", "genus", "genus", "species"], "genus"),
+    ],
+)
+def test_the_rank_is_carried_by_the_representative_and_by_most(ranks, rank):
+    found = claim_of([claimed(one) for one in ranks])
+    place = 7 - RANKS.index(rank)
+    assert found == Claim(rank, 0.001 * place, 0.01 * place)
+
+
+def test_a_rank_without_test_takes_the_claim_that_implies_it():
+    unnamed = claimed("family", names=(*"KPCOF", "", "S"))
+    untested = claimed("family", p_values=(None, None, None, 0.004, 0.003, None, 0.001))
+    for first in (unnamed, untested):
+        assert claim_of([first, claimed("genus")]) == Claim("genus", first.novel_p, first.novel_q)
+        assert claim_of([first, claimed("species")]) == Claim("species", 0.001, 0.01)
+
+
+def test_a_sequence_without_claim_is_refused():
+    (one,) = novel([randomly(300, 1)], None, novel_rank=None)
+    with pytest.raises(ValueError, match="'q0' has no claim of absence"):
+        candidate_taxa([one])
+
+
+@pytest.mark.parametrize(
+    ("rank", "lineage", "candidate"),
+    [
+        ("species", FLY, False), ("genus", FLY, True), ("family", FLY, True), ("order", FLY, True),
+        ("genus", UNKNOWN, False),
+        # All names are at or below the rank that is absent.
+        ("order", ("", "", "", "Diptera", "", "", ""), False),
+    ],
+)  # fmt: skip
+def test_a_candidate_lacks_more_than_a_species_and_has_a_name(rank, lineage, candidate):
+    (one,) = candidate_taxa(novel([randomly(300, 1)], None, novel_rank=rank, lineage=lineage))
+    assert one.candidate is candidate
+    assert one.claim == Claim(rank, 0.01, 0.02)
 
 
 @pytest.mark.parametrize(
     ("lineages", "rank", "agreed"),
     [
-        ([FLY], None, FLY),
-        ([FLY, FLY, MOTH], None, FLY),
-        ([FLY, MOTH], None, (*FLY[:3], "", "", "", "")),
-        ([FLY, MOTH, UNKNOWN, UNKNOWN], None, UNKNOWN),
+        ([FLY], "species", FLY),
+        ([FLY, FLY, MOTH], "species", FLY),
+        ([FLY, MOTH], "species", (*FLY[:3], "", "", "", "")),
+        ([FLY, MOTH, UNKNOWN, UNKNOWN], "species", UNKNOWN),
         ([FLY, FLY], "order", (*FLY[:3], "", "", "", "")),
         # A rank that all skip hides nothing beneath it; homonyms beneath other names are not counted together.
-        ([("A", "", "", "", "F", "", "")] * 2, None, ("A", "", "", "", "F", "", "")),
-        ([("A", "p", "", "", "F", "", ""), ("A", "q", "", "", "F", "", "")], None, ("A", "", "", "", "", "", "")),
+        ([("A", "", "", "", "F", "", "")] * 2, "species", ("A", "", "", "", "F", "", "")),
+        ([("A", "p", "", "", "F", "", ""), ("A", "q", "", "", "F", "", "")], "species", ("A", "", "", "", "", "", "")),
     ],
 )
 def test_the_lineage_is_what_most_have(lineages, rank, agreed):
@@ -197,7 +245,7 @@ def test_the_lineage_is_what_most_have(lineages, rank, agreed):
         ]  # fmt: skip
     (found,) = candidate_taxa(some)
     assert found.lineage == agreed
-    assert found.novel_rank == rank
+    assert found.claim.rank == rank
 
 
 # -- laws --------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Is it new: the sequences of some files that a reference does not know, as candidate taxa in a folder."""
+"""Is it new: the sequences of some files that are not in a reference, in groups, written to a folder."""
 
 from __future__ import annotations
 
@@ -26,33 +26,37 @@ from ednabed.taxonomy.clusters import IDENTITY
 from ednabed.taxonomy.discover import Gathering, find_candidates, nearest_rows
 
 _EXAMPLES = 3
+_WORDS = {"assigned": "assigned", "not_in_reference": "not in the reference", "unclassified": "unclassified"}
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found, beside the files.
+    """What was found, next to the files.
 
     Attributes:
-        candidates: The candidate taxa, those with most reads first.
+        groups: The groups of sequences that are not in the reference, those with most reads first.
         records: Records read.
         rejected: Those of them that could not be looked up.
         sequences: Distinct sequences by status.
-        tested: Distinct sequences with a p-value of novelty.
-        sure: Candidate taxa whose q is at most ``alpha``.
+        tested: Distinct sequences for which absence from the reference was tested at some rank.
         not_in_counts: Records that the count table lacks; they have the reads that they say themselves, else one.
         not_in_counts_examples: Ids of the first of them, at most three.
         repeated: Records whose id had come before, which has the counts; they have no reads. 0 without a count table.
     """
 
-    candidates: list[CandidateTaxon]
+    groups: list[CandidateTaxon]
     records: int
     rejected: int
     sequences: Mapping[str, int]
     tested: int
-    sure: int
     not_in_counts: int
     not_in_counts_examples: tuple[str, ...]
     repeated: int
+
+    @property
+    def candidates(self) -> int:
+        """Groups that are candidate taxa."""
+        return sum(one.candidate for one in self.groups)
 
 
 def discover_files(
@@ -67,7 +71,7 @@ def discover_files(
     tell: Callable[[Classified], None] | None = None,
     show_progress: bool | None = False,
 ) -> Discovery:
-    """Cluster what is new in some sequence files, and write it as ``export.discovery`` says.
+    """Group what is not in the reference among some sequence files, and write it as ``export.discovery`` describes.
 
     Args:
         classifier: See ``identify.open_classifier``; it must be calibrated.
@@ -75,12 +79,12 @@ def discover_files(
         folder: Where to.
         counts: Reads of each record by sample; None where the records say them. A record that says none is one read;
             where several files are read, one that says no sample is of that of its file, see ``identify.file_samples``.
-        identity: Least percent identity of the members of a candidate taxon to its representative.
+        identity: Minimum percent identity of the members of a group to its representative.
         seed: Of the map.
         threads: Threads of the matrix products; None takes all cores.
         tell: Is given every rejected record, and each distinct sequence once, in the order of the input; None for no
             one.
-        show_progress: True counts the distinct sequences judged on standard error, None on a terminal only.
+        show_progress: True counts the distinct sequences looked up on standard error, None on a terminal only.
 
     Raises:
         StoreError: The reference is not calibrated.
@@ -92,43 +96,42 @@ def discover_files(
     check_folder(folder)
     reads = _Reads(counts, {} if counts is not None else file_samples(paths))
     gathering = Gathering(reads)
-    labelled = classifier.labels.labelled
+    labels = classifier.labels
     with threadpool_limits(cores() if threads is None else threads):
-        with progress_bar(None, show=show_progress, doing="judging") as bar:
-            for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths)), bar.update):
+        with progress_bar(None, show=show_progress, doing="looking up") as bar:
+            for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths)), tell=bar.update):
                 gathering.judge(found)
                 if tell is not None:
                     tell(found)
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:
             raise no_match(counts, reads.examples)
         every = gathering.distinct()
-        candidates = find_candidates(every, reference, labelled, identity=identity)
-        neighbours = _neighbours(candidates, classifier)
-    alpha = classifier.criteria.alpha
+        groups = find_candidates(every, reference, labels, identity=identity)
+        neighbours = _neighbours(groups, classifier)
     result = Discovery(
-        candidates=candidates,
+        groups=groups,
         records=gathering.records,
         rejected=gathering.rejected,
         sequences=Counter(str(one.status) for one in every),
-        tested=sum(one.p is not None for one in every),
-        sure=sum(one.q is not None and one.q <= alpha for one in candidates),
+        tested=sum(one.tested for one in every),
         not_in_counts=reads.not_in_counts,
         not_in_counts_examples=tuple(reads.examples),
         repeated=reads.repeated,
     )
+    alpha = classifier.criteria.alpha
     inputs = ", ".join("standard input" if path == Path("-") else path.name for path in paths)
     summary = {
         "made by": f"ednabed {__version__} discover, from {inputs}",
-        "reference": f"{reference.name}, build {calibration.build}, {int(labelled.sum()):,} labelled sequences, model "
-        f"{reference.spec.model}, calibrated with seed {calibration.seed}",
+        "reference": f"{reference.name}, build {calibration.build}, {int(labels.labelled.sum()):,} labelled sequences, "
+        f"model {reference.spec.model}, calibrated with seed {calibration.seed}",
         "read": f"{result.records:,} records, {result.rejected:,} of them rejected",
         "distinct sequences": f"{len(every):,}: "
-        + ", ".join(f"{result.sequences[s]:,} {s}" for s in ("assigned", "novel", "unclassified")),
-        "tested for novelty": f"{result.tested:,}, each at {alpha:g}",
-        "candidate": f"sequences judged novel that are at least {identity:g} % identical to their representative",
-        f"candidates with q up to {alpha:g}": f"{result.sure:,}",
+        + ", ".join(f"{result.sequences[status]:,} {word}" for status, word in _WORDS.items()),
+        "tested for absence from the reference": f"{result.tested:,}, at a p-value and a false discovery rate of "
+        f"{alpha:g}",
+        "group": f"sequences not in the reference that are at least {identity:g} % identical to their representative",
     }
-    write_discovery(folder, candidates, neighbours=neighbours, summary=summary, seed=seed)
+    write_discovery(folder, groups, neighbours=neighbours, summary=summary, seed=seed)
     return result
 
 
@@ -140,8 +143,8 @@ def check_calibrated(classifier: Classifier) -> Calibration:
     """
     if classifier.calibration is None:
         raise StoreError(
-            f"{classifier.collection.name} is not calibrated, so nothing says how far from it a sequence is that may "
-            "be called novel; run 'ednabed reference calibrate'"
+            f"{classifier.collection.name} is not calibrated, so it is unknown how distant a sequence must be to be "
+            "absent from it; run 'ednabed reference calibrate'"
         )
     return classifier.calibration
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.api.identify import looked_up
+from ednabed.api.identify import looked_up, shares_json
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.export.assignments import as_json
@@ -170,6 +170,7 @@ class Keeper:
                     fingerprint=reference.spec.fingerprint,
                     calibrated=None if calibration is None else calibration.created,
                     criteria=self._criteria,
+                    shares=shares_json(self._classifier),
                 )
             )
         return written

@@ -1,4 +1,4 @@
-"""``ednabed discover``: what is new among these sequences?"""
+"""``ednabed discover``: what of these sequences is not in the reference?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ednabed.api.discover import Discovery
     from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 
-# Candidate taxa that are shown on standard output; the files have all of them.
+# Groups that are shown on standard output; the files have all of them.
 _SHOWN = 20
 
 
@@ -24,7 +24,7 @@ _SHOWN = 20
 @judging_options
 @click.option(
     "--identity", type=click.FloatRange(50, 100), default=97.0, show_default=True,
-    help="Least identity of a sequence to the representative of its candidate taxon, in percent.",
+    help="Minimum identity of a sequence to the representative of its group, in percent.",
 )  # fmt: skip
 @click.option(
     "--abundance", type=click.Path(path_type=Path),
@@ -52,12 +52,15 @@ def discover(
     as_json: bool,
     **criteria: Any,
 ) -> None:
-    """Find candidate taxa: what a labelled reference does not know, clustered, with the chance of being wrong.
+    """Find candidate taxa: groups of sequences that are not in a labelled reference, each with an error rate.
 
-    INPUT is as for classify. Equal sequences count once. Written are candidates.tsv, candidates.fasta (their
-    representatives), members.tsv and report.html (a page with a map). p is the chance of a known species that looks so
-    new, q the same corrected for all sequences tested. The reference must be calibrated. Where several files are read
-    and records name no sample, each file is a sample; files of one name are told apart by their folders.
+    INPUT is as for classify. Equal sequences count once. The results are candidates.tsv, candidates.fasta
+    (representatives), members.tsv and report.html (a page with a map). A group is a candidate if its genus, or a
+    broader taxon, is not in the reference; if only its species is absent, it may be a described one. p is the chance
+    that a sequence of a taxon in the reference looks so distant, q the false discovery rate over all distinct
+    sequences, both at the rank shown. The genera and species that the reference has in the taxon above are counted. The
+    reference must be calibrated. If several files are read and records name no sample, each file is a sample; files of
+    the same name are distinguished by their folders.
 
     \b
     Example:
@@ -80,21 +83,31 @@ def discover(
         classifier, inputs, folder, counts=counts, identity=identity, seed=seed, threads=threads, tell=told.count,
         show_progress=None,
     )  # fmt: skip
-    # Those that are the reverse complement of another are one with it now.
+    # A sequence and its reverse complement are one now.
     told.counts = Counter({**found.sequences, "rejected": found.rejected})
     told.summary(None)
     _tell_counts(found)
-    alpha = classifier.criteria.alpha
     if as_json:
-        emit_json(_facts(found, folder, alpha))
-    elif found.candidates:
-        header = ["id", "new", "belongs to", "reads", "sequences", "nearest", "identity", "q", "warnings"]
-        emit(table(header, [_row(one) for one in found.candidates[:_SHOWN]]))
-    count = len(found.candidates)
+        emit_json(_facts(found, folder, classifier.criteria.alpha))
+    elif found.groups:
+        header = [
+            "id",
+            "candidate",
+            "not in the reference",
+            "within",
+            "reference there",
+            "reads",
+            "sequences",
+            "nearest",
+        ]
+        emit(table([*header, "identity", "p", "q", "warnings"], [_row(one) for one in found.groups[:_SHOWN]]))
+    count = len(found.groups)
     if count > _SHOWN and not as_json:
         notice(f"... and {count - _SHOWN:,} more in {folder / 'candidates.tsv'}")
-    sure = f", {found.sure:,} of them with q up to {alpha:g}" if count else ": nothing was judged novel"
-    notice(f"{count:,} candidate {'taxon' if count == 1 else 'taxa'}{sure}; in {folder}, begin with report.html")
+    notice(
+        f"{count:,} {'group' if count == 1 else 'groups'} not in the reference, {found.candidates:,} of them candidate "
+        f"{'taxon' if found.candidates == 1 else 'taxa'}; in {folder}, begin with report.html"
+    )
 
 
 def _row(one: CandidateTaxon) -> list[str]:
@@ -103,13 +116,16 @@ def _row(one: CandidateTaxon) -> list[str]:
     near = one.representative.assignment
     cells = [
         one.id,
-        one.novel_rank or "",
-        _deepest(one.lineage),
+        "yes" if one.candidate else "no",
+        one.claim.rank,
+        "" if one.parent is None else one.parent.name,
+        "" if one.parent is None else f"{one.parent.genera:,} genera, {one.parent.species:,} species",
         f"{one.reads:,}",
         f"{one.sequences:,}",
         _deepest(near.nearest_lineage),
         "" if near.identity is None else f"{near.identity:.1f}",
-        "" if one.q is None else f"{one.q:.2g}",
+        f"{one.claim.p:.2g}",
+        f"{one.claim.q:.2g}",
         str(len(one.representative.warnings) or ""),
     ]
     return [clean(cell) for cell in cells]
@@ -127,11 +143,36 @@ def _facts(found: Discovery, folder: Path, alpha: float) -> dict[str, Any]:
         "sequences": dict(found.sequences),
         "tested": found.tested,
         "alpha": alpha,
-        "candidates": len(found.candidates),
-        "candidates_with_q_up_to_alpha": found.sure,
-        "candidates_with_warnings": sum(bool(one.representative.warnings) for one in found.candidates),
+        "groups": len(found.groups),
+        "candidates": found.candidates,
+        "candidates_with_warnings": sum(one.candidate and bool(one.representative.warnings) for one in found.groups),
         "not_in_counts": found.not_in_counts,
         "repeated_ids": found.repeated,
+        "taxa": [_group(one) for one in found.groups],
+    }
+
+
+def _group(one: CandidateTaxon) -> dict[str, Any]:
+    found, parent = one.representative.assignment, one.parent
+    return {
+        "id": one.id,
+        "candidate": one.candidate,
+        "novel_rank": one.claim.rank,
+        "lineage": list(one.lineage),
+        "parent": None if parent is None else parent.name,
+        "parent_rank": None if parent is None else parent.rank,
+        "parent_genera": None if parent is None else parent.genera,
+        "parent_species": None if parent is None else parent.species,
+        "parent_sequences": None if parent is None else parent.sequences,
+        "reads": one.reads,
+        "sequences": one.sequences,
+        "nearest_id": found.nearest_id,
+        "identity": found.identity,
+        "p": one.claim.p,
+        "q": one.claim.q,
+        "species_p": found.species_p,
+        "species_q": found.species_q,
+        "warnings": list(one.warnings),
     }
 
 

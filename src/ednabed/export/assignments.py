@@ -115,8 +115,8 @@ class AssignmentWriter(TextWriter):
 def summary(assignment: Assignment) -> tuple[str, ...]:
     """Return the cells of one query for a readable table, in the order of ``SUMMARY_COLUMNS``.
 
-    ``name`` is the deepest name given, followed by the best guess in brackets with its confidence where that is deeper:
-    ``Salmo [Salmo trutta 0.71]``; the brackets alone where no name is given. ``not in reference`` is
+    ``name`` is the deepest name given, followed by the guess at the next rank that has one in brackets with its
+    confidence: ``Salmo [Salmo trutta 0.71]``; the brackets alone where no name is given. ``not in reference`` is
     ``genus (q 0.012)`` where the genus of the query is found to be absent from the reference. Empty where nothing is
     known; no cell holds a control character.
     """
@@ -126,22 +126,20 @@ def summary(assignment: Assignment) -> tuple[str, ...]:
         absent += f" (q {_significant(a.novel_q)})"
     given = [name for name in a.lineage if name][-1:]
     cells = (
-        *(a.id, a.status, a.rank or "", " ".join([*given, *_deeper_guess(a)])),
+        *(a.id, a.status, a.rank or "", " ".join([*given, *_next_guess(a)])),
         *(cut(a.confidence, 2), _rounded(a.identity, 1), absent),
     )
     return tuple(map(clean, cells))
 
 
-def _deeper_guess(assignment: Assignment) -> list[str]:
-    """Return the deepest guess with its confidence, in brackets, where it is deeper than the names given."""
-    deepest = assignment.guess_rank
-    if deepest is None:
-        return []
-    place = RANKS.index(deepest)
-    if assignment.rank is not None and RANKS.index(assignment.rank) >= place:
-        return []
-    sure = cut(assignment.confidences[place], 2)
-    return [f"[{assignment.names[place]}{' ' if sure else ''}{sure}]"]
+def _next_guess(assignment: Assignment) -> list[str]:
+    """Return the guess next below the names given with its confidence, in brackets, where there is one."""
+    first = 0 if assignment.rank is None else RANKS.index(assignment.rank) + 1
+    for name, confidence in zip(assignment.names[first:], assignment.confidences[first:], strict=True):
+        if name:
+            sure = cut(confidence, 2)
+            return [f"[{name}{' ' if sure else ''}{sure}]"]
+    return []
 
 
 def as_json(assignment: Assignment) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Candidate taxa as files: two tables, a FASTA file of representatives, and a page to read.
+"""Groups of sequences that are not in the reference, as files: two tables, a FASTA file of representatives, and a page.
 
-- ``candidates.tsv``: a header and a line a candidate taxon, columns ``CANDIDATE_COLUMNS``.
-- ``members.tsv``: a header and a line a record, columns ``MEMBER_COLUMNS``.
+- ``candidates.tsv``: a header and a line per group, columns ``CANDIDATE_COLUMNS``.
+- ``members.tsv``: a header and a line per record, columns ``MEMBER_COLUMNS``.
 - ``candidates.fasta``: the representatives, headers ``novel_1;size=12`` (``size``: reads), as VSEARCH reads them.
 - ``report.html``: see ``discovery_page``.
 
-Tables are UTF-8, a tab between cells, nothing quoted; what is not known is empty. Names stand in them as given, but for
-tabs, line ends and other control characters, which become blanks: a name that begins with ``=`` is not changed for the
-sake of a spreadsheet.
+Tables are UTF-8, a tab between cells, nothing quoted; what is not known is empty. Names are written as given, except
+that tabs, line ends and other control characters become blanks; a name that begins with ``=`` is not changed for
+spreadsheets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ednabed.errors import UsageError
 from ednabed.export.discovery_page import PAGE_BEGINNING, Neighbour, page
 from ednabed.sequences import digest, format_lineage
 from ednabed.store.files import check_above, clean
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 
 FILES = ("candidates.tsv", "candidates.fasta", "members.tsv", "report.html")
 """What is written, in this order."""
@@ -34,16 +34,22 @@ _BEGINNINGS = {
     "report.html": PAGE_BEGINNING.encode(),
 }
 CANDIDATE_COLUMNS = {
-    "id": "id of the candidate taxon; 1 has the most reads",
+    "id": "id of the group; 1 has the most reads",
     "sequences": "distinct sequences",
     "records": "records with these sequences",
     "reads": "sum of the abundances of the records (1 each where none is known)",
     "samples": "samples in which it was found; empty where no sample is known",
     "sample_reads": "reads by sample, as A=12;B=3 (; and = in names become _)",
     "representative": "first record of the most abundant sequence",
-    "length": "letters of the representative",
-    "novel_rank": "rank at which the representative is new",
-    "lineage": "names down to where it still belongs: more than half of its sequences have them",
+    "length": "bases of the representative",
+    "candidate": "yes where the genus, or more, is not in the reference and a name is above it, else no",
+    "novel_rank": "rank of the taxon that is not in the reference, as most sequences and the representative have it",
+    "lineage": "names above that rank that more than half of its sequences have",
+    "parent": "the deepest of these names",
+    "parent_rank": "its rank",
+    "parent_genera": "named genera of this taxon in the reference",
+    "parent_species": "named species of this taxon in the reference",
+    "parent_sequences": "distinct labelled sequences of this taxon in the reference",
     "nearest_id": "first record of the named sequence nearest to the representative",
     "nearest_lineage": "its lineage",
     "identity": "identity of the two, in percent",
@@ -53,14 +59,16 @@ CANDIDATE_COLUMNS = {
     "largest_difference": "the largest of these",
     "mean_distance": "mean of 1 - cosine to the representative over the other sequences",
     "largest_distance": "the largest of these",
-    "p": "p-value of the representative for its species being in the reference",
-    "q": "the same, corrected for all tests of the run (Benjamini and Hochberg)",
+    "p": "p-value of the representative for its taxon of novel_rank being in the reference",
+    "q": "the same as a false discovery rate over all distinct sequences (Benjamini and Hochberg)",
+    "species_p": "p-value of the representative for its species being in the reference",
+    "species_q": "the same as a false discovery rate",
     "warnings": "what is odd, joined by '; '",
 }
 """Columns of ``candidates.tsv`` and their meaning."""
 MEMBER_COLUMNS = {
     "id": "id of the record, as in its file",
-    "candidate": "id of its candidate taxon",
+    "candidate": "id of its group",
     "representative": "yes where its sequence is the representative, else no",
     "identity": "identity with the representative, in percent",
     "distance": "1 - cosine of the two vectors",
@@ -79,14 +87,14 @@ def write_discovery(
     summary: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> None:
-    """Write candidate taxa into a folder.
+    """Write groups of sequences that are not in the reference into a folder.
 
     A folder that is not there appears whole. In one that is there, only files of these names are replaced, each at once
     and only when all four are finished; all else in it stays.
 
     Args:
         folder: Where to.
-        candidates: In the order to write; may be empty.
+        candidates: The groups, in the order to write; may be empty.
         neighbours: Sequences of the reference to show on the map.
         summary: Lines at the head of the page, a name and a text each, such as the reference and the number of
             sequences tested; None for none.
@@ -113,7 +121,7 @@ def write_discovery(
             work.rename(folder)
         else:
             # The table last: where another program holds another file open and so forbids this (Windows), the table
-            # still says what was found before.
+            # still has what was found before.
             for name in reversed(FILES):
                 (work / name).replace(folder / name)
     finally:
@@ -156,8 +164,10 @@ def _candidate(one: CandidateTaxon) -> list[str]:
         ";".join(f"{name.replace(';', '_').replace('=', '_')}={reads}" for name, reads in samples.items()),
         first.ids[0],
         str(len(first.sequence)),
-        one.novel_rank or "",
+        "yes" if one.candidate else "no",
+        one.claim.rank,
         format_lineage(one.lineage),
+        *_parent(one.parent),
         found.nearest_id or "",
         format_lineage(found.nearest_lineage) if found.nearest_id is not None else "",
         _number(found.identity, 3),
@@ -167,10 +177,15 @@ def _candidate(one: CandidateTaxon) -> list[str]:
         _number(one.largest_difference, 3),
         _number(one.mean_distance, 6),
         _number(one.largest_distance, 6),
-        "" if one.p is None else f"{one.p:.4g}",
-        "" if one.q is None else f"{one.q:.4g}",
+        *map(_rate, (one.claim.p, one.claim.q, found.species_p, found.species_q)),
         "; ".join(one.warnings),
     ]
+
+
+def _parent(parent: Parent | None) -> list[str]:
+    if parent is None:
+        return [""] * 5
+    return [parent.name, parent.rank, *map(str, (parent.genera, parent.species, parent.sequences))]
 
 
 def _members(candidates: Sequence[CandidateTaxon]) -> str:
@@ -196,6 +211,10 @@ def _fasta(candidates: Sequence[CandidateTaxon]) -> str:
 
 def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("\t".join(map(clean, row)) + "\n" for row in [list(columns), *rows])
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""The page about candidate taxa: one file of HTML that needs no network and runs no script."""
+"""The page of ``discover``: one file of HTML that needs no network and runs no script."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from ednabed.models.base import FloatArray
 from ednabed.sequences.lineage import Lineage
 from ednabed.store.files import clean
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 from ednabed.taxonomy.map2d import map_2d
 
 WIDTH, HEIGHT, EDGE = 760, 480, 16
 """Size of the map and its empty edge, in pixels."""
 MOST_ROWS, MOST_POINTS, MOST_SAMPLES = 500, 3_000, 6
-"""Candidate taxa, novel sequences on the map, and samples of a candidate that the page shows; the tables have all."""
+"""Groups, sequences on the map, and samples of a group that the page shows; the tables have all."""
 PAGE_BEGINNING = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -46,8 +46,8 @@ dd { margin: 0; }
 <h1>Candidate taxa</h1>
 """
 _COLUMNS = (
-    "candidate", "new", "belongs to", "reads", "sequences", "samples", "nearest named relative", "identity",
-    "spread (mean, largest)", "p", "q", "warnings",
+    "group", "candidate", "not in the reference", "within", "in the reference there", "reads", "sequences", "samples",
+    "nearest named relative", "identity", "spread (mean, largest)", "p", "q", "warnings",
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ class Neighbour:
     Attributes:
         id: Id of its first record.
         lineage: Its names.
-        vector: float32, shape (dimension,), by the function that made the vectors of the novel sequences.
+        vector: float32, shape (dimension,), by the function that made the vectors of the sequences.
     """
 
     id: str
@@ -77,27 +77,27 @@ def page(
         if len(shown) < len(candidates):
             neighbours = [one for one in neighbours if one.id in near]
             parts.append(
-                f"<p>This page shows the {len(shown):,} candidates with most reads; candidates.tsv has all "
+                f"<p>This page shows the {len(shown):,} groups with most reads; candidates.tsv has all "
                 f"{len(candidates):,}.</p>\n"
             )
         parts += [_map(shown, neighbours, seed), _table(shown)]
     else:
-        parts.append("<p>No sequence was judged novel, so there is no candidate taxon.</p>\n")
+        parts.append("<p>No sequence was found to be absent from the reference.</p>\n")
     return "".join([*parts, "</body>\n</html>\n"])
 
 
 def _summary(candidates: Sequence[CandidateTaxon], summary: Mapping[str, str]) -> str:
-    warned = sum(bool(one.representative.warnings) for one in candidates)
+    chosen = [one for one in candidates if one.candidate]
     lines = {
         **summary,
-        "candidate taxa": f"{len(candidates):,}",
-        "novel sequences": f"{sum(one.sequences for one in candidates):,}",
-        "novel reads": f"{sum(one.reads for one in candidates):,}",
-        "candidates whose representative has warnings": f"{warned:,}",
+        "groups not in the reference": f"{len(candidates):,}, with {sum(one.sequences for one in candidates):,} "
+        f"sequences and {sum(one.reads for one in candidates):,} reads",
+        "candidate taxa among them": f"{len(chosen):,} (genus or a broader rank is not in the reference)",
+        "candidates whose representative has warnings": f"{sum(bool(o.representative.warnings) for o in chosen):,}",
     }
-    # Where no record says its reads, each is one, and that says nothing.
+    # Where no record has a number of reads, each is one, and this has no meaning.
     if any(member.novel.reads > 1 for one in candidates for member in one.members):
-        lines["candidates of a single read"] = f"{sum(one.reads == 1 for one in candidates):,}"
+        lines["candidates of a single read"] = f"{sum(one.reads == 1 for one in chosen):,}"
     inner = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>\n" for name, value in lines.items())
     return f"<dl>\n{inner}</dl>\n"
 
@@ -127,9 +127,9 @@ def _map(candidates: Sequence[CandidateTaxon], neighbours: Sequence[Neighbour], 
     left_words = f" {left:,} sequences with fewer reads are not shown." if left else ""
     return (
         "<h2>Map</h2>\n"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Map of the novel sequences">\n{"".join(marks)}'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Map of the sequences">\n{"".join(marks)}'
         "</svg>\n"
-        f"<p>Every coloured point is a novel sequence, a colour a candidate taxon, larger points are representatives"
+        f"<p>Every coloured point is a sequence, a colour a group, larger points are representatives"
         f"{grey_words}; point at one to see its name.{left_words} Places are found by {method}. They belong to this "
         "page only: distances on it are not measurements, and another run gives another map. The measured distances "
         "are in the table.</p>\n"
@@ -156,15 +156,20 @@ def _table(candidates: Sequence[CandidateTaxon]) -> str:
     head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
     rows = "".join(_row(number, one) for number, one in enumerate(candidates))
     return (
-        "<h2>Candidate taxa</h2>\n"
+        "<h2>Groups not in the reference</h2>\n"
         f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
-        "<p>New is the rank of the taxon that the reference lacks, by the p-values of the representative; of the ranks "
-        "between it and the last name that a candidate belongs to, neither can be said. Identity and spread are "
-        "percent: of the representative with its nearest named relative, and 100 - identity "
-        "of the other sequences with the representative. p is the chance of a representative at least as far from all "
-        "named sequences if its species were in the reference; q is p corrected for all sequences tested (Benjamini "
-        "and Hochberg). A candidate is a reason to look closer, not a described taxon: those of one or a few "
-        "reads are often errors of sequencing, and those with warnings may be artefacts.</p>\n"
+        "<p>The rank under “not in the reference” is that of the taxon that the reference lacks, as the representative "
+        "and most sequences of the group have it; any rank between it and the last name given may be absent too. p is "
+        "the chance of a representative at least as far from all named sequences if its taxon of that rank were in the "
+        "reference; q is the share expected to be wrong among all such claims of this run (Benjamini and Hochberg). "
+        "“In the reference there” counts the named genera and species, and the labelled sequences, that the reference "
+        "has in the last taxon given: where they are few, much that is described is absent. Identity and spread are "
+        "percent: of the representative with its nearest named relative, and 100 - identity of the other sequences "
+        "with the representative.</p>\n"
+        "<p>A group is a candidate where its genus, or a broader taxon, is not in the reference; where only its "
+        "species is absent, it may well be a described one. A candidate is a reason to look closer, not a described "
+        "taxon: those of one or a few reads are often errors of sequencing, and those with warnings may be "
+        "artefacts.</p>\n"
     )
 
 
@@ -176,19 +181,28 @@ def _row(number: int, one: CandidateTaxon) -> str:
     warnings = "; ".join(one.warnings)
     cells = [
         f'<td><span class="dot" style="background:{_colour(number)}"></span>{one.id}</td>',
-        f"<td>{_text(one.novel_rank or '')}</td>",
+        f"<td>{'yes' if one.candidate else 'no'}</td>",
+        f"<td>{one.claim.rank}</td>",
         f"<td>{_text(_names(one.lineage))}</td>",
+        f"<td>{_text(_held(one.parent))}</td>",
         f'<td class="number">{one.reads:,}</td>',
         f'<td class="number">{one.sequences:,}</td>',
         f"<td>{_text(samples)}</td>",
         f"<td>{_text(nearest)}</td>",
         f'<td class="number">{"" if found.identity is None else f"{found.identity:.1f}"}</td>',
         f'<td class="number">{spread}</td>',
-        f'<td class="number">{"" if one.p is None else f"{one.p:.3g}"}</td>',
-        f'<td class="number">{"" if one.q is None else f"{one.q:.3g}"}</td>',
+        f'<td class="number">{one.claim.p:.3g}</td>',
+        f'<td class="number">{one.claim.q:.3g}</td>',
         f'<td class="warning">{_text(warnings)}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _held(parent: Parent | None) -> str:
+    """Return what the reference has of a taxon."""
+    if parent is None:
+        return ""
+    return f"{parent.name}: {parent.genera:,} genera, {parent.species:,} species, {parent.sequences:,} sequences"
 
 
 def _samples(reads: Mapping[str, int]) -> str:

@@ -25,7 +25,7 @@ def q_values(p_values: Floats, claimable: npt.NDArray[np.bool_], known: Floats) 
         known: Share of queries whose species is in the reference, as it holds for each, shape (m,).
 
     Returns:
-        Shape (m, 7), 0 to 1, NaN where there is no p-value.
+        Shape (m, 7), 0 to 1, never less than the p-value, NaN where there is none.
     """
     found = np.full(p_values.shape, np.nan)
     if not len(p_values):
@@ -45,5 +45,5 @@ def q_values(p_values: Floats, claimable: npt.NDArray[np.bool_], known: Floats) 
         fewer = np.searchsorted(claims, p, side="right")
         at_p = np.where(fewer > 0, expected * p / np.maximum(fewer, 1), np.inf)
         later = rates[np.searchsorted(claims, p, side="left")]
-        found[own, rank] = np.minimum(np.minimum(at_p, later), 1.0)
+        found[own, rank] = np.clip(np.minimum(at_p, later), p, 1.0)
     return found

@@ -1,24 +1,29 @@
-"""What novel sequences and candidate taxa are: the terms of clustering and of its export."""
+"""Sequences that are not in the reference, groups of them, and which group is a candidate taxon.
+
+The terms of clustering and of its export.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ednabed.models.base import FloatArray
-from ednabed.sequences.lineage import Lineage
+from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+
+_GENUS = RANKS.index("genus")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Novel:
-    """One distinct sequence that was found to be novel.
+    """One distinct sequence whose taxon is not in the reference at some rank.
 
     Attributes:
-        sequence: Normalised letters (A, C, G, T, N), on the strand of the reference.
+        sequence: Normalised bases (A, C, G, T, N), on the strand of the reference.
         vector: float32, shape (dimension,), unit length; of this strand.
-        assignment: What was found out about it.
+        assignment: What was found out about it; its status is ``not_in_reference``.
         ids: Ids of its records; at least one.
         reads: How often it was read: the sum of the abundances of its records, 1 for each where none is known.
         samples: Reads by the name of the sample; empty where no sample is known.
@@ -36,7 +41,7 @@ class Novel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """A sequence of a candidate taxon.
+    """A sequence of a group.
 
     Attributes:
         novel: The sequence.
@@ -49,29 +54,69 @@ class Member:
     distance: float
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The named taxon to which a group belongs, and how much of it the reference has.
+
+    Attributes:
+        rank: Rank of the taxon.
+        name: Its name.
+        genera: Named genera of this taxon in the reference.
+        species: Named species.
+        sequences: Distinct labelled sequences.
+    """
+
+    rank: str
+    name: str
+    genera: int
+    species: int
+    sequences: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The taxon of a sequence or group at a rank is not in the reference.
+
+    Attributes:
+        rank: The rank.
+        p: p-value of the hypothesis that the taxon of this rank is in the reference.
+        q: The same as a false discovery rate over the distinct queries.
+    """
+
+    rank: str
+    p: float
+    q: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateTaxon:
-    """Sequences that may be one unknown taxon.
+    """A group of similar sequences that are not in the reference; maybe a candidate taxon.
 
     Attributes:
         id: ``novel_1``, ``novel_2``, … in descending order of reads, equal ones by the digest of the representative.
         members: Its sequences in descending order of reads; the first is the representative.
-        lineage: The names that more than half of the sequences were given, above ``novel_rank``.
-        novel_rank: Rank at which the representative is new.
-        p: ``species_p`` of the representative; None where nothing is calibrated.
-        q: The same, corrected for all tests made (Benjamini and Hochberg 1995).
+        claim: What is absent from the reference; see ``claim_of``.
+        lineage: The names that more than half of the sequences were given, above the rank of the claim.
+        parent: The taxon of the deepest of these names; None where there is no name, or where it was not looked up.
     """
 
     id: str
     members: tuple[Member, ...]
+    claim: Claim
     lineage: Lineage = UNKNOWN
-    novel_rank: str | None = None
-    p: float | None = None
-    q: float | None = None
+    parent: Parent | None = None
+
+    @property
+    def candidate(self) -> bool:
+        """Whether the group is a candidate taxon: its genus, or more, is not in the reference, and a name is above it.
+
+        A group of which only the species is absent is no candidate: most references lack most described species.
+        """
+        return RANKS.index(self.claim.rank) <= _GENUS and any(self.lineage)
 
     @property
     def representative(self) -> Novel:
-        """Most abundant sequence; its ``assignment`` tells the nearest named relative."""
+        """Most abundant sequence; its ``assignment`` has the nearest named relative."""
         return self.members[0].novel
 
     @property
@@ -125,13 +170,35 @@ class CandidateTaxon:
         return (*self.representative.warnings, *([f"{others} of {of} other sequences have warnings"] if others else []))
 
 
-def species_p(assignment: Assignment) -> float | None:
-    """Return the p-value of the hypothesis that the species of a sequence is in the reference.
+def claim_of(assignments: Sequence[Assignment]) -> Claim:
+    """Return what is absent from the reference of a group.
 
-    A candidate taxon is first of all no known species, whatever the rank at which it is new. Where calibration says
-    nothing of species, that of the deepest rank of which it does; None where of none.
+    The rank is the broadest that both the representative and more than half of the sequences carry: never broader than
+    the claim of the representative, and more than half of the claims are of this rank or a broader one. p and q are
+    those of the representative at this rank. Where it was not tested at this rank, for want of a name, they are those
+    of its own, broader claim, which implies this one.
+
+    Args:
+        assignments: Of the distinct sequences of a group, at least one; the first is the representative.
+
+    Raises:
+        ValueError: A sequence has no claim of absence.
     """
-    return next((p for p in reversed(assignment.p_values) if p is not None), None)
+    claims = [_own_claim(one) for one in assignments]
+    first, own = assignments[0], claims[0]
+    ranks = sorted(RANKS.index(claim.rank) for claim in claims)
+    rank = max(RANKS.index(own.rank), ranks[len(ranks) // 2])
+    p, q = first.p_values[rank], first.q_values[rank]
+    if not first.names[rank] or p is None or q is None:
+        p, q = own.p, own.q
+    return Claim(RANKS[rank], p, q)
+
+
+def _own_claim(assignment: Assignment) -> Claim:
+    rank, p, q = assignment.novel_rank, assignment.novel_p, assignment.novel_q
+    if rank is None or p is None or q is None:
+        raise ValueError(f"{assignment.id!r} has no claim of absence; expected the status not_in_reference")
+    return Claim(rank, p, q)
 
 
 def _mean(values: list[float]) -> float:

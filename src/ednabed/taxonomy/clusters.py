@@ -1,10 +1,10 @@
-"""Novel sequences to candidate taxa: density of vectors proposes, percent identity decides.
+"""Sequences that are not in the reference, in groups: density of vectors proposes, percent identity decides.
 
 HDBSCAN (Campello et al. 2013) finds groups in the vectors. Then every sequence, the most abundant first, joins the
-candidate taxon whose representative it is like, that of its own group first, or begins one: greedily by abundance, as
+cluster whose representative it is like, that of its own group first, or begins one: greedily by abundance, as
 ``vsearch --cluster_size`` does. So a member of a group that is under the identity to its representative leaves and is
 clustered again with all others that left, a sequence that HDBSCAN calls noise joins where its identity allows, every
-representative is the most abundant of its taxon, and representatives that lie near each other are under the identity.
+representative is the most abundant of its cluster, and representatives that lie near each other are under the identity.
 
 Measured with kmer6, 60 species with 4 to 10 sequences each, three draws: of COI barcodes every taxon is pure, 91 to
 97 % of the sequences are in the main taxon of their species and 45 to 55 species are one taxon each (crops of 313
@@ -25,7 +25,7 @@ from ednabed.search.align import GAP_OPEN, LETTERS, MATCH, align, score_aligner,
 from ednabed.sequences import RANKS, digest
 from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.assignment import UNKNOWN
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, species_p
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, claim_of
 
 IDENTITY = 97.0
 """Least percent identity to the representative: the usual width of an OTU; about that of a species in COI."""
@@ -41,25 +41,25 @@ Labels = npt.NDArray[np.int64]
 
 def candidate_taxa(
     novel: Sequence[Novel],
-    p_values: Sequence[float] | npt.NDArray[np.float64] = (),
     *,
     identity: float = IDENTITY,
     coverage: float = COVERAGE,
 ) -> list[CandidateTaxon]:
-    """Cluster novel sequences.
+    """Cluster sequences that are not in the reference.
 
     The result depends on the sequences, not on their order. Time on one core: 3,000 distinct COI sequences 23 s, 20,000
     184 s, 11,000 of 18S V9 16 s, of which HDBSCAN takes 2, 19 and 5 s; at most 0.5 GB.
 
     Args:
         novel: Distinct sequences, each once.
-        p_values: p-values of all tests made, those of sequences that are not novel included, 0 to 1; the
-            ``species_p`` of each of the novel is among them. Empty: nothing is corrected, and ``q`` is None.
         identity: Least percent identity of a member to its representative.
         coverage: Least share of the shorter of both inside their alignment, in percent.
 
     Returns:
-        The candidate taxa in the order of their ids. Every sequence is in exactly one.
+        The groups in the order of their ids. Every sequence is in exactly one.
+
+    Raises:
+        ValueError: A sequence has no claim of absence.
     """
     keys = [(-one.reads, digest(one.sequence.encode())) for one in novel]
     ordered = [novel[i] for i in sorted(range(len(novel)), key=keys.__getitem__)]
@@ -74,8 +74,7 @@ def candidate_taxa(
     clusters.sort(
         key=lambda members: (-sum(m.novel.reads for m in members), digest(members[0].novel.sequence.encode()))
     )
-    corrected = _corrected(p_values)
-    return [_taxon(f"novel_{number}", members, corrected) for number, members in enumerate(clusters, start=1)]
+    return [_taxon(f"novel_{number}", members) for number, members in enumerate(clusters, start=1)]
 
 
 def density_groups(vectors: FloatArray) -> Labels:
@@ -181,26 +180,12 @@ def _distance(vectors: FloatArray, i: int, first: int) -> float:
     return 0.0 if i == first else max(0.0, 1 - float(vectors[i] @ vectors[first]))
 
 
-def _corrected(p_values: Sequence[float] | npt.NDArray[np.float64]) -> dict[float, float]:
-    """Return the corrected value of each p-value."""
-    from scipy.stats import false_discovery_control
-
-    every = np.asarray(p_values, np.float64)
-    if not len(every):
-        return {}
-    return dict(zip(every.tolist(), false_discovery_control(every).tolist(), strict=True))
-
-
-def _taxon(name: str, members: list[Member], corrected: dict[float, float]) -> CandidateTaxon:
-    first = members[0].novel.assignment
-    p = species_p(first)
-    if p is not None and corrected and p not in corrected:
-        raise ValueError(f"the p-value {p} of {first.id} is not among those of all tests")
-    lineage = _agreed([member.novel.assignment.lineage for member in members])
-    if first.novel_rank is not None:
-        above = RANKS.index(first.novel_rank)
-        lineage = _lineage([*lineage[:above], *UNKNOWN[above:]])
-    return CandidateTaxon(name, tuple(members), lineage, first.novel_rank, p, None if p is None else corrected.get(p))
+def _taxon(name: str, members: list[Member]) -> CandidateTaxon:
+    assignments = [member.novel.assignment for member in members]
+    claim = claim_of(assignments)
+    lineage = _agreed([assignment.lineage for assignment in assignments])
+    above = RANKS.index(claim.rank)
+    return CandidateTaxon(name, tuple(members), claim, _lineage([*lineage[:above], *UNKNOWN[above:]]))
 
 
 def _agreed(lineages: list[Lineage]) -> Lineage:

@@ -1,14 +1,14 @@
-"""What is new in a set of sequences: equal ones are counted as one, the novel ones become candidate taxa.
+"""What a reference lacks of a set of sequences: equal ones are counted as one, similar ones are grouped.
 
-Memory grows with the distinct sequences: of each its letters, reads and p-value are held, of a novel one also its
-vector, what it is, and the ids of its records.
+Memory grows with the distinct sequences: of each its bases and reads are held, and the ids of its records until it was
+judged; of one that is not in the reference also its vector, what it is, and the ids for good.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,19 @@ from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.taxonomy.artefacts import UsualLength, warnings_of
 from ednabed.taxonomy.assignment import Assignment, Status
-from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel, species_p
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel
 from ednabed.taxonomy.chimeras import MORE_ABUNDANT, ParentPool
 from ednabed.taxonomy.classify import Classified
 from ednabed.taxonomy.clusters import IDENTITY, candidate_taxa
+from ednabed.taxonomy.completeness import parents_of
+from ednabed.taxonomy.labels import Labels
 
 REFERENCES = 8
 """Sequences of the reference, nearest by vector, that may be the parents of a chimera."""
-# Novel sequences whose relatives in the reference are looked up at once.
+# Sequences whose relatives in the reference are looked up at once.
 _AT_ONCE = 1_024
+
+_ABSENT: Status = "not_in_reference"
 
 ReadsOf = Callable[[Query], tuple[int, Mapping[str, int]]]
 """Gives the reads of a record, and these by sample (empty where no sample is known)."""
@@ -40,14 +44,14 @@ class Distinct:
     """A distinct sequence.
 
     Attributes:
-        sequence: Its letters; on the strand of the reference once it was judged.
-        ids: Ids of its records; empty once it was judged and is not novel, because then nobody asks.
+        sequence: Its bases; on the strand of the reference once it was judged.
+        ids: Ids of its records; empty once it was judged, unless its status is ``not_in_reference``.
         reads: Reads of all its records.
         samples: These by sample.
         status: What it is; None until it was judged.
         marker: Marker of the nearest sequence; None where unknown.
-        p: ``species_p`` of what it is; None where it was not tested.
-        novel: Its vector and all that was found out; None where it is not novel.
+        tested: Whether absence from the reference was tested at some rank.
+        novel: Its vector and all that was found out; None where its status is not ``not_in_reference``.
     """
 
     sequence: str
@@ -56,19 +60,19 @@ class Distinct:
     samples: Counter[str] = field(default_factory=Counter)
     status: Status | None = None
     marker: str | None = None
-    p: float | None = None
+    tested: bool = False
     novel: tuple[FloatArray, Assignment] | None = None
 
     def add(self, ids: Sequence[str], reads: int, samples: Mapping[str, int]) -> None:
         """Count records."""
-        if self.status in (None, "novel"):
+        if self.status in (None, _ABSENT):
             self.ids.extend(ids)
         self.reads += reads
         self.samples.update(samples)
 
 
 class Gathering:
-    """Collects records and what they are. Records with equal letters are judged once and counted together.
+    """Collects records and what they are. Records of equal bases are judged once and counted together.
 
     Args:
         reads_of: Reads of a record.
@@ -85,7 +89,7 @@ class Gathering:
         self._by_letters: dict[str, Distinct] = {}
 
     def unseen(self, batches: Iterable[QueryBatch]) -> Iterator[QueryBatch]:
-        """Count all records, and pass on those whose letters are new, and those that are rejected."""
+        """Count all records, and pass on the first of each distinct sequence, and those that are rejected."""
         for batch in batches:
             kept: list[Query] = []
             places, rows = [], []
@@ -101,7 +105,7 @@ class Gathering:
                 yield QueryBatch(kept, places, batch.vectors[np.array(rows, np.int64)])
 
     def _count(self, query: Query) -> bool:
-        """Count a record; tell whether it is to be judged."""
+        """Count a record; return whether it is to be judged."""
         self.records += 1
         if query.sequence is None:
             self.rejected += 1
@@ -112,15 +116,16 @@ class Gathering:
         return new
 
     def judge(self, found: Classified) -> None:
-        """Note what a sequence is; rejected ones are of no account."""
+        """Note what a sequence is; rejected ones do not matter."""
         if found.query.sequence is None or found.sequence is None or found.vector is None:
             return
         one = self._by_letters[found.query.sequence]
         assignment = found.assignment
         if found.sequence != one.sequence:
             one.sequence = found.sequence
-        one.status, one.marker, one.p = assignment.status, assignment.marker, species_p(assignment)
-        if assignment.status == "novel":
+        one.status, one.marker = assignment.status, assignment.marker
+        one.tested = any(p is not None for p in assignment.p_values)
+        if assignment.status == _ABSENT:
             one.novel = found.vector, assignment
         else:
             one.ids = []
@@ -140,20 +145,22 @@ class Gathering:
 def find_candidates(
     every: Sequence[Distinct],
     collection: Collection,
-    labelled: npt.NDArray[np.bool_],
+    labels: Labels,
     *,
     identity: float = IDENTITY,
 ) -> list[CandidateTaxon]:
-    """Cluster the novel among distinct sequences, with warnings of what looks like an artefact.
+    """Group those of some distinct sequences that are not in the reference.
+
+    Groups have warnings of what looks like an artefact, and how much of the taxon above them the reference has.
 
     Usual lengths are those of the sequences of one marker. Parents of a chimera are looked for among all sequences and
     among those of the reference that are nearest by vector.
 
     Args:
-        every: All distinct sequences, novel or not, judged.
+        every: All distinct sequences, in the reference or not, judged.
         collection: The reference.
-        labelled: Which of its rows may be parents, shape (rows,).
-        identity: Least percent identity of the members of a candidate taxon to its representative.
+        labels: Its lineages; the rows that have one may be parents of a chimera.
+        identity: Minimum percent identity of the members of a group to its representative.
     """
     new = [(one, *one.novel) for one in every if one.novel is not None]
     if not new:
@@ -167,7 +174,7 @@ def find_candidates(
     able = [one for one in every if one.reads >= least]
     pool = ParentPool([one.sequence for one in able], [one.reads for one in able])
     novels = []
-    relatives = _relatives(np.stack([vector for _, vector, _ in new]), collection, labelled)
+    relatives = _relatives(np.stack([vector for _, vector, _ in new]), collection, labels.labelled)
     for (one, vector, assignment), references in zip(new, relatives, strict=True):
         warnings = warnings_of(
             one.sequence,
@@ -181,7 +188,8 @@ def find_candidates(
         novels.append(
             Novel(one.sequence, unit(vector[None])[0], assignment, tuple(one.ids), one.reads, one.samples, warnings)
         )
-    return candidate_taxa(novels, [one.p for one in every if one.p is not None], identity=identity)
+    groups = candidate_taxa(novels, identity=identity)
+    return [replace(one, parent=parent) for one, parent in zip(groups, parents_of(groups, labels), strict=True)]
 
 
 def _relatives(vectors: FloatArray, collection: Collection, labelled: npt.NDArray[np.bool_]) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""Is it new? Candidate taxa among the sequences of some files, with their cards and their place on the map."""
+"""Is it new? Groups of sequences that are not in a reference, with their cards and their place on the map."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESULTS = "discovery"
 CARDS = 12
 """Cards on a page."""
 MOST_PLACED = 500
-"""Candidate taxa, those with most reads, that are placed on the map."""
+"""Groups, those with most reads, that are placed on the map."""
 
 
 def show() -> None:
@@ -52,7 +52,9 @@ def _begin() -> None:
     state = choose_reference("discover_reference", calibrated=True)
     if state is None:
         return
-    alpha = st.slider("Share of known sequences that may be called new", 0.01, 0.20, 0.05, 0.01, key="discover_alpha")
+    alpha = st.slider(
+        "Largest false discovery rate of a claim of absence", 0.01, 0.20, 0.05, 0.01, key="discover_alpha"
+    )
     inputs = choose_inputs("discover")
     if inputs is None:
         return
@@ -67,19 +69,18 @@ def _begin() -> None:
 def _results(job: Job) -> None:
     folder = job.folder / RESULTS
     candidates = read_candidates(folder)
-    alpha = float(job.about.get("alpha", 0.05))
-    sure = [one for one in candidates if one["q"] and float(one["q"]) <= alpha]
+    chosen = [one for one in candidates if one["candidate"] == "yes"]
     left, middle, right = st.columns(3)
-    left.metric("Candidate taxa", f"{len(candidates):,}")
-    middle.metric(f"with q up to {alpha:g}", f"{len(sure):,}")
-    right.metric("Reads in them", f"{sum(int(one['reads']) for one in candidates):,}")
+    left.metric("Groups not in the reference", f"{len(candidates):,}")
+    middle.metric("Candidate taxa", f"{len(chosen):,}")
+    right.metric("Reads in the groups", f"{sum(int(one['reads']) for one in candidates):,}")
     st.caption(
         plain(f"By the reference {job.about.get('reference')}. ")
-        + "*New* means: not in this reference. A small one, or one of other organisms, makes much seem new; look at "
-        "the identity."
+        + "A group is a *candidate* where its genus, or a broader taxon, is not in the reference; where only its "
+        "species is absent, it may be a described one. Each card shows how much of the taxon the reference has."
     )
     if not candidates:
-        st.info("Nothing was judged new.")
+        st.info("No sequence was found to be absent from the reference.")
         return
     cards, every, place = st.tabs(["Cards", "All in a table", "On the map"])
     with cards, told_errors():
@@ -88,15 +89,18 @@ def _results(job: Job) -> None:
         _table(candidates, folder)
     with place, told_errors():
         # All tabs are made at every click, and a large model takes its time.
-        if st.toggle("Place the candidates on the map of the reference", key="discover_place"):
+        if st.toggle("Place the groups on the map of the reference", key="discover_place"):
             _map(job, candidates, folder)
 
 
 def _cards(candidates: list[dict[str, str]], folder: Path) -> None:
     letters = read_representatives(folder)
-    left, right = st.columns(2)
+    left, middle, right = st.columns(3)
     unwarned = left.toggle("Without warnings only", key="discover_unwarned")
-    shown = [one for one in candidates if not (unwarned and one["warnings"])]
+    only = middle.toggle("Candidates only", key="discover_only")
+    shown = [
+        one for one in candidates if not (unwarned and one["warnings"]) and not (only and one["candidate"] != "yes")
+    ]
     pages = max(1, math.ceil(len(shown) / CARDS))
     page = int(right.number_input(f"Page of {pages}", 1, pages, 1, key="discover_page"))
     columns = st.columns(2)
@@ -106,17 +110,22 @@ def _cards(candidates: list[dict[str, str]], folder: Path) -> None:
 
 
 def _card(one: dict[str, str], letters: str) -> None:
-    new = f"new {one['novel_rank']}" if one["novel_rank"] else "new"
     within = arrows(one["lineage"]) or "no named taxon"
-    st.markdown(f"**{plain(one['id'])}**: {plain(new)} in {plain(within)}")
+    said = f"{one['novel_rank']} not in the reference, within {within}"
+    st.markdown(f"**{plain(one['id'])}**{' (candidate)' if one['candidate'] == 'yes' else ''}: {plain(said)}")
+    p, q = float(one["p"]), float(one["q"])
+    st.markdown(plain(f"p {p:.3g}, q {q:.3g} (of the {one['novel_rank']})"))
+    if one["parent"]:
+        genera, species, held = (int(one[f"parent_{what}"]) for what in ("genera", "species", "sequences"))
+        st.markdown(
+            plain(f"The reference has {genera:,} genera, {species:,} species, {held:,} sequences of {one['parent']}")
+        )
     sequences, reads, samples = (int(one[name] or 0) for name in ("sequences", "reads", "samples"))
     first = f"{reads:,} reads, {sequences:,} distinct sequences"
     st.markdown(plain(first + (f", in {samples:,} samples" if samples else "")))
     identity = f"{float(one['identity']):.1f} % identical" if one["identity"] else "not aligned"
     nearest = arrows(one["nearest_lineage"]) or "nothing"
     st.markdown(f"Nearest named: {plain(nearest)} ({plain(one['nearest_id'])}), {identity}")
-    p = f"p {float(one['p']):.3g}, q {float(one['q']):.3g}" if one["p"] and one["q"] else "no p-value"
-    st.markdown(plain(p))
     if one["warnings"]:
         st.warning(plain(one["warnings"]))
     if one["sample_reads"]:
@@ -126,10 +135,12 @@ def _card(one: dict[str, str], letters: str) -> None:
 
 
 def _table(candidates: list[dict[str, str]], folder: Path) -> None:
-    numbers = {"sequences", "records", "reads", "samples", "length", "identity", "coverage", "p", "q"}
+    numbers = {"sequences", "records", "reads", "samples", "length", "identity", "coverage", "p", "q", "species_p",
+               "species_q", "parent_genera", "parent_species", "parent_sequences"}  # fmt: skip
     shown = [
-        *("id", "novel_rank", "lineage", "reads", "sequences", "samples", "nearest_lineage", "nearest_id", "identity"),
-        *("coverage", "p", "q", "length", "representative", "warnings"),
+        *("id", "candidate", "novel_rank", "lineage", "p", "q", "parent", "parent_genera", "parent_species"),
+        *("parent_sequences", "reads", "sequences", "samples", "nearest_lineage", "nearest_id", "identity", "coverage"),
+        *("species_p", "species_q", "length", "representative", "warnings"),
     ]
     columns = {
         name: [float(one[name]) if one[name] else None for one in candidates]
@@ -157,20 +168,20 @@ def _map(job: Job, candidates: list[dict[str, str]], folder: Path) -> None:
     chosen = candidates[:MOST_PLACED]
     places = _places(found.key, str(folder), len(chosen), found)
     said = [
-        f"<b>{text(one['id'])}</b>, {int(one['reads']):,} reads<br>new {text(one['novel_rank'])}<br>"
+        f"<b>{text(one['id'])}</b>, {int(one['reads']):,} reads<br>{text(one['novel_rank'])} not in the reference<br>"
         f"nearest: {text(arrows(one['nearest_lineage']))}, {text(one['identity'])} %"
         for one in chosen
     ]
-    draw_map(found, key="discover_map", marked=(places, said, "candidate taxa"))
+    draw_map(found, key="discover_map", marked=(places, said, "groups not in the reference"))
     if len(candidates) > len(chosen):
-        st.caption(f"The {len(chosen):,} candidates with most reads.")
+        st.caption(f"The {len(chosen):,} groups with most reads.")
     st.caption(
-        "A candidate lies at the mean of the places of its nearest sequences of the reference, weighted by similarity. "
-        "Distances on the map are no measurements; the cards have those."
+        "A group is placed at the mean of the places of its nearest sequences of the reference, weighted by "
+        "similarity. Distances on the map are no measurements; the cards have those."
     )
 
 
-@st.cache_data(max_entries=10, show_spinner="Placing the candidates …")
+@st.cache_data(max_entries=10, show_spinner="Placing the groups …")
 def _places(key: str, folder: str, most: int, _found: Mapped) -> FloatArray:
     letters = read_representatives(Path(folder))
     chosen = read_candidates(Path(folder))[:most]
@@ -178,5 +189,5 @@ def _places(key: str, folder: str, most: int, _found: Mapped) -> FloatArray:
 
 
 def members_of(job: Job) -> dict[str, str]:
-    """Return digest to candidate taxon of what a discovery judged new."""
+    """Return digest to group of what a discovery found to be absent from the reference."""
     return {one["digest"]: one["candidate"] for one in read_members(job.folder / RESULTS)}

@@ -1,0 +1,79 @@
+"""How much of a taxon a reference has: named genera and species, and labelled sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
+from ednabed.taxonomy.labels import GENUS, SPECIES, Ints, Labels
+
+_PHYLUM = RANKS.index("phylum")
+# Rank, name, and phylum (empty for phyla and kingdoms, and where unknown).
+_Key = tuple[int, str, str]
+
+
+def parents_of(groups: Sequence[CandidateTaxon], labels: Labels) -> list[Parent | None]:
+    """Return the taxon to which each group belongs, with what the reference has of it.
+
+    It is the taxon of the deepest name of the group's lineage. Only sequences of the marker of the representative's
+    nearest relative count, where the reference has markers: a species with sequences of another marker only does not
+    help to name this one.
+
+    Args:
+        groups: The groups.
+        labels: Lineages of the reference.
+
+    Returns:
+        None for a group without a name.
+    """
+    keys = [_key(one.lineage) for one in groups]
+    markers = [one.representative.assignment.marker or "" for one in groups]
+    taxa = _taxa([key for key in keys if key is not None], labels)
+    row = np.repeat(np.arange(len(labels.starts) - 1), np.diff(labels.starts))
+    known: dict[tuple[_Key, str], Parent] = {}
+    found: list[Parent | None] = []
+    for key, marker in zip(keys, markers, strict=True):
+        if key is None:
+            found.append(None)
+            continue
+        if (key, marker) not in known:
+            # A phylum that only other names of the group have is in no lineage of this name.
+            numbers = taxa[key] or taxa[(*key[:2], "")]
+            known[key, marker] = _count(key, numbers, marker, labels, row)
+        found.append(known[key, marker])
+    return found
+
+
+def _key(lineage: Lineage) -> _Key | None:
+    named = [rank for rank, name in enumerate(lineage) if name]
+    if not named:
+        return None
+    return named[-1], lineage[named[-1]], lineage[_PHYLUM] if named[-1] > _PHYLUM else ""
+
+
+def _taxa(keys: Iterable[_Key], labels: Labels) -> dict[_Key, set[int]]:
+    """Return the numbers of the taxa of each name, with its phylum and without."""
+    found: dict[_Key, set[int]] = {}
+    for rank, name, phylum in keys:
+        found[rank, name, phylum], found[rank, name, ""] = set(), set()
+    ranks = sorted({rank for rank, _, _ in found})
+    for lineage, numbers in zip(labels.lineages, labels.taxa.tolist(), strict=True):
+        for rank in ranks:
+            phylum = lineage[_PHYLUM] if rank > _PHYLUM else ""
+            for key in {(rank, lineage[rank], phylum), (rank, lineage[rank], "")}:
+                if key in found:
+                    found[key].add(numbers[rank])
+    return found
+
+
+def _count(key: _Key, taxa: set[int], marker: str, labels: Labels, row: Ints) -> Parent:
+    rank, name, _ = key
+    inside = np.isin(labels.taxa[:, rank], sorted(taxa))[labels.entries]
+    if marker in labels.markers[1:]:
+        inside &= labels.marker[row] == labels.markers.index(marker)
+    own = labels.taxa[np.unique(labels.entries[inside])]
+    genera, species = (len(np.unique(own[own[:, r] >= 0, r])) for r in (GENUS, SPECIES))
+    return Parent(RANKS[rank], name, genera, species, len(np.unique(row[inside])))

@@ -112,8 +112,8 @@ class Facts:
         software: Package versions.
         shares: Marker to how common known species were taken to be among the sequences: ``source`` (``estimated`` from
             them, ``fixed`` or ``default``), ``known`` (share whose species is in the reference), ``queries`` (distinct
-            sequences it is the share of) and ``shares`` (of the situations by which it was reckoned). Empty where
-            nothing was calibrated, and in files of schema 1.
+            sequences it is the share of) and ``lacking`` (the share of sequences by what the reference lacks of them).
+            Empty where nothing was calibrated, and in files of schema 1.
     """
 
     run: str

@@ -30,7 +30,7 @@ from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import read_letters
 from ednabed.taxonomy.classify import Classifier
 from ednabed.taxonomy.labels import read_labels
-from ednabed.taxonomy.situations import KNOWN
+from ednabed.taxonomy.situations import KNOWN, Shares
 
 log = logging.getLogger("ednabed")
 
@@ -120,6 +120,11 @@ class _Prepared:
         """Return what queries are whose shares are those of the evaluation, not of a study."""
         # Without a calibration there is nothing to suppose.
         return self._run(queries, KNOWN if self._classifier.calibration is not None else None)
+
+    @property
+    def shares(self) -> dict[str, Shares]:
+        """How common known species and others were taken to be in the last call, by marker."""
+        return self._classifier.shares
 
     def together(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
         """Return what the queries of one study are: how many are of known species is estimated from them."""

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
 from data import shared
+
 from ednabed.evaluate.metrics import judge
 from ednabed.evaluate.own import Own
 from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query, split
@@ -58,10 +58,9 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1_000, help="queries of a study, fewer where there are fewer")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    folder = arguments.data or shared("data")
-    print(
-        "| marker | known species | estimated | calibration error with 0.5 supposed (species, genus, family) | with it estimated |"
-    )
+    folder = arguments.data or shared() / "data"
+    print("Calibration errors at species, genus and family, with 0.5 supposed and with the share estimated:\n")
+    print("| marker | known species | estimated | with 0.5 supposed | with the estimate |")
     print("|---|---|---|---|---|")
     for marker in arguments.markers:
         parted = split(records_of(folder / f"{marker}.tsv.gz", marker), queries=arguments.queries // 2, seed=SEED)

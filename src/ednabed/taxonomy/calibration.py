@@ -193,7 +193,8 @@ def _weighted_p(nulls: list[list[float]], scores: Floats, shares: Floats, count:
     beyond = np.append(np.cumsum(weight[::-1])[::-1], 0)
     own_weight = (weight**2).sum() / weight.sum()
     place = np.searchsorted(value, scores, side="left")
-    return np.asarray((beyond[place] + own_weight) / (weight.sum() + own_weight), np.float64)
+    # Divided by the same sum, or rounding would make some a little more than 1.
+    return np.asarray((beyond[place] + own_weight) / (beyond[0] + own_weight), np.float64)
 
 
 @dataclass(frozen=True)

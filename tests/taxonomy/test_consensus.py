@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,13 +131,15 @@ def slowly(rows, identities, margin):
     return tuple(names)
 
 
+entries = st.tuples(st.sampled_from(EVERY), st.integers(1, 9))
 rows_ = st.lists(
     st.tuples(
-        st.lists(st.tuples(st.sampled_from(EVERY), st.integers(1, 9)), min_size=1, max_size=3, unique_by=lambda e: e[0]),
+        st.lists(entries, min_size=1, max_size=3, unique_by=lambda entry: entry[0]),
         st.sampled_from([99.9, 99.4, 98.6, 97.0]),
     ),
-    min_size=1, max_size=7,
-)  # fmt: skip
+    min_size=1,
+    max_size=7,
+)
 
 
 @settings(max_examples=200)

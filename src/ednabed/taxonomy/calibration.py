@@ -135,7 +135,8 @@ class Group:
             for number, own in enumerate(parts):
                 chosen = np.flatnonzero(outlook.classes == number)
                 if len(chosen):
-                    enough = sum(map(len, own)) >= _FEWEST_NULLS
+                    # Exact copies do not count (``_weighted_p``).
+                    enough = sum(map(len, own)) - len(own[_EXACT_COPY]) >= _FEWEST_NULLS
                     found[chosen, rank] = _weighted_p(own if enough else every, scores[chosen], shares, kept(rank))
         return found
 

@@ -126,6 +126,9 @@ def test_p_values_of_the_own_class_of_length_if_there_are_enough():
     found = [own.p_values(outlook_of(asked, n), np.array(SHARES))[0, SPECIES] for n in (100, 300, 600)]
     # Ten of the middle class are too few, so all are taken.
     assert found == pytest.approx([61 / 61, 61 / 131, 1 / 61])
+    # So they are beside many exact copies, which do not count.
+    own = group({"species": [short, [[-9.0] * 90, *middle[1:]], long]})
+    assert own.p_values(outlook_of(asked, 300), np.array(SHARES))[0, SPECIES] == pytest.approx(61 / 131)
 
 
 def test_p_values_that_nobody_can_know():

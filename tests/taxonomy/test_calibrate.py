@@ -98,10 +98,9 @@ def test_what_is_left_out_has_no_voice(calibration, reference, seen):
                 continue
             assert (int(left_out.rows[i]) in there) == (kind == "copy")
             if found.lengths[i] == 400:
-                # Its own record would be at no mismatch, or at no distance; all sequences differ.
-                assert (found.mismatches[i, 0] if aligned else round(found.distances[i, 0], 4)) == 0 or kind == "record"
-                if kind == "record":
-                    assert found.mismatches[i, 0] >= 1 if aligned else found.distances[i, 0] > 0.001
+                # Its own record is at no mismatch, or at no distance; all sequences differ.
+                same = found.mismatches[i, 0] == 0 if aligned else found.distances[i, 0] < 0.001
+                assert same == (kind == "copy")
     assert kinds == {"copy", "record", "taxon"}
     assert letters.lengths.min() == 400
 
@@ -117,9 +116,8 @@ def test_nulls_are_sorted_and_look_less_absent_the_less_is_lacking(calibration):
         for rank, count in (("species", 2), ("genus", 3), ("family", 4), ("order", 5)):
             scores = [np.concatenate([part[situation] for part in nulls[rank]]) for situation in range(6)]
             assert [len(own) > 0 for own in scores] == [situation < count for situation in range(6)]
-            # Copies, new sequences, and the last of what leaves the rank there.
-            medians = [float(np.median(scores[situation])) for situation in (0, 1, count - 1)]
-            assert medians == sorted(medians), rank
+            # Copies, and the last of what leaves the rank there.
+            assert np.median(scores[0]) < np.median(scores[count - 1]), rank
 
 
 def test_what_was_taught_holds_on_other_draws(calibration):
@@ -132,8 +130,12 @@ def test_what_was_taught_holds_on_other_draws(calibration):
             fact = calibration.reliability[aligned]["all"][rank]
             assert 0 <= fact["calibration_error"] < 0.15
             assert fact["measured_on"] > 20
+            if rank == "species":
+                # Of new sequences half of the folds have fewer than fifty.
+                assert "falsely_absent_at_5_percent" not in fact
+                continue
             assert fact["falsely_absent_at_5_percent"] < 0.2
-            assert fact["absence_measured_on"] > 20
+            assert fact["absence_measured_on"] > 50
 
 
 def test_what_it_says_of_itself(calibration, reference, tmp_path):

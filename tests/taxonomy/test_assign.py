@@ -1,6 +1,9 @@
-"""Names that are given and withheld, what is new, and ties, case by case."""
+"""Names that are given and withheld, what is told to be absent, and ties, case by case."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +12,15 @@ from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assign import IDENTITIES, LEAST_IDENTITIES, Criteria, judge
-from ednabed.taxonomy.calibration import Group, RankModel
+from ednabed.taxonomy.assign import (
+    IDENTITIES,
+    LEAST_IDENTITIES,
+    Criteria,
+    Opinion,
+    judge,
+    lowered_by_ties,
+    raised_by_deeper,
+)
 from ednabed.taxonomy.evidence import FEATURES, weigh
 from taxonomy_support import candidates_of, labels_of
 
@@ -20,25 +30,39 @@ MOUSE = (*RAT[:5], "Mus", "Mus musculus")
 GAPS = ("Animalia", "Chordata", "", "", "Muridae", "", "Rattus sp1")
 TWIN = ("Plantae", "Bryophyta", "", "", "", "Rattus", "Rattus rattus")
 DEEPEST = len(RANKS) - 1
+AGREEMENT = FEATURES.index("agreement")
+NAN = math.nan
 
 
-def sure(confidence):
-    """A model that always says the same."""
-    odds = float(np.log(confidence / (1 - confidence)))
-    zeros, ones = [0.0] * 8, [1.0] * 8
-    return RankModel([[] for _ in FEATURES], zeros, zeros, zeros, ones, zeros, odds, 500)
+def by_rank(values, default=NAN):
+    """Seven numbers, given some by rank, or one for all."""
+    if isinstance(values, dict):
+        return np.array([values.get(rank, default) for rank in RANKS], np.float64)
+    return np.full(7, default if values is None else values, np.float64)
 
 
-def group_of(confidences=None, nulls=None, decoys=()):
-    """What is calibrated: a confidence a rank, and at a rank the distance of all nulls."""
-    ranks = {rank: sure(c) for rank, c in (confidences or {}).items()}
-    return Group(ranks, {rank: [[d] * 99, [], []] for rank, d in (nulls or {}).items()}, list(decoys), {})
-
-
-def verdict(rows, distances, likeness=1.0, group=None, length=200, **criteria):
+def asked(rows, distances=None, likeness=1.0, confidences=None, criteria=None, **more):
+    """What is known of a query, given its candidates, and the verdict."""
     labels = labels_of(rows)
-    evidence = weigh(candidates_of([list(range(len(rows)))], [distances], lengths=length), labels)
-    return judge(evidence, np.array([length]), np.array([likeness]), labels, group, Criteria(**criteria))[0]
+    distances = [0.01] * len(rows) if distances is None else distances
+    evidence = weigh(candidates_of([list(range(len(rows)))], [distances]), labels)
+    criteria = criteria or Criteria()
+    told = by_rank(confidences)
+    told = lowered_by_ties(told, evidence.tied[0], evidence.features[0, :, AGREEMENT], labels)
+    told = np.where(evidence.lineages[0] >= 0, told, NAN)
+    told = raised_by_deeper(told[None], evidence.lineages >= 0)[0]
+    values = {
+        "sources": evidence.lineages[0], "tied": evidence.tied[0], "likeness": likeness, "coverage": 100.0,
+        "identity": 100 * likeness, "confidences": told, "cutoffs": np.full(7, criteria.min_confidence),
+        "absences": by_rank(None), "p_values": by_rank(None), "q_values": by_rank(None),
+        "learned": confidences is not None,
+    }  # fmt: skip
+    opinion = Opinion(**{**values, **more})
+    return opinion, judge(opinion, labels, criteria)
+
+
+def verdict(*arguments, **more):
+    return asked(*arguments, **more)[1]
 
 
 def depth(found):
@@ -47,88 +71,157 @@ def depth(found):
 
 @pytest.mark.parametrize(
     "criteria",
-    [{"min_confidence": 1.2}, {"min_confidence": -0.1}, {"min_identity": 101}, {"alpha": float("nan")}, {"alpha": 2}],
-)
+    [
+        {"min_confidence": 1.2}, {"min_confidence": -0.1}, {"min_identity": 101}, {"alpha": NAN}, {"alpha": 2},
+        {"novel_coverage": 100.1}, {"margin": -1},
+    ],
+)  # fmt: skip
 def test_criteria_that_cannot_be(criteria):
-    with pytest.raises(UsageError, match="wanted a number from 0 to"):
+    with pytest.raises(UsageError, match="expected a number from 0 to"):
         Criteria(**criteria)
+
+
+@pytest.mark.parametrize("name", ["precision", "known"])
+@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, NAN])
+def test_shares_that_cannot_be(name, share):
+    with pytest.raises(UsageError, match=rf"{name} is .*a share above 0 and below 1"):
+        Criteria(**{name: share})
+
+
+@pytest.mark.parametrize("more", [{"precision": 0.9}, {"known": 0.5}])
+def test_a_consensus_has_no_confidences(more):
+    with pytest.raises(UsageError, match="consensus gives names without confidences"):
+        Criteria(consensus=True, **more)
+    assert Criteria(consensus=True, margin=2, min_identity=97).consensus
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("likeness", "deepest"), [*((share, r) for r, share in enumerate(IDENTITIES)), (0, -1)])
 def test_fixed_limits_where_nothing_is_calibrated(likeness, deepest):
-    found = verdict([[(RAT, 1)]], [0.01], likeness)
-    assert depth(verdict([[(RAT, 1)]], [0.01], np.nextafter(likeness, 0))) == max(deepest - 1, -1)
+    found = verdict([[(RAT, 1)]], likeness=likeness)
+    assert depth(verdict([[(RAT, 1)]], likeness=np.nextafter(likeness, 0))) == max(deepest - 1, -1)
     assert found.lineage == RAT[: deepest + 1] + ("",) * (DEEPEST - deepest)
     assert found.names == RAT
-    assert set(found.confidences) == set(found.p_values) == {None}
-    assert (found.novel_rank, found.novel_p) == (None, None)
+    assert found.withheld == (None if deepest == DEEPEST else "identity")
+    assert (found.novel_rank, found.by_limit) == (None, None)
 
 
 def test_without_letters_and_calibration_nothing_is_given():
-    assert depth(verdict([[(RAT, 1)]], [0.01], float("nan"))) == -1
+    found = verdict([[(RAT, 1)]], likeness=NAN)
+    assert (depth(found), found.withheld) == (-1, "identity")
 
 
 def test_names_down_to_the_last_one_that_is_sure_enough():
-    group = group_of({rank: c for rank, c in zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True)})
+    told = dict(zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True))
     for least, deepest in ((0.5, 6), (0.51, 5), (0.79, 5), (0.85, 4), (0.95, 3), (0.985, 0), (1, -1), (0, 6)):
-        assert depth(verdict([[(RAT, 1)]], [0.01], group=group, min_confidence=least)) == deepest
+        found = verdict([[(RAT, 1)]], confidences=told, criteria=Criteria(min_confidence=least))
+        assert depth(found) == deepest
+        assert found.withheld == (None if deepest == DEEPEST else "confidence")
+        assert found.names == RAT, "the best guess is told all the same"
+
+
+def test_each_rank_has_a_cutoff_of_its_own():
+    told = dict(zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True))
+    cutoffs = by_rank({"genus": 0.85, "species": 0.4}, 0.9)
+    found = verdict([[(RAT, 1)]], confidences=told, cutoffs=cutoffs)
+    assert found.lineage == RAT, "a species that is sure enough brings its genus with it"
+    found = verdict([[(RAT, 1)]], confidences=told, cutoffs=by_rank({"species": 0.6}, 0.9))
+    assert (found.lineage, found.withheld) == ((*RAT[:5], "", ""), "confidence")
+    # No confidence reaches the precision asked for.
+    never = verdict([[(RAT, 1)]], confidences=told, cutoffs=by_rank(math.inf))
+    assert (never.lineage, never.withheld) == (("",) * 7, "confidence")
 
 
 @pytest.mark.parametrize(("likeness", "deepest"), [*((share, r) for r, share in enumerate(LEAST_IDENTITIES)), (0, -1)])
 def test_no_name_below_what_anybody_would_ask_for_however_sure(likeness, deepest):
     assert list(LEAST_IDENTITIES) == sorted(LEAST_IDENTITIES)
     assert all(least < wanted for least, wanted in zip(LEAST_IDENTITIES, IDENTITIES, strict=True))
-    sure_of_all = group_of(dict.fromkeys(RANKS, 0.99))
-    found = verdict([[(RAT, 1)]], [0.01], likeness, sure_of_all)
+    found = verdict([[(RAT, 1)]], likeness=likeness, confidences=0.99)
     assert found.lineage == RAT[: deepest + 1] + ("",) * (DEEPEST - deepest)
     assert found.names == RAT
-    assert found.confidences == pytest.approx((0.99,) * 7), "what is known of it is told all the same"
-    assert depth(verdict([[(RAT, 1)]], [0.01], np.nextafter(likeness, 0), sure_of_all)) == max(deepest - 1, -1)
+    assert found.withheld == (None if deepest == DEEPEST else "identity")
+    below = verdict([[(RAT, 1)]], likeness=np.nextafter(likeness, 0), confidences=0.99)
+    assert depth(below) == max(deepest - 1, -1)
     # Where nobody knows the likeness, the confidence is all there is.
-    assert verdict([[(RAT, 1)]], [0.01], float("nan"), sure_of_all).lineage == RAT
+    assert verdict([[(RAT, 1)]], likeness=NAN, confidences=0.99).lineage == RAT
+
+
+def test_no_confidence_makes_up_for_identity():
+    for likeness, deepest in ((0.95, 6), (0.9, 5), (0.82, 4), (0.72, 2), (0.5, -1)):
+        assert depth(verdict([[(RAT, 1)]], likeness=likeness, confidences=0.99)) == deepest
 
 
 def test_a_rank_is_never_less_sure_than_a_deeper_one():
-    found = verdict([[(RAT, 1)]], [0.01], group=group_of({"species": 0.9, "genus": 0.6, "kingdom": 0.7}))
-    confidences = [c for c in found.confidences if c is not None]
-    assert confidences == sorted(confidences, reverse=True)
+    opinion, found = asked([[(RAT, 1)]], confidences={"species": 0.9, "genus": 0.6, "kingdom": 0.7})
+    assert opinion.confidences.tolist() == [0.9] * 7, "also where nothing was learned of a rank above"
     assert found.lineage == RAT
+    opinion, _ = asked([[(RAT, 1)]], confidences={"genus": 0.6, "kingdom": 0.7})
+    assert opinion.confidences[:6].tolist() == [0.7, *[0.6] * 5]
+    assert np.isnan(opinion.confidences[6])
 
 
 @settings(max_examples=60)
 @given(st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7), st.sampled_from([RAT, GAPS, TWIN]), st.floats(0, 1))
 def test_confidences_fall_over_the_ranks(told, lineage, least):
-    group = group_of(dict(zip(RANKS, told, strict=True)))
-    found = verdict([[(lineage, 1)]], [0.01], group=group, min_confidence=least)
+    opinion, found = asked(
+        [[(lineage, 1)]], confidences=dict(zip(RANKS, told, strict=True)), criteria=Criteria(min_confidence=least)
+    )
     named = [r for r in range(7) if lineage[r]]
-    assert [c is None for c in found.confidences] == [not name for name in lineage]
-    confidences = [found.confidences[r] for r in named]
+    assert np.isnan(opinion.confidences).tolist() == [not name for name in lineage]
+    confidences = [float(opinion.confidences[r]) for r in named]
     assert confidences == sorted(confidences, reverse=True)
+    # Each is the largest of its own and of those below.
+    assert confidences == [max(told[r] for r in named if r >= rank) for rank in named]
     given_ = [r for r in named if found.lineage[r]]
-    assert given_ == [r for r in named if found.confidences[r] >= least], "names from the top down, without holes"
+    assert given_ == [r for r in named if opinion.confidences[r] >= least], "names from the top down, without holes"
+    assert found.withheld == (None if given_ == named else "confidence")
+
+
+def test_a_rank_by_a_fixed_limit_is_told_and_stands_below_no_withheld_one():
+    known = {rank: 0.9 for rank in RANKS[:6]}
+    found = verdict([[(RAT, 1)]], confidences=known, likeness=0.98)
+    assert (found.lineage, found.by_limit, found.withheld) == (RAT, DEEPEST, None)
+    found = verdict([[(RAT, 1)]], confidences=known, likeness=0.96)
+    assert (depth(found), found.by_limit, found.withheld) == (5, None, "identity")
+    found = verdict([[(RAT, 1)]], confidences={**known, "genus": 0.5}, likeness=0.98)
+    assert (depth(found), found.by_limit, found.withheld) == (4, None, "confidence")
 
 
 def test_ranks_that_are_skipped_stay_empty_and_hold_nothing_up():
-    found = verdict([[(GAPS, 1)]], [0.01], group=group_of(dict.fromkeys(RANKS, 0.95)))
-    assert found.lineage == GAPS
+    found = verdict([[(GAPS, 1)]], confidences=0.95)
+    assert (found.lineage, found.withheld) == (GAPS, None)
+    # A name that lacks below the deepest one is not withheld.
+    found = verdict([[((*RAT[:6], ""), 1)]], confidences=0.95)
+    assert (found.lineage, found.withheld) == ((*RAT[:6], ""), None)
+
+
+# -- ties ------------------------------------------------------------------------------------------------------------
 
 
 def test_species_that_tie_get_their_genus_and_are_named():
     for rows in ([[(RAT, 1), (BROWN, 1)]], [[(RAT, 1)], [(BROWN, 1)]]):
-        for group in (None, group_of(dict.fromkeys(RANKS, 0.99))):
-            found = verdict(rows, [0.005] * len(rows), group=group)
+        for confidences in (None, 0.99):
+            found = verdict(rows, confidences=confidences)
             assert found.lineage == (*RAT[:6], "")
             assert {lineage[6] for lineage in found.tied} == {"Rattus rattus", "Rattus norvegicus"}
+            assert found.withheld == "tie"
 
 
 def test_genera_that_tie_get_their_family():
-    found = verdict([[(RAT, 1), (MOUSE, 1)]], [0.005])
-    assert found.lineage == (*RAT[:5], "", "")
+    found = verdict([[(RAT, 1), (MOUSE, 1)]])
+    assert (found.lineage, found.withheld) == ((*RAT[:5], "", ""), "tie")
+
+
+def test_a_tie_below_a_name_that_is_not_sure_is_not_the_reason():
+    found = verdict([[(RAT, 1), (BROWN, 1)]], confidences={**dict.fromkeys(RANKS, 0.9), "genus": 0.4, "species": 0.3})
+    assert (depth(found), found.withheld) == (4, "confidence")
 
 
 def test_homonyms_of_two_phyla_that_tie_are_not_given_at_all():
-    found = verdict([[(RAT, 1)], [(TWIN, 1)]], [0.005, 0.005])
-    assert found.lineage == ("",) * 7
+    found = verdict([[(RAT, 1)], [(TWIN, 1)]])
+    assert (found.lineage, found.withheld) == (("",) * 7, "tie")
     assert set(found.tied) == {RAT, TWIN}
 
 
@@ -142,85 +235,156 @@ def test_no_deeper_name_than_the_rank_at_which_they_tie():
 
 def test_a_name_on_which_tied_species_agree_or_are_silent_is_given():
     silent = (*RAT[:5], "", "Rattus sp1")
-    found = verdict([[(RAT, 1)], [(silent, 1)]], [0.005, 0.005])
+    found = verdict([[(RAT, 1)], [(silent, 1)]])
     assert found.lineage[:5] == RAT[:5]
     assert found.lineage[6] == ""
 
 
-# -- novelty ---------------------------------------------------------------------------------------------------------
-
-LOW = dict.fromkeys(RANKS, 0.3)
-
-
-def test_new_is_told_from_species_upward():
-    high = {**dict.fromkeys(RANKS[:5], 0.9), "genus": 0.3, "species": 0.1}
-    # Further than all members of species and genera, nearer than those of families.
-    found = verdict([[(RAT, 1)]], [0.1], group=group_of(high, {"species": 0.01, "genus": 0.05, "family": 0.2}))
-    assert (found.novel_rank, found.novel_p) == ("genus", pytest.approx(0.01))
-    assert found.lineage == (*RAT[:5], "", "")
-    assert found.p_values[4:] == pytest.approx((1, 0.01, 0.01))
+def test_names_that_fit_equally_well_share_their_confidence():
+    """Of two species at the same distance neither can be likelier than a half, whatever the regression says."""
+    opinion, _ = asked([[(RAT, 1)], [(BROWN, 1)]], confidences=0.99)
+    assert opinion.confidences.tolist() == pytest.approx([0.99] * 6 + [0.5])
+    alone, _ = asked([[(RAT, 1)]], confidences=0.99)
+    assert alone.confidences.tolist() == pytest.approx([0.99] * 7)
+    # What is less than the share of the votes stays.
+    unsure, _ = asked([[(RAT, 1)], [(BROWN, 1)]], confidences=0.3)
+    assert unsure.confidences.tolist() == pytest.approx([0.3] * 7)
 
 
-def test_a_rank_above_one_that_is_not_new_is_not_new():
-    found = verdict([[(RAT, 1)]], [0.1], group=group_of(LOW, {"species": 0.2, "genus": 0.05, "family": 0.05}))
-    assert (found.novel_rank, found.novel_p) == (None, 1)
+def test_lowered_by_ties_leaves_its_argument_alone():
+    labels = labels_of([[(RAT, 1)], [(BROWN, 1)]])
+    told = np.full(7, 0.9)
+    found = lowered_by_ties(told, (0, 1), np.full(7, 0.4), labels)
+    assert told.tolist() == [0.9] * 7
+    assert found.tolist() == [0.9] * 6 + [0.4]
+    assert lowered_by_ties(told, (), np.full(7, 0.4), labels).tolist() == [0.9] * 7
 
 
-def test_what_has_a_name_is_not_new():
-    group = group_of(dict.fromkeys(RANKS, 0.95), {"species": 0.01, "genus": 0.01})
-    found = verdict([[(RAT, 1)]], [0.1], group=group)
-    assert found.lineage == RAT
-    assert (found.novel_rank, found.novel_p) == (None, pytest.approx(0.01))
+# -- limits of the user ----------------------------------------------------------------------------------------------
 
 
-def test_alpha_is_the_limit():
-    group = group_of(LOW, {"species": 0.01})
-    assert verdict([[(RAT, 1)]], [0.1], group=group, alpha=0.01).novel_rank == "species"
-    assert verdict([[(RAT, 1)]], [0.1], group=group, alpha=0.0099).novel_rank is None
+@pytest.mark.parametrize(
+    ("limit", "told", "word"),
+    [
+        ({"min_identity": 97}, "identity 96.0 is below the 97 asked for", "identity"),
+        ({"min_coverage": 80.5}, "coverage 80.0 is below the 80.5 asked for", "coverage"),
+        ({"min_identity": 97, "min_coverage": 99}, "identity 96.0 is below the 97 asked for", "identity"),
+    ],
+)
+def test_limits_of_identity_and_coverage_withhold_all(limit, told, word):
+    more = {"identity": 96.0, "coverage": 80.0, "p_values": by_rank(0.01), "q_values": by_rank(0.01)}
+    found = verdict([[(RAT, 1)]], confidences=0.99, criteria=Criteria(**limit), **more)
+    assert (found.lineage, found.names, found.withheld, found.novel_rank) == (("",) * 7, RAT, word, None)
+    assert found.note == told
+    for value in ({"identity": 97.0, "coverage": 99.0}, {"identity": NAN, "coverage": NAN}):
+        found = verdict([[(RAT, 1)]], confidences=0.99, criteria=Criteria(**limit), **value)
+        assert (found.lineage, found.note, found.withheld) == (RAT, "", None)
+
+
+# -- what is absent --------------------------------------------------------------------------------------------------
+
+HIGH = {**dict.fromkeys(RANKS[:5], 0.9), "genus": 0.3, "species": 0.1}
+
+
+def absent(p_values, confidences=HIGH, rows=(((RAT, 1),),), criteria=None, **more):
+    p_values = by_rank(p_values)
+    values = {"p_values": p_values, "q_values": p_values, "absences": np.where(np.isnan(p_values), NAN, 0.95), **more}
+    return verdict(
+        [list(row) for row in rows], confidences=confidences, likeness=0.95, criteria=criteria, **values
+    ).novel_rank
+
+
+def test_absent_is_told_from_species_upward():
+    assert absent({"family": 0.4, "genus": 0.01, "species": 0.01}) == 5
+    assert absent({"family": 0.4, "genus": 0.2, "species": 0.01}) == 6
+    assert absent({"genus": 0.01, "species": 0.01}) == 5
+
+
+def test_a_rank_above_one_that_is_not_absent_is_not_absent():
+    assert absent({"genus": 0.01, "species": 0.2}) is None
+    low = {**dict.fromkeys(RANKS[:3], 0.9), **dict.fromkeys(RANKS[3:], 0.3)}
+    assert absent({"order": 0.01, "family": 0.01, "genus": 0.2, "species": 0.01}, low) == 6
+
+
+def test_the_ladder_ends_below_the_deepest_name_given():
+    every = dict.fromkeys(RANKS[3:], 0.01)
+    for deepest in range(2, 7):
+        told = {rank: 0.9 if r <= deepest else 0.3 for r, rank in enumerate(RANKS)}
+        assert absent(every, told) == (None if deepest == 6 else deepest + 1)
+
+
+def test_nothing_is_absent_without_a_name_above_it():
+    every = dict.fromkeys(RANKS[3:], 0.001)
+    assert absent(every, dict.fromkeys(RANKS, 0.3)) is None
+    assert absent(every, {**dict.fromkeys(RANKS, 0.3), "kingdom": 0.9}) == 3
+
+
+@pytest.mark.parametrize(("coverage", "rank"), [(100.0, 5), (80.0, 5), (79.9, None), (0.0, None), (NAN, 5)])
+def test_nothing_is_absent_where_too_little_was_compared(coverage, rank):
+    p_values = {"genus": 0.01, "species": 0.01}
+    assert absent(p_values, coverage=coverage) == rank
+    loose = Criteria(novel_coverage=0)
+    assert absent(p_values, coverage=coverage, criteria=loose) == 5
+
+
+def test_alpha_is_the_limit_of_p_and_of_q():
+    p_values, fewer = by_rank({"species": 0.01}), Criteria(alpha=0.0099)
+    assert absent({"species": 0.01}, criteria=Criteria(alpha=0.01)) == 6
+    assert absent({"species": 0.01}, criteria=fewer) is None
+    assert absent({"species": 0.001}, q_values=p_values, criteria=fewer) is None
+    assert absent({"species": 0.001}, q_values=p_values, criteria=Criteria(alpha=0.01)) == 6
+
+
+def test_an_absence_must_be_likely_too():
+    assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.79, "species": 0.8})) == 6
+    assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.99, "species": 0.79})) is None
+    assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank(None)) == 5, "where nobody knows, the p decides"
 
 
 def test_ranks_that_relatives_do_not_name_are_not_judged():
-    found = verdict([[((*RAT[:5], "", ""), 1)]], [0.1], group=group_of(LOW, {"species": 0.01, "genus": 0.01}))
-    assert found.novel_rank is None
-
-
-@pytest.mark.parametrize(("length", "limit"), [(20, 0.3), (25, 0.3), (50, 0.35), (100, 0.4), (101, 0.4), (900, 0.4)])
-def test_what_is_no_nearer_than_nonsense_of_its_length_is_nothing(length, limit):
-    """25 scrambled letters are at 0.3, 100 at 0.4; 50 are halfway between by their logarithm."""
-    group = group_of(LOW, {"species": 0.01}, [(25, 0.3), (100, 0.4)])
-    found = verdict([[(RAT, 1)]], [limit + 1e-9], group=group, length=length)
-    assert found.strange
-    assert (found.names, found.lineage, found.novel_rank) == (("",) * 7, ("",) * 7, None)
-    assert found.confidences == found.p_values == (None,) * 7
-    found = verdict([[(RAT, 1)]], [limit - 1e-9], group=group, length=length)
-    assert not found.strange
-    assert (found.names, found.novel_rank) == (RAT, "species")
-
-
-def test_where_no_decoy_was_drawn_nothing_is_strange():
-    assert not verdict([[(RAT, 1)]], [0.99], group=group_of(LOW)).strange
-    assert not verdict([[(RAT, 1)]], [0.99]).strange
+    every = {"genus": 0.01, "species": 0.01}
+    assert absent(every, rows=[[((*RAT[:5], "", ""), 1)]]) is None
+    assert absent(every, rows=[[((*RAT[:6], ""), 1)]]) == 5
+    assert absent({"species": 0.01}) == 6, "nor those without a p-value"
 
 
 def test_nothing_found_is_nothing_said():
     labels = labels_of([[(RAT, 1)]])
-    evidence = weigh(candidates_of([[]], [[]]), labels)
-    group = group_of(LOW, {"species": 0.01}, [(200, 0.39)])
-    found = judge(evidence, np.array([200]), np.array([np.nan]), labels, group, Criteria())[0]
-    assert (found.names, found.lineage, found.novel_rank, found.strange) == (("",) * 7, ("",) * 7, None, False)
+    nothing = Opinion(
+        np.full(7, -1), (), NAN, NAN, NAN, by_rank(None), by_rank(0.8), by_rank(None), by_rank(0.01), by_rank(0.01)
+    )
+    found = judge(nothing, labels, Criteria())
+    assert (found.names, found.lineage, found.novel_rank, found.withheld) == (("",) * 7, ("",) * 7, None, None)
 
 
-def test_names_that_fit_equally_well_share_their_confidence():
-    """Of two species at the same distance neither can be likelier than a half, whatever the regression says."""
-    found = verdict([[(RAT, 1)], [(BROWN, 1)]], [0.005, 0.005], group=group_of(dict.fromkeys(RANKS, 0.99)))
-    assert found.confidences[6] == pytest.approx(0.5)
-    assert found.confidences[5] == pytest.approx(0.99)
-    alone = verdict([[(RAT, 1)]], [0.005], group=group_of(dict.fromkeys(RANKS, 0.99)))
-    assert alone.confidences[6] == pytest.approx(0.99)
+confidence = st.one_of(st.just(NAN), st.floats(0, 1))
+seven = st.lists(confidence, min_size=7, max_size=7).map(np.array)
 
 
-def test_no_confidence_makes_up_for_identity():
-    group = group_of(dict.fromkeys(RANKS, 0.99))
-    for likeness, deepest in ((0.95, 6), (0.9, 5), (0.82, 4), (0.72, 2), (0.5, -1)):
-        assert depth(verdict([[(RAT, 1)]], [0.05], likeness, group)) == deepest
-    assert depth(verdict([[(RAT, 1)]], [0.05], float("nan"), group)) == 6, "by vectors alone nobody knows it"
+@settings(max_examples=200)
+@given(
+    st.lists(st.sampled_from([RAT, BROWN, MOUSE, GAPS, TWIN]), min_size=1, max_size=3), seven, seven, seven, seven,
+    st.sampled_from([0.5, 0.72, 0.9, 0.96, 1.0, NAN]), st.sampled_from([50.0, 85.0, NAN]),
+    st.sampled_from([Criteria(), Criteria(min_confidence=0.2, alpha=0.5), Criteria(min_coverage=60)]),
+)  # fmt: skip
+def test_what_holds_of_every_verdict(lineages, told, absences, p_values, q_values, likeness, coverage, criteria):
+    rows = [[(lineage, 1)] for lineage in lineages]
+    opinion, _ = asked(rows, confidences=dict(zip(RANKS, told, strict=True)))
+    opinion = replace(
+        opinion, likeness=likeness, coverage=coverage, absences=absences, p_values=p_values, q_values=q_values
+    )
+    found = judge(opinion, labels_of(rows), criteria)
+    deepest = depth(found)
+    assert found.lineage == found.names[: deepest + 1] + ("",) * (DEEPEST - deepest)
+    assert (found.withheld is None) == (not any(found.names[deepest + 1 :]))
+    assert (found.withheld == "tie") <= bool(found.tied)
+    if found.note:
+        assert (deepest, found.withheld) == (-1, "coverage")
+    if found.novel_rank is not None:
+        assert -1 < deepest < found.novel_rank
+        assert not coverage < 80
+        for r in range(found.novel_rank, 7):
+            if found.names[r] and not np.isnan(p_values[r]):
+                assert p_values[r] <= criteria.alpha
+                assert not q_values[r] > criteria.alpha
+                assert not absences[r] < criteria.min_confidence

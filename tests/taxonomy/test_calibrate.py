@@ -18,11 +18,12 @@ from ednabed.taxonomy import calibrate as module
 from ednabed.taxonomy import candidates
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
-from ednabed.taxonomy.calibration import LENGTH_NAMES
+from ednabed.taxonomy.calibration import ALL_LENGTHS, Calibration
 from ednabed.taxonomy.classify import Classifier
-from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, RECORD
-from ednabed.taxonomy.fitting import level_weights
+from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, PARTS
 from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.lengths import LENGTH_NAMES
+from ednabed.taxonomy.situations import SITUATIONS
 from taxonomy_support import Barcode, batch_of, lineage_of, randomly, reference_of, substituted, world
 
 FEWEST, DRAWS = 300, 420
@@ -74,51 +75,96 @@ def test_draws_of_every_level_up_to_the_number_asked_for(calibration):
     # Each phylum has one class, so none can be left out.
     assert set(group.draws) == set(LEVEL_NAMES.values()) - {"class"}
     assert FEWEST <= sum(group.draws.values()) <= DRAWS
-    records = group.draws.pop("record")
-    assert set(group.draws.values()) == {records // 3}
+    once = group.draws["order"]
+    assert group.draws == {
+        LEVEL_NAMES[level]: once * share for level, share in zip(LEVELS, PARTS, strict=True) if level != 2
+    }
 
 
 def test_what_is_left_out_has_no_voice(calibration, reference, seen):
     labels = read_labels(reference)
     ranks = {tuple(rank for rank in range(7) if left_out.own[0] in labels.taxa[:, rank]) for _, left_out in seen}
     assert ranks == {(rank,) for rank in range(7) if rank not in (0, 2)}
-    assert {left_out.rows is None for _, left_out in seen} == {True, False}
     letters = candidates.read_letters(reference)
+    kinds = set()
     for found, left_out in seen:
+        kind = "copy" if left_out.one_record else "taxon" if left_out.rows is None else "record"
+        kinds.add(kind)
         aligned = (found.overlaps >= 0).any()
         for i, rows in enumerate(found.rows.tolist()):
             there = [row for row in rows if row >= 0]
-            if left_out.rows is None:
+            if kind == "taxon":
                 assert int(left_out.own[i]) not in labels.taxa[labels.main[there]]
                 continue
-            assert int(left_out.rows[i]) not in there
+            assert (int(left_out.rows[i]) in there) == (kind == "copy")
             if found.lengths[i] == 400:
-                # Its own record would be at no mismatch, or at no distance; all sequences differ.
-                assert found.mismatches[i, 0] >= 1 if aligned else found.distances[i, 0] > 0.001
+                # Its own record is at no mismatch, or at no distance; all sequences differ.
+                same = found.mismatches[i, 0] == 0 if aligned else found.distances[i, 0] < 0.001
+                assert same == (kind == "copy")
+    assert kinds == {"copy", "record", "taxon"}
     assert letters.lengths.min() == 400
 
 
-def test_nulls_are_sorted_and_further_for_higher_ranks(calibration):
+def test_nulls_are_sorted_and_look_less_absent_the_less_is_lacking(calibration):
     for groups in (calibration.groups, calibration.vector_groups):
         nulls = groups[""].nulls
-        # An order or a phylum left out leaves its class, or its kingdom.
-        assert set(nulls) == set(RANKS) - {"phylum"}
+        assert set(nulls) == {"species", "genus", "family", "order"}
         for parts in nulls.values():
             assert len(parts) == len(LENGTH_NAMES)
-            assert all(part == sorted(part) for part in parts)
-        medians = [float(np.median(np.concatenate(nulls[rank]))) for rank in ("species", "genus", "family")]
-        assert medians == sorted(medians)
-        assert medians[0] * 2 < medians[1]
+            assert all(len(part) == len(SITUATIONS) for part in parts)
+            assert all(own == sorted(own) for part in parts for own in part)
+        for rank, count in (("species", 2), ("genus", 3), ("family", 4), ("order", 5)):
+            scores = [np.concatenate([part[situation] for part in nulls[rank]]) for situation in range(6)]
+            assert [len(own) > 0 for own in scores] == [situation < count for situation in range(6)]
+            # Copies, and the last of what leaves the rank there.
+            assert np.median(scores[0]) < np.median(scores[count - 1]), rank
 
 
 def test_what_was_taught_holds_on_other_draws(calibration):
     """In this world members of a species differ by 1 %, its sisters by 4 %: they can be told apart."""
-    assert calibration.groups[""].ranks["species"].draws > 200
+    model = calibration.groups[""].models[ALL_LENGTHS]
+    assert model.situations.examples > 300
+    assert model.ranks["species"].examples > 120
     for aligned in ("aligned", "vectors"):
         for rank in ("species", "genus", "family"):
             fact = calibration.reliability[aligned]["all"][rank]
             assert 0 <= fact["calibration_error"] < 0.15
             assert fact["measured_on"] > 20
+            if rank == "species":
+                # Of new sequences half of the folds have fewer than fifty.
+                assert "falsely_absent_at_5_percent" not in fact
+                continue
+            assert fact["falsely_absent_at_5_percent"] < 0.2
+            assert fact["absence_measured_on"] > 50
+
+
+def test_what_it_says_of_itself(calibration, reference, tmp_path):
+    assert (calibration.seed, calibration.known, calibration.queries) == (0, 0.5, DRAWS)
+    assert calibration.copies == {"": None}, "every sequence is there once, so nobody counted copies"
+    assert calibration.groups[""].shares[:2] == pytest.approx([0.25, 0.25])
+    calibration.write(tmp_path)
+    assert Calibration.read(tmp_path, calibration.build) == calibration
+
+
+def test_copies_are_counted_where_records_are(tmp_path, embedder):
+    """Every third sequence stands there three times, so three records in five are copies of another."""
+    some = world(24, records=(3, 2, 4), length=250)
+    more = [Barcode(f"{b.id}x{i}", b.sequence, b.lineage) for b in some[::3] for i in range(2)]
+    own = calibrate(reference_of(tmp_path, some + more), embedder, queries=700)
+    once, thrice = len(some) - len(some[::3]), len(some[::3])
+    share = 1 - once / (once + 3 * thrice)
+    assert own.copies == {"": round(share, 4)}
+    group = own.groups[""]
+    assert group.shares[:2] == pytest.approx([0.5 * share, 0.5 * (1 - share)])
+    assert group.draws["copy"] <= 2 * thrice
+
+
+def test_another_share_of_known_species_is_supposed(reference, embedder, calibration):
+    own = calibrate(reference, embedder, queries=DRAWS, known=0.8)
+    group, usual = own.groups[""], calibration.groups[""]
+    assert sum(group.shares[:2]) == pytest.approx(0.8)
+    # What is learned of each query does not depend on it.
+    assert (group.models, group.nulls, group.fitted) == (usual.models, usual.nulls, usual.fitted)
 
 
 def test_a_world_of_one_marker_is_one_group(tmp_path, embedder, calibration):
@@ -145,7 +191,7 @@ def test_without_the_model_whole_sequences_are_drawn(reference):
     own = calibrate(reference, None, queries=FEWEST + 200)
     group = own.groups[""]
     assert group.decoys == []
-    assert all(not part for parts in group.nulls.values() for part in (parts[0], parts[2])), "all are of 400 letters"
+    assert all(not own for parts in group.nulls.values() for i in (0, 2) for own in parts[i]), "all are of 400 letters"
 
 
 # -- the size of the shortlist ---------------------------------------------------------------------------------------
@@ -170,23 +216,6 @@ def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monke
     assert all(fact["candidates"] > 50 for fact in measured)
 
 
-# -- weights ---------------------------------------------------------------------------------------------------------
-
-
-def test_levels_count_as_is_supposed():
-    level = np.array([RECORD] * 7 + [6] * 2 + [5] * 4 + [4] + [3] * 3 + [2] * 5 + [1] * 2)
-    weights = level_weights(level, 0.64)
-    shares = {lv: weights[level == lv].sum() / weights.sum() for lv in LEVELS}
-    # Of the rest three parts in twelve each, and one.
-    assert shares == pytest.approx({RECORD: 0.64, 6: 0.09, 5: 0.09, 4: 0.09, 3: 0.03, 2: 0.03, 1: 0.03})
-    assert weights.sum() == pytest.approx(len(level))
-    # Where some levels could not be drawn, the others share what is left to all of them.
-    assert level_weights(np.array([RECORD, 6, 6]), 0.5).tolist() == pytest.approx([1.5, 0.75, 0.75])
-    assert level_weights(np.array([RECORD, 6, 3, 3]), 0.6).tolist() == pytest.approx([2.4, 1.2, 0.2, 0.2])
-    assert level_weights(np.array([5, 5, 3]), 0.9).tolist() == pytest.approx([9 / 8, 9 / 8, 3 / 4])
-    assert level_weights(np.array([RECORD] * 4), 0.2).tolist() == pytest.approx([1] * 4)
-
-
 # -- too little ------------------------------------------------------------------------------------------------------
 
 
@@ -205,18 +234,19 @@ def test_no_labels(tmp_path, embedder):
         calibrate(reference_of(tmp_path, barcodes), embedder)
 
 
-def test_nothing_to_leave_out(tmp_path, embedder):
+def test_nothing_to_leave_out_but_copies(tmp_path, embedder):
     """Every species of a phylum of its own, with one sequence."""
     barcodes = [
-        Barcode(f"r{i}", randomly(100, i), ("", f"P{i}", "", "", "", "", f"Genus{i} species")) for i in range(5)
+        Barcode(f"r{i}", randomly(60, i), ("", f"P{i}", "", "", "", "", f"Genus{i} species")) for i in range(210)
     ]
-    with pytest.raises(StoreError, match="cannot be calibrated: no taxon in it has a second sequence"):
+    with pytest.raises(StoreError, match="cannot be calibrated: only 210 queries could be drawn from it, wanted 300"):
         calibrate(reference_of(tmp_path, barcodes), embedder)
 
 
 def test_too_few_draws(tmp_path, embedder):
+    """Every sequence has two records, so that none is new; of one species nothing else can be left out."""
     base = randomly(100, 1)
-    barcodes = [Barcode(f"r{i}", substituted(base, 5, i), lineage_of(0)) for i in range(220)]
+    barcodes = [Barcode(f"r{i}", substituted(base, 5, i % 220), lineage_of(0)) for i in range(440)]
     with pytest.raises(StoreError, match=r"only \d+ queries could be drawn from it, wanted 300; add labelled records"):
         calibrate(reference_of(tmp_path, barcodes), embedder)
 
@@ -233,9 +263,11 @@ def test_one_species_only(tmp_path, embedder):
     barcodes = [Barcode(f"r{i}", substituted(base, 1 + i % 6, i), lineage_of(0)) for i in range(210)]
     own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=6_000)
     group = own.groups[""]
-    assert set(group.draws) == {"record"}
-    assert group.ranks == {}
-    assert set(group.nulls) == {"species"}
+    assert set(group.draws) == {"copy", "record"}
+    assert all(model.ranks == {} for model in group.models.values())
+    # Nor is it known how an absent one looks.
+    assert group.nulls == {}
+    assert sum(group.shares[2:]) == 0
 
 
 def test_labels_for_part_of_it(tmp_path, embedder):
@@ -245,22 +277,22 @@ def test_labels_for_part_of_it(tmp_path, embedder):
     ]
     own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=600)
     assert FEWEST <= sum(own.groups[""].draws.values()) <= 600
-    assert set(own.groups[""].ranks) <= set(RANKS)
+    assert "species" in own.groups[""].models[ALL_LENGTHS].ranks
 
 
-def test_nulls_of_a_genus_hold_no_member_of_a_species_that_may_be_there(tmp_path, embedder):
-    """A record without a species name may have its own species beside it: it is no example of a new species.
-
-    In this world members of a species differ by 2 % at most and species by 3 % at least.
-    """
+def test_what_has_no_species_tells_nothing_of_species(tmp_path, embedder):
+    """A record without a species name may have its own species beside it, or not."""
     barcodes = [
         Barcode(b.id, b.sequence, b.lineage if int(b.id.split("s")[0][1:]) % 2 else (*b.lineage[:6], ""))
         for b in world(24, records=3, length=400)
     ]
     own = calibrate(reference_of(tmp_path, barcodes), embedder, queries=DRAWS)
-    whole = own.groups[""].nulls["genus"][LENGTH_NAMES.index("221 to 450")]
-    assert whole
-    assert min(whole) > 0.02
+    group = own.groups[""]
+    species, genus = (sum(len(one) for part in group.nulls[rank] for one in part) for rank in ("species", "genus"))
+    # All that is left out as a species has a name; of copies and records half have none.
+    drawn = group.draws["copy"] + group.draws["record"]
+    assert species < 0.75 * drawn
+    assert genus == drawn + group.draws["species"]
 
 
 # -- queries of which less can be compared ---------------------------------------------------------------------------

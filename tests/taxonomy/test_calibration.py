@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,45 +12,64 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError
+from ednabed.sequences.lineage import RANKS
 from ednabed.store.files import json_sha256
-from ednabed.taxonomy.calibration import (
-    FILE,
-    LENGTH_NAMES,
-    Calibration,
-    Group,
-    RankModel,
-    columns,
-    length_classes,
-)
-from ednabed.taxonomy.evidence import FEATURES
+from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, FILE, SCHEMA, Calibration, Group, Model
+from ednabed.taxonomy.calibration_old import OldGroup, OldRankModel
+from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, RANK_SIZE, Evidence, weigh
+from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
+from ednabed.taxonomy.logistic import constant
 from ednabed.taxonomy.metrics import calibration_error
+from ednabed.taxonomy.outlook import Outlook
+from ednabed.taxonomy.situations import SITUATIONS, kept
+from taxonomy_support import candidates_of, labels_of, lineage_of
 
-SIZE = len(FEATURES)
+SPECIES, GENUS, FAMILY = 6, 5, 4
+# What ``Evidence.of_query`` has.
+QUERY_SIZE = 32
+FITTED = [0.25, 0.25, 0.15, 0.15, 0.15, 0.05]
+SHARES = [0.3, 0.2, 0.1, 0.2, 0.15, 0.05]
 
 
-def group(nulls=None, ranks=None, decoys=((25, 0.31), (150, 0.4), (313, 0.39))):
-    return Group(ranks or {}, nulls or {}, list(decoys), {"record": 300})
+def group(nulls=None, models=None, decoys=((25, 0.31), (150, 0.4), (313, 0.39)), precision=None):
+    return Group(
+        {} if models is None else models, FITTED, SHARES, nulls or {}, precision or {}, list(decoys), {"record": 300}
+    )
 
 
-def model(intercept=0.0, weights=None, knots=None):
-    knots = knots or [[] for _ in FEATURES]
-    size = SIZE + sum(map(len, knots))
-    return RankModel(
-        knots, [-8.0] * SIZE, [9.5] * SIZE, [0.0] * size, [1.0] * size, weights or [0.1] * size, intercept, 400
+def model(ranks=("species",), situations=None):
+    return Model(
+        constant(situations or FITTED, QUERY_SIZE, 500), {rank: constant([0.1, 0.9], RANK_SIZE, 400) for rank in ranks}
     )
 
 
 def calibration(build="2026-01-02_03-04-05-abcdef"):
-    full = group({"species": [[0.01], [], [0.002, 0.003]]}, {"species": model(0.5, knots=[[0.25], *[[]] * 7])})
+    nulls = {"species": [[[], [-3.25], [], [], [], []], [[]] * 6, [[-9.5], [-4.0, 1.0], [], [], [], []]]}
+    reached = [None if cutoff > 0.9 else round(0.5 + cutoff / 2, 4) for cutoff in CUTOFFS]
+    full = group(nulls, {ALL_LENGTHS: model()}, precision={"species": [(0.1, reached), (0.5, reached)]})
     return Calibration(
         build=build, created="2026-01-02T03:04:05+00:00", seed=3, known=0.5, queries=6_000, exponents=[0.0, 0.25],
         candidates=[100, 50, 50], groups={"": full, "COI": group()}, vector_groups={"": group()},
         shortlist=[{"letters": "up to 220", "recall": {"50": 0.9}}], reliability={"aligned": {"all": {}}},
-        software={"ednabed": "0"},
+        copies={"": 0.25, "COI": None}, software={"ednabed": "0"},
     )  # fmt: skip
 
 
-# -- lengths and p-values --------------------------------------------------------------------------------------------
+def outlook_of(situations, lengths=500):
+    """What is learned of queries of so many letters that have such probabilities of situations."""
+    situations = np.array(situations, np.float64)
+    q = len(situations)
+    return Outlook(situations, np.full((q, 7), 0.9), None, length_classes(np.full(q, lengths)))
+
+
+def with_score(score, rank=SPECIES):
+    """Probabilities of situations of which the score of a rank is this one."""
+    there = 1 / (1 + math.exp(score))
+    count = kept(rank)
+    return [there / count] * count + [(1 - there) / (6 - count)] * (6 - count)
+
+
+# -- lengths ---------------------------------------------------------------------------------------------------------
 
 
 def test_lengths_fall_into_the_classes_that_have_their_names():
@@ -61,48 +79,173 @@ def test_lengths_fall_into_the_classes_that_have_their_names():
     ]  # fmt: skip
 
 
-def p_by_definition(nulls, distance):
-    return (1 + sum(null >= distance for null in nulls)) / (1 + len(nulls))
+# -- p-values --------------------------------------------------------------------------------------------------------
+
+
+def p_by_definition(nulls, score, shares, rank):
+    """Each draw counts the share of its situation by the draws of that; the query as one of average weight."""
+    weighed = [
+        (null, shares[situation] / len(own))
+        for situation, own in enumerate(nulls[: kept(rank)])
+        if situation > 0
+        for null in own
+    ]
+    own = sum(w * w for _, w in weighed) / sum(w for _, w in weighed)
+    return (sum(w for null, w in weighed if null >= score) + own) / (sum(w for _, w in weighed) + own)
+
+
+scores = st.lists(st.integers(-30, 30), min_size=20, max_size=40).map(lambda own: sorted(one / 4 for one in own))
 
 
 @settings(max_examples=60)
-@given(st.lists(st.integers(0, 30), min_size=50, max_size=80), st.lists(st.integers(0, 35), min_size=1, max_size=9))
-def test_p_values_by_their_definition(nulls, asked):
-    """Distances of k / 502 tie often, as those of letters do; what is kept is rounded."""
-    kept = sorted(round((k + 1) / 502, 6) for k in nulls)
-    own = group({"genus": [[], [], kept]})
-    found = own.p_values("genus", np.array([(k + 1) / 502 for k in asked]), np.full(len(asked), 500))
-    assert found.tolist() == pytest.approx([p_by_definition(nulls, k) for k in asked])
+@given(
+    st.lists(scores, min_size=6, max_size=6), st.lists(st.integers(-32, 32), min_size=1, max_size=6),
+    st.lists(st.floats(0.01, 1), min_size=6, max_size=6), st.sampled_from([SPECIES, GENUS, FAMILY, 3]),
+)  # fmt: skip
+def test_p_values_by_their_definition(nulls, asked, parts, rank):
+    """Scores of quarters tie often. A situation that lacks the rank counts for nothing, nor do exact copies."""
+    nulls[1] = sorted(nulls[1] * 3)
+    shares = np.array(parts) / sum(parts)
+    own = group({RANKS[rank]: [[[]] * 6, [[]] * 6, nulls]})
+    found = own.p_values(outlook_of([with_score(one / 4, rank) for one in asked]), shares)
+    wanted = [p_by_definition(nulls, one / 4, shares.tolist(), rank) for one in asked]
+    assert found[:, rank].tolist() == pytest.approx(wanted)
+    assert np.isnan(np.delete(found, rank, axis=1)).all()
+
+
+def test_with_one_situation_it_is_the_plain_conformal_p_value():
+    own = group({"species": [[[]] * 6, [[]] * 6, [[], [k / 100 for k in range(99)], [], [], [], []]]})
+    found = own.p_values(outlook_of([with_score(0.95), with_score(5), with_score(-5)]), np.array(SHARES))
+    assert found[:, SPECIES].tolist() == pytest.approx([5 / 100, 1 / 100, 1])
 
 
 def test_p_values_of_the_own_class_of_length_if_there_are_enough():
-    short, long = [0.2] * 60, [0.001] * 60
-    own = group({"species": [short, [0.05] * 10, long]})
-    lengths = np.array([100, 300, 600])
-    found = own.p_values("species", np.array([0.1, 0.1, 0.1]), lengths)
+    short, middle, long = ([[], own, [], [], [], []] for own in ([0.0] * 60, [-1.0] * 10, [-5.0] * 60))
+    own = group({"species": [short, middle, long]})
+    asked = [with_score(-0.5)]
+    found = [own.p_values(outlook_of(asked, n), np.array(SHARES))[0, SPECIES] for n in (100, 300, 600)]
     # Ten of the middle class are too few, so all are taken.
-    assert found.tolist() == pytest.approx([61 / 61, 61 / 131, 1 / 61])
+    assert found == pytest.approx([61 / 61, 61 / 131, 1 / 61])
+    # So they are beside many exact copies, which do not count.
+    own = group({"species": [short, [[-9.0] * 90, *middle[1:]], long]})
+    assert own.p_values(outlook_of(asked, 300), np.array(SHARES))[0, SPECIES] == pytest.approx(61 / 131)
 
 
 def test_p_values_that_nobody_can_know():
-    assert np.isnan(group().p_values("species", np.array([0.1]), np.array([300]))).all()
-    few = group({"species": [[0.1] * 20, [0.1] * 20, [0.1] * 9]})
-    assert np.isnan(few.p_values("species", np.array([0.1]), np.array([300]))).all()
-    enough = group({"species": [[0.1] * 20, [0.1] * 20, [0.1] * 10]})
-    assert enough.p_values("species", np.array([0.1, np.inf]), np.array([300, 9])).tolist() == [1, 1 / 51]
+    asked = outlook_of([with_score(0)])
+    assert np.isnan(group().p_values(asked, np.array(SHARES))).all()
+
+    def parts(size):
+        return [[[], [0.0] * 20, [], [], [], []]] * 2 + [[[], [0.0] * size, [], [], [], []]]
+
+    assert np.isnan(group({"species": parts(9)}).p_values(asked, np.array(SHARES))).all()
+    assert group({"species": parts(10)}).p_values(asked, np.array(SHARES))[0, SPECIES] == 1
+    # Exact copies are no example of a query that may look absent, and what nobody supposes to be there is none.
+    copies = {"species": [[[0.0] * 99, [], [0.0] * 99, [], [], []]] * 3}
+    assert np.isnan(group(copies).p_values(asked, np.array(SHARES))).all()
+    never = {"species": [[[], [0.0] * 99, [], [], [], []]] * 3}
+    assert np.isnan(group(never).p_values(asked, np.array([0.5, 0, 0.5, 0, 0, 0]))).all()
 
 
-@settings(max_examples=30)
-@given(st.integers(0, 10**6), st.floats(0.01, 0.5))
-def test_a_share_of_the_known_is_called_new_at_most(seed, alpha):
-    """The conformal promise, on average over draws: nulls and queries are alike."""
-    rng = np.random.default_rng(seed)
-    below = []
-    for _ in range(40):
-        every = np.round(rng.integers(0, 60, 130) / 502, 6)
-        own = group({"species": [[], [], sorted(every[:100].tolist())]})
-        below.append((own.p_values("species", every[100:], np.full(30, 500)) <= alpha).mean())
-    assert np.mean(below) <= alpha + 4 * math.sqrt(alpha / 40) * 0.35
+@pytest.mark.parametrize("shares", [[0.1, 0.6, 0.3, 0, 0, 0], [0.1, 0.2, 0.7, 0, 0, 0]])
+def test_of_those_that_are_there_a_share_seems_absent_at_most(shares):
+    """The conformal promise, whatever the shares of situations in a study; draws have others."""
+    rng = np.random.default_rng(7)
+    shares = np.array(shares)
+    below = {alpha: [] for alpha in (0.05, 0.2, 0.5)}
+    for _ in range(60):
+        near, far = np.sort(rng.normal(0, 1, 150)), np.sort(rng.normal(2, 1, 150))
+        own = group({"genus": [[[]] * 6, [[]] * 6, [[], near.tolist(), far.tolist(), [], [], []]]})
+        # Of a genus that is there: new sequences and new species, as common as in the study.
+        situation = rng.choice(2, 200, p=shares[1:3] / shares[1:3].sum())
+        asked = [with_score(one, GENUS) for one in rng.normal(2 * situation, 1)]
+        p = own.p_values(outlook_of(asked), shares)[:, GENUS]
+        for alpha, found in below.items():
+            found.append((p <= alpha).mean())
+    for alpha, found in below.items():
+        # 12,000 queries against 60 sets of draws; neither more nor far fewer.
+        assert np.mean(found) == pytest.approx(alpha, abs=4 * math.sqrt(alpha * (1 - alpha) / 60 / 100))
+
+
+# -- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_right_where_its_taxon_is_there_and_it_is_the_right_one():
+    own = group(models={ALL_LENGTHS: model()})
+    likely = [0.4, 0.3, 0.2, 0.1, 0, 0]
+    outlook = outlook_of([likely])
+    told = own.confidences(outlook, np.array(FITTED))
+    assert told[0].tolist() == pytest.approx([0.9, 0.9, 0.9, 0.9, 0.9, 0.9 * 0.9, 0.7 * 0.9])
+    # In a study with other shares, by Bayes.
+    odds = [one * share / was for one, share, was in zip(likely, SHARES, FITTED, strict=True)]
+    told = own.confidences(outlook, np.array(SHARES))
+    assert told[0, SPECIES] == pytest.approx(sum(odds[:2]) / sum(odds) * 0.9)
+    assert told[0, GENUS] == pytest.approx(sum(odds[:3]) / sum(odds) * 0.9)
+
+
+def test_probabilities_of_absence_of_the_ranks_of_which_it_can_be_told():
+    outlook = outlook_of([[0.4, 0.3, 0.2, 0.1, 0, 0]])
+    some = group({"species": [[[]] * 6] * 3, "genus": [[[]] * 6] * 3})
+    told = some.absences(outlook, np.array(FITTED))[0]
+    assert told[GENUS:].tolist() == pytest.approx([0.1, 0.3])
+    assert np.isnan(told[:GENUS]).all()
+
+
+def test_a_class_of_length_has_its_own_model_or_that_of_all():
+    labels = labels_of([[(lineage_of(0, 0), 1)], [((*lineage_of(0)[:6], ""), 1)]])
+    evidence = weigh(candidates_of([[0], [0], [0], [1], []], [[0.01], [0.01], [0.01], [0.01], []]), labels)
+    likely = [0.9, 0.02, 0.02, 0.02, 0.02, 0.02]
+    own = group(models={"up to 220": model(("genus", "species"), likely), ALL_LENGTHS: model(("genus",))})
+    told = own.outlook(evidence, np.array([100, 300, 600, 100, 100]))
+    assert told.situations[0].tolist() == pytest.approx(likely)
+    assert told.situations[1].tolist() == told.situations[2].tolist() == pytest.approx(FITTED)
+    assert np.isnan(told.right[:, SPECIES]).tolist() == [False, True, True, True, True], "nor without a name"
+    assert np.isnan(told.right[:, GENUS]).tolist() == [False] * 4 + [True]
+    assert told.right[0, GENUS] == pytest.approx(0.9)
+    assert told.classes.tolist() == [0, 1, 2, 0, 0]
+    assert told.p_values is None
+
+
+# -- cutoffs ---------------------------------------------------------------------------------------------------------
+
+
+def reaches(*steps):
+    """The precision at each cutoff, given pairs: from which cutoff on, and what."""
+    return [next((value for first, value in reversed(steps) if cutoff >= first), None) for cutoff in CUTOFFS]
+
+
+def test_the_least_confidence_that_reached_a_precision():
+    tried = [(0.1, reaches((0, 0.5), (0.9, 0.95))), (0.5, reaches((0, 0.8), (0.4, 0.95), (0.8, 0.99)))]
+    own = group(precision={"genus": tried})
+    assert own.cutoff("genus", 0.95, 0.1) == pytest.approx(0.9)
+    assert own.cutoff("genus", 0.95, 0.5) == pytest.approx(0.4)
+    # Between the shares that were tried on a straight line, beyond them as at the end.
+    assert own.cutoff("genus", 0.95, 0.2) == pytest.approx(0.9 - 0.5 * 0.25)
+    assert own.cutoff("genus", 0.95, 0.05) == pytest.approx(0.9)
+    assert own.cutoff("genus", 0.95, 0.99) == pytest.approx(0.4)
+    assert own.cutoff("genus", 0.3, 0.3) == 0
+
+
+def test_where_no_confidence_reached_it_there_is_none():
+    tried = [(0.1, reaches((0, 0.5), (0.9, 0.95))), (0.5, reaches((0, 0.8), (0.8, 0.99)))]
+    own = group(precision={"genus": tried, "family": [(0.1, [None] * len(CUTOFFS))]})
+    assert own.cutoff("genus", 0.97, 0.5) == pytest.approx(0.8)
+    assert own.cutoff("genus", 0.97, 0.1) is None
+    assert own.cutoff("genus", 0.97, 0.4) is None, "nor beside a share at which it was not reached"
+    assert own.cutoff("family", 0.1, 0.1) is None
+    assert own.cutoff("species", 0.1, 0.1) is None
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=100, max_size=100), min_size=3, max_size=3),
+    st.floats(0.05, 1), st.sampled_from([0.1, 0.3, 0.5]),
+)  # fmt: skip
+def test_cutoffs_by_their_definition(reached, precision, known):
+    own = group(precision={"order": list(zip((0.1, 0.3, 0.5), reached, strict=True))})
+    values = dict(zip((0.1, 0.3, 0.5), reached, strict=True))[known]
+    good = [cutoff for cutoff, value in zip(CUTOFFS, values, strict=True) if value is not None and value >= precision]
+    assert own.cutoff("order", precision, known) == (good[0] if good else None)
 
 
 # -- limits ----------------------------------------------------------------------------------------------------------
@@ -137,48 +280,7 @@ def test_limits_by_hand():
     assert group(decoys=()).limits(np.array([1, 300])).tolist() == [math.inf] * 2
 
 
-# -- probabilities ---------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40)
-@given(st.integers(0, 10**6))
-def test_probabilities_by_their_definition(seed):
-    rng = np.random.default_rng(seed)
-    knots = [sorted(rng.normal(size=rng.integers(0, 4)).tolist()) for _ in FEATURES]
-    size = SIZE + sum(map(len, knots))
-    ends = np.sort(rng.normal(size=(2, SIZE)), axis=0).tolist()
-    own = RankModel(
-        knots, *ends, rng.normal(size=size).tolist(), rng.uniform(0.5, 2, size).tolist(),
-        rng.normal(size=size).tolist(), float(rng.normal()), 100,
-    )  # fmt: skip
-    features = rng.normal(size=(5, SIZE))
-    for row, told in zip(features.tolist(), own.predict(features).tolist(), strict=True):
-        # What was never taught counts as the nearest that was.
-        row = [min(max(value, low), high) for value, low, high in zip(row, *ends, strict=True)]
-        table = [*row, *(max(value - knot, 0) for value, places in zip(row, knots, strict=True) for knot in places)]
-        assert columns(np.array([row]), knots)[0].tolist() == pytest.approx(table)
-        odds = own.intercept + sum(
-            w * (x - m) / s for w, x, m, s in zip(own.weights, table, own.mean, own.scale, strict=True)
-        )
-        assert told == pytest.approx(1 / (1 + math.exp(-odds)))
-
-
-def test_probabilities_far_from_all_that_was_taught_are_those_of_the_furthest_that_was():
-    own = model(weights=[0.2] * SIZE)
-    far = own.predict(np.array([[1e4] * SIZE, [-1e4] * SIZE, [np.inf] * SIZE, [9.5] * SIZE, [-8.0] * SIZE]))
-    most, least = (1 / (1 + math.exp(-0.2 * SIZE * end)) for end in (9.5, -8.0))
-    assert far.tolist() == pytest.approx([most, least, most, most, least])
-    # One feature alone is held back, the others count as they are.
-    one = own.predict(np.array([[100.0, *[1.0] * 7]]))
-    assert one.tolist() == pytest.approx([1 / (1 + math.exp(-0.2 * (9.5 + 7)))])
-
-
-def test_odds_beyond_what_a_computer_holds():
-    own = model(weights=[1e3] * SIZE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        told = own.predict(np.array([[9.0] * SIZE, [-8.0] * SIZE]))
-    assert told.tolist() == pytest.approx([1, 0])
+# -- groups and errors ------------------------------------------------------------------------------------------------
 
 
 def test_a_marker_has_its_own_group_or_that_of_all():
@@ -235,7 +337,8 @@ def change(path, edit):
         (lambda p: p.write_text("[1, 2]"), "is damaged"),
         (lambda p: p.write_text("{}"), "is damaged"),
         (lambda p: p.write_text(p.read_text().replace('"seed": 3', '"seed": 4')), "is damaged"),
-        (lambda p: change(p, lambda v: v.update(schema=2)), r"has schema 2, this ednabed reads schema 1"),
+        (lambda p: change(p, lambda v: v.update(schema=3)), r"has schema 3, this ednabed reads schemas 1 and 2"),
+        (lambda p: change(p, lambda v: v.pop("schema")), r"has schema None, this ednabed reads schemas 1 and 2"),
         (lambda p: change(p, lambda v: v.pop("groups")), "was not written by this version"),
         (lambda p: change(p, lambda v: v.update(groups=[])), "was not written by this version"),
         (lambda p: change(p, lambda v: v["groups"].update(COI=None)), "was not written by this version"),
@@ -248,9 +351,11 @@ def change(path, edit):
             for decoys in ([None, 0.4], [[25, 0.3, 9]], [["x", 0.3]], None)
         ),
         (
-            lambda p: change(p, lambda v: v["groups"][""]["ranks"]["species"].pop("least")),
+            lambda p: change(p, lambda v: v["groups"][""]["models"][ALL_LENGTHS]["ranks"]["species"].pop("least")),
             "was not written by this ver",
         ),
+        (lambda p: change(p, lambda v: v["groups"]["COI"].pop("fitted")), "was not written by this ver"),
+        (lambda p: change(p, lambda v: v["groups"]["COI"].update(precision={"genus": [0.5]})), "was not written by th"),
         (lambda p: change(p, lambda v: v.update(build="other")), "is of build other, not 2026"),
     ],
 )
@@ -262,16 +367,121 @@ def test_a_file_that_is_not_its_own_is_refused(tmp_path, damage, told):
         Calibration.read(tmp_path, own.build)
 
 
-def test_other_features_are_told_as_such(tmp_path):
+@pytest.mark.parametrize(
+    "other",
+    [{"features": [*FEATURES, *QUERY_FEATURES[:-1], "another"]}, {"features": list(FEATURES)}, {"situations": ["one"]}],
+)
+def test_other_features_are_told_as_such(tmp_path, other):
     own = calibration()
     path = own.write(tmp_path)
-    change(path, lambda values: values.update(features=[*FEATURES[:-1], "another"]))
+    change(path, lambda values: values.update(other))
     with pytest.raises(StoreError, match="features") as told:
         Calibration.read(tmp_path, own.build)
-    assert "schema 1, this ednabed reads schema 1" not in str(told.value)
+    assert "has schema" not in str(told.value)
+
+
+def test_the_file_names_what_its_numbers_are_of(tmp_path):
+    values = json.loads(calibration().write(tmp_path).read_text(encoding="utf-8"))
+    assert values["schema"] == SCHEMA
+    assert values["features"] == [*FEATURES, *QUERY_FEATURES]
+    assert values["situations"] == list(SITUATIONS)
 
 
 def test_a_folder_in_its_place_is_refused(tmp_path):
     (tmp_path / FILE).mkdir()
     with pytest.raises(StoreError, match="ednabed reference calibrate"):
         Calibration.read(tmp_path, "x")
+
+
+# -- files of schema 1 -----------------------------------------------------------------------------------------------
+
+
+def old_model(rng, knots=()):
+    size = len(FEATURES) + len(knots)
+    return OldRankModel(
+        [list(knots), *[[]] * 7], [-8.0] * 8, [9.5] * 8, rng.normal(size=size).tolist(),
+        rng.uniform(0.5, 2, size).tolist(), rng.normal(size=size).tolist(), 0.3, 400,
+    )  # fmt: skip
+
+
+def write_old(folder, nulls, ranks, build="old"):
+    """Write a file as ednabed did before copies were drawn."""
+    one = {"ranks": {rank: asdict(own) for rank, own in ranks.items()}, "nulls": nulls, "decoys": [[25, 0.3]]}
+    body = {
+        "schema": 1, "features": list(FEATURES), "build": build, "created": "2026-01-02T03:04:05+00:00", "seed": 3,
+        "known": 0.5, "queries": 6_000, "exponents": [0.0, 0.25], "candidates": [100, 50, 50],
+        "groups": {"": {**one, "draws": {"record": 300}}}, "vector_groups": {}, "shortlist": [], "reliability": {},
+        "software": {"ednabed": "0"},
+    }  # fmt: skip
+    path = folder / FILE
+    path.write_text(json.dumps({**body, "calibration_sha256": json_sha256(body)}), encoding="utf-8")
+    return path
+
+
+def old_p(nulls, k):
+    return (1 + sum(null >= k for null in nulls)) / (1 + len(nulls))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 30), min_size=50, max_size=80), st.lists(st.integers(0, 35), min_size=1, max_size=9))
+def test_p_values_of_distances_by_their_definition(nulls, asked):
+    """Distances of k / 502 tie often, as those of letters do; what is kept is rounded."""
+    kept_ = sorted(round((k + 1) / 502, 6) for k in nulls)
+    own = OldGroup({}, {"genus": [[], [], kept_]}, [], {})
+    found = own.p_values("genus", np.array([(k + 1) / 502 for k in asked]), np.full(len(asked), 500))
+    assert found.tolist() == pytest.approx([old_p(nulls, k) for k in asked])
+
+
+def test_p_values_of_distances_of_the_own_class_of_length_if_there_are_enough():
+    own = OldGroup({}, {"species": [[0.2] * 60, [0.05] * 10, [0.001] * 60]}, [], {})
+    found = own.p_values("species", np.array([0.1, 0.1, 0.1]), np.array([100, 300, 600]))
+    assert found.tolist() == pytest.approx([61 / 61, 61 / 131, 1 / 61])
+    few = OldGroup({}, {"species": [[0.1] * 20, [0.1] * 20, [0.1] * 9]}, [], {})
+    assert np.isnan(few.p_values("species", np.array([0.1]), np.array([300]))).all()
+
+
+def test_a_file_of_schema_1_is_read_and_judges_as_it_did(tmp_path):
+    rng = np.random.default_rng(5)
+    ranks = {"species": old_model(rng, (0.25, 0.5)), "genus": old_model(rng)}
+    write_old(tmp_path, {"species": [[], [], [0.01] * 60]}, ranks)
+    own = Calibration.read(tmp_path, "old")
+    assert (own.schema, own.known, own.copies) == (1, 0.5, {})
+    found = own.group("COI", True)
+    assert isinstance(found, OldGroup)
+    assert found.limits(np.array([100])).tolist() == [0.3]
+    features = rng.normal(size=(3, 7, 8))
+    evidence = Evidence(
+        np.zeros(3, np.int64), np.array([0.02, 0.005, np.inf]), np.array([[0] * 7, [0] * 6 + [-1], [-1] * 7]), features,
+        np.zeros((3, 6)), np.array([0, 0, -1]), [()] * 3,
+    )  # fmt: skip
+    told = found.outlook(evidence, np.array([500, 500, 500]))
+    assert told.situations is None
+    assert told.p_values[:, SPECIES].tolist() == pytest.approx([1 / 61, 1, 1 / 61])
+    assert np.isnan(told.p_values[:, :SPECIES]).all()
+    for rank, knots in (("species", (0.25, 0.5)), ("genus", ())):
+        r = RANKS.index(rank)
+        for i in range(3):
+            if evidence.lineages[i, r] < 0:
+                assert np.isnan(told.right[i, r])
+                continue
+            row = features[i, r].tolist()
+            table = [*row, *(max(row[0] - knot, 0) for knot in knots)]
+            one = ranks[rank]
+            parts = zip(one.weights, table, one.mean, one.scale, strict=True)
+            odds = 0.3 + sum(w * (x - m) / s for w, x, m, s in parts)
+            assert told.right[i, r] == pytest.approx(1 / (1 + math.exp(-odds)))
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda v: v.update(features=[*FEATURES[:-1], "another"]), "other features"),
+        (lambda v: v["groups"][""]["ranks"]["species"].pop("least"), "was not written by this version"),
+        (lambda v: v["groups"][""].pop("nulls"), "was not written by this version"),
+    ],
+)
+def test_a_file_of_schema_1_that_is_not_its_own_is_refused(tmp_path, edit, told):
+    path = write_old(tmp_path, {}, {"species": old_model(np.random.default_rng(1))})
+    change(path, edit)
+    with pytest.raises(StoreError, match=told):
+        Calibration.read(tmp_path, "old")

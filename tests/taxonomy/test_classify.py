@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import itertools
+import math
 import random
 import tracemalloc
 from dataclasses import replace
@@ -23,6 +24,7 @@ from ednabed.search.queries import Query, QueryBatch
 from ednabed.sequences.lineage import RANKS, parse_lineage
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
+from ednabed.taxonomy.calibration_old import OldGroup, OldRankModel
 from ednabed.taxonomy.classify import Classifier
 from taxonomy_support import (
     FOREIGN,
@@ -40,6 +42,22 @@ from taxonomy_support import (
 
 WORLD = shared_world()
 KNOWN = [b for b in WORLD if b.id.endswith("r1")]
+
+
+def absent_species():
+    """Three more species of each genus, as far from the letters of the genus as those that are there."""
+    found = []
+    for genus in range(40):
+        firsts = [b.sequence for b in WORLD if b.lineage == lineage_of(genus, int(b.id[-3])) and b.id.endswith("r0")]
+        letters = "".join(max(set(column), key=column.count) for column in zip(*firsts, strict=True))
+        found += [
+            Barcode(f"a{genus}s{s}", substituted(letters, 10, 1_000 * s + genus), lineage_of(genus, s))
+            for s in (3, 4, 5)
+        ]
+    return found
+
+
+ABSENT = absent_species()
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +129,29 @@ def test_members_of_known_species_get_their_names(request, kind):
 
 
 def test_new_species_get_their_genus_and_no_species(classifier):
-    asked = [(b.id, substituted(b.sequence, 20, i)) for i, b in enumerate(KNOWN)]
-    found = ask(classifier, asked)
-    assert np.mean([a.names[5] == b.lineage[5] for a, b in zip(found, KNOWN, strict=True)]) > 0.95
+    found = ask(classifier, [(b.id, b.sequence) for b in ABSENT])
+    assert np.mean([a.names[5] == b.lineage[5] for a, b in zip(found, ABSENT, strict=True)]) > 0.95
     assert np.mean([a.lineage[6] == "" for a in found]) > 0.95
     assert {a.novel_rank for a in found} <= {None, "species"}
-    novel = [a for a in found if a.status == "novel"]
-    assert all(a.novel_rank == "species" and a.novel_p <= 0.05 for a in novel)
-    assert len(novel) > 0.5 * len(found)
+    absent = [a for a in found if a.status == "not_in_reference"]
+    assert all(a.novel_rank == "species" and a.novel_p <= 0.05 and a.novel_q <= 0.05 for a in absent)
+    assert all(a.lineage[4] and a.absences[6] >= 0.8 for a in absent)
+    assert np.mean([a.lineage[5] != "" for a in absent]) > 0.3, "genera are supposed to be absent as often"
+    # Where its genus is not sure, the sentence says so.
+    assert all(("absent at species or above" in a.note) == (a.lineage[5] == "") for a in absent)
+    assert len(absent) > 0.5 * len(found)
+    # None of the queries is of a known species, and that is told by themselves.
+    assert classifier.shares[""].source == "estimated"
+    assert classifier.shares[""].known < 0.1
+
+
+def test_exact_copies_get_their_species(classifier):
+    found = ask(classifier, [(b.id, b.sequence) for b in KNOWN])
+    assert np.mean([a.lineage == b.lineage for a, b in zip(found, KNOWN, strict=True)]) > 0.95
+    assert not [a.id for a in found if a.novel_rank is not None]
+    shares = classifier.shares[""]
+    assert (shares.source, shares.queries) == ("estimated", len(KNOWN))
+    assert shares.known > 0.95 and shares.shares[0] > 0.9
 
 
 def test_identity_and_coverage_are_those_of_the_alignment(classifier, mixed):
@@ -143,9 +176,13 @@ def test_confidences_fall_over_the_ranks_and_names_have_no_holes(classifier, by_
         assert all(p is None or 0 < p <= 1 for p in a.p_values)
         depth = len([name for name in a.lineage if name])
         assert a.lineage == (a.names[:depth] + ("",) * (len(RANKS) - depth))
-        assert (a.status == "novel") == (a.novel_rank is not None)
+        assert (a.status == "not_in_reference") == (a.novel_rank is not None)
+        assert (a.withheld is None) == (a.lineage == a.names)
+        assert all((p is None) == (q is None) for p, q in zip(a.p_values, a.q_values, strict=True))
         if a.novel_rank is not None:
-            assert RANKS.index(a.novel_rank) >= depth
+            # Nothing is absent without a name above it.
+            assert RANKS.index(a.novel_rank) >= depth > 0
+            assert a.coverage is None or a.coverage >= 80
 
 
 # -- company ---------------------------------------------------------------------------------------------------------
@@ -154,8 +191,9 @@ def test_confidences_fall_over_the_ranks_and_names_have_no_holes(classifier, by_
 def plain(a):
     """All that is said, with numbers as finely as they are written."""
     return (
-        a.id, a.status, a.lineage, a.names, a.tied, a.nearest_id, a.nearest_lineage, a.strand, a.marker, a.novel_rank,
-        a.note, *(None if x is None else round(x, 3) for x in (*a.confidences, *a.p_values, a.novel_p)),
+        a.id, a.status, a.lineage, a.names, a.withheld, a.tied, a.nearest_id, a.nearest_lineage, a.strand, a.marker,
+        a.novel_rank, a.note,
+        *(None if x is None else round(x, 3) for x in (*a.confidences, *a.p_values, *a.q_values, *a.absences)),
         a.identity, a.coverage,
     )  # fmt: skip
 
@@ -191,18 +229,25 @@ def test_equal_sequences_are_answered_alike(classifier, mixed):
         assert plain(found[f"again{i}"])[1:] == plain(found[f"q{i}"])[1:]
 
 
-def test_one_batch_at_a_time_is_taken(classifier, mixed):
-    """So memory does not grow with the file."""
+def test_all_batches_are_looked_up_before_anything_is_told(classifier, mixed):
+    """What a query is depends on how many of the others are of known species."""
     taken = []
+    told = []
 
     def batches():
         for first in range(0, len(mixed), 10):
             taken.append(first)
             yield batch_of(classifier.embedder, mixed[first : first + 10])
 
-    for number, found in enumerate(classifier.run(batches())):
-        assert len(taken) == number // 10 + 1
+    for number, found in enumerate(classifier.run(batches(), told.append)):
+        assert taken == list(range(0, len(mixed), 10))
+        assert sum(told) == len(mixed) and max(told) == 10
         assert found.query.told["id"] == mixed[number][0]
+
+
+def test_no_query(classifier):
+    assert list(classifier.run([])) == []
+    assert classifier.shares == {}
 
 
 def test_vectors_and_letters_are_on_the_strand_of_the_reference(classifier, mixed):
@@ -272,7 +317,7 @@ def test_another_marker_is_told_not_forced(classifier, length):
     """Of sequences without any likeness one in twenty may be mistaken, on whichever strand; none gets a genus."""
     found = ask(classifier, [(str(i), randomly(length, FOREIGN + i)) for i in range(100)])
     assert not [(a.lineage, a.coverage, a.strand) for a in found if a.lineage[5]]
-    named = [a for a in found if any(a.lineage) or a.status == "novel"]
+    named = [a for a in found if any(a.lineage) or a.status == "not_in_reference"]
     assert len(named) <= 100 * 0.05 + 3 * (100 * 0.05 * 0.95) ** 0.5
     assert all("another marker" in a.note for a in found if not any(a.names))
 
@@ -282,14 +327,17 @@ def test_another_marker_longer_than_all_that_was_drawn_is_told_too(tmp_path, cla
     reference = reference_of(tmp_path, world(24, length=200))
     own = Classifier(reference, classifier.embedder, calibrate(reference, classifier.embedder, queries=700), Criteria())
     found = ask(own, [(str(i), randomly(600, FOREIGN + i)) for i in range(40)])
-    assert sum(any(a.lineage) or a.status == "novel" for a in found) <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5
+    assert (
+        sum(any(a.lineage) or a.status == "not_in_reference" for a in found)
+        <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5
+    )
 
 
 @pytest.mark.parametrize("length", [25, 60, 100, 150, 300, 600])
 def test_another_marker_is_told_by_vectors_too(by_vectors, length):
     found = ask(by_vectors, [(str(i), randomly(length, FOREIGN + i)) for i in range(100)])
     assert not [a.lineage for a in found if a.lineage[5]]
-    named = [a for a in found if any(a.lineage) or a.status == "novel"]
+    named = [a for a in found if any(a.lineage) or a.status == "not_in_reference"]
     assert len(named) <= 100 * 0.05 + 3 * (100 * 0.05 * 0.95) ** 0.5
 
 
@@ -340,7 +388,8 @@ def test_one_species_only(tmp_path, classifier):
         a = one(judge, base)
         assert (a.lineage, a.confidence, a.status) == (lineage_of(0), None, "assigned")
         assert one(judge, substituted(base, 60, 1)).lineage[6] == ""
-    assert one(own, substituted(base, 60, 1)).novel_rank == "species"
+    # How one of another species looks cannot be learned here, so that none is told to be absent.
+    assert one(own, substituted(base, 60, 1)).novel_rank is None
     assert not any(one(own, randomly(400, FOREIGN)).lineage)
 
 
@@ -394,18 +443,44 @@ def test_more_ties_than_the_shortlist_holds_are_told(tmp_path):
 
 
 def test_one_record_a_species(tmp_path, classifier):
-    """Nothing says how far records of a species are: the fixed limit of identity does, and is told."""
+    """Of new sequences of known species nothing was seen, but copies are near and other species far."""
     barcodes = world(70, records=1, length=400)
     reference = reference_of(tmp_path, barcodes)
     calibration = calibrate(reference, classifier.embedder, queries=1_200)
-    assert "species" not in calibration.groups[""].ranks
+    assert "record" not in calibration.groups[""].draws
     own = Classifier(reference, classifier.embedder, calibration, Criteria())
-    a = one(own, substituted(barcodes[5].sequence, 2, 1))
-    assert (a.lineage, a.status, a.confidence) == (barcodes[5].lineage, "assigned", None)
-    assert "species by the fixed limit of 97 % identity" in a.note
+    for differing in (0, 2):
+        a = one(own, substituted(barcodes[5].sequence, differing, 1))
+        assert (a.lineage, a.status) == (barcodes[5].lineage, "assigned")
     assert one(own, substituted(barcodes[5].sequence, 30, 1)).lineage[6] == ""
-    strict = Classifier(reference, classifier.embedder, calibration, Criteria(min_confidence=1.0))
-    assert one(strict, substituted(barcodes[5].sequence, 2, 1)).lineage[6] == "", "nor where a rank above is withheld"
+
+
+def test_a_rank_of_which_nothing_was_learned_is_named_by_the_fixed_limit(classifier):
+    group = classifier.calibration.groups[""]
+    models = {
+        name: replace(model, ranks={rank: own for rank, own in model.ranks.items() if rank != "species"})
+        for name, model in group.models.items()
+    }
+    calibration = replace(classifier.calibration, groups={"": replace(group, models=models)})
+    own = Classifier(classifier.collection, classifier.embedder, calibration, Criteria())
+    known = KNOWN[5]
+    a = one(own, substituted(known.sequence, 2, 1))
+    assert (a.lineage, a.status, a.confidence) == (known.lineage, "assigned", None)
+    assert "species by the fixed limit of 97 % identity" in a.note
+    assert one(own, substituted(known.sequence, 30, 1)).lineage[6] == ""
+    strict = Classifier(classifier.collection, classifier.embedder, calibration, Criteria(min_confidence=1.0))
+    assert one(strict, substituted(known.sequence, 2, 1)).lineage[6] == "", "nor where a rank above is withheld"
+
+
+def test_the_nearest_record_bears_the_names_that_are_given(tmp_path):
+    """Of a sequence that two species share the record of the one with more votes, though the other comes first."""
+    base = randomly(300, 1)
+    many, few = lineage_of(0, 1), lineage_of(0, 0)
+    own = small(
+        tmp_path, (base, few), (base, many), (base, many), (substituted(base, 3, 1), few), (randomly(300, 2), many)
+    )
+    a = one(own, base)
+    assert (a.names, a.nearest_lineage, a.nearest_id) == (many, many, "r1")
 
 
 # -- letters and limits ----------------------------------------------------------------------------------------------
@@ -468,7 +543,7 @@ def test_a_thousand_unknown_letters(request, kind):
     known = KNOWN[7]
     for text in (known.sequence[:250] + "N" * 1_000 + known.sequence[250:], "N" * 1_000 + known.sequence):
         a = one(own, text)
-        assert a.status in ("assigned", "novel", "unclassified")
+        assert a.status in ("assigned", "not_in_reference", "unclassified")
         assert all(name in ("", truth) for name, truth in zip(a.lineage, known.lineage, strict=True))
     _, refused = own._engine.embed([b"N" * 1_000])
     assert set(refused) == {0}, "it is rejected before it is looked up"
@@ -499,7 +574,7 @@ def test_the_shortest_queries(classifier, uncalibrated):
     for own in (classifier, uncalibrated):
         for length in (20, 24, 40):
             a = one(own, WORLD[10].sequence[200 : 200 + length])
-            assert a.status in ("assigned", "novel", "unclassified")
+            assert a.status in ("assigned", "not_in_reference", "unclassified")
             assert a.lineage[6] in ("", WORLD[10].lineage[6])
 
 
@@ -552,6 +627,207 @@ def test_rejected_queries_stand_where_they_were(classifier):
     assert found[0].assignment.note == "letter '!' at position 3"
     assert found[0].vector is found[0].sequence is None
     assert next(classifier.run([QueryBatch([bad], [], batch.vectors[:0])])).assignment.status == "rejected"
+
+
+# -- the study -------------------------------------------------------------------------------------------------------
+
+
+def assorted(known, count=120):
+    """Queries of which a share is of known species, the others of absent ones of known genera."""
+    there = list(itertools.islice(WORLD, 0, None, 4))[: round(known * count)]
+    return [
+        *((f"q{i}", substituted(b.sequence, 2, i)) for i, b in enumerate(there)),
+        *((f"q{i}", ABSENT[i].sequence) for i in range(len(there), count)),
+    ]
+
+
+@pytest.mark.parametrize("known", [0.1, 0.5, 0.9])
+def test_shares_are_estimated_from_the_queries(classifier, known):
+    found = ask(classifier, assorted(known))
+    shares = classifier.shares[""]
+    assert (shares.source, shares.queries) == ("estimated", 120)
+    assert shares.known == pytest.approx(known, abs=0.08)
+    assert len(found) == 120
+
+
+def test_the_same_sequence_again_counts_once(classifier):
+    """Neither the shares nor the rates of false claims may depend on how often a file holds a sequence."""
+    asked = assorted(0.5)
+    once = ask(classifier, asked)
+    shares = classifier.shares
+    more = asked + [(f"again{i}", text) for i, (_, text) in enumerate(asked[:40] * 5)]
+    often = ask(classifier, more, 33)
+    # But for the last digit of sums.
+    assert classifier.shares[""].shares == pytest.approx(shares[""].shares)
+    assert classifier.shares[""].queries == shares[""].queries == 120
+    assert [plain(a) for a in often[:120]] == [plain(a) for a in once]
+    assert [plain(a)[1:] for a in often[120:]] == [plain(a)[1:] for a in once[:40] * 5]
+
+
+def test_rates_are_those_of_the_distinct_queries(classifier):
+    """By their definition: m times the share of known ones times p, by the claims that are at least as sure."""
+    asked = assorted(0.5)
+    found = ask(classifier, asked)
+    known = classifier.shares[""].known
+    claims = sorted(a.p_values[6] for a in found if a.absences[6] >= 0.8)
+    assert len(claims) > 20
+    for a in found:
+        for p, q in zip(a.p_values, a.q_values, strict=True):
+            if p is not None:
+                rates = [known * 120 * t / sum(c <= t for c in claims) for t in [p, *claims] if p <= t >= claims[0]]
+                assert q == pytest.approx(min([*rates, 1.0]))
+        if a.novel_rank is not None:
+            assert a.novel_q == a.q_values[RANKS.index(a.novel_rank)] <= 0.05
+
+
+def test_few_queries_take_the_shares_supposed(classifier):
+    ask(classifier, assorted(0.9, 49))
+    shares = classifier.shares[""]
+    assert (shares.source, shares.queries) == ("default", 49)
+    assert shares.known == pytest.approx(classifier.calibration.known)
+    # Fifty of which one stands there twice are 49.
+    asked = assorted(0.9, 49)
+    ask(classifier, [*asked, ("again", asked[0][1])])
+    assert classifier.shares[""].source == "default"
+
+
+def test_what_is_like_nothing_is_no_part_of_the_study(classifier):
+    asked = assorted(0.5)
+    ask(classifier, asked)
+    shares = classifier.shares[""]
+    found = ask(classifier, asked + [(f"x{i}", randomly(300, FOREIGN + i)) for i in range(30)])
+    strange = sum(not any(a.names) for a in found)
+    assert strange > 20
+    assert classifier.shares[""].queries == 150 - strange
+    assert classifier.shares[""].known == pytest.approx(shares.known, abs=0.06)
+
+
+def test_the_share_of_known_species_can_be_fixed(classifier):
+    asked = assorted(0.5)
+    told = {}
+    for known in (0.1, 0.9):
+        own = with_criteria(classifier, known=known)
+        told[known] = ask(own, asked)
+        shares = own.shares[""]
+        assert (shares.source, shares.queries) == ("fixed", 120)
+        assert shares.known == pytest.approx(known)
+    for few, many in zip(told[0.1], told[0.9], strict=True):
+        if few.confidences[6] is not None and not few.tied:
+            assert few.confidences[6] <= many.confidences[6] + 1e-9
+            assert few.absences[6] >= many.absences[6] - 1e-9
+    assert np.mean([a.confidences[6] for a in told[0.1]]) < np.mean([a.confidences[6] for a in told[0.9]]) - 0.02
+
+
+def test_a_precision_takes_the_confidence_that_reached_it(classifier):
+    own = with_criteria(classifier, precision=0.9)
+    found = ask(own, assorted(0.5))
+    group, known = classifier.calibration.groups[""], own.shares[""].known
+    cutoffs = [group.cutoff(rank, 0.9, known) for rank in RANKS]
+    assert cutoffs[6] is not None and own.unreached == {}
+    for a in found:
+        depth = len([name for name in a.lineage if name])
+        if a.withheld == "confidence":
+            assert a.confidences[depth] < cutoffs[depth]
+        if depth:
+            assert a.confidences[depth - 1] >= cutoffs[depth - 1]
+
+
+def test_a_precision_that_was_never_reached_gives_no_name(classifier):
+    never = {
+        name: replace(group, precision={**group.precision, "species": [(0.5, [0.5] * 100)]})
+        for name, group in classifier.calibration.groups.items()
+    }
+    own = Classifier(
+        classifier.collection, classifier.embedder, replace(classifier.calibration, groups=never),
+        Criteria(precision=0.9),
+    )  # fmt: skip
+    found = ask(own, assorted(0.5))
+    assert own.unreached == {"": ["species"]}
+    assert not [a.lineage for a in found if a.lineage[6]]
+    assert sum(bool(a.lineage[5]) for a in found) > 60
+
+
+@pytest.mark.parametrize("more", [{"precision": 0.9}, {"known": 0.5}])
+def test_what_only_a_calibration_knows_is_refused_without_one(classifier, more):
+    old = replace(classifier.calibration, schema=1)
+    for calibration, told in ((None, "is not calibrated"), (old, "has a calibration of an earlier version")):
+        with pytest.raises(UsageError, match=f"{told}, so precision and known cannot be used"):
+            Classifier(classifier.collection, classifier.embedder, calibration, Criteria(**more))
+
+
+def test_nothing_is_absent_of_a_query_that_is_hardly_compared(classifier):
+    """A part of it is of a new species, the rest lies beyond all sequences of the reference."""
+    asked = assorted(0)
+    joined = [(name, text[100:] + randomly(150, FOREIGN + i)) for i, (name, text) in enumerate(asked)]
+    assert sum(a.novel_rank is not None for a in ask(classifier, asked)) > 40
+    found = ask(classifier, joined)
+    assert all(a.coverage < 80 for a in found)
+    assert not [a.id for a in found if a.novel_rank is not None]
+    loose = ask(with_criteria(classifier, novel_coverage=0), joined)
+    assert sum(a.novel_rank is not None for a in loose) > 20
+
+
+# -- consensus, and calibrations of earlier versions -----------------------------------------------------------------
+
+
+def test_a_consensus_names_without_confidences(classifier):
+    own = with_criteria(classifier, consensus=True)
+    found = ask(own, [(b.id, substituted(b.sequence, 2, i)) for i, b in enumerate(KNOWN)])
+    assert np.mean([a.lineage == b.lineage for a, b in zip(found, KNOWN, strict=True)]) > 0.95
+    for a in found:
+        assert {a.status, a.novel_rank} <= {"assigned", None}
+        assert set(a.confidences) == set(a.p_values) == set(a.absences) == {None}
+        assert a.tied == ()
+    assert own.shares == {}
+    assert not any(one(own, randomly(300, FOREIGN)).lineage[3:])
+
+
+def test_a_consensus_needs_letters(classifier):
+    with pytest.raises(UsageError, match="consensus compares identities, which need alignment"):
+        Classifier(
+            classifier.collection, classifier.embedder, classifier.calibration, Criteria(consensus=True),
+            use_letters=False,
+        )  # fmt: skip
+
+
+def test_a_consensus_is_the_majority_of_the_best_hits(tmp_path):
+    base = randomly(300, 1)
+    one_, other = lineage_of(0, 0), lineage_of(0, 1)
+    own = small(
+        tmp_path, (substituted(base, 1, 1), one_), (substituted(base, 2, 2), other), (substituted(base, 2, 3), other),
+        (substituted(base, 6, 4), one_), (substituted(base, 6, 5), one_), (randomly(300, 2), lineage_of(9)),
+        consensus=True,
+    )  # fmt: skip
+    a = one(own, base)
+    assert (a.lineage, a.nearest_lineage) == (other, one_)
+    strict = Classifier(own.collection, own.embedder, None, Criteria(consensus=True, margin=0))
+    assert one(strict, base).lineage == one_
+    wide = Classifier(own.collection, own.embedder, None, Criteria(consensus=True, margin=3))
+    assert one(wide, base).lineage == one_
+
+
+def test_a_calibration_of_schema_1_still_classifies(classifier):
+    """Its p-values are those of distances, and half of the queries are supposed to be known."""
+    zeros, ones = [0.0] * 8, [1.0] * 8
+    sure = OldRankModel([[] for _ in range(8)], zeros, zeros, zeros, ones, zeros, 3.0, 400)
+    # Members of species are nearer than 2 %, those of genera than 8 %.
+    nulls = {"species": [[0.02] * 99, [0.02] * 99, [0.02] * 99], "genus": [[], [], [0.08] * 99]}
+    group = OldGroup({rank: sure for rank in RANKS[:6]}, nulls, [(25, 0.3), (400, 0.4)], {"record": 400})
+    old = replace(classifier.calibration, groups={"": group}, vector_groups={}, schema=1)
+    own = Classifier(classifier.collection, classifier.embedder, old, Criteria())
+    asked = [(b.id, substituted(b.sequence, n, i)) for i, b in enumerate(KNOWN[:60]) for n in (1, 30)]
+    found = ask(own, asked)
+    assert own.shares == {}
+    p = [a.p_values[6] for a in found]
+    assert p == pytest.approx([1.0, 0.01] * 60)
+    for a, b in zip(found[::2], KNOWN, strict=False):
+        assert a.lineage[:6] == b.lineage[:6]
+        assert a.confidences[0] == pytest.approx(1 / (1 + math.exp(-3)))
+    # 120 queries, half known, by 60 claims: 0.01.
+    new = [a for a in found[1::2] if a.status == "not_in_reference"]
+    assert len(new) == 60 and {a.novel_rank for a in new} == {"species"}
+    assert [a.novel_q for a in new] == pytest.approx([0.01] * 60)
+    assert {a.absences for a in found} == {(None,) * 7}
 
 
 # -- real sequences --------------------------------------------------------------------------------------------------

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from ednabed.search.divergence import Letters, decode
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.draws import CROPS, LEVEL_NAMES, LEVELS, PARTS, RECORD, draw, left_out
+from ednabed.taxonomy.draws import (
+    COPIES,
+    COPY,
+    CROPS,
+    LEVEL_NAMES,
+    LEVELS,
+    PARTS,
+    RECORD,
+    copy_share,
+    draw,
+    is_dereplicated,
+    left_out,
+)
 from taxonomy_support import labels_of, lineage_of, randomly, substituted, world
 
 name = st.sampled_from(["", "a", "b", "c"])
@@ -28,10 +40,10 @@ def taxa_of(labels):
 def expected(taxa, row, level):
     """Deepest rank at which the taxon of a row remains, or None where it cannot be drawn."""
     own = taxa[row]
-    if level == RECORD:
+    if level >= RECORD:
         deepest = max((r for r in range(7) if own[r] >= 0), default=None)
-        if deepest is None:
-            return None
+        if deepest is None or level == COPY:
+            return deepest
         return deepest if sum(other[deepest] == own[deepest] for other in taxa) > 1 else None
     if own[level] < 0:
         return None
@@ -44,7 +56,7 @@ def expected(taxa, row, level):
 
 def taxon_left_out(taxa, row, level):
     """The taxon that counts as one: the one left out, or of a record its deepest."""
-    return taxa[row][level] if level != RECORD else next(t for t in reversed(taxa[row].tolist()) if t >= 0)
+    return taxa[row][level] if level < RECORD else next(t for t in reversed(taxa[row].tolist()) if t >= 0)
 
 
 def drawn_rows(parts, level, crop=0):
@@ -82,7 +94,7 @@ def test_what_remains_is_told_rightly(some, seed):
             for row in wanted
         }
         surely = {
-            row for row, rank in wanted.items() if rank is not None and (level == RECORD or len(parents[row]) == 1)
+            row for row, rank in wanted.items() if rank is not None and (level >= RECORD or len(parents[row]) == 1)
         }
         assert surely <= set(found)
 
@@ -105,10 +117,12 @@ def test_what_is_left_out_is_so_and_nothing_else(some, seed):
     labels = labels_of([[(lineage, 1) for lineage in row] for row in some])
     entries = [labels.entries[first:last].tolist() for first, last in itertools.pairwise(labels.starts.tolist())]
     for part in draw(labels, related(len(some)), np.ones(len(some), bool), 100, (0,), seed):
+        if part.level == COPY:
+            continue
         (groups, own_groups), silent = left_out(labels, part)
         assert (silent.rows is None) == (part.level != RECORD)
         for i, own_row in enumerate(part.rows.tolist()):
-            names = labels.taxa[entries[own_row][0]].tolist()
+            names = labels.taxa[part.lineages[i]].tolist()
             own = names[part.level] if part.level != RECORD else next(t for t in reversed(names) if t >= 0)
             for row in range(len(some)):
                 speak = []
@@ -136,6 +150,8 @@ def test_a_record_whose_kin_are_of_another_region_is_not_drawn_as_known():
     assert set(drawn_rows(parts, 6)) == set(range(7)), "what is unknown needs no kin"
     alone = draw(labels_of(rows[:3]), Letters.of([[t.encode() for t in texts[:3]]]), np.ones(3, bool), 100, (0,), 1)
     assert set(drawn_rows(alone, RECORD)) == {0, 1}
+    # An exact copy is known by the record that stays.
+    assert set(drawn_rows(parts, COPY)) == set(range(7))
 
 
 def test_pieces_whose_kin_do_not_cover_them_are_not_drawn_as_known():
@@ -169,7 +185,10 @@ def test_what_is_absent_by_hand():
     # The species of the fifth row is left out, but its genus may be there.
     assert told[6] == dict.fromkeys((0, 1, 2), ("genus", True)) | {5: ("family", False)}
     assert told[5] == dict.fromkeys((0, 1, 2, 3, 4, 6), ("family", True))
-    assert set(told) == {RECORD, 6, 5}
+    assert told[COPY] == dict.fromkeys((0, 1, 2), ("species", True)) | dict.fromkeys((3, 4), ("genus", False)) | {
+        5: ("species", True), 6: ("species", True)
+    }  # fmt: skip
+    assert set(told) == {COPY, RECORD, 6, 5}
 
 
 @settings(max_examples=150)
@@ -184,6 +203,9 @@ def test_each_taxon_that_is_left_out_counts_as_one(some, seed, count):
     for level, share in zip(LEVELS, PARTS, strict=True):
         drawn = drawn_rows(parts, level)
         assert len(drawn) == min(count * share, len(eligible[level]))
+        if level >= RECORD:
+            # Of these the roots of the numbers count, by chance.
+            continue
         sizes = Counter(int(taxon_left_out(taxa, row, level)) for row in eligible[level])
         often = Counter(int(taxon_left_out(taxa, row, level)) for row in drawn)
         for one in sizes:
@@ -205,7 +227,7 @@ def test_draws_of_the_made_up_world(made_up):
     levels = [level for level in LEVELS if level != 2]
     assert [(part.level, part.crop) for part in parts] == [(level, crop) for level in levels for crop in CROPS]
     remains = {part.level: set(part.remains.tolist()) for part in parts}
-    assert remains == {RECORD: {6}, 6: {5}, 5: {4}, 4: {3}, 3: {2}, 1: {0}}, "every other taxon has a sister"
+    assert remains == {COPY: {6}, RECORD: {6}, 6: {5}, 5: {4}, 4: {3}, 3: {2}, 1: {0}}, "every other taxon has a sister"
     for part in parts:
         count = 30 * PARTS[LEVELS.index(part.level)]
         assert len(part.rows) == len(set(part.rows.tolist())) == len(part.codes) == len(part.remains) == count
@@ -225,7 +247,7 @@ def test_classes_and_phyla_are_left_out_where_there_are_others():
             own.append((phylum_, class_))
     letters = Letters.of([[randomly(25, i).encode() for i in range(len(rows))]])
     parts = {part.level: part for part in draw(labels_of(rows), letters, np.ones(len(rows), bool), 8, (0,), 1)}
-    assert set(parts) == {6, 2, 1}
+    assert set(parts) == {COPY, 6, 2, 1}
     for level, remains in ((2, 1), (1, 0)):
         assert set(parts[level].remains.tolist()) == {remains}
         assert parts[level].absent.all()
@@ -234,18 +256,6 @@ def test_classes_and_phyla_are_left_out_where_there_are_others():
     # A species is left out and its class remains, but whether its order is there nobody knows.
     assert set(parts[6].remains.tolist()) == {2}
     assert not parts[6].absent.any()
-
-
-def test_taxa_are_drawn_not_records():
-    """A species with a hundred records is drawn no more often than one with two, while there are others."""
-    rows = [[(lineage_of(0, 0), 1)]] * 100 + [[(lineage_of(0, s), 1)] for s in (1, 2, 3, 4) for _ in range(3)]
-    labels = labels_of(rows)
-    letters = related(len(rows))
-    for count in (1, 2, 5):
-        (part,) = [p for p in draw(labels, letters, np.ones(len(rows), bool), count, (0,), 3) if p.level == RECORD]
-        often = Counter(labels.main[part.rows].tolist())
-        # Three times as many of records; five species; of four of them there are three records each.
-        assert sorted(often.values()) == {1: [1] * 3, 2: [1] * 4 + [2], 5: [3] * 5}[count]
 
 
 def test_only_among_what_is_given_and_judged_by_that(made_up):
@@ -290,23 +300,139 @@ def test_a_seed_gives_the_same_draws_and_another_one_others(made_up):
 def test_a_single_species_leaves_nothing_but_records():
     labels = labels_of([[(lineage_of(0, 0), 1)]] * 5)
     letters = related(5)
-    assert [part.level for part in draw(labels, letters, np.ones(5, bool), 9, (0,), 0)] == [RECORD]
-    alone = labels_of([[(lineage_of(0, 0), 9)]])
-    assert draw(alone, Letters.of([[b"ACGT" * 9]]), np.ones(1, bool), 9, (0,), 0) == []
+    assert [part.level for part in draw(labels, letters, np.ones(5, bool), 9, (0,), 0)] == [COPY, RECORD]
+    for records in (9, 1):
+        alone = labels_of([[(lineage_of(0, 0), records)]])
+        found = draw(alone, Letters.of([[b"ACGT" * 9]]), np.ones(1, bool), 9, (0,), 0)
+        assert [part.level for part in found] == [COPY]
 
 
 def test_every_level_has_a_name():
     assert set(LEVEL_NAMES) == set(LEVELS)
 
 
-def test_taxa_are_drawn_whatever_their_size():
-    """Of a hundred species, half with two records and half with thirty, as many of each are drawn."""
-    rows = [[(lineage_of(i % 4, i), 1)] for i in range(100) for _ in range(2 if i < 50 else 30)]
-    letters = related(len(rows))
-    small = 0
-    for seed in range(20):
-        part = draw(labels_of(rows), letters, np.ones(len(rows), bool), 10, (0,), seed)[0]
-        assert len(part.rows) == 30
-        small += int((part.rows < 100).sum())
-    # 600 draws by halves; of rows in proportion to their number there would be 38.
-    assert abs(small - 300) < 5 * (600 * 0.25) ** 0.5
+# -- copies, new sequences, and how many of each ---------------------------------------------------------------------
+
+
+def part_of(parts, level):
+    found = [part for part in parts if part.level == level]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def pairs(part, labels):
+    """Row, lineage and records of each draw."""
+    if part is None:
+        return set()
+    return {
+        (row, labels.lineages[number], records)
+        for row, number, records in zip(part.rows.tolist(), part.lineages.tolist(), part.records.tolist(), strict=True)
+    }
+
+
+counted = st.lists(
+    st.lists(st.tuples(lineages, st.sampled_from([1, 1, 2, 5])), max_size=3, unique_by=lambda entry: entry[0]),
+    min_size=1,
+    max_size=10,
+).filter(any)
+
+
+@settings(max_examples=150)
+@given(counted, st.integers(0, 99))
+def test_copies_are_of_several_records_and_new_sequences_of_one(some, seed):
+    """Of a reference that holds every sequence once anything may stand for a copy, and is a new sequence too."""
+    some = [sorted(row, key=lambda entry: -entry[1]) for row in some]
+    labels = labels_of(some)
+    parts = draw(labels, related(len(some)), np.ones(len(some), bool), 100, (0,), seed)
+    every = {(row, lineage, n) for row, own in enumerate(some) for lineage, n in own}
+    once = all(n == 1 for _, _, n in every)
+    assert is_dereplicated(labels.records) == once
+    assert pairs(part_of(parts, COPY), labels) == {one for one in every if once or one[2] > 1}
+    new = pairs(part_of(parts, RECORD), labels)
+    assert new <= {one for one in every if one[2] == 1}
+    taxa = dict(zip(labels.lineages, labels.taxa.tolist(), strict=True))
+
+    def rows_of(taxon):
+        return {row for row, lineage, _ in every if taxon in taxa[lineage]}
+
+    last = {lineage: next((t for t in reversed(taxa[lineage]) if t >= 0), None) for lineage in taxa}
+    assert new == {one for one in every if one[2] == 1 and len(rows_of(last[one[1]])) > 1}
+
+
+def test_a_sequence_that_two_species_share_is_drawn_for_each():
+    one, other = lineage_of(0, 0), lineage_of(0, 1)
+    rows = [[(one, 3), (other, 1)], [(one, 1)], [(other, 2)], [(lineage_of(4, 0), 1)], [(lineage_of(4, 1), 1)]]
+    labels = labels_of(rows)
+    parts = draw(labels, related(5), np.ones(5, bool), 100, (0,), 1)
+    assert pairs(part_of(parts, COPY), labels) == {(0, one, 3), (2, other, 2)}
+    assert pairs(part_of(parts, RECORD), labels) == {(0, other, 1), (1, one, 1)}
+    assert pairs(part_of(parts, 6), labels) == {(row, lineage, n) for row, own in enumerate(rows) for lineage, n in own}
+    assert (np.diff(part_of(parts, 6).rows) >= 0).all()
+
+
+def test_a_copy_leaves_its_row_with_one_record_less():
+    one, other = lineage_of(0, 0), lineage_of(0, 1)
+    labels = labels_of([[(one, 3), (other, 1)], [(other, 2)]])
+    part = part_of(draw(labels, related(2), np.ones(2, bool), 100, (0,), 1), COPY)
+    groups, silent = left_out(labels, part)
+    assert groups is None, "all rows are candidates"
+    assert silent.one_record
+    assert (silent.rows.tolist(), silent.records.tolist()) == ([0, 1], [1, 1])
+    assert [int(silent.taxa[n]) for n in part.lineages] == silent.own.tolist()
+    assert [labels.lineages[silent.taxa.tolist().index(taxon)] for taxon in silent.own] == [one, other]
+
+
+def test_of_a_reference_without_copies_a_draw_stands_for_one_more_record():
+    labels = labels_of([[(lineage_of(0, 0), 1)], [(lineage_of(0, 1), 1)]])
+    part = part_of(draw(labels, related(2), np.ones(2, bool), 100, (0,), 1), COPY)
+    _, silent = left_out(labels, part)
+    assert (silent.one_record, silent.records.tolist()) == (True, [0, 0])
+
+
+def test_a_new_sequence_takes_all_of_its_records_away():
+    labels = labels_of([[(lineage_of(0, 0), 1)], [(lineage_of(0, 0), 4)]])
+    part = part_of(draw(labels, related(2), np.ones(2, bool), 100, (0,), 1), RECORD)
+    groups, silent = left_out(labels, part)
+    assert (part.rows.tolist(), silent.records.tolist(), silent.one_record) == ([0], [1], False)
+    assert groups[0][0] == groups[1][0] != groups[0][1]
+
+
+@pytest.mark.parametrize("level", [COPY, RECORD])
+def test_a_species_is_drawn_as_often_as_the_root_of_its_entries_says(level):
+    """Of 100 species half have one entry with several records (and one of one record), half sixteen: 1 to 4."""
+    rows = []
+    small = []
+    for i in range(100):
+        for _ in range(1 if i < 50 else 16):
+            rows += [[(lineage_of(i % 4, i), 1)], [(lineage_of(i % 4, i), 2)]]
+            small += [i < 50] * 2
+    labels, letters = labels_of(rows), related(len(rows))
+    few = total = 0
+    for seed in range(40):
+        part = part_of(draw(labels, letters, np.ones(len(rows), bool), 10, (0,), seed), level)
+        few += sum(small[row] for row in part.rows.tolist())
+        total += len(part.rows)
+    assert total == 40 * 10 * PARTS[LEVELS.index(level)]
+    # One in five, and somewhat fewer as those drawn are not drawn again; by entries it would be 0.06, by species 0.5.
+    assert few / total == pytest.approx(0.2, abs=0.03 + 3 * (0.16 / total) ** 0.5)
+
+
+def test_the_share_of_copies_by_hand():
+    """Good and Turing: the next record is of a new sequence as often as records are of one that was seen once."""
+    assert copy_share(np.array([1, 1, 3, 5])) == pytest.approx(1 - 2 / 10)
+    assert copy_share(np.array([2, 2])) == 1
+    assert copy_share(np.array([1, 2])) == pytest.approx(2 / 3)
+    # Where each is there once nobody counted them.
+    assert copy_share(np.array([1, 1, 1])) == COPIES == 0.5
+    assert copy_share(np.zeros(0, np.int64)) == COPIES
+
+
+def test_the_share_of_copies_foretells_the_next_record():
+    """Records of haplotypes of very different frequency; the share of new ones among the next thousand."""
+    rng = np.random.default_rng(3)
+    often = rng.pareto(1, 3_000) + 0.1
+    drawn = rng.choice(3_000, 3_000, p=often / often.sum())
+    first, later = drawn[:2_000], drawn[2_000:]
+    records = np.bincount(first)
+    known = np.isin(later, first).mean()
+    assert copy_share(records[records > 0]) == pytest.approx(known, abs=0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.evidence import FEATURES, LeftOut, weigh
+from ednabed.taxonomy.evidence import (
+    FEATURES,
+    LEAST_DISTANCE,
+    QUERY_FEATURES,
+    RANK_SIZE,
+    LeftOut,
+    weigh,
+)
 from taxonomy_support import candidates_of, labels_of
 
 RAT = ("Animalia", "Chordata", "Mammalia", "Rodentia", "Muridae", "Rattus", "Rattus rattus")
@@ -32,18 +40,23 @@ def slowly(candidates, labels, left_out=None):
             if row < 0:
                 continue
             entries = range(labels.starts[row], labels.starts[row + 1])
-            total = sum(int(labels.records[e]) for e in entries)
+            records = {e: int(labels.records[e]) for e in entries}
+            for e in entries:
+                own = left_out is not None and left_out.taxa[labels.entries[e]] == left_out.own[i]
+                if own and left_out.one_record and left_out.rows[i] == row:
+                    records[e] = max(records[e] - int(left_out.records[i]), 1)
+            total = sum(records.values())
             for e in entries:
                 lineage = int(labels.entries[e])
                 silent = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
-                if silent and (left_out.rows is None or left_out.rows[i] == row):
+                if silent and not left_out.one_record and (left_out.rows is None or left_out.rows[i] == row):
                     continue
                 distance = float(candidates.distances[i, column])
                 letters = int(candidates.letters[i, column])
-                voters.append([distance, column, lineage, int(labels.records[e]) / total, letters])
+                voters.append([distance, column, lineage, records[e] / total, letters])
         voters.sort(key=lambda voter: tuple(voter[:3]))
         if not voters:
-            told.append((-1, math.inf, [-1] * 7, [[0.0] * 8] * 7, set()))
+            told.append((-1, math.inf, [-1] * 7, [[0.0] * 8] * 7, set(), -1))
             continue
         least = voters[0][0]
         tenth = voters[min(10, len(voters)) - 1][0]
@@ -78,14 +91,46 @@ def slowly(candidates, labels, left_out=None):
             taxon = int(labels.taxa[lineage, 6])
             weights[taxon] = weights.get(taxon, 0) + share
         clear = not weights or max(weights.values()) >= 0.9 * sum(weights.values())
-        told.append((voters[0][1], least, names, features, set() if clear else set(weights)))
+        # Of the nearest the first that agrees with all names.
+        near = [voter for voter in voters if voter[0] <= least + 1e-9]
+        first = next((voter for voter in near if voter in agreeing), near[0])
+        told.append((first[1], least, names, features, set() if clear else set(weights), first[2]))
     return told
+
+
+def query_slowly(candidates, labels, left_out, i, names):
+    """``QUERY_FEATURES`` of a query by their docstring, given the taxa of its names."""
+    voters = []
+    for column, row in enumerate(candidates.rows[i].tolist()):
+        for e in range(labels.starts[row], labels.starts[row + 1]) if row >= 0 else ():
+            lineage = int(labels.entries[e])
+            own = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
+            if own and not left_out.one_record and (left_out.rows is None or left_out.rows[i] == row):
+                continue
+            mismatches = float(candidates.mismatches[i, column] + candidates.lacking[i, column])
+            voters.append((float(candidates.distances[i, column]), mismatches, labels.taxa[lineage]))
+    near = [voter for voter in voters if voter[0] <= min(v[0] for v in voters) + 1e-9]
+    apart = min((mismatches for _, mismatches, _ in near), default=math.inf)
+    species = {int(taxa[6]) for _, _, taxa in near} - {-1}
+    genera = {int(taxa[5]) for _, _, taxa in near} - {-1}
+    records = sequences = 1
+    if names[6] >= 0:
+        of_it = [e for e in range(len(labels.entries)) if labels.taxa[labels.entries[e], 6] == names[6]]
+        records, sequences = sum(int(labels.records[e]) for e in of_it), len(of_it)
+        if left_out is not None and left_out.records is not None and left_out.own[i] == names[6]:
+            records -= int(left_out.records[i])
+            sequences -= not left_out.one_record
+    return [
+        float(apart == 0), math.log(max(len(species), 1)), math.log(max(len(genera), 1)),
+        math.log(1 + min(apart, 500)), math.log(max(records, 1)), math.log(max(sequences, 1)),
+    ]  # fmt: skip
 
 
 def check(candidates, labels, left_out=None):
     found = weigh(candidates, labels, left_out)
-    for i, (nearest, distance, names, features, tied) in enumerate(slowly(candidates, labels, left_out)):
-        assert found.nearest[i] == nearest
+    for i, (nearest, distance, names, features, tied, lineage) in enumerate(slowly(candidates, labels, left_out)):
+        assert (found.nearest[i], found.nearest_lineages[i]) == (nearest, lineage)
+        assert found.query_features[i].tolist() == pytest.approx(query_slowly(candidates, labels, left_out, i, names))
         assert found.distance[i] == distance
         chosen = [int(labels.taxa[n, r]) if n >= 0 else -1 for r, n in enumerate(found.lineages[i].tolist())]
         assert chosen == names
@@ -109,26 +154,38 @@ def tables(draw):
     picks = [draw(order)[: draw(st.integers(0, len(rows)))] for _ in range(draw(st.integers(1, 4)))]
     # Such as no two sums of votes are the same by chance.
     steps = st.sampled_from([0.0103, 0.0103, 0.0171, 0.0237, 0.0911, 0.33])
-    return rows, picks, [[draw(steps) for _ in own] for own in picks], draw(st.sampled_from([None, 6, 5, 4, 7]))
+    rank = draw(st.sampled_from([None, 6, 5, 4, "sequence", "record"]))
+    return rows, picks, [[draw(steps) for _ in own] for own in picks], rank, draw(st.booleans())
 
 
 @settings(max_examples=200)
 @given(tables())
 def test_against_a_slow_count(table):
-    rows, picks, distances, rank = table
+    rows, picks, distances, rank, identical = table
     rows = [sorted(row, key=lambda entry: -entry[1]) for row in rows]
     labels = labels_of(rows)
     left_out = None
-    if rank is not None:
-        taxa = labels.taxa[:, rank] if rank < 7 else labels.taxa.max(axis=1)
-        named = taxa[taxa >= 0]
-        own = np.resize(named if len(named) else np.array([-2]), len(picks))
-        left_out = LeftOut(taxa, own, None if rank < 7 else np.array([one[0] if one else -1 for one in picks]))
+    if rank in ("sequence", "record"):
+        taxa = labels.taxa.max(axis=1)
+        first = [one[0] if one else -1 for one in picks]
+        entries = [int(labels.starts[row]) if row >= 0 and rows[row] else -1 for row in first]
+        own = np.array([taxa[labels.entries[e]] if e >= 0 else -2 for e in entries])
+        records = np.array([labels.records[e] if e >= 0 else 0 for e in entries])
+        if rank == "record":
+            records = np.minimum(records - 1, 1).clip(0)
+        left_out = LeftOut(taxa, own, np.array(first), records, one_record=rank == "record")
+    elif rank is not None:
+        named = labels.taxa[:, rank][labels.taxa[:, rank] >= 0]
+        left_out = LeftOut(labels.taxa[:, rank], np.resize(named if len(named) else np.array([-2]), len(picks)), None)
+    candidates = candidates_of(picks, distances)
+    if identical:
+        # Those at the least of the distances are the same letter by letter.
+        candidates = replace(candidates, mismatches=np.where(candidates.distances < 0.0104, 0, candidates.mismatches))
     weights_tie = False
-    for own in slowly(candidates_of(picks, distances), labels, left_out):
+    for own in slowly(candidates, labels, left_out):
         weights_tie |= any(abs(f[2] - 0.5) < 1e-9 for f in own[3])
     if not weights_tie:
-        check(candidates_of(picks, distances), labels, left_out)
+        check(candidates, labels, left_out)
 
 
 def test_the_order_of_candidates_does_not_matter():
@@ -211,3 +268,109 @@ def test_far_voters_of_no_weight_still_name():
     found = weigh(candidates_of([[0, 1, 2]], [[0.001, 0.9, 0.95]], width=1e-4), labels)
     assert labels.lineages[found.lineages[0, 6]] == RAT
     assert np.isfinite(found.features).all()
+
+
+# -- the nearest, and what is known of the query ---------------------------------------------------------------------
+
+
+def told_of(found, name, query=0):
+    return float(found.query_features[query, QUERY_FEATURES.index(name)])
+
+
+def test_of_equally_near_ones_the_nearest_is_of_the_names_chosen():
+    """The first one is of another species, which has fewer votes."""
+    labels = labels_of([[(BROWN, 1)], [(RAT, 1)], [(RAT, 1)], [(MOUSE, 1)]])
+    found = check(candidates_of([[0, 1, 2, 3]], [[0.01, 0.01, 0.01, 0.2]]), labels)
+    assert found.nearest[0] == 1
+    assert labels.lineages[found.nearest_lineages[0]] == RAT
+    # The least distance goes first all the same.
+    found = check(candidates_of([[0, 1, 2, 3]], [[0.009, 0.01, 0.01, 0.2]], width=1.0), labels)
+    assert labels.lineages[found.lineages[0, 6]] == RAT
+    assert labels.lineages[found.nearest_lineages[0]] == BROWN
+
+
+def test_of_a_shared_sequence_the_lineage_that_has_the_names_is_told():
+    labels = labels_of([[(BROWN, 2), (RAT, 1)], [(RAT, 5)]])
+    found = check(candidates_of([[0, 1]], [[0.01, 0.01]]), labels)
+    assert (found.nearest[0], labels.lineages[found.nearest_lineages[0]]) == (0, RAT)
+
+
+def test_exact_is_what_differs_nowhere_and_lacks_nothing():
+    labels = labels_of([[(RAT, 3)], [(BROWN, 1)]])
+    candidates = candidates_of([[0, 1]], [[0.001, 0.02]])
+    assert told_of(weigh(candidates, labels), "exact") == 0
+    same = replace(candidates, mismatches=np.zeros((1, 2)))
+    assert told_of(weigh(same, labels), "exact") == 1
+    assert told_of(weigh(same, labels), "log_mismatches") == 0
+    lacking = replace(same, lacking=np.full((1, 2), 2.0))
+    assert told_of(weigh(lacking, labels), "exact") == 0
+    assert told_of(weigh(lacking, labels), "log_mismatches") == pytest.approx(math.log(3))
+    # One that is the same but not the nearest, as it covers less, is not looked at.
+    far = replace(candidates, mismatches=np.array([[3.0, 0.0]]))
+    assert told_of(weigh(far, labels), "exact") == 0
+
+
+def test_by_vectors_alone_exact_is_the_least_distance_there_is():
+    labels = labels_of([[(RAT, 3)], [(BROWN, 1)]])
+    for distance, exact in ((LEAST_DISTANCE, 1), (LEAST_DISTANCE + 1e-6, 0)):
+        candidates = replace(candidates_of([[0, 1]], [[distance, 0.02]]), letters_known=False)
+        found = weigh(candidates, labels)
+        assert told_of(found, "exact") == exact
+        assert told_of(found, "log_mismatches") == pytest.approx(0 if exact else math.log(501))
+
+
+def test_species_and_genera_of_the_nearest():
+    labels = labels_of([[(RAT, 3), (BROWN, 1)], [(MOUSE, 1)], [(NO_SPECIES, 1)], [(MOSS, 1)]])
+    found = check(candidates_of([[0, 1, 2, 3], [0, 1], [2]], [[0.01, 0.01, 0.01, 0.3], [0.01, 0.02], [0.1]]), labels)
+    assert [math.exp(told_of(found, "log_species", i)) for i in range(3)] == pytest.approx([3, 2, 1])
+    assert [math.exp(told_of(found, "log_genera", i)) for i in range(3)] == pytest.approx([2, 1, 1])
+
+
+def test_records_and_sequences_of_the_species_less_what_is_left_out():
+    labels = labels_of([[(RAT, 3), (BROWN, 1)], [(RAT, 4)], [(BROWN, 9)]])
+    candidates = candidates_of([[0, 1, 2]], [[0.01, 0.02, 0.2]])
+    species = labels.taxa[:, 6]
+    rat = species[[labels.lineages.index(RAT)]]
+
+    def sizes(left_out):
+        found = check(candidates, labels, left_out)
+        assert labels.lineages[found.lineages[0, 6]] == RAT
+        return round(math.exp(told_of(found, "log_records"))), round(math.exp(told_of(found, "log_sequences")))
+
+    assert sizes(None) == (7, 2)
+    assert sizes(LeftOut(species, rat, np.array([0]), np.array([1]), one_record=True)) == (6, 2)
+    candidates = candidates_of([[1, 2]], [[0.02, 0.2]])
+    assert sizes(LeftOut(species, rat, np.array([0]), np.array([3]))) == (4, 1)
+    brown = species[[labels.lineages.index(BROWN)]]
+    assert sizes(LeftOut(species, brown, np.array([0]), np.array([1]))) == (7, 2), "of another species nothing is lost"
+
+
+def test_a_copy_votes_with_one_record_less():
+    labels = labels_of([[(RAT, 2), (BROWN, 1)]])
+    species = labels.taxa[:, 6]
+    rat = species[[labels.lineages.index(RAT)]]
+    agreement = FEATURES.index("agreement")
+    candidates = candidates_of([[0]], [[0.001]])
+    assert weigh(candidates, labels).features[0, 6, agreement] == pytest.approx(2 / 3)
+    less = LeftOut(species, rat, np.array([0]), np.array([1]), one_record=True)
+    assert weigh(candidates, labels, less).features[0, 6, agreement] == pytest.approx(1 / 2)
+    elsewhere = LeftOut(species, rat, np.array([1]), np.array([1]), one_record=True)
+    assert weigh(candidates, labels, elsewhere).features[0, 6, agreement] == pytest.approx(2 / 3)
+
+
+def test_what_names_and_queries_are_judged_by():
+    labels = labels_of([[(RAT, 3)], [(MOUSE, 1)]])
+    found = weigh(candidates_of([[0, 1], []], [[0.01, 0.05], []]), labels)
+    for rank in range(7):
+        wanted = [*found.features[0, rank], *found.query_features[0]]
+        assert found.of_rank(rank)[0].tolist() == wanted
+        assert len(wanted) == RANK_SIZE
+    table = found.of_query()
+    assert table.shape == (2, 32) and np.isfinite(table).all()
+    assert table[:, 0].tolist() == pytest.approx([math.log(0.01), 0])
+    assert table[0, -6:].tolist() == found.query_features[0].tolist()
+    # What is told of species, genus, family, order and class, in that order.
+    assert table[0, 6:26].tolist() == found.features[0, [6, 5, 4, 3, 2], :4].reshape(-1).tolist()
+    part = found.part(np.array([1, 0, 0]))
+    assert part.of_query().tolist() == table[[1, 0, 0]].tolist()
+    assert part.nearest.tolist() == [-1, 0, 0]

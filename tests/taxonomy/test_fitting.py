@@ -1,4 +1,4 @@
-"""From answers to groups: nulls by loops, clipped features, who teaches and who measures, and what is too little."""
+"""From answers to groups: nulls and precisions by loops, who teaches and who measures, and what is too little."""
 
 from __future__ import annotations
 
@@ -6,171 +6,327 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.calibration import LENGTH_NAMES, length_classes
-from ednabed.taxonomy.draws import LEVELS, RECORD
-from ednabed.taxonomy.evidence import FEATURES
-from ednabed.taxonomy.fitting import FEWEST_DRAWS, FEWEST_SEQUENCES, Answers, fit_all, level_weights
+from ednabed.taxonomy import fitting as module
+from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, outlook_by
+from ednabed.taxonomy.draws import COPY, LEVELS, RECORD
+from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, Evidence
+from ednabed.taxonomy.fitting import (
+    FEWEST_DRAWS,
+    FEWEST_SEQUENCES,
+    KNOWN_TRIED,
+    Answers,
+    fit_all,
+    folds,
+    join,
+    level_weights,
+)
+from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.metrics import calibration_error
+from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of, with_known
 
 SPECIES = 6
 
 
-def answers(count=600, seed=0, **more):
-    """Answers whose first feature says who is right: below 0 all are, above 1 none is, between by chance."""
+def evidence_of(level, features, rng):
+    """What is known of draws: the further what was left out, the further the nearest."""
+    n = len(level)
+    situation = situation_of(level)
+    query = np.zeros((n, len(QUERY_FEATURES)))
+    query[:, 0] = situation == 0
+    query[:, 3] = np.where(situation == 0, 0, 1 + situation + rng.normal(0, 0.5, n))
+    return Evidence(
+        np.zeros(n, np.int64), np.exp(rng.normal(-5 + situation, 0.7)), np.zeros((n, 7), np.int64), features, query,
+        np.zeros(n, np.int64), [()] * n,
+    )  # fmt: skip
+
+
+def answers(count=900, seed=0, named=0.95, truth=0.95, **more):
+    """Answers whose first feature says who is right: below 0 all are, above 1 none is, between by chance.
+
+    Where the taxon of a rank was left out no name of it is right.
+    """
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(count, 7, len(FEATURES)))
     features[:, :, 0] = rng.uniform(-1, 2, (count, 7))
-    level = rng.choice(LEVELS, count)
+    level = more.pop("level", None)
+    if level is None:
+        level = rng.choice(LEVELS, count, p=[0.2, 0.2, *[0.1] * 6])
+    there = np.stack([situation_of(level) < kept(r) for r in range(7)], axis=1)
+    right = (features[:, :, 0] < rng.uniform(size=(count, 7))) & there
+    evidence = evidence_of(level, features, rng)
+    evidence.lineages[rng.random((count, 7)) > named] = -1
     values = {
-        "level": level,
-        "lengths": rng.choice([100, 313, 600], count),
-        "remains": np.where(level == RECORD, SPECIES, level - 1),
-        "absent": rng.random(count) < 0.8,
-        "distance": np.where(rng.random(count) < 0.05, np.inf, rng.uniform(0.001, 0.4, count)),
-        "features": features,
-        "right": features[:, :, 0] < rng.uniform(size=(count, 7)),
-        "judged": rng.random((count, 7)) < 0.9,
-        "test": rng.random(count) < 0.25,
-    }
-    return Answers(**{**values, **more})
+        "level": level, "lengths": rng.choice([100, 313, 600], count), "evidence": evidence, "right": right,
+        "truth": rng.random((count, 7)) < truth, "fold": folds(count, rng),
+    }  # fmt: skip
+    own = Answers(**{**values, **more})
+    return replace(own, right=own.right & own.judged)
 
 
-def one_group(own, known=0.5, decoys=()):
-    groups, measured = fit_all({"COI": own}, {"COI": list(decoys)}, {"COI": 200}, known)
+def one_group(own, known=0.5, decoys=(), copies=0.5):
+    groups, measured = fit_all({"COI": own}, {"COI": list(decoys)}, {"COI": 200}, {"COI": copies, "": 0.1}, known)
     assert list(groups) == [""] and list(measured) == ["all"]
     return groups[""], measured["all"]
+
+
+@pytest.fixture(scope="module")
+def own():
+    return answers(1_200)
+
+
+@pytest.fixture(scope="module")
+def fitted(own):
+    return one_group(own)
+
+
+@pytest.fixture(scope="module")
+def apart(own):
+    """What is said of each draw by models of the other folds, made one by one."""
+    situations, right = np.zeros((len(own), 6)), np.full((len(own), 7), np.nan)
+    for fold in range(4):
+        asked = np.flatnonzero(own.fold == fold)
+        models = module._teach(own.part(np.flatnonzero(own.fold != fold)))
+        told = outlook_by(models, own.evidence.part(asked), own.lengths[asked])
+        situations[asked], right[asked] = told.situations, told.right
+    return situations, right
+
+
+# -- weights ---------------------------------------------------------------------------------------------------------
+
+
+def test_levels_count_as_is_supposed():
+    level = np.array([COPY] * 3 + [RECORD] * 7 + [6] * 2 + [5] * 4 + [4] + [3] * 3 + [2] * 5 + [1] * 2)
+    weights = level_weights(level, 0.64, 0.25)
+    shares = {lv: weights[level == lv].sum() / weights.sum() for lv in LEVELS}
+    # Of the rest three parts in twelve each, and one.
+    wanted = {COPY: 0.16, RECORD: 0.48, 6: 0.09, 5: 0.09, 4: 0.09, 3: 0.03, 2: 0.03, 1: 0.03}
+    assert shares == pytest.approx(wanted)
+    assert weights.sum() == pytest.approx(len(level))
+
+
+def test_levels_that_could_not_be_drawn_leave_their_share_to_the_others():
+    assert level_weights(np.array([COPY, RECORD, 6, 6]), 0.5, 0.5).tolist() == pytest.approx([1, 1, 1, 1])
+    assert level_weights(np.array([COPY, RECORD, 6, 3, 3]), 0.6, 0.5).tolist() == pytest.approx(
+        [1.5, 1.5, 1.5, 0.25, 0.25]
+    )
+    assert level_weights(np.array([5, 5, 3]), 0.9).tolist() == pytest.approx([9 / 8, 9 / 8, 3 / 4])
+    assert level_weights(np.array([RECORD] * 4), 0.2).tolist() == pytest.approx([1] * 4)
+    # Nobody is an exact copy, and such are all there is.
+    assert level_weights(np.array([COPY] * 2), 0.5, 0.0).tolist() == [0, 0]
+
+
+def test_as_they_teach_known_and_others_are_even_and_so_are_copies(own, fitted):
+    group, _ = fitted
+    assert sum(group.fitted[:2]) == pytest.approx(0.5)
+    assert group.fitted[0] == pytest.approx(0.25)
+    other, _ = one_group(own, known=0.8, copies=0.25)
+    assert other.fitted == pytest.approx(group.fitted)
+    assert other.shares == pytest.approx([0.2, 0.6, *(0.2 * np.array([3, 3, 3, 3]) / 12)])
 
 
 # -- nulls -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=15)
-@given(st.integers(0, 10**6))
-def test_nulls_are_those_that_are_known_to_be_absent(seed):
-    """Taught by all draws: those that measured too."""
-    own = answers(320, seed)
-    group, _ = one_group(own)
-    for r, rank in enumerate(RANKS):
-        wanted = [[] for _ in LENGTH_NAMES]
-        for i in range(320):
-            if own.remains[i] == r and own.absent[i] and own.distance[i] < np.inf:
-                wanted[length_classes(own.lengths[i : i + 1])[0]].append(round(float(own.distance[i]), 6))
-        assert group.nulls.get(rank, [[], [], []]) == [sorted(part) for part in wanted]
-        assert (rank in group.nulls) == any(wanted)
+def test_nulls_are_scores_of_those_that_are_there_by_models_that_did_not_know_them(own, fitted, apart):
+    group, _ = fitted
+    situation = situation_of(own.level)
+    assert set(group.nulls) == {RANKS[r] for r in ABSENT_RANKS}
+    for r in ABSENT_RANKS:
+        wanted = [[[] for _ in SITUATIONS] for _ in LENGTH_NAMES]
+        scores = absence_score(apart[0], r)
+        for i in range(len(own)):
+            if own.truth[i, r] and situation[i] < kept(r):
+                wanted[length_classes(own.lengths[i : i + 1])[0]][situation[i]].append(round(float(scores[i]), 4))
+        for found, lists in zip(group.nulls[RANKS[r]], wanted, strict=True):
+            assert [len(one) for one in found] == [len(one) for one in lists]
+            for one, other in zip(found, lists, strict=True):
+                assert one == sorted(one)
+                assert one == pytest.approx(sorted(other), abs=2e-4)
+    # What lacks more looks more absent.
+    species = group.nulls["species"]
+    assert np.median(np.concatenate([part[0] for part in species])) < np.median(
+        np.concatenate([part[1] for part in species])
+    )
 
 
-def test_false_novelty_is_measured_by_draws_that_taught_nothing():
-    """All that teach are near, all that measure are far: every one of them seems to be new."""
-    own = answers(absent=np.ones(600, bool))
-    own = replace(own, distance=np.where(own.test, 0.3, 0.01), lengths=np.full(600, 100))
-    group, measured = one_group(own)
-    for rank in group.nulls:
-        assert measured[rank]["false_novel_at_5_percent"] == 1
-        assert measured[rank]["nulls_measured_on"] == (own.test & (own.remains == RANKS.index(rank))).sum()
-    alike, measured = one_group(replace(own, distance=np.full(600, 0.01)))
-    assert {measured[rank]["false_novel_at_5_percent"] for rank in alike.nulls} == {0}
+def test_no_null_of_what_is_near_nothing_nor_of_a_rank_without_absent_ones():
+    own = answers(900, level=np.repeat([COPY, RECORD, 6], 300))
+    far = np.arange(900) % 3 == 0
+    evidence = replace(own.evidence, distance=np.where(far, np.inf, own.evidence.distance))
+    group, _ = one_group(replace(own, evidence=evidence))
+    assert set(group.nulls) == {"species"}
+    count = sum(len(one) for part in group.nulls["species"] for one in part)
+    assert count == (own.truth[:600, SPECIES] & ~far[:600]).sum()
+
+
+def test_absence_is_measured_on_folds_that_told_nothing(own, fitted):
+    """At 5 %, of those that are there, about as many seem absent."""
+    _, measured = fitted
+    for rank in ("species", "genus", "family", "order"):
+        fact = measured[rank]
+        r = RANKS.index(rank)
+        there = (situation_of(own.level) > 0) & (situation_of(own.level) < kept(r)) & own.truth[:, r]
+        assert fact["absence_measured_on"] == (there & (own.fold >= 2)).sum()
+        assert fact["falsely_absent_at_5_percent"] < 0.13
+
+
+def test_where_the_folds_that_measure_look_absent_it_is_told():
+    own = answers(1_200)
+    # Known ones of these folds look as those of absent orders do.
+    liars = (own.fold >= 2) & (situation_of(own.level) < 2) & (situation_of(own.level) > 0)
+    rng = np.random.default_rng(3)
+    strange = evidence_of(np.full(len(own), 3), own.evidence.features, rng)
+    evidence = replace(
+        own.evidence,
+        distance=np.where(liars, strange.distance, own.evidence.distance),
+        query_features=np.where(liars[:, None], strange.query_features, own.evidence.query_features),
+    )
+    _, measured = one_group(replace(own, evidence=evidence))
+    assert measured["species"]["falsely_absent_at_5_percent"] > 0.5
 
 
 # -- probabilities ---------------------------------------------------------------------------------------------------
 
 
-def test_who_is_right_is_learned_by_all_and_measured_on_others():
-    own = answers(3_000)
-    group, measured = one_group(own)
+def test_what_a_query_lacks_is_learned(own, fitted):
+    group, _ = fitted
+    told = group.outlook(own.evidence, own.lengths).situations
+    np.testing.assert_allclose(told.sum(axis=1), 1)
+    situation = situation_of(own.level)
+    assert (told.argmax(axis=1) == situation).mean() > 0.5
+    assert told[situation == 0, 0].mean() > 0.95 > 0.05 > told[situation > 0, 0].mean()
+
+
+def test_who_is_right_is_learned_where_its_taxon_is_there(own, fitted):
+    group, measured = fitted
+    situation = situation_of(own.level)
     for r, rank in enumerate(RANKS):
-        model = group.ranks[rank]
-        assert model.draws == own.judged[:, r].sum()
-        told = model.predict(own.features[:, r])
-        surely, never = own.features[:, r, 0] < 0, own.features[:, r, 0] > 1
-        assert told[surely].mean() > 0.9 and told[never].mean() < 0.1
-        assert measured[rank]["measured_on"] == (own.test & own.judged[:, r]).sum()
+        model = group.models[ALL_LENGTHS].ranks[rank]
+        there = own.judged[:, r] & (situation < kept(r))
+        assert model.examples == there.sum()
+        told = model.predict(own.evidence.of_rank(r))[:, 1]
+        first = own.evidence.features[:, r, 0]
+        assert told[first < 0].mean() > 0.85 and told[first > 1].mean() < 0.15
+        assert measured[rank]["measured_on"] == own.judged[:, r].sum()
         assert measured[rank]["calibration_error"] < 0.1
-    # Were those that measure wrong about everything, it would be told.
-    liars = replace(own, right=own.right ^ own.test[:, None])
-    _, measured = one_group(liars)
-    assert all(measured[rank]["calibration_error"] > 0.5 for rank in RANKS)
 
 
-def test_reliability_is_that_of_a_model_of_the_others():
-    own = answers(1_500)
-    _, measured = one_group(own, known=0.7)
-    fields = {name: getattr(own, name)[~own.test] for name in Answers.__annotations__}
-    taught, _ = one_group(Answers(**fields), known=0.7)
+def test_reliability_is_by_models_of_the_other_folds(own, fitted, apart):
+    _, measured = fitted
+    weights = level_weights(own.level, 0.5, 0.5)
     for r, rank in enumerate(RANKS):
-        kept = own.test & own.judged[:, r]
-        told = taught.ranks[rank].predict(own.features[kept, r])
-        wanted = calibration_error(told, own.right[kept, r].astype(float), level_weights(own.level[kept], 0.7))
-        assert measured[rank]["calibration_error"] == round(wanted, 4)
+        judged = own.judged[:, r]
+        # The shares supposed are those of the draws, so that nothing is shifted.
+        told = apart[0][judged, : kept(r)].sum(axis=1) * apart[1][judged, r]
+        wanted = calibration_error(told, own.right[judged, r].astype(float), weights[judged])
+        assert measured[rank]["calibration_error"] == pytest.approx(wanted, abs=1e-4)
+    # Whoever learned from the same taxa would seem better than it is: here a fold that contradicts all others.
+    liars = replace(own, right=np.where((own.fold == 1)[:, None], ~own.right & own.judged, own.right))
+    _, told = one_group(liars)
+    assert told["genus"]["calibration_error"] > measured["genus"]["calibration_error"] + 0.1
 
 
-def test_levels_are_weighed_among_those_that_can_be_judged():
-    """Most records of known species have no name at a rank: the few that have stand for all of them."""
-    rng = np.random.default_rng(3)
-    level = rng.choice([RECORD, 5], 2_000)
-    judged = np.repeat((level == 5)[:, None] | (rng.random((2_000, 1)) < 0.1), 7, axis=1)
-    # Nothing but the level says who is right.
-    right = np.repeat((level == RECORD)[:, None], 7, axis=1)
-    own = answers(2_000, level=level, judged=judged, right=right)
-    for known in (0.2, 0.8):
-        told = one_group(own, known)[0].ranks["species"].predict(own.features[:, SPECIES])
-        assert np.median(told) == pytest.approx(known, abs=0.12)
+def test_precision_of_names_by_a_loop(own, fitted, apart):
+    group, _ = fitted
+    for rank in ("species", "family"):
+        r = RANKS.index(rank)
+        assert [known for known, _ in group.precision[rank]] == list(KNOWN_TRIED)
+        for known, reached in group.precision[rank]:
+            shares = with_known(np.array(group.shares), known)
+            likely = apart[0] * shares / np.array(group.fitted)
+            likely /= likely.sum(axis=1, keepdims=True)
+            told = likely[:, : kept(r)].sum(axis=1) * apart[1][:, r]
+            weights = level_weights(own.level, known, 0.5)
+            assert len(reached) == len(CUTOFFS)
+            for place in (0, 30, 60, 80):
+                given = [i for i in range(len(own)) if own.judged[i, r] and told[i] >= CUTOFFS[place]]
+                total = sum(weights[i] for i in given)
+                wanted = sum(weights[i] for i in given if own.right[i, r]) / total if total else None
+                assert reached[place] == (None if wanted is None else pytest.approx(wanted, abs=2e-3))
+    # A study of known species reaches it with less confidence.
+    assert group.cutoff("species", 0.8, 0.9) < group.cutoff("species", 0.8, 0.1)
 
 
 def test_what_hardly_varies_says_next_to_nothing():
     """A feature that is the same for all draws but for chance, which by chance tells right from wrong."""
-    own = answers(900, judged=np.ones((900, 7), bool))
-    own.features[:, :, 5] = 1 - 0.003 * own.right
-    told = one_group(own)[0].ranks["genus"]
-    queries = np.repeat(own.features[:, 5].mean(axis=0)[None], 2, axis=0)
+    own = answers(900, named=1, truth=1)
+    own.evidence.features[:, :, 5] = 1 - 0.003 * own.right
+    told = one_group(own)[0].models[ALL_LENGTHS].ranks["genus"]
+    queries = np.repeat(own.evidence.of_rank(5).mean(axis=0)[None], 2, axis=0)
     queries[:, 5] = (0, 1)
-    low, high = told.predict(queries)
+    low, high = told.predict(queries)[:, 1]
     assert abs(low - high) < 0.05
     # Where it does vary, it is worth what it tells.
-    own.features[:, :, 5] = 1 - 0.3 * own.right
-    low, high = one_group(own)[0].ranks["genus"].predict(queries)
+    own.evidence.features[:, :, 5] = 1 - 0.3 * own.right
+    low, high = one_group(own)[0].models[ALL_LENGTHS].ranks["genus"].predict(queries)[:, 1]
     assert low > 0.95 and high < 0.05
 
 
-def test_features_are_held_to_what_was_taught():
-    own = answers(900)
+def test_where_hardly_any_is_wrong_the_share_of_right_ones_is_told():
+    own = answers(900, named=1, truth=1)
+    there = np.stack([situation_of(own.level) < kept(r) for r in range(7)], axis=1)
+    right = there.copy()
+    right[:19] = False
+    own = replace(own, right=right)
     group, _ = one_group(own)
     for r, rank in enumerate(RANKS):
-        model = group.ranks[rank]
-        seen = own.features[own.judged[:, r], r]
-        assert model.least == seen.min(axis=0).tolist()
-        assert model.most == seen.max(axis=0).tolist()
-        beyond = np.concatenate([seen.max(axis=0)[None] + 50, seen.min(axis=0)[None] - 50])
-        ends = np.stack([seen.max(axis=0), seen.min(axis=0)])
-        assert model.predict(beyond).tolist() == model.predict(ends).tolist()
+        kept_ = there[:, r]
+        weights = level_weights(own.level[kept_])
+        wanted = (weights[right[kept_, r]].sum() + 1) / (weights.sum() + 2)
+        far = np.full((3, 14), 99.0) * np.array([[-1], [0], [1]])
+        told = group.models[ALL_LENGTHS].ranks[rank].predict(far)[:, 1]
+        assert told.tolist() == pytest.approx([wanted] * 3)
 
 
-def test_where_hardly_any_is_wrong_the_share_of_right_ones_is_told():
-    right = np.ones((600, 7), bool)
-    right[:19] = False
-    own = answers(right=right, judged=np.ones((600, 7), bool))
-    group, _ = one_group(own)
-    weights = level_weights(own.level, 0.5)
-    wanted = (weights[19:].sum() + 1) / (weights.sum() + 2)
-    far = np.full((3, len(FEATURES)), 99.0) * np.array([[-1], [0], [1]])
-    for rank in RANKS:
-        assert group.ranks[rank].predict(far).tolist() == pytest.approx([wanted] * 3)
-    # Not so where no distant query was drawn: then nobody knows of these.
-    near, _ = one_group(replace(own, level=np.where(np.arange(600) % 2, RECORD, SPECIES)))
-    assert near.ranks == {}
+def test_where_neither_wrong_nor_distant_ones_were_drawn_nothing_is_said():
+    level = np.where(np.arange(900) % 2, COPY, RECORD)
+    own = replace(answers(900, level=level, named=1, truth=1), right=np.ones((900, 7), bool))
+    assert one_group(own)[0].models[ALL_LENGTHS].ranks == {}
+    # Of the species that are absent some are wrongly named, which says enough of species, and nothing of genera.
+    some = answers(900, level=np.where(np.arange(900) % 2, 6, RECORD), named=1, truth=1)
+    right = np.ones((900, 7), bool)
+    right[:, 6] = some.level == RECORD
+    assert set(one_group(replace(some, right=right))[0].models[ALL_LENGTHS].ranks) == {"species"}
 
 
-def test_too_few_of_each_say_nothing():
-    right = np.zeros((600, 7), bool)
-    right[:19] = True
-    own = answers(right=right, judged=np.ones((600, 7), bool))
-    assert one_group(own)[0].ranks == {}
-    right[19] = True
-    # Twenty may all be among those that measure, but all teach in the end.
-    assert set(one_group(replace(own, right=right))[0].ranks) == set(RANKS)
+def test_too_few_right_ones_say_nothing():
+    own = answers(900, named=1, truth=1)
+    known = np.flatnonzero(situation_of(own.level) < 2)
+    right = np.zeros((900, 7), bool)
+    right[known[:19]] = True
+    assert one_group(replace(own, right=right))[0].models[ALL_LENGTHS].ranks == {}
+    right[known[19]] = True
+    assert set(one_group(replace(own, right=right))[0].models[ALL_LENGTHS].ranks) == set(RANKS)
+
+
+def test_a_class_of_length_with_enough_draws_of_every_kind_has_a_model_of_its_own():
+    rng = np.random.default_rng(1)
+    own = answers(1_500, lengths=rng.permutation(np.repeat([100, 600], [700, 800])))
+    assert set(one_group(own)[0].models) == {LENGTH_NAMES[0], LENGTH_NAMES[2], ALL_LENGTHS}
+    # Without copies among the short ones nobody knows how a short copy looks.
+    short = np.where((own.lengths == 100) & (own.level == COPY), RECORD, own.level)
+    assert set(one_group(replace(own, level=short))[0].models) == {LENGTH_NAMES[2], ALL_LENGTHS}
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_parts_and_their_union():
+    own = answers(50)
+    order = np.random.default_rng(1).permutation(50)
+    again = join([own.part(order[:20]), own.part(order[20:])]).part(np.argsort(order))
+    for name in ("level", "lengths", "right", "truth", "fold", "judged"):
+        assert getattr(again, name).tolist() == getattr(own, name).tolist()
+    assert again.evidence.of_query().tolist() == own.evidence.of_query().tolist()
+    assert len(again) == 50
+
+
+def test_a_taxon_has_one_fold_and_folds_are_of_like_size():
+    found = folds(8_000, np.random.default_rng(2))
+    assert found.shape == (8_000,)
+    assert np.bincount(found).tolist() == pytest.approx([2_000] * 4, abs=200)
 
 
 # -- markers ---------------------------------------------------------------------------------------------------------
@@ -179,32 +335,38 @@ def test_too_few_of_each_say_nothing():
 def test_markers_with_enough_draws_and_all_together():
     several = {"COI": answers(400), "12S": answers(FEWEST_DRAWS, 1), "18S": answers(FEWEST_DRAWS - 1, 2)}
     decoys = {"COI": [(100, 0.3), (600, 0.4)], "12S": [(100, 0.35), (150, 0.38)], "18S": [(600, 0.39)]}
-    groups, measured = fit_all(several, decoys, dict.fromkeys(several, FEWEST_SEQUENCES), 0.5)
+    copies = {"COI": 0.5, "12S": 0.2, "18S": 0.1, "": 0.3}
+    groups, measured = fit_all(several, decoys, dict.fromkeys(several, FEWEST_SEQUENCES), copies, 0.5)
     assert set(groups) == {"", "COI", "12S"}
     assert set(measured) == {"all", "COI", "12S"}
     assert {name: sum(group.draws.values()) for name, group in groups.items()} == {"": 999, "COI": 400, "12S": 300}
     assert groups["COI"].decoys == decoys["COI"]
     # What is like nothing in any of them is like nothing in all of them.
     assert groups[""].decoys == [(100, 0.3), (150, 0.38), (600, 0.39)]
-    assert groups[""].ranks["species"].draws == sum(int(own.judged[:, SPECIES].sum()) for own in several.values())
+    # Each has its own share of copies.
+    assert {name: group.shares[0] for name, group in groups.items()} == pytest.approx(
+        {"COI": 0.25, "12S": 0.1, "": 0.15}
+    )
 
 
 def test_records_without_a_marker_beside_one_marker():
     own, decoys = {"": answers(350), "COI": answers(400)}, {"": [], "COI": [(100, 0.3)]}
-    groups, measured = fit_all(own, decoys, {"": 300, "COI": 300}, 0.5)
+    groups, measured = fit_all(own, decoys, {"": 300, "COI": 300}, {"": 0.5, "COI": 0.5}, 0.5)
     assert set(groups) == {"", "COI"}
     assert sum(groups[""].draws.values()) == 750
     assert set(measured) == {"all", "COI"}
 
 
 def test_too_few_draws_make_no_group():
-    assert fit_all({"COI": answers(FEWEST_DRAWS - 1)}, {"COI": []}, {"COI": 250}, 0.5) == ({}, {})
-    assert fit_all({}, {}, {}, 0.5) == ({}, {})
+    few = {"COI": answers(FEWEST_DRAWS - 1)}
+    assert fit_all(few, {"COI": []}, {"COI": 250}, {"COI": 0.5, "": 0.5}, 0.5) == ({}, {})
+    assert fit_all({}, {}, {}, {"": 0.5}, 0.5) == ({}, {})
 
 
 def test_draws_of_too_few_sequences_make_no_group():
-    own = {"COI": answers(400), "12S": answers(400, 1)}
-    groups, _ = fit_all(own, {"COI": [], "12S": []}, {"COI": FEWEST_SEQUENCES - 1, "12S": FEWEST_SEQUENCES}, 0.5)
+    own, decoys = {"COI": answers(400), "12S": answers(400, 1)}, {"COI": [], "12S": []}
+    copies = dict.fromkeys(["", "COI", "12S"], 0.5)
+    groups, _ = fit_all(own, decoys, {"COI": FEWEST_SEQUENCES - 1, "12S": FEWEST_SEQUENCES}, copies, 0.5)
     assert set(groups) == {"", "12S"}
-    groups, _ = fit_all(own, {"COI": [], "12S": []}, {"COI": FEWEST_SEQUENCES - 1, "12S": 0}, 0.5)
+    groups, _ = fit_all(own, decoys, {"COI": FEWEST_SEQUENCES - 1, "12S": 0}, copies, 0.5)
     assert groups == {}

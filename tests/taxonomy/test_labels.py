@@ -18,6 +18,7 @@ from ednabed.store.runs import runs_root
 from ednabed.taxonomy.labels import number_taxa, read_labels
 from ednabed.taxonomy.taxa import Taxa
 from reference_support import add_run, consolidate, opened
+from taxonomy_support import labels_of
 
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
 BROWN = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus norvegicus"
@@ -202,3 +203,30 @@ def test_a_record_that_says_nothing_takes_no_marker_away(tmp_path, first):
     reference = of_reference(tmp_path, [([1, 1], {"lineage": [RAT, RAT], "marker": first})])
     labels = read_labels(reference)
     assert [labels.markers[number] for number in labels.marker] == ["COI"]
+
+
+counted = st.lists(
+    st.lists(st.tuples(lineages, st.integers(1, 9)), max_size=3, unique_by=lambda entry: entry[0]), max_size=6
+).filter(any)
+
+
+@settings(max_examples=100)
+@given(counted)
+def test_records_and_sequences_of_taxa_by_a_loop(rows):
+    labels = labels_of(rows)
+    records, sequences = Counter(), Counter()
+    for row in rows:
+        for lineage, count in row:
+            for taxon in labels.taxa[labels.lineages.index(lineage)].tolist():
+                if taxon >= 0:
+                    records[taxon] += count
+                    sequences[taxon] += 1
+    taxa = range(int(labels.taxa.max()) + 1)
+    assert labels.records_of_taxa.tolist() == [records[taxon] for taxon in taxa] + [0]
+    assert labels.sequences_of_taxa.tolist() == [sequences[taxon] for taxon in taxa] + [0]
+
+
+def test_numbers_of_lineages_as_records_have_them(tmp_path):
+    labels = read_labels(of_reference(tmp_path, [([1, 2], {"lineage": [RAT, MOSS]})]))
+    told = labels.numbers_of([MOSS, None, RAT, "", BROWN, RAT])
+    assert [format_lineage(labels.lineages[n]) if n >= 0 else None for n in told] == [MOSS, None, RAT, None, None, RAT]

@@ -21,6 +21,7 @@ from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import LONGEST, Finder
 from ednabed.taxonomy.decoys import Limits, decoy_limits
 from ednabed.taxonomy.draws import (
+    COPY,
     CROPS,
     LEVELS,
     PARTS,
@@ -102,7 +103,7 @@ def calibrate(
             records = labels.records[np.repeat(among, np.diff(labels.starts))]
             copies[marker], counted[marker] = copy_share(records), _counted(records)
             drawn[marker] = draw(labels, finder.letters, among, count, crops, seed + number)
-    if not any(drawn.values()):
+    if all(part.level == COPY for parts in drawn.values() for part in parts):
         raise StoreError(
             f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister, so nothing can "
             "be left out; add records, and until then confidences are not given"

@@ -137,8 +137,8 @@ class Group:
             for number, own in enumerate(parts):
                 chosen = np.flatnonzero(outlook.classes == number)
                 if len(chosen):
-                    enough = sum(map(len, own)) >= _FEWEST_NULLS
                     counted = slice(_EXACT_COPY + 1 if rank == SPECIES else 0, kept(rank))
+                    enough = sum(map(len, own[counted])) >= _FEWEST_NULLS
                     found[chosen, rank] = _weighted_p(own if enough else every, scores[chosen], shares, counted)
         return found
 
@@ -207,7 +207,8 @@ def _weighted_p(nulls: list[list[float]], scores: Floats, shares: Floats, counte
     beyond = np.append(np.cumsum(weight[::-1])[::-1], 0)
     own_weight = (weight**2).sum() / weight.sum()
     place = np.searchsorted(value, scores, side="left")
-    return np.asarray((beyond[place] + own_weight) / (weight.sum() + own_weight), np.float64)
+    # Divided by the same sum, or rounding would make some a little more than 1.
+    return np.asarray((beyond[place] + own_weight) / (beyond[0] + own_weight), np.float64)
 
 
 @dataclass(frozen=True)

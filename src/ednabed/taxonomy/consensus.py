@@ -30,6 +30,8 @@ def consensus(evidence: Evidence, candidates: Candidates, labels: Labels, margin
         margin: How much less identity than the best a hit may have, in percentage points.
     """
     q = len(candidates.rows)
+    if not candidates.rows.size:
+        return evidence
     lineages = np.full((q, len(RANKS)), -1, np.int64)
     features = evidence.features.copy()
     features[:, :, _AGREEMENT] = 0

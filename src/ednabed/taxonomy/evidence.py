@@ -208,9 +208,9 @@ def _query_features(
 ) -> Floats:
     """Return ``QUERY_FEATURES``, shape (q, 6)."""
     near = voters.near()
-    cells = np.arange(len(near))[:, None], np.maximum(voters.candidate, 0)
-    # A sequence that lies against hardly anything of the query is not the same.
-    apart = np.where(near, candidates.mismatches[cells] + candidates.lacking[cells], np.inf).min(axis=1)
+    # A sequence that lies against hardly anything of the query is not the same. The last column is for no candidate.
+    every = np.pad(candidates.mismatches + candidates.lacking, ((0, 0), (0, 1)))
+    apart = np.where(near, np.take_along_axis(every, voters.candidate, 1), np.inf).min(axis=1)
     if not candidates.letters_known:
         apart = np.where(voters.distance[:, 0] <= LEAST_DISTANCE + TIE, 0.0, np.inf)
     chosen = lineages[:, SPECIES]

@@ -216,6 +216,10 @@ def _rank_model(answers: Answers, rank: int) -> Logistic | None:
     Where hardly any answer is wrong, though distant queries were drawn, the share of right ones is all there is to say.
     """
     judged = answers.judged[:, rank]
+    new = judged & (answers.level == RECORD)
+    if rank == SPECIES and new.sum() < _FEWEST_OF_EACH:
+        # Of one sequence a species nothing says how far others of it may be.
+        return None
     absent = judged & (situation_of(answers.level) >= kept(rank))
     own = np.flatnonzero(judged & ~absent)
     right = answers.right[own, rank]

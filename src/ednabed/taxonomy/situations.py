@@ -25,6 +25,9 @@ ABSENT_RANKS = tuple(RANKS.index(rank) for rank in ("species", "genus", "family"
 FEWEST_QUERIES = 50
 """Distinct queries from which on their shares are estimated."""
 _FIRST_ABSENT = 2
+LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
+"""Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
+every name."""
 _MOST_STEPS = 2_000
 _SETTLED = 1e-5
 _LEAST = 1e-9
@@ -112,8 +115,8 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
 
     By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The parts of the
     others stay as they are by default: genera and families that are absent are hard to tell from each other, so that
-    their shares would run away where draws and queries differ a little. Below ``FEWEST_QUERIES``, or where it does not
-    settle, the default holds.
+    their shares would run away where draws and queries differ a little. The share of known species stays between
+    ``LEAST_KNOWN`` and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
 
     Args:
         likely: Of distinct queries, under the shares of the draws, shape (n, 6).
@@ -135,5 +138,6 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
         if np.abs(share - last).max() < _SETTLED:
             others = default[_FIRST_ABSENT:] / default[_FIRST_ABSENT:].sum()
             found = np.concatenate([share[:_FIRST_ABSENT], share[_FIRST_ABSENT] * others])
-            return Shares(tuple(found.tolist()), "estimated", len(likely))
+            known = float(np.clip(share[:_FIRST_ABSENT].sum(), LEAST_KNOWN, MOST_KNOWN))
+            return Shares(tuple(with_known(found, known).tolist()), "estimated", len(likely))
     return usual

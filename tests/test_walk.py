@@ -154,11 +154,13 @@ def test_eight_sequences_get_the_answers_that_the_page_shows(walked):
         r"^\| (\w+\.D\S+) \| (\w+) \| (.*?) ?\| (.*?) ?\| (.*?) ?\|$", PAGE.read_text("utf-8"), re.MULTILINE
     )
     assert [row[0] for row in shown] == list(answers), "in the order of the input"
-    for name, status, rank, taxon, novel in shown:
+    for name, status, rank, taxon, absent in shown:
         rank, taxon = EITHER.get(name, (rank, taxon))
-        line = rf"{name} +{status} +{rank} +{taxon} +[\d.]+ +[\d.]+( +{novel} \(p .*\))?"
+        # Guesses and their confidences differ a little from one processor to another.
+        given = taxon.split(" [")[0]
+        line = rf"{name} +{status} +{rank} +{given}( \[.* [\d.]+\])? +[\d.]+ +[\d.]+( +{absent} \(q .*\))?"
         assert re.fullmatch(line if taxon else rf"{name} +{status} +[\d.]+", answers[name].strip()), answers[name]
-        assert bool(novel) == ("(p " in answers[name])
+        assert bool(absent) == ("(q " in answers[name])
 
 
 def test_names_and_counts_of_the_cruise(walked):
@@ -169,14 +171,15 @@ def test_names_and_counts_of_the_cruise(walked):
     with open_records(EXAMPLES / ASVS) as batches:
         assert ids == [name for batch in batches for name in batch.column("id").to_pylist()]
     told = {row["status"] for row in rows}
-    assert told == {"assigned", "novel", "unclassified"}
+    assert told == {"assigned", "not_in_reference", "unclassified"}
     for row in rows:
         given = [name for name in row["lineage"].split(";") if name]
         assert (row["rank"] == "") == (not given)
         assert not given or float(row["confidence"]) >= 0.8
         assert not row["tied_species"] or not row["species"], "of species that fit equally well none is given"
-        assert (row["status"] == "novel") == (row["novel_rank"] != "")
-        assert not row["novel_rank"] or float(row["novel_p"]) <= 0.05
+        assert (row["status"] == "not_in_reference") == (row["novel_rank"] != "")
+        assert not row["novel_rank"] or max(float(row["novel_p"]), float(row["novel_q"])) <= 0.05
+        assert not row["novel_rank"] or given, "nothing is absent without a name above"
     # A fin whale, by the names published with the data, is no fish of any order that the reference holds.
     assert not by[WHALE]["order"]
     assert float(by[WHALE]["identity"]) < 80
@@ -200,7 +203,7 @@ def test_names_and_counts_of_the_cruise(walked):
 
 def test_what_is_new_is_put_together(walked):
     folder, _ = walked
-    novel = {row["id"] for row in rows_of(folder / "taxonomy.tsv") if row["status"] == "novel"}
+    novel = {row["id"] for row in rows_of(folder / "taxonomy.tsv") if row["status"] == "not_in_reference"}
     candidates = rows_of(folder / "discovery" / "candidates.tsv")
     members = rows_of(folder / "discovery" / "members.tsv")
     assert {row["id"] for row in members} == novel
@@ -209,7 +212,7 @@ def test_what_is_new_is_put_together(walked):
     assert [row["id"] for row in candidates] == [f"novel_{i + 1}" for i in range(len(candidates))]
     assert {row["candidate"] for row in members} == {row["id"] for row in candidates}
     for row in candidates:
-        assert float(row["p"]) <= float(row["q"]) <= 1
+        assert max(float(row["p"]), float(row["q"])) <= 0.05
         assert not row["lineage"].split(";")[6]
     with open_records(folder / "discovery" / "candidates.fasta") as batches:
         assert [name for batch in batches for name in batch.column("id").to_pylist()] == [c["id"] for c in candidates]

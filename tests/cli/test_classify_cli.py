@@ -20,7 +20,7 @@ import pytest
 from ednabed.cli import main as entry
 from ednabed.export.assignments import TSV_COLUMNS
 from ednabed.sequences.lineage import format_lineage
-from ednabed.taxonomy.calibration import FILE
+from ednabed.taxonomy.calibration import FILE, Group
 from support import ednabed
 from taxonomy_support import (
     DRAWS,
@@ -172,6 +172,85 @@ def test_limits_of_confidence_and_identity(capsys, workspace, queries):
         code, out, err = call(capsys, workspace, "classify", queries, option, 101)
         assert (code, out) == (2, "")
         assert option[2:] in err
+
+
+def test_the_share_of_known_species_is_reported_and_kept_next_to_the_results(capsys, workspace, tmp_path):
+    few = write_fasta(tmp_path / "few.fa", [(one.id, one.sequence) for one in WORLD[:20]])
+    many = write_fasta(tmp_path / "many.fa", [(one.id, one.sequence) for one in WORLD[:120]])
+    output = tmp_path / "taxonomy.tsv"
+    for queries, options, words in (
+        (few, [], "known species: 0.50, supposed, because 20 distinct queries do not show it"),
+        (many, [], "estimated from these"),
+        (few, ["--known", "0.9"], "known species: 0.90, as asked for"),
+    ):
+        code, _, err = call(capsys, workspace, "classify", queries, "--output", output, *options)
+        assert code == 0
+        assert words in err
+        about = json.loads((tmp_path / "taxonomy.tsv.about.json").read_text("utf-8"))
+        assert about["schema"] == "ednabed.classification/1"
+        (shares,) = about["shares"].values()
+        assert f"known species: {shares['known']:.2f}" in err
+        assert sum(shares["lacking"].values()) == pytest.approx(1, abs=1e-3)
+        assert about["criteria"]["known"] == (0.9 if options else None)
+        assert about["statuses"] == {"assigned": len(rows_of(output.read_text("utf-8")))}
+
+
+def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
+    """What no confidence reached gets no name, and that is reported."""
+    arguments = (workspace, "classify", queries, "--format", "tsv", "--precision", "0.6")
+    code, out, err = call(capsys, *arguments)
+    assert code == 0
+    assert [row["rank"] for row in rows_of(out)].count("species") > 2
+    assert "was not reached" not in err
+    found = Group.cutoff
+    monkeypatch.setattr(
+        Group, "cutoff", lambda own, rank, *more: None if rank == "species" else found(own, rank, *more)
+    )
+    code, out, err = call(capsys, *arguments)
+    assert code == 0
+    assert "species" not in {row["rank"] for row in rows_of(out)}
+    assert "precision 0.6 was not reached in calibration by any confidence at species, so no name is given there" in err
+
+
+def test_names_by_consensus(capsys, workspace, uncalibrated, queries):
+    for place in (workspace, uncalibrated):
+        code, out, err = call(capsys, place, "classify", queries, "--format", "tsv", "--consensus")
+        assert code == 0
+        assert NOT_CALIBRATED not in err
+        rows = [row for row in rows_of(out) if row["status"] != "rejected"]
+        assert {row["confidence"] for row in rows} == {""}
+        assert {row["novel_rank"] for row in rows} == {""}
+    by = {
+        row["id"]: row
+        for row in rows_of(call(capsys, workspace, "classify", queries, "--format", "tsv", "--consensus")[1])
+    }
+    assert by["known"]["species"] == WORLD[1].lineage[6]
+    assert not by["new"]["species"], "its identity is below the limit of species"
+    assert by["new"]["withheld"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--known", "1.5"], "known is 1.5; expected a share above 0 and below 1"),
+        (["--known", "nan"], "known is nan; expected a share"),
+        (["--precision", "0"], "precision is 0; expected a share"),
+        (["--consensus", "--precision", "0.9"], "consensus gives names without confidences"),
+        (["--consensus", "--no-align"], "consensus compares identities"),
+        (["--margin", "-1"], "margin is -1; expected a number from 0 to 100"),
+        (["--novel-coverage", "101"], "novel-coverage is 101; expected a number from 0 to 100"),
+    ],
+)
+def test_options_that_cannot_be(capsys, workspace, queries, options, words):
+    code, out, err = call(capsys, workspace, "classify", queries, *options)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_without_a_calibration_nothing_is_known_of_shares(capsys, uncalibrated, queries):
+    code, _, err = call(capsys, uncalibrated, "classify", queries, "--known", "0.5")
+    assert code == 2
+    assert "is not calibrated, so precision and known cannot be used" in err
 
 
 def test_a_table_of_samples(capsys, workspace, queries, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from ednabed.evaluate.mixture import (
     measure_copies,
     measure_mixture,
     measure_rank,
+    natural_part,
     only_species,
     order_of,
     recall_at_precision,
@@ -20,7 +23,7 @@ from ednabed.evaluate.mixture import (
     weigh,
 )
 from ednabed.evaluate.predictions import Prediction
-from ednabed.evaluate.splits import COPY, Labelled, Query
+from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.taxa import Taxa
 
@@ -203,3 +206,18 @@ def test_a_sequence_that_another_species_contains_is_not_of_one_species():
     # Nothing runs over from one record to the next.
     assert ask("GGACGTACGTCCAA", "TTGGAC") == [False, True]
     assert only_species([], training, taxa).tolist() == []
+
+
+@given(st.lists(st.sampled_from((COPY, *GROUPS)), max_size=200))
+def test_a_study_has_the_shares_of_the_mixture(groups):
+    places = natural_part(groups)
+    assert (np.diff(places) > 0).all()
+    chosen = Counter(groups[place] for place in places.tolist())
+    parts = shares(groups)
+    for group, share in parts.items():
+        first = [place for place, own in enumerate(groups) if own == group][: chosen[group]]
+        assert first == [place for place in places.tolist() if groups[place] == group], "the first ones"
+        # No group can be larger without another share being too small.
+        assert chosen[group] <= share * min(groups.count(one) / part for one, part in parts.items()) + 1e-6
+    if parts:
+        assert any(chosen[group] == groups.count(group) for group in parts), "the scarcest is taken whole"

@@ -46,7 +46,7 @@ def model(ranks=("species",), situations=None):
 def calibration(build="2026-01-02_03-04-05-abcdef"):
     nulls = {"species": [[[], [-3.25], [], [], [], []], [[]] * 6, [[-9.5], [-4.0, 1.0], [], [], [], []]]}
     reached = [None if cutoff > 0.9 else round(0.5 + cutoff / 2, 4) for cutoff in CUTOFFS]
-    full = group(nulls, {ALL_LENGTHS: model()}, precision={"species": [(0.1, reached), (0.5, reached)]})
+    full = group(nulls, {ALL_LENGTHS: model()}, precision={"species": [(0.1, 0.5, reached), (0.5, 0.5, reached)]})
     return Calibration(
         build=build, created="2026-01-02T03:04:05+00:00", seed=3, known=0.5, queries=6_000, exponents=[0.0, 0.25],
         candidates=[100, 50, 50], groups={"": full, "COI": group()}, vector_groups={"": group()},
@@ -87,7 +87,7 @@ def p_by_definition(nulls, score, shares, rank):
     weighed = [
         (null, shares[situation] / len(own))
         for situation, own in enumerate(nulls[: kept(rank)])
-        if situation > 0
+        if situation > 0 or rank != SPECIES
         for null in own
     ]
     own = sum(w * w for _, w in weighed) / sum(w for _, w in weighed)
@@ -103,7 +103,7 @@ scores = st.lists(st.integers(-30, 30), min_size=20, max_size=40).map(lambda own
     st.lists(st.floats(0.01, 1), min_size=6, max_size=6), st.sampled_from([SPECIES, GENUS, FAMILY, 3]),
 )  # fmt: skip
 def test_p_values_by_their_definition(nulls, asked, parts, rank):
-    """Scores of quarters tie often. A situation that lacks the rank counts for nothing, nor do exact copies."""
+    """Scores of quarters tie often. A situation that lacks the rank does not count, nor do exact copies at species."""
     nulls[1] = sorted(nulls[1] * 3)
     shares = np.array(parts) / sum(parts)
     own = group({RANKS[rank]: [[[]] * 6, [[]] * 6, nulls]})
@@ -214,26 +214,43 @@ def reaches(*steps):
     return [next((value for first, value in reversed(steps) if cutoff >= first), None) for cutoff in CUTOFFS]
 
 
+def study(known, copies=0.5):
+    """Shares with so many known species, and so many exact copies among them."""
+    return np.array([known * copies, known * (1 - copies), 1 - known, 0, 0, 0])
+
+
 def test_the_least_confidence_that_reached_a_precision():
-    tried = [(0.1, reaches((0, 0.5), (0.9, 0.95))), (0.5, reaches((0, 0.8), (0.4, 0.95), (0.8, 0.99)))]
+    tried = [(0.1, 0.5, reaches((0, 0.5), (0.9, 0.95))), (0.5, 0.5, reaches((0, 0.8), (0.4, 0.95), (0.8, 0.99)))]
     own = group(precision={"genus": tried})
-    assert own.cutoff("genus", 0.95, 0.1) == pytest.approx(0.9)
-    assert own.cutoff("genus", 0.95, 0.5) == pytest.approx(0.4)
+    assert own.cutoff("genus", 0.95, study(0.1)) == pytest.approx(0.9)
+    assert own.cutoff("genus", 0.95, study(0.5)) == pytest.approx(0.4)
     # Between the shares that were tried on a straight line, beyond them as at the end.
-    assert own.cutoff("genus", 0.95, 0.2) == pytest.approx(0.9 - 0.5 * 0.25)
-    assert own.cutoff("genus", 0.95, 0.05) == pytest.approx(0.9)
-    assert own.cutoff("genus", 0.95, 0.99) == pytest.approx(0.4)
-    assert own.cutoff("genus", 0.3, 0.3) == 0
+    assert own.cutoff("genus", 0.95, study(0.2)) == pytest.approx(0.9 - 0.5 * 0.25)
+    assert own.cutoff("genus", 0.95, study(0.05)) == pytest.approx(0.9)
+    assert own.cutoff("genus", 0.95, study(0.99)) == pytest.approx(0.4)
+    assert own.cutoff("genus", 0.3, study(0.3)) == 0
 
 
 def test_where_no_confidence_reached_it_there_is_none():
-    tried = [(0.1, reaches((0, 0.5), (0.9, 0.95))), (0.5, reaches((0, 0.8), (0.8, 0.99)))]
-    own = group(precision={"genus": tried, "family": [(0.1, [None] * len(CUTOFFS))]})
-    assert own.cutoff("genus", 0.97, 0.5) == pytest.approx(0.8)
-    assert own.cutoff("genus", 0.97, 0.1) is None
-    assert own.cutoff("genus", 0.97, 0.4) is None, "nor beside a share at which it was not reached"
-    assert own.cutoff("family", 0.1, 0.1) is None
-    assert own.cutoff("species", 0.1, 0.1) is None
+    tried = [(0.1, 0.5, reaches((0, 0.5), (0.9, 0.95))), (0.5, 0.5, reaches((0, 0.8), (0.8, 0.99)))]
+    own = group(precision={"genus": tried, "family": [(0.1, 0.5, [None] * len(CUTOFFS))]})
+    assert own.cutoff("genus", 0.97, study(0.5)) == pytest.approx(0.8)
+    assert own.cutoff("genus", 0.97, study(0.1)) is None
+    assert own.cutoff("genus", 0.97, study(0.4)) is None, "nor beside a share at which it was not reached"
+    assert own.cutoff("family", 0.1, study(0.1)) is None
+    assert own.cutoff("species", 0.1, study(0.1)) is None
+
+
+def test_cutoffs_between_shares_of_copies():
+    tried = [
+        (known, copies, reaches((0, 0.5), (known / 2 + copies / 4, 0.95)))
+        for copies in (0.2, 0.6)
+        for known in (0.2, 0.8)
+    ]
+    own = group(precision={"genus": tried})
+    for known, copies in ((0.2, 0.2), (0.8, 0.6), (0.2, 0.6), (0.5, 0.4), (0.8, 0.5)):
+        assert own.cutoff("genus", 0.9, study(known, copies)) == pytest.approx(known / 2 + copies / 4, abs=0.02)
+    assert own.cutoff("genus", 0.9, study(0.8, 0.99)) == pytest.approx(0.8 / 2 + 0.6 / 4, abs=0.02)
 
 
 @settings(max_examples=60)
@@ -242,10 +259,10 @@ def test_where_no_confidence_reached_it_there_is_none():
     st.floats(0.05, 1), st.sampled_from([0.1, 0.3, 0.5]),
 )  # fmt: skip
 def test_cutoffs_by_their_definition(reached, precision, known):
-    own = group(precision={"order": list(zip((0.1, 0.3, 0.5), reached, strict=True))})
+    own = group(precision={"order": [(share, 0.5, one) for share, one in zip((0.1, 0.3, 0.5), reached, strict=True)]})
     values = dict(zip((0.1, 0.3, 0.5), reached, strict=True))[known]
     good = [cutoff for cutoff, value in zip(CUTOFFS, values, strict=True) if value is not None and value >= precision]
-    assert own.cutoff("order", precision, known) == (good[0] if good else None)
+    assert own.cutoff("order", precision, study(known)) == (good[0] if good else None)
 
 
 # -- limits ----------------------------------------------------------------------------------------------------------

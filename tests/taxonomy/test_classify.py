@@ -721,8 +721,8 @@ def test_the_share_of_known_species_can_be_fixed(classifier):
 def test_a_precision_takes_the_confidence_that_reached_it(classifier):
     own = with_criteria(classifier, precision=0.9)
     found = ask(own, assorted(0.5))
-    group, known = classifier.calibration.groups[""], own.shares[""].known
-    cutoffs = [group.cutoff(rank, 0.9, known) for rank in RANKS]
+    group, shares = classifier.calibration.groups[""], np.array(own.shares[""].shares)
+    cutoffs = [group.cutoff(rank, 0.9, shares) for rank in RANKS]
     assert cutoffs[6] is not None and own.unreached == {}
     for a in found:
         depth = len([name for name in a.lineage if name])
@@ -734,7 +734,7 @@ def test_a_precision_takes_the_confidence_that_reached_it(classifier):
 
 def test_a_precision_that_was_never_reached_gives_no_name(classifier):
     never = {
-        name: replace(group, precision={**group.precision, "species": [(0.5, [0.5] * 100)]})
+        name: replace(group, precision={**group.precision, "species": [(0.5, 0.5, [0.5] * 100)]})
         for name, group in classifier.calibration.groups.items()
     }
     own = Classifier(

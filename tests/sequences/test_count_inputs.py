@@ -55,7 +55,7 @@ def test_tables_of_counts(tmp_path, head, rows):
         ("id\tsequence\tlocus\tcollected\tpublished", [f"{i}\tSEQ\t12S\t{1990 + i}\t{2000 + i}" for i in range(5)]),
         (f"id\tsequence\t{RANKS}\tn_records\tis_type\tvoucher_no", [f"a\tSEQ\t{NAMES}\t3\t0\t71"]),
         *((f"id\tsequence\t{name}", ["a\tSEQ\t3"]) for name in ("n_records", "Source records", "record-count")),
-        ("id\tsequence\tsource_records\trecord_count", ["a\tSEQ\t3\t4", "b\tSEQ\t1\t0"]),
+        ("id\tsequence\tsource_records\tn_records", ["a\tSEQ\t3\t4", "b\tSEQ\t1\t0"]),
         ("processid\tsampleid\trecordID\tphylum_taxID\tphylum_name\tlat\tlon\telev\tnucleotides",
          ["X1\tS1\t12\t20\tChordata\t60\t10\t5\tSEQ"]),
         ("id\trecordID\tphylum_taxID\tphylum_name\tclass_taxID\tclass_name\tlat\tlon\telev\tdepth\tnucleotides",

@@ -23,7 +23,7 @@ def slowly(rows, claimable, known):
 
     def rate(p):
         rates = [sum(known) * t / sum(c <= t for c in claims) for t in [p, *claims] if t >= p and min(claims) <= t]
-        return min([*rates, 1.0])
+        return max(min([*rates, 1.0]), p)
 
     return [[math.nan if math.isnan(p) else rate(p) if claims else 1.0 for p in row] for row in rows]
 
@@ -73,13 +73,13 @@ def test_by_hand():
     table[:, 6] = [0.01, 0.02, 0.03, 0.5]
     table[0, 5] = 0.025
     all_may, half = np.ones(4, bool), np.full(4, 0.5)
-    # Two of four are expected to be known: 2 * p / claims.
-    assert q_values(table, all_may, half)[:, 6].tolist() == pytest.approx([0.02, 0.02, 0.02, 0.25])
+    # Two of four are expected to be known: 2 * p / claims, and never less than p.
+    assert q_values(table, all_may, half)[:, 6].tolist() == pytest.approx([0.02, 0.02, 0.03, 0.5])
     # The claim of a rank above is judged by the same list.
-    assert q_values(table, all_may, half)[0, 5] == pytest.approx(min(2 * 0.025 / 2, 2 * 0.03 / 3))
+    assert q_values(table, all_may, half)[0, 5] == pytest.approx(max(min(2 * 0.025 / 2, 2 * 0.03 / 3), 0.025))
     # One that cannot claim is no claim, but may be known.
     some = np.array([True, False, True, True])
-    assert q_values(table, some, half)[:, 6].tolist() == pytest.approx([0.02, 0.03, 0.03, 1 / 3])
+    assert q_values(table, some, half)[:, 6].tolist() == pytest.approx([0.02, 0.03, 0.03, 0.5])
 
 
 def test_a_deeper_rank_without_a_p_value_leaves_the_claim_to_the_one_above():

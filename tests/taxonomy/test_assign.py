@@ -319,7 +319,7 @@ def test_nothing_is_absent_without_a_name_above_it():
     assert absent(every, {**dict.fromkeys(RANKS, 0.3), "kingdom": 0.9}) == 3
 
 
-@pytest.mark.parametrize(("coverage", "rank"), [(100.0, 5), (80.0, 5), (79.9, None), (0.0, None), (NAN, 5)])
+@pytest.mark.parametrize(("coverage", "rank"), [(100.0, 5), (80.0, 5), (79.9, None), (0.0, None), (NAN, None)])
 def test_nothing_is_absent_where_too_little_was_compared(coverage, rank):
     p_values = {"genus": 0.01, "species": 0.01}
     assert absent(p_values, coverage=coverage) == rank
@@ -336,7 +336,9 @@ def test_alpha_is_the_limit_of_p_and_of_q():
 
 
 def test_an_absence_must_be_likely_too():
-    assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.79, "species": 0.8})) == 6
+    assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.69, "species": 0.8})) == 6
+    assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.71, "species": 0.8})) == 5
+    assert absent({"family": 0.01, "genus": 0.01}, absences=by_rank({"family": 0.79, "genus": 0.9})) == 5
     assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.99, "species": 0.79})) is None
     assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank(None)) == 5, "where nobody knows, the p decides"
 

@@ -171,7 +171,7 @@ def test_of_few_queries_the_default_holds():
 def test_where_a_group_is_not_supposed_at_all_the_default_holds():
     rng = np.random.default_rng(2)
     likely = looks(rng.integers(0, 6, 200), rng)
-    for default in (np.array([0.5, 0.5, 0, 0, 0, 0]), np.array([0, 0.5, 0.5, 0, 0, 0])):
+    for default in (np.array([0.5, 0.5, 0, 0, 0, 0]), np.array([0, 0, 0.5, 0.5, 0, 0])):
         found = estimate(likely, FITTED, default)
         assert (found.source, found.shares) == ("default", tuple(default.tolist()))
 

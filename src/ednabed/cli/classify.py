@@ -133,7 +133,8 @@ def classify(
     from ednabed.export.assignments import SUMMARY_COLUMNS, AssignmentWriter, summary
 
     kind = _kind(inputs, runs, output, format_, abundance, taxon_table)
-    check_places(inputs, [output, taxon_table], abundance)
+    about = about_path(output) if output is not None else None
+    check_places(inputs, [output, taxon_table, about], abundance)
     samples = None if taxon_table is None else _sample_table(abundance)
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, threads, criteria)
@@ -308,7 +309,7 @@ class Told:
         if calibration is None and not classifier.criteria.consensus:
             notice(
                 f"{classifier.collection.name} is not calibrated, so names are given by fixed limits of identity "
-                "(species 97 %, genus 95 %, family 90 %), without confidences and without novelty; "
+                "(species 97 %, genus 95 %, family 90 %), without confidences, and no taxon is reported as absent; "
                 "'ednabed reference calibrate' teaches it"
             )
 

@@ -176,13 +176,13 @@ def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dic
     """
     from ednabed.api.identify import calibrate_reference
     from ednabed.reference.layout import build_folder
-    from ednabed.taxonomy.calibration import Calibration
+    from ednabed.taxonomy.calibration import SCHEMA, Calibration
 
     if not result.changed:
-        # One that cannot be read is made anew.
+        # One that cannot be read, or is of an earlier version, is made again.
         with suppress(StoreError):
             kept = Calibration.read(build_folder(result.folder, result.manifest.build), result.manifest.build)
-            if kept is not None:
+            if kept is not None and kept.schema == SCHEMA:
                 return {"state": "kept", "created": kept.created, "reason": None}
     if sys.stderr.isatty():
         notice(f"calibrating {result.folder}; --no-calibrate leaves that out")

@@ -57,8 +57,8 @@ def discover(
     INPUT is as for classify. Equal sequences count once. The results are candidates.tsv, candidates.fasta
     (representatives), members.tsv and report.html (a page with a map). A group is a candidate if its genus, or a
     broader taxon, is not in the reference; if only its species is absent, it may be a described one. p is the chance
-    that a sequence of a taxon in the reference looks so distant, q the false discovery rate over all distinct
-    sequences, both at the rank shown. The genera and species that the reference has in the taxon above are counted. The
+    that a sequence of a taxon in the reference looks so absent, at the rank shown; q the false discovery rate over all
+    distinct sequences. The genera and species that the reference has in the taxon above are counted. The
     reference must be calibrated. If several files are read and records name no sample, each file is a sample; files of
     the same name are distinguished by their folders.
 

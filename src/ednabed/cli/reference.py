@@ -250,7 +250,8 @@ def calibrate(
     One record of their sequence, or their own sequence, species, genus, family, order, class or phylum is left out in
     turn; queries are whole or cut to amplicon lengths. The results are confidences for 'classify' and p-values of
     absence, and how well both hold for taxa that were not used to learn them. Exact copies count as often as the
-    records of the reference have them (column n_records, or records of the same sequence).
+    records of the reference have them (column n_records, or records of the same sequence, also where they are one
+    entry of two databases).
 
     \b
     Example:
@@ -292,7 +293,9 @@ def calibrate(
 
 def calibration_lines(found: Calibration) -> list[str]:
     """Describe what was learned, for reading."""
+    from ednabed.taxonomy.calibration import Group
     from ednabed.taxonomy.draws import COPIES
+    from ednabed.taxonomy.situations import SITUATIONS
 
     lines = [f"calibrated   {found.created}, seed {found.seed}"]
     for marker, group in found.groups.items():
@@ -312,6 +315,9 @@ def calibration_lines(found: Calibration) -> list[str]:
             f"shares       {marker or 'all markers'}: {found.known:.2f} of queries supposed to be of known species "
             f"(unless the queries show it), {copies}"
         )
+        if isinstance(group := found.groups[marker], Group):
+            lacking = ", ".join(f"{name} {share:.2f}" for name, share in zip(SITUATIONS, group.shares, strict=True))
+            lines.append(f"lacking      {marker or 'all markers'}: {lacking}")
     for marker in found.groups:
         marker, facts = marker or "all", found.reliability["aligned"].get(marker or "all", {})
         told = len(lines)

@@ -28,7 +28,7 @@ name beside an id is common and is not the id."""
 UNNAMED_FIRST = "unnamed_1"
 """What the first column is called where it has no name."""
 ABUNDANCE = ("abundance", "size", "count", "counts", "reads", "n_reads", "total_reads")
-SOURCE_RECORD_NAMES = (SOURCE_RECORDS, "n_records", "record_count", "nrecords")
+SOURCE_RECORD_NAMES = (SOURCE_RECORDS, "n_records")
 """``records`` alone is not one of them: it also names accessions, or records of the user's own."""
 SAMPLE = ("sample", "sample_id", "sampleid", "sample-id")
 OTHER_SAMPLES = ("eventid", "materialsampleid", "samp_name")

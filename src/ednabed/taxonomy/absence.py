@@ -15,9 +15,11 @@ def q_values(p_values: Floats, claimable: npt.NDArray[np.bool_], known: Floats) 
     """Return false discovery rates for p-values of absence.
 
     A query makes one claim at most, at its deepest rank with a p-value or above. Of the claims whose p-value is at most
-    t, m * known * t are expected to be of queries whose taxon is there after all; the rate is that number divided by
+    t, m * known * t are expected to be of queries whose species is there after all; the rate is that number divided by
     the number of claims, for the best t that is not less than the p-value (Benjamini and Hochberg 1995, with the share
-    of true hypotheses as Storey 2002 has it).
+    of true hypotheses as Storey 2002 has it). It is the rate of claims of which nothing is absent. How often only the
+    rank is wrong, a new genus claimed of a new species, it does not say: the p-value of the rank and the probability
+    that its taxon is absent do.
 
     Args:
         p_values: At each rank, NaN where unknown, shape (m, 7), of distinct queries.

@@ -87,10 +87,10 @@ class Opinion:
         sources: A lineage of the labels that has the name chosen; -1 where there is none, int64.
         tied: Lineages that fit equally well.
         likeness: Share of the letters compared with its nearest sequence that agree; NaN where nobody knows it.
-        coverage: Share of the query inside that alignment, in percent; NaN where nobody knows it.
+        coverage: Share of the query inside that alignment, in percent; NaN where unknown, 100 without alignment.
         identity: Identity in percent; NaN where nobody knows it.
         confidences: Of the names, NaN where unknown.
-        cutoffs: Least confidence of a name.
+        cutoffs: Least confidence of a name; infinite where none is enough, nor a limit of identity.
         absences: See ``Assignment``; NaN where unknown, as the next two.
         p_values: See there.
         q_values: See there.
@@ -161,6 +161,11 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
     )
 
 
+def least_absence(rank: int, criteria: Criteria) -> float:
+    """Return how sure it must be that the taxon of a rank is absent."""
+    return criteria.min_confidence - (GENUS_SLACK if rank == GENUS else 0.0)
+
+
 def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Floats, labels: Labels) -> Floats:
     """Return confidences, shape (7,): of names that fit equally well never more than their share of the votes.
 
@@ -205,6 +210,8 @@ def _reason(opinion: Opinion, rank: int, apart: bool) -> Withheld | None:
     if apart:
         return "tie"
     confidence = opinion.confidences[rank]
+    if np.isnan(confidence) and np.isinf(opinion.cutoffs[rank]):
+        return "confidence"
     if np.isnan(confidence):
         return None if opinion.likeness >= IDENTITIES[rank] else "identity"
     if confidence < opinion.cutoffs[rank]:
@@ -248,14 +255,13 @@ def _absent(opinion: Opinion, names: Lineage, deepest: int, criteria: Criteria) 
     which the nearest relatives have no name. Nothing is absent without a name above it, nor where too little of the
     query was compared.
     """
-    if deepest < 0 or opinion.coverage < criteria.novel_coverage:
+    if deepest < 0 or (criteria.novel_coverage > 0 and not opinion.coverage >= criteria.novel_coverage):
         return None
     found = None
     for r in range(SPECIES, deepest, -1):
         if np.isnan(opinion.p_values[r]) or not names[r]:
             continue
-        least = criteria.min_confidence - (GENUS_SLACK if r == GENUS else 0)
-        sure = np.isnan(opinion.absences[r]) or opinion.absences[r] >= least
+        sure = np.isnan(opinion.absences[r]) or opinion.absences[r] >= least_absence(r, criteria)
         if not sure or max(opinion.p_values[r], opinion.q_values[r]) > criteria.alpha:
             break
         found = r

@@ -43,8 +43,8 @@ class Assignment:
         novel_rank: Broadest rank of which the taxon is told to be absent from the reference; None where none is.
         novel_p: p-value of the hypothesis that its taxon of that rank is in the reference; None where no absence is
             told.
-        novel_q: The same as a false discovery rate: of all claims of absence among the queries at least as sure, the
-            share expected to be wrong (Benjamini and Hochberg 1995).
+        novel_q: The same as a false discovery rate: of all claims of absence among the queries with a p-value at most
+            as large, the share expected to be of species that are in the reference after all (``absence.q_values``).
         p_values: p-values for every rank, None where nothing is calibrated and above order.
         q_values: The same as false discovery rates.
         absences: Probability that the taxon of each rank is not in the reference; None where nothing is calibrated and

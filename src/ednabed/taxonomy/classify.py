@@ -2,11 +2,12 @@
 
 All queries are looked up first, some at a time, because what one of them is depends on how common known species are
 among the others, and how sure a claim of absence is on how many there are. Meanwhile they wait on disk; in memory are
-some 500 bytes for each distinct sequence.
+some kilobyte for each distinct sequence.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
 from ednabed.search.divergence import LEAST_COVER, Codes, decode, encode, turn
 from ednabed.search.queries import Query, QueryBatch
-from ednabed.taxonomy.assign import IDENTITIES, Criteria
+from ednabed.taxonomy.assign import IDENTITIES, NOVEL_COVERAGE, Criteria
 from ednabed.taxonomy.assignment import Assignment
 from ednabed.taxonomy.calibration import SCHEMA, Calibration
 from ednabed.taxonomy.candidates import Finder
@@ -98,6 +99,8 @@ class Classifier:
             )
         if not use_letters and criteria.consensus:
             raise UsageError("consensus compares identities, which need alignment; omit consensus or --no-align")
+        if not use_letters and criteria.novel_coverage != NOVEL_COVERAGE:
+            raise UsageError("without alignment there is no coverage; omit novel-coverage or --no-align")
         if not use_letters and max(criteria.min_identity, criteria.min_coverage) > 0:
             raise UsageError(
                 "without alignment there is no identity and no coverage, so min-identity and min-coverage cannot be "
@@ -111,13 +114,14 @@ class Classifier:
             )
         self.collection = collection
         self.embedder = embedder
-        # A consensus takes nothing from it, but for the sizes of shortlists.
-        self.calibration = calibration
+        # A consensus takes nothing from it.
+        self.calibration = None if criteria.consensus else calibration
         self.shares: dict[str, Shares] = {}
         self.unreached: dict[str, list[str]] = {}
         self.criteria = criteria
         self.labels: Labels = read_labels(collection)
-        exponents = default_exponents(collection.spec) if calibration is None else calibration.exponents
+        learned_exponents = None if self.calibration is None else self.calibration.exponents
+        exponents = learned_exponents or default_exponents(collection.spec)
         self._finder = Finder(collection, self.labels, exponents, threads=threads)
         self._use_letters = use_letters
         self._engine = Engine(embedder)
@@ -130,16 +134,17 @@ class Classifier:
             batches: The queries; read to the end before anything is yielded.
             tell: Is given the number of queries looked up, some at a time; None for nobody.
         """
-        numbers: dict[str, int] = {}
+        numbers: dict[bytes, int] = {}
         found: list[Findings] = []
         with Spool() as spool:
             for batch in batches:
                 found += self._take(batch, numbers, spool)
                 if tell is not None:
                     tell(len(batch.queries))
-            study = Study(found, self.collection, self.labels, self._known_by(), self.criteria, self._use_letters)
+            study = Study(found, self.collection, self.labels, self.calibration, self.criteria, self._use_letters)
             self.shares, self.unreached = study.shares, study.unreached
             del numbers
+            found.clear()
             for query, number in spool.queries():
                 name = str(query.told["id"])
                 if number is None:
@@ -155,10 +160,7 @@ class Classifier:
                     decode(codes).decode(),
                 )
 
-    def _known_by(self) -> Calibration | None:
-        return None if self.criteria.consensus else self.calibration
-
-    def _take(self, batch: QueryBatch, numbers: dict[str, int], spool: Spool) -> list[Findings]:
+    def _take(self, batch: QueryBatch, numbers: dict[bytes, int], spool: Spool) -> list[Findings]:
         """Look up the distinct sequences of a batch that are new, and let all its queries wait."""
         row_of = {place: row for row, place in enumerate(batch.places)}
         texts: list[str] = []
@@ -170,11 +172,12 @@ class Classifier:
                 continue
             if query.sequence is None:
                 raise StoreError(f"query {query.told['id']!r} has no letters; give sequences")
-            if query.sequence not in numbers:
-                numbers[query.sequence] = first + len(texts)
+            key = hashlib.blake2b(query.sequence.encode(), digest_size=16).digest()
+            if key not in numbers:
+                numbers[key] = first + len(texts)
                 texts.append(query.sequence)
                 rows.append(row_of[place])
-            spool.add_query(query, numbers[query.sequence])
+            spool.add_query(query, numbers[key])
         if not texts:
             return []
         codes = [encode(text.encode()) for text in texts]
@@ -226,7 +229,7 @@ class Classifier:
         far, turned, other_vectors = far[nearer], [turned[i] for i in nearer.tolist()], other_vectors[nearer]
         other = self._find(other_vectors, turned, size, turned=True)
         # Of what is like nothing, one strand is nearer by chance.
-        related = ~other.strange if self._known_by() is not None else other.likeness >= min(IDENTITIES)
+        related = ~other.strange if self.calibration is not None else other.likeness >= min(IDENTITIES)
         better = np.flatnonzero(related & (other.distance < found.distance[far]))
         places = far[better]
         found.put(places, other, better)
@@ -255,7 +258,7 @@ class Classifier:
         similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
         found = Findings.of(evidence, rows, (identity, coverage, likeness, similarity), turned)
         found.marker = np.where(near, self.labels.marker[rows], 0)
-        calibration = self._known_by()
+        calibration = self.calibration
         for marker in np.unique(found.marker) if calibration is not None else ():
             own = np.flatnonzero(found.marker == marker)
             group = calibration.group(self.labels.markers[marker], self._use_letters) if calibration else None

@@ -38,7 +38,7 @@ def consensus(evidence: Evidence, candidates: Candidates, labels: Labels, margin
     compared = np.maximum(candidates.letters, 1)
     identity = 100 * (1 - (candidates.mismatches + candidates.lacking) / compared)
     identity[(candidates.rows < 0) | (candidates.letters == 0)] = -np.inf
-    best = identity[np.arange(q), np.maximum(evidence.nearest, 0)] if q else np.zeros(0)
+    best = identity.max(axis=1)
     for i in np.flatnonzero(evidence.nearest >= 0).tolist():
         hits = candidates.rows[i, identity[i] >= best[i] - margin]
         entries, place = labels.entries_of(hits)

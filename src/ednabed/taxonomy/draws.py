@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ednabed.search.divergence import Codes, Letters, decode
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
-from ednabed.taxonomy.labels import SPECIES, Labels
+from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.regions import meets
 
 COPY = len(RANKS) + 1
@@ -35,6 +35,8 @@ CROPS = (0, 313, 150)
 COPIES = 0.5
 """Share of exact copies among queries of known taxa where a reference was dereplicated, so that it cannot be counted.
 Of the markers of ``docs/accuracy.md`` COI has 0.50, 12S 0.49, ITS 0.26, 16S 0.15, 18S 0.03."""
+FEWEST_REPEATED = 50
+"""Sequences with several records, with fewer of which a reference counts as dereplicated: a few are chance."""
 # A piece must be shorter than its sequence by so much, or it is no other query.
 _SHORTER = 20
 # Other rows of a taxon that are looked at.
@@ -54,9 +56,6 @@ class Draws:
         lineages: Their true lineages, by number in ``Labels.lineages``, int64, shape (n,).
         records: Records of that sequence and lineage, int64, shape (n,).
         codes: Their letters.
-        remains: Deepest rank at which their taxon is still in the reference, int64, shape (n,).
-        absent: Whether the rank below that is named, so that its taxon is known to be absent, bool, shape (n,); at
-            species True, as there is no rank below.
     """
 
     level: int
@@ -65,8 +64,6 @@ class Draws:
     lineages: Ints
     records: Ints
     codes: list[Codes]
-    remains: Ints
-    absent: npt.NDArray[np.bool_]
 
 
 def draw(
@@ -93,9 +90,7 @@ def draw(
     kin = _Kin(rows, taxa, letters, rng)
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):
-        remains = _remaining(rows, taxa, level)
-        absent = (remains == SPECIES) | (taxa[np.arange(len(taxa)), np.minimum(remains + 1, SPECIES)] >= 0)
-        there = (remains >= 0) & _of_level(records, level)
+        there = (_remaining(rows, taxa, level) >= 0) & _of_level(records, level)
         for crop in crops:
             lengths = letters.lengths[rows]
             eligible = np.flatnonzero(there & (lengths >= max(crop + _SHORTER, 1) if crop else there & (lengths > 0)))
@@ -112,19 +107,19 @@ def draw(
                 parts.append(
                     Draws(
                         level, crop, rows[chosen], lineages[chosen], records[chosen],
-                        [codes[number] for number in chosen.tolist()], remains[chosen], absent[chosen],
+                        [codes[number] for number in chosen.tolist()],
                     )
                 )  # fmt: skip
     return parts
 
 
 def is_dereplicated(records: Ints) -> bool:
-    """Tell whether a reference holds each sequence of a taxon once, so that it does not say how common copies are.
+    """Tell whether a reference holds nearly each sequence of a taxon once, so it does not say how common copies are.
 
     Args:
         records: Records of each entry (``Labels``).
     """
-    return not bool((records > 1).any())
+    return int((records > 1).sum()) < FEWEST_REPEATED
 
 
 def copy_share(records: Ints) -> float:

@@ -140,7 +140,8 @@ def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN) -> F
     """Return a weight for each draw so that levels count as supposed, 1 on average.
 
     Of the draws whose species is not in the reference, those without their species, genus and family have 3 parts each,
-    those without their order, class or phylum 1 together; levels that were not drawn have none.
+    those without their order, class or phylum 1 together; levels that were not drawn have none, and where there are no
+    copies, or nothing but copies, of known species, the others have their share.
 
     Args:
         level: What each left out, shape (n,).
@@ -151,6 +152,8 @@ def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN) -> F
     far = [lv for lv in LEVELS if lv <= _FAR and lv in there]
     parts = {lv: 3 if lv > _FAR else 1 / len(far) for lv in LEVELS if lv < RECORD and lv in there}
     shares = {COPY: known * copies, RECORD: known * (1 - copies)}
+    drawn = sum(share for lv, share in shares.items() if lv in there)
+    shares = {lv: share * known / drawn if drawn > 0 else 0.0 for lv, share in shares.items()}
     weights = np.zeros(len(level))
     for lv in there:
         share = shares[lv] if lv in shares else (1 - known) * parts[lv] / sum(parts.values())

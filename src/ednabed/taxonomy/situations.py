@@ -130,7 +130,8 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     # Under the default parts of the others, which a group of them as one supposes.
     likely = shifted(likely, fitted, default) @ groups
     begin = default @ groups
-    if len(likely) < FEWEST_QUERIES or not (begin > 0).all():
+    known_and_not = begin[:_FIRST_ABSENT].sum() > 0 and begin[_FIRST_ABSENT] > 0
+    if len(likely) < FEWEST_QUERIES or not known_and_not:
         return usual
     share = begin
     for _ in range(_MOST_STEPS):

@@ -11,7 +11,16 @@ import pyarrow.compute as pc
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.absence import q_values
-from ednabed.taxonomy.assign import IDENTITIES, Criteria, Opinion, Verdict, judge, lowered_by_ties, raised_by_deeper
+from ednabed.taxonomy.assign import (
+    IDENTITIES,
+    Criteria,
+    Opinion,
+    Verdict,
+    judge,
+    least_absence,
+    lowered_by_ties,
+    raised_by_deeper,
+)
 from ednabed.taxonomy.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.calibration import Calibration, Group
 from ednabed.taxonomy.evidence import Floats, Ints
@@ -75,17 +84,21 @@ class Study:
             outlook = self.found.outlook(own)
             if isinstance(group, Group):
                 shares = self._shares_of(group, outlook, self.found.strange[own])
-                self.shares[name] = shares
+                if shares.queries:
+                    self.shares[name] = shares
                 known[own] = shares.known
-                self._learn(group, outlook, own, name)
+                self._learn(group, outlook, own, name, shares)
             else:
                 known[own] = calibration.known
                 self._confidences[own] = outlook.right
                 assert outlook.p_values is not None
                 self._p_values[own] = outlook.p_values
         self._settle_confidences()
+        # Without alignment nobody knows the coverage, and none is asked for.
+        self._coverage = self.found.coverage if align else np.full(len(self.found), 100.0)
         judged = (self.found.rows >= 0) & ~self.found.strange
-        self._p_values[~judged] = np.nan
+        # Where the nearest relatives have no name, nothing can be absent.
+        self._p_values[~judged[:, None] | (self.found.lineages < 0)] = np.nan
         self._q_values = q_values(self._p_values, judged & self._claimable(), known)
         self._ids, self._taxon_ids = nearest_ids(collection, labels, self.found.rows, self.found.nearest)
 
@@ -98,8 +111,7 @@ class Study:
             return Shares(tuple(with_known(default, self._criteria.known).tolist()), "fixed", len(counted))
         return estimate(counted, np.array(group.fitted), default)
 
-    def _learn(self, group: Group, outlook: Outlook, own: Ints, marker: str) -> None:
-        shares = self.shares[marker]
+    def _learn(self, group: Group, outlook: Outlook, own: Ints, marker: str, shares: Shares) -> None:
         parts = np.array(shares.shares)
         self._confidences[own] = group.confidences(outlook, parts)
         self._absences[own] = group.absences(outlook, parts)
@@ -108,7 +120,7 @@ class Study:
             for r, rank in enumerate(RANKS):
                 cutoff = group.cutoff(rank, self._criteria.precision, parts)
                 self._cutoffs[own, r] = np.inf if cutoff is None else cutoff
-                if cutoff is None and rank in group.precision:
+                if cutoff is None:
                     self.unreached.setdefault(marker, []).append(rank)
 
     def _settle_confidences(self) -> None:
@@ -119,12 +131,14 @@ class Study:
         self._confidences = raised_by_deeper(self._confidences, self.found.lineages >= 0)
 
     def _claimable(self) -> np.ndarray:
-        """Tell which queries are sure enough that their deepest taxon is absent, shape (q,)."""
-        deepest = np.full(len(self.found), np.nan)
+        """Tell which queries are sure enough that the taxon of the deepest rank judged is absent, shape (q,)."""
+        sure = np.zeros(len(self.found), bool)
         for r in range(len(RANKS)):
-            deepest = np.where(np.isnan(self._p_values[:, r]), deepest, self._absences[:, r])
-        covered = ~(self.found.coverage < self._criteria.novel_coverage)
-        return np.asarray(covered & (np.isnan(deepest) | (deepest >= self._criteria.min_confidence)), bool)
+            absences = self._absences[:, r]
+            enough = np.isnan(absences) | (absences >= least_absence(r, self._criteria))
+            sure = np.where(np.isnan(self._p_values[:, r]), sure, enough)
+        least = self._criteria.novel_coverage
+        return np.asarray(sure & ((self._coverage >= least) if least > 0 else True), bool)
 
     def assignment(self, number: int) -> Assignment:
         """Return what a distinct query is; its id is left empty."""
@@ -171,7 +185,7 @@ class Study:
             sources=found.lineages[number],
             tied=found.tied[number],
             likeness=float(found.likeness[number]),
-            coverage=float(found.coverage[number]),
+            coverage=float(self._coverage[number]),
             identity=float(found.identity[number]),
             confidences=self._confidences[number],
             cutoffs=self._cutoffs[number],

@@ -155,10 +155,9 @@ def columns_of(found: pa.Table) -> dict[str, list[Any]]:
 
 
 def _guess(row: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Return the deepest guess and its confidence where it is deeper than the names given; else nothing."""
-    for rank in reversed(RANKS):
-        if row["rank"] == rank:
-            break
+    """Return the guess next below the names given, which is the one withheld, and its confidence; else nothing."""
+    first = 0 if row["rank"] is None else RANKS.index(row["rank"]) + 1
+    for rank in RANKS[first:]:
         if row[f"{rank}_best"]:
             return row[f"{rank}_best"], row[f"{rank}_confidence"]
     return "", None

@@ -234,21 +234,24 @@ def test_no_labels(tmp_path, embedder):
         calibrate(reference_of(tmp_path, barcodes), embedder)
 
 
-def test_nothing_to_leave_out_but_copies(tmp_path, embedder):
-    """Every species of a phylum of its own, with one sequence."""
-    barcodes = [
-        Barcode(f"r{i}", randomly(60, i), ("", f"P{i}", "", "", "", "", f"Genus{i} species")) for i in range(210)
+def apart(count):
+    """Species of phyla of their own, with one sequence each."""
+    return [
+        Barcode(f"r{i}", randomly(60, i), ("", f"P{i}", "", "", "", "", f"Genus{i} species")) for i in range(count)
     ]
-    with pytest.raises(StoreError, match="cannot be calibrated: only 210 queries could be drawn from it, wanted 300"):
-        calibrate(reference_of(tmp_path, barcodes), embedder)
+
+
+def test_nothing_to_leave_out_but_copies(tmp_path, embedder):
+    with pytest.raises(StoreError, match="cannot be calibrated: no taxon in it has a second sequence or a sister"):
+        calibrate(reference_of(tmp_path, apart(210)), embedder)
 
 
 def test_too_few_draws(tmp_path, embedder):
-    """Every sequence has two records, so that none is new; of one species nothing else can be left out."""
-    base = randomly(100, 1)
-    barcodes = [Barcode(f"r{i}", substituted(base, 5, i % 220), lineage_of(0)) for i in range(440)]
-    with pytest.raises(StoreError, match=r"only \d+ queries could be drawn from it, wanted 300; add labelled records"):
-        calibrate(reference_of(tmp_path, barcodes), embedder)
+    """But for five sequences of one species nothing but copies can be left out."""
+    base = randomly(60, 1_000)
+    related = [Barcode(f"s{i}", substituted(base, 1, i), lineage_of(0)) for i in range(5)]
+    with pytest.raises(StoreError, match=r"only 2\d\d queries could be drawn from it, wanted 300; add labelled"):
+        calibrate(reference_of(tmp_path, [*apart(205), *related]), embedder)
 
 
 def test_too_few_sequences(tmp_path, embedder):

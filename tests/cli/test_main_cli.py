@@ -40,7 +40,7 @@ def test_long_verbs_say_how_far_they_are(tmp_path, monkeypatch):
     assert done == total > 0
     few = write_table(tmp_path / "few.tsv", shared_world()[:9])
     assert parts("classify", str(few), "--output", str(tmp_path / "o.tsv")) == [("classifying", 9, None)]
-    assert parts("discover", str(few), "--output", str(tmp_path / "d")) == [("judging", 9, None)]
+    assert parts("discover", str(few), "--output", str(tmp_path / "d")) == [("looking up", 9, None)]
 
 
 def test_the_file_of_the_progress(tmp_path):

@@ -111,7 +111,7 @@ def test_a_command_runs_to_its_end(jobs):
     # Nothing but what formats.md names.
     assert sorted(p.name for p in folder.iterdir()) == [
         "child.json", "end.json", "inputs", "job.json", "lock", "progress.json", "runner.json", "runner.log",
-        "stderr.txt", "stdout.txt", "taxonomy.tsv",
+        "stderr.txt", "stdout.txt", "taxonomy.tsv", "taxonomy.tsv.about.json",
     ]  # fmt: skip
     assert (folder / "runner.log").read_bytes() == b""
     job.cancel()

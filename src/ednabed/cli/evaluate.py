@@ -72,7 +72,7 @@ def evaluate(
     training_to: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure how right names, confidences and claims of absence are, on records that are held out of a labelled reference.
+    """Measure how right names, confidences and claims of absence are, on records held out of a labelled reference.
 
     Records, species, genera and families are held out in turn, and exact copies of what stays are asked too. What is
     left becomes a reference of its own. vsearch, SINTAX, blastn and MMseqs2, where they are installed, and a naive

@@ -129,9 +129,7 @@ def test_other_columns_of_records_are_kept_as_they_are(tmp_path):
     header = ["id", "seq", "source_records", "n_records", "record_count"]
     row = first(tmp_path, header, ["a", "A", "3", "x", "0"])
     assert row == {"id": "a", "sequence": "A", "source_records": 3, "n_records": "x", "record_count": "0"}
-    with pytest.raises(
-        InputError, match=r"columns 'N Records' and 'N-Records' could each be the number of source rec"
-    ):
+    with pytest.raises(InputError, match=r"columns 'N Records' and 'N-Records' could each be the number of source rec"):
         first(tmp_path, ["id", "seq", "N Records", "N-Records"], ["a", "A", "3", "4"])
 
 

@@ -236,9 +236,7 @@ def test_no_labels(tmp_path, embedder):
 
 def apart(count):
     """Species of phyla of their own, with one sequence each."""
-    return [
-        Barcode(f"r{i}", randomly(60, i), ("", f"P{i}", "", "", "", "", f"Genus{i} species")) for i in range(count)
-    ]
+    return [Barcode(f"r{i}", randomly(60, i), ("", f"P{i}", "", "", "", "", f"Genus{i} species")) for i in range(count)]
 
 
 def test_nothing_to_leave_out_but_copies(tmp_path, embedder):

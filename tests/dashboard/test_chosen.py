@@ -109,8 +109,8 @@ def test_columns_of_the_names(tmp_path):
     keys = ("status", "name", "confidence", "guess", "guess confidence", "withheld", "not in reference", "q")
     assert [tuple(row[key] for key in keys) for row in rows] == [
         ("assigned", "Salmo trutta", 0.9, "", None, "", "", None),
-        ("not in reference", "Salmonidae", 0.9, "Salmo trutta", 0.123, "confidence", "genus", 0.0123),
-        ("unclassified", "", None, "Salmonidae", None, "identity", "", None),
+        ("not in reference", "Salmonidae", 0.9, "Salmo", 0.3, "confidence", "genus", 0.0123),
+        ("unclassified", "", None, "Animalia", None, "identity", "", None),
         ("rejected", "", None, "", None, "", "", None),
     ]
     absent = rows[1]

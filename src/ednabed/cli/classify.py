@@ -32,7 +32,7 @@ judging_options = options(
     ),
     click.option(
         "--alpha", type=float, default=0.05, show_default=True,
-        help="Maximum false discovery rate of taxa reported as not in the reference.",
+        help="Maximum p-value and false discovery rate of a taxon reported as not in the reference.",
     ),
     click.option(
         "--known", type=float,

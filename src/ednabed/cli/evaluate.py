@@ -28,19 +28,21 @@ _OTHERS = ("vsearch", "vsearch-default", "sintax", "consensus", "blastn", "mmseq
     "--model", "models", multiple=True,
     help="A model to measure; may be repeated; default: that of the reference, and kmer6.",
 )  # fmt: skip
-@click.option("--queries", type=click.IntRange(min=1), default=500, show_default=True, help="Most queries a group.")
+@click.option(
+    "--queries", type=click.IntRange(min=1), default=500, show_default=True, help="Maximum queries per group."
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of what is held out and cut."
 )
 @click.option(
     "--crop", "crops", multiple=True, type=click.IntRange(min=20),
-    help="Cut the queries to so many letters, beside whole ones; may be repeated; default: 313 and 150.",
+    help="Also ask the queries cut to this many bases; may be repeated; default: 313 and 150.",
 )  # fmt: skip
 @click.option("--no-crops", is_flag=True, help="Whole queries only.")
 @click.option("--no-others", is_flag=True, help="Measure ednabed alone, without any other program.")
 @click.option(
     "--without", multiple=True, type=click.Choice(_OTHERS),
-    help="Leave out one of the other methods; may be repeated.",
+    help="Omit one of the other methods; may be repeated.",
 )  # fmt: skip
 @click.option("--vectors-only", is_flag=True, help="Measure every model without alignment too.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of every method; default: all cores.")

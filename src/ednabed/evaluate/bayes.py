@@ -23,7 +23,7 @@ from ednabed.sequences.lineage import RANKS, Lineage
 
 WORD, FEATURES, SMOOTHING = 7, 8_192, 0.001
 CONFIDENT = 0.7
-"""Confidence from which QIIME 2 gives a name unless it is told otherwise."""
+"""Confidence from which QIIME 2 gives a name by default."""
 
 _AT_ONCE = 256
 

@@ -55,7 +55,9 @@ def main() -> None:
             some = np.random.default_rng(0).permutation(len(part.rows))[: given.queries]
             codes = [part.codes[i] for i in some.tolist()]
             vectors, _ = Engine(embedder).embed([decode(own) for own in codes])
-            (groups, own_groups), _ = left_out(labels, part)
+            apart = left_out(labels, part)
+            assert apart is not None
+            (groups, own_groups), _ = apart
             lengths = np.array([len(own) for own in codes])
             rows = shortlist(
                 reference.blocks(None), finder.letters.lengths, vectors, lengths, LONGEST, finder.exponents,

@@ -328,24 +328,19 @@ counted = st.lists(
 
 @settings(max_examples=150)
 @given(counted, st.integers(0, 99))
-def test_copies_are_of_several_records_and_new_sequences_of_one(some, seed):
-    """Of a reference that holds every sequence once anything may stand for a copy, and is a new sequence too."""
+def test_all_are_copies_and_new_are_those_of_taxa_with_another_sequence(some, seed):
     some = [sorted(row, key=lambda entry: -entry[1]) for row in some]
     labels = labels_of(some)
     parts = draw(labels, related(len(some)), np.ones(len(some), bool), 100, (0,), seed)
     every = {(row, lineage, n) for row, own in enumerate(some) for lineage, n in own}
-    once = all(n == 1 for _, _, n in every)
-    assert is_dereplicated(labels.records) == once
-    assert pairs(part_of(parts, COPY), labels) == {one for one in every if once or one[2] > 1}
-    new = pairs(part_of(parts, RECORD), labels)
-    assert new <= {one for one in every if one[2] == 1}
+    assert pairs(part_of(parts, COPY), labels) == every
     taxa = dict(zip(labels.lineages, labels.taxa.tolist(), strict=True))
 
     def rows_of(taxon):
         return {row for row, lineage, _ in every if taxon in taxa[lineage]}
 
     last = {lineage: next((t for t in reversed(taxa[lineage]) if t >= 0), None) for lineage in taxa}
-    assert new == {one for one in every if one[2] == 1 and len(rows_of(last[one[1]])) > 1}
+    assert pairs(part_of(parts, RECORD), labels) == {one for one in every if len(rows_of(last[one[1]])) > 1}
 
 
 def test_a_sequence_that_two_species_share_is_drawn_for_each():
@@ -353,42 +348,60 @@ def test_a_sequence_that_two_species_share_is_drawn_for_each():
     rows = [[(one, 3), (other, 1)], [(one, 1)], [(other, 2)], [(lineage_of(4, 0), 1)], [(lineage_of(4, 1), 1)]]
     labels = labels_of(rows)
     parts = draw(labels, related(5), np.ones(5, bool), 100, (0,), 1)
-    assert pairs(part_of(parts, COPY), labels) == {(0, one, 3), (2, other, 2)}
-    assert pairs(part_of(parts, RECORD), labels) == {(0, other, 1), (1, one, 1)}
-    assert pairs(part_of(parts, 6), labels) == {(row, lineage, n) for row, own in enumerate(rows) for lineage, n in own}
+    every = {(row, lineage, n) for row, own in enumerate(rows) for lineage, n in own}
+    assert pairs(part_of(parts, COPY), labels) == every
+    assert pairs(part_of(parts, RECORD), labels) == {(0, one, 3), (1, one, 1), (0, other, 1), (2, other, 2)}
+    assert pairs(part_of(parts, 6), labels) == every
     assert (np.diff(part_of(parts, 6).rows) >= 0).all()
 
 
-def test_a_copy_leaves_its_row_with_one_record_less():
-    one, other = lineage_of(0, 0), lineage_of(0, 1)
-    labels = labels_of([[(one, 3), (other, 1)], [(other, 2)]])
+def test_a_copy_leaves_nothing_out():
+    labels = labels_of([[(lineage_of(0, 0), 3), (lineage_of(0, 1), 1)], [(lineage_of(0, 1), 2)]])
     part = part_of(draw(labels, related(2), np.ones(2, bool), 100, (0,), 1), COPY)
-    groups, silent = left_out(labels, part)
-    assert groups is None, "all rows are candidates"
-    assert silent.one_record
-    assert (silent.rows.tolist(), silent.records.tolist()) == ([0, 1], [1, 1])
-    assert [int(silent.taxa[n]) for n in part.lineages] == silent.own.tolist()
-    assert [labels.lineages[silent.taxa.tolist().index(taxon)] for taxon in silent.own] == [one, other]
-
-
-def test_of_a_reference_without_copies_a_draw_stands_for_one_more_record():
-    labels = labels_of([[(lineage_of(0, 0), 1)], [(lineage_of(0, 1), 1)]])
-    part = part_of(draw(labels, related(2), np.ones(2, bool), 100, (0,), 1), COPY)
-    _, silent = left_out(labels, part)
-    assert (silent.one_record, silent.records.tolist()) == (True, [0, 0])
+    assert len(part.rows) == 3
+    assert left_out(labels, part) is None
 
 
 def test_a_new_sequence_takes_all_of_its_records_away():
     labels = labels_of([[(lineage_of(0, 0), 1)], [(lineage_of(0, 0), 4)]])
     part = part_of(draw(labels, related(2), np.ones(2, bool), 100, (0,), 1), RECORD)
     groups, silent = left_out(labels, part)
-    assert (part.rows.tolist(), silent.records.tolist(), silent.one_record) == ([0], [1], False)
-    assert groups[0][0] == groups[1][0] != groups[0][1]
+    assert (part.rows.tolist(), silent.records.tolist()) == ([0, 1], [1, 4])
+    assert groups[0].tolist() == groups[1].tolist()
+    assert groups[0][0] != groups[0][1]
+
+
+def drawn_first(rows, seeds=400):
+    """How often each row is the copy that is drawn first, of ``PARTS`` of one."""
+    labels, letters = labels_of(rows), related(len(rows))
+    counts = Counter()
+    for seed in range(seeds):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(draws, "PARTS", (1,) * len(PARTS))
+            part = part_of(draw(labels, letters, np.ones(len(rows), bool), 1, (0,), seed), COPY)
+        counts.update(part.rows.tolist())
+    return [counts[row] / seeds for row in range(len(rows))]
+
+
+def test_copies_of_a_species_are_drawn_as_often_as_it_has_records():
+    """Those met once are less often met again: with eight of them and two that were met twice, each half as often."""
+    own = lineage_of(0, 0)
+    shares = drawn_first([[(own, 1)]] * 8 + [[(own, 2)]] * 2 + [[(own, 12)]])
+    assert sum(shares[:8]) == pytest.approx(4 / 20, abs=0.07)
+    assert sum(shares[8:10]) == pytest.approx(4 / 20, abs=0.07)
+    assert shares[10] == pytest.approx(12 / 20, abs=0.08)
+
+
+def test_copies_of_a_reference_that_holds_each_sequence_once_are_drawn_alike(monkeypatch):
+    monkeypatch.setattr(draws, "FEWEST_REPEATED", 2)
+    own = lineage_of(0, 0)
+    shares = drawn_first([[(own, 1)], [(own, 1)], [(own, 1)], [(own, 9)]])
+    assert shares == pytest.approx([0.25] * 4, abs=0.07)
 
 
 @pytest.mark.parametrize("level", [COPY, RECORD])
 def test_a_species_is_drawn_as_often_as_the_root_of_its_entries_says(level):
-    """Of 100 species half have one entry with several records (and one of one record), half sixteen: 1 to 4."""
+    """Of 100 species half have two entries, of one and two records, half thirty-two: 1 to 4."""
     rows = []
     small = []
     for i in range(100):

@@ -41,15 +41,11 @@ def slowly(candidates, labels, left_out=None):
                 continue
             entries = range(labels.starts[row], labels.starts[row + 1])
             records = {e: int(labels.records[e]) for e in entries}
-            for e in entries:
-                own = left_out is not None and left_out.taxa[labels.entries[e]] == left_out.own[i]
-                if own and left_out.one_record and left_out.rows[i] == row:
-                    records[e] = max(records[e] - int(left_out.records[i]), 1)
             total = sum(records.values())
             for e in entries:
                 lineage = int(labels.entries[e])
                 silent = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
-                if silent and not left_out.one_record and (left_out.rows is None or left_out.rows[i] == row):
+                if silent and (left_out.rows is None or left_out.rows[i] == row):
                     continue
                 distance = float(candidates.distances[i, column])
                 letters = int(candidates.letters[i, column])
@@ -105,7 +101,7 @@ def query_slowly(candidates, labels, left_out, i, names):
         for e in range(labels.starts[row], labels.starts[row + 1]) if row >= 0 else ():
             lineage = int(labels.entries[e])
             own = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
-            if own and not left_out.one_record and (left_out.rows is None or left_out.rows[i] == row):
+            if own and (left_out.rows is None or left_out.rows[i] == row):
                 continue
             mismatches = float(candidates.mismatches[i, column] + candidates.lacking[i, column])
             voters.append((float(candidates.distances[i, column]), mismatches, labels.taxa[lineage]))
@@ -119,7 +115,7 @@ def query_slowly(candidates, labels, left_out, i, names):
         records, sequences = sum(int(labels.records[e]) for e in of_it), len(of_it)
         if left_out is not None and left_out.records is not None and left_out.own[i] == names[6]:
             records -= int(left_out.records[i])
-            sequences -= not left_out.one_record
+            sequences -= 1
     return [
         float(apart == 0), math.log(max(len(species), 1)), math.log(max(len(genera), 1)),
         math.log(1 + min(apart, 500)), math.log(max(records, 1)), math.log(max(sequences, 1)),
@@ -154,7 +150,7 @@ def tables(draw):
     picks = [draw(order)[: draw(st.integers(0, len(rows)))] for _ in range(draw(st.integers(1, 4)))]
     # Such as no two sums of votes are the same by chance.
     steps = st.sampled_from([0.0103, 0.0103, 0.0171, 0.0237, 0.0911, 0.33])
-    rank = draw(st.sampled_from([None, 6, 5, 4, "sequence", "record"]))
+    rank = draw(st.sampled_from([None, 6, 5, 4, "sequence"]))
     return rows, picks, [[draw(steps) for _ in own] for own in picks], rank, draw(st.booleans())
 
 
@@ -165,15 +161,13 @@ def test_against_a_slow_count(table):
     rows = [sorted(row, key=lambda entry: -entry[1]) for row in rows]
     labels = labels_of(rows)
     left_out = None
-    if rank in ("sequence", "record"):
+    if rank == "sequence":
         taxa = labels.taxa.max(axis=1)
         first = [one[0] if one else -1 for one in picks]
         entries = [int(labels.starts[row]) if row >= 0 and rows[row] else -1 for row in first]
         own = np.array([taxa[labels.entries[e]] if e >= 0 else -2 for e in entries])
         records = np.array([labels.records[e] if e >= 0 else 0 for e in entries])
-        if rank == "record":
-            records = np.minimum(records - 1, 1).clip(0)
-        left_out = LeftOut(taxa, own, np.array(first), records, one_record=rank == "record")
+        left_out = LeftOut(taxa, own, np.array(first), records)
     elif rank is not None:
         named = labels.taxa[:, rank][labels.taxa[:, rank] >= 0]
         left_out = LeftOut(labels.taxa[:, rank], np.resize(named if len(named) else np.array([-2]), len(picks)), None)
@@ -338,24 +332,10 @@ def test_records_and_sequences_of_the_species_less_what_is_left_out():
         return round(math.exp(told_of(found, "log_records"))), round(math.exp(told_of(found, "log_sequences")))
 
     assert sizes(None) == (7, 2)
-    assert sizes(LeftOut(species, rat, np.array([0]), np.array([1]), one_record=True)) == (6, 2)
     candidates = candidates_of([[1, 2]], [[0.02, 0.2]])
     assert sizes(LeftOut(species, rat, np.array([0]), np.array([3]))) == (4, 1)
     brown = species[[labels.lineages.index(BROWN)]]
     assert sizes(LeftOut(species, brown, np.array([0]), np.array([1]))) == (7, 2), "of another species nothing is lost"
-
-
-def test_a_copy_votes_with_one_record_less():
-    labels = labels_of([[(RAT, 2), (BROWN, 1)]])
-    species = labels.taxa[:, 6]
-    rat = species[[labels.lineages.index(RAT)]]
-    agreement = FEATURES.index("agreement")
-    candidates = candidates_of([[0]], [[0.001]])
-    assert weigh(candidates, labels).features[0, 6, agreement] == pytest.approx(2 / 3)
-    less = LeftOut(species, rat, np.array([0]), np.array([1]), one_record=True)
-    assert weigh(candidates, labels, less).features[0, 6, agreement] == pytest.approx(1 / 2)
-    elsewhere = LeftOut(species, rat, np.array([1]), np.array([1]), one_record=True)
-    assert weigh(candidates, labels, elsewhere).features[0, 6, agreement] == pytest.approx(2 / 3)
 
 
 def test_what_names_and_queries_are_judged_by():

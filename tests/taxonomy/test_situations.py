@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -131,30 +132,31 @@ def test_known_shares_are_found_again(known, copies):
     assert sum(found.shares) == pytest.approx(1)
     assert found.known == pytest.approx(known, abs=0.05)
     assert found.shares[:2] == pytest.approx(true[:2], abs=0.05)
-    # The parts of the others stay as supposed.
-    rest = np.array(found.shares[2:])
-    assert rest / rest.sum() == pytest.approx(others)
+    assert found.shares[2:] == pytest.approx(true[2:], abs=0.05)
 
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_the_estimate_is_the_likeliest(seed):
-    """No shares nearby make the queries as they are more likely."""
+    """No shares nearby make the queries, and the twenty supposed ones of unknown species, more likely."""
     rng = np.random.default_rng(seed)
-    others = DEFAULT[2:] / DEFAULT[2:].sum()
     likely = looks(rng.integers(0, 6, 200), rng)
     found = estimate(likely, FITTED, DEFAULT)
     assert found.source == "estimated"
 
-    def likelihood(first, second):
-        every = np.array([first, second, *((1 - first - second) * others)])
-        return float(np.log((likely / FITTED * every).sum(axis=1)).sum())
+    def likelihood(every):
+        supposed = 20 * DEFAULT[2:] / DEFAULT[2:].sum()
+        of_supposed = float((supposed * np.log(every[2:] / every[2:].sum())).sum())
+        return float(np.log((likely / FITTED * every).sum(axis=1)).sum()) + of_supposed
 
-    best = likelihood(*found.shares[:2])
-    for step in ((0.02, 0), (-0.02, 0), (0, 0.02), (0, -0.02), (0.02, -0.02), (-0.02, 0.02)):
-        first, second = (own + change for own, change in zip(found.shares[:2], step, strict=True))
-        if min(first, second) > 0 and first + second < 1:
-            assert likelihood(first, second) < best
+    own = np.array(found.shares)
+    best = likelihood(own)
+    for more, less in itertools.permutations(range(6), 2):
+        if own[less] > 0.02:
+            other = own.copy()
+            other[more] += 0.02
+            other[less] -= 0.02
+            assert likelihood(other) < best, (more, less)
 
 
 def test_of_few_queries_the_default_holds():
@@ -176,9 +178,11 @@ def test_where_a_group_is_not_supposed_at_all_the_default_holds():
         assert (found.source, found.shares) == ("default", tuple(default.tolist()))
 
 
-def test_the_number_of_the_others_is_no_part_of_the_estimate():
-    """Genera and families that are absent are hard to tell from each other: their shares are not estimated."""
+def test_what_the_unknown_lack_is_estimated_of_many_queries_and_supposed_of_few():
     rng = np.random.default_rng(3)
-    near = estimate(looks(np.repeat([0, 2], 200), rng, 6), FITTED, DEFAULT)
-    far = estimate(looks(np.repeat([0, 5], 200), rng, 6), FITTED, DEFAULT)
-    assert near.shares == pytest.approx(far.shares, abs=0.02)
+    for count, most in ((1_000, 0.03), (30, 0.25)):
+        found = np.array(estimate(looks(np.repeat([0, 3], count), rng, 6), FITTED, DEFAULT).shares)
+        assert found[:2].sum() == pytest.approx(0.5, abs=0.05)
+        others = found[2:] / found[2:].sum()
+        assert others[1] == pytest.approx((count + 20 * DEFAULT[3] / DEFAULT[2:].sum()) / (count + 20), abs=0.02)
+        assert 1 - others[1] < most + 0.05

@@ -25,7 +25,10 @@ NOVEL_COVERAGE = 80.0
 """Least share of the query inside the alignment, in percent, for a claim that a taxon is absent."""
 GENUS_SLACK = 0.1
 """How much less sure than of any other rank it may be that a genus is absent. With none, half of the absent genera of
-COI are claimed as absent species; with as much for families, one in twelve genera is claimed as an absent family."""
+COI are claimed as absent species."""
+FAMILY_CAUTION = 0.1
+"""How much surer it must be that a family, or more, is absent. With none, one absent genus in fourteen is claimed as an
+absent family (COI, 12S; 16S one in seven), with this one in fifty (16S one in seventeen)."""
 MARGIN = 1.0
 """Hits that are less near than the best by up to so many percentage points of identity take part in ``consensus``."""
 
@@ -163,6 +166,8 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
 
 def least_absence(rank: int, criteria: Criteria) -> float:
     """Return how sure it must be that the taxon of a rank is absent."""
+    if rank < GENUS:
+        return min(criteria.min_confidence + FAMILY_CAUTION, 1.0)
     return criteria.min_confidence - (GENUS_SLACK if rank == GENUS else 0.0)
 
 

@@ -195,8 +195,9 @@ def _shortlist_sizes(
             numbers, vectors = _usable(engine, reference, part, -(-len(part.rows) // _MOST_TRIED))
             if not len(numbers):
                 continue
-            groups, _ = left_out(labels, part)
-            assert groups is not None
+            apart = left_out(labels, part)
+            assert apart is not None
+            groups, _ = apart
             codes = [part.codes[i] for i in numbers.tolist()]
             found = finder.find(vectors, codes, _MANY, (groups[0], groups[1][numbers]))
             nearest = found.distances <= found.distances.min(axis=1, keepdims=True) + TIE
@@ -234,7 +235,7 @@ def _ask(
         # Pieces are embedded once for both ways.
         usable, vectors = _usable(engine, reference, part)
         bar.update(len(part.rows) - len(usable))
-        groups, silent = left_out(labels, part)
+        apart = left_out(labels, part)
         classes = length_classes(np.array([len(part.codes[i]) for i in usable.tolist()], np.int64))
         for number in np.unique(classes):
             same = np.flatnonzero(classes == number)
@@ -242,15 +243,18 @@ def _ask(
                 some = same[first : first + _AT_ONCE]
                 numbers = usable[some]
                 codes = [part.codes[i] for i in numbers.tolist()]
-                apart = None if groups is None else (groups[0], groups[1][numbers])
+                groups = None if apart is None else (apart[0][0], apart[0][1][numbers])
+                silent = None if apart is None else apart[1].part(numbers)
                 for align in (True, False):
-                    found = finder.find(vectors[some], codes, sizes[number], apart, align=align)
+                    found = finder.find(vectors[some], codes, sizes[number], groups, align=align)
                     collected[align].append(_answered(found, labels, part, numbers, silent, fold))
                 bar.update(len(some))
     return {align: join(answers) for align, answers in collected.items()}
 
 
-def _answered(found: Candidates, labels: Labels, part: Draws, numbers: Ints, silent: LeftOut, fold: Ints) -> Answers:
+def _answered(
+    found: Candidates, labels: Labels, part: Draws, numbers: Ints, silent: LeftOut | None, fold: Ints
+) -> Answers:
     """Return the answers to some draws of a part.
 
     Args:
@@ -258,11 +262,11 @@ def _answered(found: Candidates, labels: Labels, part: Draws, numbers: Ints, sil
         labels: Lineages of the reference.
         part: The draws.
         numbers: Which of them.
-        silent: The lineages that do not vote, for all draws of the part.
+        silent: The lineages that do not vote on them; None: all vote.
         fold: Fold of each taxon, by number.
     """
     truth = labels.taxa[part.lineages[numbers]]
-    evidence = weigh(found, labels, silent.part(numbers))
+    evidence = weigh(found, labels, silent)
     named = evidence.lineages >= 0
     chosen = np.where(named, labels.taxa[evidence.lineages, np.arange(len(RANKS))], -1)
     return Answers(

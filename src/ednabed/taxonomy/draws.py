@@ -1,10 +1,10 @@
 """Queries drawn from the reference itself, whose answer is known and left out: what calibration learns from.
 
-A draw is a record. What is left out is one record of its sequence, where the sequence has more of the same taxon (the
-query is then an exact copy); or its sequence; or all of its species, genus, family, order, class or phylum. It is the
-whole sequence, or a piece as long as an amplicon. Of the taxa that are left out each counts as one, be it of a thousand
-records; copies and new sequences of a taxon are drawn in proportion to the square root of its records, between what
-reference libraries hold (some species a thousand times) and one a species.
+A draw is a record. Nothing is left out (the query is then an exact copy, one more record of a known sequence); or its
+sequence; or all of its species, genus, family, order, class or phylum. It is the whole sequence, or a piece as long as
+an amplicon. Of the taxa that are left out each counts as one, be it of a thousand records. Copies and new sequences of
+a taxon are drawn in proportion to the square root of its records, or sequences, between what reference libraries hold
+(some species a thousand times) and one a species.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from ednabed.taxonomy.regions import meets
 
 COPY = len(RANKS) + 1
 RECORD = len(RANKS)
-"""What is left out: one record of several of the sequence (``COPY``), the sequence (``RECORD``), or the taxon of a
-rank, by its place in ``RANKS``."""
+"""What is left out: nothing (``COPY``), the sequence (``RECORD``), or the taxon of a rank, its place in ``RANKS``."""
 LEVELS = (COPY, RECORD, 6, 5, 4, 3, 2, 1)
 PARTS = (2, 3, 2, 2, 1, 1, 1, 1)
 """Draws of each level, in proportion: those of records and species say how far the known may be, in the tail of a
@@ -41,8 +40,11 @@ FEWEST_REPEATED = 50
 _SHORTER = 20
 # Other rows of a taxon that are looked at.
 _MOST_KIN = 30
+# Least weight of a copy, so that all can be drawn where there are few.
+_LEAST_WEIGHT = 1e-3
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,20 @@ def draw(
     rows, lineages, records = every[entries], labels.entries[entries], labels.records[entries]
     taxa = labels.taxa[lineages]
     kin = _Kin(rows, taxa, letters, rng)
+    # What each entry weighs among the copies and among the new sequences of its taxon.
+    weights = {COPY: _expected_copies(records), RECORD: np.ones(len(records))}
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):
-        there = (_remaining(rows, taxa, level) >= 0) & _of_level(records, level)
+        there = _remaining(rows, taxa, level) >= 0
         for crop in crops:
             lengths = letters.lengths[rows]
             eligible = np.flatnonzero(there & (lengths >= max(crop + _SHORTER, 1) if crop else there & (lengths > 0)))
             codes: dict[int, Codes] = {}
-            for number in _order(taxa, level, eligible, rng).tolist():
+            if level >= RECORD:
+                order = _by_weight(deepest(taxa[eligible]), weights[level][eligible], rng)
+            else:
+                order = _in_turn(taxa[eligible, level], rng)
+            for number in eligible[order].tolist():
                 if len(codes) == count * share:
                     break
                 own = piece(letters.codes(int(rows[number])), crop, rng)
@@ -134,14 +142,21 @@ def copy_share(records: Ints) -> float:
     return COPIES if is_dereplicated(records) else float(1 - (records == 1).sum() / records.sum())
 
 
-def _of_level(records: Ints, level: int) -> npt.NDArray[np.bool_]:
-    """Tell which entries may be drawn at a level: copies have another record, new sequences have none."""
-    if is_dereplicated(records) or level < RECORD:
-        return np.ones(len(records), bool)
-    return np.asarray(records > 1 if level == COPY else records == 1, bool)
+def _expected_copies(records: Ints) -> Floats:
+    """Return in what proportion the next copies are of each entry, shape (n,).
+
+    As many as it has records, where it has several. Of those with one, many were met by chance, and fewer copies are to
+    be expected than they have records: 2 N2 / N1 each, where N1 entries have one record and N2 have two (Good 1953).
+    Where a reference was dereplicated all are alike.
+    """
+    if is_dereplicated(records):
+        return np.ones(len(records))
+    once, twice = int((records == 1).sum()), int((records == 2).sum())
+    single = min(2 * twice / max(once, 1), 1.0)
+    return np.where(records == 1, max(single, _LEAST_WEIGHT), records.astype(np.float64))
 
 
-def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints] | None, LeftOut]:
+def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:
     """Say what some draws leave out.
 
     A sequence that another taxon shares stays, under that taxon's name: so it would be, had the reference lacked the
@@ -149,13 +164,12 @@ def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints] | None, Lef
 
     Returns:
         A group of each row, int64, shape (rows,), and of each draw, shape (n,), such that rows of a draw's own group
-        are no candidates of it (None: all rows are); and the lineages that do not vote on the others.
+        are no candidates of it; and the lineages that do not vote on the others. None for copies.
     """
+    if part.level == COPY:
+        return None
     taxa = deepest(labels.taxa) if part.level >= RECORD else labels.taxa[:, part.level]
     own = taxa[part.lineages]
-    if part.level == COPY:
-        # Where a reference was dereplicated, the query stands for one more record.
-        return None, LeftOut(taxa, own, part.rows, np.minimum(part.records - 1, 1), one_record=True)
     # The taxon of rows that have no other one.
     alone = np.full(len(labels.starts) - 1, -1, np.int64)
     firsts = labels.starts[:-1][labels.labelled]
@@ -205,7 +219,7 @@ def _remaining(rows: Ints, taxa: Ints, level: int) -> Ints:
     """
     remains = np.full(len(taxa), -1, np.int64)
     if level >= RECORD:
-        # The deepest named taxon must have another row, or another record on this one.
+        # The deepest named taxon must have another row, or this one left.
         for rank in range(len(RANKS)):
             named = taxa[:, rank] >= 0
             counts = _rows_of(rows[named], taxa[named, rank], int(taxa.max(initial=0)) + 1)
@@ -234,23 +248,36 @@ def _rows_of(rows: Ints, taxa: Ints, count: int) -> Ints:
     return np.bincount(pairs[:, 1], minlength=count)
 
 
-def _order(taxa: Ints, level: int, eligible: Ints, rng: np.random.Generator) -> Ints:
-    """Return entries in the random order in which they are drawn.
+def _in_turn(taxa: Ints, rng: np.random.Generator) -> Ints:
+    """Return a random order of entries in which each taxon has one, and then each a second one, and so on.
 
-    Where taxa are left out an entry of each taxon, then a second one of each, and so on. Else so that a taxon comes in
-    proportion to the square root of its entries (Efraimidis and Spirakis 2006: the order of u ** (1 / weight)).
+    Args:
+        taxa: Taxon of each entry, shape (n,).
+        rng: Draws the order.
     """
-    own = deepest(taxa[eligible]) if level >= RECORD else taxa[eligible, level]
-    order = rng.permutation(len(eligible))
-    groups = own[order]
+    order = rng.permutation(len(taxa))
+    groups = taxa[order]
     by_group = np.argsort(groups, kind="stable")
     _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if level >= RECORD:
-        return eligible[order[np.argsort(rng.exponential(size=len(order)) * np.sqrt(sizes[place]))]]
     turn = np.empty(len(groups), np.int64)
     turn[by_group] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     # Taxa in an order of their own: in that of rows, those with most rows would come first.
-    return eligible[order[np.lexsort((rng.permutation(len(sizes))[place], turn))]]
+    return np.asarray(order[np.lexsort((rng.permutation(len(sizes))[place], turn))], np.int64)
+
+
+def _by_weight(taxa: Ints, weights: Floats, rng: np.random.Generator) -> Ints:
+    """Return a random order of entries in which a taxon comes in proportion to the square root of its weight.
+
+    So that of u ** (1 / weight), each entry's weight divided by that root (Efraimidis and Spirakis 2006).
+
+    Args:
+        taxa: Taxon of each entry, shape (n,).
+        weights: Weight of each within its taxon, shape (n,), above 0.
+        rng: Draws the order.
+    """
+    _, place = np.unique(taxa, return_inverse=True)
+    roots = np.sqrt(np.bincount(place, weights))
+    return np.argsort(rng.exponential(size=len(taxa)) * roots[place] / weights)
 
 
 def piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:

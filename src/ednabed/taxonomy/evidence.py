@@ -143,21 +143,19 @@ class LeftOut:
         taxa: Taxon of each lineage of the labels, int64, shape (lineages,).
         own: The taxon of each query whose lineages do not vote, int64, shape (q,).
         rows: The row of each query on which they do not vote, int64, shape (q,); None: on no row.
-        records: Records that are left out of that row, int64, shape (q,); None: all.
-        one_record: They vote with so many records less on that row, and as before on all others.
+        records: Records of the sequence that is left out, int64, shape (q,); None where whole taxa are.
     """
 
     taxa: Ints
     own: Ints
     rows: Ints | None
     records: Ints | None = None
-    one_record: bool = False
 
     def part(self, chosen: Ints) -> LeftOut:
         """Return what some of the queries leave out."""
         rows = None if self.rows is None else self.rows[chosen]
         records = None if self.records is None else self.records[chosen]
-        return LeftOut(self.taxa, self.own[chosen], rows, records, self.one_record)
+        return LeftOut(self.taxa, self.own[chosen], rows, records)
 
 
 def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = None) -> Evidence:
@@ -219,7 +217,7 @@ def _query_features(
     if left_out is not None and left_out.records is not None:
         own = left_out.own == taxon
         records = records - np.where(own, left_out.records, 0)
-        sequences = sequences - np.where(own & (not left_out.one_record), 1, 0)
+        sequences = sequences - np.where(own, 1, 0)
     columns = [
         (apart == 0).astype(np.float64),
         np.log(_distinct(np.where(near, labels.taxa[voters.lineage, SPECIES], -1))),
@@ -259,13 +257,9 @@ class _Voters:
         lineage = labels.entries[entry]
         query, column = query[place], column[place]
         records = labels.records[entry].astype(np.float64)
-        if left_out is not None and left_out.one_record and left_out.rows is not None:
-            own = (left_out.taxa[lineage] == left_out.own[query]) & (rows[place] == left_out.rows[query])
-            less = 1 if left_out.records is None else left_out.records[query]
-            records = np.where(own, np.maximum(records - less, 1), records)
         # A sequence has one vote; its lineages share it as their records do.
         share = records / np.bincount(place, records, minlength=len(rows))[place]
-        if left_out is not None and not left_out.one_record:
+        if left_out is not None:
             kept = left_out.taxa[lineage] != left_out.own[query]
             if left_out.rows is not None:
                 kept |= rows[place] != left_out.rows[query]

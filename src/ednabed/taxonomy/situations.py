@@ -25,6 +25,9 @@ ABSENT_RANKS = tuple(RANKS.index(rank) for rank in ("species", "genus", "family"
 FEWEST_QUERIES = 50
 """Distinct queries from which on their shares are estimated."""
 _FIRST_ABSENT = 2
+_PRIOR = 20.0
+"""Queries that the usual parts of the species, genera, families and orders that are absent count for: of a few dozen
+queries these can hardly be told from each other."""
 LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
 """Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
 every name."""
@@ -111,12 +114,12 @@ def with_known(shares: Floats, known: float) -> Floats:
 
 
 def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
-    """Estimate the shares of copies, of new sequences of known species, and of all others in a study.
+    """Estimate how common each situation is in a study.
 
-    By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The parts of the
-    others stay as they are by default: genera and families that are absent are hard to tell from each other, so that
-    their shares would run away where draws and queries differ a little. The share of known species stays between
-    ``LEAST_KNOWN`` and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
+    By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). How the queries
+    of unknown species are shared out among those whose species, genus, family or order is absent is a posterior mode:
+    the default counts as ``_PRIOR`` queries. The share of known species stays between ``LEAST_KNOWN`` and
+    ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
 
     Args:
         likely: Of distinct queries, under the shares of the draws, shape (n, 6).
@@ -124,21 +127,16 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
         default: The shares by default, shape (6,).
     """
     usual = Shares(tuple(default.tolist()), "default", len(likely))
-    groups = np.zeros((len(SITUATIONS), _FIRST_ABSENT + 1))
-    groups[0, 0] = groups[1, 1] = 1
-    groups[_FIRST_ABSENT:, _FIRST_ABSENT] = 1
-    # Under the default parts of the others, which a group of them as one supposes.
-    likely = shifted(likely, fitted, default) @ groups
-    begin = default @ groups
-    known_and_not = begin[:_FIRST_ABSENT].sum() > 0 and begin[_FIRST_ABSENT] > 0
-    if len(likely) < FEWEST_QUERIES or not known_and_not:
+    absent = slice(_FIRST_ABSENT, None)
+    if len(likely) < FEWEST_QUERIES or not 0 < default[absent].sum() < 1:
         return usual
-    share = begin
+    parts = default[absent] / default[absent].sum()
+    share = default
     for _ in range(_MOST_STEPS):
-        last, share = share, shifted(likely, begin, share).mean(axis=0)
+        last, share = share, shifted(likely, fitted, share).mean(axis=0)
+        rest = share[absent].sum()
+        share[absent] = rest * (len(likely) * share[absent] + _PRIOR * parts) / (len(likely) * rest + _PRIOR)
         if np.abs(share - last).max() < _SETTLED:
-            others = default[_FIRST_ABSENT:] / default[_FIRST_ABSENT:].sum()
-            found = np.concatenate([share[:_FIRST_ABSENT], share[_FIRST_ABSENT] * others])
             known = float(np.clip(share[:_FIRST_ABSENT].sum(), LEAST_KNOWN, MOST_KNOWN))
-            return Shares(tuple(with_known(found, known).tolist()), "estimated", len(likely))
+            return Shares(tuple(with_known(share, known).tolist()), "estimated", len(likely))
     return usual

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ednabed.evaluate.metrics import judge
 from ednabed.evaluate.mixture import (
+    HALVES,
     measure_claims,
     measure_copies,
     measure_mixture,
@@ -209,15 +210,28 @@ def test_a_sequence_that_another_species_contains_is_not_of_one_species():
 
 
 @given(st.lists(st.sampled_from((COPY, *GROUPS)), max_size=200))
-def test_a_study_has_the_shares_of_the_mixture(groups):
+def test_a_study_is_of_known_species_by_half(groups):
     places = natural_part(groups)
     assert (np.diff(places) > 0).all()
     chosen = Counter(groups[place] for place in places.tolist())
-    parts = shares(groups)
-    for group, share in parts.items():
+    for group in set(groups):
         first = [place for place, own in enumerate(groups) if own == group][: chosen[group]]
         assert first == [place for place in places.tolist() if groups[place] == group], "the first ones"
-        # No group can be larger without another share being too small.
-        assert chosen[group] <= share * min(groups.count(one) / part for one, part in parts.items()) + 1e-6
-    if parts:
-        assert any(chosen[group] == groups.count(group) for group in parts), "the scarcest is taken whole"
+    known, absent = ([group for group in half if group in groups] for half in HALVES)
+    halves = [sum(chosen[group] for group in half) for half in (known, absent)]
+    assert len({chosen[group] for group in known}) <= 1
+    if known and absent:
+        # Of an odd number one may be left over.
+        assert 0 <= halves[1] - halves[0] < len(known)
+    for group in absent:
+        larger = max(chosen[other] for other in absent)
+        assert chosen[group] >= larger - 1 or chosen[group] == groups.count(group), "a small group is taken whole"
+    whole = [sum(groups.count(group) for group in absent) == halves[1]]
+    whole += [chosen[group] == groups.count(group) for group in known]
+    assert any(whole) or halves[1] - halves[0] == 1, "the scarcer half is taken whole"
+
+
+def test_a_scarce_group_does_not_leave_a_handful():
+    places = natural_part([COPY] * 90 + ["record"] * 80 + ["species"] * 5 + ["genus"] * 70 + ["family"] * 99)
+    groups = np.array([COPY] * 90 + ["record"] * 80 + ["species"] * 5 + ["genus"] * 70 + ["family"] * 99)[places]
+    assert Counter(groups.tolist()) == {COPY: 80, "record": 80, "species": 5, "genus": 70, "family": 85}

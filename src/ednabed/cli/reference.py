@@ -247,7 +247,7 @@ def calibrate(
 ) -> None:
     """Learn how far the answers of a labelled reference can be trusted, with queries drawn from itself.
 
-    One record of their sequence, or their own sequence, species, genus, family, order, class or phylum is left out in
+    Nothing (exact copies), or their own sequence, species, genus, family, order, class or phylum is left out in
     turn; queries are whole or cut to amplicon lengths. The results are confidences for 'classify' and p-values of
     absence, and how well both hold for taxa that were not used to learn them. Exact copies count as often as the
     records of the reference have them (column n_records, or records of the same sequence, also where they are one

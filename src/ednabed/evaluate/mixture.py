@@ -70,20 +70,27 @@ def weigh(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
 
 
 def natural_part(groups: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the places of queries whose numbers are those of the mixture: the first ones of each group.
+    """Return the places of queries of which half are of known species, as in the mixture: the first ones of each group.
+
+    The groups of known species have equal numbers. The others have as equal ones as there are: a small group is taken
+    whole, and larger ones make up for it, so that a scarce one does not leave a handful of queries.
 
     Args:
         groups: Group of each query.
 
     Returns:
-        Ascending; as many as the group with the fewest queries for its share allows.
+        Ascending; as many as the scarcer half allows, all of one half where the other one has none.
     """
     kinds = np.array(groups, dtype=np.str_)
-    parts = shares(groups)
-    places = {group: np.flatnonzero(kinds == group) for group in parts}
-    size = min((len(places[group]) / share for group, share in parts.items()), default=0)
-    chosen = [places[group][: int(size * share + _ROUNDING)] for group, share in parts.items()]
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
+    known, absent = ([own for group in half if len(own := np.flatnonzero(kinds == group))] for half in HALVES)
+    sizes = [min(map(len, known), default=0) * len(known), sum(map(len, absent))]
+    size = min((one for one in sizes if one), default=0)
+    chosen = [np.zeros(0, np.int64), *(own[: size // len(known)] for own in known)]
+    for number, own in enumerate(sorted(absent, key=len)):
+        part = size // (len(absent) - number)
+        chosen.append(own[:part])
+        size -= len(chosen[-1])
+    return np.sort(np.concatenate(chosen))
 
 
 def order_of(judged: Judged, rank: int) -> Floats:

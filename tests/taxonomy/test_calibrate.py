@@ -132,12 +132,9 @@ def test_what_was_taught_holds_on_other_draws(calibration):
             fact = calibration.reliability[aligned]["all"][rank]
             assert 0 <= fact["calibration_error"] < 0.15
             assert fact["measured_on"] > 20
-            if rank == "species":
-                # Of new sequences half of the folds have fewer than fifty.
-                assert "falsely_absent_at_5_percent" not in fact
-                continue
             assert fact["falsely_absent_at_5_percent"] < 0.2
-            assert fact["absence_measured_on"] > 50
+            # At species of new sequences only.
+            assert fact["absence_measured_on"] > (20 if rank == "species" else 50)
 
 
 def test_what_it_says_of_itself(calibration, reference, tmp_path):
@@ -323,7 +320,8 @@ def test_a_query_of_which_less_is_compared_is_no_surer(embedder, tmp_path):
     fishes = [Barcode(row["id"], row["sequence"], tuple(row[rank] for rank in RANKS)) for row in rows]
     reference = reference_of(tmp_path, [fish for fish in fishes if fish.lineage[5] not in out])
     found = calibrate(reference, embedder, queries=3_000)
-    classifier = Classifier(reference, embedder, found, Criteria())
+    # Known species as often in all studies: here the queries are compared one by one.
+    classifier = Classifier(reference, embedder, found, Criteria(known=0.5))
     unknown = [fish.sequence.upper() for fish in fishes if fish.lineage[5] in out]
     asked = unknown + [fish.sequence.upper() for fish in fishes if fish.lineage[5] not in out][::20]
 

@@ -46,7 +46,9 @@ def model(ranks=("species",), situations=None):
 def calibration(build="2026-01-02_03-04-05-abcdef"):
     nulls = {"species": [[[], [-3.25], [], [], [], []], [[]] * 6, [[-9.5], [-4.0, 1.0], [], [], [], []]]}
     reached = [None if cutoff > 0.9 else round(0.5 + cutoff / 2, 4) for cutoff in CUTOFFS]
-    full = group(nulls, {ALL_LENGTHS: model()}, precision={"species": [(0.1, 0.5, reached), (0.5, 0.5, reached)]})
+    full = group(
+        nulls, {ALL_LENGTHS: model()}, precision={"species": [(0.1, 0.5, 0.0, reached), (0.5, 0.5, 0.0, reached)]}
+    )
     return Calibration(
         build=build, created="2026-01-02T03:04:05+00:00", seed=3, known=0.5, queries=6_000, exponents=[0.0, 0.25],
         candidates=[100, 50, 50], groups={"": full, "COI": group()}, vector_groups={"": group()},
@@ -214,13 +216,17 @@ def reaches(*steps):
     return [next((value for first, value in reversed(steps) if cutoff >= first), None) for cutoff in CUTOFFS]
 
 
-def study(known, copies=0.5):
-    """Shares with so many known species, and so many exact copies among them."""
-    return np.array([known * copies, known * (1 - copies), 1 - known, 0, 0, 0])
+def study(known, copies=0.5, genus_known=1.0):
+    """Shares with so many known species, so many exact copies among them, and known genera among the others."""
+    others = (1 - known) * np.array([genus_known, 1 - genus_known, 0, 0])
+    return np.array([known * copies, known * (1 - copies), *others])
 
 
 def test_the_least_confidence_that_reached_a_precision():
-    tried = [(0.1, 0.5, reaches((0, 0.5), (0.9, 0.95))), (0.5, 0.5, reaches((0, 0.8), (0.4, 0.95), (0.8, 0.99)))]
+    tried = [
+        (0.1, 0.5, 0.0, reaches((0, 0.5), (0.9, 0.95))),
+        (0.5, 0.5, 0.0, reaches((0, 0.8), (0.4, 0.95), (0.8, 0.99))),
+    ]
     own = group(precision={"genus": tried})
     assert own.cutoff("genus", 0.95, study(0.1)) == pytest.approx(0.9)
     assert own.cutoff("genus", 0.95, study(0.5)) == pytest.approx(0.4)
@@ -232,8 +238,8 @@ def test_the_least_confidence_that_reached_a_precision():
 
 
 def test_where_no_confidence_reached_it_there_is_none():
-    tried = [(0.1, 0.5, reaches((0, 0.5), (0.9, 0.95))), (0.5, 0.5, reaches((0, 0.8), (0.8, 0.99)))]
-    own = group(precision={"genus": tried, "family": [(0.1, 0.5, [None] * len(CUTOFFS))]})
+    tried = [(0.1, 0.5, 0.0, reaches((0, 0.5), (0.9, 0.95))), (0.5, 0.5, 0.0, reaches((0, 0.8), (0.8, 0.99)))]
+    own = group(precision={"genus": tried, "family": [(0.1, 0.5, 0.0, [None] * len(CUTOFFS))]})
     assert own.cutoff("genus", 0.97, study(0.5)) == pytest.approx(0.8)
     assert own.cutoff("genus", 0.97, study(0.1)) is None
     assert own.cutoff("genus", 0.97, study(0.4)) is None, "nor beside a share at which it was not reached"
@@ -241,16 +247,20 @@ def test_where_no_confidence_reached_it_there_is_none():
     assert own.cutoff("species", 0.1, study(0.1)) is None
 
 
-def test_cutoffs_between_shares_of_copies():
+def test_cutoffs_between_shares_of_copies_and_of_known_genera():
+    def least(known, copies, genus_known):
+        return known / 2 + copies / 4 + genus_known / 5
+
     tried = [
-        (known, copies, reaches((0, 0.5), (known / 2 + copies / 4, 0.95)))
-        for copies in (0.2, 0.6)
+        (known, copies, genus_known, reaches((0, 0.5), (least(known, copies, genus_known), 0.95)))
         for known in (0.2, 0.8)
+        for copies in (0.2, 0.6)
+        for genus_known in (0.0, 0.5)
     ]
     own = group(precision={"genus": tried})
-    for known, copies in ((0.2, 0.2), (0.8, 0.6), (0.2, 0.6), (0.5, 0.4), (0.8, 0.5)):
-        assert own.cutoff("genus", 0.9, study(known, copies)) == pytest.approx(known / 2 + copies / 4, abs=0.02)
-    assert own.cutoff("genus", 0.9, study(0.8, 0.99)) == pytest.approx(0.8 / 2 + 0.6 / 4, abs=0.02)
+    for shares in ((0.2, 0.2, 0.0), (0.8, 0.6, 0.5), (0.2, 0.6, 0.1), (0.5, 0.4, 0.3), (0.8, 0.5, 0.5)):
+        assert own.cutoff("genus", 0.9, study(*shares)) == pytest.approx(least(*shares), abs=0.02)
+    assert own.cutoff("genus", 0.9, study(0.8, 0.99, 0.9)) == pytest.approx(least(0.8, 0.6, 0.5), abs=0.02)
 
 
 @settings(max_examples=60)
@@ -259,7 +269,9 @@ def test_cutoffs_between_shares_of_copies():
     st.floats(0.05, 1), st.sampled_from([0.1, 0.3, 0.5]),
 )  # fmt: skip
 def test_cutoffs_by_their_definition(reached, precision, known):
-    own = group(precision={"order": [(share, 0.5, one) for share, one in zip((0.1, 0.3, 0.5), reached, strict=True)]})
+    own = group(
+        precision={"order": [(share, 0.5, 0.0, one) for share, one in zip((0.1, 0.3, 0.5), reached, strict=True)]}
+    )
     values = dict(zip((0.1, 0.3, 0.5), reached, strict=True))[known]
     good = [cutoff for cutoff, value in zip(CUTOFFS, values, strict=True) if value is not None and value >= precision]
     assert own.cutoff("order", precision, study(known)) == (good[0] if good else None)

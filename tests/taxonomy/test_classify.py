@@ -734,7 +734,7 @@ def test_a_precision_takes_the_confidence_that_reached_it(classifier):
 
 def test_a_precision_that_was_never_reached_gives_no_name(classifier):
     never = {
-        name: replace(group, precision={**group.precision, "species": [(0.5, 0.5, [0.5] * 100)]})
+        name: replace(group, precision={**group.precision, "species": [(0.5, 0.5, 0.0, [0.5] * 100)]})
         for name, group in classifier.calibration.groups.items()
     }
     own = Classifier(

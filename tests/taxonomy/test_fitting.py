@@ -111,6 +111,9 @@ def test_levels_that_could_not_be_drawn_leave_their_share_to_the_others():
     assert level_weights(np.array([COPY, RECORD, 6, 3, 3]), 0.6, 0.5).tolist() == pytest.approx(
         [1.5, 1.5, 1.5, 0.25, 0.25]
     )
+    # One in four of the others has its genus in the reference; without any other such draw all have.
+    assert level_weights(np.array([RECORD, 6, 5, 5]), 0.5, 0.5, 0.25).tolist() == pytest.approx([2, 0.5, 0.75, 0.75])
+    assert level_weights(np.array([RECORD, 6]), 0.5, 0.5, 0.25).tolist() == pytest.approx([1, 1])
     assert level_weights(np.array([5, 5, 3]), 0.9).tolist() == pytest.approx([9 / 8, 9 / 8, 3 / 4])
     assert level_weights(np.array([RECORD] * 4), 0.2).tolist() == pytest.approx([1] * 4)
     # Nobody is an exact copy, and such are all there is.
@@ -233,9 +236,11 @@ def test_precision_of_names_by_a_loop(own, fitted, apart):
     group, _ = fitted
     for rank in ("species", "family"):
         r = RANKS.index(rank)
-        assert [one[:2] for one in group.precision[rank]] == [(known, copies) for copies in TRIED for known in TRIED]
-        for known, copies, reached in group.precision[rank][::4]:
-            weights = level_weights(own.level, known, copies)
+        known, copies, genus_known = TRIED
+        every = [(first, second, third) for first in known for second in copies for third in genus_known]
+        assert [one[:3] for one in group.precision[rank]] == every
+        for *tried, reached in group.precision[rank][::5]:
+            weights = level_weights(own.level, *tried)
             shares = np.bincount(situation_of(own.level), weights, len(SITUATIONS)) / weights.sum()
             likely = apart[0] * shares / np.array(group.fitted)
             likely /= likely.sum(axis=1, keepdims=True)
@@ -246,9 +251,10 @@ def test_precision_of_names_by_a_loop(own, fitted, apart):
                 total = sum(weights[i] for i in given)
                 wanted = sum(weights[i] for i in given if own.right[i, r]) / total if total else None
                 assert reached[place] == (None if wanted is None else pytest.approx(wanted, abs=2e-3))
-    # A study of known species reaches it with less confidence.
-    many, few = (np.array([known / 2, known / 2, 1 - known, 0, 0, 0]) for known in (0.9, 0.1))
-    assert group.cutoff("species", 0.8, many) < group.cutoff("species", 0.8, few)
+    # More is reached with more confidence only.
+    shares = np.array([0.45, 0.45, 0.05, 0.05, 0, 0])
+    cutoffs = [group.cutoff("species", precision, shares) for precision in (0.5, 0.8, 0.9)]
+    assert None not in cutoffs and cutoffs == sorted(cutoffs) and cutoffs[0] < cutoffs[-1]
 
 
 def test_what_hardly_varies_says_next_to_nothing():

@@ -42,10 +42,12 @@ SCORE_DIGITS = 4
 """Digits of the scores that are kept. A query's are rounded alike, or what is equally far would not be."""
 CUTOFFS = tuple(round(0.01 * step, 2) for step in range(100))
 """Confidences at which the precision is kept."""
-_EXACT_COPY = SITUATIONS.index("nothing")
+_EXACT_COPY, _GENUS_KNOWN = SITUATIONS.index("nothing"), SITUATIONS.index("species")
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Reached = tuple[float, float, float, list[float | None]]
+"""Shares of a study, and the precisions of names under them; see ``Group.precision``."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class Group:
         shares: Share of each that is supposed in a study, unless its queries tell (``situations.estimate``).
         nulls: Rank to, for each class of length and each situation, the sorted scores (``absence_score``) of draws
             whose taxon of that rank is in the reference, each by models that did not learn from its taxon.
-        precision: Rank to, for shares of known species and of exact copies among these, the precision of names with a
-            confidence of at least each of ``CUTOFFS``, of draws as for ``nulls``; None where there are none.
+        precision: Rank to, for shares of known species, of exact copies among these, and of those whose genus is known
+            among the others, the precision of names with a confidence of at least each of ``CUTOFFS``, of draws as for
+            ``nulls``; None where there are none.
         decoys: Pairs, in order of length: letters, and the distance that one in twenty scrambled sequences of so many
             letters stays below, on either strand. What is further away is like nothing. Empty where
             none was drawn.
@@ -84,7 +87,7 @@ class Group:
     fitted: list[float]
     shares: list[float]
     nulls: dict[str, list[list[list[float]]]]
-    precision: dict[str, list[tuple[float, float, list[float | None]]]]
+    precision: dict[str, list[Reached]]
     decoys: list[tuple[int, float]]
     draws: dict[str, int]
 
@@ -145,26 +148,31 @@ class Group:
     def cutoff(self, rank: str, precision: float, shares: Floats) -> float | None:
         """Return the least confidence of a rank from which on names reached a precision; None where none does.
 
-        Between the shares of known species and of copies that were tried it is interpolated.
+        Between the shares that were tried it is interpolated.
 
         Args:
             rank: The rank.
             precision: Above 0 and below 1.
             shares: Share of each situation in the study, shape (6,).
         """
-        known = float(shares[:2].sum())
+        known, absent = float(shares[:2].sum()), float(shares[2:].sum())
         copies = float(shares[_EXACT_COPY] / known) if known > 0 else 0.0
-        reached: dict[float, list[tuple[float, float | None]]] = {}
-        for share, part, values in self.precision.get(rank, []):
+        genus_known = float(shares[_GENUS_KNOWN] / absent) if absent > 0 else 0.0
+        table: dict[tuple[float, ...], float | None] = {}
+        for *tried, values in self.precision.get(rank, []):
             good = [cutoff for cutoff, value in zip(CUTOFFS, values, strict=True) if (value or 0) >= precision]
-            reached.setdefault(part, []).append((share, good[0] if good else None))
-        return _between([(part, _between(tried, known)) for part, tried in reached.items()], copies)
+            table[tuple(tried)] = good[0] if good else None
+        # One of the three shares after the other, from the last.
+        for at in (genus_known, copies, known):
+            rows: dict[tuple[float, ...], list[tuple[float, float | None]]] = {}
+            for (*before, own), value in table.items():
+                rows.setdefault(tuple(before), []).append((own, value))
+            table = {before: _between(row, at) for before, row in rows.items()}
+        return table.get(())
 
 
 def _between(tried: list[tuple[float, float | None]], at: float) -> float | None:
     """Interpolate values at ascending places; beyond them they stay. None where one that it takes is None."""
-    if not tried:
-        return None
     below = [one for one in tried if one[0] <= at][-1:] or tried[:1]
     above = [one for one in tried if one[0] >= at][:1] or tried[-1:]
     (low, first), (high, second) = below[0], above[0]
@@ -309,7 +317,7 @@ def _group(values: dict[str, Any]) -> Group:
         for name, model in values["models"].items()
     }
     precision = {
-        rank: [(float(known), float(copies), reached) for known, copies, reached in tried]
+        rank: [(float(known), float(copies), float(near), reached) for known, copies, near, reached in tried]
         for rank, tried in values["precision"].items()
     }
     decoys = [(int(letters), float(limit)) for letters, limit in values["decoys"]]

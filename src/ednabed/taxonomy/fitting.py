@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, SCORE_DIGITS, Group, Model, outlook_by
+from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, SCORE_DIGITS, Group, Model, Reached, outlook_by
 from ednabed.taxonomy.decoys import Limits, least_limits
 from ednabed.taxonomy.draws import COPY, LEVEL_NAMES, LEVELS, RECORD
 from ednabed.taxonomy.evidence import RANK_SIZE, Evidence
@@ -25,8 +26,9 @@ FEWEST_DRAWS = 300
 FEWEST_SEQUENCES = 200
 """So is one with fewer distinct labelled sequences: draws are pieces of them, and a few, drawn over and over, are still
 a few. Of 60 to 150 fishes the calibration error at genus was up to 0.18, of 300 at most 0.10."""
-TRIED = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of known species, and of exact copies among these, for which the precision of names is kept."""
+TRIED = ((0.1, 0.3, 0.5, 0.7, 0.9), (0.1, 0.5, 0.9), (0.0, 0.5))
+"""Shares for which the precision of names is kept: of known species; of exact copies among these; among the unknown,
+of those whose genus is known."""
 _FEWEST_OF_CLASS = 600
 """Draws of a class of length, without which it is judged as all lengths are."""
 _FEWEST_OF_EACH = 20
@@ -136,7 +138,7 @@ def fit_all(
     return groups, measured
 
 
-def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN) -> Floats:
+def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN, genus_known: float | None = None) -> Floats:
     """Return a weight for each draw so that levels count as supposed, 1 on average.
 
     Of the draws whose species is not in the reference, those without their species, genus and family have 3 parts each,
@@ -147,10 +149,14 @@ def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN) -> F
         level: What each left out, shape (n,).
         known: Share of draws whose species is in the reference.
         copies: Share of exact copies among these.
+        genus_known: Share of those without their species alone among the others; None: as above.
     """
     there = set(level.tolist())
     far = [lv for lv in LEVELS if lv <= _FAR and lv in there]
     parts = {lv: 3 if lv > _FAR else 1 / len(far) for lv in LEVELS if lv < RECORD and lv in there}
+    further = sum(part for lv, part in parts.items() if lv != SPECIES)
+    if genus_known is not None and SPECIES in parts and further > 0:
+        parts[SPECIES] = further * genus_known / (1 - genus_known)
     shares = {COPY: known * copies, RECORD: known * (1 - copies)}
     drawn = sum(share for lv, share in shares.items() if lv in there)
     shares = {lv: share * known / drawn if drawn > 0 else 0.0 for lv, share in shares.items()}
@@ -169,15 +175,14 @@ def _fit(answers: Answers, decoys: Limits, copies: float, known: float) -> tuple
     apart = _apart(answers)
     draws = {LEVEL_NAMES[lv]: int((answers.level == lv).sum()) for lv in LEVELS if (answers.level == lv).any()}
     bare = Group(_teach(answers), fitted.tolist(), supposed.tolist(), {}, {}, decoys, draws)
-    precision: dict[str, list[tuple[float, float, list[float | None]]]] = {}
-    for part in TRIED:
-        for share in TRIED:
-            weights = level_weights(answers.level, share, part)
-            confidences = bare.confidences(apart, _shares(answers.level, weights))
-            for r, rank in enumerate(RANKS):
-                if any(rank in model.ranks for model in bare.models.values()):
-                    reached = _precisions(answers, confidences[:, r], r, weights)
-                    precision.setdefault(rank, []).append((share, part, reached))
+    precision: dict[str, list[Reached]] = {}
+    for tried in product(*TRIED):
+        weights = level_weights(answers.level, *tried)
+        confidences = bare.confidences(apart, _shares(answers.level, weights))
+        for r, rank in enumerate(RANKS):
+            if any(rank in model.ranks for model in bare.models.values()):
+                reached = _precisions(answers, confidences[:, r], r, weights)
+                precision.setdefault(rank, []).append((*tried, reached))
     group = replace(bare, nulls=_nulls(answers, apart, np.ones(len(answers), bool)), precision=precision)
     return group, _measure(group, answers, apart, known, copies)
 

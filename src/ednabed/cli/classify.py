@@ -28,7 +28,8 @@ judging_options = options(
     click.option("--model", help="Where the model of the reference is; default: its name in the reference."),
     click.option(
         "--min-confidence", type=float, default=0.8, show_default=True,
-        help="Minimum confidence of a name, and that a taxon is not in the reference, 0 to 1.",
+        help="Minimum confidence of a name, and that a taxon is not in the reference (for a genus 0.1 less, for a "
+        "family or a higher taxon half the doubt: 0.9 by default), 0 to 1.",
     ),
     click.option(
         "--alpha", type=float, default=0.05, show_default=True,
@@ -36,7 +37,8 @@ judging_options = options(
     ),
     click.option(
         "--known", type=float,
-        help="Share of queries whose species is in the reference, 0 to 1; default: estimated from the queries.",
+        help="Share of queries whose species is in the reference, 0 to 1; exact copies among them, and what the others "
+        "lack, are then as calibration supposes. Default: all estimated from the queries.",
     ),
     click.option(
         "--novel-coverage", type=float, default=80.0, show_default=True,

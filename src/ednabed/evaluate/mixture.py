@@ -4,7 +4,8 @@ Measured on published barcodes, about half of the records of a known species hav
 already, and the other groups of queries (``splits.GROUPS``) hold none of these. Here they are put together: exact
 copies and new haplotypes of known species count a quarter each, and the held-out species, genera and families share the
 other half equally, whatever the number of queries in each group. Groups without queries leave their share to the
-others of the same half.
+others of the same half. A method that learns from a study how common known species are is asked studies in which half
+of the species are known (``natural_part``); where a group is scarce its share there is less than its weight here.
 
 Recall at equal precision makes methods comparable that give names by different rules: each one's guesses are put into
 its own order, and the longest part of it that is right often enough is taken.
@@ -72,19 +73,20 @@ def weigh(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
 def natural_part(groups: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the places of queries of which half are of known species, as in the mixture: the first ones of each group.
 
-    The groups of known species have equal numbers. The others have as equal ones as there are: a small group is taken
-    whole, and larger ones make up for it, so that a scarce one does not leave a handful of queries.
+    The groups of known species are equal in size. The other groups are as equal in size as possible: a small group is
+    taken whole and larger ones make up for it, so that a scarce one does not leave a handful of queries.
 
     Args:
         groups: Group of each query.
 
     Returns:
-        Ascending; as many as the scarcer half allows, all of one half where the other one has none.
+        Ascending; as many as the scarcer half allows, or as the other one where one half has no query.
     """
     kinds = np.array(groups, dtype=np.str_)
     known, absent = ([own for group in half if len(own := np.flatnonzero(kinds == group))] for half in HALVES)
     sizes = [min(map(len, known), default=0) * len(known), sum(map(len, absent))]
     size = min((one for one in sizes if one), default=0)
+    size -= size % max(len(known), 1)
     chosen = [np.zeros(0, np.int64), *(own[: size // len(known)] for own in known)]
     for number, own in enumerate(sorted(absent, key=len)):
         part = size // (len(absent) - number)

@@ -24,11 +24,12 @@ knows nothing."""
 NOVEL_COVERAGE = 80.0
 """Least share of the query inside the alignment, in percent, for a claim that a taxon is absent."""
 GENUS_SLACK = 0.1
-"""How much less sure than of any other rank it may be that a genus is absent. With none, half of the absent genera of
+"""How much less sure than of a species it may be that a genus is absent. With none, half of the absent genera of
 COI are claimed as absent species."""
-FAMILY_CAUTION = 0.1
-"""How much surer it must be that a family, or more, is absent. With none, one absent genus in fourteen is claimed as an
-absent family (COI, 12S; 16S one in seven), with this one in fifty (16S one in seventeen)."""
+FAMILY_DOUBT = 0.5
+"""Share of the usual doubt that there may be that a family, or more, is absent: it is 0.9 probable instead of 0.8. With
+all the doubt, one absent genus in fourteen is claimed as an absent family (COI, 12S; 16S one in seven), with this one in
+fifty (16S one in seventeen)."""
 MARGIN = 1.0
 """Hits that are less near than the best by up to so many percentage points of identity take part in ``consensus``."""
 
@@ -167,7 +168,7 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
 def least_absence(rank: int, criteria: Criteria) -> float:
     """Return how sure it must be that the taxon of a rank is absent."""
     if rank < GENUS:
-        return min(criteria.min_confidence + FAMILY_CAUTION, 1.0)
+        return 1 - FAMILY_DOUBT * (1 - criteria.min_confidence)
     return criteria.min_confidence - (GENUS_SLACK if rank == GENUS else 0.0)
 
 

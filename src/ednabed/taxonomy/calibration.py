@@ -163,7 +163,9 @@ class Group:
             good = [cutoff for cutoff, value in zip(CUTOFFS, values, strict=True) if (value or 0) >= precision]
             table[tuple(tried)] = good[0] if good else None
         # One of the three shares after the other, from the last.
-        for at in (genus_known, copies, known):
+        for share in (genus_known, copies, known):
+            # Rounding of sums must not reach for the next share that was tried.
+            at = round(share, DIGITS)
             rows: dict[tuple[float, ...], list[tuple[float, float | None]]] = {}
             for (*before, own), value in table.items():
                 rows.setdefault(tuple(before), []).append((own, value))
@@ -317,7 +319,9 @@ def _group(values: dict[str, Any]) -> Group:
         for name, model in values["models"].items()
     }
     precision = {
-        rank: [(float(known), float(copies), float(near), reached) for known, copies, near, reached in tried]
+        rank: [
+            (float(known), float(copies), float(genus_known), reached) for known, copies, genus_known, reached in tried
+        ]
         for rank, tried in values["precision"].items()
     }
     decoys = [(int(letters), float(limit)) for letters, limit in values["decoys"]]

@@ -40,8 +40,12 @@ FEWEST_REPEATED = 50
 _SHORTER = 20
 # Other rows of a taxon that are looked at.
 _MOST_KIN = 30
+# Numbers of records whose entries are enough to tell how many further ones to expect, and how many entries that takes.
+_MOST_DISCOUNTED, _FEWEST_COUNTED = 4, 20
 # Least weight of a copy, so that all can be drawn where there are few.
 _LEAST_WEIGHT = 1e-3
+# A reference without new sequences among its records says little of the next ones.
+_MOST_COPIES = 0.95
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -90,7 +94,7 @@ def draw(
     rows, lineages, records = every[entries], labels.entries[entries], labels.records[entries]
     taxa = labels.taxa[lineages]
     kin = _Kin(rows, taxa, letters, rng)
-    # What each entry weighs among the copies and among the new sequences of its taxon.
+    # Weight of each entry among the copies, and among the new sequences, of its taxon.
     weights = {COPY: _expected_copies(records), RECORD: np.ones(len(records))}
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):
@@ -133,27 +137,31 @@ def is_dereplicated(records: Ints) -> bool:
 def copy_share(records: Ints) -> float:
     """Return the share of records that are copies of another one: of the next record of a known taxon, the chance.
 
-    That of a new sequence is the share of records seen once (Good 1953, after Turing). 0.5 is supposed where the
-    reference was dereplicated.
+    That of a new sequence is the share of records seen once (Good 1953, after Turing), at least 0.05. 0.5 is supposed
+    where the reference was dereplicated.
 
     Args:
         records: Records of each entry (``Labels``), those of a marker.
     """
-    return COPIES if is_dereplicated(records) else float(1 - (records == 1).sum() / records.sum())
+    if is_dereplicated(records):
+        return COPIES
+    return min(float(1 - (records == 1).sum() / records.sum()), _MOST_COPIES)
 
 
 def _expected_copies(records: Ints) -> Floats:
-    """Return in what proportion the next copies are of each entry, shape (n,).
+    """Return the relative expected number of further records of each entry, shape (n,).
 
-    As many as it has records, where it has several. Of those with one, many were met by chance, and fewer copies are to
-    be expected than they have records: 2 N2 / N1 each, where N1 entries have one record and N2 have two (Good 1953).
-    Where a reference was dereplicated all are alike.
+    Of r records (r + 1) N(r+1) / N(r), where N(r) entries have r (Good 1953, after Turing), up to ``_MOST_DISCOUNTED``
+    and where that many entries tell it; else r. Where a reference was dereplicated all are alike.
     """
     if is_dereplicated(records):
         return np.ones(len(records))
-    once, twice = int((records == 1).sum()), int((records == 2).sum())
-    single = min(2 * twice / max(once, 1), 1.0)
-    return np.where(records == 1, max(single, _LEAST_WEIGHT), records.astype(np.float64))
+    expected = records.astype(np.float64)
+    counts = np.bincount(records, minlength=_MOST_DISCOUNTED + 2)
+    for r in range(1, _MOST_DISCOUNTED + 1):
+        if counts[r] >= _FEWEST_COUNTED:
+            expected[records == r] = max((r + 1) * counts[r + 1] / counts[r], _LEAST_WEIGHT)
+    return expected
 
 
 def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:
@@ -268,7 +276,8 @@ def _in_turn(taxa: Ints, rng: np.random.Generator) -> Ints:
 def _by_weight(taxa: Ints, weights: Floats, rng: np.random.Generator) -> Ints:
     """Return a random order of entries in which a taxon comes in proportion to the square root of its weight.
 
-    So that of u ** (1 / weight), each entry's weight divided by that root (Efraimidis and Spirakis 2006).
+    Entries are sorted by u ** (1 / weight), where weight is the entry's weight divided by that root (Efraimidis and
+    Spirakis 2006).
 
     Args:
         taxa: Taxon of each entry, shape (n,).

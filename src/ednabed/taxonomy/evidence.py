@@ -143,7 +143,7 @@ class LeftOut:
         taxa: Taxon of each lineage of the labels, int64, shape (lineages,).
         own: The taxon of each query whose lineages do not vote, int64, shape (q,).
         rows: The row of each query on which they do not vote, int64, shape (q,); None: on no row.
-        records: Records of the sequence that is left out, int64, shape (q,); None where whole taxa are.
+        records: Records of that row under the taxon that is left out, int64, shape (q,); None where whole taxa are.
     """
 
     taxa: Ints

@@ -26,8 +26,8 @@ FEWEST_QUERIES = 50
 """Distinct queries from which on their shares are estimated."""
 _FIRST_ABSENT = 2
 _PRIOR = 20.0
-"""Queries that the usual parts of the species, genera, families and orders that are absent count for: of a few dozen
-queries these can hardly be told from each other."""
+"""Pseudo-count, in queries, of the default proportions of absent species, genera, families and orders: a few dozen
+queries can hardly distinguish these."""
 LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
 """Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
 every name."""
@@ -116,9 +116,9 @@ def with_known(shares: Floats, known: float) -> Floats:
 def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     """Estimate how common each situation is in a study.
 
-    By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). How the queries
-    of unknown species are shared out among those whose species, genus, family or order is absent is a posterior mode:
-    the default counts as ``_PRIOR`` queries. The share of known species stays between ``LEAST_KNOWN`` and
+    By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The proportions
+    among absent species, genera, families and orders are posterior modes under a Dirichlet prior worth ``_PRIOR``
+    queries. The share of known species stays between ``LEAST_KNOWN`` and
     ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
 
     Args:

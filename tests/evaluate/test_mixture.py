@@ -220,15 +220,14 @@ def test_a_study_is_of_known_species_by_half(groups):
     known, absent = ([group for group in half if group in groups] for half in HALVES)
     halves = [sum(chosen[group] for group in half) for half in (known, absent)]
     assert len({chosen[group] for group in known}) <= 1
-    if known and absent:
-        # Of an odd number one may be left over.
-        assert 0 <= halves[1] - halves[0] < len(known)
     for group in absent:
         larger = max(chosen[other] for other in absent)
         assert chosen[group] >= larger - 1 or chosen[group] == groups.count(group), "a small group is taken whole"
-    whole = [sum(groups.count(group) for group in absent) == halves[1]]
-    whole += [chosen[group] == groups.count(group) for group in known]
-    assert any(whole) or halves[1] - halves[0] == 1, "the scarcer half is taken whole"
+    if known and absent:
+        assert halves[0] == halves[1]
+    # The scarcer half is taken whole: of an odd number of unknown ones all but one.
+    scarce = [chosen[group] == groups.count(group) for group in known]
+    assert not groups or any(scarce) or (absent and sum(map(groups.count, absent)) - halves[1] < max(len(known), 1))
 
 
 def test_a_scarce_group_does_not_leave_a_handful():

@@ -338,7 +338,14 @@ def test_alpha_is_the_limit_of_p_and_of_q():
 def test_an_absence_must_be_likely_too():
     assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.69, "species": 0.8})) == 6
     assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.71, "species": 0.8})) == 5
-    assert absent({"family": 0.01, "genus": 0.01}, absences=by_rank({"family": 0.79, "genus": 0.9})) == 5
+    # At family and above with half the doubt.
+    family = {"family": 0.01, "genus": 0.01}
+    order = {rank: 0.99 if r < 4 else 0.3 for r, rank in enumerate(RANKS)}
+    assert absent(family, order, absences=by_rank({"family": 0.89, "genus": 0.9})) == 5
+    assert absent(family, order, absences=by_rank({"family": 0.91, "genus": 0.9})) == 4
+    sure = Criteria(min_confidence=0.95)
+    assert absent(family, order, absences=by_rank({"family": 0.97, "genus": 0.99}), criteria=sure) == 5
+    assert absent(family, order, absences=by_rank({"family": 0.98, "genus": 0.99}), criteria=sure) == 4
     assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank({"genus": 0.99, "species": 0.79})) is None
     assert absent({"genus": 0.01, "species": 0.01}, absences=by_rank(None)) == 5, "where nobody knows, the p decides"
 

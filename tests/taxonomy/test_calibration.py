@@ -237,6 +237,14 @@ def test_the_least_confidence_that_reached_a_precision():
     assert own.cutoff("genus", 0.3, study(0.3)) == 0
 
 
+def test_rounding_does_not_reach_for_the_next_share():
+    tried = [(0.5, copies, 0.0, reaches((0, value))) for copies, value in ((0.1, 0.9), (0.5, 0.9), (0.9, 0.1))]
+    own = group(precision={"genus": tried})
+    for copies in (0.5, np.nextafter(0.5, 1), 0.1 + 0.2 + 0.2):
+        assert own.cutoff("genus", 0.8, study(0.5, copies)) == 0
+    assert own.cutoff("genus", 0.8, study(0.5, 0.6)) is None
+
+
 def test_where_no_confidence_reached_it_there_is_none():
     tried = [(0.1, 0.5, 0.0, reaches((0, 0.5), (0.9, 0.95))), (0.5, 0.5, 0.0, reaches((0, 0.8), (0.8, 0.99)))]
     own = group(precision={"genus": tried, "family": [(0.1, 0.5, 0.0, [None] * len(CUTOFFS))]})

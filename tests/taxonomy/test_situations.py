@@ -178,11 +178,12 @@ def test_where_a_group_is_not_supposed_at_all_the_default_holds():
         assert (found.source, found.shares) == ("default", tuple(default.tolist()))
 
 
-def test_what_the_unknown_lack_is_estimated_of_many_queries_and_supposed_of_few():
+def test_what_the_unknown_lack_is_supposed_of_few_and_estimated_of_many():
+    """All of 5 lack the genus, and all of 1,000: a few more than supposed do, and nearly all."""
     rng = np.random.default_rng(3)
-    for count, most in ((1_000, 0.03), (30, 0.25)):
-        found = np.array(estimate(looks(np.repeat([0, 3], count), rng, 6), FITTED, DEFAULT).shares)
-        assert found[:2].sum() == pytest.approx(0.5, abs=0.05)
-        others = found[2:] / found[2:].sum()
-        assert others[1] == pytest.approx((count + 20 * DEFAULT[3] / DEFAULT[2:].sum()) / (count + 20), abs=0.02)
-        assert 1 - others[1] < most + 0.05
+    supposed = DEFAULT[3] / DEFAULT[2:].sum()
+    for known, unknown, wanted in ((95, 5, (5 + 20 * supposed) / 25), (1_000, 1_000, (1_000 + 20 * supposed) / 1_020)):
+        likely = looks(np.repeat([0, 3], [known, unknown]), rng, 6)
+        found = np.array(estimate(likely, FITTED, DEFAULT).shares)
+        assert found[:2].sum() == pytest.approx(known / (known + unknown), abs=0.03)
+        assert found[3] / found[2:].sum() == pytest.approx(wanted, abs=0.03)

@@ -27,9 +27,9 @@ GENUS_SLACK = 0.1
 """How much less sure than of a species it may be that a genus is absent. With none, half of the absent genera of
 COI are claimed as absent species."""
 FAMILY_DOUBT = 0.5
-"""Share of the usual doubt that there may be that a family, or more, is absent: it is 0.9 probable instead of 0.8. With
-all the doubt, one absent genus in fourteen is claimed as an absent family (COI, 12S; 16S one in seven), with this one in
-fifty (16S one in seventeen)."""
+"""Share of the usual doubt that there may be that a family, or more, is absent: 0.9 probable where 0.8 is asked for.
+With all the doubt, one absent genus in fourteen is claimed as an absent family (COI, 12S; 16S one in seven), with this
+one in fifty (16S one in seventeen)."""
 MARGIN = 1.0
 """Hits that are less near than the best by up to so many percentage points of identity take part in ``consensus``."""
 

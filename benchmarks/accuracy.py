@@ -32,6 +32,8 @@ RANKS = ("species", "genus", "family")
 # Of the natural mixture: what is compared, by its keys in the JSON of a rank.
 PRECISIONS = ("0.95", "0.90", "0.80")
 MIXED_RANKS = ("species", "genus")
+FEWEST = 50
+"""Queries of known taxa, with fewer of which nothing is compared."""
 # Aims on the natural mixture: text, keys below ``mixture`` in the JSON of a crop, whether the figure shall be at least
 # the limit (else at most), and the limit for each marker that has one.
 MIXTURE_AIMS: tuple[tuple[str, tuple[str, ...], bool, dict[str, float]], ...] = (
@@ -151,7 +153,7 @@ def natural(results: dict[str, dict[str, Any]], rank: str) -> tuple[list[str], l
         own = ours(found)
         others = [m for m in found["methods"] if not m["name"].startswith("ednabed")]
         for crop, words in CROPS.items():
-            if mixture(own, crop) is None:
+            if (mixture(own, crop, "ranks", rank, "known") or 0) < FEWEST:
                 continue
             cells = []
             for precision in (None, *PRECISIONS):
@@ -190,7 +192,8 @@ def natural_summary(results: dict[str, dict[str, Any]]) -> list[str]:
     """The natural mixture of all markers, for every rank, and where others are ahead."""
     parts = [
         "Exact copies and new haplotypes of known species are a quarter each, queries whose species, genus or family "
-        "is not in training the other half. By default the best other is the one of the highest F1.",
+        "is not in training the other half. By default the best other is the one of the highest F1. Lengths with fewer "
+        f"than {FEWEST} queries of known taxa are left out.",
         "",
     ]
     ahead_of_us: list[str] = []

@@ -2,7 +2,7 @@
 
 For each marker, held-out queries (``ednabed evaluate`` has the split) and exact copies are put together to studies with
 these shares of known species, half of these copies. Printed are the calibration errors with the share supposed to be
-0.5, and with the share estimated from the study. Takes some minutes a marker.
+0.5, and with the shares of all estimated from the study. Takes some minutes a marker.
 
     python benchmarks/known_share.py --markers coi 12s
 """

@@ -22,6 +22,7 @@ def tables(monkeypatch):
 
 def method(name, recall, precision, at):
     rank = {
+        "known": 300,
         "recall": recall,
         "precision": precision,
         "recall_at_precision": dict(zip(("0.95", "0.90", "0.80"), at, strict=True)),
@@ -51,6 +52,9 @@ def test_the_best_other_is_named_in_every_cell_and_listed_where_it_is_ahead(tabl
     assert "#### Genus" in text and "- 12s, whole, genus: recall at precision 0.90" in text
     alone = {"methods": found["methods"][:2]}
     assert tables.natural({"12s": alone}, "species")[1] == []
+    few = {"methods": [method(*row) for row in (("ednabed x", 1.0, 1.0, (1, 1, 1)), ("sintax", 1.0, 1.0, (1, 1, 1)))]}
+    few["methods"][0]["crops"]["full"]["mixture"]["ranks"]["species"]["known"] = 49
+    assert len(tables.natural({"12s": few}, "species")[0]) == 2, "of a handful of queries nothing is compared"
     # What was kept from before the mixture was measured has no row.
     old = {"methods": [{"name": "ednabed x", "crops": {"full": {}}}]}
     assert len(tables.natural({"12s": old}, "species")[0]) == 2

@@ -138,14 +138,14 @@ def test_known_shares_are_found_again(known, copies):
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_the_estimate_is_the_likeliest(seed):
-    """No shares nearby make the queries, and the twenty supposed ones of unknown species, more likely."""
+    """No shares nearby make the queries, and thirty supposed ones of unknown species, more likely."""
     rng = np.random.default_rng(seed)
     likely = looks(rng.integers(0, 6, 200), rng)
     found = estimate(likely, FITTED, DEFAULT)
     assert found.source == "estimated"
 
     def likelihood(every):
-        supposed = 20 * DEFAULT[2:] / DEFAULT[2:].sum()
+        supposed = 30 * DEFAULT[2:] / DEFAULT[2:].sum()
         of_supposed = float((supposed * np.log(every[2:] / every[2:].sum())).sum())
         return float(np.log((likely / FITTED * every).sum(axis=1)).sum()) + of_supposed
 
@@ -182,7 +182,8 @@ def test_what_the_unknown_lack_is_supposed_of_few_and_estimated_of_many():
     """All of 5 lack the genus, and all of 1,000: a few more than supposed do, and nearly all."""
     rng = np.random.default_rng(3)
     supposed = DEFAULT[3] / DEFAULT[2:].sum()
-    for known, unknown, wanted in ((95, 5, (5 + 20 * supposed) / 25), (1_000, 1_000, (1_000 + 20 * supposed) / 1_020)):
+    for known, unknown, prior in ((95, 5, 25), (1_000, 1_000, 120)):
+        wanted = (unknown + prior * supposed) / (unknown + prior)
         likely = looks(np.repeat([0, 3], [known, unknown]), rng, 6)
         found = np.array(estimate(likely, FITTED, DEFAULT).shares)
         assert found[:2].sum() == pytest.approx(known / (known + unknown), abs=0.03)

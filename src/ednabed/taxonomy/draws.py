@@ -40,8 +40,6 @@ FEWEST_REPEATED = 50
 _SHORTER = 20
 # Other rows of a taxon that are looked at.
 _MOST_KIN = 30
-# Numbers of records whose entries are enough to tell how many further ones to expect, and how many entries that takes.
-_MOST_DISCOUNTED, _FEWEST_COUNTED = 4, 20
 # Least weight of a copy, so that all can be drawn where there are few.
 _LEAST_WEIGHT = 1e-3
 # A reference without new sequences among its records says little of the next ones.
@@ -149,19 +147,19 @@ def copy_share(records: Ints) -> float:
 
 
 def _expected_copies(records: Ints) -> Floats:
-    """Return the relative expected number of further records of each entry, shape (n,).
+    """Return the relative number of copies to be drawn of each entry, shape (n,).
 
-    Of r records (r + 1) N(r+1) / N(r), where N(r) entries have r (Good 1953, after Turing), up to ``_MOST_DISCOUNTED``
-    and where that many entries tell it; else r. Where a reference was dereplicated all are alike.
+    As many as it has records, where it has several. Of those with one, many were met by chance, and 2 N(2) / N(1)
+    further records of each are to be expected, at most 1, where N(r) entries have r records (Good 1953, after Turing).
+    Of those with more the same estimate is not taken: records that were merged from a few databases are counted up to
+    their number, and none of the most would be expected again (16S: nearly none of those with two).
+    Where a reference was dereplicated all are alike.
     """
     if is_dereplicated(records):
         return np.ones(len(records))
-    expected = records.astype(np.float64)
-    counts = np.bincount(records, minlength=_MOST_DISCOUNTED + 2)
-    for r in range(1, _MOST_DISCOUNTED + 1):
-        if counts[r] >= _FEWEST_COUNTED:
-            expected[records == r] = max((r + 1) * counts[r + 1] / counts[r], _LEAST_WEIGHT)
-    return expected
+    once, twice = int((records == 1).sum()), int((records == 2).sum())
+    single = min(2 * twice / max(once, 1), 1.0)
+    return np.where(records == 1, max(single, _LEAST_WEIGHT), records.astype(np.float64))
 
 
 def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:

@@ -25,9 +25,10 @@ ABSENT_RANKS = tuple(RANKS.index(rank) for rank in ("species", "genus", "family"
 FEWEST_QUERIES = 50
 """Distinct queries from which on their shares are estimated."""
 _FIRST_ABSENT = 2
-_PRIOR = 20.0
-"""Pseudo-count, in queries, of the default proportions of absent species, genera, families and orders: a few dozen
-queries can hardly distinguish these."""
+_PRIOR, _PRIOR_SHARE = 20.0, 0.05
+"""Pseudo-count of the default proportions of absent species, genera, families and orders: so many queries, and so large
+a share of those of the study. A few dozen can hardly distinguish these, and many do not where draws and queries differ
+a little."""
 LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
 """Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
 every name."""
@@ -117,8 +118,8 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     """Estimate how common each situation is in a study.
 
     By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The proportions
-    among absent species, genera, families and orders are posterior modes under a Dirichlet prior worth ``_PRIOR``
-    queries. The share of known species stays between ``LEAST_KNOWN`` and
+    among absent species, genera, families and orders are posterior modes under a Dirichlet prior
+    (``_PRIOR``). The share of known species stays between ``LEAST_KNOWN`` and
     ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
 
     Args:
@@ -131,11 +132,12 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     if len(likely) < FEWEST_QUERIES or not 0 < default[absent].sum() < 1:
         return usual
     parts = default[absent] / default[absent].sum()
+    prior = _PRIOR + _PRIOR_SHARE * len(likely)
     share = default
     for _ in range(_MOST_STEPS):
         last, share = share, shifted(likely, fitted, share).mean(axis=0)
         rest = share[absent].sum()
-        share[absent] = rest * (len(likely) * share[absent] + _PRIOR * parts) / (len(likely) * rest + _PRIOR)
+        share[absent] = rest * (len(likely) * share[absent] + prior * parts) / (len(likely) * rest + prior)
         if np.abs(share - last).max() < _SETTLED:
             known = float(np.clip(share[:_FIRST_ABSENT].sum(), LEAST_KNOWN, MOST_KNOWN))
             return Shares(tuple(with_known(share, known).tolist()), "estimated", len(likely))

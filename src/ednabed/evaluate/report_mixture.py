@@ -17,6 +17,8 @@ READING = f"""\
 - *Natural mixture*: about half of what is sequenced of a known species is an exact copy of a sequence of the reference.
   So copies, whose sequence stays in training, are asked too, and the groups count by these shares, not by their numbers
   of queries: {_SHARES} (groups without queries leave their share to the others of their half).
+  ednabed, which estimates from a study how common known species are, is asked them as one study, half of which is of
+  known species.
   *Recall*: of the queries whose taxon is in training, the share that is given the right name; *precision*: of all names
   given, those to queries whose taxon is absent included, the share that is right; both *by default*, for the names that
   the method gives.

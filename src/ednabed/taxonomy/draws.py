@@ -170,7 +170,8 @@ def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] |
 
     Returns:
         A group of each row, int64, shape (rows,), and of each draw, shape (n,), such that rows of a draw's own group
-        are no candidates of it; and the lineages that do not vote on the others. None for copies.
+        are no candidates of it; and the lineages that do not vote on the others. None for copies, which leave nothing
+        out.
     """
     if part.level == COPY:
         return None
@@ -225,7 +226,7 @@ def _remaining(rows: Ints, taxa: Ints, level: int) -> Ints:
     """
     remains = np.full(len(taxa), -1, np.int64)
     if level >= RECORD:
-        # The deepest named taxon must have another row, or this one left.
+        # The deepest named taxon must have another row, or keep this one (a copy).
         for rank in range(len(RANKS)):
             named = taxa[:, rank] >= 0
             counts = _rows_of(rows[named], taxa[named, rank], int(taxa.max(initial=0)) + 1)

@@ -26,9 +26,9 @@ FEWEST_QUERIES = 50
 """Distinct queries from which on their shares are estimated."""
 _FIRST_ABSENT = 2
 _PRIOR, _PRIOR_SHARE = 20.0, 0.05
-"""Pseudo-count of the default proportions of absent species, genera, families and orders: so many queries, and so large
-a share of those of the study. A few dozen can hardly distinguish these, and many do not where draws and queries differ
-a little."""
+"""Pseudo-count, in queries, of the default proportions of absent species, genera, families and orders: a fixed number,
+and a fraction of the study. Small studies can hardly distinguish these; in large ones a small difference between draws
+and queries would pass for another proportion."""
 LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
 """Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
 every name."""
@@ -118,9 +118,9 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     """Estimate how common each situation is in a study.
 
     By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The proportions
-    among absent species, genera, families and orders are posterior modes under a Dirichlet prior
-    (``_PRIOR``). The share of known species stays between ``LEAST_KNOWN`` and
-    ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
+    among absent species, genera, families and orders are posterior modes under a Dirichlet prior (``_PRIOR``). The
+    share of known species stays between ``LEAST_KNOWN`` and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does
+    not settle, the default holds.
 
     Args:
         likely: Of distinct queries, under the shares of the draws, shape (n, 6).
@@ -129,7 +129,8 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     """
     usual = Shares(tuple(default.tolist()), "default", len(likely))
     absent = slice(_FIRST_ABSENT, None)
-    if len(likely) < FEWEST_QUERIES or not 0 < default[absent].sum() < 1:
+    known_and_not = default[:_FIRST_ABSENT].sum() > 0 and default[absent].sum() > 0
+    if len(likely) < FEWEST_QUERIES or not known_and_not:
         return usual
     parts = default[absent] / default[absent].sum()
     prior = _PRIOR + _PRIOR_SHARE * len(likely)

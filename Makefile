@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 RUN = $(VENV)/bin/python
+PLAIN = $(VENV)/.plain
 STAMP = $(VENV)/.installed
 SAMPLE = examples/okex2301_12s.fasta.gz
 LABELS = examples/okex2301_12s_taxonomy.tsv
@@ -11,18 +12,29 @@ UNKNOWN = examples/unknown_12s.fasta
 
 .PHONY: demo test test-slow lint docs screenshots bench bench-nt bench-dashboard accuracy clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(PLAIN): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q -c constraints.txt -e ".[map,dashboard,export,test,lint]"
+	$(RUN) -m pip install -c constraints.txt -e .
 	touch $@
 
-demo: $(STAMP)
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -c constraints.txt -e ".[all,test,lint]"
+	touch $(PLAIN) $@
+
+demo: $(PLAIN)
 	$(VENV)/bin/ednabed --workspace demo embed $(SAMPLE) --labels $(LABELS) --samples $(SAMPLES) --dataset okex2301
 	$(VENV)/bin/ednabed --workspace demo consolidate --incremental --no-calibrate
 	$(VENV)/bin/ednabed --workspace demo search --run okex2301 --id 943cc4890e64.D02-03 --top-k 8
 	$(VENV)/bin/ednabed --workspace demo embed $(FISHES) --output labelled/fish_12s
 	$(VENV)/bin/ednabed --workspace demo consolidate --incremental --runs-root labelled --output data/fish
 	$(VENV)/bin/ednabed --workspace demo classify $(UNKNOWN) --reference data/fish
+	@echo
+	@echo "Next, with a FASTA file of your own:"
+	@echo "  $(VENV)/bin/ednabed --workspace demo classify YOUR.fasta --reference data/fish    what is it?"
+	@echo "  $(VENV)/bin/ednabed --workspace demo embed YOUR.fasta --dataset yours             into the workspace 'demo'"
+	@echo "or on a page: $(VENV)/bin/pip install -c constraints.txt -e '.[dashboard]', then $(VENV)/bin/ednabed dashboard --workspace demo"
+	@echo "The whole way with real samples: docs/walk.md"
 
 test: $(STAMP)
 	$(RUN) -m pytest -m "not slow"

@@ -15,8 +15,8 @@ ORDER = [
     "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "evaluate", "export",
     "training", "api", "dashboard", "cli",
 ]  # fmt: skip
-FREE = ("errors", "__init__")
-"""What every module may import: errors, and the package itself for its version."""
+FREE = ("errors", "extras", "__init__")
+"""What every module may import: errors, packages of extras, and the package itself for its version."""
 
 
 def package_of(module: str) -> str:
@@ -38,7 +38,7 @@ def imported(tree: ast.AST, module: str, is_package: bool) -> list[tuple[str, in
             base = here[: len(here) - node.level + 1] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
             # ``from ednabed import store`` imports a package by its bare name.
-            known = [*ORDER, "errors"]
+            known = [*ORDER, "errors", "extras"]
             below = [alias.name for alias in node.names if name == "ednabed" and alias.name in known]
             found += [(f"{name}.{b}", node.lineno) for b in below] or [(name, node.lineno)]
         elif isinstance(node, ast.Call) and _is_import_call(node):
@@ -66,7 +66,7 @@ def wrong_imports(source: str, module: str, is_package: bool = False) -> list[st
         if own in ORDER:
             bad = other not in ORDER or ORDER.index(other) > ORDER.index(own)
         else:
-            # The package itself gives out names of the api; errors import nothing.
+            # The package itself gives out names of the api; errors import nothing, extras errors alone.
             bad = not (own == "__init__" and other == "api")
         if bad:
             wrong.append(f"{module}, line {line}: {own} must not import {name}")

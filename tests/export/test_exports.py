@@ -23,11 +23,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from ednabed import extras
 from ednabed.api.exports import BY_RECORD, FORMATS, export_records
 from ednabed.api.manager import DataManager
 from ednabed.api.names import AssignmentSource
 from ednabed.errors import InputError, StoreError, UsageError
-from ednabed.export import dwc, dwc_terms, extras
+from ednabed.export import dwc, dwc_terms
 from ednabed.export.assignments import AssignmentWriter
 from ednabed.export.names import names_by_id
 from ednabed.export.spreadsheet import safe_cell

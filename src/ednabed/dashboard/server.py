@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 from ednabed.dashboard.gate import SHORTEST_TOKEN, Gate, is_loopback
 from ednabed.dashboard.settings import Settings, set_settings
 from ednabed.errors import StoreError, UsageError
+from ednabed.extras import installed
 
 HOST, PORT = "127.0.0.1", 8501
 _BACKLOG = 100
@@ -44,7 +44,7 @@ def check_installed() -> None:
     Raises:
         UsageError: One is not.
     """
-    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    absent = [name for name in _NEEDED if not installed(name)]
     if absent:
         raise UsageError(
             f'the dashboard needs {" and ".join(absent)}, not installed here; run: pip install "ednabed[dashboard]"'

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from ednabed.export.extras import needed
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
 from ednabed.export.place import check_target_file, whole_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
+from ednabed.extras import needed
 from ednabed.models.base import FloatArray
 from ednabed.sequences.lineage import RANKS, format_lineage
 from ednabed.store.files import clean
@@ -61,8 +61,8 @@ def write_h5ad(
             reference.
     """
     check_target_file(target, "vectors.h5ad")
-    anndata, h5py = needed("anndata", "anndata", "h5ad"), needed("h5py", "h5py", "h5ad")
-    pandas = needed("pandas", "pandas", "h5ad")
+    anndata, h5py = (needed(module, "export", "an export as h5ad") for module in ("anndata", "h5py"))
+    pandas = needed("pandas", "export", "an export as h5ad")
     obs, records, reads = _obs(pandas, features(selection, names, ids))
     dimension = selection.collection.spec.dimension
     var = pandas.DataFrame(index=[f"dim_{place}" for place in range(0 if obsm else dimension)])

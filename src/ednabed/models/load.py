@@ -14,6 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ednabed.errors import EdnabedError, ModelError, UsageError
+from ednabed.extras import needed
 from ednabed.models import catalog, hub, weights
 from ednabed.models.barcode.config import is_trained
 from ednabed.models.base import Embedder, Encoder
@@ -124,6 +125,7 @@ def load_encoder(
     folder = weights_of(found)
     if is_trained(folder):
         return _load_trained(folder, found.name, settings)
+    needed("torch", "nt", f"model {found.name}")
     from ednabed.models.nucleotide_transformer.encoder import NucleotideTransformer
 
     return NucleotideTransformer.load(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.errors import InputError, StoreError, UsageError
+from ednabed.extras import installed
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.readers import READING
@@ -407,7 +408,7 @@ def _by_try(tries: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
 
 
 def _software() -> dict[str, str]:
-    packages = ("ednabed", "numpy", "pyarrow", "torch")
+    packages = ("ednabed", "numpy", "pyarrow", *(name for name in ("torch",) if installed(name)))
     return {"python": platform.python_version(), "system": platform.system(), **{p: version(p) for p in packages}}
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ednabed.errors import StoreError, UsageError
+from ednabed.extras import needed
 
 TABLE = "sequences"
 ID = "sequence_id"
@@ -113,11 +114,15 @@ class Database:
         return "://" not in self.address
 
     def connect(self) -> Any:
-        """Connect; a local folder is made if absent."""
+        """Connect; a local folder is made if absent.
+
+        Raises:
+            UsageError: LanceDB is not installed.
+            StoreError: The address cannot be opened.
+        """
         # LanceDB warns on standard error when it makes a data set, and when a compaction meets another writer.
         os.environ.setdefault("LANCEDB_LOG", "error")
-        import lancedb
-
+        lancedb = needed("lancedb", "table", "a LanceDB table")
         with lance_errors(self.address):
             return lancedb.connect(self.address, storage_options=dict(self.storage_options) or None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from ednabed.extras import installed
 from ednabed.models.base import FloatArray
 from ednabed.taxonomy.near import near
 
@@ -39,7 +39,7 @@ def map_2d(vectors: FloatArray, *, seed: int = 0, bar: Any = None) -> tuple[Floa
     Returns:
         Coordinates, float32, shape (n, 2), in no unit; and the name of the method, ``UMAP`` or ``PCA``.
     """
-    if len(vectors) < FEWEST or importlib.util.find_spec("umap") is None:
+    if len(vectors) < FEWEST or not installed("umap"):
         return _principal(vectors), "PCA"
     from umap import UMAP
 

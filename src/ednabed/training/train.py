@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ednabed import __version__
 from ednabed.errors import UsageError
+from ednabed.extras import needed
 from ednabed.models.barcode.config import TRAINING_REPORT
 from ednabed.models.barcode.files import digest
 from ednabed.models.base import Embedder, Encoder
@@ -105,11 +106,12 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         The report, as in ``training.json``.
 
     Raises:
-        UsageError: The folder exists, or a setting cannot be meant.
+        UsageError: The folder exists, a setting cannot be meant, or torch is not installed.
         InputError: The records cannot be read, or cannot be split.
         ModelError: The model to start from is not there.
         StoreError: The state of an interrupted training is damaged or of other data, or the loss is not finite.
     """
+    needed("torch", "train", "training")
     output = request.output
     if output.exists():
         raise UsageError(f"{output} exists; name a new folder for the model")

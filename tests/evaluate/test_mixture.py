@@ -166,8 +166,10 @@ def test_claims_of_absence_by_hand():
     assert groups["species"]["claimed"] is None
     # Genera weigh 1/16 each, the family 1/4, records 1/8: g3 and r1 are wrong, of g1, g2, g3, f1, r1.
     assert found["wrong"] == pytest.approx((1 / 16 + 1 / 8) / (3 / 16 + 1 / 4 + 1 / 8))
+    assert found["known"] == pytest.approx((1 / 8) / (3 / 16 + 1 / 4 + 1 / 8))
     assert found["claims"] == 5
-    assert measure_claims(judged(rows[3:4]))["wrong"] is None
+    nothing = measure_claims(judged(rows[3:4]))
+    assert nothing["wrong"] is None and nothing["known"] is None
 
 
 def test_a_claim_at_a_rank_without_a_true_name_is_wrong_where_a_deeper_name_is_there():

@@ -178,7 +178,8 @@ def measure_claims(judged: Judged) -> dict[str, Any]:
         also ``right``, the share for which it is claimed of the rank that was held out, ``too_broad``, of a rank above
         (which is wrong), and ``too_narrow``, of a rank below. For copies and held-out records every claim is wrong.
         ``wrong``: of all claims in the mixture, the weighted share whose taxon is in training; claims of a rank at
-        which the query has no true name count only where a deeper name of it is in training. ``claims``: their number.
+        which the query has no true name count only where a deeper name of it is in training. ``known``: the weighted
+        share that is about known species, which ``novel_q`` bounds. ``claims``: their number.
     """
     found: dict[str, Any] = {}
     for group in (COPY, *GROUPS):
@@ -199,7 +200,14 @@ def measure_claims(judged: Judged) -> dict[str, Any]:
         if known or deeper:
             wrong += weights[i] * (there if known else deeper)
             total += weights[i]
-    return {"groups": found, "claims": int((judged.claimed >= 0).sum()), "wrong": _share(wrong, total)}
+    claims = judged.claimed >= 0
+    known_species = claims & np.isin(judged.groups, (COPY, "record"))
+    return {
+        "groups": found,
+        "claims": int(claims.sum()),
+        "wrong": _share(wrong, total),
+        "known": _share(weights[known_species].sum(), float(weights[claims].sum())),
+    }
 
 
 def measure_copies(judged: Judged, unique: Bools) -> dict[str, Any]:

@@ -193,6 +193,37 @@ def test_validation_of_sequences_of_ones_own(capsys):
             engine.validate_embeddings(bad)
 
 
+def test_validation_of_pairs_with_free_labels(capsys):
+    engine = EmbeddingEngine("kmer6")
+    a, b = "ACGTTGCATG" * 8, "GGATTCCAAC" * 8
+    matrix = engine.validate_embeddings(
+        test_sequences=[(a, "Sequence_A"), (a + "ACC", "Sequence_B"), (b, "Sequence_C")]
+    )
+    assert matrix.shape == (3, 3)
+    out = capsys.readouterr().out
+    assert "Sequence_A" in out
+    assert "2 of 2 sequences" in out
+    # With free labels the first two are the related ones, and a model that does not see it fails.
+    with pytest.raises(EmbeddingError, match="Sequence_A is not nearer to its relative Sequence_C"):
+        engine.validate_embeddings([(a, "Sequence_A"), (b, "Sequence_C"), (a + "ACC", "Sequence_B")])
+    # Lineages decide where the labels are lineages, whatever the order.
+    assert engine.validate_embeddings([(a, FISH), (b, CRAB), (a + "ACC", FISH2)]).shape == (3, 3)
+    # Two are compared, without a verdict.
+    capsys.readouterr()
+    assert engine.validate_embeddings(iter([(a, "one"), (b, "two")])).shape == (2, 2)
+    assert "no check" in capsys.readouterr().out
+
+
+def test_validation_of_what_is_not_pairs():
+    engine = EmbeddingEngine("kmer6")
+    with pytest.raises(UsageError, match=r"test_sequences: number 1 is 'ACGT.*expected a pair"):
+        engine.validate_embeddings([GOOD])
+    with pytest.raises(InputError, match=r"number 1 \(ACGT.*letter"):
+        engine.validate_embeddings([("Sequence_1", GOOD)])
+    with pytest.raises(InputError, match="ranks of lineage 'Sequence_A' cannot be determined"):
+        engine.validate_embeddings([(GOOD, FISH), (GOOD, "Sequence_A"), (GOOD, CRAB)])
+
+
 # -- a network -------------------------------------------------------------------------------------------------------
 
 

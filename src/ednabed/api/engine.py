@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ednabed.errors import EmbeddingError, InputError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
-from ednabed.sequences import format_lineage, normalise, normalise_one, parse_lineage, raw_records
+from ednabed.sequences import normalise, normalise_one, raw_records
 
 log = logging.getLogger("ednabed")
 
@@ -220,28 +221,28 @@ class EmbeddingEngine:
         )
         return asdict(stats)
 
-    def validate_embeddings(self, test_sequences: Mapping[str, str] | None = None) -> FloatArray:
+    def validate_embeddings(
+        self, test_sequences: Mapping[str, str] | Iterable[tuple[str, str]] | None = None
+    ) -> FloatArray:
         """Print and return the cosine matrix of labelled sequences, float32, shape (n, n).
 
         Args:
-            test_sequences: Lineage (seven fields with semicolons, QIIME 2 or SINTAX form) to sequence; None takes two
-                COI of one genus and one 18S, which come with the package.
+            test_sequences: Pairs of sequence and label, or a mapping of label to sequence. Labels that are lineages
+                (seven fields with semicolons, QIIME 2 or SINTAX form) decide which sequences are related; with other
+                labels the first two of three or more are. None takes two COI of one genus and one 18S, which come
+                with the package.
 
         Raises:
             EmbeddingError: A related sequence is not nearer than an unrelated one.
             InputError: A sequence or lineage cannot be used.
+            UsageError: What is given is not made of pairs.
         """
-        from ednabed.evaluate.validation import compare, validate
+        from ednabed.evaluate.validation import compare_pairs, validate
 
         if test_sequences is None:
             result = validate(self.embedder)
         else:
-            rows = []
-            for number, (text, sequence) in enumerate(test_sequences.items(), start=1):
-                ranks = parse_lineage(text)
-                lineage = "" if ranks is None else format_lineage(ranks)
-                rows.append((f"sequence {number}", lineage, normalise_one(sequence, self.embedder.spec.alphabet)))
-            result = compare(self.embedder, rows)
+            result = compare_pairs(self.embedder, _pairs(test_sequences))
         # The guide's users read the matrix from their notebook or log.
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(result.to_text().encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -264,6 +265,22 @@ class EmbeddingEngine:
             "fingerprint": spec.fingerprint,
             "spec": spec.to_dict(),
         }
+
+
+def _pairs(test_sequences: Mapping[str, str] | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return pairs of sequence and label."""
+    if isinstance(test_sequences, Mapping):
+        return [(sequence, label) for label, sequence in test_sequences.items()]
+    pairs = []
+    for number, item in enumerate(test_sequences, start=1):
+        pair = () if isinstance(item, str) else tuple(item)
+        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise UsageError(
+                f"test_sequences: number {number} is {reprlib.repr(item)}, expected a pair of sequence and label such "
+                'as ("ACGT…", "Sequence_A")'
+            )
+        pairs.append((pair[0], pair[1]))
+    return pairs
 
 
 def _windows(sequences: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,7 @@ from ednabed.api import EmbeddingEngine
 from ednabed.errors import EmbeddingError, StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray, Tokens
 from ednabed.models.spec import Policy
-from ednabed.store import table_embed
+from ednabed.store import table_embed, table_prepare
 from ednabed.store.checkpoint import CHECKPOINT, checkpoint_folder
 from ednabed.store.table import Database, VectorColumns, survey
 from ednabed.store.table_embed import embed_table
@@ -277,8 +277,44 @@ def test_ids_and_sequences_with_odd_letters(tmp_path: Path) -> None:
     assert survey(database).pending == 0
 
 
+@pytest.mark.parametrize("pending", [np.zeros(768), None], ids=["zeros", "null"])
+def test_a_column_of_another_dimension_without_a_vector_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pending: np.ndarray | None
+) -> None:
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array([pending] * 3, 768), place=["a", "b", "c"])
+    stats = embed_table(database, letters(), tmp_path)
+    assert stats.embedded == 3
+    assert "had 768 dimensions and no vector in any row; it is replaced by one of 10" in caplog.text
+    check_complete(database)
+    assert [row["place"] for row in rows(database).values()] == ["a", "b", "c"]
+    caplog.clear()
+    assert embed_table(database, letters(), tmp_path).pending == 0
+    assert caplog.text == ""
+
+
+def test_vectors_that_come_while_a_column_is_replaced_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
+    look = table_prepare._holds_vectors
+    calls: list[int] = []
+
+    def look_and_meddle(*arguments: Any) -> bool:
+        found = look(*arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            database.open().update(where="sequence_id = 'r1'", values={"vector": [1.0] * 12})
+        return found
+
+    monkeypatch.setattr(table_prepare, "_holds_vectors", look_and_meddle)
+    with pytest.raises(StoreError, match="got vectors of 12 dimensions meanwhile"):
+        embed_table(database, letters(), tmp_path)
+    assert rows(database)["r1"]["vector"] == [1.0] * 12
+
+
 def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) -> None:
-    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(512)] * 3, 512))
+    vectors = [np.zeros(512), np.ones(512), None]
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array(vectors, 512))
     before = read(database)
     for resume in (True, False):
         with pytest.raises(StoreError, match=r"'vector' holds vectors of 512 .* makes 10.*--vector-column"):

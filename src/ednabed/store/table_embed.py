@@ -27,7 +27,7 @@ from ednabed.store.files import exclusive
 from ednabed.store.journal import VectorJournal, digest_bytes
 from ednabed.store.table import TABLE, Database, VectorColumns, lance_errors
 from ednabed.store.table_pending import PendingRows, Results, Rows
-from ednabed.store.table_prepare import add_columns, check_functions, check_table
+from ednabed.store.table_prepare import add_columns, check_functions, check_table, make_room
 
 log = logging.getLogger("ednabed")
 
@@ -92,6 +92,8 @@ def embed_table(
 ) -> EmbedStats:
     """Give every pending row of the table its vector.
 
+    A vector column of another dimension in which every row is pending is replaced, with a warning.
+
     Args:
         database: Where the table is.
         embedder: The function.
@@ -104,8 +106,8 @@ def embed_table(
         show_progress: True, False, or None for on a terminal only.
 
     Raises:
-        StoreError: There is no such table, its ids are not unique, its vector column has another dimension, or it holds
-            vectors of another or unknown function and ``resume`` is True.
+        StoreError: There is no such table, its ids are not unique, its vector column holds vectors of another
+            dimension, or of another or unknown function and ``resume`` is True.
         EmbeddingError: The encoder failed on a named record; vectors merged before are kept.
     """
     if max_sequences is not None and max_sequences < 1:
@@ -146,6 +148,7 @@ class _Job:
         table = self.database.open()
         # A part of the rows only would leave two functions in one column.
         check_table(self.database, table, self.columns, spec, resume=self.resume or max_sequences is not None)
+        make_room(self.database, table, self.columns, spec)
         add_columns(self.database, table, self.columns, spec)
         pending = self.rows.count(table)
         stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)

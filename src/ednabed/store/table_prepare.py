@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import Any
 
@@ -25,6 +26,8 @@ from ednabed.store.table import (
     vectors_of,
 )
 
+log = logging.getLogger("ednabed")
+
 
 def check_table(database: Database, table: Any, columns: VectorColumns, spec: Spec, *, resume: bool) -> None:
     """Refuse a table that cannot take these vectors."""
@@ -38,12 +41,55 @@ def check_table(database: Database, table: Any, columns: VectorColumns, spec: Sp
     if dimension is None:
         return
     if dimension != wanted:
+        # A column in which every row is still pending is replaced by ``make_room``.
+        if not _holds_vectors(database, table, columns, dimension):
+            return
         raise StoreError(
             f"{where}: column '{columns.vector}' holds vectors of {dimension} dimensions and {model} makes "
             f"{wanted}; keep both by --vector-column NAME"
         )
     if resume:
         check_functions(database, table, columns, spec)
+
+
+def make_room(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> None:
+    """Drop a vector column of another dimension in which every row is pending; ``add_columns`` makes it again.
+
+    Raises:
+        StoreError: Another program gave it vectors meanwhile; they are kept.
+    """
+    table.checkout_latest()
+    dimension = vector_dimension(database, table, columns)
+    if dimension is None or dimension == spec.dimension:
+        return
+    where = f"{database.address}, table '{TABLE}': column '{columns.vector}'"
+    filled = StoreError(f"{where} got vectors of {dimension} dimensions meanwhile; run the command again")
+    seen = table.version
+    if _holds_vectors(database, table, columns, dimension):
+        raise filled
+    with lance_errors(database.address):
+        table.drop_columns([columns.vector])
+        dropped = table.version
+        if dropped != seen + 1:
+            # Lance lets a column go that another program wrote to since the scan.
+            table.checkout(dropped - 1)
+            if columns.vector in table.schema.names and _holds_vectors(database, table, columns, dimension):
+                table.restore()
+                raise filled
+            table.checkout_latest()
+    log.warning(
+        "%s had %d dimensions and no vector in any row; it is replaced by one of %d, the dimension of %s",
+        where, dimension, spec.dimension, spec.model,
+    )  # fmt: skip
+
+
+def _holds_vectors(database: Database, table: Any, columns: VectorColumns, dimension: int) -> bool:
+    """Tell whether any row has a vector that is not all zeros."""
+    for batch in scan(database, table, [columns.vector], f"{quoted(columns.vector)} IS NOT NULL"):
+        vectors, _ = vectors_of(batch.column(0), dimension)
+        if vectors.any():
+            return True
+    return False
 
 
 def check_functions(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> None:

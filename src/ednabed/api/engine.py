@@ -185,7 +185,7 @@ class EmbeddingEngine:
         max_sequences: int | None = None,
         resume: bool = True,
         *,
-        workspace: str | Path = ".",
+        workspace: str | Path | None = None,
         vector_column: str = "vector",
         storage_options: Mapping[str, str] | None = None,
         show_progress: bool | None = None,
@@ -193,10 +193,11 @@ class EmbeddingEngine:
         """Give every pending row of the LanceDB table ``sequences`` its vector; return counts (``EmbedStats``).
 
         Args:
-            db_path: Folder or object-store address of the database; None is ``data/lancedb`` of the workspace.
+            db_path: Folder or object-store address of the database; None is that of ``EDNABED_DB``, else
+                ``data/lancedb`` of the workspace.
             max_sequences: Most rows this time; None takes all.
             resume: False also replaces vectors that another function made.
-            workspace: Where the checkpoint file is kept.
+            workspace: Where the checkpoint file is kept; None is that of ``EDNABED_WORKSPACE``, else the current folder.
             vector_column: Column to fill.
             storage_options: Lance's options for object stores.
             show_progress: True, False, or None for on a terminal only.
@@ -204,10 +205,11 @@ class EmbeddingEngine:
         Raises:
             StoreError: See ``ednabed.store.table_embed.embed_table``.
         """
+        from ednabed.store.defaults import workspace_folder
         from ednabed.store.table import Database, VectorColumns
         from ednabed.store.table_embed import embed_table
 
-        where = Path(workspace)
+        where = workspace_folder(workspace)
         stats = embed_table(
             Database.at(where, None if db_path is None else str(db_path), storage_options),
             self.embedder,

@@ -120,9 +120,9 @@ def table_state(workspace: Path) -> TableStatus | None:
     Raises:
         StoreError: There is one and it cannot be read.
     """
-    if not (workspace / "data" / "lancedb").is_dir():
-        return None
     database = Database.at(workspace, None)
+    if database.is_local and not Path(database.address).is_dir():
+        return None
     if not database.holds_table(database.connect()):
         return None
     return survey(database, VectorColumns())

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ednabed.errors import StoreError, UsageError
+from ednabed.store.defaults import database_address
 
 TABLE = "sequences"
 ID = "sequence_id"
@@ -103,9 +104,8 @@ class Database:
 
     @classmethod
     def at(cls, workspace: Path, db: str | None, storage_options: Mapping[str, str] | None = None) -> Database:
-        """Return the database at ``db``, or at ``data/lancedb`` of the workspace where ``db`` is None."""
-        address = str(workspace / "data" / "lancedb") if db is None else db
-        return cls(address, dict(storage_options or {}))
+        """Return the database at ``db``; None takes the default (see ``ednabed.store.defaults``)."""
+        return cls(database_address(workspace, db, TABLE), dict(storage_options or {}))
 
     @property
     def is_local(self) -> bool:

@@ -90,7 +90,7 @@ def versions_fault(workspace: Path) -> str | None:
 def reference_states(workspace: Path) -> list[ReferenceState]:
     """Return the references of a workspace (folders in ``data``) and their named builds, the workspace's own first."""
     own = layout.default_folder(workspace)
-    folders = sorted((path.parent for path in (workspace / "data").glob(f"*/{METADATA}")), key=lambda p: (p != own, p))
+    folders = sorted(layout.reference_folders(workspace), key=lambda p: (p != own, p))
     states = []
     for folder in folders:
         place = folder.relative_to(workspace).as_posix()

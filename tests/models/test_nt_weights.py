@@ -207,9 +207,7 @@ def test_heads_of_fine_tuned_classifiers_are_left_out_and_named(
     v2.refuses("tensor 'regression.weight' is unexpected")
 
 
-def test_a_folder_of_a_fine_tuned_classifier_is_a_model(
-    v2: Checkpoint, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_of_a_fine_tuned_classifier_is_a_model(v2: Checkpoint, capsys: pytest.CaptureFixture[str]) -> None:
     v2.tensors["classifier.out_proj.weight"] = np.ones((3, 16), np.float32)
     v2.save()
     config = json.loads((v2.folder / "config.json").read_text(encoding="utf-8"))

@@ -37,6 +37,7 @@ from ednabed.cli.table import table_group
 from ednabed.cli.train import train
 from ednabed.cli.validate import validate
 from ednabed.cli.versions import versions
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError
 
 _TWICE_SECONDS = 5.0
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     except EdnabedError as error:
         if debug:
             raise
-        click.echo(f"ednabed: {error}", err=True)
+        click.echo(f"ednabed: {in_options(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if debug:

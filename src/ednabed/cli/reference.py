@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ednabed.taxonomy.calibration import Calibration
 
 reference_option = click.option(
-    "--reference", help="Folder of a reference, or the name of a build of any reference; default: data/reference in the workspace."
+    "--reference",
+    help="Folder of a reference, or the name of a build of any reference; default: data/reference in the workspace.",
 )
 
 

@@ -209,7 +209,7 @@ def vector_dimension(database: Database, table: Any, columns: VectorColumns) -> 
     if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
         raise StoreError(
             f"{database.address}, table '{TABLE}': column '{columns.vector}' is {kind}, "
-            "wanted fixed_size_list<float>[d]; put the vectors into another column with --vector-column NAME"
+            "wanted fixed_size_list<float>[d]; put the vectors into another column by vector_column"
         )
     return int(kind.list_size)
 

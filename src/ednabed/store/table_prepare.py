@@ -46,7 +46,7 @@ def check_table(database: Database, table: Any, columns: VectorColumns, spec: Sp
             return
         raise StoreError(
             f"{where}: column '{columns.vector}' holds vectors of {dimension} dimensions and {model} makes "
-            f"{wanted}; keep both by --vector-column NAME"
+            f"{wanted}; keep both by another vector_column"
         )
     if resume:
         check_functions(database, table, columns, spec)
@@ -99,7 +99,7 @@ def check_functions(database: Database, table: Any, columns: VectorColumns, spec
         raise StoreError(
             f"{database.address}, table '{TABLE}': column '{columns.vector}' holds vectors made by {other}, and "
             f"{spec.model} is {spec.fingerprint[:12]}; they cannot be mixed: replace them "
-            "all by --no-resume (without --max-sequences), or keep both by --vector-column NAME"
+            "all by resume=False (without max_sequences), or keep both by another vector_column"
         )
 
 

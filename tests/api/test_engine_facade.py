@@ -109,12 +109,8 @@ def test_a_single_sequence(engine):
     assert vector.shape == (512,)
     assert vector.dtype == np.float32
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
-    for bad, error in (
-        ("", InputError),
-        ("ACGT", EmbeddingError),
-        ("ACG!" * 6, InputError),
-        ("ACGTN" * 6, EmbeddingError),
-    ):
+    cases = {"": InputError, "ACGT": EmbeddingError, "ACG!" * 6: InputError, "ACGTN" * 6: EmbeddingError}
+    for bad, error in cases.items():
         with pytest.raises(error):
             engine.get_embedding_single(bad)
 

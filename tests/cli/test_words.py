@@ -13,9 +13,9 @@ from ednabed.cli.words import _OPTIONS, in_options
     ("text", "shown"),
     [
         ("max_tokens is 9, x takes 8", "--max-tokens is 9, x takes 8"),
-        ("replace them by resume=False (without max_sequences), or", "replace them by --no-resume (without --max-sequences), or"),
+        ("replace by resume=False (without max_sequences)", "replace by --no-resume (without --max-sequences)"),
         ("(run and seq_idx)", "(run and --seq-idx)"),
-        ("column 'max_tokens' of a/batch_size.tsv and my_seq_idx", "column 'max_tokens' of a/batch_size.tsv and my_seq_idx"),
+        ("'max_tokens' of a/batch_size.tsv and my_seq_idx", "'max_tokens' of a/batch_size.tsv and my_seq_idx"),
     ],
 )  # fmt: skip
 def test_parameters_become_options(text: str, shown: str) -> None:

@@ -214,7 +214,8 @@ class EmbeddingEngine:
                 ``data/lancedb`` of the workspace.
             max_sequences: Most rows this time; None takes all.
             resume: False also replaces vectors that another function made.
-            workspace: Where the checkpoint file is kept; None is that of ``EDNABED_WORKSPACE``, else the current folder.
+            workspace: Where the checkpoint file is kept; None is that of ``EDNABED_WORKSPACE``, else the current
+                folder.
             vector_column: Column to fill.
             storage_options: Lance's options for object stores.
             show_progress: True, False, or None for on a terminal only.

@@ -8,7 +8,7 @@ from pathlib import Path
 from ednabed.api.inventory import RunInfo, run_infos
 from ednabed.errors import EdnabedError
 from ednabed.reference import layout
-from ednabed.reference.manifest import METADATA, ReferenceManifest
+from ednabed.reference.manifest import ReferenceManifest
 from ednabed.store.manifest import RunManifest
 from ednabed.store.table import Database, TableStatus, VectorColumns, survey
 from ednabed.store.version_file import Versions

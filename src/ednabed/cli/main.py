@@ -29,6 +29,7 @@ from ednabed.cli.discover import discover
 from ednabed.cli.embed import embed
 from ednabed.cli.evaluate import evaluate
 from ednabed.cli.export import export
+from ednabed.cli.hints import hint_for
 from ednabed.cli.models import models
 from ednabed.cli.reference import reference_group
 from ednabed.cli.runs import runs
@@ -149,6 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.exit(130)
     except click.ClickException as error:
         error.show()
+        hint = hint_for(error, arguments)
+        if hint is not None:
+            click.echo(hint, err=True)
         sys.exit(2)
     except EdnabedError as error:
         if debug:

@@ -29,8 +29,8 @@ from ednabed.errors import UsageError
 db_options = options(
     click.option(
         "--db", envvar="EDNABED_DB", show_envvar=True,
-        help="A folder, as seen from here, or an object-store address; its subfolder lancedb is looked in too. Default: "
-        "data/lancedb in the workspace.",
+        help="A folder, as seen from here, or an object-store address; its subfolder lancedb is looked in too. "
+        "Default: data/lancedb in the workspace.",
     ),
     click.option(
         "--storage-option", "storage", multiple=True, metavar="KEY=VALUE",

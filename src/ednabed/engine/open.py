@@ -25,8 +25,8 @@ def open_embedder(
     Args:
         model: Catalogue name, hub id, model folder or entry-point name.
         policy: See ``Policy``; None takes its defaults.
-        use_gpu: True forces a GPU (a model that runs on the CPU only warns and does), False the CPU, None takes the best
-            one present.
+        use_gpu: True forces a GPU (a model that runs on the CPU only warns and does), False the CPU, None takes the
+            best one present.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:

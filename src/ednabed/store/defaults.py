@@ -25,8 +25,8 @@ def database_address(workspace: Path, given: str | None, table: str) -> str:
     """Return the address of the database that holds ``table``.
 
     That is the given one, else that of ``EDNABED_DB``, else ``lancedb`` on the drive of ``BIOSCANSCAN_DB_DRIVE`` (which
-    is reported as an old name), else ``data/lancedb`` of the workspace. Where a folder lacks the table and its subfolder
-    ``lancedb`` has it, the subfolder is meant.
+    is reported as an old name), else ``data/lancedb`` of the workspace. Where a folder lacks the table and its
+    subfolder ``lancedb`` has it, the subfolder is meant.
 
     Args:
         workspace: The workspace.

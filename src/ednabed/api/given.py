@@ -37,7 +37,9 @@ def sequences_of(values: Any) -> list[str | None]:
         raise UsageError("sequences is one text, expected a list of them; give [sequence], or use get_embedding_single")
     if isinstance(values, (Mapping, Set)) or not isinstance(values, Iterable):
         raise UsageError(f"sequences is {_shown(values)}, expected a list of sequences")
-    listed = values.tolist() if hasattr(values, "tolist") else list(values)
+    # Arrow's and numpy's own ways out, because their elements are not texts.
+    convert = getattr(values, "to_pylist", None) or getattr(values, "tolist", None)
+    listed = list(values) if convert is None else convert()
     if not isinstance(listed, list):
         raise UsageError(f"sequences is {_shown(values)}, expected a list of sequences")
     return [None if value is None else text_of(value, f"sequences: number {i}") for i, value in enumerate(listed)]

@@ -293,8 +293,8 @@ def test_a_column_of_another_dimension_without_a_vector_is_replaced(
     assert caplog.text == ""
 
 
-def test_vectors_that_come_while_a_column_is_replaced_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
+def while_a_column_is_replaced(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], Any]) -> None:
+    """Let another program do something between the last look at a column and its end."""
     look = table_prepare._holds_vectors
     calls: list[int] = []
 
@@ -302,13 +302,33 @@ def test_vectors_that_come_while_a_column_is_replaced_are_kept(tmp_path: Path, m
         found = look(*arguments)
         calls.append(1)
         if len(calls) == 2:
-            database.open().update(where="sequence_id = 'r1'", values={"vector": [1.0] * 12})
+            meddle()
         return found
 
     monkeypatch.setattr(table_prepare, "_holds_vectors", look_and_meddle)
+
+
+def test_vectors_that_come_while_a_column_is_replaced_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
+    one = {"where": "sequence_id = 'r1'", "values": {"vector": [1.0] * 12}}
+    while_a_column_is_replaced(monkeypatch, lambda: database.open().update(**one))
     with pytest.raises(StoreError, match="got vectors of 12 dimensions meanwhile"):
         embed_table(database, letters(), tmp_path)
     assert rows(database)["r1"]["vector"] == [1.0] * 12
+
+
+def test_another_process_replaces_and_fills_the_same_column_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
+
+    def other() -> None:
+        assert embed_table(database, letters(), tmp_path / "other").embedded == 3
+
+    while_a_column_is_replaced(monkeypatch, other)
+    stats = embed_table(database, letters(), tmp_path)
+    assert (stats.pending, stats.embedded) == (0, 0)
+    check_complete(database)
 
 
 def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) -> None:

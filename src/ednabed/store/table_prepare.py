@@ -28,6 +28,8 @@ from ednabed.store.table import (
 
 log = logging.getLogger("ednabed")
 
+_TRIES = 5
+
 
 def check_table(database: Database, table: Any, columns: VectorColumns, spec: Spec, *, resume: bool) -> None:
     """Refuse a table that cannot take these vectors."""
@@ -58,29 +60,37 @@ def make_room(database: Database, table: Any, columns: VectorColumns, spec: Spec
     Raises:
         StoreError: Another program gave it vectors meanwhile; they are kept.
     """
-    table.checkout_latest()
-    dimension = vector_dimension(database, table, columns)
-    if dimension is None or dimension == spec.dimension:
-        return
     where = f"{database.address}, table '{TABLE}': column '{columns.vector}'"
-    filled = StoreError(f"{where} got vectors of {dimension} dimensions meanwhile; run the command again")
-    seen = table.version
-    if _holds_vectors(database, table, columns, dimension):
-        raise filled
-    with lance_errors(database.address):
-        table.drop_columns([columns.vector])
-        dropped = table.version
-        if dropped != seen + 1:
-            # Lance lets a column go that another program wrote to since the scan.
-            table.checkout(dropped - 1)
-            if columns.vector in table.schema.names and _holds_vectors(database, table, columns, dimension):
+    for attempt in range(_TRIES):
+        table.checkout_latest()
+        dimension = vector_dimension(database, table, columns)
+        if dimension is None or dimension == spec.dimension:
+            return
+        seen = table.version
+        if _holds_vectors(database, table, columns, dimension):
+            raise StoreError(f"{where} got vectors of {dimension} dimensions meanwhile; run the command again")
+        try:
+            with lance_errors(database.address):
+                table.drop_columns([columns.vector])
+        except StoreError:
+            # Another process may have dropped it just now; look again.
+            if attempt == _TRIES - 1:
+                raise
+            continue
+        if table.version == seen + 1:
+            log.warning(
+                "%s had %d dimensions and no vector in any row; it is replaced by one of %d, the dimension of %s",
+                where, dimension, spec.dimension, spec.model,
+            )  # fmt: skip
+            return
+        # Lance drops a column even if another program wrote to it, or made it anew, since it was looked at.
+        with lance_errors(database.address):
+            table.checkout(table.version - 1)
+        now = vector_dimension(database, table, columns)
+        if now is not None and (now == spec.dimension or _holds_vectors(database, table, columns, now)):
+            with lance_errors(database.address):
                 table.restore()
-                raise filled
-            table.checkout_latest()
-    log.warning(
-        "%s had %d dimensions and no vector in any row; it is replaced by one of %d, the dimension of %s",
-        where, dimension, spec.dimension, spec.model,
-    )  # fmt: skip
+    raise StoreError(f"{where} is changed by other programs all the time; run the command again when they have ended")
 
 
 def _holds_vectors(database: Database, table: Any, columns: VectorColumns, dimension: int) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 import ednabed
 from ednabed import EmbeddingEngine
 from ednabed.api.engine import EmbeddingEngine as Facade
-from ednabed.errors import EmbeddingError, InputError, UsageError
+from ednabed.errors import EmbeddingError, InputError, ModelError, UsageError
 
 GOOD = "ACGTTGCATGCATGCATTGACC"
 FISH = "Animalia;Chordata;Actinopteri;Perciformes;Gobiidae;Gobius;Gobius niger"
@@ -35,7 +37,7 @@ def test_the_public_names():
 BAD = {
     "": "empty sequence",
     "  ": "empty sequence",
-    "ACGT": "4 letters, fewer than the least of 20",
+    "ACGT": "holds no {least} letters in a row without N, which {model} needs",
     "ACGT!ACGTACGTACGTACGTACGT": "letter '!' at position 5",
     "N" * 30: "holds no A, C, G or T",
     "ACGTN" * 5: "holds no {least} letters in a row without N, which {model} needs",
@@ -68,7 +70,7 @@ def test_rows_are_aligned_and_the_rejected_are_zeros(model, least, sequences):
 
 def test_the_warning_says_how_many_and_the_first(engine):
     with pytest.warns(
-        UserWarning, match=r"2 of 4 sequences were rejected and have rows of zeros.* number 1 .*\(4 letters"
+        UserWarning, match=r"2 of 4 sequences were rejected and have rows of zeros.* number 1 .*\(holds no 7"
     ):
         engine.get_embeddings([GOOD, "ACGT", GOOD, "ACGT*" * 6])
 
@@ -107,7 +109,8 @@ def test_a_single_sequence(engine):
     assert vector.shape == (512,)
     assert vector.dtype == np.float32
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
-    for bad, error in (("", InputError), ("ACGT", InputError), ("ACG!" * 6, InputError), ("ACGTN" * 6, EmbeddingError)):
+    cases = {"": InputError, "ACGT": EmbeddingError, "ACG!" * 6: InputError, "ACGTN" * 6: EmbeddingError}
+    for bad, error in cases.items():
         with pytest.raises(error):
             engine.get_embedding_single(bad)
 
@@ -147,14 +150,69 @@ def test_settings_reach_the_function():
         ({"strand": "minus"}, UsageError),
         ({"long": "cut"}, UsageError),
         ({"precision": "fp8"}, UsageError),
-        ({"use_gpu": True}, UsageError),
+        ({"batch_size": "8"}, UsageError),
+        ({"batch_size": True}, UsageError),
+        ({"min_length": 2.5}, UsageError),
+        ({"use_gpu": "yes"}, UsageError),
+        ({"model_name": None}, UsageError),
+        ({"model_name": Path("no-such-folder")}, ModelError),
         ({"max_tokens": 100}, UsageError),
         ({"layer": 3}, UsageError),
     ],
 )
 def test_impossible_settings_are_usage_errors(settings_, error):
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         EmbeddingEngine(**settings_)
+    assert "--" not in str(caught.value)
+
+
+def test_a_gpu_is_of_no_use_to_the_default_model(caplog):
+    engine = EmbeddingEngine(use_gpu=True)
+    assert "barcode-1 has no use for one; it runs on the CPU" in caplog.text
+    assert engine.get_model_info()["device"] == "cpu"
+
+
+def test_the_device_is_logged(caplog):
+    with caplog.at_level("INFO", "ednabed"):
+        EmbeddingEngine("kmer6")
+    assert [record.message for record in caplog.records] == ["model: kmer6, 512 dimensions, on cpu in fp32"]
+
+
+def test_short_sequences_are_a_matter_of_the_model(engine):
+    assert engine.get_embedding_single("ATGCATGC").any()
+    assert engine.get_embeddings(["ATGCATGC"]).any()
+    with pytest.raises(InputError, match="8 letters, fewer than min_length 20"):
+        EmbeddingEngine(min_length=20).get_embedding_single("ATGCATGC")
+
+
+def test_sequences_in_any_container(engine):
+    wanted = engine.get_embeddings([GOOD, GOOD * 2])
+    for given_ in (
+        (GOOD * n for n in (1, 2)),
+        (GOOD, GOOD * 2),
+        [GOOD.encode(), GOOD.encode() * 2],
+        np.array([GOOD, GOOD * 2]),
+        np.array([GOOD, GOOD * 2], object),
+        np.array([GOOD, GOOD * 2], "S"),
+        pa.array([GOOD, GOOD * 2]),
+        pa.chunked_array([[GOOD], [GOOD * 2]]),
+        pa.array([GOOD, GOOD * 2]).dictionary_encode(),
+    ):
+        np.testing.assert_array_equal(engine.get_embeddings(given_), wanted)
+    np.testing.assert_array_equal(engine.get_embedding_single(GOOD.encode()), engine.get_embedding_single(GOOD))
+    with pytest.warns(UserWarning, match="1 of 2 .*empty sequence"):
+        assert not engine.get_embeddings(pa.array([GOOD, None]))[1].any()
+    with pytest.warns(UserWarning, match=r"letter 'ÿ' at position 5"):
+        engine.get_embeddings([b"ACGT\xff"])
+
+
+@pytest.mark.parametrize("bad", [None, GOOD, GOOD.encode(), 5, {GOOD: 1}, {GOOD}, [GOOD, 5], [[GOOD]], np.array(GOOD)])
+def test_what_is_no_list_of_sequences(engine, bad):
+    with pytest.raises(UsageError, match=r"^sequences(: number \d)? is .*expected"):
+        engine.get_embeddings(bad)
+    if not isinstance(bad, (str, bytes)):
+        with pytest.raises(UsageError, match=r"^sequence is .*expected a sequence as text"):
+            engine.get_embedding_single(bad)
 
 
 def test_model_info(engine):
@@ -167,6 +225,10 @@ def test_model_info(engine):
     assert info["spec"]["pooling"] == "sum"
     assert info["spec"]["weights"].startswith("sha256:")
     assert info["licence"] == "Apache-2.0"
+    # The older guide's keys.
+    assert info["max_length"] == info["max_tokens"]
+    assert info["tokenizer_type"] == info["spec"]["tokenizer"]
+    assert isinstance(info["gpu_available"], bool)
     formula = EmbeddingEngine("kmer6").get_model_info()["spec"]
     assert (formula["model"], formula["architecture"]["family"]) == ("kmer6", "kmer")
 
@@ -193,6 +255,37 @@ def test_validation_of_sequences_of_ones_own(capsys):
             engine.validate_embeddings(bad)
 
 
+def test_validation_of_pairs_with_free_labels(capsys):
+    engine = EmbeddingEngine("kmer6")
+    a, b = "ACGTTGCATG" * 8, "GGATTCCAAC" * 8
+    matrix = engine.validate_embeddings(
+        test_sequences=[(a, "Sequence_A"), (a + "ACC", "Sequence_B"), (b, "Sequence_C")]
+    )
+    assert matrix.shape == (3, 3)
+    out = capsys.readouterr().out
+    assert "Sequence_A" in out
+    assert "2 of 2 sequences" in out
+    # With free labels the first two are the related ones, and a model that does not see it fails.
+    with pytest.raises(EmbeddingError, match="Sequence_A is not nearer to its relative Sequence_C"):
+        engine.validate_embeddings([(a, "Sequence_A"), (b, "Sequence_C"), (a + "ACC", "Sequence_B")])
+    # Lineages decide where the labels are lineages, whatever the order.
+    assert engine.validate_embeddings([(a, FISH), (b, CRAB), (a + "ACC", FISH2)]).shape == (3, 3)
+    # Two are compared, without a verdict.
+    capsys.readouterr()
+    assert engine.validate_embeddings(iter([(a, "one"), (b, "two")])).shape == (2, 2)
+    assert "no check" in capsys.readouterr().out
+
+
+def test_validation_of_what_is_not_pairs():
+    engine = EmbeddingEngine("kmer6")
+    with pytest.raises(UsageError, match=r"test_sequences: number 1 is 'ACGT.*expected a pair"):
+        engine.validate_embeddings([GOOD])
+    with pytest.raises(InputError, match=r"number 1 \(ACGT.*letter"):
+        engine.validate_embeddings([("Sequence_1", GOOD)])
+    with pytest.raises(InputError, match="ranks of lineage 'Sequence_A' cannot be determined"):
+        engine.validate_embeddings([(GOOD, FISH), (GOOD, "Sequence_A"), (GOOD, CRAB)])
+
+
 # -- a network -------------------------------------------------------------------------------------------------------
 
 
@@ -205,7 +298,7 @@ def tiny(shared):
 
 
 def test_a_model_folder(tiny):
-    engine = EmbeddingEngine(str(tiny), use_gpu=False, precision="fp32")
+    engine = EmbeddingEngine(tiny, use_gpu=False, precision="fp32")
     info = engine.get_model_info()
     assert info["model_name"] == "v2"
     assert info["device"] == "cpu"

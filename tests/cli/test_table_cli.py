@@ -121,8 +121,33 @@ def test_places_of_the_database(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_the_database_of_the_environment(tmp_path: Path) -> None:
+    """A drive with a folder ``lancedb``, by the new and by the old variable, on the command line and in Python."""
+    drive = tmp_path / "drive"
+    simple(drive / "lancedb", sequences(3))
+    for name in ("EDNABED_DB", "BIOSCANSCAN_DB_DRIVE"):
+        result = ednabed("table", "status", cwd=tmp_path, env={name: str(drive)})
+        assert b"rows       3" in result.stdout, result.stderr
+        assert (b"BIOSCANSCAN_DB_DRIVE is the old name of EDNABED_DB" in result.stderr) == name.startswith("BIO")
+    # What is new goes where it would be looked for.
+    fasta(tmp_path / "a.fasta", sequences(2))
+    for name, place in (("EDNABED_DB", ("new",)), ("BIOSCANSCAN_DB_DRIVE", ("new", "lancedb"))):
+        folder = tmp_path / name
+        ednabed("table", "import", "a.fasta", cwd=tmp_path, env={name: str(folder / "new")})
+        assert folder.joinpath(*place, "sequences.lance").is_dir()
+    code = """
+from ednabed import EmbeddingEngine
+from ednabed.api import DataManager
+print(EmbeddingEngine("kmer6").embed_and_update_lancedb()["embedded"], DataManager().workspace)
+"""
+    env = {**os.environ, "EDNABED_DB": str(drive), "EDNABED_WORKSPACE": str(tmp_path / "ws")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=True)
+    assert done.stdout.decode().split() == ["3", str(tmp_path / "ws")]
+    assert (tmp_path / "ws" / "data" / "processed" / "embedder_checkpoints").is_dir()
+
+
 def test_another_dimension_and_another_function(tmp_path: Path) -> None:
-    simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(10)] * 3))
+    simple(tmp_path / "db", sequences(3), vector=vector_array([np.ones(10)] * 3))
     embed = ("table", "embed", "--db", "db", "--model", "kmer6")
     text = sentence(ednabed(*embed, cwd=tmp_path))
     assert " 10 dimensions" in text and " 512" in text and "--vector-column" in text
@@ -134,7 +159,7 @@ def test_another_dimension_and_another_function(tmp_path: Path) -> None:
     done = ednabed(*embed, "--vector-column", "both", "--no-resume", cwd=tmp_path)
     assert done.returncode == 0
     found = rows(Database(str(tmp_path / "db")))
-    assert all(row["both"] == row["kmer"] and row["vector"] == [0.0] * 10 for row in found.values())
+    assert all(row["both"] == row["kmer"] and row["vector"] == [1.0] * 10 for row in found.values())
 
 
 @pytest.mark.parametrize("verb", ["embed", "index", "status"])

@@ -53,6 +53,52 @@ def workspace(made, tmp_path, monkeypatch) -> Path:
     return tmp_path / "ws"
 
 
+def test_vectors_made_elsewhere(workspace, capsys):
+    folder = runs_root(workspace) / "Old" / "2023-01-01"
+    folder.mkdir(parents=True)
+    vectors = np.random.default_rng(1).standard_normal((5, 256)).astype(np.float32)
+    vectors[4] = vectors[2] + 0.01
+    np.save(folder / "embeddings.npy", vectors)
+    register = ("versions", "register", "--version", "old", "--external", "--dimension", "256")
+    code, out, err = call(capsys, *register, "--description", "from the 2023 server")
+    assert (code, err) == (0, "") and out.startswith("old: external:old, fingerprint ")
+    fingerprint = Versions.read(workspace).get("old").fingerprint
+    assert call(capsys, *register)[1].endswith("was registered before\n")
+    assert Versions.read(workspace).get("old").fingerprint == fingerprint
+    # Another one of this length is another function; another length is not this version.
+    assert call(capsys, "versions", "register", "--version", "other", "--external", "--dimension", "256")[0] == 0
+    assert Versions.read(workspace).get("other").fingerprint != fingerprint
+    assert call(capsys, *register[:-1], "128")[0] == 1
+
+    code, _, err = call(capsys, "consolidate", "--version", "old")
+    assert code == 0, err
+    search = ("search", "--run", "Old", "--seq-idx", "2", "--top-k", "2", "--json")
+    code, out, err = call(capsys, *search)
+    assert code == 0, err
+    assert [hit["seq_idx"] for hit in json.loads(out)["results"]] == [2, 4]
+    # Runs as they lie, without a reference, once they are tagged.
+    assert call(capsys, "versions", "tag-run", "Old", "--version", "old", "--assume")[0] == 0
+    shutil.rmtree(workspace / "data" / "reference")
+    assert [hit["seq_idx"] for hit in json.loads(call(capsys, *search)[1])["results"]] == [2, 4]
+    assert call(capsys, "consolidate", "--version", "old")[0] == 0
+    (workspace / "q.fa").write_text(f">q\n{SEQUENCES[0]}\n")
+    for arguments in (("search", "--sequence", SEQUENCES[0]), ("search", "--fasta", "q.fa"), ("classify", "q.fa")):
+        code, out, err = call(capsys, *arguments)
+        assert (code, out) == (1, ""), arguments
+        assert "external:old, a function that is not known here" in err and "--seq-idx" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--external",), ("--dimension", "4"), ("--external", "--dimension", "4", "--model", "kmer6"),
+     ("--external", "--dimension", "4", "--strand", "both")],
+)  # fmt: skip
+def test_what_external_does_not_go_with(tmp_path, capsys, arguments):
+    code, _, err = call(capsys, "--workspace", tmp_path, "versions", "register", "--version", "v", *arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.fixture
 def registered(workspace, capsys) -> Path:
     for name, model in (("v1.0", "kmer6"), ("v2.0", "kmer6-full")):

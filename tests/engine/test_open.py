@@ -52,10 +52,10 @@ def test_the_choice_is_logged(caplog):
     assert any("device: CPU" in record.getMessage() for record in caplog.records)
 
 
-def test_kmer_runs_on_the_cpu_in_fp32_only():
-    with pytest.raises(UsageError, match="leave --gpu out"):
-        open_embedder("kmer6", use_gpu=True)
-    with pytest.raises(UsageError, match="leave --precision out"):
+def test_kmer_runs_on_the_cpu_in_fp32_only(caplog):
+    assert open_embedder("kmer6", use_gpu=True).encoder.device == "cpu"
+    assert "a GPU was asked for and kmer6 has no use for one" in caplog.text
+    with pytest.raises(UsageError, match="choose precision auto"):
         open_embedder("kmer6", precision="bf16")
     with pytest.raises(UsageError, match="neither layers nor poolings"):
         open_embedder("kmer6", Policy(layer=1))

@@ -152,7 +152,7 @@ def test_settings_come_back(folder, tmp_path):
 
 @pytest.mark.parametrize("setting", [{"layer": 1}, {"pooling": "cls"}])
 def test_layer_and_pooling_are_not_asked_of_it(folder, setting):
-    with pytest.raises(UsageError, match="leave out --layer"):
+    with pytest.raises(UsageError, match="omit layer"):
         load.load_encoder(str(folder), **setting)
 
 

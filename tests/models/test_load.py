@@ -195,8 +195,16 @@ def test_a_half_carried_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_guides_wrong_names_are_answered() -> None:
-    with pytest.raises(UsageError, match="does not exist; nearest real ones: nt-v2-250m"):
-        load.load_encoder("InstaDeepAI/nucleotide-transformer-250m-1000g")
+    size = "nucleotide-transformer-"
+    for name, real in (
+        ("250m-1000g", "nt-v2-250m"),
+        ("250m-1000-multi-species", "nt-v2-250m"),
+        ("500m-1000-multi-species", "nt-v2-500m"),
+        ("2.5b", "nt-2.5b-multi-species"),
+    ):
+        for written in (f"InstaDeepAI/{size}{name}", f"{size}{name}"):
+            with pytest.raises(UsageError, match=f"does not exist; nearest real ones: {real}"):
+                load.load_encoder(written)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch
 
+from ednabed.cli.main import main
 from ednabed.errors import ModelError
 from ednabed.models.nucleotide_transformer.config import NTConfig, read_config
 from ednabed.models.nucleotide_transformer.weights import expected_shapes, load_tensors, weights_digest
@@ -111,7 +112,9 @@ def test_missing_layer_and_table(v1: Checkpoint) -> None:
         "esm.encoder.layer.2.LayerNorm.bias",
         "esm.encoder.layer.0.intermediate.dense.bias",
         "esm.embeddings.layer_norm.weight",
-        "classifier.dense.weight",
+        "esm.classifier.dense.weight",
+        "head.dense.weight",
+        "classifier",
         "lm_head",
         "",
     ],
@@ -182,6 +185,40 @@ def test_unused_tensors_are_ignored(v2: Checkpoint) -> None:
     }
     v2.save()
     assert v2.digest() == digest
+
+
+@pytest.mark.parametrize("prefix", ["esm.", ""])
+def test_heads_of_fine_tuned_classifiers_are_left_out_and_named(
+    v2: Checkpoint, caplog: pytest.LogCaptureFixture, prefix: str
+) -> None:
+    v2.save()
+    digest = v2.digest()
+    assert caplog.text == ""
+    v2.tensors = {prefix + key.removeprefix("esm."): value for key, value in v2.tensors.items()}
+    heads = ["classifier.dense.weight", "classifier.out_proj.bias", "cls.predictions.bias", "score.weight"]
+    v2.tensors |= {key: np.ones(16, np.float32) for key in heads}
+    v2.save()
+    assert v2.digest() == digest
+    for key in heads:
+        assert key in caplog.text
+    # All else stays strict, and heads make up for nothing.
+    v2.tensors["regression.weight"] = np.ones(16, np.float32)
+    v2.save()
+    v2.refuses("tensor 'regression.weight' is unexpected")
+
+
+def test_a_folder_of_a_fine_tuned_classifier_is_a_model(v2: Checkpoint, capsys: pytest.CaptureFixture[str]) -> None:
+    v2.tensors["classifier.out_proj.weight"] = np.ones((3, 16), np.float32)
+    v2.save()
+    config = json.loads((v2.folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"architectures": ["EsmForSequenceClassification"], "problem_type": "single_label_classification",
+               "id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}  # fmt: skip
+    (v2.folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(SystemExit) as done:
+        main(["validate", "--cpu", "--json", "--model", str(v2.folder)])
+    out, err = capsys.readouterr()
+    assert done.value.code in (0, 1) and len(json.loads(out)["similarity"]) == 3
+    assert "classifier.out_proj.weight" in err
 
 
 def test_rescaled_rotary_positions(v2: Checkpoint) -> None:

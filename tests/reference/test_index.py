@@ -96,6 +96,20 @@ def test_recall_is_measured_and_stored(made):
     assert recall(reference, np.asarray(reference.vectors[::20])) >= 0.985
 
 
+def test_other_programs_search_the_file_as_widely_as_was_measured(made):
+    import faiss
+
+    reference = opened(made)
+    facts = reference.manifest.index
+    index = faiss.read_index(str(reference.folder / "consolidated_index.faiss"))
+    assert index.nprobe == facts.nprobe > 1
+    queries = unit(np.asarray(reference.vectors[::20]))
+    _, wide = index.search(queries, 10)
+    index.nprobe = facts.lists
+    _, all_lists = index.search(queries, 10)
+    assert (wide == all_lists).mean() > 0.95
+
+
 def test_a_search_that_finds_too_little_is_widened(copy, monkeypatch):
     monkeypatch.setattr(indexes, "_WIDTHS", ((1, 1), (2, 1), (2, 4), (64, 32)))
     facts = consolidate(copy, index="ivf").manifest.index

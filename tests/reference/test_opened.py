@@ -300,7 +300,7 @@ def test_a_name_cannot_lead_out_of_the_folder(folder):
         open_reference(folder, "x")
 
 
-def test_a_reference_is_found_by_folder_name_or_build(folder, monkeypatch):
+def test_a_reference_is_found_by_folder_name_or_build(folder, monkeypatch, caplog):
     workspace = folder.parents[1]
     monkeypatch.chdir(workspace)
     layout.name_build(folder, "one")
@@ -318,6 +318,19 @@ def test_a_reference_is_found_by_folder_name_or_build(folder, monkeypatch):
     for name in ("", "two", "refs", "refs/big/two", "data/reference/builds"):
         with pytest.raises(StoreError, match=r"there is no reference .*names of builds there: one"):
             find(workspace, name)
+    # A name of a build of any reference in data, where one only has it.
+    fish = workspace / "data" / "fish"
+    shutil.copytree(folder, fish)
+    with pytest.raises(StoreError, match=r"'one' is the name of a build in 2 references.*data/fish/one or data/ref"):
+        find(workspace, "one")
+    assert find(workspace, "data/fish/one") == (fish, "one")
+    assert layout.remove_name(fish, "one")
+    layout.name_build(fish, "fish_1")
+    assert find(workspace, "fish_1") == (fish, "fish_1")
+    assert find(workspace, "one") == (folder, "one")
+    (workspace / "data" / "fish" / "names.json").write_text("{", encoding="utf-8")
+    assert find(workspace, "one") == (folder, "one")
+    assert "names.json is damaged" in caplog.text
     # A reference that was copied is a reference.
     assert content(open_reference(workspace.parent / "outside")) == content(open_reference(folder))
     assert faults(workspace.parent / "outside") == []

@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ednabed.api import EmbeddingEngine
+from ednabed.cli.main import main
 from ednabed.errors import EmbeddingError, StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray, Tokens
 from ednabed.models.spec import Policy
-from ednabed.store import table_embed
+from ednabed.store import table_embed, table_prepare
 from ednabed.store.checkpoint import CHECKPOINT, checkpoint_folder
 from ednabed.store.table import Database, VectorColumns, survey
 from ednabed.store.table_embed import embed_table
@@ -277,11 +278,65 @@ def test_ids_and_sequences_with_odd_letters(tmp_path: Path) -> None:
     assert survey(database).pending == 0
 
 
+@pytest.mark.parametrize("pending", [np.zeros(768), None], ids=["zeros", "null"])
+def test_a_column_of_another_dimension_without_a_vector_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pending: np.ndarray | None
+) -> None:
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array([pending] * 3, 768), place=["a", "b", "c"])
+    stats = embed_table(database, letters(), tmp_path)
+    assert stats.embedded == 3
+    assert "had 768 dimensions and no vector in any row; it is replaced by one of 10" in caplog.text
+    check_complete(database)
+    assert [row["place"] for row in rows(database).values()] == ["a", "b", "c"]
+    caplog.clear()
+    assert embed_table(database, letters(), tmp_path).pending == 0
+    assert caplog.text == ""
+
+
+def while_a_column_is_replaced(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], Any]) -> None:
+    """Let another program do something between the last look at a column and its end."""
+    look = table_prepare._holds_vectors
+    calls: list[int] = []
+
+    def look_and_meddle(*arguments: Any) -> bool:
+        found = look(*arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            meddle()
+        return found
+
+    monkeypatch.setattr(table_prepare, "_holds_vectors", look_and_meddle)
+
+
+def test_vectors_that_come_while_a_column_is_replaced_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
+    one = {"where": "sequence_id = 'r1'", "values": {"vector": [1.0] * 12}}
+    while_a_column_is_replaced(monkeypatch, lambda: database.open().update(**one))
+    with pytest.raises(StoreError, match="got vectors of 12 dimensions meanwhile"):
+        embed_table(database, letters(), tmp_path)
+    assert rows(database)["r1"]["vector"] == [1.0] * 12
+
+
+def test_another_process_replaces_and_fills_the_same_column_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
+
+    def other() -> None:
+        assert embed_table(database, letters(), tmp_path / "other").embedded == 3
+
+    while_a_column_is_replaced(monkeypatch, other)
+    stats = embed_table(database, letters(), tmp_path)
+    assert (stats.pending, stats.embedded) == (0, 0)
+    check_complete(database)
+
+
 def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) -> None:
-    database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(512)] * 3, 512))
+    vectors = [np.zeros(512), np.ones(512), None]
+    database = simple(tmp_path / "db", sequences(3), vector=vector_array(vectors, 512))
     before = read(database)
     for resume in (True, False):
-        with pytest.raises(StoreError, match=r"'vector' holds vectors of 512 .* makes 10.*--vector-column"):
+        with pytest.raises(StoreError, match=r"'vector' holds vectors of 512 .* makes 10.*another vector_column"):
             embed_table(database, letters(), tmp_path, resume=resume)
     assert read(database).equals(before)
     embed_table(database, letters(), tmp_path, columns=VectorColumns("small"))
@@ -296,7 +351,7 @@ def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) 
 )
 def test_a_column_that_holds_no_float32_vectors_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     database = simple(tmp_path / "db", sequences(2), other=pa.array([None, None], kind))
-    with pytest.raises(StoreError, match=r"column 'other' is .* wanted fixed_size_list<float>\[d\].*--vector-column"):
+    with pytest.raises(StoreError, match=r"column 'other' is .* wanted fixed_size_list<float>\[d\].* by vector_column"):
         embed_table(database, letters(), tmp_path, columns=VectorColumns("other"))
     assert "other_status" not in database.open().schema.names
 
@@ -323,7 +378,7 @@ def test_vectors_of_another_function_are_not_mixed(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", letters_)
     embed_table(database, letters(), tmp_path, max_sequences=10)
     before = read(database)
-    with pytest.raises(StoreError, match=rf"{OWN[:12]}.*letters-1 is {OTHER[:12]}.*--no-resume.*--vector-column"):
+    with pytest.raises(StoreError, match=rf"{OWN[:12]}.*letters-1 is {OTHER[:12]}.*resume=False.* vector_column"):
         embed_table(database, letters(salt=1), tmp_path)
     assert read(database).equals(before)
 
@@ -693,6 +748,36 @@ def test_an_interrupted_try_is_taken_up_also_in_small_steps(tmp_path: Path, monk
     check_complete(database)
 
 
+def test_a_kill_before_the_first_merge_leaves_a_checkpoint_and_a_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(table_embed, "_JOURNAL_SECONDS", 0.0)
+    database = simple(tmp_path / "data" / "lancedb", sequences(300))
+
+    def hook(batch: int) -> None:
+        if batch == 5:
+            raise KeyboardInterrupt
+
+    first = meddler(hook)
+    with pytest.raises(KeyboardInterrupt):
+        embed_table(database, first, tmp_path)
+    done = first.encoder.rows
+    body = json.loads((checkpoint_folder(tmp_path) / CHECKPOINT).read_text(encoding="utf-8"))
+    assert (body["total_processed"], body["model"]) == (done, "letters")
+    assert body["last_embedded_id"] in rows(database)
+
+    def status(*options: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["--workspace", str(tmp_path), "table", "status", *options])
+        return capsys.readouterr().out
+
+    assert f"waiting    {done} computed sequences" in status()
+    assert json.loads(status("--json"))["waiting"] == done
+    embed_table(database, letters(), tmp_path)
+    assert "waiting" not in status()
+    assert json.loads(status("--json"))["waiting"] == 0
+
+
 def test_an_interrupted_try_is_found_under_another_spelling_of_the_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -743,14 +828,18 @@ def test_the_engine_updates_the_table(tmp_path: Path) -> None:
     assert (stats["rows"], stats["pending"], stats["embedded"], stats["left"]) == (31, 31, 10, 21)
     stats = engine.embed_and_update_lancedb(Path(database.address), workspace=tmp_path)
     assert (stats["embedded"], stats["rejected"], stats["left"], stats["model"]) == (20, 1, 0, "kmer6")
+    # The older guide's keys.
+    assert (stats["sequences_processed"], stats["sequences_embedded"], stats["errors"]) == (21, 20, 1)
     wanted = engine.get_embeddings(sequences(30))
     found = rows(database)
     assert all(same_vector(found[f"r{i}"], wanted[i]) for i in range(30))
     again = engine.embed_and_update_lancedb(database.address, resume=False, workspace=tmp_path)
     assert (again["pending"], again["computed"]) == (0, 0)
     both = EmbeddingEngine("kmer6", strand="both")
-    with pytest.raises(StoreError, match="--no-resume"):
+    with pytest.raises(StoreError, match="resume=False"):
         both.embed_and_update_lancedb(database.address, workspace=tmp_path)
+    with pytest.raises(UsageError, match=r"max_sequences is '5'.*expected a whole number"):
+        engine.embed_and_update_lancedb(database.address, workspace=tmp_path, max_sequences="5")
     stats = both.embed_and_update_lancedb(database.address, resume=False, workspace=tmp_path)
     assert stats["embedded"] == 30
     stats = engine.embed_and_update_lancedb(database.address, workspace=tmp_path, vector_column="given")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.api.given import model_of, sequences_of, text_of, whole_number, yes_or_no
+from ednabed.engine.device import gpu_here
 from ednabed.engine.embed import WINDOW_LETTERS, Engine
 from ednabed.engine.open import open_embedder
 from ednabed.engine.progress import progress_bar
@@ -21,7 +24,7 @@ from ednabed.errors import EmbeddingError, InputError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
-from ednabed.sequences import format_lineage, normalise, normalise_one, parse_lineage, raw_records
+from ednabed.sequences import normalise, normalise_one, raw_records
 
 log = logging.getLogger("ednabed")
 
@@ -53,9 +56,10 @@ class EmbeddingEngine:
     """Embeds sequences with one model under one policy.
 
     Args:
-        model_name: Name from ``ednabed models list``, hub id or model folder.
+        model_name: Name from ``ednabed models list``, hub id or model folder (text or ``Path``).
         batch_size: Most sequences a batch; None leaves the token budget, which is the better judge.
-        use_gpu: True forces a GPU (an error where there is none), False the CPU, None takes the best one present.
+        use_gpu: True forces a GPU (an error where there is none; a warning for a model that has no use for one), False
+            the CPU, None takes the best one present.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         layer: Hidden state to pool; None is the final one.
         pooling: ``mean``, ``mean-no-cls`` or ``cls``; None is the model's own.
@@ -63,7 +67,7 @@ class EmbeddingEngine:
         strand: ``given`` or ``both``.
         long: ``truncate``, ``window`` or ``reject`` above the token limit.
         alphabet: ``iupac`` or ``strict``.
-        min_length: Shortest sequence accepted, in letters.
+        min_length: Shortest sequence accepted, in bases; None takes what the model can embed, and in tables 20.
 
     Attributes:
         last_report: What the last call of ``get_embeddings`` did.
@@ -75,7 +79,7 @@ class EmbeddingEngine:
 
     def __init__(
         self,
-        model_name: str = DEFAULT_MODEL,
+        model_name: str | Path = DEFAULT_MODEL,
         batch_size: int | None = None,
         use_gpu: bool | None = None,
         precision: str = "auto",
@@ -86,25 +90,30 @@ class EmbeddingEngine:
         strand: Strand = "given",
         long: Long = "truncate",
         alphabet: Alphabet = "iupac",
-        min_length: int = 20,
+        min_length: int | None = None,
     ) -> None:
+        layer, max_tokens = whole_number(layer, "layer"), whole_number(max_tokens, "max_tokens")
+        self.batch_size = whole_number(batch_size, "batch_size")
+        self.min_length = whole_number(min_length, "min_length")
         policy = Policy(layer, pooling, max_tokens, strand, long, alphabet)
-        self.embedder = open_embedder(model_name, policy, use_gpu=use_gpu, precision=precision)
-        self.batch_size = batch_size
-        self.min_length = min_length
+        self.embedder = open_embedder(
+            model_of(model_name), policy, use_gpu=yes_or_no(use_gpu, "use_gpu"), precision=precision
+        )
         self.last_report = Report()
-        self._engine = Engine(self.embedder, batch_size)
-        log.info("model: %s, %d dimensions", self.embedder.spec.model, self.embedder.spec.dimension)
+        self._engine = Engine(self.embedder, self.batch_size)
+        spec, encoder = self.embedder.spec, self.embedder.encoder
+        log.info("model: %s, %d dimensions, on %s in %s", spec.model, spec.dimension, encoder.device, encoder.precision)
 
-    def get_embedding_single(self, sequence: str) -> FloatArray:
+    def get_embedding_single(self, sequence: str | bytes) -> FloatArray:
         """Embed one sequence: float32, shape (d,).
 
         Raises:
+            UsageError: It is no text.
             InputError: It is empty, too short, or has a letter that is not accepted.
             EmbeddingError: The model cannot take it.
         """
-        letters = normalise_one(sequence, self.embedder.spec.alphabet)
-        if len(letters) < self.min_length:
+        letters = normalise_one(text_of(sequence, "sequence"), self.embedder.spec.alphabet)
+        if len(letters) < (self.min_length or 1):
             raise InputError(f"the sequence has {len(letters)} letters, fewer than min_length {self.min_length}")
         vectors, refused = self._engine.embed([letters])
         if refused:
@@ -112,14 +121,21 @@ class EmbeddingEngine:
         vector: FloatArray = vectors[0]
         return vector
 
-    def get_embeddings(self, sequences: Sequence[str], show_progress: bool = False) -> FloatArray:
+    def get_embeddings(self, sequences: Iterable[str | bytes | None], show_progress: bool = False) -> FloatArray:
         """Embed sequences: float32, shape (n, d), row i for ``sequences[i]``.
 
         A rejected sequence has a row of zeros; a warning says so, and ``last_report`` says which and why. Identical
         sequences are computed once.
+
+        Args:
+            sequences: A list, an array (numpy, Arrow, pandas), or anything else that gives texts in order.
+            show_progress: Whether to draw a progress bar.
+
+        Raises:
+            UsageError: It is not such a thing, or holds something that is no text.
+            EmbeddingError: The model failed on a sequence.
         """
-        if isinstance(sequences, str):
-            raise UsageError("get_embeddings takes a list of sequences; give [sequence], or use get_embedding_single")
+        sequences = sequences_of(sequences)
         started = time.monotonic()
         n = len(sequences)
         report = Report(given=n)
@@ -146,7 +162,7 @@ class EmbeddingEngine:
 
     def _embed_window(
         self,
-        sequences: Sequence[str],
+        sequences: Sequence[str | None],
         start: int,
         end: int,
         first: dict[str, int],
@@ -156,7 +172,7 @@ class EmbeddingEngine:
     ) -> None:
         """Embed ``sequences[start:end]`` into ``vectors``; ``first`` is the row of each sequence that came before."""
         raw = raw_records([str(i) for i in range(start, end)], sequences[start:end])
-        accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length)
+        accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length or 1)
         for row, reason in zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True):
             report.rejected[start + row] = reason
         report.ambiguous += int(np.count_nonzero(accepted.column("n_ambiguous")))
@@ -184,64 +200,75 @@ class EmbeddingEngine:
         max_sequences: int | None = None,
         resume: bool = True,
         *,
-        workspace: str | Path = ".",
+        workspace: str | Path | None = None,
         vector_column: str = "vector",
         storage_options: Mapping[str, str] | None = None,
         show_progress: bool | None = None,
     ) -> dict[str, Any]:
         """Give every pending row of the LanceDB table ``sequences`` its vector; return counts (``EmbedStats``).
 
+        Beside them are ``sequences_processed`` (rows looked at), ``sequences_embedded`` and ``errors`` (rejected rows).
+
         Args:
-            db_path: Folder or object-store address of the database; None is ``data/lancedb`` of the workspace.
+            db_path: Folder or object-store address of the database; None is that of ``EDNABED_DB``, else
+                ``data/lancedb`` of the workspace.
             max_sequences: Most rows this time; None takes all.
             resume: False also replaces vectors that another function made.
-            workspace: Where the checkpoint file is kept.
+            workspace: Where the checkpoint file is kept; None is that of ``EDNABED_WORKSPACE``, else the current
+                folder.
             vector_column: Column to fill.
             storage_options: Lance's options for object stores.
             show_progress: True, False, or None for on a terminal only.
 
         Raises:
+            UsageError: ``max_sequences`` is no positive number.
             StoreError: See ``ednabed.store.table_embed.embed_table``.
         """
+        from ednabed.store.defaults import workspace_folder
         from ednabed.store.table import Database, VectorColumns
-        from ednabed.store.table_embed import embed_table
+        from ednabed.store.table_embed import MIN_LENGTH, embed_table
 
-        where = Path(workspace)
+        where = workspace_folder(workspace)
         stats = embed_table(
             Database.at(where, None if db_path is None else str(db_path), storage_options),
             self.embedder,
             where,
             columns=VectorColumns(vector_column),
             batch_size=self.batch_size,
-            max_sequences=max_sequences,
-            min_length=self.min_length,
+            max_sequences=whole_number(max_sequences, "max_sequences"),
+            min_length=MIN_LENGTH if self.min_length is None else self.min_length,
             resume=resume,
             show_progress=show_progress,
         )
-        return asdict(stats)
+        return {
+            **asdict(stats),
+            "sequences_processed": stats.embedded + stats.rejected,
+            "sequences_embedded": stats.embedded,
+            "errors": stats.rejected,
+        }
 
-    def validate_embeddings(self, test_sequences: Mapping[str, str] | None = None) -> FloatArray:
+    def validate_embeddings(
+        self, test_sequences: Mapping[str, str] | Iterable[tuple[str, str]] | None = None
+    ) -> FloatArray:
         """Print and return the cosine matrix of labelled sequences, float32, shape (n, n).
 
         Args:
-            test_sequences: Lineage (seven fields with semicolons, QIIME 2 or SINTAX form) to sequence; None takes two
-                COI of one genus and one 18S, which come with the package.
+            test_sequences: Pairs of sequence and label, or a mapping of label to sequence. Labels that are lineages
+                (seven fields with semicolons, QIIME 2 or SINTAX form) decide which sequences are related; with other
+                labels the first two of three or more are. None takes two COI of one genus and one 18S, which come
+                with the package.
 
         Raises:
             EmbeddingError: A related sequence is not nearer than an unrelated one.
             InputError: A sequence or lineage cannot be used.
+            UsageError: What is given is not made of pairs.
         """
-        from ednabed.evaluate.validation import compare, validate
+        from ednabed.evaluate.validation import compare_pairs, validate
 
         if test_sequences is None:
             result = validate(self.embedder)
         else:
-            rows = []
-            for number, (text, sequence) in enumerate(test_sequences.items(), start=1):
-                ranks = parse_lineage(text)
-                lineage = "" if ranks is None else format_lineage(ranks)
-                rows.append((f"sequence {number}", lineage, normalise_one(sequence, self.embedder.spec.alphabet)))
-            result = compare(self.embedder, rows)
+            result = compare_pairs(self.embedder, _pairs(test_sequences))
         # The guide's users read the matrix from their notebook or log.
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(result.to_text().encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -250,14 +277,20 @@ class EmbeddingEngine:
         return result.similarity
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return name, dimension, token limit, licence, device, precision, fingerprint and the whole spec."""
+        """Return name, dimension, token limit, licence, device, precision, fingerprint and the whole spec.
+
+        ``gpu_available`` is whether this machine has a GPU that could be used, whatever the model runs on.
+        """
         spec, encoder = self.embedder.spec, self.embedder.encoder
         return {
             "model_name": spec.model,
             "embedding_dim": spec.dimension,
             "max_tokens": spec.max_tokens,
+            "max_length": spec.max_tokens,
+            "tokenizer_type": spec.tokenizer,
             "licence": spec.licence,
             "device": encoder.device,
+            "gpu_available": gpu_here() is not None,
             "precision": encoder.precision,
             "batch_size": self.batch_size,
             "token_budget": self._engine.token_budget,
@@ -266,7 +299,23 @@ class EmbeddingEngine:
         }
 
 
-def _windows(sequences: Sequence[str]) -> Iterator[tuple[int, int]]:
+def _pairs(test_sequences: Mapping[str, str] | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return pairs of sequence and label."""
+    if isinstance(test_sequences, Mapping):
+        return [(sequence, label) for label, sequence in test_sequences.items()]
+    pairs = []
+    for number, item in enumerate(test_sequences, start=1):
+        pair = () if isinstance(item, str) else tuple(item)
+        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise UsageError(
+                f"test_sequences: number {number} is {reprlib.repr(item)}, expected a pair of sequence and label such "
+                'as ("ACGT…", "Sequence_A")'
+            )
+        pairs.append((pair[0], pair[1]))
+    return pairs
+
+
+def _windows(sequences: Sequence[str | None]) -> Iterator[tuple[int, int]]:
     """Yield the bounds of consecutive parts of some millions of letters."""
     start = letters = 0
     for i, sequence in enumerate(sequences):

@@ -26,6 +26,7 @@ from ednabed.search.hits import Search, Wanted
 from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_letters, by_run, embedder_for
 from ednabed.search.table import spec_of_table
 from ednabed.search.table_queries import answer, by_table_id, check_wanted
+from ednabed.store.defaults import workspace_folder
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
 from ednabed.store.table import Database, VectorColumns
@@ -40,11 +41,12 @@ class DataManager:
     """The runs and references of a workspace.
 
     Args:
-        workspace: Folder that holds ``consolidated_data`` and ``data``.
+        workspace: Folder that holds ``consolidated_data`` and ``data``; None is that of ``EDNABED_WORKSPACE``, else the
+            current folder.
     """
 
-    def __init__(self, workspace: Path | str = ".") -> None:
-        self.workspace = Path(workspace)
+    def __init__(self, workspace: Path | str | None = None) -> None:
+        self.workspace = workspace_folder(workspace)
         self.runs_root = runs_root(self.workspace)
         self._told: set[tuple[str, str]] = set()
         self._opened: tuple[list[tuple[str, Path]], LooseRuns] | None = None
@@ -363,7 +365,7 @@ class DataManager:
         return reference
 
 
-def get_data_manager(workspace: Path | str = ".") -> DataManager:
+def get_data_manager(workspace: Path | str | None = None) -> DataManager:
     """Return the ``DataManager`` of a workspace."""
     return DataManager(workspace)
 

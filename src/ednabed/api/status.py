@@ -8,7 +8,7 @@ from pathlib import Path
 from ednabed.api.inventory import RunInfo, run_infos
 from ednabed.errors import EdnabedError
 from ednabed.reference import layout
-from ednabed.reference.manifest import METADATA, ReferenceManifest
+from ednabed.reference.manifest import ReferenceManifest
 from ednabed.store.manifest import RunManifest
 from ednabed.store.table import Database, TableStatus, VectorColumns, survey
 from ednabed.store.version_file import Versions
@@ -90,7 +90,7 @@ def versions_fault(workspace: Path) -> str | None:
 def reference_states(workspace: Path) -> list[ReferenceState]:
     """Return the references of a workspace (folders in ``data``) and their named builds, the workspace's own first."""
     own = layout.default_folder(workspace)
-    folders = sorted((path.parent for path in (workspace / "data").glob(f"*/{METADATA}")), key=lambda p: (p != own, p))
+    folders = sorted(layout.reference_folders(workspace), key=lambda p: (p != own, p))
     states = []
     for folder in folders:
         place = folder.relative_to(workspace).as_posix()
@@ -120,9 +120,9 @@ def table_state(workspace: Path) -> TableStatus | None:
     Raises:
         StoreError: There is one and it cannot be read.
     """
-    if not (workspace / "data" / "lancedb").is_dir():
-        return None
     database = Database.at(workspace, None)
+    if database.is_local and not Path(database.address).is_dir():
+        return None
     if not database.holds_table(database.connect()):
         return None
     return survey(database, VectorColumns())

@@ -29,6 +29,7 @@ from ednabed.cli.discover import discover
 from ednabed.cli.embed import embed
 from ednabed.cli.evaluate import evaluate
 from ednabed.cli.export import export
+from ednabed.cli.hints import hint_for
 from ednabed.cli.models import models
 from ednabed.cli.reference import reference_group
 from ednabed.cli.runs import runs
@@ -37,6 +38,7 @@ from ednabed.cli.table import table_group
 from ednabed.cli.train import train
 from ednabed.cli.validate import validate
 from ednabed.cli.versions import versions
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError
 
 _TWICE_SECONDS = 5.0
@@ -148,11 +150,14 @@ def main(arguments: list[str] | None = None) -> int:
         sys.exit(130)
     except click.ClickException as error:
         error.show()
+        hint = hint_for(error, arguments)
+        if hint is not None:
+            click.echo(hint, err=True)
         sys.exit(2)
     except EdnabedError as error:
         if debug:
             raise
-        click.echo(f"ednabed: {error}", err=True)
+        click.echo(f"ednabed: {in_options(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if debug:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ednabed.taxonomy.calibration import Calibration
 
 reference_option = click.option(
-    "--reference", help="Folder of a reference, or the name of a build; default: data/reference in the workspace."
+    "--reference",
+    help="Folder of a reference, or the name of a build of any reference; default: data/reference in the workspace.",
 )
 
 
@@ -131,11 +132,9 @@ def list_(context: Context, as_json: bool) -> None:
       ednabed reference list
     """
     from ednabed.reference import layout
-    from ednabed.reference.manifest import METADATA
 
     rows: list[dict[str, Any]] = []
-    for path in sorted((context.workspace / "data").glob(f"*/{METADATA}")):
-        folder = path.parent
+    for folder in layout.reference_folders(context.workspace):
         place = folder.relative_to(context.workspace).as_posix()
         entries: list[tuple[str | None, str]] = [(None, place)]
         try:

@@ -29,7 +29,8 @@ from ednabed.errors import UsageError
 db_options = options(
     click.option(
         "--db", envvar="EDNABED_DB", show_envvar=True,
-        help="A folder, as seen from here, or an object-store address. Default: data/lancedb in the workspace.",
+        help="A folder, as seen from here, or an object-store address; its subfolder lancedb is looked in too. "
+        "Default: data/lancedb in the workspace.",
     ),
     click.option(
         "--storage-option", "storage", multiple=True, metavar="KEY=VALUE",
@@ -236,20 +237,29 @@ def index_(
 def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_column: str, as_json: bool) -> None:
     """Count the rows of the table: pending, embedded, rejected, by fingerprint.
 
+    What an interrupted or running 'table embed' has computed and not yet brought into the table is counted as waiting.
+
     \b
     Example:
       ednabed table status
     """
+    from ednabed.models.spec import Spec
     from ednabed.store.table import VectorColumns, survey
+    from ednabed.store.table_journal import rows_waiting
 
-    status = survey(database_of(context, db, storage), VectorColumns(vector_column))
+    database, columns = database_of(context, db, storage), VectorColumns(vector_column)
+    status = survey(database, columns)
+    fingerprint = None if status.spec is None else Spec.from_dict(status.spec).fingerprint
+    waiting = 0 if fingerprint is None else rows_waiting(context.workspace, database, columns, fingerprint)
     if as_json:
-        emit_json(asdict(status))
+        emit_json({**asdict(status), "waiting": waiting})
         return
     emit(f"table      {status.address}, column '{status.vector_column}'")
     emit(f"rows       {status.rows:,}")
     emit(f"embedded   {status.embedded:,}")
     emit(f"pending    {status.pending:,}")
+    if waiting:
+        emit(f"waiting    {waiting:,} computed sequences, which 'ednabed table embed' brings into the table")
     emit(f"rejected   {status.rejected:,}")
     emit(f"invalid    {status.invalid:,}")
     if status.spec is not None:

@@ -37,6 +37,12 @@ versions.add_command(compare)
 @click.option("--version", "name", required=True, help="Name of the version: letters, digits, '.', '-', '_'.")
 @click.option("--model", help="Name from 'ednabed models list', a Hugging Face id of these layouts, or a model folder.")
 @click.option("--run", "run_name", help="Take the function of this run instead: dataset/run, a dataset or a folder.")
+@click.option(
+    "--external",
+    is_flag=True,
+    help="The function is not known here: vectors made elsewhere, which are searched by run and index only.",
+)
+@click.option("--dimension", type=click.IntRange(min=1), help="Length of the vectors of an --external version.")
 @click.option("--description", help="What people should know about it.")
 @policy_options
 @json_option
@@ -47,30 +53,38 @@ def register(
     name: str,
     model: str | None,
     run_name: str | None,
+    external: bool,
+    dimension: int | None,
     description: str | None,
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Give a name to the function that a model and its options are, or that made a run.
+    """Give a name to the function that a model and its options are, or that made a run, or made vectors elsewhere.
 
     \b
     Example:
       ednabed versions register --version v1.0 --model kmer6 --description "Initial baseline"
+      ednabed versions register --version old --external --dimension 256 --description "From the 2023 server"
     """
     from ednabed.store.versions import register as bind
+    from ednabed.store.versions import register_external
 
-    if (model is None) == (run_name is None):
-        raise UsageError("give one of --model MODEL and --run RUN, whose function gets the name")
-    if run_name is not None:
+    if [model is not None, run_name is not None, external].count(True) != 1:
+        raise UsageError("give one of --model MODEL, --run RUN and --external, whose function gets the name")
+    if external != (dimension is not None):
+        raise UsageError("--external and --dimension D belong together: the length is all that is known of its vectors")
+    if model is None:
         source = click.get_current_context().get_parameter_source
         given = [key for key in policy if source(key) is click.core.ParameterSource.COMMANDLINE]
         if given:
             option = "--" + given[0].replace("_", "-")
-            raise UsageError(f"{option} belongs to --model; --run takes the function as the run has it")
-        spec = _spec_of_run(context, run_name)
+            raise UsageError(f"{option} belongs to --model; --run and --external take the function as it is")
+    if dimension is not None:
+        done = register_external(context.workspace, name, dimension, description)
+    elif run_name is not None:
+        done = bind(context.workspace, name, _spec_of_run(context, run_name), description)
     else:
-        spec = _spec_of_model(str(model), policy)
-    done = bind(context.workspace, name, spec, description)
+        done = bind(context.workspace, name, _spec_of_model(str(model), policy), description)
     version = done.version
     state = "registered" if done.is_new else "description changed" if done.is_changed else "was registered before"
     if as_json:

@@ -47,18 +47,14 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
         # For models that bring a framework of their own.
         return Device("cpu", "fp32", "CPU, fp32")
     torch = needed("torch", "nt", "a choice of device or precision")
-    name = "cpu"
-    if use_gpu is not False:
-        if torch.cuda.is_available():
-            name = "cuda"
-        elif torch.backends.mps.is_available():
-            name = "mps"
-        elif use_gpu:
-            raise UsageError(
-                "a GPU was asked for and none can be used here (torch "
-                f"{torch.__version__} sees neither CUDA nor Apple MPS); leave --gpu out to run on the CPU, or install "
-                "the torch build for your GPU"
-            )
+    gpu = None if use_gpu is False else gpu_here()
+    if use_gpu and gpu is None:
+        raise UsageError(
+            "a GPU was asked for and none can be used here (torch "
+            f"{torch.__version__} sees neither CUDA nor Apple MPS); omit use_gpu to run on the CPU, or install "
+            "the torch build for your GPU"
+        )
+    name = gpu or "cpu"
     if name == "cpu" and precision == "fp16":
         raise UsageError("fp16 is not computed by CPUs; choose fp32, or bf16 where the CPU has it")
     if name == "cpu" and precision == "bf16" and not cpu_has_bf16():
@@ -68,6 +64,17 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
     device = Device(name, precision, _describe(name, precision))
     log.info("device: %s", device.description)
     return device
+
+
+def gpu_here() -> str | None:
+    """Return the kind of GPU that torch can use on this machine, ``cuda`` or ``mps``; None where there is none, or no torch."""
+    if not installed("torch"):
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else None
 
 
 def cpu_has_bf16() -> bool:

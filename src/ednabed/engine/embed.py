@@ -137,7 +137,7 @@ class Engine:
         if not finite.all():
             raise EmbeddingError(
                 f"record {_name(int(index[finite.argmin()]), names)}: {self.embedder.spec.model} gave a vector that is "
-                f"not finite in {self.embedder.encoder.precision}; run again with --precision fp32"
+                f"not finite in {self.embedder.encoder.precision}; run again with precision fp32"
             )
         if self.embedder.spec.normalisation == "l2":
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -171,7 +171,7 @@ class Engine:
             if len(lengths) == 1:
                 raise EmbeddingError(
                     f"record {_name(int(owner[0]), names)}: {total} tokens alone do not fit into the memory of "
-                    f"{self.embedder.encoder.device}; lower --max-tokens or use --cpu"
+                    f"{self.embedder.encoder.device}; lower max_tokens or use the CPU"
                 ) from error
             self.token_budget = min(budget, max(1, total // 2))
             log.warning("out of memory at %d tokens a batch; going on with %d", total, self.token_budget)

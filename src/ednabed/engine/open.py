@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from ednabed.engine.device import choose_device
 from ednabed.errors import UsageError
 from ednabed.models.base import Embedder
 from ednabed.models.load import computes_on_cpu, load_embedder, resolve
 from ednabed.models.spec import Policy
+
+log = logging.getLogger("ednabed")
 
 
 def open_embedder(
@@ -21,7 +25,8 @@ def open_embedder(
     Args:
         model: Catalogue name, hub id, model folder or entry-point name.
         policy: See ``Policy``; None takes its defaults.
-        use_gpu: True forces a GPU, False the CPU, None takes the best one present.
+        use_gpu: True forces a GPU (a model that runs on the CPU only warns and does), False the CPU, None takes the
+            best one present.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
@@ -30,10 +35,10 @@ def open_embedder(
     """
     if computes_on_cpu(resolve(model)):
         # Counts of k-mers are numpy on the CPU; torch (seconds to import) is not needed for them.
-        if use_gpu:
-            raise UsageError(f"{model} runs on the CPU only; leave --gpu out")
         if precision not in ("auto", "fp32"):
-            raise UsageError(f"{model} computes in fp32 only, not {precision}; leave --precision out")
+            raise UsageError(f"{model} computes in fp32 only, not {precision}; choose precision auto")
+        if use_gpu:
+            log.warning("a GPU was asked for and %s has no use for one; it runs on the CPU", model)
         return load_embedder(model, policy)
     device = choose_device(use_gpu, precision)
     embedder = load_embedder(model, policy, device=device.name, precision=device.precision)

@@ -7,17 +7,19 @@ is among the closest relatives (those with which it shares most ranks).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
 from ednabed.models.base import Embedder, FloatArray
-from ednabed.sequences import Labels, normalise, open_records
-from ednabed.sequences.lineage import split_lineage
+from ednabed.sequences import Labels, format_lineage, normalise, normalise_one, open_records, parse_lineage
+from ednabed.sequences.lineage import Lineage, split_lineage
 
 # All pairs are compared and printed.
 _MOST = 200
@@ -57,7 +59,11 @@ class Validation:
             label = next((r for r in reversed(self.lineages[i].split(";")) if r), "")
             lines.append(f"{name:>6}{row}  {self.ids[i]} {label}".rstrip())
         good = self.checked - len(self.failures)
-        lines.append(f"{good} of {self.checked} sequences have a closest relative as their nearest neighbour")
+        lines.append(
+            f"{good} of {self.checked} sequences have a closest relative as their nearest neighbour"
+            if self.checked
+            else "no check: it takes three or more sequences, the first two of them related"
+        )
         return "\n".join([*lines, *self.failures])
 
 
@@ -101,6 +107,63 @@ def compare(embedder: Embedder, rows: list[tuple[str, str, bytes]], source: str 
     Raises:
         InputError: A sequence cannot be embedded, or no record has closer and farther relatives among the others.
     """
+    lineages = [row[1] for row in rows]
+    shared = np.array([[_shared_ranks(a, b) for b in lineages] for a in lineages], int).reshape(len(rows), len(rows))
+    result = _compare(embedder, rows, shared, source)
+    if not result.checked:
+        raise InputError(
+            f"{source}: no record has closer and farther relatives among the others; give three or more sequences with "
+            "lineages (a file of labels, or tax=… in the headers), two of them related"
+        )
+    return result
+
+
+def compare_pairs(embedder: Embedder, pairs: Sequence[tuple[str, str]]) -> Validation:
+    """Compare (sequence, label) pairs, whose labels may be lineages or any text.
+
+    Lineages decide which sequences are related. Where no label is a lineage of two or more names, the first two of
+    three or more sequences are the related ones; fewer are compared without a verdict.
+
+    Raises:
+        InputError: There are none, a sequence cannot be used, or lineages are mixed with other labels or allow no
+            comparison.
+    """
+    if not pairs:
+        raise InputError("validation sequences: there are none; give pairs of sequence and label")
+    rows = []
+    for number, (sequence, label) in enumerate(pairs, start=1):
+        try:
+            rows.append((label, normalise_one(sequence, embedder.spec.alphabet)))
+        except InputError as error:
+            raise InputError(f"validation sequences: number {number} ({label}): {error}") from None
+    ranks = [_lineage_or_none(label) for label, _ in rows]
+    if any(names is not None and sum(map(bool, names)) > 1 for names in ranks):
+        lineages = [parse_lineage(label) for label, _ in rows]
+        return compare(
+            embedder,
+            [
+                (f"sequence {number}", "" if names is None else format_lineage(names), bases)
+                for number, (names, (_, bases)) in enumerate(zip(lineages, rows, strict=True), start=1)
+            ],
+        )
+    shared = np.zeros((len(rows), len(rows)), int)
+    if len(rows) > 2:
+        shared[0, 1] = shared[1, 0] = 1
+    return _compare(embedder, [(label, "", bases) for label, bases in rows], shared, "validation sequences")
+
+
+def _lineage_or_none(label: str) -> Lineage | None:
+    try:
+        return parse_lineage(label)
+    except InputError:
+        # Labels are free; whether they may be is decided by the caller, who sees them all.
+        return None
+
+
+def _compare(
+    embedder: Embedder, rows: list[tuple[str, str, bytes]], shared: npt.NDArray[np.int_], source: str
+) -> Validation:
+    """Compare all pairs; ``shared`` says how closely each two are related, shape (n, n)."""
     ids, lineages = [row[0] for row in rows], [row[1] for row in rows]
     vectors, refused = Engine(embedder).embed([row[2] for row in rows])
     for i, reason in refused.items():
@@ -109,12 +172,11 @@ def compare(embedder: Embedder, rows: list[tuple[str, str, bytes]], source: str 
         )
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     similarity = np.clip(unit @ unit.T, -1, 1)
-    shared = np.array([[_shared_ranks(a, b) for b in lineages] for a in lineages], int).reshape(len(ids), len(ids))
     failures = []
     checked = 0
     for i in range(len(ids)):
         others = np.delete(np.arange(len(ids)), i)
-        if not lineages[i] or not len(others) or shared[i, others].min() == shared[i, others].max():
+        if not len(others) or shared[i, others].min() == shared[i, others].max():
             continue
         checked += 1
         close = shared[i, others] == shared[i, others].max()
@@ -125,11 +187,6 @@ def compare(embedder: Embedder, rows: list[tuple[str, str, bytes]], source: str 
                 f"{ids[i]} is not nearer to its relative {ids[relative]} ({similarity[i, relative]:.4f}) than to "
                 f"{ids[stranger]} ({similarity[i, stranger]:.4f})"
             )
-    if not checked:
-        raise InputError(
-            f"{source}: no record has closer and farther relatives among the others; give three or more sequences with "
-            "lineages (--labels TSV, or tax=… in the headers), two of them related"
-        )
     return Validation(ids, lineages, similarity, failures, checked)
 
 

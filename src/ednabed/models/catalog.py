@@ -124,6 +124,12 @@ LICENCE_TEXTS = MappingProxyType(
 _NEVER_EXISTED = MappingProxyType(
     {
         "nucleotide-transformer-500m-1000-multi-species": "nt-v2-500m (multi-species), nt-500m-1000g (human)",
+        "nucleotide-transformer-500m-multi-species": "nt-v2-500m (multi-species), nt-500m-1000g (human)",
+        "nucleotide-transformer-500m": "nt-v2-500m (multi-species), nt-500m-human-ref, nt-500m-1000g (human)",
+        "nucleotide-transformer-250m": "nt-v2-250m (multi-species; v1 has no 250M size)",
+        "nucleotide-transformer-250m-1000-multi-species": "nt-v2-250m (multi-species; v1 has no 250M size)",
+        "nucleotide-transformer-2.5b": "nt-2.5b-multi-species, nt-2.5b-1000g (human)",
+        "nucleotide-transformer-2.5b-1000-multi-species": "nt-2.5b-multi-species",
         "nucleotide-transformer-250m-1000g": "nt-v2-250m (multi-species; v1 has no 250M size)",
         "nucleotide-transformer-250m-1000": "nt-v2-250m (multi-species; v1 has no 250M size)",
         "nucleotide-transformer-250m-multi-species": "nt-v2-250m",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -20,7 +21,9 @@ Alphabet = Literal["iupac", "strict"]
 Normalisation = Literal["none", "l2"]
 
 SPEC_SCHEMA = 1
-WITHOUT_CHOICE = ("kmer", "kmer-map", "mapped")
+EXTERNAL = "external"
+"""Family of a function that only its maker knows: its vectors can be compared with each other, none can be added."""
+WITHOUT_CHOICE = ("kmer", "kmer-map", "mapped", EXTERNAL)
 """Families of networks whose layer and pooling nobody chooses."""
 
 
@@ -98,6 +101,39 @@ class Spec:
         """SHA-256 (64 hexadecimal digits) of the canonical JSON of everything that moves a vector."""
         function = {k: v for k, v in self.to_dict().items() if k not in ("model", "licence", "revision")}
         return hashlib.sha256(json.dumps(function, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @classmethod
+    def of_external(cls, name: str, dimension: int) -> Spec:
+        """Return the spec of an unknown function with vectors of a length; no two of them have one fingerprint.
+
+        Args:
+            name: Name of its version, for people.
+            dimension: Length of its vectors.
+
+        Raises:
+            UsageError: The dimension is not positive.
+        """
+        if dimension < 1:
+            raise UsageError(f"dimension is {dimension}; it must be at least 1")
+        return cls(
+            model=f"{EXTERNAL}:{name}",
+            architecture={"family": EXTERNAL, "id": secrets.token_hex(16)},
+            weights="unknown",
+            tokenizer="unknown",
+            dimension=dimension,
+            layer=None,
+            pooling="unknown",
+            max_tokens=None,
+            strand="given",
+            long="truncate",
+            alphabet="iupac",
+            normalisation="none",
+        )
+
+    @property
+    def is_external(self) -> bool:
+        """Whether nobody but its maker knows the function."""
+        return self.architecture.get("family") == EXTERNAL
 
     @property
     def policy(self) -> Policy:

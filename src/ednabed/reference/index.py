@@ -147,6 +147,8 @@ def write(
         add(index, vectors.blocks())
         facts = measure(index, facts, vectors, norms, _with_norms(vectors, norms))
     assert facts is not None
+    # FAISS stores the width with the index: programs that only read the file then search as widely as was measured.
+    index.nprobe = facts.nprobe
     faiss.write_index(index, str(path))
     structure = path.stat().st_size - vectors.rows * (index.code_size + 8)
     return replace(facts, structure=structure, seal=seal(path, structure)), retrained

@@ -65,16 +65,22 @@ def default_folder(workspace: Path) -> Path:
     return workspace / "data" / "reference"
 
 
+def reference_folders(workspace: Path) -> list[Path]:
+    """Return the references of a workspace (folders in ``data``), sorted."""
+    return sorted(path.parent for path in (workspace / "data").glob(f"*/{METADATA}"))
+
+
 def find_reference(workspace: Path, name: str | None) -> tuple[Path, str | None]:
     """Return the folder of a reference, and the name of the build that is meant (None: the current one).
 
     Args:
         workspace: Folder that holds ``data/reference``.
         name: A folder (from the workspace, else from here), a folder and the name of a build (``FOLDER/NAME``), or the
-            name of a build of the workspace's reference. None is the workspace's reference.
+            name of a build of any reference in the workspace's ``data``. None is the workspace's reference.
 
     Raises:
-        StoreError: There is no such reference; those there are, are named.
+        StoreError: There is no such reference; those there are, are named. Or builds of several references have the
+            name.
     """
     if name is None:
         return default_folder(workspace), None
@@ -84,9 +90,22 @@ def find_reference(workspace: Path, name: str | None) -> tuple[Path, str | None]
     for folder in (workspace / name, Path(name)):
         if (folder.parent / METADATA).is_file() and folder.name in read_names(folder.parent):
             return folder.parent, folder.name
-    names = read_names(default_folder(workspace))
-    if name in names:
-        return default_folder(workspace), name
+    names: dict[str, list[Path]] = {}
+    faults = []
+    for folder in reference_folders(workspace):
+        try:
+            for build in read_names(folder):
+                names.setdefault(build, []).append(folder)
+        except StoreError as error:
+            faults.append(str(error))
+    found = names.get(name, [])
+    if len(found) > 1:
+        addresses = " or ".join((folder.relative_to(workspace) / name).as_posix() for folder in found)
+        raise StoreError(f"{name!r} is the name of a build in {len(found)} references; say which: {addresses}")
+    for fault in faults:
+        log.warning("%s", fault)
+    if found:
+        return found[0], name
     known = f"; names of builds there: {', '.join(sorted(names))}" if names else ""
     raise StoreError(
         f"there is no reference {name!r}: no folder with {METADATA} and no named build{known}; "

@@ -83,9 +83,14 @@ def embedder_for(spec: Spec, what: str, model: str | None = None) -> Embedder:
         model: Where the model is (name or folder); None takes the name in the spec.
 
     Raises:
-        StoreError: What is there is another function.
+        StoreError: What is there is another function, or the function is not known.
         ModelError: The weights are not here; the message says how to get them.
     """
+    if spec.is_external:
+        raise StoreError(
+            f"{what} holds vectors of {spec.model}, a function that is not known here, so no sequence can be embedded "
+            "for it; search by the record of a run (run and seq_idx)"
+        )
     where = spec.model if model is None else model
     try:
         embedder = open_embedder(where, spec.policy)

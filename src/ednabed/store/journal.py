@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ednabed.models.base import FloatArray
 
+_ENTRIES = "digests.bin"
 _ENTRY = 25
 DIGEST_BYTES = 24
 # More than this is not held back in memory.
@@ -28,6 +29,14 @@ _WAITING_BYTES = 64_000_000
 def digest_bytes(digest: str) -> bytes:
     """Return the 24 bytes behind a digest ``SQ.…`` (GA4GH refget, sha512t24u)."""
     return base64.urlsafe_b64decode(digest[3:])
+
+
+def rows_on_disk(folder: Path) -> int:
+    """Return how many whole rows the journal in a folder has on the disk; 0 where there is none."""
+    try:
+        return (folder / _ENTRIES).stat().st_size // _ENTRY
+    except FileNotFoundError:
+        return 0
 
 
 class VectorJournal:
@@ -45,7 +54,7 @@ class VectorJournal:
         self._dimension = dimension
         self._flush_seconds = flush_seconds
         self._vectors = _append(folder / "vectors.f32")
-        self._entries = _append(folder / "digests.bin")
+        self._entries = _append(folder / _ENTRIES)
         self._rows = 0
         self._waiting_vectors: list[bytes] = []
         self._waiting_entries: list[bytes] = []
@@ -66,6 +75,11 @@ class VectorJournal:
     def __len__(self) -> int:
         """Return the number of rows, those not yet on the disk counted."""
         return self._rows
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether every row is on the disk."""
+        return not self._waiting_entries
 
     def entries(self) -> tuple[list[bytes], npt.NDArray[np.bool_]]:
         """Return the digests (24 bytes each) and truncation flags of all rows."""

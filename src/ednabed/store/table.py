@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from ednabed.errors import StoreError, UsageError
 from ednabed.extras import needed
+from ednabed.store.defaults import database_address
 
 TABLE = "sequences"
 ID = "sequence_id"
@@ -104,9 +105,8 @@ class Database:
 
     @classmethod
     def at(cls, workspace: Path, db: str | None, storage_options: Mapping[str, str] | None = None) -> Database:
-        """Return the database at ``db``, or at ``data/lancedb`` of the workspace where ``db`` is None."""
-        address = str(workspace / "data" / "lancedb") if db is None else db
-        return cls(address, dict(storage_options or {}))
+        """Return the database at ``db``; None takes the default (see ``ednabed.store.defaults``)."""
+        return cls(database_address(workspace, db, TABLE), dict(storage_options or {}))
 
     @property
     def is_local(self) -> bool:
@@ -214,7 +214,7 @@ def vector_dimension(database: Database, table: Any, columns: VectorColumns) -> 
     if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
         raise StoreError(
             f"{database.address}, table '{TABLE}': column '{columns.vector}' is {kind}, "
-            "wanted fixed_size_list<float>[d]; put the vectors into another column with --vector-column NAME"
+            "wanted fixed_size_list<float>[d]; put the vectors into another column by vector_column"
         )
     return int(kind.list_size)
 

@@ -6,11 +6,8 @@ of thousands of rows. Between merges the work of slow models is kept in a journa
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +19,19 @@ from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.sequences import normalise, raw_records
-from ednabed.store.checkpoint import checkpoint_folder, write_checkpoint
-from ednabed.store.files import exclusive
+from ednabed.store.checkpoint import write_checkpoint
 from ednabed.store.journal import VectorJournal, digest_bytes
 from ednabed.store.table import TABLE, Database, VectorColumns, lance_errors
+from ednabed.store.table_journal import open_journal
 from ednabed.store.table_pending import PendingRows, Results, Rows
-from ednabed.store.table_prepare import add_columns, check_functions, check_table
+from ednabed.store.table_prepare import add_columns, check_functions, check_table, make_room
 
 log = logging.getLogger("ednabed")
 
 # A merge scans the ids of the whole table, so merges are few and large; the journal guards what lies between them.
 MERGE_ROWS = 10_000
+MIN_LENGTH = 20
+"""Shortest sequence that is embedded in a table, unless another one is asked for."""
 _MERGE_BYTES = 256_000_000
 _MERGE_SECONDS = 600.0
 _JOURNAL_SECONDS = 10.0
@@ -86,11 +85,13 @@ def embed_table(
     columns: VectorColumns | None = None,
     batch_size: int | None = None,
     max_sequences: int | None = None,
-    min_length: int = 20,
+    min_length: int = MIN_LENGTH,
     resume: bool = True,
     show_progress: bool | None = None,
 ) -> EmbedStats:
     """Give every pending row of the table its vector.
+
+    A vector column of another dimension in which every row is pending is replaced, with a warning.
 
     Args:
         database: Where the table is.
@@ -104,8 +105,8 @@ def embed_table(
         show_progress: True, False, or None for on a terminal only.
 
     Raises:
-        StoreError: There is no such table, its ids are not unique, its vector column has another dimension, or it holds
-            vectors of another or unknown function and ``resume`` is True.
+        StoreError: There is no such table, its ids are not unique, its vector column holds vectors of another
+            dimension, or of another or unknown function and ``resume`` is True.
         EmbeddingError: The encoder failed on a named record; vectors merged before are kept.
     """
     if max_sequences is not None and max_sequences < 1:
@@ -138,6 +139,7 @@ class _Job:
         self.rows = PendingRows(database, columns, self.fingerprint, embedder.spec.dimension, resume)
         self.waiting = Results()
         self.merged_at = time.monotonic()
+        self.computed_before_merge = 0
         self.recent: dict[bytes, FloatArray] = {}
 
     def run(self, max_sequences: int | None, show_progress: bool | None) -> EmbedStats:
@@ -146,6 +148,7 @@ class _Job:
         table = self.database.open()
         # A part of the rows only would leave two functions in one column.
         check_table(self.database, table, self.columns, spec, resume=self.resume or max_sequences is not None)
+        make_room(self.database, table, self.columns, spec)
         add_columns(self.database, table, self.columns, spec)
         pending = self.rows.count(table)
         stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
@@ -153,7 +156,8 @@ class _Job:
         merge_rows = int(np.clip(goal // 4, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
         room = max_sequences
         passes = fruitless = 0
-        with self._journal() as journal, progress_bar(goal, show=show_progress) as bar:
+        opened = open_journal(self.workspace, self.database, self.columns, self.embedder, _JOURNAL_SECONDS)
+        with opened as journal, progress_bar(goal, show=show_progress) as bar:
             carried = _carried(journal)
             while room != 0 and passes < _PASSES:
                 passes += 1
@@ -243,6 +247,10 @@ class _Job:
             vectors[where] = batch.vectors
             journal.append([distinct[i] for i in where.tolist()], batch.vectors, batch.truncated)
             stats.computed += len(where)
+            if journal.is_flushed:
+                # What is on the disk is not lost by a kill, so the checkpoint may count it.
+                done = stats.embedded + stats.computed - self.computed_before_merge
+                self._write_checkpoint(row_ids[int(todo_rows[batch.index[-1]])].as_py(), done, stats.model)
             bar.update(len(where))
         refused_numbers = {int(chosen[i]): reason for i, reason in unusable.items()}
         self._remember(distinct, vectors, refused_numbers)
@@ -257,6 +265,13 @@ class _Job:
         while len(self.recent) * 4 * vectors.shape[1] > _RECENT_BYTES:
             del self.recent[next(iter(self.recent))]
 
+    def _write_checkpoint(self, last_id: str, total: int, model: str) -> None:
+        try:
+            write_checkpoint(self.workspace, last_id=last_id, total=total, model=model)
+        except OSError as error:
+            # It is information only; the vectors are in the table or the journal.
+            log.warning("the checkpoint file could not be written (%s); nothing else depends on it", error)
+
     def _merge_is_due(self) -> bool:
         return len(self.waiting) >= MERGE_ROWS and time.monotonic() - self.merged_at >= _MERGE_SECONDS
 
@@ -265,45 +280,17 @@ class _Job:
         waiting = self.waiting
         if waiting.ids:
             stats.embedded += self.rows.give_vectors(table, waiting)
-            try:
-                write_checkpoint(self.workspace, last_id=waiting.ids[-1], total=stats.embedded, model=stats.model)
-            except OSError as error:
-                # It is information only; the vectors are in the table.
-                log.warning("the checkpoint file could not be written (%s); nothing else depends on it", error)
+            self._write_checkpoint(waiting.ids[-1], stats.embedded, stats.model)
         if waiting.refused_ids:
             stats.rejected += self.rows.give_reasons(table, waiting)
         if len(waiting):
+            self.computed_before_merge = stats.computed
             self.waiting = Results()
             self.merged_at = time.monotonic()
             journal.reset()
             if carried:
                 journal.append(list(carried), np.stack(list(carried.values())), np.zeros(len(carried), bool))
                 journal.flush()
-
-    @contextmanager
-    def _journal(self) -> Iterator[VectorJournal]:
-        """Open the journal of this table and function; a second process at the same work gets one of its own."""
-        database = self.database
-        place = Path(database.address).resolve() if database.is_local else database.address
-        name = f"{place}\n{self.columns.vector}\n{self.fingerprint}\n{self.embedder.encoder.precision}"
-        key = hashlib.sha256(name.encode()).hexdigest()[:16]
-        for number in range(1, 65):
-            folder = checkpoint_folder(self.workspace) / f".work-{key}-{number}"
-            lock = exclusive(folder / "lock", "embedding the same table")
-            try:
-                lock.__enter__()
-            except StoreError:
-                continue
-            # The folder stays, empty of vectors: were it removed, two processes could hold its lock at once.
-            try:
-                with VectorJournal(folder, self.embedder.spec.dimension, flush_seconds=_JOURNAL_SECONDS) as journal:
-                    yield journal
-            finally:
-                lock.__exit__(None, None, None)
-            return
-        raise StoreError(
-            f"{checkpoint_folder(self.workspace)}: 64 processes are embedding this table already; wait for one"
-        )
 
 
 def _carried(journal: VectorJournal) -> dict[bytes, FloatArray]:

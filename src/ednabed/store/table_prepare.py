@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import Any
 
@@ -25,6 +26,10 @@ from ednabed.store.table import (
     vectors_of,
 )
 
+log = logging.getLogger("ednabed")
+
+_TRIES = 5
+
 
 def check_table(database: Database, table: Any, columns: VectorColumns, spec: Spec, *, resume: bool) -> None:
     """Refuse a table that cannot take these vectors."""
@@ -38,12 +43,63 @@ def check_table(database: Database, table: Any, columns: VectorColumns, spec: Sp
     if dimension is None:
         return
     if dimension != wanted:
+        # A column in which every row is still pending is replaced by ``make_room``.
+        if not _holds_vectors(database, table, columns, dimension):
+            return
         raise StoreError(
             f"{where}: column '{columns.vector}' holds vectors of {dimension} dimensions and {model} makes "
-            f"{wanted}; keep both by --vector-column NAME"
+            f"{wanted}; keep both by another vector_column"
         )
     if resume:
         check_functions(database, table, columns, spec)
+
+
+def make_room(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> None:
+    """Drop a vector column of another dimension in which every row is pending; ``add_columns`` makes it again.
+
+    Raises:
+        StoreError: Another program gave it vectors meanwhile; they are kept.
+    """
+    where = f"{database.address}, table '{TABLE}': column '{columns.vector}'"
+    for attempt in range(_TRIES):
+        table.checkout_latest()
+        dimension = vector_dimension(database, table, columns)
+        if dimension is None or dimension == spec.dimension:
+            return
+        seen = table.version
+        if _holds_vectors(database, table, columns, dimension):
+            raise StoreError(f"{where} got vectors of {dimension} dimensions meanwhile; run the command again")
+        try:
+            with lance_errors(database.address):
+                table.drop_columns([columns.vector])
+        except StoreError:
+            # Another process may have dropped it just now; look again.
+            if attempt == _TRIES - 1:
+                raise
+            continue
+        if table.version == seen + 1:
+            log.warning(
+                "%s had %d dimensions and no vector in any row; it is replaced by one of %d, the dimension of %s",
+                where, dimension, spec.dimension, spec.model,
+            )  # fmt: skip
+            return
+        # Lance drops a column even if another program wrote to it, or made it anew, since it was looked at.
+        with lance_errors(database.address):
+            table.checkout(table.version - 1)
+        now = vector_dimension(database, table, columns)
+        if now is not None and (now == spec.dimension or _holds_vectors(database, table, columns, now)):
+            with lance_errors(database.address):
+                table.restore()
+    raise StoreError(f"{where} is changed by other programs all the time; run the command again when they have ended")
+
+
+def _holds_vectors(database: Database, table: Any, columns: VectorColumns, dimension: int) -> bool:
+    """Tell whether any row has a vector that is not all zeros."""
+    for batch in scan(database, table, [columns.vector], f"{quoted(columns.vector)} IS NOT NULL"):
+        vectors, _ = vectors_of(batch.column(0), dimension)
+        if vectors.any():
+            return True
+    return False
 
 
 def check_functions(database: Database, table: Any, columns: VectorColumns, spec: Spec) -> None:
@@ -53,7 +109,7 @@ def check_functions(database: Database, table: Any, columns: VectorColumns, spec
         raise StoreError(
             f"{database.address}, table '{TABLE}': column '{columns.vector}' holds vectors made by {other}, and "
             f"{spec.model} is {spec.fingerprint[:12]}; they cannot be mixed: replace them "
-            "all by --no-resume (without --max-sequences), or keep both by --vector-column NAME"
+            "all by resume=False (without max_sequences), or keep both by another vector_column"
         )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Versions",
     "auto_tag",
     "register",
+    "register_external",
     "remove",
     "tag_run",
     "versions_path",
@@ -101,6 +102,27 @@ def register(workspace: Path, name: str, spec: Spec, description: str | None = N
         )
         write_versions(workspace, replace(versions, versions={**versions.versions, name: version}))
     return Registered(version, is_new=known is None, is_changed=known is not None)
+
+
+def register_external(workspace: Path, name: str, dimension: int, description: str | None = None) -> Registered:
+    """Bind a name to a function that is not known here, so that vectors made elsewhere can be kept and compared.
+
+    The same name and dimension again is the same function, and may change the description.
+
+    Args:
+        workspace: Folder of the workspace.
+        name: Letters, digits, dot, hyphen, underscore.
+        dimension: Length of its vectors.
+        description: For people; None leaves it as it is.
+
+    Raises:
+        UsageError: The name cannot be taken, or the dimension is not positive.
+        StoreError: The name stands for another function, or the file is damaged or locked for too long.
+    """
+    known = Versions.read(workspace).versions.get(name)
+    is_same = known is not None and known.spec.is_external and known.spec.dimension == dimension
+    spec = known.spec if known is not None and is_same else Spec.of_external(name, dimension)
+    return register(workspace, name, spec, description)
 
 
 def tag_run(workspace: Path, run: Run, name: str, assume: bool = False) -> Tagged:

@@ -11,6 +11,7 @@ The hash covers what the encoder uses, in one canonical form, whatever the form 
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import re
 import struct
@@ -28,6 +29,8 @@ from ednabed.errors import ModelError
 from ednabed.models.fields import read_json_object
 from ednabed.models.nucleotide_transformer.config import ADVICE, ROTARY_BASE, NTConfig
 
+log = logging.getLogger("ednabed")
+
 Shape = tuple[int, ...]
 
 _PREFIX = "esm."
@@ -36,6 +39,8 @@ _FETCH = "fetch the checkpoint again"
 
 # What the heads and the training need; none of it moves a hidden state.
 _UNUSED = re.compile(r"lm_head\..+|contact_head\..+|pooler\.dense\.(weight|bias)|embeddings\.position_ids")
+# Heads that Hugging Face's classes for fine-tuned models write, always without the encoder's prefix.
+_HEADS = re.compile(r"(classifier|score|cls)\..+")
 _INV_FREQ = re.compile(r"(encoder\.layer\.\d+\.attention\.self\.)?rotary_embeddings\.inv_freq")
 # With rotary positions the learned table is still in the file, and not used.
 _ROTARY = re.compile(rf"embeddings\.position_embeddings\.weight|{_INV_FREQ.pattern}")
@@ -95,6 +100,8 @@ def expected_shapes(config: NTConfig) -> dict[str, Shape]:
 def load_tensors(folder: Path, config: NTConfig) -> dict[str, torch.Tensor]:
     """Load the tensors that the encoder uses.
 
+    Tensors of the heads that fine-tuning adds (``classifier.*``, ``score.*``, ``cls.*``) are left out, with a warning.
+
     Looks for ``model.safetensors``, ``model.safetensors.index.json``, ``pytorch_model.bin`` and
     ``pytorch_model.bin.index.json`` in this order and reads the first that is there.
 
@@ -111,10 +118,14 @@ def load_tensors(folder: Path, config: NTConfig) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
     origin: dict[str, Path] = {}
     prefixed: tuple[bool, str] | None = None
+    heads: list[str] = []
     for path, listed in shards.items():
         with _open(path) as file:
             _check_listing(file, listed, source, shards)
             for key in file.keys:
+                if _HEADS.fullmatch(key):
+                    heads.append(key)
+                    continue
                 name = _canonical(key)
                 _check_known(path, key, name, wanted, config)
                 if not key.startswith("lm_head."):
@@ -138,6 +149,9 @@ def load_tensors(folder: Path, config: NTConfig) -> dict[str, torch.Tensor]:
             f"{source}: tensor '{prefix}{missing[0]}' is missing ({len(missing)} of the {len(wanted)} that the network "
             f"needs are); {_FETCH}"
         )
+    if heads:
+        # Not lm_head: every published checkpoint has it.
+        log.warning("%s: not used, because they belong to a head on top of the encoder: %s", source, ", ".join(heads))
     return tensors
 
 

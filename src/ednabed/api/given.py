@@ -1,0 +1,86 @@
+"""What callers of the Python names give: taken where it is plain what is meant, else refused in one sentence."""
+
+from __future__ import annotations
+
+import operator
+import reprlib
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from ednabed.errors import UsageError
+
+
+def text_of(value: Any, what: str) -> str:
+    """Return a sequence given as text or as bytes.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, (bytes, bytearray)):
+        # What is no ASCII is no base either, and is reported as such with its position.
+        return value.decode("latin-1")
+    raise UsageError(f"{what} is {_shown(value)}, expected a sequence as text")
+
+
+def sequences_of(values: Any) -> list[str | None]:
+    """Return sequences given as a list, an array (numpy, Arrow, pandas) or any other ordered iterable.
+
+    A missing value (None, a null of Arrow) stays None.
+
+    Raises:
+        UsageError: It is one text, has no order, or holds something that is no text.
+    """
+    if isinstance(values, (str, bytes, bytearray)):
+        raise UsageError("sequences is one text, expected a list of them; give [sequence], or use get_embedding_single")
+    if isinstance(values, (Mapping, Set)) or not isinstance(values, Iterable):
+        raise UsageError(f"sequences is {_shown(values)}, expected a list of sequences")
+    # Arrow's and numpy's own ways out, because their elements are not texts.
+    convert = getattr(values, "to_pylist", None) or getattr(values, "tolist", None)
+    listed = list(values) if convert is None else convert()
+    if not isinstance(listed, list):
+        raise UsageError(f"sequences is {_shown(values)}, expected a list of sequences")
+    return [None if value is None else text_of(value, f"sequences: number {i}") for i, value in enumerate(listed)]
+
+
+def whole_number(value: Any, what: str) -> int | None:
+    """Return a whole number of any type; None stays None.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise UsageError(f"{what} is {_shown(value)}, expected a whole number") from None
+
+
+def yes_or_no(value: Any, what: str) -> bool | None:
+    """Return True, False or None. Raises UsageError when the value is something else."""
+    if value is None or isinstance(value, bool):
+        return value
+    raise UsageError(f"{what} is {_shown(value)}, expected True, False or None")
+
+
+def model_of(value: Any) -> str:
+    """Return the name of a model, or the folder of one given as a ``Path``.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if isinstance(value, Path):
+        # A path is never looked up as a name.
+        return str(value.absolute())
+    if isinstance(value, str):
+        return value
+    raise UsageError(f"model_name is {_shown(value)}, expected a name or a folder")
+
+
+def _shown(value: Any) -> str:
+    return "None" if value is None else f"{reprlib.repr(value)} ({type(value).__name__})"

@@ -1,0 +1,69 @@
+"""Where the journals of a table are: vectors that were computed for it and are not in it yet.
+
+One folder for each table, vector column, function and precision, and for each process at work on it; see ``journal``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ednabed.errors import StoreError
+from ednabed.models.base import Embedder
+from ednabed.store.checkpoint import checkpoint_folder
+from ednabed.store.files import exclusive
+from ednabed.store.journal import VectorJournal, rows_on_disk
+from ednabed.store.table import Database, VectorColumns
+
+_PROCESSES = 64
+_PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@contextmanager
+def open_journal(
+    workspace: Path, database: Database, columns: VectorColumns, embedder: Embedder, flush_seconds: float
+) -> Iterator[VectorJournal]:
+    """Open the journal of a table and function; a second process at the same work gets one of its own.
+
+    Args:
+        workspace: Where journals are kept.
+        database: Where the table is.
+        columns: The vector column.
+        embedder: The function, and the precision in which it is computed.
+        flush_seconds: Work of so many seconds at most is lost by a kill.
+
+    Raises:
+        StoreError: Too many processes are at the same work.
+    """
+    stem = _stem(database, columns, embedder.spec.fingerprint, embedder.encoder.precision)
+    for number in range(1, _PROCESSES + 1):
+        folder = checkpoint_folder(workspace) / f"{stem}{number}"
+        lock = exclusive(folder / "lock", "embedding the same table")
+        try:
+            lock.__enter__()
+        except StoreError:
+            continue
+        # The folder stays, empty of vectors: were it removed, two processes could hold its lock at once.
+        try:
+            with VectorJournal(folder, embedder.spec.dimension, flush_seconds=flush_seconds) as journal:
+                yield journal
+        finally:
+            lock.__exit__(None, None, None)
+        return
+    raise StoreError(
+        f"{checkpoint_folder(workspace)}: {_PROCESSES} processes are embedding this table already; wait for one"
+    )
+
+
+def rows_waiting(workspace: Path, database: Database, columns: VectorColumns, fingerprint: str) -> int:
+    """Return how many computed vectors of a function wait in journals on this machine to be brought into the table."""
+    stems = [_stem(database, columns, fingerprint, precision) for precision in _PRECISIONS]
+    return sum(rows_on_disk(folder) for stem in stems for folder in checkpoint_folder(workspace).glob(f"{stem}*"))
+
+
+def _stem(database: Database, columns: VectorColumns, fingerprint: str, precision: str) -> str:
+    place = Path(database.address).resolve() if database.is_local else database.address
+    name = f"{place}\n{columns.vector}\n{fingerprint}\n{precision}"
+    return f".work-{hashlib.sha256(name.encode()).hexdigest()[:16]}-"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 from ednabed.engine.device import choose_device
 from ednabed.errors import UsageError
 from ednabed.models.base import Embedder
 from ednabed.models.load import computes_on_cpu, load_embedder, resolve
 from ednabed.models.spec import Policy
+
+log = logging.getLogger("ednabed")
 
 
 def open_embedder(
@@ -34,12 +39,23 @@ def open_embedder(
             raise UsageError(f"{model} runs on the CPU only; leave --gpu out")
         if precision not in ("auto", "fp32"):
             raise UsageError(f"{model} computes in fp32 only, not {precision}; leave --precision out")
-        return load_embedder(model, policy)
+        return _loaded(model, policy, "cpu", "fp32")
     device = choose_device(use_gpu, precision)
-    embedder = load_embedder(model, policy, device=device.name, precision=device.precision)
+    embedder = _loaded(model, policy, device.name, device.precision)
     encoder = embedder.encoder
     if (use_gpu and encoder.device.startswith("cpu")) or (precision != "auto" and encoder.precision != precision):
         raise UsageError(
             f"{model} runs on {encoder.device} in {encoder.precision} only; do not force another device or precision"
         )
+    return embedder
+
+
+def _loaded(model: str, policy: Policy | None, device: str, precision: str) -> Embedder:
+    """Load, and log what was loaded and how long it took."""
+    began = time.monotonic()
+    embedder = load_embedder(model, policy, device=device, precision=precision)
+    log.debug(
+        "model %s, fingerprint %s, on %s in %s: loaded in %.1f s", embedder.spec.model, embedder.spec.fingerprint[:12],
+        embedder.encoder.device, embedder.encoder.precision, time.monotonic() - began,
+    )  # fmt: skip
     return embedder

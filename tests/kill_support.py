@@ -54,7 +54,12 @@ def command(workspace: Path, *arguments: str | Path) -> list[str]:
 
 
 def killed_at_random(
-    words: Sequence[str], kills: int, seed: int, check: Callable[[], object], again: Callable[[], object] = lambda: None
+    words: Sequence[str],
+    kills: int,
+    seed: int,
+    check: Callable[[], object],
+    fresh: Callable[[], object] = lambda: None,
+    codes: Collection[int] = (0,),
 ) -> int:
     """Run a command, kill it at random moments, and look at what is left after each kill; then let it end.
 
@@ -63,7 +68,8 @@ def killed_at_random(
         kills: How often it is killed.
         seed: Seed of the moments, which are spread over the time that an undisturbed call takes.
         check: Called after each kill.
-        again: Called before each call, to make undone what an ended one did.
+        fresh: Called before each call but the last, which finishes what the kill before it left.
+        codes: Exit codes that the last call may have.
 
     Returns:
         How many calls were killed before they ended.
@@ -71,17 +77,17 @@ def killed_at_random(
     chance = random.Random(seed)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def whole() -> float:
+    def whole(codes: Collection[int] = (0,)) -> float:
         began = time.monotonic()
         done = subprocess.run(words, capture_output=True, env=environment, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr.decode()
+        assert done.returncode in codes, done.stderr.decode()
         return time.monotonic() - began
 
-    again()
+    fresh()
     seconds = whole()
     killed = 0
     for _ in range(kills):
-        again()
+        fresh()
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
         try:
             # The first part of the time goes into imports, when nothing is written.
@@ -91,6 +97,6 @@ def killed_at_random(
             killed += 1
         process.communicate()
         check()
-    whole()
+    whole(codes)
     check()
     return killed

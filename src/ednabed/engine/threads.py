@@ -27,10 +27,9 @@ def cores() -> int:
     """Return the number of threads to use: the limit that is set, else the processors that this process may run on."""
     if _limit is not None:
         return _limit
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    # macOS and Windows do not say which processors a process may run on.
-    return os.cpu_count() or 1
+    # Linux alone says which processors a process may run on.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What goes to standard error, and the file of ``--log`` that gets it too, with times and without secrets.
 
-Everything goes through the logger ``ednabed``: details (``--verbose``), notices and warnings, errors. With ``--quiet``
-errors alone reach the terminal. The log file gets notices in any case.
+The library logs under ``ednabed``, the command line under ``ednabed.cli``, and both have the same handlers. With
+``--quiet`` errors alone reach the terminal. The log file gets notices in any case.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ import click
 from ednabed import __version__
 from ednabed.errors import UsageError
 
-log = logging.getLogger("ednabed")
+log = logging.getLogger("ednabed.cli")
+# What is said to a person has been said then; it is no event of the library.
+log.propagate = False
 
+_LOGGERS = ("ednabed", log.name, "py.warnings")
 _HIDDEN = "***"
 _SECRET_NAME = re.compile(r"(?i)token|secret|password|passphrase|credential|api_?key|access_?key|account_?key|sas_")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
@@ -76,7 +79,8 @@ class Console:
         """
         from ednabed.engine.progress import show_bars
 
-        log.setLevel(logging.DEBUG if verbose else logging.INFO)
+        for logger in (logging.getLogger("ednabed"), log):
+            logger.setLevel(logging.DEBUG if verbose else logging.INFO)
         self._terminal.setLevel(logging.ERROR if quiet else logging.NOTSET)
         self._add(self._terminal)
         show_bars(not quiet)
@@ -101,7 +105,7 @@ class Console:
         """Close the log file, and leave the logger as it was found."""
         self._note(logging.INFO, f"exit code {code} after {time.monotonic() - self._began:.1f} s")
         logging.captureWarnings(False)
-        for name in ("ednabed", "py.warnings"):
+        for name in _LOGGERS:
             for handler in (self._terminal, self._file):
                 if handler is not None:
                     logging.getLogger(name).removeHandler(handler)
@@ -111,7 +115,7 @@ class Console:
         self._began = time.monotonic()
 
     def _add(self, handler: logging.Handler) -> None:
-        for name in ("ednabed", "py.warnings"):
+        for name in _LOGGERS:
             logging.getLogger(name).addHandler(handler)
 
     def _note(self, level: int, text: str) -> None:

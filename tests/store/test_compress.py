@@ -652,7 +652,7 @@ def test_another_process_at_the_same_run(run):
 def test_a_run_with_nothing_to_do_is_not_touched_at_all(run, monkeypatch):
     """It may lie where nobody can write."""
     compress_run(run, delete_original=True)
-    monkeypatch.setattr(compress, "_locked", None)
+    monkeypatch.setattr(compress, "locked_run", None)
     for delete in (False, True):
         assert compress_run(run, delete_original=delete).state == "already"
 

@@ -1,7 +1,7 @@
 """Compressing, killed at any instant and run again: the run opens and verifies all the time, and nothing is left over.
 
-A kill leaves the files as they are at that instant. So one undisturbed call is watched line by line, the folder is
-copied whenever it has changed, and each copy is what a kill there would have left. A few real kills confirm it.
+Each state in which the folder is meanwhile (``kill_support.snapshots``) is what a kill there would have left. A few
+real kills confirm it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from ednabed.store.compress import LOCK, compress_run
 from ednabed.store.compress_plan import survey_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run
+from kill_support import snapshots
 from support import letters
 
 NPY, NPZ, F16 = "embeddings.npy", "embeddings.npz", "embeddings.f16.npy"
@@ -39,38 +39,6 @@ def made(tmp_path_factory) -> Path:
     text = "".join(f">r{i}\n{''.join(rng.choice(list('ACGT'), 40))}\n" for i in range(40))
     (folder / "in.fa").write_text(text)
     return embed_to_run(RunRequest([folder / "in.fa"], folder, output=folder / "run"), letters()).run.folder
-
-
-def snapshots(folder: Path, action: Callable[[], object], place: Path) -> list[Path]:
-    """Copies of ``folder``, one for each state in which it was while ``action`` ran."""
-    seen: set[tuple] = set()
-    out: list[Path] = []
-
-    def look() -> None:
-        state = []
-        for path in sorted(folder.rglob("*")):
-            status = path.stat()
-            state.append((path.name, status.st_size if path.is_file() else 0, status.st_ino))
-        if tuple(state) not in seen:
-            seen.add(tuple(state))
-            out.append(shutil.copytree(folder, place / f"{len(out):03d}"))
-
-    def watch(frame, event, _):
-        if frame.f_code.co_filename not in WATCHED:
-            return None
-        if event in ("line", "return"):
-            sys.settrace(None)
-            look()
-            sys.settrace(watch)
-        return watch
-
-    sys.settrace(watch)
-    try:
-        action()
-    finally:
-        sys.settrace(None)
-    look()
-    return out
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -127,7 +95,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
         assert np.array_equal(vectors_of(place), rounded if run.vectors().path.name == F16 else exact)
 
     states = snapshots(
-        folder, lambda: compress_run(Run.open(folder), half=half, delete_original=delete), tmp_path / "states"
+        folder, lambda: compress_run(Run.open(folder), half=half, delete_original=delete), tmp_path / "states", WATCHED
     )
     wanted = contents(folder)
     sound(folder)
@@ -155,7 +123,9 @@ def test_killed_and_then_asked_for_the_other_form(made, tmp_path, half):
     """Whatever is asked after a kill: a sentence or the form, and a sound run in any case."""
     folder = shutil.copytree(made, tmp_path / "run")
     exact, identity = np.load(made / NPY), Run.open(made).identity
-    first = snapshots(folder, lambda: compress_run(Run.open(folder), half=half, delete_original=True), tmp_path / "a")
+    first = snapshots(
+        folder, lambda: compress_run(Run.open(folder), half=half, delete_original=True), tmp_path / "a", WATCHED
+    )
     for number, state in enumerate(first):
         for other_half, delete in ((not half, False), (not half, True), (half, False)):
             again = shutil.copytree(state, tmp_path / "b" / f"{number}-{other_half}-{delete}")

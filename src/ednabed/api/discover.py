@@ -11,8 +11,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ednabed import __version__
-from ednabed.api.identify import cores, file_samples, sample_of
+from ednabed.api.identify import file_samples, sample_of
 from ednabed.engine.progress import progress_bar
+from ednabed.engine.threads import cores
 from ednabed.errors import StoreError
 from ednabed.export.discovery import check_folder, write_discovery
 from ednabed.export.discovery_page import Neighbour

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from ednabed import __version__
 from ednabed.engine.progress import progress_bar
+from ednabed.engine.threads import cores
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference import layout
 from ednabed.reference.opened import Reference, open_reference
@@ -266,8 +266,3 @@ def sample_of(query: Query, files: Mapping[Path, str]) -> str | None:
     if query.sample is not None or query.file is None:
         return query.sample
     return files.get(query.file)
-
-
-def cores() -> int:
-    """Return the number of cores of this machine."""
-    return os.cpu_count() or 1

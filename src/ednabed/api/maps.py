@@ -8,8 +8,8 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from ednabed.api.identify import cores
 from ednabed.api.inventory import fault_of
+from ednabed.engine.threads import cores
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference import layout
 from ednabed.reference.collection import Collection
@@ -127,7 +127,12 @@ def read_runs_map(workspace: Path, runs: Sequence[str]) -> SequenceMap | None:
         StoreError: There is no such run, or the map is damaged.
         UsageError: No run is named.
     """
-    return _read(_runs_path(workspace, _sources(workspace, runs)))
+    return _read(runs_map_path(workspace, runs))
+
+
+def runs_map_path(workspace: Path, runs: Sequence[str]) -> Path:
+    """Return where the map of some runs is kept, whether it was laid out or not. Raises as ``read_runs_map`` does."""
+    return _runs_path(workspace, _sources(workspace, runs))
 
 
 def _keep(found: SequenceMap, folder: Path) -> None:

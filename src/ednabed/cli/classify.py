@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, check_letters, emit, notice, options, pass_context, table
+from ednabed.cli.common import Context, check_letters, emit, notice, options, pass_context, table, threads_option
 from ednabed.cli.reference import reference_option
 from ednabed.errors import UsageError
 
@@ -44,7 +44,7 @@ judging_options = options(
         "--novel-coverage", type=float, default=80.0, show_default=True,
         help="Minimum share of the query inside the alignment, in percent, to report a taxon as not in the reference.",
     ),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores."),
+    threads_option,
 )  # fmt: skip
 
 classifier_options = options(
@@ -107,7 +107,6 @@ def classify(
     reference: str | None,
     model: str | None,
     no_align: bool,
-    threads: int | None,
     output: Path | None,
     format_: str | None,
     abundance: Path | None,
@@ -139,13 +138,13 @@ def classify(
     check_places(inputs, [output, taxon_table, about], abundance)
     samples = None if taxon_table is None else _sample_table(abundance)
     collection = _loose(context, runs) if runs else None
-    classifier = open_from(context, reference, model, no_align, threads, criteria)
+    classifier = open_from(context, reference, model, no_align, criteria)
     told = Told(classifier) if collection is None else Told(classifier, ("distinct sequence", "distinct sequences"))
     keep: Callable[[], None] | None = None
     if collection is None:
-        answers = told.run(inputs, threads, samples)
+        answers = told.run(inputs, samples)
     else:
-        answers, keep = _of_runs(context, classifier, collection, not no_align, threads, samples)
+        answers, keep = _of_runs(context, classifier, collection, not no_align, samples)
         answers = told.each(answers)
     if kind == "table":
         rows = [list(summary(found.assignment)) for found in answers]
@@ -214,7 +213,6 @@ def _of_runs(
     classifier: Classifier,
     runs: LooseRuns,
     align: bool,
-    threads: int | None,
     samples: SampleTable | None,
 ) -> tuple[Iterator[Classified], Callable[[], None]]:
     """Return what each distinct sequence of some runs is, and what keeps that next to the runs when all are done."""
@@ -232,7 +230,7 @@ def _of_runs(
     names = {} if samples is None else sample_names(Selection(runs).samples())
 
     def answers() -> Iterator[Classified]:
-        for one in classify_runs(classifier, runs, threads=threads, show_progress=None):
+        for one in classify_runs(classifier, runs, show_progress=None):
             keeper.add(one)
             if samples is not None:
                 counts: dict[str | None, int] = {names[sample]: reads for sample, reads in one.feature.counts.items()}
@@ -269,9 +267,7 @@ def check_places(inputs: tuple[Path, ...], outputs: list[Path | None], abundance
             check_outside(path)
 
 
-def open_from(
-    context: Context, reference: str | None, model: str | None, no_align: bool, threads: int | None, criteria: Any
-) -> Classifier:
+def open_from(context: Context, reference: str | None, model: str | None, no_align: bool, criteria: Any) -> Classifier:
     """Open the classifier that ``classifier_options`` ask for."""
     from ednabed.api.identify import open_classifier
     from ednabed.taxonomy.assign import Criteria
@@ -282,7 +278,6 @@ def open_from(
         model=model,
         criteria=Criteria(**criteria),
         use_letters=not no_align,
-        threads=threads,
     )
 
 
@@ -318,14 +313,13 @@ class Told:
     def run(
         self,
         inputs: tuple[Path, ...],
-        threads: int | None,
         samples: SampleTable | None = None,
     ) -> Any:
         """Yield what each query is. Raises InputError when a count table has none of them."""
         from ednabed.api.identify import classify_files, file_samples, sample_of
 
         files = file_samples(inputs)
-        for found in self.each(classify_files(self._classifier, inputs, threads, show_progress=None)):
+        for found in self.each(classify_files(self._classifier, inputs, show_progress=None)):
             if samples is not None:
                 samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
             yield found

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context, table
+from ednabed.cli.common import (
+    Context,
+    emit,
+    emit_json,
+    human_bytes,
+    json_option,
+    notice,
+    pass_context,
+    problem,
+    table,
+    threads_option,
+)
 from ednabed.cli.runs import find_run_folder
 from ednabed.errors import StoreError, UsageError
 
@@ -32,7 +43,7 @@ class _Told:
     def refuse(self, run: str, reason: str) -> None:
         self.refused += 1
         self.runs.append({"run": run, "state": "refused", "reason": reason})
-        notice(f"refused: {reason}")
+        problem(f"refused: {reason}")
 
 
 @click.command()
@@ -51,6 +62,7 @@ class _Told:
     is_flag=True,
     help="Delete embeddings.npy (with --float16 also embeddings.npz) when every value was compared.",
 )
+@threads_option
 @json_option
 @pass_context
 def compress(
@@ -181,7 +193,7 @@ def _did(told: _Told, outcome: Outcome, candidate: Candidate, as_json: bool) -> 
     )
     if outcome.problem is not None:
         told.problems += 1
-        notice(f"not deleted: {outcome.problem}")
+        problem(f"not deleted: {outcome.problem}")
     if not as_json:
         gone = f"{' and '.join(outcome.deleted)} deleted" if outcome.deleted else "original kept"
         error = outcome.worst_cosine_error

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context
+from ednabed.cli.common import (
+    Context,
+    emit,
+    emit_json,
+    human_bytes,
+    json_option,
+    notice,
+    pass_context,
+    problem,
+    threads_option,
+)
 from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
     "--no-calibrate", is_flag=True,
     help="Leave out what 'ednabed reference calibrate' does, which follows where records are labelled.",
 )  # fmt: skip
+@threads_option
 @json_option
 @pass_context
 def consolidate(
@@ -83,10 +94,10 @@ def consolidate(
     for place, reason in result.left_out.items():
         notice(f"left out: {place}: {reason}")
     for place, reason in result.refused.items():
-        notice(f"refused: {place}: {reason}")
+        problem(f"refused: {place}: {reason}")
     compressed, failed = _compress(result) if compress else ([], {})
     for place, reason in failed.items():
-        notice(f"not compressed: {place}: {reason}")
+        problem(f"not compressed: {place}: {reason}")
     if not as_json:
         _tell(result)
         if compress:

@@ -44,7 +44,6 @@ def discover(
     inputs: tuple[Path, ...],
     reference: str | None,
     model: str | None,
-    threads: int | None,
     identity: float,
     abundance: Path | None,
     seed: int,
@@ -76,11 +75,11 @@ def discover(
     counts = None if abundance is None else read_count_table(abundance)
     for note in () if counts is None else counts.notes:
         notice(f"{abundance}: {note}")
-    classifier = open_from(context, reference, model, False, threads, criteria)
+    classifier = open_from(context, reference, model, False, criteria)
     check_calibrated(classifier)
     told = Told(classifier, ("distinct sequence", "distinct sequences"))
     found = discover_files(
-        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, threads=threads, tell=told.count,
+        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, tell=told.count,
         show_progress=None,
     )  # fmt: skip
     # A sequence and its reverse complement are one now.

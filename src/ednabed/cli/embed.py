@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     pass_context,
     policy_of,
     policy_options,
+    threads_option,
 )
 from ednabed.errors import InputError, UsageError
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 @device_options
 @batch_size_option
 @policy_options
+@threads_option
 @json_option
 @pass_context
 def embed(

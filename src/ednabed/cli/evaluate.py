@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ednabed.cli.classify import check_places
-from ednabed.cli.common import Context, emit, emit_json, notice, pass_context
+from ednabed.cli.common import Context, emit, emit_json, notice, pass_context, threads_option
 from ednabed.cli.reference import reference_option
 from ednabed.errors import InputError, UsageError
 
@@ -45,7 +45,7 @@ _OTHERS = ("vsearch", "vsearch-default", "sintax", "consensus", "blastn", "mmseq
     help="Omit one of the other methods; may be repeated.",
 )  # fmt: skip
 @click.option("--vectors-only", is_flag=True, help="Measure every model without alignment too.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of every method; default: all cores.")
+@threads_option
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
     help="Write to a file; .json gives JSON, any other ending Markdown.",
@@ -69,7 +69,6 @@ def evaluate(
     no_others: bool,
     without: tuple[str, ...],
     vectors_only: bool,
-    threads: int | None,
     output: Path | None,
     training_to: Path | None,
     as_json: bool,
@@ -87,8 +86,8 @@ def evaluate(
     """
     from threadpoolctl import threadpool_limits
 
-    from ednabed.api.identify import cores
     from ednabed.engine.open import open_embedder
+    from ednabed.engine.threads import cores
     from ednabed.evaluate.accuracy import evaluate as run
     from ednabed.evaluate.methods import installed
     from ednabed.evaluate.own import Own, labelled_records
@@ -128,7 +127,7 @@ def evaluate(
         methods += [method for method in others if method.name not in without]
         for sentence in absent:
             notice(sentence)
-    threads = cores() if threads is None else threads
+    threads = cores()
     chosen = (None,) if no_crops else (None, *(crops or (313, 150)))
     with threadpool_limits(threads):
         result = run(

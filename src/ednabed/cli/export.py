@@ -15,6 +15,7 @@ from ednabed.cli.common import (
     json_option,
     notice,
     pass_context,
+    threads_option,
 )
 from ednabed.errors import UsageError
 
@@ -52,6 +53,7 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 @click.option("--obsm", is_flag=True, help="h5ad: vectors in obsm['X_ednabed'] instead of X.")
 @click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out.")
 @click.option("--per-sample", is_flag=True, help="krona: a folder with a file for each sample.")
+@threads_option
 @json_option
 @pass_context
 def export(

@@ -7,24 +7,27 @@ only.
 from __future__ import annotations
 
 import io
-import logging
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ednabed import __version__
 from ednabed.cli.classify import classify
-from ednabed.cli.common import Context
+from ednabed.cli.common import Context, output_options, threads_option
 from ednabed.cli.compress import compress
+from ednabed.cli.console import console
 from ednabed.cli.consolidate import consolidate
 from ednabed.cli.dashboard import dashboard
+from ednabed.cli.defaults import find_defaults
 from ednabed.cli.discover import discover
 from ednabed.cli.embed import embed
 from ednabed.cli.evaluate import evaluate
@@ -61,23 +64,37 @@ _GRACE_SECONDS = 30.0
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep in this file how far the work is, as JSON, for other programs: doing, done, total, unit, rate, seconds.",
 )
+@output_options
+@threads_option
 @click.option("--until-stdin-ends", is_flag=True, hidden=True, help="End when standard input does (see dashboard).")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="ednabed")
 @click.pass_context
-def cli(ctx: click.Context, workspace: Path, progress: Path | None, until_stdin_ends: bool, debug: bool) -> None:
-    """Turn environmental-DNA sequences into vectors, keep them in order, and ask them questions."""
-    ctx.obj = Context(workspace=workspace, debug=debug)
+def cli(
+    ctx: click.Context, /, workspace: Path, progress: Path | None, until_stdin_ends: bool, debug: bool, **output: Any
+) -> None:
+    """Turn environmental-DNA sequences into vectors, keep them in order, and ask them questions.
+
+    --quiet, --verbose, --log and --threads may also be behind the verb. The file ednabed.toml in the workspace sets
+    defaults of options.
+    """
+    given = {name: (value, ctx.get_parameter_source(name) or ParameterSource.DEFAULT) for name, value in output.items()}
+    # What fails before a verb begins gets into the log, too.
+    console.begin(
+        str(ctx.invoked_subcommand), quiet=output["quiet"], verbose=output["verbose"], file=output["log_file"]
+    )
+    defaults = find_defaults(workspace, cli)
+    if defaults is not None:
+        ctx.default_map = defaults.values
+    ctx.obj = Context(
+        workspace=workspace, debug=debug, given=given, defaults=None if defaults is None else defaults.file
+    )
     if until_stdin_ends:
         _end_with_stdin()
     if progress is not None:
         from ednabed.engine.progress import reported_to
 
         ctx.with_resource(reported_to(progress))
-    log = logging.getLogger("ednabed")
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
-        log.setLevel(logging.INFO)
 
 
 for _verb in (
@@ -143,33 +160,49 @@ def main(arguments: list[str] | None = None) -> int:
         # A console or file in another encoding (Windows) shows letters that it lacks as escapes, instead of failing.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    code = 1
+    try:
+        code = _run(arguments, debug)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+        raise
+    except BaseException:
+        console.shown(traceback.format_exc().rstrip())
+        raise
+    finally:
+        console.end(code)
+    sys.exit(code)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    """Run the command line; say what went wrong, and return the exit code. With ``debug`` errors are raised."""
     try:
         result: Any = cli.main(args=arguments, prog_name="ednabed", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what was reported as done is kept, run the same command again to finish", err=True)
-        sys.exit(130)
+        console.failed("interrupted; what was reported as done is kept, run the same command again to finish")
+        return 130
     except click.ClickException as error:
         error.show()
         hint = hint_for(error, arguments)
         if hint is not None:
             click.echo(hint, err=True)
-        sys.exit(2)
+        console.shown(error.format_message())
+        return 2
     except EdnabedError as error:
         if debug:
             raise
-        click.echo(f"ednabed: {in_options(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        console.failed(f"ednabed: {in_options(str(error))}")
+        return error.exit_code
     except OSError as error:
         if debug:
             raise
         name = f"{error.filename}: " if error.filename else ""
-        click.echo(
+        console.failed(
             f"ednabed: {name}{error.strerror or error}; look at the disk and its free space, then run the same command "
-            "again, what was computed is kept (--debug shows where it failed)",
-            err=True,
+            "again, what was computed is kept (--debug shows where it failed)"
         )
-        sys.exit(1)
-    sys.exit(result if isinstance(result, int) else 0)
+        return 1
+    return result if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":

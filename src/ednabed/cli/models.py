@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import emit, emit_json, human_bytes, json_option, notice, table
+from ednabed.cli.common import (
+    Context,
+    emit,
+    emit_json,
+    human_bytes,
+    json_option,
+    notice,
+    pass_context,
+    table,
+    threads_option,
+)
 from ednabed.errors import EdnabedError
 
 if TYPE_CHECKING:
@@ -30,7 +40,8 @@ def models() -> None:
 
 @models.command("list")
 @json_option
-def list_models(as_json: bool) -> None:
+@pass_context
+def list_models(context: Context, as_json: bool) -> None:
     """List all models, and say whether their weights are on this machine.
 
     Models of other installed packages come last; what they do not announce is shown as '?'.
@@ -77,7 +88,8 @@ def list_models(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--card-only", is_flag=True, help="Do not load the weights, so show neither spec nor fingerprint.")
 @json_option
-def show(name: str, card_only: bool, as_json: bool) -> None:
+@pass_context
+def show(context: Context, name: str, card_only: bool, as_json: bool) -> None:
     """Show a model: its card, files and licence; with weights here also its spec and fingerprint.
 
     NAME is a name from 'ednabed models list', a hub id or a model folder.
@@ -124,7 +136,8 @@ def show(name: str, card_only: bool, as_json: bool) -> None:
 @models.command("fetch")
 @click.argument("name")
 @json_option
-def fetch(name: str, as_json: bool) -> None:
+@pass_context
+def fetch(context: Context, name: str, as_json: bool) -> None:
     """Bring the weights of a model to this machine.
 
     NAME is a name from 'ednabed models list' or a hub id (ORGANISATION/NAME) of the same layouts. What has arrived is
@@ -146,7 +159,7 @@ def fetch(name: str, as_json: bool) -> None:
     if card.hub_id is not None:
         notice(f"licence of these weights: {licence_text(card.licence)}")
     was_here = weights.local_folder(card) is not None
-    folder = hub.fetch(card)
+    folder = hub.fetch(card, progress=not context.quiet)
     if as_json:
         emit_json(
             {
@@ -166,9 +179,10 @@ def fetch(name: str, as_json: bool) -> None:
 @models.command("verify")
 @click.argument("name")
 @click.option("--files", "check_files", is_flag=True, help="Also compare the files with their published SHA-256.")
+@threads_option
 @json_option
-@click.pass_context
-def verify_model(ctx: click.Context, name: str, check_files: bool, as_json: bool) -> None:
+@pass_context
+def verify_model(context: Context, name: str, check_files: bool, as_json: bool) -> None:
     """Check that a model on this machine computes what its authors' code computed.
 
     The weights are loaded strictly, in full precision on the CPU, and compared with published vectors. The result is
@@ -199,7 +213,7 @@ def verify_model(ctx: click.Context, name: str, check_files: bool, as_json: bool
         for file in report.files:
             emit(f"{file.name}: {file.result}")
     if report.status == "failed":
-        ctx.exit(1)
+        click.get_current_context().exit(1)
 
 
 def _row(card: ModelCard) -> dict[str, Any]:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, emit, emit_json, human_bytes, json_option, notice, pass_context, table
+from ednabed.cli.common import (
+    Context,
+    emit,
+    emit_json,
+    human_bytes,
+    json_option,
+    notice,
+    pass_context,
+    table,
+    threads_option,
+)
 from ednabed.cli.consolidate import index_text
 from ednabed.errors import EdnabedError, StoreError, UsageError
 
@@ -231,7 +241,7 @@ def _cell(row: dict[str, Any], key: str) -> str:
     help="Share of queries whose species is supposed to be in the reference, in studies too small to show it; default: "
     "0.5.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores.")
+@threads_option
 @json_option
 @pass_context
 def calibrate(
@@ -241,7 +251,6 @@ def calibrate(
     seed: int,
     queries: int | None,
     known: float | None,
-    threads: int | None,
     as_json: bool,
 ) -> None:
     """Learn how far the answers of a labelled reference can be trusted, with queries drawn from itself.
@@ -268,7 +277,6 @@ def calibrate(
         seed=seed,
         queries=QUERIES if queries is None else queries,
         known=KNOWN if known is None else known,
-        threads=threads,
         show_progress=None,
     )
     if lacking is not None:
@@ -346,7 +354,7 @@ def calibration_lines(found: Calibration) -> list[str]:
 @click.option("--most", type=click.IntRange(min=1), help="Sequences that are laid out at most; default: 50000.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed with which they are laid out; default: 0.")
 @click.option("--refit", is_flag=True, help="Lay it out anew: every place changes.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; default: all cores.")
+@threads_option
 @json_option
 @pass_context
 def map_(
@@ -355,7 +363,6 @@ def map_(
     most: int | None,
     seed: int | None,
     refit: bool,
-    threads: int | None,
     as_json: bool,
 ) -> None:
     """Give every sequence of a reference a place on a map, to look at, and keep the map with the reference.
@@ -381,7 +388,6 @@ def map_(
         most=MOST if most is None else most,
         seed=0 if seed is None else seed,
         refit=refit,
-        threads=threads,
     )
     seconds = time.monotonic() - begun
     path = opened.folder / MAP

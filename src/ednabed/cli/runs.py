@@ -1,4 +1,4 @@
-"""``ednabed runs``: list, show and verify the runs of a workspace."""
+"""``ednabed runs``: list, show, verify, map and remove the runs of a workspace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from ednabed.cli.common import (
     json_option,
     notice,
     pass_context,
+    problem,
     table,
+    threads_option,
 )
 from ednabed.errors import EdnabedError, StoreError
 
@@ -28,7 +30,7 @@ _CLASSES = 5
 
 @click.group()
 def runs() -> None:
-    """List, show and verify runs."""
+    """List, show, verify, map and remove runs."""
 
 
 @runs.command("list")
@@ -197,6 +199,7 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @click.option("--refit", is_flag=True, help="Lay it out again; all positions change.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the layout.")
+@threads_option
 @assignments_option
 @json_option
 @pass_context
@@ -242,6 +245,91 @@ def map_(
     emit(
         f"{facts.named:,} of {collection.rows:,} sequences have a name" + (f" (classes: {most}{more})" if most else "")
     )
+
+
+@runs.command()
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.option("--execute", is_flag=True, help="Do it; without, report only what would be removed.")
+@click.option("--force", is_flag=True, help="Also runs from which the current build of a reference was made.")
+@json_option
+@pass_context
+def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool, as_json: bool) -> None:
+    """Remove runs, with the assignments, the map and the tag that each has. Nothing is removed without --execute.
+
+    RUN is dataset/run or a folder in the workspace. What depends on it is reported: references that hold it keep its
+    sequences until they are rebuilt, and a run that is in the current build of one is removed only with --force.
+    Exports stay, and references outside the workspace's data folder are not known here. Started again after an
+    interruption, the same command finishes.
+
+    \b
+    Example:
+      ednabed runs remove lake_2026/2026-05-01_09-30-00
+      ednabed runs remove lake_2026/2026-05-01_09-30-00 --execute
+    """
+    from ednabed.api.dependents import dependents_of
+    from ednabed.store.run_removal import finish_removal, removable_run, remove_run, unfinished_removals
+    from ednabed.store.runs import runs_root
+
+    root = runs_root(context.workspace)
+    left = unfinished_removals(context.workspace, names)
+    for place, gone in left.items():
+        if execute:
+            finish_removal(gone)
+        notice(f"{place}: {'removed, as' if execute else '--execute finishes what'} an interrupted command began")
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys(names):
+        if any(place in left and not place.exists() for place in (root / name, context.workspace / name)):
+            rows.append({"run": name, "state": "removed" if execute else "ready", "bytes": 0})
+            continue
+        try:
+            folder = removable_run(context.workspace, name)
+            found = dependents_of(context.workspace, folder)
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            row: dict[str, Any] = {"run": name, "folder": str(folder), "bytes": size, **asdict(found)}
+            row["map"] = None if found.map is None else str(found.map)
+            if found.current and not force:
+                raise StoreError(
+                    f"the current build of {', '.join(found.current)} was made from {name}; rebuild without it "
+                    "('ednabed consolidate --rebuild' after moving the run away), or give --force"
+                )
+            if execute:
+                remove_run(context.workspace, folder)
+                if found.map is not None:
+                    found.map.unlink(missing_ok=True)
+        except EdnabedError as error:
+            problem(f"refused: {error}")
+            rows.append({"run": name, "state": "refused", "reason": str(error)})
+            continue
+        rows.append({**row, "state": "removed" if execute else "ready"})
+        if not as_json:
+            _print_removal(rows[-1])
+    refused = sum(row["state"] == "refused" for row in rows)
+    if as_json:
+        emit_json({"executed": execute, "runs": rows})
+    else:
+        total = human_bytes(sum(row.get("bytes", 0) for row in rows if row["state"] != "refused"))
+        emit(f"{len(rows) - refused} {'removed' if execute else 'to remove'}, {refused} refused; {total}")
+    if not execute and refused < len(rows):
+        notice("dry run: nothing was changed; --execute removes")
+    if refused:
+        raise StoreError(f"{refused} of {len(rows)} runs were not removed; the reasons are above")
+
+
+def _print_removal(row: Mapping[str, Any]) -> None:
+    """Print a run that is removed, and what depends on it."""
+    emit(f"{row['run']}: {row['state']}, {human_bytes(row['bytes'])}")
+    for folder in row["current"]:
+        emit(f"  reference    {folder}: its current build holds the run and keeps its sequences until it is rebuilt")
+    for name in row["named"]:
+        emit(f"  reference    {name}: this named build holds the run and stays as it is")
+    for text in row["assignments"]:
+        emit(f"  assignments  {text}: removed with the run")
+    if row["tag"] is not None:
+        emit(f"  version      tagged as {row['tag']}: the tag is removed with the run")
+    if row["map"] is not None:
+        emit(f"  map          {row['map']}: removed with the run")
+    for fault in row["faults"]:
+        notice(fault)
 
 
 def find_run_folder(context: Context, name: str, find: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, assignments_option, check_letters, notice, pass_context
+from ednabed.cli.common import Context, assignments_option, check_letters, notice, pass_context, threads_option
 from ednabed.cli.table import database_of, db_options, vector_column_option
 from ednabed.errors import UsageError
 
@@ -63,6 +63,7 @@ _SHOWN = 20
     help="Format; default: by the ending of --output, else a table to read. blast6 (outfmt 6) needs --align.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@threads_option
 @pass_context
 def search(
     context: Context,

@@ -23,6 +23,7 @@ from ednabed.cli.common import (
     pass_context,
     policy_of,
     policy_options,
+    threads_option,
 )
 from ednabed.errors import UsageError
 
@@ -135,6 +136,7 @@ def import_(
 @device_options
 @batch_size_option
 @policy_options
+@threads_option
 @json_option
 @pass_context
 def embed_(
@@ -195,6 +197,7 @@ def embed_(
 @db_options
 @vector_column_option
 @click.option("--force", is_flag=True, help="Build it for a small table too, which exact search answers soon enough.")
+@threads_option
 @json_option
 @pass_context
 def index_(

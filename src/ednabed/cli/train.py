@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table
+from ednabed.cli.common import (
+    Context,
+    SharedOption,
+    emit,
+    emit_json,
+    json_option,
+    notice,
+    pass_context,
+    table,
+    threads_option,
+)
 
 
 @click.command()
@@ -42,8 +52,11 @@ from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pa
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of everything drawn.")
 @click.option("--licence", default="", help="Licence of the weights, kept with them and with every run.")
-@click.option("--gpu/--cpu", "use_gpu", default=None, help="Force the device; default: the best one present.")
+@click.option(
+    "--gpu/--cpu", "use_gpu", default=None, cls=SharedOption, help="Force the device; default: the best one present."
+)
 @click.option("--no-resume", is_flag=True, help="Throw away what an interrupted training left.")
+@threads_option
 @json_option
 @pass_context
 def train(

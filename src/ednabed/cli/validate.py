@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from ednabed.cli.common import device_options, emit, emit_json, json_option, model_option, policy_of, policy_options
+from ednabed.cli.common import (
+    Context,
+    device_options,
+    emit,
+    emit_json,
+    json_option,
+    model_option,
+    pass_context,
+    policy_of,
+    policy_options,
+    threads_option,
+)
 from ednabed.errors import EmbeddingError, UsageError
 
 
@@ -19,8 +30,12 @@ from ednabed.errors import EmbeddingError, UsageError
 @model_option
 @device_options
 @policy_options
+@threads_option
 @json_option
+@pass_context
 def validate(
+    context: Context,
+    /,
     fasta: Path | None,
     labels: Path | None,
     model: str,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context
+from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, threads_option
 
 runs_root_option = click.option(
     "--runs-root",
@@ -39,6 +39,7 @@ def tell_damaged(damaged: list[str]) -> None:
     help="Rank at which names of nearest neighbours are compared; may be given again.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
+@threads_option
 @json_option
 @pass_context
 def compare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from ednabed.engine.device import choose_device
 from ednabed.errors import UsageError
@@ -39,12 +40,23 @@ def open_embedder(
             raise UsageError(f"{model} computes in fp32 only, not {precision}; choose precision auto")
         if use_gpu:
             log.warning("a GPU was asked for and %s has no use for one; it runs on the CPU", model)
-        return load_embedder(model, policy)
+        return _loaded(model, policy, "cpu", "fp32")
     device = choose_device(use_gpu, precision)
-    embedder = load_embedder(model, policy, device=device.name, precision=device.precision)
+    embedder = _loaded(model, policy, device.name, device.precision)
     encoder = embedder.encoder
     if (use_gpu and encoder.device.startswith("cpu")) or (precision != "auto" and encoder.precision != precision):
         raise UsageError(
             f"{model} runs on {encoder.device} in {encoder.precision} only; do not force another device or precision"
         )
+    return embedder
+
+
+def _loaded(model: str, policy: Policy | None, device: str, precision: str) -> Embedder:
+    """Load, and log what was loaded and how long it took."""
+    began = time.monotonic()
+    embedder = load_embedder(model, policy, device=device, precision=precision)
+    log.debug(
+        "model %s, fingerprint %s, on %s in %s: loaded in %.1f s", embedder.spec.model, embedder.spec.fingerprint[:12],
+        embedder.encoder.device, embedder.encoder.precision, time.monotonic() - began,
+    )  # fmt: skip
     return embedder

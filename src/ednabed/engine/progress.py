@@ -1,17 +1,24 @@
-"""A progress bar with rate and time left, on a terminal only; and the same in a file, for another process to read."""
+"""A progress bar with rate and time left, on a terminal only; and the same in a file, for another process to read.
+
+Each bar is a stage of the work: when it ends, its time is logged as a detail.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger("ednabed")
+
 _EVERY = 0.5
 """Least seconds between two states in the file."""
 _report: Report | None = None
+_shown = True
 
 
 class Report:
@@ -44,10 +51,10 @@ class Report:
                 raise
 
 
-class _Reported:
-    """A bar that also tells a report how far it is, shown or not."""
+class _Stage:
+    """A bar that also tells a report how far it is, shown or not, and logs how long it took."""
 
-    def __init__(self, bar: Any, report: Report, total: int | None, done: int, doing: str, unit: str) -> None:
+    def __init__(self, bar: Any, report: Report | None, total: int | None, done: int, doing: str, unit: str) -> None:
         self._bar = bar
         self._report = report
         self._began = time.monotonic()
@@ -64,17 +71,21 @@ class _Reported:
         self._bar.set_postfix(figures)
 
     def _tell(self, *, now: bool) -> None:
+        if self._report is None:
+            return
         seconds = time.monotonic() - self._began
         moved = self._done - self._first
         rate = moved / seconds if moved and seconds > 0 else None
         self._report.tell({**self._facts, "done": self._done, "rate": rate, "seconds": seconds}, now=now)
 
-    def __enter__(self) -> _Reported:
+    def __enter__(self) -> _Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
         self._tell(now=True)
+        facts, seconds = self._facts, time.monotonic() - self._began
+        log.debug("%s: %s %s in %.1f s", facts["doing"], f"{self._done - self._first:,}", facts["unit"], seconds)
 
 
 @contextmanager
@@ -102,8 +113,15 @@ def progress_bar(
     """
     from tqdm import tqdm
 
-    bar = tqdm(total=total, initial=done, unit=unit, desc=doing, disable=None if show is None else not show)
-    return bar if _report is None else _Reported(bar, _report, total, done, doing, unit)
+    hidden = True if not _shown else None if show is None else not show
+    bar = tqdm(total=total, initial=done, unit=unit, desc=doing, disable=hidden)
+    return _Stage(bar, _report, total, done, doing, unit)
+
+
+def show_bars(shown: bool) -> None:
+    """Let bars be drawn where ``progress_bar`` is asked for them, or (False) nowhere in this process."""
+    global _shown
+    _shown = shown
 
 
 def without_bars() -> AbstractContextManager[Any]:

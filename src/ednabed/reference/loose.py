@@ -45,6 +45,8 @@ class LooseRuns(Collection):
         self.sources = sorted(sources, key=lambda s: (s.dataset, s.run_id, s.identity))
         self.name = self.sources[0].label if len(self.sources) == 1 else f"{len(self.sources)} runs"
         self.spec = self.sources[0].spec
+        for source in self.sources:
+            log.debug("reading run %s", source.label)
         self._files = [source.run.vectors() for source in self.sources]
         self._tables = [_records(s, f) for s, f in zip(self.sources, self._files, strict=True)]
         self._first = np.cumsum([0] + [file.rows for file in self._files])

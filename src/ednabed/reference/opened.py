@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -24,6 +25,8 @@ from ednabed.reference.parts import keys_of, records_name, sequences_name, taken
 from ednabed.reference.topk import lengths
 from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES
+
+log = logging.getLogger("ednabed")
 
 # Files of so many parts are opened at once, so that they can be read when another process has put a new build in the
 # place of this one.
@@ -287,11 +290,14 @@ def open_reference(folder: Path, name: str | None = None) -> Reference:
     for attempt in range(_TRIES):
         manifest = layout.open_manifest(folder, name)
         try:
-            return Reference(folder, manifest)
+            reference = Reference(folder, manifest)
         except FileNotFoundError as error:
             # Another process may have put a new build in its place just now.
             if attempt == _TRIES - 1 or layout.open_manifest(folder, name).build == manifest.build:
                 raise StoreError(
                     f"{error.filename} is absent; make the reference again with 'ednabed consolidate --rebuild'"
                 ) from error
+        else:
+            log.debug("reading reference %s, build %s, %s sequences", folder, manifest.build, f"{reference.rows:,}")
+            return reference
     raise AssertionError("unreachable")

@@ -10,6 +10,7 @@ that has them.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +38,8 @@ from ednabed.sequences.parquet import ParquetTable
 from ednabed.sequences.records import BATCH_RECORDS, ORGANELLE, pieces
 from ednabed.sequences.sniffing import Format, sniff
 from ednabed.sequences.tables import raw_batch
+
+log = logging.getLogger("ednabed")
 
 READING = 3
 """Version of the rules by which records are read from files: under another one the same file may give other records."""
@@ -85,6 +88,7 @@ class Records(Iterator[pa.RecordBatch]):
             self.source = opened.name
             self.compression = opened.compression
             self.format: Format = "dwca" if _is_dwca(opened) else sniff(opened.head, opened.path)
+            log.debug("reading %s (%s%s)", self._path, self.format, f", {self.compression}" if self.compression else "")
             self._head = opened.head
             self._lineages = LineageReader(opened.path, self._census, keep_placeholders=keep_placeholders)
             self._batches = self._open(opened, batch_size, stack)

@@ -20,16 +20,15 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from ednabed.errors import StoreError
 from ednabed.store.compress_plan import originals_of, plan_run, spoilt, system_problem
 from ednabed.store.compressed_forms import compare_forms, write_form
-from ednabed.store.files import exclusive, sha256_file, write_atomic
+from ednabed.store.files import remove_stale, sha256_file, traceless_lock, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFile
@@ -41,7 +40,6 @@ LOCK = ".compress.lock"
 
 _MEMBER = "embeddings.npy"
 _CHUNK = 1 << 20
-_STALE_SECONDS = 600
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
 Entry = dict[str, Any]
@@ -102,9 +100,9 @@ def compress_run(run: Run, *, half: bool = False, delete_original: bool = False)
             if plan.state == "already":
                 size = _forms_bytes(folder)
                 return Outcome(run.label, folder, form, "already", size, size)
-        with _locked(folder):
+        with locked_run(folder):
             shutil.rmtree(folder / WORK, ignore_errors=True)
-            _clear_stale(folder)
+            remove_stale(folder / MANIFEST)
             return _compress(Run.open(folder), form, delete_original)
     except OSError as error:
         raise StoreError(system_problem(folder, error)) from error
@@ -267,36 +265,12 @@ def _forms_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in FORMS if (folder / name).is_file())
 
 
-def _clear_stale(folder: Path) -> None:
-    """Remove what a killed command left of a new ``run.json``; a young one may be another process's."""
-    for path in folder.glob(f".{MANIFEST}.*.tmp"):
-        with suppress(OSError):
-            if datetime.now(UTC).timestamp() - path.stat().st_mtime > _STALE_SECONDS:
-                path.unlink()
-
-
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the run against another ``compress_run``; leaves no lock file behind."""
-    lock = folder / LOCK
-    held = False
-    try:
-        with exclusive(lock, "compressing this run"):
-            held = True
-            try:
-                yield
-            finally:
-                # While it is held, so that it is not taken from under another process.
-                held = not _unlinked(lock)
-    finally:
-        if held:
-            # Windows keeps an open file, so it can go only now; one that another process has opened stays.
-            _unlinked(lock)
+def locked_run(folder: Path) -> Iterator[None]:
+    """Hold a run against ``compress_run`` of another process; leaves no lock file behind.
 
-
-def _unlinked(path: Path) -> bool:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
+    Raises:
+        StoreError: Another process is compressing it.
+    """
+    with traceless_lock(folder / LOCK, "compressing this run"):
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +22,7 @@ _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 # Line ends, tabs, what steers a terminal (C0, C1), the line ends of Unicode, and what turns the direction of text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _COMPRESSED = (".gz", ".zst")
+_STALE_SECONDS = 600
 # Halves of pairs, from names of files that are no Unicode: UTF-8 cannot hold them.
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -113,7 +115,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     It is on the disk before it gets its own name; when the block fails it vanishes. Folders above it are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
+    remove_stale(path)
+    temporary = path.with_name(f"{_temporary(path)}{uuid.uuid4().hex[:12]}.tmp")
     try:
         yield temporary
         fsync_file(temporary)
@@ -121,6 +124,19 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_stale(path: Path) -> None:
+    """Remove what killed commands left of a new ``path``; what is young may be another process's."""
+    for left in path.parent.glob(f"{glob.escape(_temporary(path))}*.tmp"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                left.unlink()
+
+
+def _temporary(path: Path) -> str:
+    """Return how the other names begin under which a file is written."""
+    return f".{path.name[:50]}."
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -201,3 +217,33 @@ def exclusive(path: Path, doing: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def traceless_lock(path: Path, doing: str) -> Iterator[None]:
+    """Hold a lock file as ``exclusive`` does, and leave none behind.
+
+    Raises:
+        StoreError: Another process holds it.
+    """
+    held = False
+    try:
+        with exclusive(path, doing):
+            held = True
+            try:
+                yield
+            finally:
+                # While it is held, so that it is not taken from under another process.
+                held = not _unlinked(path)
+    finally:
+        if held:
+            # Windows keeps an open file, so it can go only now; one that another process has opened stays.
+            _unlinked(path)
+
+
+def _unlinked(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

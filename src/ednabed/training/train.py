@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import shutil
 import time
 import uuid
@@ -113,7 +115,14 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     """
     needed("torch", "train", "training")
     output = request.output
+    work = output.with_name(f".{output.name}.training")
     if output.exists():
+        if work.is_dir() and (report := _finished(request, output)) is not None:
+            # A command was killed when the model was there and the rest of the training not gone yet.
+            with exclusive(work / "lock", "training this model"):
+                pass
+            _clear(output, work)
+            return report
         raise UsageError(f"{output} exists; name a new folder for the model")
     if output.name == YARDSTICK:
         raise UsageError(
@@ -139,7 +148,6 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "start": [network.config("").to_dict(), digest(network.arrays())],
         }
     )
-    work = output.with_name(f".{output.name}.training")
     with exclusive(work / "lock", "training this model"):
         if not request.resume:
             for left in work.glob("state.*"):
@@ -172,8 +180,34 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "validation": validated,
         }
         _write(output, network, request.licence, report)
-    shutil.rmtree(work, ignore_errors=True)
+    _clear(output, work)
     return report
+
+
+def _finished(request: TrainRequest, output: Path) -> dict[str, Any] | None:
+    """Return the report of the model that is there, if it was trained on these files with these settings."""
+    path = output / TRAINING_REPORT
+    if not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    files = [*request.inputs, *([] if request.labels is None else [request.labels])]
+    if not all(file.is_file() for file in files):
+        return None
+    told = [*(one["sha256"] for one in report["inputs"]), *filter(None, [report["labels_sha256"]])]
+    same = report["settings"] == json.loads(to_json(request.settings()))
+    return report if same and told == [sha256_file(file) for file in files] else None
+
+
+def _clear(output: Path, work: Path) -> None:
+    """Remove what this and killed commands left next to a finished model."""
+    shutil.rmtree(work, ignore_errors=True)
+    for left in output.parent.glob(f"{glob.escape(_temporary(output))}*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _temporary(output: Path) -> str:
+    """Return how the name begins under which the folder of a model is written."""
+    return f".{output.name[:50]}."
 
 
 def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
@@ -214,7 +248,7 @@ def _write(output: Path, network: Network, licence: str, report: dict[str, Any])
     """Write the model folder under another name and rename it."""
     from ednabed.models.barcode.files import WEIGHTS, write_arrays
 
-    temporary = output.with_name(f".{output.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = output.with_name(f"{_temporary(output)}{uuid.uuid4().hex[:12]}.tmp")
     temporary.mkdir(parents=True)
     try:
         write_arrays(temporary / WEIGHTS, network.arrays())

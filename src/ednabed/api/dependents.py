@@ -1,0 +1,98 @@
+"""What of a workspace depends on a run: asked before it is removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ednabed.api.maps import runs_map_path
+from ednabed.errors import EdnabedError
+from ednabed.reference import layout
+from ednabed.reference.manifest import METADATA, Part, ReferenceManifest
+from ednabed.reference.sources import seen_from
+from ednabed.store.assignments import survey_kept
+from ednabed.store.runs import Run
+from ednabed.store.version_file import Versions
+
+
+@dataclass(frozen=True)
+class Dependents:
+    """What depends on a run. Exports and references outside of ``data`` are not known to a workspace.
+
+    Attributes:
+        current: References whose current build was made from it, as folders seen from the workspace.
+        named: Named builds that were made from it, as ``folder/name``.
+        assignments: What is kept next to it, one text for each file.
+        tag: The version that it is tagged with; None where it is not.
+        map: The map of this run alone; None where there is none.
+        faults: What could not be looked at, one sentence each.
+    """
+
+    current: list[str] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
+    assignments: list[str] = field(default_factory=list)
+    tag: str | None = None
+    map: Path | None = None
+    faults: list[str] = field(default_factory=list)
+
+
+def dependents_of(workspace: Path, folder: Path) -> Dependents:
+    """Find what depends on a run of a workspace.
+
+    Args:
+        workspace: Folder that holds ``data`` and ``consolidated_data``.
+        folder: Folder of the run; it may be damaged.
+
+    Raises:
+        StoreError: The file of versions is damaged.
+    """
+    faults: list[str] = []
+    try:
+        run: Run | None = Run.open(folder)
+        identity = None if run is None else run.identity
+    except EdnabedError as error:
+        # What is damaged is known by its place alone.
+        run, identity = None, None
+        faults.append(str(error))
+    current, named = _builds_of(workspace, identity, seen_from(folder, workspace), faults)
+    if run is None or identity is None:
+        return Dependents(current, named, faults=faults)
+    kept, damaged = survey_kept(folder, identity)
+    tag = Versions.read(workspace).tags.get(identity)
+    try:
+        path = runs_map_path(workspace, [str(folder.resolve())])
+    except EdnabedError:
+        # A run of which nobody said what made it has no map.
+        path = None
+    return Dependents(
+        current,
+        named,
+        [f"by {one.facts.reference}, build {one.facts.build}, {one.facts.created[:19]}" for one in kept],
+        None if tag is None else tag.version,
+        path if path is not None and path.is_file() else None,
+        [*faults, *damaged],
+    )
+
+
+def _builds_of(workspace: Path, identity: str | None, place: str, faults: list[str]) -> tuple[list[str], list[str]]:
+    """Return the references whose current build holds a run, and the named builds that do."""
+    current, named = [], []
+
+    def holds(manifest: ReferenceManifest) -> bool:
+        return any(_is(part, identity, place) for part in manifest.runs)
+
+    for path in sorted((workspace / "data").glob(f"*/{METADATA}")):
+        folder, shown = path.parent, seen_from(path.parent, workspace)
+        try:
+            if holds(layout.open_manifest(folder)):
+                current.append(shown)
+            for name in layout.read_names(folder):
+                if holds(layout.open_manifest(folder, name)):
+                    named.append(f"{shown}/{name}")
+        except EdnabedError as error:
+            faults.append(str(error))
+    return current, named
+
+
+def _is(part: Part, identity: str | None, place: str) -> bool:
+    return part.folder == place if identity is None else part.identity == identity

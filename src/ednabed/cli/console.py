@@ -1,0 +1,155 @@
+"""What goes to standard error, and the file of ``--log`` that gets it too, with times and without secrets.
+
+The library logs under ``ednabed``, the command line under ``ednabed.cli``, and both have the same handlers. With
+``--quiet`` errors alone reach the terminal. The log file gets notices in any case.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ednabed import __version__
+from ednabed.errors import UsageError
+
+log = logging.getLogger("ednabed.cli")
+# What is said to a person has been said then; it is no event of the library.
+log.propagate = False
+
+_LOGGERS = ("ednabed", log.name, "py.warnings")
+_HIDDEN = "***"
+_SECRET_NAME = re.compile(r"(?i)token|secret|password|passphrase|credential|api_?key|access_?key|account_?key|sas_")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+# Shorter values would blot out parts of words.
+_SHORTEST_SECRET = 6
+_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")
+
+
+class _Terminal(logging.Handler):
+    """Writes to standard error as it is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+class _WithTime(logging.Formatter):
+    """Puts the time (UTC) and the level before a line, and hides secrets."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._secrets = secrets
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the time in UTC, to the second."""
+        return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = _IN_ADDRESS.sub(_HIDDEN, super().format(record))
+        for secret in self._secrets:
+            text = text.replace(secret, _HIDDEN)
+        return text
+
+
+class Console:
+    """Standard error of one command, and its log file. ``begin`` may be called again when more is known."""
+
+    def __init__(self) -> None:
+        self._terminal = _Terminal()
+        self._file: logging.FileHandler | None = None
+        self._began = time.monotonic()
+
+    def begin(self, command: str, *, quiet: bool, verbose: bool, file: Path | None) -> None:
+        """Send what is logged to standard error, and to a file where one is named.
+
+        Args:
+            command: The verb, for the log.
+            quiet: Errors only, and no progress.
+            verbose: Details too.
+            file: The log file, to which lines are added.
+
+        Raises:
+            UsageError: The file cannot be written, or is something else than a log of ednabed.
+        """
+        from ednabed.engine.progress import show_bars
+
+        for logger in (logging.getLogger("ednabed"), log):
+            logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+        self._terminal.setLevel(logging.ERROR if quiet else logging.NOTSET)
+        self._add(self._terminal)
+        show_bars(not quiet)
+        if file is not None and self._file is None:
+            self._file = _opened(file)
+            self._file.setFormatter(_WithTime(_secrets()))
+            self._add(self._file)
+            self._note(logging.INFO, f"ednabed {__version__}: {command} begins, process {os.getpid()}")
+        if quiet or file is not None:
+            # What other packages warn of goes to standard error by itself otherwise.
+            logging.captureWarnings(True)
+
+    def failed(self, text: str) -> None:
+        """Write an error."""
+        log.error("%s", text)
+
+    def shown(self, text: str) -> None:
+        """Keep in the log file what is on standard error already, such as a traceback."""
+        self._note(logging.ERROR, text)
+
+    def end(self, code: int) -> None:
+        """Close the log file, and leave the logger as it was found."""
+        self._note(logging.INFO, f"exit code {code} after {time.monotonic() - self._began:.1f} s")
+        logging.captureWarnings(False)
+        for name in _LOGGERS:
+            for handler in (self._terminal, self._file):
+                if handler is not None:
+                    logging.getLogger(name).removeHandler(handler)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._began = time.monotonic()
+
+    def _add(self, handler: logging.Handler) -> None:
+        for name in _LOGGERS:
+            logging.getLogger(name).addHandler(handler)
+
+    def _note(self, level: int, text: str) -> None:
+        if self._file is not None:
+            self._file.handle(logging.LogRecord(log.name, level, "", 0, text, None, None))
+
+
+console = Console()
+"""That of this process."""
+
+
+def _opened(path: Path) -> logging.FileHandler:
+    """Open a log file to add to it."""
+    try:
+        if path.is_file() and path.stat().st_size:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                if not _LINE.match(file.readline(100)):
+                    raise UsageError(
+                        f"--log {path}: its first line does not begin with a time, expected a log of ednabed; name "
+                        "another file"
+                    )
+        return logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"--log {path}: {error.strerror or error}; name a file that can be written") from None
+
+
+def _secrets() -> list[str]:
+    """Return what must not get into a file: values of variables and options whose names say so, longest first."""
+    found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
+    for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
+        # --token VALUE, --token=VALUE, --storage-option aws_secret_access_key=VALUE
+        name, equals, value = word.removeprefix("--storage-option=").partition("=")
+        if equals and _SECRET_NAME.search(name):
+            found.append(value)
+        elif before.startswith("--") and "=" not in before and _SECRET_NAME.search(before):
+            found.append(word)
+    return sorted({value for value in found if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True)

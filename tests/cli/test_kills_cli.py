@@ -1,0 +1,344 @@
+"""Commands that keep something, killed and run again: whole or absent at any time, the same in the end, nothing left.
+
+Each state in which files are while they are written is looked at; the slow tests kill real processes at random moments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ednabed.api.identify import calibrate_reference
+from ednabed.api.maps import map_reference, map_runs, read_map, read_runs_map
+from ednabed.cli.main import main
+from ednabed.errors import StoreError, UsageError
+from ednabed.reference.opened import open_reference
+from ednabed.store import assignments, files
+from ednabed.store.assignments import COLUMNS, folder_of, list_kept
+from ednabed.store.runs import find_run
+from ednabed.store.table import Database, VectorColumns
+from ednabed.store.table_index import find_index
+from ednabed.store.table_spec import spec_of_table
+from ednabed.taxonomy.calibration import Calibration
+from ednabed.training import train as training
+from ednabed.training.train import train_model
+from kill_support import command, killed_at_random, snapshots
+from reference_support import add_run, consolidate, opened
+from taxonomy_support import DRAWS, shared_world, world, world_workspace, write_table
+from train_driver import request_of
+
+KILLS = 5
+
+
+def age(folder: Path) -> None:
+    """Make what killed commands left old, as it is when somebody comes back to it."""
+    for path in folder.rglob(".*.tmp"):
+        os.utime(path, (0, 0))
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob(".*") if p.name not in (".lock",))
+
+
+def no_rest(folder: Path, again: Callable[[], object]) -> None:
+    """Run it once more, later: nothing of killed commands is there then."""
+    age(folder)
+    again()
+    assert [name for name in leftovers(folder) if name.endswith(".tmp")] == []
+
+
+# -- each state ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mapped(tmp_path) -> Path:
+    workspace = tmp_path / "ws"
+    add_run(workspace, "lake", "a", range(30))
+    consolidate(workspace)
+    return workspace
+
+
+def test_the_map_of_a_reference_in_each_state(mapped, tmp_path):
+    map_reference(mapped, most=20, threads=1)
+    old = read_map(opened(mapped)).places.tobytes()
+
+    def lay_out(workspace: Path = mapped) -> None:
+        map_reference(workspace, seed=1, refit=True, threads=1)
+
+    states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
+    new = read_map(opened(mapped)).places.tobytes()
+    found = []
+    for state in states:
+        found.append(read_map(opened(state)).places.tobytes())
+        assert opened(state).verify() == []
+        no_rest(state, lambda state=state: lay_out(state))
+        assert read_map(opened(state)).places.tobytes() == new
+    assert found == sorted(found, key=[old, new].index)
+    assert set(found) == {old, new}
+    assert len(states) >= 3
+
+
+def test_the_map_of_runs_in_each_state(mapped, tmp_path):
+    def lay_out(workspace: Path = mapped) -> None:
+        map_runs(workspace, ["lake/a"], refit=True, threads=1)
+
+    states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
+    new = read_runs_map(mapped, ["lake/a"]).places.tobytes()
+    seen = set()
+    for state in states:
+        found = read_runs_map(state, ["lake/a"])
+        seen.add(found is None)
+        assert found is None or found.places.tobytes() == new
+        no_rest(state, lambda state=state: lay_out(state))
+        assert read_runs_map(state, ["lake/a"]).places.tobytes() == new
+    assert seen == {True, False}
+
+
+def calibrated(build: Path) -> dict | None:
+    """What a build was calibrated to, but for the time; None where it is not."""
+    if Calibration.read(build, build.name) is None:
+        return None
+    found = json.loads((build / "calibration.json").read_text(encoding="utf-8"))
+    return {key: value for key, value in found.items() if key not in ("created", "calibration_sha256")}
+
+
+def test_a_calibration_in_each_state(tmp_path):
+    workspace = Path(shutil.copytree(world_workspace(tmp_path / "world"), tmp_path / "ws"))
+    reference = open_reference(workspace / "data" / "reference")
+    build = reference.manifest.build
+    wanted = Calibration.read(reference.build, build)
+    content = calibrated(reference.build)
+    (reference.build / "calibration.json").unlink()
+    states = snapshots(reference.folder, lambda: wanted.write(reference.build), tmp_path / "states", {files.__file__})
+    seen = set()
+    for state in states:
+        there = open_reference(state)
+        assert there.verify() == []
+        found = calibrated(there.build)
+        seen.add(found is None)
+        assert found in (None, content)
+        no_rest(state, lambda there=there: wanted.write(there.build))
+    assert seen == {True, False}
+
+
+def test_assignments_in_each_state(mapped, tmp_path):
+    run = find_run(mapped, "lake/a")
+    digests = run.load_records(["digest"]).column("digest").unique()
+    table = pa.table(
+        {one.name: digests if one.name == "digest" else pa.nulls(len(digests), one.type) for one in COLUMNS}
+    ).set_column(1, "status", pa.array(["assigned"] * len(digests)))
+
+    def keep(at=run, note: str = "new") -> None:
+        notes = pa.array([note] * len(digests), pa.string())
+        assignments.keep(
+            at, table.set_column(table.column_names.index("note"), "note", notes), build="b", reference="data/r",
+            model="hand", fingerprint="f", calibrated=None, criteria={"alpha": 0.05},
+        )  # fmt: skip
+
+    keep(note="old")
+    states = snapshots(run.folder.parent, keep, tmp_path / "states", {assignments.__file__, files.__file__})
+    seen = []
+    for state in states:
+        there = type(run).open(state / "a")
+        newest = list_kept(there.folder, there.identity)[0].read(["note"]).column("note").unique().to_pylist()
+        seen.append(*newest)
+        keep(there)
+        assert len(list_kept(there.folder, there.identity)) == 1
+        assert [p.name for p in folder_of(there.folder).iterdir() if p.name.startswith(".") and p.name != ".lock"] == []
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {"old", "new"}
+
+
+@pytest.fixture(scope="module")
+def barcodes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("barcodes")
+    return write_table(folder / "barcodes.tsv", world(genera=24, species=3, records=3, length=240, marker="COI"))
+
+
+def test_a_trained_model_in_each_state_of_its_writing(barcodes, tmp_path):
+    """From the last step on: the folder is there whole or not at all, and what was left next to it goes."""
+    home = tmp_path / "models"
+    home.mkdir()
+
+    def train(folder: Path = home) -> None:
+        train_model(request_of(str(barcodes), str(folder / "small"), "5"), show_progress=False)
+
+    states = snapshots(home, train, tmp_path / "states", {training.__file__, shutil.__file__})
+    wanted = {p.name: p.read_bytes() for p in (home / "small").iterdir() if p.name != "training.json"}
+    assert leftovers(home) == []
+    seen = set()
+    for state in states:
+        whole = (state / "small").exists()
+        seen.add(whole)
+        try:
+            train(state)
+        except UsageError:
+            # The training had ended in this state, and nothing of it was left.
+            assert whole
+            assert [p.name for p in state.iterdir()] == ["small"]
+        assert {p.name: p.read_bytes() for p in (state / "small").iterdir() if p.name != "training.json"} == wanted
+        assert leftovers(state) == []
+    assert seen == {True, False}
+
+
+# -- random moments --------------------------------------------------------------------------------------------------
+
+
+def read_json(capsys, workspace: Path, *words: str) -> dict:
+    with pytest.raises(SystemExit) as ended:
+        main(["--workspace", str(workspace), *words])
+    out, err = capsys.readouterr()
+    assert not ended.value.code, err
+    return json.loads(out)
+
+
+@pytest.mark.slow
+def test_reference_calibrate_killed_at_random(tmp_path):
+    workspace = Path(shutil.copytree(world_workspace(tmp_path / "world"), tmp_path / "ws"))
+    reference = open_reference(workspace / "data" / "reference")
+    path = reference.build / "calibration.json"
+    calibrate_reference(workspace, queries=DRAWS, threads=1)
+    wanted = Calibration.read(reference.build, reference.manifest.build)
+    content = calibrated(reference.build)
+
+    def check() -> None:
+        assert calibrated(reference.build) in (None, content)
+        assert open_reference(reference.folder).verify() == []
+
+    words = command(workspace, "reference", "calibrate", "--queries", str(DRAWS), "--threads", "1")
+    assert killed_at_random(words, KILLS, 1, check, lambda: path.unlink(missing_ok=True))
+    no_rest(workspace, lambda: wanted.write(reference.build))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["reference", "runs"])
+def test_maps_killed_at_random(tmp_path, what):
+    workspace = tmp_path / "ws"
+    add_run(workspace, "lake", "a", range(600))
+    consolidate(workspace)
+    if what == "reference":
+        words, read = (
+            command(workspace, "reference", "map", "--refit", "--threads", "1"),
+            lambda: read_map(opened(workspace)),
+        )
+        lay_out = lambda: map_reference(workspace, refit=True, threads=1)  # noqa: E731
+    else:
+        words, read = (
+            command(workspace, "runs", "map", "lake/a", "--refit"),
+            lambda: read_runs_map(workspace, ["lake/a"]),
+        )
+        lay_out = lambda: map_runs(workspace, ["lake/a"], refit=True, threads=1)  # noqa: E731
+    lay_out()
+    wanted = read().places
+
+    def check() -> None:
+        np.testing.assert_array_equal(read().places, wanted)
+
+    assert killed_at_random(words, KILLS, 2, check)
+    no_rest(workspace, lay_out)
+
+
+@pytest.mark.slow
+def test_train_killed_at_random(barcodes, tmp_path):
+    arguments = (
+        "train", str(barcodes), "--output", "small", "--pattern", "11111", "--dimension", "16", "--steps", "40",
+        "--batch", "32", "--validation", "5", "--shortest", "50", "--cpu", "--threads", "1", "--seed", "7",
+    )  # fmt: skip
+    workspace = tmp_path / "ws"
+    workspace.mkdir()
+    folder = workspace / "small"
+    weights: list[bytes] = []
+
+    def check() -> None:
+        if folder.exists():
+            assert {p.name for p in folder.iterdir()} == {"config.json", "model.safetensors", "training.json"}
+            weights.append((folder / "model.safetensors").read_bytes())
+
+    def fresh() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    words = command(workspace, *arguments)
+    assert killed_at_random(words, KILLS, 3, check, fresh, codes=(0, 2))
+    assert len(set(weights)) == 1
+    age(workspace)
+    with pytest.raises(SystemExit):
+        main(["--workspace", str(workspace), *arguments])
+    assert leftovers(workspace) == []
+
+
+@pytest.mark.slow
+def test_table_index_killed_at_random(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    source = tmp_path / "in.fa"
+    source.write_text("".join(f">r{i}\n{''.join(rng.choice(list('ACGT'), 60))}\n" for i in range(3000)))
+    workspace = tmp_path / "ws"
+    for words in (("table", "import", str(source)), ("table", "embed", "--model", "kmer6")):
+        read_json(capsys, workspace, *words, "--json")
+    database = Database(str(workspace / "data" / "lancedb"))
+    spec = spec_of_table(database)
+    rows = database.open().to_arrow().sort_by("sequence_id")
+
+    def check() -> None:
+        table = database.open()
+        info, why = find_index(database, table, VectorColumns(), spec)
+        # An index that is there was measured; else search is exact, without any excuse.
+        assert info is not None or why is None
+        assert table.to_arrow().sort_by("sequence_id").equals(rows)
+
+    assert killed_at_random(command(workspace, "table", "index", "--force", "--threads", "1"), KILLS, 4, check)
+    info, _ = find_index(database, database.open(), VectorColumns(), spec)
+    assert info is not None
+    assert info.reached
+
+
+@pytest.mark.slow
+def test_classify_run_killed_at_random(tmp_path, capsys):
+    workspace = Path(shutil.copytree(world_workspace(tmp_path / "world"), tmp_path / "ws"))
+    for number in (0, 1):
+        write_table(tmp_path / f"study{number}.tsv", shared_world()[number::7])
+        read_json(
+            capsys, workspace, "embed", str(tmp_path / f"study{number}.tsv"), "--dataset", f"study{number}",
+            "--model", "kmer6", "--json",
+        )  # fmt: skip
+    runs = [find_run(workspace, f"study{number}") for number in (0, 1)]
+    words = command(workspace, "classify", "--run", "study0", "--run", "study1", "--threads", "1")
+    tables: list[list[pa.Table]] = [[], []]
+
+    def check() -> None:
+        for run, found in zip(runs, tables, strict=True):
+            assert run.verify() == []
+            kept = list_kept(run.folder, run.identity)
+            assert len(kept) <= 1
+            found += [one.read() for one in kept]
+
+    def fresh() -> None:
+        for run in runs:
+            shutil.rmtree(folder_of(run.folder), ignore_errors=True)
+
+    assert killed_at_random(words, KILLS, 5, check, fresh)
+    for found in tables:
+        assert found
+        assert all(one.equals(found[0]) for one in found)
+
+
+def test_a_model_that_is_being_trained_is_not_cleared(barcodes, tmp_path):
+    request = request_of(str(barcodes), str(tmp_path / "small"), "2")
+    train_model(request, show_progress=False)
+    with (
+        files.exclusive(tmp_path / ".small.training" / "lock", "training this model"),
+        pytest.raises(StoreError, match="another process is training this model"),
+    ):
+        train_model(request, show_progress=False)
+    assert (tmp_path / ".small.training").is_dir()
+    # With other settings it is another model, and that name is taken.
+    with pytest.raises(UsageError, match="exists; name a new folder"):
+        train_model(request_of(str(barcodes), str(tmp_path / "small"), "3"), show_progress=False)
+    train_model(request, show_progress=False)
+    assert leftovers(tmp_path) == []

@@ -14,7 +14,6 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +27,7 @@ from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import TextStream, decode
 
 BLOCK_BYTES = 2 * 1024 * 1024
+_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
@@ -147,18 +147,11 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
     Raises:
         InputError: A row has too few or too many cells, or a line break in a cell, or is too long to handle.
     """
-    wrong: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        wrong.append(row)
-        return "error"
-
     rows = 0
     parsing = pyarrow.csv.ParseOptions(
         delimiter=dialect.delimiter,
         quote_char='"' if dialect.quoted else False,
         newlines_in_values=dialect.quoted,
-        invalid_row_handler=refuse,
     )
     converting = pyarrow.csv.ConvertOptions(
         column_types={name: pa.binary() for name in dialect.columns}, strings_can_be_null=False
@@ -171,8 +164,9 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
         try:
             table = pyarrow.csv.read_csv(pa.BufferReader(chunk), reading, parsing, converting)
         except pa.ArrowInvalid as error:
-            if wrong:
-                raise _ragged(wrong[0], rows, dialect, source.path) from error
+            # pyarrow has a hook for such rows, but it fails on a row that is not UTF-8, and the row is lost.
+            if found := _RAGGED.search(str(error)):
+                raise _ragged(*map(int, found.groups()), rows, source.path) from error
             raise InputError(
                 f"{source.path}: cannot be read as a table after row {rows} ({str(error).splitlines()[0]}); check the "
                 "rows after it"
@@ -242,14 +236,13 @@ def _chunks(stream: TextStream, header_lines: int, path: str) -> Iterator[bytes]
         yield chunk
 
 
-def _ragged(row: Any, rows: int, dialect: Dialect, path: str) -> InputError:
-    number = rows + row.number
+def _ragged(row: int, expected: int, actual: int, rows: int, path: str) -> InputError:
+    number = rows + row
     advice = "check that row for a missing or additional separator, or for a quote that is not closed"
-    if number == 1 and row.actual_columns == row.expected_columns + 1:
+    if number == 1 and actual == expected + 1:
         advice = "if R wrote it, write it again with row.names = FALSE"
     return InputError(
-        f"{path}: row {number} (below the header) has {row.actual_columns} cells, "
-        f"the header has {row.expected_columns}; {advice}"
+        f"{path}: row {number} (below the header) has {actual} cells, the header has {expected}; {advice}"
     )
 
 

@@ -7,7 +7,6 @@ a rejection, and the fingerprint of the function that made the vector.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import StoreError, UsageError
 
 TABLE = "sequences"
@@ -273,7 +273,13 @@ def survey(database: Database, columns: VectorColumns | None = None) -> TableSta
         status.pending = status.rows
         return status
     text = (table.schema.field(columns.vector).metadata or {}).get(SPEC_KEY.encode())
-    status.spec = None if text is None else json.loads(text)
+    try:
+        status.spec = None if text is None else parse_json(text)
+    except BadJson as error:
+        raise StoreError(
+            f"{database.address}, table '{TABLE}': column '{columns.vector}' has a damaged '{SPEC_KEY}' ({error}); "
+            "embed again with 'ednabed table embed --no-resume'"
+        ) from error
     for batch in scan(database, table, wanted):
         vectors, null = vectors_of(batch.column(columns.vector), dimension)
         # One number a row tells all-zero and not-finite apart, in float64 so that it cannot overflow.

@@ -194,9 +194,14 @@ def _of_tuple(arguments: tuple[Any, ...], value: Any, what: str) -> tuple[Any, .
     )
 
 
+def brief(value: Any) -> str:
+    """Return a value as a message shows it, in at most 60 characters."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:59] + "…"
+
+
 def _wrong(what: str, expected: str, value: Any) -> BadJson:
-    shown = json.dumps(value, default=str)
-    return BadJson(f"{what} is {shown if len(shown) <= 60 else shown[:57] + '...'}, expected {expected}")
+    return BadJson(f"{what} is {brief(value)}, expected {expected}")
 
 
 def require(values: Any, kinds: Mapping[str, Any], what: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from ednabed.base.stored_json import require, typed
+from ednabed.base.stored_json import brief, require, typed
 from ednabed.errors import UsageError
 
 Strand = Literal["given", "both"]
@@ -124,7 +124,7 @@ class Spec:
         values = dict(values)
         schema = values.pop("schema", None)
         if schema != SPEC_SCHEMA:
-            raise ValueError(f"spec schema {schema!r}, this version reads {SPEC_SCHEMA}")
+            raise ValueError(f"spec schema {brief(schema)}, this version reads {SPEC_SCHEMA}")
         spec = typed(cls, values, "the spec")
         if not 0 < spec.dimension < 2**31:
             raise ValueError(f"dimension of the spec is {spec.dimension}, expected at least 1")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ednabed.base.stored_json import BadJson, parse_json, require, typed
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.files import json_sha256, to_json
@@ -151,7 +151,7 @@ class ReferenceManifest:
             )
         if body["schema"] != REFERENCE_SCHEMA:
             raise StoreError(
-                f"{path} has schema {body['schema']!r}, this version of ednabed reads {REFERENCE_SCHEMA!r}; "
+                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {REFERENCE_SCHEMA!r}; "
                 "update ednabed"
             )
         if canonical != raw or body.pop("metadata_sha256", None) != json_sha256(body):

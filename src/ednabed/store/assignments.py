@@ -30,10 +30,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ednabed.base.parquet_files import parquet_errors, sound
-from ednabed.base.stored_json import BadJson, parse_json, require, typed
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import check_name, exclusive, fsync_file
+from ednabed.store.files import check_name, clean, exclusive, fsync_file
 from ednabed.store.runs import Run
 
 SCHEMA = "ednabed.assignments/2"
@@ -341,7 +341,7 @@ def _survey(folder: Path, identity: str) -> tuple[list[KeptFile], list[str], boo
             continue
         if kept.facts.run != identity:
             faults.append(
-                f"{path} holds the assignments of another run ({kept.facts.label}, identity {kept.facts.run[:12]}), "
+                f"{path} holds the assignments of another run ({clean(kept.facts.label)[:200]}, identity {clean(kept.facts.run[:12])}), "
                 f"expected those of {folder} ({identity[:12]}); move it next to its run, or delete it and classify "
                 "this run"
             )
@@ -400,7 +400,7 @@ def _open(path: Path) -> KeptFile | None:
     schema = body.pop("schema", None)
     if schema not in (SCHEMA, SCHEMA_1):
         raise StoreError(
-            f"{path} has schema {schema!r}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; update ednabed"
+            f"{path} has schema {brief(schema)}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; update ednabed"
         )
     try:
         facts = _current(typed(Facts, body))

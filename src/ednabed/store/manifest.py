@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ednabed.base.stored_json import BadJson, parse_json, require, typed
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.files import json_sha256, to_json
@@ -105,7 +105,7 @@ class RunManifest:
             raise StoreError(damaged)
         if body["schema"] != RUN_SCHEMA:
             raise StoreError(
-                f"{path} has schema {body['schema']!r}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
+                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
             )
         if canonical != raw or body.pop("manifest_sha256", None) != json_sha256(body):
             raise StoreError(damaged)

@@ -35,10 +35,15 @@ _COMPANIONS = ("_status", "_reason", "_fingerprint")
 
 @contextmanager
 def lance_errors(address: str) -> Iterator[None]:
-    """Tell what Lance raises (RuntimeError, ValueError, OSError; also for a full disk) as StoreError."""
+    """Tell what Lance raises (also for a full disk, and where it panics on a damaged file) as StoreError."""
     try:
         yield
-    except (RuntimeError, ValueError, OSError) as error:
+    except BaseException as error:
+        # What Rust code raises where it panics has no base class of its own, and two names.
+        panics = type(error).__name__ in ("RustPanic", "PanicException")
+        known = isinstance(error, RuntimeError | ValueError | OSError | LookupError | TypeError | ArithmeticError)
+        if not panics and not known:
+            raise
         lines = str(error).splitlines() or [type(error).__name__]
         # The place in Lance's own source says nothing to its user.
         said = re.split(r", /\S+\.rs:|, location: ", lines[0])[0]
@@ -135,11 +140,12 @@ class Database:
             raise StoreError(absent)
         with lance_errors(self.address):
             table = connection.open_table(TABLE)
+            names = table.schema.names
         for column in (ID, SEQUENCE):
-            if column not in table.schema.names:
+            if column not in names:
                 raise StoreError(
                     f"{self.address}, table '{TABLE}' has no column '{column}' "
-                    f"(it has {', '.join(table.schema.names)}); rename the column that holds it"
+                    f"(it has {', '.join(names)}); rename the column that holds it"
                 )
             require_text(self, table, column)
         return table

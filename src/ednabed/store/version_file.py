@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ednabed.base.stored_json import parse_json, require
+from ednabed.base.stored_json import brief, parse_json, require
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.files import to_json, write_atomic
@@ -96,7 +96,7 @@ class Versions:
         except ValueError as error:
             raise StoreError(f"{path} is damaged ({error}); mend it by hand or take it from a backup") from error
         raise StoreError(
-            f"{path} has schema {schema!r}, this version of ednabed reads {VERSIONS_SCHEMA!r}; update ednabed"
+            f"{path} has schema {brief(schema)}, this version of ednabed reads {VERSIONS_SCHEMA!r}; update ednabed"
         )
 
     @classmethod

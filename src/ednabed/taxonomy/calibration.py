@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.base.stored_json import BadJson, parse_json, require, typed
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import json_sha256, to_json, write_atomic
+from ednabed.store.files import clean, json_sha256, to_json, write_atomic
 from ednabed.taxonomy import calibration_old
 from ednabed.taxonomy.calibration_old import OldGroup
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, QUERY_SIZE, RANK_SIZE, Evidence
@@ -319,7 +319,7 @@ class Calibration:
         schema = values.get("schema")
         if schema not in (SCHEMA, calibration_old.SCHEMA):
             raise StoreError(
-                f"{path} has schema {schema!r}, this ednabed reads schemas {calibration_old.SCHEMA} and {SCHEMA}; "
+                f"{path} has schema {brief(schema)}, this ednabed reads schemas {calibration_old.SCHEMA} and {SCHEMA}; "
                 f"{again}"
             )
         old = schema == calibration_old.SCHEMA
@@ -336,5 +336,5 @@ class Calibration:
         except BadJson as error:
             raise StoreError(f"{path} was not written by this version of ednabed ({error}); {again}") from error
         if found.build != name:
-            raise StoreError(f"{path} is of build {found.build}, not {name}; {again}")
+            raise StoreError(f"{path} is of build {clean(found.build)[:100]}, not {name}; {again}")
         return found

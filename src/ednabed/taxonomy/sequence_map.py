@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ednabed.base.parquet_files import parquet_errors, sound
-from ednabed.base.stored_json import BadJson, parse_json, require
+from ednabed.base.stored_json import BadJson, brief, parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
@@ -206,7 +206,7 @@ class SequenceMap:
         if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
             schema = facts.get("schema") if isinstance(facts, dict) else None
             raise StoreError(
-                f"{path} has schema {schema!r}, this ednabed reads {SCHEMA!r}; update ednabed, or {_AGAIN}"
+                f"{path} has schema {brief(schema)}, this ednabed reads {SCHEMA!r}; update ednabed, or {_AGAIN}"
             )
         damaged = StoreError(f"{path} is damaged; {again}")
         told, content = facts.pop("map_sha256", None), facts.get("content_sha256")
@@ -214,7 +214,6 @@ class SequenceMap:
             raise damaged
         if any(column.null_count for column in table.columns):
             raise damaged
-        del facts["schema"], facts["content_sha256"]
         key, x, y, landmark, cluster = (column.to_numpy() for column in table.columns)
         places = np.stack([x, y], axis=1)
         try:

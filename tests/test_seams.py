@@ -618,18 +618,18 @@ def test_a_state_of_training_that_does_not_fit_on_the_disk(tmp_path):
 
 
 def test_a_full_disk_is_named_with_the_file(tmp_path):
-    with pytest.raises(StoreError, match=r"x could not be written \(.*No space.*\); free space on the disk, then run"):
-        with library_writes(tmp_path / "x"):
-            (tmp_path / "x").write_bytes(b"half")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    said = r"x could not be written \(.*No space.*\); free space on the disk, then run"
+    with pytest.raises(StoreError, match=said), library_writes(tmp_path / "x"):
+        (tmp_path / "x").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not list(tmp_path.iterdir())
-    with small_disk(10), pytest.raises(OSError, match="y.json") as caught:
+    with small_disk(10), pytest.raises(OSError, match=r"y\.json") as caught:
         write_atomic(tmp_path / "y.json", "x" * 100)
     assert caught.value.filename == str(tmp_path / "y.json") and not list(tmp_path.iterdir())
 
 
 def test_a_run_with_the_right_checksum_and_wrong_types_is_refused_by_field(tmp_path):
-    write, _ = run_json(tmp_path)
+    run_json(tmp_path)
     path = tmp_path / "run" / MANIFEST
     body = json.loads(path.read_text(encoding="utf-8"))
     body.pop("manifest_sha256")

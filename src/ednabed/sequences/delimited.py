@@ -166,7 +166,8 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
         except pa.ArrowInvalid as error:
             # pyarrow has a hook for such rows, but it fails on a row that is not UTF-8, and the row is lost.
             if found := _RAGGED.search(str(error)):
-                raise _ragged(*map(int, found.groups()), rows, source.path) from error
+                row, expected, actual = map(int, found.groups())
+                raise _ragged(rows + row, expected, actual, source.path) from error
             raise InputError(
                 f"{source.path}: cannot be read as a table after row {rows} ({str(error).splitlines()[0]}); check the "
                 "rows after it"
@@ -236,8 +237,7 @@ def _chunks(stream: TextStream, header_lines: int, path: str) -> Iterator[bytes]
         yield chunk
 
 
-def _ragged(row: int, expected: int, actual: int, rows: int, path: str) -> InputError:
-    number = rows + row
+def _ragged(number: int, expected: int, actual: int, path: str) -> InputError:
     advice = "check that row for a missing or additional separator, or for a quote that is not closed"
     if number == 1 and actual == expected + 1:
         advice = "if R wrote it, write it again with row.names = FALSE"

@@ -341,7 +341,8 @@ def _survey(folder: Path, identity: str) -> tuple[list[KeptFile], list[str], boo
             continue
         if kept.facts.run != identity:
             faults.append(
-                f"{path} holds the assignments of another run ({clean(kept.facts.label)[:200]}, identity {clean(kept.facts.run[:12])}), "
+                f"{path} holds the assignments of another run ({clean(kept.facts.label)[:200]}, identity "
+                f"{clean(kept.facts.run[:12])}), "
                 f"expected those of {folder} ({identity[:12]}); move it next to its run, or delete it and classify "
                 "this run"
             )
@@ -400,7 +401,8 @@ def _open(path: Path) -> KeptFile | None:
     schema = body.pop("schema", None)
     if schema not in (SCHEMA, SCHEMA_1):
         raise StoreError(
-            f"{path} has schema {brief(schema)}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; update ednabed"
+            f"{path} has schema {brief(schema)}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; "
+            "update ednabed"
         )
     try:
         facts = _current(typed(Facts, body))

@@ -105,7 +105,8 @@ class RunManifest:
             raise StoreError(damaged)
         if body["schema"] != RUN_SCHEMA:
             raise StoreError(
-                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
+                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {RUN_SCHEMA!r}; "
+                "update ednabed"
             )
         if canonical != raw or body.pop("manifest_sha256", None) != json_sha256(body):
             raise StoreError(damaged)

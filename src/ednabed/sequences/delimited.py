@@ -29,6 +29,8 @@ from ednabed.sequences.stream import TextStream, decode
 BLOCK_BYTES = 2 * 1024 * 1024
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_LONGEST_NAME = 100_000
+"""Characters of the name of a column: the sequences that name columns in tables of DADA2 have fewer."""
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
 
@@ -71,6 +73,13 @@ def find_dialect(source: Source) -> Dialect:
         cell.strip() or f"unnamed_{place}"
         for place, cell in enumerate(split_line(line, delimiter, quoted, source.path), 1)
     )
+    longest = max(range(len(columns)), key=lambda at: len(columns[at]))
+    if len(columns[longest]) > _LONGEST_NAME:
+        raise InputError(
+            f"{source.path}: column {longest + 1} of the header line has a name of {len(columns[longest]):,} characters "
+            f"({shortened(columns[longest])}), expected at most {_LONGEST_NAME:,}; check the separators and the ends of "
+            "the lines, or give FASTA"
+        )
     return Dialect(delimiter, quoted, columns, skipped, line)
 
 

@@ -20,6 +20,11 @@ HEAD = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 
 
 async def application(scope, receive, send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(1.0)
+        await send({"type": "websocket.send", "text": "inside"})
     if scope["type"] == "http":
         if scope["path"] == "/slow":
             await asyncio.sleep(1.0)
@@ -87,6 +92,17 @@ def test_an_answer_may_take_its_time(port):
     with connect(port) as made:
         made.sendall(HEAD.replace(b"/ ", b"/slow ") + b"\r\n")
         assert answer(made).endswith(b"inside")
+
+
+def test_a_websocket_may_be_silent(port):
+    pytest.importorskip("websockets")
+    with connect(port) as made:
+        made.sendall(
+            HEAD + b"connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+            b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        found = answer(made)
+        assert found.startswith(b"HTTP/1.1 101") and found.endswith(b"inside")
 
 
 def test_connections_above_the_limit_are_closed_and_room_comes_back(port):

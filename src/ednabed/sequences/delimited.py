@@ -73,12 +73,12 @@ def find_dialect(source: Source) -> Dialect:
         cell.strip() or f"unnamed_{place}"
         for place, cell in enumerate(split_line(line, delimiter, quoted, source.path), 1)
     )
-    longest = max(range(len(columns)), key=lambda at: len(columns[at]))
-    if len(columns[longest]) > _LONGEST_NAME:
+    place, name = max(enumerate(columns, 1), key=lambda pair: len(pair[1]))
+    if len(name) > _LONGEST_NAME:
         raise InputError(
-            f"{source.path}: column {longest + 1} of the header line has a name of {len(columns[longest]):,} characters "
-            f"({shortened(columns[longest])}), expected at most {_LONGEST_NAME:,}; check the separators and the ends of "
-            "the lines, or give FASTA"
+            f"{source.path}: column {place} of the header line has a name of {len(name):,} characters "
+            f"({shortened(name)}), expected at most {_LONGEST_NAME:,}; check the separators and the ends of the lines, "
+            "or give FASTA"
         )
     return Dialect(delimiter, quoted, columns, skipped, line)
 

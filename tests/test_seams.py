@@ -32,7 +32,7 @@ from xopen import xopen
 from damage_support import damaged, strange
 from ednabed.base.library_writes import library_writes
 from ednabed.cli.main import main
-from ednabed.errors import EdnabedError, StoreError
+from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.export.names import names_by_id
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.barcode.files import read_arrays, write_arrays
@@ -562,6 +562,13 @@ def test_records_of_a_reference_that_are_not_utf8_are_named(tmp_path):
     for read in (lambda: part.take(np.array([3, 7]), ["id"]), lambda: part.read(["id"])):
         with pytest.raises(StoreError, match=r"records-00000.parquet cannot be read \(.*UTF-?8.*\); make it again"):
             read()
+
+
+def test_parquet_with_text_that_is_not_utf8_is_refused_as_input(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(parquet_bytes(not_utf8=True))
+    with pytest.raises(InputError, match=r"x\.parquet: the Parquet data are cut or damaged \(.*UTF-?8.*\); write"):
+        text_of(path)
 
 
 @pytest.mark.parametrize("more", ["\tx", ""])

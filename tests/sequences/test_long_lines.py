@@ -51,3 +51,16 @@ def test_a_header_line_that_is_none_is_refused_within_bounds(tmp_path, line):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(str(told.value)) < 500 and peak < 6 * SIZE + 12_000_000, f"{peak / SIZE:.1f} times"
+
+
+def test_a_header_line_of_very_many_columns_is_refused_within_bounds(tmp_path):
+    path = tmp_path / "x.tsv"
+    line = b"id\tsequence\t" + b"\t".join(b"column_%d" % number for number in range(60_000))
+    path.write_bytes(line + b"\nr1\tACGT\n")
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"x\.tsv: its header line has 60,002 columns, expected at most 50,000"):
+        list(open_records(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Each name is a Python object in several lists.
+    assert peak < 80 * len(line), f"{peak / len(line):.1f} times"

@@ -31,6 +31,7 @@ _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _LONGEST_NAME = 100_000
 """Characters of the name of a column: the sequences that name columns in tables of DADA2 have fewer."""
+_MAX_COLUMNS = 50_000
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
 
@@ -154,8 +155,19 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
     """Yield the rows as batches of binary columns, one batch a block of the file, in order.
 
     Raises:
-        InputError: A row has too few or too many cells, or a line break in a cell, or is too long to handle.
+        InputError: There are too many columns (at once); a row has too few or too many cells, or a line break in a
+            cell, or is too long to handle (where it is reached).
     """
+    if len(dialect.columns) > _MAX_COLUMNS:
+        # Arrow takes 8 kB for each column, whatever is in it.
+        raise InputError(
+            f"{source.path}: its header line has {len(dialect.columns):,} columns, expected at most {_MAX_COLUMNS:,}; "
+            "give the sequences as FASTA and their counts as a table of their own"
+        )
+    return _batches(source, dialect)
+
+
+def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
     rows = 0
     parsing = pyarrow.csv.ParseOptions(
         delimiter=dialect.delimiter,

@@ -75,13 +75,14 @@ def ask(
     body: list[bytes] | None = None,
     port: int = 8501,
     query: str = "",
+    client: str = "127.0.0.1",
 ) -> Answer:
     """Send one request, its body in pieces."""
     given_ = {} if host is None else {"Host": host}
     given_ |= headers or {}
     scope: dict[str, Any] = {
         "type": kind, "path": path, "headers": [(n.encode(), v.encode("latin-1")) for n, v in given_.items()],
-        "server": ("127.0.0.1", port), "query_string": query.encode(),
+        "server": ("127.0.0.1", port), "query_string": query.encode(), "client": (client, 50_000),
     }  # fmt: skip
     if kind == "http":
         scope["method"] = method
@@ -409,3 +410,69 @@ def test_loopback(host):
                                   "::2", "example.org", "[", "\x00"])  # fmt: skip
 def test_not_loopback(host):
     assert not is_loopback(host)
+
+
+def test_wrong_tokens_close_the_door_for_longer_and_longer(monkeypatch):
+    monkeypatch.setattr("ednabed.dashboard.gate._WRONG_SECONDS", 0.5)
+    now = [1000.0]
+    monkeypatch.setattr("ednabed.dashboard.gate.time.monotonic", lambda: now[0])
+    target, app = gate(TOKEN)
+    waits = []
+    for _ in range(10):
+        assert enter(target, "wrong" * 3).status == 401
+        # Until then not even the right one is looked at, or tries side by side would get around the wait.
+        began = now[0]
+        while (answer := enter(target, TOKEN[:-1] + "!")).status == 429:
+            assert int(answer.headers[b"retry-after"]) >= 1 and b"Too many wrong tokens" in answer.body
+            assert enter(target, TOKEN).status == 429
+            now[0] += 0.25
+        waits.append(now[0] - began)
+        now[0] += 100
+    assert waits[:4] == [0.5, 2.0, 8.0, 32.0] and max(waits) == 60.0
+    now[0] += 100
+    assert enter(target, TOKEN).status == 303
+    assert enter(target, "wrong" * 3).status == 401
+    now[0] += 0.5
+    assert enter(target, TOKEN).status == 303, "the right one forgets the wrong ones"
+    assert app.asked == []
+
+
+def test_other_addresses_do_not_wait(monkeypatch):
+    monkeypatch.setattr("ednabed.dashboard.gate._WRONG_SECONDS", 30)
+    target, _ = gate(TOKEN, "0.0.0.0")
+    own = {"host": "lab.example.org"}
+    assert enter(target, "wrong" * 3, client="192.0.2.1", **own).status == 401
+    assert enter(target, TOKEN, client="192.0.2.1", **own).status == 429
+    assert enter(target, TOKEN, client="192.0.2.2", **own).status == 303
+    assert enter(target, "wrong" * 3, client="2001:db8::1", **own).status == 401
+    assert enter(target, TOKEN, client="2001:db8::2", **own).status == 429, "of one network"
+    for number in range(1_100):
+        enter(target, "wrong" * 3, client=f"198.51.{number // 250}.{number % 250}", **own)
+    assert len(target._wrong) == 1_000
+
+
+def test_what_is_too_large_is_refused_before_it_is_read():
+    app = Application()
+    target = Gate(app, host="127.0.0.1", token=None, max_body=1000)
+    answer = ask(target, "/_stcore/upload_file/a/b", method="PUT", headers={"Content-Length": "1001"})
+    assert (answer.status, answer.reads) == (413, 0) and b"--max-upload" in answer.body and app.asked == []
+    for size in ("1000", "", "x", "-5"):
+        assert ask(target, method="PUT", headers={"Content-Length": size}).status == 200
+    assert ask(target, method="PUT", headers={"Content-Length": "9" * 400}).status == 413
+
+
+def test_a_form_that_does_not_arrive(monkeypatch):
+    monkeypatch.setattr("ednabed.dashboard.gate._FORM_SECONDS", 0.05)
+    target, _ = gate(TOKEN)
+    sent = []
+
+    async def receive() -> dict:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": ENTER, "method": "POST", "headers": [(b"host", OWN.encode())], "query_string": b""}
+    asyncio.run(target(scope, receive, send))
+    assert sent[0]["status"] == 408

@@ -51,7 +51,8 @@ def calibration(build="2026-01-02_03-04-05-abcdef"):
     )
     return Calibration(
         build=build, created="2026-01-02T03:04:05+00:00", seed=3, known=0.5, queries=6_000, exponents=[0.0, 0.25],
-        candidates=[100, 50, 50], groups={"": full, "COI": group()}, vector_groups={"": group()},
+        candidates=[100, 50, 50], groups={"": full, "COI": group(models={ALL_LENGTHS: model()})},
+        vector_groups={"": group(models={ALL_LENGTHS: model()})},
         shortlist=[{"letters": "up to 220", "recall": {"50": 0.9}}], reliability={"aligned": {"all": {}}},
         copies={"": 0.25, "COI": None}, software={"ednabed": "0"},
     )  # fmt: skip

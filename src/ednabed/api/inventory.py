@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.parquet_files import parquet_errors
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
 from ednabed.reference.manifest import METADATA
@@ -82,7 +83,6 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
         run: The run.
         spec: The function that made it; None where nobody knows.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -92,7 +92,8 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
                 f"{vectors.path} has vectors of {vectors.dimension} dimensions, {spec.model} makes {spec.dimension}"
             )
         if run.manifest is not None:
-            records = pq.read_metadata(run.folder / RECORDS).num_rows
+            with parquet_errors(run.damaged_records):
+                records = pq.read_metadata(run.folder / RECORDS).num_rows
             if records != vectors.rows:
                 raise StoreError(
                     f"{run.folder}: {vectors.rows} vectors and {records} records do not belong together; "
@@ -100,8 +101,6 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
                 )
     except FileNotFoundError:
         return f"{run.folder / RECORDS} is absent; take it from a backup or embed the input again"
-    except pa.ArrowException as error:
-        return f"{run.folder / RECORDS} cannot be read ({error}); embed the input again"
     except (EdnabedError, OSError) as error:
         return str(error)
     return None

@@ -58,7 +58,7 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
         return
     spec, counts = manifest.spec, manifest.counts
     emit(f"reference    {folder}, build {manifest.build}" + (f" ({name})" if name else ""))
-    emit(f"created      {manifest.created} by ednabed {manifest.software['ednabed']}")
+    emit(f"created      {manifest.created} by ednabed {manifest.software.get('ednabed', 'of an unknown version')}")
     emit(f"model        {spec.model}, {spec.dimension} dimensions, {spec.licence or 'no licence stated'}")
     emit(f"fingerprint  {spec.fingerprint}")
     emit(f"version      {manifest.version or 'none registered'}")

@@ -113,7 +113,7 @@ def show(context: Context, run: str, as_json: bool) -> None:
     manifest = found.manifest
     spec = manifest.spec
     emit(f"run          {found.folder}")
-    emit(f"created      {manifest.created} by ednabed {manifest.software['ednabed']}")
+    emit(f"created      {manifest.created} by ednabed {manifest.software.get('ednabed', 'of an unknown version')}")
     emit(f"model        {spec.model}, {spec.dimension} dimensions, {spec.licence or 'no licence stated'}")
     emit(f"fingerprint  {spec.fingerprint}")
     depth = "" if spec.layer is None else f"layer {spec.layer}, "
@@ -147,7 +147,7 @@ def _known_species(shares: Mapping[str, Any]) -> list[str]:
     }
     lines = []
     for marker, share in shares.items():
-        source = sources.get(share["source"], share["source"]).format(**share)
+        source = sources.get(share["source"], "unknown").format(**share)
         lines.append(f"known species{f' of {marker}' if marker else ''}: {share['known']:.2f}, {source}")
     return lines
 

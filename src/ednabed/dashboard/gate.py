@@ -12,8 +12,11 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import math
 import re
 import secrets
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -27,7 +30,11 @@ SHORTEST_TOKEN = 12
 ENTER = "/enter"
 """Where the form of the token goes."""
 _MOST_FORM_BYTES = 4_096
+_FORM_SECONDS = 10.0
 _WRONG_SECONDS = 0.5
+"""Time after a first wrong token in which no other is looked at; it doubles with each wrong one."""
+_MAX_WRONG_SECONDS = 60.0
+_MAX_ADDRESSES = 1_000
 # Plotly draws by WebGL programs that it writes itself (unsafe-eval); styles stand in the page. Nothing may come from,
 # or go to, another place than this server.
 POLICY = (
@@ -72,13 +79,17 @@ class Gate:
         host: The address that the server listens on. On a loopback address only loopback names are answered; on
             another any name is, so there must be a token.
         token: What is asked for; None asks for nothing.
+        max_body: Bytes that a request may announce at most; a larger one is refused before it is read. None is any.
 
     Raises:
         ValueError: Another machine could come in without a token.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, host: str, token: str | None, max_body: int | None = None) -> None:
         self._app = app
+        self._max_body = max_body
+        # Address to wrong tokens in a row, and the time until which no other is looked at.
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._local = is_loopback(host)
         if token is None and not self._local:
             raise ValueError(f"{host} can be reached from other machines; it needs a token")
@@ -99,8 +110,15 @@ class Gate:
             await self._enter(scope, receive, send)
         elif self._token is not None and not self._holds_cookie(scope, headers):
             await self._ask(scope, headers, send)
+        elif self._is_too_large(headers):
+            await _refuse(scope, send, 413, "this is larger than --max-upload of 'ednabed dashboard' allows")
         else:
             await self._app(scope, receive, _with_headers(send))
+
+    def _is_too_large(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a request announces more than may come; what is not announced Streamlit counts as it comes."""
+        size = headers.get("content-length", "")
+        return self._max_body is not None and size.isdecimal() and int(size[:20]) > self._max_body
 
     def _refused(self, headers: Mapping[str, str]) -> str | None:
         """Return why a request is not answered; None where it may be."""
@@ -139,16 +157,44 @@ class Gate:
         if scope["method"] != "POST":
             await _answer(send, 303, b"", [(b"location", b"/")])
             return
-        form = parse_qs((await _body(receive)).decode("utf-8", "replace"))
+        try:
+            body = await asyncio.wait_for(_body(receive), _FORM_SECONDS)
+        except TimeoutError:
+            await _answer(send, 408, _page("<p class='wrong'>The form did not arrive in time.</p>", to))
+            return
+        address = _network(scope)
+        count, until = self._wrong.get(address, (0, 0.0))
+        wait = until - time.monotonic()
+        if wait > 0:
+            # Not even the right one is looked at: tries side by side would else get around the wait.
+            seconds = [(b"retry-after", str(math.ceil(wait)).encode())]
+            wrong = f"<p class='wrong'>Too many wrong tokens. Try again in {math.ceil(wait)} s.</p>"
+            await _answer(send, 429, _page(wrong, to), seconds)
+            return
+        form = parse_qs(body.decode("utf-8", "replace"))
         given = form.get("token", [""])[0].strip()
         if hmac.compare_digest(given.encode(), str(self._token).encode()):
+            self._wrong.pop(address, None)
             name, value = self._cookie(scope)
             cookie = f"{name}={value}; HttpOnly; SameSite=Strict; Path=/"
             await _answer(send, 303, b"", [(b"location", to.encode()), (b"set-cookie", cookie.encode())])
         else:
-            # Whoever tries many waits long.
-            await asyncio.sleep(_WRONG_SECONDS)
+            closed = min(_WRONG_SECONDS * 2 ** min(count, 20), _MAX_WRONG_SECONDS)
+            self._wrong[address] = count + 1, time.monotonic() + closed
+            self._wrong.move_to_end(address)
+            if len(self._wrong) > _MAX_ADDRESSES:
+                self._wrong.popitem(last=False)
             await _answer(send, 401, _page("<p class='wrong'>This is not the token.</p>", to))
+
+
+def _network(scope: Scope) -> str:
+    """Return the address of the other side; of an IPv6 address the part that its owner does not choose."""
+    address = (scope.get("client") or ("", 0))[0]
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
 
 
 def _host(address: str) -> tuple[str, str]:

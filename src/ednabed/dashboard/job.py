@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import StoreError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled", "lost", "broken"]
@@ -252,8 +252,8 @@ def moment(text: Any) -> datetime | None:
 
 def read_facts(path: Path) -> dict[str, Any]:
     """Return the object of a JSON file; empty where there is none, or it is damaged."""
-    with suppress(OSError, ValueError, RecursionError):
-        found = json.loads(path.read_text(encoding="utf-8"))
+    with suppress(OSError, BadJson):
+        found = parse_json(path.read_bytes())
         if isinstance(found, dict):
             return found
     return {}

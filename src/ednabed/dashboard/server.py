@@ -16,6 +16,8 @@ from ednabed.extras import installed
 HOST, PORT = "127.0.0.1", 8501
 _BACKLOG = 100
 _LARGEST_MESSAGE = 200_000_000
+_FORM_BYTES = 1024 * 1024
+"""What the form around an upload may take."""
 _SCRIPT = Path(__file__).with_name("app.py")
 _NEEDED = ("streamlit", "plotly")
 
@@ -85,10 +87,19 @@ def serve(
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
     set_settings(settings)
-    app = App(_SCRIPT, middleware=[Middleware(Gate, host=host, token=None if token is None else token.strip())])
+    from ednabed.dashboard.connections import LimitedProtocol
+
+    gate = Middleware(
+        Gate,
+        host=host,
+        token=None if token is None else token.strip(),
+        max_body=settings.upload_mb * 1024**2 + _FORM_BYTES,
+    )
+    app = App(_SCRIPT, middleware=[gate])
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=LimitedProtocol,
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=2,

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.parquet_files import parquet_errors
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.base import FloatArray
 from ednabed.sequences.lineage import RANKS
@@ -219,7 +220,7 @@ def _distinct(run: Run) -> Digests | None:
         StoreError: The records are damaged, or do not belong to the vectors.
     """
     path = run.folder / RECORDS
-    if run.manifest is None and not (path.exists() and "digest" in _column_names(path)):
+    if run.manifest is None and not (path.exists() and "digest" in run.record_schema.names):
         return None
     parts = [np.empty(0, "S24")]
     rows = 0
@@ -238,35 +239,20 @@ def _distinct(run: Run) -> Digests | None:
 def _batches(run: Run) -> Iterator[tuple[int, Digests, Any]]:
     """Yield (number of the first row, digests, lineages as Arrow column) of a run. Raises StoreError when damaged."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = run.folder / RECORDS
-    names = _column_names(path)
+    names = run.record_schema.names
     if "digest" not in names:
         raise StoreError(f"{path} has no column 'digest', by which sequences are matched; embed the input again")
-    try:
-        with pq.ParquetFile(path) as file:
-            first = 0
-            columns = [name for name in ("digest", "lineage") if name in names]
-            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-                digests = batch.column("digest").cast(pa.string())
-                known = "lineage" in names
-                labels = batch.column("lineage").cast(pa.string()) if known else pa.nulls(len(batch), pa.string())
-                yield first, _digest_bytes(digests, path), labels
-                first += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
-
-
-def _column_names(path: Path) -> list[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        names: list[str] = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
-    return names
+    columns = [name for name in ("digest", "lineage") if name in names]
+    first = 0
+    for batch in run.record_batches(_BATCH_ROWS, columns):
+        with parquet_errors(run.damaged_records):
+            digests = batch.column("digest").cast(pa.string())
+            known = "lineage" in names
+            labels = batch.column("lineage").cast(pa.string()) if known else pa.nulls(len(batch), pa.string())
+        yield first, _digest_bytes(digests, path), labels
+        first += len(batch)
 
 
 def _digest_bytes(column: Any, path: Path) -> Digests:

@@ -34,6 +34,7 @@ from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from ednabed.base.stored_json import parse_json, typed
 from ednabed.errors import StoreError, UsageError
 from ednabed.search.text_writer import TextWriter
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
@@ -236,8 +237,8 @@ def written_as(path: Path, format: str) -> str:
     with AssignmentWriter(text, format) as writer, path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                writer.write(from_json(json.loads(line)))
-            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                writer.write(typed(Assignment, vars(from_json(parse_json(line)))))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(f"{path}, line {number}: is no assignment ({error}); run the work again") from error
     return text.getvalue()
 

@@ -9,7 +9,6 @@ none. Best guesses that were not given are no names here.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.stored_json import BadJson, parse_json, require
 from ednabed.errors import InputError
 from ednabed.reference.kept import RowNames
 from ednabed.sequences.delimited import find_dialect, read_delimited
@@ -29,6 +29,7 @@ from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import UNKNOWN
 
 _COLUMNS = ("id", "status", "lineage", "confidence")
+_LINE = {"id": str, "status": str, "lineage": str | None, "confidence": float | None}
 _ADVICE = "give what 'ednabed classify --output taxonomy.tsv' (or .jsonl) wrote"
 
 
@@ -218,10 +219,11 @@ def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None]]:
         if not line.strip():
             continue
         try:
-            body: Any = json.loads(decode(line))
-            yield str(body["id"]), str(body["status"]), str(body["lineage"] or ""), body["confidence"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{source.path}: line {number} is no assignment ({error!r}); {_ADVICE}") from error
+            body: Any = parse_json(decode(line))
+            require(body, _LINE, "it")
+            yield body["id"], body["status"], body["lineage"] or "", body["confidence"]
+        except BadJson as error:
+            raise InputError(f"{source.path}: line {number} is no assignment ({error}); {_ADVICE}") from error
 
 
 def _lines(source: Source) -> Iterator[bytes]:

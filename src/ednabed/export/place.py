@@ -6,7 +6,6 @@ made it and lists its files; only a folder that has it (or is empty) is written 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import UsageError
 from ednabed.reference.layout import check_outside
 from ednabed.store import files
@@ -120,8 +120,8 @@ def files_of(folder: Path) -> tuple[str, ...]:
 def _about(folder: Path) -> dict[str, Any]:
     """Return what ``export.json`` says; nothing where there is none of ours."""
     try:
-        body = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        body = parse_json((folder / ABOUT).read_bytes())
+    except (OSError, BadJson):
         return {}
     known = isinstance(body, dict) and body.get("schema") == ABOUT_SCHEMA and isinstance(body.get("files"), dict)
     return body if known else {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import ModelError
 
 
@@ -23,12 +24,12 @@ def read_json_object(path: Path, advice: str) -> dict[str, Any]:
         ModelError: The file is missing, unreadable, not UTF-8, not JSON or not an object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing; {advice}, complete with its config.json and weights") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
-    except (ValueError, RecursionError) as error:
+    except BadJson as error:
         raise ModelError(f"{path} is not JSON ({error}); fetch the file again") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds a JSON {type(values).__name__}, wanted an object; fetch the file again")

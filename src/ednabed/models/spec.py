@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from ednabed.base.stored_json import brief, require, typed
 from ednabed.errors import UsageError
 
 Strand = Literal["given", "both"]
@@ -153,13 +154,14 @@ class Spec:
         return {"schema": SPEC_SCHEMA, **asdict(self), "architecture": dict(self.architecture)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Spec:
+    def from_dict(cls, values: Any) -> Spec:
         """Read what ``to_dict`` wrote. Raises ValueError on an unknown schema, a missing or a strange field."""
+        require(values, {}, "the spec")
         values = dict(values)
         schema = values.pop("schema", None)
         if schema != SPEC_SCHEMA:
-            raise ValueError(f"spec schema {schema!r}, this version reads {SPEC_SCHEMA}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"spec fields: {error}") from error
+            raise ValueError(f"spec schema {brief(schema)}, this version reads {SPEC_SCHEMA}")
+        spec = typed(cls, values, "the spec")
+        if not 0 < spec.dimension < 2**31:
+            raise ValueError(f"dimension of the spec is {spec.dimension}, expected at least 1")
+        return spec

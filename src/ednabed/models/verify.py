@@ -9,7 +9,6 @@ published SHA-256 sums too, which reads all of them.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.stored_json import parse_json
 from ednabed.errors import ModelError
 from ednabed.models import load
 from ednabed.models.barcode.config import ADVICE, TRAINING_REPORT, is_trained
@@ -152,7 +152,7 @@ def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
 def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:
     resource = files("ednabed").joinpath("models", "data", "nt_published.json") if path is None else path
     try:
-        content = json.loads(resource.read_text(encoding="utf-8"))
+        content = parse_json(resource.read_bytes())
         source = content["source"]
         return f"{source['repository']} {source['commit']} ({source['licence']})", list(content["models"])
     except (OSError, ValueError, KeyError, TypeError) as error:

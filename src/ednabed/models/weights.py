@@ -7,11 +7,11 @@ other tools see the same files.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 
+from ednabed.base.stored_json import parse_json
 from ednabed.errors import UsageError
 from ednabed.models.catalog import ModelCard
 
@@ -95,7 +95,7 @@ def missing_files(folder: Path) -> tuple[str, ...]:
             return ()
         if (folder / index).is_file():
             try:
-                named = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
+                named = set(parse_json((folder / index).read_bytes())["weight_map"].values())
             except (ValueError, KeyError, TypeError, AttributeError):
                 return (f"a readable {index}",)
             strange = [name for name in named if not (isinstance(name, str) and shard.fullmatch(name))]

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.library_writes import library_writes
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.reference.layout import INDEX, VECTORS
@@ -122,13 +123,11 @@ def write(
     Returns:
         What is known of the index, and whether it was trained now.
     """
-    import faiss
-
     vectors = VectorFile.open(work, VECTORS)
     path = work / INDEX
     if choose_kind(vectors.rows, asked) == "flat":
         if vectors.rows <= FLAT_ROWS:
-            faiss.write_index(flat(vectors.blocks(), vectors.dimension), str(path))
+            _save(flat(vectors.blocks(), vectors.dimension), path)
         return IndexFacts("flat"), False
     index: Any = None
     facts: IndexFacts | None = None
@@ -149,9 +148,21 @@ def write(
     assert facts is not None
     # FAISS stores the width with the index: programs that only read the file then search as widely as was measured.
     index.nprobe = facts.nprobe
-    faiss.write_index(index, str(path))
+    _save(index, path)
     structure = path.stat().st_size - vectors.rows * (index.code_size + 8)
     return replace(facts, structure=structure, seal=seal(path, structure)), retrained
+
+
+def _save(index: Any, path: Path) -> None:
+    """Write an index to a file. Raises StoreError where that fails; nothing of the file is left then."""
+    import faiss
+
+    with library_writes(path):
+        faiss.write_index(index, str(path))
+        # When the last bytes of a file do not fit on the disk, FAISS only prints that.
+        found = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC).ntotal
+        if found != index.ntotal:
+            raise OSError(f"{found} of {index.ntotal} vectors")
 
 
 def _width(facts: IndexFacts) -> int:

@@ -15,7 +15,6 @@ What killed commands left (work in progress, builds that nobody reads) goes when
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.reference.manifest import METADATA, DamagedManifest, ReferenceManifest
 from ednabed.store.files import check_name, exclusive, to_json, write_atomic
@@ -138,10 +138,10 @@ def read_names(folder: Path) -> dict[str, str]:
     """
     path = folder / NAMES
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, RecursionError):
+    except BadJson:
         raise StoreError(f"{path} is damaged; mend it, or delete it to forget the names of builds") from None
     if not isinstance(body, dict) or body.get("schema") != NAMES_SCHEMA or not isinstance(body.get("names"), dict):
         raise StoreError(f"{path} is not of schema {NAMES_SCHEMA!r}; update ednabed")

@@ -5,17 +5,19 @@ Like the manifest of a run it carries a hash of itself and has one written form,
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.files import json_sha256, to_json
+from ednabed.store.manifest import check_files
 
 REFERENCE_SCHEMA = "ednabed.reference/1"
 METADATA = "consolidated_metadata.json"
+_COUNTS = ("sequences", "records", "runs", "datasets", "letters")
 
 
 class DamagedManifest(StoreError):
@@ -139,9 +141,9 @@ class ReferenceManifest:
             raise StoreError(f"{folder} holds no reference ({METADATA}); 'ednabed consolidate' makes one") from None
         damaged = f"{path} is damaged; make the reference again with 'ednabed consolidate --rebuild'"
         try:
-            body = json.loads(raw.decode("utf-8"))
+            body = parse_json(raw)
             canonical = to_json(body).encode()
-        except (ValueError, RecursionError):
+        except ValueError:
             raise DamagedManifest(damaged) from None
         if not isinstance(body, dict) or "schema" not in body:
             raise StoreError(
@@ -149,24 +151,24 @@ class ReferenceManifest:
             )
         if body["schema"] != REFERENCE_SCHEMA:
             raise StoreError(
-                f"{path} has schema {body['schema']!r}, this version of ednabed reads {REFERENCE_SCHEMA!r}; "
+                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {REFERENCE_SCHEMA!r}; "
                 "update ednabed"
             )
         if canonical != raw or body.pop("metadata_sha256", None) != json_sha256(body):
             raise DamagedManifest(damaged)
-        fingerprint = body.pop("fingerprint")
+        fingerprint = body.pop("fingerprint", None)
         del body["schema"]
         try:
-            manifest = cls(
-                **{
-                    **body,
-                    "spec": Spec.from_dict(body["spec"]),
-                    "runs": [Part(**part) for part in body["runs"]],
-                    "index": IndexFacts(**body["index"]),
-                }
-            )
-        except (TypeError, ValueError, KeyError) as error:
-            raise StoreError(f"{path}: {error}; it was not written by this version of ednabed") from error
+            manifest = typed(cls, {**body, "spec": Spec.from_dict(body.get("spec"))})
+            check_files(manifest.files)
+            require(manifest.counts, dict.fromkeys(_COUNTS, int), "counts")
+            if min(manifest.counts.values()) < 0 or manifest.index.kind not in ("flat", "ivf"):
+                raise BadJson("a count is below 0, or the kind of the index is unknown")
+        except ValueError as error:
+            raise StoreError(
+                f"{path}: {error}; it was not written by this version of ednabed, so make the reference again with "
+                "'ednabed consolidate --rebuild'"
+            ) from error
         if manifest.spec.fingerprint != fingerprint:
             raise DamagedManifest(damaged)
         return manifest

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.parquet_files import parquet_errors, sound
 from ednabed.errors import StoreError
 
 # Columns of a part are held as a whole once so many of its row groups were asked for, as large batches do.
@@ -84,19 +85,19 @@ class PartFile:
         """The opened file. Raises StoreError when it is damaged or has other rows."""
         if self._file is None:
             try:
-                self._map = self._mapped() if self._map is None else self._map
-                file = pq.ParquetFile(self._map)
+                with parquet_errors(self._damaged):
+                    self._map = self._mapped() if self._map is None else self._map
+                    file = pq.ParquetFile(self._map)
+                    rows, _ = file.metadata.num_rows, file.schema_arrow.names
             except FileNotFoundError as error:
                 if self._path.parent.is_dir():
-                    raise self._damaged(error) from error
+                    raise self._damaged(str(error)) from error
                 raise StoreError(
                     f"{self._path.parent} was removed while it was read, because there is a newer build; run the same "
                     "command again"
                 ) from error
-            except (pa.ArrowException, OSError) as error:
-                raise self._damaged(error) from error
-            if file.metadata.num_rows != self._rows:
-                raise self._damaged(f"{file.metadata.num_rows} rows, wanted {self._rows}")
+            if rows != self._rows:
+                raise self._damaged(f"{rows} rows, wanted {self._rows}")
             self._file = file
         self._shelf.opened(self)
         return self._file
@@ -108,12 +109,11 @@ class PartFile:
 
     def _mapped(self) -> Any:
         try:
-            return pa.memory_map(str(self._path))
+            with parquet_errors(self._damaged):
+                return pa.memory_map(str(self._path))
         except FileNotFoundError as error:
             # That of pyarrow has no name.
             raise FileNotFoundError(2, "absent", str(self._path)) from error
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
 
     @property
     def schema(self) -> pa.Schema:
@@ -123,11 +123,15 @@ class PartFile:
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Return columns of all rows."""
-        with self._shelf.lock:
-            try:
-                return self.file.read(columns=list(columns))
-            except (pa.ArrowException, OSError) as error:
-                raise self._damaged(error) from error
+        with self._shelf.lock, parquet_errors(self._damaged):
+            return self._whole(sound(self.file.read(columns=list(columns))), columns)
+
+    def _whole(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Return a table that was read, which lacks without a word the columns that the file does not have."""
+        lacking = [name for name in columns if name not in table.column_names]
+        if lacking:
+            raise self._damaged(f"it has no column {lacking[0]!r}")
+        return table
 
     def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Return columns of the rows given, in that order, one row group in memory at a time.
@@ -153,12 +157,11 @@ class PartFile:
                 self._held[key] = whole.combine_chunks()
                 return self._held[key].take(pa.array(rows))
         pieces = []
-        try:
+        with parquet_errors(self._damaged):
             for group, own in zip(groups.tolist(), np.split(order, firsts[1:]), strict=True):
                 piece = self.file.read_row_group(group, columns=list(columns), use_threads=False)
-                pieces.append(_wide(piece.take(pa.array(rows[own] - starts[group]))))
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
+                taken = self._whole(piece, columns).take(pa.array(rows[own] - starts[group]))
+                pieces.append(_wide(sound(taken)))
         if not pieces:
             return _wide(pa.schema([self.schema.field(name) for name in columns]).empty_table())
         back = np.empty(len(rows), np.int64)
@@ -169,12 +172,16 @@ class PartFile:
         """Return the row at which each row group begins, and the number of rows at the end."""
         if self._group_starts is None:
             metadata = self.file.metadata
-            sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-            self._group_starts = np.cumsum([0, *sizes])
+            with parquet_errors(self._damaged):
+                sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+            starts = np.cumsum([0, *sizes], dtype=np.int64)
+            if min(sizes, default=0) < 0 or starts[-1] != self._rows:
+                raise self._damaged(f"its row groups have {starts[-1]} rows, wanted {self._rows}")
+            self._group_starts = starts
         return self._group_starts
 
-    def _damaged(self, error: object) -> StoreError:
-        return StoreError(f"{self._path} cannot be read ({error}); {self._advice}")
+    def _damaged(self, reason: str) -> StoreError:
+        return StoreError(f"{self._path} cannot be read ({reason}); {self._advice}")
 
 
 def _wide(table: pa.Table) -> pa.Table:

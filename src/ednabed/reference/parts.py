@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.parquet_files import parquet_errors, sound
 from ednabed.errors import StoreError
 from ednabed.reference.columns import free_names, text
 from ednabed.reference.sources import Source
@@ -31,7 +34,7 @@ from ednabed.store.runs import RECORDS, Run
 
 _ROW_GROUP = 1024
 _BATCH = 65_536
-_BATCH_BYTES = 100_000_000
+_DIGEST = re.compile(r"SQ\.[A-Za-z0-9_-]{32}")
 # What a run of an older tool lacks.
 _BARE = pa.schema(
     [
@@ -207,20 +210,8 @@ def _batches(run: Run, count: int) -> Iterator[pa.Table]:
             size = min(_BATCH, count - first)
             yield pa.table([pa.nulls(size, field.type) for field in _BARE], schema=_BARE)
         return
-    path = run.folder / RECORDS
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_batch_rows(file)):
-                yield pa.Table.from_batches([batch])
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
-
-
-def _batch_rows(file: pq.ParquetFile) -> int:
-    """Return how many records are read at once: fewer where they have many letters."""
-    metadata = file.metadata
-    size: int = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    return max(1, min(_BATCH, _BATCH_BYTES * int(metadata.num_rows) // max(1, size)))
+    for batch in run.record_batches():
+        yield pa.Table.from_batches([batch])
 
 
 def _sequences(batch: pa.Table) -> pa.Table:
@@ -249,7 +240,7 @@ def keys_of(names: Sequence[str]) -> npt.NDArray[np.uint64]:
     It orders ties. It is the first eight bytes of the digest, little-endian, or of the SHA-256 of the text.
     """
     out = np.empty(len(names), "<u8")
-    known = np.array([name.startswith("SQ.") for name in names], bool)
+    known = np.array([_DIGEST.fullmatch(name) is not None for name in names], bool)
     letters = b"".join(name.encode()[3:] for name, is_digest in zip(names, known, strict=True) if is_digest)
     out[known] = np.frombuffer(base64.urlsafe_b64decode(letters), "<u8").reshape(-1, 3)[:, 0]
     hashed = b"".join(
@@ -271,9 +262,14 @@ def read_column(paths: Sequence[Path], column: str) -> pa.ChunkedArray:
     kind: Any = None
     for path in paths:
         try:
-            found = pq.read_table(path, columns=[column], memory_map=True).column(column)
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); run 'ednabed consolidate --rebuild'") from error
+            with parquet_errors(partial(_damaged, path)):
+                found = sound(pq.read_table(path, columns=[column], memory_map=True)).column(column)
+        except FileNotFoundError as error:
+            raise _damaged(path, "it is absent") from error
         kind = found.type
         chunks += found.chunks
     return pa.chunked_array(chunks, kind)
+
+
+def _damaged(path: Path, reason: str) -> StoreError:
+    return StoreError(f"{path} cannot be read ({reason}); run 'ednabed consolidate --rebuild'")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.parquet_files import parquet_errors, sound
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, StoreError, UsageError
@@ -234,7 +235,7 @@ def _record(run: Run, row: int) -> dict[str, Any]:
     path = run.folder / RECORDS
     columns = ["id", "digest", "sequence"]
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet_errors(run.damaged_records), pq.ParquetFile(path) as file:
             lacking = [name for name in columns if name not in file.schema_arrow.names]
             if lacking:
                 raise StoreError(f"{path} has no column {lacking[0]!r}; it was not written by ednabed, embed the input")
@@ -242,12 +243,12 @@ def _record(run: Run, row: int) -> dict[str, Any]:
             for group in range(file.metadata.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if row < first + rows:
-                    table = file.read_row_group(group, columns=columns)
+                    table = sound(file.read_row_group(group, columns=columns))
                     record: dict[str, Any] = table.slice(row - first, 1).to_pylist()[0]
                     return record
                 first += rows
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
+    except FileNotFoundError as error:
+        raise run.damaged_records("it is absent") from error
     raise StoreError(
         f"{path} has {first} records, so record {row} is lost; 'ednabed runs verify' says which file is damaged"
     )

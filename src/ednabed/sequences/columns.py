@@ -88,9 +88,12 @@ class Roles:
     extras: dict[str, str] = field(default_factory=dict)
 
 
+_NOT_COUNTED = str.maketrans("", "", " -_.")
+
+
 def plain(name: str) -> str:
     """Return a column's name without what does not count when names are compared."""
-    return name.lower().lstrip("#").translate(str.maketrans("", "", " -_.")).strip()
+    return name.lower().lstrip("#").translate(_NOT_COUNTED).strip()
 
 
 def find_roles(columns: Sequence[str], path: str) -> Roles:

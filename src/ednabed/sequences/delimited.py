@@ -14,7 +14,6 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +27,11 @@ from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import TextStream, decode
 
 BLOCK_BYTES = 2 * 1024 * 1024
+_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_LONGEST_NAME = 100_000
+"""Characters of the name of a column: the sequences that name columns in tables of DADA2 have fewer."""
+_MAX_COLUMNS = 50_000
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
 
@@ -71,6 +74,13 @@ def find_dialect(source: Source) -> Dialect:
         cell.strip() or f"unnamed_{place}"
         for place, cell in enumerate(split_line(line, delimiter, quoted, source.path), 1)
     )
+    place, name = max(enumerate(columns, 1), key=lambda pair: len(pair[1]))
+    if len(name) > _LONGEST_NAME:
+        raise InputError(
+            f"{source.path}: column {place} of the header line has a name of {len(name):,} characters "
+            f"({shortened(name)}), expected at most {_LONGEST_NAME:,}; check the separators and the ends of the lines, "
+            "or give FASTA"
+        )
     return Dialect(delimiter, quoted, columns, skipped, line)
 
 
@@ -145,20 +155,24 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
     """Yield the rows as batches of binary columns, one batch a block of the file, in order.
 
     Raises:
-        InputError: A row has too few or too many cells, or a line break in a cell, or is too long to handle.
+        InputError: There are too many columns (at once); a row has too few or too many cells, or a line break in a
+            cell, or is too long to handle (where it is reached).
     """
-    wrong: list[Any] = []
+    if len(dialect.columns) > _MAX_COLUMNS:
+        # Arrow takes 8 kB for each column, whatever is in it.
+        raise InputError(
+            f"{source.path}: its header line has {len(dialect.columns):,} columns, expected at most {_MAX_COLUMNS:,}; "
+            "give the sequences as FASTA and their counts as a table of their own"
+        )
+    return _batches(source, dialect)
 
-    def refuse(row: Any) -> str:
-        wrong.append(row)
-        return "error"
 
+def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
     rows = 0
     parsing = pyarrow.csv.ParseOptions(
         delimiter=dialect.delimiter,
         quote_char='"' if dialect.quoted else False,
         newlines_in_values=dialect.quoted,
-        invalid_row_handler=refuse,
     )
     converting = pyarrow.csv.ConvertOptions(
         column_types={name: pa.binary() for name in dialect.columns}, strings_can_be_null=False
@@ -171,8 +185,10 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
         try:
             table = pyarrow.csv.read_csv(pa.BufferReader(chunk), reading, parsing, converting)
         except pa.ArrowInvalid as error:
-            if wrong:
-                raise _ragged(wrong[0], rows, dialect, source.path) from error
+            # pyarrow has a hook for such rows, but it fails on a row that is not UTF-8, and the row is lost.
+            if found := _RAGGED.search(str(error)):
+                row, expected, actual = map(int, found.groups())
+                raise _ragged(rows + row, expected, actual, source.path) from error
             raise InputError(
                 f"{source.path}: cannot be read as a table after row {rows} ({str(error).splitlines()[0]}); check the "
                 "rows after it"
@@ -242,14 +258,12 @@ def _chunks(stream: TextStream, header_lines: int, path: str) -> Iterator[bytes]
         yield chunk
 
 
-def _ragged(row: Any, rows: int, dialect: Dialect, path: str) -> InputError:
-    number = rows + row.number
+def _ragged(number: int, expected: int, actual: int, path: str) -> InputError:
     advice = "check that row for a missing or additional separator, or for a quote that is not closed"
-    if number == 1 and row.actual_columns == row.expected_columns + 1:
+    if number == 1 and actual == expected + 1:
         advice = "if R wrote it, write it again with row.names = FALSE"
     return InputError(
-        f"{path}: row {number} (below the header) has {row.actual_columns} cells, "
-        f"the header has {row.expected_columns}; {advice}"
+        f"{path}: row {number} (below the header) has {actual} cells, the header has {expected}; {advice}"
     )
 
 

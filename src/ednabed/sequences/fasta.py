@@ -38,6 +38,8 @@ def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) 
     columns = HeaderColumns(source.head)
     for block in _blocks(TextStream(source, "fasta"), source.path, block_bytes):
         batch = _parse(block, source.name, count + 1, columns)
+        # One record may be as large as the file: its text is not kept while others work on the batch.
+        del block
         count += batch.num_rows
         yield from pieces(batch, batch_size)
 
@@ -57,20 +59,29 @@ def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
             begun = True
             data, parts = parts[0][first:], []
         elif data.startswith(b">") and parts and parts[-1].endswith(b"\n"):
-            yield b"".join(parts)
-            parts, held = [], 0
+            yield _joined(parts)
+            held = 0
         cut = data.rfind(b"\n>") + 1
         if cut:
-            yield b"".join([*parts, memoryview(data)[:cut]])
-            parts, held = [], 0
-        parts.append(data[cut:])
-        held += len(data) - cut
+            parts.append(data[:cut])
+            data = data[cut:]
+            yield _joined(parts)
+            held = 0
+        parts.append(data)
+        held += len(data)
         if held > LONGEST:
             raise InputError(
                 f"{path}: one record has more than {LONGEST:,} letters, too many to handle; cut it into pieces"
             )
     if begun and held:
-        yield b"".join(parts)
+        yield _joined(parts)
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    """Return all parts as one, and let go of them."""
+    whole = b"".join(parts)
+    parts.clear()
+    return whole
 
 
 def _parse(text: bytes, source: str, first: int, columns: HeaderColumns) -> pa.RecordBatch:

@@ -53,8 +53,13 @@ class HeaderColumns:
             first: Number of the first record.
         """
         count = len(sequences)
-        framed = b"\n" + written + b"\n"
-        is_special = any(mark in framed for mark in _SPECIAL) or (b"|" in framed and PIPED.search(framed) is not None)
+        # White space at either end is that beside a line end. The text is not copied: it may be one very long line.
+        is_special = (
+            any(mark in written for mark in _SPECIAL)
+            or written.startswith(b" ")
+            or written.endswith(b" ")
+            or (b"|" in written and PIPED.search(b"\n" + written + b"\n") is not None)
+        )
         plain = None if is_special else _split_plain(written)
         if plain is None:
             headers = [parse_header(decode(line), are_lineages=self._are_lineages) for line in written.split(b"\n")]
@@ -113,8 +118,8 @@ def _split_plain(written: bytes) -> tuple[pa.Array, pa.Array] | None:
             written.decode("utf-8")
         except UnicodeDecodeError:
             return None
-    letters = np.frombuffer(written + b"\n", np.uint8)
-    ends = np.flatnonzero(letters == ord("\n"))
+    letters = np.frombuffer(written, np.uint8)
+    ends = np.append(np.flatnonzero(letters == ord("\n")), len(letters))
     starts = np.concatenate(([0], ends[:-1] + 1))
     spaces = np.append(np.flatnonzero(letters == ord(" ")), len(letters))
     splits = np.minimum(spaces[np.searchsorted(spaces, starts)], ends)
@@ -126,8 +131,12 @@ def _split_plain(written: bytes) -> tuple[pa.Array, pa.Array] | None:
 
 
 def _strings(letters: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Array:
-    """Gather spans of a buffer into a column of text."""
+    """Gather spans of a buffer, in order and one to a line, into a column of text."""
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(ends - starts, out=offsets[1:])
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
-    return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(letters[places]))
+    # A byte for each byte of text: one header may be as long as the file.
+    steps = np.zeros(len(letters) + 1, np.int8)
+    steps[starts] += 1
+    steps[ends] -= 1
+    is_inside = np.cumsum(steps, dtype=np.int8, out=steps)[:-1].view(np.bool_)
+    return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(letters[is_inside]))

@@ -125,7 +125,7 @@ class Source:
             self.artifact = None if self._artifact is None else self._artifact.type
             self._head_only = True
             self.head = self._fill(HEAD_BYTES)
-            self._pending = self.head
+            self._given = 0
             if not self.head.strip():
                 what = "is empty" if not self.head else "holds only blank lines"
                 raise InputError(f"{self.path}: {what}; give a file with at least one {wanted}")
@@ -156,7 +156,6 @@ class Source:
         assert self._head_only, "the head can grow only before anything was read"
         more = self._fill(max(len(self.head), HEAD_BYTES))
         self.head += more
-        self._pending = self.head
         return bool(more)
 
     def _fill(self, size: int) -> bytes:
@@ -190,8 +189,9 @@ class Source:
     def read(self, size: int = _BLOCK) -> bytes:
         """Return up to ``size`` decompressed bytes, empty at the end. Raises InputError when the file is damaged."""
         self._head_only = False
-        if self._pending:
-            data, self._pending = self._pending[:size], self._pending[size:]
+        if self._given < len(self.head):
+            data = self.head[self._given : self._given + size]
+            self._given += len(data)
             return data
         return self._decode(size)
 

@@ -13,6 +13,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.parquet_files import parquet_errors, sound
 from ednabed.errors import InputError
 from ednabed.sequences.opening import Source
 from ednabed.sequences.tables import text_of
@@ -33,23 +34,27 @@ class ParquetTable:
                 while block := source.read():
                     file.write(block)
                 file.seek(0)
-            try:
+            with parquet_errors(self._damaged):
                 self._file = pq.ParquetFile(file, buffer_size=1024 * 1024, pre_buffer=False)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise self._damaged(error) from error
-            stack.callback(self._file.close)
+                stack.callback(self._file.close)
+                self.columns: list[str] = list(self._file.schema_arrow.names)
             self._stack = stack.pop_all()
-        self.columns: list[str] = list(self._file.schema_arrow.names)
 
-    def _damaged(self, error: Exception) -> InputError:
-        return InputError(f"{self._path}: the Parquet data are cut or damaged ({_first(error)}); write the file again")
+    def _damaged(self, reason: str) -> InputError:
+        return InputError(f"{self._path}: the Parquet data are cut or damaged ({reason}); write the file again")
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows, at most ``rows`` a batch. Raises InputError when a page is damaged."""
-        try:
-            yield from self._file.iter_batches(batch_size=rows, use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise self._damaged(error) from error
+        with parquet_errors(self._damaged):
+            batches = self._file.iter_batches(batch_size=rows, use_threads=False)
+        while True:
+            # Not around the yield, which raises what the caller does wrong.
+            with parquet_errors(self._damaged):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                sound(batch)
+            yield batch
 
     def close(self) -> None:
         """Close it and remove the temporary file, if there was one."""
@@ -67,7 +72,3 @@ def text_rows(table: ParquetTable, path: str) -> Iterator[list[str]]:
             text_of(column, name, path).to_pylist() for name, column in zip(table.columns, batch.columns, strict=True)
         ]
         yield from ([cell or "" for cell in row] for row in zip(*columns, strict=True))
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")

@@ -29,9 +29,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import check_name, exclusive, fsync_file
+from ednabed.store.files import check_name, clean, exclusive, fsync_file
 from ednabed.store.runs import Run
 
 SCHEMA = "ednabed.assignments/2"
@@ -39,6 +41,7 @@ SCHEMA_1 = "ednabed.assignments/1"
 STATUSES = ("assigned", "not_in_reference", "unclassified", "rejected")
 _OLD_STATUSES = {"novel": "not_in_reference"}
 _FACTS = b"ednabed.assignments"
+_SHARES = {"source": str, "known": float, "queries": int, "lacking": dict[str, float]}
 _TRIES = 20
 """How often files are listed where one of them is replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
@@ -152,13 +155,24 @@ class KeptFile:
         data = self.path.read_bytes()
         if _checksum(data) != _name(self.path)[1]:
             raise _damaged(self.path)
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
+        with (
+            parquet_errors(lambda _: _damaged(self.path)),
+            pq.ParquetFile(pa.BufferReader(data)) as file,
+        ):
             schema = file.schema_arrow.remove_metadata()
             if schema == _COLUMNS_1:
-                return _upgraded(file, columns)
+                return _complete(sound(_upgraded(file, columns)))
             if schema != COLUMNS:
                 raise _damaged(self.path)
-            return file.read(list(columns)).select(list(columns)).replace_schema_metadata(None)
+            return _complete(sound(file.read(list(columns)).select(list(columns)).replace_schema_metadata(None)))
+
+
+def _complete(table: pa.Table) -> pa.Table:
+    """Refuse rows without a digest or a status; only in a block of ``parquet_errors``."""
+    for name in ("digest", "status"):
+        if name in table.column_names and table.column(name).null_count:
+            raise ValueError(f"a row has no {name}")
+    return table
 
 
 def _upgraded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
@@ -327,7 +341,8 @@ def _survey(folder: Path, identity: str) -> tuple[list[KeptFile], list[str], boo
             continue
         if kept.facts.run != identity:
             faults.append(
-                f"{path} holds the assignments of another run ({kept.facts.label}, identity {kept.facts.run[:12]}), "
+                f"{path} holds the assignments of another run ({clean(kept.facts.label)[:200]}, identity "
+                f"{clean(kept.facts.run[:12])}), "
                 f"expected those of {folder} ({identity[:12]}); move it next to its run, or delete it and classify "
                 "this run"
             )
@@ -374,23 +389,26 @@ def _files(folder: Path) -> list[Path]:
 def _open(path: Path) -> KeptFile | None:
     """Return a file; None where it was replaced just now."""
     try:
-        with path.open("rb") as file:
+        with parquet_errors(lambda _: _damaged(path)), path.open("rb") as file:
             metadata = pq.read_schema(file).metadata or {}
-        body = json.loads(metadata.get(_FACTS, b"null"))
+        body = parse_json(metadata.get(_FACTS, b"null"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError, pa.ArrowException):
+    except BadJson:
         raise _damaged(path) from None
     if not isinstance(body, dict):
         raise _damaged(path)
     schema = body.pop("schema", None)
     if schema not in (SCHEMA, SCHEMA_1):
         raise StoreError(
-            f"{path} has schema {schema!r}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; update ednabed"
+            f"{path} has schema {brief(schema)}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; "
+            "update ednabed"
         )
     try:
-        facts = _current(Facts(**body))
-    except (AttributeError, TypeError):
+        facts = _current(typed(Facts, body))
+        for marker, shares in facts.shares.items():
+            require(shares, _SHARES, f"marker {marker!r}")
+    except BadJson:
         raise _damaged(path) from None
     if facts.build != _name(path)[0]:
         raise _damaged(path)

@@ -121,8 +121,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         fsync_file(temporary)
         _replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            # A write that fails, as on a full disk, does not say of which file.
+            error.filename = str(path)
         raise
 
 

@@ -6,17 +6,19 @@ one flipped byte is found in it too. An unknown schema is refused, not guessed.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.files import json_sha256, to_json
 
 RUN_SCHEMA = "ednabed.run/1"
 MANIFEST = "run.json"
+_INPUT = {"name": str, "sha256": str, "bytes": int, "read": int, "accepted": int}
 
 
 @dataclass(frozen=True)
@@ -95,24 +97,48 @@ class RunManifest:
             raise StoreError(f"{path} is absent, so {folder} is not a finished run of ednabed") from None
         damaged = f"{path} is damaged; take the run from a backup or embed the input again"
         try:
-            body = json.loads(raw.decode("utf-8"))
+            body = parse_json(raw)
             canonical = to_json(body).encode()
-        except (ValueError, RecursionError):
+        except ValueError:
             raise StoreError(damaged) from None
         if not isinstance(body, dict) or "schema" not in body:
             raise StoreError(damaged)
         if body["schema"] != RUN_SCHEMA:
             raise StoreError(
-                f"{path} has schema {body['schema']!r}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
+                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {RUN_SCHEMA!r}; "
+                "update ednabed"
             )
         if canonical != raw or body.pop("manifest_sha256", None) != json_sha256(body):
             raise StoreError(damaged)
-        fingerprint = body.pop("fingerprint")
+        fingerprint = body.pop("fingerprint", None)
         del body["schema"]
         try:
-            manifest = cls(**{**body, "spec": Spec.from_dict(body["spec"])})
-        except (TypeError, ValueError, KeyError) as error:
-            raise StoreError(f"{path}: {error}; it was not written by this version of ednabed") from error
+            manifest = typed(cls, {**body, "spec": Spec.from_dict(body.get("spec"))})
+            check_files(manifest.files)
+            require(manifest.counts, {"embedded": int}, "counts")
+            for entry in manifest.inputs:
+                require(entry, _INPUT, "an input")
+            for entry in manifest.compute:
+                require(entry, {"device": str, "precision": str, "sequences": int}, "an entry of compute")
+        except ValueError as error:
+            raise StoreError(
+                f"{path}: {error}; it was not written by this version of ednabed, so take the run from a backup or "
+                "embed the input again"
+            ) from error
         if manifest.spec.fingerprint != fingerprint:
             raise StoreError(damaged)
         return manifest
+
+
+def check_files(files: Mapping[str, Any]) -> None:
+    """Make sure that a list of files names files of one folder, each with its checksum and size.
+
+    Raises:
+        BadJson: It does not.
+    """
+    for name, entry in files.items():
+        if not name or name in (".", "..") or any(mark in name for mark in "/\\:\0"):
+            raise BadJson(f"files has the name {name[:60]!r}, expected names of files in this folder")
+        require(entry, {"sha256": str, "bytes": int}, f"file {name!r}")
+        if "original_sha256" in entry:
+            require(entry, {"original_sha256": str}, f"file {name!r}")

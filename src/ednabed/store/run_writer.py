@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.stored_json import BadJson, parse_json, require
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.extras import installed
 from ednabed.models.base import Embedder
@@ -391,7 +392,16 @@ def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None
 def _note_try(work: Path, embedder: Embedder, first_row: int) -> list[dict[str, Any]]:
     """Note device and precision of this try and the journal row at which it begins, before it computes anything."""
     path = work / "tries.json"
-    tries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    tries: list[dict[str, Any]] = []
+    if path.exists():
+        try:
+            tries = parse_json(path.read_bytes())
+            if not isinstance(tries, list):
+                raise BadJson("it is not a list")
+            for entry in tries:
+                require(entry, {"device": str, "precision": str, "first_row": int}, "a try")
+        except BadJson as error:
+            raise StoreError(f"{path} is damaged ({error}); run the same command again with --no-resume") from error
     tries.append({"device": embedder.encoder.device, "precision": embedder.encoder.precision, "first_row": first_row})
     write_atomic(path, to_json(tries))
     return tries

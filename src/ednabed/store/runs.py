@@ -8,12 +8,14 @@ it. Names that begin with a dot are work in progress and are never listed. Folde
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from ednabed.base.parquet_files import parquet_errors, sound
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.store.files import check_name, sha256_file
@@ -22,6 +24,8 @@ from ednabed.store.vectors import EMBEDDINGS, FORMS, VectorFile
 
 RECORDS = "records.parquet"
 REJECTED = "rejected.tsv"
+_BATCH_ROWS = 65_536
+_BATCH_BYTES = 100_000_000
 
 
 def runs_root(workspace: Path) -> Path:
@@ -103,28 +107,57 @@ class Run:
         Raises:
             StoreError: There are none, or they cannot be read.
         """
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.folder / RECORDS
         if not path.exists():
             raise StoreError(f"{path} is absent: {self.folder} was made by an older tool, its rows have no ids")
-        try:
-            return pq.read_table(path, columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
+        with parquet_errors(self.damaged_records):
+            return sound(pq.read_table(path, columns=columns))
 
     @property
     def record_schema(self):  # type: ignore[no-untyped-def]
         """Columns of the records, as a ``pyarrow.Schema``. Raises StoreError as ``load_records`` does."""
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.folder / RECORDS
         try:
-            return pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); embed the input again") from error
+            with parquet_errors(self.damaged_records):
+                return pq.read_schema(path)
+        except FileNotFoundError as error:
+            raise self.damaged_records("it is absent") from error
+
+    def record_batches(self, rows: int | None = None, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
+        """Yield the records as ``pyarrow.RecordBatch``, row i for vector i, without holding all of them.
+
+        Args:
+            rows: Records in a batch at most; None: about 65,536, fewer where they have many letters.
+            columns: Columns to read; None is all.
+
+        Raises:
+            StoreError: They are absent or damaged.
+        """
+        import pyarrow.parquet as pq
+
+        with ExitStack() as stack:
+            try:
+                with parquet_errors(self.damaged_records):
+                    file = stack.enter_context(pq.ParquetFile(self.folder / RECORDS))
+                    batches = file.iter_batches(rows or _batch_rows(file.metadata), columns=columns)
+            except FileNotFoundError as error:
+                raise self.damaged_records("it is absent") from error
+            while True:
+                # Not around the yield, which raises what the caller does wrong.
+                with parquet_errors(self.damaged_records):
+                    batch = next(batches, None)
+                    if batch is None:
+                        return
+                    sound(batch)
+                yield batch
+
+    def damaged_records(self, reason: str) -> StoreError:
+        """Return the error for records that cannot be read, to be raised."""
+        return StoreError(f"{self.folder / RECORDS} cannot be read ({reason}); embed the input again")
 
     def is_complete(self) -> bool:
         """Whether every file of the manifest is there with its size; ``verify`` also reads them."""
@@ -228,3 +261,9 @@ def walk_runs(root: Path) -> list[Path]:
             found.append(folder)
         waiting += [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return sorted(found)
+
+
+def _batch_rows(metadata) -> int:  # type: ignore[no-untyped-def]
+    """Return how many records are read at once: fewer where they have many letters."""
+    size: int = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * int(metadata.num_rows) // max(1, size)))

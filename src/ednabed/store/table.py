@@ -7,7 +7,6 @@ a rejection, and the fingerprint of the function that made the vector.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import StoreError, UsageError
 from ednabed.extras import needed
 from ednabed.store.defaults import database_address
@@ -37,10 +37,15 @@ _COMPANIONS = ("_status", "_reason", "_fingerprint")
 
 @contextmanager
 def lance_errors(address: str) -> Iterator[None]:
-    """Tell what Lance raises (RuntimeError, ValueError, OSError; also for a full disk) as StoreError."""
+    """Tell what Lance raises (also for a full disk, and where it panics on a damaged file) as StoreError."""
     try:
         yield
-    except (RuntimeError, ValueError, OSError) as error:
+    except BaseException as error:
+        # What Rust code raises where it panics has no base class of its own, and two names.
+        panics = type(error).__name__ in ("RustPanic", "PanicException")
+        known = isinstance(error, RuntimeError | ValueError | OSError | LookupError | TypeError | ArithmeticError)
+        if not panics and not known:
+            raise
         lines = str(error).splitlines() or [type(error).__name__]
         # The place in Lance's own source says nothing to its user.
         said = re.split(r", /\S+\.rs:|, location: ", lines[0])[0]
@@ -140,11 +145,12 @@ class Database:
             raise StoreError(absent)
         with lance_errors(self.address):
             table = connection.open_table(TABLE)
+            names = table.schema.names
         for column in (ID, SEQUENCE):
-            if column not in table.schema.names:
+            if column not in names:
                 raise StoreError(
                     f"{self.address}, table '{TABLE}' has no column '{column}' "
-                    f"(it has {', '.join(table.schema.names)}); rename the column that holds it"
+                    f"(it has {', '.join(names)}); rename the column that holds it"
                 )
             require_text(self, table, column)
         return table
@@ -278,7 +284,13 @@ def survey(database: Database, columns: VectorColumns | None = None) -> TableSta
         status.pending = status.rows
         return status
     text = (table.schema.field(columns.vector).metadata or {}).get(SPEC_KEY.encode())
-    status.spec = None if text is None else json.loads(text)
+    try:
+        status.spec = None if text is None else parse_json(text)
+    except BadJson as error:
+        raise StoreError(
+            f"{database.address}, table '{TABLE}': column '{columns.vector}' has a damaged '{SPEC_KEY}' ({error}); "
+            "embed again with 'ednabed table embed --no-resume'"
+        ) from error
     for batch in scan(database, table, wanted):
         vectors, null = vectors_of(batch.column(columns.vector), dimension)
         # One number a row tells all-zero and not-finite apart, in float64 so that it cannot overflow.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.stored_json import BadJson, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
@@ -223,13 +224,13 @@ def find_index(
     text = (table.schema.field(columns.vector).metadata or {}).get(INDEX_KEY.encode())
     if text is None:
         return None, None
-    known = {f.name for f in fields(IndexInfo)} - {"address", "built"}
     try:
-        values = json.loads(text)
-        if values.pop("schema") != _SCHEMA or set(values) != known:
-            raise ValueError("schema")
-        info = IndexInfo(database.address, built=True, **values)
-    except (ValueError, KeyError, AttributeError, TypeError):
+        values = parse_json(text)
+        require(values, {"schema": int}, "the index")
+        if values.pop("schema") != _SCHEMA:
+            raise BadJson("it has another schema")
+        info = typed(IndexInfo, {**values, "address": database.address, "built": True}, "the index")
+    except BadJson:
         return None, "its index was made by another version of ednabed"
     with lance_errors(database.address):
         stats = table.index_stats(info.name) if info.name in [i.name for i in table.list_indices()] else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
+from ednabed.base.stored_json import parse_json
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.table import (
@@ -45,7 +45,7 @@ def spec_of_column(database: Database, table: Any, columns: VectorColumns) -> Sp
         raise StoreError(f"{where} is not there, wanted vectors; make them with 'ednabed table embed'")
     text = (table.schema.field(columns.vector).metadata or {}).get(SPEC_KEY.encode())
     try:
-        spec = None if text is None else Spec.from_dict(json.loads(text))
+        spec = None if text is None else Spec.from_dict(parse_json(text))
     except ValueError as error:
         raise StoreError(
             f"{where} says in '{SPEC_KEY}' what no version of ednabed writes ({error}); embed again with "

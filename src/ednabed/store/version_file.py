@@ -6,7 +6,6 @@ Writers take turns by a lock beside it; readers need none, because the file is r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.stored_json import brief, parse_json, require
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.files import to_json, write_atomic
@@ -88,15 +88,15 @@ class Versions:
         except FileNotFoundError:
             return cls()
         try:
-            body = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+            body = parse_json(raw, _unique)
+            require(body, {"schema": str}, "the file")
             schema = body["schema"]
             if schema == VERSIONS_SCHEMA:
                 return cls._of(body)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            what = f"{error.args[0]!r} is absent" if isinstance(error, KeyError) else str(error)
-            raise StoreError(f"{path} is damaged ({what}); mend it by hand or take it from a backup") from error
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged ({error}); mend it by hand or take it from a backup") from error
         raise StoreError(
-            f"{path} has schema {schema!r}, this version of ednabed reads {VERSIONS_SCHEMA!r}; update ednabed"
+            f"{path} has schema {brief(schema)}, this version of ednabed reads {VERSIONS_SCHEMA!r}; update ednabed"
         )
 
     @classmethod

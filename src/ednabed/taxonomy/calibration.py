@@ -5,7 +5,6 @@ All of it is numbers in JSON, so that it can be read by people and in years to c
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import json_sha256, to_json, write_atomic
+from ednabed.store.files import clean, json_sha256, to_json, write_atomic
 from ednabed.taxonomy import calibration_old
 from ednabed.taxonomy.calibration_old import OldGroup
-from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, Evidence
+from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, QUERY_SIZE, RANK_SIZE, Evidence
 from ednabed.taxonomy.labels import SPECIES
-from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes, limit_at
+from ednabed.taxonomy.lengths import LENGTH_NAMES, check_limits, length_classes, limit_at
 from ednabed.taxonomy.logistic import Logistic
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import (
@@ -90,6 +90,24 @@ class Group:
     precision: dict[str, list[Reached]]
     decoys: list[tuple[int, float]]
     draws: dict[str, int]
+
+    def check_shapes(self) -> None:
+        """Raise BadJson where models, shares or scores are not of the sizes that go together."""
+        count = len(SITUATIONS)
+        if ALL_LENGTHS not in self.models or any(name not in (ALL_LENGTHS, *LENGTH_NAMES) for name in self.models):
+            raise BadJson(f"models of a group are {', '.join(self.models)[:80]}, expected {ALL_LENGTHS!r} among them")
+        for model in self.models.values():
+            model.situations.check_shapes(QUERY_SIZE, count)
+            for ranked in model.ranks.values():
+                ranked.check_shapes(RANK_SIZE, 2)
+        if len(self.fitted) != count or len(self.shares) != count:
+            raise BadJson(f"fitted or shares of a group are not {count} numbers")
+        for parts in self.nulls.values():
+            if len(parts) != len(LENGTH_NAMES) or any(len(own) != count for own in parts):
+                raise BadJson(f"nulls of a group are not {count} lists for each of {len(LENGTH_NAMES)} lengths")
+        if any(len(values) != len(CUTOFFS) for tried in self.precision.values() for *_, values in tried):
+            raise BadJson(f"precision of a group is not {len(CUTOFFS)} numbers")
+        check_limits(self.decoys)
 
     def limits(self, lengths: Ints) -> Floats:
         """Return the distance from which on queries are like nothing, shape (n,); infinite where nobody knows."""
@@ -263,6 +281,13 @@ class Calibration:
         groups = self.groups if align else self.vector_groups
         return groups.get(marker, groups.get(""))
 
+    def _check_shapes(self) -> None:
+        """Raise BadJson where numbers do not belong together, which would show only when they are used."""
+        if len(self.candidates) != len(LENGTH_NAMES):
+            raise BadJson(f"candidates has {len(self.candidates)} numbers, expected {len(LENGTH_NAMES)}")
+        for group in (*self.groups.values(), *self.vector_groups.values()):
+            group.check_shapes()
+
     def write(self, build: Path) -> Path:
         """Write it beside a build's files, whole or not at all."""
         path = build / FILE
@@ -284,17 +309,17 @@ class Calibration:
         path = build / FILE
         again = "make it again with 'ednabed reference calibrate'"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, BadJson) as error:
             raise StoreError(f"{path} cannot be read ({error}); {again}") from error
         if not isinstance(values, dict) or values.pop("calibration_sha256", None) != json_sha256(values):
             raise StoreError(f"{path} is damaged; {again}")
         schema = values.get("schema")
         if schema not in (SCHEMA, calibration_old.SCHEMA):
             raise StoreError(
-                f"{path} has schema {schema!r}, this ednabed reads schemas {calibration_old.SCHEMA} and {SCHEMA}; "
+                f"{path} has schema {brief(schema)}, this ednabed reads schemas {calibration_old.SCHEMA} and {SCHEMA}; "
                 f"{again}"
             )
         old = schema == calibration_old.SCHEMA
@@ -302,27 +327,14 @@ class Calibration:
         if values.pop("features", None) != own or (not old and values.pop("situations", None) != list(SITUATIONS)):
             raise StoreError(f"{path} judges by other features than this ednabed does; {again}")
         try:
-            read = OldGroup.of if old else _group
+            kind: type[Group] | type[OldGroup] = OldGroup if old else Group
             for key in ("groups", "vector_groups"):
-                values[key] = {marker: read(group) for marker, group in values[key].items()}
-            found = cls(**values)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+                require(values, {key: dict[str, Any]}, "the file")
+                values[key] = {marker: typed(kind, group, "a group") for marker, group in values[key].items()}
+            found = typed(cls, values)
+            found._check_shapes()
+        except BadJson as error:
             raise StoreError(f"{path} was not written by this version of ednabed ({error}); {again}") from error
         if found.build != name:
-            raise StoreError(f"{path} is of build {found.build}, not {name}; {again}")
+            raise StoreError(f"{path} is of build {clean(found.build)[:100]}, not {name}; {again}")
         return found
-
-
-def _group(values: dict[str, Any]) -> Group:
-    models = {
-        name: Model(Logistic(**model["situations"]), {rank: Logistic(**own) for rank, own in model["ranks"].items()})
-        for name, model in values["models"].items()
-    }
-    precision = {
-        rank: [
-            (float(known), float(copies), float(genus_known), reached) for known, copies, genus_known, reached in tried
-        ]
-        for rank, tried in values["precision"].items()
-    }
-    decoys = [(int(letters), float(limit)) for letters, limit in values["decoys"]]
-    return Group(**{**values, "models": models, "precision": precision, "decoys": decoys})

@@ -7,15 +7,15 @@ distance alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.stored_json import BadJson
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.evidence import Evidence
-from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes, limit_at
-from ednabed.taxonomy.logistic import columns
+from ednabed.taxonomy.evidence import FEATURES, Evidence
+from ednabed.taxonomy.lengths import LENGTH_NAMES, check_limits, length_classes, limit_at
+from ednabed.taxonomy.logistic import check_columns, columns
 from ednabed.taxonomy.outlook import Outlook
 
 SCHEMA = 1
@@ -77,12 +77,15 @@ class OldGroup:
     decoys: list[tuple[int, float]]
     draws: dict[str, int]
 
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> OldGroup:
-        """Make one of the values of the file."""
-        ranks = {rank: OldRankModel(**model) for rank, model in values["ranks"].items()}
-        decoys = [(int(letters), float(limit)) for letters, limit in values["decoys"]]
-        return cls(ranks, values["nulls"], decoys, values["draws"])
+    def check_shapes(self) -> None:
+        """See ``calibration.Group``."""
+        for model in self.ranks.values():
+            check_columns(model.knots, model.least, model.most, model.mean, model.scale, len(FEATURES))
+            if len(model.weights) != len(model.mean):
+                raise BadJson("weights of a model are not one for each column")
+        if any(len(parts) != len(LENGTH_NAMES) for parts in self.nulls.values()):
+            raise BadJson(f"nulls of a group are not lists for each of {len(LENGTH_NAMES)} lengths")
+        check_limits(self.decoys)
 
     def limits(self, lengths: Ints) -> Floats:
         """See ``calibration.Group``."""

@@ -42,6 +42,8 @@ _WIDE = 0.2
 _TENTH = 10
 # Ranks whose features tell what the reference lacks of a query.
 _TELLING = (6, 5, 4, 3, 2)
+QUERY_SIZE = 6 + 4 * len(_TELLING) + len(QUERY_FEATURES)
+"""Features by which what the reference lacks of a query is judged."""
 # Distances that differ by less are ties.
 TIE = 1e-9
 LEAST_DISTANCE = 1e-4
@@ -120,7 +122,7 @@ class Evidence:
         return np.concatenate([self.features[:, rank], self.query_features], axis=1)
 
     def of_query(self) -> Floats:
-        """Return what tells what the reference lacks of each query, shape (q, 32)."""
+        """Return what tells what the reference lacks of each query, shape (q, ``QUERY_SIZE``)."""
         finite = np.where(np.isfinite(self.distance), self.distance, 1.0)
         letters, coverage = FEATURES.index("log_letters"), FEATURES.index("coverage")
         spread, voters = FEATURES.index("log_spread"), FEATURES.index("log_voters")

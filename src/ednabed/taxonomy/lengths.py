@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.stored_json import BadJson
+
 LENGTH_EDGES = (220, 450)
 """Queries up to 220 letters, up to 450, and longer ones are judged apart: the middle (in proportion) between the
 lengths that calibration draws, 150, 313 and full."""
@@ -19,6 +21,13 @@ Ints = npt.NDArray[np.int64]
 def length_classes(lengths: Ints) -> Ints:
     """Return the class of each length: 0 up to 220 letters, 1 up to 450, 2 above."""
     return np.asarray(np.searchsorted(LENGTH_EDGES, lengths, side="left"), np.int64)
+
+
+def check_limits(limits: Sequence[tuple[int, float]]) -> None:
+    """Raise BadJson unless limits that were read are in order of length, from 1 on."""
+    lengths = [letters for letters, _ in limits]
+    if lengths != sorted(lengths) or (lengths and lengths[0] < 1):
+        raise BadJson("decoys of a group are not in order of length")
 
 
 def limit_at(limits: Sequence[tuple[int, float]], lengths: Ints) -> Floats:

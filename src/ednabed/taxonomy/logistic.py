@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.stored_json import BadJson
+
 _KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Quantiles of a feature at which its slope may change."""
 _LEAST_SPREAD = 0.1
@@ -46,6 +48,14 @@ class Logistic:
     intercepts: list[float]
     examples: int
 
+    def check_shapes(self, features: int, classes: int) -> None:
+        """Raise BadJson where its numbers do not belong together."""
+        check_columns(self.knots, self.least, self.most, self.mean, self.scale, features)
+        if len(self.weights) != classes or len(self.intercepts) != classes:
+            raise BadJson(f"a model has {len(self.weights)} classes, expected {classes}")
+        if any(len(own) != len(self.mean) for own in self.weights):
+            raise BadJson("weights of a model are not one for each column")
+
     def predict(self, features: Floats) -> Floats:
         """Return the probability of each class, shape (n, classes), for features, shape (n, f)."""
         features = np.clip(features, np.array(self.least), np.array(self.most))
@@ -54,6 +64,20 @@ class Logistic:
         odds -= odds.max(axis=1, keepdims=True)
         likely = np.exp(odds)
         return np.asarray(likely / likely.sum(axis=1, keepdims=True), np.float64)
+
+
+def check_columns(
+    knots: list[list[float]],
+    least: list[float],
+    most: list[float],
+    mean: list[float],
+    scale: list[float],
+    features: int,
+) -> None:
+    """Raise BadJson unless the numbers of a model that was read are those of one number of features."""
+    wide = features + sum(map(len, knots))
+    if [len(knots), len(least), len(most)] != [features] * 3 or [len(mean), len(scale)] != [wide] * 2 or 0 in scale:
+        raise BadJson(f"a model does not have the numbers of {features} features")
 
 
 def columns(features: Floats, knots: list[list[float]]) -> Floats:

@@ -25,6 +25,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.stored_json import BadJson, brief, parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
@@ -42,6 +44,10 @@ SCHEMA = "ednabed.map/1"
 _LEAST = 1e-6
 """The least distance (1 - cosine) that is told apart, cosines having six digits."""
 _FACTS = b"ednabed.map"
+_FACTS_TYPES = {
+    "method": str, "seed": int, "most": int, "fingerprint": str, "model": str, "created": str, "rule": str,
+    "software": dict[str, str],
+}  # fmt: skip
 _AGAIN = "lay it out anew with 'ednabed reference map --refit'"
 _COLUMNS = pa.schema(
     [("key", pa.uint64()), ("x", pa.float32()), ("y", pa.float32()), ("landmark", pa.bool_()), ("cluster", pa.int32())]
@@ -192,16 +198,15 @@ class SequenceMap:
         again = f"lay it out anew with 'ednabed reference map --reference {path.parent} --refit'"
         try:
             # The whole file is read and closed, so that it can be replaced at any time.
-            table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
-            facts = json.loads((table.schema.metadata or {}).get(_FACTS, b"null"))
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, pa.ArrowException) as error:
+            with parquet_errors(lambda reason: StoreError(f"{path} cannot be read ({reason}); {again}")):
+                table = sound(pq.ParquetFile(pa.BufferReader(path.read_bytes())).read())
+            facts = parse_json((table.schema.metadata or {}).get(_FACTS, b"null"))
+        except BadJson as error:
             raise StoreError(f"{path} cannot be read ({error}); {again}") from error
         if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
             schema = facts.get("schema") if isinstance(facts, dict) else None
             raise StoreError(
-                f"{path} has schema {schema!r}, this ednabed reads {SCHEMA!r}; update ednabed, or {_AGAIN}"
+                f"{path} has schema {brief(schema)}, this ednabed reads {SCHEMA!r}; update ednabed, or {_AGAIN}"
             )
         damaged = StoreError(f"{path} is damaged; {again}")
         told, content = facts.pop("map_sha256", None), facts.get("content_sha256")
@@ -209,12 +214,12 @@ class SequenceMap:
             raise damaged
         if any(column.null_count for column in table.columns):
             raise damaged
-        del facts["schema"], facts["content_sha256"]
         key, x, y, landmark, cluster = (column.to_numpy() for column in table.columns)
         places = np.stack([x, y], axis=1)
         try:
-            found = cls(key, places, landmark.astype(np.bool_), cluster, **facts)
-        except TypeError:
+            require(facts, _FACTS_TYPES, "the map")
+            found = cls(key, places, landmark.astype(np.bool_), cluster, **{name: facts[name] for name in _FACTS_TYPES})
+        except BadJson:
             raise damaged from None
         if found._content() != content:
             raise damaged

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from ednabed.base.library_writes import library_writes
+from ednabed.base.stored_json import parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.store.files import fsync_file
@@ -190,9 +192,10 @@ def _save(
         for moment in _MOMENTS:
             tensors[f"{name}.{moment}"] = optimiser.state[parameter][moment].detach().cpu().contiguous()
     temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, {"key": key, "step": str(step), "curves": json.dumps(curves)})
-    fsync_file(temporary)
-    temporary.replace(path)
+    with library_writes(temporary):
+        save_file(tensors, temporary, {"key": key, "step": str(step), "curves": json.dumps(curves)})
+        fsync_file(temporary)
+        temporary.replace(path)
 
 
 def _resume(
@@ -215,6 +218,12 @@ def _resume(
                 parameter.copy_(tensors[name])
                 state[number] = {moment: tensors[f"{name}.{moment}"] for moment in _MOMENTS}
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-        return int(told["step"]), json.loads(told["curves"]), tensors[_SUMS]
+        curves = parse_json(told["curves"])
+        step = int(told["step"])
+        if not isinstance(curves, list) or step < 0 or tensors[_SUMS].shape != (len(QUESTIONS),):
+            raise ValueError("it has no curves, steps or sums")
+        for point in curves:
+            require(point, {"step": int}, "a point of the curves")
+        return step, curves, tensors[_SUMS]
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is damaged ({error}); remove its folder and start again") from error

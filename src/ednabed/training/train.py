@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ednabed import __version__
+from ednabed.base.library_writes import library_writes
 from ednabed.errors import UsageError
 from ednabed.extras import needed
 from ednabed.models.barcode.config import TRAINING_REPORT
@@ -251,7 +252,8 @@ def _write(output: Path, network: Network, licence: str, report: dict[str, Any])
     temporary = output.with_name(f"{_temporary(output)}{uuid.uuid4().hex[:12]}.tmp")
     temporary.mkdir(parents=True)
     try:
-        write_arrays(temporary / WEIGHTS, network.arrays())
+        with library_writes(temporary / WEIGHTS):
+            write_arrays(temporary / WEIGHTS, network.arrays())
         for name, value in (("config.json", network.config(licence).to_dict()), (TRAINING_REPORT, report)):
             (temporary / name).write_text(to_json(value), encoding="utf-8", newline="\n")
         for path in temporary.iterdir():

@@ -15,8 +15,8 @@ ORDER = [
     "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "evaluate", "export",
     "training", "api", "dashboard", "cli",
 ]  # fmt: skip
-FREE = ("errors", "__init__")
-"""What every module may import: errors, and the package itself for its version."""
+FREE = ("errors", "sealed", "__init__")
+"""What every module may import: errors, the form of JSON files, and the package itself for its version."""
 
 
 def package_of(module: str) -> str:

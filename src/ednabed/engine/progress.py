@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ednabed.sealed import Seal
+
+SEAL = Seal("ednabed.progress/1", unsealed=(None,), ascii_only=True)
+"""Of the file; before it had one, it named no schema."""
 _EVERY = 0.5
 """Least seconds between two states in the file."""
 _report: Report | None = None
@@ -35,7 +38,7 @@ class Report:
         self._written = time.monotonic()
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
-            temporary.write_text(json.dumps(state), encoding="utf-8")
+            temporary.write_text(SEAL.text(state), encoding="utf-8", newline="\n")
             temporary.replace(self.path)
         except BaseException as error:
             with suppress(OSError):

@@ -20,9 +20,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -32,6 +30,7 @@ from ednabed.store.compressed_forms import compare_forms, write_form
 from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
+from ednabed.store.temporary import sweep
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFile
 
 WORK = ".compress"
@@ -41,7 +40,7 @@ LOCK = ".compress.lock"
 
 _MEMBER = "embeddings.npy"
 _CHUNK = 1 << 20
-_STALE_SECONDS = 600
+_DOING = "compressing this run ('ednabed compress', or 'consolidate --compress')"
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
 Entry = dict[str, Any]
@@ -102,9 +101,9 @@ def compress_run(run: Run, *, half: bool = False, delete_original: bool = False)
             if plan.state == "already":
                 size = _forms_bytes(folder)
                 return Outcome(run.label, folder, form, "already", size, size)
-        with _locked(folder):
+        with exclusive(folder / LOCK, _DOING, remove=True):
             shutil.rmtree(folder / WORK, ignore_errors=True)
-            _clear_stale(folder)
+            sweep(folder, MANIFEST)
             return _compress(Run.open(folder), form, delete_original)
     except OSError as error:
         raise StoreError(system_problem(folder, error)) from error
@@ -265,38 +264,3 @@ def _list(run: Run, changes: dict[str, Entry | None]) -> None:
 
 def _forms_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in FORMS if (folder / name).is_file())
-
-
-def _clear_stale(folder: Path) -> None:
-    """Remove what a killed command left of a new ``run.json``; a young one may be another process's."""
-    for path in folder.glob(f".{MANIFEST}.*.tmp"):
-        with suppress(OSError):
-            if datetime.now(UTC).timestamp() - path.stat().st_mtime > _STALE_SECONDS:
-                path.unlink()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the run against another ``compress_run``; leaves no lock file behind."""
-    lock = folder / LOCK
-    held = False
-    try:
-        with exclusive(lock, "compressing this run"):
-            held = True
-            try:
-                yield
-            finally:
-                # While it is held, so that it is not taken from under another process.
-                held = not _unlinked(lock)
-    finally:
-        if held:
-            # Windows keeps an open file, so it can go only now; one that another process has opened stays.
-            _unlinked(lock)
-
-
-def _unlinked(path: Path) -> bool:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ednabed.errors import StoreError, UsageError
+from ednabed.sealed import json_sha256 as json_sha256
+from ednabed.sealed import to_json as to_json
+from ednabed.store.temporary import in_progress
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Windows keeps these names for devices, with any extension.
@@ -29,16 +30,6 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def to_json(value: Any) -> str:
-    """Write JSON in the one form that ednabed's files have: two blanks, keys as given, newline at the end, no NaN."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def json_sha256(value: Any) -> str:
-    """Return the SHA-256 (64 hexadecimal digits) of a value's JSON with sorted keys and no blanks."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -112,15 +103,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     It is on the disk before it gets its own name; when the block fails it vanishes. Folders above it are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
+    with in_progress(path) as temporary:
         yield temporary
         fsync_file(temporary)
         _replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -174,8 +160,13 @@ def check_name(kind: str, name: str) -> str:
 
 
 @contextmanager
-def exclusive(path: Path, doing: str) -> Iterator[None]:
+def exclusive(path: Path, doing: str, *, remove: bool = False) -> Iterator[None]:
     """Hold a lock file for the time of the block; the system frees it when the process dies.
+
+    Args:
+        path: The lock file; folders above it are made.
+        doing: What is being done, and in brackets by which commands, for the message.
+        remove: Leave no lock file behind.
 
     Raises:
         StoreError: Another process holds it.
@@ -197,7 +188,22 @@ def exclusive(path: Path, doing: str) -> Iterator[None]:
         lock.release()
     else:
         raise StoreError(f"{path} cannot be locked: it vanishes as soon as it is made; look at its folder")
+    gone = not remove
     try:
-        yield
+        try:
+            yield
+        finally:
+            # While it is held, so that it is not taken from under another process.
+            gone = gone or _unlinked(path)
     finally:
         lock.release()
+        if not gone:
+            # Windows keeps an open file, so it can go only now; one that another process has opened stays.
+            _unlinked(path)
+
+
+def _unlinked(path: Path) -> bool:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        return True
+    return False

@@ -6,17 +6,17 @@ one flipped byte is found in it too. An unknown schema is refused, not guessed.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import json_sha256, to_json
+from ednabed.sealed import Damaged, Seal, UnknownSchema, json_sha256
 
 RUN_SCHEMA = "ednabed.run/1"
 MANIFEST = "run.json"
+_SEAL = Seal(RUN_SCHEMA, "manifest_sha256")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class RunManifest:
 
     def to_text(self) -> str:
         """Return the text of the file."""
-        body = {"schema": RUN_SCHEMA, "fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()}
-        return to_json({**body, "manifest_sha256": json_sha256(body)})
+        return _SEAL.text({"fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()})
 
     @property
     def identity(self) -> str:
@@ -95,20 +94,14 @@ class RunManifest:
             raise StoreError(f"{path} is absent, so {folder} is not a finished run of ednabed") from None
         damaged = f"{path} is damaged; take the run from a backup or embed the input again"
         try:
-            body = json.loads(raw.decode("utf-8"))
-            canonical = to_json(body).encode()
-        except (ValueError, RecursionError):
-            raise StoreError(damaged) from None
-        if not isinstance(body, dict) or "schema" not in body:
-            raise StoreError(damaged)
-        if body["schema"] != RUN_SCHEMA:
+            body = _SEAL.read(raw)
+        except UnknownSchema as found:
             raise StoreError(
-                f"{path} has schema {body['schema']!r}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
-            )
-        if canonical != raw or body.pop("manifest_sha256", None) != json_sha256(body):
-            raise StoreError(damaged)
+                f"{path} has schema {found}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
+            ) from None
+        except Damaged:
+            raise StoreError(damaged) from None
         fingerprint = body.pop("fingerprint")
-        del body["schema"]
         try:
             manifest = cls(**{**body, "spec": Spec.from_dict(body["spec"])})
         except (TypeError, ValueError, KeyError) as error:

@@ -289,7 +289,7 @@ class _Job:
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
         for number in range(1, 65):
             folder = checkpoint_folder(self.workspace) / f".work-{key}-{number}"
-            lock = exclusive(folder / "lock", "embedding the same table")
+            lock = exclusive(folder / "lock", "embedding the same table ('ednabed table embed')")
             try:
                 lock.__enter__()
             except StoreError:

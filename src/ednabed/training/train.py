@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ednabed import __version__
-from ednabed.errors import UsageError
-from ednabed.models.barcode.config import TRAINING_REPORT
+from ednabed.errors import StoreError, UsageError
+from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT
 from ednabed.models.barcode.files import digest
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
 from ednabed.store.files import check_above, exclusive, fsync_file, json_sha256, sha256_file, to_json
+from ednabed.store.temporary import in_progress
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
 from ednabed.training.validation import YARDSTICK, facts, hold_out, judge, means
@@ -28,7 +29,6 @@ from ednabed.training.views import Alterations
 if TYPE_CHECKING:
     from ednabed.training.networks import Network
 
-SCHEMA = 1
 PATTERNS = ("1111111", "110111011", "11011011")
 DIMENSION = 512
 # Of the sample on which the curves are measured: training records, and queries a group.
@@ -111,7 +111,9 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         StoreError: The state of an interrupted training is damaged or of other data, or the loss is not finite.
     """
     output = request.output
+    work = output.with_name(f".{output.name}.training")
     if output.exists():
+        _remove_done(work)
         raise UsageError(f"{output} exists; name a new folder for the model")
     if output.name == YARDSTICK:
         raise UsageError(
@@ -137,8 +139,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "start": [network.config("").to_dict(), digest(network.arrays())],
         }
     )
-    work = output.with_name(f".{output.name}.training")
-    with exclusive(work / "lock", "training this model"):
+    with _working(work):
         if not request.resume:
             for left in work.glob("state.*"):
                 left.unlink()
@@ -154,7 +155,6 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         if start is not None:
             validated[f"{start.name}, the start"] = judge(start, kept)
         report = {
-            "schema": SCHEMA,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "software": _software(),
             "fingerprint": Embedder.of(encoder, Policy()).spec.fingerprint,
@@ -169,9 +169,34 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "curves": curves,
             "validation": validated,
         }
-        _write(output, network, request.licence, report)
-    shutil.rmtree(work, ignore_errors=True)
+        report = _write(output, network, request.licence, report)
+        _clear(work)
     return report
+
+
+@contextmanager
+def _working(work: Path) -> Iterator[None]:
+    """Hold the work folder of a training; at the end it goes, unless the state of an interrupted training is in it."""
+    try:
+        with exclusive(work / "lock", "training this model ('ednabed train')", remove=True):
+            yield
+    finally:
+        with suppress(OSError):
+            work.rmdir()
+
+
+def _clear(work: Path) -> None:
+    """Remove all of the work folder but its lock file, which this process holds."""
+    for left in work.iterdir():
+        if left.name != "lock":
+            left.unlink()
+
+
+def _remove_done(work: Path) -> None:
+    """Remove the work folder of a training that was killed when its model was finished; a live one's stays."""
+    if work.is_dir():
+        with suppress(StoreError), _working(work):
+            _clear(work)
 
 
 def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
@@ -208,19 +233,19 @@ def _software() -> dict[str, str]:
     return {"ednabed": __version__, "torch": torch.__version__, "numpy": np.__version__}
 
 
-def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> None:
-    """Write the model folder under another name and rename it."""
+def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> dict[str, Any]:
+    """Write the model folder under another name and rename it; return the report as it is there."""
     from ednabed.models.barcode.files import WEIGHTS, write_arrays
 
-    temporary = output.with_name(f".{output.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+    with in_progress(output) as temporary:
+        temporary.mkdir()
         write_arrays(temporary / WEIGHTS, network.arrays())
-        for name, value in (("config.json", network.config(licence).to_dict()), (TRAINING_REPORT, report)):
-            (temporary / name).write_text(to_json(value), encoding="utf-8", newline="\n")
+        config = temporary / "config.json"
+        config.write_text(to_json(network.config(licence).to_dict()), encoding="utf-8", newline="\n")
+        sealed = REPORT_SEAL.text({**report, "files": {path.name: sha256_file(path) for path in temporary.iterdir()}})
+        (temporary / TRAINING_REPORT).write_text(sealed, encoding="utf-8", newline="\n")
         for path in temporary.iterdir():
             fsync_file(path)
         temporary.rename(output)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    found: dict[str, Any] = json.loads(sealed)
+    return found

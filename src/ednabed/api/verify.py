@@ -53,7 +53,8 @@ def verify_reference(folder: Path, name: str | None = None) -> list[str]:
         read_map(folder if current is None else current)
     except EdnabedError as error:
         faults.append(str(error))
-    return faults
+    # A damaged manifest is met with each build.
+    return list(dict.fromkeys(faults))
 
 
 def _of_build(opened: Reference) -> list[str]:

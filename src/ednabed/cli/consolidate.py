@@ -95,7 +95,7 @@ def consolidate(
     manifest = result.manifest
     for label in result.changed_runs:
         notice(f"changed: run {label} is not what the reference took in" + _advice(incremental))
-    for label in result.vanished:
+    for label in (label for label in result.vanished if label not in result.dropped):
         notice(f"vanished: run {label} is in the reference but not among the runs any more" + _advice(incremental))
     for label in result.dropped:
         notice(f"dropped: run {label} is not in the new build; 'ednabed reference undo' brings the build before back")

@@ -454,6 +454,8 @@ def remove_name(folder: Path, name: str) -> bool:
         names = read_names(folder)
         del names[name]
         missing = not build_folder(folder, build).exists()
+        # A damaged one would stop the removal half-way.
+        read_previous(folder)
         _write_names(folder, names)
         if not missing:
             # Else the name may have stood for another build, which stays until the next command that removes some.

@@ -93,7 +93,7 @@ class Run:
 
     def _vectors(self) -> VectorFile:
         known = [form for form in FORMS if self.manifest is None or form in self.manifest.files]
-        # Where none of those that are listed is there, the first is named as absent; another one is of another manifest.
+        # Where none of those that are listed is there, the first is named as absent; others are of another manifest.
         absent = known[0] if known else EMBEDDINGS
         return VectorFile.open(self.folder, next((form for form in known if (self.folder / form).exists()), absent))
 

@@ -73,6 +73,8 @@ def prepare(workspace: Path) -> tuple[dict, dict, dict]:
     layout.name_build(folder, "first")
     named = content(opened(workspace))
     add_run(workspace, "see", "b", [3, 4], created="2024-01-02T00:00:00+00:00")
+    # Twice, so that the next build makes the first of these go.
+    consolidate(workspace)
     consolidate(workspace)
     old = content(opened(workspace))
     # Made before the others, so that vectors are put in its place too.
@@ -239,7 +241,7 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
         if kind != "killed" and not done:
             assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "cleaned up"
             assert visible(folder) == WHOLE | {"names.json", "previous.json"}
-            assert len(list((folder / "builds").iterdir())) == (3 if now == new else 2)
+            assert len(list((folder / "builds").iterdir())) == 3
         result = consolidate(place, incremental=True)
         assert result.changed == (now == old)
         assert content(opened(place)) == new
@@ -313,7 +315,9 @@ def test_names_are_whole_or_absent(tmp_path):
             try:
                 layout.name_build(folder, "second")
             except Killed:
-                assert (folder / "names.json").read_bytes() == raw
+                # The last steps only tidy up.
+                if (folder / "names.json").read_bytes() != raw:
+                    assert layout.read_names(folder).keys() == {"first", "second"}
         if steps.count < at:
             break
     assert layout.read_names(folder).keys() == {"first", "second"}
@@ -406,7 +410,7 @@ def test_many_writers_at_once(tmp_path):
     for (_, error), code in ended:
         if code:
             assert b"another process is writing this reference" in error, error.decode()
-    check_whole(tmp_path / "data" / "reference")
+    check_whole(tmp_path / "data" / "reference", builds=2)
 
 
 def test_a_failing_writer_does_not_take_the_lock_from_under_another(tmp_path):
@@ -450,7 +454,7 @@ def test_readers_see_one_build_or_the_other(tmp_path):
     roots = [str(runs_root(a)), str(runs_root(b))]
     contents = []
     for root in roots:
-        consolidate(tmp_path, runs=Path(root))
+        consolidate(tmp_path, runs=Path(root), drop_missing=True)
         contents.append(content(opened(tmp_path)))
     queries = np.stack([vector_of(n) for n in (0, 5, 49)])
     process = start(tmp_path, roots=roots, rounds=100_000)
@@ -485,7 +489,8 @@ def test_a_reader_of_many_runs_is_told_that_its_build_is_gone(tmp_path, monkeypa
         add_run(tmp_path, "see", name, [1, 2])
     consolidate(tmp_path)
     reference = opened(tmp_path)
-    consolidate(tmp_path)
+    for _ in range(2):
+        consolidate(tmp_path)
     with pytest.raises(StoreError, match=r"there is a newer build; run the same command again"):
         reference.take_records(np.array([0]), ["id"])
     assert len(hits(reference, vector_of(1)[None], 2)) == 2
@@ -499,6 +504,8 @@ def test_a_build_that_goes_while_it_is_opened_is_opened_anew(tmp_path, monkeypat
     def racing(self, folder, manifest):
         times.append(manifest.build)
         if len(times) < 8:
+            # The build before stays, the one before that goes.
+            consolidate(tmp_path)
             consolidate(tmp_path)
         real(self, folder, manifest)
 

@@ -40,13 +40,16 @@ def in_progress(path: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        try:
+        with suppress(OSError):
             _remove(temporary)
-            # While it is held; Windows keeps an open file, so there it goes below.
+        # What cannot be removed now goes with the next command, which needs its lock file to know that it is dead.
+        gone = not os.path.lexists(temporary)
+        if gone:
             _unlink(held)
-        finally:
-            lock.release()
-        _unlink(held)
+        lock.release()
+        if gone:
+            # Windows keeps an open file, so there it can go only now.
+            _unlink(held)
 
 
 def sweep(folder: Path, *names: str) -> None:
@@ -71,13 +74,15 @@ def sweep(folder: Path, *names: str) -> None:
         except (Timeout, OSError):
             # At work, of another user, or swept by another command just now.
             continue
-        try:
-            with suppress(OSError):
-                _remove(folder / f"{found[1]}.tmp")
+        left = folder / f"{found[1]}.tmp"
+        with suppress(OSError):
+            _remove(left)
+        gone = not os.path.lexists(left)
+        if gone:
             _unlink(folder / entry)
-        finally:
-            lock.release()
-        _unlink(folder / entry)
+        lock.release()
+        if gone:
+            _unlink(folder / entry)
 
 
 def _hold(path: Path) -> Any:
@@ -113,7 +118,7 @@ def _hidden(folder: Path) -> list[str]:
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+    elif os.path.lexists(path):
         path.unlink(missing_ok=True)
 
 

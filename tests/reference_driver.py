@@ -66,7 +66,11 @@ def main() -> None:
         root = settings["roots"][number % len(settings["roots"])]
         consolidate(
             BuildRequest(
-                workspace, runs=Path(root), incremental=settings["incremental"], index=settings.get("index", "auto")
+                workspace,
+                runs=Path(root),
+                incremental=settings["incremental"],
+                index=settings.get("index", "auto"),
+                drop_missing=True,
             )
         )
         print(number, flush=True)

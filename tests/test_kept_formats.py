@@ -1,7 +1,8 @@
 """Files of earlier releases stay readable: ``tests/kept/workspace_1`` was written by the first form of each file.
 
 It is never written anew: when a format changes, another workspace is added beside it, and both are read here. It holds
-two runs (one compressed, and with assignments next to it), a reference with a named build, and versions.
+two runs (one compressed, and with assignments next to it), a reference with a named build, and versions; in
+``workspace_2`` names of builds and versions are sealed.
 """
 
 from __future__ import annotations
@@ -78,6 +79,16 @@ def test_adding_to_it_goes_on(workspace):
     reference = get_data_manager(workspace).open_reference()
     assert [part.dataset for part in reference.manifest.runs] == ["first", "second", "third"]
     assert reference.verify() == []
+
+
+def test_what_is_written_next_is_sealed(workspace):
+    assert ednabed("reference", "verify", cwd=workspace).returncode == 0
+    assert ednabed("versions", "verify", cwd=workspace).returncode == 0
+    for arguments in (("reference", "tag", "again"), ("versions", "auto-tag")):
+        done = ednabed(*arguments, cwd=workspace)
+        assert done.returncode == 0, done.stderr
+    assert b'"names_sha256"' in (workspace / "data" / "reference" / "names.json").read_bytes()
+    assert get_data_manager(workspace).open_reference("kept").manifest.counts["records"] == 5
 
 
 def test_assignments(workspace):

@@ -53,14 +53,15 @@ def test_it_is_kept_with_the_reference_and_survives_new_builds(workspace):
     # The named build has the same map.
     old = opened(workspace, "old")
     assert np.array_equal(read_map(old).of_rows(old)[0], found.of_rows(old)[0])
-    assert layout.remove_name(old.folder, "old")
+    layout.remove_name(old.folder, "old")
     assert path.is_file()
 
 
 def test_what_a_killed_command_left_goes_with_the_next_build(workspace):
     map_reference(workspace)
     folder = workspace / "data" / "reference"
-    (folder / ".map.parquet.0123456789ab.tmp").write_bytes(b"half")
+    for ending in ("lock", "tmp"):
+        (folder / f".map.parquet.0123456789ab.{ending}").write_bytes(b"half")
     add_run(workspace, "sea", "b", range(20, 50))
     consolidate(workspace)
     assert not list(folder.glob(".map*"))
@@ -94,7 +95,7 @@ def test_a_reference_of_another_model_has_another_map(workspace):
     map_reference(workspace)
     shutil.rmtree(workspace / "consolidated_data")
     add_run(workspace, "lake", "b", range(12), spec=OTHER)
-    consolidate(workspace)
+    consolidate(workspace, drop_missing=True)
     for refused in (lambda: map_reference(workspace), lambda: read_map(opened(workspace))):
         with pytest.raises(StoreError, match="cannot be compared"):
             refused()
@@ -145,21 +146,6 @@ def test_a_build_that_was_replaced_meanwhile_does_not_matter(workspace, monkeypa
     monkeypatch.undo()
     now = opened(workspace)
     assert read_map(now).of_rows(now)[3].sum() == 30
-
-
-def test_a_build_that_begins_while_it_is_written(workspace, monkeypatch):
-    real, tries = maps.SequenceMap.write, []
-
-    def tidied(found, path):
-        tries.append(path)
-        if len(tries) == 1:
-            raise FileNotFoundError(2, "no such file", str(path))
-        real(found, path)
-
-    monkeypatch.setattr(maps.SequenceMap, "write", tidied)
-    map_reference(workspace)
-    assert len(tries) == 2
-    assert len(read_map(opened(workspace)).keys) == 30
 
 
 def test_two_at_once_leave_a_whole_map(workspace):

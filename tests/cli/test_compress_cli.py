@@ -330,7 +330,8 @@ def test_a_run_that_another_command_compresses_is_a_sentence(capsys, workspace):
     with exclusive(lake / LOCK, "compressing this run"):
         code, out, err = call(capsys, "--workspace", workspace, "compress", "--execute")
     assert code == 1
-    assert f"refused: {lake}: another process is compressing this run; wait until it has ended" in err
+    doing = "compressing this run ('ednabed compress', or 'consolidate --compress')"
+    assert f"refused: {lake}: another process is {doing}; wait until it has ended" in err
     assert "1 done, 0 skipped, 1 refused" in out
     assert forms(workspace, "river") == {NPY, NPZ}
 

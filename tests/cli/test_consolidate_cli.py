@@ -304,7 +304,8 @@ def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
 
 
 def calibrations(workspace: Path) -> list[Path]:
-    return list(workspace.glob("data/reference/builds/*/calibration.json"))
+    """Those of the current build; that of the build before stays with it."""
+    return list(opened(workspace).build.glob("calibration.json"))
 
 
 def test_labelled_records_are_calibrated(labelled, capsys):

@@ -74,6 +74,18 @@ def test_models_show_and_verify_a_trained_folder(capsys, workspace):
     code, out, _ = call(capsys, workspace, "models", "verify", model)
     assert code == 0 and "verified" in out
     report = json.loads((model / "training.json").read_text())
+    assert report["schema"] == 2 and report["files"].keys() == {"config.json", "model.safetensors"}
+    for name in ("training.json", "config.json"):
+        raw = (model / name).read_bytes()
+        (model / name).write_bytes(raw.replace(b'"licence": "', b'"licence": "X', 1))
+        code, out, _ = call(capsys, workspace, "models", "verify", model)
+        assert code == 1 and name in out and "failed" in out
+        (model / name).write_bytes(raw)
+    # A report of the first form has no checksums, only the hash of the weights.
+    report = {key: value for key, value in report.items() if key not in ("files", "report_sha256")} | {"schema": 1}
+    (model / "training.json").write_text(json.dumps(report))
+    code, out, _ = call(capsys, workspace, "models", "verify", model)
+    assert code == 0 and "verified" in out
     (model / "training.json").write_text(json.dumps(report | {"weights": "sha256:" + "0" * 64}))
     code, out, _ = call(capsys, workspace, "models", "verify", model)
     assert code == 1 and "failed" in out

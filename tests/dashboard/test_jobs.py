@@ -295,6 +295,39 @@ def test_what_is_damaged_is_listed_as_broken(jobs):
     assert (good.state, good.progress, good.seconds) == ("lost", None, None)
 
 
+def test_a_flipped_byte_in_a_file_of_a_job_is_named(jobs):
+    job = ended(jobs.start("t", ["--version"]))
+    assert job.faults() == []
+    for name in ("job.json", "runner.json", "child.json", "end.json"):
+        path = job.folder / name
+        raw = path.read_bytes()
+        assert json.loads(raw)["schema"] == 2
+        path.write_bytes(raw.replace(b'"', b"#", 1))
+        (fault,) = jobs.list()[0].faults()
+        assert f"{path} is damaged" in fault
+        if name == "end.json":
+            assert job.state == "lost"
+            assert f"{path} is damaged" in job.error
+        path.write_bytes(raw)
+    assert (job.state, job.faults()) == ("done", [])
+
+
+def test_jobs_of_the_first_form_are_read(jobs):
+    """Without checksums, and with a schema in one of the files only."""
+    folder = jobs.new_folder()
+    began = module.now()
+    facts = {"schema": 1, "title": "t", "arguments": ["--version"], "about": {"a": 1}, "created": began}
+    progress = {"doing": "x", "done": 1, "total": 2, "unit": "seq", "rate": None, "seconds": 0.5}
+    for name, content in (
+        (module.JOB, facts), (module.RUNNER, {"pid": 1, "began": began}), (module.CHILD, {"pid": 2, "began": began}),
+        (module.END, {"exit_code": 0, "cancelled": False, "ended": began}), (module.PROGRESS, progress),
+    ):  # fmt: skip
+        (folder / name).write_text(json.dumps(content, indent=2))
+    (job,) = jobs.list()
+    assert (job.state, job.about, job.seconds, job.faults()) == ("done", {"a": 1}, 0.0, [])
+    assert job.progress == Progress("x", 1, 2, "seq", None, 0.5)
+
+
 def test_folders_that_were_never_started(jobs, monkeypatch):
     folder = jobs.new_folder()
     (folder / "inputs" / "upload.fasta").write_text(">a\nACGT\n")

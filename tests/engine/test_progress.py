@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from ednabed.base.sealed import Damaged, UnknownSchema
 from ednabed.engine import progress
 from ednabed.engine.progress import progress_bar, reported_to
 
@@ -29,7 +30,7 @@ def test_states_are_written_at_the_beginning_twice_a_second_and_at_the_end(tmp_p
     path = tmp_path / "p é.json"
 
     def state():
-        return json.loads(path.read_text(encoding="utf-8"))
+        return progress.SEAL.read(path.read_bytes())
 
     with reported_to(path), progress_bar(10, done=2, show=False, doing="counting", unit="thing") as bar:
         assert state() == {"doing": "counting", "done": 2, "total": 10, "unit": "thing", "rate": None, "seconds": 0.0}
@@ -54,6 +55,18 @@ def test_the_last_state_is_told_where_the_work_fails(tmp_path):
         bar.update(1)
         raise KeyError
     assert json.loads((tmp_path / "p.json").read_text())["done"] == 1
+
+
+def test_a_flipped_byte_shows_and_the_first_form_is_read(tmp_path):
+    path = tmp_path / "p.json"
+    with reported_to(path), progress_bar(3, show=False, doing="x") as bar:
+        bar.update(3)
+    raw = path.read_bytes()
+    state = progress.SEAL.read(raw)
+    for at in range(len(raw)):
+        with pytest.raises((Damaged, UnknownSchema)):
+            progress.SEAL.read(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    assert progress.SEAL.read(json.dumps(state).encode()) == state
 
 
 def test_nothing_is_told_behind_the_block(tmp_path):

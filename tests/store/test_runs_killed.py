@@ -224,7 +224,8 @@ def test_two_processes_at_the_same_work(tmp_path):
         request = RunRequest([job.input], job.workspace, dataset="see", batch_size=BATCH)
         for _ in range(2):
             with pytest.raises(
-                StoreError, match="another process is embedding the same input; wait until it has ended"
+                StoreError,
+                match=r"another process is embedding the same input \('ednabed embed'\); wait until it has ended",
             ):
                 embed_to_run(request, letters())
         other = embed_to_run(RunRequest([job.input], job.workspace, dataset="see", min_length=21), letters())

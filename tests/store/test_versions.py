@@ -16,7 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from ednabed.base.sealed import json_sha256
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.spec import Policy
 from ednabed.store import version_file
@@ -95,14 +98,16 @@ def test_a_version_is_what_was_registered(tmp_path):
 def test_the_file_is_json_that_people_can_read(tmp_path):
     register(tmp_path, "v1.0", ONE, "Initial")
     body = json.loads(text(tmp_path))
+    told = body.pop("versions_sha256")
+    assert told == json_sha256(body)
     created = body["versions"]["v1.0"].pop("created")
     assert body == {
-        "schema": "ednabed.versions/1",
+        "schema": "ednabed.versions/2",
         "versions": {"v1.0": {"fingerprint": ONE.fingerprint, "spec": ONE.to_dict(), "description": "Initial"}},
         "tags": {},
     }
     assert created.endswith("+00:00")
-    assert text(tmp_path).startswith('{\n  "schema": "ednabed.versions/1",\n  "versions": {\n    "v1.0": {\n')
+    assert text(tmp_path).startswith('{\n  "schema": "ednabed.versions/2",\n  "versions": {\n    "v1.0": {\n')
     assert text(tmp_path) == Versions.read(tmp_path).to_text()
     others = [p.name for p in versions_path(tmp_path).parent.iterdir() if p.name != "versions.json"]
     assert all(name.startswith(".") for name in others)
@@ -187,10 +192,10 @@ def every_use(workspace):
 
 def test_an_unknown_schema_is_refused(tagged):
     path = versions_path(tagged)
-    path.write_text(text(tagged).replace("ednabed.versions/1", "ednabed.versions/2"), encoding="utf-8")
+    path.write_text(text(tagged).replace("ednabed.versions/2", "ednabed.versions/3"), encoding="utf-8")
     before = path.read_bytes()
     for use in every_use(tagged):
-        with pytest.raises(StoreError, match=r"schema 'ednabed\.versions/2', .* reads 'ednabed\.versions/1'; update"):
+        with pytest.raises(StoreError, match=r"schema 'ednabed\.versions/3', .* and 'ednabed\.versions/2'; update"):
             use()
     assert path.read_bytes() == before
 
@@ -206,6 +211,38 @@ def test_a_file_cut_anywhere_is_refused_and_stays(tagged):
         with pytest.raises(StoreError, match="is damaged"):
             use()
     assert path.read_bytes() == raw[:length]
+
+
+def unsealed(workspace) -> dict:
+    """The content as the first form of the file had it, without a checksum, which people may have changed."""
+    body = json.loads(text(workspace))
+    del body["versions_sha256"]
+    return {**body, "schema": "ednabed.versions/1"}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_changed_byte_shows(tagged, data):
+    path = versions_path(tagged)
+    raw = path.read_bytes()
+    at = data.draw(st.integers(0, len(raw) - 1))
+    bit = data.draw(st.integers(0, 7))
+    try:
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << bit)]) + raw[at + 1 :])
+        with pytest.raises(StoreError, match=r"versions\.json (is damaged|has schema)"):
+            Versions.read(tagged)
+    finally:
+        path.write_bytes(raw)
+
+
+def test_the_first_form_is_read_and_sealed_at_the_next_write(tagged):
+    before = Versions.read(tagged)
+    versions_path(tagged).write_text(json.dumps(unsealed(tagged)), encoding="utf-8")
+    assert Versions.read(tagged) == before
+    register(tagged, "v3.0", THREE)
+    assert json.loads(text(tagged))["schema"] == "ednabed.versions/2"
+    assert text(tagged) == Versions.read(tagged).to_text()
+    assert Versions.read(tagged).tags == before.tags
 
 
 def damages():
@@ -249,15 +286,15 @@ def damages():
 
 @pytest.mark.parametrize("name", damages())
 def test_what_does_not_fit_together_is_refused(tagged, name):
-    body = json.loads(text(tagged))
+    body = unsealed(tagged)
     damages()[name](body)
     versions_path(tagged).write_text(json.dumps(body), encoding="utf-8")
-    with pytest.raises(StoreError, match=r"versions\.json is damaged \(.+\); mend it by hand or take it from a backup"):
+    with pytest.raises(StoreError, match=r"versions\.json is damaged \(.+\); take it from a backup, or, where"):
         Versions.read(tagged)
 
 
 def test_two_names_of_one_function_in_the_file_are_refused(tagged):
-    body = json.loads(text(tagged))
+    body = unsealed(tagged)
     body["versions"]["v9"] = body["versions"]["v1.0"]
     versions_path(tagged).write_text(json.dumps(body), encoding="utf-8")
     with pytest.raises(StoreError, match=r"versions 'v1\.0' and 'v9' have the same fingerprint"):
@@ -276,12 +313,12 @@ def test_a_key_that_stands_twice_is_refused(tagged):
     """As after a merge by hand; JSON readers keep the last in silence."""
     raw = text(tagged).replace('"v2.0": {', '"v1.0": {')
     versions_path(tagged).write_text(raw, encoding="utf-8")
-    with pytest.raises(StoreError, match=r"'v1\.0' stands there twice"):
+    with pytest.raises(StoreError, match=r"'v1\.0' is duplicated"):
         Versions.read(tagged)
 
 
 def test_a_description_mended_by_hand_is_fine(tagged):
-    body = json.loads(text(tagged))
+    body = unsealed(tagged)
     body["versions"]["v1.0"]["description"] = "by hand"
     versions_path(tagged).write_text(json.dumps(body), encoding="utf-8")
     assert Versions.read(tagged).get("v1.0").description == "by hand"
@@ -399,7 +436,7 @@ def test_no_tag_in_the_file_overrules_a_fingerprint(workspace):
     register(workspace, "v2.0", TWO)
     run = run_of(workspace, "lake")
     tag_run(workspace, run, "v1.0")
-    body = json.loads(text(workspace))
+    body = unsealed(workspace)
     body["tags"][run.identity]["version"] = "v2.0"
     versions_path(workspace).write_text(json.dumps(body), encoding="utf-8")
     versions = Versions.read(workspace)
@@ -521,7 +558,8 @@ def test_a_version_with_tags_is_removed_by_force_only_and_with_its_tags(tagged):
 
 
 def start(code: str, *arguments) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
@@ -624,7 +662,7 @@ def test_a_writer_waits_for_another_one_and_gives_up_in_time(tmp_path, monkeypat
     register(tmp_path, "v1.0", ONE)
     lock = FileLock(versions_path(tmp_path).with_name(".versions.json.lock"))
     monkeypatch.setattr(version_file, "LOCK_SECONDS", 0.2)
-    with lock, pytest.raises(StoreError, match=r"versions\.json was held by another ednabed command for 0\.2 seconds"):
+    with lock, pytest.raises(StoreError, match=r"versions\.json was held by another .* for 0\.2 seconds"):
         register(tmp_path, "v2.0", TWO)
     assert list(Versions.read(tmp_path).versions) == ["v1.0"]
     monkeypatch.setattr(version_file, "LOCK_SECONDS", 60)

@@ -18,6 +18,7 @@ from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.evaluate.splits import Labelled, write_records
 from ednabed.models.barcode.files import WEIGHTS
 from ednabed.models.load import load_encoder
+from ednabed.store.files import exclusive
 from ednabed.training import loop
 from ednabed.training.records import QUESTIONS, read_labelled
 from ednabed.training.train import TrainRequest, train_model
@@ -154,12 +155,45 @@ def test_what_was_left_by_other_settings_is_not_taken_up(barcodes, tmp_path, mon
     assert (work / loop.STATE).exists()
     with pytest.raises(StoreError, match="other data or settings"):
         train_model(request_of(str(barcodes), str(output), "9"), show_progress=False)
+    # One flipped bit of a weight, and of what the state says of itself.
+    raw = (work / loop.STATE).read_bytes()
+    for at in (len(raw) - 3, raw.index(b"loss_")):
+        (work / loop.STATE).write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+        with pytest.raises(StoreError, match=r"damaged \(it differs from its checksum\)"):
+            train_model(request_of(str(barcodes), str(output), "6"), show_progress=False)
     (work / loop.STATE).write_bytes(b"\x80damaged")
     with pytest.raises(StoreError, match="damaged"):
         train_model(request_of(str(barcodes), str(output), "6"), show_progress=False)
     request = request_of(str(barcodes), str(output), "6")
     train_model(TrainRequest(**{**request.__dict__, "resume": False}), show_progress=False)
     assert output.exists() and not work.exists()
+
+
+def test_the_work_folder_of_a_killed_training_goes(barcodes, tmp_path, monkeypatch):
+    """Also where the kill came when the model was finished, and where nothing was kept."""
+    output, work = tmp_path / "small", tmp_path / ".small.training"
+    output.mkdir()
+    work.mkdir()
+    (work / "lock").touch()
+    (work / loop.STATE).write_bytes(b"the last state")
+    request = request_of(str(barcodes), str(output), "6")
+    with exclusive(work / "lock", "training"), pytest.raises(UsageError, match="exists"):
+        train_model(request, show_progress=False)
+    assert (work / loop.STATE).exists(), "that of a live command stays"
+    with pytest.raises(UsageError, match="exists"):
+        train_model(request, show_progress=False)
+    assert not work.exists()
+    output.rmdir()
+    work.mkdir()
+    (work / "lock").touch()
+
+    def stop(*given, **more):
+        raise Stopped
+
+    monkeypatch.setattr(loop, "train", stop)
+    with pytest.raises(Stopped):
+        train_model(request, show_progress=False)
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_trained_further(trained, barcodes, tmp_path):

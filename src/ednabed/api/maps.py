@@ -136,19 +136,12 @@ def runs_map_path(workspace: Path, runs: Sequence[str]) -> Path:
 
 
 def _keep(found: SequenceMap, folder: Path) -> None:
-    for last in (False, False, True):
-        # Where the reference is gone, its folder is not made again. A new build in it does not matter.
-        try:
-            layout.open_manifest(folder)
-        except StoreError as error:
-            raise StoreError(f"the reference cannot be read any more, so its map was not kept: {error}") from error
-        try:
-            found.write(folder / layout.MAP)
-            return
-        except FileNotFoundError:
-            # A new build just began, and took the unfinished file for one that a killed command had left.
-            if last:
-                raise
+    # Where the reference is gone, its folder is not made again. A new build in it does not matter.
+    try:
+        layout.open_manifest(folder)
+    except StoreError as error:
+        raise StoreError(f"the reference cannot be read any more, so its map was not kept: {error}") from error
+    found.write(folder / layout.MAP)
 
 
 def _made(

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 )
 @click.option("--incremental", is_flag=True, help="Add the runs that are not in the reference yet.")
 @click.option("--rebuild", is_flag=True, help="Build from scratch of the runs that are there now (the default).")
+@click.option(
+    "--drop-missing", is_flag=True,
+    help="Build from scratch even where that loses runs of the current build, which are no longer there.",
+)  # fmt: skip
 @click.option("--version", help="Take the runs of this version only, and folders of older tools too, as if made by it.")
 @click.option(
     "--index", "index_", type=click.Choice(["auto", "flat", "ivf"]), default="auto", show_default=True,
@@ -61,6 +65,7 @@ def consolidate(
     output: Path | None,
     incremental: bool,
     rebuild: bool,
+    drop_missing: bool,
     version: str | None,
     index_: str,
     compress: bool,
@@ -69,8 +74,10 @@ def consolidate(
 ) -> None:
     """Make one searchable reference of many runs: each distinct sequence once, with all places where it occurs.
 
-    A run that cannot go in is refused by name, the others go in, and the exit code is 1. Where records are labelled,
-    the reference then learns what its answers are worth, which takes some minutes.
+    A run that cannot go in is refused by name, the others go in, and the exit code is 1. A build from scratch that
+    would lose runs of the current build is refused unless --drop-missing is given. The build before is kept until the
+    next one; 'ednabed reference undo' brings it back. Where records are labelled, the reference then learns what its
+    answers are worth, which takes some minutes.
 
     \b
     Example:
@@ -82,15 +89,27 @@ def consolidate(
 
     if incremental and rebuild:
         raise UsageError("--incremental and --rebuild exclude each other; leave one of them out")
+    if incremental and drop_missing:
+        raise UsageError("--incremental drops no run, so --drop-missing means nothing with it; leave one of them out")
     result = build(
-        BuildRequest(context.workspace, runs_root, output, incremental=incremental, version=version, index=index_),
+        BuildRequest(
+            context.workspace,
+            runs_root,
+            output,
+            incremental=incremental,
+            version=version,
+            index=index_,
+            drop_missing=drop_missing,
+        ),
         show_progress=None,
     )
     manifest = result.manifest
     for label in result.changed_runs:
         notice(f"changed: run {label} is not what the reference took in" + _advice(incremental))
-    for label in result.vanished:
+    for label in (label for label in result.vanished if label not in result.dropped):
         notice(f"vanished: run {label} is in the reference but not among the runs any more" + _advice(incremental))
+    for label in result.dropped:
+        notice(f"dropped: run {label} is not in the new build; 'ednabed reference undo' brings the build before back")
     for place, reason in result.left_out.items():
         notice(f"left out: {place}: {reason}")
     for place, reason in result.refused.items():
@@ -115,6 +134,7 @@ def consolidate(
                 "refused": result.refused,
                 "left_out": result.left_out,
                 "vanished": result.vanished,
+                "dropped": result.dropped,
                 "changed_runs": result.changed_runs,
                 "counts": manifest.counts,
                 "fingerprint": manifest.spec.fingerprint,

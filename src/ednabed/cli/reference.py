@@ -53,8 +53,10 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
 
     folder, name = layout.find_reference(context.workspace, reference)
     manifest = layout.open_manifest(folder, name)
+    before = layout.read_previous(folder).get(manifest.build) if name is None else None
     if as_json:
-        emit_json({"reference": str(folder), **_summary(manifest), "runs": [asdict(part) for part in manifest.runs]})
+        parts = [asdict(part) for part in manifest.runs]
+        emit_json({"reference": str(folder), **_summary(manifest), "previous": before, "runs": parts})
         return
     spec, counts = manifest.spec, manifest.counts
     emit(f"reference    {folder}, build {manifest.build}" + (f" ({name})" if name else ""))
@@ -65,6 +67,8 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
     emit(f"sequences    {counts['sequences']:,} distinct, {counts['letters']:,} letters")
     emit(f"records      {counts['records']:,} in {counts['runs']:,} runs of {counts['datasets']:,} datasets")
     emit(f"index        {index_text(manifest.index)}")
+    if before is not None:
+        emit(f"previous     build {before}; 'ednabed reference undo' brings it back")
     emit(f"size         {human_bytes(sum(entry['bytes'] for entry in manifest.files.values()))}")
     for marker, count in _markers(manifest).items():
         emit(f"marker       {marker or '(none)'}: {count:,} records")
@@ -89,24 +93,27 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
 def verify(context: Context, reference: str | None, as_json: bool) -> None:
     """Recompute all checksums of a reference and check that its files fit together. Exit 1 when a fault is found.
 
+    Every build that is kept (the current one, the one before, those with a name) is read, and with them the names of
+    builds, calibrations and the map; by the name of a build, this build alone.
+
     \b
     Example:
       ednabed reference verify
     """
+    from ednabed.api.verify import verify_reference
     from ednabed.reference import layout
-    from ednabed.reference.opened import open_reference
 
     folder, name = layout.find_reference(context.workspace, reference)
-    try:
-        faults = open_reference(folder, name).verify()
-    except EdnabedError as error:
-        faults = [str(error)]
+    faults = verify_reference(folder, name)
     if as_json:
         emit_json({"reference": str(folder), "name": name, "faults": faults})
     else:
         emit(f"{folder}: {'sound' if not faults else '; '.join(faults)}")
     if faults:
-        raise StoreError(f"{folder} has faults; make it again with 'ednabed consolidate --rebuild'")
+        raise StoreError(
+            f"{folder} has faults; each is named with what mends it, and 'ednabed consolidate --rebuild' makes the "
+            "current build again"
+        )
 
 
 @reference_group.command()
@@ -173,7 +180,7 @@ def list_(context: Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def remove(context: Context, name: str, reference: str | None, as_json: bool) -> None:
-    """Take a NAME away; its build is deleted unless it is the current one or has another name.
+    """Take a NAME away; its build is deleted unless it is current, the one before, or has another name.
 
     \b
     Example:
@@ -186,6 +193,33 @@ def remove(context: Context, name: str, reference: str | None, as_json: bool) ->
         emit_json({"reference": str(folder), "name": name, "deleted": went})
     else:
         emit(f"{name}: removed" + (" with its build" if went else "; its build stays, it is in use"))
+
+
+@reference_group.command()
+@reference_option
+@json_option
+@pass_context
+def undo(context: Context, reference: str | None, as_json: bool) -> None:
+    """Bring back the build that was current before the last one; done twice, nothing has changed.
+
+    The build before is kept until the next one is made. Its calibration comes back with it; names of builds and the map
+    stay as they are.
+
+    \b
+    Example:
+      ednabed reference undo
+    """
+    from ednabed.reference import layout
+
+    manifest, undone = layout.undo_build(folder := _folder(context, reference))
+    if as_json:
+        emit_json({"reference": str(folder), "build": manifest.build, "undone": undone, "counts": manifest.counts})
+    else:
+        counts = manifest.counts
+        emit(
+            f"{folder}: build {manifest.build} is current again, with {counts['sequences']:,} sequences of "
+            f"{counts['runs']:,} runs; build {undone} is kept until the next one, the same command brings it back"
+        )
 
 
 def _folder(context: Context, reference: str | None) -> Path:

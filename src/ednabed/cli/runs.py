@@ -159,12 +159,15 @@ def _known_species(shares: Mapping[str, Any]) -> list[str]:
 def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
     """Recompute all checksums of runs and of the assignments kept next to them. Exit 1 when a fault is found.
 
-    Without a name, every run of the workspace is verified.
+    Without a name, every run of the workspace is verified, and with them the maps of runs, the checkpoint of 'table
+    embed' and the files of the dashboard's jobs.
 
     \b
     Example:
       ednabed runs verify lake_2026
     """
+    from ednabed.api.verify import verify_kept_files
+    from ednabed.dashboard.jobs import Jobs
     from ednabed.store.assignments import verify_kept
     from ednabed.store.runs import Run, find_run, runs_root, walk_runs
 
@@ -182,12 +185,20 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
             faults[str(folder)] = [*run.verify(), *verify_kept(run)]
         except EdnabedError as error:
             faults[str(folder)] = [str(error)]
+    others: dict[str, list[str]] = {}
+    if not names:
+        others = {str(path): found for path, found in verify_kept_files(context.workspace).items()}
+        others |= {str(job.folder): found for job in Jobs(context.workspace).list() if (found := job.faults())}
     if as_json:
-        emit_json([{"run": place, "faults": found} for place, found in faults.items()])
+        rows = [{"run": place, "faults": found} for place, found in faults.items()]
+        emit_json(rows + [{"file": place, "faults": found} for place, found in others.items()])
     else:
-        for place, found in faults.items():
+        for place, found in [*faults.items(), *others.items()]:
             emit(f"{place}: {'sound' if not found else '; '.join(found)}")
     bad = sum(1 for found in faults.values() if found)
+    worse = sum(1 for found in others.values() if found)
+    if worse and not bad:
+        raise StoreError(f"{worse} of the files kept next to the runs have faults; each is named with what mends it")
     if bad:
         raise StoreError(
             f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again (faults of "

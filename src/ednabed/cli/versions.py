@@ -219,6 +219,29 @@ def list_versions(context: Context, runs_root: Path | None, as_json: bool) -> No
 
 
 @versions.command()
+@json_option
+@pass_context
+def verify(context: Context, as_json: bool) -> None:
+    """Compare the file of versions and tags with its checksum, and check that it fits together. Exit 1 when not.
+
+    \b
+    Example:
+      ednabed versions verify
+    """
+    from ednabed.store.version_file import Versions, versions_path
+
+    path = versions_path(context.workspace)
+    found = Versions.read(context.workspace)
+    facts = {"file": str(path), "versions": len(found.versions), "tags": len(found.tags)}
+    if as_json:
+        emit_json(facts)
+    elif path.is_file():
+        emit(f"{path}: sound, {len(found.versions):,} versions, {len(found.tags):,} tags")
+    else:
+        emit(f"{path}: not there, no version is registered")
+
+
+@versions.command()
 @click.argument("version")
 @json_option
 @pass_context

@@ -12,13 +12,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from ednabed.base.stored_json import BadJson, parse_json
+from ednabed.base.sealed import Damaged, Seal, UnknownSchema
+from ednabed.engine.progress import SEAL as PROGRESS_SEAL
 from ednabed.errors import StoreError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled", "lost", "broken"]
@@ -29,7 +29,9 @@ JOB, RUNNER, CHILD, END = "job.json", "runner.json", "child.json", "end.json"
 PROGRESS, CANCEL, LOCK = "progress.json", "cancel", "lock"
 STDOUT, STDERR, LOG = "stdout.txt", "stderr.txt", "runner.log"
 INPUTS = "inputs"
-SCHEMA = 1
+SEAL = Seal(2, unsealed=(1, None), ascii_only=True)
+"""Of all JSON files of a job but the progress, in ASCII, because names of files may hold what UTF-8 cannot; before
+schema 2 there was no checksum, and only ``job.json`` named its schema."""
 _LOOKS, _BETWEEN_LOOKS = 3, 0.02
 _STARTING = timedelta(seconds=60)
 """Time in which the process of a new job must have come up."""
@@ -108,7 +110,7 @@ class Job:
     @property
     def progress(self) -> Progress | None:
         """How far it is, or was at its end; None before anything was counted."""
-        found = read_facts(self.folder / PROGRESS)
+        found = read_facts(self.folder / PROGRESS, PROGRESS_SEAL)
         try:
             total, rate = found["total"], found["rate"]
             return Progress(
@@ -144,6 +146,8 @@ class Job:
         state = self.state
         if state == "broken":
             return self.broken
+        if state == "lost" and (faults := self.faults()):
+            return f"{faults[0]}, so how it ended is unknown; start it again, what was computed is kept"
         if state == "lost":
             return (
                 "its process ended without telling, as when the machine was switched off; start it again, what was "
@@ -167,6 +171,20 @@ class Job:
             return (datetime.now(UTC) - began).total_seconds() if self._alive() else None
         ended = moment(end.get("ended"))
         return None if ended is None else (ended - began).total_seconds()
+
+    def faults(self) -> list[str]:
+        """Say of each of its JSON files that is not as it was written what is wrong with it."""
+        found = []
+        for name in (JOB, RUNNER, CHILD, END, PROGRESS):
+            try:
+                (PROGRESS_SEAL if name == PROGRESS else SEAL).read((self.folder / name).read_bytes())
+            except FileNotFoundError:
+                continue
+            except UnknownSchema as schema:
+                found.append(f"{self.folder / name} is of the unknown schema {schema}")
+            except Damaged as error:
+                found.append(f"{self.folder / name} is damaged ({error})")
+        return found
 
     def cancel(self) -> None:
         """Ask it to end; it does within half a minute. One that has ended is left as it is."""
@@ -250,13 +268,12 @@ def moment(text: Any) -> datetime | None:
     return found if found.tzinfo is not None else None
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """Return the object of a JSON file; empty where there is none, or it is damaged."""
-    with suppress(OSError, BadJson):
-        found = parse_json(path.read_bytes())
-        if isinstance(found, dict):
-            return found
-    return {}
+def read_facts(path: Path, seal: Seal = SEAL) -> dict[str, Any]:
+    """Return what a JSON file of a job says; empty where there is none, or it is damaged (``Job.faults`` tells)."""
+    try:
+        return seal.read(path.read_bytes())
+    except (OSError, Damaged, UnknownSchema):
+        return {}
 
 
 def _head(path: Path) -> str:

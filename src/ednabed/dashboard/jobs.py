@@ -6,7 +6,6 @@ remembers: a page that is loaded anew, or another server, sees the same. ``docs/
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ednabed.dashboard.job import END, FOLDER, INPUTS, JOB, LOG, SCHEMA, Job, moment, now, read_facts
+from ednabed.base.sealed import Damaged, UnknownSchema
+from ednabed.dashboard.job import END, FOLDER, INPUTS, JOB, LOG, SEAL, Job, moment, now
 from ednabed.errors import StoreError, UsageError
 from ednabed.store.files import check_name, write_atomic
 
@@ -88,15 +88,13 @@ class Jobs:
         if (folder / JOB).exists():
             raise UsageError(f"{folder} has a job already; take another new_folder()")
         facts = {
-            "schema": SCHEMA,
             "title": title,
             "arguments": list(arguments),
             "about": dict(about or {}),
             "created": now(),
         }
         try:
-            # In ASCII, because names of files may hold what UTF-8 cannot.
-            text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+            text = SEAL.text(facts)
         except (TypeError, ValueError) as error:
             raise UsageError(f"what is told about a job must be JSON: {error}") from error
         try:
@@ -147,22 +145,26 @@ class Jobs:
         folder = self.folder / job_id
         if not folder.is_dir() or _is_draft(folder):
             return None
-        found = read_facts(folder / JOB)
+        why = f"{folder / JOB} is damaged or missing; look at the files in the folder, then remove the job"
+        found: dict[str, Any] = {}
+        try:
+            found = SEAL.read((folder / JOB).read_bytes())
+        except UnknownSchema as schema:
+            why = f"{folder / JOB} is of schema {schema}, this version reads {SEAL.schema}; use a newer ednabed"
+        except Damaged as error:
+            why = f"{folder / JOB} is damaged ({error}); look at the files in the folder, then remove the job"
+        except OSError as error:
+            why = f"{folder / JOB} cannot be read ({error.strerror}); look at the files in the folder"
         created = moment(found.get("created"))
         title, arguments, about = found.get("title"), found.get("arguments"), found.get("about")
         if (
-            found.get("schema") == SCHEMA
-            and created is not None
+            created is not None
             and isinstance(title, str)
             and isinstance(arguments, list)
             and all(isinstance(word, str) for word in arguments)
             and isinstance(about, dict)
         ):
             return Job(job_id, title, about, arguments, folder, created)
-        if "schema" in found and found["schema"] != SCHEMA:
-            why = f"{folder / JOB} is of schema {found['schema']!r}, this version reads {SCHEMA}; use a newer ednabed"
-        else:
-            why = f"{folder / JOB} is damaged or missing; look at the files in the folder, then remove the job"
         return Job(job_id, job_id, {}, [], folder, _created(job_id), why)
 
     def _sweep(self) -> None:
@@ -206,7 +208,9 @@ def _is_draft(folder: Path) -> bool:
         names = {entry.name for entry in os.scandir(folder)}
     except OSError:
         return False
-    return not {name for name in names if not (name.startswith(f".{JOB}.") and name.endswith(".tmp"))} - {INPUTS}
+    return not {name for name in names if not (name.startswith(f".{JOB}.") and name.endswith((".tmp", ".lock")))} - {
+        INPUTS
+    }
 
 
 def _created(job_id: str) -> datetime:

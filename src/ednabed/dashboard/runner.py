@@ -14,9 +14,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ednabed.dashboard.job import CANCEL, CHILD, END, LOCK, PROGRESS, RUNNER, STDERR, STDOUT, Job, now, workspace_of
+from ednabed.dashboard.job import (
+    CANCEL,
+    CHILD,
+    END,
+    LOCK,
+    PROGRESS,
+    RUNNER,
+    SEAL,
+    STDERR,
+    STDOUT,
+    Job,
+    now,
+    workspace_of,
+)
 from ednabed.dashboard.jobs import Jobs, python
-from ednabed.store.files import to_json, write_atomic
+from ednabed.store.files import write_atomic
 
 GRACE_SECONDS = 30.0
 """Time that a cancelled command has to end softly."""
@@ -39,13 +52,13 @@ def run(folder: Path) -> None:
         if (folder / RUNNER).exists() or job.state == "broken":
             return
         told = _Told(folder)
-        write_atomic(folder / RUNNER, to_json({"pid": os.getpid(), "began": now()}))
+        write_atomic(folder / RUNNER, SEAL.text({"pid": os.getpid(), "began": now()}))
         queue = FileLock(folder.parent / _QUEUE)
         try:
             code = _run_command(job, told) if _wait_for_turn(jobs, job, queue, told) else None
         finally:
             queue.release()
-        write_atomic(folder / END, to_json({"exit_code": code, "cancelled": told.to_end, "ended": now()}))
+        write_atomic(folder / END, SEAL.text({"exit_code": code, "cancelled": told.to_end, "ended": now()}))
 
 
 class _Told:
@@ -94,7 +107,7 @@ def _run_command(job: Job, told: _Told) -> int:
             # Such as arguments that are longer than the system takes.
             err.write(f"ednabed: the command cannot be started: {error}\n".encode("utf-8", "replace"))
             return 1
-        write_atomic(job.folder / CHILD, to_json({"pid": child.pid, "began": now()}))
+        write_atomic(job.folder / CHILD, SEAL.text({"pid": child.pid, "began": now()}))
         asked: float | None = None
         while True:
             try:

@@ -67,7 +67,7 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
 
 
 def gpu_here() -> str | None:
-    """Return the kind of GPU that torch can use on this machine, ``cuda`` or ``mps``; None where there is none, or no torch."""
+    """Return the kind of GPU that torch can use, ``cuda`` or ``mps``; None where there is none, or no torch."""
     if not installed("torch"):
         return None
     import torch

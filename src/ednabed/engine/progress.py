@@ -5,7 +5,6 @@ Each bar is a stage of the work: when it ends, its time is logged as a detail.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -13,8 +12,12 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.sealed import Seal
+
 log = logging.getLogger("ednabed")
 
+SEAL = Seal("ednabed.progress/1", unsealed=(None,), ascii_only=True)
+"""Of the file; before it had one, it named no schema."""
 _EVERY = 0.5
 """Least seconds between two states in the file."""
 _report: Report | None = None
@@ -42,7 +45,7 @@ class Report:
         self._written = time.monotonic()
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
-            temporary.write_text(json.dumps(state), encoding="utf-8")
+            temporary.write_text(SEAL.text(state), encoding="utf-8", newline="\n")
             temporary.replace(self.path)
         except BaseException as error:
             with suppress(OSError):

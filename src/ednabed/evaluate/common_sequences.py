@@ -194,7 +194,7 @@ def _vectors(holding: Holding, chosen: Digests, lineages: list[set[str]]) -> Flo
     for number, run in enumerate(holding.sources):
         mine = np.flatnonzero(run_of == number)
         if len(mine):
-            vectors = run.vectors().take(row_of[mine])
+            vectors = run.take(row_of[mine])
             if not np.isfinite(vectors).all():
                 raise StoreError(f"{run.folder}: a vector is not finite; embed the input again, or move the run away")
             out = np.empty((len(chosen), vectors.shape[1]), np.float32) if out is None else out

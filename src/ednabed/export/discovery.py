@@ -13,8 +13,6 @@ spreadsheets.
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from ednabed.errors import UsageError
 from ednabed.export.discovery_page import PAGE_BEGINNING, Neighbour, page
 from ednabed.sequences import digest, format_lineage
 from ednabed.store.files import check_above, clean
+from ednabed.store.temporary import in_progress
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 
 FILES = ("candidates.tsv", "candidates.fasta", "members.tsv", "report.html")
@@ -106,10 +105,8 @@ def write_discovery(
     check_folder(folder)
     whole = not folder.exists()
     place = folder.parent if whole else folder
-    place.mkdir(parents=True, exist_ok=True)
-    work = place / f".discovery.{uuid.uuid4().hex[:12]}.tmp"
-    work.mkdir()
-    try:
+    with in_progress(place / "discovery") as work:
+        work.mkdir()
         texts = (_candidates(candidates), _fasta(candidates), _members(candidates),
                  page(candidates, neighbours, summary or {}, seed))  # fmt: skip
         for name, text in zip(FILES, texts, strict=True):
@@ -124,8 +121,6 @@ def write_discovery(
             # still has what was found before.
             for name in reversed(FILES):
                 (work / name).replace(folder / name)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def check_folder(folder: Path) -> None:

@@ -7,8 +7,6 @@ made it and lists its files; only a folder that has it (or is empty) is written 
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from ednabed.errors import UsageError
 from ednabed.reference.layout import check_outside
 from ednabed.store import files
 from ednabed.store.files import check_above, check_file, fsync_file, sha256_file, to_json, write_atomic
+from ednabed.store.temporary import in_progress, sweep
 
 ABOUT = "export.json"
 ABOUT_SCHEMA = "ednabed.export/1"
@@ -46,6 +45,8 @@ def check_target_folder(folder: Path, format: str) -> None:
     """
     check_above(folder / ABOUT)
     check_outside(folder / ABOUT)
+    # What a killed command left in an empty folder is nothing of somebody else.
+    sweep(folder)
     if folder.is_dir() and any(folder.iterdir()) and _about(folder).get("format") != format:
         raise UsageError(
             f"{folder} holds something else than an export as {format} (no {ABOUT} of one); name another folder"
@@ -86,10 +87,8 @@ def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterato
     check_target_folder(folder, format)
     whole = not folder.exists()
     place = folder.parent if whole else folder
-    place.mkdir(parents=True, exist_ok=True)
-    work = place / f".export.{uuid.uuid4().hex[:12]}.tmp"
-    work.mkdir()
-    try:
+    with in_progress(place / "export") as work:
+        work.mkdir()
         yield work
         names = sorted(path.name for path in work.iterdir())
         listed = {}
@@ -107,8 +106,6 @@ def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterato
         for name in gone:
             if Path(name).name == name:
                 (folder / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def files_of(folder: Path) -> tuple[str, ...]:

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.sealed import Damaged, UnknownSchema
 from ednabed.base.stored_json import parse_json
 from ednabed.errors import ModelError
 from ednabed.models import load
-from ednabed.models.barcode.config import ADVICE, TRAINING_REPORT, is_trained
+from ednabed.models.barcode.config import ADVICE, REPORT_SEAL, TRAINING_REPORT, is_trained
 from ednabed.models.base import Encoder
-from ednabed.models.fields import read_json_object
 
 Status = Literal["verified", "failed", "unverifiable", "no weights"]
 
@@ -140,7 +140,14 @@ def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
     """Compare the weights of a model of ``ednabed train`` with those that its report names."""
     encoder = load.load_encoder(name_or_path)
     path = folder / TRAINING_REPORT
-    told = read_json_object(path, ADVICE).get("weights") if path.is_file() else None
+    try:
+        report = REPORT_SEAL.read(path.read_bytes()) if path.is_file() else {}
+    except (Damaged, UnknownSchema) as error:
+        return Report(name, "failed", f"{path} is damaged ({error}): {ADVICE}", folder)
+    for file, sha256 in report.get("files", {}).items():
+        if not (folder / file).is_file() or _sha256(folder / file) != sha256:
+            return Report(name, "failed", f"{folder / file} differs from its checksum in {path.name}: {ADVICE}", folder)
+    told = report.get("weights")
     if told is None:
         return Report(name, "unverifiable", f"{path} names no weights: the load was strict, no more is known", folder)
     if told != encoder.weights:

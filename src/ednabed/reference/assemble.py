@@ -185,7 +185,7 @@ def _append(
     table["key"][at:end] = keys_of(run.names.take(pa.array(brought)).to_pylist())
     table["length"][at:end] = sizes
     first = 0
-    for block in run.source.run.vectors().blocks():
+    for block in run.source.run.blocks():
         chosen = brought[(brought >= first) & (brought < first + len(block))] - first
         vectors = np.ascontiguousarray(block[chosen], "<f4")
         table["norm"][at : at + len(vectors)] = lengths(vectors)
@@ -223,11 +223,10 @@ def _replace(
     file: Any, run: Examined, numbers: npt.NDArray[np.int64], places: npt.NDArray[np.int64], table: npt.NDArray[Any]
 ) -> None:
     """Overwrite the vectors of some numbers with those of the records of a run at ``places``."""
-    vectors = run.source.run.vectors()
-    size = 4 * vectors.dimension
+    size = 4 * run.source.spec.dimension
     begin = file.seek(0, 2) - (len(table) - 1) * size
     first = 0
-    for block in vectors.blocks():
+    for block in run.source.run.blocks():
         here = (places >= first) & (places < first + len(block))
         own = np.ascontiguousarray(block[places[here] - first], "<f4")
         table["norm"][numbers[here]] = lengths(own)

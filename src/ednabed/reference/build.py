@@ -34,6 +34,7 @@ class BuildRequest:
         incremental: Add the new runs to the current build; False builds from scratch.
         version: Name of a registered version: take its runs only, and say of folders of older tools that it made them.
         index: ``auto``, ``flat`` or ``ivf``.
+        drop_missing: A build from scratch may lose runs of the current build.
     """
 
     workspace: Path
@@ -42,6 +43,7 @@ class BuildRequest:
     incremental: bool = False
     version: str | None = None
     index: str = "auto"
+    drop_missing: bool = False
 
     @property
     def folder(self) -> Path:
@@ -63,6 +65,7 @@ class BuildResult:
         refused: Folder to reason: runs that cannot go in.
         left_out: Folder to reason: runs that nobody asked for.
         vanished: Runs of the current build that are not below the runs folder any more, by name.
+        dropped: Runs of the build before that the new one does not have, by name.
         changed_runs: Runs of the current build in whose place there is another content now, by name.
         retrained: Whether the index was trained anew.
         sources: The runs of the current build, as far as they are below the runs folder now.
@@ -75,6 +78,7 @@ class BuildResult:
     refused: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     vanished: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
     changed_runs: list[str] = field(default_factory=list)
     retrained: bool = False
     sources: list[Source] = field(default_factory=list)
@@ -88,8 +92,8 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
         show_progress: True counts runs and sequences on standard error, None on a terminal only.
 
     Raises:
-        StoreError: There is no run to take, the runs were made by several functions, or another process writes this
-            reference.
+        StoreError: There is no run to take, the runs were made by several functions, a build from scratch would lose
+            runs of the current one without ``drop_missing``, or another process writes this reference.
         UsageError: The version is not registered, or the index unknown.
     """
     indexes.choose_kind(0, request.index)
@@ -114,8 +118,9 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
 
 def _consolidate(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
     folder = request.folder
-    # A damaged file of names would be found only after all the work.
+    # Damaged files of names and of the build before would be found only after all the work.
     layout.read_names(folder)
+    layout.read_previous(folder)
     current = _current(request)
     base = current if request.incremental else None
     if base is not None and version is not None and base.spec.fingerprint != version.fingerprint:
@@ -150,7 +155,11 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
             "take the runs of one with --version V ('ednabed versions register' names a version), and another "
             "--output for each",
         )
+    if base is None:
+        # Before the runs are read, which may take long, and again after it.
+        _dropped(known, new, selection, request)
     examined = _examine(new, selection, show_progress)
+    dropped = [] if base is not None else _dropped(known, [run.source for run in examined], selection, request)
     result = BuildResult(
         folder,
         current,  # type: ignore[arg-type]  # replaced below where there is none
@@ -158,6 +167,7 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
         refused=selection.refused,
         left_out=selection.left_out,
         vanished=vanished,
+        dropped=dropped,
         changed_runs=changed_runs,
     )
     if not examined and base is None:
@@ -190,13 +200,40 @@ def _note_sources(result: BuildResult, selection: Selection) -> None:
 
 
 def _current(request: BuildRequest) -> ReferenceManifest | None:
-    """Return the manifest of the current build; None where there is none, or where it is damaged and not needed."""
+    """Return the manifest of the current build, None where there is none.
+
+    Where it is damaged and nothing is added to it, it is that of the newest sound build, whose runs are not to be lost.
+    """
     try:
         return layout.open_manifest(request.folder) if (request.folder / METADATA).exists() else None
     except DamagedManifest:
         if request.incremental:
             raise
-        return None
+        return layout.newest_build(request.folder)
+
+
+def _dropped(
+    known: dict[str, Part], sources: Sequence[Source], selection: Selection, request: BuildRequest
+) -> list[str]:
+    """Return the runs of the current build that a build of these sources would not have, by name.
+
+    A run in whose place there is another content now is not lost: the new build has what is there.
+
+    Raises:
+        StoreError: There are some, and it was not said that they may go.
+    """
+    identities, labels = {source.identity for source in sources}, {source.label for source in sources}
+    lost = [part for identity, part in known.items() if identity not in identities and part.label not in labels]
+    if not lost or request.drop_missing:
+        return [part.label for part in lost]
+    reasons = {**selection.refused, **selection.left_out}
+    shown = "; ".join(f"{part.label} ({reasons.get(part.folder, 'not among the runs')})" for part in lost[:5])
+    more = f"; and {len(lost) - 5:,} more" if len(lost) > 5 else ""
+    raise StoreError(
+        f"{request.folder} holds {len(lost):,} {'run' if len(lost) == 1 else 'runs'} that a build from scratch would "
+        f"lose: {shown}{more}; put them back, add the new runs with 'ednabed consolidate --incremental', or say with "
+        "--drop-missing (drop_missing=True) that they are to go; nothing was changed"
+    )
 
 
 def _missing(

@@ -6,10 +6,12 @@ A reference is a folder::
     consolidated_embeddings.npy     other names (hard links) of files of the current build, for other programs;
     consolidated_index.faiss        ednabed itself reads the build's folder
     names.json                      names given to builds
+    previous.json                   which build was current before, for ``undo_build``
     map.parquet                     places of sequences on a map, by key, so that it serves all builds
     builds/<build>/                 one immutable folder a build; a name beginning with a dot is work in progress
 
-A build is removed when it is neither current nor named. A reader that met one just then reads the metadata again.
+A build is removed when it is neither current nor the one before nor named, and none is while a named one is missing or
+a file that names builds is damaged. A reader that met one just then reads the metadata again.
 What killed commands left (work in progress, builds that nobody reads) goes when the next one writes.
 """
 
@@ -20,19 +22,20 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from ednabed.base.stored_json import BadJson, parse_json
+from ednabed.base.sealed import Damaged, Seal, UnknownSchema
 from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.reference.manifest import METADATA, DamagedManifest, ReferenceManifest
-from ednabed.store.files import check_name, exclusive, to_json, write_atomic
+from ednabed.store.files import check_name, exclusive, write_atomic
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS
+from ednabed.store.temporary import sweep
 
 log = logging.getLogger("ednabed")
 
@@ -41,8 +44,11 @@ INDEX = "consolidated_index.faiss"
 ROWS = "consolidated_rows.npy"
 POSITIONS = "consolidated_positions.npy"
 NAMES = "names.json"
+PREVIOUS = "previous.json"
 MAP = "map.parquet"
-NAMES_SCHEMA = "ednabed.names/1"
+NAMES_SCHEMA = "ednabed.names/2"
+NAMES_SCHEMA_1 = "ednabed.names/1"
+"""Of the time before the file had a checksum; still read."""
 ROW_TYPE = np.dtype([("key", "<u8"), ("norm", "<f4"), ("length", "<i4"), ("first", "<i8")])
 """One row a vector, and one more at the end: ``key`` puts ties in an order that does not depend on the order of runs;
 ``norm`` is the vector's length; ``length`` that of the sequence (-1 unknown); ``first`` is the first place of its
@@ -53,11 +59,14 @@ SEALED = (VECTORS, ROWS, POSITIONS)
 HEADER_BYTES = 128
 """Length of the header of a ``.npy`` file."""
 
+_NAMES_SEAL = Seal(NAMES_SCHEMA, "names_sha256", unsealed=(NAMES_SCHEMA_1,))
+PREVIOUS_SCHEMA = "ednabed.previous/1"
+_PREVIOUS_SEAL = Seal(PREVIOUS_SCHEMA, "previous_sha256")
 _BUILDS = "builds"
 _LOCK = ".lock"
 # Nothing else below ``builds`` is ever removed.
 _BUILD = re.compile(r"\.?\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{6}")
-_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (METADATA, NAMES, MAP, VECTORS, INDEX)))})\.[0-9a-f]+\.tmp")
+_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (METADATA, NAMES, VECTORS, INDEX)))})\.[0-9a-f]+\.tmp")
 
 
 def default_folder(workspace: Path) -> Path:
@@ -138,14 +147,64 @@ def read_names(folder: Path) -> dict[str, str]:
     """
     path = folder / NAMES
     try:
-        body = parse_json(path.read_bytes())
+        body = _NAMES_SEAL.read(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except BadJson:
-        raise StoreError(f"{path} is damaged; mend it, or delete it to forget the names of builds") from None
-    if not isinstance(body, dict) or body.get("schema") != NAMES_SCHEMA or not isinstance(body.get("names"), dict):
-        raise StoreError(f"{path} is not of schema {NAMES_SCHEMA!r}; update ednabed")
-    return {str(name): check_name("build", str(build)) for name, build in body["names"].items()}
+    except UnknownSchema as found:
+        raise StoreError(
+            f"{path} is of schema {found}, this version of ednabed reads {NAMES_SCHEMA_1!r} and {NAMES_SCHEMA!r}; "
+            "update ednabed"
+        ) from None
+    except Damaged as error:
+        raise StoreError(
+            f"{path} is damaged ({error}), so the names of builds are unknown and no build is removed; take it from a "
+            "backup, or delete it and name the builds again"
+        ) from None
+    names = body.get("names")
+    if body.keys() != {"names"} or not isinstance(names, dict) or not all(isinstance(b, str) for b in names.values()):
+        raise StoreError(
+            f"{path} does not hold the names of builds, so no build is removed; take it from a backup, or delete it "
+            "and name the builds again"
+        )
+    return {name: check_name("build", build) for name, build in names.items()}
+
+
+def read_previous(folder: Path) -> dict[str, str]:
+    """Return build to the build that was current before it; empty where nothing is known.
+
+    There is more than the entry of the current build only while one is published or brought back, or where that was
+    killed.
+
+    Raises:
+        StoreError: The file is damaged or of an unknown schema.
+    """
+    path = folder / PREVIOUS
+    try:
+        body = _PREVIOUS_SEAL.read(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except UnknownSchema as found:
+        raise StoreError(
+            f"{path} is of schema {found}, this version of ednabed reads {PREVIOUS_SCHEMA!r}; update ednabed"
+        ) from None
+    except Damaged as error:
+        raise StoreError(
+            f"{path} is damaged ({error}), so the build before is unknown and no build is removed; take it from a "
+            "backup, or delete it to give up the build before"
+        ) from None
+    return {check_name("build", build): check_name("build", before) for build, before in body["previous"].items()}
+
+
+def newest_build(folder: Path) -> ReferenceManifest | None:
+    """Return the current build's manifest or, where that is damaged, that of the newest sound build; None for none."""
+    with suppress(DamagedManifest):
+        return ReferenceManifest.read(folder) if (folder / METADATA).exists() else None
+    found = []
+    for place in (folder / _BUILDS).glob("*"):
+        if _BUILD.fullmatch(place.name) and not place.name.startswith("."):
+            with suppress(EdnabedError):
+                found.append(read_build(folder, place.name))
+    return max(found, key=lambda manifest: (manifest.created, manifest.build), default=None)
 
 
 def open_manifest(folder: Path, name: str | None = None) -> ReferenceManifest:
@@ -158,7 +217,15 @@ def open_manifest(folder: Path, name: str | None = None) -> ReferenceManifest:
         manifest = ReferenceManifest.read(folder)
         check_name("build", manifest.build)
         return manifest
-    build = _build_called(folder, name)
+    return read_build(folder, _build_called(folder, name))
+
+
+def read_build(folder: Path, build: str) -> ReferenceManifest:
+    """Return the manifest that a build has in its own folder.
+
+    Raises:
+        StoreError: The build is not there, or its manifest is damaged or of another build.
+    """
     manifest = ReferenceManifest.read(build_folder(folder, build))
     if manifest.build != build:
         raise StoreError(
@@ -196,7 +263,7 @@ def check_place(folder: Path) -> None:
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file, so no reference can be there; name another --output")
     # A command that was killed before it published its first build leaves these; a map may be left of an earlier one.
-    ours = {_BUILDS, NAMES, MAP}
+    ours = {_BUILDS, NAMES, PREVIOUS, MAP}
     foreign = [e.name for e in folder.iterdir() if e.name not in ours]
     if (folder / _BUILDS).is_dir():
         foreign += [f"{_BUILDS}/{e.name}" for e in (folder / _BUILDS).iterdir() if not _BUILD.fullmatch(e.name)]
@@ -210,13 +277,16 @@ def check_place(folder: Path) -> None:
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Hold the lock of a reference for writing; readers need none."""
-    with exclusive(folder / _LOCK, "writing this reference"):
+    doing = "writing this reference ('ednabed consolidate', or 'reference tag', 'remove' or 'undo')"
+    with exclusive(folder / _LOCK, doing):
         yield
 
 
 def tidy(folder: Path) -> None:
     """Remove what killed commands left, and mend the other names of the current build's files. Needs ``writing``."""
+    sweep(folder)
     for left in folder.iterdir():
+        # These are written under the lock of the reference only; earlier versions had no lock for each.
         if _TEMPORARY.fullmatch(left.name):
             left.unlink(missing_ok=True)
     if not (folder / _BUILDS).is_dir():
@@ -224,6 +294,8 @@ def tidy(folder: Path) -> None:
     for left in (folder / _BUILDS).iterdir():
         if left.name.startswith(".") and _BUILD.fullmatch(left.name):
             shutil.rmtree(left, ignore_errors=True)
+        else:
+            sweep(left)
     # Where the metadata are damaged nobody knows which build is current, so all are kept.
     with suppress(EdnabedError):
         remove_unused(folder)
@@ -244,10 +316,48 @@ def publish(folder: Path, work: Path, manifest: ReferenceManifest) -> Path:
 
     Returns the folder of the build.
     """
+    before = newest_build(folder)
     write_atomic(work / METADATA, manifest.to_text())
     place = build_folder(folder, manifest.build)
     work.rename(place)
+    _make_current(folder, manifest, None if before is None else before.build)
+    return place
+
+
+def undo_build(folder: Path) -> tuple[ReferenceManifest, str]:
+    """Make the build current again that was current before; done twice, it changes nothing.
+
+    Killed at any instant, the one build or the other is current, and both are kept.
+
+    Returns:
+        Its manifest, and the name of the build that was current, which is now the one before.
+
+    Raises:
+        StoreError: There is no reference, no build before, or that one is damaged.
+    """
+    # Before the lock, which would make the folder.
+    open_manifest(folder)
+    with writing(folder):
+        current = open_manifest(folder)
+        before = read_previous(folder).get(current.build)
+        if before is None or not build_folder(folder, before).is_dir():
+            raise StoreError(
+                f"{folder} keeps no build before {current.build}, so nothing was undone; 'ednabed consolidate' makes a "
+                "new one of the runs that are there"
+            )
+        manifest = read_build(folder, before)
+        check_sizes(folder, manifest)
+        _make_current(folder, manifest, current.build)
+    return manifest, current.build
+
+
+def _make_current(folder: Path, manifest: ReferenceManifest, before: str | None) -> None:
+    """Make a build that is in its place the current one, ``before`` the one before it, and tidy up. Needs the lock."""
     try:
+        if before is not None:
+            # First, and beside what is known of the builds so far: whichever of the two is current after a kill, the
+            # one before it is known.
+            _write_previous(folder, {**read_previous(folder), manifest.build: before})
         # The other names go first, so that they do not stand for another build than the metadata.
         for name in (VECTORS, INDEX):
             _unlink(folder / name)
@@ -255,9 +365,8 @@ def publish(folder: Path, work: Path, manifest: ReferenceManifest) -> Path:
     except BaseException:
         tidy(folder)
         raise
-    _link(folder, place)
+    _link(folder, build_folder(folder, manifest.build))
     remove_unused(folder)
-    return place
 
 
 def _link(folder: Path, place: Path) -> None:
@@ -279,19 +388,44 @@ def _link(folder: Path, place: Path) -> None:
 
 
 def remove_unused(folder: Path) -> None:
-    """Remove the builds that are neither current nor named. Needs ``writing``.
+    """Remove the builds that are neither current nor the one before nor named. Needs ``writing``.
 
+    None is removed while a named one is missing, because a name may then stand for another build than it was given to.
     On Windows a build that another process reads stays whole; it goes the next time.
+
+    Raises:
+        StoreError: A file that says which builds are kept is damaged; nothing was removed.
     """
-    kept = set(read_names(folder).values())
+    names, previous = read_names(folder), read_previous(folder)
+    kept = set(names.values())
     if (folder / METADATA).exists():
-        kept.add(ReferenceManifest.read(folder).build)
+        current = ReferenceManifest.read(folder).build
+        known = {build: before for build, before in previous.items() if build == current}
+        kept |= {current, *known.values()}
+        if known != previous:
+            _write_previous(folder, known)
+    else:
+        kept |= {*previous, *previous.values()}
+    missing = missing_builds(folder, names)
+    if missing:
+        log.warning("%s, so no build was removed", missing[0])
+        return
     for place in (folder / _BUILDS).iterdir():
         if place.name not in kept and not place.name.startswith(".") and _BUILD.fullmatch(place.name):
             gone = place.with_name(f".{place.name}")
             with suppress(OSError):
                 place.rename(gone)
                 shutil.rmtree(gone, ignore_errors=True)
+
+
+def missing_builds(folder: Path, names: Mapping[str, str]) -> list[str]:
+    """Say of each name whose build is not there that it is missing."""
+    return [
+        f"{folder / NAMES} names build {build} {name!r}, which is not in {folder / _BUILDS} (take it from a backup, or "
+        f"forget the name with 'ednabed reference remove {name}')"
+        for name, build in names.items()
+        if not (build_folder(folder, build) / METADATA).is_file()
+    ]
 
 
 def remove_traces(folder: Path) -> None:
@@ -326,7 +460,9 @@ def name_build(folder: Path, name: str) -> ReferenceManifest:
 
 
 def remove_name(folder: Path, name: str) -> bool:
-    """Take a name away; its build goes too unless it is current or has another name. Returns whether it went.
+    """Take a name away; its build goes too unless it is current, the one before, or has another name.
+
+    Returns whether it is gone.
 
     Raises:
         StoreError: There is no such name.
@@ -336,13 +472,22 @@ def remove_name(folder: Path, name: str) -> bool:
         build = _build_called(folder, name)
         names = read_names(folder)
         del names[name]
+        missing = not build_folder(folder, build).exists()
+        # A damaged one would stop the removal half-way.
+        read_previous(folder)
         _write_names(folder, names)
-        remove_unused(folder)
+        if not missing:
+            # Else the name may have stood for another build, which stays until the next command that removes some.
+            remove_unused(folder)
     return not build_folder(folder, build).exists()
 
 
 def _write_names(folder: Path, names: dict[str, str]) -> None:
-    write_atomic(folder / NAMES, to_json({"schema": NAMES_SCHEMA, "names": dict(sorted(names.items()))}))
+    write_atomic(folder / NAMES, _NAMES_SEAL.text({"names": dict(sorted(names.items()))}))
+
+
+def _write_previous(folder: Path, previous: Mapping[str, str]) -> None:
+    write_atomic(folder / PREVIOUS, _PREVIOUS_SEAL.text({"previous": dict(previous)}))
 
 
 def _unlink(path: Path) -> None:

@@ -47,9 +47,9 @@ class LooseRuns(Collection):
         self.spec = self.sources[0].spec
         for source in self.sources:
             log.debug("reading run %s", source.label)
-        self._files = [source.run.vectors() for source in self.sources]
-        self._tables = [_records(s, f) for s, f in zip(self.sources, self._files, strict=True)]
-        self._first = np.cumsum([0] + [file.rows for file in self._files])
+        files = [source.run.vectors() for source in self.sources]
+        self._tables = [_records(s, f) for s, f in zip(self.sources, files, strict=True)]
+        self._first = np.cumsum([0] + [file.rows for file in files])
         filled = [
             unified_digests(table.column("digest").combine_chunks(), f"{source.identity}:")
             for table, source in zip(self._tables, self.sources, strict=True)
@@ -72,14 +72,14 @@ class LooseRuns(Collection):
             None
             if source.run.manifest is None
             else PartFile(source.run.folder / RECORDS, file.rows, shelf, "embed the input again")
-            for source, file in zip(self.sources, self._files, strict=True)
+            for source, file in zip(self.sources, files, strict=True)
         ]
 
     def _read(self) -> Iterator[Block]:
         """Yield the vectors of all rows with their lengths, which are computed on the way."""
-        for number, file in enumerate(self._files):
+        for number, source in enumerate(self.sources):
             at = int(self._first[number])
-            for block in file.blocks():
+            for block in source.run.blocks():
                 rows = self._rows_between(at, at + len(block))
                 vectors = block[self._record_of[rows] - at]
                 yield rows, vectors, lengths(vectors)
@@ -112,7 +112,8 @@ class LooseRuns(Collection):
         part_of = np.searchsorted(self._first, records, side="right") - 1
         for number in np.unique(part_of).tolist():
             here = np.flatnonzero(part_of == number)
-            out[here] = self._files[number].take(records[here] - self._first[number])
+            own = records[here] - self._first[number]
+            out[here] = self.sources[number].run.take(own)
         return out
 
     def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:

@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
+from ednabed.base.sealed import Damaged, Foreign, Seal, UnknownSchema
+from ednabed.base.stored_json import BadJson, require, typed
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import json_sha256, to_json
 from ednabed.store.manifest import check_files
 
 REFERENCE_SCHEMA = "ednabed.reference/1"
 METADATA = "consolidated_metadata.json"
+_SEAL = Seal(REFERENCE_SCHEMA, "metadata_sha256")
 _COUNTS = ("sequences", "records", "runs", "datasets", "letters")
 
 
@@ -119,13 +120,7 @@ class ReferenceManifest:
 
     def to_text(self) -> str:
         """Return the text of the file."""
-        body = {
-            "schema": REFERENCE_SCHEMA,
-            "fingerprint": self.spec.fingerprint,
-            **asdict(self),
-            "spec": self.spec.to_dict(),
-        }
-        return to_json({**body, "metadata_sha256": json_sha256(body)})
+        return _SEAL.text({"fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()})
 
     @classmethod
     def read(cls, folder: Path) -> ReferenceManifest:
@@ -141,23 +136,18 @@ class ReferenceManifest:
             raise StoreError(f"{folder} holds no reference ({METADATA}); 'ednabed consolidate' makes one") from None
         damaged = f"{path} is damaged; make the reference again with 'ednabed consolidate --rebuild'"
         try:
-            body = parse_json(raw)
-            canonical = to_json(body).encode()
-        except ValueError:
-            raise DamagedManifest(damaged) from None
-        if not isinstance(body, dict) or "schema" not in body:
+            body = _SEAL.read(raw)
+        except UnknownSchema as found:
+            raise StoreError(
+                f"{path} has schema {found}, this version of ednabed reads {REFERENCE_SCHEMA!r}; update ednabed"
+            ) from None
+        except Foreign:
             raise StoreError(
                 f"{path} was not written by ednabed; move it away and make the reference with 'ednabed consolidate'"
-            )
-        if body["schema"] != REFERENCE_SCHEMA:
-            raise StoreError(
-                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {REFERENCE_SCHEMA!r}; "
-                "update ednabed"
-            )
-        if canonical != raw or body.pop("metadata_sha256", None) != json_sha256(body):
-            raise DamagedManifest(damaged)
+            ) from None
+        except Damaged:
+            raise DamagedManifest(damaged) from None
         fingerprint = body.pop("fingerprint", None)
-        del body["schema"]
         try:
             manifest = typed(cls, {**body, "spec": Spec.from_dict(body.get("spec"))})
             check_files(manifest.files)

@@ -281,6 +281,18 @@ class Reference(Collection):
         return faults
 
 
+def open_build(folder: Path, build: str) -> Reference:
+    """Open a build by the name of its folder, whether it is current, named or the one before.
+
+    Raises:
+        StoreError: It is not there, or it is damaged.
+    """
+    try:
+        return Reference(folder, layout.read_build(folder, build))
+    except FileNotFoundError as error:
+        raise StoreError(f"{error.filename} is absent; take it from a backup") from error
+
+
 def open_reference(folder: Path, name: str | None = None) -> Reference:
     """Open the current build of a reference, or the one called ``name``.
 

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from ednabed.reference.sources import Source
 from ednabed.reference.topk import lengths
 from ednabed.sequences.records import MARKERS
 from ednabed.store.files import sha256_file
-from ednabed.store.runs import RECORDS, Run
+from ednabed.store.runs import RECORDS, Run, reread
 
 _ROW_GROUP = 1024
 _BATCH = 65_536
@@ -96,6 +96,10 @@ def examine(source: Source) -> Examined:
     Raises:
         StoreError: The run cannot go in; the message says why.
     """
+    return reread(source.run, lambda run: _examine(replace(source, run=run)))
+
+
+def _examine(source: Source) -> Examined:
     run = source.run
     vectors = run.vectors()
     if vectors.dimension != source.spec.dimension:

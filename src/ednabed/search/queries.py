@@ -143,7 +143,7 @@ def by_run(run: Run, label: tuple[str, str], seq_idx: int | None, record_id: str
     if seq_idx is None or not 0 <= seq_idx < vectors.rows:
         there = f"has records 0 to {vectors.rows - 1}" if vectors.rows else "has no record"
         raise StoreError(f"{run.label} {there}, not {seq_idx}")
-    vector = vectors.take(np.array([seq_idx]))
+    vector = run.take(np.array([seq_idx]))
     size = lengths(vector)[0]
     if not (np.isfinite(size) and size > 0):
         raise StoreError(

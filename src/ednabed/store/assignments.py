@@ -276,7 +276,7 @@ def keep(
     )
     folder = folder_of(run.folder)
     text = json.dumps({"schema": SCHEMA, **asdict(facts)}, ensure_ascii=False).encode()
-    with exclusive(folder / ".lock", "keeping assignments of this run"):
+    with exclusive(folder / ".lock", "keeping assignments of this run ('ednabed classify --run')"):
         for left in folder.iterdir():
             if _TEMPORARY.fullmatch(left.name):
                 left.unlink()

@@ -9,9 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ednabed.store.files import to_json, write_atomic
+from ednabed.base.sealed import Damaged, Seal, UnknownSchema
+from ednabed.store.files import write_atomic
 
 CHECKPOINT = "embedding_checkpoint.json"
+_SEAL = Seal("ednabed.checkpoint/1", unsealed=(None,))
 
 
 def checkpoint_folder(workspace: Path) -> Path:
@@ -23,7 +25,7 @@ def write_checkpoint(workspace: Path, *, last_id: str, total: int, model: str) -
     """Write the guide's keys: timestamp, last_embedded_id, total_processed (by this command so far), model."""
     write_atomic(
         checkpoint_folder(workspace) / CHECKPOINT,
-        to_json(
+        _SEAL.text(
             {
                 "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
                 "last_embedded_id": last_id,
@@ -32,3 +34,15 @@ def write_checkpoint(workspace: Path, *, last_id: str, total: int, model: str) -
             }
         ),
     )
+
+
+def verify_checkpoint(workspace: Path) -> list[str]:
+    """Return what is wrong with the checkpoint file of a workspace; nothing where there is none."""
+    path = checkpoint_folder(workspace) / CHECKPOINT
+    try:
+        _SEAL.read(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (Damaged, UnknownSchema) as error:
+        return [f"{path} is damaged ({error}); delete it, nothing is decided from it"]
+    return []

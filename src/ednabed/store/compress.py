@@ -28,9 +28,10 @@ from typing import IO, Any, Literal
 from ednabed.errors import StoreError
 from ednabed.store.compress_plan import originals_of, plan_run, spoilt, system_problem
 from ednabed.store.compressed_forms import compare_forms, write_form
-from ednabed.store.files import remove_stale, sha256_file, traceless_lock, write_atomic
+from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
+from ednabed.store.temporary import sweep
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFile
 
 WORK = ".compress"
@@ -40,6 +41,7 @@ LOCK = ".compress.lock"
 
 _MEMBER = "embeddings.npy"
 _CHUNK = 1 << 20
+_DOING = "compressing this run ('ednabed compress', or 'consolidate --compress')"
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
 Entry = dict[str, Any]
@@ -102,7 +104,7 @@ def compress_run(run: Run, *, half: bool = False, delete_original: bool = False)
                 return Outcome(run.label, folder, form, "already", size, size)
         with locked_run(folder):
             shutil.rmtree(folder / WORK, ignore_errors=True)
-            remove_stale(folder / MANIFEST)
+            sweep(folder, MANIFEST)
             return _compress(Run.open(folder), form, delete_original)
     except OSError as error:
         raise StoreError(system_problem(folder, error)) from error
@@ -272,5 +274,5 @@ def locked_run(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: Another process is compressing it.
     """
-    with traceless_lock(folder / LOCK, "compressing this run"):
+    with exclusive(folder / LOCK, _DOING, remove=True):
         yield

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import json
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
+from ednabed.base.sealed import json_sha256 as json_sha256
+from ednabed.base.sealed import to_json as to_json
 from ednabed.errors import StoreError, UsageError
+from ednabed.store.temporary import in_progress
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Windows keeps these names for devices, with any extension.
@@ -31,16 +31,6 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def to_json(value: Any) -> str:
-    """Write JSON in the one form that ednabed's files have: two blanks, keys as given, newline at the end, no NaN."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def json_sha256(value: Any) -> str:
-    """Return the SHA-256 (64 hexadecimal digits) of a value's JSON with sorted keys and no blanks."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -114,32 +104,16 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     It is on the disk before it gets its own name; when the block fails it vanishes. Folders above it are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(path)
-    temporary = path.with_name(f"{_temporary(path)}{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        yield temporary
-        fsync_file(temporary)
-        _replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            # A write that fails, as on a full disk, does not say of which file.
-            error.filename = str(path)
-        raise
-
-
-def remove_stale(path: Path) -> None:
-    """Remove what killed commands left of a new ``path``; what is young may be another process's."""
-    for left in path.parent.glob(f"{glob.escape(_temporary(path))}*.tmp"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                left.unlink()
-
-
-def _temporary(path: Path) -> str:
-    """Return how the other names begin under which a file is written."""
-    return f".{path.name[:50]}."
+    with in_progress(path) as temporary:
+        try:
+            yield temporary
+            fsync_file(temporary)
+            _replace(temporary, path)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:
+                # A write that fails, as on a full disk, does not say of which file.
+                error.filename = str(path)
+            raise
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -193,8 +167,13 @@ def check_name(kind: str, name: str) -> str:
 
 
 @contextmanager
-def exclusive(path: Path, doing: str) -> Iterator[None]:
+def exclusive(path: Path, doing: str, *, remove: bool = False) -> Iterator[None]:
     """Hold a lock file for the time of the block; the system frees it when the process dies.
+
+    Args:
+        path: The lock file; folders above it are made.
+        doing: What is being done, and in brackets by which commands, for the message.
+        remove: Leave no lock file behind.
 
     Raises:
         StoreError: Another process holds it.
@@ -216,37 +195,22 @@ def exclusive(path: Path, doing: str) -> Iterator[None]:
         lock.release()
     else:
         raise StoreError(f"{path} cannot be locked: it vanishes as soon as it is made; look at its folder")
+    gone = not remove
     try:
-        yield
+        try:
+            yield
+        finally:
+            # While it is held, so that it is not taken from under another process.
+            gone = gone or _unlinked(path)
     finally:
         lock.release()
-
-
-@contextmanager
-def traceless_lock(path: Path, doing: str) -> Iterator[None]:
-    """Hold a lock file as ``exclusive`` does, and leave none behind.
-
-    Raises:
-        StoreError: Another process holds it.
-    """
-    held = False
-    try:
-        with exclusive(path, doing):
-            held = True
-            try:
-                yield
-            finally:
-                # While it is held, so that it is not taken from under another process.
-                held = not _unlinked(path)
-    finally:
-        if held:
+        if not gone:
             # Windows keeps an open file, so it can go only now; one that another process has opened stays.
             _unlinked(path)
 
 
 def _unlinked(path: Path) -> bool:
-    try:
+    with suppress(OSError):
         path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
+        return True
+    return False

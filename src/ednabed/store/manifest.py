@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
+from ednabed.base.sealed import Damaged, Seal, UnknownSchema, json_sha256
+from ednabed.base.stored_json import BadJson, require, typed
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import json_sha256, to_json
 
 RUN_SCHEMA = "ednabed.run/1"
 MANIFEST = "run.json"
+_SEAL = Seal(RUN_SCHEMA, "manifest_sha256")
 _INPUT = {"name": str, "sha256": str, "bytes": int, "read": int, "accepted": int}
 
 
@@ -56,8 +57,7 @@ class RunManifest:
 
     def to_text(self) -> str:
         """Return the text of the file."""
-        body = {"schema": RUN_SCHEMA, "fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()}
-        return to_json({**body, "manifest_sha256": json_sha256(body)})
+        return _SEAL.text({"fingerprint": self.spec.fingerprint, **asdict(self), "spec": self.spec.to_dict()})
 
     @property
     def identity(self) -> str:
@@ -97,21 +97,14 @@ class RunManifest:
             raise StoreError(f"{path} is absent, so {folder} is not a finished run of ednabed") from None
         damaged = f"{path} is damaged; take the run from a backup or embed the input again"
         try:
-            body = parse_json(raw)
-            canonical = to_json(body).encode()
-        except ValueError:
-            raise StoreError(damaged) from None
-        if not isinstance(body, dict) or "schema" not in body:
-            raise StoreError(damaged)
-        if body["schema"] != RUN_SCHEMA:
+            body = _SEAL.read(raw)
+        except UnknownSchema as found:
             raise StoreError(
-                f"{path} has schema {brief(body['schema'])}, this version of ednabed reads {RUN_SCHEMA!r}; "
-                "update ednabed"
-            )
-        if canonical != raw or body.pop("manifest_sha256", None) != json_sha256(body):
-            raise StoreError(damaged)
+                f"{path} has schema {found}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
+            ) from None
+        except Damaged:
+            raise StoreError(damaged) from None
         fingerprint = body.pop("fingerprint", None)
-        del body["schema"]
         try:
             manifest = typed(cls, {**body, "spec": Spec.from_dict(body.get("spec"))})
             check_files(manifest.files)

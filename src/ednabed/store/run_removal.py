@@ -15,7 +15,7 @@ from pathlib import Path
 from ednabed.errors import StoreError, UsageError
 from ednabed.store.assignments import folder_of
 from ednabed.store.compress import LOCK, WORK, locked_run
-from ednabed.store.files import exclusive, traceless_lock
+from ednabed.store.files import exclusive
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, run_folders, runs_root, walk_runs
 from ednabed.store.vectors import FORMS
@@ -75,7 +75,7 @@ def remove_run(workspace: Path, folder: Path) -> None:
             it just now; the run is whole then.
     """
     gone = folder.with_name(f"{_GONE}{folder.name}")
-    with traceless_lock(folder.parent / f"{_GONE[:-1]}.lock", "removing a run there"):
+    with exclusive(folder.parent / f"{_GONE[:-1]}.lock", "removing a run there ('ednabed runs remove')", remove=True):
         if not folder.is_dir():
             raise StoreError(f"{folder} is gone; another process has removed it")
         identity = _identity(folder)

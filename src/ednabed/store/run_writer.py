@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.sealed import Seal
 from ednabed.base.stored_json import BadJson, parse_json, require
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.extras import installed
@@ -29,7 +30,7 @@ from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.readers import READING
 from ednabed.store.count_inputs import counts_notes, counts_summary, find_count_inputs, open_counts
 from ednabed.store.distinct import DistinctIndex
-from ednabed.store.files import check_name, exclusive, sha256_file, to_json, write_atomic
+from ednabed.store.files import check_name, exclusive, sha256_file, write_atomic
 from ednabed.store.journal import VectorJournal
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.run_vectors import Computed, assemble, compute
@@ -40,6 +41,7 @@ from ednabed.store.vectors import EMBEDDINGS
 log = logging.getLogger("ednabed")
 
 STDIN = Path("-")
+_TRIES = Seal("ednabed.tries/1")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
     made = [folder for folder in work.parents if not folder.exists()]
     held = False
     source = "standard input into the same place" if STDIN in request.sources else "the same input"
-    doing = f"embedding {source}"
+    doing = f"embedding {source} ('ednabed embed')"
     try:
         with exclusive(work / "lock", doing):
             held = True
@@ -392,19 +394,27 @@ def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None
 def _note_try(work: Path, embedder: Embedder, first_row: int) -> list[dict[str, Any]]:
     """Note device and precision of this try and the journal row at which it begins, before it computes anything."""
     path = work / "tries.json"
-    tries: list[dict[str, Any]] = []
-    if path.exists():
-        try:
-            tries = parse_json(path.read_bytes())
-            if not isinstance(tries, list):
-                raise BadJson("it is not a list")
-            for entry in tries:
-                require(entry, {"device": str, "precision": str, "first_row": int}, "a try")
-        except BadJson as error:
-            raise StoreError(f"{path} is damaged ({error}); run the same command again with --no-resume") from error
+    tries = _read_tries(path) if path.exists() else []
     tries.append({"device": embedder.encoder.device, "precision": embedder.encoder.precision, "first_row": first_row})
-    write_atomic(path, to_json(tries))
+    write_atomic(path, _TRIES.text({"tries": tries}))
     return tries
+
+
+def _read_tries(path: Path) -> list[dict[str, Any]]:
+    raw = path.read_bytes()
+    try:
+        # Before it was sealed it was a list.
+        tries = parse_json(raw) if raw.startswith(b"[") else _TRIES.read(raw).get("tries")
+        if not isinstance(tries, list):
+            raise BadJson("it holds no list of tries")
+        for entry in tries:
+            require(entry, {"device": str, "precision": str, "first_row": int}, "a try")
+        return tries
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is damaged ({error}), so on which device its vectors were computed is unknown; begin again with "
+            "--no-resume"
+        ) from error
 
 
 def _by_try(tries: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:

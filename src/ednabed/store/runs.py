@@ -8,21 +8,26 @@ it. Names that begin with a dot are work in progress and are never listed. Folde
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ednabed.base.parquet_files import parquet_errors, sound
-from ednabed.errors import StoreError, UsageError
+from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.store.files import check_name, sha256_file
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.vectors import EMBEDDINGS, FORMS, VectorFile
 
 RECORDS = "records.parquet"
+T = TypeVar("T")
 REJECTED = "rejected.tsv"
 _BATCH_ROWS = 65_536
 _BATCH_BYTES = 100_000_000
@@ -74,9 +79,13 @@ class Run:
         Raises:
             StoreError: The array is absent, damaged, no matrix of its form's type, or would need a pickle.
         """
-        vectors = self.vectors()
-        mapped = vectors.mapped if mmap and vectors.dtype == np.float32 else None
-        return vectors.load() if mapped is None else mapped
+
+        def load(run: Run) -> FloatArray:
+            vectors = run.vectors()
+            mapped = vectors.mapped if mmap and vectors.dtype == np.float32 else None
+            return vectors.load() if mapped is None else mapped
+
+        return reread(self, load)
 
     def vectors(self) -> VectorFile:
         """Return the file of vectors: the preferred form of those that the manifest knows and that are there.
@@ -84,8 +93,35 @@ class Run:
         Raises:
             StoreError: There is none, or its header is damaged or of another type.
         """
-        known = FORMS if self.manifest is None else [form for form in FORMS if form in self.manifest.files]
-        return VectorFile.open(self.folder, next((form for form in known if (self.folder / form).exists()), None))
+        return reread(self, Run._vectors)
+
+    def _vectors(self) -> VectorFile:
+        known = [form for form in FORMS if self.manifest is None or form in self.manifest.files]
+        # Where none of those that are listed is there, the first is named as absent; others are of another manifest.
+        absent = known[0] if known else EMBEDDINGS
+        return VectorFile.open(self.folder, next((form for form in known if (self.folder / form).exists()), absent))
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield the vectors block by block, as ``VectorFile.blocks`` does, in the form that is there now.
+
+        Raises:
+            StoreError: The file is absent or damaged.
+        """
+
+        def begin(run: Run) -> Iterator[FloatArray]:
+            # The first block opens the file, which then stays readable to its end.
+            blocks = run._vectors().blocks()
+            return chain(list(islice(blocks, 1)), blocks)
+
+        yield from reread(self, begin)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+        """Return the vectors of the given rows, as ``VectorFile.take`` does, in the form that is there now.
+
+        Raises:
+            StoreError: The file is absent or damaged.
+        """
+        return reread(self, lambda run: run._vectors().take(rows))
 
     @cached_property
     def identity(self) -> str:
@@ -97,7 +133,7 @@ class Run:
             return self.manifest.identity
         vectors = self.vectors()
         found = hashlib.sha256(f"vectors {vectors.rows} {vectors.dimension}\n".encode())
-        for block in vectors.blocks():
+        for block in self.blocks():
             found.update(np.ascontiguousarray(block, "<f4").data)
         return found.hexdigest()
 
@@ -161,9 +197,13 @@ class Run:
 
     def is_complete(self) -> bool:
         """Whether every file of the manifest is there with its size; ``verify`` also reads them."""
-        files = {} if self.manifest is None else self.manifest.files
-        paths = {self.folder / name: entry["bytes"] for name, entry in files.items()}
-        return bool(paths) and all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+
+        def complete(run: Run) -> bool:
+            files = {} if run.manifest is None else run.manifest.files
+            paths = {run.folder / name: entry["bytes"] for name, entry in files.items()}
+            return bool(paths) and all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+
+        return reread(self, complete, sound=bool)
 
     def verify(self) -> list[str]:
         """Recompute every checksum and compare sizes; return the faults found, none when the run is sound.
@@ -173,6 +213,10 @@ class Run:
         """
         if self.manifest is None:
             raise StoreError(f"{self.folder} has no {MANIFEST}: nothing to verify against")
+        return reread(self, Run._faults, sound=lambda faults: not faults)
+
+    def _faults(self) -> list[str]:
+        assert self.manifest is not None
         faults = []
         for name, wanted in self.manifest.files.items():
             path = self.folder / name
@@ -195,6 +239,48 @@ class Run:
         if records.num_rows != shape[0]:
             faults.append(f"{RECORDS} has {records.num_rows} rows, the manifest says {shape[0]}")
         return faults
+
+
+def reread(run: Run, read: Callable[[Run], T], *, sound: Callable[[T], bool] = lambda _: True) -> T:
+    """Read of a run, and again with its new manifest where ``compress`` exchanged the form of its vectors meanwhile.
+
+    Args:
+        run: The run, as it was opened.
+        read: What is done with it.
+        sound: Whether a result is as it should be; one that is not counts only where nothing was exchanged.
+
+    Raises:
+        StoreError: As ``read`` does, or another run is in its folder now.
+    """
+    while True:
+        forms = _forms(run.folder)
+        try:
+            found = read(run)
+            if sound(found):
+                return found
+            fault: Exception | None = None
+        except (StoreError, FileNotFoundError) as error:
+            fault = error
+        now = _reopened(run)
+        if now is None or (now.manifest == run.manifest and _forms(run.folder) == forms):
+            if fault is not None:
+                raise fault
+            return found
+        if now.manifest is not None and now.identity != run.identity:
+            raise StoreError(f"{run.folder} holds another run than when it was opened; run the same command again")
+        run = now
+
+
+def _reopened(run: Run) -> Run | None:
+    try:
+        return Run.open(run.folder)
+    except (EdnabedError, OSError):
+        # What is wrong with it is said by what failed before.
+        return None
+
+
+def _forms(folder: Path) -> list[str]:
+    return [form for form in FORMS if (folder / form).exists()]
 
 
 def find_run(workspace: Path, name: str) -> Run:

@@ -120,7 +120,7 @@ def import_records(
                 return _import(database, sources, labels, replace, folder, index)
             place = Path(database.address)
             is_new = not place.exists()
-            with exclusive(place / _LOCK, "importing into this database"):
+            with exclusive(place / _LOCK, "importing into this database ('ednabed table import')"):
                 try:
                     return _import(database, sources, labels, replace, folder, index)
                 except BaseException:

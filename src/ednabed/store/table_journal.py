@@ -40,7 +40,7 @@ def open_journal(
     stem = _stem(database, columns, embedder.spec.fingerprint, embedder.encoder.precision)
     for number in range(1, _PROCESSES + 1):
         folder = checkpoint_folder(workspace) / f"{stem}{number}"
-        lock = exclusive(folder / "lock", "embedding the same table")
+        lock = exclusive(folder / "lock", "embedding the same table ('ednabed table embed')")
         try:
             lock.__enter__()
         except StoreError:

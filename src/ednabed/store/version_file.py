@@ -1,7 +1,7 @@
 """``data/versions.json``: names and descriptions for fingerprints, and the runs that are tagged with them.
 
-People can read and mend the file, so it carries no checksum; what does not fit together in it is refused, not guessed.
-Writers take turns by a lock beside it; readers need none, because the file is replaced whole.
+The file carries a checksum of itself, and what does not fit together in it is refused, not guessed. Writers take turns
+by a lock beside it; readers need none, because the file is replaced whole.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ednabed.base.stored_json import brief, parse_json, require
+from ednabed.base.sealed import Damaged, Seal, UnknownSchema
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import to_json, write_atomic
+from ednabed.store.files import write_atomic
 from ednabed.store.runs import Run
 
-VERSIONS_SCHEMA = "ednabed.versions/1"
+VERSIONS_SCHEMA = "ednabed.versions/2"
+VERSIONS_SCHEMA_1 = "ednabed.versions/1"
+"""Of the time before the file had a checksum; still read."""
+_SEAL = Seal(VERSIONS_SCHEMA, "versions_sha256", unsealed=(VERSIONS_SCHEMA_1,))
 LOCK_SECONDS = 30.0
 """How long a writer waits for another one."""
 
@@ -88,21 +91,23 @@ class Versions:
         except FileNotFoundError:
             return cls()
         try:
-            body = parse_json(raw, _unique)
-            require(body, {"schema": str}, "the file")
-            schema = body["schema"]
-            if schema == VERSIONS_SCHEMA:
-                return cls._of(body)
-        except ValueError as error:
-            raise StoreError(f"{path} is damaged ({error}); mend it by hand or take it from a backup") from error
-        raise StoreError(
-            f"{path} has schema {brief(schema)}, this version of ednabed reads {VERSIONS_SCHEMA!r}; update ednabed"
-        )
+            return cls._of(_SEAL.read(raw))
+        except UnknownSchema as found:
+            raise StoreError(
+                f"{path} has schema {found}, this version of ednabed reads {VERSIONS_SCHEMA_1!r} and "
+                f"{VERSIONS_SCHEMA!r}; update ednabed"
+            ) from None
+        except (Damaged, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"{error.args[0]!r} is absent" if isinstance(error, KeyError) else str(error)
+            raise StoreError(
+                f"{path} is damaged ({what}); take it from a backup, or, where it was changed on purpose, give it "
+                f"schema {VERSIONS_SCHEMA_1!r} and delete the line {_SEAL.key!r}"
+            ) from error
 
     @classmethod
     def _of(cls, body: dict[str, Any]) -> Versions:
         """Check and take the parsed file; ValueError, KeyError or TypeError where it is not what ``to_text`` makes."""
-        _fields("file", body, {"schema": str, "versions": dict, "tags": dict})
+        _fields("file", body, {"versions": dict, "tags": dict})
         versions: dict[str, Version] = {}
         owners: dict[str, str] = {}
         for name, entry in body["versions"].items():
@@ -132,7 +137,7 @@ class Versions:
             for version in self.versions.values()
         }
         tags = {identity: dict(vars(tag)) for identity, tag in self.tags.items()}
-        return to_json({"schema": VERSIONS_SCHEMA, "versions": versions, "tags": tags})
+        return _SEAL.text({"versions": versions, "tags": tags})
 
     def get(self, name: str) -> Version:
         """Return the version of a name. Raises StoreError, with the names there are, when there is none."""
@@ -185,8 +190,8 @@ def locked(workspace: Path) -> Iterator[None]:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise StoreError(
-            f"{path} was held by another ednabed command for {LOCK_SECONDS:g} seconds; "
-            "wait until that has ended and run the same command again"
+            f"{path} was held by another ednabed command ('versions', or 'consolidate --version') for "
+            f"{LOCK_SECONDS:g} seconds; wait until that has ended and run the same command again"
         ) from None
     try:
         yield
@@ -196,11 +201,7 @@ def locked(workspace: Path) -> Iterator[None]:
 
 def write_versions(workspace: Path, versions: Versions) -> None:
     """Replace the file; only while it is locked."""
-    path = versions_path(workspace)
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        # Of a command that was killed while it wrote: no other can be writing now.
-        left.unlink(missing_ok=True)
-    write_atomic(path, versions.to_text())
+    write_atomic(versions_path(workspace), versions.to_text())
 
 
 def readable(text: str) -> str:
@@ -219,12 +220,3 @@ def _fields(what: str, entry: Any, wanted: Mapping[str, type]) -> None:
     for key, kind in wanted.items():
         if not isinstance(entry[key], kind):
             raise ValueError(f"{key} of {what} is no {kind.__name__}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice, of which JSON readers keep the last in silence."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
-    return result

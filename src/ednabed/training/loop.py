@@ -20,9 +20,11 @@ from typing import Any
 import torch
 
 from ednabed.base.library_writes import library_writes
+from ednabed.base.sealed import json_sha256
 from ednabed.base.stored_json import parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
+from ednabed.models.barcode.files import digest
 from ednabed.store.files import fsync_file
 from ednabed.training.networks import Network
 from ednabed.training.objective import losses
@@ -192,8 +194,9 @@ def _save(
         for moment in _MOMENTS:
             tensors[f"{name}.{moment}"] = optimiser.state[parameter][moment].detach().cpu().contiguous()
     temporary = path.with_suffix(".tmp")
+    told = {"key": key, "step": str(step), "curves": json.dumps(curves)}
     with library_writes(temporary):
-        save_file(tensors, temporary, {"key": key, "step": str(step), "curves": json.dumps(curves)})
+        save_file(tensors, temporary, {**told, "sha256": _checksum(tensors, told)})
         fsync_file(temporary)
         temporary.replace(path)
 
@@ -212,6 +215,9 @@ def _resume(
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         if told["key"] != key:
             raise StoreError(f"{path} is of other data or settings; remove its folder, or give --no-resume")
+        # States of the time before have none.
+        if told.pop("sha256", None) not in (None, _checksum(tensors, told)):
+            raise ValueError("it differs from its checksum")
         state = {}
         with torch.no_grad():
             for number, (name, parameter) in enumerate(network.named_parameters()):
@@ -227,3 +233,8 @@ def _resume(
         return step, curves, tensors[_SUMS]
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is damaged ({error}); remove its folder and start again") from error
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], told: Mapping[str, str]) -> str:
+    """Return the SHA-256 of the state's values and of what it says of itself."""
+    return json_sha256([digest({name: tensor.numpy() for name, tensor in tensors.items()}), dict(told)])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import json
-import shutil
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from ednabed import __version__
 from ednabed.base.library_writes import library_writes
-from ednabed.errors import UsageError
+from ednabed.errors import StoreError, UsageError
 from ednabed.extras import needed
-from ednabed.models.barcode.config import TRAINING_REPORT
+from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT
 from ednabed.models.barcode.files import digest
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
 from ednabed.store.files import check_above, exclusive, fsync_file, json_sha256, sha256_file, to_json
+from ednabed.store.temporary import in_progress, sweep
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
 from ednabed.training.validation import YARDSTICK, facts, hold_out, judge, means
@@ -32,7 +31,6 @@ from ednabed.training.views import Alterations
 if TYPE_CHECKING:
     from ednabed.training.networks import Network
 
-SCHEMA = 1
 PATTERNS = ("1111111", "110111011", "11011011")
 DIMENSION = 512
 # Of the sample on which the curves are measured: training records, and queries a group.
@@ -118,12 +116,12 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     output = request.output
     work = output.with_name(f".{output.name}.training")
     if output.exists():
-        if work.is_dir() and (report := _finished(request, output)) is not None:
+        if work.is_dir():
             # A command was killed when the model was there and the rest of the training not gone yet.
-            with exclusive(work / "lock", "training this model"):
-                pass
-            _clear(output, work)
-            return report
+            report = _finished(request, output)
+            _remove_done(output, work)
+            if report is not None:
+                return report
         raise UsageError(f"{output} exists; name a new folder for the model")
     if output.name == YARDSTICK:
         raise UsageError(
@@ -149,7 +147,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "start": [network.config("").to_dict(), digest(network.arrays())],
         }
     )
-    with exclusive(work / "lock", "training this model"):
+    with _working(work):
         if not request.resume:
             for left in work.glob("state.*"):
                 left.unlink()
@@ -165,7 +163,6 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         if start is not None:
             validated[f"{start.name}, the start"] = judge(start, kept)
         report = {
-            "schema": SCHEMA,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "software": _software(),
             "fingerprint": Embedder.of(encoder, Policy()).spec.fingerprint,
@@ -180,8 +177,8 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "curves": curves,
             "validation": validated,
         }
-        _write(output, network, request.licence, report)
-    _clear(output, work)
+        report = _write(output, network, request.licence, report)
+        _clear(work)
     return report
 
 
@@ -190,25 +187,38 @@ def _finished(request: TrainRequest, output: Path) -> dict[str, Any] | None:
     path = output / TRAINING_REPORT
     if not path.is_file():
         return None
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    report = REPORT_SEAL.read(path.read_bytes())
     files = [*request.inputs, *([] if request.labels is None else [request.labels])]
     if not all(file.is_file() for file in files):
         return None
-    told = [*(one["sha256"] for one in report["inputs"]), *filter(None, [report["labels_sha256"]])]
+    trained = [*(one["sha256"] for one in report["inputs"]), *filter(None, [report["labels_sha256"]])]
     same = report["settings"] == json.loads(to_json(request.settings()))
-    return report if same and told == [sha256_file(file) for file in files] else None
+    return report if same and trained == [sha256_file(file) for file in files] else None
 
 
-def _clear(output: Path, work: Path) -> None:
-    """Remove what this and killed commands left next to a finished model."""
-    shutil.rmtree(work, ignore_errors=True)
-    for left in output.parent.glob(f"{glob.escape(_temporary(output))}*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+@contextmanager
+def _working(work: Path) -> Iterator[None]:
+    """Hold the work folder of a training; at the end it goes, unless the state of an interrupted training is in it."""
+    try:
+        with exclusive(work / "lock", "training this model ('ednabed train')", remove=True):
+            yield
+    finally:
+        with suppress(OSError):
+            work.rmdir()
 
 
-def _temporary(output: Path) -> str:
-    """Return how the name begins under which the folder of a model is written."""
-    return f".{output.name[:50]}."
+def _clear(work: Path) -> None:
+    """Remove all of the work folder but its lock file, which this process holds."""
+    for left in work.iterdir():
+        if left.name != "lock":
+            left.unlink()
+
+
+def _remove_done(output: Path, work: Path) -> None:
+    """Remove the work folder of a training that was killed when its model was finished; a live one's stays."""
+    with suppress(StoreError), _working(work):
+        _clear(work)
+    sweep(output.parent, output.name)
 
 
 def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
@@ -245,20 +255,20 @@ def _software() -> dict[str, str]:
     return {"ednabed": __version__, "torch": torch.__version__, "numpy": np.__version__}
 
 
-def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> None:
-    """Write the model folder under another name and rename it."""
+def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> dict[str, Any]:
+    """Write the model folder under another name and rename it; return the report as it is there."""
     from ednabed.models.barcode.files import WEIGHTS, write_arrays
 
-    temporary = output.with_name(f"{_temporary(output)}{uuid.uuid4().hex[:12]}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+    with in_progress(output) as temporary:
+        temporary.mkdir()
         with library_writes(temporary / WEIGHTS):
             write_arrays(temporary / WEIGHTS, network.arrays())
-        for name, value in (("config.json", network.config(licence).to_dict()), (TRAINING_REPORT, report)):
-            (temporary / name).write_text(to_json(value), encoding="utf-8", newline="\n")
+        config = temporary / "config.json"
+        config.write_text(to_json(network.config(licence).to_dict()), encoding="utf-8", newline="\n")
+        sealed = REPORT_SEAL.text({**report, "files": {path.name: sha256_file(path) for path in temporary.iterdir()}})
+        (temporary / TRAINING_REPORT).write_text(sealed, encoding="utf-8", newline="\n")
         for path in temporary.iterdir():
             fsync_file(path)
         temporary.rename(output)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    found: dict[str, Any] = json.loads(sealed)
+    return found

@@ -312,10 +312,12 @@ def _consolidate(references: list[ReferenceState]) -> None:
         "are worth (calibration), which takes some minutes for large ones."
     )
     anew = st.toggle("From scratch, of the runs that are here now", key="consolidate_anew")
+    drop = anew and st.toggle("Drop runs that are in the reference and no longer here", key="consolidate_drop")
     calibrate = st.toggle("Calibrate", value=True, key="consolidate_calibrate")
     left, right = st.columns(2)
     if left.button("Consolidate", type="primary"):
         arguments = ["consolidate", "--rebuild" if anew else "--incremental"]
+        arguments += ["--drop-missing"] if drop else []
         _start("Consolidate the runs", arguments if calibrate else [*arguments, "--no-calibrate"])
     without = [state for state in references if state.manifest is not None and not state.calibrated]
     if without:

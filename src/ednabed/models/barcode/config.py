@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.sealed import Seal
 from ednabed.errors import ModelError, UsageError
 from ednabed.models.barcode.kmers import check_patterns
 from ednabed.models.fields import Fields, read_json_object
@@ -17,7 +18,8 @@ from ednabed.models.fields import Fields, read_json_object
 MODEL_TYPE = "ednabed"
 SCHEMA = 1
 TRAINING_REPORT = "training.json"
-"""File beside ``config.json`` that says how the model was trained."""
+"""File beside ``config.json`` that says how the model was trained, and which checksums the other files have."""
+REPORT_SEAL = Seal(2, "report_sha256", unsealed=(1,))
 ADVICE = "train the model again, or take the folder as it was made"
 
 

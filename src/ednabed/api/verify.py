@@ -1,0 +1,84 @@
+"""What a reference and a workspace store, compared with its checksums; what is wrong is said file by file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ednabed.api.maps import read_map
+from ednabed.errors import EdnabedError
+from ednabed.reference import layout
+from ednabed.reference.opened import Reference, open_build, open_reference
+from ednabed.store.checkpoint import CHECKPOINT, checkpoint_folder, verify_checkpoint
+from ednabed.taxonomy.calibration import Calibration
+from ednabed.taxonomy.sequence_map import SequenceMap
+
+
+def verify_reference(folder: Path, name: str | None = None) -> list[str]:
+    """Read all that a reference stores, and return what is wrong: a sentence for each bad file, none where it is sound.
+
+    Args:
+        folder: Folder of the reference.
+        name: Name of one build, of which alone the files are read; None is every build that is kept (the current one,
+            the one before and the named ones), their names, and the map.
+
+    Raises:
+        OSError: The system refuses to read a file.
+    """
+    try:
+        current = open_reference(folder, name)
+        faults = _of_build(current)
+    except EdnabedError as error:
+        current, faults = None, [str(error)]
+    if name is not None:
+        return faults
+    others: set[str] = set()
+    try:
+        names = layout.read_names(folder)
+        faults += layout.missing_builds(folder, names)
+        others |= {build for build in names.values() if layout.build_folder(folder, build).is_dir()}
+    except EdnabedError as error:
+        faults.append(str(error))
+    try:
+        before = layout.read_previous(folder)
+        if current is not None:
+            others |= {before[build] for build in before if build == current.manifest.build}
+    except EdnabedError as error:
+        faults.append(str(error))
+    for build in sorted(others - ({current.manifest.build} if current is not None else set())):
+        try:
+            faults += _of_build(open_build(folder, build))
+        except EdnabedError as error:
+            faults.append(str(error))
+    try:
+        read_map(folder if current is None else current)
+    except EdnabedError as error:
+        faults.append(str(error))
+    # A damaged manifest is met with each build.
+    return list(dict.fromkeys(faults))
+
+
+def _of_build(opened: Reference) -> list[str]:
+    faults = opened.verify()
+    try:
+        Calibration.read(opened.build, opened.manifest.build)
+    except EdnabedError as error:
+        faults.append(str(error))
+    return faults
+
+
+def verify_kept_files(workspace: Path) -> dict[Path, list[str]]:
+    """Read what a workspace keeps next to its runs, and return each file with what is wrong with it.
+
+    These are the maps of runs and the checkpoint of ``table embed``; versions, references and jobs have their own.
+    """
+    found: dict[Path, list[str]] = {}
+    for path in sorted((workspace / "data" / "maps").glob("*.parquet")):
+        try:
+            SequenceMap.read(path)
+            found[path] = []
+        except EdnabedError as error:
+            found[path] = [str(error)]
+    checkpoint = checkpoint_folder(workspace) / CHECKPOINT
+    if checkpoint.is_file():
+        found[checkpoint] = verify_checkpoint(workspace)
+    return found

@@ -1,0 +1,135 @@
+"""What killed commands left goes with the next command; what a live one is writing stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ednabed.store.files import whole_file, write_atomic
+from ednabed.store.temporary import in_progress, sweep
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from ednabed.store.temporary import in_progress
+with in_progress(Path(sys.argv[1])) as work:
+    if sys.argv[2] == "folder":
+        work.mkdir()
+        (work / "part").write_text("half")
+    else:
+        work.write_text("half")
+    print(work, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def writing():
+    """Start a process that writes to a path and never ends; all are killed at the end."""
+    started = []
+
+    def start(path: Path, kind: str) -> tuple[subprocess.Popen, Path]:
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(path), kind], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process, Path(process.stdout.readline().strip())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_the_work_of_a_live_command_stays_and_that_of_a_killed_one_goes(tmp_path, writing, kind):
+    process, work = writing(tmp_path / "out.tsv", kind)
+    for name in ("out.tsv", "other.tsv"):
+        write_atomic(tmp_path / name, "whole")
+    assert work.exists()
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "out.tsv", "other.tsv", work.name, work.with_suffix(".lock").name
+    }  # fmt: skip
+    process.kill()
+    process.wait()
+    write_atomic(tmp_path / "other.tsv", "again")
+    assert {p.name for p in tmp_path.iterdir()} == {"out.tsv", "other.tsv"}
+    assert (tmp_path / "out.tsv").read_text() == "whole"
+
+
+def test_nothing_is_left_after_an_end_or_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), in_progress(tmp_path / "deep" / "x") as work:
+        work.mkdir()
+        (work / "part").touch()
+        raise ZeroDivisionError
+    with whole_file(tmp_path / "deep" / "x") as work:
+        work.write_text("whole")
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x"]
+
+
+def test_what_earlier_versions_left_goes_when_it_is_old(tmp_path):
+    """They made no lock file, so one of theirs may be at work now."""
+    old, young, other = (tmp_path / f".{name}.0123456789a{i}.tmp" for i, name in enumerate(("x", "x", "y")))
+    for path in (old, young, other):
+        path.write_text("half")
+    long_ago = time.time() - 100_000
+    for path in (old, other):
+        os.utime(path, (long_ago, long_ago))
+    write_atomic(tmp_path / "x", "whole")
+    assert {p.name for p in tmp_path.iterdir()} == {"x", young.name, other.name}
+
+
+def test_only_what_has_our_names_is_swept(tmp_path):
+    names = [".lock", ".versions.json.lock", ".x.0123.lock", "x.0123456789ab.lock", ".x.0123456789ab.locked", "a.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / ".gone.0123456789ab.lock").touch()
+    sweep(tmp_path)
+    sweep(tmp_path / "nowhere")
+    assert {p.name for p in tmp_path.iterdir()} == set(names)
+
+
+def test_a_folder_in_which_a_killed_export_worked_is_exported_to(tmp_path, writing):
+    from ednabed.export.place import whole_folder
+
+    folder = tmp_path / "out"
+    process, _ = writing(folder / "export", "folder")
+    process.kill()
+    process.wait()
+    with whole_folder(folder, "fasta", {}) as work:
+        (work / "a.fasta").touch()
+    assert {p.name for p in folder.iterdir()} == {"a.fasta", "export.json"}
+
+
+def test_a_killed_discovery_leaves_nothing_for_the_next(tmp_path, writing):
+    from ednabed.export.discovery import FILES, write_discovery
+
+    process, work = writing(tmp_path / "discovery", "folder")
+    process.kill()
+    process.wait()
+    assert work.exists()
+    write_discovery(tmp_path / "discovery", [])
+    assert [p.name for p in tmp_path.iterdir()] == ["discovery"]
+    assert {p.name for p in (tmp_path / "discovery").iterdir()} == set(FILES)
+
+
+def test_a_run_is_cleared_by_the_next_compression(tmp_path, writing):
+    from compress_support import make_run, noise
+    from ednabed.store.compress import LOCK, compress_run
+
+    run = make_run(tmp_path / "run", noise())
+    process, work = writing(run.folder / "run.json", "file")
+    (run.folder / LOCK).touch()
+    compress_run(run)
+    assert work.exists()
+    process.kill()
+    process.wait()
+    (run.folder / LOCK).touch()
+    compress_run(run)
+    assert not [p.name for p in run.folder.iterdir() if p.name.startswith(".")]
+    shutil.rmtree(run.folder)

@@ -177,8 +177,8 @@ def test_a_vanished_run_stays_and_is_named(tmp_path):
     result = consolidate(tmp_path, incremental=True)
     assert (result.changed, result.vanished) == (False, ["see/b"])
     assert opened(tmp_path).rows == 3
-    result = consolidate(tmp_path)
-    assert (result.changed, result.vanished) == (True, ["see/b"])
+    result = consolidate(tmp_path, drop_missing=True)
+    assert (result.changed, result.vanished, result.dropped) == (True, ["see/b"], ["see/b"])
     assert opened(tmp_path).rows == 2
     assert consolidate(tmp_path).vanished == []
 
@@ -214,8 +214,10 @@ def test_a_known_run_that_lost_a_file_is_named(tmp_path, name, damage):
         (run.folder / name).write_bytes(raw[:-1])
     result = consolidate(tmp_path, incremental=True)
     assert (result.changed, result.changed_runs) == (False, ["see/a"])
-    with pytest.raises(StoreError, match="no run below"):
+    with pytest.raises(StoreError, match=r"would lose: see/a \(.*"):
         consolidate(tmp_path)
+    with pytest.raises(StoreError, match="no run below"):
+        consolidate(tmp_path, drop_missing=True)
     assert opened(tmp_path).verify() == []
 
 
@@ -250,7 +252,9 @@ def test_a_run_of_an_older_tool_stays_known_without_its_version(tmp_path):
     result = consolidate(tmp_path, incremental=True)
     assert (result.changed, result.vanished, result.left_out, result.changed_runs) == (False, [], {}, [])
     # From scratch nobody says so any more, and it is told once, not twice.
-    result = consolidate(tmp_path)
+    with pytest.raises(StoreError, match=r"would lose: old/deep/y \(made by an older tool"):
+        consolidate(tmp_path)
+    result = consolidate(tmp_path, drop_missing=True)
     assert (result.vanished, list(result.left_out)) == ([], ["consolidated_data/runs/old/deep/y"])
 
 

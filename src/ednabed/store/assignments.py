@@ -41,7 +41,7 @@ SCHEMA_1 = "ednabed.assignments/1"
 STATUSES = ("assigned", "not_in_reference", "unclassified", "rejected")
 _OLD_STATUSES = {"novel": "not_in_reference"}
 _FACTS = b"ednabed.assignments"
-_SHARES = {"source": str, "known": float, "queries": int, "lacking": dict[str, float]}
+_SHARES = {"source": str, "known": float, "queries": int}
 _TRIES = 20
 """How often files are listed where one of them is replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")

@@ -54,6 +54,8 @@ def workspace(made, tmp_path, monkeypatch) -> Path:
 
 
 def test_vectors_made_elsewhere(workspace, capsys):
+    # Another folder of unknown origin, whose vectors have another length.
+    shutil.rmtree(runs_root(workspace) / "My_Dataset")
     folder = runs_root(workspace) / "Old" / "2023-01-01"
     folder.mkdir(parents=True)
     vectors = np.random.default_rng(1).standard_normal((5, 256)).astype(np.float32)
@@ -170,8 +172,12 @@ def test_a_model_whose_weights_are_not_here_can_be_registered_by_a_run(workspace
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--version", "v1.0"], 2, "give one of --model MODEL and --run RUN"),
-        (["--version", "v1.0", "--model", "kmer6", "--run", "river"], 2, "give one of --model MODEL and --run RUN"),
+        (["--version", "v1.0"], 2, "give one of --model MODEL, --run RUN and --external"),
+        (
+            ["--version", "v1.0", "--model", "kmer6", "--run", "river"],
+            2,
+            "give one of --model MODEL, --run RUN and --external",
+        ),
         (["--version", "v1.0", "--run", "river", "--strand", "given"], 2, "--strand belongs to --model"),
         (["--version", "v1.0", "--run", "river", "--max-tokens", "9"], 2, "--max-tokens belongs to --model"),
         (["--version", "a b", "--model", "kmer6"], 2, "version name 'a b'"),

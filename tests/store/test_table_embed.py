@@ -664,7 +664,7 @@ def test_two_models_at_once_never_mix_in_one_column(tmp_path: Path) -> None:
 def test_a_part_of_the_rows_is_not_given_to_another_function(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(20))
     embed_table(database, letters(salt=1), tmp_path)
-    with pytest.raises(StoreError, match="without --max-sequences"):
+    with pytest.raises(StoreError, match="without max_sequences"):
         embed_table(database, letters(), tmp_path, resume=False, max_sequences=5)
     assert {row["embedding_fingerprint"] for row in rows(database).values()} == {OTHER}
 

@@ -247,7 +247,7 @@ class _Job:
             vectors[where] = batch.vectors
             journal.append([distinct[i] for i in where.tolist()], batch.vectors, batch.truncated)
             stats.computed += len(where)
-            if journal.is_flushed:
+            if len(where) and journal.is_flushed:
                 # What is on the disk is not lost by a kill, so the checkpoint may count it.
                 done = stats.embedded + stats.computed - self.computed_before_merge
                 self._write_checkpoint(row_ids[int(todo_rows[batch.index[-1]])].as_py(), done, stats.model)

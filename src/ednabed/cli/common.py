@@ -60,8 +60,8 @@ def pass_context(function: Callable[..., Any]) -> Callable[..., Any]:
     def verb(asked: click.Context, /, **options_: Any) -> Any:
         from ednabed.engine.threads import cores, limited_threads
 
-        context = asked.find_object(Context)
-        assert context is not None
+        # A verb that is called by itself, without the group, works in the current folder.
+        context = asked.find_object(Context) or Context(Path())
         values = {name: _settled(asked, context, name, options_) for name in _SETTLED}
         quiet, verbose = _how_much(values)
         path = asked.command_path.partition(" ")[2]

@@ -123,6 +123,7 @@ def looks(situation, rng, apart=2.0):
 @pytest.mark.parametrize("known", [0.1, 0.5, 0.95])
 @pytest.mark.parametrize("copies", [0.2, 0.8])
 def test_known_shares_are_found_again(known, copies):
+    """The proportions as if 20 queries of known species, and 620 of others, had those supposed by default."""
     rng = np.random.default_rng(int(100 * known + 10 * copies))
     others = DEFAULT[2:] / DEFAULT[2:].sum()
     true = np.array([known * copies, known * (1 - copies), *((1 - known) * others)])
@@ -131,22 +132,26 @@ def test_known_shares_are_found_again(known, copies):
     assert (found.source, found.queries) == ("estimated", 3_000)
     assert sum(found.shares) == pytest.approx(1)
     assert found.known == pytest.approx(known, abs=0.05)
-    assert found.shares[:2] == pytest.approx(true[:2], abs=0.05)
-    assert found.shares[2:] == pytest.approx(true[2:], abs=0.05)
+    for half, count in ((slice(0, 2), 20), (slice(2, None), 620)):
+        total = true[half].sum()
+        expected = total * (3_000 * true[half] + count * DEFAULT[half] / DEFAULT[half].sum()) / (3_000 * total + count)
+        assert found.shares[half] == pytest.approx(expected.tolist(), abs=0.05)
 
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_the_estimate_is_the_likeliest(seed):
-    """No shares nearby make the queries, and thirty supposed ones of unknown species, more likely."""
+    """No shares nearby make the queries, 20 supposed ones of known and 60 of unknown species more likely."""
     rng = np.random.default_rng(seed)
     likely = looks(rng.integers(0, 6, 200), rng)
     found = estimate(likely, FITTED, DEFAULT)
     assert found.source == "estimated"
 
     def likelihood(every):
-        supposed = 30 * DEFAULT[2:] / DEFAULT[2:].sum()
-        of_supposed = float((supposed * np.log(every[2:] / every[2:].sum())).sum())
+        of_supposed = 0.0
+        for half, count in ((slice(0, 2), 20), (slice(2, None), 60)):
+            supposed = count * DEFAULT[half] / DEFAULT[half].sum()
+            of_supposed += float((supposed * np.log(every[half] / every[half].sum())).sum())
         return float(np.log((likely / FITTED * every).sum(axis=1)).sum()) + of_supposed
 
     own = np.array(found.shares)
@@ -179,10 +184,10 @@ def test_where_a_group_is_not_supposed_at_all_the_default_holds():
 
 
 def test_what_the_unknown_lack_is_supposed_of_few_and_estimated_of_many():
-    """All of 5 lack the genus, and all of 1,000: a few more than supposed do, and nearly all."""
+    """All of 5 lack the genus, and all of 1,000: a few more than supposed do, and most."""
     rng = np.random.default_rng(3)
     supposed = DEFAULT[3] / DEFAULT[2:].sum()
-    for known, unknown, prior in ((95, 5, 25), (1_000, 1_000, 120)):
+    for known, unknown, prior in ((95, 5, 40), (1_000, 1_000, 420)):
         wanted = (unknown + prior * supposed) / (unknown + prior)
         likely = looks(np.repeat([0, 3], [known, unknown]), rng, 6)
         found = np.array(estimate(likely, FITTED, DEFAULT).shares)

@@ -25,10 +25,12 @@ ABSENT_RANKS = tuple(RANKS.index(rank) for rank in ("species", "genus", "family"
 FEWEST_QUERIES = 50
 """Distinct queries from which on their shares are estimated."""
 _FIRST_ABSENT = 2
-_PRIOR, _PRIOR_SHARE = 20.0, 0.05
-"""Pseudo-count, in queries, of the default proportions of absent species, genera, families and orders: a fixed number,
-and a fraction of the study. Small studies can hardly distinguish these; in large ones a small difference between draws
-and queries would pass for another proportion."""
+_PRIOR = 20.0
+_PRIOR_SHARE = 0.2
+"""Pseudo-count of the default proportions: so many queries for those among the known (copies, new sequences), and for
+those among the unknown (absent species, genera, families, orders) this fraction of the study too. Small studies can
+hardly distinguish these; in large ones a small difference between draws and queries would pass for other proportions.
+Copies are seen as such."""
 LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
 """Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
 every name."""
@@ -118,9 +120,9 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     """Estimate how common each situation is in a study.
 
     By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The proportions
-    among absent species, genera, families and orders are posterior modes under a Dirichlet prior (``_PRIOR``). The
-    share of known species stays between ``LEAST_KNOWN`` and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does
-    not settle, the default holds.
+    among the known (copies, new sequences) and among the unknown (absent species, genera, families, orders) are
+    posterior modes under Dirichlet priors (``_PRIOR``). The share of known species is free, between ``LEAST_KNOWN``
+    and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
 
     Args:
         likely: Of distinct queries, under the shares of the draws, shape (n, 6).
@@ -128,17 +130,17 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
         default: The shares by default, shape (6,).
     """
     usual = Shares(tuple(default.tolist()), "default", len(likely))
-    absent = slice(_FIRST_ABSENT, None)
-    known_and_not = default[:_FIRST_ABSENT].sum() > 0 and default[absent].sum() > 0
-    if len(likely) < FEWEST_QUERIES or not known_and_not:
+    halves = slice(0, _FIRST_ABSENT), slice(_FIRST_ABSENT, None)
+    if len(likely) < FEWEST_QUERIES or not all(default[half].sum() > 0 for half in halves):
         return usual
-    parts = default[absent] / default[absent].sum()
-    prior = _PRIOR + _PRIOR_SHARE * len(likely)
+    priors = _PRIOR, _PRIOR + _PRIOR_SHARE * len(likely)
     share = default
     for _ in range(_MOST_STEPS):
         last, share = share, shifted(likely, fitted, share).mean(axis=0)
-        rest = share[absent].sum()
-        share[absent] = rest * (len(likely) * share[absent] + prior * parts) / (len(likely) * rest + prior)
+        for half, prior in zip(halves, priors, strict=True):
+            total = share[half].sum()
+            parts = default[half] / default[half].sum()
+            share[half] = total * (len(likely) * share[half] + prior * parts) / (len(likely) * total + prior)
         if np.abs(share - last).max() < _SETTLED:
             known = float(np.clip(share[:_FIRST_ABSENT].sum(), LEAST_KNOWN, MOST_KNOWN))
             return Shares(tuple(with_known(share, known).tolist()), "estimated", len(likely))

@@ -151,7 +151,8 @@ def test_exact_copies_get_their_species(classifier):
     assert not [a.id for a in found if a.novel_rank is not None]
     shares = classifier.shares[""]
     assert (shares.source, shares.queries) == ("estimated", len(KNOWN))
-    assert shares.known > 0.94 and shares.shares[0] > 0.9
+    # All are copies; the prior is worth 20 more, of which some are not.
+    assert shares.known > 0.94 and shares.shares[0] > 0.95 * len(KNOWN) / (len(KNOWN) + 20)
 
 
 def test_identity_and_coverage_are_those_of_the_alignment(classifier, mixed):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 
 from support import ednabed
 
-SAMPLE = "examples/okex2301_12s.fasta.gz"
+A, B = "ACGTTGCATG" * 8, "TTGACCAGTC" * 8
+HERRING = "Animalia;Chordata;Actinopteri;Clupeiformes;Clupeidae;Clupea;Clupea harengus"
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +31,28 @@ def plain(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def workspace(plain, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ws")
-    (folder / "lake.fa").write_text(">a\n" + "ACGTTGCATG" * 8 + "\n>b\n" + "TTGACCAGTC" * 8 + "\n")
-    for verb in (("embed", "lake.fa", "--dataset", "lake"), ("consolidate",)):
+    (folder / "lake.fa").write_text(f">q\n{A}\n")
+    (folder / "sea.tsv").write_text(f"id\tsequence\tlineage\na\t{A}\t{HERRING}\nb\t{B}\t\n")
+    for verb in (("embed", "sea.tsv", "--dataset", "sea"), ("consolidate",)):
         done = ednabed(*verb, cwd=folder, env=plain)
         assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_barcodes_are_embedded_consolidated_and_searched(workspace, plain):
-    done = ednabed("search", "--run", "lake", "--id", "a", cwd=workspace, env=plain)
+    done = ednabed("search", "--run", "sea", "--id", "b", "--top-k", "1", "--json", cwd=workspace, env=plain)
     assert done.returncode == 0, done.stderr
-    assert b"lake" in done.stdout
+    assert [hit["id"] for hit in json.loads(done.stdout)["results"]] == ["b"]
+
+
+def test_barcodes_are_classified(workspace, plain):
+    done = ednabed("classify", "lake.fa", "--reference", "data/reference", cwd=workspace, env=plain)
+    assert done.returncode == 0, done.stderr
+    assert "Clupea harengus" in done.stdout.decode()
 
 
 def test_the_run_names_no_torch(workspace, plain):
-    (manifest,) = workspace.glob("consolidated_data/runs/lake/*/run.json")
+    (manifest,) = workspace.glob("consolidated_data/runs/sea/*/run.json")
     assert '"torch"' not in manifest.read_text()
 
 

@@ -61,8 +61,7 @@ def write_h5ad(
             reference.
     """
     check_target_file(target, "vectors.h5ad")
-    anndata, h5py = (needed(module, "export", "an export as h5ad") for module in ("anndata", "h5py"))
-    pandas = needed("pandas", "export", "an export as h5ad")
+    anndata, h5py, pandas = (needed(name, "export", "an export as h5ad") for name in ("anndata", "h5py", "pandas"))
     obs, records, reads = _obs(pandas, features(selection, names, ids))
     dimension = selection.collection.spec.dimension
     var = pandas.DataFrame(index=[f"dim_{place}" for place in range(0 if obsm else dimension)])

@@ -408,7 +408,7 @@ def _by_try(tries: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
 
 
 def _software() -> dict[str, str]:
-    packages = ("ednabed", "numpy", "pyarrow", *(name for name in ("torch",) if installed(name)))
+    packages = ["ednabed", "numpy", "pyarrow", *(["torch"] if installed("torch") else [])]
     return {"python": platform.python_version(), "system": platform.system(), **{p: version(p) for p in packages}}
 
 

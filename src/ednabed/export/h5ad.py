@@ -57,7 +57,8 @@ def write_h5ad(
         about: What ``uns["ednabed"]`` says: name to text or number.
 
     Raises:
-        UsageError: anndata is not installed; or the target is a folder, a pipe or a device, or lies in a run or a
+        MissingPackage: anndata is not installed.
+        UsageError: The target is a folder, a pipe or a device, or lies in a run or a
             reference.
     """
     check_target_file(target, "vectors.h5ad")

@@ -17,10 +17,9 @@ $(PLAIN): pyproject.toml constraints.txt
 	$(RUN) -m pip install -c constraints.txt -e .
 	touch $@
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+$(STAMP): $(PLAIN)
 	$(RUN) -m pip install -q -c constraints.txt -e ".[all,test,lint]"
-	touch $(PLAIN) $@
+	touch $@
 
 demo: $(PLAIN)
 	$(VENV)/bin/ednabed --workspace demo embed $(SAMPLE) --labels $(LABELS) --samples $(SAMPLES) --dataset okex2301

@@ -50,6 +50,7 @@ MIXTURE_AIMS: tuple[tuple[str, tuple[str, ...], bool, dict[str, float]], ...] = 
      {"coi": 0.05, "12s": 0.05}),
     ("new haplotypes of known species claimed absent", ("claims", "groups", "record", "claimed"), False,
      dict.fromkeys(MARKERS, 0.05)),
+    ("claims of what is in the reference", ("claims", "wrong"), False, dict.fromkeys(MARKERS, 0.05)),
     ("claims that are about known species", ("claims", "known"), False, dict.fromkeys(MARKERS, 0.05)),
     ("best guess of the species of new haplotypes", ("haplotypes", "accuracy"), True,
      {"coi": 0.93, "12s": 0.755, "16s": 0.77, "18s": 0.73, "its": 0.56}),

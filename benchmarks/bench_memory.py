@@ -35,13 +35,12 @@ from data import barcodes
 import contextlib, io
 with contextlib.redirect_stdout(io.StringIO()):
     sequences = [s.decode() for s in barcodes({count}, 658)]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 engine = EmbeddingEngine(model_name={model!r}, use_gpu=False, batch_size={batch})
 loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 engine.get_embeddings(sequences)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 unit = 1 if sys.platform == "darwin" else 1024
-print(json.dumps([value * unit / 1e9 for value in (before, loaded, peak)]))
+print(json.dumps([value * unit / 1e9 for value in (loaded, peak)]))
 """
 
 
@@ -95,7 +94,7 @@ def main() -> None:
                     here=str(Path(__file__).parent), count=given.sequences, model=str(folder), batch=batch
                 )
                 done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-                _, loaded, peak = json.loads(done.stdout.splitlines()[-1])
+                loaded, peak = json.loads(done.stdout.splitlines()[-1])
                 print(f"| {name} | {size:.2f} | {batch or 'default'} | {loaded:.2f} | {peak:.2f} |", flush=True)
 
 

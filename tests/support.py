@@ -112,3 +112,24 @@ def ednabed(*arguments: str | Path, cwd: Path, stdin: bytes | None = None, env: 
         timeout=300,
         check=False,
     )
+
+
+def without(folder: Path, *names: str) -> dict[str, str]:
+    """Variables of an environment in which packages seem not to be installed."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {names!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import importlib.metadata as metadata\n"
+        "real = metadata.version\n"
+        "def version(name):\n"
+        f"    if name in {names!r}:\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "metadata.version = version\n",
+        encoding="utf-8",
+    )
+    return {"PYTHONPATH": str(folder)}

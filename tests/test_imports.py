@@ -146,6 +146,19 @@ def test_the_command_line_imports_nothing_heavy_at_once(path, module, is_package
         assert not {n.split(".")[0] for n in names} & {*HEAVY, "numpy", "pyarrow", "huggingface_hub", "transformers"}
 
 
+OF_TORCH = [
+    *(f"ednabed.training.{name}" for name in ("loop", "networks", "objective")),
+    *(f"ednabed.models.nucleotide_transformer.{name}" for name in ("network", "weights")),
+]
+"""Modules that are imported only after ``extras.needed`` found torch."""
+
+
+@by_module
+def test_packages_of_extras_are_imported_where_they_are_needed(path, module, is_package):
+    names = {name.split(".")[0] for name in top_level(path.read_text(encoding="utf-8"))}
+    assert not names & ({"lancedb", "lance"} if module in OF_TORCH else {"torch", "lancedb", "lance"})
+
+
 # -- the checker is checked --------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,12 @@ class UsageError(EdnabedError):
     exit_code = 2
 
 
+class MissingPackage(EdnabedError):
+    """A package that this task needs is not installed; the message names the extra that has it."""
+
+    exit_code = 2
+
+
 class InputError(EdnabedError):
     """An input file cannot be read as sequences."""
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from typing import Any
 
-from ednabed.errors import UsageError
+from ednabed.errors import MissingPackage
 
 
 def needed(module: str, extra: str, what: str) -> Any:
@@ -18,12 +18,12 @@ def needed(module: str, extra: str, what: str) -> Any:
         what: What needs it, for the message.
 
     Raises:
-        UsageError: It is not installed, or cannot be imported.
+        MissingPackage: It is not installed, or cannot be imported.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UsageError(
+        raise MissingPackage(
             f'{what} needs {module}, which cannot be imported here ({error}); run: pip install "ednabed[{extra}]"'
         ) from error
 

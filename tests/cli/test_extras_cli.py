@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 
-from support import ednabed
+from support import ednabed, without
 
-SAMPLE = "examples/okex2301_12s.fasta.gz"
+A, B = "ACGTTGCATG" * 8, "TTGACCAGTC" * 8
+HERRING = "Animalia;Chordata;Actinopteri;Clupeiformes;Clupeidae;Clupea;Clupea harengus"
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> dict[str, str]:
-    """Variables of an environment in which torch and lancedb cannot be imported, nor found."""
-    folder = tmp_path_factory.mktemp("plain")
-    (folder / "sitecustomize.py").write_text(
-        "import sys\n"
-        "class Absent:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('torch', 'lancedb', 'lance'):\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
-    )
-    return {"PYTHONPATH": str(folder)}
+    return without(tmp_path_factory.mktemp("plain"), "torch", "lancedb", "lance")
 
 
 @pytest.fixture(scope="module")
 def workspace(plain, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ws")
-    (folder / "lake.fa").write_text(">a\n" + "ACGTTGCATG" * 8 + "\n>b\n" + "TTGACCAGTC" * 8 + "\n")
-    for verb in (("embed", "lake.fa", "--dataset", "lake"), ("consolidate",)):
+    (folder / "lake.fa").write_text(f">q\n{A}\n")
+    (folder / "sea.tsv").write_text(f"id\tsequence\tlineage\na\t{A}\t{HERRING}\nb\t{B}\t\n")
+    for verb in (("embed", "sea.tsv", "--dataset", "sea"), ("consolidate",)):
         done = ednabed(*verb, cwd=folder, env=plain)
         assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_barcodes_are_embedded_consolidated_and_searched(workspace, plain):
-    done = ednabed("search", "--run", "lake", "--id", "a", cwd=workspace, env=plain)
+    done = ednabed("search", "--run", "sea", "--id", "b", "--top-k", "1", "--json", cwd=workspace, env=plain)
     assert done.returncode == 0, done.stderr
-    assert b"lake" in done.stdout
+    assert [hit["id"] for hit in json.loads(done.stdout)["results"]] == ["b"]
+
+
+def test_barcodes_are_classified(workspace, plain):
+    done = ednabed("classify", "lake.fa", "--reference", "data/reference", cwd=workspace, env=plain)
+    assert done.returncode == 0, done.stderr
+    assert "Clupea harengus" in done.stdout.decode()
 
 
 def test_the_run_names_no_torch(workspace, plain):
-    (manifest,) = workspace.glob("consolidated_data/runs/lake/*/run.json")
+    (manifest,) = workspace.glob("consolidated_data/runs/sea/*/run.json")
     assert '"torch"' not in manifest.read_text()
 
 
@@ -53,6 +52,8 @@ def test_the_run_names_no_torch(workspace, plain):
         (("table", "import", "lake.fa"), "table"),
         (("train", "lake.fa", "--output", "m"), "train"),
         (("embed", "lake.fa", "--model", "nt", "--dataset", "x"), "nt"),
+        # Before anything is fetched.
+        (("embed", "lake.fa", "--model", "nt-v2-50m", "--dataset", "x"), "nt"),
         (("embed", "lake.fa", "--model", "nt", "--dataset", "x", "--gpu"), "nt"),
     ],
 )
@@ -65,3 +66,13 @@ def test_what_needs_more_names_its_extra(workspace, plain, shared, arguments, ex
     assert done.returncode == 2, done.stderr
     assert f'pip install "ednabed[{extra}]"' in done.stderr.decode() and len(done.stderr.splitlines()) == 1
     assert sorted(workspace.rglob("*")) == before
+
+
+def test_what_a_transformer_made_asks_for_the_extra_not_for_another_model(plain, shared, tmp_path):
+    shutil.copytree(shared / "golden" / "nt_tiny" / "v2", tmp_path / "nt")
+    (tmp_path / "lake.fa").write_text(f">q\n{A}\n")
+    made = ednabed("embed", "lake.fa", "--model", "./nt", "--dataset", "lake", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = ednabed("search", "--sequence", A, "--model", "./nt", cwd=tmp_path, env=plain)
+    assert done.returncode == 2, done.stderr
+    assert 'pip install "ednabed[nt]"' in done.stderr.decode() and b"cannot stand for it" not in done.stderr

@@ -27,7 +27,7 @@ from ednabed import extras
 from ednabed.api.exports import BY_RECORD, FORMATS, export_records
 from ednabed.api.manager import DataManager
 from ednabed.api.names import AssignmentSource
-from ednabed.errors import InputError, StoreError, UsageError
+from ednabed.errors import InputError, MissingPackage, StoreError, UsageError
 from ednabed.export import dwc, dwc_terms
 from ednabed.export.assignments import AssignmentWriter
 from ednabed.export.names import names_by_id
@@ -262,7 +262,7 @@ def test_an_absent_package_is_named(workspace, tmp_path, monkeypatch):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(extras.importlib, "import_module", absent)
-    with pytest.raises(UsageError, match=re.escape('pip install "ednabed[export]"')):
+    with pytest.raises(MissingPackage, match=re.escape('pip install "ednabed[export]"')):
         export(opened(workspace), tmp_path / "x", "h5ad")
     assert list(tmp_path.iterdir()) == []
 

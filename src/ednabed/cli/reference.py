@@ -339,15 +339,12 @@ def calibration_lines(found: Calibration) -> list[str]:
     from ednabed.taxonomy.situations import SITUATIONS
 
     lines = [f"calibrated   {found.created}, seed {found.seed}"]
-    # All markers together are the one marker of a reference that has no other.
-    markers = [marker for marker in found.copies if marker]
-    every = markers[0] if len(markers) == 1 else "all markers"
     for marker, group in found.groups.items():
         drawn = ", ".join(
             f"{count:,} {'copies' if level == 'copy' else f'without their {level}'}"
             for level, count in group.draws.items()
         )
-        lines.append(f"drawn        {marker or every}: {drawn}")
+        lines.append(f"drawn        {marker or 'all markers'}: {drawn}")
     for marker in found.groups:
         share = found.copies.get(marker)
         copies = (
@@ -356,14 +353,14 @@ def calibration_lines(found: Calibration) -> list[str]:
             else f"{share:.2f} of these exact copies, as counted in the records"
         )
         lines.append(
-            f"shares       {marker or every}: {found.known:.2f} of queries supposed to be of known species "
+            f"shares       {marker or 'all markers'}: {found.known:.2f} of queries supposed to be of known species "
             f"(unless the queries show it), {copies}"
         )
         if isinstance(group := found.groups[marker], Group):
             lacking = ", ".join(f"{name} {share:.2f}" for name, share in zip(SITUATIONS, group.shares, strict=True))
-            lines.append(f"lacking      {marker or every}: {lacking}")
+            lines.append(f"lacking      {marker or 'all markers'}: {lacking}")
     for marker in found.groups:
-        marker, facts = marker or every, found.reliability["aligned"].get(marker or "all", {})
+        marker, facts = marker or "all", found.reliability["aligned"].get(marker or "all", {})
         told = len(lines)
         for rank in ("species", "genus", "family"):
             fact = facts.get(rank, {})

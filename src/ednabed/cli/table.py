@@ -46,7 +46,10 @@ vector_column_option = click.option(
 
 @click.group("table")
 def table_group() -> None:
-    """Import sequences into a LanceDB table and give them vectors."""
+    """Import sequences into a LanceDB table and give them vectors.
+
+    It needs pip install "ednabed[table]".
+    """
 
 
 def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> Any:

@@ -74,7 +74,7 @@ def train(
 
     The result is a model folder for --model. Records of a file are of one marker unless a column 'marker' says
     otherwise. Some records, species, genera and families are left out, and tell beside kmer6 how good the model is.
-    Started again after an interruption, the same command goes on where it was.
+    Started again after an interruption, the same command goes on where it was. It needs pip install "ednabed[train]".
 
     \b
     Example:

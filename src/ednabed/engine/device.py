@@ -38,15 +38,15 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        UsageError: A GPU was forced and none can be used, the precision is unknown or impossible on the device, or one
-            of these was asked for and torch is not installed.
+        UsageError: A GPU was forced and none can be used, or the precision is unknown or impossible on the device.
+        MissingPackage: A GPU or a precision other than fp32 was asked for, and torch is not installed.
     """
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise UsageError(f"precision '{precision}' is unknown; choose auto, fp32, bf16 or fp16")
     if not installed("torch") and not use_gpu and precision in ("auto", "fp32"):
-        # For models that bring a framework of their own.
+        # Models that use another framework are given the CPU.
         return Device("cpu", "fp32", "CPU, fp32")
-    torch = needed("torch", "nt", "a choice of device or precision")
+    torch = needed("torch", "nt", "a GPU or a precision other than fp32")
     gpu = None if use_gpu is False else gpu_here()
     if use_gpu and gpu is None:
         raise UsageError(

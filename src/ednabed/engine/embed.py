@@ -8,6 +8,7 @@ failure is an error on a named record, never a zero vector.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -216,8 +217,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _free_memory(device: str) -> None:
-    if device == "cpu":
+    torch = sys.modules.get("torch")
+    if device == "cpu" or torch is None:
         return
-    import torch
-
     torch.cuda.empty_cache() if device == "cuda" else torch.mps.empty_cache()

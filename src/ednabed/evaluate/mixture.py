@@ -201,12 +201,12 @@ def measure_claims(judged: Judged) -> dict[str, Any]:
             wrong += weights[i] * (there if known else deeper)
             total += weights[i]
     claims = judged.claimed >= 0
-    known_species = claims & np.isin(judged.groups, (COPY, "record"))
+    of_known = claims & np.isin(judged.groups, HALVES[0])
     return {
         "groups": found,
         "claims": int(claims.sum()),
         "wrong": _share(wrong, total),
-        "known": _share(weights[known_species].sum(), float(weights[claims].sum())),
+        "known": _share(weights[of_known].sum(), float(weights[claims].sum())),
     }
 
 

@@ -83,7 +83,7 @@ def _claims(evaluation: Evaluation, crop: str) -> str:
     if not claiming:
         return "No method claims that a taxon is absent."
     header = ["method", "held out", "queries", "claimed absent", "of the right rank", "too broad (wrong)", "too narrow"]
-    header.append("wrong, of all claims in the mixture")
+    header += ["wrong, of all claims in the mixture", "about known species, of all claims in the mixture"]
     rows = []
     for result in claiming:
         claims = result.crops[crop].mixture["claims"]
@@ -92,8 +92,8 @@ def _claims(evaluation: Evaluation, crop: str) -> str:
                 continue
             what = "nothing (copy)" if group == COPY else group
             cells = [number(found.get(key)) for key in ("claimed", "right", "too_broad", "too_narrow")]
-            rows.append([result.name, what, str(found["queries"]), *cells, ""])
-        rows.append([result.name, "all", *[""] * 5, number(claims["wrong"])])
+            rows.append([result.name, what, str(found["queries"]), *cells, "", ""])
+        rows.append([result.name, "all", *[""] * 5, number(claims["wrong"]), number(claims["known"])])
     silent = [result.name for result in evaluation.results if result not in claiming]
     text = table(header, rows)
     return text + (f"\n\nNothing is claimed by {', '.join(silent)}." if silent else "")

@@ -57,12 +57,12 @@ def write_h5ad(
         about: What ``uns["ednabed"]`` says: name to text or number.
 
     Raises:
-        UsageError: anndata is not installed; or the target is a folder, a pipe or a device, or lies in a run or a
+        MissingPackage: anndata is not installed.
+        UsageError: The target is a folder, a pipe or a device, or lies in a run or a
             reference.
     """
     check_target_file(target, "vectors.h5ad")
-    anndata, h5py = (needed(module, "export", "an export as h5ad") for module in ("anndata", "h5py"))
-    pandas = needed("pandas", "export", "an export as h5ad")
+    anndata, h5py, pandas = (needed(name, "export", "an export as h5ad") for name in ("anndata", "h5py", "pandas"))
     obs, records, reads = _obs(pandas, features(selection, names, ids))
     dimension = selection.collection.spec.dimension
     var = pandas.DataFrame(index=[f"dim_{place}" for place in range(0 if obsm else dimension)])

@@ -109,6 +109,7 @@ def load_encoder(
     Raises:
         UsageError: The name, layer, pooling, device or precision is not among the choices.
         ModelError: The weights are absent, damaged or of another layout, or another distribution's code failed.
+        MissingPackage: torch is not installed.
     """
     found = resolve(name_or_path)
     settings: dict[str, Any] = {"layer": layer, "pooling": pooling, "device": device, "precision": precision}
@@ -122,6 +123,9 @@ def load_encoder(
         full = found.card.dimension == 4**6
         return KmerEncoder(k=6, dimension=None if full else found.card.dimension, name=found.name)
 
+    if found.card is not None and found.card.family == "nucleotide-transformer":
+        # Before anybody fetches weights that cannot be used.
+        needed("torch", "nt", f"model {found.name}")
     folder = weights_of(found)
     if is_trained(folder):
         return _load_trained(folder, found.name, settings)

@@ -17,14 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ednabed.base.sealed import Seal
 from ednabed.base.stored_json import BadJson, parse_json, require
 from ednabed.errors import InputError, StoreError, UsageError
-from ednabed.extras import installed
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.readers import READING
@@ -428,8 +427,12 @@ def _by_try(tries: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
 
 
 def _software() -> dict[str, str]:
-    packages = ("ednabed", "numpy", "pyarrow", *(name for name in ("torch",) if installed(name)))
-    return {"python": platform.python_version(), "system": platform.system(), **{p: version(p) for p in packages}}
+    found = {"python": platform.python_version(), "system": platform.system()}
+    for name in ("ednabed", "numpy", "pyarrow", "torch"):
+        # torch need not be there.
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _has_vectors(work: Path) -> bool:

@@ -122,7 +122,7 @@ class Database:
         """Connect; a local folder is made if absent.
 
         Raises:
-            UsageError: LanceDB is not installed.
+            MissingPackage: LanceDB is not installed.
             StoreError: The address cannot be opened.
         """
         # LanceDB warns on standard error when it makes a data set, and when a compaction meets another writer.

@@ -26,11 +26,11 @@ FEWEST_QUERIES = 50
 """Distinct queries from which on their shares are estimated."""
 _FIRST_ABSENT = 2
 _PRIOR = 20.0
+"""Pseudo-count, in queries, of the default proportions among the known (copies, new sequences) and among the unknown
+(absent species, genera, families, orders). Small studies can hardly distinguish these."""
 _PRIOR_SHARE = 0.2
-"""Pseudo-count of the default proportions: so many queries for those among the known (copies, new sequences), and for
-those among the unknown (absent species, genera, families, orders) this fraction of the study too. Small studies can
-hardly distinguish these; in large ones a small difference between draws and queries would pass for other proportions.
-Copies are seen as such."""
+"""Fraction of the study that is added to the pseudo-count among the unknown: in large studies a small difference
+between draws and queries would otherwise look like other proportions. The known need no more, as copies are exact."""
 LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
 """Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
 every name."""
@@ -121,8 +121,8 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
 
     By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The proportions
     among the known (copies, new sequences) and among the unknown (absent species, genera, families, orders) are
-    posterior modes under Dirichlet priors (``_PRIOR``). The share of known species is free, between ``LEAST_KNOWN``
-    and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
+    posterior modes under Dirichlet priors (``_PRIOR``, ``_PRIOR_SHARE``). The share of known species is free, between
+    ``LEAST_KNOWN`` and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
 
     Args:
         likely: Of distinct queries, under the shares of the draws, shape (n, 6).

@@ -107,7 +107,8 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         The report, as in ``training.json``.
 
     Raises:
-        UsageError: The folder exists, a setting cannot be meant, or torch is not installed.
+        UsageError: The folder exists, or a setting cannot be meant.
+        MissingPackage: torch is not installed.
         InputError: The records cannot be read, or cannot be split.
         ModelError: The model to start from is not there.
         StoreError: The state of an interrupted training is damaged or of other data, or the loss is not finite.

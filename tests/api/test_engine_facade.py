@@ -115,12 +115,12 @@ def test_a_single_sequence(engine):
             engine.get_embedding_single(bad)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, "3"])
 def test_batch_size_is_a_cap_that_changes_nothing(engine, batch_size):
     sequences = [GOOD + "ACGT"[i % 4] * i for i in range(12)]
     capped = EmbeddingEngine(batch_size=batch_size)
     np.testing.assert_allclose(capped.get_embeddings(sequences), engine.get_embeddings(sequences), atol=1e-6)
-    assert capped.get_model_info()["batch_size"] == batch_size
+    assert capped.get_model_info()["batch_size"] == int(batch_size)
 
 
 def test_the_bar_is_drawn_only_where_asked(engine, capfd):
@@ -150,7 +150,7 @@ def test_settings_reach_the_function():
         ({"strand": "minus"}, UsageError),
         ({"long": "cut"}, UsageError),
         ({"precision": "fp8"}, UsageError),
-        ({"batch_size": "8"}, UsageError),
+        ({"batch_size": "eight"}, UsageError),
         ({"batch_size": True}, UsageError),
         ({"min_length": 2.5}, UsageError),
         ({"use_gpu": "yes"}, UsageError),

@@ -46,7 +46,7 @@ def sequences_of(values: Any) -> list[str | None]:
 
 
 def whole_number(value: Any, what: str) -> int | None:
-    """Return a whole number of any type; None stays None.
+    """Return a whole number of any type, or one written as text (of a form or a settings file); None stays None.
 
     Raises:
         UsageError: It is something else.
@@ -56,8 +56,8 @@ def whole_number(value: Any, what: str) -> int | None:
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)
-    except TypeError:
+        return int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
         raise UsageError(f"{what} is {_shown(value)}, expected a whole number") from None
 
 

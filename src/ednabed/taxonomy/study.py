@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS
+from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
 from ednabed.taxonomy.absence import q_values
 from ednabed.taxonomy.assign import (
     IDENTITIES,
@@ -29,8 +30,6 @@ from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import Shares, estimate, with_known
 
-TAXON_ID_COLUMNS = ("taxon_id", "taxonID", "taxID", "taxid", "ncbi_taxid", "scientificNameID", "AphiaID")
-"""Columns of the reference that may hold a record's taxon id, the first that is there."""
 _STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
 _NOT_LEARNED = "the reference has too few records to learn how likely it is"
 _TURNED = "is the reverse complement of the reference's strand"
@@ -229,9 +228,8 @@ def nearest_ids(
     Returns:
         Two lists of q; None where there is no row, or no taxon id.
     """
-    present = collection.record_schema.names
-    taxon_column = next((name for name in TAXON_ID_COLUMNS if name in present), None)
-    columns = ["id", "lineage", *([] if taxon_column is None else [taxon_column])]
+    taxon_columns = taxon_id_columns(collection.record_schema.names)
+    columns = ["id", "lineage", *taxon_columns]
     known: dict[tuple[int, int], tuple[str | None, str | None]] = {}
     distinct = np.unique(rows[rows >= 0])
     for first in range(0, len(distinct), _IDS):
@@ -245,11 +243,12 @@ def nearest_ids(
         values = [pc.cast(table.column(name), pa.string()).to_pylist() for name in columns]
         numbers = labels.numbers_of(values[1])
         for i, row in enumerate(row_of.tolist()):
-            known.setdefault((row, numbers[i]), (values[0][i], values[2][i] if taxon_column else None))
+            taxon = taxon_id(taxon_columns, [column[i] for column in values[2:]])
+            known.setdefault((row, numbers[i]), (values[0][i], taxon or None))
     pairs = [
         known.get((row, lineage), (None, None)) for row, lineage in zip(rows.tolist(), lineages.tolist(), strict=True)
     ]
-    return [name for name, _ in pairs], [taxon or None for _, taxon in pairs]
+    return [name for name, _ in pairs], [taxon for _, taxon in pairs]
 
 
 def _by_rank(values: Floats) -> ByRank:

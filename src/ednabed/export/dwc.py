@@ -203,9 +203,9 @@ class _Archive:
                 notes.append(f"{count:,} values are no {term} by the standard and stand in {VERBATIM[term]}")
         if self._without_name_id:
             notes.append(
-                f"{self._without_name_id:,} of {occurrences:,} occurrences have no scientificNameID, the id of the name "
-                "in WoRMS, which OBIS asks for (GBIF does not); it is taken from a column AphiaID or scientificNameID of "
-                "the records of the reference where the name given is that of the nearest record"
+                f"{self._without_name_id:,} of {occurrences:,} occurrences have no scientificNameID, the id of the "
+                "name in WoRMS, which OBIS asks for (GBIF does not); it is taken from a column AphiaID or "
+                "scientificNameID of the records of the reference where the name given is that of the nearest record"
             )
         if uncounted:
             notes.append(f"{uncounted:,} of {occurrences:,} occurrences do not say how many reads they are")

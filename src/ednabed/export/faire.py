@@ -7,7 +7,8 @@ these names, the dataset and the marker say it.
 - ``otuFinal``: ``seq_id``, then a column a sample (``samp_name``) with its reads. Controls (``samp_category``) are left
   out, as the curated tables of FAIRe ask.
 - ``taxaFinal``: ``COLUMNS``, a line a feature: all terms of the checklist's section OTU/ASV but the authorship.
-  Features without a name are there without one. ``dna_sequence`` is mandatory: unknown bases are ``missing: not provided``.
+  Features without a name are there without one. ``dna_sequence`` is mandatory: unknown bases are
+  ``missing: not provided``.
 
 A feature that is in controls alone is in neither.
 """
@@ -67,7 +68,8 @@ def write_faire(
     terms = SampleTerms(columns)
     parts = {part: next((name for name in columns if plain(name) == plain(part)), None) for part in _NAME_PARTS}
     named = {part: column for part, column in parts.items() if column is not None}
-    for feature in features(selection, names, ids, (*terms.columns, *named.values())):
+    # Names are asked for once, below, because it is counted how often they are.
+    for feature in features(selection, Namer(), FeatureIds(selection, "digest"), terms.columns):
         terms.add(feature)
     kept = {sample: name for sample, name in samples.items() if sample[1] is not None and sample not in terms.controls}
     if not kept:

@@ -117,7 +117,8 @@ def _one_gene(terms: SampleTerms, source: str) -> str:
     if len(genes) > 1:
         raise StoreError(
             f"{source}: the records are of {len(genes)} markers ({', '.join(sorted(genes))}), expected one, because "
-            "GBIF's Metabarcoding Data Toolkit takes one marker a dataset; export each by itself, choosing records by marker"
+            "GBIF's Metabarcoding Data Toolkit takes one marker a dataset; export each by itself, choosing records by "
+            "their marker"
         )
     return genes.pop() if genes else ""
 

@@ -31,7 +31,7 @@ def write_workbook(path: Path, tables: Mapping[str, Path], is_number: Callable[[
     """
     xlsxwriter = needed("xlsxwriter", "export", "an export as xlsx")
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    book = xlsxwriter.Workbook(str(path), {**options, "in_memory": False})
+    book = xlsxwriter.Workbook(str(path), {**options, "tmpdir": str(path.parent)})
     try:
         book.set_properties({"created": _CREATED})
         for name, file in tables.items():

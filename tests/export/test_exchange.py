@@ -460,6 +460,8 @@ def test_eml_is_in_the_order_of_the_profile(tmp_path):
         (('title = "Fish & <chips>"', ""), "title is '', expected a text"),
         (('"CC-BY"', '"MIT"'), "license is 'MIT', expected one of CC0, CC-BY, CC-BY-NC"),
         (("[contact]", "[contacts]"), "has a key 'contacts', expected some of title"),
+        (('abstract = "Two samples."', ""), "abstract is '', expected a text"),
+        (("published = 2026-11-30", ""), "published is None, expected a date"),
         (("2026-11-30", '"soon"'), "published is 'soon', expected a date"),
         (('email =', "e-mail ="), "contact has a key 'e-mail'"),
         (("0000-0002-1825-0097", "1"), "contact has the orcid '1'"),

@@ -59,7 +59,8 @@ _FORMATS = (
 )  # fmt: skip
 @click.option(
     "--about", type=click.Path(path_type=Path, dir_okay=False),
-    help="dwc: TOML file with title, license and contact of the data set, for eml.xml; docs/formats.md has one.",
+    help="dwc: TOML file with title, abstract, license, date and contact of the data set, for eml.xml; "
+    "docs/formats.md has one.",
 )  # fmt: skip
 @click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out.")
 @click.option("--per-sample", is_flag=True, help="krona: a folder with a file for each sample.")

@@ -13,7 +13,8 @@
     orcid = "0000-0002-1825-0097"
 
 ``[[creator]]`` has the same keys, once for each who is to be cited; without any it is the contact. Of a person or
-organisation at least ``surname`` or ``organization`` is needed; of a data set ``title``, ``license`` and ``contact``.
+organisation at least ``surname`` or ``organization`` is needed; of a data set all but ``language`` and ``creator``,
+because GBIF's profile requires them.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ class DatasetAbout:
 
     Attributes:
         title: Its title.
-        abstract: A description; empty where there is none.
+        abstract: A description.
         license: One of ``LICENSES``.
         language: Language of the texts, three letters (ISO 639-2).
-        published: Date of publication; None where none is given.
+        published: Date of publication.
         contact: Whom to ask.
         creators: Who is to be cited, at least one.
     """
@@ -68,7 +69,7 @@ class DatasetAbout:
     abstract: str
     license: str
     language: str
-    published: date | None
+    published: date
     contact: Agent
     creators: tuple[Agent, ...]
 
@@ -86,7 +87,7 @@ def read_about(path: Path) -> DatasetAbout:
         body = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
-            f"{path}: is no TOML file that can be read ({error}); give title, license and contact"
+            f"{path}: is no TOML file that can be read ({error}); give one such as docs/formats.md shows"
         ) from error
     unknown = [key for key in body if key not in _KEYS]
     if unknown:
@@ -100,7 +101,7 @@ def read_about(path: Path) -> DatasetAbout:
     if not _LANGUAGE.fullmatch(language):
         raise InputError(f"{path}: language is {language!r}, expected three letters such as eng; correct it")
     published = body.get("published")
-    if published is not None and type(published) is not date:
+    if type(published) is not date:
         raise InputError(
             f"{path}: published is {published!r}, expected a date such as 2026-11-30; write it without quotes"
         )
@@ -110,7 +111,7 @@ def read_about(path: Path) -> DatasetAbout:
         raise InputError(f"{path}: creator is no list of tables; write [[creator]] once for each")
     return DatasetAbout(
         title=_text(path, body, "title", required=True),
-        abstract=_text(path, body, "abstract"),
+        abstract=_text(path, body, "abstract", required=True),
         license=license_,
         language=language,
         published=published,

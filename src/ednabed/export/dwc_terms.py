@@ -90,7 +90,8 @@ DNA_TAKEN = {
 }  # fmt: skip
 """Terms of the extension taken from columns of their own name (``target_gene`` also of a marker), with addresses."""
 _DNA_OTHER = {
-    "target_gene": MARKERS,
+    # A table of samples that has a marker adds it under the second name (``Samples.names_beside``).
+    "target_gene": (*MARKERS, *(f"{name}_sample" for name in MARKERS)),
     "pcr_primer_forward": ("primer_forward", "forward_primer"),
     "pcr_primer_reverse": ("primer_reverse", "reverse_primer"),
     "samp_collec_device": ("samp_collect_device",),

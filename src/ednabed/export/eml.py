@@ -19,8 +19,6 @@ def eml(about: DatasetAbout) -> str:
         about: What the data set is.
     """
     address, name = LICENSES[about.license]
-    published = "" if about.published is None else _element("pubDate", about.published.isoformat())
-    abstract = f"<abstract>{_element('para', about.abstract)}</abstract>" if about.abstract else ""
     rights = (
         f"<intellectualRights><para>This work is licensed under a <ulink url={quoteattr(address)}><citetitle>"
         f"{escape(name)}</citetitle></ulink>.</para></intellectualRights>"
@@ -29,13 +27,13 @@ def eml(about: DatasetAbout) -> str:
         _element("title", about.title),
         *(_agent("creator", one) for one in about.creators),
         _agent("metadataProvider", about.contact),
-        published,
+        _element("pubDate", about.published.isoformat()),
         _element("language", about.language),
-        abstract,
+        f"<abstract>{_element('para', about.abstract)}</abstract>",
         rights,
         _agent("contact", about.contact),
     ]
-    body = "".join(f"    {part}\n" for part in parts if part)
+    body = "".join(f"    {part}\n" for part in parts)
     package = uuid.uuid5(uuid.NAMESPACE_URL, repr(about))
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

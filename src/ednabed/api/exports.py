@@ -178,7 +178,7 @@ def _check(
         (occurrences is not None, "one entry per record or per distinct sequence", BY_RECORD),
         (obsm, "vectors in obsm", ("h5ad",)),
         (by_sample, "samples by features", ("h5ad",)),
-        (dataset is not None, "what a data set is", ("dwc",)),
+        (dataset is not None, "a file about the data set", ("dwc",)),
         (not biom, "to leave BIOM out", ("qiime2",)),
         (per_sample, "a file a sample", ("krona",)),
         (bool(assigned), "names from assignments", WITH_NAMES),

@@ -23,6 +23,7 @@ from ednabed.taxonomy.assign import (
     raised_by_deeper,
 )
 from ednabed.taxonomy.assignment import Assignment, ByRank, Status
+from ednabed.taxonomy.bins import conflicts
 from ednabed.taxonomy.calibration import Calibration, Group
 from ednabed.taxonomy.evidence import Floats, Ints
 from ednabed.taxonomy.findings import Findings, join_findings
@@ -100,6 +101,7 @@ class Study:
         self._p_values[~judged[:, None] | (self.found.lineages < 0)] = np.nan
         self._q_values = q_values(self._p_values, judged & self._claimable(), known)
         self._ids, self._taxon_ids = nearest_ids(collection, labels, self.found.rows, self.found.nearest)
+        self._conflicts = conflicts(collection, self._taxon_ids)
 
     def _shares_of(self, group: Group, outlook: Outlook, strange: np.ndarray) -> Shares:
         """Return how common the situations are: as the user says, else by the queries that are like something."""
@@ -204,6 +206,9 @@ class Study:
             notes.append(f"{RANKS[rank]} by the fixed limit of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}")
         if verdict.note:
             notes.append(verdict.note)
+        conflict = self._conflicts.get(self._taxon_ids[number] or "")
+        if conflict:
+            notes.append(conflict)
         if verdict.novel_rank is not None:
             above = max(r for r, name in enumerate(verdict.lineage) if name)
             if any(verdict.names[r] for r in range(above + 1, verdict.novel_rank)):

@@ -16,7 +16,10 @@ NAMES = "Animalia;Arthropoda;Insecta;Diptera;Muscidae;Musca;Musca domestica"
 OTHER = "Animalia;Arthropoda;Insecta;Diptera;Muscidae;Musca;Musca autumnalis"
 COD = "Animalia;Chordata;Teleostei;Gadiformes;Gadidae;Gadus;Gadus morhua"
 # BOLD's BCDM: coordinates in one cell, a date of collection, a BIN, and a taxid that is not NCBI's.
-BCDM = "processid\tnuc\tmarker_code\tbin_uri\ttaxid\tkingdom\tphylum\tclass\torder\tfamily\tgenus\tspecies\tcoord\tcollection_date_start\n"
+BCDM = (
+    "processid\tnuc\tmarker_code\tbin_uri\ttaxid\tkingdom\tphylum\tclass\torder\tfamily\tgenus\tspecies\tcoord\t"
+    "collection_date_start\n"
+)
 
 
 def ednabed_(capsys, workspace, *arguments) -> str:

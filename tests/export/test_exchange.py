@@ -20,15 +20,18 @@ from hypothesis import strategies as st
 from ednabed.api.exports import export_records
 from ednabed.api.manager import DataManager
 from ednabed.api.names import AssignmentSource
+from ednabed.engine.open import open_embedder
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export.about import read_about
 from ednabed.export.eml import eml
 from ednabed.export.faire import COLUMNS
 from ednabed.export.target_genes import target_gene
 from ednabed.export.taxon_terms import specific_epithet, taxon_id_terms
+from ednabed.models.spec import Policy
 from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
+from ednabed.store.run_writer import RunRequest, embed_to_run
 from reference_support import add_run, letters_of, vector_of
 
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
@@ -300,14 +303,9 @@ def test_vsearch_classifies_by_what_was_exported(tmp_path):
         f"r{i}\t{s}\t{n}\n" for i, (s, n) in enumerate(zip(sequences, names, strict=True))
     )
     (tmp_path / "ref.tsv").write_text(text)
-    run = DataManager(tmp_path)
-    from ednabed.engine.embed import Engine
-    from ednabed.engine.open import open_embedder
-    from ednabed.models.spec import Policy
-    from ednabed.store.run_writer import RunRequest, embed_to_run
-
-    embed_to_run(Engine(open_embedder("kmer6", Policy())), RunRequest([tmp_path / "ref.tsv"], tmp_path / "run"))
-    export(run.loose_runs([tmp_path / "run"]), tmp_path / "ref.fasta", "sintax")
+    request = RunRequest(inputs=[tmp_path / "ref.tsv"], workspace=tmp_path, dataset="ref")
+    embed_to_run(request, open_embedder("kmer6", Policy()), show_progress=False)
+    export(DataManager(tmp_path).loose_runs(["ref"]), tmp_path / "ref.fasta", "sintax")
     (tmp_path / "q.fasta").write_text(f">q\n{sequences[3]}\n")
     command = [
         "vsearch",

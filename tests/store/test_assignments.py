@@ -329,17 +329,24 @@ def test_readers_see_the_old_or_the_new_while_it_is_replaced(run, tmp_path):
 def test_names_of_keys_are_those_of_the_first_table_that_has_them(tables, asked):
     """As looking into one table after the other gives them."""
     digest = {n: sequence_digest(b"ACGT" + b"A" * n) for n in range(13)}
-    schema = pa.schema([COLUMNS.field(name) for name in ("digest", "status", "lineage", "confidence")])
+    columns = ("digest", "status", "lineage", "confidence", *kept_module.NEAREST)
+    schema = pa.schema([COLUMNS.field(name) for name in columns])
     keys, found = kept_module._by_key(
         [
             pa.Table.from_pylist(
                 [
-                    {"digest": digest[n], "status": "assigned" if name else "unclassified", "lineage": name}
+                    {
+                        "digest": digest[n],
+                        "status": "assigned" if name else "unclassified",
+                        "lineage": name,
+                        "nearest_id": f"{number}.{n}",
+                        "identity": 90.0 + n,
+                    }
                     for n, name in table.items()
                 ],
                 schema,
             )
-            for table in tables
+            for number, table in enumerate(tables)
         ]
     )
     names = KeptNames({}, [], [], keys, found).of_keys(keys_of([digest[n] for n in asked]))
@@ -347,6 +354,10 @@ def test_names_of_keys_are_those_of_the_first_table_that_has_them(tables, asked)
         table = next((table for table in tables if n in table), None)
         expected = None if table is None else ("assigned" if table[n] else "unclassified", table[n], None)
         assert names.of(place) == expected
+        number = next((number for number, table in enumerate(tables) if n in table), None)
+        nearest = names.nearest_of(place)
+        assert nearest["nearest_id"] == (None if number is None else f"{number}.{n}")
+        assert (nearest["identity"], nearest["coverage"]) == (None if number is None else 90.0 + n, None)
     assert names.any() == any(n in table for n in asked for table in tables)
 
 

@@ -13,19 +13,25 @@ import numpy.typing as npt
 from ednabed import __version__
 from ednabed.api.names import AssignmentSource
 from ednabed.errors import InputError, UsageError
+from ednabed.export.about import read_about
 from ednabed.export.dwc import write_dwc
+from ednabed.export.faire import write_faire
 from ednabed.export.fasta import write_fasta
 from ednabed.export.h5ad import write_h5ad
+from ednabed.export.h5ad_samples import write_h5ad_samples
 from ednabed.export.ids import RULES, FeatureIds
 from ednabed.export.krona import write_krona
+from ednabed.export.mdt import is_workbook, write_mdt
 from ednabed.export.missing import missing
 from ednabed.export.names import Namer
 from ednabed.export.place import check_target_file, check_target_folder, files_of
 from ednabed.export.qiime2 import write_qiime2
+from ednabed.export.qza import write_qza
 from ednabed.export.record_parquet import write_parquet
 from ednabed.export.record_tsv import write_tsv
 from ednabed.export.report import ExportReport, Written
 from ednabed.export.selection import Selection
+from ednabed.export.training_sets import write_dada2, write_sintax
 from ednabed.reference.collection import Collection
 from ednabed.reference.layout import check_outside
 from ednabed.reference.opened import Reference
@@ -38,17 +44,22 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "parquet": (".parquet", "the same with types, names unchanged: for R, Python and DuckDB"),
     "h5ad": (".h5ad", "AnnData for scanpy: vectors, names in obs; needs anndata"),
     "qiime2": ("", "a folder that QIIME 2 imports: taxonomy, feature table (TSV and BIOM), sequences"),
+    "qza": ("", "a folder of QIIME 2 artifacts (.qza): taxonomy, feature table, sequences; without provenance"),
+    "mdt": ("", "tables for GBIF's Metabarcoding Data Toolkit, as TSV in a folder or as one .xlsx"),
+    "faire": ("", "a folder of FAIR eDNA (FAIRe) tables: taxaFinal, otuFinal"),
     "dwc": (".zip", "Darwin Core Archive for GBIF and OBIS: occurrences with DNA-derived data"),
     "krona": (".txt", "reads by lineage for ktImportText"),
+    "sintax": (".fasta", "named sequences as a reference for VSEARCH and USEARCH, with ;tax="),
+    "dada2": ("", "a folder of references for DADA2: assignTaxonomy, addSpecies"),
 }
 """Format to the ending of its file (empty: a folder) and what it is, in one line."""
 BY_RECORD = ("fasta", "tsv", "parquet")
 """Formats that can have one entry per record as well as one per distinct sequence."""
-WITH_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
+WITH_NAMES = tuple(format for format in FORMATS if format != "fasta")
 """Formats that hold names, and so take assignments."""
-WITH_IDS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc")
+WITH_IDS = tuple(format for format in FORMATS if format != "krona")
 """Formats in which features have ids."""
-_TEXT = ("fasta", "tsv", "krona")
+_TEXT = ("fasta", "tsv", "krona", "sintax")
 
 
 def export_records(
@@ -62,8 +73,10 @@ def export_records(
     ids: str = "own",
     occurrences: bool | None = None,
     obsm: bool = False,
+    by_sample: bool = False,
     biom: bool = True,
     per_sample: bool = False,
+    dataset: Path | None = None,
 ) -> ExportReport:
     """Write distinct sequences of a collection, with their records, in a format of other programs.
 
@@ -72,7 +85,8 @@ def export_records(
 
     Args:
         collection: An opened reference, or runs as they lie.
-        target: A file; for ``qiime2``, and for ``krona`` with ``per_sample``, a folder.
+        target: A file; a folder for ``qiime2``, ``qza``, ``faire``, ``dada2``, ``mdt`` but for a name that ends in
+            ``.xlsx``, and ``krona`` with ``per_sample``.
         format: One of ``FORMATS``.
         rows: Distinct sequences to write, int64, numbers of rows of the collection; None takes all.
         wanted: Which records of them; None takes all.
@@ -81,21 +95,24 @@ def export_records(
         occurrences: One entry per record, not per distinct sequence (``BY_RECORD``); None is the format's own: False
             for ``fasta``, True for ``tsv`` and ``parquet``.
         obsm: ``h5ad``: vectors in ``obsm["X_ednabed"]`` instead of ``X``.
+        by_sample: ``h5ad``: samples by features, reads as ``X`` and vectors in ``varm["X_ednabed"]``.
         biom: ``qiime2``: write ``feature-table.biom`` too, which needs biom-format.
         per_sample: ``krona``: one file a sample.
+        dataset: ``dwc``: a TOML file with title, licence and contact of the data set (``export.about``).
 
     Returns:
         What was written, and what a reader should know.
 
     Raises:
-        UsageError: There is no such format, an option is not one of it, a package that it needs is not installed, or
-            nothing may be written at the target.
+        UsageError: There is no such format, an option is not one of it, or nothing may be written at the target.
+        MissingPackage: A package that the format needs is not installed.
         StoreError: Nothing is left to export, or a dataset or run that was named is not there.
         InputError: The assignments cannot be read, name nothing of what is exported, or name an id that stands for
             several sequences.
     """
     assigned = assigned or AssignmentSource()
-    _check(target, format, assigned, ids, occurrences, obsm, biom, per_sample)
+    _check(target, format, assigned, ids, occurrences, obsm, by_sample, biom, per_sample, dataset)
+    published = None if dataset is None else read_about(dataset)
     selection = Selection(collection, rows, wanted)
     called = FeatureIds(selection, ids)
     names = assigned.namer(collection)
@@ -104,14 +121,24 @@ def export_records(
     by_record = format in BY_RECORD and (format != "fasta" if occurrences is None else occurrences)
     has_ids = format in WITH_IDS and not by_record
     about = {**_about(collection), **({"ids": f"{ids}: {RULES[ids]}"} if has_ids else {})}
+    otu_db = assigned.references(selection.runs())
     writers: dict[str, Callable[[], Written]] = {
         "fasta": lambda: write_fasta(selection, called, target, occurrences=by_record),
         "tsv": lambda: write_tsv(selection, names, called, target, occurrences=by_record),
         "parquet": lambda: write_parquet(selection, names, called, target, occurrences=by_record),
-        "h5ad": lambda: write_h5ad(selection, names, called, target, obsm=obsm, about=about),
+        "h5ad": lambda: (
+            write_h5ad_samples(selection, names, called, target, about=about)
+            if by_sample
+            else write_h5ad(selection, names, called, target, obsm=obsm, about=about)
+        ),
         "qiime2": lambda: write_qiime2(selection, names, called, target, biom=biom, about=about),
-        "dwc": lambda: write_dwc(selection, names, ids, target),
+        "qza": lambda: write_qza(selection, names, called, target, about=about),
+        "mdt": lambda: write_mdt(selection, names, called, target, otu_db=otu_db, about=about),
+        "faire": lambda: write_faire(selection, names, called, target, otu_db=otu_db, about=about),
+        "dwc": lambda: write_dwc(selection, names, ids, target, published),
         "krona": lambda: write_krona(selection, names, called, target, per_sample=per_sample, about=about),
+        "sintax": lambda: write_sintax(selection, names, called, target),
+        "dada2": lambda: write_dada2(selection, names, called, target, about=about),
     }
     written = writers[format]()
     return ExportReport(
@@ -140,14 +167,18 @@ def _check(
     ids: str,
     occurrences: bool | None,
     obsm: bool,
+    by_sample: bool,
     biom: bool,
     per_sample: bool,
+    dataset: Path | None,
 ) -> None:
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r} of exports; take one of {', '.join(FORMATS)}")
     only = (
         (occurrences is not None, "one entry per record or per distinct sequence", BY_RECORD),
         (obsm, "vectors in obsm", ("h5ad",)),
+        (by_sample, "samples by features", ("h5ad",)),
+        (dataset is not None, "a file about the data set", ("dwc",)),
         (not biom, "to leave BIOM out", ("qiime2",)),
         (per_sample, "a file a sample", ("krona",)),
         (bool(assigned), "names from assignments", WITH_NAMES),
@@ -155,12 +186,14 @@ def _check(
     for asked, what, formats in only:
         if asked and format not in formats:
             raise UsageError(f"{what} is a choice of {', '.join(formats)}, not of {format}; omit it")
+    if obsm and by_sample:
+        raise UsageError("vectors in obsm are not there where rows are samples, which have none; omit one of both")
     if ids != "own" and (format not in WITH_IDS or (occurrences is not False and format in ("tsv", "parquet"))):
         raise UsageError(f"ids by {ids} are ids of features, which this export as {format} does not have; omit --ids")
     if assigned.file is not None and assigned.file.resolve() == target.resolve():
         raise UsageError(f"{target} is named twice, as assignments and for the export; name another")
     example = f"export{FORMATS[format][0]}"
-    if format == "qiime2" or per_sample:
+    if per_sample or (not FORMATS[format][0] and not (format == "mdt" and is_workbook(target))):
         check_target_folder(target, format)
     elif format in _TEXT:
         # These may go to a pipe.

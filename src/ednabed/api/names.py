@@ -74,16 +74,22 @@ class AssignmentSource:
             np.array(confidences, np.float64),
         )
 
+    def references(self, runs: Sequence[str]) -> str:
+        """Return by which references some runs (``dataset/run_id``) have their names; empty where unknown."""
+        return "; ".join(self._builds_of(runs))
+
+    def _builds_of(self, runs: Sequence[str]) -> list[str]:
+        facts = {} if self.kept is None else self.kept.facts
+        return list(dict.fromkeys(f"{one.reference}, build {one.build}" for run, one in facts.items() if run in runs))
+
     def notes(self, runs: Sequence[str]) -> list[str]:
         """Return by which assignments some runs (``dataset/run_id``) have their names, and which runs have none."""
         if not self.kept:
             return []
-        shown = dict.fromkeys(
-            f"{facts.reference}, build {facts.build}" for run, facts in self.kept.facts.items() if run in runs
-        )
+        shown = self._builds_of(runs)
         more = f" and {len(shown) - 3} more builds" if len(shown) > 3 else ""
         notes = (
-            [f"names of records without a lineage of their own are assignments by {'; '.join(list(shown)[:3])}{more}"]
+            [f"names of records without a lineage of their own are assignments by {'; '.join(shown[:3])}{more}"]
             if shown
             else []
         )

@@ -19,7 +19,9 @@ from ednabed.cli.common import (
 )
 from ednabed.errors import UsageError
 
-_FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
+_FORMATS = (
+    "fasta", "tsv", "parquet", "h5ad", "qiime2", "qza", "mdt", "faire", "dwc", "krona", "sintax", "dada2",
+)  # fmt: skip
 
 
 @click.command()
@@ -38,7 +40,8 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
 @click.option("--format", "format_", required=True, type=click.Choice(_FORMATS), help="Format; see above.")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path),
-    help="File to write; for qiime2, and krona with --per-sample, a folder. An earlier export there is replaced.",
+    help="File to write; a folder for qiime2, qza, mdt (unless it ends in .xlsx), faire, dada2, and krona with "
+    "--per-sample. An earlier export there is replaced.",
 )  # fmt: skip
 @click.option(
     "--occurrences/--distinct", default=None,
@@ -51,6 +54,15 @@ _FORMATS = ("fasta", "tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
     "it; digest, the digest of the bases.",
 )  # fmt: skip
 @click.option("--obsm", is_flag=True, help="h5ad: vectors in obsm['X_ednabed'] instead of X.")
+@click.option(
+    "--by-sample", is_flag=True,
+    help="h5ad: samples in obs, sequences in var, reads in X, vectors in varm['X_ednabed'].",
+)  # fmt: skip
+@click.option(
+    "--about", type=click.Path(path_type=Path, dir_okay=False),
+    help="dwc: TOML file with title, abstract, license, date and contact of the data set, for eml.xml; "
+    "docs/formats.md has one.",
+)  # fmt: skip
 @click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out.")
 @click.option("--per-sample", is_flag=True, help="krona: a folder with a file for each sample.")
 @threads_option
@@ -69,6 +81,8 @@ def export(
     occurrences: bool | None,
     ids: str,
     obsm: bool,
+    by_sample: bool,
+    about: Path | None,
     no_biom: bool,
     per_sample: bool,
     as_json: bool,
@@ -76,21 +90,23 @@ def export(
     """Write records, names and vectors for other programs.
 
     fasta: sequences with ;size=, for VSEARCH and others. tsv, parquet: records with all their columns. h5ad: AnnData
-    with the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences. dwc: a Darwin
-    Core Archive (zip) of occurrences with DNA-derived data, for GBIF and OBIS. krona: reads by lineage, for
-    ktImportText.
+    with the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences; qza: the same
+    as artifacts. mdt: tables for GBIF's Metabarcoding Data Toolkit, TSV or .xlsx. faire: tables of FAIR eDNA. dwc: a
+    Darwin Core Archive (zip) of occurrences with DNA-derived data, for GBIF and OBIS. krona: reads by lineage, for
+    ktImportText. sintax, dada2: named sequences as references for VSEARCH and DADA2.
 
     Records without a lineage of their own get the names that 'ednabed classify --run' kept next to their run.
 
     In tsv, a cell that a spreadsheet would run as a formula gets an apostrophe in front; other formats keep names as
-    they are. h5ad needs pip install "ednabed[export]".
+    they are. h5ad, and mdt as .xlsx, need pip install "ednabed[export]".
 
     \b
     Example:
       ednabed export --format fasta --output sequences.fasta
       ednabed export --run lake_2026 --format qiime2 --output lake_qiime2
       ednabed export --run lake_2026 --assignments taxonomy.tsv --format krona --output lake.txt
-      ednabed export --dataset lake_2026 --where "sample = 'S1'" --format dwc --output lake.zip
+      ednabed export --dataset lake_2026 --format dwc --about about.toml --output lake.zip
+      ednabed export --dataset lake_2026 --where "marker = '12S'" --format mdt --output lake.xlsx
     """
     from ednabed.api import get_data_manager
     from ednabed.api.exports import WITH_NAMES, export_records
@@ -110,7 +126,7 @@ def export(
         assigned = find_assignments(collection, context.workspace, assignments)
     done = export_records(
         collection, output, format_, wanted=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
-        occurrences=occurrences, obsm=obsm, biom=not no_biom, per_sample=per_sample,
+        occurrences=occurrences, obsm=obsm, by_sample=by_sample, biom=not no_biom, per_sample=per_sample, dataset=about,
     )  # fmt: skip
     for note in done.notes:
         notice(note)

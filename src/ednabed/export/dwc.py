@@ -1,9 +1,9 @@
 """Distinct sequences in samples as a Darwin Core Archive: Occurrence core with the DNA-derived-data extension.
 
-A zip of ``meta.xml``, ``occurrence.txt`` and ``dnaderiveddata.txt`` (UTF-8, tabs, nothing quoted). One occurrence is a
-sequence in a sample in which it has reads. ``dwc_terms`` says which terms there are, from which source, and which
-columns of the records fill them; names stand unchanged. What is not known is empty, and nothing is made up: there is no
-``eml.xml``, because title, creators and licence of a dataset are its publisher's to say (GBIF's IPT asks for them).
+A zip of ``meta.xml``, ``occurrence.txt`` and ``dnaderiveddata.txt`` (UTF-8, tabs, nothing quoted), and of
+``eml.xml`` where title, licence and contact are given (``about``). One occurrence is a sequence in a sample in which it
+has reads. ``dwc_terms`` says which terms there are, from which source, and which
+columns of the records fill them; names stand unchanged. What is not known is empty, and nothing is made up.
 
 - ``occurrenceID`` is ``dataset:sample:feature``, ``eventID`` ``dataset:sample``: the same in every export of a
   collection, whatever else was chosen, because the ids of features (``ids``) are decided in each dataset as a whole.
@@ -11,57 +11,59 @@ columns of the records fill them; names stand unchanged. What is not known is em
   sample in the collection, also of what was not chosen.
 - ``scientificName`` is the deepest name, ``incertae sedis`` where there is none (as OBIS asks).
 - ``taxonID`` is ``ASV:`` and the MD5 of the letters, as the guide of GBIF advises.
-- A latitude, longitude or date that is not one by the standard goes to the ``verbatim…`` term.
+- A latitude, longitude, date or depth that is not one by the standard goes to the ``verbatim…`` term.
+- ``scientificNameID`` (an LSID, such as WoRMS has) or ``taxonConceptID`` (NCBI, BIN) is the taxon id of the name.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import re
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 from xml.sax.saxutils import quoteattr
 
-from ednabed.export.assignments import cut
+from ednabed.export.about import DatasetAbout
 from ednabed.export.dwc_terms import (
+    ASKED,
     CORE_MADE,
     DNA_DERIVED,
     DNA_MADE,
     DNA_TAKEN,
     OCCURRENCE,
+    TAXON_IDS,
+    VERBATIM,
     core_address,
     core_columns,
     dna_columns,
 )  # fmt: skip
+from ednabed.export.eml import EML, eml
+from ednabed.export.event_terms import standard_cells, text_of_value
 from ednabed.export.features import NO_SAMPLE, Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
 from ednabed.export.place import whole_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
+from ednabed.export.taxon_terms import OUR_TOOL, remarks, taxon_id_terms
 from ednabed.sequences.lineage import RANKS, format_lineage
-from ednabed.sequences.samples import to_coordinates
 from ednabed.store.files import clean
 
 META, CORE, EXTENSION = "meta.xml", "occurrence.txt", "dnaderiveddata.txt"
 READS = "DNA sequence reads"
+_NO_EML = (
+    "there is no eml.xml, which IPT asks for: title, creators and licence are the publisher's to say, in a small file "
+    "('ednabed export --about about.toml')"
+)
 NO_NAME = "incertae sedis"
-_VERBATIM = {
-    "decimalLatitude": "verbatimLatitude",
-    "decimalLongitude": "verbatimLongitude",
-    "eventDate": "verbatimEventDate",
-}
-# ISO 8601: a year, month, day or moment.
-_MOMENT = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?)?)?")
-_OUR_TOOL = "ednabed classify"
 
 
-def write_dwc(selection: Selection, names: Namer, rule: str, target: Path) -> Written:
+def write_dwc(
+    selection: Selection, names: Namer, rule: str, target: Path, dataset: DatasetAbout | None = None
+) -> Written:
     """Write the archive, which appears whole or not at all.
 
     Args:
@@ -69,6 +71,7 @@ def write_dwc(selection: Selection, names: Namer, rule: str, target: Path) -> Wr
         names: Where names come from.
         rule: What features are called (``export.ids.RULES``), decided in each dataset as a whole.
         target: The zip file.
+        dataset: What ``eml.xml`` says; None leaves it out.
 
     Raises:
         UsageError: The target is a folder, a pipe or a device, or lies in a run or a reference.
@@ -84,11 +87,16 @@ def write_dwc(selection: Selection, names: Namer, rule: str, target: Path) -> Wr
             (place / EXTENSION).open("w", encoding="utf-8", newline="\n") as extension,
         ):
             written = archive.write(core, extension)
-        (place / META).write_text(meta(archive.core_terms, archive.dna_terms), encoding="utf-8", newline="\n")
+        text = meta(archive.core_terms, archive.dna_terms, EML if dataset is not None else None)
+        (place / META).write_text(text, encoding="utf-8", newline="\n")
+        if dataset is not None:
+            (place / EML).write_text(eml(dataset), encoding="utf-8", newline="\n")
         with zipfile.ZipFile(work, "w", zipfile.ZIP_DEFLATED) as file:
-            for name in (META, CORE, EXTENSION):
+            for name in (META, CORE, EXTENSION, *([] if dataset is None else [EML])):
                 file.write(place / name, name)
-    return written
+    if dataset is not None:
+        return written
+    return replace(written, notes=(*written.notes, _NO_EML))
 
 
 class _Archive:
@@ -107,12 +115,14 @@ class _Archive:
         self._ids = FeatureIds(whole, rule, by_dataset=True)
         self._core = core_columns(columns)
         self._dna = dna_columns(columns)
-        verbatim = [other for term, other in _VERBATIM.items() if term in self._core and other not in self._core]
-        self.core_terms = (*CORE_MADE, *self._core, *verbatim)
+        verbatim = {other: None for term, other in VERBATIM.items() if term in self._core and other not in self._core}
+        ids = [term for term in TAXON_IDS if term not in self._core]
+        self.core_terms = (*CORE_MADE, *ids, *self._core, *verbatim)
         appraised = ("otu_seq_comp_appr",) if names.given and "otu_seq_comp_appr" not in self._dna else ()
         self.dna_terms = (*DNA_MADE, *self._dna, *appraised)
-        self._not_standard = {term: 0 for term in _VERBATIM}
-        self._without = {term: 0 for term in _VERBATIM}
+        self._not_standard = {term: 0 for term in VERBATIM}
+        self._without = {term: 0 for term in ASKED}
+        self._without_name_id = 0
 
     def write(self, core: TextIO, extension: TextIO) -> Written:
         """Write both tables."""
@@ -159,27 +169,24 @@ class _Archive:
             "taxonRank": named.rank,
             **dict(zip(RANKS[:6], named.lineage[:6], strict=True)),
             "verbatimIdentification": format_lineage(named.lineage) if named.rank else "",
-            "identificationRemarks": _remarks(named.status, named.confidence),
+            "identificationRemarks": remarks(named),
+            **taxon_id_terms(named.taxon_id),
         }
-        record = feature.first[sample]
-        for term in self._without:
-            self._without[term] += not (term in self._core and _text(record[self._core[term]]))
-        for term, column in self._core.items():
-            value = _text(record[column])
-            if value and not _is_standard(term, value):
-                self._not_standard[term] += 1
-                cells.setdefault(_VERBATIM[term], value)
-                value = ""
-            if value:
-                cells[term] = value
+        found, wrong = standard_cells(self._core, feature.first[sample])
+        for term in wrong:
+            self._not_standard[term] += 1
+        cells |= found
+        for term in ASKED:
+            self._without[term] += term not in found and term not in wrong
+        self._without_name_id += not cells.get("scientificNameID")
         return cells
 
     def _of_dna(self, feature: Feature, sample: Sample, name: str) -> list[str]:
         record = feature.first[sample]
         cells = {"DNA_sequence": feature.sequence or "", "samp_name": name}
-        cells |= {term: _text(record[column]) for term, column in self._dna.items()}
+        cells |= {term: text_of_value(record[column]) for term, column in self._dna.items()}
         if feature.named.status and not cells.get("otu_seq_comp_appr"):
-            cells["otu_seq_comp_appr"] = _OUR_TOOL
+            cells["otu_seq_comp_appr"] = OUR_TOOL
         return [cells.get(term, "") for term in self.dna_terms]
 
     def _notes(self, uncounted: int, occurrences: int) -> list[str]:
@@ -193,27 +200,34 @@ class _Archive:
             )
         for term, count in self._not_standard.items():
             if count:
-                notes.append(f"{count:,} values are no {term} by the standard and stand in {_VERBATIM[term]}")
+                notes.append(f"{count:,} values are no {term} by the standard and stand in {VERBATIM[term]}")
+        if self._without_name_id:
+            notes.append(
+                f"{self._without_name_id:,} of {occurrences:,} occurrences have no scientificNameID, the id of the "
+                "name in WoRMS, which OBIS asks for (GBIF does not); it is taken from a column AphiaID or "
+                "scientificNameID of the records of the reference where the name given is that of the nearest record"
+            )
         if uncounted:
             notes.append(f"{uncounted:,} of {occurrences:,} occurrences do not say how many reads they are")
-        notes.append("there is no eml.xml: title, creators and licence are the publisher's to say (IPT asks for them)")
         return notes
 
 
-def meta(core: Sequence[str], dna: Sequence[str]) -> str:
+def meta(core: Sequence[str], dna: Sequence[str], metadata: str | None = None) -> str:
     """Return ``meta.xml``: what the columns of both tables are, by the addresses of their terms.
 
     Args:
         core: Terms of ``occurrence.txt``, by column.
         dna: Terms of ``dnaderiveddata.txt``, by column from the second on; the first is the id of the occurrence.
+        metadata: Name of the file that says what the data set is; None where there is none.
     """
     addresses: Mapping[str, str] = {**DNA_MADE, **DNA_TAKEN}
     how = 'encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="1"'
+    described = "" if metadata is None else f" metadata={quoteattr(metadata)}"
     core_fields = "".join(_field(place, core_address(term)) for place, term in enumerate(core))
     dna_fields = "".join(_field(place, addresses[term]) for place, term in enumerate(dna, 1))
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<archive xmlns="http://rs.tdwg.org/dwc/text/">\n'
+        f'<archive xmlns="http://rs.tdwg.org/dwc/text/"{described}>\n'
         f'  <core {how} rowType="{OCCURRENCE}">\n    <files><location>{CORE}</location></files>\n'
         f'    <id index="0"/>\n{core_fields}  </core>\n'
         f'  <extension {how} rowType="{DNA_DERIVED}">\n    <files><location>{EXTENSION}</location></files>\n'
@@ -230,43 +244,5 @@ def _line(stream: TextIO, cells: list[str]) -> None:
     stream.write("\t".join(map(clean, cells)) + "\n")
 
 
-def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    return value.isoformat() if isinstance(value, date) else str(value).strip()
-
-
-def _is_standard(term: str, value: str) -> bool:
-    if term == "eventDate":
-        halves = value.split("/")
-        return len(halves) <= 2 and all(map(_is_moment, halves))
-    if term == "decimalLatitude":
-        return isinstance(to_coordinates(value, 0), tuple)
-    if term == "decimalLongitude":
-        return isinstance(to_coordinates(0, value), tuple)
-    return True
-
-
-def _is_moment(text: str) -> bool:
-    """Return whether a text is a year, month, day or moment that there is."""
-    if _MOMENT.fullmatch(text) is None:
-        return False
-    try:
-        # Only the whole form is read here; what lacks is the first.
-        datetime.fromisoformat(text if len(text) >= len("2026-11-28") else f"{text}{'-01-01'[-(10 - len(text)) :]}")
-    except ValueError:
-        return False
-    return True
-
-
 def _asv(sequence: str) -> str:
     return "ASV:" + hashlib.md5(sequence.encode(), usedforsecurity=False).hexdigest()
-
-
-def _remarks(status: str, confidence: float | None) -> str:
-    if not status:
-        return ""
-    # The record keeps its deepest name; that the reference lacks a taxon below it is no claim of a new one.
-    return f"{_OUR_TOOL}: {status.replace('_', ' ')}" + (
-        "" if confidence is None else f", confidence {cut(confidence, 4)}"
-    )

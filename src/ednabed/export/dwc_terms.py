@@ -31,9 +31,9 @@ CORE_TAKEN = {
     "eventDate": (
         "date", "collection_date", "collectionDate", "sampling_date", "date_collected", "collection_date_start",
     ),
-    "verbatimDepth": ("depth",),
-    "minimumDepthInMeters": ("depth_m", "depth_min_m", "min_depth_m"),
-    "maximumDepthInMeters": ("depth_m", "depth_max_m", "max_depth_m"),
+    "verbatimDepth": (),
+    "minimumDepthInMeters": ("depth_m", "depth_min_m", "min_depth_m", "depth"),
+    "maximumDepthInMeters": ("depth_m", "depth_max_m", "max_depth_m", "depth"),
     "materialSampleID": ("biosample", "biosample_accession"),
     "locality": ("site", "station", "location"),
     **{
@@ -50,8 +50,20 @@ CORE_TAKEN = {
         )
     },
 }  # fmt: skip
-"""Terms of the core taken from columns of the records: of the term's own name, or one of these. ``depth`` says no unit,
-so it is verbatim."""
+"""Terms of the core taken from columns of the records: of the term's own name, or one of these. ``depth`` is that
+of MIxS, which is in metres; what stands there and is no number is verbatim."""
+TAXON_IDS = ("scientificNameID", "taxonConceptID")
+"""Terms of the core that hold ids of taxa: from a column of the name, else that of the name given."""
+ASKED = ("decimalLatitude", "decimalLongitude", "eventDate")
+"""Terms of the core that GBIF and OBIS ask for and that only columns of the records fill."""
+VERBATIM = {
+    "decimalLatitude": "verbatimLatitude",
+    "decimalLongitude": "verbatimLongitude",
+    "eventDate": "verbatimEventDate",
+    "minimumDepthInMeters": "verbatimDepth",
+    "maximumDepthInMeters": "verbatimDepth",
+}
+"""Term of the core to the one that holds what is not of its standard."""
 DNA_MADE = {"DNA_sequence": f"{_GBIF}dna_sequence", "samp_name": f"{_MIXS}0001107"}
 """Terms of the extension that the export makes, with their addresses; always there."""
 _MIXS_NUMBERS = {
@@ -78,7 +90,8 @@ DNA_TAKEN = {
 }  # fmt: skip
 """Terms of the extension taken from columns of their own name (``target_gene`` also of a marker), with addresses."""
 _DNA_OTHER = {
-    "target_gene": MARKERS,
+    # A table of samples that has a marker adds it under the second name (``Samples.names_beside``).
+    "target_gene": (*MARKERS, *(f"{name}_sample" for name in MARKERS)),
     "pcr_primer_forward": ("primer_forward", "forward_primer"),
     "pcr_primer_reverse": ("primer_reverse", "reverse_primer"),
     "samp_collec_device": ("samp_collect_device",),

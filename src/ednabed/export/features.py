@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import NO_NAME, Identification, Namer, SequenceIds
 from ednabed.export.selection import Sample, Selection
+from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
 from ednabed.store.files import clean
 
 NO_SAMPLE = "no_sample"
@@ -63,7 +64,8 @@ def features(selection: Selection, names: Namer, ids: FeatureIds, columns: tuple
         ids: What they are called.
         columns: Columns of the records wanted in ``Feature.first`` beside ``COLUMNS``.
     """
-    wanted = tuple(dict.fromkeys((*COLUMNS, *columns)))
+    taxa = taxon_id_columns(selection.collection.record_schema.names)
+    wanted = tuple(dict.fromkeys((*COLUMNS, *columns, *taxa)))
     for piece in selection.pieces(wanted):
         records = piece.records.to_pylist()
         lengths = piece.sequences.column("length").to_pylist()
@@ -73,16 +75,18 @@ def features(selection: Selection, names: Namer, ids: FeatureIds, columns: tuple
             row, digest = rows[place], piece.ids[place]
             lab_id = ids.lab_id(row, digest) if names.by_id else digest
             known = SequenceIds(row, (digest, lab_id, records[begin]["id"]))
-            yield _feature(known, ids.of(row, digest), letters[place], lengths[place], records[begin:end], names)
+            yield _feature(known, ids.of(row, digest), letters[place], lengths[place], records[begin:end], names, taxa)
 
 
 def _feature(
-    known: SequenceIds, id: str, sequence: str | None, length: int | None, records: list[dict[str, Any]], names: Namer
-) -> Feature:
+    known: SequenceIds, id: str, sequence: str | None, length: int | None, records: list[dict[str, Any]], names: Namer,
+    taxa: list[str],
+) -> Feature:  # fmt: skip
     counts: dict[Sample, int] = {}
     first: dict[Sample, dict[str, Any]] = {}
     unknown: set[Sample] = set()
     labelled: Counter[Identification] = Counter()
+    taxon_ids: dict[Identification, str] = {}
     assigned: Identification | None = None
     for record in records:
         sample = (str(record["dataset"]), record["sample"])
@@ -96,9 +100,13 @@ def _feature(
             assigned = assigned or named
         elif any(named.lineage):
             labelled[named] += 1
+            if taxa and not taxon_ids.get(named):
+                taxon_ids[named] = taxon_id(taxa, [record[name] for name in taxa])
     names.divided += len(labelled) > 1
     # A Counter gives equals in the order in which they came.
     named = labelled.most_common(1)[0][0] if labelled else assigned or NO_NAME
+    if taxon_ids.get(named):
+        named = replace(named, taxon_id=taxon_ids[named])
     return Feature(
         known.row, id, known.ids[0], records[0]["id"], sequence, length, named, len(records), counts,
         frozenset(unknown), first,

@@ -31,7 +31,7 @@ from ednabed.store.vectors import BLOCK_BYTES
 OBSM = "X_ednabed"
 OBS_COLUMNS = (
     "name", "digest", "length", "reads", "records", "samples", "datasets", "lineage", *RANKS, "rank", "confidence",
-    "status",
+    "status", "taxon_id",
 )  # fmt: skip
 """Columns of ``obs``. ``name`` is the id of the first record; ``reads`` counts a record without abundance as one;
 ``length`` is -1 and ``confidence`` NaN where unknown; a text is empty where unknown."""
@@ -62,20 +62,37 @@ def write_h5ad(
             reference.
     """
     check_target_file(target, "vectors.h5ad")
-    anndata, h5py, pandas = (needed(name, "export", "an export as h5ad") for name in ("anndata", "h5py", "pandas"))
-    obs, records, reads = _obs(pandas, features(selection, names, ids))
+    anndata, h5py, pandas = packages()
+    obs, records, reads = feature_frame(pandas, features(selection, names, ids))
     dimension = selection.collection.spec.dimension
     var = pandas.DataFrame(index=[f"dim_{place}" for place in range(0 if obsm else dimension)])
-    told = {key: clean(value) if isinstance(value, str) else value for key, value in (about or {}).items()}
-    data = anndata.AnnData(obs=obs, var=var, uns={"ednabed": told})
+    data = anndata.AnnData(obs=obs, var=var, uns={"ednabed": cleaned(about or {})})
     with whole_target(target, "vectors.h5ad") as work:
         data.write_h5ad(work)
         with h5py.File(work, "r+") as file:
-            _write_vectors(file, f"obsm/{OBSM}" if obsm else "X", selection)
+            write_vectors(file, f"obsm/{OBSM}" if obsm else "X", selection)
     return Written(len(selection), records, None, reads)
 
 
-def _write_vectors(file: Any, name: str, selection: Selection) -> None:
+def packages() -> tuple[Any, Any, Any]:
+    """Return anndata, h5py and pandas. Raises MissingPackage where one of them is not installed."""
+    anndata, h5py, pandas = (needed(module, "export", "an export as h5ad") for module in ("anndata", "h5py", "pandas"))
+    return anndata, h5py, pandas
+
+
+def cleaned(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``uns`` says, without characters that HDF5 cannot hold."""
+    return {key: clean(value) if isinstance(value, str) else value for key, value in about.items()}
+
+
+def write_vectors(file: Any, name: str, selection: Selection) -> None:
+    """Write the vectors of a selection, block by block, as an array of an AnnData file.
+
+    Args:
+        file: The opened file of h5py.
+        name: Path of the array in it; one that is there is replaced.
+        selection: What is exported.
+    """
     dimension = selection.collection.spec.dimension
     if name in file:
         del file[name]
@@ -95,8 +112,13 @@ def _blocks(selection: Selection) -> Iterator[FloatArray]:
         yield selection.collection.vectors_of(selection.rows[first : first + step])
 
 
-def _obs(pandas: Any, every: Iterator[Feature]) -> tuple[Any, int, int]:
-    """Return the frame of ``obs``, the number of records and the reads."""
+def feature_frame(pandas: Any, every: Iterator[Feature]) -> tuple[Any, int, int]:
+    """Return the frame of features with ``OBS_COLUMNS``, called by their ids, the number of records and the reads.
+
+    Args:
+        pandas: The module.
+        every: The features.
+    """
     frames = []
     records = reads = 0
     while some := list(islice(every, 4096)):
@@ -117,6 +139,7 @@ def _obs(pandas: Any, every: Iterator[Feature]) -> tuple[Any, int, int]:
                 [np.nan if one.named.confidence is None else one.named.confidence for one in some], np.float64
             ),
             "status": [one.named.status for one in some],
+            "taxon_id": [clean(one.named.taxon_id) for one in some],
         }  # fmt: skip
         frames.append(pandas.DataFrame(columns, index=[one.id for one in some], columns=list(OBS_COLUMNS)))
         records += sum(one.records for one in some)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from ednabed.export.names import Namer
 from ednabed.export.selection import Selection
 
-NEED_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "dwc", "krona")
-NEED_SAMPLES = ("qiime2", "dwc")
+NEED_NAMES = ("tsv", "parquet", "h5ad", "qiime2", "qza", "mdt", "faire", "dwc", "krona")
+NEED_SAMPLES = ("qiime2", "qza", "mdt", "faire", "dwc")
 
 
 def missing(selection: Selection, format: str, names: Namer, *, per_sample: bool = False) -> list[str]:
     """Return a sentence for each thing that is missing, once an export has been written.
 
-    Coordinates and dates are reported by the one format that holds them (``dwc``).
+    Coordinates and dates are reported by the formats that require them (``dwc``, ``mdt``).
 
     Args:
         selection: What was exported.

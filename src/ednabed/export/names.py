@@ -10,7 +10,7 @@ none. Best guesses that were not given are no names here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from ednabed.base.stored_json import BadJson, parse_json, require
 from ednabed.errors import InputError
-from ednabed.reference.kept import RowNames
+from ednabed.reference.kept import NEAREST, RowNames
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
 from ednabed.sequences.opening import Source
@@ -29,8 +29,30 @@ from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import UNKNOWN
 
 _COLUMNS = ("id", "status", "lineage", "confidence")
-_LINE = {"id": str, "status": str, "lineage": str | None, "confidence": float | None}
+_LINE = {
+    **{"id": str, "status": str, "lineage": str | None, "confidence": float | None},
+    **dict.fromkeys(("nearest_id", "nearest_lineage", "nearest_taxon_id"), str | None),
+    **dict.fromkeys(("identity", "coverage"), float | None),
+}
 _ADVICE = "give what 'ednabed classify --output taxonomy.tsv' (or .jsonl) wrote"
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The nearest sequence of the reference by which a name was assigned.
+
+    Attributes:
+        id: Id of its record; empty where unknown.
+        identity: Percent of the columns of the alignment; None where unknown.
+        coverage: Percent of the query inside that alignment; None where unknown.
+    """
+
+    id: str = ""
+    identity: float | None = None
+    coverage: float | None = None
+
+
+NO_NEAREST = Nearest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +63,15 @@ class Identification:
         lineage: Seven names, empty where unknown.
         confidence: Of the deepest name, 0 to 1, where an assignment gave it; else None.
         status: Status of the assignment that was taken; empty where none was.
+        taxon_id: Id of the deepest name in a database of taxa (``sequences.taxon_ids``); empty where unknown.
+        nearest: By what an assignment was given.
     """
 
     lineage: Lineage = UNKNOWN
     confidence: float | None = None
     status: str = ""
+    taxon_id: str = ""
+    nearest: Nearest = NO_NEAREST
 
     @property
     def rank(self) -> str:
@@ -134,7 +160,7 @@ class Namer:
     def _by_row(self, row: int) -> Identification | None:
         assert self._kept is not None
         found = self._kept.of(row)
-        return None if found is None else identification(*found)
+        return None if found is None else identification(*found, self._kept.nearest_of(row))
 
     def _by_id(self, id: str | None, sequence: SequenceIds) -> Identification | None:
         for name in (id, *sequence.ids) if self._assignments else ():
@@ -173,12 +199,12 @@ def names_by_id(path: Path) -> dict[str, Identification]:
     found: dict[str, Identification] = {}
     with Source(path, wanted="assignment") as source:
         lines = _json_lines(source) if source.head.lstrip().startswith(b"{") else _table(source)
-        for number, (id, status, lineage, confidence) in enumerate(lines, 1):
+        for number, (id, status, lineage, confidence, nearest) in enumerate(lines, 1):
             where = f"{source.path}: assignment {number} (id {id!r})"
             status = current_status(status)
             if status not in STATUSES:
                 raise InputError(f"{where} has the status {status!r}, expected one of {', '.join(STATUSES)}; {_ADVICE}")
-            named = _assigned(where, status, lineage, confidence)
+            named = _assigned(where, status, lineage, confidence, nearest)
             if found.setdefault(clean(id), named) != named:
                 raise InputError(
                     f"{where} says something else than an earlier one of this id; keep the one that is meant, or "
@@ -187,41 +213,75 @@ def names_by_id(path: Path) -> dict[str, Identification]:
     return found
 
 
-def _assigned(where: str, status: str, lineage: str, confidence: str | float | None) -> Identification:
-    try:
-        sure = None if confidence in (None, "") else float(confidence or 0)
-    except (TypeError, ValueError):
-        sure = math.nan
+def _assigned(
+    where: str, status: str, lineage: str, confidence: str | float | None, nearest: Mapping[str, Any]
+) -> Identification:
+    sure = _number(confidence)
     if sure is not None and not 0 <= sure <= 1:
         raise InputError(f"{where} has the confidence {confidence!r}, expected a number from 0 to 1; {_ADVICE}")
-    return identification(status, lineage, sure)
+    on = dict(nearest)
+    for name in ("identity", "coverage"):
+        on[name] = percent = _number(on.get(name))
+        if percent is not None and not 0 <= percent <= 100:
+            raise InputError(f"{where} has the {name} {nearest[name]!r}, expected a number from 0 to 100; {_ADVICE}")
+    return identification(status, lineage, sure, on)
 
 
-def identification(status: str, lineage: str | None, confidence: float | None) -> Identification:
-    """Return the names that an assignment gives, none where it has no lineage or its status is not of a name."""
+def _number(cell: str | float | None) -> float | None:
+    """Return a number; None where the cell is empty, NaN where it is none."""
+    try:
+        return None if cell in (None, "") else float(cell or 0)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def identification(
+    status: str, lineage: str | None, confidence: float | None, nearest: Mapping[str, Any] | None = None
+) -> Identification:
+    """Return the names that an assignment gives, none where it has no lineage or its status is not of a name.
+
+    The taxon id of the nearest record is that of the name given only where both are named alike down to the deepest
+    name: a genus that was given has not the id of the species that is nearest.
+
+    Args:
+        status: Its status.
+        lineage: The names given; None or empty where there are none.
+        confidence: Of the deepest name; None where unknown.
+        nearest: What it rests on, by column (``reference.kept.NEAREST``); None where nothing of that is known.
+    """
+    on = nearest or {}
+    by = Nearest(on.get("nearest_id") or "", on.get("identity"), on.get("coverage"))
     if status in ("unclassified", "rejected"):
-        return Identification(status=status)
-    return Identification(_labelled(lineage).lineage if lineage else UNKNOWN, confidence, status)
+        return Identification(status=status, nearest=by)
+    names = _labelled(lineage).lineage if lineage else UNKNOWN
+    # What was written as text has a comma for a semicolon in a name.
+    same = any(names) and _labelled(on.get("nearest_lineage") or "").lineage == names
+    return Identification(names, confidence, status, (on.get("nearest_taxon_id") or "") if same else "", by)
 
 
-def _table(source: Source) -> Iterator[tuple[str, str, str, str]]:
+def _table(source: Source) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
     dialect = find_dialect(source)
     lacking = [name for name in _COLUMNS if name not in dialect.columns]
     if lacking:
         raise InputError(f"{source.path}: has no column {lacking[0]!r}; {_ADVICE}")
+    there = [name for name in NEAREST if name in dialect.columns]
     for batch in read_delimited(source, dialect):
-        cells = [text_of(batch.column(name), name, source.path).to_pylist() for name in _COLUMNS]
-        yield from zip(*cells, strict=True)
+        cells = [text_of(batch.column(name), name, source.path).to_pylist() for name in (*_COLUMNS, *there)]
+        for id, status, lineage, confidence, *nearest in zip(*cells, strict=True):
+            yield id, status, lineage, confidence, dict(zip(there, nearest, strict=True))
 
 
-def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None]]:
+def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None, dict[str, Any]]]:
     for number, line in enumerate(_lines(source), 1):
         if not line.strip():
             continue
         try:
             body: Any = parse_json(decode(line))
+            if isinstance(body, dict):
+                body = {**dict.fromkeys(NEAREST), **body}
             require(body, _LINE, "it")
-            yield body["id"], body["status"], body["lineage"] or "", body["confidence"]
+            nearest = {name: body[name] for name in NEAREST}
+            yield body["id"], body["status"], body["lineage"] or "", body["confidence"], nearest
         except BadJson as error:
             raise InputError(f"{source.path}: line {number} is no assignment ({error}); {_ADVICE}") from error
 

@@ -60,35 +60,39 @@ def write_qiime2(
         UsageError: The folder is a file, lies in a run or a reference, or holds something else.
     """
     check_target_folder(target, "qiime2")
+    with whole_folder(target, "qiime2", dict(about or {})) as work:
+        return write_files(selection, names, ids, work, biom=biom)
+
+
+def write_files(selection: Selection, names: Namer, ids: FeatureIds, folder: Path, *, biom: bool = True) -> Written:
+    """Write the files into a folder that is there; see ``write_qiime2``."""
     samples = sample_names(selection.samples())
     called: list[str] = []
     pairs: list[tuple[int, int, int]] = []
     place_of = {sample: place for place, sample in enumerate(samples)}
     records = reads = letters = 0
-    body = dict(about or {})
-    with whole_folder(target, "qiime2", body) as work:
-        with (
-            (work / TAXONOMY).open("w", encoding="utf-8", newline="\n") as taxonomy,
-            (work / TABLE_TSV).open("w", encoding="utf-8", newline="\n") as table,
-            (work / SEQUENCES).open("w", encoding="utf-8", newline="\n") as fasta,
-        ):
-            taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
-            table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
-            for feature in features(selection, names, ids):
-                sure = f"\t{cut(feature.named.confidence, 4)}" if names.given else ""
-                taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{sure}\n")
-                table.write("\t".join((feature.id, *_counts(feature.counts, place_of))) + "\n")
-                if feature.sequence is not None:
-                    fasta.write(f">{feature.id}\n{feature.sequence}\n")
-                    letters += 1
-                if biom:
-                    pairs += [(len(called), place_of[s], n) for s, n in feature.counts.items() if n]
-                called.append(feature.id)
-                records, reads = records + feature.records, reads + feature.reads
-        if not letters:
-            (work / SEQUENCES).unlink()
-        if biom:
-            _write_biom(work / TABLE_BIOM, called, list(samples.values()), pairs)
+    with (
+        (folder / TAXONOMY).open("w", encoding="utf-8", newline="\n") as taxonomy,
+        (folder / TABLE_TSV).open("w", encoding="utf-8", newline="\n") as table,
+        (folder / SEQUENCES).open("w", encoding="utf-8", newline="\n") as fasta,
+    ):
+        taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
+        table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
+        for feature in features(selection, names, ids):
+            sure = f"\t{cut(feature.named.confidence, 4)}" if names.given else ""
+            taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{sure}\n")
+            table.write("\t".join((feature.id, *_counts(feature.counts, place_of))) + "\n")
+            if feature.sequence is not None:
+                fasta.write(f">{feature.id}\n{feature.sequence}\n")
+                letters += 1
+            if biom:
+                pairs += [(len(called), place_of[s], n) for s, n in feature.counts.items() if n]
+            called.append(feature.id)
+            records, reads = records + feature.records, reads + feature.reads
+    if not letters:
+        (folder / SEQUENCES).unlink()
+    if biom:
+        _write_biom(folder / TABLE_BIOM, called, list(samples.values()), pairs)
     notes = []
     if letters < len(called):
         notes.append(f"{SEQUENCES} lacks {len(called) - letters:,} features whose bases are unknown")

@@ -8,6 +8,7 @@ records of one together, in order of dataset, run and number. Null is unknown.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -19,19 +20,21 @@ from ednabed.export.names import Identification, Namer, SequenceIds
 from ednabed.export.selection import Piece, Selection
 from ednabed.reference.columns import text
 from ednabed.sequences.lineage import RANKS, format_lineage
+from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
 
 _TEXT = pa.string()
 _LINEAGE = {"lineage": _TEXT, **{rank: _TEXT for rank in RANKS}}
-_GIVEN = {"confidence": pa.float64(), "status": _TEXT}
+_GIVEN = {"confidence": pa.float64(), "status": _TEXT, "taxon_id": _TEXT}
 RECORD_COLUMNS = {
     "id": _TEXT, "dataset": _TEXT, "run_id": _TEXT, "seq_idx": pa.int64(), "sequence": pa.large_string(),
     "digest": _TEXT, "length": pa.int32(), "abundance": pa.int64(), "sample": _TEXT, **_LINEAGE,
 }  # fmt: skip
-"""First columns of a table of records, with their types; ``confidence`` and ``status`` follow where assignments were
-given."""
+"""First columns of a table of records, with their types; ``confidence``, ``status`` and ``taxon_id`` follow where
+assignments were given."""
 DISTINCT_COLUMNS = {
     "id": _TEXT, "sequence": pa.large_string(), "digest": _TEXT, "length": pa.int32(), "abundance": pa.int64(),
     "records": pa.int64(), "samples": pa.int64(), "datasets": _TEXT, **_LINEAGE,
+    "taxon_id": _TEXT,
 }  # fmt: skip
 """Columns of a table of distinct sequences: ``id`` by ``FeatureIds``; ``abundance`` all reads (a record without
 abundance is one); ``samples`` the number of known samples; ``datasets`` their names joined by ``;``."""
@@ -58,6 +61,7 @@ class RecordTables:
         self._names = names
         self._ids = ids
         self._occurrences = occurrences
+        self._taxa: list[str] = []
         columns = {**(RECORD_COLUMNS if occurrences else DISTINCT_COLUMNS), **(_GIVEN if names.given else {})}
         self._others: dict[str, str] = {}
         if occurrences:
@@ -77,6 +81,8 @@ class RecordTables:
         if not self._occurrences:
             yield from self._distinct()
             return
+        # Without assignments the columns that hold ids of taxa are written as they are, and nothing is made of them.
+        self._taxa = taxon_id_columns(self._selection.collection.record_schema.names) if self._names.given else []
         for piece in self._selection.pieces((*_OWN[1:], *self._others)):
             yield self._of_records(piece)
 
@@ -90,13 +96,24 @@ class RecordTables:
             for row, digest, begin in zip(piece.rows.tolist(), piece.ids, piece.starts.tolist(), strict=False)
         ]
         pairs = zip(ids, lineages, own.tolist(), strict=True)
+        named = [self._names.of(id, lineage, known[place]) for id, lineage, place in pairs]
         columns = {
             **{name: records.column(name) for name in ("id", "dataset", "run_id", "seq_idx", "abundance", "sample")},
             **{name: letters.column(name) for name in ("sequence", "digest", "length")},
-            **self._name_columns([self._names.of(id, lineage, known[place]) for id, lineage, place in pairs]),
+            **self._name_columns(self._with_taxon_ids(named, records)),
             **{free: records.column(name) for name, free in self._others.items()},
         }
         return pa.table([_fitted(columns[field.name], field.type) for field in self.schema], schema=self.schema)
+
+    def _with_taxon_ids(self, named: list[Identification], records: pa.Table) -> list[Identification]:
+        """Return the names of records; those with a lineage of their own have the taxon id of their own, too."""
+        if not self._taxa:
+            return named
+        rows = zip(*(records.column(name).to_pylist() for name in self._taxa), strict=True)
+        return [
+            one if one.status or not any(one.lineage) else replace(one, taxon_id=taxon_id(self._taxa, row))
+            for one, row in zip(named, rows, strict=True)
+        ]
 
     def _distinct(self) -> Iterator[pa.Table]:
         every = features(self._selection, self._names, self._ids)
@@ -120,6 +137,7 @@ class RecordTables:
             **{rank: [one.lineage[place] or None for one in named] for place, rank in enumerate(RANKS)},
             "confidence": [one.confidence for one in named],
             "status": [one.status or None for one in named],
+            "taxon_id": [one.taxon_id or None for one in named],
         }
         types = {**_LINEAGE, **_GIVEN}
         return {name: pa.array(values, types[name]) for name, values in columns.items()}

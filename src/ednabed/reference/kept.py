@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,9 @@ from ednabed.store.runs import runs_root, walk_runs
 
 # Another process may replace a file between its listing and its reading.
 _TRIES = 20
-_COLUMNS = ("digest", "status", "lineage", "confidence")
+NEAREST = ("nearest_id", "nearest_lineage", "nearest_taxon_id", "identity", "coverage")
+"""Columns of an assignment that say what it rests on."""
+_COLUMNS = ("digest", "status", "lineage", "confidence", *NEAREST)
 _NONE = pa.schema([COLUMNS.field(name) for name in _COLUMNS]).empty_table()
 
 
@@ -41,6 +44,7 @@ class RowNames:
         statuses: Every status that may occur.
         status: Number of the status of each row, int8, shape (n,); -1 where it has no assignment.
         confidence: Of the deepest name, float64, shape (n,); NaN where unknown.
+        nearest: Columns ``NEAREST``, n rows, null where unknown; None where nothing of them is known.
     """
 
     lineages: list[str]
@@ -48,6 +52,7 @@ class RowNames:
     statuses: list[str]
     status: npt.NDArray[np.int8]
     confidence: npt.NDArray[np.float64]
+    nearest: pa.Table | None = None
 
     def any(self) -> bool:
         """Return whether one of the rows has an assignment."""
@@ -68,6 +73,16 @@ class RowNames:
             self.lineages[lineage] if lineage >= 0 else None,
             None if np.isnan(confidence) else confidence,
         )
+
+    def nearest_of(self, place: int) -> dict[str, Any]:
+        """Return what the assignment of a row rests on, by column (``NEAREST``); None where unknown.
+
+        Args:
+            place: Which of the n rows, from 0.
+        """
+        if self.nearest is None:
+            return dict.fromkeys(NEAREST)
+        return {name: self.nearest.column(name)[place].as_py() for name in NEAREST}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +120,16 @@ class KeptNames:
         there = at < len(self.keys)
         there[there] = self.keys[at[there]] == keys[there]
         at = at[there]
+        places = np.full(len(keys), -1)
+        places[there] = at
+        nearest = None
+        if self.names.nearest is not None:
+            nearest = self.names.nearest.take(pa.array(places, mask=places < 0))
         lineage, status = np.full(len(keys), -1, np.int32), np.full(len(keys), -1, np.int8)
         confidence = np.full(len(keys), np.nan)
         lineage[there], status[there] = self.names.lineage[at], self.names.status[at]
         confidence[there] = self.names.confidence[at]
-        return RowNames(self.names.lineages, lineage, self.names.statuses, status, confidence)
+        return RowNames(self.names.lineages, lineage, self.names.statuses, status, confidence, nearest)
 
 
 @dataclass(frozen=True)
@@ -206,7 +226,8 @@ def _by_key(tables: list[pa.Table]) -> tuple[npt.NDArray[np.uint64], RowNames]:
     lineages, lineage = _numbered(table.column("lineage"))
     statuses, status = _numbered(table.column("status"))
     confidence = table.column("confidence").to_numpy(zero_copy_only=False).astype(np.float64)
-    return keys, RowNames(lineages, lineage, statuses, status.astype(np.int8), confidence)
+    nearest = table.select(list(NEAREST)).combine_chunks()
+    return keys, RowNames(lineages, lineage, statuses, status.astype(np.int8), confidence, nearest)
 
 
 def _numbered(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int32]]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS
+from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
 from ednabed.taxonomy.absence import q_values
 from ednabed.taxonomy.assign import (
     IDENTITIES,
@@ -22,6 +23,7 @@ from ednabed.taxonomy.assign import (
     raised_by_deeper,
 )
 from ednabed.taxonomy.assignment import Assignment, ByRank, Status
+from ednabed.taxonomy.bins import conflicts
 from ednabed.taxonomy.calibration import Calibration, Group
 from ednabed.taxonomy.evidence import Floats, Ints
 from ednabed.taxonomy.findings import Findings, join_findings
@@ -29,8 +31,6 @@ from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import Shares, estimate, with_known
 
-TAXON_ID_COLUMNS = ("taxon_id", "taxonID", "taxID", "taxid", "ncbi_taxid", "scientificNameID", "AphiaID")
-"""Columns of the reference that may hold a record's taxon id, the first that is there."""
 _STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
 _NOT_LEARNED = "the reference has too few records to learn how likely it is"
 _TURNED = "is the reverse complement of the reference's strand"
@@ -101,6 +101,7 @@ class Study:
         self._p_values[~judged[:, None] | (self.found.lineages < 0)] = np.nan
         self._q_values = q_values(self._p_values, judged & self._claimable(), known)
         self._ids, self._taxon_ids = nearest_ids(collection, labels, self.found.rows, self.found.nearest)
+        self._conflicts = conflicts(collection, self._taxon_ids)
 
     def _shares_of(self, group: Group, outlook: Outlook, strange: np.ndarray) -> Shares:
         """Return how common the situations are: as the user says, else by the queries that are like something."""
@@ -205,6 +206,9 @@ class Study:
             notes.append(f"{RANKS[rank]} by the fixed limit of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}")
         if verdict.note:
             notes.append(verdict.note)
+        conflict = self._conflicts.get(self._taxon_ids[number] or "")
+        if conflict:
+            notes.append(conflict)
         if verdict.novel_rank is not None:
             above = max(r for r, name in enumerate(verdict.lineage) if name)
             if any(verdict.names[r] for r in range(above + 1, verdict.novel_rank)):
@@ -229,9 +233,8 @@ def nearest_ids(
     Returns:
         Two lists of q; None where there is no row, or no taxon id.
     """
-    present = collection.record_schema.names
-    taxon_column = next((name for name in TAXON_ID_COLUMNS if name in present), None)
-    columns = ["id", "lineage", *([] if taxon_column is None else [taxon_column])]
+    taxon_columns = taxon_id_columns(collection.record_schema.names)
+    columns = ["id", "lineage", *taxon_columns]
     known: dict[tuple[int, int], tuple[str | None, str | None]] = {}
     distinct = np.unique(rows[rows >= 0])
     for first in range(0, len(distinct), _IDS):
@@ -245,11 +248,12 @@ def nearest_ids(
         values = [pc.cast(table.column(name), pa.string()).to_pylist() for name in columns]
         numbers = labels.numbers_of(values[1])
         for i, row in enumerate(row_of.tolist()):
-            known.setdefault((row, numbers[i]), (values[0][i], values[2][i] if taxon_column else None))
+            taxon = taxon_id(taxon_columns, [column[i] for column in values[2:]])
+            known.setdefault((row, numbers[i]), (values[0][i], taxon or None))
     pairs = [
         known.get((row, lineage), (None, None)) for row, lineage in zip(rows.tolist(), lineages.tolist(), strict=True)
     ]
-    return [name for name, _ in pairs], [taxon or None for _, taxon in pairs]
+    return [name for name, _ in pairs], [taxon for _, taxon in pairs]
 
 
 def _by_rank(values: Floats) -> ByRank:

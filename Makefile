@@ -36,7 +36,7 @@ demo: $(PLAIN)
 	@echo "The whole way with real samples: docs/walk.md"
 
 test: $(STAMP)
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(STAMP)
 	$(RUN) -m pytest -m slow

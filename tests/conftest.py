@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each of several test processes computes with one thread: more than one per core spin, and take many times longer.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No test may fail because the machine is slow.
 settings.register_profile("ednabed", deadline=None)
 settings.load_profile("ednabed")

@@ -567,7 +567,9 @@ def test_records_of_a_reference_that_are_not_utf8_are_named(tmp_path):
 def test_parquet_with_text_that_is_not_utf8_is_refused_as_input(tmp_path):
     path = tmp_path / "x.parquet"
     path.write_bytes(parquet_bytes(not_utf8=True))
-    with pytest.raises(InputError, match=r"x\.parquet: the Parquet data are cut or damaged \(.*UTF-?8.*\); write"):
+    with pytest.raises(
+        InputError, match=r"x\.parquet: the Parquet data are truncated or damaged \(.*UTF-?8.*\); write"
+    ):
         text_of(path)
 
 

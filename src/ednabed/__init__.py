@@ -1,6 +1,6 @@
-"""ednabed: environmental-DNA sequences to vectors, kept in order, searched and named.
+"""ednabed turns environmental-DNA sequences into vectors, manages them, searches them and assigns taxonomy.
 
-The Python names are facades over the library; they are imported when first used, so that the command line starts fast.
+The public names are facades over the library; they are imported on first use, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["DataManager", "EmbeddingEngine", "__version__", "get_data_manager"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
+    """Import a public name on first use."""
     if name in __all__:
         from ednabed import api
 

@@ -1,4 +1,4 @@
-"""``python -m ednabed``: the command line, where no script of that name is on the path."""
+"""``python -m ednabed`` runs the command line even if no ``ednabed`` script is on the PATH."""
 
 from ednabed.cli.main import main
 

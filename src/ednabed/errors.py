@@ -1,6 +1,6 @@
 """Every error that ednabed raises on purpose, and the exit code that the command line gives it.
 
-A message is one sentence that says where (file, record), what was found, what was wanted and the next step.
+A message is one sentence that states where (file, record), what was found, what was expected and the next step.
 The library raises; only ``ednabed.cli`` prints and exits.
 """
 
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 
 class EdnabedError(Exception):
-    """Base of all errors that are told to the user as one sentence. Exit code 1."""
+    """Base class of all errors that are shown to the user as one sentence. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(EdnabedError):
-    """The request itself cannot be carried out as put (an unknown model, two options that exclude each other)."""
+    """The request itself is invalid (an unknown model, two mutually exclusive options)."""
 
     exit_code = 2
 
 
 class MissingPackage(EdnabedError):
-    """A package that this task needs is not installed; the message names the extra that has it."""
+    """A package that this task needs is not installed; the message names the extra that provides it."""
 
     exit_code = 2
 
@@ -30,12 +30,12 @@ class InputError(EdnabedError):
 
 
 class ModelError(EdnabedError):
-    """A model is unknown, its weights are absent, damaged or not what they claim to be."""
+    """A model is unknown, or its weights are missing, damaged or not what they claim to be."""
 
 
 class StoreError(EdnabedError):
-    """A run, table or checkpoint is damaged, incomplete, of an unknown schema or made by another function."""
+    """A run, table or checkpoint is damaged, incomplete, of an unknown schema or was created by another function."""
 
 
 class EmbeddingError(EdnabedError):
-    """An encoder failed on named records, or gave a vector that is not finite."""
+    """An encoder failed on named records, or returned a vector that is not finite."""

@@ -1,4 +1,4 @@
-"""Packages that only some tasks need: extras of the installation, imported where they are needed."""
+"""Optional packages that only some tasks need: extras of the installation, imported on demand."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ednabed.errors import MissingPackage
 
 
 def needed(module: str, extra: str, what: str) -> Any:
-    """Import a module of an extra.
+    """Import a module of an extra and return it.
 
     Args:
-        module: Its name, also that of the package which has it.
+        module: Name of the module, which is also the name of its package.
         extra: The extra that installs it.
-        what: What needs it, for the message.
+        what: What needs the module, for the message.
 
     Raises:
-        MissingPackage: It is not installed, or cannot be imported.
+        MissingPackage: The module is not installed or cannot be imported.
     """
     try:
         return importlib.import_module(module)
@@ -29,9 +29,9 @@ def needed(module: str, extra: str, what: str) -> Any:
 
 
 def installed(module: str) -> bool:
-    """Tell whether a module is there, without importing it."""
+    """Return whether a module is installed, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
-        # A module that was blocked, or one without a spec.
+        # The module is blocked or has no spec.
         return False

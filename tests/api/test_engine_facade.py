@@ -38,8 +38,8 @@ BAD = {
     "": "empty sequence",
     "  ": "empty sequence",
     "ACGT": "holds no {least} letters in a row without N, which {model} needs",
-    "ACGT!ACGTACGTACGTACGTACGT": "letter '!' at position 5",
-    "N" * 30: "holds no A, C, G or T",
+    "ACGT!ACGTACGTACGTACGTACGT": "invalid character '!' at position 5",
+    "N" * 30: "contains no A, C, G or T",
     "ACGTN" * 5: "holds no {least} letters in a row without N, which {model} needs",
 }
 
@@ -202,7 +202,7 @@ def test_sequences_in_any_container(engine):
     np.testing.assert_array_equal(engine.get_embedding_single(GOOD.encode()), engine.get_embedding_single(GOOD))
     with pytest.warns(UserWarning, match="1 of 2 .*empty sequence"):
         assert not engine.get_embeddings(pa.array([GOOD, None]))[1].any()
-    with pytest.warns(UserWarning, match=r"letter 'ÿ' at position 5"):
+    with pytest.warns(UserWarning, match=r"invalid character 'ÿ' at position 5"):
         engine.get_embeddings([b"ACGT\xff"])
 
 

@@ -116,8 +116,8 @@ def test_a_table_in_the_order_of_the_input(capsys, workspace, queries):
     assert {name: by[name]["status"] for name in ("short", "foreign!", "allN", "empty")} == dict.fromkeys(
         ("short", "foreign!", "allN", "empty"), "rejected"
     )
-    assert by["short"]["note"] == "7 letters, fewer than the least of 20"
-    assert by["foreign!"]["note"] == "letter '!' at position 31"
+    assert by["short"]["note"] == "7 bases, fewer than the minimum of 20"
+    assert by["foreign!"]["note"] == "invalid character '!' at position 31"
     assert "10 queries: " in err
     assert "4 rejected" in err
     assert "1 are the reverse complement" in err or "1 is the reverse complement" in err
@@ -274,7 +274,7 @@ def test_a_table_of_counts_that_has_nothing(capsys, workspace, queries, tmp_path
     options = ("--abundance", counts, "--taxon-table", taxa, "--output", target)
     for text, told in (
         ("", "is empty; give a file with at least one id and its counts"),
-        ("id\tlake\nother\t3\n", "none of the sequences, such as 'known', is in this table of counts"),
+        ("id\tlake\nother\t3\n", "none of the sequences, such as 'known', is in this count table"),
     ):
         counts.write_text(text, encoding="utf-8")
         code, out, err = call(capsys, workspace, "classify", queries, *options)

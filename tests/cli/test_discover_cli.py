@@ -250,7 +250,7 @@ def test_counts_give_reads_and_samples(calibrated, tmp_path, capsys):
     before = {name: (tmp_path / "o" / name).read_bytes() for name in FILES}
     code, _, err = call(capsys, *arguments, "--abundance", counts)
     assert code == 1
-    assert "is in this table of counts, whose first feature is" in err
+    assert "is in this count table, whose first feature is" in err
     assert {name: (tmp_path / "o" / name).read_bytes() for name in FILES} == before
 
 

@@ -60,7 +60,7 @@ def test_one_record_for_each_feature_and_sample(tmp_path):
         ("a.fasta", 1, A, "x", None), ("a.fasta", 2, B, "x", "Fungi;;;;;;"), ("a.fasta", 2, B, "y", "Fungi;;;;;;"),
         ("a.fasta", 3, C, "y", None),
     ]  # fmt: skip
-    assert "column 'total' is the sum of all other columns, so it is not a sample and is left out" in told
+    assert "column 'total' is the sum of all other columns, so it is not a sample and is omitted" in told
     counts = run.manifest.counts
     assert {key: counts[key] for key in ("read", "embedded", "rejected", "distinct", "samples", "reads")} == {
         "read": 4, "embedded": 4, "rejected": 0, "distinct": 3, "samples": 2, "reads": 11,
@@ -151,7 +151,7 @@ def test_a_transposed_table_is_read_where_the_ids_tell(tmp_path):
 def test_nothing_matches(tmp_path):
     write(tmp_path, a_fasta=FASTA, t_tsv=TABLE.replace("a;", "n1;").replace("b\t", "n2\t").replace("c\t", "n3\t"))
     _, told = embed(tmp_path, "a.fasta", "--abundance", "t.tsv", code=1)
-    assert "t.tsv: none of the sequences, such as 'a', is in this table of counts, whose first feature is" in told
+    assert "t.tsv: none of the sequences, such as 'a', is in this count table, whose first feature is" in told
     assert len(told.splitlines()) == 1
 
 
@@ -245,7 +245,7 @@ def test_taxonomy_of_a_count_table_names_what_has_no_name(tmp_path):
         (("a.fasta", "--abundance", "a.fasta"), 1, "is not a count table"),
         (("s.csv", "--abundance", "s.csv", "--abundance", "t.tsv"), 2, "has no input to be joined to"),
         (("-", "--abundance", "-"), 1, "standard input: is not a count table"),
-        (("x.biom",), 1, "as a BIOM table of counts is; name its sequences as input"),
+        (("x.biom",), 1, "such as a BIOM count table; give its sequences as input"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done(tmp_path, arguments, code, message):

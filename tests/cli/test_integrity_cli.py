@@ -183,7 +183,7 @@ def test_versions_verify(workspace, capsys):
     path.write_bytes(raw.replace(b"Baseline", b"Baselime"))
     code, out, err = call(capsys, "versions", "verify")
     assert (code, out) == (1, "")
-    assert "versions.json is damaged (its checksum does not fit its content)" in err
+    assert "versions.json is damaged (its checksum does not match its content)" in err
 
 
 def test_what_an_interrupted_embedding_knows_of_itself_is_sealed(tmp_path):

@@ -132,7 +132,7 @@ def test_a_file_of_queries(capsys, workspace, queries):
     assert found[0]["query"] == {"id": "q1", "length": 30, "source": "q.fa"}
     rejected = {entry["query"]["id"]: entry["query"].get("rejected") for entry in found if not entry["results"]}
     assert rejected == {
-        "foreign": "letter '!' at position 31", "short": "8 letters, fewer than the least of 20",
+        "foreign": "invalid character '!' at position 31", "short": "8 bases, fewer than the minimum of 20",
         "none": "empty sequence",
     }  # fmt: skip
     assert err == "".join(f"not searched: '{name}': {reason}\n" for name, reason in rejected.items())

@@ -17,7 +17,7 @@ GZIP = gzip.compress(GOOD)
 
 
 def fails(path, *parts):
-    """Read it all; the one sentence has to name the file and the parts."""
+    """Read the whole file; the one sentence must name the file and contain the parts."""
     with pytest.raises(InputError) as caught, open_records(path) as records:
         for _ in records:
             pass
@@ -47,7 +47,7 @@ def zipped(*names):
     ("name", "data", "parts"),
     [
         ("x.fa", b"", ["is empty; give a file with at least one sequence"]),
-        ("x.fa", b"\n \n", ["holds only blank lines; give"]),
+        ("x.fa", b"\n \n", ["contains only blank lines; give"]),
         ("x.fa.gz", gzip.compress(b""), ["is empty"]),
         ("x.fa.gz", gzip.compress(GOOD)[:-500], ["gzip data end too early", "copy or download it again"]),
         ("x.fa.gz", GZIP[:200] + b"\xff" * 50 + GZIP[250:], ["gzip data are damaged|gzip data end", "again"]),
@@ -61,12 +61,12 @@ def zipped(*names):
         ("x.bin", bytes(range(1, 256)), ["is a binary file", "give FASTA"]),
         ("x.tsv", "id\tsequence\na\tACGT\n".encode("utf-16"), ["is UTF-16 text; save it as UTF-8"]),
         ("x.tsv", "id\tsequence\na\tACGT\n".encode("utf-16-be"), ["binary file or UTF-16"]),
-        ("x.qza", zipped("0a1b/VERSION"), ["QIIME 2 artifacts are exported first: qiime tools export --input-path"]),
+        ("x.qza", zipped("0a1b/VERSION"), ["export QIIME 2 artifacts first: qiime tools export --input-path"]),
         ("x.zip", zipped("0a1b/VERSION"), ["qiime tools export"]),
         ("x.xlsx", zipped("[Content_Types].xml"), ["save the sheet as 'CSV UTF-8'"]),
         ("x.zip", zipped("seqs.fasta"), ["is a zip archive; unpack it first"]),
-        ("x.biom", b"\x89HDF\r\n\x1a\n", ["as a BIOM table of counts is; name its sequences as input"]),
-        ("x.biom", b'{"id": null}', ["is JSON, as a BIOM table", "name its sequences as input"]),
+        ("x.biom", b"\x89HDF\r\n\x1a\n", ["such as a BIOM count table; give its sequences as input"]),
+        ("x.biom", b'{"id": null}', ["is JSON, such as a BIOM", "give its sequences as input"]),
         ("x.sam", b"@HD\tVN:1.6\n", ["is SAM; export it first with 'samtools fasta'"]),
         ("x.bam", gzip.compress(b"BAM\x01\0\0"), ["is BAM; export it first with 'samtools fasta'"]),
         ("x.gb", b"LOCUS       AB1\n", ["is GenBank; export it first as FASTA"]),
@@ -74,10 +74,10 @@ def zipped(*names):
         ("x.tar.gz", gzip.compress(b"x" * 257 + b"ustar" + b"\0" * 300), ["is a tar archive; unpack it first"]),
         ("x.fasta", b"some words\n>a\nACGT\n", ["begins with 'some words'", "put a line '>name' before each sequence"]),
         ("x.txt", b"ACGTACGT\nACGT\n", ["begins with 'ACGTACGT'", "put a line '>name' before"]),
-        ("x.txt", b"a letter\n", ["no sequence record and no header line; give FASTA"]),
+        ("x.txt", b"a letter\n", ["neither a sequence record nor a header line; give FASTA"]),
         ("x.fq", b"@a\nACGT\n+\nIII\n", [r"record 1 \(line 4\): length of sequence and qualities differ", "again"]),
-        ("x.fq", b"@a\nACGT\n+\nIIII\n@b\nAC\n+\nI\n", [r"record 2 \(line 8\): length", "make or download"]),
-        ("x.fq", b"@a\nACGT\n+\nIIII\n@b\nAC\n", [r"record 2 .*: the file ends in the middle of it; it was cut"]),
+        ("x.fq", b"@a\nACGT\n+\nIIII\n@b\nAC\n+\nI\n", [r"record 2 \(line 8\): length", "create or download"]),
+        ("x.fq", b"@a\nACGT\n+\nIIII\n@b\nAC\n", [r"record 2 .*: the file ends in the middle of it; it was truncated"]),
         ("x.fq", b"@a\nAC\nGT\n+\nIIII\n", [r"record 1 \(line 3\)", "four lines; join wrapped lines"]),
         ("x.fq", b"@a\nACGT\n+\nIIII\nb\nAC\n+\nII\n", [r"record 2 \(line 5\)", "correct that record"]),
         ("x.fq", b"@a\nACGT\n+b\nIIII\n", [r"record 1 \(line 3\)", "correct that record"]),
@@ -93,12 +93,12 @@ def test_missing_file(tmp_path):
     (tmp_path / "samples_2024.fasta.gz").write_bytes(b"")
     fails(tmp_path / "sample_2024.fasta.gz", "no such file; did you mean samples_2024.fasta.gz?")
     fails(tmp_path / "samples_2024.fasta", "no such file; did you mean samples_2024.fasta.gz?")
-    fails(tmp_path / "zzz", "no such file; no name in .* is like it, check the path")
+    fails(tmp_path / "zzz", "no such file; .* has no file with a similar name, check the path")
     fails(tmp_path / "no" / "zzz", "no such file, nor a folder .*no; check the path")
 
 
 def test_folder(tmp_path):
-    fails(tmp_path, "is a folder; name the sequence files in it")
+    fails(tmp_path, "is a folder; give the sequence files in it")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_standard_input_is_named():
         open_records("-", stdin=io.BytesIO(b""))
 
 
-def test_damage_far_on_is_found_after_the_good_batches(tmp_path):
+def test_late_damage_is_found_after_the_good_batches(tmp_path):
     path = tmp_path / "x.fa.gz"
     path.write_bytes(gzip.compress(GOOD * 20)[:-9])
     seen = 0

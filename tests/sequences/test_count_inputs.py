@@ -1,4 +1,4 @@
-"""Which inputs hold counts by sample: no table of counts becomes one read each, no reference is asked about."""
+"""Which inputs contain counts by sample: no count table is read as one read each, and no reference is asked about."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = "Animalia\tChordata\tActinopteri\tGadiformes\tGadidae\tGadus\tmorhua"
 
 
 def found(folder: Path, head: str, *rows: str) -> str | None:
-    """Look at a table; ``SEQ`` stands for a sequence."""
+    """Inspect a table; ``SEQ`` is replaced by a sequence."""
     path = folder / "input.tsv"
     path.write_text("".join(f"{line}\n".replace("SEQ", SEQUENCE) for line in (head, *rows)))
     return find_counts(path)

@@ -1,4 +1,4 @@
-"""Count tables in every form that labs have them: read back by other means, and refused in one sentence."""
+"""Count tables in all formats that labs use: compared with independent readers, and refused in one sentence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def counts_of(tmp_path: Path, text: str | bytes):
 
 
 def dense(counts) -> dict[str, list[int]]:
-    """All counts by id, those of the samples in order."""
+    """Return all counts by id, in the order of the samples."""
     return {name: [counts.of(name).get(place, 0) for place in range(len(counts.samples))] for name in counts.places}
 
 
@@ -49,12 +49,12 @@ PLAIN = {"asv1": [0, 12, 3], "asv2": [0, 0, 0], "asv3": [100000, 0, 1]}
     ],
     ids=["tsv", "windows", "csv", "biom", "taxonomy", "R", "R quoted", "R csv", "semicolon", "qiime2"],
 )
-def test_the_ways_in_which_counts_are_written(tmp_path, text):
+def test_all_notations_of_counts(tmp_path, text):
     counts = counts_of(tmp_path, text)
     assert counts.samples == ("A", "B", "C")
     assert dense(counts) == PLAIN
     assert len(counts) == 3
-    assert counts.left_out == (("taxonomy",) if "taxonomy" in text else ())
+    assert counts.omitted == (("taxonomy",) if "taxonomy" in text else ())
     assert counts.counts.dtype == np.int64
     with pytest.raises(KeyError):
         counts.of("nobody")
@@ -73,7 +73,7 @@ def test_compressed_counts(tmp_path):
 
 @pytest.mark.parametrize("cell", ["-1", "2.5", "x", "", "NA", "nan", "inf", "1,5", "1_0", "1e-2", "0x1f", "٣", "1e19",
                                   "1000000000000000001"])  # fmt: skip
-def test_bad_counts_name_file_row_sample_and_what_was_wanted(tmp_path, cell):
+def test_bad_counts_name_file_row_sample_and_expected_value(tmp_path, cell):
     with pytest.raises(InputError) as error:
         counts_of(tmp_path, f"asv\tA\tlake 2\nasv1\t0\t1\nasv2\t3\t{cell}\n")
     assert str(error.value) == (
@@ -101,26 +101,26 @@ def test_the_row_of_a_bad_count_is_right_in_a_later_block(tmp_path):
         ("asv\tA\nx\t1\n\t2\n", r"row 2 \(below the header\) has no id in its first column"),
         ("asv\tA\tA\nx\t1\t2\n", r"two columns are named 'A'; rename one"),
         ("asv\ttaxonomy\nx\tk__A\n", r"has no column of counts; give ids"),
-        ("asv\tA\n", r"has a header line but no row"),
+        ("asv\tA\n", r"has a header line but no rows"),
         ("asv\tA\nx\t1\t2\t3\n", r"row 1 \(below the header\) has 4 cells, the header has 2"),
         (">asv1\nACGT\n", r"is not a count table \(it is FASTA\); give a TSV or CSV"),
         ("asv1\nasv2\n", r"is not a count table \(its first line has one cell\); give a TSV or CSV"),
-        (b"\x89HDF\r\n", r"is a BIOM table that is cut, damaged or not as BIOM 1.0 or 2.1 has it"),
+        (b"\x89HDF\r\n", r"is a BIOM table that is truncated, damaged or not valid BIOM 1.0 or 2.1"),
         ("", r"is empty"),
     ],
 )
-def test_what_is_no_count_table_is_refused(tmp_path, text, message):
+def test_other_files_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=r"counts\.tsv: " + message):
         counts_of(tmp_path, text)
 
 
-def test_an_absent_count_table(tmp_path):
+def test_a_missing_count_table(tmp_path):
     with pytest.raises(InputError, match=r"no such file"):
         read_count_table(tmp_path / "counts.tsv")
 
 
 def is_bare(name: str) -> bool:
-    """Whether a cell is a name as it is; one that is quoted as a whole is the name within the quotes."""
+    """Return whether a cell is a name as it is; a fully quoted cell is the name within the quotes."""
     return bool(name) and re.fullmatch(r'"(?:[^"]|"")*"', name) is None
 
 

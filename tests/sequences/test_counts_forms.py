@@ -1,4 +1,4 @@
-"""Each form of count table, written here and read back, and what each form gets wrong, refused in one sentence."""
+"""Each format of count table, written here and read back; errors in each format are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def read(folder: Path, data: str | bytes, name: str = "counts") -> CountTable:
 
 
 def dense(counts: CountTable) -> dict[str, list[int]]:
-    """All counts by id, those of the samples in order."""
+    """Return all counts by id, in the order of the samples."""
     return {name: [counts.of(name).get(place, 0) for place in range(len(counts.samples))] for name in counts.places}
 
 
-# -- writers of each form, independent of the readers ------------------------------------------------------------------
+# -- writers of each format, independent of the readers ----------------------------------------------------------------
 
 
 def as_text(head: list[str], rows: list[list[object]], delimiter: str = "\t", quoting: int = csv.QUOTE_MINIMAL) -> str:
@@ -136,7 +136,7 @@ tables = st.integers(2, 5).flatmap(
 
 
 def is_sum_free(rows: list[list[int]]) -> bool:
-    """Whether no column happens to be the sum of all others."""
+    """Return whether no column happens to be the sum of all others."""
     return not any(all(2 * row[i] == sum(row) for row in rows) for i in range(len(rows[0])))
 
 
@@ -181,19 +181,19 @@ ROWS = [["a", 12, 12, 0], ["b", 6, 1, 5], ["c", 1, 0, 1], ["d", 2, 1, 1]]
 
 @pytest.mark.parametrize("name", ["total", "Sum", "Row total", "row_sum", "Total.reads", "size", "pool"])
 @pytest.mark.parametrize("last", [False, True])
-def test_the_sum_of_all_other_columns_is_left_out_and_reported(tmp_path, name, last):
+def test_the_sum_of_all_other_columns_is_omitted_and_reported(tmp_path, name, last):
     order = [0, 2, 3, 1] if last else [0, 1, 2, 3]
     head = ["id", name, "S1", "S2"]
     got = read(tmp_path, as_text([head[i] for i in order], [[row[i] for i in order] for row in ROWS]))
     assert got.samples == ("S1", "S2")
     assert got.reads == 21
-    assert got.left_out == (name,)
-    assert got.notes == (f"column {name!r} is the sum of all other columns, so it is not a sample and is left out",)
+    assert got.omitted == (name,)
+    assert got.notes == (f"column {name!r} is the sum of all other columns, so it is not a sample and is omitted",)
 
 
-def test_two_sums_are_left_out(tmp_path):
+def test_two_sums_are_omitted(tmp_path):
     got = read(tmp_path, as_text(["id", "total", "S1", "S2", "Sum"], [[*row, row[1]] for row in ROWS]))
-    assert (got.samples, got.reads, got.left_out) == (("S1", "S2"), 21, ("total", "Sum"))
+    assert (got.samples, got.reads, got.omitted) == (("S1", "S2"), 21, ("total", "Sum"))
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ def test_two_sums_are_left_out(tmp_path):
 def test_what_is_a_sum_and_what_is_not(tmp_path, samples, rows, kept):
     got = read(tmp_path, as_text(["id", *samples], [[f"f{i}", *row] for i, row in enumerate(rows)]))
     assert list(got.samples) == kept
-    # A sample that is named like a sum is reported.
+    # A sample named like a sum is reported.
     assert any("not the sum of the other" in note for note in got.notes) == ("lake total" in samples)
-    assert any("no samples but" in note for note in got.notes) == (samples == ["total"])
+    assert any("no samples except" in note for note in got.notes) == (samples == ["total"])
 
 
-def test_a_row_that_is_the_sum_is_left_out(tmp_path):
+def test_a_row_that_is_the_sum_is_omitted(tmp_path):
     got = read(tmp_path, as_text(["id", "S1", "S2", "total"], [*[[r[0], r[2], r[3], r[1]] for r in ROWS],
                                                                ["TOTAL", 14, 7, 21]]))  # fmt: skip
     assert (list(got.places), got.samples, got.reads) == (["a", "b", "c", "d"], ("S1", "S2"), 21)
@@ -243,7 +243,7 @@ def test_ids_match_with_and_without_annotations(tmp_path, written, asked):
     assert next(iter(got.places)) == written
 
 
-def test_an_id_that_fits_two_features_fits_none(tmp_path):
+def test_an_id_that_matches_two_features_matches_none(tmp_path):
     got = read(tmp_path, "id\tS1\nasv1;size=1\t3\nasv1;size=2\t4\n")
     assert "asv1" not in got
     assert got.of("asv1;size=2") == {0: 4}
@@ -253,7 +253,7 @@ def test_an_id_that_fits_two_features_fits_none(tmp_path):
     ("cell", "value"), [("12", 12), ("12.0", 12), ("1e3", 1000), ("1E+05", 100000), ('"1,200"', 1200), (" 7 ", 7),
                         ('"1,234,567.0"', 1234567)],
 )  # fmt: skip
-def test_ways_to_write_a_count(tmp_path, cell, value):
+def test_notations_of_a_count(tmp_path, cell, value):
     assert dense(read(tmp_path, f"id,A,B\na,{cell},1\n")) == {"a": [value, 1]}
 
 
@@ -263,41 +263,41 @@ def test_a_comma_that_may_be_a_decimal_comma_is_refused(tmp_path, cell):
         read(tmp_path, f"id\tA\tB\na\t{cell}\t1\n")
 
 
-def test_taxa_and_sequences_beside_the_counts(tmp_path):
+def test_taxa_and_sequences_next_to_the_counts(tmp_path):
     head = ["", "ASV_ID", "S1", "S2", "Kingdom", "Species", "confidence", "sequence"]
     got = read(tmp_path, as_text(head, [["1", "x", 3, 4, "Animalia", "Gadus morhua", "0.9", BASES[0]],
                                         ["2", "y", 0, 1, "", "NA", "0.2", BASES[1]]]))  # fmt: skip
     assert (got.samples, dense(got)) == (("S1", "S2"), {"x": [3, 4], "y": [0, 1]})
     assert got.sequences == (BASES[0], BASES[1])
     assert got.labels == {"Kingdom": ["Animalia", ""], "Species": ["Gadus morhua", "NA"]}
-    assert got.left_out == ("unnamed_1", "Kingdom", "Species", "confidence", "sequence")
-    assert got.notes == ("columns that are not samples are left out: 'unnamed_1', 'confidence'",)
+    assert got.omitted == ("unnamed_1", "Kingdom", "Species", "confidence", "sequence")
+    assert got.notes == ("columns that are not samples are omitted: 'unnamed_1', 'confidence'",)
     got = read(tmp_path, "#OTU ID\tS1\ttaxonomy\nx\t3\tk__A; p__B\n")
     assert (got.samples, got.labels) == (("S1",), {"taxonomy": ["k__A; p__B"]})
 
 
-def test_columns_of_words_are_left_out_and_reported(tmp_path):
+def test_columns_of_words_are_omitted_and_reported(tmp_path):
     head = ["ASV_ID", "S1", "Species_exact", "BLAST hit", "S2", "sequence"]
     body = [["x", 3, "NA", "Gadus morhua 99%", 4, BASES[0]], ["y", 0, "trutta", "", 1, BASES[1]]]
     got = read(tmp_path, as_text(head, body))
     assert (got.samples, dense(got)) == (("S1", "S2"), {"x": [3, 4], "y": [0, 1]})
-    assert got.notes == ("columns that are not samples are left out: 'Species_exact', 'BLAST hit'",)
+    assert got.notes == ("columns that are not samples are omitted: 'Species_exact', 'BLAST hit'",)
     rows = [[f"f{i}", *body[i % 2][1:]] for i in range(60)]
-    with pytest.raises(InputError, match="holds the count '7', but words in the first rows"):
+    with pytest.raises(InputError, match="contains the count '7', but words in the first rows"):
         read(tmp_path, as_text(head, [*rows, ["z", 1, 7, "", 1, ""]]))
     for cells in (["NA", "NA"], ["", ""], ["x", "3"], ["-1", "x"]):
         with pytest.raises(InputError, match="expected a whole number"):
             read(tmp_path, as_text(["id", "S1", "S2"], [[f"f{i}", 1, cell] for i, cell in enumerate(cells)]))
 
 
-def test_tables_of_obitools(tmp_path):
+def test_obitools_tables(tmp_path):
     head = ["id", "count", "MERGED_sample:S1", "sample:lake 2", "seq_length", "sequence"]
     got = read(tmp_path, as_text(head, [["x", 7, 3, 4, 40, BASES[0]], ["y", 1, 0, 1, 43, BASES[1]]]))
     assert (got.samples, dense(got)) == (("S1", "lake 2"), {"x": [3, 4], "y": [0, 1]})
     assert got.sequences == (BASES[0], BASES[1])
 
 
-def test_samples_may_be_called_like_ranks_and_molecules(tmp_path):
+def test_samples_may_be_named_like_ranks_and_molecules(tmp_path):
     got = read(tmp_path, "id\tDNA\tClass\tdomain\na\t1\t2\t4\n")
     assert got.samples == ("DNA", "Class", "domain")
 
@@ -324,7 +324,7 @@ def test_a_long_header_keeps_all_names(tmp_path):
 
 
 def test_wide_and_long_tables_are_read_line_by_line(tmp_path, monkeypatch):
-    """The text of each line is split once, whatever the number of columns and rows: time is linear in cells."""
+    """Each line is split only once, whatever the number of columns and rows: time is linear in cells."""
     split: list[int] = []
     original = delimited.split_line
 
@@ -349,7 +349,7 @@ def test_wide_and_long_tables_are_read_line_by_line(tmp_path, monkeypatch):
      "sample,asv,count", "id,asv,sample,count"],
 )  # fmt: skip
 def test_long_tables_by_their_columns(tmp_path, head):
-    """Exactly one column of samples and one of counts make a long table, whatever its ids are called."""
+    """Exactly one column of samples and one of counts make a long table, whatever its ids are named."""
     rows = [("A", "S1", 3), ("B", "S2", 4), ("A", "S2", 0)]
     names = head.split(",")
     sample, count = (
@@ -368,7 +368,7 @@ def test_long_tables_by_their_columns(tmp_path, head):
     assert (got.samples, dense(got)) == (("S1", "S2"), {"A": [3, 0], "B": [0, 4]})
     unused = [name or "unnamed_1" for place, name in enumerate(names) if place not in (sample, count, id_)]
     unused.remove("taxonomy") if "taxonomy" in unused else None
-    assert got.left_out == tuple(unused)
+    assert got.omitted == tuple(unused)
     assert len(got.notes) == bool(unused) and all(repr(name) in got.notes[0] for name in unused)
 
 
@@ -384,13 +384,13 @@ def test_long_tables_named_by_sequences(tmp_path):
 
 
 def test_wide_tables_with_samples_in_the_first_column(tmp_path):
-    """Transposed, also with the reads of each sample; a sample has one row then."""
+    """Transposed tables, also with the total reads of each sample; each sample has one row."""
     got = read(tmp_path, "sample\ta\tb\treads\nS1\t1\t2\t3\nS2\t0\t4\t4\n")
     assert (got.samples, dense(got)) == (("a", "b"), {"S1": [1, 2], "S2": [0, 4]})
     assert read(tmp_path, "id\tsample\na\t3\n").samples == ("sample",)
 
 
-def test_what_a_long_table_says_of_a_feature_is_said_once(tmp_path):
+def test_a_long_table_describes_each_feature_consistently(tmp_path):
     head = "id\tsample\tcount\tsequence\ttaxonomy\n"
     got = read(tmp_path, head + f"a\tS1\t3\t\tk__A\na\tS2\t4\t{BASES[0]}\tk__a\n")
     assert (got.sequences, got.labels) == ((BASES[0],), {"taxonomy": ["k__A"]})
@@ -413,7 +413,7 @@ def test_other_tables_with_a_column_of_samples_are_refused(tmp_path, text):
         read(tmp_path, text)
 
 
-def test_a_damaged_count_table_is_said_to_be_damaged(tmp_path):
+def test_a_damaged_count_table_is_reported_as_damaged(tmp_path):
     header = "id\t" + "\t".join(md5(str(i)) for i in range(30_000))
     row = "a" + "\t1" * 30_000
     data = gzip.compress(f"{header}\n{row}\n".encode())
@@ -431,7 +431,7 @@ def test_a_transposed_table(tmp_path):
     assert dense(got.transposed()) == {"S1": [1, 2], "S2": [0, 4]}
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- refused tables ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_a_transposed_table(tmp_path):
         (as_text(["", *BASES, "age"], [["S1", 1, 2, 3, 9]]), "most columns are named by sequences, but 'age' is not"),
         (as_text(["", BASES[0], BASES[0]], [["S1", 1, 2]]), f"two columns are named '{BASES[0]}'"),
         (as_text(["", *BASES], [["S1", 1, "x", 3]]), f"sequence '{BASES[1][:39]}…': the count is 'x'"),
-        (shared_file(["S1", "S2"], {"a": [1, 2], "b": [3, 4]}).replace("0.03\tS2", "0.05\tS2"), "of label '0.05'"),
+        (shared_file(["S1", "S2"], {"a": [1, 2], "b": [3, 4]}).replace("0.03\tS2", "0.05\tS2"), "has the label '0.05'"),
         (sparse(["S1"], {"a": [4]}).replace("a\t4", "a\t5"), "has the total '5', but its counts add up to 4"),
         (sparse(["S1"], {"a": [4]}).replace("1,4", "2,4"), "has the cell '2,4', expected the number of a group"),
         (sparse(["S1"], {"a": [4]}).replace("#1,S1\n", "\n"), "second line does not list the groups"),
@@ -452,11 +452,11 @@ def test_a_transposed_table(tmp_path):
         ("id\tsample\tcount\na\tS1\tx\n", "the count is 'x'"),
         ("id\tsample\tcount\na\t\t1\n", "row 1 .* has no sample"),
         ('id,S1\n"a,1\nb,2\n', "cannot be split into cells"),
-        ("{", "is a BIOM table that is cut, damaged"),
-        ('{"id": 1}', "is a BIOM table that is cut, damaged"),
+        ("{", "is a BIOM table that is truncated, damaged"),
+        ('{"id": 1}', "is a BIOM table that is truncated, damaged"),
     ],
 )  # fmt: skip
-def test_one_sentence_that_says_what_is_wrong(tmp_path, text, message):
+def test_one_sentence_that_describes_the_problem(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as error:
         read(tmp_path, text)
     assert str(error.value).startswith(f"{tmp_path / 'counts'}: ")
@@ -467,7 +467,7 @@ def test_one_sentence_that_says_what_is_wrong(tmp_path, text, message):
     ("value", "message"),
     [(-1.0, "'-1.0'"), (0.25, "'0.25', expected a whole number of 0 or more .relative"), (float("nan"), "'nan'")],
 )
-def test_biom_values_that_are_no_counts(tmp_path, value, message):
+def test_biom_values_that_are_not_counts(tmp_path, value, message):
     from biom import Table
 
     body = json.loads(Table(np.array([[1.5, 2.0]]), ["a"], ["S1", "S2"]).to_json("test"))
@@ -477,9 +477,9 @@ def test_biom_values_that_are_no_counts(tmp_path, value, message):
 
 
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.95])
-def test_a_cut_biom(tmp_path, keep):
+def test_a_truncated_biom_table(tmp_path, keep):
     for data in (biom_hdf5(["S1"], {f"f{i}": [i] for i in range(1, 99)}), biom_json(["S1"], {"a": [4]})):
-        with pytest.raises(InputError, match=r"is a BIOM table that is cut, damaged|is not a count table"):
+        with pytest.raises(InputError, match=r"is a BIOM table that is truncated, damaged|is not a count table"):
             read(tmp_path, data[: int(len(data) * keep)])
 
 
@@ -516,9 +516,9 @@ def test_sequences_and_labels_in_artifacts(tmp_path):
 @pytest.mark.parametrize(
     ("type_", "name", "reader", "message"),
     [
-        ("FeatureTable[Frequency]", "feature-table.biom", open_records, r"give it as a count table \(--abundance\)"),
-        ("FeatureData[Taxonomy]", "taxonomy.tsv", open_records, r"give it as labels \(--labels\)"),
-        ("FeatureData[Sequence]", "dna-sequences.fasta", read_count_table, "name it as input"),
+        ("FeatureTable[Frequency]", "feature-table.biom", open_records, r"give it as a count table \(`abundance`\)"),
+        ("FeatureData[Taxonomy]", "taxonomy.tsv", open_records, r"give it as labels \(`labels`\)"),
+        ("FeatureData[Sequence]", "dna-sequences.fasta", read_count_table, "give it as an input"),
         ("FeatureData[Sequence]", "dna-sequences.fasta", read_labels, r"expected FeatureData\[Taxonomy\]"),
         ("Visualization", "index.html", read_count_table, "is a QIIME 2 visualization"),
         ("Phylogeny[Rooted]", "tree.nwk", open_records, r"of type Phylogeny\[Rooted\]; give one of these types"),
@@ -556,7 +556,7 @@ def test_a_zip_bomb_is_refused_before_it_is_read(tmp_path):
 def test_damaged_artifacts(tmp_path):
     whole = biom_artifact()
     for data in (whole[:-30], whole[: len(whole) // 2]):
-        with pytest.raises(InputError, match="is a QIIME 2 artifact that is cut or damaged"):
+        with pytest.raises(InputError, match="is a QIIME 2 artifact that is truncated or damaged"):
             read(tmp_path, data)
     middle = whole.index(b"feature-table.biom") + 400
     with pytest.raises(InputError, match="damaged"):

@@ -76,16 +76,16 @@ def test_sequences_in_the_core_with_quotes_and_commas(tmp_path):
         ({"meta__xml": meta(CORE, DNA, row_type="Event"), "occurrence__txt": OCCURRENCES, "dna__txt": SEQUENCES},
          "the core of the archive is Event, expected Occurrence"),
         ({"meta__xml": meta(CORE, DNA), "occurrence__txt": OCCURRENCES, "dna__txt": SEQUENCES + "o9\tAC\t\t\n"},
-         "1 sequences of the archive belong to no occurrence, such as 'o9'"),
+         "1 sequences of the archive do not belong to an occurrence, such as 'o9'"),
         ({"meta__xml": meta(CORE, DNA), "occurrence__txt": OCCURRENCES, "dna__txt": SEQUENCES + "o9\n"},
          r"dna.txt cannot be read as meta.xml describes it"),
         ({"meta__xml": "<archive/>"}, "meta.xml does not describe a Darwin Core Archive .it has no core."),
         ({"meta__xml": "<archive"}, "meta.xml does not describe a Darwin Core Archive"),
         ({"meta__xml": '<!DOCTYPE a [<!ENTITY b "c">]><archive/>'}, "meta.xml does not .* .it has a document type"),
         ({"meta__xml": '<!DOCTYPE a [<!ENTITY b "c">]><archive/>'.encode("utf-16")}, "meta.xml .*it has a document"),
-        ({"meta__xml": meta(CORE, delimiter="||")}, "meta.xml does not .* .a table has no separator"),
-        ({"meta__xml": meta(CORE, quote='""')}, "meta.xml does not .* .a table has no separator"),
-        ({"meta__xml": meta(CORE, lines="9" * 30)}, "meta.xml does not .* .a table has no separator"),
+        ({"meta__xml": meta(CORE, delimiter="||")}, "meta.xml does not .* .a table has an invalid separator"),
+        ({"meta__xml": meta(CORE, quote='""')}, "meta.xml does not .* .a table has an invalid separator"),
+        ({"meta__xml": meta(CORE, lines="9" * 30)}, "meta.xml does not .* .a table has an invalid separator"),
         ({"meta__xml": meta([*CORE, (4, DWC + "eventID")])}, "meta.xml does not .* .a table has two columns for one"),
         ({"meta__xml": '<?xml version="1.0" encoding="x-none"?><archive/>'}, "meta.xml does not describe"),
         ({"meta__xml": meta([(10**9, DWC + "eventID")])}, "meta.xml .*impossible number"),
@@ -104,7 +104,7 @@ def test_a_damaged_archive_and_other_zips(tmp_path):
     with pytest.raises(InputError, match=r"a\.zip: is a zip archive"):
         rows(whole)
     whole.write_bytes(data.replace(b"d:e1", b"d:e9"))
-    with pytest.raises(InputError, match=r"a\.zip: the archive is cut, damaged or encrypted"):
+    with pytest.raises(InputError, match=r"a\.zip: the archive is truncated, damaged or encrypted"):
         rows(whole)
     with pytest.raises(InputError, match=r"b\.zip: is a zip archive"):
         rows(archive(tmp_path / "b.zip", readme__txt="x"))

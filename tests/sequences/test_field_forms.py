@@ -1,4 +1,4 @@
-"""The file forms of the field: each input beside its expected result, both read from the shared folder."""
+"""The file formats of the field: each input next to its expected result, both read from the shared folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def notes(name: str) -> str:
 
 
 def expected(name: str) -> list[dict[str, str]]:
-    """Rows of an expected result; what it says in brackets is for people."""
+    """Return the rows of an expected result; text in brackets is only for human readers."""
     with (FIELD / f"{name}.expected.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return [{key: re.sub(r"\s*\(.*\)$", "", value or "") for key, value in row.items() if key} for row in rows]
@@ -61,13 +61,13 @@ def test_bold_keeps_both_markers_of_a_specimen():
     assert found == [(row["id"], row["marker"], row["species"]) for row in expected("01_bold_fasta")]
 
 
-def test_headers_that_are_lineages_get_ids_of_their_own():
-    wanted: list[str] = []
+def test_headers_that_are_lineages_get_generated_ids():
+    lineages: list[str] = []
     for row in expected("07_dada2_train"):
         text = next(value for key, value in row.items() if key.startswith("lineage"))
-        wanted.append(wanted[-1] if text == "same" else text)
+        lineages.append(lineages[-1] if text == "same" else text)
     found = records("07_dada2_train.fasta")
-    assert [row["lineage"] for row in found] == wanted
+    assert [row["lineage"] for row in found] == lineages
     assert len({row["id"] for row in found}) == len(found) == 6
     assert notes("07_dada2_train.fasta").endswith("(07_dada2_train_1, …): 5")
 
@@ -82,7 +82,7 @@ def test_obitools_gives_reads_and_samples():
     assert {name: ";".join(pairs) for name, pairs in by_sample.items()} == {r["id"]: r["samples"] for r in rows}
 
 
-def test_one_name_is_a_species_or_nothing():
+def test_a_single_name_is_a_species_or_unknown():
     (first, _) = expected("45_taxon_name")
     found = lineages("45_taxon_name.csv")
     assert found == {first["id"]: first["lineage"], "a2": None}
@@ -101,7 +101,7 @@ PERIDINIUM = "TSAR;Alveolata;Dinophyceae;Peridiniales;Protoperidiniaceae;Protope
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "lineages"),
     [
         ("03_midori2.fasta", [
             "Eukaryota;Chordata;;Crocodylia;Crocodylidae;Crocodylus;Crocodylus intermedius",
@@ -140,8 +140,8 @@ PERIDINIUM = "TSAR;Alveolata;Dinophyceae;Peridiniales;Protoperidiniaceae;Protope
             "Eukaryota;Chordata;Actinopteri;;Gadidae;Gadus;"]),
     ],
 )  # fmt: skip
-def test_lineages_of_references(name, wanted):
-    assert [row["lineage"] for row in records(name)] == wanted
+def test_lineages_of_references(name, lineages):
+    assert [row["lineage"] for row in records(name)] == lineages
 
 
 def test_epithets_are_names_within_their_genus():

@@ -10,7 +10,7 @@ from ednabed.sequences.lineage_fields import UNREAD
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("abc", Header("abc")),
         ("", Header("")),
@@ -94,15 +94,15 @@ from ednabed.sequences.lineage_fields import UNREAD
         ("K1\troot_1;Eukaryota_2759;A_1", Header("K1", lineage="Eukaryota;A;;;;;")),
     ],
 )  # fmt: skip
-def test_forms(text, wanted):
+def test_forms(text, expected):
     found = parse_header(text)
     if found.lineage is not None:
         is_text = found.lineage.startswith(UNREAD)
         found = found._replace(lineage=None if is_text else tidy_lineage(found.lineage))
-    assert found == wanted
+    assert found == expected
 
 
-def test_headers_that_are_lineages_of_other_kingdoms_are_seen_by_the_whole_file():
+def test_headers_that_are_lineages_of_other_kingdoms_are_recognised_from_the_file():
     text = ">Arthropoda;Insecta;Diptera;Culicidae;Aedes;Aedes aegypti\nACGT\n"
     text += ">Arthropoda;Insecta;Diptera;Culicidae;Culex;\nACGT\n"
     written = "\n".join(line[1:] for line in text.splitlines() if line.startswith(">")).encode()
@@ -114,7 +114,7 @@ def test_headers_that_are_lineages_of_other_kingdoms_are_seen_by_the_whole_file(
     assert other.column("id").to_pylist() == ["a1;x;y;z;w;v", "a2"]
 
 
-def test_columns_of_some_headers_are_there_from_the_first_of_them_on():
+def test_columns_of_some_headers_exist_from_the_first_such_header_onwards():
     columns = HeaderColumns(b">a\n")
     names = [
         columns.batch(text.encode(), pa.nulls(1, pa.binary()), "f", 1).schema.names[8:]

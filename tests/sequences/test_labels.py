@@ -6,7 +6,7 @@ import pytest
 from ednabed.errors import InputError
 from ednabed.sequences import open_records, read_labels
 
-WANTED = {"a": "Animalia;Chordata;;;;;", "b": "Fungi;;;;;;"}
+EXPECTED = {"a": "Animalia;Chordata;;;;;", "b": "Fungi;;;;;;"}
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ WANTED = {"a": "Animalia;Chordata;;;;;", "b": "Fungi;;;;;;"}
         "id\ttaxon\n a \tAnimalia;Chordata\na\tk__Animalia;p__Chordata\nb\tFungi\nc\tUnassigned\n\tFungi\n",
     ],
 )
-def test_ways_of_writing(text, tmp_path):
+def test_notations(text, tmp_path):
     path = tmp_path / "labels"
     path.write_bytes(gzip.compress(text.encode()))
     labels = read_labels(path)
-    assert dict(labels) == WANTED
+    assert dict(labels) == EXPECTED
     assert labels["b"] == "Fungi;;;;;;"
     assert len(labels) == 2
-    assert dict(read_labels("-", stdin=io.BytesIO(text.encode()))) == WANTED
+    assert dict(read_labels("-", stdin=io.BytesIO(text.encode()))) == EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_ways_of_writing(text, tmp_path):
     [
         (
             "id\ttaxon\na\tFungi\na\tPlantae\n",
-            "id 'a' has two lineages, 'Fungi;;;;;;' and 'Plantae;;;;;;'; keep the one",
+            "id 'a' has two lineages, 'Fungi;;;;;;' and 'Plantae;;;;;;'; keep the correct one",
         ),
         ("id\tsite\na\tBrest\n", "no lineage column among 'id', 'site'; labels need ranks"),
         ("site\ttaxon\na\tFungi\n", "no id column among 'site', 'taxon'; labels need a column 'id'"),
         ("a\tBrest\nb\tRoscoff\n", "no id column among 'a', 'Brest'"),
-        ("id\ttaxon\n", "has a header line but no row"),
-        (">a\nACGT\n", "holds sequences, not labels; give a TSV or CSV"),
+        ("id\ttaxon\n", "has a header line but no rows"),
+        (">a\nACGT\n", "contains sequences, not labels; give a TSV or CSV"),
         ("id\ttaxon\na\t" + ";".join("abcdefghij"), "1 row has no lineage, because the ranks of the names"),
         ("id\ttaxon\na\n", "row 1 .below the header. has 1 cells"),
     ],
@@ -71,7 +71,7 @@ def test_ids_with_a_lineage_for_each_marker(tmp_path):
 
 
 def test_labels_of_sequences(tmp_path):
-    """R writes DADA2's taxa with the sequences as names of rows."""
+    """R writes DADA2's taxa with the sequences as row names."""
     sequence = "ACGTACGTACGTACGTACGTAC"
     path = tmp_path / "taxa.csv"
     path.write_text(f'"","Kingdom","Genus","Species"\n"{sequence}","Animalia","Gadus","morhua"\n"asv2","Fungi",NA,NA\n')

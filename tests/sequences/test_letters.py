@@ -31,27 +31,27 @@ def raw(sequences, ids=None, **more):
 
 
 def oracle(name, sequence, alphabet, min_length):
-    """Decide letter by letter, the slow way: (sequence, None) or (None, reason)."""
+    """Normalise character by character, the slow way: (sequence, None) or (None, reason)."""
     if not name:
         return None, "the record has no id"
     text = (sequence or b"").decode("utf-8")
     out = ""
-    for position, letter in enumerate(text, 1):
-        if letter in "ACGTNacgtn":
-            out += letter.upper()
-        elif letter in "Uu":
+    for position, character in enumerate(text, 1):
+        if character in "ACGTNacgtn":
+            out += character.upper()
+        elif character in "Uu":
             out += "T"
-        elif letter in "RYSWKMBDHVryswkmbdhv":
+        elif character in "RYSWKMBDHVryswkmbdhv":
             if alphabet == "strict":
-                return None, f"ambiguity code {letter!r} at position {position} (alphabet strict)"
+                return None, f"ambiguity code {character!r} at position {position} (alphabet strict)"
             out += "N"
-        elif letter not in "-. \t\n\r\v\f":
-            return None, f"letter {letter!r} at position {position}"
+        elif character not in "-. \t\n\r\v\f":
+            return None, f"invalid character {character!r} at position {position}"
     if not out.strip("N"):
-        return None, "holds no A, C, G or T" if text.strip() else "empty sequence"
+        return None, "contains no A, C, G or T" if text.strip() else "empty sequence"
     if len(out) < min_length:
-        noun = "letter" if len(out) == 1 else "letters"
-        return None, f"{len(out)} {noun}, fewer than the least of {min_length}"
+        noun = "base" if len(out) == 1 else "bases"
+        return None, f"{len(out)} {noun}, fewer than the minimum of {min_length}"
     return out, None
 
 
@@ -65,7 +65,7 @@ clean = st.text(alphabet="ACGTN-", max_size=12)
     st.integers(0, 6),
     st.integers(0, 3),
 )
-def test_against_an_oracle_that_looks_at_each_letter(rows, alphabet, min_length, skip):
+def test_against_an_oracle_that_checks_each_character(rows, alphabet, min_length, skip):
     ids = [name for name, _ in rows]
     given_ = [None if text is None else text.encode() for _, text in rows]
     # A slice has an offset into its buffers.
@@ -90,23 +90,23 @@ def test_reasons_in_words():
     sequences = [b"ACGTACGTACGTACGTJACG", b"ACRT", b"ACGT" * 3, b"", b"-..-", b"NNRN", b"A", None]
     _, rejected = normalise(raw(sequences), alphabet="strict")
     assert rejected["reason"].to_pylist() == [
-        "letter 'J' at position 17",
+        "invalid character 'J' at position 17",
         "ambiguity code 'R' at position 3 (alphabet strict)",
-        "12 letters, fewer than the least of 20",
+        "12 bases, fewer than the minimum of 20",
         "empty sequence",
-        "holds no A, C, G or T",
+        "contains no A, C, G or T",
         "ambiguity code 'R' at position 3 (alphabet strict)",
-        "1 letter, fewer than the least of 20",
+        "1 base, fewer than the minimum of 20",
         "empty sequence",
     ]
 
 
-def test_letter_that_is_not_ascii_is_named():
+def test_character_that_is_not_ascii_is_named():
     _, rejected = normalise(raw(["ACGé".encode(), b"ACG\xe9T", "A→".encode()]), min_length=0)
     assert rejected["reason"].to_pylist() == [
-        "letter 'é' at position 4",
-        "letter 'é' at position 4",
-        "letter '→' at position 2",
+        "invalid character 'é' at position 4",
+        "invalid character 'é' at position 4",
+        "invalid character '→' at position 2",
     ]
 
 
@@ -147,7 +147,7 @@ def test_digest_is_the_refget_one():
 
 
 @given(st.lists(st.text("ACGTN", max_size=30)))
-def test_digest_of_a_column_is_that_of_each(sequences):
+def test_digests_of_a_column_match_single_digests(sequences):
     assert digest_array(pa.array(sequences, pa.string())).to_pylist() == [digest(s.encode()) for s in sequences]
     assert digest_array(pa.array(sequences, pa.string())[1:]).to_pylist() == [digest(s.encode()) for s in sequences[1:]]
 
@@ -164,8 +164,8 @@ def test_pasted_sequence():
     assert normalise_one(">COI_1 a fish\r\nACGT\r\nAC\r\n") == b"ACGTAC"
     for text, reason in [
         ("", "it is empty"),
-        ("nnn", "holds no A, C, G or T"),
-        ("ACGT!", "letter '!' at position 5"),
+        ("nnn", "contains no A, C, G or T"),
+        ("ACGT!", "invalid character '!' at position 5"),
         (">only a header", "it is empty"),
     ]:
         with pytest.raises(InputError, match=reason):

@@ -10,7 +10,7 @@ HUMAN = "Animalia;Chordata;Mammalia;Primates;Hominidae;Homo;Homo sapiens"
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         (HUMAN, HUMAN),
         (HUMAN + ";", HUMAN),
@@ -50,7 +50,7 @@ HUMAN = "Animalia;Chordata;Mammalia;Primates;Hominidae;Homo;Homo sapiens"
         ),
         (HUMAN + ";Homo sapiens neanderthalensis", HUMAN),
         ("Bacteria(100);Firmicutes(99.5);unclassified(98);", "Bacteria;Firmicutes;;;;;"),
-        # Nothing known.
+        # Nothing is known.
         ("", None),
         (" ", None),
         ("NA", None),
@@ -59,13 +59,13 @@ HUMAN = "Animalia;Chordata;Mammalia;Primates;Hominidae;Homo;Homo sapiens"
         ("Animalia;NA;unclassified Chordata;nan;n/a;Unknown;unidentified", "Animalia;;;;;;"),
     ],
 )  # fmt: skip
-def test_ways_of_writing(text, wanted):
-    assert tidy_lineage(text) == wanted
+def test_notations(text, expected):
+    assert tidy_lineage(text) == expected
     ranks = parse_lineage(text)
-    assert (ranks is None) == (wanted is None)
+    assert (ranks is None) == (expected is None)
     if ranks is not None:
         assert len(ranks) == len(RANKS) == 7
-        assert tidy_lineage(format_lineage(ranks)) == wanted
+        assert tidy_lineage(format_lineage(ranks)) == expected
 
 
 def test_too_many_fields_are_refused():
@@ -83,7 +83,7 @@ names = st.sampled_from(["", "Animalia", "Chordata", "Clade_X", "Escherichia-Shi
 
 
 @given(st.tuples(*[names] * 6, st.sampled_from(["", "Homo sapiens", "Homo sp. BOLD:AAA1"])))
-def test_the_one_form_reads_as_itself(ranks):
+def test_the_standard_form_is_unchanged(ranks):
     assert parse_lineage(format_lineage(ranks)) == (ranks if any(ranks) else None)
 
 
@@ -109,5 +109,5 @@ def test_any_text_gives_seven_names_none_or_an_input_error(text):
         (["", "", "", "", "", "", "NA"], None),
     ],
 )
-def test_a_rank_column_is_that_rank_whatever_stands_in_it(cells, lineage):
+def test_a_rank_column_keeps_its_rank_whatever_it_contains(cells, lineage):
     assert tidy_ranks(";".join(cells)) == lineage

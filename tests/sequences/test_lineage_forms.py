@@ -35,7 +35,7 @@ def test_a_shorter_row_has_the_form_of_its_file(depth, separator):
 @pytest.mark.parametrize("end", ["", ";"])
 @pytest.mark.parametrize("genera", [True, False])
 def test_empty_fields_at_the_end_count(end, genera):
-    """A file of which no row has a species: eight ranks are told by the empty field, or by where its families are."""
+    """If no row has a species, eight ranks are recognised by the empty field or by the position of families."""
     rows = ["Eukaryota;Sar;Ochrophyta;Bacillariophyceae;Naviculales;Naviculaceae;Navicula;" + end]
     rows += ["Eukaryota;Sar;Ochrophyta;Bacillariophyceae;Naviculales;Naviculaceae;;" + end] if not genera else []
     values, _ = read(*rows)
@@ -93,7 +93,7 @@ def test_lineages_of_any_number_of_ranks_give_kingdom_genus_and_species():
 @pytest.mark.parametrize(
     ("texts", "lineages"),
     [
-        # Genera of several words, as in the training sets of SILVA and RDP, are no species.
+        # Genera of several words, as in the training sets of SILVA and RDP, are not species.
         (["Bacteria;Firmicutes;Clostridia;Clostridiales;Clostridiaceae;Clostridium sensu stricto 1;",
           "Bacteria;Firmicutes;Clostridia;Lachnospirales;Lachnospiraceae;[Eubacterium] hallii group"],
          ["Bacteria;Firmicutes;Clostridia;Clostridiales;Clostridiaceae;Clostridium sensu stricto 1;",
@@ -173,7 +173,7 @@ def test_names(text, lineage):
     assert ("1 row has a placeholder" in notes) == bool(dropped)
 
 
-def test_placeholders_may_stay():
+def test_placeholders_can_be_kept():
     (value,), notes = read("Bacteria;Firmicutes;uncultured;;;;uncultured bacterium", keep_placeholders=True)
     assert value == "Bacteria;Firmicutes;uncultured;;;;uncultured bacterium" and not notes
 
@@ -181,7 +181,7 @@ def test_placeholders_may_stay():
 @pytest.mark.parametrize(
     "text", ["Gadidae", "Chordata|Gadidae", "Actinopteri, Gadidae", "strain 7 > clone 3", "1;2;3;4;5;6;7;8;9;0"]
 )
-def test_what_is_not_understood_is_no_kingdom_and_reported_once(text):
+def test_names_that_are_not_understood_are_not_kingdoms_and_reported_once(text):
     values, notes = read(text, text, None, "")
     assert values == [None] * 4
     assert notes.count("no lineage") == 1 and "2 rows have no lineage" in notes and f"(first row 1: {text!r})" in notes
@@ -192,7 +192,7 @@ def test_what_is_not_understood_is_no_kingdom_and_reported_once(text):
     [("Bacteria", "Bacteria;;;;;;"), ("Gadus morhua Linnaeus, 1758", ";;;;;;Gadus morhua"), ("Incertae sedis", None),
      ("Gadus sp. 1", ";;;;;;Gadus sp. 1"), ("Unassigned", None)],
 )  # fmt: skip
-def test_one_name_alone(name, lineage):
+def test_a_single_name(name, lineage):
     assert read(name)[0] == [lineage]
 
 
@@ -204,7 +204,7 @@ NAMES = st.text("abcdefghijklmnopqrstuvwxyzäöüß", min_size=3, max_size=9).fi
 @given(st.lists(st.tuples(*[NAMES.map(str.capitalize)] * 6, NAMES, st.integers(0, 7)), min_size=1, max_size=8),
        st.sampled_from([";", "; "]), st.booleans(), st.booleans())  # fmt: skip
 def test_a_file_of_one_form_reads_as_it_was_written(rows, separator, padded, has_domain):
-    """Whatever the depth of its rows, a file in which one row is whole says what each name of each row is."""
+    """Whatever the depth of its rows, one complete row in a file determines the rank of every name."""
     wanted, texts = [], []
     for number, (*names, epithet, depth) in enumerate(rows):
         depth = 7 if number == 0 else depth
@@ -216,8 +216,8 @@ def test_a_file_of_one_form_reads_as_it_was_written(rows, separator, padded, has
     assert [None if text is None else list(split_lineage(text)) for text in found] == wanted
 
 
-def test_the_whole_file_is_asked_also_beyond_its_beginning(tmp_path):
-    """The first row with a species comes late; those before it have the same form."""
+def test_the_whole_file_is_used_not_only_its_beginning(tmp_path):
+    """The first row with a species comes late; the rows before it have the same form."""
     path = tmp_path / "late.fasta"
     short = "Eukaryota;Sar;Ochrophyta;Bacillariophyceae;Naviculales"
     with path.open("w") as file:
@@ -243,7 +243,7 @@ def test_the_whole_file_is_asked_also_beyond_its_beginning(tmp_path):
     ],
     ids=["prefixes", "columns", "late prefix", "late plain", "PR2 header"],
 )
-def test_an_organelle_is_in_its_column_whatever_the_form(name, text, tmp_path):
+def test_an_organelle_is_in_its_column_whatever_the_format(name, text, tmp_path):
     path = tmp_path / name
     path.write_text(text)
     with open_records(path) as records:

@@ -28,7 +28,7 @@ def test_memory_is_a_few_times_the_length_of_a_line(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(FILES[name])
     bases = 0
-    # numpy and Python count there; Arrow's own buffers come on top, once or twice the text.
+    # This counts numpy and Python; Arrow's buffers are extra, once or twice the text.
     tracemalloc.start()
     with open_records(path) as records:
         for batch in records:
@@ -40,7 +40,7 @@ def test_memory_is_a_few_times_the_length_of_a_line(tmp_path, name):
 
 
 @pytest.mark.parametrize("line", [b"id\tsequence\t" + b"x" * SIZE, b"x" * SIZE])
-def test_a_header_line_that_is_none_is_refused_within_bounds(tmp_path, line):
+def test_an_invalid_header_line_is_refused_within_bounds(tmp_path, line):
     path = tmp_path / "x.tsv"
     path.write_bytes(line + b"\nr1\tACGT\tx\n")
     tracemalloc.start()

@@ -21,7 +21,7 @@ ENDINGS = ("", ".gz", ".zst")
 
 
 def write(path, data):
-    """Write bytes, compressed as the ending says."""
+    """Write bytes, compressed according to the extension."""
     with xopen(path, "wb", threads=0) as stream:
         stream.write(data)
     return path
@@ -75,7 +75,7 @@ records = st.tuples(ids, st.text("ACGTacgtNRU-", min_size=1, max_size=20), st.in
 def test_round_trip(kind, ending, rows, batch_size, end, from_stdin):
     data = encode(kind, rows, end)
     with tempfile.TemporaryDirectory() as folder:
-        # The name says nothing about the format, and need not.
+        # The name need not match the format.
         path = write(Path(folder) / f"data{ending}", data)
         if from_stdin:
             batches = read("-", batch_size=batch_size, stdin=io.BytesIO(path.read_bytes()))
@@ -111,7 +111,7 @@ def test_fasta_whatever_the_blocks(rows, block, end, tail, before, last_end):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_ending_that_lies_is_no_matter(kind, tmp_path):
+def test_wrong_extension_does_not_matter(kind, tmp_path):
     path = tmp_path / "wrong.csv.gz"
     path.write_bytes(encode(kind, [("a", "ACGT", 1, "x")]))
     with open_records(path) as opened:
@@ -149,7 +149,7 @@ def test_what_fastq_allows(tmp_path):
         assert rows_of(read(path))[-1]["sequence"] == b""
 
 
-def test_letters_that_are_not_ascii_come_through_or_are_refused(tmp_path):
+def test_non_ascii_characters_are_kept_or_refused(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(">a\nACé\n".encode())
     assert rows_of(read(path))[0]["sequence"] == "ACé".encode()
@@ -170,7 +170,7 @@ def test_given_stream_stays_open():
     assert not stream.closed
 
 
-def test_file_can_be_removed_after_a_look(tmp_path):
+def test_file_can_be_removed_after_opening(tmp_path):
     for kind in FORMATS:
         path = write(tmp_path / f"x.{kind}.gz", encode(kind, [("a", "ACGT", 1, "x")] * 5))
         records = open_records(path, batch_size=2)
@@ -207,17 +207,17 @@ def test_long_sequences_make_smaller_batches(tmp_path, monkeypatch):
 
 
 def big(kind, count):
-    """Generate a file of one of the formats as a stream that is never whole in memory."""
-    letters = "ACGT" * 50
+    """Generate a file of one of the formats as a stream that is never completely in memory."""
+    bases = "ACGT" * 50
 
     def lines():
         if kind == "tsv":
             yield "id\tsequence\tsite\n"
         for number in range(count):
             yield {
-                "fasta": f">r{number} x\n{letters}\n",
-                "fastq": f"@r{number} x\n{letters}\n+\n{letters}\n",
-                "tsv": f"r{number}\t{letters}\tsomewhere\n",
+                "fasta": f">r{number} x\n{bases}\n",
+                "fastq": f"@r{number} x\n{bases}\n+\n{bases}\n",
+                "tsv": f"r{number}\t{bases}\tsomewhere\n",
             }[kind]
 
     class Stream(io.RawIOBase):

@@ -21,7 +21,7 @@ def table(tmp_path, text, name="t.tsv"):
 
 
 def first(tmp_path, header, cells):
-    """Read a table of one row; the columns that say nothing are left out."""
+    """Read a table of one row; empty columns are omitted."""
     row = rows(table(tmp_path, "\t".join(header) + "\n" + "\t".join(cells) + "\n"))[0]
     row["sequence"] = row["sequence"].decode()
     return {k: v for k, v in row.items() if v is not None and k not in ("source", "record")}
@@ -42,9 +42,9 @@ def test_names_of_the_id(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["abundance", "Size", "count", "counts", "reads", "n_reads", "Total Reads"])
-@pytest.mark.parametrize(("cell", "wanted"), [("12", 12), ("12.0", 12), (" 7 ", 7), ("0", 0)])
-def test_names_of_the_abundance(name, cell, wanted, tmp_path):
-    assert first(tmp_path, ["id", "seq", name], ["a", "A", cell])["abundance"] == wanted
+@pytest.mark.parametrize(("cell", "expected"), [("12", 12), ("12.0", 12), (" 7 ", 7), ("0", 0)])
+def test_names_of_the_abundance(name, cell, expected, tmp_path):
+    assert first(tmp_path, ["id", "seq", name], ["a", "A", cell])["abundance"] == expected
 
 
 def test_unknown_abundance_and_sample(tmp_path):
@@ -52,7 +52,7 @@ def test_unknown_abundance_and_sample(tmp_path):
     assert [(r["abundance"], r["sample"]) for r in rows(path)] == [(None, None), (None, "S1"), (3, "S2")]
 
 
-def test_abundance_that_is_no_number_names_the_row(tmp_path):
+def test_invalid_abundance_names_the_row(tmp_path):
     path = table(tmp_path, "id,seq,reads\na,A,1\nb,A,0.35\n", "t.csv")
     with pytest.raises(InputError, match=r"t\.csv: row 2: reads is '0.35', not a whole number.*rename the column"):
         rows(path)
@@ -63,7 +63,7 @@ SOURCE_RECORD_NAMES = "n_records,N Records,n-records,source_records,Source Recor
 
 @pytest.mark.parametrize("name", SOURCE_RECORD_NAMES.split(","))
 @pytest.mark.parametrize(("cell", "expected"), [("3", 3), ("3.0", 3), (" 1,200 ", 1_200), ("1e3", 1_000)])
-def test_source_records_are_no_reads(name, cell, expected, tmp_path):
+def test_source_records_are_not_reads(name, cell, expected, tmp_path):
     row = first(tmp_path, ["id", "seq", name], ["a", "A", cell])
     assert row == {"id": "a", "sequence": "A", "source_records": expected}
 
@@ -107,7 +107,7 @@ def test_source_records_in_each_form_of_table(tmp_path):
         ("many", "n_records is 'many', not a whole number of source records"),
     ],
 )
-def test_a_number_of_source_records_that_is_none_names_the_row(tmp_path, cell, message):
+def test_an_invalid_number_of_source_records_names_the_row(tmp_path, cell, message):
     path = table(tmp_path, f"id,seq,n_records\na,A,1\nb,A,{cell}\n", "t.csv")
     with pytest.raises(InputError, match=rf"t\.csv: row 2: {message}"):
         rows(path)
@@ -117,7 +117,7 @@ def test_a_number_of_source_records_that_is_none_names_the_row(tmp_path, cell, m
     ("value", "message"),
     [(0, "is 0, expected a number of source records"), (-2, "is -2, not a number of source records; correct it")],
 )
-def test_a_number_of_source_records_that_is_none_in_parquet(tmp_path, value, message):
+def test_an_invalid_number_of_source_records_in_parquet(tmp_path, value, message):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"id": ["a", "b"], "seq": ["A", "A"], "n_records": [1, value]}), path)
     with pytest.raises(InputError, match=rf"t\.parquet: row 2: n_records {message}"):
@@ -155,11 +155,11 @@ def test_ranks_by_column(tmp_path):
     ],
 )  # fmt: skip
 def test_where_the_lineage_comes_from(header, cells, lineage, kept, tmp_path):
-    wanted = {"id": "a", "sequence": "A", **({"lineage": lineage} if lineage else {}), **kept}
-    assert first(tmp_path, ["id", "seq", *header], ["a", "A", *cells]) == wanted
+    expected = {"id": "a", "sequence": "A", **({"lineage": lineage} if lineage else {}), **kept}
+    assert first(tmp_path, ["id", "seq", *header], ["a", "A", *cells]) == expected
 
 
-def test_a_lineage_that_is_not_understood_is_reported_once_and_is_no_kingdom(tmp_path):
+def test_a_lineage_that_is_not_understood_is_reported_once_and_is_not_a_kingdom(tmp_path):
     path = table(tmp_path, "id\tseq\ttaxonomy\na\tA\tX\nb\tA\t1;2;3;4;5;6;7;8;9;10\nc\tA\tAnimalia;Chordata\n")
     with open_records(path) as records:
         lineages = [row for batch in records for row in batch.column("lineage").to_pylist()]
@@ -182,12 +182,12 @@ def test_names_that_are_taken_get_a_suffix(tmp_path):
     [
         (["site", "seq"], "no id column among 'site', 'seq'; name that column 'id'"),
         (["id", "site"], "no sequence column among 'id', 'site'; name that column 'sequence' .or one of dna_sequence"),
-        (["OTU", "ASV", "seq"], "columns 'OTU' and 'ASV' could each be the id; rename the one that is to 'id'"),
+        (["OTU", "ASV", "seq"], "columns 'OTU' and 'ASV' could each be the id; rename the right one to 'id'"),
         (["id", "Seq", "DNA"], "columns 'Seq' and 'DNA' could each be the sequence; rename"),
         (["id", "seq", "x", "x"], "two columns are named 'x'; rename one"),
     ],
 )
-def test_columns_that_are_absent_or_doubtful(header, message, tmp_path):
+def test_missing_or_ambiguous_columns(header, message, tmp_path):
     path = table(tmp_path, "\t".join(header) + "\n" + "\t".join("A" for _ in header) + "\n")
     with pytest.raises(InputError, match=rf"t\.tsv: {message}"):
         open_records(path)
@@ -214,8 +214,8 @@ def test_dialects(text, tmp_path):
     assert (row["id"], row["sequence"], row["note"], row["record"]) == ("a", b"ACGT", 'x, "y"', 1)
 
 
-def test_cells_quoted_as_a_whole_in_tsv(tmp_path):
-    """As pandas and QIIME 2 quote; other quotes are characters, and no quote swallows a row."""
+def test_fully_quoted_cells_in_tsv(tmp_path):
+    """Cells are quoted as by pandas and QIIME 2; other quotes are characters, and no quote swallows a row."""
     cells = {
         '"a ""b"" c"': 'a "b" c', '"x"': "x", '""': "", '"': '"', '"open': '"open', 'in"side': 'in"side',
         '"x" and "y"': '"x" and "y"', '5"': '5"', '"""q"""': '"q"',
@@ -242,7 +242,7 @@ def test_latin_1_and_index_columns(tmp_path):
         ("id,seq\n\na,AC\nb,AC,x\n", r"row 2 .* has 3 cells"),
         ('id,seq,note\na,AC,"x\nb,AC,y\nc,AC,z\n', r"row 1 .* line break in column 'note', or a quote that is never"),
         ('id,seq,note\na,AC,"x\n y"\n', r"row 1 .* line break in column 'note'.*remove the line break"),
-        ("id\tseq\n", "has a header but no record; give a file with at least one sequence"),
+        ("id\tseq\n", "has a header but no records; give a file with at least one sequence"),
     ],
 )
 def test_malformed(text, message, tmp_path):
@@ -266,11 +266,11 @@ def test_rows_whatever_the_blocks(block, end, tmp_path, monkeypatch):
 def test_record_too_long_to_handle(tmp_path, monkeypatch):
     monkeypatch.setattr("ednabed.sequences.delimited.BLOCK_BYTES", 100)
     for module in ("delimited", "fasta", "fastq"):
-        monkeypatch.setattr(f"ednabed.sequences.{module}.LONGEST", 250)
+        monkeypatch.setattr(f"ednabed.sequences.{module}.MAX_LENGTH", 250)
     monkeypatch.setattr("ednabed.sequences.fasta.read_fasta.__defaults__", (100,))
-    monkeypatch.setattr("ednabed.sequences.fastq.BATCH_LETTERS", 250)
+    monkeypatch.setattr("ednabed.sequences.fastq.BATCH_BASES", 250)
     for text in ("id\tseq\na\t{}\n", ">a\n{}\n", "@a\n{0}\n+\n{0}\n"):
-        with pytest.raises(InputError, match=r"t\.x: .* more than 250 letters"):
+        with pytest.raises(InputError, match=r"t\.x: .* more than 250 (bases|characters)"):
             rows(table(tmp_path, text.format("A" * 400), "t.x"))
 
 
@@ -304,14 +304,18 @@ def test_parquet_types(tmp_path):
 def test_parquet_refusals(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"id": ["a"], "seq": ["AC"], "vector": [[1.0]]}), path)
-    with pytest.raises(InputError, match=r"t\.parquet: column 'vector' holds list.*write the file without that column"):
+    with pytest.raises(
+        InputError, match=r"t\.parquet: column 'vector' has type list.*write the file without that column"
+    ):
         rows(path)
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "seq": pa.array([], pa.string())}), path)
-    with pytest.raises(InputError, match=r"t\.parquet: has a header but no record"):
+    with pytest.raises(InputError, match=r"t\.parquet: has a header but no records"):
         rows(path)
     pq.write_table(pa.table({"id": ["a"], "seq": ["AC"]}), path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match=r"t\.parquet: the Parquet data are cut or damaged .*; write the file again"):
+    with pytest.raises(
+        InputError, match=r"t\.parquet: the Parquet data are truncated or damaged .*; write the file again"
+    ):
         rows(path)
 
 
@@ -400,6 +404,6 @@ def test_tables_without_a_header_line(line, lineage, tmp_path):
     (row,) = rows(table(tmp_path, line + "\n"))
     assert (row["id"], row["sequence"], row["lineage"]) == ("AB1", b"ACGT" * 9, lineage)
     with pytest.raises(
-        InputError, match=r"t\.tsv: its first line holds a sequence .*; put a line with the names of its 4"
+        InputError, match=r"t\.tsv: its first line contains a sequence .*; put a line with the names of its 4"
     ):
         rows(table(tmp_path, "a\tb\tc\t" + "ACGT" * 9 + "\n"))

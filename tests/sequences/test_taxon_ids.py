@@ -1,4 +1,4 @@
-"""Ids of taxa: which columns hold them, and how they name their database."""
+"""Taxon IDs: which columns contain them, and how they name their database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ednabed.sequences.taxon_ids import database_of, is_name_id, taxon_id, taxon
 WORMS = "urn:lsid:marinespecies.org:taxname:126436"
 
 
-def test_the_id_in_worms_goes_first():
+def test_the_worms_id_has_priority():
     assert taxon_id_columns(["id", "taxID", "AphiaID", "bin_uri", "sample"]) == ["AphiaID", "bin_uri", "taxID"]
     assert taxon_id_columns(["id", "taxonomy"]) == []
 

@@ -106,10 +106,10 @@ def test_rejected_rows_have_a_reason_and_no_vector(tmp_path: Path) -> None:
     good = sequences(3)
     bad = {
         "": "empty sequence",
-        "ACGTACGTACGTACGTACGTAZGT": "letter 'Z' at position 22",
-        "ACGT": "4 letters, fewer than the least of 20",
-        "N" * 30: "holds no A, C, G or T",
-        "ACGTACGTACGTACGTACGTÄ": "letter 'Ä' at position 21",
+        "ACGTACGTACGTACGTACGTAZGT": "invalid character 'Z' at position 22",
+        "ACGT": "4 bases, fewer than the minimum of 20",
+        "N" * 30: "contains no A, C, G or T",
+        "ACGTACGTACGTACGTACGTÄ": "invalid character 'Ä' at position 21",
     }
     database = simple(tmp_path / "db", [*good, *bad, None], vector=vector_array([np.zeros(10)] * 9))
     stats = embed_table(database, letters(), tmp_path)

@@ -1,1 +1,1 @@
-"""What every package may use: nothing here knows of sequences, vectors or files of ednabed."""
+"""Helpers that every package may use; nothing here depends on sequences, vectors or ednabed's own files."""

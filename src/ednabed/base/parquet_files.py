@@ -1,7 +1,7 @@
-"""The seam to pyarrow's Parquet reader: whatever it raises for a damaged file becomes one of our errors.
+"""Error handling around pyarrow's Parquet reader: whatever it raises for a damaged file becomes one of our errors.
 
-pyarrow raises its own errors, those of the system, and plain Python ones (a name of a column that is not UTF-8), and
-it hands over text without looking whether it is UTF-8, which fails only where the text is used.
+pyarrow raises its own errors, errors of the operating system and plain Python errors (if a column name is not UTF-8).
+It also returns text without checking that it is UTF-8, which fails only when the text is used.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def parquet_errors(damaged: Callable[[str], EdnabedError]) -> Iterator[None]:
-    """Turn what reading Parquet raises into one of our errors.
+    """Turn errors raised while reading Parquet into one of our errors.
 
     Args:
-        damaged: Makes the error of a short reason, without a full stop.
+        damaged: Builds the error from a short reason, which has no full stop.
 
     Raises:
-        FileNotFoundError: The file is absent; what that means only the caller knows.
-        EdnabedError: What ``damaged`` makes, or one that was raised in the block.
+        FileNotFoundError: The file does not exist; only the caller knows what that means.
+        EdnabedError: The error built by ``damaged``, or one that was raised in the block.
     """
     import pyarrow as pa
 
@@ -38,13 +38,13 @@ def parquet_errors(damaged: Callable[[str], EdnabedError]) -> Iterator[None]:
 
 
 def sound(data: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
-    """Return rows that were read, once it is known that their text is UTF-8; only in a block of ``parquet_errors``."""
+    """Check that the text of rows is UTF-8, and return the rows; call it only in a block of ``parquet_errors``."""
     data.validate(full=True)
     return data
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnicodeError):
-        return "it holds text that is not UTF-8"
+        return "it contains text that is not UTF-8"
     lines = str(error).splitlines()
     return lines[0].rstrip(".")[:200] if lines else type(error).__name__

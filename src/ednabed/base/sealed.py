@@ -1,7 +1,7 @@
-"""Sealed JSON: a file that names its schema and carries a hash of itself, so that one flipped byte in it shows.
+"""Sealed JSON: a file that names its schema and contains its own hash, so that a single flipped byte is detected.
 
-A sealed file must be byte for byte what this module writes for its content, so that a changed blank shows too. Schemas
-of the time before a file had a checksum are read as they are; the next write seals the file.
+A sealed file must be byte for byte what this module writes for its content, so a changed space is detected too. Files
+of earlier schemas, which had no checksum, are read as they are; the next write seals the file.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from ednabed.base.stored_json import parse_json
 
 
 class Damaged(ValueError):
-    """The bytes are not those that were written."""
+    """The bytes differ from those that were written."""
 
 
 class Foreign(Damaged):
-    """The file is no object that names a schema, as all of ours are."""
+    """The file is not an object that names a schema, so it is not one of ours."""
 
 
 class UnknownSchema(ValueError):
-    """The file names another schema than those that are read; the message is that schema."""
+    """The file names a schema that is not supported; the message is that schema."""
 
 
 def to_json(value: Any, *, ascii_only: bool = False) -> str:
-    """Write JSON in the one form that ednabed's files have: two blanks, keys as given, newline at the end, no NaN.
+    """Return JSON in the format of ednabed's files: two-space indent, keys in the given order, final newline, no NaN.
 
     Args:
-        value: What JSON can hold.
-        ascii_only: Escape everything else, for texts that may hold what UTF-8 cannot.
+        value: A value that JSON can represent.
+        ascii_only: Escape all other characters, for texts that may contain what UTF-8 cannot encode.
 
     Raises:
-        ValueError: It holds a number that is not finite.
+        ValueError: The value contains a number that is not finite.
     """
     return json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n"
 
 
 def json_sha256(value: Any) -> str:
-    """Return the SHA-256 (64 hexadecimal digits) of a value's JSON with sorted keys and no blanks."""
+    """Return the SHA-256 (64 hexadecimal digits) of a value's JSON with sorted keys and no spaces."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Seal:
-    """The schema of a kind of file, and the key of its checksum.
+    """The schema of one type of file, and the key of its checksum.
 
     Attributes:
-        schema: What is written.
+        schema: The schema that is written.
         key: Key of the checksum.
-        unsealed: Earlier schemas, which had no checksum; None stands for files that named no schema.
+        unsealed: Earlier schemas, which had no checksum; None means files that did not name a schema.
         ascii_only: See ``to_json``.
     """
 
@@ -65,36 +65,36 @@ class Seal:
         """Return the text of a file: the schema, then the body, then the checksum of both.
 
         Raises:
-            ValueError: The body holds a number that is not finite.
+            ValueError: The body contains a number that is not finite.
         """
-        told = {"schema": self.schema, **body}
-        return to_json({**told, self.key: json_sha256(told)}, ascii_only=self.ascii_only)
+        content = {"schema": self.schema, **body}
+        return to_json({**content, self.key: json_sha256(content)}, ascii_only=self.ascii_only)
 
     def read(self, raw: bytes) -> dict[str, Any]:
         """Return the body of a file, without schema and checksum.
 
         Raises:
-            UnknownSchema: It names a schema that is not read.
-            Foreign: It is no object, or names no schema, where all of this kind do.
-            Damaged: It is not JSON, its checksum does not fit, or it is not in the form in which it was written.
+            UnknownSchema: The file names a schema that is not supported.
+            Foreign: It is not an object, or it does not name a schema although all files of this type do.
+            Damaged: It is not JSON, its checksum does not match, or it differs from the format in which it was written.
         """
         try:
             body = parse_json(raw, _unique)
             if not isinstance(body, dict):
                 raise Foreign("it is not an object")
-            schema, told = body.get("schema"), body.get(self.key)
+            schema, checksum = body.get("schema"), body.get(self.key)
             sealed = self._is(schema, (self.schema,))
             if not sealed and not self._is(schema, self.unsealed):
                 if "schema" in body:
                     raise UnknownSchema(repr(schema))
-                raise Foreign("it names no schema")
+                raise Foreign("it does not name a schema")
             if sealed != (self.key in body):
-                raise Damaged(f"{self.key} is {'absent' if sealed else 'not of schema ' + repr(schema)}")
+                raise Damaged(f"{self.key} {'is missing' if sealed else 'does not belong to schema ' + repr(schema)}")
             if sealed:
-                whole = to_json(body, ascii_only=self.ascii_only).encode()
+                expected = to_json(body, ascii_only=self.ascii_only).encode()
                 del body[self.key]
-                if whole != raw or told != json_sha256(body):
-                    raise Damaged("its checksum does not fit its content")
+                if expected != raw or checksum != json_sha256(body):
+                    raise Damaged("its checksum does not match its content")
         except (Damaged, UnknownSchema):
             raise
         except ValueError as error:
@@ -104,12 +104,12 @@ class Seal:
 
     @staticmethod
     def _is(schema: Any, known: tuple[str | int | None, ...]) -> bool:
-        # JSON's true equals 1 in Python, but is no number.
+        # JSON's true equals 1 in Python, but is not a number.
         return any(schema == one and type(schema) is type(one) for one in known)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that is duplicated, of which JSON readers keep the last in silence."""
+    """Return the object, and refuse duplicated keys, of which JSON readers silently keep the last."""
     result = dict(pairs)
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]

@@ -1,4 +1,4 @@
-"""Sequences from files to normalised record batches: reading, letters, digests, lineages and labels."""
+"""Read sequences from files into normalised record batches: formats, bases, digests, lineages and labels."""
 
 from ednabed.sequences.labels import Labels, read_labels
 from ednabed.sequences.letters import Alphabet, normalise, normalise_one, reverse_complement

@@ -1,11 +1,11 @@
-"""Tables as text: separated by tab, comma or semicolon, with a header line, streamed block by block.
+"""Delimited text tables (tab, comma or semicolon) with a header line, streamed block by block.
 
-Quotes are understood in CSV, and in TSV when the header line has them (R writes such files). In other TSV a cell that
-is quoted as a whole (pandas and QIIME 2 write ``"a ""b"" c"``) loses its quotes; any other quote is an ordinary
-character. A line break inside a quoted cell is refused: it cannot be distinguished from a quote that was never closed,
-which would swallow the rows after it.
+Quotes are parsed in CSV, and in TSV if the header line has them (R writes such files). In other TSV files a fully
+quoted cell (pandas and QIIME 2 write ``"a ""b"" c"``) loses its quotes; any other quote is an ordinary character. A
+line break inside a quoted cell is refused because it cannot be distinguished from a quote that was never closed, which
+would swallow the rows after it.
 
-``read_delimited`` gives columns; ``read_rows`` gives rows of cells, for tables with thousands of columns.
+``read_delimited`` yields columns; ``read_rows`` yields rows of cells, for tables with thousands of columns.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ import pyarrow.csv
 from ednabed.errors import InputError
 from ednabed.sequences.columns import ID, plain, shortened
 from ednabed.sequences.opening import Source
-from ednabed.sequences.records import LONGEST
+from ednabed.sequences.records import MAX_LENGTH
 from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import TextStream, decode
 
 BLOCK_BYTES = 2 * 1024 * 1024
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
-_WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_LONGEST_NAME = 100_000
-"""Characters of the name of a column: the sequences that name columns in tables of DADA2 have fewer."""
+_FULLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_MAX_NAME_LENGTH = 100_000
+"""Maximum characters in a column name: the sequences that name columns in DADA2 tables have fewer."""
 _MAX_COLUMNS = 50_000
 _SEQUENCE_SUFFIXES = (".fa", ".fas", ".fasta", ".fna", ".ffn", ".fq", ".fastq")
 
 
 class NoSeparator(InputError):
-    """The first line has neither a tab, nor a comma, nor a semicolon, so that it is not the header line of a table."""
+    """The first line has no tab, comma or semicolon, so it is not the header line of a table."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a delimited text is written.
+    """The format of a delimited text.
 
     Attributes:
         delimiter: Tab, comma or semicolon.
-        quoted: True when cells may stand in double quotes.
-        columns: Names of the columns; an empty one is called ``unnamed_1`` by its place.
-        header_lines: Lines up to and including the header line; 0 when there is none.
+        quoted: True if cells may be in double quotes.
+        columns: Names of the columns; an empty name becomes ``unnamed_1``, with the column's number.
+        header_lines: Number of lines up to and including the header line; 0 if there is none.
         first_line: The header line as written.
     """
 
@@ -59,11 +59,11 @@ class Dialect:
 
 
 def find_dialect(source: Source) -> Dialect:
-    """Find separator and columns in the header line, however long that is.
+    """Find the separator and the columns in the header line, however long it is.
 
     Raises:
-        NoSeparator: The first line is no header line of a table.
-        InputError: The file is damaged, its first line is too long, or a quote in it is not closed.
+        NoSeparator: The first line is not the header line of a table.
+        InputError: The file is damaged, its first line is too long, or a quote in that line is not closed.
     """
     skipped, line = _header_line(source)
     delimiter = next((mark for mark in "\t,;" if mark in line), None)
@@ -71,38 +71,38 @@ def find_dialect(source: Source) -> Dialect:
         raise _no_table(source.path, line)
     quoted = delimiter != "\t" or line.lstrip().startswith('"')
     columns = tuple(
-        cell.strip() or f"unnamed_{place}"
-        for place, cell in enumerate(split_line(line, delimiter, quoted, source.path), 1)
+        cell.strip() or f"unnamed_{number}"
+        for number, cell in enumerate(split_line(line, delimiter, quoted, source.path), 1)
     )
-    place, name = max(enumerate(columns, 1), key=lambda pair: len(pair[1]))
-    if len(name) > _LONGEST_NAME:
+    number, name = max(enumerate(columns, 1), key=lambda pair: len(pair[1]))
+    if len(name) > _MAX_NAME_LENGTH:
         raise InputError(
-            f"{source.path}: column {place} of the header line has a name of {len(name):,} characters "
-            f"({shortened(name)}), expected at most {_LONGEST_NAME:,}; check the separators and the ends of the lines, "
-            "or give FASTA"
+            f"{source.path}: column {number} of the header line has a name of {len(name):,} characters "
+            f"({shortened(name)}), expected at most {_MAX_NAME_LENGTH:,}; check the separators and the line ends, or "
+            "give FASTA"
         )
     return Dialect(delimiter, quoted, columns, skipped, line)
 
 
 def _header_line(source: Source) -> tuple[int, str]:
-    """Return the first line that is neither blank nor a remark, and how many lines go up to it."""
+    """Return the number and the text of the first line that is neither blank nor a comment."""
     while True:
         text = source.head.removeprefix(UTF8_BOM)
         lines = text.splitlines()
         found = next(
             (
-                (place, line)
-                for place, raw in enumerate(lines, 1)
+                (number, line)
+                for number, raw in enumerate(lines, 1)
                 if (line := decode(raw)).strip() and not _is_comment(line)
             ),
             (len(lines), decode(lines[-1])),
         )
-        # The last line of the head may go on, and a carriage return at its end may belong to a line end of two.
+        # The last line of the head may continue, and a carriage return at its end may be half of a line end.
         if found[0] < len(lines) or not source.extend_head():
             return found
-        if len(source.head) > LONGEST:
+        if len(source.head) > MAX_LENGTH:
             raise InputError(
-                f"{source.path}: its first line has more than {LONGEST:,} characters; give a table whose first line "
+                f"{source.path}: its first line has more than {MAX_LENGTH:,} characters; give a table whose first line "
                 "names its columns"
             )
 
@@ -127,14 +127,14 @@ def split_line(line: str, delimiter: str, quoted: bool, path: str) -> list[str]:
 
 
 def unquoted(cell: str) -> str:
-    """Return a cell without the quotes around it, where it is quoted as a whole and every quote in it is doubled."""
-    if cell[:1] != '"' or not _WHOLLY_QUOTED.fullmatch(cell):
+    """Return a cell without the quotes around it if it is fully quoted and every quote in it is doubled."""
+    if cell[:1] != '"' or not _FULLY_QUOTED.fullmatch(cell):
         return cell
     return cell[1:-1].replace('""', '"')
 
 
 def _is_comment(line: str) -> bool:
-    """Distinguish a remark ('# Constructed from biom file') from a header line that begins with # ('#OTU ID')."""
+    """Distinguish a comment ('# Constructed from biom file') from a header line that begins with # ('#OTU ID')."""
     if not line.startswith("#") or "\t" in line:
         return False
     first = next(csv.reader([line.replace(";", ",")]))[0]
@@ -142,27 +142,27 @@ def _is_comment(line: str) -> bool:
 
 
 def _no_table(path: str, line: str) -> NoSeparator:
-    shown = "".join(letter if letter.isprintable() else "?" for letter in line[:40]) + ("…" if len(line) > 40 else "")
+    shown = "".join(char if char.isprintable() else "?" for char in line[:40]) + ("…" if len(line) > 40 else "")
     bare = path.lower().removesuffix(".gz").removesuffix(".zst")
     if bare.endswith(_SEQUENCE_SUFFIXES) or (line.strip() and not set(line.strip().upper()) - set("ACGTUN-")):
         advice = "put a line '>name' before each sequence (FASTA)"
     else:
         advice = "give FASTA (first line '>name'), FASTQ ('@name') or a table whose first line names its columns"
-    return NoSeparator(f"{path}: begins with {shown!r}, which is no sequence record and no header line; {advice}")
+    return NoSeparator(f"{path}: begins with {shown!r}, which is neither a sequence record nor a header line; {advice}")
 
 
 def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
-    """Yield the rows as batches of binary columns, one batch a block of the file, in order.
+    """Yield the rows as batches of binary columns, one batch per block of the file, in order.
 
     Raises:
-        InputError: There are too many columns (at once); a row has too few or too many cells, or a line break in a
-            cell, or is too long to handle (where it is reached).
+        InputError: There are too many columns (raised at once); a row has too few or too many cells, has a line break
+            in a cell, or is too long to handle (raised when the row is reached).
     """
     if len(dialect.columns) > _MAX_COLUMNS:
-        # Arrow takes 8 kB for each column, whatever is in it.
+        # Arrow allocates 8 kB for each column, whatever it contains.
         raise InputError(
             f"{source.path}: its header line has {len(dialect.columns):,} columns, expected at most {_MAX_COLUMNS:,}; "
-            "give the sequences as FASTA and their counts as a table of their own"
+            "give the sequences as FASTA and their counts as a separate table"
         )
     return _batches(source, dialect)
 
@@ -178,14 +178,14 @@ def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
         column_types={name: pa.binary() for name in dialect.columns}, strings_can_be_null=False
     )
     for chunk in _chunks(TextStream(source, "table"), dialect.header_lines, source.path):
-        # One call for whole rows that are at hand: Arrow's streaming reader would read tens of blocks ahead.
+        # One call per chunk of complete rows, because Arrow's streaming reader would read tens of blocks ahead.
         reading = pyarrow.csv.ReadOptions(
             use_threads=False, block_size=len(chunk) + 1, column_names=list(dialect.columns)
         )
         try:
             table = pyarrow.csv.read_csv(pa.BufferReader(chunk), reading, parsing, converting)
         except pa.ArrowInvalid as error:
-            # pyarrow has a hook for such rows, but it fails on a row that is not UTF-8, and the row is lost.
+            # pyarrow has a hook for such rows, but it fails if a row is not UTF-8, and that row is lost.
             if found := _RAGGED.search(str(error)):
                 row, expected, actual = map(int, found.groups())
                 raise _ragged(rows + row, expected, actual, source.path) from error
@@ -205,9 +205,9 @@ def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
 
 
 def read_rows(source: Source, dialect: Dialect) -> Iterator[list[str]]:
-    """Yield the rows as lists of cells, in order, blank lines left out; the number of cells is not checked.
+    """Yield the rows as lists of cells, in order, without blank lines; the number of cells is not checked.
 
-    The time is linear in the cells, also where there are tens of thousands of columns.
+    The time is linear in the number of cells, even with tens of thousands of columns.
 
     Raises:
         InputError: A quote is never closed, the file is damaged or binary, or a line is too long to handle.
@@ -222,7 +222,7 @@ def read_rows(source: Source, dialect: Dialect) -> Iterator[list[str]]:
 
 
 def _lines(chunk: bytes) -> Iterator[str]:
-    """Decode the lines of a chunk: UTF-8, and a line that is not UTF-8 as Latin-1."""
+    """Decode the lines of a chunk as UTF-8, or as Latin-1 for a line that is not UTF-8."""
     try:
         yield from chunk.decode("utf-8").split("\n")
     except UnicodeDecodeError:
@@ -230,18 +230,18 @@ def _lines(chunk: bytes) -> Iterator[str]:
 
 
 def _unquote(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Take the quotes off cells that are quoted as a whole."""
-    for place, column in enumerate(batch.columns):
+    """Remove the quotes from fully quoted cells."""
+    for index, column in enumerate(batch.columns):
         if not pc.any(pc.starts_with(column, '"')).as_py():
             continue
-        whole = pc.match_substring_regex(column, f"^{_WHOLLY_QUOTED.pattern}$")
+        is_quoted = pc.match_substring_regex(column, f"^{_FULLY_QUOTED.pattern}$")
         bare = pc.replace_substring(pc.replace_substring_regex(column, r'(?s)^"(.*)"$', r"\1"), '""', '"')
-        batch = batch.set_column(place, batch.schema.field(place), pc.if_else(whole, bare, column))
+        batch = batch.set_column(index, batch.schema.field(index), pc.if_else(is_quoted, bare, column))
     return batch
 
 
 def _chunks(stream: TextStream, header_lines: int, path: str) -> Iterator[bytes]:
-    """Yield the text below the header in pieces that end where a line ends, none of them blank."""
+    """Yield the text below the header in non-blank chunks that end at a line end."""
     held: list[bytes] = []
     to_skip = header_lines
     while data := stream.block(BLOCK_BYTES):
@@ -252,8 +252,8 @@ def _chunks(stream: TextStream, header_lines: int, path: str) -> Iterator[bytes]
         if cut and (chunk := b"".join([*held, memoryview(data)[:cut]])).strip():
             yield chunk
         held = [data[cut:]] if cut else [*held, data]
-        if sum(map(len, held)) > LONGEST:
-            raise InputError(f"{path}: one line has more than {LONGEST:,} letters; give such sequences as FASTA")
+        if sum(map(len, held)) > MAX_LENGTH:
+            raise InputError(f"{path}: one line has more than {MAX_LENGTH:,} characters; give such sequences as FASTA")
     if (chunk := b"".join(held)).strip():
         yield chunk
 

@@ -1,9 +1,9 @@
-"""FASTA to raw record batches, block by block: lines are found by array operations, not one at a time.
+"""Read FASTA into raw record batches, block by block: lines are found by array operations, not one at a time.
 
-Each block is cut at its last ``>`` that begins a line; what follows waits for the next block, so memory holds one block
-or one record, whichever is longer. Any line ends, wrapped lines, blank lines and comment lines (``#``) before the
-first record are accepted. Letters are given as they stand, without line ends; whether they are letters of DNA is not
-decided here.
+Each block is cut at its last ``>`` that begins a line; the rest is kept for the next block, so memory holds one block
+or one record, whichever is longer. Any line ends, wrapped lines, blank lines, and comment lines (``#``) before the
+first record are accepted. Sequences are returned as written, without line ends; whether they are DNA is not checked
+here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pyarrow as pa
 from ednabed.errors import InputError
 from ednabed.sequences.header_columns import HeaderColumns
 from ednabed.sequences.opening import Source
-from ednabed.sequences.records import LONGEST, pieces, places_of
+from ednabed.sequences.records import MAX_LENGTH, pieces, positions_of
 from ednabed.sequences.stream import TextStream
 
-# Half or twice as much was slower (benchmarks/bench_read.py): more calls, or page faults of large buffers.
+# Half and twice this size were slower (benchmarks/bench_read.py), due to more calls or page faults of large buffers.
 BLOCK_BYTES = 1024 * 1024
 
 
@@ -27,31 +27,31 @@ def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) 
     """Yield raw batches of at most ``batch_size`` records, in order.
 
     Args:
-        source: The opened file; its first line that is not blank and no comment begins with ``>``.
-        batch_size: Most records a batch.
-        block_bytes: Bytes read at a time.
+        source: The opened file; its first line that is neither blank nor a comment begins with ``>``.
+        batch_size: Maximum records per batch.
+        block_bytes: Number of bytes read at a time.
 
     Raises:
-        InputError: The file is damaged or binary further on, or one record is too long to handle.
+        InputError: The file is damaged or binary after its beginning, or one record is too long to handle.
     """
     count = 0
     columns = HeaderColumns(source.head)
     for block in _blocks(TextStream(source, "fasta"), source.path, block_bytes):
         batch = _parse(block, source.name, count + 1, columns)
-        # One record may be as large as the file: its text is not kept while others work on the batch.
+        # One record may be as large as the file, so its text is released while the caller works on the batch.
         del block
         count += batch.num_rows
         yield from pieces(batch, batch_size)
 
 
 def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
-    """Yield text that begins with ``>`` and holds whole records, with plain line ends."""
+    """Yield text that begins with ``>`` and contains complete records, with plain line ends."""
     parts: list[bytes] = []
     held = 0
     begun = False
     while data := stream.block(size):
         if not begun:
-            # Comments may fill more than one block, and '>' need not be the first byte of one.
+            # Comments may fill several blocks, and '>' need not be the first byte of a block.
             parts = [b"".join([*parts, data])]
             first = 0 if parts[0].startswith(b">") else parts[0].find(b"\n>") + 1
             if first == 0 and not parts[0].startswith(b">"):
@@ -69,36 +69,36 @@ def _blocks(stream: TextStream, path: str, size: int) -> Iterator[bytes]:
             held = 0
         parts.append(data)
         held += len(data)
-        if held > LONGEST:
+        if held > MAX_LENGTH:
             raise InputError(
-                f"{path}: one record has more than {LONGEST:,} letters, too many to handle; cut it into pieces"
+                f"{path}: one record has more than {MAX_LENGTH:,} bases, too many to handle; cut it into pieces"
             )
     if begun and held:
         yield _joined(parts)
 
 
 def _joined(parts: list[bytes]) -> bytes:
-    """Return all parts as one, and let go of them."""
-    whole = b"".join(parts)
+    """Return all parts as one, and clear the list."""
+    joined = b"".join(parts)
     parts.clear()
-    return whole
+    return joined
 
 
 def _parse(text: bytes, source: str, first: int, columns: HeaderColumns) -> pa.RecordBatch:
-    """Turn whole records, the first at the beginning of ``text``, into one batch."""
+    """Return complete records, the first at the beginning of ``text``, as one batch."""
     if not text.endswith(b"\n"):
         text += b"\n"
-    letters = np.frombuffer(text, np.uint8)
-    ends = places_of(text, b"\n")
+    codes = np.frombuffer(text, np.uint8)
+    ends = positions_of(text, b"\n")
     starts = np.concatenate(([0], ends[:-1] + 1))
-    headers = np.flatnonzero(letters[starts] == ord(">"))
+    headers = np.flatnonzero(codes[starts] == ord(">"))
     begins = starts[headers]
     bodies = ends[headers] + 1
     count = len(headers)
 
     spans = zip((begins + 1).tolist(), (bodies - 1).tolist(), strict=True)
     written = b"\n".join([text[a:b] for a, b in spans])
-    # Each line has one end, so the letters of a record are its bytes less its lines.
+    # Each line has one line end, so the length of a record is its number of bytes minus its number of lines.
     lines = np.diff(headers, append=len(ends)) - 1
     stops = np.append(begins[1:], len(text))
     offsets = np.zeros(count + 1, np.int32)

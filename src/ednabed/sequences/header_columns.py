@@ -1,8 +1,8 @@
-"""Header lines of FASTA and FASTQ to the columns of a raw batch.
+"""Turn the header lines of FASTA and FASTQ into the columns of a raw batch.
 
-A batch none of whose headers holds a mark of what ``headers`` understands is only split at the first white space, all
-headers at once. Columns that only some headers fill (``marker``, ``organelle``, ``by_sample``) are added from the first
-batch of a file on that has them.
+If no header of a batch contains a mark of a format that ``headers`` parses, the headers are only split at the first
+white space, all at once. Columns that only some headers fill (``marker``, ``organelle``, ``by_sample``) are added from
+the first batch of a file that has them onwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import decode
 
 _SPECIAL = (b";", b"=", b"__", b"{", b"\t", b"\v", b"\f", b"  ", b"\n ", b" \n")
-"""What makes a batch's headers be read one by one: annotations, lineages, and white space that needs care."""
+"""Marks that make a batch's headers be parsed one by one: annotations, lineages and unusual white space."""
 _EXTRAS = {
     "marker": pa.string(),
     "organelle": pa.string(),
@@ -32,11 +32,11 @@ _EXTRAS = {
 
 
 class HeaderColumns:
-    """Turns the headers of one file into columns, batch by batch.
+    """Turn the headers of one file into columns, batch by batch.
 
     Args:
-        head: The first bytes of the file: whether its headers are lineages without ids is decided on them.
-        mark: What headers begin with.
+        head: The first bytes of the file, which decide whether its headers are lineages without ids.
+        mark: The byte that headers begin with.
     """
 
     def __init__(self, head: bytes = b"", mark: bytes = b">") -> None:
@@ -44,16 +44,16 @@ class HeaderColumns:
         self._extras: tuple[str, ...] = ()
 
     def batch(self, written: bytes, sequences: pa.Array, source: str, first: int) -> pa.RecordBatch:
-        """Return a batch of records: ``RAW_SCHEMA``, then the extra columns that the file has had so far.
+        """Return a batch of records: ``RAW_SCHEMA``, then the extra columns seen in the file so far.
 
         Args:
             written: The header lines without their ``>`` or ``@``, joined by line ends.
             sequences: The column of sequences.
-            source: What the column ``source`` says.
+            source: The value of the column ``source``.
             first: Number of the first record.
         """
         count = len(sequences)
-        # White space at either end is that beside a line end. The text is not copied: it may be one very long line.
+        # White space at either end counts as next to a line end. The text may be one very long line, so don't copy it.
         is_special = (
             any(mark in written for mark in _SPECIAL)
             or written.startswith(b" ")
@@ -90,7 +90,7 @@ def _are_lineages(head: bytes, mark: bytes) -> bool:
 
 
 def _columns(headers: list[Header], source: str, first: int) -> dict[str, pa.Array]:
-    ids = [h.id or (made_id(source, str(first + i)) if h.lineage else "") for i, h in enumerate(headers)]
+    ids = [h.id or (generated_id(source, str(first + i)) if h.lineage else "") for i, h in enumerate(headers)]
     return {
         "id": pa.array(ids, pa.string()),
         "abundance": pa.array([h.abundance for h in headers], pa.int64()),
@@ -101,8 +101,8 @@ def _columns(headers: list[Header], source: str, first: int) -> dict[str, pa.Arr
     }
 
 
-def made_id(source: str, number: str) -> str:
-    """Return the id of a record whose header has none: the name of the file without ending, and the record's number."""
+def generated_id(source: str, number: str) -> str:
+    """Return an id for a record whose header has none: the file name without extension, and the record number."""
     return f"{PurePath(source.removesuffix('.gz').removesuffix('.zst')).stem}_{number}"
 
 
@@ -112,31 +112,31 @@ def _extra(header: Header, name: str) -> Any:
 
 
 def _split_plain(written: bytes) -> tuple[pa.Array, pa.Array] | None:
-    """Split header lines at their first space, all at once; None when they are not UTF-8."""
+    """Split all header lines at their first space at once; return None if they are not UTF-8."""
     if not written.isascii():
         try:
             written.decode("utf-8")
         except UnicodeDecodeError:
             return None
-    letters = np.frombuffer(written, np.uint8)
-    ends = np.append(np.flatnonzero(letters == ord("\n")), len(letters))
+    codes = np.frombuffer(written, np.uint8)
+    ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes))
     starts = np.concatenate(([0], ends[:-1] + 1))
-    spaces = np.append(np.flatnonzero(letters == ord(" ")), len(letters))
+    spaces = np.append(np.flatnonzero(codes == ord(" ")), len(codes))
     splits = np.minimum(spaces[np.searchsorted(spaces, starts)], ends)
     rests = np.minimum(splits + 1, ends)
-    descriptions = _strings(letters, rests, ends)
+    descriptions = _strings(codes, rests, ends)
     if (rests == ends).any():
         descriptions = pc.if_else(pa.array(rests < ends), descriptions, pa.scalar(None, pa.string()))
-    return _strings(letters, starts, splits), descriptions
+    return _strings(codes, starts, splits), descriptions
 
 
-def _strings(letters: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Array:
-    """Gather spans of a buffer, in order and one to a line, into a column of text."""
+def _strings(codes: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Array:
+    """Gather spans of a buffer, in order and one per line, into a string column."""
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(ends - starts, out=offsets[1:])
-    # A byte for each byte of text: one header may be as long as the file.
-    steps = np.zeros(len(letters) + 1, np.int8)
+    # One byte per byte of text, because one header may be as long as the file.
+    steps = np.zeros(len(codes) + 1, np.int8)
     steps[starts] += 1
     steps[ends] -= 1
     is_inside = np.cumsum(steps, dtype=np.int8, out=steps)[:-1].view(np.bool_)
-    return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(letters[is_inside]))
+    return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(codes[is_inside]))

@@ -1,4 +1,4 @@
-"""Tables without a header line: which of them are known, and what their columns are called."""
+"""Tables without a header line: the known layouts and the names of their columns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ednabed.sequences.lineage_fields import RANKS
 from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS
 
 SEQUENCE = re.compile(r"[ACGTUNRYSWKMBDHV-]{20,}", re.IGNORECASE)
-"""A cell that is a sequence."""
+"""Pattern of a cell that is a sequence."""
 _KNOWN = frozenset(plain(name) for name in (*RANKS, *DOMAIN, *LINEAGE))
 _IDS = frozenset(plain(name) for name in ID)
 _TABLES: dict[int, tuple[str, ...]] = {
-    # CRABS 1, CRABS 0, and the shortest table there is.
+    # CRABS 1, CRABS 0, and the simplest possible table.
     11: ("id", "taxon_name", "taxid", *RANKS, "sequence"),
     10: ("id", "taxid", *RANKS, "sequence"),
     2: ("id", "sequence"),
@@ -26,10 +26,10 @@ _TABLES: dict[int, tuple[str, ...]] = {
 
 
 def with_header(dialect: Dialect, path: str) -> Dialect:
-    """Return the dialect of a table of sequences, with names for its columns where it has no header line.
+    """Return the dialect of a table of sequences, with names for its columns if it has no header line.
 
     Raises:
-        InputError: The first line is a row of a table that is not known.
+        InputError: The first line is a row of a table with an unknown layout.
     """
     cells = dialect.columns
     if not SEQUENCE.fullmatch(cells[-1]) or any(SEQUENCE.fullmatch(cell) for cell in cells[:-1]):
@@ -37,24 +37,24 @@ def with_header(dialect: Dialect, path: str) -> Dialect:
     names = _TABLES.get(len(cells))
     if names is None or (len(cells) > 2 and not cells[names.index("taxid")].isdigit()):
         raise InputError(
-            f"{path}: its first line holds a sequence ({shortened(cells[-1])}), so it has no header line; put a line "
-            f"with the names of its {len(cells)} columns first, such as id, species and sequence"
+            f"{path}: its first line contains a sequence ({shortened(cells[-1])}), so it has no header line; put a "
+            f"line with the names of its {len(cells)} columns first, such as id, species and sequence"
         )
     return replace(dialect, columns=names, header_lines=dialect.header_lines - 1)
 
 
 def with_label_header(dialect: Dialect) -> Dialect:
-    """Return the dialect of a table of labels, with names for its columns where it has no header line."""
-    names = _names_of_labels(dialect.columns) if dialect.delimiter == "\t" else None
+    """Return the dialect of a table of labels, with names for its columns if it has no header line."""
+    names = _label_columns(dialect.columns) if dialect.delimiter == "\t" else None
     return dialect if names is None else replace(dialect, columns=names, header_lines=dialect.header_lines - 1)
 
 
-def _names_of_labels(cells: Sequence[str]) -> tuple[str, ...] | None:
-    """Return names for the columns of a table whose first line is a row; None where it is a header line."""
+def _label_columns(cells: Sequence[str]) -> tuple[str, ...] | None:
+    """Return names for the columns of a table whose first line is a row; None if it is a header line."""
     if len(cells) < 2 or any(plain(cell) in _KNOWN for cell in cells) or plain(cells[0]) in _IDS:
         return None
     if len(cells) in (3, 4) and cells[2] in "+-":
-        # What 'vsearch --sintax --tabbedout' writes: the last column has the names above the cutoff.
+        # The output of 'vsearch --sintax --tabbedout': the last column has the names above the cutoff.
         return ("id", "taxonomy", "strand") if len(cells) == 3 else ("id", "guesses", "strand", "taxonomy")
     if len(cells) in (2, 3) and _is_lineage(cells[1]):
         return ("id", "taxonomy", "confidence")[: len(cells)]

@@ -1,16 +1,16 @@
-"""What the header lines of FASTA and FASTQ records say: id, reads, sample, lineage and the rest.
+"""Parse the header lines of FASTA and FASTQ records: id, reads, sample, lineage and description.
 
-Recognised are
+These are recognised:
 
 - annotations: VSEARCH's and USEARCH's ``;size=12``, ``;sample=S1`` (``barcodelabel=``), ``;tax=d:…,p:…``; OBITools'
   ``count=12; merged_sample={…};`` and its JSON form;
-- lineages behind the id: prefixes (``k__Fungi;p__…``), ``Root;…``, and plain ones that begin with a domain or kingdom
+- lineages after the id: prefixed (``k__Fungi;p__…``), ``Root;…``, and plain ones that begin with a domain or kingdom
   (SILVA, RDP, MIDORI, CO1 Classifier, BayesANT);
 - headers joined by ``|``: BOLD (id, name, marker), UNITE, PR2; by ``###``: MIDORI;
-- headers that are a lineage and nothing else (training sets of DADA2 and IDTAXA), which get an id by their number.
+- headers that consist only of a lineage (training sets of DADA2 and IDTAXA), which get an id from their number.
 
-Everything else stays in the description. Lineages are given as written: ``lineage.LineageReader`` reads them, because
-only all lineages of a file together tell the ranks of plain names.
+Everything else stays in the description. Lineages are returned as written: ``lineage.LineageReader`` reads them,
+because the ranks of plain names can only be determined from all lineages of a file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from ednabed.sequences.lineage import join_cells
 from ednabed.sequences.lineage_fields import RANKS, UNREAD
-from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS, species_place
+from ednabed.sequences.lineage_forms import DOMAINS, KINGDOMS, species_index
 from ednabed.sequences.numbers import parse_count
 from ednabed.sequences.taxon_names import species_of_scientific_name
 
@@ -39,7 +39,7 @@ _LINEAGE = re.compile(
     r"(?:(?:sk|k|d)__|D_0__|Lineage=(?=Root;)"
     rf"|(?i:{_ROOT});|(?i:{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?\s*(?:;|[|,>]\s*[A-Z][^|,>]*[|,>]))"
 )
-"""The beginning of a lineage behind an id."""
+"""The beginning of a lineage after an id."""
 _AFTER_SEMICOLON = re.compile(
     rf"([^;|\s=#]+);((?:(?:sk|k|d)__|(?i:{_ROOT}|{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?;).*)", re.DOTALL
 )
@@ -60,7 +60,7 @@ PIPED = re.compile(
     rf"\|(?:(?:sk|k|d)__|(?i:{_ROOT}|{_FIRST_NAMES})(?::[a-z]+)?[;|]|(?i:{_MARKER.pattern})(?:_rRNA)?[|\n]"
     r"|[A-Z][a-z]+ [a-z-]+\n)".encode()
 )
-"""What shows in the header lines of a batch that ``|`` separates parts that are understood."""
+"""A pattern that shows that ``|`` separates known parts in the header lines of a batch."""
 _JSON = re.compile(r"(\S+)\s+(\{.*\})\s*(.*)", re.DOTALL)
 _OBITOOLS = re.compile(r"(\w+)=(\{[^{}]*\}|[^;{}]*)(?:;\s*|$)")
 _OBITOOLS_KEYS = frozenset(("count", "merged_sample", "taxid", "species_name", "genus_name", "family_name"))
@@ -68,24 +68,24 @@ _ACCESSION = re.compile(r"\((\w[\w.~-]*)\)\s*$")
 
 
 _TAXON = re.compile(r"taxon:\d+ \[(.+)\]@(\w+)")
-"""A taxon of OBITools 4: ``taxon:8049 [Gadus morhua]@species``."""
+"""A taxon in OBITools 4: ``taxon:8049 [Gadus morhua]@species``."""
 _TAIL = re.compile(r"((?:\s+\[[A-Za-z_][\w.]*=[^\]]*\])+)\s*$")
 _WHOLE_LINEAGE = re.compile(rf"(?i:{_ROOT}|{_FIRST_NAMES})(?:_\d+)?(?::[a-z]{{4,5}})?;|(?:sk|k|d)__\w")
 
 
 class Header(NamedTuple):
-    """The parts of one header; None where it does not say.
+    """The parts of one header; None for a part that it does not have.
 
     Attributes:
-        id: Empty where the header holds none.
-        abundance: Reads.
+        id: The id; empty if the header has none.
+        abundance: Number of reads.
         sample: Name of the sample.
-        lineage: The lineage as written; ``join_cells`` where the header itself names the ranks, ``UNREAD`` and a text
-            where that looks like a lineage and is none.
-        description: All that is not in another part.
+        lineage: The lineage as written; ``join_cells`` if the header itself names the ranks, ``UNREAD`` and the text
+            if it looks like a lineage but is not one.
+        description: Everything that is not in another part.
         marker: Name of the marker (BOLD, PR2).
-        organelle: Where the gene lies (PR2), unless it is the nucleus.
-        by_sample: Reads by sample, where the header has those of several (OBITools).
+        organelle: The organelle that the gene is in (PR2), unless it is the nucleus.
+        by_sample: Reads by sample, if the header has several samples (OBITools).
     """
 
     id: str
@@ -99,11 +99,11 @@ class Header(NamedTuple):
 
 
 def parse_header(text: str, *, are_lineages: bool = False) -> Header:
-    """Read one header line, without its ``>`` or ``@``.
+    """Parse one header line, without its ``>`` or ``@``.
 
     Args:
         text: The line.
-        are_lineages: The headers of this file are lineages without ids.
+        are_lineages: Whether the headers of this file are lineages without ids.
     """
     text = text.strip()
     if "{" in text and (found := _obitools_json(text)) is not None:
@@ -126,9 +126,9 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
         if accession is not None:
             return Header(accession[1], size, sample, text[: accession.start()].rstrip())
         return Header("", size, sample, text)
-    behind = _AFTER_SEMICOLON.fullmatch(text) if ";" in text else None
-    if behind is not None:
-        return Header(behind[1], size, sample, lineage or behind[2])
+    after = _AFTER_SEMICOLON.fullmatch(text) if ";" in text else None
+    if after is not None:
+        return Header(after[1], size, sample, lineage or after[2])
     joined = _JOINED.match(text) if "|" in text or "###" in text else None
     if joined is not None:
         return Header(joined[1].rstrip(";"), size, sample, lineage or joined[2], joined[3] or None)
@@ -144,7 +144,7 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
     elif rest and _LINEAGE.match(rest):
         lineage, rest = lineage or rest, ""
     elif lineage is None and rest.count(";") >= 3 and "=" not in rest:
-        is_known = species_place([field.strip() for field in rest.split(";")]) is not None
+        is_known = species_index([field.strip() for field in rest.split(";")]) is not None
         lineage = rest if is_known else UNREAD + rest
         rest = "" if is_known else rest
     description = " ".join(part for part in (rest, extra) if part)
@@ -152,13 +152,13 @@ def parse_header(text: str, *, are_lineages: bool = False) -> Header:
 
 
 def bare_id(name: str) -> str:
-    """Return an id without the annotations of VSEARCH behind it (``asv1;size=12``)."""
+    """Return an id without the VSEARCH annotations after it (``asv1;size=12``)."""
     other = _OTHER.search(name) if "=" in name else None
     return name if other is None else name[: other.start()]
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Return the id, what follows it, and annotations that were joined to it."""
+    """Return the id, the text after it, and the annotations joined to it."""
     name, *others = text.split(None, 1)[:2] or [""]
     rest = others[0].strip() if others else ""
     other = _OTHER.search(name)
@@ -168,54 +168,54 @@ def _split(text: str) -> tuple[str, str, str]:
 
 
 def _without(text: str, match: re.Match[str]) -> str:
-    """Cut an annotation out; what follows keeps its own separator."""
+    """Return the text without an annotation; the text after it keeps its separator."""
     return text[: match.start()] + text[match.end() :]
 
 
 def _piped(text: str) -> Header | None:
-    """Read ``id|…|Eukaryota|…|species``: the lineage is what begins with a domain or kingdom, as in PR2's headers."""
+    """Parse ``id|…|Eukaryota|…|species``: the lineage begins with a domain or kingdom, as in PR2's headers."""
     parts = text.split("|")
-    at = next((place for place, part in enumerate(parts) if place and part.split(":")[0].lower() in _FIRSTS), None)
-    if at is None or not 6 <= len(parts) - at <= 10 or ";" in text or not parts[0] or " " in parts[0]:
+    start = next((index for index, part in enumerate(parts) if index and part.split(":")[0].lower() in _FIRSTS), None)
+    if start is None or not 6 <= len(parts) - start <= 10 or ";" in text or not parts[0] or " " in parts[0]:
         return None
-    others = parts[1:at]
+    others = parts[1:start]
     marker = next((part for part in others if _MARKER.fullmatch(part.removesuffix("_rRNA"))), None)
-    place = next((part for part in others if _ORGANELLES.fullmatch(part)), None)
-    more = " ".join(part for part in others if part and part not in (marker, place, "nucleus"))
-    organelle = None if place is None else place.lower()
-    return Header(parts[0], None, None, ";".join(parts[at:]), more or None, marker, organelle)
+    compartment = next((part for part in others if _ORGANELLES.fullmatch(part)), None)
+    more = " ".join(part for part in others if part and part not in (marker, compartment, "nucleus"))
+    organelle = None if compartment is None else compartment.lower()
+    return Header(parts[0], None, None, ";".join(parts[start:]), more or None, marker, organelle)
 
 
 def _bold5(text: str) -> Header | None:
-    """Read ``id|marker|country|kingdom,phylum,class,order,family,subfamily,tribe,genus,species``."""
+    """Parse ``id|marker|country|kingdom,phylum,class,order,family,subfamily,tribe,genus,species``."""
     parts = text.split("|")
     if len(parts) < 4 or not _MARKER.fullmatch(parts[1]):
         return None
     names = [name.strip() for name in parts[3].split(",")]
-    # Without subfamily and tribe, with both, and with a subspecies behind.
-    places = {7: (0, 1, 2, 3, 4, 5, 6), 9: (0, 1, 2, 3, 4, 7, 8), 10: (0, 1, 2, 3, 4, 7, 8)}.get(len(names))
-    if places is None:
+    # Without subfamily and tribe, with both, and followed by a subspecies.
+    indices = {7: (0, 1, 2, 3, 4, 5, 6), 9: (0, 1, 2, 3, 4, 7, 8), 10: (0, 1, 2, 3, 4, 7, 8)}.get(len(names))
+    if indices is None:
         return None
     more = " ".join(part for part in (parts[2], *parts[4:]) if part)
-    return Header(parts[0], None, None, join_cells([names[at] for at in places]), more or None, parts[1])
+    return Header(parts[0], None, None, join_cells([names[index] for index in indices]), more or None, parts[1])
 
 
 def _bold(text: str) -> Header | None:
-    """Read ``id|name|marker|accession``, also with the marker before the name."""
+    """Parse ``id|name|marker|accession``, also with the marker before the name."""
     parts = [part.strip() for part in text.split("|")]
-    at = next((place for place in (2, 1) if len(parts) > place and _MARKER.fullmatch(parts[place])), None)
+    marker = next((index for index in (2, 1) if len(parts) > index and _MARKER.fullmatch(parts[index])), None)
     *before, last = parts
-    if at is None and " " in last and " " not in "".join(before) and species_of_scientific_name(last) == last:
+    if marker is None and " " in last and " " not in "".join(before) and species_of_scientific_name(last) == last:
         # MitoFish: gb|AP002923|Gadus morhua.
         return Header("|".join(before), None, None, join_cells([*[""] * (len(RANKS) - 1), last]))
-    if at is None or not parts[0] or " " in parts[0]:
+    if marker is None or not parts[0] or " " in parts[0]:
         return None
-    name = parts[3 - at] if len(parts) > 3 - at else ""
-    # One word is a taxon of an unknown rank.
+    name = parts[3 - marker] if len(parts) > 3 - marker else ""
+    # A single word is a taxon of unknown rank.
     species = name if " " in name else ""
     more = " ".join(part for part in ("" if species else name, *parts[3:]) if part)
     lineage = join_cells([*[""] * (len(RANKS) - 1), species]) if species else None
-    return Header(parts[0], None, None, lineage, more or None, parts[at])
+    return Header(parts[0], None, None, lineage, more or None, parts[marker])
 
 
 def _obitools_json(text: str) -> Header | None:
@@ -226,29 +226,29 @@ def _obitools_json(text: str) -> Header | None:
         values = json.loads(match[2])
     except (ValueError, RecursionError):
         return None
-    return None if not isinstance(values, dict) else _of_obitools(match[1], values, match[3])
+    return None if not isinstance(values, dict) else _obitools_header(match[1], values, match[3])
 
 
 def _obitools(text: str) -> Header | None:
-    """Read ``id key=value; key=value; definition``, as OBITools 1 and 2 write it."""
+    """Parse ``id key=value; key=value; definition``, as OBITools 1 and 2 write it."""
     name, _, rest = text.partition(" ")
     rest = rest.strip()
     values: dict[str, Any] = {}
-    at = 0
-    while (match := _OBITOOLS.match(rest, at)) is not None and match.end() > at:
+    position = 0
+    while (match := _OBITOOLS.match(rest, position)) is not None and match.end() > position:
         # OBITools 3 writes its keys in capitals.
         values[match[1].lower()] = match[2].strip()
-        at = match.end()
+        position = match.end()
     if ";" in name or not _OBITOOLS_KEYS & set(values):
         return None
     try:
         values["merged_sample"] = ast.literal_eval(values["merged_sample"]) if "merged_sample" in values else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-    return _of_obitools(name, values, rest[at:])
+    return _obitools_header(name, values, rest[position:])
 
 
-def _of_obitools(name: str, values: dict[str, Any], definition: str) -> Header | None:
+def _obitools_header(name: str, values: dict[str, Any], definition: str) -> Header | None:
     merged = values.pop("merged_sample", None)
     count = str(values.pop("count", None) or "")
     by_sample = None

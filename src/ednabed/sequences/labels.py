@@ -1,8 +1,8 @@
-"""Lineages given in a file of their own, joined to records by id.
+"""Lineages from a separate file, joined to records by id.
 
-A labels file is a TSV or CSV with an id column and either rank columns or one column of lineages, or has no header
-line: QIIME 2's and mothur's (id, lineage) and tables of id and seven ranks. Names of columns are those of ``columns``.
-Where the file has a column of markers, an id may have a lineage for each marker, as a specimen of BOLD may.
+A labels file is a TSV or CSV with an id column and either rank columns or one column of lineages. It may have no header
+line, as in QIIME 2's and mothur's files (id, lineage) and in tables of an id and seven ranks. Column names are matched
+as in ``columns``. If the file has a column of markers, an id may have one lineage per marker, like a BOLD specimen.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from ednabed.sequences.sniffing import sniff
 from ednabed.sequences.tables import text_of, written_lineages
 
 Key = tuple[str, str]
-"""An id and a marker; the marker is empty where the file names none."""
+"""An id and a marker; the marker is empty if the file does not name one."""
 
 
 class Labels(Mapping[str, str]):
-    """Lineages by id, in the one form used everywhere.
+    """Lineages by id, in standard form.
 
     Args:
-        lineages: Id to lineage.
-        path: The file they came from, for messages.
-        by_marker: Id and marker to lineage, for ids whose markers have different ones.
-        organelles: Id to the organelle that its lineage is marked with.
-        by_sequence: Sequence, upper case, to lineage, where the ids of the file are sequences (DADA2).
-        notes: What a person should know of the file, one sentence each.
+        lineages: Maps ids to lineages.
+        path: The file that they were read from, for messages.
+        by_marker: Maps ids and markers to lineages, for ids whose markers have different lineages.
+        organelles: Maps ids to the organelles that their lineages are marked with.
+        by_sequence: Maps sequences, in upper case, to lineages, if the ids of the file are sequences (DADA2).
+        notes: Issues with the file that the user should know about, one sentence each.
 
     Attributes:
-        path: The file they came from.
+        path: The file that they were read from.
         notes: See above.
-        matched: How many records got a label from ``apply`` so far.
+        matched: Number of records that have received a label from ``apply`` so far.
     """
 
     def __init__(
@@ -74,20 +74,20 @@ class Labels(Mapping[str, str]):
         return len(self._lineages)
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with the lineages of its labelled records replaced; counts them in ``matched``.
+        """Return the batch with the lineages of its labelled records replaced, and count these in ``matched``.
 
-        A column ``organelle`` comes with them where a label is marked as of an organelle.
+        A column ``organelle`` is added if a label is marked as from an organelle.
         """
         ids = [bare_id(name) for name in batch.column("id").to_pylist()]
         found = [self._lineages.get(name) for name in ids]
         if self._by_marker:
             keys = zip(ids, markers_of(batch), strict=True)
-            found = [self._by_marker.get(key, one) for key, one in zip(keys, found, strict=True)]
+            found = [self._by_marker.get(key, lineage) for key, lineage in zip(keys, found, strict=True)]
         if self._by_sequence:
             sequences = batch.column("sequence").to_pylist()
             found = [
-                self._by_sequence.get((sequence or b"").upper()) if one is None else one
-                for one, sequence in zip(found, sequences, strict=True)
+                self._by_sequence.get((sequence or b"").upper()) if lineage is None else lineage
+                for lineage, sequence in zip(found, sequences, strict=True)
             ]
         if self._organelles:
             batch = self._with_organelles(batch, ids)
@@ -95,29 +95,29 @@ class Labels(Mapping[str, str]):
         if not count:
             return batch
         self.matched += count
-        place = batch.schema.get_field_index("lineage")
-        known = batch.column(place).to_pylist()
+        index = batch.schema.get_field_index("lineage")
+        known = batch.column(index).to_pylist()
         values = [old if new is None else new for new, old in zip(found, known, strict=True)]
-        return batch.set_column(place, batch.schema.field(place), pa.array(values, pa.string()))
+        return batch.set_column(index, batch.schema.field(index), pa.array(values, pa.string()))
 
     def _with_organelles(self, batch: pa.RecordBatch, ids: list[str]) -> pa.RecordBatch:
         column = pa.array([self._organelles.get(name) for name in ids], pa.string())
-        place = batch.schema.get_field_index(ORGANELLE)
-        if place < 0:
+        index = batch.schema.get_field_index(ORGANELLE)
+        if index < 0:
             return batch.append_column(ORGANELLE, column)
-        return batch.set_column(place, ORGANELLE, pc.coalesce(column, batch.column(place)))
+        return batch.set_column(index, ORGANELLE, pc.coalesce(column, batch.column(index)))
 
 
 def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeholders: bool = False) -> Labels:
-    """Read a labels file (TSV or CSV, plain, .gz or .zst, or a QIIME 2 artifact of taxonomy).
+    """Read a labels file (TSV or CSV, plain, .gz or .zst, or a QIIME 2 taxonomy artifact).
 
-    An id may occur twice with the same lineage. One whose lineage says nothing (``Unassigned``) gives no label, so a
-    record keeps what its own file says.
+    An id may occur twice with the same lineage. An uninformative lineage (``Unassigned``) gives no label, so the record
+    keeps the lineage in its own file.
 
     Args:
         path: The file; ``-`` is ``stdin``.
-        stdin: What ``-`` reads; None is the standard input of the process.
-        keep_placeholders: Keep names such as ``uncultured bacterium``, which else are unknown.
+        stdin: The stream that ``-`` reads; None is the standard input of the process.
+        keep_placeholders: Keep names such as ``uncultured bacterium``, which otherwise count as unknown.
 
     Raises:
         InputError: The file cannot be read, lacks ids or lineages, gives one id two lineages, or none of its lineages
@@ -125,7 +125,9 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
     """
     with Source(path, stdin, wanted="id with its lineage", use="labels") as source:
         if sniff(source.head, source.path) != "table":
-            raise InputError(f"{source.path}: holds sequences, not labels; give a TSV or CSV with an id and a lineage")
+            raise InputError(
+                f"{source.path}: contains sequences, not labels; give a TSV or CSV with an id and a lineage"
+            )
         dialect, roles = _layout(source)
         assert roles.id is not None
         ids: list[str] = []
@@ -138,7 +140,7 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
             texts += written_lineages(batch, roles, source.path).to_pylist()
             markers += _markers(batch, source.path)
         if not ids:
-            raise InputError(f"{source.path}: has a header line but no row; give at least one id with its lineage")
+            raise InputError(f"{source.path}: has a header line but no rows; give at least one id with its lineage")
     read = read_lineages(texts, source.path, keep_placeholders=keep_placeholders)
     if not any(read.values) and any(texts) and read.notes:
         raise InputError(read.notes[0])
@@ -146,13 +148,15 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
     for name, marker, lineage in zip(ids, markers, read.values, strict=True):
         if name and lineage is not None and by_key.setdefault((name, marker), lineage) != lineage:
             raise InputError(
-                f"{source.path}: id {name!r} has two lineages, {by_key[name, marker]!r} and {lineage!r}; keep the one "
-                "that is right"
+                f"{source.path}: id {name!r} has two lineages, {by_key[name, marker]!r} and {lineage!r}; keep the "
+                "correct one"
             )
     by_id: dict[str, set[str]] = {}
     for (name, _), lineage in by_key.items():
         by_id.setdefault(name, set()).add(lineage)
-    organelles = {name: one for name, one in zip(ids, read.organelles, strict=True) if one is not None}
+    organelles = {
+        name: organelle for name, organelle in zip(ids, read.organelles, strict=True) if organelle is not None
+    }
     return Labels(
         {name: min(lineages) for name, lineages in by_id.items() if len(lineages) == 1},
         source.path,
@@ -168,9 +172,9 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
 
 
 def _markers(batch: pa.RecordBatch, path: str) -> list[str]:
-    """Return the marker of each row, empty where the table names none."""
-    wanted = [plain(name) for name in MARKERS]
-    found = sorted((wanted.index(plain(name)), name) for name in batch.schema.names if plain(name) in wanted)
+    """Return the marker of each row, empty where the table does not name one."""
+    accepted = [plain(name) for name in MARKERS]
+    found = sorted((accepted.index(plain(name)), name) for name in batch.schema.names if plain(name) in accepted)
     if not found:
         return [""] * len(batch)
     column = found[0][1]
@@ -182,9 +186,9 @@ def _layout(source: Source) -> tuple[Dialect, Roles]:
     roles = find_roles(dialect.columns, source.path)
     if roles.id and (roles.lineage or roles.ranks or roles.domain or roles.scientific_name):
         return dialect, roles
-    lacking = "lineage" if roles.id else "id"
-    wanted = f"ranks (kingdom … species) or one of {', '.join(LINEAGE)}" if roles.id else "a column 'id'"
+    missing = "lineage" if roles.id else "id"
+    expected = f"ranks (kingdom … species) or one of {', '.join(LINEAGE)}" if roles.id else "a column 'id'"
     raise InputError(
-        f"{source.path}: no {lacking} column among {listed(dialect.columns)}; labels need {wanted} "
-        "(without header line: id, tab, lineage)"
+        f"{source.path}: no {missing} column among {listed(dialect.columns)}; labels need {expected} "
+        "(without a header line: id, tab, lineage)"
     )

@@ -1,7 +1,7 @@
-"""Lineages: seven ranks joined by ``;``, empty where unknown, read from the ways in which people write them.
+"""Lineages: seven ranks joined by ``;``, empty where unknown, read from all common notations.
 
-``LineageReader`` reads the lineages of a file, ``parse_lineage`` one alone. ``lineage_fields`` says which ways of
-writing there are, ``lineage_forms`` how the ranks of plain names are found, ``taxon_names`` which names say nothing.
+``LineageReader`` reads the lineages of a file, ``parse_lineage`` a single one. ``lineage_fields`` covers the notations,
+``lineage_forms`` determines the ranks of plain names, and ``taxon_names`` recognises uninformative names.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ednabed.sequences.lineage_forms import (
     UNRANKED,
     Form,
     Forms,
-    organism_place,
-    species_place,
+    organism_index,
+    species_index,
 )
 from ednabed.sequences.taxon_names import clean_ranks, is_empty, is_filler, is_unknown, species_of_scientific_name
 
@@ -29,21 +29,21 @@ __all__ = (
     "RANKS", "Lineage", "LineageReader", "LineagesRead", "ReadLineage", "format_lineage", "join_cells",
     "parse_lineage", "read_lineages", "split_lineage", "tidy_lineage", "tidy_ranks",
 )  # fmt: skip
-_REMEMBERED = 65_536
-"""Distinct lineages of a file that are remembered, so that memory does not grow with it."""
+_CACHED = 65_536
+"""Maximum number of distinct lineages of a file that are cached, so that memory does not grow with the file."""
 Lineage = tuple[str, str, str, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLineage:
-    """What one text says.
+    """The lineage read from one text.
 
     Attributes:
-        ranks: Seven names, empty where unknown; None where nothing is known.
-        organelle: The organelle that PR2's marks name; empty where there is none.
-        placeholder: The first placeholder that was dropped; empty where none was.
-        form: Name of the rank form by which a plain lineage was read; empty for others.
-        is_understood: False where the text holds names whose ranks cannot be determined.
+        ranks: Seven names, empty where unknown; None if nothing is known.
+        organelle: The organelle in PR2's suffixes; empty if there is none.
+        placeholder: The first placeholder that was dropped; empty if there was none.
+        form: Name of the rank form used to read a plain lineage; empty for others.
+        is_understood: False if the text contains names whose ranks cannot be determined.
     """
 
     ranks: Lineage | None
@@ -54,13 +54,13 @@ class ReadLineage:
 
     @property
     def text(self) -> str | None:
-        """The seven names joined by ``;``; None where nothing is known."""
+        """The seven names joined by ``;``; None if nothing is known."""
         return None if self.ranks is None else ";".join(self.ranks)
 
 
 @dataclass
-class _Seen:
-    """How many records something holds for, and the first of them."""
+class _Tally:
+    """The number of affected records, and the first of them."""
 
     count: int = 0
     record: int = 0
@@ -73,14 +73,14 @@ class _Seen:
 
 
 class LineageReader:
-    """Reads the lineages of one file, and counts what a person should know about them.
+    """Read the lineages of one file, and count the issues that the user should know about.
 
     Args:
         path: The file, for messages.
-        census: Gives all lineages of the file with a record that has each; asked once, when the first plain lineage
-            comes, whose form the whole file decides.
+        census: Returns all lineages of the file, each with a record that has it. Called once, at the first plain
+            lineage, because the form of plain lineages depends on the whole file.
         keep_placeholders: Keep names such as ``uncultured bacterium``.
-        what: What one entry of the file is called in messages.
+        what: The word for one entry of the file in messages.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class LineageReader:
         self._what = what
         self._forms: Forms | None = None
         self._known: dict[str, ReadLineage] = {}
-        self._placeholders = _Seen()
-        self._not_understood = _Seen()
-        self._unranked = _Seen()
-        self._organelles = _Seen()
+        self._placeholders = _Tally()
+        self._not_understood = _Tally()
+        self._unranked = _Tally()
+        self._organelles = _Tally()
 
     def read(self, text: str) -> ReadLineage:
         """Read one text, without counting it."""
@@ -112,13 +112,13 @@ class LineageReader:
             if isinstance(written, Plain) and self._forms is None and written.text:
                 self._forms = Forms(_plain_texts(self._census()))
             found = _read(written, self._forms, self._keep)
-            if len(self._known) >= _REMEMBERED:
+            if len(self._known) >= _CACHED:
                 self._known.clear()
             self._known[text] = found
         return found
 
     def count(self, text: str, count: int, record: int) -> None:
-        """Count a text that some records have, the first of them ``record``."""
+        """Count a text that ``count`` records have, the first of which is ``record``."""
         found = self.read(text)
         shown = shortened(text.replace(CELL, ";").lstrip(UNREAD))
         if found.placeholder:
@@ -131,37 +131,37 @@ class LineageReader:
             self._unranked.add(count, record, shown)
 
     def notes(self) -> list[str]:
-        """Return one sentence for each kind of thing that a person should know about what was counted."""
+        """Return one sentence for each type of issue that was counted."""
         path, what = self._path, self._what
         notes = []
-        seen = self._not_understood
-        if seen.count:
+        tally = self._not_understood
+        if tally.count:
             notes.append(
-                f"{path}: {_records(seen.count, what)} no lineage, because the ranks of the names cannot be determined "
-                f"(first {what} {seen.record}: {seen.example!r}); write seven names from kingdom to species joined by "
-                "';', or mark the ranks as in k__…;p__…"
+                f"{path}: {_records(tally.count, what)} no lineage, because the ranks of the names cannot be "
+                f"determined (first {what} {tally.record}: {tally.example!r}); write seven names from kingdom to "
+                "species joined by ';', or mark the ranks as in k__…;p__…"
             )
         mixture = [] if self._forms is None else self._forms.mixture()
         if mixture:
             listed = ", ".join(f"{name} ({what} {record})" for name, record in mixture)
-            notes.append(f"{path}: its lineages are written in several forms, each read as such: {listed}")
-        seen = self._unranked
-        if seen.count:
+            notes.append(f"{path}: its lineages are written in several forms, each of which is recognised: {listed}")
+        tally = self._unranked
+        if tally.count:
             notes.append(
-                f"{path}: {_records(seen.count, what)} a lineage with any number of ranks, of which only kingdom, "
-                f"genus and species are read (first {what} {seen.record}: {seen.example!r})"
+                f"{path}: {_records(tally.count, what)} a lineage with any number of ranks, of which only kingdom, "
+                f"genus and species are read (first {what} {tally.record}: {tally.example!r})"
             )
-        seen = self._placeholders
-        if seen.count:
+        tally = self._placeholders
+        if tally.count:
             notes.append(
-                f"{path}: {_records(seen.count, what)} a placeholder in the lineage, taken as unknown (first {what} "
-                f"{seen.record}: {seen.example!r}), unless the option keep-placeholders is given"
+                f"{path}: {_records(tally.count, what)} a placeholder in the lineage, treated as unknown (first {what} "
+                f"{tally.record}: {tally.example!r}), unless `keep_placeholders` is set"
             )
-        seen = self._organelles
-        if seen.count:
+        tally = self._organelles
+        if tally.count:
             notes.append(
-                f"{path}: {_records(seen.count, what)} a lineage marked as of an organelle (first {what} {seen.record}"
-                f": {seen.example}), which column 'organelle' names"
+                f"{path}: {_records(tally.count, what)} a lineage marked as from an organelle (first {what} "
+                f"{tally.record}: {tally.example}), which is given in column 'organelle'"
             )
         return notes
 
@@ -171,9 +171,9 @@ class LineagesRead:
     """The lineages of a column.
 
     Attributes:
-        values: For each text the seven names joined by ``;``; None where nothing is known.
-        organelles: For each text the organelle that its lineage is marked with, else None.
-        notes: What a person should know, one sentence each.
+        values: For each text, the seven names joined by ``;``; None if nothing is known.
+        organelles: For each text, the organelle that its lineage is marked with, else None.
+        notes: Issues that the user should know about, one sentence each.
     """
 
     values: list[str | None]
@@ -187,10 +187,10 @@ def read_lineages(
     """Read all lineages of a file at once.
 
     Args:
-        texts: What is written for each row; None and empty where nothing is.
+        texts: The text of each row; None or empty if it has none.
         path: The file, for messages.
         keep_placeholders: Keep names such as ``uncultured bacterium``.
-        what: What one entry is called in messages; they are numbered from 1.
+        what: The word for one entry in messages; entries are numbered from 1.
     """
     first: dict[str, int] = {}
     counts: dict[str, int] = {}
@@ -203,21 +203,21 @@ def read_lineages(
         reader.count(text, count, first[text])
     found = [reader.read(text) if text else None for text in texts]
     return LineagesRead(
-        [None if one is None else one.text for one in found],
-        [None if one is None else one.organelle or None for one in found],
+        [None if lineage is None else lineage.text for lineage in found],
+        [None if lineage is None else lineage.organelle or None for lineage in found],
         reader.notes(),
     )
 
 
 @lru_cache(maxsize=65_536)
 def parse_lineage(text: str) -> Lineage | None:
-    """Read one lineage, however it is written, by itself; ``read_lineages`` reads those of a file.
+    """Read a single lineage in any notation; ``read_lineages`` reads the lineages of a file.
 
     Args:
-        text: What a header, a cell or a labels file holds.
+        text: The lineage as written in a header, a cell or a labels file.
 
     Returns:
-        Seven names, empty where unknown; None when nothing is known.
+        Seven names, empty where unknown; None if nothing is known.
 
     Raises:
         InputError: The ranks of its names cannot be determined.
@@ -232,10 +232,10 @@ def parse_lineage(text: str) -> Lineage | None:
 
 
 def format_lineage(ranks: Sequence[str]) -> str:
-    """Join seven names by ``;``, as lineages are written everywhere.
+    """Join seven names by ``;``, the standard form of a lineage.
 
     Raises:
-        InputError: There are not seven, or a name holds a semicolon.
+        InputError: There are not seven names, or a name contains a semicolon.
     """
     if len(ranks) != len(RANKS) or any(";" in name for name in ranks):
         raise InputError(f"a lineage has seven names without semicolons ({', '.join(RANKS)}), got {list(ranks)}")
@@ -243,26 +243,26 @@ def format_lineage(ranks: Sequence[str]) -> str:
 
 
 def split_lineage(text: str | None) -> Lineage:
-    """Return the seven names of a lineage in the one form used everywhere; None and shorter ones have empty names."""
+    """Return the seven names of a lineage in standard form; names are empty for None and for missing ranks."""
     names = (text or "").split(";")
     kingdom, phylum, class_, order, family, genus, species = (*names, *("",) * (len(RANKS) - len(names)))[: len(RANKS)]
     return kingdom, phylum, class_, order, family, genus, species
 
 
 def tidy_lineage(text: str) -> str | None:
-    """Return a lineage of any form in the one form used everywhere, or None. Raises InputError as ``parse_lineage``."""
+    """Return a lineage of any notation in standard form, or None. Raises InputError like ``parse_lineage``."""
     ranks = parse_lineage(text)
     return None if ranks is None else format_lineage(ranks)
 
 
 @lru_cache(maxsize=65_536)
 def tidy_ranks(text: str) -> str | None:
-    """Return seven cells of rank columns, joined by ``;``, as a lineage, or None: each is that rank and no other."""
+    """Return seven cells of rank columns, joined by ``;``, as a lineage, or None; each cell keeps its rank."""
     return tidy_lineage(join_cells(text.split(";")))
 
 
 def join_cells(cells: Sequence[str]) -> str:
-    """Join the cells of seven rank columns to a text that is read as such: each is that rank and no other."""
+    """Join the cells of seven rank columns into a text in which each cell keeps its rank."""
     return CELL.join(cells)
 
 
@@ -294,30 +294,31 @@ def _by_form(fields: list[str], form: Form) -> list[str]:
     if form is PR2_NINE:
         # Fillers such as 'Dinoflagellata_X' may repeat the subdivision, which is not among the seven ranks.
         fields = [*fields[:4], *("" if is_filler(name, fields[3:4]) else name for name in fields[4:])]
-    names = [fields[place] if 0 <= place < len(fields) else "" for place in form.places]
+    names = [fields[index] if 0 <= index < len(fields) else "" for index in form.indices]
     # A domain without a kingdom below it fills the kingdom.
-    if form.places[0] == 1 and (is_unknown(names[0]) or is_filler(names[0], fields[:1])):
+    if form.indices[0] == 1 and (is_unknown(names[0]) or is_filler(names[0], fields[:1])):
         names[0] = fields[0]
     return names
 
 
 def _unranked(fields: list[str]) -> list[str]:
     kingdom = next((name for name in fields if name.lower() in KINGDOMS), fields[0])
-    own = species_place(fields)
-    place = organism_place(fields) if own is None else own
-    species = "" if place is None else fields[place].replace("_", " ")
+    index = species_index(fields)
+    if index is None:
+        index = organism_index(fields)
+    species = "" if index is None else fields[index].replace("_", " ")
     return [kingdom, "", "", "", "", species.partition(" ")[0], species]
 
 
 def _read_one_name(name: str, forms: Forms, keep_placeholders: bool) -> ReadLineage:
-    """Read a single name: a kingdom or a species where it is one, else it is not understood."""
+    """Read a single name: it must be a kingdom or a species to be understood."""
     lower = name.lower()
     if lower in KINGDOMS or lower in DOMAINS or lower in forms.firsts:
         return _tidy([name, *[""] * 6], keep_placeholders)
     if species := species_of_scientific_name(name):
         return _tidy([*[""] * 6, species], keep_placeholders)
     found = _tidy([*[""] * 5, name, ""], keep_placeholders)
-    # A placeholder says that nothing is known, which is understood.
+    # A placeholder means that nothing is known, so it counts as understood.
     return ReadLineage(None, placeholder=found.placeholder, is_understood=found.ranks is None)
 
 

@@ -1,8 +1,8 @@
-"""The ways in which lineages are written, taken apart: names marked with their rank, or plain names in order.
+"""Split lineages in all their notations into names marked with their rank, or plain names in order.
 
-Marked are the prefixes of QIIME 2, UNITE, Greengenes, GTDB and SILVA (``k__``, ``d__``, ``D_0__``), SINTAX
-(``d:…,p:…``, also with ``;`` between), RDP's pairs (``Root;rootrank;Archaea;domain;…``) and the cells of rank columns.
-The rank of a plain name cannot be determined from one lineage alone: ``lineage_forms`` decides it for a whole file.
+Marked lineages use the prefixes of QIIME 2, UNITE, Greengenes, GTDB and SILVA (``k__``, ``d__``, ``D_0__``), SINTAX
+(``d:…,p:…``, also separated by ``;``), RDP's pairs (``Root;rootrank;Archaea;domain;…``) or the cells of rank columns.
+The rank of a plain name cannot be determined from a single lineage: ``lineage_forms`` determines it for a whole file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ednabed.sequences.taxon_names import strip_support
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 CELL = "\x1f"
-"""Separates the cells of rank columns that travel as one text."""
+"""Separates the cells of rank columns when they are joined into one text."""
 UNREAD = "\x1e"
-"""Stands before a text that looks like a lineage and is none that is understood."""
+"""Precedes a text that looks like a lineage but cannot be parsed."""
 
 _RANK_LETTERS = {"k": 0, "d": 0, "sk": 0, "p": 1, "c": 2, "o": 3, "f": 4, "g": 5, "s": 6}
-_RANK_WORDS = {rank: place for place, rank in enumerate(RANKS)} | {"domain": 0, "superkingdom": 0}
+_RANK_WORDS = {rank: index for index, rank in enumerate(RANKS)} | {"domain": 0, "superkingdom": 0}
 _OTHER_RANK_WORDS = frozenset(
     f"{prefix}{rank}" for prefix in ("sub", "super", "infra", "tribe", "") for rank in ("", *RANKS)
 ) | {"rootrank", "clade", "no rank", "strain"}
@@ -39,20 +39,20 @@ _DOMAINS = frozenset(("eukaryota", "eukarya", "bacteria", "archaea", "viruses", 
 
 @dataclass(frozen=True)
 class Marked:
-    """Seven names, empty where the text has none, whose ranks the text itself names."""
+    """Seven names whose ranks are given in the text itself; empty for ranks that it lacks."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A text whose names are in order of rank, or one name alone."""
+    """A text with names in order of rank, or a single name."""
 
     text: str
 
 
 def read_fields(text: str) -> Marked | Plain:
-    """Take a lineage apart as far as it says itself what it means."""
+    """Split a lineage as far as the text itself gives the ranks."""
     if text.count(CELL) == len(RANKS) - 1:
         return Marked(_without_root(text.split(CELL)))
     tax = _TAX.search(text)
@@ -63,7 +63,7 @@ def read_fields(text: str) -> Marked | Plain:
     if _PREFIXED.search(text):
         fields = _BETWEEN_PREFIXED.split(text)
         if _LEVEL.search(text):
-            # All levels of SILVA, which are no ranks.
+            # All levels of SILVA, which are not ranks.
             return Plain(";".join(strip_prefix(field) for field in fields))
         return Marked(_by_rank([_prefixed(field) for field in fields]))
     fields = [field.strip() for field in text.rstrip("; ").split(";")]
@@ -74,19 +74,19 @@ def read_fields(text: str) -> Marked | Plain:
 
 
 def plain_fields(text: str, separator: str) -> list[str]:
-    """Return the fields of a plain lineage: no root in front, no taxids behind the names, no blanks around them.
+    """Return the fields of a plain lineage, without the root, taxids after names and surrounding white space.
 
-    A field at the end that is empty is returned too: whether it is a rank or only an end mark is for the file to tell.
+    An empty last field is returned too, because only the whole file shows whether it is a rank or an end mark.
     """
     fields = [strip_support(field.strip()) for field in text.split(separator)]
     roots = 0
     while len(fields) > roots + 1 and _ROOT.fullmatch(fields[roots]) is not None:
         roots += 1
-    return _without_taxids(fields[roots:], least=1 if roots else 2)
+    return _without_taxids(fields[roots:], minimum=1 if roots else 2)
 
 
 def strip_prefix(cell: str) -> str:
-    """Return what is behind a prefix such as ``g__``, else the cell."""
+    """Return a cell without a prefix such as ``g__``."""
     match = _PREFIX.fullmatch(cell)
     return cell if match is None else match[3]
 
@@ -94,15 +94,15 @@ def strip_prefix(cell: str) -> str:
 def _without_root(cells: Sequence[str]) -> tuple[str, ...]:
     names = [strip_prefix(cell) for cell in cells]
     names[0] = "" if _ROOT.fullmatch(names[0].strip()) else names[0]
-    return tuple(_without_taxids(names, least=3))
+    return tuple(_without_taxids(names, minimum=3))
 
 
-def _without_taxids(names: list[str], *, least: int) -> list[str]:
-    """Take taxids off where all names have one (``Eukaryota_2759``), so that ``Clade_1`` alone stays."""
+def _without_taxids(names: list[str], *, minimum: int) -> list[str]:
+    """Remove taxids if all names have one (``Eukaryota_2759``), so that a single ``Clade_1`` is kept."""
     written = [name for name in names if name]
-    if len(written) < least or not all(_TAXID.search(name) for name in written):
+    if len(written) < minimum or not all(_TAXID.search(name) for name in written):
         return names
-    # mkCOInr fills ranks with a name above and the rank (Polychaeta_6341_order), which is dropped with the fillers.
+    # mkCOInr fills ranks with a higher name and the rank (Polychaeta_6341_order), which is dropped with the fillers.
     return [name if (match := _TAXID.search(name)) is None or match[1] else name[: match.start()] for name in names]
 
 
@@ -112,8 +112,8 @@ def _prefixed(field: str) -> tuple[int | None, str, str]:
         return None, "", field
     letters, number, name = match.groups()
     if number is not None:
-        place = int(number)
-        return (place if place < len(RANKS) else None), "", name
+        level = int(number)
+        return (level if level < len(RANKS) else None), "", name
     return _RANK_LETTERS.get(letters.lower()), letters.lower(), name
 
 
@@ -123,16 +123,16 @@ def _is_pairs(fields: Sequence[str]) -> bool:
 
 
 def _by_rank(parts: Sequence[tuple[int | None, str, str]]) -> tuple[str, ...]:
-    """Put names at their ranks; the first of several names stays.
+    """Sort names by rank; the first of several names for one rank is kept.
 
-    ``k`` fills the kingdom before ``d``, unless it holds a domain and ``d`` does not, as PR2's ``k:Eukaryota,d:TSAR``.
+    ``k`` has priority over ``d`` for the kingdom, unless only ``k`` is a domain, as in PR2's ``k:Eukaryota,d:TSAR``.
     """
     ranks = [""] * len(RANKS)
-    for place, key, name in parts:
+    for rank, key, name in parts:
         name = name.strip()
-        if place is None or not name:
+        if rank is None or not name:
             continue
         better = key in ("k", "kingdom") and name.lower() not in _DOMAINS
-        if not ranks[place] or better or (place == 0 and ranks[0].lower() in _DOMAINS and name.lower() not in _DOMAINS):
-            ranks[place] = name
-    return tuple(_without_taxids(ranks, least=1 if ranks[0] and not any(ranks[1:]) else 2))
+        if not ranks[rank] or better or (rank == 0 and ranks[0].lower() in _DOMAINS and name.lower() not in _DOMAINS):
+            ranks[rank] = name
+    return tuple(_without_taxids(ranks, minimum=1 if ranks[0] and not any(ranks[1:]) else 2))

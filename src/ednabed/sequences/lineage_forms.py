@@ -1,14 +1,14 @@
-"""Which rank each name of a plain lineage has, decided over all lineages of a file.
+"""Determine the rank of each name in a plain lineage, from all lineages of a file.
 
-One lineage does not tell its form: ``Eukaryota;TSAR;…;Protoperidiniaceae`` has seven names, and belongs to PR2's nine
-ranks. So lineages of a file are grouped by how they begin (a domain with a kingdom, a domain with a supergroup of PR2,
-a domain alone, anything else), and each group has one form, which is found from, in this order:
+A single lineage does not reveal its form: ``Eukaryota;TSAR;…;Protoperidiniaceae`` has seven names but uses PR2's nine
+ranks. The lineages of a file are therefore grouped by their beginning (a domain and a kingdom, a domain and a PR2
+supergroup, a domain alone, anything else). Each group has one form, which is determined from these, in this order:
 
-1. names: a kingdom or a supergroup behind the domain;
-2. where species are: a name that begins with the name before it (``Gadus;Gadus morhua``); else where families are;
-3. the longest lineage of the group, with empty fields at its end counted.
+1. names: a kingdom or a supergroup after the domain;
+2. the position of species: a name that begins with the name before it (``Gadus;Gadus morhua``); else of families;
+3. the longest lineage of the group, including empty fields at its end.
 
-A lineage that holds its own species behind its genus is read by that, and reported where it differs from its group.
+A lineage with a species after its genus is read by that species, and reported if it differs from its group.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KINGDOMS = frozenset(
         *("promethearchaeati", "thermoproteati"),
     )
 )
-"""Kingdoms below a domain, of NCBI, GBIF, BOLD and ICTV, in lower case."""
+"""Kingdoms below a domain in NCBI, GBIF, BOLD and ICTV, in lower case."""
 # Supergroups of PR2 5 (nine ranks), of PR2 4 (eight ranks, without subdivision), and of both.
 _PR2_NINE = frozenset(("tsar", "obazoa", "cryptista", "haptista", "provora", "crums"))
 _PR2_EIGHT = frozenset(
@@ -39,9 +39,9 @@ _PR2_EIGHT = frozenset(
 )
 _PR2_BOTH = frozenset(("archaeplastida", "amoebozoa", "excavata", "eukaryota_x"))
 _OTHERS = 10_000
-"""Distinct texts without a semicolon on which another separator is chosen."""
+"""Maximum number of distinct texts without a semicolon that are used to choose another separator."""
 _SILVA = frozenset(("SAR", "Amorphea"))
-"""Second names of lineages that only SILVA uses."""
+"""Second names in lineages that only SILVA uses."""
 _SEPARATORS = ("|", ">", ",")
 _MARK = re.compile(r":(?:plas|mito|nucl|apic|chrom)$")
 _FAMILY = re.compile(r"[A-Z][a-z]+(?:idae|aceae)$")
@@ -50,20 +50,20 @@ _NO_EPITHET = frozenset(("incertae", "unclassified", "uncultured", "unidentified
 
 @dataclass(frozen=True)
 class Form:
-    """A rank form of plain lineages.
+    """The ranks that the fields of plain lineages have.
 
     Attributes:
-        name: What to call it in messages.
-        places: For each of the seven ranks the place of its name in the lineage; -1 where the form has no such rank.
+        name: Name of the form in messages.
+        indices: For each of the seven ranks, the index of its name in the lineage; -1 if the form lacks that rank.
     """
 
     name: str
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
 
     @property
     def species(self) -> int:
-        """Place of the species; -1 where it has none of its own."""
-        return self.places[-1] if self.places else -1
+        """Index of the species; -1 if the form has no fixed one."""
+        return self.indices[-1] if self.indices else -1
 
 
 SEVEN = Form("seven ranks", (0, 1, 2, 3, 4, 5, 6))
@@ -73,7 +73,7 @@ PR2_EIGHT = Form("PR2's eight ranks", (1, 2, 3, 4, 5, 6, 7))
 WITH_SUBFAMILY = Form("eight ranks with a subfamily", (0, 1, 2, 3, 4, 6, 7))
 WITH_TRIBE = Form("BOLD's nine ranks", (0, 1, 2, 3, 4, 7, 8))
 UNRANKED = Form("any number of ranks", ())
-"""Lineages such as SILVA's of eukaryotes, in which only kingdom (or domain), genus and species are read."""
+"""Lineages such as those of eukaryotes in SILVA, in which only kingdom (or domain), genus and species are read."""
 
 
 def _right_aligned(ranks: int) -> Form:
@@ -82,7 +82,7 @@ def _right_aligned(ranks: int) -> Form:
 
 @dataclass
 class _Group:
-    """What the lineages of one group have in common."""
+    """Statistics of the lineages of one group."""
 
     species_at: Counter[int] = field(default_factory=Counter)
     organism_at: Counter[int] = field(default_factory=Counter)
@@ -93,50 +93,50 @@ class _Group:
     first_record: int = 0
 
     def add(self, fields: Sequence[str], record: int) -> None:
-        place = species_place(fields)
-        if place is not None:
-            self.species_at[place] += 1
-        elif (organism := organism_place(fields)) is not None:
+        species = species_index(fields)
+        if species is not None:
+            self.species_at[species] += 1
+        elif (organism := organism_index(fields)) is not None:
             self.organism_at[organism] += 1
-        for at, name in enumerate(fields):
+        for index, name in enumerate(fields):
             if _FAMILY.match(name):
-                self.family_at[at] += 1
-        named = max((at for at, name in enumerate(fields, 1) if name), default=0)
-        # Behind a species an empty field is no rank.
-        self.longest = max(self.longest, named if place == named - 1 else len(fields))
+                self.family_at[index] += 1
+        named = max((number for number, name in enumerate(fields, 1) if name), default=0)
+        # An empty field after a species is not a rank.
+        self.longest = max(self.longest, named if species == named - 1 else len(fields))
         self.subfamilies += len(fields) > 5 and (not fields[5] or fields[5].endswith(("inae", "oideae")))
         self.first_record = min(self.first_record or record, record)
         self.rows += 1
 
     @property
     def ranks(self) -> int:
-        """How many ranks down to species; 0 where its lineages disagree."""
+        """Number of ranks down to species; 0 if the lineages disagree."""
         if self.species_at:
-            (place, count), *_ = self.species_at.most_common(1)
-            return place + 1 if count * 2 > self.species_at.total() else 0
+            (index, count), *_ = self.species_at.most_common(1)
+            return index + 1 if count * 2 > self.species_at.total() else 0
         if self.family_at:
             return self.family_at.most_common(1)[0][0] + 3
         return self.longest
 
 
-def species_place(fields: Sequence[str]) -> int | None:
-    """Return the place of a name that begins with the name before it, as a species does with its genus; else None."""
-    for place in range(1, len(fields)):
-        genus, name = _MARK.sub("", fields[place - 1]), _MARK.sub("", fields[place])
+def species_index(fields: Sequence[str]) -> int | None:
+    """Return the index of a name that begins with the name before it, as a species does with its genus; else None."""
+    for index in range(1, len(fields)):
+        genus, name = _MARK.sub("", fields[index - 1]), _MARK.sub("", fields[index])
         if len(genus) > 1 and " " not in genus and name.startswith((f"{genus} ", f"{genus}_")):
             epithet = re.split(r"[ _]", name[len(genus) + 1 :])[0]
             is_epithet = epithet[:1].islower() or epithet[:1] == "×"
             if is_epithet and epithet.lower() not in _NO_EPITHET and not is_unknown(name):
-                return place
+                return index
     return None
 
 
-def organism_place(fields: Sequence[str]) -> int | None:
-    """Return the place of the last name where it is a binomial written with a blank, as in SILVA's headers; else None.
+def organism_index(fields: Sequence[str]) -> int | None:
+    """Return the index of the last name if it is a binomial with a space, as in SILVA's headers; else None.
 
-    It says less than ``species_place``: genera of several words and hosts of organelles look like it.
+    This is weaker evidence than ``species_index``: genera of several words and hosts of organelles look the same.
     """
-    last = max((place for place, name in enumerate(fields) if name), default=0)
+    last = max((index for index, name in enumerate(fields) if name), default=0)
     name = fields[last]
     return last if last and name.count(" ") == 1 and species_of_scientific_name(name) == name else None
 
@@ -167,18 +167,18 @@ class Forms:
     """The rank forms of the plain lineages of a file.
 
     Args:
-        texts: The plain lineages of the file with the number of a record that has each, in any order; repeats are
-            harmless.
+        texts: The plain lineages of the file, each with the number of a record that has it, in any order; duplicates
+            are allowed.
 
     Attributes:
-        separator: What separates names.
-        firsts: First names of lineages of several names, in lower case.
+        separator: The separator between names.
+        firsts: First names of lineages with several names, in lower case.
     """
 
     def __init__(self, texts: Iterable[tuple[str, int]]) -> None:
         self.firsts: set[str] = set()
         self._groups: dict[str, _Group] = {}
-        # Without a semicolon anywhere another mark may separate the names.
+        # If no lineage has a semicolon, another mark may separate the names.
         others: dict[str, int] = {}
         for text, record in texts:
             if ";" in text:
@@ -193,7 +193,7 @@ class Forms:
         self._forms = {name: _form(name, group, is_nine=is_nine) for name, group in self._groups.items()}
         pr2 = next((form for form in self._forms.values() if form in (PR2_NINE, PR2_EIGHT)), None)
         for name, group in self._groups.items():
-            # PR2 has bacteria too, whose supergroups are not known here.
+            # PR2 has bacteria too, whose supergroups are not listed here.
             if pr2 is not None and name.startswith("domain ") and group.longest == pr2.species + 1:
                 self._forms[name] = pr2
 
@@ -204,7 +204,7 @@ class Forms:
             self._groups.setdefault(_group_of(fields), _Group()).add(fields, record)
 
     def mixture(self) -> list[tuple[str, int]]:
-        """Return name and first record of each form, where the file has several; else nothing."""
+        """Return the name and first record of each form if the file has several; else an empty list."""
         found: dict[str, int] = {}
         for name, form in self._forms.items():
             if form is None:
@@ -214,27 +214,27 @@ class Forms:
         return sorted(found.items(), key=lambda item: item[1]) if len(found) > 1 else []
 
     def form_of(self, fields: Sequence[str]) -> Form | None:
-        """Return the form of a lineage, None where there is none in which it makes sense."""
+        """Return the form of a lineage; None if it does not fit any form."""
         group = _group_of(fields)
         form = self._forms.get(group)
         if form is None:
             return None
-        own = species_place(fields)
-        if own is not None and own != form.species and form is not UNRANKED:
-            form = _form(group, _of_one(fields), is_nine=False) or form
+        species = species_index(fields)
+        if species is not None and species != form.species and form is not UNRANKED:
+            form = _form(group, _single_group(fields), is_nine=False) or form
         beyond = len(fields) - (form.species + 1 if form is not UNRANKED else len(fields))
-        # One field below species, and the empty one behind an end mark.
+        # Allow one field below species, and the empty one after an end mark.
         return form if beyond <= 1 or not any(fields[form.species + 2 :]) else None
 
 
-def _of_one(fields: Sequence[str]) -> _Group:
+def _single_group(fields: Sequence[str]) -> _Group:
     group = _Group()
     group.add(fields, 0)
     return group
 
 
 def _form(name: str, group: _Group, *, is_nine: bool) -> Form | None:
-    """Choose the form of a group; None where nothing tells what its first name is."""
+    """Return the form of a group; None if the rank of its first name cannot be determined."""
     if name == "SILVA":
         return UNRANKED
     ranks = group.ranks
@@ -265,12 +265,12 @@ def _form(name: str, group: _Group, *, is_nine: bool) -> Form | None:
 
 
 def _separator(texts: Sequence[str]) -> str:
-    """Return what separates the names of a file's lineages: ``;``, unless another mark gives a number of ranks."""
+    """Return the separator of the names of a file's lineages: ``;``, unless another mark gives plausible ranks."""
     if not any(";" in text for text in texts):
         for mark in _SEPARATORS:
             split = [plain_fields(text, mark) for text in texts if mark in text]
-            whole = [fields for fields in split if 7 <= len(fields) <= 9]
-            known = [fields for fields in whole if species_place(fields) is not None or _group_of(fields)]
+            complete = [fields for fields in split if 7 <= len(fields) <= 9]
+            known = [fields for fields in complete if species_index(fields) is not None or _group_of(fields)]
             if known and max(map(len, split)) <= 9:
                 return mark
     return ";"

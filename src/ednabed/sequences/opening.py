@@ -1,9 +1,9 @@
-"""Open what the user names: a file or standard input, plain, gzip, zstd or a QIIME 2 artifact, recognised by its first
+"""Open the user's input: a file or standard input, plain, gzip, zstd or a QIIME 2 artifact, recognised by its first
 bytes and never by its name.
 
-``Source`` is the decompressed stream with its first part already at hand (``head``), so that the format can be
-recognised before anything is consumed. Whatever can be wrong with the file itself (absent, a directory, not readable,
-empty, cut, damaged) is an ``InputError`` raised here, also in the middle of reading.
+``Source`` is the decompressed stream with its first part already read (``head``), so that the format can be recognised
+before anything is consumed. Any problem with the file itself (missing, a directory, not readable, empty, truncated,
+damaged) is raised here as an ``InputError``, also in the middle of reading.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COMPRESSION = {"gz": "gzip", "zst": "zstd"}
 
 
 def _decoder_errors() -> tuple[type[Exception], ...]:
-    """Collect the errors of whichever decoders xopen uses here; which ones are installed differs by platform."""
+    """Return the error types of the decoders that xopen uses; which ones are installed differs by platform."""
     errors: list[type[Exception]] = [EOFError, zlib.error, gzip.BadGzipFile]
     for module, name in (
         ("isal.isal_zlib", "error"),
@@ -50,7 +50,7 @@ def _decoder_errors() -> tuple[type[Exception], ...]:
 
 
 class _Replayed(io.RawIOBase):
-    """A stream whose first bytes were read already and are given once more. Closing it leaves the stream open."""
+    """A stream whose first bytes were already read and are returned again. Closing it leaves the stream open."""
 
     def __init__(self, first: bytes, stream: BinaryIO) -> None:
         self._first = first
@@ -72,12 +72,12 @@ class Source:
     """An opened input, decompressed.
 
     Attributes:
-        path: What messages call it: as the user gave it, ``standard input`` for ``-``.
-        name: The base name alone, for the column ``source``; ``stdin`` for ``-``.
+        path: The name used in messages: the path as the user gave it, ``standard input`` for ``-``.
+        name: The base name, for the column ``source``; ``stdin`` for ``-``.
         compression: ``gz``, ``zst`` or None.
-        artifact: Type of the QIIME 2 artifact whose data this is, or None.
-        head: The first bytes of the decompressed stream, 256 KB where there are as many, more after ``extend_head``.
-            ``read`` gives them again.
+        artifact: Type of the QIIME 2 artifact that contains the data, or None.
+        head: The first bytes of the decompressed stream, up to 256 KB, more after ``extend_head``. ``read`` returns
+            them again.
     """
 
     def __init__(
@@ -89,23 +89,23 @@ class Source:
         use: Use = "sequences",
         shown: str | None = None,
     ) -> None:
-        """Open ``path``; ``-`` is ``stdin``, or the standard input of the process where that is None.
+        """Open ``path``; ``-`` is ``stdin``, or the standard input of the process if that is None.
 
         Args:
             path: The file.
-            stdin: What ``-`` reads.
-            wanted: What at least one of should be in it, for the message where it is empty.
-            use: What it is read for; an artifact of another type is refused.
-            shown: What messages call it; None is its path. For copies of what the user named.
+            stdin: The stream that ``-`` reads.
+            wanted: The thing of which the file needs at least one, for the message about an empty file.
+            use: The purpose of reading; an artifact of another type is refused.
+            shown: The name used in messages, for copies of the user's file; None uses the path.
 
         Raises:
-            InputError: It is absent, a directory, not readable, empty, damaged at its beginning, or an artifact that
-                holds something else.
+            InputError: The file is missing, a directory, not readable, empty, damaged at its beginning, or an artifact
+                with other contents.
         """
         self._stack = ExitStack()
         self._standard = standard = str(path) == "-"
         self.path = ("standard input" if standard else str(path)) if shown is None else shown
-        # A name of bytes that are no UTF-8 can stand in no table.
+        # A name that is not UTF-8 cannot be written to a table.
         name = Path(path).name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         self.name = "stdin" if standard else name
         self._errors = _decoder_errors()
@@ -127,20 +127,20 @@ class Source:
             self.head = self._fill(HEAD_BYTES)
             self._given = 0
             if not self.head.strip():
-                what = "is empty" if not self.head else "holds only blank lines"
+                what = "is empty" if not self.head else "contains only blank lines"
                 raise InputError(f"{self.path}: {what}; give a file with at least one {wanted}")
             self._stack = stack.pop_all()
 
     def _open_zip(self, stack: ExitStack, use: Use) -> None:
-        """Let the stream be the data of an artifact; a zip that is none stays as it is."""
+        """Make the data of an artifact the stream; any other zip stays as it is."""
         file: BinaryIO
         if not self._standard and self._raw.seekable():
             file = self._raw
         else:
-            # A zip has its list of contents at its end, so standard input is kept in a file.
-            kept = stack.enter_context(tempfile.TemporaryFile(prefix="ednabed-"))  # noqa: SIM115 (the stack closes it)
-            shutil.copyfileobj(self._stream, kept)
-            file = kept
+            # A zip has its directory at its end, so standard input is copied to a file.
+            copy = stack.enter_context(tempfile.TemporaryFile(prefix="ednabed-"))  # noqa: SIM115 (the stack closes it)
+            shutil.copyfileobj(self._stream, copy)
+            file = copy
         self._artifact = open_artifact(file, self.path, use)
         if self._artifact is not None:
             stack.callback(self._artifact.close)
@@ -149,11 +149,11 @@ class Source:
             self._stream = file
 
     def extend_head(self) -> bool:
-        """Read as much again into ``head``; False where there is no more.
+        """Double ``head`` by reading more; return False if there is no more.
 
-        Only before the first ``read``: later the head is given away.
+        Call it only before the first ``read``, which returns bytes of the head.
         """
-        assert self._head_only, "the head can grow only before anything was read"
+        assert self._head_only, "the head can grow only before anything is read"
         more = self._fill(max(len(self.head), HEAD_BYTES))
         self.head += more
         return bool(more)
@@ -173,7 +173,7 @@ class Source:
         except EOFError as error:
             kind = _COMPRESSION[self.compression or "gz"]
             raise InputError(
-                f"{self.path}: the {kind} data end too early, the file was cut or has stray bytes at its end; "
+                f"{self.path}: the {kind} data end too early, the file was truncated or has stray bytes at its end; "
                 "copy or download it again"
             ) from error
         except self._errors as error:
@@ -187,7 +187,7 @@ class Source:
             ) from error
 
     def read(self, size: int = _BLOCK) -> bytes:
-        """Return up to ``size`` decompressed bytes, empty at the end. Raises InputError when the file is damaged."""
+        """Return up to ``size`` decompressed bytes, empty at the end. Raises InputError if the file is damaged."""
         self._head_only = False
         if self._given < len(self.head):
             data = self.head[self._given : self._given + size]
@@ -196,14 +196,14 @@ class Source:
         return self._decode(size)
 
     def seekable_file(self) -> BinaryIO | None:
-        """Return the plain file at its beginning, where it is one that can be sought; else None."""
+        """Return the uncompressed file, at its beginning, if it is seekable; else None."""
         if self.compression or self.artifact or not self._raw.seekable() or self._standard:
             return None
         self._raw.seek(0)
         return self._raw
 
     def close(self) -> None:
-        """Close what was opened here; a given or standard input stays open."""
+        """Close everything opened here; a stream passed in and standard input stay open."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -217,14 +217,14 @@ class Source:
 
 def _open(path: Path) -> BinaryIO:
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; name the sequence files in it")
+        raise InputError(f"{path}: is a folder; give the sequence files in it")
     try:
         return path.open("rb", buffering=0)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file{_suggest(path)}") from error
     except PermissionError as error:
         raise InputError(
-            f"{path}: permission denied; make the file readable or copy it to a folder of yours"
+            f"{path}: permission denied; make the file readable or copy it to a folder that you own"
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror or error}); check the name") from error
@@ -238,8 +238,8 @@ def _suggest(path: Path) -> str:
         names = [entry.name for entry in folder.iterdir()]
     except OSError:
         names = []
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
-    near += [name for name in names if name.startswith(path.stem) and name not in near][: 3 - len(near)]
-    if not near:
-        return f"; no name in {folder.absolute()} is like it, check the path"
-    return f"; did you mean {' or '.join(near)}?"
+    similar = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    similar += [name for name in names if name.startswith(path.stem) and name not in similar][: 3 - len(similar)]
+    if not similar:
+        return f"; {folder.absolute()} has no file with a similar name, check the path"
+    return f"; did you mean {' or '.join(similar)}?"

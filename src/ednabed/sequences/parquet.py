@@ -1,6 +1,6 @@
-"""Tables in Parquet, streamed row group by row group.
+"""Parquet tables, streamed row group by row group.
 
-Parquet has to be sought: what comes compressed or from standard input goes to a temporary file first.
+Parquet must be seekable: compressed files and standard input are first copied to a temporary file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ParquetTable:
     """An opened Parquet file. ``close`` it when done; the source stays open."""
 
     def __init__(self, source: Source) -> None:
-        """Open it. Raises InputError when its footer is absent or damaged."""
+        """Open the file. Raises InputError if its footer is missing or damaged."""
         self._path = source.path
         with ExitStack() as stack:
             file: IO[bytes] | None = source.seekable_file()
@@ -41,14 +41,14 @@ class ParquetTable:
             self._stack = stack.pop_all()
 
     def _damaged(self, reason: str) -> InputError:
-        return InputError(f"{self._path}: the Parquet data are cut or damaged ({reason}); write the file again")
+        return InputError(f"{self._path}: the Parquet data are truncated or damaged ({reason}); write the file again")
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows, at most ``rows`` a batch. Raises InputError when a page is damaged."""
+        """Yield batches of at most ``rows`` rows. Raises InputError if a page is damaged."""
         with parquet_errors(self._damaged):
             batches = self._file.iter_batches(batch_size=rows, use_threads=False)
         while True:
-            # Not around the yield, which raises what the caller does wrong.
+            # The yield is outside this block, because it raises errors of the caller.
             with parquet_errors(self._damaged):
                 batch = next(batches, None)
                 if batch is None:
@@ -57,12 +57,12 @@ class ParquetTable:
             yield batch
 
     def close(self) -> None:
-        """Close it and remove the temporary file, if there was one."""
+        """Close the file and remove the temporary file, if there is one."""
         self._stack.close()
 
 
 def text_rows(table: ParquetTable, path: str) -> Iterator[list[str]]:
-    """Yield the rows as lists of text, an empty one for null.
+    """Yield the rows as lists of texts, with an empty text for null.
 
     Raises:
         InputError: A page is damaged, or a column is nested.

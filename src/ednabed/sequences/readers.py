@@ -1,10 +1,10 @@
-"""One way to read sequences from any file: ``open_records`` gives raw record batches, streamed.
+"""Read sequences from any supported file: ``open_records`` streams raw record batches.
 
-The format is told by content, so names and endings do not matter. Memory holds a few batches, whatever the size of the
-file; a Darwin Core Archive alone is held whole. Order and ids are those of the file, and ``record`` numbers its records
-from 1. A file with plain lineages is read twice: once for all its lineages, whose form only the whole file shows, and
-once for the records. Columns that only some records fill (``marker``, ``organelle``) are there from the first batch on
-that has them.
+The format is recognised by content, so names and extensions do not matter. Memory holds only a few batches, whatever
+the file size; only a Darwin Core Archive is loaded completely. Order and ids are those of the file, and ``record``
+numbers its records from 1. A file with plain lineages is read twice: once for all its lineages, whose form depends on
+the whole file, and once for the records. Columns that only some records fill (``marker``, ``organelle``) are present
+from the first batch that has them onwards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.dwca import DarwinCoreArchive, is_archive
 from ednabed.sequences.fasta import read_fasta
 from ednabed.sequences.fastq import read_fastq
-from ednabed.sequences.header_columns import made_id
+from ednabed.sequences.header_columns import generated_id
 from ednabed.sequences.headerless import with_header
 from ednabed.sequences.labels import Labels
 from ednabed.sequences.lineage import LineageReader
@@ -42,19 +42,19 @@ from ednabed.sequences.tables import raw_batch
 log = logging.getLogger("ednabed")
 
 READING = 3
-"""Version of the rules by which records are read from files: under another one the same file may give other records."""
+"""Version of the rules for reading records from files: under another version a file may give different records."""
 _BY_SAMPLE = "by_sample"
 
 
 class Records(Iterator[pa.RecordBatch]):
-    """The raw batches of one opened input, once, in order. Close it, or use it in a ``with`` statement.
+    """Iterator over the raw batches of one opened input, in order. Close it, or use it in a ``with`` statement.
 
     Attributes:
         source: Base name of the file, as in the column ``source``; ``stdin`` for standard input.
         format: ``fasta``, ``fastq``, ``parquet``, ``dwca`` or ``table``.
         compression: ``gz``, ``zst`` or None.
-        count: Records given so far.
-        labelled: Records given so far whose lineage came from the labels.
+        count: Number of records returned so far.
+        labelled: Number of records returned so far whose lineage came from the labels.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Records(Iterator[pa.RecordBatch]):
     ) -> None:
         """See ``open_records``."""
         if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}, it has to be at least 1")
+            raise UsageError(f"batch_size is {batch_size}, it must be at least 1")
         self._labels = labels
         self._given = Path(path)
         self._path = str(path)
@@ -134,14 +134,14 @@ class Records(Iterator[pa.RecordBatch]):
     def _census(self) -> Iterator[tuple[str, int]]:
         """Yield each lineage of the whole file, with a record that has it.
 
-        Standard input and pipes cannot be read twice: of them only the beginning is asked.
+        Standard input and pipes cannot be read twice, so only their beginning is used.
         """
         with ExitStack() as stack:
             if self._given.is_file():
                 again = stack.enter_context(Source(self._given, shown=self._path))
             else:
-                whole = self._head[: self._head.rfind(b"\n>" if self.format == "fasta" else b"\n") + 1] or self._head
-                again = stack.enter_context(Source("-", io.BytesIO(whole)))
+                complete = self._head[: self._head.rfind(b"\n>" if self.format == "fasta" else b"\n") + 1] or self._head
+                again = stack.enter_context(Source("-", io.BytesIO(complete)))
             batches = self._open(again, BATCH_RECORDS, stack)
             stack.callback(batches.close)
             for batch in batches:
@@ -155,17 +155,17 @@ class Records(Iterator[pa.RecordBatch]):
         """Return the next batch.
 
         Raises:
-            InputError: The file is malformed or damaged from here on, or holds no record at all.
+            InputError: The file is malformed or damaged at this point, or contains no records at all.
         """
         batch = next(self._batches, None)
         if batch is None:
             closed = self._closed
             self.close()
             if self.count == 0 and not closed:
-                raise InputError(f"{self._path}: has a header but no record; give a file with at least one sequence")
+                raise InputError(f"{self._path}: has a header but no records; give a file with at least one sequence")
             raise StopIteration
         self._count_headers(batch)
-        batch = self._one_sample(self._read_lineages(batch))
+        batch = self._split_samples(self._read_lineages(batch))
         self.count += batch.num_rows
         if self._labels is not None:
             before = self._labels.matched
@@ -174,22 +174,22 @@ class Records(Iterator[pa.RecordBatch]):
         return batch
 
     def _count_headers(self, batch: pa.RecordBatch) -> None:
-        """Count the headers that are a lineage, whose records have their number for an id, and sizes that are none."""
+        """Count headers that are lineages, whose records get their number as id, and sizes that are not numbers."""
         if self.format not in ("fasta", "fastq"):
             return
         unread = pc.match_substring_regex(batch.column("description"), r"(?i)(?:^|[;\s])size=")
         self._unread_sizes += pc.sum(unread.fill_null(False)).as_py() or 0
         if batch.column("lineage").null_count < len(batch):
             numbers = batch.column("record").cast(pa.string())
-            made = pc.binary_join_element_wise(pa.scalar(made_id(self.source, "")), numbers, "")
+            generated = pc.binary_join_element_wise(pa.scalar(generated_id(self.source, "")), numbers, "")
             self._numbered += pc.sum(
-                pc.and_(pc.equal(batch.column("id"), made), batch.column("lineage").is_valid())
+                pc.and_(pc.equal(batch.column("id"), generated), batch.column("lineage").is_valid())
             ).as_py()
 
     def _read_lineages(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with its lineages in the one form used everywhere; what is not understood stays as text."""
-        place = batch.schema.get_field_index("lineage")
-        written = batch.column(place)
+        """Return the batch with its lineages in standard form; lineages that are not understood stay as text."""
+        index = batch.schema.get_field_index("lineage")
+        written = batch.column(index)
         organelles = pa.nulls(len(batch), pa.string())
         if written.null_count < len(written):
             distinct = written.dictionary_encode()
@@ -201,85 +201,85 @@ class Records(Iterator[pa.RecordBatch]):
                 if number < len(texts):
                     self._lineages.count(texts[number], count, record)
             found = [self._lineages.read(text) for text in texts]
-            batch = self._kept_as_text(batch, distinct, [one.is_understood for one in found])
-            tidy = pa.array([one.text for one in found], pa.string()).take(distinct.indices)
-            batch = batch.set_column(place, batch.schema.field(place), tidy)
-            organelles = pa.array([one.organelle or None for one in found], pa.string()).take(distinct.indices)
-        place = batch.schema.get_field_index(ORGANELLE)
+            batch = self._kept_as_text(batch, distinct, [lineage.is_understood for lineage in found])
+            tidy = pa.array([lineage.text for lineage in found], pa.string()).take(distinct.indices)
+            batch = batch.set_column(index, batch.schema.field(index), tidy)
+            organelles = pa.array([lineage.organelle or None for lineage in found], pa.string()).take(distinct.indices)
+        index = batch.schema.get_field_index(ORGANELLE)
         self._has_organelles = self._has_organelles or organelles.null_count < len(batch)
-        if place >= 0:
-            marked = pc.coalesce(batch.column(place).cast(pa.string()), organelles)
-            return batch.set_column(place, pa.field(ORGANELLE, pa.string()), marked)
+        if index >= 0:
+            marked = pc.coalesce(batch.column(index).cast(pa.string()), organelles)
+            return batch.set_column(index, pa.field(ORGANELLE, pa.string()), marked)
         return batch.append_column(ORGANELLE, organelles) if self._has_organelles else batch
 
     def _kept_as_text(
         self, batch: pa.RecordBatch, written: pa.DictionaryArray, understood: list[bool]
     ) -> pa.RecordBatch:
-        """Put lineages of headers that are not understood back into the description."""
+        """Put header lineages that are not understood back into the description."""
         if self.format not in ("fasta", "fastq") or all(understood):
             return batch
-        place = batch.schema.get_field_index("description")
+        index = batch.schema.get_field_index("description")
         texts = [
             None if is_known else text
             for text, is_known in zip(written.dictionary.to_pylist(), understood, strict=True)
         ]
         returned = pa.array(texts, pa.string()).take(written.indices)
-        return batch.set_column(place, batch.schema.field(place), pc.coalesce(batch.column(place), returned))
+        return batch.set_column(index, batch.schema.field(index), pc.coalesce(batch.column(index), returned))
 
-    def _one_sample(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Give a record with the reads of several samples a row for each sample, where that is asked for."""
-        place = batch.schema.get_field_index(_BY_SAMPLE)
-        if place < 0:
+    def _split_samples(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Split a record with reads of several samples into one row per sample, if ``by_sample`` is set."""
+        index = batch.schema.get_field_index(_BY_SAMPLE)
+        if index < 0:
             return batch
-        lists = batch.column(place)
-        batch = batch.remove_column(place)
+        lists = batch.column(index)
+        batch = batch.remove_column(index)
         sizes = pc.fill_null(pc.list_value_length(lists), 0).to_pylist()
         if not self._by_sample:
             self._summed += sum(size > 1 for size in sizes)
             return batch
         rows, samples, reads = [], [], []
-        own = {name: batch.column(name).to_pylist() for name in ("sample", "abundance")}
+        values_of = {name: batch.column(name).to_pylist() for name in ("sample", "abundance")}
         pairs = iter(lists.flatten().to_pylist())
         for row, size in enumerate(sizes):
-            of_row = [next(pairs) for _ in range(size)]
-            given = [(pair["sample"], pair["reads"]) for pair in of_row] or [
-                (own["sample"][row], own["abundance"][row])
+            row_pairs = [next(pairs) for _ in range(size)]
+            given = [(pair["sample"], pair["reads"]) for pair in row_pairs] or [
+                (values_of["sample"][row], values_of["abundance"][row])
             ]
             rows += [row] * len(given)
             samples += [sample for sample, _ in given]
             reads += [count for _, count in given]
         batch = batch.take(pa.array(rows))
         for name, values in (("sample", pa.array(samples, pa.string())), ("abundance", pa.array(reads, pa.int64()))):
-            at = batch.schema.get_field_index(name)
-            batch = batch.set_column(at, batch.schema.field(at), values)
+            index = batch.schema.get_field_index(name)
+            batch = batch.set_column(index, batch.schema.field(index), values)
         return batch
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of ids and lineages that were read so far, one sentence each."""
+        """Issues with the ids and lineages read so far that the user should know about, one sentence each."""
         notes = self._lineages.notes()
         if self._unread_sizes:
             notes.insert(
                 0,
-                f"{self._path}: headers whose size is no whole number of reads, and is left in the description: "
+                f"{self._path}: headers whose size is not a whole number of reads and stays in the description: "
                 f"{self._unread_sizes:,}",
             )
         if self._summed:
             notes.insert(
                 0,
                 f"{self._path}: records with reads in several samples, of which only the sum is read here: "
-                f"{self._summed:,}; 'ednabed embed' gives each sample a record",
+                f"{self._summed:,}; 'ednabed embed' writes one record per sample",
             )
         if self._numbered:
             notes.insert(
                 0,
-                f"{self._path}: headers that are lineages without an id, whose records are called by their numbers "
-                f"({made_id(self.source, '1')}, …): {self._numbered:,}",
+                f"{self._path}: headers that are lineages without an id, whose records are named by their numbers "
+                f"({generated_id(self.source, '1')}, …): {self._numbered:,}",
             )
         return notes
 
     def close(self) -> None:
-        """Close the file; a given or standard input stays open."""
+        """Close the file; a stream passed in and standard input stay open."""
         self._closed = True
         self._batches.close()
         self._stack.close()
@@ -312,20 +312,20 @@ def open_records(
 
     Args:
         path: The file; ``-`` is ``stdin``.
-        batch_size: Most records a batch; a batch also ends at about 8 MB of letters.
-        labels: Lineages by id, which override those of the file; None leaves the file's.
+        batch_size: Maximum records per batch; a batch also ends at about 8 million bases.
+        labels: Lineages by id, which override those of the file; None keeps the file's lineages.
         stdin: The binary stream that ``-`` reads; None is the standard input of the process.
-        shown: What messages call the file; None is its path. For copies of what the user named.
-        keep_placeholders: Keep names such as ``uncultured bacterium``, which else are unknown.
-        by_sample: Give a record whose header has the reads of several samples (OBITools) one row for each sample,
-            with the same id, sequence and ``record``.
+        shown: The file name used in messages, for copies of the user's file; None uses the path.
+        keep_placeholders: Keep names such as ``uncultured bacterium``, which otherwise count as unknown.
+        by_sample: Split a record whose header has reads of several samples (OBITools) into one row per sample, with
+            the same id, sequence and ``record``.
 
     Returns:
         An iterator of batches that start with the columns of ``RAW_SCHEMA``; a table's other columns follow, and
-        ``marker`` and ``organelle`` where headers or lineages name them.
+        ``marker`` and ``organelle`` if headers or lineages name them.
 
     Raises:
-        InputError: The file is absent, unreadable, empty, damaged, or holds no sequences; what shows only later is
+        InputError: The file is missing, unreadable, empty, damaged, or contains no sequences; problems found later are
             raised while iterating.
         UsageError: ``batch_size`` is less than 1.
     """

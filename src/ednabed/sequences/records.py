@@ -1,8 +1,8 @@
-"""What a batch of records looks like, the digest of a sequence, and cutting batches to size.
+"""Schemas of record batches, sequence digests, and splitting batches to size.
 
-Records flow as Arrow record batches, never as one Python object a record. Readers give ``RAW_SCHEMA``, which
-``letters.normalise`` turns into ``NORMALISED_SCHEMA`` and ``REJECTED_SCHEMA``. Tables may add columns of the user's own
-after these; one whose name is taken here gets the suffix ``_input`` (``free_name``).
+Records are passed on as Arrow record batches, never as one Python object per record. Readers return ``RAW_SCHEMA``,
+which ``letters.normalise`` turns into ``NORMALISED_SCHEMA`` and ``REJECTED_SCHEMA``. Tables may add the user's columns
+after these; a column whose name is taken here gets the suffix ``_input`` (``free_name``).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 MARKERS = ("marker", "marker_code", "target_gene", "markercode")
-"""Columns of records that say which marker they are of; the first one that is there counts."""
+"""Columns that name the marker of a record; the first one present is used."""
 BATCH_RECORDS = 8_192
-BATCH_LETTERS = 8_000_000
-LONGEST = 1_000_000_000
-"""Most letters of one record: what the 32-bit offsets of a column take, with room for its neighbours."""
+BATCH_BASES = 8_000_000
+MAX_LENGTH = 1_000_000_000
+"""Maximum number of bases in one record: the 32-bit offsets of a column allow this, with room for its neighbours."""
 
 _PART = 64 * 1024
 
@@ -37,7 +37,7 @@ RAW_SCHEMA = pa.schema(
         pa.field("record", pa.int64(), nullable=False),
     ]
 )
-"""First columns of a batch as read. ``sequence`` is binary: the letters just as they stand in the file."""
+"""First columns of a batch as read. ``sequence`` is binary: the bases exactly as in the file."""
 
 NORMALISED_SCHEMA = pa.schema(
     [
@@ -49,7 +49,7 @@ NORMALISED_SCHEMA = pa.schema(
         *(field for field in RAW_SCHEMA if field.name not in ("id", "sequence")),
     ]
 )
-"""First columns of an accepted batch. ``n_ambiguous`` counts the letters that are N after normalising."""
+"""First columns of an accepted batch. ``n_ambiguous`` counts the bases that are N after normalisation."""
 
 REJECTED_SCHEMA = pa.schema(
     [
@@ -59,22 +59,22 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("record", pa.int64(), nullable=False),
     ]
 )
-"""A rejected batch, complete: which record, and why in a few words."""
+"""All columns of a rejected batch: which record was rejected, and a short reason."""
 
 SOURCE_RECORDS = "source_records"
-"""Column (int64) with the number of database entries (GenBank, BOLD) that one record represents; null is unknown. It is
-absent where the input has no such column."""
+"""Column (int64) with the number of database entries (GenBank, BOLD) that one record represents; null is unknown. The
+column is missing if the input has no such column."""
 RESERVED = frozenset((*NORMALISED_SCHEMA.names, SOURCE_RECORDS))
 ORGANELLE = "organelle"
-"""Column that says in which organelle a gene lies, where headers or lineages (PR2) say it."""
+"""Column with the organelle that a gene is in, if headers or lineages (PR2) give it."""
 LATE_COLUMNS = ("marker", ORGANELLE)
-"""Columns that only some records of a file may fill: its batches have them from the first such record on."""
+"""Columns that only some records of a file may fill: batches have them from the first such record onwards."""
 
 
 def raw_records(ids: Sequence[str], sequences: Sequence[str | None], source: str = "") -> pa.RecordBatch:
-    """Return sequences from memory in the form of a batch as read; ``record`` is the position, counted from 0.
+    """Return sequences from memory as a raw batch; ``record`` is the position, counted from 0.
 
-    None is an empty sequence.
+    None means an empty sequence.
     """
     n = len(ids)
     columns = {
@@ -88,11 +88,11 @@ def raw_records(ids: Sequence[str], sequences: Sequence[str | None], source: str
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """Return the name that a user's column gets: its own, or with ``_input`` added until it is free.
+    """Return the name that a user's column gets: its original name, with ``_input`` added until it is free.
 
     Args:
         name: The column's name in the user's table.
-        taken: Names of the user's other columns that are already given.
+        taken: Names already given to the user's other columns.
     """
     others = taken if isinstance(taken, set) else set(taken)
     while name in RESERVED or name in others:
@@ -101,7 +101,7 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 
 def markers_of(batch: pa.RecordBatch) -> list[str]:
-    """Return the marker of each record, empty where it is not known."""
+    """Return the marker of each record, empty where it is unknown."""
     column = next((name for name in MARKERS if name in batch.schema.names), None)
     if column is None:
         return [""] * len(batch)
@@ -109,31 +109,31 @@ def markers_of(batch: pa.RecordBatch) -> list[str]:
 
 
 def unique_ids(batch: pa.RecordBatch) -> list[str]:
-    """Return for each record what must be unique in its file: the id, with the marker where it is known.
+    """Return a key for each record that must be unique in its file: the id, with the marker where it is known.
 
-    A specimen of BOLD has one process id for all its markers.
+    A BOLD specimen has one process ID for all its markers.
     """
     ids = batch.column("id").to_pylist()
     return [f"{name}\x1f{marker}" if marker else name for name, marker in zip(ids, markers_of(batch), strict=True)]
 
 
 def digest(sequence: bytes) -> str:
-    """Return the GA4GH refget digest of a normalised sequence: ``SQ.`` and 32 letters of base64url.
+    """Return the GA4GH refget digest of a normalised sequence: ``SQ.`` and 32 base64url characters.
 
-    The 32 letters are the first 24 bytes of the SHA-512 of the sequence (``sha512t24u``).
+    The 32 characters encode the first 24 bytes of the sequence's SHA-512 (``sha512t24u``).
     """
     return "SQ." + base64.urlsafe_b64encode(hashlib.sha512(sequence).digest()[:24]).decode("ascii")
 
 
 def digest_array(sequences: pa.Array) -> pa.Array:
-    """Return the digests of a whole column (string or binary, no nulls) as a string column."""
+    """Return the digests of a column (string or binary, no nulls) as a string column."""
     data, offsets = flat(sequences)
     count = len(sequences)
     view = memoryview(data)
     sha512 = hashlib.sha512
     ends = offsets.tolist()
     parts = [sha512(view[start:end]).digest()[:24] for start, end in pairwise(ends)]
-    # 24 bytes are 32 letters without padding, so the digests of a batch can be encoded in one go.
+    # 24 bytes are 32 characters without padding, so all digests of a batch can be encoded at once.
     encoded = np.frombuffer(base64.urlsafe_b64encode(b"".join(parts)), np.uint8).reshape(count, 32)
     rows = np.empty((count, 35), np.uint8)
     rows[:, :3] = np.frombuffer(b"SQ.", np.uint8)
@@ -143,7 +143,7 @@ def digest_array(sequences: pa.Array) -> pa.Array:
 
 
 def flat(column: pa.Array) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """Return the bytes of a string or binary column in one piece, and the n + 1 offsets of its rows, starting at 0.
+    """Return the concatenated bytes of a string or binary column, and the n + 1 offsets of its rows, starting at 0.
 
     A null counts as an empty row.
     """
@@ -151,30 +151,30 @@ def flat(column: pa.Array) -> tuple[bytes, npt.NDArray[np.int64]]:
         column = column.fill_null(b"" if pa.types.is_binary(column.type) else "")
     if len(column) == 0:
         return b"", np.zeros(1, np.int64)
-    _, places, data = column.buffers()
-    offsets = np.frombuffer(places, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    _, raw_offsets, data = column.buffers()
+    offsets = np.frombuffer(raw_offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
     if data is None:
         return b"", offsets
     return bytes(memoryview(data)[offsets[0] : offsets[-1]]), offsets - offsets[0]
 
 
-def places_of(data: bytes, letter: bytes) -> npt.NDArray[np.int64]:
-    """Return all places of one letter, ascending. Done in parts that stay in the processor's cache."""
+def positions_of(data: bytes, character: bytes) -> npt.NDArray[np.int64]:
+    """Return all positions of one character, ascending. Works in parts that fit into the processor's cache."""
     codes = np.frombuffer(data, np.uint8)
     found = []
     for start in range(0, len(codes), _PART):
-        places = np.flatnonzero(codes[start : start + _PART] == ord(letter))
-        if len(places):
-            found.append(places + start)
+        positions = np.flatnonzero(codes[start : start + _PART] == ord(character))
+        if len(positions):
+            found.append(positions + start)
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
-def pieces(batch: pa.RecordBatch, batch_size: int, letters: int = BATCH_LETTERS) -> Iterator[pa.RecordBatch]:
-    """Cut a batch, without copying, into batches of at most ``batch_size`` records and about ``letters`` letters.
+def pieces(batch: pa.RecordBatch, batch_size: int, bases: int = BATCH_BASES) -> Iterator[pa.RecordBatch]:
+    """Split a batch, without copying, into batches of at most ``batch_size`` records and about ``bases`` bases.
 
-    A single record with more letters than that makes a batch of its own.
+    A single record with more bases than that forms its own batch.
     """
-    if batch.num_rows <= batch_size and batch.column("sequence").nbytes <= letters:
+    if batch.num_rows <= batch_size and batch.column("sequence").nbytes <= bases:
         if batch.num_rows:
             yield batch
         return
@@ -182,7 +182,7 @@ def pieces(batch: pa.RecordBatch, batch_size: int, letters: int = BATCH_LETTERS)
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + batch.num_rows + 1]
     start = 0
     while start < batch.num_rows:
-        within = int(np.searchsorted(offsets, int(offsets[start]) + letters, side="right")) - 1
+        within = int(np.searchsorted(offsets, int(offsets[start]) + bases, side="right")) - 1
         end = min(start + batch_size, max(within, start + 1), batch.num_rows)
         yield batch.slice(start, end - start)
         start = end

@@ -1,7 +1,7 @@
-"""Tell the format of an input by its first bytes, and say what to do with the many files that hold no sequences for us.
+"""Recognise the format of an input by its first bytes, and give advice for the many files that cannot be read here.
 
-Sequences come as FASTA, FASTQ, Parquet or a table with a header line. Everything else that biologists have at hand
-(QIIME 2 artifacts, Excel, BIOM, BAM, GenBank, archives, UTF-16 text) gets one sentence that names the way to export it.
+Sequences are read from FASTA, FASTQ, Parquet or a table with a header line. For other common files (QIIME 2 artifacts,
+Excel, BIOM, BAM, GenBank, archives, UTF-16 text), the error is one sentence that explains how to export them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SAM = re.compile(rb"@(?:HD|SQ|RG|PG|CO)\t")
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe", "is UTF-16 text; save it as UTF-8 (in Excel: 'CSV UTF-8')"),
     (b"\xfe\xff", "is UTF-16 text; save it as UTF-8 (in Excel: 'CSV UTF-8')"),
-    (b"\x89HDF", "is HDF5, as a BIOM table of counts is; name its sequences as input and this file as their count "
+    (b"\x89HDF", "is HDF5, such as a BIOM count table; give its sequences as input and this file as their count "
                  "table"),
     (b"BAM\x01", "is BAM; export it first with 'samtools fasta' or 'samtools fastq'"),
     (b"CRAM", "is CRAM; export it first with 'samtools fasta' or 'samtools fastq'"),
@@ -41,21 +41,21 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
 
 
 def sniff(head: bytes, path: str) -> Format:
-    """Tell the format from the first bytes of the decompressed input.
+    """Return the format of the decompressed input, recognised by its first bytes.
 
     Args:
         head: The first bytes, not only white space.
         path: The name used in messages.
 
     Raises:
-        InputError: It is something that is not read here; the sentence names the next step.
+        InputError: The format is not supported; the message gives the next step.
     """
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith(b"PK\x03\x04"):
         raise InputError(f"{path}: is a zip archive; {_unzip_advice(head, path)}")
     if head[257:262] == b"ustar":
-        raise InputError(f"{path}: is a tar archive; unpack it first and name the sequence files in it")
+        raise InputError(f"{path}: is a tar archive; unpack it first and give the sequence files in it")
     text = head.removeprefix(UTF8_BOM).lstrip()
     for start, sentence in _FOREIGN:
         if text.startswith(start) or head.startswith(start):
@@ -64,20 +64,20 @@ def sniff(head: bytes, path: str) -> Format:
         raise binary_error(path)
     if text.startswith((b'{"', b"{ ", b"{\n", b"{\r", b"[{")):
         raise InputError(
-            f"{path}: is JSON, as a BIOM table of counts may be; name its sequences as input and this file as their "
-            "count table"
+            f"{path}: is JSON, such as a BIOM count table; give its sequences as input and this file as their count "
+            "table"
         )
     if text.startswith(b"@"):
         if _SAM.match(text):
             raise InputError(f"{path}: is SAM; export it first with 'samtools fasta' or 'samtools fastq'")
         return "fastq"
-    # FASTA may open with comment lines, and so may a table ('# Constructed from biom file').
+    # Both FASTA and tables may begin with comment lines ('# Constructed from biom file').
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith(b"#")), b"")
     return "fasta" if first.startswith(b">") else "table"
 
 
 def binary_error(path: str) -> InputError:
-    """Return the error for a file that is no text."""
+    """Return the error for a file that is not text."""
     return InputError(
         f"{path}: is a binary file or UTF-16 text, not sequences as text; "
         "give FASTA, FASTQ, TSV or CSV (UTF-8, plain, .gz or .zst) or Parquet"
@@ -87,7 +87,7 @@ def binary_error(path: str) -> InputError:
 def _unzip_advice(head: bytes, path: str) -> str:
     lower = path.lower()
     if lower.endswith((".qza", ".qzv")) or b"/VERSION" in head[:4096]:
-        return f"QIIME 2 artifacts are exported first: qiime tools export --input-path {path} --output-path exported"
+        return f"export QIIME 2 artifacts first: qiime tools export --input-path {path} --output-path exported"
     if lower.endswith(".xlsx") or b"[Content_Types].xml" in head[:4096]:
-        return "Excel workbooks are exported first: save the sheet as 'CSV UTF-8'"
-    return "unpack it first and name the sequence file in it"
+        return "export Excel workbooks first: save the sheet as 'CSV UTF-8'"
+    return "unpack it first and give the sequence file in it"

@@ -1,7 +1,7 @@
-"""The text of an input as parsers want it: no byte order mark, no NUL, plain line ends.
+"""The text of an input as parsers expect it: no byte order mark, no NUL, plain line ends.
 
-dnaio reads FASTQ in ASCII only, yet headers hold names of people and places. For it every other byte travels as an
-escape of three ASCII characters and is put back by ``unescape``; text is UTF-8, and Latin-1 where it is not that.
+dnaio reads FASTQ in ASCII only, but headers contain names of people and locations. Every non-ASCII byte is therefore
+passed to dnaio as an escape of three ASCII characters and restored by ``unescape``. Text is UTF-8, else Latin-1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class TextStream(io.RawIOBase):
     """A readable binary stream over a source.
 
     Attributes:
-        escaped: True once an escape was written, so that callers need not look for them before.
+        escaped: True once an escape has been written, so that callers can skip ``unescape`` before.
     """
 
     def __init__(self, source: Source, kind: Literal["fasta", "fastq", "table"]) -> None:
@@ -43,7 +43,7 @@ class TextStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: object) -> int:
-        """Fill the buffer. Raises InputError when the source is damaged or turns out to be binary."""
+        """Fill the buffer. Raises InputError if the source is damaged or turns out to be binary."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self._pending and not self._ended:
             self._pending = self._next(BLOCK_BYTES)
@@ -53,7 +53,7 @@ class TextStream(io.RawIOBase):
         return len(data)
 
     def block(self, size: int) -> bytes:
-        """Return about ``size`` bytes, empty at the end; for parsers that take blocks as they come."""
+        """Return about ``size`` bytes, empty at the end; for parsers that accept blocks of any size."""
         data = b""
         while not data and not self._ended:
             data = self._next(size)
@@ -74,14 +74,14 @@ class TextStream(io.RawIOBase):
         return self._without_tail(data)
 
     def _plain_ends(self, data: bytes) -> bytes:
-        """Turn the line ends of Windows and of old Macs into plain ones."""
+        """Convert Windows and old Mac line ends into plain ones."""
         data, self._held = self._held + data, b""
         if data.endswith(b"\r"):
             data, self._held = data[:-1], b"\r"
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
 
     def _without_tail(self, data: bytes) -> bytes:
-        """Hold line ends back until something follows: dnaio takes blank lines at the end for a cut record."""
+        """Hold back line ends until something follows: dnaio treats blank lines at the end as a truncated record."""
         body = data.rstrip(b"\r\n")
         if not body:
             self._held += data
@@ -94,18 +94,18 @@ class TextStream(io.RawIOBase):
     def _last(self) -> bytes:
         if self._kind != "fastq":
             return b"\n" if self._held else b""
-        # After a '+' line (the third of four) a blank line is an empty quality, hence a record without letters.
+        # After a '+' line (the third of four), a blank line is an empty quality, so the record has no bases.
         keep = 2 if self._lines % 4 == 2 else 1
         return b"\n" * min(keep, self._held.count(b"\n"))
 
 
 def unescape(data: bytes) -> bytes:
-    """Undo the escapes of ``TextStream``."""
+    """Reverse the escapes of ``TextStream``."""
     return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), data)
 
 
 def decode(data: bytes) -> str:
-    """Decode UTF-8, and what is not UTF-8 as Latin-1."""
+    """Decode UTF-8, or Latin-1 if the data are not UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""From the columns of a table (delimited text or Parquet) to raw record batches.
+"""Convert the columns of a table (delimited text or Parquet) to raw record batches.
 
-Cells arrive as bytes or text or, from Parquet, as numbers; ids, samples and lineages become text, abundances whole
-numbers, sequences bytes. Lineages stay as written: which rank a name has is for the whole file to tell.
+Cells are bytes or text or, from Parquet, numbers. IDs, samples and lineages become text, abundances whole numbers,
+sequences bytes. Lineages stay as written, because the rank of a name can only be determined from the whole file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ednabed.sequences.taxon_names import EMPTY, is_empty, species_of_scientific
 
 _NO_SEQUENCE = pa.array([b"None", b"none", b"NULL", b"null"], pa.binary())
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none")
-_MOST_SOURCE_RECORDS = 10**12
+_MAX_SOURCE_RECORDS = 10**12
 """More than any database has; sums over all records of a reference stay within 64 bits."""
 _VERBATIM = "verbatimidentification"
 _ABOVE_SPECIES = frozenset(
@@ -33,17 +33,17 @@ _COORD = r"^\s*[(\[]?\s*(?P<latitude>[-+]?\d+(?:\.\d*)?)\s*[,;]\s*(?P<longitude>
 
 
 def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: int) -> pa.RecordBatch:
-    """Turn rows of a table into a raw batch.
+    """Return rows of a table as a raw batch.
 
     Args:
         batch: The rows, all columns.
-        roles: What the columns mean.
+        roles: The roles of the columns.
         path: The file, for messages.
-        name: What the column ``source`` says.
+        name: The value of the column ``source``.
         first: Number of the first row, 1 for the first row below the header.
 
     Raises:
-        InputError: An abundance or a number of source records is none, or a column is nested.
+        InputError: An abundance or a number of source records is not a whole number, or a column is nested.
     """
     id_column, sequence_column = require(roles, batch.schema.names, path)
     count = batch.num_rows
@@ -73,7 +73,7 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
     if roles.source_records:
         arrays.append(_source_records(batch.column(roles.source_records), roles.source_records, path, first))
         fields.append(pa.field(SOURCE_RECORDS, pa.int64()))
-    # BOLD writes the word None where nothing is known.
+    # BOLD writes the word None for unknown values.
     is_bold = plain(id_column) == "processid"
     for column, kept in roles.extras.items():
         values = _extra(batch.column(column), column, path)
@@ -89,14 +89,14 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
 
 
 def _coordinates(values: pa.Array, roles: Roles, path: str) -> list[tuple[str, pa.Array]]:
-    """Return latitude and longitude from cells that hold both, under names that the table does not have."""
+    """Return latitude and longitude from cells that contain both, under names that the table does not use."""
     assert roles.coordinates is not None
     parts = pc.extract_regex(text_of(values, roles.coordinates, path), _COORD)
     return [(name, pc.struct_field(parts, name).cast(pa.float64())) for name in ("latitude", "longitude")]
 
 
 def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
-    """Return a column as text: bytes are UTF-8, or else Latin-1 cell by cell; numbers as they are written."""
+    """Return a column as text: bytes are UTF-8, or else Latin-1 cell by cell; numbers keep their notation."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_string(values.type):
@@ -108,26 +108,27 @@ def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
             return pa.array([None if cell is None else decode(cell) for cell in values.to_pylist()], pa.string())
     if pa.types.is_nested(values.type):
         raise InputError(
-            f"{path}: column {column!r} holds {values.type}, not one value a record; write the file without that column"
+            f"{path}: column {column!r} has type {values.type}, not one value per record; write the file without that "
+            "column"
         )
     try:
         if pa.types.is_floating(values.type):
-            # What pandas makes of whole numbers with a gap among them.
+            # pandas turns whole numbers into floats if one is missing.
             return pa.array(
                 [None if v is None else str(int(v)) if v.is_integer() else repr(v) for v in values.to_pylist()]
             )
         return values.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
-            f"{path}: column {column!r} holds {values.type}, which is no text; write the file without that column"
+            f"{path}: column {column!r} has type {values.type}, which is not text; write the file without that column"
         ) from error
 
 
 def written_lineages(batch: pa.RecordBatch, roles: Roles, path: str) -> pa.Array:
-    """Return the lineages of rows of a table as written, for ``lineage.LineageReader``; null where nothing is.
+    """Return the lineages of table rows as written, for ``lineage.LineageReader``; null where there is none.
 
-    The cells of rank columns come as one text, each that rank and no other (``lineage.join_cells``); those of PR2's
-    columns as PR2 writes them in one cell.
+    The cells of rank columns are joined into one text in which each keeps its rank (``lineage.join_cells``); the cells
+    of PR2's columns are joined as PR2 writes them in one cell.
     """
     if roles.lineage:
         written = pc.utf8_trim_whitespace(text_of(batch.column(roles.lineage), roles.lineage, path))
@@ -153,7 +154,7 @@ def written_lineages(batch: pa.RecordBatch, roles: Roles, path: str) -> pa.Array
 
 
 def _species(batch: pa.RecordBatch, roles: Roles, cells: dict[str, pa.Array], blank: pa.Array, path: str) -> pa.Array:
-    """Return the species of rows; where it is empty, that of the scientific name, or genus and epithet."""
+    """Return the species of rows; if it is empty, the species in the scientific name, or genus and epithet."""
     species = cells.get("species", blank)
     if roles.scientific_name is None and roles.epithet is None:
         return species
@@ -171,7 +172,7 @@ def _species(batch: pa.RecordBatch, roles: Roles, cells: dict[str, pa.Array], bl
 def _one_species(species: str, genus: str, name: str, rank: str, epithet: str, verbatim: str) -> str:
     if not is_empty(species):
         return species
-    # Our own Darwin Core export writes the whole lineage there, so nothing of the name has to be guessed.
+    # Our Darwin Core export writes the complete lineage there, so no part of the name has to be guessed.
     *above, last = verbatim.split(";")
     if len(above) == len(RANKS) - 1 and last and last == name:
         return last
@@ -188,7 +189,7 @@ def _names(batch: pa.RecordBatch, column: str, path: str) -> pa.Array:
 
 
 def _sequences(values: pa.Array, column: str, path: str) -> pa.Array:
-    """Return sequences as bytes; a cell that says that there is none (BOLD's ``None``) is empty."""
+    """Return sequences as bytes; a cell that means "no sequence" (BOLD's ``None``) becomes empty."""
     sequences = _bytes_of(values, column, path)
     return pc.if_else(pc.is_in(sequences, value_set=_NO_SEQUENCE), pa.scalar(b"", pa.binary()), sequences)
 
@@ -208,24 +209,24 @@ def _extra(values: pa.Array, column: str, path: str) -> pa.Array:
 
 def _source_records(values: pa.Array, column: str, path: str, first: int) -> pa.Array:
     counts = _whole_numbers(values, column, path, first, "source records")
-    wrong = pc.fill_null(pc.or_(pc.less(counts, 1), pc.greater(counts, _MOST_SOURCE_RECORDS)), False)
+    wrong = pc.fill_null(pc.or_(pc.less(counts, 1), pc.greater(counts, _MAX_SOURCE_RECORDS)), False)
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()
         raise InputError(
             f"{path}: row {first + row}: {column} is {counts[row].as_py()}, expected a number of source records from 1 "
-            "to 10^12; correct it, leave it empty where it is unknown, or rename the column if it is something else"
+            "to 10^12; correct it, leave it empty if it is unknown, or rename the column if it is something else"
         )
     return counts
 
 
-def _whole_numbers(values: pa.Array, column: str, path: str, first: int, of: str) -> pa.Array:
-    """Return cells as whole numbers from 0, null where they say that there is none; ``of`` is what they count."""
+def _whole_numbers(values: pa.Array, column: str, path: str, first: int, counted: str) -> pa.Array:
+    """Return cells as whole numbers from 0, null where they mean "none"; ``counted`` is the thing that they count."""
     if pa.types.is_integer(values.type):
         wrong = pc.fill_null(pc.or_(pc.less(values, 0), pc.greater(values, 10**18)), False)
         if pc.any(wrong).as_py():
             row = pc.index(wrong, True).as_py()
             raise InputError(
-                f"{path}: row {first + row}: {column} is {values[row].as_py()}, not a number of {of}; correct it"
+                f"{path}: row {first + row}: {column} is {values[row].as_py()}, not a number of {counted}; correct it"
             )
         return values.cast(pa.int64())
     cells = pc.utf8_trim_whitespace(text_of(values, column, path))
@@ -239,7 +240,7 @@ def _whole_numbers(values: pa.Array, column: str, path: str, first: int, of: str
     for row, (cell, count) in enumerate(zip(written, counts, strict=True)):
         if cell is not None and count is None:
             raise InputError(
-                f"{path}: row {first + row}: {column} is {cell!r}, not a whole number of {of}; correct it, or "
-                "rename the column if it is no count"
+                f"{path}: row {first + row}: {column} is {cell!r}, not a whole number of {counted}; correct it, or "
+                "rename the column if it is not a count"
             )
     return pa.array(counts, pa.int64())

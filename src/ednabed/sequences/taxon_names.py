@@ -1,10 +1,10 @@
-"""Names of taxa as files spell them: which ones say nothing, and how an epithet joins its genus.
+"""Taxon names as files spell them: which names are uninformative, and how an epithet is joined to its genus.
 
-Public databases fill ranks that they do not know with *placeholders*. Those that say that nothing is known from a rank
-down (``uncultured bacterium``, ``Gadidae_unclassified``, ``marine metagenome``) empty that rank and all ranks below it;
-those that only fill a gap (``incertae sedis``, UNITE's ``Fungi_phy_Incertae_sedis``, MIDORI's ``class_Crocodylia``,
-mkCOInr's ``undef_Eukaryota``, PR2's ``Chlorophyta_X``) empty their own rank. Interim names (``sp. 1``,
-``cf. riparius``, ``BOLD:AAA1234``) are names of a species within its genus and stay.
+Public databases fill unknown ranks with *placeholders*. Placeholders for everything from a rank downwards
+(``uncultured bacterium``, ``Gadidae_unclassified``, ``marine metagenome``) empty that rank and all ranks below it.
+Placeholders that only fill a gap (``incertae sedis``, UNITE's ``Fungi_phy_Incertae_sedis``, MIDORI's
+``class_Crocodylia``, mkCOInr's ``undef_Eukaryota``, PR2's ``Chlorophyta_X``) empty only their own rank. Interim names
+(``sp. 1``, ``cf. riparius``, ``BOLD:AAA1234``) name a species within its genus and are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EMPTY = (
     r"(?:n/?a|nan|none|null|unassigned|not[ _]assigned|no[ _](?:blast[ _]|significant[ _])?(?:hits?|match)|root"
     r"|[-*?._]+)?"
 )
-"""A pattern, case not counted, of cells that say by convention that nothing is known."""
+"""A case-insensitive pattern of cells that mean "unknown" by convention."""
 _EMPTY = re.compile(EMPTY, re.IGNORECASE)
 _UNKNOWN_BELOW = re.compile(
     r"(?:uncultured|unidentified|unclassified|unknown|undetermined|environmental[ _]samples?)(?:[ _<(,.].*)?"
@@ -37,7 +37,7 @@ _GAP = re.compile(
 _UNNAMED_SPECIES = re.compile(
     r"(?:.*[ _])?spp?\.?(?:[ _]*(?:nov\.?|n\.|indet\.?))?|(?:.*[ _])?indet\.?", re.IGNORECASE | re.DOTALL
 )
-# Names of organisms that SILVA and GenBank have in place of a species.
+# Organism names that SILVA and GenBank use in place of a species.
 _NO_SPECIES = re.compile(
     r"(?:[^\W\d_]+[ _])?(?:NA|bacterium|archaeon|eukaryote|fungus|alga|organism|metagenome)"
     r"|(?:bacterium|archaeon|eukaryote|fungus|organism|clone|human|mouse|gut|soil|marine|freshwater|sediment)[ _].+",
@@ -46,7 +46,7 @@ _NO_SPECIES = re.compile(
 _PR2_GAP = re.compile(r"(.+?)_X+")
 _SUPPORT = re.compile(r"\s*(?:\(\d+(?:\.\d+)?%?\)|\[\d+(?:\.\d+)?%?\])$")
 _SPECIES_HYPOTHESIS = re.compile(r"([^\W\d_]+ [^\W\d_A-Z][\w-]+) SH\d+\.\d+FU")
-"""A species with its species hypothesis of UNITE."""
+"""A species with its UNITE species hypothesis."""
 _ORGANELLE = re.compile(r"(.*):(plas|mito|nucl|apic|chrom)", re.DOTALL)
 _EPITHET = r"[^\W\d_A-Z][\w-]+"
 _AUTHORED = re.compile(rf"((?:[^\W\d_]+ )?{_EPITHET}(?: {_EPITHET})?) (?:\(?[A-Z][^()]*,? \d{{4}}\)?|\(?L\.\)?)")
@@ -54,14 +54,14 @@ _AUTHORED = re.compile(rf"((?:[^\W\d_]+ )?{_EPITHET}(?: {_EPITHET})?) (?:\(?[A-Z
 ORGANELLES = {
     "plas": "plastid", "mito": "mitochondrion", "nucl": "nucleomorph", "apic": "apicoplast", "chrom": "chromatophore",
 }  # fmt: skip
-"""PR2's marks behind a name (``Navicula:plas``) and what they stand for."""
+"""PR2's suffixes of a name (``Navicula:plas``) and the organelles that they mean."""
 _CROSS = ("×", "x", "X")
 _QUALIFIERS = frozenset(
     ("cf", "cf.", "aff", "aff.", "nr", "nr.", "near", "gr.", "sp", "sp.", "spp", "spp.", "ssp.", "subsp.", "var.",
      "f.", "fo.", "forma", "bv.", "pv.", "×", "x", "x.", "cv.", "group", "complex")
 )  # fmt: skip
 _BELOW_SPECIES = frozenset(("subsp.", "ssp.", "subspecies", "var.", "variety", "f.", "fo.", "forma", "cv."))
-# Words behind a capitalised word that make no species of it.
+# Words that do not form a species name with the capitalised word before them.
 _NO_EPITHETS = frozenset(
     ("hit", "hits", "blast", "taxa", "confidence", "match", "division", "group", "clade", "sedis", "incertae", "sample",
      "samples", "order", "class", "family", "genus", "subgroup", "lineage", "cluster", "bacterium", "archaeon",
@@ -75,11 +75,11 @@ def clean_ranks(names: Sequence[str], *, keep_placeholders: bool = False) -> tup
 
     Args:
         names: Seven names as written.
-        keep_placeholders: Leave placeholders as they are; only cells that are empty by convention (``NA``) go.
+        keep_placeholders: Keep placeholders as they are; only cells that are empty by convention (``NA``) are dropped.
 
     Returns:
-        The seven names, empty where unknown; the first placeholder that was dropped, empty where none was; and the
-        organelle that PR2's marks name (``plastid``, …), empty where there is none.
+        The seven names, empty where unknown; the first placeholder that was dropped, empty if there was none; and the
+        organelle in PR2's suffixes (``plastid``, …), empty if there is none.
     """
     placeholder = organelle = ""
     cleaned: list[str] = []
@@ -103,60 +103,60 @@ def clean_ranks(names: Sequence[str], *, keep_placeholders: bool = False) -> tup
 
 
 def is_empty(name: str) -> bool:
-    """Return whether a cell says by convention that nothing is known (``NA``, ``Unassigned``, ``-``)."""
+    """Return whether a cell means "unknown" by convention (``NA``, ``Unassigned``, ``-``)."""
     return _EMPTY.fullmatch(name.strip()) is not None
 
 
 def _is_placeholder(name: str, rank: int, above: Sequence[str]) -> bool:
-    if _says_nothing(name):
+    if _is_uninformative(name):
         return True
     if rank == SPECIES:
         return _NO_SPECIES.fullmatch(name) is not None
-    # The name of an organism behind the last known rank, as in SILVA's headers, is no genus or family.
+    # An organism name after the last known rank, as in SILVA's headers, is not a genus or family.
     is_organism = name.count(" ") == 1 and species_of_scientific_name(name) == name
     return is_organism or is_filler(name, above)
 
 
-def _says_nothing(name: str) -> bool:
+def _is_uninformative(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in (_UNKNOWN_BELOW, _GAP, _UNNAMED_SPECIES))
 
 
 def strip_support(name: str) -> str:
-    """Take mothur's, SINTAX's and IDTAXA's ``(100)`` or ``[100%]`` off the end of a name."""
+    """Remove the support value of mothur, SINTAX and IDTAXA (``(100)`` or ``[100%]``) from the end of a name."""
     return _SUPPORT.sub("", name)
 
 
 def is_unknown(name: str) -> bool:
-    """Return whether a name is empty or a placeholder at any rank but species."""
-    return is_empty(name) or _says_nothing(name.strip())
+    """Return whether a name is empty or a placeholder at any rank except species."""
+    return is_empty(name) or _is_uninformative(name.strip())
 
 
 def is_filler(name: str, above: Sequence[str]) -> bool:
-    """Return whether a name repeats a taxon above it as PR2's fillers do (``Dinophyceae_X`` in ``Dinophyceae``)."""
+    """Return whether a name repeats a taxon above it, as PR2's fillers do (``Dinophyceae_X`` in ``Dinophyceae``)."""
     gap = _PR2_GAP.fullmatch(name)
     return gap is not None and gap[1] in above
 
 
 def join_species(name: str, genus: str) -> str:
-    """Return the name of a species with its genus.
+    """Return the name of a species including its genus.
 
-    Underscores are spaces. What does not begin with a genus is an epithet, whatever it holds (``morhua``, ``sp. 1``,
-    ``×siegelii``, ``coli K-12``, ``BOLD:AAA1234``), and is joined to ``genus``; ``G. morhua`` is written out. A
-    binomial of another genus, as sources with synonyms have, stays as it is. A genus alone is no species. An author
-    with a year behind the name is left out.
+    Underscores become spaces. A name that does not begin with a genus is an epithet, whatever it contains (``morhua``,
+    ``sp. 1``, ``×siegelii``, ``coli K-12``, ``BOLD:AAA1234``), and is joined to ``genus``; ``G. morhua`` is expanded.
+    A binomial of another genus, as in sources with synonyms, is kept as it is. A genus alone is not a species. Author
+    and year after the name are dropped.
     """
     if " " not in name:
-        # A genus of GTDB keeps its own underscore (Bacillus_A).
+        # A GTDB genus keeps its underscore (Bacillus_A).
         begin = genus if genus and name.startswith(f"{genus}_") else ""
         name = begin + name[len(begin) :].replace("_", " ")
     name = " ".join(name.split())
     for pattern in (_AUTHORED, _SPECIES_HYPOTHESIS):
-        whole = pattern.fullmatch(name)
-        name = whole[1] if whole is not None and whole[1].split()[-1] not in _QUALIFIERS else name
+        match = pattern.fullmatch(name)
+        name = match[1] if match is not None and match[1].split()[-1] not in _QUALIFIERS else name
     if not genus or not name:
         return name
     first, _, rest = name.partition(" ")
-    # GTDB and Greengenes2 number a genus (Bacillus_A, Escherichia_710834), and not always in the species.
+    # GTDB and Greengenes2 add suffixes to a genus (Bacillus_A, Escherichia_710834), but not always in the species.
     if first in (genus, genus.split("_")[0]) or name.startswith(f"{genus} "):
         return name if rest else ""
     if len(first) == 2 and first[1] == "." and first[0] == genus[0] and rest:
@@ -176,12 +176,12 @@ def _is_epithet(word: str) -> bool:
 
 
 def species_of_scientific_name(name: str) -> str:
-    """Return the species in a scientific name, without authors and years; empty where it names none.
+    """Return the species in a scientific name, without authors and years; empty if it does not name one.
 
     ``Gadus morhua Linnaeus, 1758``, ``Gadus morhua callarias`` and ``Gadus (Gadus) morhua`` give ``Gadus morhua``;
-    ``Salix × capreola Andersson`` gives ``Salix × capreola``; interim names and formulas of hybrids stay
+    ``Salix × capreola Andersson`` gives ``Salix × capreola``; interim names and hybrid formulas are kept
     (``Chironomus sp. 1``, ``Salmo trutta x Salvelinus fontinalis``); a genus (``Gadus Linnaeus, 1758``), a family or
-    ``incertae sedis`` gives nothing.
+    ``incertae sedis`` gives an empty text.
     """
     words = name.replace("_", " ").split()
     if words and words[0] in _CROSS:

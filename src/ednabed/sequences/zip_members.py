@@ -1,4 +1,4 @@
-"""Members of zip archives from elsewhere: what damage raises, and which sizes are credible."""
+"""Members of untrusted zip archives: the errors that damage raises, and which sizes are credible."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import zlib
 
 MAGIC = b"PK\x03\x04"
 MAX_BYTES = 64 * 10**9
-"""Maximum size of the data of a member, decompressed."""
+"""Maximum decompressed size of a member."""
 MAX_RATIO = 200
-"""Maximum ratio of compression of data above ``SMALL_BYTES``: sequences and counts do not reach it."""
+"""Maximum compression ratio of data above ``SMALL_BYTES``: sequences and counts do not reach it."""
 SMALL_BYTES = 100 * 10**6
 DAMAGE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, NotImplementedError,
     ValueError, OverflowError, OSError,
 )  # fmt: skip
-"""What the zip reader raises for an archive that is cut, damaged, encrypted or compressed in an unknown way."""
+"""Errors of the zip reader for an archive that is truncated, damaged, encrypted or of an unknown compression."""
 
 
-def is_credible(member: zipfile.ZipInfo, most: int = MAX_BYTES) -> bool:
-    """Return whether a member may be decompressed: not more than ``most`` bytes, and not packed like a bomb."""
+def is_credible(member: zipfile.ZipInfo, max_bytes: int = MAX_BYTES) -> bool:
+    """Return whether a member may be decompressed: at most ``max_bytes`` bytes, and not a zip bomb."""
     too_dense = member.file_size > SMALL_BYTES and member.file_size > MAX_RATIO * max(member.compress_size, 1)
-    return member.file_size <= most and not too_dense
+    return member.file_size <= max_bytes and not too_dense

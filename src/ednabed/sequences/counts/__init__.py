@@ -1,4 +1,4 @@
-"""Count tables: how many reads each feature (ASV, OTU) has in each sample, from every form that labs have."""
+"""Count tables: the number of reads of each feature (ASV, OTU) in each sample, in all formats that labs use."""
 
 from ednabed.sequences.counts.inspect import find_counts
 from ednabed.sequences.counts.lineages import lineages_of

@@ -1,4 +1,4 @@
-"""BIOM, in HDF5 (2.x) and JSON (1.0), read by biom-format."""
+"""Read BIOM tables, HDF5 (2.x) and JSON (1.0), with biom-format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HDF5_MAGIC = b"\x89HDF"
 
 
 class _Stream:
-    """A source as a file that can only be read."""
+    """A source as a read-only file."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -43,7 +43,7 @@ def read_biom(source: Source) -> CountTable:
     """Read a BIOM table of observations (features) by samples.
 
     Raises:
-        InputError: It is cut or damaged, has no observation or no sample, or a value is not a count.
+        InputError: It is truncated or damaged, has no observation or no sample, or a value is not a count.
     """
     try:
         table = _load_hdf5(source) if source.head.startswith(HDF5_MAGIC) else _load_json(source)
@@ -53,10 +53,10 @@ def read_biom(source: Source) -> CountTable:
         metadata = table.metadata(axis="observation")
     except (InputError, MemoryError):
         raise
-    # biom-format, h5py and the decoders below them raise whatever they meet.
+    # biom-format, h5py and the decoders that they use raise many types of errors.
     except Exception as error:
         raise InputError(
-            f"{source.path}: is a BIOM table that is cut, damaged or not as BIOM 1.0 or 2.1 has it "
+            f"{source.path}: is a BIOM table that is truncated, damaged or not valid BIOM 1.0 or 2.1 "
             f"({shortened(str(error).strip() or type(error).__name__, 80)}); copy or download it again, or write it "
             "again with 'biom convert'"
         ) from error
@@ -64,8 +64,8 @@ def read_biom(source: Source) -> CountTable:
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     matrix.sort_indices()
-    for place, name in enumerate(features):
-        part = slice(matrix.indptr[place], matrix.indptr[place + 1])
+    for row, name in enumerate(features):
+        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
         columns, values = matrix.indices[part], matrix.data[part]
         wrong = ~((values > 0) & (values <= MAX_COUNT) & (values == np.floor(values)))
         if wrong.any():
@@ -82,7 +82,7 @@ def _load_hdf5(source: Source) -> Any:
     from biom import Table
 
     with tempfile.TemporaryFile(prefix="ednabed-") as file:
-        # HDF5 has to be sought, which neither a compressed file nor standard input can be.
+        # HDF5 must be seekable, but compressed files and standard input are not.
         shutil.copyfileobj(cast(Any, _Stream(source)), file)
         file.seek(0)
         with h5py.File(file, "r") as opened:
@@ -96,7 +96,7 @@ def _load_json(source: Source) -> Any:
 
 
 def _labels(metadata: Sequence[Any] | None, size: int) -> dict[str, list[str]]:
-    """Return the metadata that name taxa: the ranks of a list are joined by semicolons."""
+    """Return the metadata that name taxa; the ranks in a list are joined by semicolons."""
     if metadata is None:
         return {}
     entries = [dict(entry) if entry else {} for entry in metadata]

@@ -1,4 +1,4 @@
-"""Collects the rows of a count table as they are read: names are checked, counts parsed, zeros dropped."""
+"""Collect the rows of a count table as they are read: check names, parse counts, drop zeros."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ednabed.sequences.numbers import parse_count
 
 _FRACTION = re.compile(r"[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE]-[0-9]+")
 _CACHED = 500_000
-"""Distinct texts of counts that are remembered: most cells of a table are 0, and most others small."""
+"""Maximum number of distinct count texts that are cached: most cells of a table are 0, and most others are small."""
 
 
 class _Parsed(dict[str, int]):
-    """Text of a count to its value, -1 where it is none; each distinct text is parsed once."""
+    """Maps the text of a count to its value, -1 if it is not a count; each distinct text is parsed once."""
 
     def __missing__(self, cell: str) -> int:
         if len(self) > _CACHED:
@@ -30,16 +30,16 @@ class _Parsed(dict[str, int]):
 
 
 class Builder:
-    """Rows of a table, one after the other.
+    """Build a count table row by row.
 
     Args:
         path: The file, for messages.
         columns: Names of the columns of counts, each once.
-        row_is: What a row is: ``feature`` or ``sample``.
-        column_is: What a column is.
+        row_is: The type of a row: ``feature`` or ``sample``.
+        column_is: The type of a column, likewise.
 
     Raises:
-        InputError: There is no column, or two have one name.
+        InputError: There is no column, or two columns have the same name.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class Builder:
         self.path = path
         self._names = tuple(columns)
         self._row_is, self._column_is = row_is, column_is
-        self.places: dict[str, int] = {}
+        self._row_by_id: dict[str, int] = {}
         self._parsed = _Parsed()
         self._sizes: list[int] = [0]
         self._columns: list[Ints] = []
         self._counts: list[Ints] = []
         if not columns:
             raise InputError(f"{path}: has no column of counts; give ids in the first column and one column per sample")
-        twice = next((name for name, count in Counter(columns).items() if count > 1), None)
-        if twice is not None:
-            raise InputError(f"{path}: two columns are named {shortened(twice)!r}; rename one of them")
+        duplicate = next((name for name, count in Counter(columns).items() if count > 1), None)
+        if duplicate is not None:
+            raise InputError(f"{path}: two columns are named {shortened(duplicate)!r}; rename one of them")
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self._row_by_id)
 
     def add(self, name: str, cells: Sequence[str]) -> None:
         """Add a row with a count in every column."""
@@ -74,7 +74,7 @@ class Builder:
         self._append(found, values[found])
 
     def add_counts(self, name: str, columns: Ints, counts: Ints) -> None:
-        """Add a row by its counts above 0, and the ascending numbers of their columns."""
+        """Add a row, given its counts above 0 and the indices of their columns in ascending order."""
         self._name(name)
         self._append(columns, counts)
 
@@ -84,18 +84,18 @@ class Builder:
         self._counts.append(counts)
 
     def _name(self, name: str) -> None:
-        row = len(self.places) + 1
+        row = len(self._row_by_id) + 1
         if not name:
             raise InputError(f"{self.path}: row {row} (below the header) has no id in its first column; give it one")
-        if self.places.setdefault(name, row - 1) != row - 1:
+        if self._row_by_id.setdefault(name, row - 1) != row - 1:
             raise InputError(
-                f"{self.path}: id {shortened(name)!r} is in row {self.places[name] + 1} and in row {row} (below the "
-                f"header); a {self._row_is} has one row, add them up or rename one"
+                f"{self.path}: id {shortened(name)!r} is in row {self._row_by_id[name] + 1} and in row {row} (below "
+                f"the header); each {self._row_is} must have only one row, add them up or rename one"
             )
 
     def bad_count(self, name: str, column: str, cell: str) -> InputError:
         """Return the error for a cell that is not a count, in the row added last."""
-        row, shown = len(self.places), shortened(cell.strip())
+        row, shown = len(self._row_by_id), shortened(cell.strip())
         relative = " (relative abundances are not read counts)" if _FRACTION.fullmatch(shown) else ""
         return InputError(
             f"{self.path}: row {row} (below the header, id {shortened(name)!r}), {self._column_is} "
@@ -104,22 +104,22 @@ class Builder:
         )
 
     def ragged(self, cells: int, expected: int) -> InputError:
-        """Return the error for a row of too few or too many cells, behind the row added last."""
+        """Return the error for a row with too few or too many cells, after the row added last."""
         return InputError(
-            f"{self.path}: row {len(self.places) + 1} (below the header) has {cells} cells, the header has {expected}; "
+            f"{self.path}: row {len(self) + 1} (below the header) has {cells} cells, the header has {expected}; "
             "check that row for a missing or additional separator, or for a quote that is not closed"
         )
 
-    def table(self, left_out: Sequence[str] = ()) -> CountTable:
-        """Return the table, rows as features. Raises InputError: there is no row."""
-        if not self.places:
-            raise InputError(f"{self.path}: has a header line but no row; give at least one id with its counts")
+    def table(self, omitted: Sequence[str] = ()) -> CountTable:
+        """Return the table, with rows as features. Raises InputError if there are no rows."""
+        if not self._row_by_id:
+            raise InputError(f"{self.path}: has a header line but no rows; give at least one id with its counts")
         empty = [np.zeros(0, np.int64)]
         return CountTable(
             self.path,
             self._names,
-            tuple(left_out),
-            self.places,
+            tuple(omitted),
+            self._row_by_id,
             np.cumsum(np.array(self._sizes, np.int64)),
             np.concatenate(empty + self._columns),
             np.concatenate(empty + self._counts),

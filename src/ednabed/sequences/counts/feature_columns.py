@@ -1,7 +1,7 @@
-"""Columns of numbers that say something of the features of a count table, and so are not samples, by their names.
+"""Recognise, by their names, numeric columns that describe the features of a count table and so are not samples.
 
-Only what no lab calls a sample is named here, since the reads of a sample that is left out are lost: each word of a
-name has to be known (``NCBI_taxid``, ``n_samples``, ``clusterSize``; not ``cluster_lake``, ``S1``, ``12``).
+Only names that no lab gives to a sample are included, because the reads of an omitted sample are lost. Every word of a
+name must be known (``NCBI_taxid``, ``n_samples``, ``clusterSize``; not ``cluster_lake``, ``S1``, ``12``).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _ALONE = (
     "posterior|probability|prevalence|occurrences?|occupancy|spread|cloud|cluster|swarm|chimera|quality|rank|amplicon|"
     "mean|median|average|relativeabundance|relabundance|gccontent|latitude|longitude|features|records"
 )
-"""Names that are enough by themselves."""
+"""Words that are sufficient alone."""
 _WITH_ANOTHER = "ids?|keys?|numbers?|num|no|nr|index|size|len|count|boot|support|rank|ident|cover|cov|code"
-"""Words about a feature next to another such word (``speciesKey``), which could be a sample alone."""
+"""Words about a feature only next to another such word (``speciesKey``), because alone they could be a sample."""
 _COUNTED = (
     "samples?|sites?|stations?|hits?|seqs?|sequences?|records?|references?|refs?|matches|taxa|species|otus|asvs|"
     "replicates?|pcrs|positives|occurrences?|features?"
@@ -38,12 +38,12 @@ _NAME = re.compile(
     rf"|(?:mean|average|avg|median|min|minimum|max|maximum|relative|rel)(?:{_READS})"
 )
 _NO_LETTER = re.compile(r"[\W_]")
-_LONGEST = 60
+_MAX_NAME_LENGTH = 60
 _SOURCE_RECORDS = frozenset(map(plain, SOURCE_RECORD_NAMES))
 
 
 def describes_features(column: str) -> bool:
-    """Return whether a column is by its name about features (``taxid``, ``length``, ``n_samples``), not a sample."""
-    if len(column) > _LONGEST:
+    """Return whether a column's name describes features (``taxid``, ``length``, ``n_samples``) and not a sample."""
+    if len(column) > _MAX_NAME_LENGTH:
         return False
     return plain(column) in _SOURCE_RECORDS or _NAME.fullmatch(_NO_LETTER.sub("", plain(column))) is not None

@@ -1,4 +1,4 @@
-"""Whether a file of sequences is a count table too, so that its counts are not lost."""
+"""Check whether a file of sequences is also a count table, so that its counts are not lost."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ednabed.sequences.counts.layout import (
     find_layout,
     is_sequence_name,
     is_sequence_table,
-    long_places,
-    sequence_place,
+    long_columns,
+    sequence_column,
     with_row_names,
 )
 from ednabed.sequences.counts.sample_columns import Column, hold_counts
@@ -28,21 +28,21 @@ from ednabed.sequences.sniffing import sniff
 
 _ROWS = 1_000
 _CELLS = 500_000
-"""Rows and cells that are looked at, about."""
+"""Approximate maximum number of rows and cells that are inspected."""
 Found = Literal["sequence table", "sequences and counts"]
 
 
 def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | None:
-    """Return whether an input of sequences holds counts by sample.
+    """Return whether an input of sequences also contains counts by sample.
 
     Args:
         path: The file; ``-`` is ``stdin``.
-        stdin: What ``-`` reads; None is the standard input of the process.
+        stdin: The stream that ``-`` reads; None is the standard input of the process.
 
     Returns:
-        ``sequence table``: features are named by their sequences (DADA2), so it is sequences and counts in one.
+        ``sequence table``: features are named by their sequences (DADA2), so it contains both sequences and counts.
         ``sequences and counts``: ids and sequences, and columns of counts that look like samples. None: neither, or
-        the table has one record per row, with a column of samples of its own.
+        the table has one record per row and a column of samples.
 
     Raises:
         InputError: The file cannot be read.
@@ -62,28 +62,28 @@ def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | N
             columns, rows = tuple(parquet.columns), text_rows(parquet, source.path)
         else:
             return None
-        some = list(islice(rows, max(10, min(_ROWS, _CELLS // len(columns)))))
-        if not some:
+        first_rows = list(islice(rows, max(10, min(_ROWS, _CELLS // len(columns)))))
+        if not first_rows:
             return None
-        columns = with_row_names(columns, some[0])
+        columns = with_row_names(columns, first_rows[0])
         if (
             is_sequence_table(columns)
-            or _has_sequences_as_row_names(columns, some)
-            or _is_long_by_sequences(columns, some, source.path)
+            or _has_sequences_as_row_names(columns, first_rows)
+            or _is_long_by_sequences(columns, first_rows, source.path)
         ):
             return "sequence table"
         roles = find_roles(columns, source.path)
         if roles.id is None or roles.sequence is None:
             return None
-        layout = find_layout(columns, some, source.path)
+        layout = find_layout(columns, first_rows, source.path)
         if layout.by_prefix:
             return "sequences and counts"
         if roles.sample is not None:
             return None
         numbers = [
-            Column(columns[place], [row[place].strip() for row in some if place < len(row)])
-            for place in layout.counts
-            if columns[place] in roles.extras
+            Column(columns[index], [row[index].strip() for row in first_rows if index < len(row)])
+            for index in layout.counts
+            if columns[index] in roles.extras
         ]
         return "sequences and counts" if hold_counts(numbers, has_reads=roles.abundance is not None) else None
 
@@ -94,14 +94,14 @@ def _has_sequences_as_row_names(columns: Sequence[str], rows: Sequence[Sequence[
 
 
 def _is_long_by_sequences(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str) -> bool:
-    """Recognise a table of one count per row in which features have no other name than their sequence."""
-    if find_roles(columns, path).id is not None or sequence_place(columns) is None:
+    """Return whether a table has one count per row and its features have no name other than their sequence."""
+    if find_roles(columns, path).id is not None or sequence_column(columns) is None:
         return False
-    places = long_places(columns, rows, path)
-    return places is not None and places[0] == sequence_place(columns)
+    found = long_columns(columns, rows, path)
+    return found is not None and found[0] == sequence_column(columns)
 
 
-def _all_counts(rows: Sequence[Sequence[str]], places: Iterable[int]) -> bool:
-    columns = list(places)
-    cells = chain.from_iterable((row[place] for place in columns if place < len(row)) for row in rows)
+def _all_counts(rows: Sequence[Sequence[str]], columns: Iterable[int]) -> bool:
+    indices = list(columns)
+    cells = chain.from_iterable((row[index] for index in indices if index < len(row)) for row in rows)
     return all(parse_count(cell) is not None for cell in set(cells))

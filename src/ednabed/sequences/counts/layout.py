@@ -1,4 +1,4 @@
-"""Which columns of a count table are what: ids, samples, sequences, taxa, and what is none of these."""
+"""Find the roles of the columns of a count table: ids, samples, sequences, taxa and others."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ednabed.sequences.counts.feature_columns import describes_features
 from ednabed.sequences.numbers import parse_count
 
 ROW_NAMES = "#row names"
-"""What the column of row names is called where R left it out of the header."""
+"""The name given to the column of row names if R omitted it from the header."""
 _PREFIX = re.compile(r"(?:merged_)?sample:", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 _NO_NUMBER = frozenset(("", "na", "n/a", "nan", "null", "none", "inf", "-inf", "-", "."))
 _BASES = re.compile(r"[ACGTURYSWKMBDHVN]+", re.IGNORECASE)
 _NAME = re.compile(r"[ACGTN]{20,}|[ACGTURYSWKMBDHVN]{30,}", re.IGNORECASE)
-"""A name that is a sequence: no sample is called so."""
+"""A name that is a sequence and so cannot be a sample."""
 _CELL_BASES = 10
 
 
@@ -49,22 +49,22 @@ _COUNTS = (
     _plain(ABUNDANCE),
     _plain(("read count", "read counts", "num reads", "number of reads", "frequency", "value", QUANTITY)),
 )
-"""Names of the columns of a table of one count per row; the second ones count where there is none of the first."""
+"""Names of the columns of a table of one count per row; the second group is used if no column is in the first."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns by number.
+    """The roles of columns, by index.
 
     Attributes:
-        id: The ids of the features.
-        counts: The samples.
-        sequence: The sequences of the features, or None.
-        labels: Lineages or ranks.
-        texts: Columns of words, which are left out; a count in one is an error.
-        others: What is none of these and is left out.
+        id: The column of feature ids.
+        counts: The columns of samples.
+        sequence: The column of feature sequences, or None.
+        labels: The columns of lineages or ranks.
+        texts: Columns of words, which are omitted; a count in one is an error.
+        others: All other columns, which are omitted.
         names: Names of the samples.
-        by_prefix: Whether the samples are those columns that are called ``sample:…`` (OBITools).
+        by_prefix: Whether the samples are the columns named ``sample:…`` (OBITools).
     """
 
     id: int
@@ -78,25 +78,25 @@ class Layout:
 
 
 def is_sequence_name(name: str) -> bool:
-    """Return whether the name of a feature is its sequence, as in the tables of DADA2."""
+    """Return whether the name of a feature is its sequence, as in DADA2 tables."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_sequence_table(columns: Sequence[str]) -> bool:
-    """Recognise a table of samples by sequences: most of its columns behind the first are named by sequences."""
+    """Return whether a table is samples by sequences: most columns after the first are named by sequences."""
     named = sum(map(is_sequence_name, columns[1:]))
     return named > 0 and 2 * named >= len(columns) - 1
 
 
 def is_label(column: str) -> bool:
-    """Return whether a column holds lineages or one rank of them."""
+    """Return whether a column contains lineages or one of their ranks."""
     return plain(column) in _LINEAGES | _RANKS
 
 
 def with_row_names(columns: Sequence[str], first: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns, completed where the first row has one cell more than the header.
+    """Return the columns, with one added if the first row has one cell more than the header.
 
-    R leaves the column of row names out of the header; other programs end each row with a separator.
+    R omits the column of row names from the header; other programs end each row with a separator.
     """
     if len(first) != len(columns) + 1:
         return tuple(columns)
@@ -104,23 +104,23 @@ def with_row_names(columns: Sequence[str], first: Sequence[str]) -> tuple[str, .
 
 
 def find_layout(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str) -> Layout:
-    """Find what each column of a table of features by samples is.
+    """Find the role of each column in a table of features by samples.
 
-    Where some columns are called ``sample:…`` (OBITools), these are the samples and no others.
+    If some columns are named ``sample:…`` (OBITools), only these are samples.
 
     Args:
-        columns: Their names.
+        columns: Names of the columns.
         rows: The first rows, at least one.
         path: The file, for messages.
 
     Raises:
-        InputError: Two columns have one name, or the first line holds counts in place of names.
+        InputError: Two columns have the same name, or the first line contains counts instead of names.
     """
     _refuse_no_header(columns, path)
-    twice = next((name for name, count in Counter(columns).items() if count > 1), None)
-    if twice is not None:
-        raise InputError(f"{path}: two columns are named {shortened(twice)!r}; rename one of them")
-    id_ = _id_place(columns)
+    duplicate = next((name for name, count in Counter(columns).items() if count > 1), None)
+    if duplicate is not None:
+        raise InputError(f"{path}: two columns are named {shortened(duplicate)!r}; rename one of them")
+    id_ = _id_column(columns)
     first = rows[0]
     counts: list[int] = []
     labels: list[int] = []
@@ -128,105 +128,105 @@ def find_layout(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str
     others: list[int] = []
     sequence = None
     prefixed = any(_PREFIX.match(column) for column in columns)
-    for place, (column, cell) in enumerate(zip(columns, first, strict=False)):
+    for index, (column, cell) in enumerate(zip(columns, first, strict=False)):
         name = plain(column)
-        if place == id_:
+        if index == id_:
             continue
         if name in _SEQUENCES and sequence is None and len(cell) >= _CELL_BASES and _BASES.fullmatch(cell.strip()):
-            sequence = place
+            sequence = index
         elif name in _LINEAGES or (name in _RANKS and parse_count(cell) is None):
-            labels.append(place)
-        elif describes_features(column) or _is_blank(columns, first, place) or (place == 0 and _is_row_names(column)):
-            others.append(place)
+            labels.append(index)
+        elif describes_features(column) or _is_blank(columns, first, index) or (index == 0 and _is_row_names(column)):
+            others.append(index)
         elif prefixed:
-            (counts if _PREFIX.match(column) else others).append(place)
-        elif _is_text([row[place] for row in rows if place < len(row)]):
-            texts.append(place)
+            (counts if _PREFIX.match(column) else others).append(index)
+        elif _is_text([row[index] for row in rows if index < len(row)]):
+            texts.append(index)
         else:
-            counts.append(place)
-    names = tuple(_PREFIX.sub("", columns[place]) for place in counts)
+            counts.append(index)
+    names = tuple(_PREFIX.sub("", columns[index]) for index in counts)
     return Layout(id_, tuple(counts), sequence, tuple(labels), tuple(texts), tuple(others), names, prefixed)
 
 
-def long_places(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str) -> tuple[int, int, int] | None:
-    """Return the columns of ids, samples and counts of a table of one count per row; None where it is not one.
+def long_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], path: str) -> tuple[int, int, int] | None:
+    """Return the indices of the columns of ids, samples and counts of a table of one count per row; else None.
 
-    The ids are in the first column that is named so, else in that of the sequences, else in the first one that is
-    neither a lineage nor R's row numbers.
+    The ids are in the first column with a name for ids, else in the column of sequences, else in the first column that
+    is neither a lineage nor R's row numbers.
 
     Args:
-        columns: Their names.
+        columns: Names of the columns.
         rows: The first rows, at least one.
         path: The file, for messages.
 
     Raises:
-        InputError: It has a column of samples, but the columns of ids or of counts are unknown.
+        InputError: The table has a column of samples, but the columns of ids or of counts are unknown.
     """
     samples, counts = (_named(columns, names) for names in (_SAMPLES, _COUNTS))
     if not samples or any(_PREFIX.match(column) for column in columns):
         return None
-    others = [place for place in range(len(columns)) if place not in (*samples, *counts)]
+    others = [index for index in range(len(columns)) if index not in (*samples, *counts)]
     if samples == [0] and (not counts or _is_row_per_sample(rows, others)):
         return None
     if samples != [0] and len(columns) == 2 and _are_counts(rows, samples):
-        # One sample, which is called 'sample'.
+        # A single sample, which is named 'sample'.
         return None
-    free = [place for place in others if not is_label(columns[place]) and not _is_row_names(columns[place])]
-    named = [place for place in free if plain(columns[place]) in _IDS]
-    named += [place for place in free if plain(columns[place]) in _SEQUENCES]
+    free = [index for index in others if not is_label(columns[index]) and not _is_row_names(columns[index])]
+    named = [index for index in free if plain(columns[index]) in _IDS]
+    named += [index for index in free if plain(columns[index]) in _SEQUENCES]
     ids = [*named, *free]
     if len(samples) != 1 or len(counts) != 1 or not ids:
         raise InputError(
-            f"{path}: has a column of samples ({shortened(columns[samples[0]])!r}), as a table of one count per row "
-            f"has, but not one column each of samples, ids and counts among {listed(columns)}; name those three "
-            "'sample', 'id' and 'count' and no others so, or write a table of features by samples"
+            f"{path}: has a column of samples ({shortened(columns[samples[0]])!r}), like a table of one count per row, "
+            f"but not exactly one column each of samples, ids and counts among {listed(columns)}; name those three "
+            "'sample', 'id' and 'count', and no other columns, or write a table of features by samples"
         )
     return ids[0], samples[0], counts[0]
 
 
 def _named(columns: Sequence[str], names: tuple[frozenset[str], frozenset[str]]) -> list[int]:
-    """Return the columns of the first names, else those of the second ones."""
-    first, second = ([place for place, column in enumerate(columns) if plain(column) in group] for group in names)
+    """Return the columns named in the first group, else the columns named in the second."""
+    first, second = ([index for index, column in enumerate(columns) if plain(column) in group] for group in names)
     return first or second
 
 
 def _is_row_per_sample(rows: Sequence[Sequence[str]], others: Sequence[int]) -> bool:
-    """Recognise a transposed table: each sample has one row, and all other columns are counts."""
+    """Return whether a table is transposed: each sample has one row, and all other columns are counts."""
     samples = [row[0] for row in rows]
     return len(set(samples)) == len(samples) and _are_counts(rows, others)
 
 
-def _are_counts(rows: Sequence[Sequence[str]], places: Sequence[int]) -> bool:
-    return all(parse_count(row[place]) is not None for row in rows for place in places if place < len(row))
+def _are_counts(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> bool:
+    return all(parse_count(row[index]) is not None for row in rows for index in columns if index < len(row))
 
 
-def sequence_place(columns: Sequence[str]) -> int | None:
-    """Return the column of sequences by its name, None where there is none."""
-    return next((place for place, column in enumerate(columns) if plain(column) in _SEQUENCES), None)
+def sequence_column(columns: Sequence[str]) -> int | None:
+    """Return the index of the column that is named as sequences; None if there is none."""
+    return next((index for index, column in enumerate(columns) if plain(column) in _SEQUENCES), None)
 
 
-def _id_place(columns: Sequence[str]) -> int:
-    """Return the column of ids: the first, unless that is named otherwise and exactly one other is named so."""
+def _id_column(columns: Sequence[str]) -> int:
+    """Return the column of ids: the first, unless its name is not one for ids and exactly one other column's is."""
     first = plain(columns[0])
     if first in _IDS or not (_is_row_names(columns[0]) or first in _SEQUENCES | _LINEAGES | _RANKS):
         return 0
-    named = [place for place, column in enumerate(columns) if plain(column) in _IDS]
+    named = [index for index, column in enumerate(columns) if plain(column) in _IDS]
     return named[0] if len(named) == 1 else 0
 
 
 def _is_text(cells: Sequence[str]) -> bool:
-    """Recognise a column of words: at least one cell begins with a letter, and none is a number."""
-    said = [cell.strip() for cell in cells if cell.strip().lower() not in _NO_NUMBER]
-    return bool(said) and all(_WORD.match(cell) for cell in said)
+    """Return whether a column contains words: at least one cell begins with a letter, and none is a number."""
+    informative = [cell.strip() for cell in cells if cell.strip().lower() not in _NO_NUMBER]
+    return bool(informative) and all(_WORD.match(cell) for cell in informative)
 
 
 def _is_row_names(column: str) -> bool:
     return column in (ROW_NAMES, UNNAMED_FIRST, "Unnamed: 0")
 
 
-def _is_blank(columns: Sequence[str], first: Sequence[str], place: int) -> bool:
-    """Recognise the empty column after a separator that ends each line."""
-    return place == len(columns) - 1 > 0 and columns[place] == f"unnamed_{place + 1}" and not first[place].strip()
+def _is_blank(columns: Sequence[str], first: Sequence[str], index: int) -> bool:
+    """Return whether a column is the empty one after a separator that ends each line."""
+    return index == len(columns) - 1 > 0 and columns[index] == f"unnamed_{index + 1}" and not first[index].strip()
 
 
 def _refuse_no_header(columns: Sequence[str], path: str) -> None:

@@ -1,4 +1,4 @@
-"""The lineages that a count table gives its features, read as those of any other file."""
+"""The lineages of the features in a count table, read like those of any other file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ednabed.sequences.tables import written_lineages
 
 
 def lineages_of(table: CountTable, *, keep_placeholders: bool = False) -> LineagesRead:
-    """Return the lineage of each feature, by number; None where the table says none.
+    """Return the lineage of each feature, by row; None where the table has none.
 
     Args:
         table: The count table.
-        keep_placeholders: Keep names such as ``uncultured bacterium``, which else are unknown.
+        keep_placeholders: Keep names such as ``uncultured bacterium``, which otherwise count as unknown.
     """
     columns = list(table.labels)
     if not columns:

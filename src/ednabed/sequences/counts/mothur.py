@@ -1,7 +1,7 @@
-"""mothur's count_table in its sparse format, and its shared file.
+"""Read mothur's count_table in its sparse format, and its shared file.
 
-The full count_table (``Representative_Sequence``, ``total``, one column per group) is a table of features by samples
-like others; ``total`` is found as the sum that it is. https://mothur.org/wiki/count_file, shared_file.
+The full count_table (``Representative_Sequence``, ``total``, one column per group) is read like any other table of
+features by samples; ``total`` is recognised as a sum. See https://mothur.org/wiki/count_file and shared_file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PAIR = re.compile(r"\s*([0-9]{1,9}),(.*?)\s*", re.DOTALL)
 
 
 def is_shared(columns: Sequence[str]) -> bool:
-    """Recognise a shared file by its first three columns."""
+    """Return whether the first three columns are those of a shared file."""
     return tuple(column.lower() for column in columns[:3]) == _SHARED
 
 
@@ -32,7 +32,7 @@ def read_shared(columns: Sequence[str], rows: Iterable[Sequence[str]], path: str
     """Read a shared file: one row per sample, one column per OTU.
 
     Raises:
-        InputError: A row or a count is not as expected, or the file holds several distances.
+        InputError: A row or a count is not as expected, or the file contains several distances.
     """
     end = len(columns) - 1 if columns[-1] == f"unnamed_{len(columns)}" else len(columns)
     builder = Builder(path, columns[3:end], row_is="sample", column_is="feature")
@@ -44,8 +44,8 @@ def read_shared(columns: Sequence[str], rows: Iterable[Sequence[str]], path: str
             label = cells[0]
         elif cells[0] != label:
             raise InputError(
-                f"{path}: row {len(builder) + 1} (below the header) is of label {cells[0]!r}, the rows before of "
-                f"{label!r}, expected one distance; keep the rows of one label (mothur: get.label)"
+                f"{path}: row {len(builder) + 1} (below the header) has the label {cells[0]!r}, but the rows before it "
+                f"have {label!r}, expected one distance; keep the rows of one label (mothur: get.label)"
             )
         builder.add(cells[1].strip(), cells[3:end])
     return without_sums(builder.table().transposed())
@@ -55,7 +55,7 @@ def read_sparse(rows: Iterable[Sequence[str]], path: str) -> CountTable:
     """Read a sparse count_table: group and count joined by a comma, groups numbered in the line before the header.
 
     Args:
-        rows: The rows behind the first line.
+        rows: The rows after the first line.
         path: The file, for messages.
 
     Raises:
@@ -72,7 +72,7 @@ def read_sparse(rows: Iterable[Sequence[str]], path: str) -> CountTable:
     header = [cell.strip() for cell in next(lines, [])]
     if not groups or header[:1] != ["Representative_Sequence"]:
         raise InputError(
-            f"{path}: is a count table of mothur in its sparse format, but its second line does not list the groups "
+            f"{path}: is a mothur count table in the sparse format, but its second line does not list the groups "
             "(#1,first group) or its third is not the header; write it again with mothur"
         )
     builder = Builder(path, groups)
@@ -87,8 +87,8 @@ def read_sparse(rows: Iterable[Sequence[str]], path: str) -> CountTable:
             if pair is None or count is None or pair[1] not in numbers or numbers[pair[1]] in counts:
                 raise InputError(
                     f"{path}: row {len(builder) + 1} (below the header, id {shortened(name)!r}) has the cell "
-                    f"{shortened(cell)!r}, expected the number of a group, a comma and a count, each group once; write "
-                    "the table again with mothur"
+                    f"{shortened(cell)!r}, expected the number of a group, a comma and a count, with each group once; "
+                    "write the table again with mothur"
                 )
             counts[numbers[pair[1]]] = count
         total = parse_count(cells[1]) if len(cells) > 1 else None
@@ -96,9 +96,9 @@ def read_sparse(rows: Iterable[Sequence[str]], path: str) -> CountTable:
             raise InputError(
                 f"{path}: row {len(builder) + 1} (below the header, id {shortened(name)!r}) has the total "
                 f"{shortened(cells[1]) if len(cells) > 1 else ''!r}, but its counts add up to "
-                f"{sum(counts.values())}; the row was cut or edited, write the table again with mothur"
+                f"{sum(counts.values())}; the row was truncated or edited, write the table again with mothur"
             )
-        pairs = sorted((place, count) for place, count in counts.items() if count)
+        pairs = sorted((group, count) for group, count in counts.items() if count)
         table = np.array(pairs, np.int64).reshape(-1, 2)
         builder.add_counts(name, table[:, 0], table[:, 1])
     return builder.table()

@@ -1,8 +1,8 @@
-"""Read a count table of whatever form, recognised by its content.
+"""Read a count table of any supported format, recognised by its content.
 
-Read are, plain, gzip or zstd: TSV and CSV of features by samples (with what biom, QIIME 2, R, phyloseq, mothur and
-ampliseq add), samples by sequences (DADA2), mothur's shared and sparse count_table, one count per row, Parquet, BIOM
-(HDF5 and JSON) and QIIME 2 artifacts of a feature table.
+These are supported, plain, gzip or zstd: TSV and CSV of features by samples (with the additions of biom, QIIME 2, R,
+phyloseq, mothur and ampliseq), samples by sequences (DADA2), mothur's shared and sparse count_table, one count per row,
+Parquet, BIOM (HDF5 and JSON) and QIIME 2 artifacts of a feature table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from ednabed.errors import InputError
 from ednabed.sequences.counts.biom import HDF5_MAGIC, read_biom
-from ednabed.sequences.counts.layout import is_sequence_table, long_places, with_row_names
+from ednabed.sequences.counts.layout import is_sequence_table, long_columns, with_row_names
 from ednabed.sequences.counts.long import read_long
 from ednabed.sequences.counts.mothur import SPARSE_MARK, is_shared, read_shared, read_sparse
 from ednabed.sequences.counts.table import CountTable
@@ -30,9 +30,9 @@ _EXPECTED = (
     "give a TSV or CSV with ids in its first column and one column per sample, a BIOM table or a QIIME 2 feature table"
 )
 _CELL = re.compile(r'"[^"]*"|[^\s"]\S*')
-"""A cell between blanks."""
+"""A cell between spaces."""
 _FIRST_ROWS = 50
-"""Rows that distinguish columns of words from columns of counts."""
+"""Number of rows used to distinguish columns of words from columns of counts."""
 
 
 def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> CountTable:
@@ -40,10 +40,10 @@ def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> Coun
 
     Args:
         path: The file; ``-`` is ``stdin``.
-        stdin: What ``-`` reads; None is the standard input of the process.
+        stdin: The stream that ``-`` reads; None is the standard input of the process.
 
     Returns:
-        The counts by feature and sample. ``notes`` says what was left out.
+        The counts by feature and sample. ``notes`` lists what was omitted.
 
     Raises:
         InputError: The file cannot be read as a table, has no sample or no feature, names a sample or a feature twice,
@@ -59,7 +59,7 @@ def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> Coun
 
 
 def _is_parquet(source: Source) -> bool:
-    """Return whether a source is Parquet and not text. Raises InputError: it is no table."""
+    """Return whether a source is Parquet and not text. Raises InputError if it is not a table."""
     try:
         kind = sniff(source.head, source.path)
     except InputError as error:
@@ -74,17 +74,17 @@ def _read_text(source: Source) -> CountTable:
     try:
         dialect = find_dialect(source)
     except NoSeparator as error:
-        if _is_separated_by_blanks(source.head):
+        if _is_separated_by_spaces(source.head):
             raise InputError(
-                f"{source.path}: is separated by blanks, expected tabs or commas; write it again with tabs (in R: "
+                f"{source.path}: is separated by spaces, expected tabs or commas; write it again with tabs (in R: "
                 "write.table with sep = '\\t')"
             ) from error
         raise InputError(f"{source.path}: is not a count table (its first line has one cell); {_EXPECTED}") from error
     return _read_rows(dialect.columns, read_rows(source, dialect), source.path)
 
 
-def _is_separated_by_blanks(head: bytes) -> bool:
-    """Recognise ids and counts with blanks between them, as ``write.table`` of R has them unless told otherwise."""
+def _is_separated_by_spaces(head: bytes) -> bool:
+    """Return whether ids and counts are separated by spaces, the default of ``write.table`` in R."""
     lines = [line.strip() for line in decode(head).splitlines() if line.strip() and not line.startswith("# ")]
     cells = [len(_CELL.findall(line)) for line in lines[:2]]
     return len(cells) == 2 and cells[1] > 1 and cells[1] - cells[0] in (0, 1)
@@ -99,16 +99,16 @@ def _read_parquet(source: Source) -> CountTable:
 
 
 def _read_rows(columns: Sequence[str], rows: Iterator[Sequence[str]], path: str) -> CountTable:
-    some = list(islice(rows, _FIRST_ROWS))
-    if not some:
-        raise InputError(f"{path}: has a header line but no row; give at least one id with its counts")
-    columns = with_row_names(columns, some[0])
-    every = chain(some, rows)
+    first_rows = list(islice(rows, _FIRST_ROWS))
+    if not first_rows:
+        raise InputError(f"{path}: has a header line but no rows; give at least one id with its counts")
+    columns = with_row_names(columns, first_rows[0])
+    all_rows = chain(first_rows, rows)
     if is_shared(columns):
-        return read_shared(columns, every, path)
+        return read_shared(columns, all_rows, path)
     if is_sequence_table(columns):
-        return read_sequence_table(columns, every, path)
-    places = long_places(columns, some, path)
-    if places is not None:
-        return read_long(columns, places, every, path)
-    return read_features(columns, some, every, path)
+        return read_sequence_table(columns, all_rows, path)
+    roles = long_columns(columns, first_rows, path)
+    if roles is not None:
+        return read_long(columns, roles, all_rows, path)
+    return read_features(columns, first_rows, all_rows, path)

@@ -1,9 +1,9 @@
-"""Which columns of numbers next to ids and sequences are samples, so that a table is not read as one read per sequence.
+"""Decide which numeric columns next to ids and sequences are samples, so that their counts are not lost.
 
-Both errors cost something: a table of counts that is not recognised loses its reads in silence, and a labelled
-reference that is taken for one cannot be read without an answer. Names decide where they can (``seq_length``,
-``phylum_taxID``, ``coordinateUncertaintyInMeters``, ``n_records``, ``is_type`` are no samples), else values do: counts
-are whole numbers of 0 or more in every row, years are not counts.
+Both kinds of error matter: an unrecognised count table loses its reads silently, and a labelled reference that is
+mistaken for a count table cannot be read without an answer from the user. Names decide where possible (``seq_length``,
+``phylum_taxID``, ``coordinateUncertaintyInMeters``, ``n_records``, ``is_type`` are not samples), otherwise values:
+counts are whole numbers of 0 or more in every row, and years are not counts.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ _LAST_WORDS = frozenset(
      "bootstrap", "rank", "cluster", "swarm", "clade", "bin", "chimera", "spread", "cloud", "records", "occurrences",
      "samples", "datasets", "runs", "haplotypes", "members", "references", "hits", "index", "table", "pubmed", "pmid")
 )  # fmt: skip
-"""Last words of names of columns that say something of a sequence and are no samples."""
+"""Last words in names of columns that describe a sequence and are not samples."""
 _ENDINGS = (
     "taxid", "taxonid", "taxonomyid", "clusterid", "recordid", "accession", "length", "seqlen", "latitude", "longitude",
     "elevation", "version", "number", "score", "year",
 )  # fmt: skip
-"""Endings of names without digits, for those who write words together."""
+"""Endings of such names written without separators."""
 _FIRST_WORDS = frozenset(
     ("n", "nb", "num", "number", "is", "has", "min", "max", "mean", "median", "minimum", "maximum")
 )
 _NAMES = frozenset(("individualcount", "recordcount", "nrecords", "unnamed1", "rowid", "seqidx", "x"))
 _YEARS = range(1700, 2101)
 _CLEAR_ROWS = 3
-"""Rows that have to be years before a column without such a name is taken for one."""
+"""Minimum number of rows that must look like years before a column counts as years, whatever its name."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, and its cells in some rows."""
+    """The name of a column, and its cells in some rows."""
 
     name: str
     cells: Sequence[str]
 
 
 def hold_counts(columns: Sequence[Column], *, has_reads: bool) -> bool:
-    """Return whether columns are, or hold, the samples of a table of counts.
+    """Return whether columns are, or include, the samples of a count table.
 
     Args:
         columns: The columns of a table that are not ids, sequences, samples, reads, taxa or words.
-        has_reads: Whether the table also has a column of reads, so that without samples no read is lost.
+        has_reads: Whether the table also has a column of reads, so that no reads are lost without samples.
     """
     numbers = [column for column in columns if any(column.cells) and not _is_exempt(column.name)]
     counts = {column.name: found for column in numbers if (found := _counts(column)) is not None}
     if len(counts) < 2:
         return not has_reads and len(counts) == len(numbers) and any(map(_is_sample_or_sum, counts))
-    # Next to other numbers of unknown meaning more has to speak for samples than that there are two.
+    # Next to other numbers of unknown meaning, two columns of counts alone are not enough evidence for samples.
     named = sum(map(_is_sample_or_sum, counts))
     return len(counts) == len(numbers) or named > 1 or any(0 in found for found in counts.values())
 
@@ -81,7 +81,7 @@ def _is_exempt(name: str) -> bool:
 
 
 def _counts(column: Column) -> set[int] | None:
-    """Return the distinct counts of a column; None where a cell is none, or all look like years."""
+    """Return the distinct counts of a column; None if a cell is not a count, or all look like years."""
     found = {parse_count(cell) for cell in set(column.cells)}
     counts = {count for count in found if count is not None}
     is_year = len(column.cells) >= _CLEAR_ROWS and all(count in _YEARS for count in counts)

@@ -1,4 +1,4 @@
-"""A count table that has been read: counts by feature and sample, and what else it says of features."""
+"""A count table after reading: counts by feature and sample, and other information about features."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ _ANNOTATION = re.compile(r";\s*[A-Za-z_][\w.]*=[^;]*")
 
 @dataclass(frozen=True)
 class CountTable:
-    """Counts by feature and sample; only those above 0 are held.
+    """Counts by feature and sample; only counts above 0 are stored.
 
     Attributes:
         path: The file, for messages.
         samples: Names of the samples, in the order of the file.
-        left_out: Columns that are not samples (lineages, sequences, sums).
-        places: Id of a feature to its number, in the order of the file.
-        starts: int64 (features + 1): the counts of feature i are those from ``starts[i]`` to before ``starts[i + 1]``.
-        columns: int64: number of the sample of each count.
+        omitted: Columns that are not samples (lineages, sequences, sums).
+        places: Maps feature ids to rows, in the order of the file.
+        starts: int64 (features + 1): the counts of feature i are at ``starts[i]`` up to, but not including,
+            ``starts[i + 1]``.
+        columns: int64: index of the sample of each count.
         counts: int64, 1 to 10**18.
-        sequences: The sequence of each feature as written, by number; None where the table has none.
+        sequences: The sequence of each feature as written, by row; None if the table has none.
         named_by_sequence: Whether the features are named by their sequences (DADA2); ids are then ``sequence_id``.
-        labels: Columns that name the taxon of each feature, as written: one of whole lineages, or one per rank.
-        notes: What was left out or decided while reading, one sentence each.
+        labels: Columns that name the taxon of each feature, as written: one with complete lineages, or one per rank.
+        notes: Omissions and decisions made while reading, one sentence each.
     """
 
     path: str
     samples: tuple[str, ...]
-    left_out: tuple[str, ...]
+    omitted: tuple[str, ...]
     places: dict[str, int]
     starts: Ints
     columns: Ints
@@ -57,7 +58,7 @@ class CountTable:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Ids of the features by number."""
+        """Ids of the features, by row."""
         return tuple(self.places)
 
     @property
@@ -67,45 +68,45 @@ class CountTable:
 
     @cached_property
     def _bare(self) -> dict[str, int]:
-        """Ids without annotations to numbers; -1 where two features share one."""
+        """Maps ids without annotations to rows; -1 if two features share one."""
         found: dict[str, int] = {}
-        for name, place in self.places.items():
+        for name, row in self.places.items():
             bare = bare_id(name)
-            found[bare] = place if bare not in found else -1
+            found[bare] = row if bare not in found else -1
         return found
 
     def find(self, name: str) -> int | None:
-        """Return the number of a feature, None where there is none of that name.
+        """Return the row of a feature, None if there is none with that name.
 
-        Annotations (``;size=12``) on either side do not count where this is unambiguous.
+        Annotations (``;size=12``) on either side are ignored if this is unambiguous.
         """
-        place = self.places.get(name)
-        if place is None:
-            place = self._bare.get(bare_id(name), -1)
-        return None if place < 0 else place
+        row = self.places.get(name)
+        if row is None:
+            row = self._bare.get(bare_id(name), -1)
+        return None if row < 0 else row
 
     def of(self, name: str) -> dict[int, int]:
-        """Return the counts of a feature by number of sample; empty where all are 0. Raises KeyError: no such id."""
-        place = self.find(name)
-        if place is None:
+        """Return the counts of a feature by sample index; empty if all are 0. Raises KeyError for an unknown id."""
+        row = self.find(name)
+        if row is None:
             raise KeyError(name)
-        columns, counts = self.row(place)
+        columns, counts = self.row(row)
         return dict(zip(columns.tolist(), counts.tolist(), strict=True))
 
-    def row(self, place: int) -> tuple[Ints, Ints]:
-        """Return numbers of samples and counts of the feature of a number."""
-        part = slice(self.starts[place], self.starts[place + 1])
+    def row(self, row: int) -> tuple[Ints, Ints]:
+        """Return the sample indices and the counts of the feature in a row."""
+        part = slice(self.starts[row], self.starts[row + 1])
         return self.columns[part], self.counts[part]
 
-    def reads_of(self, places: Iterable[int]) -> int:
-        """Return the sum of the counts of features by their numbers."""
-        return sum(sum(self.row(place)[1].tolist()) for place in places)
+    def reads_of(self, rows: Iterable[int]) -> int:
+        """Return the sum of the counts in the given rows."""
+        return sum(sum(self.row(row)[1].tolist()) for row in rows)
 
     def transposed(self) -> CountTable:
         """Return the table with features and samples exchanged.
 
         Raises:
-            InputError: The table says something of its rows (sequences, taxa) that cannot be true of samples.
+            InputError: The table describes its rows (sequences, taxa) in a way that cannot apply to samples.
         """
         if self.sequences is not None or self.labels:
             raise InputError(
@@ -118,7 +119,7 @@ class CountTable:
         return replace(
             self,
             samples=self.ids,
-            places={name: place for place, name in enumerate(self.samples)},
+            places={name: row for row, name in enumerate(self.samples)},
             starts=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
             columns=rows[order].astype(np.int64),
             counts=self.counts[order],
@@ -131,16 +132,16 @@ def bare_id(name: str) -> str:
 
 
 def sequence_id(sequence: str) -> str:
-    """Return the id of a feature named by its sequence: the MD5 of that, as in QIIME 2 and ampliseq."""
+    """Return the id of a feature named by its sequence: the MD5 of the sequence, as in QIIME 2 and ampliseq."""
     return hashlib.md5(sequence.upper().encode(), usedforsecurity=False).hexdigest()
 
 
 def no_match(table: CountTable, names: Sequence[str]) -> InputError:
-    """Return the error for sequences none of which is in a count table.
+    """Return the error for the case that none of the sequences is in a count table.
 
     Args:
         table: The table.
-        names: Ids of some of the sequences, at least one.
+        names: Ids of some sequences, at least one.
     """
     first = next(iter(table.places))
     example = names[0]
@@ -152,7 +153,7 @@ def no_match(table: CountTable, names: Sequence[str]) -> InputError:
             "in rows and samples in columns"
         )
     return InputError(
-        f"{table.path}: none of the sequences, such as {shortened(example)!r}, is in this table of counts, whose first "
-        f"feature is {shortened(first)!r}{', the MD5 of its sequence' if table.named_by_sequence else ''}; the ids of "
-        "its first column must be those of the sequences (features in rows, samples in columns)"
+        f"{table.path}: none of the sequences, such as {shortened(example)!r}, is in this count table, whose first "
+        f"feature is {shortened(first)!r}{', the MD5 of its sequence' if table.named_by_sequence else ''}; the ids in "
+        "its first column must match the ids of the sequences (features in rows, samples in columns)"
     )

@@ -44,7 +44,7 @@ def identify(page: Page) -> None:
     upload(page, "Sequence files", EXAMPLES / "okex2301_12s.fasta.gz")
     page.get_by_role("button", name="Identify", exact=True).click()
     page.get_by_role("tab", name="Samples").click()
-    page.get_by_text("Rarefied: what is expected").wait_for()
+    page.get_by_text("Rarefied: the exact expectation").wait_for()
 
 
 def discover(page: Page) -> None:

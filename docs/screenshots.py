@@ -1,8 +1,8 @@
-"""Make the pictures of ``dashboard.md``: the page with the samples of the project, as a browser shows it.
+"""Take the pictures for ``dashboard.md``: the page with the samples of the project, as shown by a browser.
 
     python docs/screenshots.py
 
-It needs what the tests need (``pip install -e ".[map,dashboard,export,test]"`` and Chromium), and takes a minute.
+It has the requirements of the tests (``pip install -e ".[map,dashboard,export,test]"`` and Chromium), and takes a minute.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python docs/screenshots.py
 
-It has the requirements of the tests (``pip install -e ".[map,dashboard,export,test]"`` and Chromium), and takes a minute.
+It has the requirements of the tests (``pip install -e ".[map,dashboard,export,test]"`` and Chromium), and takes a
+minute.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Make the pictures of ``dashboard.md``: the page with the samples of the project, as a browser shows it.
+"""Take the pictures for ``dashboard.md``: the page with the samples of the project, as shown by a browser.
 
     python docs/screenshots.py
 
-It needs what the tests need (``pip install -e ".[map,dashboard,export,test]"`` and Chromium), and takes a minute.
+It has the requirements of the tests (``pip install -e ".[map,dashboard,export,test]"`` and Chromium), and takes a
+minute.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def identify(page: Page) -> None:
     upload(page, "Sequence files", EXAMPLES / "okex2301_12s.fasta.gz")
     page.get_by_role("button", name="Identify", exact=True).click()
     page.get_by_role("tab", name="Samples").click()
-    page.get_by_text("Rarefied: what is expected").wait_for()
+    page.get_by_text("Rarefied: the exact expectation").wait_for()
 
 
 def discover(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""A workspace with real samples, the page as users start it, and what a person does on it."""
+"""A workspace with real samples, the page as users start it, and the actions of a user on it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 OKEX = EXAMPLES / "okex2301_12s.fasta.gz"
 SAMPLES = EXAMPLES / "okex2301_samples.tsv"
 LABELS = EXAMPLES / "okex2301_12s_taxonomy.tsv"
-# Anoplopoma fimbria, the most abundant variant of the sample, without its first letter.
+# Anoplopoma fimbria, the most abundant variant of the sample, without its first base.
 SABLEFISH = (
     "CACCGCGGTTATACGAGAGGCCCAAGTTGAAAGACATCGGCGTAAAGAGTGGTTAAGTAAAAACTAAACTAAAGTCGAACATCTTCAAGGCTGTTATACGCATCCG"
     "AAGACAAGAAGTTCAACCACGAAGGTGACTTTATTCGTACTGAACCCACGAAAGCTAGGACAC"
 )
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 SECONDS = 120
-"""Time that anything on the page may take on a busy machine."""
+"""Maximum time in seconds for any action on the page on a busy machine."""
 
 
 def browser_path() -> str | None:
-    """Where a Chromium is; None where there is none."""
+    """Return the path of a Chromium; None if there is none."""
     return os.environ.get("EDNABED_CHROMIUM") or next((path for path in map(shutil.which, NAMES) if path), None)
 
 
 class Served:
-    """The page of a workspace, in a process of its own."""
+    """The page of a workspace, in its own process."""
 
     def __init__(self, workspace: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.workspace = workspace
@@ -69,7 +69,7 @@ def make_workspace(workspace: Path) -> Path:
 
 
 def rest(page) -> None:
-    """Wait until the page has drawn what it has to."""
+    """Wait until the page is completely drawn."""
     page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
     page.wait_for_timeout(200)
 
@@ -99,19 +99,19 @@ def unfold(page, title: str) -> None:
 
 
 def choose(page, label: str, text: str) -> None:
-    """Choose an entry of a box by a part of its text."""
+    """Choose an entry of a box by part of its text."""
     page.get_by_label(label, exact=True).first.click()
     page.get_by_role("option").filter(has_text=text).first.click()
     rest(page)
 
 
 def cells(page) -> list[str]:
-    """What stands in the tables; they are drawn on a canvas, beside which their cells stand for screen readers."""
+    """Return the cells of the tables; tables are drawn on a canvas, with their cells next to it for screen readers."""
     return page.evaluate("[...document.querySelectorAll('[role=gridcell]')].map(cell => cell.textContent)")
 
 
 def until(true, seconds: float = SECONDS) -> None:
-    """Wait until a function says so."""
+    """Wait until a function returns a true value."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come"

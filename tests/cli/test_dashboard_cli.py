@@ -21,11 +21,11 @@ def no_token(monkeypatch):
 
 @pytest.fixture
 def served(monkeypatch) -> list[tuple]:
-    """What would be served, after the checks of the place."""
+    """What would be served, after the checks of access."""
     calls: list[tuple] = []
 
     def serve(settings, host, port, *, token=None, ready=None):
-        server.check_place(host, token)
+        server.check_access(host, token)
         calls.append((settings, host, port, token))
         ready("http://127.0.0.1:8501")
 
@@ -73,7 +73,7 @@ def test_other_machines_need_a_token(capsys, tmp_path, host):
 def test_a_short_token(capsys, tmp_path, monkeypatch, host):
     code, out, err = call(capsys, tmp_path, "--host", host, "--token", "short")
     assert (code, out) == (2, "")
-    assert "the token has 5 letters, wanted at least 12" in err
+    assert "the token has 5 characters, expected at least 12" in err
     monkeypatch.setenv("EDNABED_TOKEN", "short")
     assert call(capsys, tmp_path, "--host", host)[0] == 2
 
@@ -82,7 +82,7 @@ def test_a_workspace_that_is_not_there(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(server, "check_installed", lambda: None)
     code, out, err = call(capsys, tmp_path / "absent")
     assert (code, out) == (1, "")
-    assert f"{tmp_path / 'absent'} is not a folder; name one that is there by --workspace" in err
+    assert f"{tmp_path / 'absent'} is not a folder; name an existing one by --workspace" in err
     assert not (tmp_path / "absent").exists()
 
 

@@ -1,4 +1,4 @@
-"""A workspace that is only copied, the page that serves one, and a headless Chromium that looks at it."""
+"""A workspace that tests only copy, the page that serves a workspace, and a headless Chromium that visits it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from browser_support import SECONDS, Served, browser_path, make_workspace
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace that is only copied."""
+    """A workspace that tests only copy."""
     return make_workspace(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
-    """A browser; tests that need one are skipped where there is none."""
+    """A browser; tests that need one are skipped if there is none."""
     playwright = pytest.importorskip("playwright.sync_api")
     pytest.importorskip("streamlit")
     path = browser_path()
@@ -33,7 +33,7 @@ def chromium() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The page of a workspace of the module's own."""
+    """The page of a workspace for this module alone."""
     workspace = tmp_path_factory.mktemp("dash board") / "wörkspace"
     shutil.copytree(made, workspace)
     page = Served(workspace)
@@ -43,11 +43,11 @@ def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 @pytest.fixture
 def visit(chromium, served, tmp_path):
-    """A visitor: gives pages by their path, and says what they asked of other hosts."""
+    """A visitor: opens pages by their path, and checks that they request nothing from other hosts."""
     context = chromium.new_context(viewport={"width": 1400, "height": 1500}, accept_downloads=True)
     context.set_default_timeout(SECONDS * 1000)
-    asked: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    context.on("request", lambda request: requested.append(request.url))
 
     def visit(path: str = "", address: str | None = None):
         page = context.new_page()
@@ -55,8 +55,7 @@ def visit(chromium, served, tmp_path):
         page.wait_for_selector("h1")
         return page
 
-    visit.asked = asked
     yield visit
-    foreign = [url for url in asked if url.startswith(("http", "ws")) and "127.0.0.1" not in url.split("/")[2]]
+    foreign = [url for url in requested if url.startswith(("http", "ws")) and "127.0.0.1" not in url.split("/")[2]]
     context.close()
-    assert foreign == [], "the page asked other hosts"
+    assert foreign == [], "the page sent requests to other hosts"

@@ -1,4 +1,4 @@
-"""A study is added on the page, with or without counts, by the functions of the page without a browser."""
+"""A study is added on the page, with or without counts, using the functions of the page without a browser."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TABLE = f"id\tsequence\tS1\tS2\na\t{SEQUENCE}\t3\t4\n".encode()
 PAGE = """
 from pathlib import Path
 from ednabed.dashboard import settings
-from ednabed.dashboard.parts import told_errors
+from ednabed.dashboard.parts import shown_errors
 from ednabed.dashboard.views import studies
 settings.set_settings(settings.Settings(Path({workspace!r})))
-with told_errors():
+with shown_errors():
     studies._add()
 """
 
 
 @pytest.fixture
 def add(tmp_path, monkeypatch):
-    """Fill the form in and send it; return the error that is shown and the arguments of the job, None without one."""
+    """Fill in the form and send it; return the error shown and the arguments of the job, or None without a job."""
     started: list[list[str]] = []
 
     def start(self, title, arguments, **more):
@@ -52,7 +52,7 @@ def add(tmp_path, monkeypatch):
     not hasattr(getattr(testing, "AppTest", None), "file_uploader"), reason="this streamlit cannot test uploads"
 )
 class TestAdd:
-    def test_a_table_of_sequences_and_counts_is_asked_about(self, add):
+    def test_a_table_of_sequences_and_counts_is_refused(self, add):
         error, arguments = add(files=[TABLE])
         assert arguments is None and "has ids, sequences and columns of whole numbers" in error
 
@@ -66,4 +66,4 @@ class TestAdd:
 
     def test_both(self, add):
         error, arguments = add(files=[TABLE], counts=[TABLE], no_counts=True)
-        assert arguments is None and "there are no counts" in error
+        assert arguments is None and "contain no counts" in error

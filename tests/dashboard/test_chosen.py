@@ -1,4 +1,4 @@
-"""What the pages take out of results and maps, against plain Python."""
+"""Selections that the pages make from results and maps, compared with plain Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
 
 from ednabed.dashboard.mapping import chosen_rows
-from ednabed.dashboard.plots import MOST_GROUPS
+from ednabed.dashboard.plots import MAX_GROUPS
 from ednabed.dashboard.views.identify import columns_of, filtered, grouped
 
 # -- rows of a map -----------------------------------------------------------------------------------------------------
@@ -30,14 +30,14 @@ from ednabed.dashboard.views.identify import columns_of, filtered, grouped
     st.integers(1, 12),
     st.booleans(),
 )
-def test_rows_to_draw(rows, most, some):
+def test_rows_to_draw(rows, maximum, filtering):
     keys = np.array([key for key, _, _ in rows], np.uint64)
-    on_map, wanted = (np.array([row[i] for row in rows], bool) for i in (1, 2))
+    on_map, selected = (np.array([row[i] for row in rows], bool) for i in (1, 2))
     found = SimpleNamespace(on_map=on_map, collection=SimpleNamespace(keys=keys))
-    chosen = chosen_rows(found, wanted if some else None, most)
-    fitting = [i for i, (_, on, asked) in enumerate(rows) if on and (asked or not some)]
-    # Of too many those with the smallest keys, in the order of the collection.
-    assert chosen.tolist() == sorted(sorted(fitting, key=lambda i: rows[i][0])[:most])
+    chosen = chosen_rows(found, selected if filtering else None, maximum)
+    fitting = [i for i, (_, on, match) in enumerate(rows) if on and (match or not filtering)]
+    # If there are too many, those with the smallest keys, in the order of the collection.
+    assert chosen.tolist() == sorted(sorted(fitting, key=lambda i: rows[i][0])[:maximum])
     assert chosen.dtype == np.int64
     assert on_map.tolist() == [row[1] for row in rows], "nothing is changed"
 
@@ -72,19 +72,19 @@ def table_of(rows: list[dict]) -> pa.Table:
     st.lists(st.sampled_from(STATUS), unique=True),
     st.sampled_from(["", "salmo", "SALMO", "a.b", "%", ";", "gäd", ".", "("]),
 )  # fmt: skip
-def test_queries_that_are_asked_for(rows, rank, least, status, part):
+def test_queries_that_match(rows, rank, minimum, status, part):
     def fits(row: dict) -> bool:
-        sure = row["confidence" if rank is None else f"{rank}_confidence"]
+        confidence = row["confidence" if rank is None else f"{rank}_confidence"]
         return (
             (rank is None or row[f"{rank}_given"] is not None)
-            and (least == 0 or (sure is not None and sure >= least))
+            and (minimum == 0 or (confidence is not None and confidence >= minimum))
             and (not status or row["status"] in status)
             and any(
                 part.lower() in (row[key] or "").lower() for key in ("id", "lineage", *(f"{r}_best" for r in RANKS))
             )
         )
 
-    assert filtered(table_of(rows), rank, least, status, part).to_pylist() == [row for row in rows if fits(row)]
+    assert filtered(table_of(rows), rank, minimum, status, part).to_pylist() == [row for row in rows if fits(row)]
 
 
 TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
@@ -124,18 +124,18 @@ def test_columns_of_the_names(tmp_path):
 
 
 @given(st.integers(0, 25), st.integers(0, 3), st.booleans(), st.integers(0, 2**32 - 1))
-def test_taxa_with_few_reads_stand_together(named, samples, unnamed, seed):
+def test_taxa_with_few_reads_are_combined(named, samples, unnamed, seed):
     reads = np.random.default_rng(seed).integers(0, 100, (named + unnamed, samples))
     labels = [f"F{i}" for i in range(named)] + [UNNAMED] * unnamed
     bars, sums = grouped(labels, reads)
     assert sums.shape == (len(bars), samples)
     assert np.array_equal(sums.sum(axis=0), reads.sum(axis=0)), "no read is lost"
-    kept = min(named, MOST_GROUPS)
+    kept = min(named, MAX_GROUPS)
     assert bars[:kept] == labels[:kept] and np.array_equal(sums[:kept], reads[:kept])
-    assert len(bars) == kept + (named > MOST_GROUPS) + unnamed
-    if named > MOST_GROUPS:
-        rest = named - MOST_GROUPS
-        assert bars[MOST_GROUPS] == ("1 other" if rest == 1 else f"{rest} others")
-        assert np.array_equal(sums[MOST_GROUPS], reads[MOST_GROUPS:named].sum(axis=0))
+    assert len(bars) == kept + (named > MAX_GROUPS) + unnamed
+    if named > MAX_GROUPS:
+        rest = named - MAX_GROUPS
+        assert bars[MAX_GROUPS] == ("1 other" if rest == 1 else f"{rest} others")
+        assert np.array_equal(sums[MAX_GROUPS], reads[MAX_GROUPS:named].sum(axis=0))
     if unnamed:
         assert bars[-1] == UNNAMED and np.array_equal(sums[-1], reads[-1])

@@ -1,4 +1,4 @@
-"""Connections that ask for nothing, that are too many, and requests that are too large: to a real server."""
+"""Connections that send no request, too many connections, and too large requests, with a real server."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def connect(port: int) -> socket.socket:
 
 
 def answer(made: socket.socket) -> bytes:
-    """What comes until the other side closes, or a whole small answer."""
+    """The data received until the other side closes the connection, or a complete small answer."""
     found = b""
     try:
         while b"inside" not in found and (data := made.recv(65536)):
@@ -67,7 +67,7 @@ def answer(made: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", HEAD, HEAD + b"\r\n"])
-def test_the_head_of_a_request_has_to_arrive_in_time(port, sent):
+def test_the_head_of_a_request_must_arrive_in_time(port, sent):
     with connect(port) as made:
         began = time.monotonic()
         made.sendall(sent)

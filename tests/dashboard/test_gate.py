@@ -1,4 +1,4 @@
-"""The gate without a server: hand-made requests to a small application that says what came through."""
+"""The gate without a server: hand-made requests to a small application that records what came through."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADERS = {b"content-security-policy": POLICY.encode(), b"x-content-type-options
 
 
 class Application:
-    """Answers everything, and keeps what it was asked."""
+    """Answers every request and records it."""
 
     def __init__(self) -> None:
         self.asked: list[dict] = []
@@ -38,7 +38,7 @@ class Application:
 
 
 class Answer:
-    """What was sent back."""
+    """The response."""
 
     def __init__(self, messages: list[dict], reads: int) -> None:
         self.messages, self.reads = messages, reads
@@ -55,7 +55,7 @@ class Answer:
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
-    """A wrong token takes no time here."""
+    """A wrong token causes no wait here."""
     monkeypatch.setattr("ednabed.dashboard.gate._WRONG_SECONDS", 0)
 
 
@@ -139,7 +139,7 @@ def test_own_names_are_answered(host, listening, kind):
 )  # fmt: skip
 @pytest.mark.parametrize("token", [None, TOKEN])
 def test_foreign_names_are_refused(host, token):
-    """A name that an attacker turns to 127.0.0.1 is still that name."""
+    """A name that an attacker resolves to 127.0.0.1 is still refused."""
     target, app = gate(token)
     for path in ("/", "/_stcore/health", ENTER):
         answer = ask(target, path, host=host)
@@ -178,7 +178,7 @@ def test_no_header_breaks_the_gate(host, origin):
     assert answer.status in (200, 403)
 
 
-def test_what_is_no_request_goes_through():
+def test_what_is_not_a_request_goes_through():
     target, app = gate(TOKEN)
     assert ask(target, kind="lifespan").kind == "lifespan.startup.complete"
     assert len(app.asked) == 1
@@ -187,7 +187,7 @@ def test_what_is_no_request_goes_through():
 # -- headers -----------------------------------------------------------------------------------------------------------
 
 
-def test_our_headers_are_added_and_take_the_place_of_others():
+def test_our_headers_are_added_and_replace_others():
     target, _ = gate()
     answer = ask(target)
     assert answer.body == b"inside"
@@ -205,7 +205,7 @@ def test_our_own_answers_have_them_too():
         assert answer.headers[b"cache-control"] == b"no-store"
 
 
-def test_the_policy_names_no_other_place():
+def test_the_policy_names_no_other_host():
     for rule in POLICY.split("; "):
         assert set(rule.split()[1:]) <= {"'self'", "'none'", "'unsafe-inline'", "'unsafe-eval'", "blob:", "data:"}
     assert "default-src 'self'" in POLICY and "frame-ancestors 'none'" in POLICY
@@ -254,14 +254,14 @@ def test_without_the_cookie_there_is_only_the_form():
      ("to=/%5Cevil.example", "/"), ("to=http://evil.example", "/"), ("to=/a%0d%0aSet-Cookie:x", "/"), ("to=", "/"),
      ("to=/%C3%A4", "/")],
 )  # fmt: skip
-def test_the_token_leads_on_to_the_page_that_was_asked_for_and_nowhere_else(query, to):
+def test_the_token_leads_to_the_requested_page_and_nowhere_else(query, to):
     target, app = gate(TOKEN)
     answer = ask(target, ENTER, method="POST", query=query, body=[urlencode({"token": TOKEN}).encode()])
     assert (answer.status, answer.headers[b"location"]) == (303, to.encode())
     assert app.asked == []
 
 
-def test_a_page_that_is_asked_for_stands_in_the_form():
+def test_the_requested_page_is_in_the_form():
     target, _ = gate(TOKEN)
     answer = ask(target, "/identify", query='job=1"><script>', headers=PAGE)
     action = form_of(answer)["form"]["action"]
@@ -276,9 +276,9 @@ def test_a_wrong_token(wrong):
     target, app = gate(TOKEN)
     answer = enter(target, wrong)
     assert answer.status == 401
-    assert b"This is not the token" in answer.body and b"<form" in answer.body
+    assert b"This token is wrong" in answer.body and b"<form" in answer.body
     assert b"set-cookie" not in answer.headers
-    # Nothing that was typed comes back.
+    # The response does not contain what was typed.
     assert wrong.strip() == "" or wrong.encode() not in answer.body or wrong == "x"
     assert app.asked == []
 
@@ -297,7 +297,7 @@ def test_a_wrong_token(wrong):
         b"Token=" + TOKEN.encode(),
     ],
 )
-def test_bodies_that_are_no_form(body):
+def test_bodies_that_are_not_a_form(body):
     target, app = gate(TOKEN)
     assert ask(target, ENTER, method="POST", body=[body]).status == 401
     assert app.asked == []
@@ -319,7 +319,7 @@ def test_the_right_token_opens_the_page(host):
                 ask(target, path, host=host, kind=kind, headers={"Cookie": held})
                 assert len(app.asked) == 1, (held, path, kind)
     assert ask(target, headers={"cookie": name}).body == b"inside"
-    # The form's own address, looked at again, leads to the page.
+    # The address of the form, visited again, leads to the page.
     assert ask(target, ENTER, host=host, headers={"Cookie": name}).headers[b"location"] == b"/"
 
 
@@ -336,7 +336,7 @@ def test_a_long_form_is_not_read_to_its_end():
     answer = ask(target, ENTER, method="POST", body=pieces)
     assert answer.status == 401
     assert answer.reads <= 6
-    # Neither is one read whose token comes late.
+    # Nor is a form read whose token comes late.
     assert ask(target, ENTER, method="POST", body=[b"x=" + b"y" * 5000 + b"&token=" + TOKEN.encode()]).status == 401
     assert app.asked == []
 
@@ -389,14 +389,14 @@ def test_other_machines_need_a_token(host):
     with pytest.raises(ValueError, match="it needs a token"):
         gate(None, host)
     target, app = gate(TOKEN, host)
-    # By whatever name, but with the token.
+    # Under any name, but with the token.
     for name in ("lab.example.org:8501", "10.0.0.5", OWN):
         assert ask(target, host=name).status == 401
         held = {"Cookie": cookie_of(target, host=name), "Origin": f"https://{name}"}
         assert ask(target, host=name, headers=held).status == 200
         assert ask(target, host=name, headers={**held, "Origin": "https://evil.example"}).status == 403
     assert len(app.asked) == 3
-    # A request that names no host cannot show that it comes from the page.
+    # A request without a host cannot prove that it comes from the page.
     assert ask(target, host=None, headers={"Origin": "null"}).status == 403
 
 
@@ -420,7 +420,7 @@ def test_wrong_tokens_close_the_door_for_longer_and_longer(monkeypatch):
     waits = []
     for _ in range(10):
         assert enter(target, "wrong" * 3).status == 401
-        # Until then not even the right one is looked at, or tries side by side would get around the wait.
+        # Until then not even the right one is checked, or parallel attempts would get around the wait.
         began = now[0]
         while (answer := enter(target, TOKEN[:-1] + "!")).status == 429:
             assert int(answer.headers[b"retry-after"]) >= 1 and b"Too many wrong tokens" in answer.body
@@ -451,7 +451,7 @@ def test_other_addresses_do_not_wait(monkeypatch):
     assert len(target._wrong) == 1_000
 
 
-def test_what_is_too_large_is_refused_before_it_is_read():
+def test_a_too_large_request_is_refused_before_it_is_read():
     app = Application()
     target = Gate(app, host="127.0.0.1", token=None, max_body=1000)
     answer = ask(target, "/_stcore/upload_file/a/b", method="PUT", headers={"Content-Length": "1001"})

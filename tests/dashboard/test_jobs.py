@@ -1,4 +1,4 @@
-"""Jobs: a command line in a process of its own, found again by its folder, ended with nothing half-written."""
+"""Jobs: a command line in its own process, recovered from its folder, ended with nothing half-written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANY = 12_000
 
 
 def until(true, seconds: float = 120):
-    """Wait until something is true, and return it."""
+    """Wait until a function returns a true value, and return that value."""
     last = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < last, "waited in vain"
@@ -57,7 +57,7 @@ def doing(job: Job, what: str) -> bool:
 
 def alive(pid: int) -> bool:
     try:
-        # A process that nobody has waited for yet is dead all the same.
+        # A process that has not been waited for yet (a zombie) is dead all the same.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
@@ -65,7 +65,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def jobs(tmp_path):
-    """Jobs of a workspace of an awkward name; those that a test leaves at work end with it."""
+    """Jobs of a workspace with an awkward name; jobs that a test leaves running end with it."""
     found = Jobs(tmp_path / "Proben aus 北 & süd's")
     yield found
     for job in found.list():
@@ -108,7 +108,7 @@ def test_a_command_runs_to_its_end(jobs):
     assert (progress.doing, progress.done, progress.total, progress.unit) == ("classifying", 20, None, "query")
     assert progress.rate > 0 < progress.seconds
     assert len((folder / "taxonomy.tsv").read_text(encoding="utf-8").splitlines()) == 21
-    # Nothing but what formats.md names.
+    # Only the files that formats.md names.
     assert sorted(p.name for p in folder.iterdir()) == [
         "child.json", "end.json", "inputs", "job.json", "lock", "progress.json", "runner.json", "runner.log",
         "stderr.txt", "stdout.txt", "taxonomy.tsv", "taxonomy.tsv.about.json",
@@ -117,7 +117,7 @@ def test_a_command_runs_to_its_end(jobs):
     job.cancel()
     assert job.state == "done"
 
-    # The command that is shown does the same.
+    # The command shown has the same result.
     if os.name != "nt":
         (folder / "taxonomy.tsv").unlink()
         words = shlex.split(job.command)
@@ -139,7 +139,7 @@ def test_a_command_runs_to_its_end(jobs):
     [
         (["embed", "no\nsuch.fasta"], 1, "no such file"),
         (["embed", "--no-such-option"], 2, "No such option"),
-        # What the page would have to give by standard input is not there, instead of being waited for.
+        # There is no standard input to wait for.
         (["embed", "-", "--dataset", "x"], 1, "standard input"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_command_fails_with_its_sentence(jobs, arguments, code, says):
 
 def test_cancelled_in_the_midst_and_started_again(jobs, many):
     job = jobs.start("embed", ["embed", str(many), "--dataset", "d"])
-    # A page that is loaded anew finds it.
+    # A reloaded page finds it.
     found = Jobs(jobs.workspace).get(job.id)
     until(lambda: doing(found, "embedding"))
     assert found.state == "running"
@@ -242,13 +242,13 @@ def test_a_command_that_does_not_end_is_killed(jobs, monkeypatch):
     folder = jobs.new_folder()
     job = Job(folder.name, "t", {}, [], folder, datetime.now(UTC))
 
-    class Told:
+    class EndRequest:
         @property
         def to_end(self) -> bool:
             return job.output != ""
 
     began = time.monotonic()
-    assert runner._run_command(job, Told()) != 0
+    assert runner._run_command(job, EndRequest()) != 0
     assert 0.2 < time.monotonic() - began < 60
 
 
@@ -265,7 +265,7 @@ def test_ids_stay_in_the_folder(jobs, tmp_path):
             jobs.start("t", ["--version"], folder=folder)
 
 
-def test_what_is_damaged_is_listed_as_broken(jobs):
+def test_a_damaged_job_is_listed_as_broken(jobs):
     good = ended(jobs.start("good", ["--version"]))
     text = (good.folder / "job.json").read_text()
     facts = json.loads(text)
@@ -289,7 +289,7 @@ def test_what_is_damaged_is_listed_as_broken(jobs):
         job.cancel()
         job.remove()
     assert [job.id for job in jobs.list()] == [good.id]
-    # What is told of a job at work may be damaged too.
+    # The files that describe a running job may be damaged too.
     for name in ("progress.json", "end.json", "child.json"):
         (good.folder / name).write_bytes(b'{"done": []')
     assert (good.state, good.progress, good.seconds) == ("lost", None, None)
@@ -313,7 +313,7 @@ def test_a_flipped_byte_in_a_file_of_a_job_is_named(jobs):
 
 
 def test_jobs_of_the_first_form_are_read(jobs):
-    """Without checksums, and with a schema in one of the files only."""
+    """They have no checksums, and only one of the files has a schema."""
     folder = jobs.new_folder()
     began = module.now()
     facts = {"schema": 1, "title": "t", "arguments": ["--version"], "about": {"a": 1}, "created": began}
@@ -355,7 +355,7 @@ def test_a_process_that_never_came_up(jobs):
 
 @pytest.fixture
 def vanished(jobs) -> Job:
-    """A job whose process came up and is there no more."""
+    """A job whose process started and has vanished."""
     folder = jobs.new_folder()
     facts = {"schema": 1, "title": "t", "arguments": ["--version"], "about": {}, "created": module.now()}
     (folder / module.JOB).write_text(json.dumps(facts))
@@ -363,21 +363,21 @@ def vanished(jobs) -> Job:
     return jobs.get(folder.name)
 
 
-def test_a_look_is_not_taken_for_the_process(vanished, monkeypatch):
-    """Who looks has the lock for an instant; a process that is there keeps it."""
+def test_a_check_is_not_taken_for_the_process(vanished, monkeypatch):
+    """A check holds the lock for an instant; a live process keeps it."""
     assert vanished.state == "lost"
     waits = []
-    look = FileLock(vanished.folder / module.LOCK, timeout=0)
+    check = FileLock(vanished.folder / module.LOCK, timeout=0)
 
     def over(seconds: float) -> None:
         waits.append(seconds)
-        look.release()
+        check.release()
 
-    with look:
+    with check:
         monkeypatch.setattr(module.time, "sleep", over)
         assert vanished.state == "lost"
         assert len(waits) == 1 and 0 < waits[0] < 0.1
-    with look:
+    with check:
         monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
         assert vanished.state == "waiting"
 
@@ -394,7 +394,7 @@ def test_a_lock_of_another_user_is_held(vanished, monkeypatch):
     assert vanished.state == "lost"
 
 
-def test_what_cannot_be_started(jobs, monkeypatch):
+def test_a_job_that_cannot_be_started(jobs, monkeypatch):
     for about in ({"x": {1}}, {"x": float("nan")}):
         with pytest.raises(UsageError, match="JSON"):
             jobs.start("t", ["--version"], about=about)
@@ -404,12 +404,12 @@ def test_what_cannot_be_started(jobs, monkeypatch):
     assert jobs.list() == []
     (jobs.workspace / "data" / "jobs").rename(jobs.workspace / "data" / "gone")
     (jobs.workspace / "data" / "jobs").write_text("a file")
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be created"):
         jobs.new_folder()
     assert jobs.list() == []
 
 
-def test_names_that_are_no_text(jobs):
+def test_names_that_are_not_valid_text(jobs):
     job = ended(jobs.start("half \udcff", ["embed", "/no/such\udcff\u202e.fasta"]))
     assert jobs.get(job.id).arguments[1] == "/no/such\udcff\u202e.fasta"
     assert job.title == "half \udcff"
@@ -427,7 +427,7 @@ def test_long_output_is_cut(jobs):
     (folder / "stdout.txt").write_text("é" * 600_000, encoding="utf-8")
     (folder / "stderr.txt").write_text("".join(f"line {i}\n" for i in range(20_000)))
     assert len(job.output.encode()) < 1_001_000
-    assert "has all of it" in job.output
+    assert "has the complete output" in job.output
     assert len(job.notices) < 65_000
     assert job.notices.startswith("...\nline ")
     assert job.notices.endswith("line 19999\n")

@@ -1,6 +1,6 @@
-"""Names that stay with a run, on the pages: made by Identify, shown by Search, taken by exports.
+"""Assignments kept next to a run, on the pages: created by Identify, shown by Search, used by exports.
 
-Without a browser: Streamlit runs the views and gives what they show.
+Without a browser: Streamlit runs the views and returns what they show.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from support import ednabed
 
 testing = pytest.importorskip("streamlit.testing.v1")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-LETTERS = (
+BASES = (
     "CCACCGCGGTTATACGAGAGGCCCAAGTTGAAAGACATCGGCGTAAAGAGTGGTTAAGTAAAAACTAAACTAAAGTCGAACATCTTCAAGGCTGTTATACGCATCCGAAGACAAGAAGTTCAACCACGAAGG"
     "TGACTTTATTCGTACTGAACCCACGAAAGCTAGGACAC"
 )
@@ -56,7 +56,7 @@ def check(shown) -> None:
 def names_found(workspace: Path) -> list[str]:
     shown = page(workspace, "from ednabed.dashboard.views import search\nsearch.show()")
     shown.selectbox(key="search_reference").set_value("data/reference")
-    shown.text_area(key="search_letters").set_value(LETTERS)
+    shown.text_area(key="search_letters").set_value(BASES)
     shown.button[0].click().run()
     check(shown)
     return [name for name in shown.dataframe[0].value["name"].tolist() if name]
@@ -102,13 +102,13 @@ def test_the_map_shows_the_newest_names_or_none(workspace):
     assert done.returncode == 0, done.stderr
     named = " ".join(done.stdout.decode().split()[-20:])
     shown = page(workspace, "from ednabed.dashboard.views import map as view\nview.show()")
-    shown.radio(key="map_source").set_value("runs as they lie").run()
+    shown.radio(key="map_source").set_value("individual runs").run()
     shown.multiselect(key="map_runs").set_value([find_run(workspace, "okex2301").label]).run()
     check(shown)
     assert "classes: Actinopteri" in named
-    for choice, there in (("the newest of each run", True), ("their own only", False)):
+    for choice, found in (("newest assignments of each run", True), ("names of the records only", False)):
         shown.selectbox(key="map_names").set_value(choice).run()
         check(shown)
         shown.text_input(key="map_sought").set_value("Actinopteri").run()
         check(shown)
-        assert ("No sequence on the map is like that." in [one.value for one in shown.info]) != there
+        assert ("No sequence on the map matches." in [one.value for one in shown.info]) != found

@@ -1,4 +1,4 @@
-"""What people may do to the page, and it to them: nothing."""
+"""Misuse of the page: hostile names, files and requests do no harm."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_names_that_are_html_or_formulas_do_nothing_on_any_page(visit, tmp_path)
     assert json.loads(saved(page, "JSON", tmp_path).read_text(encoding="utf-8"))["results"]
 
 
-def test_a_file_that_is_none_is_told_before_work_begins_and_leaves_nothing(visit, served, tmp_path):
+def test_a_broken_file_is_reported_before_a_job_starts_and_leaves_nothing(visit, served, tmp_path):
     page = visit()
     broken = tmp_path / "br<b>oken.fasta.gz"
     broken.write_bytes(gzip.compress(b">a\n" + LETTERS.encode() + b"\n")[:-9])
@@ -107,7 +107,7 @@ def test_a_file_that_is_none_is_told_before_work_begins_and_leaves_nothing(visit
     ["www.evil.example.fasta", "http;evil.example.fasta", "a -> b.fasta", "me@evil.example.fasta", ":smile:.fasta",
      "$x^2$ [a](b) ~a~.fasta", "2 >= 1 -- x.fasta", ":red[a] _b_ **c**.fasta"],
 )  # fmt: skip
-def test_a_name_in_a_message_is_shown_as_it_stands(visit, tmp_path, name):
+def test_a_name_in_a_message_is_shown_literally(visit, tmp_path, name):
     page = visit("identify")
     # There is no calibrated reference here, but a file can be tried.
     unfold(page, "Identify sequences")
@@ -165,7 +165,7 @@ def test_a_token_is_asked_for(chromium, evil, tmp_path, way):
     page = Served(evil, *options, env={"EDNABED_TOKEN": token} if way == "variable" else None)
     try:
         status, _, text = ask(page.address, Accept="text/html")
-        assert status == 401 and "asks for the token" in text and token not in text
+        assert status == 401 and "Enter the token" in text and token not in text
         assert ask(page.address, "/_stcore/health")[0] == 401
         assert ask(page.address, "/_stcore/upload_file/x/y", "PUT", b"x" * 100)[0] == 401
         form = {"Content_Type": "application/x-www-form-urlencoded"}
@@ -188,12 +188,12 @@ def test_another_host_needs_a_token(evil):
     assert b"--host 0.0.0.0 lets other machines in; give --token too" in done.stderr
     done = ednabed("--workspace", evil, "dashboard", "--token", "short", "--port", "0", cwd=evil)
     assert done.returncode == 2
-    assert b"wanted at least 12" in done.stderr
+    assert b"expected at least 12" in done.stderr
 
 
-def test_a_port_that_is_taken_and_a_workspace_that_is_none_are_told(served, evil, tmp_path):
+def test_a_port_that_is_taken_and_a_workspace_that_does_not_exist_are_reported(served, evil, tmp_path):
     port = str(urlsplit(served.address).port)
     done = ednabed("--workspace", evil, "dashboard", "--port", port, cwd=evil)
-    assert done.returncode == 1 and b"cannot be had" in done.stderr
+    assert done.returncode == 1 and b"is not available" in done.stderr
     done = ednabed("--workspace", tmp_path / "absent", "dashboard", "--port", "0", cwd=evil)
     assert done.returncode == 1 and b"is not a folder" in done.stderr

@@ -1,4 +1,4 @@
-"""Each page's main act, in a real browser, on real samples: what a person does and sees."""
+"""The main action of each page, in a real browser, on real samples: what a user does and sees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fasta(path):
     return [(part.split("\n")[0], "".join(part.split("\n")[1:])) for part in text.split(">")[1:]]
 
 
-def test_studies_shows_what_is_here_and_consolidates_what_is_added(visit, served):
+def test_studies_shows_the_workspace_and_consolidates_an_added_study(visit, served):
     page = visit()
     assert page.get_by_test_id("stMetric").filter(has_text="Records").inner_text().split("\n")[-1] == "234"
     until(lambda: "okex2301" in cells(page))
@@ -30,7 +30,7 @@ def test_studies_shows_what_is_here_and_consolidates_what_is_added(visit, served
     page.get_by_text("Calibrate", exact=True).click()
     page.get_by_role("button", name="Consolidate", exact=True).click()
     until(lambda: "not yet" not in cells(page))
-    assert page.get_by_test_id("stMetric").filter(has_text="Runs not in it").inner_text().split("\n")[-1] == "0"
+    assert page.get_by_test_id("stMetric").filter(has_text="Runs not in reference").inner_text().split("\n")[-1] == "0"
 
 
 def test_studies_compresses_only_after_a_dry_run_with_the_same_choice(visit, served):
@@ -44,24 +44,24 @@ def test_studies_compresses_only_after_a_dry_run_with_the_same_choice(visit, ser
     page.get_by_role("tab", name="Compress").click()
     until(button.is_enabled)
     assert not list((served.workspace / "consolidated_data").rglob("embeddings.npz"))
-    page.get_by_text("Delete the originals, once every value is compared").click()
+    page.get_by_text("Delete the originals once every value is compared").click()
     until(button.is_disabled)
 
 
-def test_studies_names_a_build_and_refuses_a_name_that_is_none(visit, served):
+def test_studies_names_a_build_and_refuses_an_invalid_name(visit, served):
     page = visit()
     page.get_by_role("tab", name="Tag").click()
     page.get_by_label("Name of the build").fill("../../etc")
-    page.get_by_role("button", name="Name it", exact=True).click()
+    page.get_by_role("button", name="Name this build", exact=True).click()
     page.get_by_text("cannot be a folder on every system").wait_for()
     page.get_by_label("Name of the build").fill("november")
-    page.get_by_role("button", name="Name it", exact=True).click()
+    page.get_by_role("button", name="Name this build", exact=True).click()
     page.get_by_text("november: build").wait_for()
     names = json.loads((served.workspace / "data" / "reference" / "names.json").read_text())
     assert list(names["names"]) == ["november"]
 
 
-def test_the_map_is_laid_out_once_coloured_and_a_lasso_exports_what_it_holds(visit, served, tmp_path):
+def test_the_map_is_laid_out_once_and_coloured_and_a_lasso_exports_its_points(visit, served, tmp_path):
     page = visit("map")
     choose(page, "Reference", "data/fish")
     page.get_by_role("button", name="Lay out the map").click()
@@ -110,7 +110,7 @@ def test_search_finds_what_a_pasted_sequence_is_like_and_where_it_was_seen(visit
     assert saved(page, "TSV", tmp_path).read_text(encoding="utf-8").startswith("query\trank\t")
 
 
-def test_search_takes_a_file_and_tells_a_bad_letter(visit):
+def test_search_takes_a_file_and_reports_an_invalid_base(visit):
     page = visit("search")
     upload(page, "or a FASTA file", EXAMPLES / "unknown_12s.fasta")
     page.get_by_role("button", name="Search", exact=True).click()
@@ -129,8 +129,8 @@ def test_identify_names_a_file_composes_samples_and_is_found_again(visit, served
     page.get_by_role("button", name="Identify", exact=True).click()
     metric = page.get_by_test_id("stMetric")
     metric.filter(has_text="Queries").wait_for()
-    told = [m.inner_text().strip().split("\n") for m in metric.all()]
-    numbers = {lines[0]: int(lines[-1]) for lines in told}
+    shown = [m.inner_text().strip().split("\n") for m in metric.all()]
+    numbers = {lines[0]: int(lines[-1]) for lines in shown}
     assert numbers["Queries"] == 234
     assert numbers["Assigned"] + numbers["Not in reference"] + numbers["Unclassified"] + numbers["Rejected"] == 234
     assert numbers["Assigned"] > 100
@@ -144,18 +144,18 @@ def test_identify_names_a_file_composes_samples_and_is_found_again(visit, served
     page.get_by_role("tab", name="Samples").click()
     page.locator(".legendtext", has_text="Anoplopomatidae").first.wait_for()
     until(lambda: "D03-02" in cells(page))
-    page.get_by_text("Rarefied: what is expected").wait_for()
-    # Later, without the address of the work.
+    page.get_by_text("Rarefied: the exact expectation").wait_for()
+    # Later, without the address of the job.
     again = visit("identify")
     again.get_by_test_id("stMetric").filter(has_text="Queries").wait_for()
 
 
 def test_identify_is_cancelled_and_leaves_nothing_half_written(visit, served, tmp_path):
-    letters = gzip.decompress((EXAMPLES / "fish_12s.tsv.gz").read_bytes()).decode().splitlines()[1:]
+    table = gzip.decompress((EXAMPLES / "fish_12s.tsv.gz").read_bytes()).decode().splitlines()[1:]
     many = tmp_path / "many.fasta"
     with many.open("w", encoding="utf-8", newline="\n") as file:
         for turn in range(30):
-            for number, line in enumerate(letters):
+            for number, line in enumerate(table):
                 sequence = line.split("\t")[2]
                 # Another sequence each time, so that none is computed once for all.
                 file.write(f">q{turn}_{number}\n{sequence[: len(sequence) - turn]}\n")
@@ -169,15 +169,15 @@ def test_identify_is_cancelled_and_leaves_nothing_half_written(visit, served, tm
     job = Jobs(served.workspace).list()[0]
     assert len(Jobs(served.workspace).list()) == before + 1
     until(lambda: job.progress is not None and job.progress.done > 0)
-    # A reload finds it at work.
+    # After a reload it is still running.
     page.reload()
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("cancelled; nothing half-written is left").wait_for()
+    page.get_by_text("cancelled; no half-written files are left").wait_for()
     assert job.state == "cancelled"
     assert list((job.folder / "results").iterdir()) == []
 
 
-def test_discover_shows_cards_and_their_place_on_the_map(visit, served, tmp_path):
+def test_discover_shows_cards_and_their_positions_on_the_map(visit, served, tmp_path):
     page = visit("discover")
     unfold(page, "Look for what is new")
     page.get_by_text("a run of this workspace").click()
@@ -204,7 +204,7 @@ def test_discover_shows_cards_and_their_place_on_the_map(visit, served, tmp_path
     if page.get_by_role("button", name="Lay out the map").count():
         page.get_by_role("button", name="Lay out the map").click()
     page.locator(".legendtext", has_text="groups not in the reference").wait_for()
-    # And the map of the study itself says which of its sequences are new.
+    # The map of the study itself shows which of its sequences are new.
     study = visit("map")
     choose(study, "Reference", "data/reference")
     if study.get_by_role("button", name="Lay out the map").count():
@@ -214,7 +214,7 @@ def test_discover_shows_cards_and_their_place_on_the_map(visit, served, tmp_path
     study.locator(".legendtext", has_text="novel_1").wait_for()
 
 
-def test_export_gives_a_file_of_another_program(visit, served, tmp_path):
+def test_export_writes_files_for_another_program(visit, served, tmp_path):
     page = visit()
     page.get_by_role("tab", name="Export").click()
     choose(page, "What", "run okex2301")

@@ -1,4 +1,4 @@
-"""Figures: groups and colours, and that names of users are text in them."""
+"""Figures: groups and colours, and names from users shown as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ednabed.api.places import Place
 from ednabed.api.results import UNNAMED
 from ednabed.dashboard.plots import (
     COLOURS,
-    MOST_GROUPS,
+    MAX_GROUPS,
     NO_NAME,
     OTHER,
     UNKNOWN,
@@ -48,10 +48,10 @@ def test_nothing_in_a_text_is_html(value):
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c", "d", "e"]) | st.text(max_size=2), max_size=40), st.integers(1, 6))
-def test_groups_are_the_most_frequent_values(values, most):
-    labels, group = groups(values, most)
+def test_groups_are_the_most_frequent_values(values, maximum):
+    labels, group = groups(values, maximum)
     counts = Counter(value for value in values if value)
-    named = sorted(counts, key=lambda name: (-counts[name], name))[:most]
+    named = sorted(counts, key=lambda name: (-counts[name], name))[:maximum]
     rest = len(counts) - len(named)
     assert labels == named + ([others(rest)] if rest else []) + ([NO_NAME] if "" in values else [])
     assert group.dtype == np.int64 and group.shape == (len(values),)
@@ -62,10 +62,10 @@ def test_groups_are_the_most_frequent_values(values, most):
 
 def test_names_and_colours_of_groups():
     assert (others(1), others(2), others(1234)) == ("1 other", "2 others", "1,234 others")
-    labels = [f"F{i}" for i in range(MOST_GROUPS)]
+    labels = [f"F{i}" for i in range(MAX_GROUPS)]
     assert [colour_of(label, place) for place, label in enumerate(labels)] == list(COLOURS)
-    assert len(set(COLOURS)) == MOST_GROUPS and not {OTHER, UNKNOWN} & set(COLOURS)
-    assert colour_of(others(3), 2) == colour_of("1,234 others", 0) == colour_of("x", MOST_GROUPS) == OTHER
+    assert len(set(COLOURS)) == MAX_GROUPS and not {OTHER, UNKNOWN} & set(COLOURS)
+    assert colour_of(others(3), 2) == colour_of("1,234 others", 0) == colour_of("x", MAX_GROUPS) == OTHER
     assert colour_of(NO_NAME, 1) == colour_of(UNNAMED, 11) == UNKNOWN
     assert colour_of("3 others and me", 1) == COLOURS[1]
 
@@ -73,7 +73,7 @@ def test_names_and_colours_of_groups():
 # -- the map -----------------------------------------------------------------------------------------------------------
 
 
-def some(n: int = 30, seed: int = 0):
+def sample_points(n: int = 30, seed: int = 0):
     rng = np.random.default_rng(seed)
     values = [("", "Gadidae", EVIL, "Salmonidae")[i] for i in rng.integers(0, 4, n)]
     return rng.standard_normal((n, 2)).astype(np.float32), values, rng.permutation(1000)[:n]
@@ -85,7 +85,7 @@ def points_of(trace) -> list[tuple]:
 
 
 def test_each_point_is_drawn_once_and_gives_its_row_back():
-    places, values, rows = some()
+    places, values, rows = sample_points()
     labels, group = groups(values)
     hover = [f"h{row}" for row in rows]
     figure = sequence_map(places, labels, group, hover, rows)
@@ -105,7 +105,7 @@ def test_each_point_is_drawn_once_and_gives_its_row_back():
 
 
 def test_names_are_text_on_the_map():
-    places, values, rows = some()
+    places, values, rows = sample_points()
     labels, group = groups(values)
     figure = sequence_map(places, labels, group, [text(value) for value in values], rows,
                           marked=(places[:2], [text(EVIL)] * 2, EVIL))  # fmt: skip
@@ -116,14 +116,14 @@ def test_names_are_text_on_the_map():
     assert figure.data[-1].name == text(EVIL)
 
 
-def test_marked_points_lie_above_all():
-    places, values, rows = some()
+def test_marked_points_are_drawn_above_all():
+    places, values, rows = sample_points()
     above = np.array([[1, 2], [3, 4]], np.float32)
     figure = sequence_map(places, *groups(values), values, rows, marked=(above, ["one", "two"], "yours"))
     last = figure.data[-1]
     assert (last.name, list(last.x), list(last.y), list(last.text)) == ("yours", [1, 3], [2, 4], ["one", "two"])
     assert last.marker.size > figure.data[0].marker.size
-    # They are no rows of the collection.
+    # They are not rows of the collection.
     assert last.customdata is None
 
 
@@ -161,7 +161,7 @@ def test_all_samples_are_in_sight(places):
     assert not any(re.search("<[ab]>", said) for said in samples.text)
 
 
-def test_what_is_said_of_a_sample():
+def test_hover_text_of_a_sample():
     said = world([Place(EVIL, "", 1.5, -2.25, 3, 1234), Place("lake", "A<b>", 0, 0, 1, 1)]).data[1].text
     assert said[0] == f"{text(EVIL)}<br>{text(EVIL)}<br>1.5000, -2.2500<br>1,234 reads"
     assert said[1].startswith("A&lt;b&gt;<br>lake<br>")
@@ -194,7 +194,7 @@ def test_names_are_text_in_bars_and_curves():
     assert [trace.name for trace in figure.data] == [text(EVIL), text(UNNAMED)]
     assert figure.data[1].marker.color == UNKNOWN
     for trace in figure.data:
-        # What stands between braces would be filled in.
+        # Plotly would fill in anything between braces.
         assert set(re.findall(r"%\{(.*?)\}", trace.hovertemplate)) == {"x", "fullData.name", "y:.1f"}
         assert EVIL not in trace.hovertemplate and "&lt;" not in trace.hovertemplate
     (curve,) = lines({EVIL: ([1, 2], [3.0, 4.0])}, "reads", "taxa").data

@@ -1,4 +1,4 @@
-"""Each page's main act on the shared samples: a whole cruise with its table of counts, and reads as they come."""
+"""The main action of each page on the shared samples: a whole cruise with its count table, and unprocessed reads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ednabed.store.runs import find_run
 
 
 def metrics(page) -> dict[str, int]:
-    told = [m.inner_text().strip().split("\n") for m in page.get_by_test_id("stMetric").all()]
-    return {lines[0]: int(lines[-1].replace(",", "")) for lines in told}
+    shown = [m.inner_text().strip().split("\n") for m in page.get_by_test_id("stMetric").all()]
+    return {lines[0]: int(lines[-1].replace(",", "")) for lines in shown}
 
 
-def test_a_cruise_is_identified_with_its_table_of_counts(visit, served, shared, tmp_path):
+def test_a_cruise_is_identified_with_its_count_table(visit, served, shared, tmp_path):
     samples = shared / "data" / "samples"
     with gzip.open(samples / "okex2301_12s_counts.tsv.gz", "rt") as file:
         rows = list(csv.reader(file, delimiter="\t"))
@@ -33,7 +33,7 @@ def test_a_cruise_is_identified_with_its_table_of_counts(visit, served, shared, 
     assert found["Queries"] == len(counts) == 438
     assert found["Assigned"] + found["Not in reference"] + found["Unclassified"] + found["Rejected"] == 438
     page.get_by_role("tab", name="Samples").click()
-    page.get_by_text("Rarefied: what is expected").wait_for()
+    page.get_by_text("Rarefied: the exact expectation").wait_for()
     until(lambda: names[0] in cells(page))
     lines = saved(page, "Samples by taxa (TSV)", tmp_path).read_text(encoding="utf-8").splitlines()
     table = [line.split("\t") for line in lines]
@@ -100,7 +100,7 @@ def test_a_study_with_counts_is_embedded_exported_mapped_and_searched(visit, ser
     button = page.get_by_role("button", name="Download").filter(has_text="zip")
 
     def is_exported() -> bool:
-        # The page goes back to its first tab when the work ends.
+        # The page goes back to its first tab when the job ends.
         page.get_by_role("tab", name="Export").click()
         return button.is_visible()
 
@@ -115,7 +115,7 @@ def test_a_study_with_counts_is_embedded_exported_mapped_and_searched(visit, ser
     expected = reads_by_sample(samples / "okex2301_12s_counts.tsv.gz")
     assert sums == {name: reads for name, reads in expected.items() if reads}
     page = visit("map")
-    page.get_by_text("runs as they lie").click()
+    page.get_by_text("individual runs").click()
     rest(page)
     page.get_by_label("Runs", exact=True).click()
     # The first run, the cruise, is chosen already.

@@ -1,4 +1,4 @@
-"""Texts of users on a page: shown as they stand, and as names of files harmless on every system."""
+"""Text from users on a page: shown literally, and harmless as file names on every system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ednabed.dashboard.texts import cell, file_name, plain, time_text
 from ednabed.store.files import check_name, clean, human_bytes
 
-# Whatever Python holds, halves of pairs too.
+# Any text that Python can hold, including lone surrogates.
 anything = st.text(st.characters(), max_size=30)
 MARKDOWN = [
     "*a*", "**a**", "_a_", "__a__", "`a`", "```a```", "~~a~~", "# a", "## a", "- a", "+ a", "* a", "1. a", "1) a",
@@ -28,7 +28,7 @@ MARKDOWN = [
 
 
 @given(anything | st.sampled_from(MARKDOWN))
-def test_every_mark_is_escaped_and_no_letter_is_lost(text):
+def test_every_mark_is_escaped_and_no_character_is_lost(text):
     found = plain(text)
     found.encode()
     assert len(found.splitlines()) <= 1
@@ -40,7 +40,7 @@ def test_every_mark_is_escaped_and_no_letter_is_lost(text):
 
 
 class Shown(HTMLParser):
-    """Takes the text and the tags out of HTML."""
+    """Extracts the text and the tags from HTML."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -59,7 +59,7 @@ def test_a_reader_of_markdown_shows_the_text_and_nothing_else(text, before):
     module = pytest.importorskip("markdown_it")
     reader = module.MarkdownIt("commonmark").enable(["table", "strikethrough"])
     shown = Shown()
-    # The page strips blanks at the ends; between letters one is as good as many.
+    # The page strips white space at the ends; between words, one blank is as good as many.
     shown.feed(reader.render(before.replace(".", "\\.") + plain(text.strip()).strip()))
     assert set(shown.tags) <= {"p"}
     assert shown.text.replace("\u2060", "").split() == (before + clean(text.strip())).split()
@@ -114,7 +114,7 @@ def test_an_upload_has_a_single_safe_name(name, number):
 @example("1_x", "x", 1, 11)
 @example("X", "x", 1, 2)
 def test_two_uploads_never_have_one_name(one, other, first, second):
-    # Also where a system does not tell capital letters from small ones.
+    # Also on systems that ignore case in file names.
     same = file_name(one, first).lower() == file_name(other, second).lower()
     assert not same or first == second
 
@@ -127,7 +127,7 @@ def test_two_uploads_never_have_one_name(one, other, first, second):
         ("北.fa", "7_fa"), ("CON", "7_CON"), ("x" * 200 + ".fasta", "7_" + "x" * 74 + ".fasta"),
     ],
 )  # fmt: skip
-def test_what_can_stay_of_a_name_stays(name, kept):
+def test_the_safe_part_of_a_name_is_kept(name, kept):
     assert file_name(name, 7) == kept
 
 

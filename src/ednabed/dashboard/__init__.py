@@ -1,1 +1,1 @@
-"""A local web page for people who do not use a terminal. It holds no science: all comes from what is to its left."""
+"""A local web page for people who do not use a terminal. It contains no science: the packages that it imports do."""

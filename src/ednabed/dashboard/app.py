@@ -1,4 +1,4 @@
-"""The script that Streamlit runs anew at every act of a person."""
+"""The script that Streamlit runs again after every action of the user."""
 
 from ednabed.dashboard.shell import show
 

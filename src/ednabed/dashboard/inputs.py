@@ -1,4 +1,4 @@
-"""The choice of sequences for long work: files of the person, or a run of the workspace."""
+"""The choice of sequences for a job: uploaded files, or a run of the workspace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from ednabed.dashboard.parts import called, count_records, draft, keep_uploads, manager, records_text, sound_runs
+from ednabed.dashboard.parts import (
+    count_records,
+    draft,
+    keep_uploads,
+    manager,
+    named_in_errors,
+    records_text,
+    sound_runs,
+)
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.counts import read_count_table
 
@@ -16,15 +24,15 @@ _FILES, _RUN = "files", "a run of this workspace"
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was chosen.
+    """The sequences that were chosen.
 
     Attributes:
-        folder: Folder of the work to be begun, which holds the uploads.
+        folder: Folder of the job to be started, which contains the uploads.
         paths: Sequence files.
-        counts: Table of counts; None where none was given.
-        records: Records in the files; None where they are too many to count first.
-        title: What to call them.
-        run: The run whose records they are; None where they are files of the person.
+        counts: Count table; None if none was given.
+        records: Number of records in the files; None if there are too many to count beforehand.
+        title: What to call the sequences.
+        run: The run that the records belong to; None for uploaded files.
     """
 
     folder: Path
@@ -36,9 +44,9 @@ class Inputs:
 
 
 def choose_inputs(key: str) -> Inputs | None:
-    """Show the choice and a button; return what was chosen once the button is pressed, else None.
+    """Show the choice and a button; return the choice once the button is pressed, else None.
 
-    The files are read through first, by the readers of the library, so that a broken one is told at once.
+    The files are first read through with the readers of the library, so that a broken one is reported at once.
 
     Raises:
         UsageError: Nothing was chosen.
@@ -57,17 +65,17 @@ def choose_inputs(key: str) -> Inputs | None:
             key=f"{key}_files",
         )
         table = right.file_uploader(
-            "Reads by sample (TSV or CSV: ids in rows, samples in columns), if any", key=f"{key}_counts"
+            "Reads by sample, optional (TSV or CSV: ids in rows, samples in columns)", key=f"{key}_counts"
         )
     if not st.button(key.capitalize(), type="primary", key=f"{key}_begin"):
         return None
     if not files and run is None:
-        raise UsageError("choose at least one file first")
+        raise UsageError("no file is chosen; choose at least one")
     with draft() as folder, st.spinner("Reading the files …"):
         if run is not None:
             records = manager().get_run_files(run).get("records")
             if records is None:
-                raise InputError(f"{run} was made by an older tool and has no records; choose its sequence file")
+                raise InputError(f"{run} was created by an older tool and has no records; choose its sequence file")
             return Inputs(folder, [records], None, count_records([records], [run]), run, run)
         paths = keep_uploads(folder / "inputs", files)
         names = [file.name for file in files]
@@ -75,7 +83,7 @@ def choose_inputs(key: str) -> Inputs | None:
         counts = None
         if table is not None:
             counts = keep_uploads(folder / "inputs", [table], len(paths) + 1)[0]
-            with called(counts, table.name):
+            with named_in_errors(counts, table.name):
                 read_count_table(counts)
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"
     return Inputs(folder, paths, counts, count, title + records_text(count))

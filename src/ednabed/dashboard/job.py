@@ -1,6 +1,6 @@
-"""A job: what its folder tells of it. Its facts are fixed; how it stands is read at every look.
+"""A job as described by its folder. Its facts are fixed; its state is read from the folder at every access.
 
-``docs/formats.md`` says what the files are; ``jobs`` starts and lists them, ``runner`` does them.
+``docs/formats.md`` describes the files; ``jobs`` starts and lists jobs, ``runner`` runs them.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from ednabed.errors import StoreError
 State = Literal["waiting", "running", "done", "failed", "cancelled", "lost", "broken"]
 
 FOLDER = Path("data", "jobs")
-"""Where jobs lie in a workspace."""
+"""Folder of the jobs, relative to the workspace."""
 JOB, RUNNER, CHILD, END = "job.json", "runner.json", "child.json", "end.json"
 PROGRESS, CANCEL, LOCK = "progress.json", "cancel", "lock"
 STDOUT, STDERR, LOG = "stdout.txt", "stderr.txt", "runner.log"
 INPUTS = "inputs"
 SEAL = Seal(2, unsealed=(1, None), ascii_only=True)
-"""Of all JSON files of a job but the progress, in ASCII, because names of files may hold what UTF-8 cannot; before
-schema 2 there was no checksum, and only ``job.json`` named its schema."""
-_LOOKS, _BETWEEN_LOOKS = 3, 0.02
-_STARTING = timedelta(seconds=60)
-"""Time in which the process of a new job must have come up."""
+"""Seal of all JSON files of a job except the progress. They are ASCII because file names may contain what UTF-8 cannot
+represent. Before schema 2 there was no checksum, and only ``job.json`` had a schema."""
+_LOCK_TRIES, _LOCK_WAIT = 3, 0.02
+_START_LIMIT = timedelta(seconds=60)
+"""Time within which the process of a new job must have started."""
 _OUTPUT_BYTES = 1_000_000
 _NOTICES_BYTES = 64_000
 _SENTENCE = re.compile(r"^(?:ednabed|Error): ", re.MULTILINE)
@@ -43,15 +43,15 @@ _SAFE = re.compile(r"[\w@+=:,./\\-]+")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is in what it does now.
+    """The progress of a job in its current stage.
 
     Attributes:
-        doing: What is being done.
-        done: Things done.
-        total: Things in all, None where nobody knows.
-        unit: What is counted.
-        rate: Things a second, None where there was none yet.
-        seconds: Since this part of the work began.
+        doing: Name of the stage.
+        done: Number of items done.
+        total: Number of items in all; None if unknown.
+        unit: What an item is.
+        rate: Items per second; None before the first one is done.
+        seconds: Seconds since this stage began.
     """
 
     doing: str
@@ -64,16 +64,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """A job. What was asked for is fixed; ``state`` and what follows it are read from the folder at every use.
+    """A job. The request is fixed; ``state`` and the properties after it are read from the folder at every access.
 
     Attributes:
-        id: Name of its folder; later jobs have greater ones.
-        title: What a person calls it.
-        about: Facts of the page that started it.
-        arguments: Those of the command line, behind ``--workspace``.
-        folder: Where it lies, with uploads (``inputs``) and, where its command says so, results.
-        created: When.
-        broken: Why nothing is known of it, else None.
+        id: Name of its folder; later jobs have greater ids.
+        title: Title for people.
+        about: Facts stored by the page that started it.
+        arguments: Arguments of the command line, after ``--workspace``.
+        folder: Its folder, with uploads (``inputs``) and, if its command puts them there, results.
+        created: When it was created.
+        broken: Why nothing is known about it; None if it is readable.
     """
 
     id: str
@@ -86,20 +86,20 @@ class Job:
 
     @property
     def command(self) -> str:
-        """The command line that does the same in a terminal, quoted as this system does it."""
+        """The equivalent command line for a terminal, quoted for this operating system."""
         if self.broken is not None:
             return ""
         return quoted(["ednabed", "--workspace", str(workspace_of(self.folder)), *self.arguments])
 
     @property
     def state(self) -> State:
-        """Where it stands; ``lost`` is one whose process vanished without telling, ``broken`` one of damaged files."""
+        """Its state; ``lost`` if its process vanished without a trace, ``broken`` if its files are damaged."""
         if self.broken is not None:
             return "broken"
         end = self._end()
         if end is None and self._alive():
             return "running" if (self.folder / CHILD).exists() else "waiting"
-        # It may have ended between the two looks.
+        # It may have ended between the two checks.
         end = self._end() if end is None else end
         if end is None:
             return "lost"
@@ -109,7 +109,7 @@ class Job:
 
     @property
     def progress(self) -> Progress | None:
-        """How far it is, or was at its end; None before anything was counted."""
+        """Its progress, or that at its end; None before anything was counted."""
         found = read_facts(self.folder / PROGRESS, PROGRESS_SEAL)
         try:
             total, rate = found["total"], found["rate"]
@@ -126,54 +126,54 @@ class Job:
 
     @property
     def output(self) -> str:
-        """What it wrote to standard output, up to a megabyte."""
+        """Its standard output, up to a megabyte."""
         return _head(self.folder / STDOUT)
 
     @property
     def notices(self) -> str:
-        """The last of what it wrote to standard error."""
+        """The end of its standard error."""
         return _tail(self.folder / STDERR)
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code; None while there is none, and where it never began or vanished."""
+        """Its exit code; None before its end, and if it never began or vanished."""
         code = (self._end() or {}).get("exit_code")
         return code if isinstance(code, int) else None
 
     @property
     def error(self) -> str | None:
-        """The sentence that says why it failed; None where it did not."""
+        """The sentence that explains why it failed; None if it did not fail."""
         state = self.state
         if state == "broken":
             return self.broken
         if state == "lost" and (faults := self.faults()):
-            return f"{faults[0]}, so how it ended is unknown; start it again, what was computed is kept"
+            return f"{faults[0]}, so how the job ended is unknown; start it again, computed results are kept"
         if state == "lost":
             return (
-                "its process ended without telling, as when the machine was switched off; start it again, what was "
-                "computed is kept"
+                "its process stopped without reporting an end, as when the machine is switched off; start it again, "
+                "computed results are kept"
             )
         if state != "failed":
             return None
-        # It is the last that a command says, and may have line ends in it, from names of files.
+        # The error is the last message of a command, and may contain line ends from file names.
         notices = self.notices.strip()
         starts = [found.end() for found in _SENTENCE.finditer(notices)]
-        said = notices[starts[-1] :] if starts else notices.rpartition("\n")[2]
-        return said or f"ended with exit code {self.exit_code}, and said nothing"
+        message = notices[starts[-1] :] if starts else notices.rpartition("\n")[2]
+        return message or f"the command ended with exit code {self.exit_code} and without a message"
 
     @property
     def seconds(self) -> float | None:
-        """How long it has been at work, waiting not counted; None where it has not begun or its end is unknown."""
-        began, end = moment(read_facts(self.folder / CHILD).get("began")), self._end()
+        """Its running time in seconds, without waiting; None if it has not begun or its end is unknown."""
+        began, end = parse_time(read_facts(self.folder / CHILD).get("began")), self._end()
         if began is None:
             return None
         if end is None:
             return (datetime.now(UTC) - began).total_seconds() if self._alive() else None
-        ended = moment(end.get("ended"))
+        ended = parse_time(end.get("ended"))
         return None if ended is None else (ended - began).total_seconds()
 
     def faults(self) -> list[str]:
-        """Say of each of its JSON files that is not as it was written what is wrong with it."""
+        """Return one message for each of its JSON files that is damaged or of an unknown schema."""
         found = []
         for name in (JOB, RUNNER, CHILD, END, PROGRESS):
             try:
@@ -181,13 +181,13 @@ class Job:
             except FileNotFoundError:
                 continue
             except UnknownSchema as schema:
-                found.append(f"{self.folder / name} is of the unknown schema {schema}")
+                found.append(f"{self.folder / name} has the unknown schema {schema}")
             except Damaged as error:
                 found.append(f"{self.folder / name} is damaged ({error})")
         return found
 
     def cancel(self) -> None:
-        """Ask it to end; it does within half a minute. One that has ended is left as it is."""
+        """Ask it to end, which takes up to half a minute; nothing happens if it has ended already."""
         if self.state in ("waiting", "running"):
             (self.folder / CANCEL).touch()
 
@@ -198,40 +198,40 @@ class Job:
             StoreError: It is waiting or running.
         """
         if self.state in ("waiting", "running") or self._alive():
-            raise StoreError(f"job {self.id} is {self.state}; cancel it before it is removed")
-        # Under another name first, so that a half removed job is never listed.
-        gone = self.folder.with_name(f".removed-{self.id}")
+            raise StoreError(f"job {self.id} is {self.state}; cancel it before you remove it")
+        # Renamed first, so that a half-removed job is never listed.
+        removed = self.folder.with_name(f".removed-{self.id}")
         try:
-            self.folder.rename(gone)
+            self.folder.rename(removed)
         except FileNotFoundError:
             return
         except OSError:
-            # Windows, where somebody has one of its files open.
-            gone = self.folder
-        shutil.rmtree(gone)
+            # On Windows, another program has one of its files open.
+            removed = self.folder
+        shutil.rmtree(removed)
 
     def _end(self) -> dict[str, Any] | None:
         return read_facts(self.folder / END) or None
 
     def _alive(self) -> bool:
-        """Say whether its process is there: from when it came up, it holds the lock for as long as it lives."""
+        """Return whether its process is alive: from its start to its end, it holds the lock."""
         if not (self.folder / RUNNER).exists():
-            young = abs(datetime.now(UTC) - self.created) < _STARTING
-            return young and self.broken is None and self.folder.is_dir()
+            is_new = abs(datetime.now(UTC) - self.created) < _START_LIMIT
+            return is_new and self.broken is None and self.folder.is_dir()
         from filelock import FileLock, Timeout
 
-        for _ in range(_LOOKS):
+        for _ in range(_LOCK_TRIES):
             try:
                 with FileLock(self.folder / LOCK, timeout=0):
                     return False
             except Timeout:
-                # Its own process has it, or for an instant another one that looks too.
-                time.sleep(_BETWEEN_LOOKS)
+                # Its own process holds the lock, or, for an instant, another process that also checks it.
+                time.sleep(_LOCK_WAIT)
             except PermissionError:
-                # The job of another user.
+                # The job belongs to another user.
                 return True
             except OSError:
-                # The folder was removed meanwhile.
+                # The folder has been removed meanwhile.
                 return False
         return True
 
@@ -242,7 +242,7 @@ def workspace_of(folder: Path) -> Path:
 
 
 def quoted(words: Sequence[str]) -> str:
-    """Return words as a line for the terminal of this system."""
+    """Return words as a command line for the terminal of this operating system."""
     if os.name != "nt":
         return shlex.join(words)
     return " ".join(word if _SAFE.fullmatch(word) else _for_windows(word) for word in words)
@@ -250,17 +250,17 @@ def quoted(words: Sequence[str]) -> str:
 
 def _for_windows(word: str) -> str:
     line = subprocess.list2cmdline([word])
-    # It quotes for blanks only, but the shells take & and others for their own.
+    # list2cmdline quotes because of blanks only, but & and other characters are special to the shells.
     return line if line.startswith('"') else f'"{line}"'
 
 
 def now() -> str:
-    """Return the time as the files of a job have it."""
+    """Return the current time (UTC) in the form used in the files of a job."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def moment(text: Any) -> datetime | None:
-    """Return the time that a text of ``now`` tells; None where it tells none."""
+def parse_time(text: Any) -> datetime | None:
+    """Return the time written by ``now``; None if the text is not a time with a zone."""
     try:
         found = datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -269,7 +269,7 @@ def moment(text: Any) -> datetime | None:
 
 
 def read_facts(path: Path, seal: Seal = SEAL) -> dict[str, Any]:
-    """Return what a JSON file of a job says; empty where there is none, or it is damaged (``Job.faults`` tells)."""
+    """Return the content of a JSON file of a job; empty if it is missing or damaged (see ``Job.faults``)."""
     try:
         return seal.read(path.read_bytes())
     except (OSError, Damaged, UnknownSchema):
@@ -283,7 +283,7 @@ def _head(path: Path) -> str:
     except OSError:
         return ""
     text = data[:_OUTPUT_BYTES].decode("utf-8", "replace")
-    return text if len(data) <= _OUTPUT_BYTES else f"{text}\n... ({path} has all of it)\n"
+    return text if len(data) <= _OUTPUT_BYTES else f"{text}\n... ({path} has the complete output)\n"
 
 
 def _tail(path: Path) -> str:
@@ -295,5 +295,5 @@ def _tail(path: Path) -> str:
     except OSError:
         return ""
     text = data.decode("utf-8", "replace")
-    # The first line is cut somewhere.
+    # The first line may be incomplete.
     return text if size <= _NOTICES_BYTES else "...\n" + text.partition("\n")[2]

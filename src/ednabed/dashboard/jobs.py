@@ -1,7 +1,7 @@
-"""Long work outside the page's process: each job is an ``ednabed`` command line with a folder of its own.
+"""Long-running work outside the page's process: each job is an ``ednabed`` command line with its own folder.
 
-A job is found again by what lies in its folder, ``data/jobs/<id>/`` of the workspace, never by what this process
-remembers: a page that is loaded anew, or another server, sees the same. ``docs/formats.md`` says what the files are.
+The state of a job is read from its folder, ``data/jobs/<id>/`` in the workspace, and never kept in this process: a page
+that is reloaded, or another server, sees the same. ``docs/formats.md`` describes the files.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.base.sealed import Damaged, UnknownSchema
-from ednabed.dashboard.job import END, FOLDER, INPUTS, JOB, LOG, SEAL, Job, moment, now
+from ednabed.dashboard.job import END, FOLDER, INPUTS, JOB, LOG, SEAL, Job, now, parse_time
 from ednabed.errors import StoreError, UsageError
 from ednabed.store.files import check_name, write_atomic
 
 _ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{6}")
 _DRAFT = timedelta(days=1)
-"""Age at which a folder that was never started goes."""
+"""Age at which a folder in which no job was started is removed."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,31 @@ class Jobs:
     """All jobs of a workspace.
 
     Args:
-        workspace: Folder that holds ``data``.
+        workspace: Folder that contains ``data``.
     """
 
     workspace: Path
     folder: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        # Absolute, because a job may be looked at from another current folder.
+        # Absolute, because a job may be read when the current folder is another one.
         object.__setattr__(self, "workspace", Path(self.workspace).absolute())
         object.__setattr__(self, "folder", self.workspace / FOLDER)
 
     def new_folder(self) -> Path:
-        """Make a folder for a job to come, with ``inputs`` for uploads; those that were never started go after a day.
+        """Create a folder for a new job, with ``inputs`` for uploads; it is removed after a day if no job is started.
 
         Raises:
-            StoreError: It cannot be made.
+            StoreError: It cannot be created.
         """
         job_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{uuid.uuid4().hex[:6]}"
         folder = self.folder / job_id
         try:
             (folder / INPUTS).mkdir(parents=True)
         except OSError as error:
-            raise StoreError(f"{folder} cannot be made: {error.strerror}; look at the disk and its rights") from error
+            raise StoreError(
+                f"{folder} cannot be created: {error.strerror}; check the disk and its permissions"
+            ) from error
         self._sweep()
         return folder
 
@@ -68,25 +70,25 @@ class Jobs:
         about: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> Job:
-        """Start ``ednabed --workspace W <arguments>`` in a process of its own, which outlives this one.
+        """Start ``ednabed --workspace W <arguments>`` in its own process, which outlives this one.
 
         One job of a workspace runs at a time; the others wait, first come, first served.
 
         Args:
-            title: What a person calls it.
-            arguments: Those of the command line; paths in them are best absolute.
-            about: Facts for the page, as JSON can hold them.
-            folder: One of ``new_folder``; None makes one.
+            title: Title for people.
+            arguments: Arguments of the command line; paths should be absolute.
+            about: Facts for the page; must be representable as JSON.
+            folder: A folder from ``new_folder``; None creates one.
 
         Raises:
-            UsageError: ``about`` is nothing that JSON holds, or the folder is none of ``new_folder`` or was used.
-            StoreError: The folder cannot be written, or no process can be started.
+            UsageError: ``about`` is not representable as JSON, or the folder is not from ``new_folder`` or has a job.
+            StoreError: The folder cannot be written, or the process cannot be started.
         """
         folder = self.new_folder() if folder is None else folder
         if folder.parent.absolute() != self.folder or not _ID.fullmatch(folder.name) or not folder.is_dir():
-            raise UsageError(f"{folder} is no folder for a job; take one of new_folder()")
+            raise UsageError(f"{folder} is not a folder for a job; use one from new_folder()")
         if (folder / JOB).exists():
-            raise UsageError(f"{folder} has a job already; take another new_folder()")
+            raise UsageError(f"{folder} already has a job; use another new_folder()")
         facts = {
             "title": title,
             "arguments": list(arguments),
@@ -96,7 +98,7 @@ class Jobs:
         try:
             text = SEAL.text(facts)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"what is told about a job must be JSON: {error}") from error
+            raise UsageError(f"`about` of a job must be representable as JSON: {error}") from error
         try:
             write_atomic(folder / JOB, text)
             self._spawn(self.folder / folder.name)
@@ -107,23 +109,23 @@ class Jobs:
         return self.get(folder.name)
 
     def list(self) -> list[Job]:
-        """Return all jobs, newest first; those of damaged files as broken."""
+        """Return all jobs, newest first; those with damaged files as broken."""
         return [job for job in map(self._open, self._ids()) if job is not None]
 
     def get(self, job_id: str) -> Job:
         """Return a job.
 
         Raises:
-            UsageError: The id cannot be one.
-            StoreError: There is none of this id.
+            UsageError: The id is invalid.
+            StoreError: There is no job with this id.
         """
         job = self._open(check_name("job", job_id)) if _ID.fullmatch(check_name("job", job_id)) else None
         if job is None:
-            raise StoreError(f"{self.folder} has no job {job_id}; it was removed, or is of another workspace")
+            raise StoreError(f"{self.folder} has no job {job_id}; it was removed, or belongs to another workspace")
         return job
 
     def is_first(self, job_id: str) -> bool:
-        """Say whether no earlier job is waiting or running."""
+        """Return whether no earlier job is waiting or running."""
         for other in self._ids():
             if other < job_id and not (self.folder / other / END).exists():
                 job = self._open(other)
@@ -132,7 +134,7 @@ class Jobs:
         return True
 
     def _ids(self) -> Sequence[str]:
-        """Return the names of all job folders, newest first; those that no job was started in are among them."""
+        """Return the names of all job folders, newest first, including those in which no job was started."""
         try:
             entries = [*os.scandir(self.folder)]
         except OSError:
@@ -141,21 +143,21 @@ class Jobs:
         return sorted(names, reverse=True)
 
     def _open(self, job_id: str) -> Job | None:
-        """Return a job, or None where there is none, or not yet."""
+        """Return a job, or None if there is none, or none yet."""
         folder = self.folder / job_id
         if not folder.is_dir() or _is_draft(folder):
             return None
-        why = f"{folder / JOB} is damaged or missing; look at the files in the folder, then remove the job"
+        fault = f"{folder / JOB} is damaged or missing; check the files in the folder, then remove the job"
         found: dict[str, Any] = {}
         try:
             found = SEAL.read((folder / JOB).read_bytes())
         except UnknownSchema as schema:
-            why = f"{folder / JOB} is of schema {schema}, this version reads {SEAL.schema}; use a newer ednabed"
+            fault = f"{folder / JOB} has schema {schema}, this version reads {SEAL.schema}; use a newer ednabed"
         except Damaged as error:
-            why = f"{folder / JOB} is damaged ({error}); look at the files in the folder, then remove the job"
+            fault = f"{folder / JOB} is damaged ({error}); check the files in the folder, then remove the job"
         except OSError as error:
-            why = f"{folder / JOB} cannot be read ({error.strerror}); look at the files in the folder"
-        created = moment(found.get("created"))
+            fault = f"{folder / JOB} cannot be read ({error.strerror}); check the files in the folder"
+        created = parse_time(found.get("created"))
         title, arguments, about = found.get("title"), found.get("arguments"), found.get("about")
         if (
             created is not None
@@ -165,10 +167,10 @@ class Jobs:
             and isinstance(about, dict)
         ):
             return Job(job_id, title, about, arguments, folder, created)
-        return Job(job_id, job_id, {}, [], folder, _created(job_id), why)
+        return Job(job_id, job_id, {}, [], folder, _created(job_id), fault)
 
     def _sweep(self) -> None:
-        """Remove folders in which no job was started for a day, and what is left of removed ones."""
+        """Remove folders in which no job was started within a day, and remains of removed jobs."""
         for job_id in self._ids():
             folder = self.folder / job_id
             if _is_draft(folder) and datetime.now(UTC) - _created(job_id) > _DRAFT:
@@ -178,7 +180,7 @@ class Jobs:
 
     def _spawn(self, folder: Path) -> None:
         """Start the process that starts the command and waits for it."""
-        # No console and no group of this process, so that Ctrl-C here is not for it.
+        # Without a console and outside this process group, so that Ctrl-C here does not reach it.
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
         with (folder / LOG).open("wb") as log:
             process = subprocess.Popen(
@@ -189,21 +191,21 @@ class Jobs:
                 start_new_session=True,
                 creationflags=flags,
             )
-        # So that it does not stay as a dead entry among the processes while this one lives.
+        # So that it does not remain a zombie process while this one lives.
         threading.Thread(target=process.wait, daemon=True).start()
 
 
 def python(module: str) -> list[str]:
-    """Return the words that run a module in a process like this one.
+    """Return the command that runs a module with this Python.
 
-    Without the current folder on the path: a file there must not stand in for one of Python's. What is written is
-    UTF-8 on every system.
+    The current folder is not on the path, so that a file there cannot replace a module of Python. Output is UTF-8 on
+    every system.
     """
     return [sys.executable, "-P", "-X", "utf8", "-m", module]
 
 
 def _is_draft(folder: Path) -> bool:
-    """Say whether nothing but uploads is in a folder."""
+    """Return whether a folder contains nothing but uploads."""
     try:
         names = {entry.name for entry in os.scandir(folder)}
     except OSError:

@@ -1,4 +1,4 @@
-"""The map of sequences as pages use it: opened once, drawn, and with things placed on it."""
+"""The map of sequences for the pages: opened once, drawn, and with further sequences placed on it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from ednabed.store.runs import find_run
 from ednabed.taxonomy.sequence_map import SequenceMap
 
 KIND = "map"
-MOST_POINTS = 50_000
-"""Points that are drawn where nobody asks for more."""
-_LONGEST_NAME, _LONGEST_LINEAGE = 40, 130
-ALL_POINTS = 250_000
-"""Points that a browser is given at most."""
+MAX_POINTS = 50_000
+"""Maximum number of points drawn by default."""
+_MAX_NAME, _MAX_LINEAGE = 40, 130
+MAX_ALL_POINTS = 250_000
+"""Maximum number of points sent to a browser."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,35 +43,36 @@ class Mapped:
     """A collection with its map.
 
     Attributes:
-        key: Tells it apart from others, and from itself with another build or map.
+        key: Identifies this collection with its build and map.
         collection: The sequences.
-        facts: What there is to tell of them.
+        facts: Names, datasets and counts of the rows.
         map: The map.
-        places: float32, shape (rows, 2); NaN where a row is not on the map.
-        clusters: int32, shape (rows,); -1 for none.
-        on_map: bool, shape (rows,).
-        ids: Id of the first record of each row.
+        positions: Positions on the map, float32, shape (rows, 2); NaN for a row that is not on the map.
+        clusters: Clusters, int32, shape (rows,); -1 for none.
+        on_map: Whether a row is on the map, bool, shape (rows,).
+        ids: Id of the first record of each row, object, shape (rows,).
     """
 
     key: str
     collection: Collection
     facts: RowFacts
     map: SequenceMap
-    places: FloatArray
+    positions: FloatArray
     clusters: npt.NDArray[np.int32]
     on_map: npt.NDArray[np.bool_]
     ids: npt.NDArray[np.object_]
 
     def place(self, sequences: Sequence[str]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
-        """Place sequences that need not be in the collection; see ``SequenceMap.place``.
+        """Place sequences, which need not be in the collection, on the map; see ``SequenceMap.place``.
 
         Raises:
-            ModelError: The model of the collection is not here.
+            ModelError: The model of the collection is not installed.
+            StoreError: A sequence cannot be embedded.
         """
         embedder = embedder_for(self.collection.spec, self.collection.name)
-        vectors, refused = Engine(embedder).embed([letters.encode() for letters in sequences])
-        if refused:
-            raise StoreError(f"sequence {min(refused) + 1} cannot be embedded: {refused[min(refused)]}")
+        vectors, rejected = Engine(embedder).embed([bases.encode() for bases in sequences])
+        if rejected:
+            raise StoreError(f"sequence {min(rejected) + 1} cannot be embedded: {rejected[min(rejected)]}")
         return self.map.place(_landmarks(self.key, self), vectors)
 
 
@@ -81,10 +82,10 @@ def _landmarks(key: str, _mapped: Mapped) -> FloatArray:
 
 
 def map_of(state: ReferenceState, assignments: str | None = None) -> Mapped | None:
-    """Return a reference with its map; where there is none, show a button that lays it out, and return None.
+    """Return a reference with its map; if it has none, show a button that lays it out, and return None.
 
-    Where some sequences are not on it, a button adds them. Sequences without labelled records have the names of their
-    assignments (``names.find_assignments``).
+    If some sequences are not on it, show a button that adds them. Sequences without labelled records get their names
+    from assignments (``names.find_assignments``).
     """
     assert state.manifest is not None
     reference = open_reference(state)
@@ -101,14 +102,14 @@ def map_of(state: ReferenceState, assignments: str | None = None) -> Mapped | No
         found = _of_reference(str(workspace), state.address, build, changed, assignments, files, state)
     except StoreError as error:
         st.error(plain(str(error)))
-        _button(f"Map of {state.address}, anew", [*arguments, "--refit"], "Lay it out anew")
+        _button(f"Map of {state.address}, again", [*arguments, "--refit"], "Lay it out again")
         return None
     _offer_more(found, f"Map of {state.address}", arguments)
     return found
 
 
 def map_of_runs(runs: Sequence[str], assignments: str | None = None) -> Mapped | None:
-    """The same for runs as they lie."""
+    """Return individual runs with their common map; if they have none, show a button that lays it out."""
     workspace = settings().workspace
     found = read_runs_map(workspace, runs)
     arguments = ["runs", "map", *runs]
@@ -133,7 +134,7 @@ def _of_reference(
     reference = open_reference(_state)
     found = read_map(reference)
     if found is None:
-        raise StoreError(f"the map of {address} was taken away just now; load the page again")
+        raise StoreError(f"the map of {address} was removed just now; reload the page")
     key = f"{workspace} {address} {build} {changed} {assignments} {files}"
     return _mapped(key, reference, facts_of(_state, assignments), found)
 
@@ -143,34 +144,34 @@ def _of_runs(workspace: str, runs: tuple[str, ...], created: str, assignments: s
     collection = DataManager(workspace).loose_runs(runs)
     found = read_runs_map(Path(workspace), runs)
     if found is None:
-        raise StoreError("the map of these runs was taken away just now; load the page again")
+        raise StoreError("the map of these runs was removed just now; reload the page")
     names = find_assignments(collection, Path(workspace), assignments).row_names(collection)
     return _mapped(f"{workspace} {runs} {created} {assignments}", collection, row_facts(collection, names), found)
 
 
 def _mapped(key: str, collection: Collection, facts: RowFacts, found: SequenceMap) -> Mapped:
-    places, _, clusters, on_map = found.of_rows(collection)
+    positions, _, clusters, on_map = found.of_rows(collection)
     ids = np.array(first_ids(collection, np.arange(collection.rows)), object)
-    return Mapped(key, collection, facts, found, places, clusters, on_map, ids)
+    return Mapped(key, collection, facts, found, positions, clusters, on_map, ids)
 
 
-def _offer(title: str, arguments: list[str], told: str, button: str) -> None:
-    st.info(f"{told} It is laid out once, which takes up to some minutes for 50,000 sequences, and kept.")
+def _offer(title: str, arguments: list[str], reason: str, button: str) -> None:
+    st.info(f"{reason} It is laid out once, which can take minutes for 50,000 sequences, and then kept.")
     _button(title, arguments, button)
 
 
 def _offer_more(found: Mapped, title: str, arguments: list[str]) -> None:
     absent = int((~found.on_map).sum())
     if absent:
-        st.info(f"{absent:,} sequences came later and are not on the map yet.")
-        _button(title, arguments, "Put them on the map")
+        st.info(f"{absent:,} sequences were added later and are not on the map yet.")
+        _button(title, arguments, "Add them to the map")
     if found.map.outgrown:
-        st.info("The reference has outgrown its map: laid out anew it would show more. All places would change.")
-        _button(title, [*arguments, "--refit"], "Lay it out anew")
+        st.info("The reference has outgrown its map. A new layout would show more, but all positions would change.")
+        _button(title, [*arguments, "--refit"], "Lay it out again")
 
 
 def _button(title: str, arguments: list[str], label: str) -> None:
-    """Show a button that begins work; while it is at work, and when it failed, how it stands."""
+    """Show a button that starts a job, and the state of that job while it runs or if it did not finish."""
     last = next((job for job in jobs().list() if job.arguments == arguments), None)
     if last is not None and last.state != "done":
         job_panel(last)
@@ -181,16 +182,16 @@ def _button(title: str, arguments: list[str], label: str) -> None:
         st.rerun()
 
 
-def chosen_rows(found: Mapped, wanted: npt.NDArray[np.bool_] | None, most: int) -> npt.NDArray[np.int64]:
-    """Return the rows to draw: those on the map that are wanted, and of too many those with the smallest keys.
+def chosen_rows(found: Mapped, selected: npt.NDArray[np.bool_] | None, maximum: int) -> npt.NDArray[np.int64]:
+    """Return the rows to draw: the selected ones on the map; if there are too many, those with the smallest keys.
 
-    Keys are hashes of the letters, so these are a random sample that is the same at every look.
+    Keys are hashes of the sequences, so these are a random sample that is always the same.
     """
-    kept = found.on_map if wanted is None else found.on_map & wanted
-    rows = np.flatnonzero(kept)
-    if len(rows) > most:
+    drawn = found.on_map if selected is None else found.on_map & selected
+    rows = np.flatnonzero(drawn)
+    if len(rows) > maximum:
         keys = found.collection.keys[rows]
-        rows = rows[np.sort(np.argpartition(keys, most)[:most])]
+        rows = rows[np.sort(np.argpartition(keys, maximum)[:maximum])]
     return np.asarray(rows, np.int64)
 
 
@@ -203,22 +204,22 @@ def draw_map(
     marked: tuple[FloatArray, Sequence[str], str] | None = None,
     selecting: bool = False,
 ) -> Any:
-    """Draw a map; returns what was selected on it, where points can be.
+    """Draw a map; return the state of the chart, with the selected points if ``selecting``.
 
     Args:
         found: The map.
-        key: Of the widget.
-        values: What groups the points, of every row of the collection; None takes the phylum.
+        key: Key of the widget.
+        values: Value by which the points are grouped, for every row of the collection; None takes the phylum.
         rows: Rows to draw; None takes all, sampled as in ``chosen_rows``.
-        marked: Points above all others; see ``plots.sequence_map``.
-        selecting: Let the person select points.
+        marked: Points drawn above all others; see ``plots.sequence_map``.
+        selecting: Let the user select points.
     """
-    rows = chosen_rows(found, None, MOST_POINTS) if rows is None else rows
+    rows = chosen_rows(found, None, MAX_POINTS) if rows is None else rows
     facts = found.facts
-    every = facts.names("phylum") if values is None else values
-    labels, group = groups([every[row] for row in rows.tolist()])
+    all_values = facts.names("phylum") if values is None else values
+    labels, group = groups([all_values[row] for row in rows.tolist()])
     figure = sequence_map(
-        found.places[rows],
+        found.positions[rows],
         labels,
         group,
         _hover(found, rows),
@@ -233,12 +234,10 @@ def draw_map(
 
 def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
     facts = found.facts
-    shown = [
-        text(shortened(arrows(lineage[2:]) or "no name below phylum", _LONGEST_LINEAGE)) for lineage in facts.lineages
-    ]
+    shown = [text(shortened(arrows(lineage[2:]) or "no name below phylum", _MAX_LINEAGE)) for lineage in facts.lineages]
     shown.append("no name")
     return [
-        f"<b>{text(shortened(name, _LONGEST_NAME))}</b><br>{shown[lineage]}<br>"
+        f"<b>{text(shortened(name, _MAX_NAME))}</b><br>{shown[lineage]}<br>"
         f"{text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
         for name, lineage, dataset, records, reads in zip(
             found.ids[rows], facts.lineage[rows].tolist(), facts.dataset[rows].tolist(), facts.records[rows].tolist(),

@@ -1,4 +1,4 @@
-"""What several pages share: errors in their place, the choice of a reference, running work, tables and downloads."""
+"""Parts that several pages share: display of errors, choice of a reference, jobs, tables and downloads."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
 
 ACTIVE = ("waiting", "running")
-"""States of work that has not ended."""
+"""States of jobs that have not ended."""
 _SECONDS = 1.0
-_MOST_LETTERS = 500_000_000
-_SHOWN_AT_WORK = 4_000
+_MAX_BASES = 500_000_000
+_MAX_SHOWN = 4_000
 _SOON = 5.0
 _WORDS = {
-    "waiting": "waits for other work",
-    "running": "at work",
+    "waiting": "waiting for other jobs",
+    "running": "running",
     "done": "done",
     "failed": "failed",
-    "cancelled": "cancelled; nothing half-written is left",
-    "lost": "ended without telling; start it again",
+    "cancelled": "cancelled; no half-written files are left",
+    "lost": "stopped without reporting an end; start it again",
     "broken": "its folder is damaged",
 }
 log = logging.getLogger("ednabed")
 
 
 @contextmanager
-def told_errors() -> Iterator[None]:
-    """Show an error of a part of the page in its place, so that the rest of it lives on."""
+def shown_errors() -> Iterator[None]:
+    """Show an error in place of the part of the page that raised it, so that the rest still works."""
     try:
         yield
     except EdnabedError as error:
         st.error(plain(str(error)))
     except OSError as error:
         log.exception("a part of the page failed")
-        st.error(plain(f"{error.filename or ''}: {error.strerror or error}; look at the disk and its free space"))
+        st.error(plain(f"{error.filename or ''}: {error.strerror or error}; check the disk and its free space"))
     except Exception as error:
-        # Streamlit's own signals (stop, rerun) are no Exception.
+        # Streamlit's own signals (stop, rerun) are not subclasses of Exception.
         log.exception("a part of the page failed")
         st.error(plain(f"This part of the page failed ({type(error).__name__}: {error}); the terminal shows where."))
 
 
 def manager() -> DataManager:
-    """Return the workspace of the page; all visits share one, which keeps what the last search opened."""
+    """Return the ``DataManager`` of the workspace; all visits share it, with what the last search opened."""
     return _manager(str(settings().workspace))
 
 
@@ -69,12 +69,12 @@ def _manager(workspace: str) -> DataManager:
 
 
 def sound_runs() -> list[str]:
-    """Return the labels of the runs that can be used."""
+    """Return the labels of the runs without faults."""
     return [run.label for run in manager().list_runs() if run.fault is None]
 
 
 def jobs() -> Jobs:
-    """Return the work that was begun in this workspace."""
+    """Return the jobs of this workspace."""
     return Jobs(settings().workspace)
 
 
@@ -82,50 +82,50 @@ def jobs() -> Jobs:
 
 
 def choose_reference(key: str, *, calibrated: bool = False, label: str = "Reference") -> ReferenceState | None:
-    """Let the person choose a reference; tell what to do where there is none.
+    """Let the user choose a reference; if there is none, show what to do and return None.
 
     Args:
-        key: Of the widget.
-        calibrated: Offer calibrated ones only.
-        label: What the box is called.
+        key: Key of the widget.
+        calibrated: Offer only calibrated references.
+        label: Label of the box.
     """
     states = [state for state in reference_states(settings().workspace) if state.manifest is not None]
-    fitting = [state for state in states if state.calibrated or not calibrated]
-    if not fitting:
+    offered = [state for state in states if state.calibrated or not calibrated]
+    if not offered:
         if states:
-            st.info("No reference of this workspace is calibrated yet. *Studies* has a button for that.")
+            st.info("No reference of this workspace is calibrated yet. The page *Studies* has a button for that.")
         else:
             st.info("This workspace has no reference yet. On the page *Studies*, add a study and consolidate.")
         return None
-    of_address = {state.address: state for state in fitting}
-    chosen = of_address[st.selectbox(label, list(of_address), key=key)]
+    by_address = {state.address: state for state in offered}
+    chosen = by_address[st.selectbox(label, list(by_address), key=key)]
     st.caption(_reference_text(chosen))
     return chosen
 
 
 def reference_at(address: str) -> ReferenceState:
-    """Return the reference of an address.
+    """Return the reference at an address.
 
     Raises:
-        StoreError: It is gone or damaged.
+        StoreError: It does not exist or is damaged.
     """
     for state in reference_states(settings().workspace):
         if state.address == address:
             if state.fault is not None:
                 raise StoreError(state.fault)
             return state
-    raise StoreError(f"the reference {address} is not there any more; choose another")
+    raise StoreError(f"the reference {address} no longer exists; choose another")
 
 
 def _reference_text(state: ReferenceState) -> str:
     assert state.manifest is not None
     counts = state.manifest.counts
-    more = ", calibrated" if state.calibrated else ""
-    return f"{counts['sequences']:,} sequences of {counts['records']:,} records, {state.manifest.spec.model}{more}"
+    suffix = ", calibrated" if state.calibrated else ""
+    return f"{counts['sequences']:,} sequences in {counts['records']:,} records, {state.manifest.spec.model}{suffix}"
 
 
 def open_reference(state: ReferenceState) -> Reference:
-    """Return a reference, opened once for all visits until it has another build."""
+    """Return an opened reference, shared by all visits until it has another build."""
     assert state.manifest is not None
     return _opened(str(settings().workspace), state.address, state.manifest.build)
 
@@ -134,12 +134,12 @@ def open_reference(state: ReferenceState) -> Reference:
 def _opened(workspace: str, address: str, build: str) -> Reference:
     opened = DataManager(workspace).open_reference(address)
     if opened.manifest.build != build:
-        raise StoreError(f"{address} has got another build just now; load the page again")
+        raise StoreError(f"{address} got another build just now; reload the page")
     return opened
 
 
 def facts_of(state: ReferenceState, assignments: str | None = None) -> RowFacts:
-    """Return the facts on the rows of a reference, read once for each build and the assignments of its runs.
+    """Return the facts about the rows of a reference, read once per build and assignments of its runs.
 
     Args:
         state: The reference.
@@ -162,7 +162,7 @@ def _facts(workspace: str, address: str, build: str, assignments: str | None, fi
 
 @contextmanager
 def draft() -> Iterator[Path]:
-    """Give a folder for work that may not begin: an error in the block takes it away, uploads and all."""
+    """Create a folder for a job that may not be started: an error in the block removes it with its uploads."""
     folder = jobs().new_folder()
     try:
         yield folder
@@ -172,7 +172,13 @@ def draft() -> Iterator[Path]:
 
 
 def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[Path]:
-    """Write uploads into a folder made for them, under names of ours; return the paths in their order."""
+    """Write uploads under safe names into a folder made for them; return the paths in the order of the uploads.
+
+    Args:
+        folder: The folder; created if it does not exist.
+        uploads: Uploaded files of Streamlit.
+        first: Number of the first upload, which begins its name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, upload in enumerate(uploads, start=first):
@@ -185,8 +191,8 @@ def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[P
 
 
 @contextmanager
-def called(path: Path, name: str) -> Iterator[None]:
-    """Call a file in the errors of the block by the name that it had."""
+def named_in_errors(path: Path, name: str) -> Iterator[None]:
+    """Replace a path by the original name of the file in the errors of the block."""
     try:
         yield
     except InputError as error:
@@ -194,58 +200,58 @@ def called(path: Path, name: str) -> Iterator[None]:
 
 
 def count_records(paths: Sequence[Path], names: Sequence[str]) -> int | None:
-    """Read files through to their ends, so that a broken one is told before work begins; return their records.
+    """Read files to their ends, so that a broken one is reported before a job starts; return the number of records.
 
-    None where they hold more letters than a page should wait for (``_MOST_LETTERS``): the work itself reads on.
+    Return None if they contain more bases than a page should wait for (``_MAX_BASES``): the job itself reads the rest.
 
     Raises:
-        InputError: One cannot be read as sequences; it is called by the name it had.
+        InputError: One cannot be read as sequences; the message has its original name.
     """
-    count = letters = 0
+    count = bases = 0
     for path, name in zip(paths, names, strict=True):
-        with called(path, name), open_records(path) as records:
+        with named_in_errors(path, name), open_records(path) as records:
             for batch in records:
                 count += batch.num_rows
-                letters += batch.column("sequence").nbytes
-                if letters > _MOST_LETTERS:
+                bases += batch.column("sequence").nbytes
+                if bases > _MAX_BASES:
                     return None
     return count
 
 
 def records_text(count: int | None) -> str:
-    """Write a number of records that may be unknown."""
+    """Return a number of records as a suffix of a title; empty if unknown."""
     return "" if count is None else f" ({count:,} record{'' if count == 1 else 's'})"
 
 
-# -- running work ------------------------------------------------------------------------------------------------------
+# -- jobs --------------------------------------------------------------------------------------------------------------
 
 
 def jobs_of(kind: str) -> list[Job]:
-    """Return the work of a kind, the newest first."""
+    """Return the jobs of a kind, newest first."""
     return [job for job in jobs().list() if job.about.get("kind") == kind]
 
 
 def show_started(job: Job) -> None:
-    """Put work into the address of the page, and show the page anew."""
+    """Put a job into the address of the page, and show the page again."""
     st.query_params["job"] = job.id
     st.rerun()
 
 
 def choose_job(kind: str, label: str) -> Job | None:
-    """Let the person choose among the work of a kind, the newest first; None where there is none."""
+    """Let the user choose among the jobs of a kind, newest first; return None if there is none."""
     found = jobs_of(kind)
     if not found:
         return None
     ids = [job.id for job in found]
-    asked = st.query_params.get("job")
-    index = ids.index(asked) if asked in ids else 0
+    requested = st.query_params.get("job")
+    index = ids.index(requested) if requested in ids else 0
     if len(found) == 1:
         return found[0]
     texts = {job.id: _job_text(job) for job in found}
     chosen = st.selectbox(
         label, ids, index=index, format_func=lambda key: texts.get(key, key), key=f"{kind}_jobs_{ids[index]}"
     )
-    if chosen != asked:
+    if chosen != requested:
         st.query_params["job"] = chosen
     return next(job for job in found if job.id == chosen)
 
@@ -254,59 +260,59 @@ def _job_text(job: Job) -> str:
     return f"{job.created:%Y-%m-%d %H:%M} UTC: {job.title}"
 
 
-def job_panel(job: Job, *, unfolded: bool = False, place: str = "") -> bool:
-    """Show how work stands, live, with a button that cancels it. Returns whether it is done.
+def job_panel(job: Job, *, unfolded: bool = False, section: str = "") -> bool:
+    """Show the state of a job, updated live, with a button that cancels it; return whether it is done.
 
     Args:
-        job: The work.
-        unfolded: Show what it said, because that is its result.
-        place: Tells this panel from another of the same work on the page.
+        job: The job.
+        unfolded: Show its messages when it has ended, because they are its result.
+        section: Distinguishes this panel from another one of the same job on the page.
     """
     state = job.state
-    at_work = state in ACTIVE
+    is_active = state in ACTIVE
 
-    @st.fragment(run_every=_SECONDS if at_work else None)
+    @st.fragment(run_every=_SECONDS if is_active else None)
     def panel() -> None:
-        with told_errors():
-            _panel(jobs().get(job.id), at_work, unfolded, place)
+        with shown_errors():
+            _panel(jobs().get(job.id), is_active, unfolded, section)
 
     panel()
     return state == "done"
 
 
-def _panel(now: Job, was_at_work: bool, unfolded: bool, place: str) -> None:
-    state = now.state
-    if was_at_work and state not in ACTIVE:
+def _panel(job: Job, was_active: bool, unfolded: bool, section: str) -> None:
+    state = job.state
+    if was_active and state not in ACTIVE:
         st.rerun()
-    progress = now.progress
+    progress = job.progress
     with st.container(border=True):
         left, right = st.columns([5, 1], vertical_alignment="center")
-        left.markdown(f"**{plain(now.title)}**: {_WORDS[state]}")
+        left.markdown(f"**{plain(job.title)}**: {_WORDS[state]}")
         if state in ACTIVE:
-            if right.button("Cancel", key=f"cancel_{place}_{now.id}", width="stretch"):
-                now.cancel()
+            if right.button("Cancel", key=f"cancel_{section}_{job.id}", width="stretch"):
+                job.cancel()
             if progress is None:
-                st.progress(0.0, text="beginning …")
+                st.progress(0.0, text="starting …")
             else:
-                total = progress.total or (now.about.get("records") if progress.unit == "query" else None)
-                of = f" of {total:,}" if total else ""
-                left_over = ""
+                total = progress.total or (job.about.get("records") if progress.unit == "query" else None)
+                of_total = f" of {total:,}" if total else ""
+                time_left = ""
                 if total and progress.rate and progress.seconds > _SOON and progress.done > total // 50:
-                    left_over = f", about {time_text(max(0, total - progress.done) / progress.rate)} left"
+                    time_left = f", about {time_text(max(0, total - progress.done) / progress.rate)} left"
                 share = min(1.0, progress.done / total) if total else 0.0
-                text = f"{progress.doing}: {progress.done:,}{of}, {time_text(progress.seconds)}{left_over}"
+                text = f"{progress.doing}: {progress.done:,}{of_total}, {time_text(progress.seconds)}{time_left}"
                 st.progress(share, text=text)
         elif state in ("failed", "lost", "broken"):
-            st.error(plain(now.error or _WORDS[state]))
-        with st.expander("Messages, and the same as a command", expanded=unfolded and state not in ACTIVE):
-            st.code(now.command, language=None, wrap_lines=True)
-            said = "\n".join(text for text in (now.notices.strip(), now.output.strip()) if text)
+            st.error(plain(job.error or _WORDS[state]))
+        with st.expander("Messages and command line", expanded=unfolded and state not in ACTIVE):
+            st.code(job.command, language=None, wrap_lines=True)
+            messages = "\n".join(text for text in (job.notices.strip(), job.output.strip()) if text)
             if state in ACTIVE:
-                said = said[-_SHOWN_AT_WORK:]
-            st.code(said or "nothing yet", language=None, wrap_lines=True)
-            told = "Its uploads and results in the folder of this work go too."
-            if state not in ACTIVE and st.button("Remove it", key=f"remove_{place}_{now.id}", help=told):
-                now.remove()
+                messages = messages[-_MAX_SHOWN:]
+            st.code(messages or "nothing yet", language=None, wrap_lines=True)
+            warning = "The uploads and results in the folder of this job are removed too."
+            if state not in ACTIVE and st.button("Remove this job", key=f"remove_{section}_{job.id}", help=warning):
+                job.remove()
                 st.query_params.pop("job", None)
                 st.rerun()
 
@@ -315,13 +321,13 @@ def _panel(now: Job, was_at_work: bool, unfolded: bool, place: str) -> None:
 
 
 def table(columns: Mapping[str, Sequence[Any]], **options: Any) -> Any:
-    """Show a table; texts in it are shown as they stand, and are no formulas for whoever downloads it."""
+    """Show a table; text in it is shown unchanged, except that no cell is a formula in a downloaded table."""
     shown = {name: [cell(v) if isinstance(v, str) else v for v in values] for name, values in columns.items()}
     return st.dataframe(shown, width="stretch", hide_index=True, **options)
 
 
-def made_file(name: str, write: Callable[[Path], None]) -> bytes:
-    """Return the bytes of a file that a function of the library writes."""
+def file_bytes(name: str, write: Callable[[Path], None]) -> bytes:
+    """Return the content of a file that a function of the library writes to the path it is given."""
     with tempfile.TemporaryDirectory(prefix="ednabed-") as folder:
         path = Path(folder) / name
         write(path)

@@ -1,4 +1,4 @@
-"""Figures: points on a map of sequences, samples on the globe, composition of samples. Plotly draws them."""
+"""Plotly figures: points on a map of sequences, samples on a world map, composition of samples."""
 
 from __future__ import annotations
 
@@ -23,47 +23,51 @@ if TYPE_CHECKING:
 
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#17807e")
 OTHER, UNKNOWN, MARKED = "#9a9a9a", "#d9d9d9", "#d40000"
-MOST_GROUPS = len(COLOURS)
+MAX_GROUPS = len(COLOURS)
 NO_NAME = "(none)"
-_LONGEST = 45
+_MAX_LABEL = 45
 _COASTLINE = Path(__file__).with_name("data") / "coastline.json"
 _BARE = {"visible": False, "showgrid": False, "zeroline": False}
 
 
 def text(value: str) -> str:
-    """Return a text for a figure, where Plotly reads some HTML: nothing in it is any."""
+    """Return a text for a figure, with HTML escaped, because Plotly interprets some of it."""
     return escape(clean(value), quote=False)
 
 
-def groups(values: Sequence[str], most: int = MOST_GROUPS) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Put values into groups for a legend: the most frequent ones, all others together, and those without a value.
+def groups(values: Sequence[str], maximum: int = MAX_GROUPS) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Group values for a legend: the most frequent ones, all others together, and those without a value.
+
+    Args:
+        values: The values; empty if there is none.
+        maximum: Maximum number of values with their own group.
 
     Returns:
         Names of the groups, and the group of each value, int64.
     """
     counts = Counter(value for value in values if value)
-    named = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]]
+    named = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:maximum]]
     rest = len(counts) - len(named)
-    order = {name: place for place, name in enumerate(named)}
+    order = {name: index for index, name in enumerate(named)}
     labels = [*named, *([others(rest)] if rest else []), *([NO_NAME] if "" in values else [])]
     other, none = len(named), len(labels) - 1
     return labels, np.array([order.get(value, other) if value else none for value in values], np.int64)
 
 
 def others(count: int) -> str:
-    """Return what a group of values with few members is called."""
+    """Return the name of the group of all other values."""
     return "1 other" if count == 1 else f"{count:,} others"
 
 
-def colour_of(label: str, place: int) -> str:
-    """Return the colour of a group."""
+def colour_of(label: str, index: int) -> str:
+    """Return the colour of the group with this label and index."""
     if label in (NO_NAME, UNNAMED):
         return UNKNOWN
-    return COLOURS[place] if place < MOST_GROUPS and not re.fullmatch(r"1 other|[0-9,]+ others", label) else OTHER
+    return COLOURS[index] if index < MAX_GROUPS and not re.fullmatch(r"1 other|[0-9,]+ others", label) else OTHER
 
 
 def sequence_map(
-    places: npt.NDArray[np.float32],
+    positions: npt.NDArray[np.float32],
     labels: Sequence[str],
     group: npt.NDArray[np.int64],
     hover: Sequence[str],
@@ -74,41 +78,42 @@ def sequence_map(
     """Draw sequences as points.
 
     Args:
-        places: float32, shape (n, 2).
+        positions: Positions on the map, float32, shape (n, 2).
         labels: Names of the groups.
         group: Group of each point, int64, shape (n,).
-        hover: What is shown of each point, as HTML (``text``).
-        rows: What a selection gives back of each point, int64, shape (n,).
-        marked: Points drawn above all others, larger: places, what is shown of each, and their name in the legend.
+        hover: Hover text of each point, as HTML (``text``).
+        rows: Row of each point, which a selection returns, int64, shape (n,).
+        marked: Larger points drawn above all others: positions, hover texts, and their name in the legend.
     """
     import plotly.graph_objects as go
 
     shown = np.asarray(hover, object)
-    size = float(np.clip(9 - np.log10(max(len(places), 1)) * 1.3, 3, 7))
+    size = float(np.clip(9 - np.log10(max(len(positions), 1)) * 1.3, 3, 7))
     figure = go.Figure()
     common: dict[str, Any] = {"mode": "markers", "hovertemplate": "%{text}<extra></extra>"}
-    # What has no name is drawn first, so that it hides nothing.
+    # Points without a name are drawn first, so that they hide nothing.
     for number in reversed(range(len(labels))):
-        own = group == number
+        in_group = group == number
         marker = {"size": size, "color": colour_of(labels[number], number), "opacity": 0.8}
         figure.add_trace(
             go.Scattergl(
-                x=places[own, 0], y=places[own, 1], text=shown[own], customdata=rows[own], marker=marker,
-                name=f"{text(shortened(labels[number], _LONGEST))} ({int(own.sum()):,})", legendrank=number, **common,
+                x=positions[in_group, 0], y=positions[in_group, 1], text=shown[in_group], customdata=rows[in_group],
+                name=f"{text(shortened(labels[number], _MAX_LABEL))} ({int(in_group.sum()):,})", marker=marker,
+                legendrank=number, **common,
             )
         )  # fmt: skip
     if marked is not None:
-        above, said, name = marked
+        above, hover_texts, name = marked
         figure.add_trace(
             go.Scattergl(
-                x=above[:, 0], y=above[:, 1], text=list(said), name=text(name), legendrank=999,
+                x=above[:, 0], y=above[:, 1], text=list(hover_texts), name=text(name), legendrank=999,
                 marker={"size": 11, "color": MARKED, "symbol": "diamond", "line": {"width": 1, "color": "white"}},
                 **common,
             )
         )  # fmt: skip
     figure.update_layout(
         height=700,
-        # Room for the buttons, which would hide the first name of the legend.
+        # Room for the buttons, which would otherwise hide the first name of the legend.
         margin={"l": 0, "r": 0, "t": 40, "b": 0},
         dragmode="lasso",
         uirevision="map",
@@ -121,9 +126,9 @@ def sequence_map(
     return figure
 
 
-def shortened(value: str, longest: int) -> str:
-    """Return a text of so many letters at most."""
-    return value if len(value) <= longest else f"{value[: longest - 1]}…"
+def shortened(value: str, length: int) -> str:
+    """Return a text cut to at most ``length`` characters."""
+    return value if len(value) <= length else f"{value[: length - 1]}…"
 
 
 @lru_cache(maxsize=1)
@@ -138,13 +143,13 @@ def _coast() -> tuple[list[float | None], list[float | None]]:
 
 
 def world(places: Sequence[Place]) -> go.Figure:
-    """Draw samples on the globe, the larger the more reads; degrees, as an equirectangular map."""
+    """Draw samples on a world map (equirectangular, in degrees); the more reads, the larger the marker."""
     import plotly.graph_objects as go
 
     reads = np.array([place.reads for place in places], np.float64)
     x = np.array([place.longitude for place in places])
     y = np.array([place.latitude for place in places])
-    said = [
+    hover_texts = [
         f"{text(p.sample or p.dataset)}<br>{text(p.dataset)}<br>{p.latitude:.4f}, {p.longitude:.4f}<br>"
         f"{p.reads:,} reads"
         for p in places
@@ -161,18 +166,22 @@ def world(places: Sequence[Place]) -> go.Figure:
         "line": {"width": 1, "color": "white"},
     }
     figure.add_trace(
-        go.Scatter(x=x, y=y, mode="markers", marker=marker, text=said, hovertemplate="%{text}<extra></extra>")
+        go.Scatter(x=x, y=y, mode="markers", marker=marker, text=hover_texts, hovertemplate="%{text}<extra></extra>")
     )
     # The samples and some land around them.
-    wide = max(float(np.ptp(x)) / 2, float(np.ptp(y)), 12.0) * 1.4
+    half_width = max(float(np.ptp(x)) / 2, float(np.ptp(y)), 12.0) * 1.4
     middle_x, middle_y = float(x.max() + x.min()) / 2, float(y.max() + y.min()) / 2
     figure.update_layout(
         height=360,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         showlegend=False,
         dragmode="pan",
-        xaxis={"title": "longitude", "range": [middle_x - wide, middle_x + wide], "zeroline": False},
-        yaxis={"title": "latitude", "range": [middle_y - wide / 2, middle_y + wide / 2], "zeroline": False},
+        xaxis={"title": "longitude", "range": [middle_x - half_width, middle_x + half_width], "zeroline": False},
+        yaxis={
+            "title": "latitude",
+            "range": [middle_y - half_width / 2, middle_y + half_width / 2],
+            "zeroline": False,
+        },
     )
     return figure
 
@@ -180,13 +189,13 @@ def world(places: Sequence[Place]) -> go.Figure:
 def composition(
     samples: Sequence[str], labels: Sequence[str], reads: npt.NDArray[np.int64], *, share: bool
 ) -> go.Figure:
-    """Draw what samples consist of, a bar a sample.
+    """Draw the composition of samples, one bar per sample.
 
     Args:
-        samples: Names, shape (s,).
-        labels: Groups, shape (g,).
-        reads: int64, shape (g, s).
-        share: Draw percent of the reads of a sample instead of reads.
+        samples: Names of the samples, length s.
+        labels: Names of the groups, length g.
+        reads: Reads of each group in each sample, int64, shape (g, s).
+        share: Draw percentages of the reads of a sample instead of reads.
     """
     import plotly.graph_objects as go
 
@@ -199,7 +208,7 @@ def composition(
         figure.add_trace(
             go.Bar(
                 x=names, y=values[number], name=text(label), marker={"color": colour_of(label, number)},
-                # By reference: a label in the template would be read as one.
+                # Refers to the name: a label put into the template itself would be interpreted as a template.
                 hovertemplate=f"%{{x}}: %{{fullData.name}}, {unit}<extra></extra>",
             )
         )  # fmt: skip
@@ -214,7 +223,7 @@ def composition(
 
 
 def lines(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str) -> go.Figure:
-    """Draw named curves."""
+    """Draw named curves, each given as its x and y values."""
     import plotly.graph_objects as go
 
     figure = go.Figure()

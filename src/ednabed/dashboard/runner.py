@@ -1,7 +1,7 @@
-"""The process beside a job: ``python -m ednabed.dashboard.runner JOB_FOLDER`` waits its turn, runs the command, tells.
+"""The process of a job: ``python -m ednabed.dashboard.runner JOB_FOLDER`` waits its turn and runs the command.
 
-It holds the job's lock for as long as it lives, so that others see whether it does, and the other end of the command's
-standard input, so that the command ends when this process does, however it ends.
+It holds the job's lock for as long as it lives, so that other processes can see whether it does, and the other end of
+the command's standard input, so that the command ends when this process does, however it ends.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from ednabed.dashboard.jobs import Jobs, python
 from ednabed.store.files import write_atomic
 
 GRACE_SECONDS = 30.0
-"""Time that a cancelled command has to end softly."""
+"""Time in seconds that a cancelled command has to end by itself before it is killed."""
 _QUEUE = ".queue.lock"
 _POLL_SECONDS = 0.1
 
 
 def run(folder: Path) -> None:
-    """Do what a job asks for, from waiting to ``end.json``.
+    """Run a job, from waiting for its turn to writing ``end.json``.
 
     Args:
-        folder: Of the job, absolute, as ``Jobs`` has it.
+        folder: Folder of the job, absolute, as in ``Jobs``.
     """
     from filelock import FileLock
 
     jobs = Jobs(workspace_of(folder))
-    # Another process takes it for an instant to see whether it is held.
+    # Another process may hold the lock for an instant, to check whether it is held.
     with FileLock(folder / LOCK, timeout=10):
         job = jobs.get(folder.name)
         if (folder / RUNNER).exists() or job.state == "broken":
             return
-        told = _Told(folder)
+        end_request = _EndRequest(folder)
         write_atomic(folder / RUNNER, SEAL.text({"pid": os.getpid(), "began": now()}))
         queue = FileLock(folder.parent / _QUEUE)
         try:
-            code = _run_command(job, told) if _wait_for_turn(jobs, job, queue, told) else None
+            code = _run_command(job, end_request) if _wait_for_turn(jobs, job, queue, end_request) else None
         finally:
             queue.release()
-        write_atomic(folder / END, SEAL.text({"exit_code": code, "cancelled": told.to_end, "ended": now()}))
+        write_atomic(folder / END, SEAL.text({"exit_code": code, "cancelled": end_request.to_end, "ended": now()}))
 
 
-class _Told:
-    """Whether the job is to end: cancelled, or this process was told to end."""
+class _EndRequest:
+    """Whether the job has to end, because it was cancelled or this process received a signal to end."""
 
     def __init__(self, folder: Path) -> None:
         self._cancel = folder / CANCEL
@@ -79,11 +79,11 @@ class _Told:
         return self._signalled or self._cancel.exists()
 
 
-def _wait_for_turn(jobs: Jobs, job: Job, queue: Any, told: _Told) -> bool:
-    """Wait until no earlier job is there and none is at work; False where the job was cancelled before."""
+def _wait_for_turn(jobs: Jobs, job: Job, queue: Any, end_request: _EndRequest) -> bool:
+    """Wait until no other job is earlier or running; return False if the job was cancelled before that."""
     from filelock import Timeout
 
-    while not told.to_end:
+    while not end_request.to_end:
         if jobs.is_first(job.id):
             try:
                 queue.acquire(timeout=0)
@@ -94,8 +94,8 @@ def _wait_for_turn(jobs: Jobs, job: Job, queue: Any, told: _Told) -> bool:
     return False
 
 
-def _run_command(job: Job, told: _Told) -> int:
-    """Run the command of a job; return its exit code."""
+def _run_command(job: Job, end_request: _EndRequest) -> int:
+    """Run the command of a job and return its exit code."""
     command = [
         *python("ednabed"), "--workspace", str(workspace_of(job.folder)), "--progress", str(job.folder / PROGRESS),
         "--until-stdin-ends", *job.arguments,
@@ -104,20 +104,20 @@ def _run_command(job: Job, told: _Told) -> int:
         try:
             child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err)
         except (OSError, ValueError) as error:
-            # Such as arguments that are longer than the system takes.
+            # For example, the arguments are longer than the operating system allows.
             err.write(f"ednabed: the command cannot be started: {error}\n".encode("utf-8", "replace"))
             return 1
         write_atomic(job.folder / CHILD, SEAL.text({"pid": child.pid, "began": now()}))
-        asked: float | None = None
+        requested: float | None = None
         while True:
             try:
                 return child.wait(_POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 pass
-            if asked is None and told.to_end:
-                asked = time.monotonic()
+            if requested is None and end_request.to_end:
+                requested = time.monotonic()
                 _ask_to_end(child)
-            elif asked is not None and time.monotonic() - asked > GRACE_SECONDS:
+            elif requested is not None and time.monotonic() - requested > GRACE_SECONDS:
                 child.kill()
 
 
@@ -125,8 +125,8 @@ def _ask_to_end(child: subprocess.Popen[bytes]) -> None:
     assert child.stdin is not None
     child.stdin.close()
     if os.name != "nt":
-        # Wakes it from waiting for the network or another program, which the end of its input does not; on Windows this
-        # call would kill it at once.
+        # This interrupts waiting for the network or another program, which the end of its input does not. On Windows,
+        # this call would kill it at once.
         child.terminate()
 
 

@@ -1,4 +1,4 @@
-"""Starts the page: a Streamlit application behind the gate, on an address of this machine."""
+"""Serve the page: a Streamlit application behind the gate, at an address of this machine."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from ednabed.dashboard.gate import SHORTEST_TOKEN, Gate, is_loopback
+from ednabed.dashboard.gate import MIN_TOKEN_LENGTH, Gate, is_loopback
 from ednabed.dashboard.settings import Settings, set_settings
 from ednabed.errors import StoreError, UsageError
 from ednabed.extras import installed
 
 HOST, PORT = "127.0.0.1", 8501
 _BACKLOG = 100
-_LARGEST_MESSAGE = 200_000_000
+_MAX_MESSAGE = 200_000_000
 _FORM_BYTES = 1024 * 1024
-"""What the form around an upload may take."""
+"""Maximum size of the form data around an upload, in bytes."""
 _SCRIPT = Path(__file__).with_name("app.py")
 _NEEDED = ("streamlit", "plotly")
 
 
-def check_place(host: str, token: str | None) -> None:
-    """Make sure that no other machine can come in without a token.
+def check_access(host: str, token: str | None) -> None:
+    """Make sure that no other machine can get in without a token.
 
     Raises:
-        UsageError: It could, or the token is too short to be one.
+        UsageError: Another machine could, or the token is too short.
     """
-    if token is not None and len(token.strip()) < SHORTEST_TOKEN:
+    if token is not None and len(token.strip()) < MIN_TOKEN_LENGTH:
         raise UsageError(
-            f"the token has {len(token.strip())} letters, wanted at least {SHORTEST_TOKEN}; take a long random one, "
-            "such as 'python -c \"import secrets; print(secrets.token_urlsafe())\"' prints"
+            f"the token has {len(token.strip())} characters, expected at least {MIN_TOKEN_LENGTH}; use a long random "
+            "one, such as 'python -c \"import secrets; print(secrets.token_urlsafe())\"' prints"
         )
     if token is None and not is_loopback(host):
         raise UsageError(
-            f"--host {host} lets other machines in; give --token too, which the page then asks for, or reach the page "
-            "of another machine through 'ssh -L 8501:127.0.0.1:8501 MACHINE'"
+            f"`host` {host} lets other machines in; give `token` too, which visitors must then enter, or reach the "
+            "page from another machine through 'ssh -L 8501:127.0.0.1:8501 MACHINE'"
         )
 
 
 def check_installed() -> None:
-    """Make sure that the packages of the page are there.
+    """Make sure that the packages that the page needs are installed.
 
     Raises:
         UsageError: One is not.
     """
-    absent = [name for name in _NEEDED if not installed(name)]
-    if absent:
+    missing = [name for name in _NEEDED if not installed(name)]
+    if missing:
         raise UsageError(
-            f'the dashboard needs {" and ".join(absent)}, not installed here; run: pip install "ednabed[dashboard]"'
+            f'the dashboard needs {" and ".join(missing)}, not installed here; run: pip install "ednabed[dashboard]"'
         )
 
 
@@ -64,20 +64,20 @@ def serve(
     """Serve the page until the process is interrupted.
 
     Args:
-        settings: What the pages work on.
+        settings: Settings of the pages.
         host: Address to listen on.
         port: Port; 0 takes a free one.
-        token: What the page asks for; None asks for nothing, on a loopback address only.
-        ready: Is given the address of the page once browsers can connect; None for no one.
+        token: Token that visitors must enter; None, for a loopback address only, requires none.
+        ready: Called with the address of the page once browsers can connect; None for no call.
 
     Raises:
-        UsageError: Other machines could come in without a token, or a package is not installed.
-        StoreError: There is no such workspace, or the port cannot be had.
+        UsageError: Other machines could get in without a token, or a package is not installed.
+        StoreError: The workspace does not exist, or the port is not available.
     """
-    check_place(host, token)
+    check_access(host, token)
     check_installed()
     if not settings.workspace.is_dir():
-        raise StoreError(f"{settings.workspace} is not a folder; name one that is there by --workspace")
+        raise StoreError(f"{settings.workspace} is not a folder; name an existing one by `workspace`")
     _configure(settings)
     listening = _bind(host, port)
     import uvicorn
@@ -104,8 +104,8 @@ def serve(
             log_config=None,
             timeout_graceful_shutdown=2,
             server_header=False,
-            # What a browser sends when many points were selected on the map; the library's own limit is for less.
-            ws_max_size=_LARGEST_MESSAGE,
+            # A selection of many points on the map is a large message, above the default limit of the library.
+            ws_max_size=_MAX_MESSAGE,
         )
     )
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
@@ -120,25 +120,25 @@ def _bind(host: str, port: int) -> socket.socket:
     listening = socket.socket(family)
     try:
         if os.name != "nt":
-            # On Windows this would let two servers share a port.
+            # On Windows, this would let two servers share a port.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(_BACKLOG)
     except (OSError, TypeError, ValueError) as error:
-        # What is no name of a host at all is a TypeError or a ValueError.
+        # An invalid host name is a TypeError or a ValueError.
         listening.close()
         reason = getattr(error, "strerror", None) or error
         raise StoreError(
-            f"port {port} of {host} cannot be had ({reason}), perhaps another page has it; give another with --port, "
+            f"port {port} of {host} is not available ({reason}), perhaps another page uses it; give another `port`, "
             "0 takes a free one"
         ) from error
     return listening
 
 
 def _configure(settings: Settings) -> None:
-    """Tell Streamlit to stay on this machine.
+    """Configure Streamlit to contact no other machine.
 
-    The gate does what its checks of origins would, which ask the internet for this machine's address.
+    Its own checks of origins query the internet for this machine's address, so the gate replaces them.
     """
     from streamlit.web.bootstrap import load_config_options
 

@@ -1,4 +1,4 @@
-"""What the page was started with. The server sets it once; the pages, which run in the same process, read it."""
+"""The settings that the page was started with. The server sets them once; the pages, in the same process, read them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 UPLOAD_MB = 200
-"""Largest upload, in MiB, where nothing else is asked for."""
+"""Default maximum size of an upload, in MiB."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the page was started with.
+    """The settings that the page was started with.
 
     Attributes:
-        workspace: Folder that holds ``data`` and ``consolidated_data``.
-        upload_mb: Largest upload, in MiB.
+        workspace: Folder that contains ``data`` and ``consolidated_data``.
+        upload_mb: Maximum size of an upload, in MiB.
     """
 
     workspace: Path
@@ -26,12 +26,12 @@ _current: list[Settings] = []
 
 
 def set_settings(settings: Settings) -> None:
-    """Say what the pages of this process work on."""
+    """Set the settings of the pages of this process."""
     _current[:] = [settings]
 
 
 def settings() -> Settings:
-    """Return what the pages of this process work on.
+    """Return the settings of the pages of this process.
 
     Raises:
         RuntimeError: The page was not started by ``server.serve``.

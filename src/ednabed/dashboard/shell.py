@@ -1,4 +1,4 @@
-"""The frame of the page: navigation, and the workspace at its side."""
+"""The frame of the page: navigation, and the workspace in the sidebar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ednabed.dashboard.parts import told_errors
+from ednabed.dashboard.parts import shown_errors
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.views import discover, identify, map, search, studies
 
@@ -19,7 +19,7 @@ PAGES = (
     ("Identify", "identify", ":material/label:", identify.show),
     ("Discover", "discover", ":material/explore:", discover.show),
 )
-# A file of ours: the icon of a page of Streamlit's would be fetched from the internet.
+# Our own file: Streamlit would fetch its page icons from the internet.
 _ICON = Path(__file__).with_name("data") / "icon.png"
 _STYLE = """<style>
 .stHeading h1 { font-size: 1.9rem; padding: 0 0 0.4rem 0; }
@@ -31,9 +31,9 @@ _STYLE = """<style>
 
 
 def show() -> None:
-    """Show the page that the address names."""
+    """Show the page at the requested address."""
     st.set_page_config(page_title="ednabed", page_icon=_ICON, layout="wide")
-    # Our own text, which is the only HTML of the page.
+    # Our own text; the page contains no other HTML.
     st.html(_STYLE)
     pages = [
         st.Page(_guarded(view), title=title, icon=icon, url_path=path, default=path == "studies")
@@ -49,7 +49,7 @@ def show() -> None:
 def _guarded(view: Callable[[], None]) -> Callable[[], None]:
     @wraps(view)
     def guarded() -> None:
-        with told_errors():
+        with shown_errors():
             view()
 
     return guarded

@@ -1,4 +1,4 @@
-"""Texts of users on a page: they are shown, and nothing else happens. Streamlit reads most texts as Markdown."""
+"""Text from users on a page: it is shown and never interpreted, although Streamlit reads most text as Markdown."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from collections.abc import Sequence
 from ednabed.export.spreadsheet import safe_cell
 from ednabed.store.files import clean
 
-# What Markdown, and Streamlit's additions to it (colours, formulas), give a meaning to. HTML is not read.
+# Characters with a meaning in Markdown or in Streamlit's additions to it (colours, formulas). HTML is not interpreted.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")
-# Arrows, dashes, emoji and links are found after the marks have been read: an invisible joiner keeps them apart.
+# Arrows, dashes, emoji and links are recognised after the escapes are resolved: an invisible joiner breaks them up.
 _JOINED = re.compile(r"(?<=[-<>~=])(?=[-<>~=])|(?<=:)(?=\w|//)|(?<=\w)(?=@)|(?i:(?<=www))(?=[.])")
 _JOINER = "\u2060"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def plain(text: str) -> str:
-    """Return Markdown that shows a text as it stands, on one line."""
+    """Return Markdown that shows a text literally, on one line."""
     return _MARKS.sub(r"\\\1", _JOINED.sub(_JOINER, clean(text)))
 
 
 def arrows(lineage: str | Sequence[str] | None) -> str:
-    """Return the names of a lineage (seven, or joined by semicolons) with arrows between; empty where none is known."""
+    """Return the names of a lineage (a sequence, or joined by semicolons) with arrows in between; empty if unknown."""
     names = (lineage or "").split(";") if lineage is None or isinstance(lineage, str) else lineage
     return " › ".join(name for name in names if name)
 
 
 def deepest(lineage: str | None) -> str:
-    """Return the last name of a lineage; empty where none is known."""
+    """Return the last name of a lineage; empty if unknown."""
     return next((name for name in reversed((lineage or "").split(";")) if name), "")
 
 
 def cell(text: str | None) -> str:
-    """Return a text for a table, which people may download and open in a spreadsheet: no formula begins in it."""
+    """Return a text for a table cell that a spreadsheet does not take for a formula, because tables are downloaded."""
     if text is None:
         return ""
     return safe_cell(text)
 
 
 def file_name(name: str, number: int) -> str:
-    """Return a name under which an upload can be kept, on every system, within the folder made for it.
+    """Return a file name under which an upload can be stored on every system, within the folder made for it.
 
     Args:
-        name: As the browser gave it, which may be anything.
-        number: Puts it apart from other uploads.
+        name: The name sent by the browser, which may be any text.
+        number: Distinguishes it from other uploads.
     """
     last = name.replace("\\", "/").rpartition("/")[2]
     kept = _UNSAFE.sub("_", last)[-80:].strip("._-") or "upload"
-    # The number in front keeps Windows' names of devices away.
+    # The number in front avoids the device names of Windows.
     return f"{number}_{kept}"
 
 
 def time_text(seconds: float) -> str:
-    """Write a duration: 42 s, 3 min 5 s, 2 h 10 min."""
+    """Return a duration as text: 42 s, 3 min 5 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,1 +1,1 @@
-"""The pages, one module each, ordered by a biologist's questions."""
+"""The pages, one module each, organised by the questions of a biologist."""

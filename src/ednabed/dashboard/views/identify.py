@@ -1,4 +1,4 @@
-"""What is it? Files against a labelled reference: names with confidences, and what samples consist of."""
+"""What is it? Files against a labelled reference: names with confidences, and the composition of samples."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ednabed.dashboard.parts import (
     jobs,
     jobs_of,
     show_started,
+    shown_errors,
     table,
-    told_errors,
 )
-from ednabed.dashboard.plots import MOST_GROUPS, composition, lines, others
+from ednabed.dashboard.plots import MAX_GROUPS, composition, lines, others
 from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.export.assignments import written_as
 from ednabed.export.spreadsheet import for_spreadsheets
@@ -35,23 +35,23 @@ from ednabed.taxonomy.diversity import Diversity, diversity, rarefaction_curve
 
 KIND = "identify"
 ASSIGNMENTS, TAXA = "assignments.jsonl", "taxa.tsv"
-_MOST_ROWS = 10_000
-_MOST_CURVES = 30
+_MAX_ROWS = 10_000
+_MAX_CURVES = 30
 _POINTS = 40
 _FEW_READS = 1_000
-_OF_GUESSES = ["rank", *(f"{rank}_{part}" for rank in RANKS for part in ("best", "confidence"))]
+_GUESS_COLUMNS = ["rank", *(f"{rank}_{part}" for rank in RANKS for part in ("best", "confidence"))]
 
 
 def show() -> None:
     """Show the page."""
     st.title("Identify")
-    with st.expander("Identify sequences", expanded=not jobs_of(KIND)), told_errors():
+    with st.expander("Identify sequences", expanded=not jobs_of(KIND)), shown_errors():
         _begin()
     job = choose_job(KIND, "Results")
     if job is None:
         return
     if job_panel(job):
-        with told_errors():
+        with shown_errors():
             _results(job)
 
 
@@ -61,20 +61,20 @@ def _begin() -> None:
         return
     if not state.calibrated:
         st.warning(
-            "This reference is not calibrated: names are given by fixed limits of identity, without confidences and "
-            "without telling which taxa the reference lacks. The page Studies has a button that calibrates one with at "
+            "This reference is not calibrated: names are assigned by fixed identity thresholds, without confidences, "
+            "and missing taxa are not reported. The page Studies has a button that calibrates a reference with at "
             "least 200 labelled sequences."
         )
     confidence = 0.8
     if state.calibrated:
-        confidence = st.slider("Least confidence of a name", 0.5, 0.99, 0.8, 0.01, key="identify_confidence")
+        confidence = st.slider("Minimum confidence of a name", 0.5, 0.99, 0.8, 0.01, key="identify_confidence")
     inputs = choose_inputs("identify")
     if inputs is None:
         return
     folder = inputs.folder / "results"
     folder.mkdir()
-    what = list(map(str, inputs.paths)) if inputs.run is None else ["--run", inputs.run]
-    arguments = ["classify", *what, "--reference", state.address, "--min-confidence", str(confidence)]
+    source = list(map(str, inputs.paths)) if inputs.run is None else ["--run", inputs.run]
+    arguments = ["classify", *source, "--reference", state.address, "--min-confidence", str(confidence)]
     arguments += ["--output", str(folder / ASSIGNMENTS), "--taxon-table", str(folder / TAXA)]
     if inputs.counts is not None:
         arguments += ["--abundance", str(inputs.counts)]
@@ -85,15 +85,15 @@ def _begin() -> None:
 def _results(job: Job) -> None:
     folder = job.folder / "results"
     found = _assignments(str(folder / ASSIGNMENTS))
-    st.caption(plain(f"By the reference {job.about.get('reference')}."))
+    st.caption(plain(f"Compared with the reference {job.about.get('reference')}."))
     counts = {row["values"]: row["counts"] for row in pc.value_counts(found.column("status")).to_pylist()}
-    words = {"Queries": found.num_rows} | {_status_text(name).capitalize(): counts.get(name, 0) for name in STATUSES}
-    for place, (name, value) in zip(st.columns(len(words)), words.items(), strict=True):
-        place.metric(name, f"{value:,}")
+    numbers = {"Queries": found.num_rows} | {_status_text(name).capitalize(): counts.get(name, 0) for name in STATUSES}
+    for column, (name, value) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
+        column.metric(name, f"{value:,}")
     names, samples = st.tabs(["Names", "Samples"])
-    with names, told_errors():
+    with names, shown_errors():
         _names(found, folder)
-    with samples, told_errors():
+    with samples, shown_errors():
         _samples(folder)
 
 
@@ -105,18 +105,18 @@ def _assignments(path: str) -> pa.Table:
 def _names(found: pa.Table, folder: Path) -> None:
     left, middle, right, last = st.columns(4)
     rank = left.selectbox("Named at least to", ["any rank or none", *RANKS], key="identify_rank")
-    least = middle.slider("Confidence at least", 0.0, 1.0, 0.0, 0.01, key="identify_least")
+    minimum = middle.slider("Minimum confidence", 0.0, 1.0, 0.0, 0.01, key="identify_least")
     status = right.multiselect("Status", STATUSES, format_func=_status_text, key="identify_status")
-    part = last.text_input("Name, guess or id holds", key="identify_part").strip()
-    kept = filtered(found, None if rank.startswith("any") else rank, least, status, part)
+    part = last.text_input("Name, guess or id contains", key="identify_part").strip()
+    kept = filtered(found, None if rank.startswith("any") else rank, minimum, status, part)
     st.caption(f"{kept.num_rows:,} of {found.num_rows:,} queries" + (
-        f"; the table shows the first {_MOST_ROWS:,}" if kept.num_rows > _MOST_ROWS else ""))  # fmt: skip
-    shown = kept.slice(0, _MOST_ROWS)
+        f"; the table shows the first {_MAX_ROWS:,}" if kept.num_rows > _MAX_ROWS else ""))  # fmt: skip
+    shown = kept.slice(0, _MAX_ROWS)
     table(columns_of(shown), key="identify_table")
     st.caption(
-        "Guess: the best name below the one given, which is withheld because equally near sequences disagree (tie), or "
+        "Guess: the best guess below the name given, withheld because equally near sequences disagree (tie), or "
         "because its confidence, identity or coverage is too low. Not in reference: the broadest rank whose taxon the "
-        "reference lacks; q is the share of such claims, at least as sure, that is expected to be wrong."
+        "reference lacks; q is the share of claims at least as strong that is expected to be wrong."
     )
     one, two, three, _ = st.columns([1, 1, 1, 3])
     one.download_button("TSV", lambda: _as_tsv(folder), "assignments.tsv", on_click="ignore", width="stretch")
@@ -132,9 +132,9 @@ def columns_of(found: pa.Table) -> dict[str, list[Any]]:
     """Return the columns of the table of names, by heading.
 
     Args:
-        found: See ``read_assignments``.
+        found: Assignments from ``read_assignments``.
     """
-    guesses = [_guess(row) for row in found.select(_OF_GUESSES).to_pylist()]
+    guesses = [_guess(row) for row in found.select(_GUESS_COLUMNS).to_pylist()]
     return {
         "id": found.column("id").to_pylist(),
         "status": [_status_text(value) for value in found.column("status").to_pylist()],
@@ -142,7 +142,7 @@ def columns_of(found: pa.Table) -> dict[str, list[Any]]:
         "name": [deepest(value) for value in found.column("lineage").to_pylist()],
         "confidence": _round(found.column("confidence"), 3),
         "guess": [name for name, _ in guesses],
-        "guess confidence": [None if sure is None else round(sure, 3) for _, sure in guesses],
+        "guess confidence": [None if confidence is None else round(confidence, 3) for _, confidence in guesses],
         "withheld": [value or "" for value in found.column("withheld").to_pylist()],
         "not in reference": [value or "" for value in found.column("novel_rank").to_pylist()],
         "q": _round(found.column("novel_q"), 4),
@@ -155,7 +155,7 @@ def columns_of(found: pa.Table) -> dict[str, list[Any]]:
 
 
 def _guess(row: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Return the guess next below the names given, which is the one withheld, and its confidence; else nothing."""
+    """Return the first guess below the names given, which was withheld, and its confidence; empty if there is none."""
     first = 0 if row["rank"] is None else RANKS.index(row["rank"]) + 1
     for rank in RANKS[first:]:
         if row[f"{rank}_best"]:
@@ -167,29 +167,29 @@ def _status_text(status: str) -> str:
     return status.replace("_", " ")
 
 
-def filtered(found: pa.Table, rank: str | None, least: float, status: list[str], part: str) -> pa.Table:
-    """Return the queries that are asked for.
+def filtered(found: pa.Table, rank: str | None, minimum: float, status: list[str], part: str) -> pa.Table:
+    """Return the queries that match all criteria.
 
     Args:
-        found: See ``read_assignments``.
+        found: Assignments from ``read_assignments``.
         rank: Rank at which a name is given; None takes all.
-        least: Confidence of the name at that rank (None: of the deepest); 0 also takes those without any.
+        minimum: Minimum confidence at that rank (None: of the deepest name); 0 also takes queries without a confidence.
         status: Statuses; empty takes all.
-        part: Characters that the id, the lineage or a best guess holds, in any case; empty takes all.
+        part: Text that the id, the lineage or a best guess contains, ignoring case; empty takes all.
     """
     if rank is not None:
         found = found.filter(pc.is_valid(found.column(f"{rank}_given")))
-    if least > 0:
-        sure = found.column("confidence" if rank is None else f"{rank}_confidence")
-        found = found.filter(pc.fill_null(pc.greater_equal(sure, least), False))
+    if minimum > 0:
+        confidence = found.column("confidence" if rank is None else f"{rank}_confidence")
+        found = found.filter(pc.fill_null(pc.greater_equal(confidence, minimum), False))
     if status:
         found = found.filter(pc.is_in(found.column("status"), pa.array(status)))
     if part:
-        within = [
+        matches = [
             pc.fill_null(pc.match_substring(found.column(name), part, ignore_case=True), False)
             for name in ("id", "lineage", *(f"{rank}_best" for rank in RANKS))
         ]
-        found = found.filter(reduce(pc.or_, within))
+        found = found.filter(reduce(pc.or_, matches))
     return found
 
 
@@ -215,17 +215,17 @@ def _sample_reads(path: str) -> SampleReads:
 
 @st.cache_data(max_entries=50, show_spinner="Computing the diversity …")
 def _diversity(path: str, rank: str, depth: int | None) -> tuple[Diversity, dict[str, tuple[list[int], list[float]]]]:
-    """Return the diversity of the samples, and the rarefaction curves of those with most reads."""
+    """Return the diversity of the samples, and the rarefaction curves of those with the most reads."""
     found = _sample_reads(path)
     named = _named(*found.by_rank(rank))
     totals = named.sum(axis=0)
     curves = {}
-    for place in np.argsort(-totals, kind="stable")[:_MOST_CURVES].tolist():
-        if totals[place]:
+    for sample in np.argsort(-totals, kind="stable")[:_MAX_CURVES].tolist():
+        if totals[sample]:
             # Dense at the beginning, where the curve bends.
-            depths = np.unique(np.geomspace(1, int(totals[place]), _POINTS).astype(np.int64))
-            richness = rarefaction_curve(named[:, place], depths).richness
-            curves[found.samples[place]] = (depths.tolist(), richness.tolist())
+            depths = np.unique(np.geomspace(1, int(totals[sample]), _POINTS).astype(np.int64))
+            richness = rarefaction_curve(named[:, sample], depths).richness
+            curves[found.samples[sample]] = (depths.tolist(), richness.tolist())
     return diversity(named.T, depth), curves
 
 
@@ -245,41 +245,43 @@ def _samples(folder: Path) -> None:
     bars, sums = grouped(labels, reads)
     st.plotly_chart(composition(found.samples, bars, sums, share=share), width="stretch", key="identify_composition")
     if found.samples == ["no_sample"]:
-        st.caption("The records name no samples, and no table of counts was given, so all is one sample.")
+        st.caption("The records do not name samples, and no count table was given, so all reads are in one sample.")
     st.subheader("Diversity")
     named = _named(labels, reads)
     if not named.any():
-        st.info(f"No read has a name at the rank of {rank}.")
+        st.info(f"No read has a name at the rank {rank}.")
         return
     totals = named.sum(axis=0)
-    # A sample of a few reads, often a blank, would make all others as poor as it is.
+    # A sample with few reads, often a blank, would rarefy all others to its own depth.
     large = totals[totals >= _FEW_READS]
     smallest = int(large.min()) if len(large) else int(totals[totals > 0].min())
-    depth = int(right.number_input("Rarefy to reads", 1, int(totals.max()), smallest, key=f"identify_depth_{rank}"))
-    told, curves = _diversity(str(folder / TAXA), rank, depth)
+    depth = int(
+        right.number_input("Rarefaction depth (reads)", 1, int(totals.max()), smallest, key=f"identify_depth_{rank}")
+    )
+    result, curves = _diversity(str(folder / TAXA), rank, depth)
     all_reads = found.reads.sum(axis=0)
     table(
         {
             "sample": found.samples,
             "reads": all_reads.tolist(),
-            f"reads named to {rank}": told.reads.tolist(),
-            "richness": told.richness.tolist(),
-            "Shannon": _rounded(told.shannon),
-            "Simpson": _rounded(told.simpson),
-            "rarefied richness": _rounded(told.rarefied.richness),
-            "rarefied Shannon": _rounded(told.rarefied.shannon),
-            "rarefied Simpson": _rounded(told.rarefied.simpson),
+            f"reads named to {rank}": result.reads.tolist(),
+            "richness": result.richness.tolist(),
+            "Shannon": _rounded(result.shannon),
+            "Simpson": _rounded(result.simpson),
+            "rarefied richness": _rounded(result.rarefied.richness),
+            "rarefied Shannon": _rounded(result.rarefied.shannon),
+            "rarefied Simpson": _rounded(result.rarefied.simpson),
         },
         key="identify_diversity",
     )
     st.caption(
-        f"Taxa at the rank of {rank}; reads without a name there are left out. Shannon in nats; Simpson is 1 - Σp². "
-        f"Rarefied: what is expected when {depth:,} reads are drawn without replacement (Hurlbert 1971, Chao et al. "
-        "2014), exact and without any drawing; None where a sample has fewer."
+        f"Taxa at the rank {rank}; reads without a name at that rank are omitted. Shannon in nats; Simpson is 1 - Σp². "
+        f"Rarefied: the exact expectation for {depth:,} reads drawn without replacement (Hurlbert 1971, Chao et al. "
+        "2014), computed without random draws; None if a sample has fewer."
     )
     st.plotly_chart(lines(curves, "reads", f"expected richness ({rank})"), width="stretch", key="identify_rarefaction")
-    if (totals > 0).sum() > _MOST_CURVES:
-        st.caption(f"Curves of the {_MOST_CURVES} samples with most reads.")
+    if (totals > 0).sum() > _MAX_CURVES:
+        st.caption(f"Curves of the {_MAX_CURVES} samples with the most reads.")
     left.download_button(
         "Samples by taxa (TSV)", lambda: for_spreadsheets((folder / TAXA).read_text(encoding="utf-8")), TAXA,
         on_click="ignore",
@@ -287,18 +289,18 @@ def _samples(folder: Path) -> None:
 
 
 def grouped(labels: list[str], reads: Any) -> tuple[list[str], Any]:
-    """Put the taxa with few reads together, for bars whose colours can be told apart.
+    """Combine the taxa with few reads, so that the colours of the bars can be distinguished.
 
     Returns:
-        Names of the bars, and int64 (bars, samples).
+        Names of the bars, and their reads, int64, shape (bars, samples).
     """
     unnamed = bool(labels) and labels[-1] == UNNAMED
     named = len(labels) - unnamed
-    if named <= MOST_GROUPS:
+    if named <= MAX_GROUPS:
         return labels, reads
-    rest = reads[MOST_GROUPS:named].sum(axis=0, keepdims=True)
-    parts = [reads[:MOST_GROUPS], rest, reads[named:]]
-    names = [*labels[:MOST_GROUPS], others(named - MOST_GROUPS), *labels[named:]]
+    rest = reads[MAX_GROUPS:named].sum(axis=0, keepdims=True)
+    parts = [reads[:MAX_GROUPS], rest, reads[named:]]
+    names = [*labels[:MAX_GROUPS], others(named - MAX_GROUPS), *labels[named:]]
     return names, np.concatenate(parts)
 
 

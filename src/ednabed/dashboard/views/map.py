@@ -1,4 +1,4 @@
-"""The sequences of a reference, or of some runs, as points: what lies near what, and what a group of points is."""
+"""The sequences of a reference, or of individual runs, as points: which are near each other, and what they are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import streamlit as st
 from ednabed.api.exports import FORMATS, WITH_NAMES, export_records
 from ednabed.api.names import NONE, find_assignments
 from ednabed.dashboard.job import Job
-from ednabed.dashboard.mapping import ALL_POINTS, MOST_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
-from ednabed.dashboard.parts import choose_reference, jobs_of, made_file, sound_runs, table, told_errors
+from ednabed.dashboard.mapping import MAX_ALL_POINTS, MAX_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
+from ednabed.dashboard.parts import choose_reference, file_bytes, jobs_of, shown_errors, sound_runs, table
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import plain
 from ednabed.dashboard.views.discover import KIND as DISCOVER
@@ -22,16 +22,16 @@ from ednabed.dashboard.views.discover import members_of
 from ednabed.reference.parts import keys_of
 from ednabed.sequences.lineage import RANKS
 
-_REFERENCE, _RUNS = "a reference", "runs as they lie"
-_NAMES: Mapping[str, str | None] = {"the newest of each run": None, "their own only": NONE}
+_REFERENCE, _RUNS = "a reference", "individual runs"
+_NAMES: Mapping[str, str | None] = {"newest assignments of each run": None, "names of the records only": NONE}
 _NOVELTY = "novelty, by "
-_MOST_LISTED = 1_000
+_MAX_LISTED = 1_000
 
 
 def show() -> None:
     """Show the page."""
     st.title("Map")
-    with told_errors():
+    with shown_errors():
         found = _chosen()
         if found is not None:
             _draw(found)
@@ -51,7 +51,7 @@ def _names() -> str | None:
     """Return which assignments name the points (``names.find_assignments``)."""
     choice = st.selectbox(
         "Names", list(_NAMES), key="map_names",
-        help="Sequences without names of their own take those that 'ednabed classify --run', or the page Identify, "
+        help="Sequences whose records have no names get those that 'ednabed classify --run', or the page Identify, "
         "kept next to their run.",
     )  # fmt: skip
     return _NAMES[choice]
@@ -63,29 +63,31 @@ def _draw(found: Mapped) -> None:
     novelty = {f"{_NOVELTY}{job.title}, {job.created:%Y-%m-%d %H:%M}": job for job in _discoveries()}
     choices = [*reversed(RANKS), "dataset", "marker", "cluster of points", *novelty]
     colour = left.selectbox("Colour by", choices, index=choices.index("class"), key="map_colour")
-    sought = middle.text_input("Show names or ids that hold", key="map_sought").strip()
+    part = middle.text_input("Show names or ids that contain", key="map_sought").strip()
     runs = right.multiselect("Runs (none chosen: all)", facts.runs, key="map_in_runs") if len(facts.runs) > 1 else []
-    everything = last.toggle("All points", key="map_all", help=f"Draw up to {ALL_POINTS:,} points, which takes longer.")
-    wanted = np.ones(found.collection.rows, bool)
+    draw_all = last.toggle(
+        "All points", key="map_all", help=f"Draw up to {MAX_ALL_POINTS:,} points, which takes longer."
+    )
+    selected = np.ones(found.collection.rows, bool)
     if runs:
-        wanted &= facts.in_runs(runs)
-    if sought:
-        wanted &= _holding(found, sought)
-    rows = chosen_rows(found, wanted, ALL_POINTS if everything else MOST_POINTS)
+        selected &= facts.in_runs(runs)
+    if part:
+        selected &= _containing(found, part)
+    rows = chosen_rows(found, selected, MAX_ALL_POINTS if draw_all else MAX_POINTS)
     if not len(rows):
-        st.info("No sequence on the map is like that.")
+        st.info("No sequence on the map matches.")
         return
     values = _values(found, colour, novelty)
-    # A browser sends back all that stands at the points selected, and Streamlit takes 25 MB.
-    selecting = len(rows) <= MOST_POINTS
+    # A browser sends back all data of the selected points, and Streamlit accepts 25 MB.
+    selecting = len(rows) <= MAX_POINTS
     key = "map_plot" if selecting else "map_plot_all"
-    selected = draw_map(found, key=key, values=values, rows=rows, selecting=selecting)
+    chart = draw_map(found, key=key, values=values, rows=rows, selecting=selecting)
     if not selecting:
-        st.caption(f"To select points, draw at most {MOST_POINTS:,}: without *All points*, or fewer by name or run.")
-    _legend(found, len(rows), int((found.on_map & wanted).sum()))
-    points = selected.selection["points"] if selecting else []
+        st.caption(f"To select points, draw at most {MAX_POINTS:,}: switch *All points* off, or filter by name or run.")
+    _legend(found, len(rows), int((found.on_map & selected).sum()))
+    points = chart.selection["points"] if selecting else []
     picked = sorted({row for point in points for row in np.ravel(point.get("customdata", ())).tolist()})
-    with told_errors():
+    with shown_errors():
         _picked(found, np.array(picked, np.int64))
 
 
@@ -94,7 +96,7 @@ def _discoveries() -> list[Job]:
 
 
 def _values(found: Mapped, colour: str, novelty: Mapping[str, Job]) -> Sequence[str]:
-    """Return what colours each row."""
+    """Return the value by which each row is coloured."""
     facts = found.facts
     if colour in RANKS:
         return facts.names(colour)
@@ -106,28 +108,29 @@ def _values(found: Mapped, colour: str, novelty: Mapping[str, Job]) -> Sequence[
         return [f"group {number + 1}" if number >= 0 else "" for number in found.clusters.tolist()]
     members = members_of(novelty[colour])
     digests = list(members)
-    of_key = dict(zip(keys_of(digests).tolist(), (members[one] for one in digests), strict=True)) if digests else {}
-    return [of_key.get(key, "") for key in found.collection.keys.tolist()]
+    pairs = zip(keys_of(digests).tolist(), (members[digest] for digest in digests), strict=True) if digests else ()
+    groups = dict(pairs)
+    return [groups.get(key, "") for key in found.collection.keys.tolist()]
 
 
-def _holding(found: Mapped, sought: str) -> npt.NDArray[np.bool_]:
-    part = sought.lower()
-    of_lineage = np.array([part in ";".join(lineage).lower() for lineage in found.facts.lineages] + [False])
-    of_id = np.array([part in name.lower() for name in found.ids], bool)
-    return np.asarray(of_lineage[found.facts.lineage] | of_id, bool)
+def _containing(found: Mapped, text: str) -> npt.NDArray[np.bool_]:
+    """Return whether the lineage or id of each row contains a text, ignoring case; bool, shape (rows,)."""
+    part = text.lower()
+    in_lineage = np.array([part in ";".join(lineage).lower() for lineage in found.facts.lineages] + [False])
+    in_id = np.array([part in name.lower() for name in found.ids], bool)
+    return np.asarray(in_lineage[found.facts.lineage] | in_id, bool)
 
 
-def _legend(found: Mapped, drawn: int, there: int) -> None:
-    sampled = "" if drawn == there else (
-        f" {drawn:,} of {there:,} points are drawn: those with the smallest hash of their letters, a random sample "
-        "that is the same at every look."
+def _legend(found: Mapped, drawn: int, matching: int) -> None:
+    sampled = "" if drawn == matching else (
+        f" {drawn:,} of {matching:,} points are drawn: those with the smallest sequence hashes, a random sample that "
+        "is always the same."
     )  # fmt: skip
     st.caption(
         plain(f"{found.map.method}, laid out {found.map.created[:10]}. {found.map.rule}")
         + sampled
-        + " Near on the map is mostly "
-        "near by vector; far on it says little. Draw a lasso or a box around points to list and export them; "
-        "double-click to let go."
+        + " Sequences that are near each other on the map mostly have similar vectors; large distances mean little. "
+        "Draw a lasso or a box around points to list and export them; double-click to clear the selection."
     )
 
 
@@ -136,12 +139,12 @@ def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
         return
     facts = found.facts
     st.header(f"{len(rows):,} sequences selected")
-    shown = rows[:_MOST_LISTED]
+    shown = rows[:_MAX_LISTED]
     lineages = [facts.lineages[number] if number >= 0 else ("",) * 7 for number in facts.lineage[shown].tolist()]
     table(
         {
             "id": found.ids[shown].tolist(),
-            **{rank: [lineage[place] for lineage in lineages] for place, rank in enumerate(RANKS)},
+            **{rank: [lineage[level] for lineage in lineages] for level, rank in enumerate(RANKS)},
             "dataset": [facts.datasets[number] for number in facts.dataset[shown].tolist()],
             "records": facts.records[shown].tolist(),
             "reads": facts.reads[shown].tolist(),
@@ -149,20 +152,20 @@ def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
         key="map_picked",
     )
     if len(rows) > len(shown):
-        st.caption(f"The first {len(shown):,}; exports hold all.")
+        st.caption(f"The table shows the first {len(shown):,}; exports contain all.")
 
-    asked = _NAMES[st.session_state["map_names"]]
+    assignments = _NAMES[st.session_state["map_names"]]
 
     def written(format_: str) -> bytes:
         def write(path: Path) -> None:
             named = format_ in WITH_NAMES
-            assigned = find_assignments(found.collection, settings().workspace, asked) if named else None
+            assigned = find_assignments(found.collection, settings().workspace, assignments) if named else None
             export_records(found.collection, path, format_, rows=rows, assigned=assigned)
 
-        return made_file(f"selection{FORMATS[format_][0]}", write)
+        return file_bytes(f"selection{FORMATS[format_][0]}", write)
 
-    for place, name in zip(st.columns([1, 1, 1, 3]), ("fasta", "tsv", "parquet"), strict=False):
-        place.download_button(
+    for column, name in zip(st.columns([1, 1, 1, 3]), ("fasta", "tsv", "parquet"), strict=False):
+        column.download_button(
             name.upper(), partial(written, name), f"selection{FORMATS[name][0]}", on_click="ignore",
             width="stretch", key=f"map_export_{name}",
         )  # fmt: skip

@@ -13,12 +13,12 @@ from ednabed.api.places import Place, places_of
 from ednabed.dashboard.parts import (
     choose_reference,
     count_records,
+    file_bytes,
     keep_uploads,
-    made_file,
     manager,
     open_reference,
+    shown_errors,
     table,
-    told_errors,
 )
 from ednabed.dashboard.plots import world
 from ednabed.dashboard.texts import arrows, deepest, plain
@@ -30,15 +30,15 @@ from ednabed.search.output import HitWriter
 from ednabed.search.queries import Query
 from ednabed.sequences.columns import find_coordinates
 
-MOST_QUERIES = 200
-"""Queries of a file that the page shows; 'ednabed search' takes any number."""
-MOST_HITS = 5_000
-"""Hits of all queries together that the page aligns and shows."""
-MOST_RECORDS = 1_000
-"""Records of a hit that the page looks at."""
-# Blanks, and the numbers beside the letters in GenBank's records.
-_BESIDES = re.compile(r"[\s\d]+")
-_LITTLE = 20.0
+MAX_QUERIES = 200
+"""Maximum number of queries of a file that the page shows; 'ednabed search' takes any number."""
+MAX_HITS = 5_000
+"""Maximum number of hits of all queries together that the page aligns and shows."""
+MAX_RECORDS = 1_000
+"""Maximum number of records of a hit that the page reads."""
+# White space, and the numbers next to the bases in GenBank records.
+_NOT_BASES = re.compile(r"[\s\d]+")
+_LOW_COVERAGE = 20.0
 Answers = list[tuple[Query, list[dict[str, Any]]]]
 
 
@@ -50,17 +50,17 @@ def show() -> None:
         return
     left, right = st.columns([3, 2])
     pasted = left.text_area(
-        "Sequence", height=130, key="search_letters", placeholder="Paste the letters of one sequence, or FASTA"
+        "Sequence", height=130, key="search_letters", placeholder="Paste the bases of one sequence, or FASTA"
     )
     upload = right.file_uploader("or a FASTA file", key="search_file")
-    hits = int(right.number_input("Most hits a sequence", 1, 1_000, 10, key="search_hits"))
+    hits = int(right.number_input("Maximum hits per sequence", 1, 1_000, 10, key="search_hits"))
     if st.button("Search", type="primary"):
         st.session_state.pop("search_answers", None)
-        with told_errors(), st.spinner("Searching …"):
+        with shown_errors(), st.spinner("Searching …"):
             reference = open_reference(state)
             coordinates = find_coordinates(reference.record_schema.names) or ()
             wanted = Wanted(
-                k=hits, occurrences=True, most_records=MOST_RECORDS, align=True, letters=True, columns=coordinates
+                k=hits, occurrences=True, most_records=MAX_RECORDS, align=True, letters=True, columns=coordinates
             )
             answers = _answers(state.address, pasted, upload, wanted)
             st.session_state["search_answers"] = (state.address, answers, coordinates)
@@ -73,11 +73,11 @@ def show() -> None:
 def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
     text = pasted.strip()
     if upload is None and not text:
-        raise UsageError("paste a sequence or choose a file, then search")
+        raise UsageError("there is neither a pasted sequence nor a file; paste a sequence or choose a file")
     if upload is not None and text:
-        raise UsageError("there is a pasted sequence and a file; take one of them away")
+        raise UsageError("there are both a pasted sequence and a file; remove one of them")
     if upload is None and not text.startswith((">", "@")):
-        _, found = manager().search(sequence=_BESIDES.sub("", text), reference=address, wanted=wanted)
+        _, found = manager().search(sequence=_NOT_BASES.sub("", text), reference=address, wanted=wanted)
         return list(found)
     answers: Answers = []
 
@@ -87,29 +87,29 @@ def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
             paths[0].write_text(text + "\n", encoding="utf-8", newline="\n")
         name = "the pasted text" if upload is None else upload.name
         count = count_records(paths, [name])
-        if count is None or min(count, MOST_QUERIES) * wanted.k > MOST_HITS:
+        if count is None or min(count, MAX_QUERIES) * wanted.k > MAX_HITS:
             raise UsageError(
-                f"this file with {wanted.k} hits a sequence asks for more than {MOST_HITS:,} alignments; ask for fewer "
-                "hits, or take 'ednabed search --fasta FILE --align'"
+                f"{name}: {wanted.k} hits per sequence need more than {MAX_HITS:,} alignments; choose fewer hits, or "
+                "use 'ednabed search --fasta FILE --align'"
             )
         _, found = manager().search(files=paths, reference=address, wanted=wanted)
         for answer in found:
             answers.append(answer)
-            if len(answers) > MOST_QUERIES:
+            if len(answers) > MAX_QUERIES:
                 break
         (folder / "done").touch()
 
-    made_file("done", lambda path: search(path.parent))
+    file_bytes("done", lambda path: search(path.parent))
     return answers
 
 
 def _show(answers: Answers, coordinates: Sequence[str]) -> None:
-    if len(answers) > MOST_QUERIES:
+    if len(answers) > MAX_QUERIES:
         st.warning(
-            f"The file has more than {MOST_QUERIES} sequences; these are the first. 'ednabed search --fasta FILE' "
-            "takes them all."
+            f"The file has more than {MAX_QUERIES} sequences; only the first are shown. 'ednabed search --fasta FILE' "
+            "searches all of them."
         )
-        answers = answers[:MOST_QUERIES]
+        answers = answers[:MAX_QUERIES]
     number = 0
     if len(answers) > 1:
         names = [str(query.told.get("id")) for query, _ in answers]
@@ -118,42 +118,42 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
     if "rejected" in query.told:
         st.error(plain(f"{query.told.get('id')} cannot be searched: {query.told['rejected']}"))
         return
-    firsts = _firsts(hits)
-    st.header(f"{len(firsts)} nearest sequences")
-    if not firsts:
-        st.info("Nothing was found.")
+    sequences = _first_records(hits)
+    st.header(f"{len(sequences)} nearest sequences")
+    if not sequences:
+        st.info("No hit was found.")
         return
     shown = table(
         {
-            "rank": [hit["rank"] for hit in firsts],
-            "identity %": [_of(hit, "identity") for hit in firsts],
-            "coverage %": [_of(hit, "query_coverage") for hit in firsts],
-            "similarity": [round(hit["similarity"], 4) for hit in firsts],
-            "name": [deepest(hit["lineage"]) for hit in firsts],
-            "id": [hit["id"] for hit in firsts],
-            "records": [hit["occurrences"] for hit in firsts],
-            "datasets": [", ".join(hit["datasets"]) for hit in firsts],
-            "lineage": [arrows(hit["lineage"]) for hit in firsts],
+            "rank": [hit["rank"] for hit in sequences],
+            "identity %": [_aligned(hit, "identity") for hit in sequences],
+            "coverage %": [_aligned(hit, "query_coverage") for hit in sequences],
+            "similarity": [round(hit["similarity"], 4) for hit in sequences],
+            "name": [deepest(hit["lineage"]) for hit in sequences],
+            "id": [hit["id"] for hit in sequences],
+            "records": [hit["occurrences"] for hit in sequences],
+            "datasets": [", ".join(hit["datasets"]) for hit in sequences],
+            "lineage": [arrows(hit["lineage"]) for hit in sequences],
         },
         on_select="rerun",
         selection_mode="single-row",
         key=f"search_hits_table_{number}",
     )
-    st.caption("In order of similarity, the cosine of the vectors; identity and coverage are those of the alignment.")
+    st.caption("Sorted by similarity, the cosine of the vectors; identity and coverage are those of the alignment.")
     _downloads(answers)
     chosen = shown.selection["rows"][0] if shown.selection["rows"] else 0
-    hit = firsts[min(chosen, len(firsts) - 1)]
+    hit = sequences[min(chosen, len(sequences) - 1)]
     left, right = st.columns([3, 2])
-    with left, told_errors():
+    with left, shown_errors():
         st.header(f"Alignment with hit {hit['rank']}")
-        st.caption("Choose a line of the table to see another.")
+        st.caption("Select another row of the table to see its alignment.")
         _alignment(query, hit)
-    with right, told_errors():
+    with right, shown_errors():
         st.header("Where it was seen")
-        _seen([one for one in hits if one["rank"] == hit["rank"]], coordinates)
+        _occurrences([record for record in hits if record["rank"] == hit["rank"]], coordinates)
 
 
-def _firsts(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _first_records(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the first record of each distinct sequence."""
     first: dict[int, dict[str, Any]] = {}
     for hit in hits:
@@ -161,27 +161,28 @@ def _firsts(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(first.values())
 
 
-def _of(hit: dict[str, Any], name: str) -> float | None:
+def _aligned(hit: dict[str, Any], name: str) -> float | None:
+    """Return a percentage of the alignment of a hit; None if there is no alignment."""
     alignment = hit["alignment"]
     return None if alignment is None else round(getattr(alignment, name), 1)
 
 
 def _alignment(query: Query, hit: dict[str, Any]) -> None:
-    alignment, letters = hit["alignment"], hit["sequence"]
-    if alignment is None or letters is None or query.sequence is None:
-        st.info("There is no alignment with it: nothing aligns, or its letters are not known.")
+    alignment, bases = hit["alignment"], hit["sequence"]
+    if alignment is None or bases is None or query.sequence is None:
+        st.info("This hit has no alignment: nothing aligns, or its bases are unknown.")
         return
     strand = "" if alignment.strand == "+" else ", with the reverse complement of the query"
     st.markdown(
         f"{alignment.identity:.1f} % identical in {alignment.length:,} columns{strand}; "
-        f"{alignment.query_coverage:.0f} % of the query and {alignment.target_coverage:.0f} % of the hit lie in it."
+        f"{alignment.query_coverage:.0f} % of the query and {alignment.target_coverage:.0f} % of the hit are aligned."
     )
-    if alignment.query_coverage < _LITTLE:
-        st.warning("Only a few letters lie against each other, as they do by chance: the identity says nothing.")
-    st.code(alignment_text(query.sequence, letters, alignment, width=50), language=None)
+    if alignment.query_coverage < _LOW_COVERAGE:
+        st.warning("Only a few bases are aligned, which happens by chance: the identity is not informative.")
+    st.code(alignment_text(query.sequence, bases, alignment, width=50), language=None)
 
 
-def _seen(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:
+def _occurrences(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:
     reads: dict[tuple[str, str], int] = {}
     for record in records:
         key = (record["dataset"], record["sample"] or "")
@@ -195,14 +196,14 @@ def _seen(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:
         height=min(320, 40 + 36 * len(reads)),
     )
     if any(record["abundance"] is None for record in records):
-        st.caption("A record that says no number of reads counts as one.")
+        st.caption("A record without a number of reads counts as one.")
     if records[0]["occurrences"] > len(records):
-        st.caption(f"The first {len(records):,} of {records[0]['occurrences']:,} records.")
+        st.caption(f"Only the first {len(records):,} of {records[0]['occurrences']:,} records are shown.")
     places: list[Place] = places_of(records, coordinates)
     if not places:
         st.caption(
-            "No map: these records have no latitude and longitude. A table of samples, given when a study is added, "
-            "joins them."
+            "No map: these records have no latitude and longitude. Give a table of samples when you add a study to "
+            "include them."
         )
         return
     st.plotly_chart(world(places), width="stretch", key="search_world")
@@ -210,9 +211,9 @@ def _seen(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:
 
 
 def _downloads(answers: Answers) -> None:
-    """Offer what 'ednabed search --align' writes for the same queries."""
+    """Offer the files that 'ednabed search --align' writes for the same queries."""
     plain_answers = [
-        (query, [{k: v for k, v in hit.items() if k not in ("sequence", "columns")} for hit in _firsts(hits)])
+        (query, [{k: v for k, v in hit.items() if k not in ("sequence", "columns")} for hit in _first_records(hits)])
         for query, hits in answers
     ]
 
@@ -222,7 +223,7 @@ def _downloads(answers: Answers) -> None:
                 for query, hits in plain_answers:
                     writer.write(query.told, hits)
 
-        found = made_file(name, write)
+        found = file_bytes(name, write)
         return found if kind == "json" else for_spreadsheets(found.decode())
 
     left, right, _ = st.columns([1, 1, 4])

@@ -166,7 +166,10 @@ def main() -> None:
         if name.startswith("the recipe"):
             row("the recipe, before training", "0", network.encoder("start"))
         plan = Plan(
-            given.steps, rate=2e-3 if isinstance(network, KmerNetwork) else 1e-3, weights=weights, told=given.steps
+            given.steps,
+            rate=2e-3 if isinstance(network, KmerNetwork) else 1e-3,
+            weights=weights,
+            report_every=given.steps,
         )
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:

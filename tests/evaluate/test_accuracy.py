@@ -142,8 +142,8 @@ def test_the_report_tells_data_settings_failures_and_command():
     assert "record 50 %, species 17 %, genus 17 %, family 17 %" in text
     assert "(mismatches + 1) / (letters + 2)" in text
     assert "The score of ednabed, SINTAX and naive Bayes is 1 - the confidence in the name at that rank" in text
-    assert "over-classified* count *names given*. ednabed gives a name where its confidence reaches\n  0.8" in text
-    assert "## Cropped to 400 letters\n\nNo query is that long." in text
+    assert "over-classified* count *names given*. ednabed gives a name if its confidence reaches\n  0.8" in text
+    assert "## Cropped to 400 bases\n\nNo query is that long." in text
     sizes = found.split.sizes()
     assert f"| record | its species, under another sequence | {sizes['record']} | {sizes['record']} |" in text
     assert "| oracle | record | 8 | 1.000 ±" in text
@@ -212,7 +212,7 @@ def test_claims_of_absence_are_laid_out():
     assert "| claiming | nothing (copy) | 8 | 1.000 | – | – | – |  |" in text
     # Right of genera and families, a third of the mixture.
     assert "| claiming | all |  |  |  |  |  | 0.667 |" in text
-    assert "Nothing is claimed by oracle." in text
+    assert "No claims by oracle." in text
 
 
 def test_what_cannot_be_evaluated_is_refused():

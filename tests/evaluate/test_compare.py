@@ -325,7 +325,7 @@ def test_the_sample_is_seeded_and_bounded(made):
 
 
 def test_the_pairs_are_bounded(made, monkeypatch):
-    monkeypatch.setattr(module, "MOST_PAIRS", 100)
+    monkeypatch.setattr(module, "MAX_PAIRS", 100)
     found = compare_versions(made, "v1", "v2")
     assert 70 < found.pairs <= 100
     assert abs(found.correlation - compare_versions(made, "v2", "v1").correlation) < 1e-6
@@ -426,7 +426,7 @@ def test_digests_that_are_none_are_found(workspace, value):
     pq.write_table(records.set_column(place, "digest", pa.array(values, pa.string())), folder / "records.parquet")
     found = compare_versions(workspace, "v1", "v2")
     assert len(found.damaged) == 1
-    assert "column 'digest' holds" in found.damaged[0]
+    assert "column 'digest' contains" in found.damaged[0]
 
 
 def test_a_vector_that_is_not_finite_is_refused(workspace):
@@ -450,7 +450,7 @@ def test_runs_that_lie_elsewhere_are_told(workspace, tmp_path):
 
 
 def test_digests_of_many_runs_are_merged(tmp_path, monkeypatch):
-    monkeypatch.setattr(common_sequences, "_MERGE", 3)
+    monkeypatch.setattr(common_sequences, "_MERGE_ROWS", 3)
     rows = [(s, "") for s in sequences(30, 5)]
     for i in range(10):
         embed(tmp_path, f"a{i}", rows[2 * i : 2 * i + 5], 1)

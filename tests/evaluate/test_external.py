@@ -230,7 +230,7 @@ def test_a_tool_that_fails_is_named_with_the_last_line_it_wrote(monkeypatch):
     code = "import sys; sys.stderr.write('reading\\nno room left\\n\\n'); sys.exit(3)"
     with pytest.raises(ToolError, match=r"^sometool failed with exit code 3 \(no room left\); "):
         run(["sometool", "-c", code], None)
-    with pytest.raises(ToolError, match="it said nothing"):
+    with pytest.raises(ToolError, match="no error message"):
         run(["sometool", "-c", "import sys; sys.exit(1)"], None)
 
 

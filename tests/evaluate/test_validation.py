@@ -91,7 +91,7 @@ def test_the_nearest_relative_is_what_counts():
 
 
 def test_records_without_farther_relatives_are_not_judged():
-    with pytest.raises(InputError, match="no record has closer and farther relatives"):
+    with pytest.raises(InputError, match="no record has closer and more distant relatives"):
         compare(KMER, rows((FISH, A), (FISH, C)))
     with pytest.raises(InputError, match="no record has closer"):
         compare(KMER, rows((FISH, A), (CRAB, C)))

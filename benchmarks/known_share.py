@@ -63,15 +63,15 @@ def main() -> None:
     print("| marker | known species | estimated | with 0.5 supposed | with the estimate |")
     print("|---|---|---|---|---|")
     for marker in arguments.markers:
-        parted = split(records_of(folder / f"{marker}.tsv.gz", marker), queries=arguments.queries // 2, seed=SEED)
-        queries = [*parted.crop(None), *parted.crop_copies(None)]
-        with Own(load_embedder("barcode-1")).prepare(parted.training, arguments.threads) as classify:
+        data_split = split(records_of(folder / f"{marker}.tsv.gz", marker), queries=arguments.queries // 2, seed=SEED)
+        queries = [*data_split.crop(None), *data_split.crop_copies(None)]
+        with Own(load_embedder("barcode-1")).prepare(data_split.training, arguments.threads) as classify:
             for known in SHARES:
                 asked = study(queries, known, arguments.queries, np.random.default_rng(SEED))
                 pairs = [(query.id, query.sequence) for query in asked]
                 cells = []
                 for ask in (classify, classify.together):
-                    judged = judge(asked, ask(pairs), parted.taxa)
+                    judged = judge(asked, ask(pairs), data_split.taxa)
                     errors = []
                     for rank in map(RANKS.index, MEASURED):
                         counted = judged.known[:, rank]

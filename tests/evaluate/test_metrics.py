@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
 from ednabed.evaluate.metrics import (
+    ASSUMED_SHARES,
     IDENTITY_BINS,
-    SUPPOSED_SHARES,
     auroc,
     calibration_error,
     identity_bins,
@@ -233,9 +233,9 @@ def test_the_overall_calibration_error_weights_groups_by_assumed_shares():
     assert measure(alone, SPECIES, alone.groups == "species")["calibration_error"] == pytest.approx(0.5)
 
 
-def test_supposed_shares_match_calibration():
-    assert pytest.approx({"record": 1 / 2, "species": 1 / 6, "genus": 1 / 6, "family": 1 / 6}) == SUPPOSED_SHARES
-    assert SUPPOSED_SHARES["record"] == KNOWN
+def test_assumed_shares_match_calibration():
+    assert pytest.approx({"record": 1 / 2, "species": 1 / 6, "genus": 1 / 6, "family": 1 / 6}) == ASSUMED_SHARES
+    assert ASSUMED_SHARES["record"] == KNOWN
     left_out = np.array([level for level, name in LEVEL_NAMES.items() if name in GROUPS[1:]])
     assert level_weights(left_out, KNOWN).tolist() == pytest.approx([1, 1, 1])
 

@@ -287,7 +287,7 @@ def test_records_without_names_are_omitted():
 
 
 def test_invalid_numbers_are_refused():
-    with pytest.raises(UsageError, match="queries is 0"):
+    with pytest.raises(UsageError, match="`queries` is 0"):
         split(tree(), queries=0)
     with pytest.raises(UsageError, match="crop length is 0"):
         split(tree(), queries=5).crop(0)

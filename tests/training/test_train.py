@@ -204,7 +204,7 @@ def test_a_trained_model_is_trained_further(trained, barcodes, tmp_path):
     before, after = load_encoder(str(trained)), load_encoder(str(tmp_path / "further"))
     assert (after.dimension, after.patterns) == (16, ("11111",))
     np.testing.assert_allclose(after.table, before.table, atol=1e-6)
-    with pytest.raises(UsageError, match="dimension is 8"):
+    with pytest.raises(UsageError, match="`dimension` is 8"):
         train_model(TrainRequest(**{**request.__dict__, "output": tmp_path / "x", "dimension": 8}))
 
 

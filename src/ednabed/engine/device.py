@@ -51,7 +51,7 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
     if use_gpu and gpu is None:
         raise UsageError(
             "a GPU was requested but none can be used here (torch "
-            f"{torch.__version__} sees neither CUDA nor Apple MPS); omit use_gpu to run on the CPU, or install "
+            f"{torch.__version__} sees neither CUDA nor Apple MPS); omit `use_gpu` to run on the CPU, or install "
             "the torch build for your GPU"
         )
     name = gpu or "cpu"

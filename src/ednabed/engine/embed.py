@@ -52,7 +52,7 @@ class Engine:
 
     def __init__(self, embedder: Embedder, batch_size: int | None = None, token_budget: int | None = None) -> None:
         if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+            raise UsageError(f"`batch_size` is {batch_size}; it must be at least 1")
         self.embedder = embedder
         self.batch_size = batch_size
         self.token_budget = embedder.encoder.token_budget if token_budget is None else token_budget
@@ -175,7 +175,7 @@ class Engine:
             if len(lengths) == 1:
                 raise EmbeddingError(
                     f"record {_name(int(owner[0]), names)}: {total} tokens alone do not fit into the memory of "
-                    f"{self.embedder.encoder.device}; lower max_tokens or use the CPU"
+                    f"{self.embedder.encoder.device}; lower `max_tokens` or use the CPU"
                 ) from error
             self.token_budget = min(budget, max(1, total // 2))
             log.warning("out of memory at %d tokens per batch; continuing with %d", total, self.token_budget)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ednabed import __version__
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.metrics import (
-    SUPPOSED_SHARES,
+    ASSUMED_SHARES,
     Bools,
     Judged,
     identity_bins,
@@ -150,7 +150,7 @@ class Evaluation:
             "machine": self.machine,
             "threads": self.threads,
             "split": self.facts(),
-            "supposed_shares": SUPPOSED_SHARES,
+            "supposed_shares": ASSUMED_SHARES,
             "mixture_shares": shares((COPY, *GROUPS)),
             "identities_from": self.identities_from,
             "methods": [

@@ -35,7 +35,7 @@ IDENTITY_BINS = ("100", "99-100", "97-99", "95-97", "90-95", "80-90", "<80", "no
 """Percent identity with the nearest training sequence, lower edge included; ``none`` if nothing was found."""
 
 _EDGES = (100.0, 99.0, 97.0, 95.0, 90.0, 80.0)
-SUPPOSED_SHARES = {GROUPS[0]: KNOWN, **dict.fromkeys(GROUPS[1:], (1 - KNOWN) / len(GROUPS[1:]))}
+ASSUMED_SHARES = {GROUPS[0]: KNOWN, **dict.fromkeys(GROUPS[1:], (1 - KNOWN) / len(GROUPS[1:]))}
 """Share of each group among queries, by which the overall calibration error is weighted: the share of known species as
 assumed in calibration, the other groups in equal parts, also as there (``fitting.level_weights``)."""
 
@@ -139,7 +139,7 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
         with its 95 % interval ``accuracy_low`` and ``accuracy_high``; ``given``, the names given (``Judged``);
         ``precision``, the share of these that is right; ``recall``, the number of right names given to ``present``
         queries divided by their number; ``over_classified``, the share of the other queries (``absent``) that were
-        given a name; ``calibration_error``, in which each group counts by its assumed share (``SUPPOSED_SHARES``), not
+        given a name; ``calibration_error``, in which each group counts by its assumed share (``ASSUMED_SHARES``), not
         by its number of queries. None if nothing can be counted.
     """
     counted = judged.known[:, rank] if chosen is None else judged.known[:, rank] & chosen
@@ -169,7 +169,7 @@ def measure(judged: Judged, rank: int, chosen: Bools | None = None) -> dict[str,
 def _weights(groups: npt.NDArray[np.str_], guessed: Bools) -> Floats:
     """Return the weight of each query, by the assumed share of its group, shape (n,); 0 for queries without a guess."""
     weights = np.zeros(len(groups))
-    for group, share in SUPPOSED_SHARES.items():
+    for group, share in ASSUMED_SHARES.items():
         in_group = guessed & (groups == group)
         weights[in_group] = share / max(in_group.sum(), 1)
     return weights

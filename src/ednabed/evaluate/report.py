@@ -8,7 +8,7 @@ from typing import Any
 from ednabed.evaluate.accuracy import Evaluation
 from ednabed.evaluate.bayes import CONFIDENT as BAYES
 from ednabed.evaluate.markdown import NOTHING, number, table
-from ednabed.evaluate.metrics import CONFIDENT, IDENTITY_BINS, SIGNIFICANT, SUPPOSED_SHARES
+from ednabed.evaluate.metrics import ASSUMED_SHARES, CONFIDENT, IDENTITY_BINS, SIGNIFICANT
 from ednabed.evaluate.neighbours import AMONG, FRAGMENT, MAX_OVERLAP
 from ednabed.evaluate.report_mixture import READING as _MIXTURE
 from ednabed.evaluate.report_mixture import mixture_parts
@@ -18,7 +18,7 @@ from ednabed.sequences.lineage import RANKS
 _SHOWN = GROUPS[1:]
 
 _ALLOWED = f"{100 * SIGNIFICANT:.0f} %"
-_SHARES = ", ".join(f"{group} {100 * share:.0f} %" for group, share in SUPPOSED_SHARES.items())
+_SHARES = ", ".join(f"{group} {100 * share:.0f} %" for group, share in ASSUMED_SHARES.items())
 
 _READING = f"""\
 - *Accuracy*: the share of best guesses that are right, over queries whose true taxon is in training (± half the width

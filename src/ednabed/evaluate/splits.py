@@ -177,7 +177,7 @@ def split(records: Sequence[Labelled], *, queries: int = 500, seed: int = 1) -> 
         InputError: Nothing can be held out: there are fewer than two named taxa, or no species with two sequences.
     """
     if queries < 1:
-        raise UsageError(f"queries is {queries}; it must be at least 1")
+        raise UsageError(f"`queries` is {queries}; it must be at least 1")
     named = [record for record in records if any(record.lineage)]
     draw = _Draw(named, np.random.default_rng(seed))
     for group in reversed(GROUPS[1:]):

@@ -241,7 +241,7 @@ def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
         if isinstance(encoder, BarcodeEncoder):
             if request.dimension not in (None, encoder.dimension):
                 raise UsageError(
-                    f"dimension is {request.dimension} but {request.init} has {encoder.dimension}; give "
+                    f"`dimension` is {request.dimension} but {request.init} has {encoder.dimension}; give "
                     "this one, or omit `dimension`"
                 )
             network = KmerNetwork(encoder.patterns, encoder.dimension, request.seed, encoder.table)

@@ -1,8 +1,8 @@
-"""Make ``docs/accuracy.md``: every marker of the shared data by ``ednabed evaluate``, and a summary of who is ahead.
+"""Create ``docs/accuracy.md``: ``ednabed evaluate`` on every marker of the shared data, and a summary of the results.
 
-``--data FOLDER`` holds ``MARKER.tsv.gz`` (id, marker, sequence, seven ranks). Takes half an hour on two cores, more
-where the machine does other things; ``--markers`` takes some of them, ``--keep FOLDER`` keeps what was measured with
-so many queries and goes on from there.
+``--data FOLDER`` contains ``MARKER.tsv.gz`` (id, marker, sequence, seven ranks). A run takes half an hour on two cores,
+longer if the machine is busy. ``--markers`` selects markers; ``--keep FOLDER`` keeps the results for each number of
+queries, and a later run continues from them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ QUESTIONS = (
     ("family of held-out genera", "genus", "family"),
 )
 CROPS = {"full": "whole", "313": "313 letters", "150": "150 letters"}
-# Aims of the project, by the calibrated method.
-MOST_ERROR, LEAST_AUROC, MOST_NAMED, FALSE_NOVEL = 0.03, 0.95, 0.02, (0.03, 0.07)
+# Aims of the project for the calibrated method.
+MAX_ERROR, MIN_AUROC, MAX_NAMED, FALSE_NOVEL = 0.03, 0.95, 0.02, (0.03, 0.07)
 FASTER = 10
 RANKS = ("species", "genus", "family")
-# Of the natural mixture: what is compared, by its keys in the JSON of a rank.
+# Figures of the natural mixture that are compared, as keys in the JSON of a rank.
 PRECISIONS = ("0.95", "0.90", "0.80")
 MIXED_RANKS = ("species", "genus")
-FEWEST = 50
-"""Queries of known taxa, with fewer of which nothing is compared."""
-# Aims on the natural mixture: text, keys below ``mixture`` in the JSON of a crop, whether the figure shall be at least
+MIN_QUERIES = 50
+"""Minimum number of queries of known taxa for a comparison."""
+# Aims on the natural mixture: text, keys below ``mixture`` in the JSON of a crop, whether the figure should be at least
 # the limit (else at most), and the limit for each marker that has one.
 MIXTURE_AIMS: tuple[tuple[str, tuple[str, ...], bool, dict[str, float]], ...] = (
     ("known species given their name", ("ranks", "species", "recall"), True, {"coi": 0.90, "12s": 0.62, "its": 0.38}),
@@ -43,7 +43,7 @@ MIXTURE_AIMS: tuple[tuple[str, tuple[str, ...], bool, dict[str, float]], ...] = 
      {"coi": 0.97, "12s": 0.90, "16s": 0.90, "its": 0.75}),
     ("unknown species given a species", ("ranks", "species", "over_classified"), False,
      {"coi": 0.03, **dict.fromkeys(MARKERS[1:], 0.07)}),
-    *((f"calibration error of {ranks}", ("ranks", rank, "calibration_error"), False, dict.fromkeys(MARKERS, MOST_ERROR))
+    *((f"calibration error of {ranks}", ("ranks", rank, "calibration_error"), False, dict.fromkeys(MARKERS, MAX_ERROR))
       for rank, ranks in (("species", "species"), ("genus", "genera"), ("family", "families"))),
     ("absent genera claimed absent", ("claims", "groups", "genus", "right"), True, {"coi": 0.40, "12s": 0.30}),
     ("absent genera claimed as families or more", ("claims", "groups", "genus", "too_broad"), False,
@@ -67,15 +67,15 @@ def run(command: list[str], folder: Path) -> str:
 
 
 def measure(marker: str, data: Path, folder: Path, queries: int) -> dict[str, Any]:
-    told = folder / f"{marker}_{queries}.json"
-    if not told.exists():
+    result = folder / f"{marker}_{queries}.json"
+    if not result.exists():
         workspace = ["ednabed", "--workspace", marker]
         if not (folder / marker / "data" / "reference").exists():
             run([*workspace, "embed", str(data / f"{marker}.tsv.gz"), "--dataset", marker], folder)
             run([*workspace, "consolidate", "--no-calibrate"], folder)
         more = ["--queries", str(queries), "--output", f"{marker}_{queries}.md", "--json"]
-        told.write_text(run([*workspace, "evaluate", *more], folder), encoding="utf-8")
-    return json.loads(told.read_text(encoding="utf-8"))
+        result.write_text(run([*workspace, "evaluate", *more], folder), encoding="utf-8")
+    return json.loads(result.read_text(encoding="utf-8"))
 
 
 def accuracy(method: dict[str, Any], crop: str, group: str, rank: str) -> float | None:
@@ -83,12 +83,12 @@ def accuracy(method: dict[str, Any], crop: str, group: str, rank: str) -> float 
 
 
 def ours(found: dict[str, Any]) -> dict[str, Any]:
-    """What ednabed with alignment did."""
+    """Return the results of ednabed with alignment."""
     return next(m for m in found["methods"] if m["name"].startswith("ednabed") and "vectors" not in m["name"])
 
 
 def ahead(found: dict[str, Any], crop: str, group: str, rank: str) -> tuple[float | None, float | None, str]:
-    """Our accuracy with alignment, the best of the other programs, and its name."""
+    """Return our accuracy with alignment, the best accuracy of the other programs, and the name of that program."""
     own = ours(found)
     others = [m for m in found["methods"] if not m["name"].startswith("ednabed")]
     best = max(others, key=lambda m: accuracy(m, crop, group, rank) or 0, default=None)
@@ -98,7 +98,7 @@ def ahead(found: dict[str, Any], crop: str, group: str, rank: str) -> tuple[floa
 
 
 def named(method: dict[str, Any], crop: str) -> float | None:
-    """Share of the queries of new genera that were given a species."""
+    """Return the share of the queries of new genera that were given a species."""
     return method["crops"][crop]["groups"]["genus"]["species"]["over_classified"]
 
 
@@ -107,7 +107,7 @@ def number(value: float | None) -> str:
 
 
 def summary(results: dict[str, dict[str, Any]], queries: int) -> list[str]:
-    # Of a share of 0.8.
+    # Standard error of a share of 0.8.
     error = (0.8 * 0.2 / queries) ** 0.5
     lines = ["| marker | queries | " + " | ".join(f"{what}: ednabed, best other" for what, _, _ in QUESTIONS) + " |"]
     lines.append("|" + " --- |" * (2 + len(QUESTIONS)))
@@ -129,7 +129,7 @@ def summary(results: dict[str, dict[str, Any]], queries: int) -> list[str]:
 
 
 def mixture(method: dict[str, Any], crop: str, *keys: str) -> Any:
-    """A figure of the natural mixture; None where it was not measured."""
+    """Return a figure of the natural mixture; None if it was not measured."""
     found: Any = method["crops"].get(crop, {}).get("mixture")
     for key in keys:
         found = None if found is None else found.get(key)
@@ -137,7 +137,7 @@ def mixture(method: dict[str, Any], crop: str, *keys: str) -> Any:
 
 
 def balance(method: dict[str, Any], crop: str, rank: str) -> float | None:
-    """F1 of the names given: the harmonic mean of their precision and recall."""
+    """Return the F1 of the names given: the harmonic mean of their precision and recall."""
     recall, precision = (mixture(method, crop, "ranks", rank, key) for key in ("recall", "precision"))
     if recall is None or precision is None:
         return None
@@ -145,7 +145,7 @@ def balance(method: dict[str, Any], crop: str, rank: str) -> float | None:
 
 
 def natural(results: dict[str, dict[str, Any]], rank: str) -> tuple[list[str], list[str]]:
-    """A table of the natural mixture at a rank, by marker and crop, and where others are ahead in it."""
+    """Return a table of the natural mixture at a rank, by marker and crop, and a list of where others are ahead."""
     header = ["marker", "queries", "by default, recall at precision: ednabed, best other"]
     header += [f"recall at precision {precision}: ednabed, best other" for precision in PRECISIONS]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
@@ -154,7 +154,7 @@ def natural(results: dict[str, dict[str, Any]], rank: str) -> tuple[list[str], l
         own = ours(found)
         others = [m for m in found["methods"] if not m["name"].startswith("ednabed")]
         for crop, words in CROPS.items():
-            if (mixture(own, crop, "ranks", rank, "known") or 0) < FEWEST:
+            if (mixture(own, crop, "ranks", rank, "known") or 0) < MIN_QUERIES:
                 continue
             cells = []
             for precision in (None, *PRECISIONS):
@@ -190,11 +190,11 @@ def cell(method: dict[str, Any], named: bool, figure: float | None, crop: str, r
 
 
 def natural_summary(results: dict[str, dict[str, Any]]) -> list[str]:
-    """The natural mixture of all markers, for every rank, and where others are ahead."""
+    """Return the natural mixture of all markers for every rank, and a list of where others are ahead."""
     parts = [
         "Exact copies and new haplotypes of known species are a quarter each, queries whose species, genus or family "
         "is not in training the other half. By default the best other is the one of the highest F1. Lengths with fewer "
-        f"than {FEWEST} queries of known taxa are left out.",
+        f"than {MIN_QUERIES} queries of known taxa are left out.",
         "",
     ]
     ahead_of_us: list[str] = []
@@ -206,7 +206,7 @@ def natural_summary(results: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def vectors(results: dict[str, dict[str, Any]]) -> list[str]:
-    """What vectors alone are worth, beside kmer6 and vsearch's best hit, and how far from each."""
+    """Return tables of the accuracy of vectors alone, compared with kmer6 and vsearch's best hit."""
     header = ["marker", "queries", "species among 50", *(what for what, _, _ in QUESTIONS), "new genera told"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     ends = ["| marker | fragments together | the other strand, species among 50 |", "| --- | --- | --- |"]
@@ -258,7 +258,7 @@ def promises(results: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def aims(results: dict[str, dict[str, Any]]) -> list[str]:
-    """A table of the aims on whole sequences: what was reached on each marker, and whether that is enough on all."""
+    """Return a table of the aims on whole sequences: the result on each marker, and whether all meet the aim."""
     low, high = FALSE_NOVEL
     rows: list[tuple[str, dict[str, tuple[str, bool | None]]]] = []
 
@@ -270,17 +270,17 @@ def aims(results: dict[str, dict[str, Any]]) -> list[str]:
     add(f"at least {FASTER} times the queries a second of vsearch and blastn", faster, ("coi",))
     add("family of held-out genera: no less than vsearch",
         lambda found: beside(found, "genus", "family", ("vsearch",)), MARKERS)  # fmt: skip
-    add(f"species given to held-out genera: below {MOST_NAMED}",
-        lambda found: within([named(ours(found), "full")], lambda v: v < MOST_NAMED), MARKERS)  # fmt: skip
-    add(f"AUROC of held-out genera: at least {LEAST_AUROC}",
-        lambda found: within([whole(found)["novelty"]["genus"]["auroc"]], lambda v: v >= LEAST_AUROC),
+    add(f"species given to held-out genera: below {MAX_NAMED}",
+        lambda found: within([named(ours(found), "full")], lambda v: v < MAX_NAMED), MARKERS)  # fmt: skip
+    add(f"AUROC of held-out genera: at least {MIN_AUROC}",
+        lambda found: within([whole(found)["novelty"]["genus"]["auroc"]], lambda v: v >= MIN_AUROC),
         ("coi",))  # fmt: skip
     add(f"false novel at species, genus, family: {low} to {high}",
         lambda found: within([whole(found)["novelty"][rank]["false_novel"] for rank in RANKS],
                              lambda v: low <= v <= high), MARKERS)  # fmt: skip
-    add(f"calibration error at species, genus, family: at most {MOST_ERROR}",
+    add(f"calibration error at species, genus, family: at most {MAX_ERROR}",
         lambda found: within([whole(found)["groups"]["all"][rank]["calibration_error"] for rank in RANKS],
-                             lambda v: v <= MOST_ERROR), MARKERS)  # fmt: skip
+                             lambda v: v <= MAX_ERROR), MARKERS)  # fmt: skip
     add("species of held-out records, accuracy lost from whole to 313 letters: no more than vsearch", lost, ("coi",))
     for aim, keys, least, limits in MIXTURE_AIMS:
         judged = {m: mixed(keys, least, limits[m], results[m]) for m in limits if m in results}
@@ -296,7 +296,7 @@ def aims(results: dict[str, dict[str, Any]]) -> list[str]:
         cells = [f"{marker} {text}" + (" (no)" if met is False else "") for marker, (text, met) in found.items()]
         verdicts = [met for _, met in found.values()]
         met = "–" if not verdicts or None in verdicts else "yes" if all(verdicts) else "no"
-        # One that is missed is missed, whatever else was not measured.
+        # One missed marker misses the aim, even if others were not measured.
         lines.append(f"| {aim} | {'; '.join(cells) or '–'} | {'no' if False in verdicts else met} |")
     return lines
 
@@ -316,10 +316,10 @@ def within(values: list[float | None], enough: Callable[[float], bool]) -> tuple
 
 def beside(found: dict[str, Any], group: str, rank: str, names: Sequence[str]) -> tuple[str, bool | None]:
     own = accuracy(ours(found), "full", group, rank)
-    told = {m["name"]: accuracy(m, "full", group, rank) for m in found["methods"] if m["name"] in names}
-    best = max((v for v in told.values() if v is not None), default=None)
-    # Without one of the programs nobody knows which is the better.
-    known = own is not None and best is not None and len(told) == len(names)
+    others = {m["name"]: accuracy(m, "full", group, rank) for m in found["methods"] if m["name"] in names}
+    best = max((v for v in others.values() if v is not None), default=None)
+    # If one of the programs is missing, it is unknown which is better.
+    known = own is not None and best is not None and len(others) == len(names)
     return f"{number(own)} beside {number(best)}", own >= best if known else None
 
 
@@ -348,7 +348,7 @@ def main() -> None:
     parser.add_argument(
         "--keep",
         type=Path,
-        help="Keep what is measured in this folder, and take from it what was; empty it when the code has changed.",
+        help="Keep results in this folder and reuse those that exist; empty it when the code has changed.",
     )
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "accuracy.md")
     parser.add_argument("--notes", type=Path, default=Path(__file__).parent / "accuracy_notes.md")

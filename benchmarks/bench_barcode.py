@@ -1,4 +1,4 @@
-"""Speed of ``barcode-1``: loading in a new process, and barcodes a second on all cores, beside ``kmer6``."""
+"""Speed of ``barcode-1`` compared with ``kmer6``: loading in a new process, and barcodes per second on all cores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ednabed.engine.open import open_embedder
 
 
 def loading(model: str) -> float:
-    """Seconds from the import of the engine to the first vector, in a process of its own."""
+    """Return the seconds from importing the engine to the first vector, in a separate process."""
     code = (
         "import time; t = time.perf_counter()\n"
         "from ednabed.engine.open import open_embedder\nfrom ednabed.engine.embed import Engine\n"
@@ -30,16 +30,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     sequences = [s for s in barcodes(given.n * 2) if 600 <= len(s) <= 700][: given.n]
-    print(f"{len(sequences):,} barcodes of 600 to 700 letters, all different: {len(set(sequences)):,}")
+    print(f"{len(sequences):,} barcodes of 600 to 700 bases, {len(set(sequences)):,} of them distinct")
     rates: dict[str, list[float]] = {"barcode-1": [], "kmer6": []}
     for _ in range(given.rounds):
-        for model, own in rates.items():
+        for model, model_rates in rates.items():
             engine = Engine(open_embedder(model))
             started = time.perf_counter()
             engine.embed(sequences)
-            own.append(len(set(sequences)) / (time.perf_counter() - started))
-    for model, own in rates.items():
-        print(f"{model:<10} {np.median(own):,.0f} barcodes a second, first vector {loading(model):.2f} s after import")
+            model_rates.append(len(set(sequences)) / (time.perf_counter() - started))
+    for model, model_rates in rates.items():
+        rate = np.median(model_rates)
+        print(f"{model:<10} {rate:,.0f} barcodes per second, first vector {loading(model):.2f} s after import")
 
 
 if __name__ == "__main__":

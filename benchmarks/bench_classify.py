@@ -1,7 +1,7 @@
-"""Queries a second on the COI reference: ``classify`` beside vsearch and blastn, the same queries and threads.
+"""Queries per second on the COI reference: ``classify`` compared with vsearch and blastn, same queries and threads.
 
-The queries are records of all kinds taken out of the table, most of which have their species left in it: what a
-sample looks like where the reference is good. Building and calibrating are told apart.
+The queries are random records removed from the table, most of whose species remain in it, like a sample with a good
+reference. Preparation (building and calibrating) is timed separately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = table("coi")
     if not rows:
-        print("the shared data are absent: nothing is measured")
+        print("the shared data are missing: nothing is measured")
         return
     records = []
     for row in rows:
@@ -43,8 +43,8 @@ def main() -> None:
     training = [record for record, out in zip(records, chosen, strict=True) if not out]
     queries = [(record.id, record.sequence) for record, out in zip(records, chosen, strict=True) if out]
     print(f"{len(training):,} records, {len(queries):,} queries, {given.threads} threads")
-    others, absent = installed()
-    for sentence in absent:
+    others, missing = installed()
+    for sentence in missing:
         print(sentence)
     rates = {}
     with threadpool_limits(given.threads):
@@ -54,7 +54,7 @@ def main() -> None:
                 ready = time.perf_counter()
                 classify(queries)
                 rates[method.name] = len(queries) / (time.perf_counter() - ready)
-            print(f"{method.name:<20} {rates[method.name]:8.1f} queries a second, prepared in {ready - begin:6.1f} s")
+            print(f"{method.name:<20} {rates[method.name]:8.1f} queries per second, prepared in {ready - begin:6.1f} s")
     own, *rest = rates
     for name in rest:
         print(f"{own} is {rates[own] / rates[name]:.1f} times as fast as {name}")

@@ -1,4 +1,6 @@
-"""Cells a second of the count table reader: many features, many samples, and the ratio of two sizes (1 is linear).
+"""Speed of the count table reader in cells per second: many features, many samples, and the ratio of two sizes.
+
+A ratio of 1 means that the time is linear in the number of cells.
 
 Usage: python benchmarks/bench_counts.py
 """
@@ -14,9 +16,9 @@ import numpy as np
 from ednabed.sequences.counts import read_count_table
 
 SIZES = ((1_000, 8_192), (1_000, 32_767), (8_192, 1_000), (32_767, 1_000))
-"""Features and samples: a quarter and the whole of each shape."""
+"""Features and samples: a quarter of each shape, and the full size."""
 SHARE = 0.05
-"""Cells that are not 0."""
+"""Share of cells that are not 0."""
 
 
 def write(path: Path, features: int, samples: int, seed: int = 1) -> None:
@@ -42,7 +44,7 @@ def main() -> None:
             rates.append(features * samples / seconds)
             size = path.stat().st_size / 1e6
             print(f"{features:8,}  {samples:7,}  {size:6.1f}  {seconds:7.2f}  {rates[-1] / 1e6:15.1f}")
-    print(f"rate of the whole to that of a quarter: {rates[1] / rates[0]:.2f} (wide), {rates[3] / rates[2]:.2f} (long)")
+    print(f"rate at full size / rate at a quarter: {rates[1] / rates[0]:.2f} (wide), {rates[3] / rates[2]:.2f} (long)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How soon the page stands: the first page of a workspace of 100,000 records, and a map of 50,000 points.
+"""Loading time of the dashboard: the first page of a workspace with 100,000 records, and a map of 50,000 points.
 
     python benchmarks/bench_dashboard.py [WORKSPACE]
 
-WORKSPACE is one with a reference and its map; without, one is made of the shared COI barcodes (some five minutes). A
-browser without memory of the page opens each address three times; told is the time until all that was asked for is
-drawn, beside that of an empty workspace, which is what the browser and Streamlit themselves take.
+WORKSPACE contains a reference and its map; without it, one is built from the shared COI barcodes (about five minutes).
+A browser with an empty cache opens each address three times. The printed time ends when everything requested is drawn;
+the time for an empty workspace shows what the browser and Streamlit take by themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TABLES = (
 MAP = "() => { const g = document.querySelector('.js-plotly-plot'); return g?._fullData && g.querySelector('canvas') }"
 
 
-def made(folder: Path) -> Path:
+def build_workspace(folder: Path) -> Path:
     for arguments in (["embed", str(COI), "--dataset", "coi"], ["consolidate", "--no-calibrate"], ["reference", "map"]):
         subprocess.run([sys.executable, "-m", "ednabed", "--workspace", str(folder), *arguments], check=True)
     return folder
@@ -56,18 +56,18 @@ def main() -> None:
     if path is None:
         raise SystemExit("no Chromium on this machine; set EDNABED_CHROMIUM")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
-        workspace = Path(sys.argv[1]) if len(sys.argv) > 1 else made(Path(folder))
+        workspace = Path(sys.argv[1]) if len(sys.argv) > 1 else build_workspace(Path(folder))
         (Path(folder) / "empty").mkdir()
         browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        for what, place, address, drawn in (
+        for name, served_folder, address, drawn in (
             ("first page, empty workspace", Path(folder) / "empty", "", "() => true"),
             ("first page", workspace, "", TABLES),
             ("map", workspace, "map", MAP),
         ):
-            served = Served(place.resolve())
+            served = Served(served_folder.resolve())
             seconds = times(browser, f"{served.address}/{address}", drawn)
             served.close()
-            print(f"{what:<28}{', '.join(f'{one:.2f}' for one in seconds)} s")
+            print(f"{name:<28}{', '.join(f'{one:.2f}' for one in seconds)} s")
         browser.close()
 
 

@@ -1,4 +1,4 @@
-"""Start of the command line: ``ednabed --help`` in a process of its own, beside a bare Python; best of 7."""
+"""Start-up time of the command line: ``ednabed --help`` in a new process, compared with bare Python; best of 7."""
 
 from __future__ import annotations
 

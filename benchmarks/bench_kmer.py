@@ -1,8 +1,7 @@
-"""kmer6: barcodes a second on one core, and whether 512 dimensions find neighbours as well as the full 4,096.
+"""kmer6: barcodes per second on one core, and whether 512 dimensions find neighbours as well as the full 4,096.
 
-Speed: ``Engine.stream`` on 20,000 sequences of 658 bp, all distinct, best of 5. Neighbours: 1,000
-queries from each table whose species has another record, nearest other record by cosine; share with the same species
-and genus.
+Speed: ``Engine.stream`` on 20,000 distinct sequences of 650 bp, best of 5. Neighbours: the nearest other record by
+cosine of 1,000 queries from each table whose species has another record; the share with the same species and genus.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def speed() -> None:
 def neighbours(marker: str) -> None:
     rows = [row for row in table(marker) if row["species"]]
     if not rows:
-        print(f"{marker}: the shared data are absent")
+        print(f"{marker}: the shared data are missing")
         return
     rng = np.random.default_rng(0)
     rows = [rows[i] for i in rng.permutation(len(rows))[:20_000]]

@@ -1,8 +1,8 @@
-"""How much memory and disk a model needs: networks of the sizes of the catalogue with random weights, on the CPU.
+"""Memory and disk space that models need: networks with the sizes in the catalogue and random weights, on the CPU.
 
-Each size is a process of its own, which opens a checkpoint from disk and embeds barcodes of 658 letters; its peak of
-resident memory is read from the system (Linux, macOS). Weights do not move memory, so random ones do; batches differ in
-the cap on their sequences, None being the default budget of tokens.
+Each size runs in a separate process, which opens a checkpoint from disk and embeds barcodes of 658 bases; its peak
+resident memory is read from the system (Linux, macOS). The values of the weights do not affect memory, so random ones
+are used. Batches differ in the maximum number of sequences; None is the default token budget.
 
     python benchmarks/bench_memory.py [--models nt-v2-50m …] [--batches 1 8 32]
 """
@@ -25,7 +25,7 @@ SIZES = {
     "agro-nt-1b": (40, 1500, 20, 5120, False),
     "nt-2.5b-multi-species": (32, 2560, 20, 10240, False),
 }
-"""Layers, width, heads, feed-forward width, and whether the layout is that of v2."""
+"""Layers, width, heads, feed-forward width, and whether the layout is v2."""
 
 CHILD = """
 import json, resource, sys
@@ -45,7 +45,7 @@ print(json.dumps([value * unit / 1e9 for value in (loaded, peak)]))
 
 
 def write(folder: Path, name: str) -> float:
-    """Write a checkpoint with random weights; returns its size in GB."""
+    """Write a checkpoint with random weights, and return its size in GB."""
     import torch
     from safetensors.torch import save_file
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument(
-        "--batches", nargs="+", type=int, default=[1, 8, 32], help="Caps; the default budget comes too."
+        "--batches", nargs="+", type=int, default=[1, 8, 32], help="Maximum batch sizes; the default budget is added."
     )
     parser.add_argument("--sequences", type=int, default=32)
     given = parser.parse_args()
@@ -85,7 +85,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / name
             folder.mkdir()
-            # In a process of its own, so that what it takes is free when the network is measured.
+            # In a separate process, so that its memory is free when the network is measured.
             size = float(subprocess.run(
                 [sys.executable, __file__, "--write", str(folder), name], check=True, capture_output=True, text=True,
             ).stdout)  # fmt: skip

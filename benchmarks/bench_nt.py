@@ -1,10 +1,10 @@
-"""NT-500M layout (v1, random weights), 658 bp barcodes, this machine's CPU: ours against Hugging Face.
+"""NT-500M layout (v1, random weights), 658 bp barcodes, on the local CPU: ednabed compared with Hugging Face.
 
-Compared in one process, rounds interleaved, best round of each:
-  recipe    the old guide's: EsmForMaskedLM, fp32, one sequence at a time, padded to 1,000 tokens, all hidden states
-  loop-N    EsmModel, bf16 where the CPU has it, sorted, padded to the longest of a batch of N
-  ours      ednabed's engine at its default token budget, auto precision
-and the machine's own matrix-product rate in the same precision (the best over the shapes that the network uses).
+Compared in one process with interleaved rounds, best round of each:
+  recipe    as in the old guide: EsmForMaskedLM, fp32, one sequence at a time, padded to 1,000 tokens, all hidden states
+  loop-N    EsmModel, bf16 if the CPU supports it, sorted, padded to the longest sequence in a batch of N
+  ours      ednabed's engine with its default token budget and auto precision
+and the matrix-product rate of the machine in the same precision (the best over the shapes that the network uses).
 
     python benchmarks/bench_nt.py [--layers 24] [--sequences 24] [--rounds 3]
 """
@@ -29,12 +29,12 @@ HIDDEN, HEADS, FFN, BASES = 1280, 20, 5120, 658
 
 
 def flop_per_sequence(tokens: int, layers: int) -> float:
-    """Floating-point operations of the matrix products of one sequence, attention included."""
+    """Return the floating-point operations in the matrix products of one sequence, including attention."""
     return layers * (2 * tokens * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * FFN) + 4 * tokens * tokens * HIDDEN)
 
 
 def matmul_rate(dtype: torch.dtype, tokens: int) -> float:
-    """Best rate of ``F.linear`` over the network's shapes, in FLOP/s."""
+    """Return the best rate of ``F.linear`` over the network's shapes, in FLOP/s."""
     best = 0.0
     for inner, outer in ((HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, FFN), (FFN, HIDDEN)):
         x, w = torch.randn(tokens, inner, dtype=dtype), torch.randn(outer, inner, dtype=dtype)
@@ -122,7 +122,7 @@ def main() -> None:
     print(f"NT-500M layout, {arguments.layers} layers, {BASES} bp = {ids.shape[1]} tokens, {flop / 1e9:.0f} GFLOP each")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, precision {precision}")
 
-    wanted = recipe(reference, ids[:2]) if not arguments.no_recipe else loop(reference.esm, ids[:2], 2)
+    expected = recipe(reference, ids[:2]) if not arguments.no_recipe else loop(reference.esm, ids[:2], 2)
     half = hugging_face(arguments.layers).esm.to(dtype)
     cases = {f"loop-{n}": lambda n=n: loop(half, ids, n) for n in (1, 2, 4, 8, 16, 32)}
     cases["ours"] = lambda: engine.embed(sequences)[0]
@@ -130,7 +130,7 @@ def main() -> None:
         other = Engine(engine.embedder, token_budget=budget)
         cases[f"ours-{budget}"] = lambda other=other: other.embed(sequences)[0]
     got = engine.embed(sequences[:2])[0]
-    cosine = (got * wanted).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(wanted, axis=1)
+    cosine = (got * expected).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(expected, axis=1)
     print(f"cosine of ours to the fp32 recipe: {cosine.min():.6f}")
     best = dict.fromkeys(cases, 0.0)
     peak = 0.0

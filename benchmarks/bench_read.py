@@ -1,10 +1,10 @@
-"""Time the reading and normalising of a FASTA.gz against dnaio alone on the same file.
+"""Time reading and normalising a FASTA.gz, compared with dnaio alone on the same file.
 
     python benchmarks/bench_read.py [--records 100000] [--repeats 3]
 
-The file holds COI barcodes from ``../shared/data/coi.tsv.gz`` (or from the folder in ``EDNABED_SHARED``); where that is
-absent, random sequences of 650 letters. Both readers alternate in one process and the best time of each counts. The
-digest is timed separately, since dnaio computes none.
+The file contains COI barcodes from ``../shared/data/coi.tsv.gz`` (or from the folder in ``EDNABED_SHARED``), or random
+sequences of 650 bases if that table is missing. Both readers alternate in one process and the best time of each counts.
+The digest is timed separately, because dnaio computes none.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ednabed.sequences import normalise, open_records
 
 
 def barcodes(count: int) -> tuple[str, Iterator[tuple[str, str]]]:
-    """Return where the sequences come from, and pairs of header and sequence."""
+    """Return a description of the sequences, and pairs of header and sequence."""
     shared = Path(os.environ.get("EDNABED_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     table = shared / "data" / "coi.tsv.gz"
     if table.is_file():
         return "COI barcodes from coi.tsv.gz", islice(real(table), count)
     draw = random.Random(1)
-    return "random sequences of 650 letters", (
+    return "random sequences of 650 bases", (
         (f"r{i} random", "".join(draw.choices("ACGT", k=650))) for i in range(count)
     )
 
@@ -50,13 +50,13 @@ def dnaio_alone(path: Path) -> int:
 
 
 def ours(path: Path, digest: bool = False) -> int:
-    letters = 0
+    n_bases = 0
     with open_records(path) as batches:
         for batch in batches:
             accepted, rejected = normalise(batch, min_length=0, with_digest=digest)
             assert not rejected.num_rows
-            letters += accepted.column("length").to_numpy().sum(dtype="int64")
-    return int(letters)
+            n_bases += accepted.column("length").to_numpy().sum(dtype="int64")
+    return int(n_bases)
 
 
 def records_in(path: Path) -> int:
@@ -82,7 +82,7 @@ def main() -> None:
             for name, sequence in pairs:
                 stream.write(f">{name}\n{sequence}\n")
         runs: dict[str, list[float]] = {"dnaio alone": [], "read + normalise": [], "read + normalise + digest": []}
-        letters = set()
+        n_bases = set()
         count = records_in(path)
         for _ in range(options.repeats):
             for name, work in zip(
@@ -90,15 +90,15 @@ def main() -> None:
             ):
                 seconds, total = timed(work)
                 runs[name].append(seconds)
-                letters.add(total)
-        assert len(letters) == 1, "the readers disagree about the number of letters"
-    print(f"{count:,} records, {letters.pop():,} letters ({origin}), best of {options.repeats}")
-    least = min(runs["dnaio alone"])
+                n_bases.add(total)
+        assert len(n_bases) == 1, "the readers disagree about the number of bases"
+    print(f"{count:,} records, {n_bases.pop():,} bases ({origin}), best of {options.repeats}")
+    dnaio_best = min(runs["dnaio alone"])
     for name, seconds in runs.items():
         best = min(seconds)
-        print(f"{name:28s} {best:7.3f} s  {count / best:10,.0f} records/s  {best / least:5.2f} x dnaio")
+        print(f"{name:28s} {best:7.3f} s  {count / best:10,.0f} records/s  {best / dnaio_best:5.2f} x dnaio")
     digest_cost = min(runs["read + normalise + digest"]) - min(runs["read + normalise"])
-    print(f"{'digest (difference)':28s} {digest_cost:7.3f} s  {digest_cost / count * 1e6:10.2f} µs a record")
+    print(f"{'digest (difference)':28s} {digest_cost:7.3f} s  {digest_cost / count * 1e6:10.2f} µs per record")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A reference of 1,000,000 x 256 synthetic vectors in 20 runs: consolidation, opening, memory, search against FAISS.
+"""A reference of 1,000,000 x 256 synthetic vectors in 20 runs: building, opening, memory, search compared with FAISS.
 
-Each consolidation runs in a process of its own, whose greatest memory is printed. ``--rows N`` sets another size.
+Each consolidation runs in a separate process, whose peak memory is printed. ``--rows N`` sets another size.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def child(code: str, *arguments: str) -> str:
 
 
 def build(workspace: Path, how: str) -> dict:
-    told = json.loads(child(CHILD, str(workspace), how))
-    print(f"{how:<12} {told['seconds']:6.1f} s, {told['added']:>2} runs read, peak memory {told['peak']:,.0f} MB")
-    return told
+    result = json.loads(child(CHILD, str(workspace), how))
+    print(f"{how:<12} {result['seconds']:6.1f} s, {result['added']:>2} runs read, peak memory {result['peak']:,.0f} MB")
+    return result
 
 
 def best(function, times: int = 7) -> float:
@@ -74,7 +74,7 @@ def main() -> None:
         make_run(root, RUNS - 1, rows // RUNS, world, DIMENSION)
         incremental = build(workspace, "incremental")
         scratch = build(workspace, "scratch")
-        print(f"one run more: from scratch takes {scratch['seconds'] / incremental['seconds']:.1f} times as long")
+        print(f"one more run: from scratch takes {scratch['seconds'] / incremental['seconds']:.1f} times as long")
         nothing = build(workspace, "incremental")
         assert nothing["added"] == 0
         reference = workspace / "data" / "reference"
@@ -101,8 +101,8 @@ def search(folder: Path) -> None:
     queries = unit(np.asarray(reference.vectors[chosen]))
     shown = ["id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage"]
 
-    def ours(some: np.ndarray) -> list:
-        return list(reference.search(some, 10))
+    def ours(vectors: np.ndarray) -> list:
+        return list(reference.search(vectors, 10))
 
     index = open_index(reference.build / INDEX, reference.rows, DIMENSION, facts)
     halves = faiss.IndexScalarQuantizer(DIMENSION, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
@@ -114,23 +114,23 @@ def search(folder: Path) -> None:
     inner.nprobe = facts.nprobe
     outer = faiss.IndexRefineSearchParameters(k_factor=facts.factor, base_index_params=inner)
 
-    def by_refine(some: np.ndarray) -> None:
-        refined.search(some, 10, params=outer)
+    def by_refine(vectors: np.ndarray) -> None:
+        refined.search(vectors, 10, params=outer)
 
-    def bare(some: np.ndarray) -> None:
-        index.search(some, 10 * facts.factor, params=inner)
+    def bare(vectors: np.ndarray) -> None:
+        index.search(vectors, 10 * facts.factor, params=inner)
 
-    for some in (queries, queries[:1]):
+    for batch in (queries, queries[:1]):
         for function in (ours, by_refine, bare):
-            function(some)
-        # In turns, so that what else the machine does meets all alike.
+            function(batch)
+        # Interleaved, so that other load on the machine affects all equally.
         times = {ours: [], by_refine: [], bare: []}
         for _ in range(15):
             for function in times:
-                times[function].append(best(lambda f=function, s=some: f(s), 1))
+                times[function].append(best(lambda f=function, b=batch: f(b), 1))
         mine, refine, base = (float(np.median(times[f])) for f in times)
         print(
-            f"{len(some):>5} queries  ednabed {mine * 1e3:8.2f} ms ({len(some) / mine:,.0f}/s), FAISS with float16 "
+            f"{len(batch):>5} queries  ednabed {mine * 1e3:8.2f} ms ({len(batch) / mine:,.0f}/s), FAISS with float16 "
             f"refinement {refine * 1e3:8.2f} ms, FAISS candidates alone {base * 1e3:8.2f} ms; ednabed takes "
             f"{mine / refine:.2f} of FAISS"
         )

@@ -1,7 +1,7 @@
-"""Is the sequence that is nearest letter by letter among the candidates? By length of the query and of the shortlist.
+"""Is the nearest sequence by alignment among the candidates? By length of the query and size of the shortlist.
 
-Queries are drawn from the shared table of a marker, whole and cut, and leave their own record out; every labelled
-sequence is compared with each. ``--marker M``, ``--queries N`` of each length (COI takes 0.7 s a query).
+Queries are drawn from the shared table of a marker, whole and cropped. Every labelled sequence except the query's own
+record is compared with each query. ``--marker M``, ``--queries N`` of each length (COI takes 0.7 s per query).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     given = parser.parse_args()
     table = shared() / "data" / f"{given.marker}.tsv.gz"
     if not table.exists():
-        print("the shared data are absent: nothing is measured")
+        print("the shared data are missing: nothing is measured")
         return
     embedder = open_embedder(given.model)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -46,34 +46,34 @@ def main() -> None:
         labels = read_labels(reference)
         finder = Finder(reference, labels, default_exponents(reference.spec))
         comparer = Comparer(finder.letters)
-        every = np.flatnonzero(labels.labelled)
+        labelled_rows = np.flatnonzero(labels.labelled)
         print("| marker | query | queries | " + " | ".join(f"nearest among {size}" for size in SIZES) + " |")
         print("|" + " --- |" * (3 + len(SIZES)))
         for part in draw(labels, finder.letters, labels.labelled, given.queries, CROPS, 0):
             if part.level != RECORD:
                 continue
-            some = np.random.default_rng(0).permutation(len(part.rows))[: given.queries]
-            codes = [part.codes[i] for i in some.tolist()]
-            vectors, _ = Engine(embedder).embed([decode(own) for own in codes])
-            apart = left_out(labels, part)
-            assert apart is not None
-            (groups, own_groups), _ = apart
-            lengths = np.array([len(own) for own in codes])
+            selected = np.random.default_rng(0).permutation(len(part.rows))[: given.queries]
+            codes = [part.codes[i] for i in selected.tolist()]
+            vectors, _ = Engine(embedder).embed([decode(query) for query in codes])
+            excluded = left_out(labels, part)
+            assert excluded is not None
+            (groups, query_groups), _ = excluded
+            lengths = np.array([len(query) for query in codes])
             rows = shortlist(
                 reference.blocks(None), finder.letters.lengths, vectors, lengths, LONGEST, finder.exponents,
-                (groups, own_groups[some]),
+                (groups, query_groups[selected]),
             )  # fmt: skip
             found = np.zeros(len(SIZES))
-            for i, own in enumerate(codes):
-                others = every[groups[every] != own_groups[some[i]]]
-                divergence = comparer.compare(own, others, thorough=False)
-                distance = divergence.distance / np.clip(divergence.letters / len(own), 0.01, 1) ** COVERAGE_POWER
+            for i, query in enumerate(codes):
+                others = labelled_rows[groups[labelled_rows] != query_groups[selected[i]]]
+                divergence = comparer.compare(query, others, thorough=False)
+                distance = divergence.distance / np.clip(divergence.letters / len(query), 0.01, 1) ** COVERAGE_POWER
                 nearest = set(others[distance <= distance.min() + 1e-9].tolist())
                 for j, size in enumerate(SIZES):
                     found[j] += bool(nearest & set(rows[i, : size * len(finder.exponents)].tolist()))
-            what = f"{part.crop} letters" if part.crop else "whole"
+            length = f"{part.crop} letters" if part.crop else "whole"
             shares = " | ".join(f"{share:.3f}" for share in found / len(codes))
-            print(f"| {given.marker} | {what} | {len(codes)} | {shares} |", flush=True)
+            print(f"| {given.marker} | {length} | {len(codes)} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What the table costs beside the embedding, and one merge of thousands of rows against one update a row.
+"""Cost of the table in addition to embedding, and one merge of thousands of rows compared with one update per row.
 
-1. 200,000 rows x 512 (COI and cuts of it, all distinct): seconds of ``embed_table`` with kmer6, of the same embedding
-   alone, and the difference, as a share of embedding times at other speeds.
-2. 20,000 rows x 512: ``embed_table`` against the old way, one ``update`` a row (400 rows are timed; the time a row
-   grows with the number of versions).
+1. 200,000 rows x 512 (COI and fragments of it, all distinct): seconds of ``embed_table`` with kmer6, of the same
+   embedding alone, and the difference, as a share of embedding times at other speeds.
+2. 20,000 rows x 512: ``embed_table`` compared with the old way, one ``update`` per row (400 rows are timed; the time
+   per row grows with the number of versions).
 """
 
 from __future__ import annotations
@@ -47,20 +47,22 @@ def main() -> None:
             database = make(Path(scratch) / "db", sequences)
             start = time.perf_counter()
             embed_table(database, embedder, Path(scratch), show_progress=False)
-            whole = time.perf_counter() - start
-        over = whole - alone
-        print(f"round {attempt + 1}: embed_table {whole:.1f} s, embedding alone {alone:.1f} s, the rest {over:.1f} s")
+            total = time.perf_counter() - start
+        overhead = total - alone
+        print(
+            f"round {attempt + 1}: embed_table {total:.1f} s, embedding alone {alone:.1f} s, overhead {overhead:.1f} s"
+        )
     rates = {"kmer6 here": len(sequences) / alone, "5,000/s": 5000, "500/s": 500, "NT-500M on a CPU, 8/s": 8}
     for model, rate in rates.items():
-        print(f"  the rest is {100 * over / (len(sequences) / rate):8.2f} % of the embedding at {model}")
+        print(f"  the overhead is {100 * overhead / (len(sequences) / rate):8.2f} % of the embedding at {model}")
 
-    some = sequences[:20_000]
+    selected = sequences[:20_000]
     with tempfile.TemporaryDirectory() as scratch:
-        database = make(Path(scratch) / "db", some)
+        database = make(Path(scratch) / "db", selected)
         start = time.perf_counter()
         embed_table(database, embedder, Path(scratch), show_progress=False)
         bulk = time.perf_counter() - start
-        old = make(Path(scratch) / "old", some)
+        old = make(Path(scratch) / "old", selected)
         table = old.open()
         table.add_columns(pa.schema([pa.field("vector", pa.list_(pa.float32(), 512))]))
         vectors = np.random.default_rng(0).random((400, 512)).astype(np.float32)
@@ -73,9 +75,9 @@ def main() -> None:
     growth = (last - first) / 300
     total = 20_000 * first + growth * 20_000**2 / 2
     print(f"20,000 rows: embed_table {bulk:.1f} s")
-    print(f"one update a row: {1000 * first:.1f} ms each at first, {1000 * last:.1f} ms after 350 updates")
-    print(f"  20,000 of them at the first speed: {20_000 * first:,.0f} s = {20_000 * first / bulk:,.0f} x")
-    print(f"  with that growth kept up: {total:,.0f} s = {total / bulk:,.0f} x (extrapolated)")
+    print(f"one update per row: {1000 * first:.1f} ms each at first, {1000 * last:.1f} ms after 350 updates")
+    print(f"  20,000 updates at the initial speed: {20_000 * first:,.0f} s = {20_000 * first / bulk:,.0f} x")
+    print(f"  if the growth continues: {total:,.0f} s = {total / bulk:,.0f} x (extrapolated)")
 
 
 if __name__ == "__main__":

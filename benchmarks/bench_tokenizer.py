@@ -1,4 +1,4 @@
-"""Nucleotide Transformer tokens: ours on whole batches against transformers' ``EsmTokenizer``, 658 bp, one core."""
+"""Nucleotide Transformer tokens: ednabed on batches compared with transformers' ``EsmTokenizer``, 658 bp, one core."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ednabed.models.nucleotide_transformer.tokenizer import LAYOUTS
 def theirs():
     from transformers import EsmTokenizer
 
-    kmers = ["".join(letters) for letters in itertools.product("ATCG", repeat=6)]
+    kmers = ["".join(bases) for bases in itertools.product("ATCG", repeat=6)]
     words = ["<unk>", "<pad>", "<mask>", "<cls>", *kmers, *"ATCGN", "<eos>", "<bos>"]
     folder = Path(tempfile.mkdtemp())
     path = folder / "vocab.txt"
@@ -39,14 +39,14 @@ def main() -> None:
     mine = len(sequences) / best
     print(f"ours          {mine:10,.0f} sequences/s (aim: 100,000)")
     tokenizer = theirs()
-    some = [s.decode() for s in sequences[:500]]
-    ids = tokenizer(some)["input_ids"]
+    selected = [s.decode() for s in sequences[:500]]
+    ids = tokenizer(selected)["input_ids"]
     tokens = ours(sequences[:500])
     rows = [tokens.ids[a:b].tolist() for a, b in itertools.pairwise(tokens.offsets)]
     same = [row[1:] for row in ids] == rows
     start = time.perf_counter()
-    tokenizer(some)
-    rate = len(some) / (time.perf_counter() - start)
+    tokenizer(selected)
+    rate = len(selected) / (time.perf_counter() - start)
     print(f"EsmTokenizer  {rate:10,.0f} sequences/s; ours is {mine / rate:.0f} x; same ids: {same}")
 
 

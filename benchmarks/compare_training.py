@@ -1,14 +1,14 @@
-"""What each part of the recipe of ``ednabed train`` is worth: encoders and objectives beside each other.
+"""Compare encoders and objectives to show what each part of the recipe of ``ednabed train`` contributes.
 
-Every variant is trained on the same records for the same number of steps on the CPU, then asked for the nearest
+Every variant is trained on the same records for the same number of steps on the CPU, then tested on the nearest
 neighbours of sequences whose record, species or genus it has not seen. Prints a Markdown table for
 ``docs/training.md``.
 
     python benchmarks/compare_training.py
 
-Data are the splits of COI and 12S that ``train_barcode.py`` makes: choices are not made on what ``docs/accuracy.md``
-reports.
-The convolutional encoder (convolutions over the letters, then attention) is here for the comparison only.
+The data are the splits of COI and 12S that ``train_barcode.py`` creates, so choices are not based on the queries that
+``docs/accuracy.md`` reports. The convolutional encoder (convolutions over the bases, then attention) is only for
+comparison.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ WIDTH = 128
 
 
 class Convolutions(Network):
-    """Two strided convolutions over the letters, two layers of attention, the mean over places, a linear map.
+    """Two strided convolutions over the bases, two layers of attention, the mean over positions, a linear map.
 
-    A place is 16 letters; with more places, or batches as large as those of k-mers, a step takes seconds on a CPU.
+    A position covers 16 bases; with more positions, or batches as large as for k-mers, a step takes seconds on a CPU.
     """
 
     batch = 128
@@ -52,7 +52,7 @@ class Convolutions(Network):
     def __init__(self, dimension: int) -> None:
         super().__init__()
         self._dimension = dimension
-        self.letters = torch.nn.Embedding(6, 16, padding_idx=5)
+        self.bases = torch.nn.Embedding(6, 16, padding_idx=5)
         self.first = torch.nn.Conv1d(16, 64, 8, stride=4, padding=2)
         self.second = torch.nn.Conv1d(64, WIDTH, 4, stride=4)
         layer = torch.nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, 0.0, batch_first=True, norm_first=True)
@@ -66,24 +66,24 @@ class Convolutions(Network):
         return torch.from_numpy(out)
 
     def forward(self, prepared):
-        there = functional.max_pool1d((prepared != 5).float()[:, None], 16)[:, 0] > 0
-        x = functional.gelu(self.first(self.letters(prepared).transpose(1, 2)))
+        mask = functional.max_pool1d((prepared != 5).float()[:, None], 16)[:, 0] > 0
+        x = functional.gelu(self.first(self.bases(prepared).transpose(1, 2)))
         x = functional.gelu(self.second(x)).transpose(1, 2)
-        x = self.attention(x, src_key_padding_mask=~there) * there[..., None]
-        return functional.normalize(self.last(x.sum(dim=1) / there.sum(dim=1, keepdim=True)), dim=1)
+        x = self.attention(x, src_key_padding_mask=~mask) * mask[..., None]
+        return functional.normalize(self.last(x.sum(dim=1) / mask.sum(dim=1, keepdim=True)), dim=1)
 
     def config(self, licence):
         return BarcodeConfig(self._dimension, PATTERNS, None, licence)
 
     def arrays(self):
-        raise NotImplementedError("this encoder is compared, not kept")
+        raise NotImplementedError("this encoder is only for comparison and cannot be saved")
 
     def encoder(self, name):
-        return Held(self, name)
+        return NetworkEncoder(self, name)
 
 
-class Held(Encoder):
-    """A network as it is, behind the seam of encoders."""
+class NetworkEncoder(Encoder):
+    """A network with the interface of an encoder."""
 
     def __init__(self, network: Convolutions, name: str) -> None:
         self._network = network
@@ -104,7 +104,7 @@ class Held(Encoder):
 
 
 def variants():
-    """Name, network, alterations, questions."""
+    """Yield name, network, alterations and weights of the questions."""
     plain = Alterations()
 
     def kmers(*patterns: str, dimension: int = DIMENSION):
@@ -134,26 +134,26 @@ def main() -> None:
         default=[Path("barcode") / "splits" / f"{m}.training.tsv" for m in ("coi", "12s")],
     )
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--records", type=int, default=30_000, help="Most records of a file.")
+    parser.add_argument("--records", type=int, default=30_000, help="Maximum number of records per file.")
     parser.add_argument("--queries", type=int, default=150)
     parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--only", help="Variants whose name holds this text.")
+    parser.add_argument("--only", help="Run only variants whose name contains this text.")
     given = parser.parse_args()
     records = []
     rng = np.random.default_rng(0)
     for path in given.data:
-        own, _ = read_labelled([path])
-        records += [own[i] for i in np.sort(rng.permutation(len(own))[: given.records])]
-    kept = hold_out(records, given.queries, 0)
-    training = pools([record for one in kept for record in one.split.training])
+        in_file, _ = read_labelled([path])
+        records += [in_file[i] for i in np.sort(rng.permutation(len(in_file))[: given.records])]
+    held_out = hold_out(records, given.queries, 0)
+    training = pools([record for one in held_out for record in one.split.training])
     crops = ("whole", "150")
-    print(f"{sum(map(len, training)):,} records, {given.steps} steps a variant, batches of {given.batch}\n")
+    print(f"{sum(map(len, training)):,} records, {given.steps} steps per variant, batches of {given.batch}\n")
     print("| variant | seconds | " + " | ".join(f"{crop}: {name}" for crop in crops for name in SHOWN) + " |")
     print("|" + " --- |" * (2 + len(crops) * len(SHOWN)))
 
     def row(name: str, steps: str, encoder: Encoder) -> None:
-        found = means(judge(encoder, kept))
-        cells = [f"{found[f'{crop}, {what}']:.3f}" for crop in crops for what in SHOWN]
+        found = means(judge(encoder, held_out))
+        cells = [f"{found[f'{crop}, {figure}']:.3f}" for crop in crops for figure in SHOWN]
         print(f"| {name} | {steps} | " + " | ".join(cells) + " |", flush=True)
 
     row("kmer6", "–", load_encoder("kmer6"))
@@ -166,7 +166,10 @@ def main() -> None:
         if name.startswith("the recipe"):
             row("the recipe, before training", "0", network.encoder("start"))
         plan = Plan(
-            given.steps, rate=2e-3 if isinstance(network, KmerNetwork) else 1e-3, weights=weights, told=given.steps
+            given.steps,
+            rate=2e-3 if isinstance(network, KmerNetwork) else 1e-3,
+            weights=weights,
+            report_every=given.steps,
         )
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:

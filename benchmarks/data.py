@@ -1,4 +1,4 @@
-"""Barcodes for benchmarks: the shared COI table where it is, else random letters (said in the output)."""
+"""Barcodes for benchmarks: the shared COI table if it exists, else random sequences (the output shows which)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 
 def shared() -> Path:
-    """The folder of shared data, which may be absent."""
+    """Return the folder of shared data, which may not exist."""
     return Path(os.environ.get("EDNABED_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 
 
 def table(marker: str) -> list[dict[str, str]]:
-    """All rows of a shared table; empty where it is absent."""
+    """Return all rows of a shared table; empty if it does not exist."""
     path = shared() / "data" / f"{marker}.tsv.gz"
     if not path.exists():
         return []
@@ -25,7 +25,7 @@ def table(marker: str) -> list[dict[str, str]]:
 
 
 def barcodes(n: int, bases: int | None = None) -> list[bytes]:
-    """``n`` sequences of A, C, G, T; with ``bases`` all of that length. Real COI where they are at hand."""
+    """Return ``n`` sequences of A, C, G, T, all of length ``bases`` if given; real COI sequences if available."""
     real = [row["sequence"].encode() for row in table("coi")]
     real = [s for s in real if not s.strip(b"ACGT")]
     if bases is not None:
@@ -33,7 +33,7 @@ def barcodes(n: int, bases: int | None = None) -> list[bytes]:
     if len(real) >= n:
         print(f"{n:,} real COI sequences" + (f", cut to {bases} bp" if bases else ""))
         return real[:n]
-    print(f"{n:,} random sequences (the shared data are absent)")
+    print(f"{n:,} random sequences (the shared data are missing)")
     rng = np.random.default_rng(0)
     lengths = np.full(n, bases) if bases else rng.integers(300, 900, n)
     return [rng.choice(np.frombuffer(b"ACGT", np.uint8), length).tobytes() for length in lengths]

@@ -1,8 +1,8 @@
-"""How well confidences hold where 10 %, 50 % and 95 % of the queries are of known species.
+"""Calibration of confidences if 10 %, 50 % and 95 % of the queries are known species.
 
-For each marker, held-out queries (``ednabed evaluate`` has the split) and exact copies are put together to studies with
-these shares of known species, half of these copies. Printed are the calibration errors with the share supposed to be
-0.5, and with the shares of all estimated from the study. Takes some minutes a marker.
+For each marker, held-out queries (from the split of ``ednabed evaluate``) and exact copies are combined into studies
+with these shares of known species, half of them copies. Prints the calibration errors with an assumed share of 0.5, and
+with all shares estimated from the study. Takes several minutes per marker.
 
     python benchmarks/known_share.py --markers coi 12s
 """
@@ -40,7 +40,7 @@ def records_of(path: Path, marker: str) -> list[Labelled]:
 
 
 def study(queries: Sequence[Query], known: float, size: int, rng: np.random.Generator) -> list[Query]:
-    """Draw a study with a share of known species, half of them copies."""
+    """Draw a study with the given share of known species, half of them copies."""
     groups = np.array([query.group for query in queries])
     absent = [group for group in GROUPS[1:] if (groups == group).any()]
     shares = {COPY: known / 2, GROUPS[0]: known / 2, **dict.fromkeys(absent, (1 - known) / len(absent))}
@@ -48,30 +48,32 @@ def study(queries: Sequence[Query], known: float, size: int, rng: np.random.Gene
         rng.choice(np.flatnonzero(groups == group), min(round(size * share), int((groups == group).sum())), False)
         for group, share in shares.items()
     ]
-    return [queries[place] for place in np.concatenate(chosen).tolist()]
+    return [queries[i] for i in np.concatenate(chosen).tolist()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--markers", nargs="+", default=["coi", "12s"])
-    parser.add_argument("--queries", type=int, default=1_000, help="queries of a study, fewer where there are fewer")
+    parser.add_argument("--queries", type=int, default=1_000, help="maximum number of queries per study")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     folder = arguments.data or shared() / "data"
-    print("Calibration errors at species, genus and family, with 0.5 supposed and with the share estimated:\n")
-    print("| marker | known species | estimated | with 0.5 supposed | with the estimate |")
+    print(
+        "Calibration errors at species, genus and family, with an assumed share of 0.5 and with the estimated share:\n"
+    )
+    print("| marker | known species | estimated | with 0.5 assumed | with the estimate |")
     print("|---|---|---|---|---|")
     for marker in arguments.markers:
-        parted = split(records_of(folder / f"{marker}.tsv.gz", marker), queries=arguments.queries // 2, seed=SEED)
-        queries = [*parted.crop(None), *parted.crop_copies(None)]
-        with Own(load_embedder("barcode-1")).prepare(parted.training, arguments.threads) as classify:
+        data_split = split(records_of(folder / f"{marker}.tsv.gz", marker), queries=arguments.queries // 2, seed=SEED)
+        queries = [*data_split.crop(None), *data_split.crop_copies(None)]
+        with Own(load_embedder("barcode-1")).prepare(data_split.training, arguments.threads) as classify:
             for known in SHARES:
                 asked = study(queries, known, arguments.queries, np.random.default_rng(SEED))
                 pairs = [(query.id, query.sequence) for query in asked]
                 cells = []
                 for ask in (classify, classify.together):
-                    judged = judge(asked, ask(pairs), parted.taxa)
+                    judged = judge(asked, ask(pairs), data_split.taxa)
                     errors = []
                     for rank in map(RANKS.index, MEASURED):
                         counted = judged.known[:, rank]

@@ -1,7 +1,7 @@
-"""Runs of synthetic vectors, for benchmarks of sizes for which no real data are at hand; said so in the output.
+"""Runs of synthetic vectors, for benchmarks of sizes for which no real data are available; their output mentions this.
 
-Vectors lie in families, genera and species (48 latent dimensions), about 20 near-duplicates a species, as references of
-barcodes do. The letters are short random texts: consolidation does not look at them.
+Vectors are clustered by family, genus and species (48 latent dimensions), with about 20 near-duplicates per species, as
+in barcode references. The sequences are short unique texts, because consolidation does not use their bases.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def spec(dimension: int) -> Spec:
 
 
 class Vectors:
-    """Draws vectors of one world of families, genera and species."""
+    """Draws vectors from one simulated set of families, genera and species."""
 
     def __init__(self, dimension: int, species: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ class Vectors:
 
 
 def make_run(root: Path, number: int, rows: int, vectors: Vectors, dimension: int) -> Path:
-    """Write a finished run of ``rows`` vectors as ``embed`` would leave it."""
+    """Write a finished run of ``rows`` vectors as ``embed`` would write it."""
     folder = root / f"study{number:04d}" / f"2026-01-01_00-{number // 60:02d}-{number % 60:02d}"
     folder.mkdir(parents=True)
     with (folder / "embeddings.npy").open("wb") as file:

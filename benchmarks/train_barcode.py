@@ -1,7 +1,8 @@
-"""Make ``barcode-1`` from the shared data: training records of ``evaluate``'s split of each marker, then ``train``.
+"""Train ``barcode-1`` on the shared data: the training records of ``evaluate``'s split of each marker.
 
-Reported accuracy is that of the other part of these splits (``docs/accuracy.md``), which the model does not see. Takes
-about half an hour on one core of a CPU; ``--steps 800`` three minutes, for nearly the same figures on whole sequences.
+The reported accuracy (``docs/accuracy.md``) is measured on the held-out part of these splits, which the model does not
+see. Takes about half an hour on one CPU core; ``--steps 800`` takes three minutes and gives nearly the same figures on
+whole sequences.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main() -> None:
 
     def run(*arguments: str | Path) -> None:
         print("ednabed", *arguments, flush=True)
-        # One thread, so that the sums are those of the shipped weights.
+        # One thread, so that the sums match those of the shipped weights.
         subprocess.run([program, *map(str, arguments)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     splits = []

@@ -168,7 +168,7 @@ def test_impossible_settings_are_usage_errors(settings_, error):
 
 def test_a_gpu_is_of_no_use_to_the_default_model(caplog):
     engine = EmbeddingEngine(use_gpu=True)
-    assert "barcode-1 has no use for one; it runs on the CPU" in caplog.text
+    assert "barcode-1 cannot use one; it runs on the CPU" in caplog.text
     assert engine.get_model_info()["device"] == "cpu"
 
 
@@ -273,7 +273,7 @@ def test_validation_of_pairs_with_free_labels(capsys):
     # Two are compared, without a verdict.
     capsys.readouterr()
     assert engine.validate_embeddings(iter([(a, "one"), (b, "two")])).shape == (2, 2)
-    assert "no check" in capsys.readouterr().out
+    assert "not checked" in capsys.readouterr().out
 
 
 def test_validation_of_what_is_not_pairs():

@@ -67,7 +67,7 @@ def test_a_report_as_json_and_as_a_file(capsys, workspace, quick, tmp_path):
     assert 0 < alone["figures"]["full"]["species → genus"] <= 1
     text = target.read_text(encoding="utf-8")
     assert text.startswith("# Accuracy")
-    assert "## Cropped to 150 letters" in text
+    assert "## Cropped to 150 bases" in text
     assert "## Vectors alone" in text and "| kmer6 | full, other strand |" in text
 
 
@@ -121,11 +121,11 @@ def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_pat
     some = ("--queries", "5", "--no-crops", "--threads", "1", "--no-others", "--vectors-only")
     code, out, err = call(capsys, tmp_path, "evaluate", *some)
     assert code == 0, err
-    small = f"what is left of {reference.name} for training is too small to calibrate"
+    small = f"the part of {reference.name} that remains for training is too small to calibrate"
     how = f"{small}, so ednabed kmer6 names by fixed limits of identity, without confidences"
     library = [record.getMessage() for record in caplog.records if record.name == "ednabed"]
     assert [text for text in library if "calibrate" in text] == [how]
-    assert f"ednabed kmer6, vectors only takes no part: {small}, and vectors alone cannot judge" in err
+    assert f"ednabed kmer6, vectors only takes no part: {small}, and vectors alone cannot be used" in err
     assert "ednabed-evaluate-" not in err + out
     assert "fixed limits of identity" in out
 

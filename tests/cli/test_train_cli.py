@@ -113,7 +113,7 @@ def test_short_barcodes_and_no_validation(capsys, tmp_path):
         "--cpu",
     )
     code, _, err = call(capsys, tmp_path, *given, "--validation", "0")
-    assert code == 1 and "12 with letters that are not accepted or fewer than 100" in err
+    assert code == 1 and "12 with characters that are not accepted or fewer than 100" in err
     code, out, err = call(capsys, tmp_path, *given, "--validation", "0", "--shortest", "40")
     assert code == 0, err
     assert "MARKER" not in out

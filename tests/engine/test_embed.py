@@ -1,4 +1,4 @@
-"""The embedding loop: no company, order or batch changes a vector; back-off; failures name their record."""
+"""The embedding loop: batch contents and order never change a vector; back-off; failures name their record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encoded(sequences: list[str]) -> list[bytes]:
 
 
 def streamed(engine: Engine, sequences: list[str]) -> dict[int, np.ndarray]:
-    """All vectors by position, with a check that each position comes once and none is both embedded and refused."""
+    """Return all vectors by position; check that each position occurs once and none is both embedded and refused."""
     refused, batches = engine.stream(encoded(sequences))
     found: dict[int, np.ndarray] = {}
     for batch in batches:
@@ -66,7 +66,7 @@ def test_stream_gives_each_position_once_and_keeps_to_budget_and_cap(sequences, 
 
 
 class Watching(LetterEncoder):
-    """Remembers the tokens of each batch, special ones counted."""
+    """Records the number of tokens of each batch, special tokens included."""
 
     def __init__(self, **settings):
         super().__init__(**settings)
@@ -101,20 +101,20 @@ def test_duplicates_are_computed_once():
     st.none() | st.integers(1, 7),
     st.randoms(use_true_random=False),
 )
-def test_kmer_vectors_do_not_depend_on_company(sequences, strand, budget, batch_size, random):
+def test_kmer_vectors_do_not_depend_on_the_batch(sequences, strand, budget, batch_size, random):
     embedder = kmer(Policy(strand=strand))
     order = list(range(len(sequences)))
     random.shuffle(order)
     together, refused = Engine(embedder, batch_size, budget).embed(encoded([sequences[i] for i in order]))
-    for place, i in enumerate(order):
+    for position, i in enumerate(order):
         alone, refused_alone = Engine(embedder).embed([sequences[i].encode()])
-        assert (place in refused) == (0 in refused_alone)
-        np.testing.assert_allclose(together[place], alone[0], atol=1e-6)
+        assert (position in refused) == (0 in refused_alone)
+        np.testing.assert_allclose(together[position], alone[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("layout", ["v1", "v2"])
 @pytest.mark.parametrize("policy", [Policy(), Policy(strand="both", long="window", max_tokens=8)])
-def test_nt_vectors_do_not_depend_on_company(shared, layout, policy):
+def test_nt_vectors_do_not_depend_on_the_batch(shared, layout, policy):
     folder = shared / "golden" / "nt_tiny" / layout
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
@@ -129,7 +129,7 @@ def test_nt_vectors_do_not_depend_on_company(shared, layout, policy):
         np.testing.assert_allclose(together, alone[order], atol=1e-5)
 
 
-def test_nothing_given_gives_nothing():
+def test_empty_input_gives_empty_output():
     for embedder in (letters(), kmer(), letters(Policy(strand="both")), kmer(Policy(strand="both"))):
         vectors, refused = Engine(embedder).embed([])
         assert vectors.shape == (0, embedder.spec.dimension)
@@ -139,7 +139,7 @@ def test_nothing_given_gives_nothing():
         assert list(batches) == []
 
 
-def test_refused_rows_are_zeros_and_told():
+def test_refused_rows_are_zeros_and_reported():
     vectors, refused = Engine(kmer()).embed([b"ACGTACGTAC", b"NNNNNACGTN", b"ACG", b"NNNNNACGTN"])
     assert set(refused) == {1, 2, 3}
     assert all("6 letters in a row without N" in reason for reason in refused.values())
@@ -160,7 +160,7 @@ def test_out_of_memory_changes_no_vector_and_lowers_the_budget(sequences, fits):
     assert engine.token_budget <= lowered
 
 
-def test_out_of_memory_is_told_once_for_each_halving_and_not_again(caplog):
+def test_out_of_memory_is_reported_once_per_halving_and_not_again(caplog):
     sequences = [b"ACGT" * 5 + bytes([65] * i) for i in range(64)]
     engine = Engine(letters(fits=300), token_budget=100_000)
     with caplog.at_level(logging.WARNING, "ednabed"):
@@ -169,7 +169,7 @@ def test_out_of_memory_is_told_once_for_each_halving_and_not_again(caplog):
         assert 0 < first < 12
         assert all("out of memory" in record.getMessage() for record in caplog.records)
         engine.embed(sequences)
-        # What is left of the lowered budget may still be halved once, by a batch that is fuller than those before.
+        # The lowered budget may still be halved once more by a batch that is fuller than those before.
         assert len(caplog.records) <= first + 1
 
 
@@ -195,7 +195,7 @@ class Failing(LetterEncoder):
         "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes",
     ],
 )
-def test_the_words_of_torch_for_no_memory_are_known(words):
+def test_out_of_memory_messages_of_torch_are_recognised(words):
     engine = Engine(Embedder.of(Failing(RuntimeError(words), rows=2), Policy()))
     sequences = ["ACGT" * n for n in range(5, 15)]
     vectors, _ = engine.embed(encoded(sequences))
@@ -208,14 +208,14 @@ def test_the_words_of_torch_for_no_memory_are_known(words):
 def test_other_errors_name_their_records(error):
     engine = Engine(Embedder.of(Failing(error), Policy()))
     _, batches = engine.stream([b"ACGT" * 5, b"TTTT" * 5], ["one", "two"])
-    wanted = f"record 'one' and 1 others: letters failed .{type(error).__name__}: {error}"
-    with pytest.raises(EmbeddingError, match=wanted) as caught:
+    message = f"record 'one' and 1 others: letters failed .{type(error).__name__}: {error}"
+    with pytest.raises(EmbeddingError, match=message) as caught:
         list(batches)
     assert caught.value.__cause__ is error
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy(strand="both")])
-def test_a_sequence_that_alone_does_not_fit_is_named(policy):
+def test_a_single_sequence_that_does_not_fit_is_named(policy):
     engine = Engine(letters(policy, fits=30))
     sequences = [b"ACGT" * 5, b"ACGT" * 10, b"TTTT" * 5]
     refused, batches = engine.stream(sequences, ["first", "the long one", "third"])
@@ -228,7 +228,7 @@ def test_a_sequence_that_alone_does_not_fit_is_named(policy):
         Engine(letters(policy, fits=30)).embed(sequences)
 
 
-def test_many_windows_of_one_sequence_fit_where_one_batch_of_them_would_not():
+def test_many_windows_of_one_sequence_fit_although_one_batch_of_them_would_not():
     sequence = "ACGTTGCAAC" * 30
     engine = Engine(letters(Policy(long="window"), max_tokens=11, fits=33), token_budget=1000)
     vectors, _ = engine.embed([sequence.encode()])
@@ -237,7 +237,7 @@ def test_many_windows_of_one_sequence_fit_where_one_batch_of_them_would_not():
 
 
 class Broken(LetterEncoder):
-    """Gives ``value`` in one place of the vector of rows that are all A, and other shapes or types where asked."""
+    """Returns ``value`` at one position of the vector of all-A rows, and other shapes or dtypes on request."""
 
     def __init__(self, value: float = 1.0, change=None, normalisation: str = "none"):
         super().__init__()
@@ -258,7 +258,7 @@ class Broken(LetterEncoder):
 def test_a_vector_that_is_not_finite_is_an_error_on_its_record(value, normalisation):
     engine = Engine(Embedder.of(Broken(value, normalisation=normalisation), Policy()))
     refused, batches = engine.stream([b"ACGT" * 5, b"A" * 20, b"TTTT"], ["good", "bad", "other"])
-    with pytest.raises(EmbeddingError, match=r"record 'bad': letters gave a vector that is not finite in fp32"):
+    with pytest.raises(EmbeddingError, match=r"record 'bad': letters returned a vector that is not finite in fp32"):
         list(batches)
     assert refused == {}
 
@@ -269,7 +269,7 @@ def test_a_vector_that_is_not_finite_is_an_error_on_its_record(value, normalisat
     ids=["rows", "width", "turned", "one"],
 )
 def test_an_array_of_another_shape_is_refused(change):
-    with pytest.raises(EmbeddingError, match=r"wanted .*: the encoder is faulty"):
+    with pytest.raises(EmbeddingError, match=r"expected .*: the encoder is faulty"):
         Engine(Embedder.of(Broken(change=change), Policy())).embed([b"ACGT", b"ACGA", b"ACGC"])
 
 

@@ -1,4 +1,4 @@
-"""Device and precision, and the one door to an embedder."""
+"""Choosing the device and precision, and opening an embedder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ no_gpu = pytest.mark.skipif(
 
 
 @no_gpu
-def test_a_forced_gpu_that_is_not_there_is_an_error():
-    with pytest.raises(UsageError, match="a GPU was asked for and none can be used here"):
+def test_forcing_a_missing_gpu_is_an_error():
+    with pytest.raises(UsageError, match="a GPU was requested but none can be used here"):
         choose_device(use_gpu=True)
 
 
-def test_the_cpu_can_be_forced_and_says_its_precision():
+def test_the_cpu_can_be_forced_and_its_description_names_the_precision():
     device = choose_device(use_gpu=False)
     assert device.name == "cpu"
     assert device.precision in ("fp32", "bf16")
@@ -32,15 +32,15 @@ def test_the_cpu_can_be_forced_and_says_its_precision():
     assert choose_device(use_gpu=False, precision="fp32").precision == "fp32"
 
 
-def test_the_cpu_default_is_bf16_only_where_the_hardware_has_it(monkeypatch):
+def test_the_cpu_defaults_to_bf16_only_if_the_hardware_supports_it(monkeypatch):
     monkeypatch.setattr("ednabed.engine.device.cpu_has_bf16", lambda: False)
     assert choose_device(use_gpu=False).precision == "fp32"
     monkeypatch.setattr("ednabed.engine.device.cpu_has_bf16", lambda: True)
     assert choose_device(use_gpu=False).precision == "bf16"
 
 
-def test_what_cannot_be_computed_is_refused():
-    with pytest.raises(UsageError, match="fp16 is not computed by CPUs"):
+def test_unsupported_precisions_are_refused():
+    with pytest.raises(UsageError, match="CPUs do not support fp16"):
         choose_device(use_gpu=False, precision="fp16")
     with pytest.raises(UsageError, match="choose auto, fp32, bf16 or fp16"):
         choose_device(precision="fp8")
@@ -54,7 +54,7 @@ def test_the_choice_is_logged(caplog):
 
 def test_kmer_runs_on_the_cpu_in_fp32_only(caplog):
     assert open_embedder("kmer6", use_gpu=True).encoder.device == "cpu"
-    assert "a GPU was asked for and kmer6 has no use for one" in caplog.text
+    assert "a GPU was requested but kmer6 cannot use one" in caplog.text
     with pytest.raises(UsageError, match="choose precision auto"):
         open_embedder("kmer6", precision="bf16")
     with pytest.raises(UsageError, match="neither layers nor poolings"):
@@ -63,7 +63,7 @@ def test_kmer_runs_on_the_cpu_in_fp32_only(caplog):
     assert open_embedder("kmer6-full").spec.dimension == 4096
 
 
-def test_kmer_needs_no_torch():
+def test_kmer_does_not_need_torch():
     code = "import sys; from ednabed.engine.open import open_embedder as o; o('kmer6'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "False"

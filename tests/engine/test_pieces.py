@@ -26,14 +26,14 @@ def other_strand(sequence: str) -> str:
 
 
 def windows(sequence: str, limit: int) -> list[str]:
-    """The fewest windows within the limit, consecutive, lengths equal to within one."""
+    """Return the fewest consecutive windows within the limit, equal in length to within one."""
     count = -(-len(sequence) // limit)
     edges = [i * len(sequence) // count for i in range(count + 1)]
     return [sequence[a:b] for a, b in pairwise(edges)]
 
 
 def run(policy: Policy, sequences: list[str], **settings):
-    """Vectors, truncation flags and refusals, all by position."""
+    """Return vectors, truncation flags and refusals, all by position."""
     engine = Engine(letters(policy, **settings))
     refused, batches = engine.stream([s.encode() for s in sequences])
     vectors, flags = {}, {}
@@ -44,7 +44,7 @@ def run(policy: Policy, sequences: list[str], **settings):
 
 
 @given(DNA)
-def test_the_oracle_of_windows_is_what_the_documentation_says(sequence):
+def test_the_window_oracle_matches_the_documentation(sequence):
     for limit in (1, 3, 7, 59, 60, 61):
         parts = windows(sequence, limit)
         assert "".join(parts) == sequence
@@ -90,7 +90,7 @@ def test_windows_are_averaged(sequences, max_tokens, both, budget):
 
 
 @given(MANY, st.integers(2, 70), st.booleans())
-def test_truncation_keeps_the_first_tokens_and_says_so(sequences, max_tokens, both):
+def test_truncation_keeps_the_first_tokens_and_is_flagged(sequences, max_tokens, both):
     policy = Policy(max_tokens=max_tokens, strand="both" if both else "given")
     vectors, flags, refused = run(policy, sequences, max_tokens=100)
     assert not refused
@@ -102,7 +102,7 @@ def test_truncation_keeps_the_first_tokens_and_says_so(sequences, max_tokens, bo
 
 
 @given(MANY, st.integers(2, 70), st.booleans())
-def test_rejection_tells_tokens_and_limit(sequences, max_tokens, both):
+def test_rejection_reports_tokens_and_limit(sequences, max_tokens, both):
     policy = Policy(long="reject", max_tokens=max_tokens, strand="both" if both else "given")
     vectors, flags, refused = run(policy, sequences, max_tokens=100)
     for i, sequence in enumerate(sequences):

@@ -1,4 +1,4 @@
-"""What a bar tells another process by a file."""
+"""The state of a progress bar that another process reads from a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ednabed.engine.progress import progress_bar, reported_to
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test moves."""
+    """Return a clock that the test controls."""
 
     class Clock:
         now = 100.0
@@ -50,14 +50,14 @@ def test_states_are_written_at_the_beginning_twice_a_second_and_at_the_end(tmp_p
     assert capsys.readouterr().err == ""
 
 
-def test_the_last_state_is_told_where_the_work_fails(tmp_path):
+def test_the_last_state_is_written_when_the_work_fails(tmp_path):
     with pytest.raises(KeyError), reported_to(tmp_path / "p.json"), progress_bar(None, doing="x") as bar:
         bar.update(1)
         raise KeyError
     assert json.loads((tmp_path / "p.json").read_text())["done"] == 1
 
 
-def test_a_flipped_byte_shows_and_the_first_form_is_read(tmp_path):
+def test_a_flipped_byte_is_detected_and_unsealed_files_are_read(tmp_path):
     path = tmp_path / "p.json"
     with reported_to(path), progress_bar(3, show=False, doing="x") as bar:
         bar.update(3)
@@ -69,7 +69,7 @@ def test_a_flipped_byte_shows_and_the_first_form_is_read(tmp_path):
     assert progress.SEAL.read(json.dumps(state).encode()) == state
 
 
-def test_nothing_is_told_behind_the_block(tmp_path):
+def test_nothing_is_written_after_the_block(tmp_path):
     path = tmp_path / "p.json"
     with reported_to(path):
         pass
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_work(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
-def test_what_ends_the_work_is_not_held_back_by_a_file(tmp_path, monkeypatch):
+def test_an_exit_during_a_write_is_not_suppressed(tmp_path, monkeypatch):
     def ended(*_):
         raise SystemExit(143)
 

@@ -1,4 +1,4 @@
-"""The driver: every method gets the same records and queries, and what it says is measured and laid out."""
+"""The evaluation: every method gets the same records and queries, and its predictions are measured and reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ednabed.evaluate.tools import ToolError
 
 
 def reference(seed=3):
-    """Two orders of five families, by mutation down the tree, so that relatives are alike; 200 to 300 letters."""
+    """Return records of two orders with five families each, mutated down the tree; 200 to 300 bases long."""
     draw = random.Random(seed)
 
     def child(sequence, share):
@@ -44,9 +44,9 @@ def reference(seed=3):
 
 
 class Oracle:
-    """Knows the truth of some groups; says the same wrong name of all others.
+    """Knows the truth for some queries; predicts the same wrong name for all others.
 
-    ``calls`` keeps what it was given.
+    ``calls`` records its arguments.
     """
 
     settings = "all by heart | no search"
@@ -101,9 +101,9 @@ def test_every_method_gets_the_same_and_is_measured():
     (training, threads), whole, cropped, _ = knowing.calls
     assert threads == 2
     assert training == found.split.training
-    parted = found.split
-    assert whole == [(query.id, query.sequence) for query in parted.queries + parted.copies]
-    assert cropped == [(query.id, query.sequence) for query in parted.crop(250) + parted.crop_copies(250)]
+    data_split = found.split
+    assert whole == [(query.id, query.sequence) for query in data_split.queries + data_split.copies]
+    assert cropped == [(query.id, query.sequence) for query in data_split.crop(250) + data_split.crop_copies(250)]
     assert not knowing.open
     full = found.results[0].crops["full"]
     assert full.queries == len(whole)
@@ -112,9 +112,9 @@ def test_every_method_gets_the_same_and_is_measured():
         assert (measured["queries"], measured["present"]) == (found.split.sizes()[group],) * 2
         assert (measured["accuracy"], measured["precision"], measured["recall"]) == (1, 1, 1)
     everything = full.groups["all"]["species"]
-    # Copies take no part in what is measured of held-out records.
-    assert everything["queries"] == len(parted.queries) == len(whole) - 8
-    # It names what is not there too, which a method that only knows training cannot do.
+    # Copies are not part of the figures for held-out records.
+    assert everything["queries"] == len(data_split.queries) == len(whole) - 8
+    # It also names absent taxa, which a method that knows only the training records cannot do.
     assert everything["over_classified"] == 1
     assert everything["calibration_error"] == pytest.approx(0.1)
     assert full.novelty["genus"]["auroc"] == 0.5
@@ -130,7 +130,7 @@ def test_every_method_gets_the_same_and_is_measured():
     }
 
 
-def test_the_report_tells_data_settings_failures_and_command():
+def test_the_report_shows_data_settings_failures_and_command():
     found = evaluate(
         DATA, [Oracle(TRUTH), Broken()], queries=8, crops=(None, 250, 400), title="tree", command="make accuracy"
     )
@@ -140,16 +140,16 @@ def test_the_report_tells_data_settings_failures_and_command():
     assert "```\nmake accuracy\n```" in text
     assert "all by heart \\| no search" in text
     assert "record 50 %, species 17 %, genus 17 %, family 17 %" in text
-    assert "(mismatches + 1) / (letters + 2)" in text
+    assert "(mismatches + 1) / (bases + 2)" in text
     assert "The score of ednabed, SINTAX and naive Bayes is 1 - the confidence in the name at that rank" in text
-    assert "over-classified* count *names given*. ednabed gives a name where its confidence reaches\n  0.8" in text
-    assert "## Cropped to 400 letters\n\nNo query is that long." in text
+    assert "over-classified* count *names given*. ednabed gives a name if its confidence reaches\n  0.8" in text
+    assert "## Cropped to 400 bases\n\nNo query is that long." in text
     sizes = found.split.sizes()
     assert f"| record | its species, under another sequence | {sizes['record']} | {sizes['record']} |" in text
     assert "| oracle | record | 8 | 1.000 ±" in text
     assert f"| oracle | all | {sum(sizes.values())} | 1.000 ±" in text
     assert "| nothing (copy) | its species, under the same sequence | 0 | 8 |" in text
-    assert "training records drawn at random, because the reference does not say how many source records" in text
+    assert "training records drawn at random, because the reference does not contain the number of source" in text
     assert "copy 25 %, record 25 %, species 17 %, genus 17 %, family 17 %" in text
     assert "No method claims that a taxon is absent." in text
     # Half of the mixture is known and named right; the other half is wrong.
@@ -164,7 +164,7 @@ def test_the_report_tells_data_settings_failures_and_command():
         assert len({row.replace("\\|", "").count("|") for row in table}) == 1
 
 
-def test_the_json_holds_every_figure():
+def test_the_json_contains_every_figure():
     found = evaluate(DATA, [Oracle(TRUTH, identity=100.0)], queries=8, crops=(None, 400), command="make accuracy")
     value = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert value["split"]["records"] == len(DATA)
@@ -187,7 +187,7 @@ def test_the_json_holds_every_figure():
     assert method["crops"]["400"]["mixture"]["ranks"]["species"]["recall"] is None
 
 
-def test_copies_change_nothing_of_what_is_measured_of_held_out_records():
+def test_copies_do_not_change_the_figures_for_held_out_records():
     several = [record._replace(records=1 + i % 3) for i, record in enumerate(DATA)]
     one, other = (evaluate(data, [Oracle(TRUTH, identity=99.0)], queries=8) for data in (DATA, several))
     assert one.split.queries == other.split.queries
@@ -199,7 +199,7 @@ def test_copies_change_nothing_of_what_is_measured_of_held_out_records():
     assert "records whose sequence and species stay in training, because several source records have them" in text
 
 
-def test_claims_of_absence_are_laid_out():
+def test_claims_of_absence_are_reported():
     class Claiming(Oracle):
         @contextmanager
         def prepare(self, training, threads):
@@ -210,17 +210,17 @@ def test_claims_of_absence_are_laid_out():
     text = to_markdown(found)
     assert "| claiming | genus | 8 | 1.000 | 1.000 | 0.000 | 0.000 |  |" in text
     assert "| claiming | nothing (copy) | 8 | 1.000 | – | – | – |  |" in text
-    # Right of genera and families, a third of the mixture.
+    # Right for genera and families, a third of the mixture.
     assert "| claiming | all |  |  |  |  |  | 0.667 |" in text
-    assert "Nothing is claimed by oracle." in text
+    assert "No claims by oracle." in text
 
 
-def test_what_cannot_be_evaluated_is_refused():
+def test_invalid_evaluations_are_refused():
     with pytest.raises(UsageError, match="no method"):
         evaluate(DATA, [])
     with pytest.raises(UsageError, match="'oracle' is named twice"):
         evaluate(DATA, [Oracle({}), Oracle({})])
-    with pytest.raises(UsageError, match="'blastn', which is none of oracle"):
+    with pytest.raises(UsageError, match="`identities_from` is 'blastn'; choose one of oracle"):
         evaluate(DATA, [Oracle({})], identities_from="blastn")
     with pytest.raises(EdnabedError, match="no room left"):
         evaluate(DATA, [Broken()], queries=5)

@@ -54,8 +54,8 @@ def test_the_best_other_is_named_in_every_cell_and_listed_where_it_is_ahead(tabl
     assert tables.natural({"12s": alone}, "species")[1] == []
     few = {"methods": [method(*row) for row in (("ednabed x", 1.0, 1.0, (1, 1, 1)), ("sintax", 1.0, 1.0, (1, 1, 1)))]}
     few["methods"][0]["crops"]["full"]["mixture"]["ranks"]["species"]["known"] = 49
-    assert len(tables.natural({"12s": few}, "species")[0]) == 2, "of a handful of queries nothing is compared"
-    # What was kept from before the mixture was measured has no row.
+    assert len(tables.natural({"12s": few}, "species")[0]) == 2, "too few queries are not compared"
+    # Results kept from before the mixture was measured have no row.
     old = {"methods": [{"name": "ednabed x", "crops": {"full": {}}}]}
     assert len(tables.natural({"12s": old}, "species")[0]) == 2
 

@@ -1,4 +1,4 @@
-"""Naive Bayes on words: against a plain oracle, against scikit-learn's own, and as a method."""
+"""Naive Bayes on k-mers: compared with a plain oracle and with scikit-learn, and as a method."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ QUERIES = [(f"q{i}", changed(STEMS["AB"[i % 2]], 0.1)) for i in range(7)]
 
 
 def plain(training, queries):
-    """The definition, class by class, query by query; features are those of scikit-learn."""
+    """Compute posteriors by definition, class by class and query by query, from the features of scikit-learn."""
     words = count_words([record.sequence for record in training]).toarray()
-    asked = count_words([sequence for _, sequence in queries]).toarray()
+    query_words = count_words([sequence for _, sequence in queries]).toarray()
     classes = sorted({record.lineage for record in training})
     joint = np.zeros((len(queries), len(classes)))
     for c, names in enumerate(classes):
         total = sum(row for row, record in zip(words, training, strict=True) if record.lineage == names) + SMOOTHING
-        joint[:, c] = asked @ np.log(total / total.sum())
+        joint[:, c] = query_words @ np.log(total / total.sum())
     likelihood = np.exp(joint - joint.max(axis=1, keepdims=True))
     return classes, likelihood / likelihood.sum(axis=1, keepdims=True)
 
@@ -48,30 +48,30 @@ def test_words_are_counted_as_qiime_2_counts_them():
     rows = count_words(["ACGTACGTACGT", "ACGTACGTACGT" * 2, "ACG"])
     assert rows.shape == (3, 8192)
     assert np.sqrt(rows.multiply(rows).sum(axis=1)) == pytest.approx(1)
-    # Six words of seven letters (four differ), and one with a blank at either end.
+    # Six 7-mers (four of them distinct), and one with a space at either end.
     assert rows[[0]].nnz == 6
     assert rows.min() == 0
 
 
-def test_posteriors_are_those_of_the_definition_and_of_scikit_learn():
+def test_posteriors_match_the_definition_and_scikit_learn():
     from sklearn.naive_bayes import MultinomialNB
 
-    classes, wanted = plain(TRAINING, QUERIES)
-    own = np.array([classes.index(record.lineage) for record in TRAINING])
+    classes, defined = plain(TRAINING, QUERIES)
+    record_classes = np.array([classes.index(record.lineage) for record in TRAINING])
     words = count_words([record.sequence for record in TRAINING])
-    asked = count_words([sequence for _, sequence in QUERIES])
-    found = posteriors(asked, log_likelihoods(words, own, len(classes)))
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
-    theirs = MultinomialNB(alpha=SMOOTHING, fit_prior=False).fit(words, own)
-    np.testing.assert_allclose(found, theirs.predict_proba(asked), atol=1e-4)
+    query_words = count_words([sequence for _, sequence in QUERIES])
+    found = posteriors(query_words, log_likelihoods(words, record_classes, len(classes)))
+    np.testing.assert_allclose(found, defined, atol=1e-4)
+    theirs = MultinomialNB(alpha=SMOOTHING, fit_prior=False).fit(words, record_classes)
+    np.testing.assert_allclose(found, theirs.predict_proba(query_words), atol=1e-4)
 
 
-def test_the_confidence_of_a_rank_is_that_of_all_classes_below_it():
-    classes, wanted = plain(TRAINING, QUERIES)
+def test_the_confidence_at_a_rank_is_the_sum_over_all_classes_below_it():
+    classes, defined = plain(TRAINING, QUERIES)
     with NaiveBayes().prepare(TRAINING, 1) as classify:
         found = classify(QUERIES)
         assert classify([]) == []
-    for (name, _), prediction, row in zip(QUERIES, found, wanted, strict=True):
+    for (name, _), prediction, row in zip(QUERIES, found, defined, strict=True):
         best = classes[row.argmax()]
         assert (prediction.id, prediction.names) == (name, best)
         genus = sum(p for p, names in zip(row, classes, strict=True) if names[5] == best[5])
@@ -85,14 +85,14 @@ def test_the_confidence_of_a_rank_is_that_of_all_classes_below_it():
     assert {prediction.names[5] for prediction in found} == {"A", "B"}
 
 
-def test_classes_that_share_names_stand_together():
+def test_classes_that_share_names_are_contiguous():
     classes = sorted([*NAMES, ("K", "Q", "", "", "", "A", "A x")])
     first, end = prefix_ranges(classes)
-    for i, own in enumerate(classes):
+    for i, names in enumerate(classes):
         for rank in range(7):
-            alike = [j for j, other in enumerate(classes) if other[: rank + 1] == own[: rank + 1]]
+            alike = [j for j, other in enumerate(classes) if other[: rank + 1] == names[: rank + 1]]
             assert alike == list(range(first[i, rank], end[i, rank]))
 
 
-def test_settings_tell_the_version():
+def test_settings_contain_the_version():
     assert NaiveBayes().settings.startswith("scikit-learn 1")

@@ -1,4 +1,4 @@
-"""Two versions beside each other: every figure against a plain definition, and nothing where nothing is common."""
+"""Comparing two versions: every figure against a plain definition, and no figures without common sequences."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_correlation_of_the_same_order_and_of_the_reverse():
 
 
 @pytest.mark.parametrize(("a", "b"), [([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [5, 5, 5]), ([], []), ([1], [1])])
-def test_no_correlation_is_no_number(a, b):
+def test_an_undefined_correlation_is_none(a, b):
     assert spearman(np.array(a, float), np.array(b, float)) is None
 
 
@@ -103,7 +103,7 @@ def test_neighbours_against_their_slow_definition(n, k):
     assert found.tolist() == slow_neighbours(vectors, k)
 
 
-def test_a_row_is_never_its_own_neighbour_not_even_among_equals():
+def test_a_row_is_never_its_own_neighbour_even_among_equal_rows():
     vectors = np.ones((30, 4), np.float32)
     vectors[20:] = np.eye(4, dtype=np.float32)[0]
     found = neighbours(vectors, 5)
@@ -122,12 +122,12 @@ def test_overlap_worked_by_hand():
     assert overlap(first, np.array([[3, 9, 8], [0, 3, 7]])) == pytest.approx((1 / 3 + 2 / 3) / 2)
 
 
-def test_all_pairs_where_they_are_few():
+def test_all_pairs_are_returned_if_they_are_few():
     i, j = pairs_of(5, 10, seed=0)
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == list(itertools.combinations(range(5), 2))
 
 
-def test_a_random_part_of_the_pairs_where_they_are_many():
+def test_a_random_sample_of_the_pairs_if_they_are_many():
     i, j = pairs_of(100, 500, seed=3)
     found = list(zip(i.tolist(), j.tolist(), strict=True))
     assert found == sorted(set(found))
@@ -149,20 +149,20 @@ def test_pairs_are_drawn_evenly():
     assert drawn.max() < 1.2 * drawn.mean()
 
 
-@pytest.mark.parametrize("most", [10**6, 5000])
-def test_cosines_against_their_definition(most):
+@pytest.mark.parametrize("maximum", [10**6, 5000])
+def test_cosines_against_their_definition(maximum):
     vectors = np.random.default_rng(1).standard_normal((700, 6)).astype(np.float32) * 7
     vectors[3] = 0
-    i, j = pairs_of(700, most, 0)
+    i, j = pairs_of(700, maximum, 0)
     wide = vectors.astype(np.float64)
     norms = np.linalg.norm(wide, axis=1)
     norms[3] = 1
-    wanted = np.einsum("nd,nd->n", wide[i], wide[j]) / norms[i] / norms[j]
-    np.testing.assert_allclose(cosines(vectors, i, j), wanted, atol=1e-7)
+    defined = np.einsum("nd,nd->n", wide[i], wide[j]) / norms[i] / norms[j]
+    np.testing.assert_allclose(cosines(vectors, i, j), defined, atol=1e-7)
 
 
-def test_rounding_makes_no_order():
-    """Equal vectors, scaled: cosines that are 1 but for the last bits are ties, not a correlation of noise."""
+def test_rounding_does_not_create_an_order():
+    """Cosines of equal, scaled vectors that are 1 except for the last bits are ties, not a correlation of noise."""
     rng = np.random.default_rng(0)
     same = np.outer(rng.random(50) + 0.5, rng.random(16)).astype(np.float32)
     other = rng.random((50, 16)).astype(np.float32)
@@ -170,9 +170,9 @@ def test_rounding_makes_no_order():
     assert spearman(cosines(same, i, j), cosines(other, i, j)) is None
 
 
-# -- whole comparisons -----------------------------------------------------------------------------------------------
+# -- complete comparisons --------------------------------------------------------------------------------------------
 
-# A large salt drowns the letters, so any two of them give nearly the same order; 0 and -1 do not.
+# A large salt drowns out the bases, so any two large salts give nearly the same order; 0 and -1 do not.
 SALTS = {1: 0, 2: -1, 3: 3}
 GENERA = ["Gobius", "Carcinus", "Salmo", ""]
 
@@ -189,7 +189,7 @@ def lineage(seed) -> str:
 
 
 def embed(workspace, dataset, rows, version) -> Run:
-    """Make a run of (sequence, lineage) rows by the function of a version."""
+    """Create a run from (sequence, lineage) rows with the embedder of a version."""
     path = workspace / f"{dataset}-{version}.tsv"
     lines = [f"{dataset}{i}\t{s}\t{named}" for i, (s, named) in enumerate(rows)]
     path.write_text("\n".join(["id\tsequence\tlineage", *lines]) + "\n")
@@ -202,25 +202,25 @@ def versions_of(workspace, *numbers):
 
 
 def definition(common, names, k=10):
-    """Overlap, correlation, sequences asked and right names by plain loops, for v1 and v2; names: sequence to genus."""
+    """Compute overlap, correlation, sequences asked and right names of v1 and v2 by loops; names: sequence to genus."""
     order = sorted(common, key=lambda s: base64.urlsafe_b64decode(digest(s.encode())[3:]))
     both = [np.stack([expected(s, SALTS[version]) for s in order]) for version in (1, 2)]
     k = min(k, len(order) - 1)
-    near = [slow_neighbours(vectors, k) for vectors in both]
-    shared = np.mean([len(set(a) & set(b)) / k for a, b in zip(*near, strict=True)])
+    nearest = [slow_neighbours(vectors, k) for vectors in both]
+    shared = np.mean([len(set(a) & set(b)) / k for a, b in zip(*nearest, strict=True)])
     lists = []
     for vectors in both:
         unit = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
         lists.append([round(float(unit[i] @ unit[j]), 7) for i, j in itertools.combinations(range(len(order)), 2)])
     given_ = [names[s] for s in order]
     asked = [i for i, name in enumerate(given_) if name and given_.count(name) > 1]
-    right = tuple(sum(given_[rows[i][0]] == given_[i] for i in asked) for rows in near)
+    right = tuple(sum(given_[rows[i][0]] == given_[i] for i in asked) for rows in nearest)
     return shared, slow_spearman(*lists), len(asked), right
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """v1 has lake and sea, v2 has lake (other order, twice a sequence) and river; 30 sequences are common."""
+    """v1 has lake and sea, v2 has lake (other order, duplicate sequences) and river; 30 sequences are common."""
     workspace = tmp_path_factory.mktemp("compare")
     all_ = sequences(60, 1)
     rows = [(s, lineage(i)) for i, s in enumerate(all_)]
@@ -242,7 +242,7 @@ def genera():
     return {s: lineage(i).split(";")[5] for i, s in enumerate(sequences(60, 1))}
 
 
-def test_a_comparison_is_what_its_definition_gives(made):
+def test_a_comparison_matches_its_definition(made):
     found = compare_versions(made, "v1", "v2")
     first, second = found.holdings
     assert (len(first.runs), first.records, first.distinct, first.datasets) == (2, 45, 40, ["lake", "sea"])
@@ -250,7 +250,7 @@ def test_a_comparison_is_what_its_definition_gives(made):
     common = sequences(60, 1)[10:40]
     assert (found.common, found.sampled, found.neighbours, found.pairs) == (30, 30, 10, 435)
     shared, correlation, asked, right = definition(common, genera())
-    assert 0.2 < shared < 0.95, "the test must tell versions apart"
+    assert 0.2 < shared < 0.95, "the test must distinguish the versions"
     assert found.overlap == pytest.approx(shared, abs=1e-12)
     assert found.overlap_by_chance == pytest.approx(10 / 29)
     assert found.correlation == pytest.approx(correlation, abs=1e-3)
@@ -261,7 +261,7 @@ def test_a_comparison_is_what_its_definition_gives(made):
     assert 0 < species.asked <= asked
 
 
-def test_the_other_way_round_gives_the_same(made):
+def test_swapping_the_versions_gives_the_same_figures(made):
     one, other = compare_versions(made, "v1", "v2"), compare_versions(made, "v2", "v1")
     assert one.overlap == other.overlap
     assert one.correlation == pytest.approx(other.correlation)
@@ -291,8 +291,8 @@ def test_few_common_sequences_have_fewer_neighbours(tmp_path):
     assert [(a.asked, a.right, a.share) for a in found.accuracies] == [(0, None, None)] * 2
 
 
-@pytest.mark.parametrize(("count", "wanted"), [(0, "no common sequences"), (1, "one sequence has no neighbours")])
-def test_nothing_common_gives_no_figures(tmp_path, count, wanted):
+@pytest.mark.parametrize(("count", "message"), [(0, "no common sequences"), (1, "one sequence has no neighbours")])
+def test_too_few_common_sequences_give_no_figures(tmp_path, count, message):
     rows = [(s, ";;;;;Gobius;") for s in sequences(9, 7)]
     embed(tmp_path, "lake", rows[:4], 1)
     embed(tmp_path, "lake", rows[4 - count :], 2)
@@ -301,11 +301,11 @@ def test_nothing_common_gives_no_figures(tmp_path, count, wanted):
     assert (found.common, found.sampled) == (count, count)
     figures = (found.overlap, found.overlap_by_chance, found.correlation, found.neighbours)
     assert figures == (None,) * 4
-    told = found.to_dict()
-    assert [told[key] for key in ("overlap", "overlap_by_chance", "spearman", "neighbours")] == [None] * 4
-    assert told["pairs"] == 0
-    assert all(entry["accuracy"] is None and entry["asked"] == 0 for entry in told["nearest_neighbour"])
-    assert wanted in found.to_text()
+    values = found.to_dict()
+    assert [values[key] for key in ("overlap", "overlap_by_chance", "spearman", "neighbours")] == [None] * 4
+    assert values["pairs"] == 0
+    assert all(entry["accuracy"] is None and entry["asked"] == 0 for entry in values["nearest_neighbour"])
+    assert message in found.to_text()
     assert "overlap@" not in found.to_text()
 
 
@@ -325,7 +325,7 @@ def test_the_sample_is_seeded_and_bounded(made):
 
 
 def test_the_pairs_are_bounded(made, monkeypatch):
-    monkeypatch.setattr(module, "MOST_PAIRS", 100)
+    monkeypatch.setattr(module, "MAX_PAIRS", 100)
     found = compare_versions(made, "v1", "v2")
     assert 70 < found.pairs <= 100
     assert abs(found.correlation - compare_versions(made, "v2", "v1").correlation) < 1e-6
@@ -342,33 +342,33 @@ def test_the_order_of_runs_and_records_does_not_matter(made, tmp_path):
 
 def test_names_of_either_version_count_and_contradictions_do_not(tmp_path):
     """Names belong to sequences: v1's run has none, v2's two runs contradict each other once."""
-    some = sequences(7, 3)
+    selected = sequences(7, 3)
     genera = ["A", "A", "B", "B", "B", "", "A"]
     named = [";;;;;A;A x", ";;;;;A;A x", ";;;;;B;B x", ";;;;;B;B x", ";;;;;B;B x", "", ";;;;;A;A y"]
-    embed(tmp_path, "bare", [(s, "") for s in some], 1)
-    embed(tmp_path, "lake", list(zip(some, named, strict=True)), 2)
-    embed(tmp_path, "sea", [(some[0], ";;;;;A;A y"), (some[4], ";;;;;A;"), (some[5], "")], 2)
+    embed(tmp_path, "bare", [(s, "") for s in selected], 1)
+    embed(tmp_path, "lake", list(zip(selected, named, strict=True)), 2)
+    embed(tmp_path, "sea", [(selected[0], ";;;;;A;A y"), (selected[4], ";;;;;A;"), (selected[5], "")], 2)
     versions_of(tmp_path, 1, 2)
     found = compare_versions(tmp_path, "v1", "v2", ranks=("species", "genus", "order"))
     species, genus, order = found.accuracies
-    # Sequence 0: genus A, species disputed, so "A x" and "A y" stand alone. Sequence 4: genus disputed, species "B x".
+    # Sequence 0: genus A, species disputed, so "A x" and "A y" occur once. Sequence 4: genus disputed, species "B x".
     assert (genus.asked, species.asked, order.asked) == (5, 3, 0)
     assert found.conflicting == {"species": 1, "genus": 1, "order": 0}
     genera[4] = ""
-    assert definition(some, dict(zip(some, genera, strict=True)))[2:] == (5, genus.right)
+    assert definition(selected, dict(zip(selected, genera, strict=True)))[2:] == (5, genus.right)
 
 
 def test_accuracy_worked_by_hand():
     names = np.array(["A", "A", "B", "", "C", "B"])
-    near = np.array([[1, 5], [3, 5], [5, 0], [0, 1], [0, 1], [4, 2]])
+    nearest = np.array([[1, 5], [3, 5], [5, 0], [0, 1], [0, 1], [4, 2]])
     other = np.array([[1], [0], [5], [0], [0], [2]])
-    found = module._accuracy("genus", names, (near, other))
+    found = module._accuracy("genus", names, (nearest, other))
     # Asked: 0, 1, 2, 5. Nearest by the first: A right, "" wrong, B right, C wrong.
     assert (found.asked, found.right, found.unnamed) == (4, (2, 4), (1, 0))
     assert found.share == (0.5, 1.0)
 
 
-def test_runs_of_older_tools_take_part_only_as_far_as_they_can(workspace):
+def test_runs_of_older_tools_are_compared_as_far_as_possible(workspace):
     sea = find_run(workspace, "sea")
     bare, more = (runs_root(workspace) / "old" / name for name in ("bare", "more"))
     for folder, rows in ((bare, 5), (more, 10)):
@@ -388,14 +388,14 @@ def test_runs_of_older_tools_take_part_only_as_far_as_they_can(workspace):
     shutil.rmtree(find_run(workspace, "lake").folder)
     found = compare_versions(workspace, "v1", "v2")
     assert (found.holdings[0].distinct, found.common, found.overlap) == (None, 0, None)
-    # With digests beside them, the vectors of an older tool can be matched like any others.
+    # With digests next to them, the vectors of an older tool can be matched like any others.
     pq.write_table(digests, more / "records.parquet")
     found = compare_versions(workspace, "v1", "v2")
     assert (found.holdings[0].distinct, found.common, found.holdings[0].unmatched) == (10, 10, ["old/bare"])
     assert found.overlap == pytest.approx(definition(sequences(60, 1)[30:40], genera())[0], abs=1e-12)
 
 
-def test_a_run_in_two_places_counts_once(workspace):
+def test_a_run_that_exists_twice_counts_once(workspace):
     before = compare_versions(workspace, "v1", "v2")
     shutil.copytree(find_run(workspace, "sea").folder, runs_root(workspace) / "copy" / "r")
     after = compare_versions(workspace, "v1", "v2")
@@ -403,7 +403,7 @@ def test_a_run_in_two_places_counts_once(workspace):
     assert (after.overlap, after.damaged) == (before.overlap, [])
 
 
-def test_damaged_runs_are_named_and_left_out(workspace):
+def test_damaged_runs_are_named_and_omitted(workspace):
     sea, lake = find_run(workspace, "sea").folder, find_run(workspace, "river").folder
     records = pq.read_table(sea / "records.parquet")
     pq.write_table(records.slice(1), sea / "records.parquet")
@@ -417,16 +417,16 @@ def test_damaged_runs_are_named_and_left_out(workspace):
 
 
 @pytest.mark.parametrize("value", ["SQ.short", "", None, "SQ." + "!" * 32, "XX" + "A" * 34])
-def test_digests_that_are_none_are_found(workspace, value):
+def test_invalid_digests_are_found(workspace, value):
     folder = find_run(workspace, "sea").folder
     records = pq.read_table(folder / "records.parquet")
     values = records.column("digest").to_pylist()
     values[7] = value
-    place = records.schema.get_field_index("digest")
-    pq.write_table(records.set_column(place, "digest", pa.array(values, pa.string())), folder / "records.parquet")
+    column = records.schema.get_field_index("digest")
+    pq.write_table(records.set_column(column, "digest", pa.array(values, pa.string())), folder / "records.parquet")
     found = compare_versions(workspace, "v1", "v2")
     assert len(found.damaged) == 1
-    assert "column 'digest' holds" in found.damaged[0]
+    assert "column 'digest' contains" in found.damaged[0]
 
 
 def test_a_vector_that_is_not_finite_is_refused(workspace):
@@ -438,7 +438,7 @@ def test_a_vector_that_is_not_finite_is_refused(workspace):
         compare_versions(workspace, "v1", "v2")
 
 
-def test_runs_that_lie_elsewhere_are_told(workspace, tmp_path):
+def test_runs_elsewhere_are_reported(workspace, tmp_path):
     run = find_run(workspace, "sea")
     tag_run(workspace, run, "v1")
     run.folder.rename(workspace / "moved")
@@ -450,7 +450,7 @@ def test_runs_that_lie_elsewhere_are_told(workspace, tmp_path):
 
 
 def test_digests_of_many_runs_are_merged(tmp_path, monkeypatch):
-    monkeypatch.setattr(common_sequences, "_MERGE", 3)
+    monkeypatch.setattr(common_sequences, "_MERGE_ROWS", 3)
     rows = [(s, "") for s in sequences(30, 5)]
     for i in range(10):
         embed(tmp_path, f"a{i}", rows[2 * i : 2 * i + 5], 1)
@@ -462,7 +462,7 @@ def test_digests_of_many_runs_are_merged(tmp_path, monkeypatch):
     assert found.overlap == pytest.approx(definition([s for s, _ in rows[:23]], names)[0], abs=1e-12)
 
 
-def test_what_cannot_be_compared(made):
+def test_invalid_comparisons_are_refused(made):
     with pytest.raises(UsageError, match="named twice"):
         compare_versions(made, "v1", "v1")
     with pytest.raises(StoreError, match=r"no version 'v9'; registered: v1, v2, v3"):

@@ -1,4 +1,4 @@
-"""Figures against plain definitions: counted by hand, or by loops over queries."""
+"""Figures compared with plain definitions: counted by hand, or by loops over queries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
 from ednabed.evaluate.metrics import (
+    ASSUMED_SHARES,
     IDENTITY_BINS,
-    SUPPOSED_SHARES,
     auroc,
     calibration_error,
     identity_bins,
@@ -43,7 +43,7 @@ def query(name, group="record", present=True, names=None):
     return Query(name, "ACGT", names, group, (*map(bool, names[:6]), present))
 
 
-def said(name, species="x", confidence=None, **more):
+def prediction(name, species="x", confidence=None, **more):
     confidences = None if confidence is None else (None,) * 6 + (confidence,)
     return Prediction(name, lineage(species), confidences=confidences, **more)
 
@@ -54,17 +54,17 @@ def judged(pairs):
     return judge(queries, predictions, Taxa(names))
 
 
-def test_accuracy_counts_what_can_be_right():
+def test_accuracy_counts_queries_whose_taxon_is_present():
     result = measure(
         judged(
             [
-                (query("a"), said("a", "x", 0.9)),
-                (query("b"), said("b", "y", 0.9)),
-                (query("c"), said("c", "x", 0.5)),
-                (query("d"), said("d", "")),
-                (query("e", "species", present=False), said("e", "y", 0.8)),
-                (query("f", "species", present=False), said("f", "y", 0.7)),
-                (query("g", names=lineage("")), said("g", "y", 1.0)),
+                (query("a"), prediction("a", "x", 0.9)),
+                (query("b"), prediction("b", "y", 0.9)),
+                (query("c"), prediction("c", "x", 0.5)),
+                (query("d"), prediction("d", "")),
+                (query("e", "species", present=False), prediction("e", "y", 0.8)),
+                (query("f", "species", present=False), prediction("f", "y", 0.7)),
+                (query("g", names=lineage("")), prediction("g", "y", 1.0)),
             ]
         ),
         SPECIES,
@@ -80,8 +80,10 @@ def test_accuracy_counts_what_can_be_right():
 
 def test_a_tie_counts_as_the_share_of_its_names_that_is_right():
     tied = (lineage("x"), lineage("y"), lineage("y"), lineage(""))
-    many = judged([(query("a"), said("a", "y", tied=tied)), (query("b"), said("b", tied=(lineage("y"), lineage(""))))])
-    # x and y, however many hits bear each; the hit without a name has no say.
+    many = judged(
+        [(query("a"), prediction("a", "y", tied=tied)), (query("b"), prediction("b", tied=(lineage("y"), lineage(""))))]
+    )
+    # x and y count once each, however many hits have them; the hit without a name is ignored.
     assert many.right[:, SPECIES].tolist() == [0.5, 0.0]
     assert many.right[:, GENUS].tolist() == [1.0, 1.0]
     result = measure(many, SPECIES)
@@ -89,26 +91,30 @@ def test_a_tie_counts_as_the_share_of_its_names_that_is_right():
 
 
 def test_a_namesake_in_another_phylum_is_wrong_and_one_without_a_phylum_right():
-    there = [lineage("x", phylum=p) for p in ("P", "Q")]
-    taxa = Taxa([*there, lineage("z", "B")])
-    rows = [(query("a"), Prediction("a", there[1])), (query("b"), Prediction("b", there[0]))]
+    namesakes = [lineage("x", phylum=p) for p in ("P", "Q")]
+    taxa = Taxa([*namesakes, lineage("z", "B")])
+    rows = [(query("a"), Prediction("a", namesakes[1])), (query("b"), Prediction("b", namesakes[0]))]
     rows.append((query("c", names=lineage("z", "B")), Prediction("c", lineage("z", "B", phylum=""))))
     result = judge([q for q, _ in rows], [p for _, p in rows], taxa)
     assert result.right[:, GENUS].tolist() == [0, 1, 1]
     assert result.right[:, SPECIES].tolist() == [0, 1, 1]
 
 
-def test_a_method_without_confidences_is_always_sure_and_one_without_a_figure_never():
-    rows = [(query("a"), said("a")), (query("b"), said("b", "x", confidence=0.1)), (query("c"), said("c", ""))]
+def test_methods_without_confidences_are_fully_confident_and_missing_confidences_are_not_given():
+    rows = [
+        (query("a"), prediction("a")),
+        (query("b"), prediction("b", "x", confidence=0.1)),
+        (query("c"), prediction("c", "")),
+    ]
     result = judged(rows)
     np.testing.assert_array_equal(result.confidence[:, SPECIES], [1.0, 0.1, np.nan])
-    # A confidence at another rank says nothing of this one.
+    # A confidence at another rank does not apply to this one.
     np.testing.assert_array_equal(result.confidence[:, GENUS], [1.0, np.nan, 1.0])
     assert measure(result, SPECIES)["given"] == 1
 
 
-def test_nothing_to_count_is_none():
-    result = measure(judged([(query("a", names=lineage("")), said("a"))]), SPECIES)
+def test_figures_without_queries_are_none():
+    result = measure(judged([(query("a", names=lineage("")), prediction("a"))]), SPECIES)
     assert result["queries"] == 0
     for key in ("accuracy", "accuracy_low", "accuracy_high", "precision", "recall", "over_classified"):
         assert result[key] is None
@@ -116,8 +122,8 @@ def test_nothing_to_count_is_none():
 
 
 def test_predictions_of_other_queries_are_refused():
-    with pytest.raises(UsageError, match="do not belong"):
-        judge([query("a"), query("b")], [said("b"), said("a")], Taxa([]))
+    with pytest.raises(UsageError, match="do not match"):
+        judge([query("a"), query("b")], [prediction("b"), prediction("a")], Taxa([]))
 
 
 def test_calibration_error_by_hand():
@@ -132,10 +138,10 @@ def test_calibration_error_by_hand():
 def test_calibration_error_against_a_loop(rows):
     total = 0.0
     for b in range(10):
-        own = [(c, r) for c, r in rows if min(math.floor(c * 10), 9) == b]
-        if own:
-            gap = abs(sum(c for c, _ in own) / len(own) - sum(r for _, r in own) / len(own))
-            total += gap * len(own) / len(rows)
+        in_bin = [(c, r) for c, r in rows if min(math.floor(c * 10), 9) == b]
+        if in_bin:
+            gap = abs(sum(c for c, _ in in_bin) / len(in_bin) - sum(r for _, r in in_bin) / len(in_bin))
+            total += gap * len(in_bin) / len(rows)
     found = calibration_error(np.array([c for c, _ in rows]), np.array([r for _, r in rows]))
     assert found == pytest.approx(total, abs=1e-12)
 
@@ -149,7 +155,7 @@ def test_auroc_is_the_share_of_pairs_in_order(positive, negative):
     assert auroc(np.array(positive, float), np.array(negative, float)) == pytest.approx(sum(pairs) / len(pairs))
 
 
-def test_auroc_of_nothing_is_none():
+def test_auroc_of_an_empty_group_is_none():
     assert auroc(np.array([]), np.array([1.0])) is None
     assert auroc(np.array([1.0]), np.array([])) is None
 
@@ -174,11 +180,11 @@ def test_wilson_solves_its_equation(case):
         assert (share - edge) ** 2 == pytest.approx(3.8414588 * edge * (1 - edge) / total, abs=1e-7)
 
 
-def test_novelty_of_held_out_genera_beside_held_out_records():
+def test_novelty_of_held_out_genera_compared_with_held_out_records():
     def row(name, group, novelty, p):
         by_rank = (None,) * 5 + (novelty, None)
         p_values = None if p is None else (None,) * 5 + (p, None)
-        return query(name, group), said(name, novelty=by_rank, p_values=p_values)
+        return query(name, group), prediction(name, novelty=by_rank, p_values=p_values)
 
     result = judged(
         [
@@ -201,11 +207,11 @@ def test_novelty_of_held_out_genera_beside_held_out_records():
     assert (empty["auroc"], empty["found_novel"], empty["false_novel"]) == (None, None, None)
 
 
-def test_false_novelty_is_counted_where_the_next_rank_was_held_out():
-    """One in so many of each group has p <= 0.05, at every rank."""
+def test_false_novelty_is_counted_in_the_group_that_holds_out_the_rank_below():
+    """One query of each group has p <= 0.05, at every rank."""
     sizes = {"record": 10, "species": 5, "genus": 4, "family": 2}
     rows = [
-        (query(f"{group}{i}", group), said(f"{group}{i}", p_values=(0.05 if i == 0 else 0.06,) * 7))
+        (query(f"{group}{i}", group), prediction(f"{group}{i}", p_values=(0.05 if i == 0 else 0.06,) * 7))
         for group, size in sizes.items()
         for i in range(size)
     ]
@@ -215,41 +221,41 @@ def test_false_novelty_is_counted_where_the_next_rank_was_held_out():
     assert [one["found_novel"] for one in found.values()] == [1 / 5, 1 / 4, 1 / 2]
 
 
-def test_calibration_error_over_all_counts_groups_as_supposed():
-    """Records are sure and right (0 off), species 0.5 off, genera 0.9; in bins of their own, so nothing cancels."""
-    rows = [(query(f"r{i}"), said(f"r{i}", "x", 1.0)) for i in range(2)]
-    rows += [(query(f"s{i}", "species", present=False), said(f"s{i}", "y", 0.5)) for i in range(10)]
-    rows += [(query(f"g{i}", "genus", present=False), said(f"g{i}", "y", 0.9)) for i in range(5)]
+def test_the_overall_calibration_error_weights_groups_by_assumed_shares():
+    """Records are sure and right (0 off), species 0.5 off, genera 0.9; in separate bins, so nothing cancels."""
+    rows = [(query(f"r{i}"), prediction(f"r{i}", "x", 1.0)) for i in range(2)]
+    rows += [(query(f"s{i}", "species", present=False), prediction(f"s{i}", "y", 0.5)) for i in range(10)]
+    rows += [(query(f"g{i}", "genus", present=False), prediction(f"g{i}", "y", 0.9)) for i in range(5)]
     # Without families the others keep their ratio.
-    wanted = (3 * 0 + 0.5 + 0.9) / 5
-    assert measure(judged(rows), SPECIES)["calibration_error"] == pytest.approx(wanted)
+    by_hand = (3 * 0 + 0.5 + 0.9) / 5
+    assert measure(judged(rows), SPECIES)["calibration_error"] == pytest.approx(by_hand)
     alone = judged(rows)
     assert measure(alone, SPECIES, alone.groups == "species")["calibration_error"] == pytest.approx(0.5)
 
 
-def test_supposed_shares_are_those_of_calibration():
-    assert pytest.approx({"record": 1 / 2, "species": 1 / 6, "genus": 1 / 6, "family": 1 / 6}) == SUPPOSED_SHARES
-    assert SUPPOSED_SHARES["record"] == KNOWN
+def test_assumed_shares_match_calibration():
+    assert pytest.approx({"record": 1 / 2, "species": 1 / 6, "genus": 1 / 6, "family": 1 / 6}) == ASSUMED_SHARES
+    assert ASSUMED_SHARES["record"] == KNOWN
     left_out = np.array([level for level, name in LEVEL_NAMES.items() if name in GROUPS[1:]])
     assert level_weights(left_out, KNOWN).tolist() == pytest.approx([1, 1, 1])
 
 
-def test_identity_bins_take_their_lower_edge():
+def test_identity_bins_include_their_lower_edge():
     identity = np.array([100, 99.999999999999, 99.99, 99, 98.9, 97, 96.9, 95, 94, 90, 89.9, 80, 79.9, 0, np.nan])
-    names = [IDENTITY_BINS[place] for place in identity_bins(identity)]
+    names = [IDENTITY_BINS[i] for i in identity_bins(identity)]
     assert names == [
         "100", "100", "99-100", "99-100", "97-99", "97-99", "95-97", "95-97", "90-95", "90-95", "80-90", "80-90",
         "<80", "<80", "none",
     ]  # fmt: skip
 
 
-def test_accuracy_by_bin_leaves_out_what_is_absent():
+def test_accuracy_by_bin_ignores_absent_taxa():
     result = judged(
         [
-            (query("a"), said("a", "x")),
-            (query("b"), said("b", "y")),
-            (query("c", "species", present=False), said("c", "y")),
-            (query("d"), said("d", "x")),
+            (query("a"), prediction("a", "x")),
+            (query("b"), prediction("b", "y")),
+            (query("c", "species", present=False), prediction("c", "y")),
+            (query("d"), prediction("d", "x")),
         ]
     )
     bins = measure_bins(result, identity_bins(np.array([100.0, 100.0, 100.0, np.nan])))
@@ -260,7 +266,7 @@ def test_accuracy_by_bin_leaves_out_what_is_absent():
     assert bins["<80"]["species"] == {"present": 0, "accuracy": None}
 
 
-def test_an_assignment_as_a_prediction():
+def test_an_assignment_becomes_a_prediction():
     none = (None,) * 7
     names = lineage("x")
     calibrated = Assignment(
@@ -275,11 +281,11 @@ def test_an_assignment_as_a_prediction():
     assert found.novelty == (0.0,) * 6 + (pytest.approx(0.6),)
     plain = from_assignment(Assignment("c", "assigned", names=names, similarity=0.75), 500)
     assert (plain.confidences, plain.p_values, plain.novelty) == (None, None, (25.0,) * 7)
-    lost = from_assignment(Assignment("d", "unclassified"), 500)
-    assert (lost.novelty, lost.confidences) == ((100.0,) * 7, none)
+    unrelated = from_assignment(Assignment("d", "unclassified"), 500)
+    assert (unrelated.novelty, unrelated.confidences) == ((100.0,) * 7, none)
 
 
-def test_novelty_is_what_confidence_lacks():
+def test_novelty_is_one_minus_confidence():
     def novelty(*confidences, **more):
         given = Assignment("a", "assigned", identity=99.0, coverage=40.0, confidences=confidences, **more)
         return from_assignment(given, 500).novelty
@@ -288,26 +294,26 @@ def test_novelty_is_what_confidence_lacks():
     # A rank without a name is as new as the one above it, or as the first below that has one.
     assert novelty(1.0, None, None, 0.7, None, 0.2, None) == pytest.approx((0, 0, 0, 0.3, 0.3, 0.8, 0.8))
     assert novelty(None, None, 0.9, 0.8, None, None, None) == pytest.approx((0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2))
-    # What is like nothing has no confidence, and is newer than all that has.
-    lost = from_assignment(Assignment("b", "unclassified", identity=70.0, coverage=40.0, similarity=0.1), 500)
-    assert min(lost.novelty) > 1
+    # A query without a related sequence has no confidences, and is newer than any query with confidences.
+    unrelated = from_assignment(Assignment("b", "unclassified", identity=70.0, coverage=40.0, similarity=0.1), 500)
+    assert min(unrelated.novelty) > 1
 
 
-def test_a_query_that_is_equal_over_a_few_letters_is_newer_than_one_that_differs_a_little():
+def test_a_match_over_a_few_bases_is_newer_than_a_slightly_different_sequence():
     def novelty(identity, coverage, length=600):
         given = Assignment("a", "assigned", identity=identity, coverage=coverage, similarity=0.4)
         return from_assignment(given, length).novelty[SPECIES]
 
     assert novelty(100.0, 100.0) < novelty(99.0, 100.0) < novelty(100.0, 3.0) < novelty(80.0, 100.0)
-    # Half of a barcode that is equal says nearly as much as the whole; the other half is no difference.
+    # A match over half a barcode counts nearly as much as over the whole; the other half is not a difference.
     assert novelty(100.0, 50.0) < novelty(99.0, 100.0)
     assert novelty(100.0, 100.0, 150) > novelty(100.0, 100.0)
-    # Nothing lies against it: the cosine is all that is known.
+    # Nothing aligns: only the cosine is known.
     assert novelty(0.0, 0.0) == pytest.approx(60)
 
 
 def test_names_that_are_withheld_are_not_given():
-    """A confidence does not make a name: ``classify`` withholds what is too far, or tied."""
+    """Confidence alone is not enough: ``classify`` withholds names that are too distant or tied."""
     q = [Query("a", "ACGT", lineage("x"), "record", (True,) * 7)]
     names = lineage("x")
     sure = Assignment("a", "assigned", names=names, lineage=(*names[:6], ""), confidences=(0.99,) * 7, identity=80.0)
@@ -315,6 +321,6 @@ def test_names_that_are_withheld_are_not_given():
     assert measure(judged, SPECIES)["given"] == 0
     assert measure(judged, SPECIES)["recall"] == 0
     assert measure(judged, SPECIES - 1)["given"] == 1
-    # A method that tells no names of its own gives what it is sure of.
+    # A method without explicit given names gives those with high confidence.
     judged = judge(q, [Prediction("a", names=names, confidences=(0.99,) * 6 + (0.5,))], Taxa([names]))
     assert [measure(judged, rank)["given"] for rank in (SPECIES - 1, SPECIES)] == [1, 0]

@@ -1,4 +1,4 @@
-"""The natural mixture against figures counted by hand."""
+"""The natural mixture, compared with figures counted by hand."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def lineage(species="x", genus="A"):
 
 
 def row(name, group, guess="x", confidence=None, given=None, **more):
-    """A query of species A x and its prediction; what its group holds out is absent."""
+    """Return a query of species A x and its prediction; the taxon that its group holds out is absent."""
     absent = len(RANKS) if group in (COPY, "record") else RANKS.index(group)
     query = Query(name, "ACGT", lineage(), group, tuple(rank < absent for rank in range(7)))
     confidences = None if confidence is None else (confidence,) * 7
-    told = None if given is None else (given,) * 7
-    return query, Prediction(name, lineage(guess), confidences=confidences, given=told, **more)
+    by_rank = None if given is None else (given,) * 7
+    return query, Prediction(name, lineage(guess), confidences=confidences, given=by_rank, **more)
 
 
 def judged(rows):
@@ -50,14 +50,14 @@ def judged(rows):
     return judge(queries, predictions, Taxa(names))
 
 
-def test_half_of_the_mixture_is_known():
+def test_half_of_the_mixture_is_known_species():
     everything = shares((COPY, "record", "species", "genus", "family"))
     third = pytest.approx(1 / 6)
     assert everything == {COPY: 0.25, "record": 0.25, "species": third, "genus": third, "family": third}
     assert shares(("record", "species", "family")) == {"record": 0.5, "species": 0.25, "family": 0.25}
 
 
-def test_a_group_shares_its_weight_among_those_that_count():
+def test_a_group_divides_its_weight_among_counted_queries():
     groups = np.array([COPY, COPY, "record", "genus", "genus", "genus"])
     counted = np.array([True, True, True, True, False, True])
     assert weigh(groups, counted).tolist() == [0.125, 0.125, 0.25, 0.25, 0, 0.25]
@@ -84,8 +84,8 @@ def test_a_rank_of_the_mixture_by_hand():
     assert found["recall_at_precision"] == {"0.95": 0.0, "0.90": 0.0, "0.80": 0.0}
     assert found["over_classified"] == pytest.approx((1 / 8) / (1 / 2))
     # In bins: 0.9 (1 of 2 right), 0.8 to 0.9 (1 of 2), 0.7 (1 of 1), 0.1 (0 of 1).
-    wanted = (abs(1.8 - 1) + abs(1.65 - 1) + abs(0.7 - 1) + 0.1) / 6
-    assert found["calibration_error"] == pytest.approx(wanted)
+    by_hand = (abs(1.8 - 1) + abs(1.65 - 1) + abs(0.7 - 1) + 0.1) / 6
+    assert found["calibration_error"] == pytest.approx(by_hand)
     genus = measure_rank(judged(ROWS), GENUS)
     assert (genus["known"], genus["absent"]) == (6, 1)
 
@@ -99,12 +99,12 @@ def test_recall_at_equal_precision_takes_ties_together():
         return recall_at_precision(order, right, weights, 5.0, precision)
 
     assert recall(0.95) == pytest.approx(1 / 5)
-    # 1/1, 2/3, 3/4, 4/5: a later cutoff counts, though an earlier one falls short.
+    # 1/1, 2/3, 3/4, 4/5: a later cutoff counts although an earlier one falls short.
     assert recall(0.8) == pytest.approx(4 / 5)
     assert recall(0.75) == pytest.approx(4 / 5)
     # Order within the tie does not matter.
-    turned = recall_at_precision(order, np.array([1.0, 0.0, 1.0, 1.0, 1.0]), weights, 5.0, 0.95)
-    assert turned == pytest.approx(1 / 5)
+    swapped = recall_at_precision(order, np.array([1.0, 0.0, 1.0, 1.0, 1.0]), weights, 5.0, 0.95)
+    assert swapped == pytest.approx(1 / 5)
     assert recall_at_precision(order[1:], right[1:], weights[1:], 4.0, 0.95) == 0.0
     assert recall_at_precision(np.zeros(0), np.zeros(0), np.zeros(0), 4.0, 0.8) == 0.0
 
@@ -125,7 +125,7 @@ def test_recall_at_precision_is_the_best_of_all_cutoffs(rows, precision):
     assert recall_at_precision(order, right, weights, weights.sum(), precision) == pytest.approx(best)
 
 
-def test_the_order_is_confidence_else_identity_else_nearness():
+def test_the_order_is_by_confidence_else_identity_else_novelty():
     novelty = (3.0,) * 7
     sure = judged([row("a", COPY, confidence=0.4, identity=90.0), row("b", COPY, identity=99.0)])
     # A guess without a confidence comes last.
@@ -172,10 +172,10 @@ def test_claims_of_absence_by_hand():
     assert nothing["wrong"] is None and nothing["known"] is None
 
 
-def test_a_claim_at_a_rank_without_a_true_name_is_wrong_where_a_deeper_name_is_there():
-    def gap(name, there):
+def test_a_claim_at_a_rank_without_a_true_name_is_wrong_if_a_deeper_name_is_present():
+    def gap(name, present):
         names = ("K", "P", "C", "O", "", "A", "A x")
-        query = Query(name, "ACGT", names, "record" if there else "genus", (True,) * 4 + (False, there, there))
+        query = Query(name, "ACGT", names, "record" if present else "genus", (True,) * 4 + (False, present, present))
         return query, Prediction(name, names, absent_rank="family")
 
     found = measure_claims(judged([gap("a", True), gap("b", False)]))
@@ -192,7 +192,7 @@ def test_copies_of_one_species():
     assert everything["haplotypes"] == {"queries": 1, "accuracy": 1.0}
 
 
-def test_a_sequence_that_another_species_contains_is_not_of_one_species():
+def test_a_sequence_contained_in_another_species_is_not_unique():
     training = [
         Labelled("1", "ACGTACGTTTGG", lineage("x")),
         Labelled("2", "ACGTACGTCC", lineage("x")),
@@ -206,33 +206,33 @@ def test_a_sequence_that_another_species_contains_is_not_of_one_species():
         return only_species(queries, training, taxa).tolist()
 
     assert ask("ACGTACGTTTGG", "ACGTACGTCC", "ACGTACGT", "TTTGG", "TTGG") == [True, False, False, True, True]
-    # Nothing runs over from one record to the next.
+    # Matches do not span two records.
     assert ask("GGACGTACGTCCAA", "TTGGAC") == [False, True]
     assert only_species([], training, taxa).tolist() == []
 
 
 @given(st.lists(st.sampled_from((COPY, *GROUPS)), max_size=200))
-def test_a_study_is_of_known_species_by_half(groups):
-    places = natural_part(groups)
-    assert (np.diff(places) > 0).all()
-    chosen = Counter(groups[place] for place in places.tolist())
+def test_half_of_a_study_is_known_species(groups):
+    rows = natural_part(groups)
+    assert (np.diff(rows) > 0).all()
+    chosen = Counter(groups[i] for i in rows.tolist())
     for group in set(groups):
-        first = [place for place, own in enumerate(groups) if own == group][: chosen[group]]
-        assert first == [place for place in places.tolist() if groups[place] == group], "the first ones"
+        first = [i for i, other in enumerate(groups) if other == group][: chosen[group]]
+        assert first == [i for i in rows.tolist() if groups[i] == group], "the first queries are taken"
     known, absent = ([group for group in half if group in groups] for half in HALVES)
     halves = [sum(chosen[group] for group in half) for half in (known, absent)]
     assert len({chosen[group] for group in known}) <= 1
     for group in absent:
         larger = max(chosen[other] for other in absent)
-        assert chosen[group] >= larger - 1 or chosen[group] == groups.count(group), "a small group is taken whole"
+        assert chosen[group] >= larger - 1 or chosen[group] == groups.count(group), "a small group is taken completely"
     if known and absent:
         assert halves[0] == halves[1]
-    # The scarcer half is taken whole: of an odd number of unknown ones all but one.
+    # The smaller half is taken completely, except for one query if the number of unknown ones is odd.
     scarce = [chosen[group] == groups.count(group) for group in known]
     assert not groups or any(scarce) or (absent and sum(map(groups.count, absent)) - halves[1] < max(len(known), 1))
 
 
-def test_a_scarce_group_does_not_leave_a_handful():
-    places = natural_part([COPY] * 90 + ["record"] * 80 + ["species"] * 5 + ["genus"] * 70 + ["family"] * 99)
-    groups = np.array([COPY] * 90 + ["record"] * 80 + ["species"] * 5 + ["genus"] * 70 + ["family"] * 99)[places]
+def test_a_scarce_group_does_not_limit_the_study():
+    rows = natural_part([COPY] * 90 + ["record"] * 80 + ["species"] * 5 + ["genus"] * 70 + ["family"] * 99)
+    groups = np.array([COPY] * 90 + ["record"] * 80 + ["species"] * 5 + ["genus"] * 70 + ["family"] * 99)[rows]
     assert Counter(groups.tolist()) == {COPY: 80, "record": 80, "species": 5, "genus": 70, "family": 85}

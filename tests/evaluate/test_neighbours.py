@@ -1,4 +1,4 @@
-"""Nearest neighbours by vectors alone, beside a search in plain Python."""
+"""Nearest neighbours by vectors alone, compared with a search in plain Python."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from taxonomy_support import lineage_of, randomly, reverse_complement, world
 
 
 @pytest.fixture(scope="module")
-def parted():
+def data_split():
     records = [Labelled(one.id, one.sequence, one.lineage) for one in world(genera=24, length=200)]
     return split(records, queries=12)
 
 
-def by_definition(engine, parted, queries, group, rank) -> float:
-    place = RANKS.index(rank)
-    training = engine.embed([r.sequence.encode() for r in parted.training])[0].astype(np.float64)
+def by_definition(engine, data_split, queries, group, rank) -> float:
+    column = RANKS.index(rank)
+    training = engine.embed([r.sequence.encode() for r in data_split.training])[0].astype(np.float64)
     training /= np.linalg.norm(training, axis=1, keepdims=True)
     right = []
     for query in queries:
         if query.group == group:
-            own = engine.embed([query.sequence.encode()])[0][0].astype(np.float64)
-            cosines = training @ (own / np.linalg.norm(own))
-            names = {parted.training[i].lineage[place] for i in np.flatnonzero(cosines >= cosines.max() - 1e-6)}
-            right.append((query.lineage[place] in names) / len(names))
+            vector = engine.embed([query.sequence.encode()])[0][0].astype(np.float64)
+            cosines = training @ (vector / np.linalg.norm(vector))
+            names = {data_split.training[i].lineage[column] for i in np.flatnonzero(cosines >= cosines.max() - 1e-6)}
+            right.append((query.lineage[column] in names) / len(names))
     return float(np.mean(right))
 
 
 @pytest.mark.parametrize("length", [None, 90])
-def test_names_of_the_nearest(parted, length):
+def test_names_of_the_nearest_neighbours(data_split, length):
     engine = Engine(open_embedder("kmer6"))
-    queries = parted.crop(length)
-    references, _ = engine.embed([record.sequence.encode() for record in parted.training])
-    found = nearest_names(engine, references, parted.training, queries, parted.taxa)
+    queries = data_split.crop(length)
+    references, _ = engine.embed([record.sequence.encode() for record in data_split.training])
+    found = nearest_names(engine, references, data_split.training, queries, data_split.taxa)
     for group, rank in (("record", "species"), ("species", "genus"), ("genus", "family")):
-        wanted = by_definition(engine, parted, queries, group, rank)
-        assert found[f"{group} → {rank}"] == pytest.approx(wanted, abs=1e-9)
+        defined = by_definition(engine, data_split, queries, group, rank)
+        assert found[f"{group} → {rank}"] == pytest.approx(defined, abs=1e-9)
     assert found["record → species among 50"] >= found["record → species"]
     assert 0.5 <= found["new genera told"] <= 1
 
 
-def test_equally_near_ones_share():
-    """Two species with one sequence: the query counts half."""
+def test_equally_near_neighbours_share_the_credit():
+    """If two species have the same sequence, the query counts half."""
     text = randomly(100, 1)
     training = [Labelled(f"r{i}", text, lineage_of(0, i)) for i in range(2)]
     training.append(Labelled("far", randomly(100, 2), lineage_of(4)))
@@ -65,22 +65,22 @@ def test_equally_near_ones_share():
     }  # fmt: skip
 
 
-def test_what_cannot_be_embedded_counts_as_wrong(parted):
+def test_queries_that_cannot_be_embedded_count_as_wrong(data_split):
     engine = Engine(open_embedder("kmer6"))
-    references, _ = engine.embed([record.sequence.encode() for record in parted.training])
-    queries = [Query("q", "NNNNNNNNNN", parted.training[0].lineage, "record", (True,) * 7)]
-    found = nearest_names(engine, references, parted.training, queries, parted.taxa)
+    references, _ = engine.embed([record.sequence.encode() for record in data_split.training])
+    queries = [Query("q", "NNNNNNNNNN", data_split.training[0].lineage, "record", (True,) * 7)]
+    found = nearest_names(engine, references, data_split.training, queries, data_split.taxa)
     assert found["record → species"] == 0 and found["record → species among 50"] == 0
 
 
-def test_queries_are_turned(parted):
-    for query, turned in zip(parted.queries, reversed_queries(parted.queries), strict=True):
-        assert turned.sequence == reverse_complement(query.sequence)
-        assert (turned.id, turned.lineage, turned.group) == (query.id, query.lineage, query.group)
+def test_queries_are_reverse_complemented(data_split):
+    for query, other in zip(data_split.queries, reversed_queries(data_split.queries), strict=True):
+        assert other.sequence == reverse_complement(query.sequence)
+        assert (other.id, other.lineage, other.group) == (query.id, query.lineage, query.group)
 
 
 def test_fragments():
-    """Families that differ in their letters are told by composition; equal ones are chance; too short ones nothing."""
+    """Families with different bases are distinguished by composition; one family or short sequences give None."""
     engine = Engine(letters())
     rich = [Labelled(f"a{i}", "AC" * 200, lineage_of(0)) for i in range(3)]
     poor = [Labelled(f"b{i}", "GT" * 200, lineage_of(4)) for i in range(3)]
@@ -93,9 +93,9 @@ def test_fragments():
     assert fragments_together(engine, short, taxa, draws=50, seed=0) is None
 
 
-def test_all_of_it(parted):
-    crops = {"full": parted.crop(None), "90": parted.crop(90)}
-    found = measure_neighbours(open_embedder("kmer6"), parted, crops)
+def test_all_figures_of_an_encoder(data_split):
+    crops = {"full": data_split.crop(None), "90": data_split.crop(90)}
+    found = measure_neighbours(open_embedder("kmer6"), data_split, crops)
     assert list(found.figures) == ["full", "full, other strand", "90", "90, other strand"]
     assert found.model == "kmer6" and found.fragments is None
     assert found.figures["full, other strand"]["record → species"] < found.figures["full"]["record → species"]

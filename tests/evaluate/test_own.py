@@ -1,4 +1,4 @@
-"""ednabed itself under evaluation: what it is given of the training records."""
+"""ednabed itself under evaluation: the training records that it receives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_labelled_records_have_their_markers(tmp_path):
 
 
 def test_training_keeps_its_markers(monkeypatch):
-    """What is calibrated is a reference of the same markers as the one that is measured."""
+    """The calibrated reference has the same markers as the one that is measured."""
     seen = []
 
     def look(reference, *_, **__):
@@ -43,15 +43,15 @@ def test_training_keeps_its_markers(monkeypatch):
     assert seen == [["", "12S", "12S", "COI"]]
 
 
-def test_a_split_leaves_markers_in_training():
+def test_a_split_keeps_the_markers_of_training_records():
     records = [Labelled(one.id, one.sequence, one.lineage, one.marker) for one in world(8, length=200, marker="COI")]
-    parted = split(records, queries=5)
-    assert {one.marker for one in parted.training} == {"COI"}
-    assert parted.queries
+    data_split = split(records, queries=5)
+    assert {one.marker for one in data_split.training} == {"COI"}
+    assert data_split.queries
 
 
 def test_numbers_of_source_records_reach_the_reference(monkeypatch):
-    """As a column of the training table, whose sequences and lineages are read as without it."""
+    """They are a column of the training table and do not affect how sequences and lineages are read."""
     seen = []
 
     def look(request, *_, **__):
@@ -68,8 +68,8 @@ def test_numbers_of_source_records_reach_the_reference(monkeypatch):
 
 def test_records_of_one_sequence_and_lineage_are_counted(tmp_path):
     made = world(3, length=200)
-    twice = [*made, *(replace(one, id=f"{one.id} again") for one in made[:4])]
-    found = labelled_records(reference_of(tmp_path, twice))
+    repeated = [*made, *(replace(one, id=f"{one.id} again") for one in made[:4])]
+    found = labelled_records(reference_of(tmp_path, repeated))
     counts = {one.sequence: one.records for one in found}
     assert [counts[one.sequence] for one in made[:4]] == [2] * 4
-    assert sum(counts.values()) == len(twice)
+    assert sum(counts.values()) == len(repeated)

@@ -1,4 +1,4 @@
-"""The check of an embedder: passes where relatives are nearer, and only there."""
+"""The check of an embedder passes if relatives are nearer, and only then."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rows(*pairs):
 
 
 class Fixed(LetterEncoder):
-    """Gives the vectors named, in order of the first letters A, C, G, T."""
+    """Returns the given vectors, in order of the first bases A, C, G, T."""
 
     def __init__(self, vectors):
         super().__init__()
@@ -44,7 +44,7 @@ def fixed(*vectors):
     return Embedder.of(Fixed(vectors), Policy())
 
 
-def test_the_sequences_that_come_along_pass_with_kmer6():
+def test_the_packaged_sequences_pass_with_kmer6():
     result = validate(KMER)
     assert result.passed
     assert result.similarity.shape == (3, 3)
@@ -84,14 +84,14 @@ def test_an_encoder_that_gives_all_sequences_one_vector_fails(order):
 
 
 def test_the_nearest_relative_is_what_counts():
-    """One near and one far relative: it is enough that the near one is nearer than the stranger."""
+    """With one near and one distant relative, it is enough that the near one is nearer than the unrelated record."""
     pairs = rows((FISH, "A" * 30), (FISH, "C" * 30), (FISH, "G" * 30), (CRAB, "T" * 30))
     assert compare(fixed([1, 0], [0.9, 0.4], [0.4, 0.9], [-1, 0.1]), pairs).passed
     assert not compare(fixed([1, 0], [0.9, 0.4], [-1, 0.1], [0.4, 0.9]), pairs).passed
 
 
-def test_records_without_farther_relatives_are_not_judged():
-    with pytest.raises(InputError, match="no record has closer and farther relatives"):
+def test_records_without_more_distant_relatives_are_not_checked():
+    with pytest.raises(InputError, match="no record has closer and more distant relatives"):
         compare(KMER, rows((FISH, A), (FISH, C)))
     with pytest.raises(InputError, match="no record has closer"):
         compare(KMER, rows((FISH, A), (CRAB, C)))
@@ -100,7 +100,7 @@ def test_records_without_farther_relatives_are_not_judged():
             compare(KMER, rows(*few))
 
 
-def test_unlabelled_records_are_not_judged_but_are_strangers():
+def test_unlabelled_records_are_not_checked_but_count_as_unrelated():
     result = compare(KMER, rows((FISH, A), (FISH2, A2), ("", C)))
     assert result.checked == 2
     assert result.passed
@@ -146,7 +146,7 @@ def test_files_that_cannot_be_checked(tmp_path):
         validate(KMER, path)
 
 
-def test_200_records_are_not_too_many(tmp_path):
+def test_200_records_are_accepted(tmp_path):
     path = tmp_path / "v.tsv"
     body = "".join(f"{i}\t{C if i % 2 else A}\t{CRAB if i % 2 else FISH}\n" for i in range(200))
     path.write_text("id\tsequence\tlineage\n" + body)

@@ -1,4 +1,4 @@
-"""The loss beside its definition in plain numpy."""
+"""The loss, compared with its definition in plain numpy."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def by_definition(vectors, records, taxa, temperature) -> dict[str, float]:
     }
     found = {}
     for name, (positive, negative) in rules.items():
-        of_views = []
+        view_losses = []
         for i in range(n):
             p = [similar[i, j] for j in range(n) if positive(i, j)]
             q = [similar[i, j] for j in range(n) if negative(i, j)]
             if p and q:
-                of_views.append(-np.log(sum(p) / (sum(p) + sum(q))))
-        found[name] = float(np.mean(of_views)) if of_views else 0.0
+                view_losses.append(-np.log(sum(p) / (sum(p) + sum(q))))
+        found[name] = float(np.mean(view_losses)) if view_losses else 0.0
     return found
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_each_question_is_that_of_the_table(seed):
+def test_each_loss_matches_its_definition(seed):
     rng = np.random.default_rng(seed)
     records = np.concatenate([np.arange(12), np.arange(12)])
     genus = rng.integers(-1, 5, 12)
@@ -60,12 +60,12 @@ def test_each_question_is_that_of_the_table(seed):
     vectors = rng.standard_normal((24, 6))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     found = losses(torch.from_numpy(vectors), records, taxa, 0.2)
-    wanted = by_definition(vectors, records, taxa, 0.2)
-    for name, value in wanted.items():
+    defined = by_definition(vectors, records, taxa, 0.2)
+    for name, value in defined.items():
         assert float(found[name]) == pytest.approx(value, abs=1e-6), name
 
 
-def test_what_cannot_be_asked_is_zero_and_has_a_gradient():
+def test_questions_without_pairs_have_zero_loss_and_finite_gradients():
     vectors = torch.nn.functional.normalize(torch.randn(4, 3), dim=1).requires_grad_()
     unknown = np.full(4, -1)
     found = losses(vectors, np.array([0, 1, 0, 1]), {"species": unknown, "genus": unknown, "family": unknown}, 0.1)

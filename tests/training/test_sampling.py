@@ -1,4 +1,4 @@
-"""Batches: by number alone, of one marker, of related taxa."""
+"""Batches: determined by their number, from one marker, with related taxa."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def records(**settings) -> list[Labelled]:
     return [Labelled(one.id, one.sequence, one.lineage, one.marker) for one in world(length=120, **settings)]
 
 
-def test_a_batch_depends_on_seed_and_number_alone():
+def test_a_batch_depends_only_on_seed_and_number():
     made = pools(records(genera=16))
     first, second = (Sampler(made, 64, Alterations(shortest=50), seed=3) for _ in range(2))
     second.batch(9)
@@ -51,27 +51,27 @@ def test_every_question_finds_its_positives():
     assert max(Counter(batch.taxa["species"].tolist()).values()) > 2
 
 
-def test_a_batch_is_of_one_marker():
+def test_a_batch_contains_one_marker():
     mixed = records(genera=8, marker="12S") + records(genera=8, seed=5, marker="COI")
     made = pools(mixed)
     assert [pool.marker for pool in made] == ["12S", "COI"]
-    letters = {pool.marker: {codes.tobytes() for codes in pool.codes} for pool in made}
+    sequences = {pool.marker: {codes.tobytes() for codes in pool.codes} for pool in made}
     seen = set()
     for number in range(20):
         views = {v.tobytes() for v in Sampler(made, 32, PLAIN, seed=0).batch(number).views}
-        of = [marker for marker, own in letters.items() if views <= own]
-        assert len(of) == 1
-        seen.add(of[0])
+        markers = [marker for marker, in_pool in sequences.items() if views <= in_pool]
+        assert len(markers) == 1
+        seen.add(markers[0])
     assert seen == {"12S", "COI"}
 
 
-def test_rare_families_are_met_as_well_as_large_ones():
-    """One family has 200 records of one genus, another one: they are drawn alike."""
+def test_rare_families_are_drawn_as_often_as_large_ones():
+    """One family has 200 records of one genus, the other a single record: both are drawn equally often."""
     large = [Labelled(f"a{i}", randomly(120, i), lineage_of(0)) for i in range(200)]
     small = [Labelled("b", randomly(120, 999), lineage_of(4))]
     sampler = Sampler(pools(large + small), 8, PLAIN, seed=0)
-    met = sum(200 in sampler.batch(number).records for number in range(30))
-    assert met > 20
+    drawn = sum(200 in sampler.batch(number).records for number in range(30))
+    assert drawn > 20
 
 
 def test_a_pool_smaller_than_a_batch():
@@ -80,7 +80,7 @@ def test_a_pool_smaller_than_a_batch():
     assert len(Sampler(made, 64, PLAIN, seed=0).batch(0).views) == 8
 
 
-def test_names_that_lack_are_taxa_of_their_own():
+def test_records_without_names_are_separate_taxa():
     lineage = ("Animalia", "P", "", "", "", "", "")
     pool = pools([Labelled("a", randomly(100, 1), lineage), Labelled("b", randomly(100, 2), lineage)])[0]
     assert all((numbers == -1).all() for numbers in pool.taxa.values())

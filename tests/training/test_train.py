@@ -1,4 +1,4 @@
-"""Training as a whole: it learns, it is the same again, a kill loses nothing, and bad input is told."""
+"""Complete trainings: the loss falls, results are reproducible, a kill loses nothing, bad input is reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DRIVER = Path(__file__).parents[1] / "train_driver.py"
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """The same sums in the same order, here and in other processes."""
+    """Use one thread, so that sums are computed in the same order here and in other processes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -68,30 +68,30 @@ def test_a_folder_with_weights_settings_and_report(trained):
 
 
 def test_it_learns(trained):
-    """It becomes better at what it is asked; a point of the curves is three batches, so some are taken together."""
+    """The loss falls; a point of the curves covers three batches, so several points are averaged."""
     curves = json.loads((trained / "training.json").read_text(encoding="utf-8"))["curves"]
     loss = [sum(value for name, value in point.items() if name.startswith("loss")) for point in curves]
     assert np.mean(loss[-7:]) < 0.9 * np.mean(loss[:7])
 
 
-def test_validation_is_what_the_folder_gives(trained, barcodes):
-    """The figures of the report are those of the encoder as it was written, on records that training did not see."""
+def test_validation_figures_match_the_written_model(trained, barcodes):
+    """The figures of the report match the encoder as written, on records that training did not see."""
     records, _ = read_labelled([barcodes], min_length=50)
-    kept = hold_out(records, 5, 7)
+    held_out = hold_out(records, 5, 7)
     report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
-    assert judge(load_encoder(str(trained)), kept) == report["validation"]["small"]
-    held_out = {query.sequence for one in kept for query in one.split.queries if query.group != "record"}
-    assert not held_out & {record.sequence for one in kept for record in one.split.training}
+    assert judge(load_encoder(str(trained)), held_out) == report["validation"]["small"]
+    queries = {query.sequence for one in held_out for query in one.split.queries if query.group != "record"}
+    assert not queries & {record.sequence for one in held_out for record in one.split.training}
 
 
-def test_the_same_again(trained, barcodes, tmp_path):
+def test_training_is_reproducible(trained, barcodes, tmp_path):
     train_model(request_of(str(barcodes), str(tmp_path / "small"), "60"), show_progress=False)
     assert (tmp_path / "small" / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_kills_lose_nothing(trained, barcodes, tmp_path, seed):
-    """Killed at random moments and started again, it comes to the very weights of an undisturbed training."""
+    """Killed at random moments and started again, training ends with the same weights as without interruption."""
     random.seed(seed)
     output = tmp_path / "small"
     kills = 0
@@ -113,8 +113,8 @@ class Stopped(Exception):
     pass
 
 
-def test_it_goes_on_where_it_was(trained, barcodes, tmp_path, monkeypatch):
-    """Stopped in the middle of its steps and started again: the same weights, and only the missing steps are done."""
+def test_training_resumes_where_it_stopped(trained, barcodes, tmp_path, monkeypatch):
+    """Stopped between steps and started again, training gives the same weights and runs only the missing steps."""
     monkeypatch.setattr(loop, "_SAVE_SECONDS", 0.0)
     request = request_of(str(barcodes), str(tmp_path / "small"), "60")
     real = loop.losses
@@ -131,14 +131,14 @@ def test_it_goes_on_where_it_was(trained, barcodes, tmp_path, monkeypatch):
         train_model(request, show_progress=False)
     assert not request.output.exists()
     train_model(request, show_progress=False)
-    # 39 steps were saved, and the call that failed is the 40th.
+    # 39 steps were saved, and the 40th call failed.
     assert len(calls) == 40 + 21
     assert (request.output / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
     curves = [json.loads((p / "training.json").read_text())["curves"] for p in (trained, request.output)]
     assert curves[0] == curves[1]
 
 
-def test_what_was_left_by_other_settings_is_not_taken_up(barcodes, tmp_path, monkeypatch):
+def test_a_state_of_other_settings_is_not_resumed(barcodes, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_SAVE_SECONDS", 0.0)
     output = tmp_path / "small"
     work = tmp_path / ".small.training"
@@ -155,7 +155,7 @@ def test_what_was_left_by_other_settings_is_not_taken_up(barcodes, tmp_path, mon
     assert (work / loop.STATE).exists()
     with pytest.raises(StoreError, match="other data or settings"):
         train_model(request_of(str(barcodes), str(output), "9"), show_progress=False)
-    # One flipped bit of a weight, and of what the state says of itself.
+    # One flipped bit of a weight, and one of the metadata.
     raw = (work / loop.STATE).read_bytes()
     for at in (len(raw) - 3, raw.index(b"loss_")):
         (work / loop.STATE).write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
@@ -169,8 +169,8 @@ def test_what_was_left_by_other_settings_is_not_taken_up(barcodes, tmp_path, mon
     assert output.exists() and not work.exists()
 
 
-def test_the_work_folder_of_a_killed_training_goes(barcodes, tmp_path, monkeypatch):
-    """Also where the kill came when the model was finished, and where nothing was kept."""
+def test_the_work_folder_of_a_killed_training_is_removed(barcodes, tmp_path, monkeypatch):
+    """This includes a kill after the model was finished, and a training that saved nothing."""
     output, work = tmp_path / "small", tmp_path / ".small.training"
     output.mkdir()
     work.mkdir()
@@ -179,7 +179,7 @@ def test_the_work_folder_of_a_killed_training_goes(barcodes, tmp_path, monkeypat
     request = request_of(str(barcodes), str(output), "6")
     with exclusive(work / "lock", "training"), pytest.raises(UsageError, match="exists"):
         train_model(request, show_progress=False)
-    assert (work / loop.STATE).exists(), "that of a live command stays"
+    assert (work / loop.STATE).exists(), "the state of a running command stays"
     with pytest.raises(UsageError, match="exists"):
         train_model(request, show_progress=False)
     assert not work.exists()
@@ -196,20 +196,20 @@ def test_the_work_folder_of_a_killed_training_goes(barcodes, tmp_path, monkeypat
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_trained_further(trained, barcodes, tmp_path):
-    """From a trained model: the start is its table, and patterns and dimension are its own."""
+def test_a_trained_model_is_trained_further(trained, barcodes, tmp_path):
+    """Training starts from the table of the trained model, with its patterns and dimension."""
     request = request_of(str(barcodes), str(tmp_path / "further"), "1")
     request = TrainRequest(**{**request.__dict__, "init": str(trained), "dimension": None, "rate": 1e-12})
     train_model(request, show_progress=False)
     before, after = load_encoder(str(trained)), load_encoder(str(tmp_path / "further"))
     assert (after.dimension, after.patterns) == (16, ("11111",))
     np.testing.assert_allclose(after.table, before.table, atol=1e-6)
-    with pytest.raises(UsageError, match="dimension is 8"):
+    with pytest.raises(UsageError, match="`dimension` is 8"):
         train_model(TrainRequest(**{**request.__dict__, "output": tmp_path / "x", "dimension": 8}))
 
 
 def test_a_map_on_another_encoder(barcodes, tmp_path):
-    """kmer6 stands for any encoder: it is left as it is, and the map on top becomes a model of its own."""
+    """kmer6 represents any encoder: it stays unchanged, and the map on top becomes a separate model."""
     request = request_of(str(barcodes), str(tmp_path / "mapped"), "20")
     report = train_model(TrainRequest(**{**request.__dict__, "init": "kmer6"}), show_progress=False)
     assert set(report["validation"]) == {"mapped", "kmer6", "kmer6, the start"}
@@ -234,11 +234,11 @@ def test_nucleotide_transformers_get_a_map_too(shared, barcodes, tmp_path):
     ("text", "said"),
     [
         ("id\tsequence\na\t" + "ACGT" * 30 + "\n", "no record has a lineage"),
-        ("id\tsequence\tgenus\tspecies\na\t" + "ACGT" * 30 + "\tG\tG s\n", "nothing to hold out.*--validation 0"),
+        ("id\tsequence\tgenus\tspecies\na\t" + "ACGT" * 30 + "\tG\tG s\n", "nothing to hold out.*`validation=0`"),
         ("", "empty"),
     ],
 )
-def test_records_that_teach_nothing(tmp_path, text, said):
+def test_records_without_usable_labels_are_refused(tmp_path, text, said):
     (tmp_path / "given.tsv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said):
         train_model(request_of(str(tmp_path / "given.tsv"), str(tmp_path / "model"), "5"), show_progress=False)
@@ -253,32 +253,32 @@ def test_an_existing_folder_is_left_alone(barcodes, tmp_path):
         TrainRequest(inputs=[barcodes], output=tmp_path / "x", rate=0)
 
 
-def test_weights_that_are_no_numbers_are_told(barcodes, tmp_path):
+def test_weights_that_are_not_finite_are_reported(barcodes, tmp_path):
     request = request_of(str(barcodes), str(tmp_path / "model"), "12")
-    with pytest.raises(StoreError, match="not finite any more"):
+    with pytest.raises(StoreError, match="no longer finite"):
         train_model(
             TrainRequest(**{**request.__dict__, "weights": dict.fromkeys(QUESTIONS, float("inf"))}), show_progress=False
         )
     assert not (tmp_path / "model").exists()
 
 
-def test_a_sample_holds_relatives_of_every_group(barcodes):
+def test_a_sample_contains_relatives_of_every_group(barcodes):
     records, _ = read_labelled([barcodes], min_length=50)
-    (kept,) = hold_out(records, 6, 0)
-    part = kept.sample(30, 4, 0)
+    (held_out,) = hold_out(records, 6, 0)
+    part = held_out.sample(30, 4, 0)
     assert len(part.split.training) == 30
-    assert {query.group for query in part.split.queries} == {query.group for query in kept.split.queries}
-    for group, place in (("record", 6), ("species", 5), ("genus", 4)):
-        names = {query.lineage[place] for query in part.split.queries if query.group == group}
-        there = {record.lineage[place] for record in part.split.training}
-        assert names & there, group
-    everything = kept.sample(10_000, 10_000, 0)
-    assert everything.split.training == kept.split.training
-    assert sorted(q.id for q in everything.split.queries) == sorted(q.id for q in kept.split.queries)
+    assert {query.group for query in part.split.queries} == {query.group for query in held_out.split.queries}
+    for group, column in (("record", 6), ("species", 5), ("genus", 4)):
+        names = {query.lineage[column] for query in part.split.queries if query.group == group}
+        in_training = {record.lineage[column] for record in part.split.training}
+        assert names & in_training, group
+    everything = held_out.sample(10_000, 10_000, 0)
+    assert everything.split.training == held_out.split.training
+    assert sorted(q.id for q in everything.split.queries) == sorted(q.id for q in held_out.split.queries)
 
 
 def test_records_with_runs_of_n_do_not_stop_a_map(tmp_path):
-    """Pieces of N alone, which the encoder below does not take, teach nothing and stop nothing."""
+    """Fragments of Ns only, which the encoder below refuses, neither contribute nor stop the training."""
     made = world(genera=8, species=2, records=2, length=160)
     rows = [Labelled(one.id, one.sequence[:60] + "N" * 400 + one.sequence[60:], one.lineage) for one in made]
     write_records(tmp_path / "holes.tsv", rows)
@@ -287,7 +287,7 @@ def test_records_with_runs_of_n_do_not_stop_a_map(tmp_path):
     assert (tmp_path / "mapped").is_dir()
 
 
-def test_files_of_one_name_are_two_markers(tmp_path):
+def test_files_with_the_same_name_are_two_markers(tmp_path):
     made = world(genera=4, species=1, records=1, length=120)
     paths = [tmp_path / folder / "s.tsv" for folder in ("coi", "12s")]
     for path, part in zip(paths, (made[:2], made[2:]), strict=True):
@@ -296,8 +296,8 @@ def test_files_of_one_name_are_two_markers(tmp_path):
     assert {record.marker for record in records} == set(map(str, paths))
 
 
-def test_a_map_names_the_folder_below_it_in_full(trained, barcodes, tmp_path, monkeypatch):
-    """So that it is found from anywhere."""
+def test_a_map_stores_the_full_path_of_its_base_model(trained, barcodes, tmp_path, monkeypatch):
+    """The model can then be opened from any working folder."""
     train_model(
         TrainRequest(**{**request_of(str(barcodes), str(tmp_path / "k6"), "2").__dict__, "init": "kmer6"}),
         show_progress=False,
@@ -309,8 +309,8 @@ def test_a_map_names_the_folder_below_it_in_full(trained, barcodes, tmp_path, mo
     assert open_embedder(str(tmp_path / "above")).spec.dimension == 16
 
 
-def test_places_where_no_model_can_lie(barcodes, tmp_path):
+def test_paths_that_cannot_be_a_model_are_refused(barcodes, tmp_path):
     (tmp_path / "file").write_text("x")
-    for output, said in ((tmp_path / "file" / "model", "is a file"), (tmp_path / "kmer6", "name it otherwise")):
-        with pytest.raises(UsageError, match=said):
+    for output, message in ((tmp_path / "file" / "model", "is a file"), (tmp_path / "kmer6", "choose another name")):
+        with pytest.raises(UsageError, match=message):
             train_model(request_of(str(barcodes), str(output), "2"))

@@ -1,4 +1,4 @@
-"""Altered sequences: what is allowed to change, and how much."""
+"""Altered sequences: what may change, and how much."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from ednabed.search.divergence import encode, turn
 from ednabed.training.views import Alterations, view
 
 NOTHING = Alterations(crops=0, altered=0, runs_of_n=0, strands=0)
-LETTERS = encode(b"ACGTTGCAACGGTACCATGN" * 30)
+CODES = encode(b"ACGTTGCAACGGTACCATGN" * 30)
 
 
-def test_nothing_altered_is_the_sequence_itself():
-    np.testing.assert_array_equal(view(LETTERS, NOTHING, np.random.default_rng(0)), LETTERS)
+def test_without_alterations_a_view_is_the_sequence_itself():
+    np.testing.assert_array_equal(view(CODES, NOTHING, np.random.default_rng(0)), CODES)
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_a_piece_is_a_piece(seed):
+def test_a_fragment_is_part_of_its_sequence(seed):
     rules = Alterations(crops=1, altered=0, runs_of_n=0, strands=0, shortest=50, longest=200)
-    piece = view(LETTERS, rules, np.random.default_rng(seed))
+    piece = view(CODES, rules, np.random.default_rng(seed))
     assert 50 <= len(piece) <= 200
-    assert piece.tobytes() in LETTERS.tobytes()
+    assert piece.tobytes() in CODES.tobytes()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 99))
 def test_short_sequences_stay_whole(seed, length):
     rules = Alterations(crops=1, altered=0, strands=0)
-    np.testing.assert_array_equal(view(LETTERS[:length], rules, np.random.default_rng(seed)), LETTERS[:length])
+    np.testing.assert_array_equal(view(CODES[:length], rules, np.random.default_rng(seed)), CODES[:length])
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_other_strand(seed):
     rules = Alterations(crops=0, altered=0, runs_of_n=0, strands=1)
-    np.testing.assert_array_equal(view(LETTERS, rules, np.random.default_rng(seed)), turn(LETTERS))
+    np.testing.assert_array_equal(view(CODES, rules, np.random.default_rng(seed)), turn(CODES))
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_a_run_of_n(seed):
     rules = Alterations(crops=0, altered=0, runs_of_n=1, strands=0)
-    letters = LETTERS[LETTERS < 4]
-    altered = view(letters, rules, np.random.default_rng(seed))
-    changed = np.flatnonzero(altered != letters)
+    codes = CODES[CODES < 4]
+    altered = view(codes, rules, np.random.default_rng(seed))
+    changed = np.flatnonzero(altered != codes)
     assert 0 < len(changed) <= 30 and (altered[changed] == 4).all()
     assert changed.max() - changed.min() < 30
 
@@ -61,9 +61,9 @@ def test_rates_of_substitutions_and_indels():
     assert np.mean(lengths) == pytest.approx(3_000, abs=10)
 
 
-def test_what_is_given_is_not_written_to():
-    before = LETTERS.copy()
+def test_the_input_is_not_modified():
+    before = CODES.copy()
     rng = np.random.default_rng(0)
     for _ in range(50):
-        view(LETTERS, Alterations(altered=1, runs_of_n=1), rng)
-    np.testing.assert_array_equal(LETTERS, before)
+        view(CODES, Alterations(altered=1, runs_of_n=1), rng)
+    np.testing.assert_array_equal(CODES, before)

@@ -1,6 +1,6 @@
-"""The engine: an embedder and sequences in, vectors out.
+"""The engine: takes an embedder and sequences, and returns vectors.
 
-``device`` picks device and precision, ``open`` joins a model with a policy on a device, ``pieces`` turns sequences into
-rows within the token limit (strands, windows, truncation), ``embed`` fills batches, backs off when memory runs out and
-restores the order. Nothing here reads or writes a file.
+``device`` chooses the device and precision, ``open`` loads a model with a policy on a device, ``pieces`` turns
+sequences into token rows within the limit (strands, windows, truncation), ``embed`` fills batches, backs off when
+memory runs out and restores the order. Only ``progress`` writes a file, for the state of the progress bar.
 """

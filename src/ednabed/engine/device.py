@@ -1,7 +1,7 @@
-"""Where the network runs and in which precision.
+"""Choose the device on which the network runs, and its precision.
 
-``auto`` takes CUDA, then Apple's MPS, then the CPU; half precision only where the hardware computes in it: on a CPU
-without AMX or AVX512-BF16, bf16 is emulated and a hundred times slower, so it is never a default there.
+``auto`` prefers CUDA, then Apple's MPS, then the CPU. Half precision is chosen only where the hardware supports it:
+on a CPU without AMX or AVX512-BF16, bf16 is emulated and a hundred times slower, so it is never the default there.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ log = logging.getLogger("ednabed")
 
 @dataclass(frozen=True)
 class Device:
-    """What was chosen.
+    """The chosen device and precision.
 
     Attributes:
         name: ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        description: For people: the name of the GPU, or the CPU and why this precision.
+        description: Text for people: the name of the GPU, or the CPU and the reason for this precision.
     """
 
     name: str
@@ -31,34 +31,34 @@ class Device:
 
 
 def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Device:
-    """Choose device and precision.
+    """Choose the device and precision.
 
     Args:
-        use_gpu: True forces a GPU, False the CPU, None takes the best one present.
+        use_gpu: True forces a GPU, False forces the CPU, None chooses the best available device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        UsageError: A GPU was forced and none can be used, or the precision is unknown or impossible on the device.
-        MissingPackage: A GPU or a precision other than fp32 was asked for, and torch is not installed.
+        UsageError: A GPU was forced and none can be used, or the precision is unknown or not supported by the device.
+        MissingPackage: A GPU or a precision other than fp32 was requested, and torch is not installed.
     """
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise UsageError(f"precision '{precision}' is unknown; choose auto, fp32, bf16 or fp16")
     if not installed("torch") and not use_gpu and precision in ("auto", "fp32"):
-        # Models that use another framework are given the CPU.
+        # Models that use another framework run on the CPU.
         return Device("cpu", "fp32", "CPU, fp32")
     torch = needed("torch", "nt", "a GPU or a precision other than fp32")
     gpu = None if use_gpu is False else gpu_here()
     if use_gpu and gpu is None:
         raise UsageError(
-            "a GPU was asked for and none can be used here (torch "
-            f"{torch.__version__} sees neither CUDA nor Apple MPS); omit use_gpu to run on the CPU, or install "
+            "a GPU was requested but none can be used here (torch "
+            f"{torch.__version__} sees neither CUDA nor Apple MPS); omit `use_gpu` to run on the CPU, or install "
             "the torch build for your GPU"
         )
     name = gpu or "cpu"
     if name == "cpu" and precision == "fp16":
-        raise UsageError("fp16 is not computed by CPUs; choose fp32, or bf16 where the CPU has it")
+        raise UsageError("CPUs do not support fp16; choose fp32, or bf16 if the CPU supports it")
     if name == "cpu" and precision == "bf16" and not cpu_has_bf16():
-        raise UsageError("this CPU does not compute in bf16 (it has neither AMX nor AVX512-BF16); choose fp32")
+        raise UsageError("this CPU does not support bf16 (it has neither AMX nor AVX512-BF16); choose fp32")
     if precision == "auto":
         precision = _best_precision(name)
     device = Device(name, precision, _describe(name, precision))
@@ -67,7 +67,7 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
 
 
 def gpu_here() -> str | None:
-    """Return the kind of GPU that torch can use, ``cuda`` or ``mps``; None where there is none, or no torch."""
+    """Return the kind of GPU that torch can use, ``cuda`` or ``mps``; None without a GPU or without torch."""
     if not installed("torch"):
         return None
     import torch
@@ -78,10 +78,10 @@ def gpu_here() -> str | None:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 in hardware (AMX or AVX512-BF16)."""
+    """Return whether the CPU multiplies bf16 in hardware (AMX or AVX512-BF16)."""
     import torch
 
-    # Both probes are private in torch; where one is gone the answer is the safe one.
+    # Both probes are private in torch; one that no longer exists counts as unsupported.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, probe)()) for probe in probes if hasattr(torch.cpu, probe))
 

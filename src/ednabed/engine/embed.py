@@ -1,8 +1,8 @@
-"""The embedding loop: batches filled to a token budget, back-off when memory runs out, order restored.
+"""The embedding loop: fill batches to a token budget, back off when memory runs out, restore the order.
 
-A batch holds whole sequences of near-equal length, by tokens; encoders get ragged rows, so nothing is padded. When a
-batch does not fit into memory it is halved, and the budget stays lowered. Every vector is checked to be finite: a
-failure is an error on a named record, never a zero vector.
+A batch holds complete sequences of nearly equal length in tokens; encoders get ragged rows, so nothing is padded. A
+batch that does not fit into memory is halved, and the budget stays at the lower value. Every vector is checked to be
+finite: a failure is an error that names the record, never a zero vector.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ednabed.models.base import Embedder, FloatArray, Tokens
 
 log = logging.getLogger("ednabed")
 
-# Letters that callers give at once: some 12,000 barcodes, enough to sort by length, little enough to hold (a k-mer
-# profile takes some 20 bytes a letter while it is made).
+# Bases that callers pass at once: about 12,000 barcodes, enough to sort by length and few enough to hold in memory (a
+# k-mer profile takes about 20 bytes per base while it is computed).
 WINDOW_LETTERS = 8_000_000
 
 
@@ -31,8 +31,8 @@ class Embedded:
     """A finished batch.
 
     Attributes:
-        index: Positions in the sequences given, int64, shape (m,).
-        vectors: float32, shape (m, dimension), row i for ``index[i]``.
+        index: Positions in the given sequences, int64, shape (m,).
+        vectors: float32, shape (m, dimension); row i belongs to ``index[i]``.
         truncated: Whether the sequence was cut at the token limit, bool, shape (m,).
     """
 
@@ -45,14 +45,14 @@ class Engine:
     """Embeds sequences with one embedder.
 
     Args:
-        embedder: The function.
-        batch_size: Most sequences a batch; None leaves only the token budget.
-        token_budget: Most tokens a batch; None takes the encoder's own.
+        embedder: The embedding function.
+        batch_size: Maximum sequences per batch; None applies only the token budget.
+        token_budget: Maximum tokens per batch; None takes the encoder's default.
     """
 
     def __init__(self, embedder: Embedder, batch_size: int | None = None, token_budget: int | None = None) -> None:
         if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+            raise UsageError(f"`batch_size` is {batch_size}; it must be at least 1")
         self.embedder = embedder
         self.batch_size = batch_size
         self.token_budget = embedder.encoder.token_budget if token_budget is None else token_budget
@@ -60,14 +60,14 @@ class Engine:
     def stream(
         self, sequences: Sequence[bytes], names: Sequence[str] | None = None
     ) -> tuple[dict[int, str], Iterator[Embedded]]:
-        """Start embedding ``sequences`` (normalised, distinct ones for economy).
+        """Start embedding ``sequences`` (normalised; pass each one once to save time).
 
         Args:
             sequences: Upper-case A, C, G, T, N.
             names: Record ids for error messages; None uses positions.
 
         Returns:
-            The refused sequences (position to reason), complete when the iterator has ended, and an iterator over
+            The refused sequences (position to reason), complete once the iterator is exhausted, and an iterator over
             finished batches, which together hold every other position exactly once, in no particular order.
 
         Raises (while iterating):
@@ -77,17 +77,20 @@ class Engine:
         return pieces.refused, self._batches(pieces, names)
 
     def embed(self, sequences: Sequence[bytes]) -> tuple[FloatArray, dict[int, str]]:
-        """Embed ``sequences`` in order: float32 (n, dimension) with zero rows for the refused, and the refusals."""
+        """Embed ``sequences`` and return their vectors in order, and the refusals (position to reason).
+
+        The vectors are float32, shape (n, dimension), with zero rows for refused sequences.
+        """
         vectors = np.zeros((len(sequences), self.embedder.spec.dimension), np.float32)
         distinct: dict[bytes, int] = {}
-        number = [distinct.setdefault(s, len(distinct)) for s in sequences]
+        distinct_rows = [distinct.setdefault(s, len(distinct)) for s in sequences]
         unique = np.zeros((len(distinct), vectors.shape[1]), np.float32)
         refused, batches = self.stream(list(distinct))
         for batch in batches:
             unique[batch.index] = batch.vectors
-        if number:
-            vectors[:] = unique[number]
-        return vectors, {i: refused[d] for i, d in enumerate(number) if d in refused}
+        if distinct_rows:
+            vectors[:] = unique[distinct_rows]
+        return vectors, {i: refused[d] for i, d in enumerate(distinct_rows) if d in refused}
 
     def _batches(self, pieces: Pieces, names: Sequence[str] | None) -> Iterator[Embedded]:
         order = np.flatnonzero(pieces.counts)
@@ -96,11 +99,11 @@ class Engine:
         tokens = np.concatenate(([0], np.cumsum(pieces.lengths + special)))
         cost = tokens[first_piece + pieces.counts] - tokens[first_piece]
         if self.embedder.encoder.prefers_equal_lengths:
-            # Longest first: if memory runs out, it does so at the start.
+            # Longest first: if memory runs out, it runs out at the start.
             order = order[np.argsort(-cost[order], kind="stable")]
         position = 0
         while position < len(order):
-            # At least one sequence, then as many as the budget takes; it may have been lowered meanwhile.
+            # At least one sequence, then as many as the budget allows, which may have been lowered in the meantime.
             size = max(
                 1,
                 int(np.searchsorted(np.cumsum(cost[order[position : position + 65_536]]), self.token_budget, "right")),
@@ -110,12 +113,12 @@ class Engine:
             index = order[position : position + size]
             position += size
             vectors = self._one_batch(pieces, index, first_piece, names)
-            some = vectors.any(axis=1)
-            if not some.all():
-                # Everywhere else a vector of zeros means that there is none, and it is similar to nothing.
+            nonzero = vectors.any(axis=1)
+            if not nonzero.all():
+                # Everywhere else an all-zero vector means that there is no vector, and it has no similarity to others.
                 reason = f"{self.embedder.spec.model} gives it a vector of zeros"
-                pieces.refused.update((i, reason) for i in index[~some].tolist())
-                index, vectors = index[some], vectors[some]
+                pieces.refused.update((i, reason) for i in index[~nonzero].tolist())
+                index, vectors = index[nonzero], vectors[nonzero]
             yield Embedded(index, vectors, pieces.truncated[index])
 
     def _one_batch(
@@ -137,8 +140,8 @@ class Engine:
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             raise EmbeddingError(
-                f"record {_name(int(index[finite.argmin()]), names)}: {self.embedder.spec.model} gave a vector that is "
-                f"not finite in {self.embedder.encoder.precision}; run again with precision fp32"
+                f"record {_name(int(index[finite.argmin()]), names)}: {self.embedder.spec.model} returned a vector "
+                f"that is not finite in {self.embedder.encoder.precision}; run again with precision fp32"
             )
         if self.embedder.spec.normalisation == "l2":
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -152,39 +155,39 @@ class Engine:
         owner: npt.NDArray[np.int64],
         names: Sequence[str] | None,
     ) -> FloatArray:
-        """Run the encoder on pieces; halve the batch, and lower the budget for good, when memory runs out."""
+        """Run the encoder on pieces; when memory runs out, halve the batch and lower the budget permanently."""
         budget = max(1, self.token_budget)
         total = int(lengths.sum()) + len(lengths) * self.embedder.encoder.special_tokens
         if len(lengths) > 1 and total > 2 * budget:
-            # Many windows of one long sequence: more than a batch.
+            # Many windows of one long sequence are more than a batch.
             return self._halves(tokens, starts, lengths, owner, names)
         try:
             vectors = self.embedder.encoder.forward(tokens.take(starts, lengths))
-        # Broad on purpose: here code runs that may not be ours, and its failure has to name the records.
+        # Broad on purpose: third-party code may run here, and its failure has to name the records.
         except Exception as error:
             if not _is_out_of_memory(error):
                 first = _name(int(owner[0]), names)
                 others = f" and {len(set(owner.tolist())) - 1} others" if len(set(owner.tolist())) > 1 else ""
                 raise EmbeddingError(
                     f"record {first}{others}: {self.embedder.spec.model} failed ({type(error).__name__}: {error}); "
-                    "what was computed before is kept, take the record out or report the fault"
+                    "vectors computed so far are kept; remove the record or report the fault"
                 ) from error
             if len(lengths) == 1:
                 raise EmbeddingError(
                     f"record {_name(int(owner[0]), names)}: {total} tokens alone do not fit into the memory of "
-                    f"{self.embedder.encoder.device}; lower max_tokens or use the CPU"
+                    f"{self.embedder.encoder.device}; lower `max_tokens` or use the CPU"
                 ) from error
             self.token_budget = min(budget, max(1, total // 2))
-            log.warning("out of memory at %d tokens a batch; going on with %d", total, self.token_budget)
+            log.warning("out of memory at %d tokens per batch; continuing with %d", total, self.token_budget)
         else:
             if vectors.shape != (len(lengths), self.embedder.spec.dimension):
                 raise EmbeddingError(
-                    f"{self.embedder.spec.model} gave an array of shape {vectors.shape}; wanted "
+                    f"{self.embedder.spec.model} returned an array of shape {vectors.shape}; expected "
                     f"({len(lengths)}, {self.embedder.spec.dimension}): the encoder is faulty"
                 )
-            # What comes from an encoder may be of another type, or a view that may not be written to.
+            # An encoder may return another dtype, or a read-only view.
             return np.require(vectors, np.float32, ["W"])
-        # Behind the except clause, because the error keeps the tensors of the failed batch alive.
+        # Outside the except clause, because the error keeps the tensors of the failed batch alive.
         _free_memory(self.embedder.encoder.device)
         return self._halves(tokens, starts, lengths, owner, names)
 
@@ -210,7 +213,10 @@ def _name(index: int, names: Sequence[str] | None) -> str:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell memory errors from faults: torch raises RuntimeError with these words on CUDA, MPS and the CPU."""
+    """Return whether an error means that memory ran out.
+
+    torch raises RuntimeError with these words on CUDA, MPS and the CPU.
+    """
     text = str(error).lower()
     words = ("out of memory", "can't allocate memory", "alloc_failed", "invalid buffer size")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words))

@@ -1,4 +1,4 @@
-"""Open an embedder by name on the best device: the one door through which every command and facade comes."""
+"""Open an embedder by name on the best device; every command and facade uses this function."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def open_embedder(
     Args:
         model: Catalogue name, hub id, model folder or entry-point name.
         policy: See ``Policy``; None takes its defaults.
-        use_gpu: True forces a GPU (a model that runs on the CPU only warns and does), False the CPU, None takes the
-            best one present.
+        use_gpu: True forces a GPU (a CPU-only model logs a warning and runs on the CPU), False forces the CPU, None
+            chooses the best available device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
         UsageError: Unknown model, device, precision or policy.
-        ModelError: Weights are absent or damaged.
+        ModelError: The weights are missing or damaged.
     """
     if computes_on_cpu(resolve(model)):
-        # Counts of k-mers are numpy on the CPU; torch (seconds to import) is not needed for them.
+        # k-mers are counted by numpy on the CPU, without torch, which takes seconds to import.
         if precision not in ("auto", "fp32"):
             raise UsageError(f"{model} computes in fp32 only, not {precision}; choose precision auto")
         if use_gpu:
-            log.warning("a GPU was asked for and %s has no use for one; it runs on the CPU", model)
+            log.warning("a GPU was requested but %s cannot use one; it runs on the CPU", model)
         return _loaded(model, policy, "cpu", "fp32")
     device = choose_device(use_gpu, precision)
     embedder = _loaded(model, policy, device.name, device.precision)
@@ -52,7 +52,7 @@ def open_embedder(
 
 
 def _loaded(model: str, policy: Policy | None, device: str, precision: str) -> Embedder:
-    """Load, and log what was loaded and how long it took."""
+    """Load an embedder, and log what was loaded and how long it took."""
     began = time.monotonic()
     embedder = load_embedder(model, policy, device=device, precision=precision)
     log.debug(

@@ -1,7 +1,7 @@
-"""From normalised sequences to rows of tokens within the limit: strands, windows, truncation, rejection.
+"""Turn normalised sequences into rows of tokens within the limit: strands, windows, truncation, rejection.
 
-A sequence becomes one piece, or several (two strands, windows); its vector is the mean over its pieces. The pieces of
-one sequence stay together, so a batch of whole sequences needs no book-keeping across batches.
+A sequence becomes one piece or several (two strands, windows); its vector is the mean over its pieces. The pieces of
+one sequence stay together, so a batch of complete sequences needs no book-keeping across batches.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Pieces:
     """The pieces of n sequences, in the order of the sequences.
 
     Attributes:
-        tokens: Rows that hold the pieces; a piece is a part of a row.
+        tokens: The rows that contain the pieces; a piece is part of a row.
         starts: First token of each piece in ``tokens.ids``, int64, shape (p,).
-        lengths: Content tokens of each piece, int64, shape (p,).
-        counts: Pieces of each sequence, int64, shape (n,); 0 where the sequence was refused.
+        lengths: Number of content tokens of each piece, int64, shape (p,).
+        counts: Number of pieces of each sequence, int64, shape (n,); 0 if the sequence was refused.
         truncated: Whether tokens were cut off, bool, shape (n,).
-        refused: Position of a refused sequence to the reason.
+        refused: Maps the position of each refused sequence to the reason.
     """
 
     tokens: Tokens
@@ -43,7 +43,7 @@ def cut(embedder: Embedder, sequences: Sequence[bytes]) -> Pieces:
     n = len(sequences)
     both = spec.strand == "both"
     tokens = encoder.tokenize([*sequences, *reverse_complement(sequences)] if both else sequences)
-    # Row order: sequence 0 given, sequence 0 reversed, sequence 1 given, ...
+    # Row order: sequence 0 as given, sequence 0 reverse-complemented, sequence 1 as given, ...
     rows = np.arange(len(tokens)).reshape(2, n).T.ravel() if both else np.arange(n)
     starts, lengths = tokens.offsets[rows], tokens.lengths[rows]
     owners = np.repeat(np.arange(n), 2 if both else 1)
@@ -72,12 +72,12 @@ def cut(embedder: Embedder, sequences: Sequence[bytes]) -> Pieces:
 def _windows(
     starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], owners: npt.NDArray[np.int64], limit: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Cut each row into the fewest consecutive windows within the limit, equal to within one token.
+    """Cut each row into the fewest consecutive windows within the limit, equal in length to within one token.
 
-    Equal windows, so that a short tail does not weigh as much as a full window in the mean.
+    The windows are equal so that a short tail does not weigh as much as a full window in the mean.
     """
     windows = np.maximum(-(-lengths // limit), 1)
     number = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
-    whole, count = np.repeat(lengths, windows), np.repeat(windows, windows)
-    first, last = number * whole // count, (number + 1) * whole // count
+    row_length, count = np.repeat(lengths, windows), np.repeat(windows, windows)
+    first, last = number * row_length // count, (number + 1) * row_length // count
     return np.repeat(starts, windows) + first, last - first, np.repeat(owners, windows)

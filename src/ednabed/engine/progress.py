@@ -1,6 +1,6 @@
-"""A progress bar with rate and time left, on a terminal only; and the same in a file, for another process to read.
+"""A progress bar with rate and remaining time, on a terminal only, and the same state in a file for another process.
 
-Each bar is a stage of the work: when it ends, its time is logged as a detail.
+Each bar is a stage of the work; when it ends, its duration is logged at debug level.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ednabed.base.sealed import Seal
 log = logging.getLogger("ednabed")
 
 SEAL = Seal("ednabed.progress/1", unsealed=(None,), ascii_only=True)
-"""Of the file; before it had one, it named no schema."""
-_EVERY = 0.5
-"""Least seconds between two states in the file."""
+"""Seal of the file; files written before it existed do not name a schema."""
+_MIN_INTERVAL = 0.5
+"""Minimum seconds between two states in the file."""
 _report: Report | None = None
 _shown = True
 
 
 class Report:
-    """A file that holds the state of the bar at work as JSON: doing, done, total, unit, rate, seconds.
+    """A file that holds the state of the current bar as JSON: doing, done, total, unit, rate, seconds.
 
-    It is replaced as a whole, at most twice a second while a bar moves, and once more where one begins or ends. What
-    cannot be written is left out: work does not stop for it.
+    The file is replaced atomically, at most twice a second while a bar moves, and again when a bar begins or ends. A
+    state that cannot be written is skipped, so that the work does not stop.
 
     Args:
         path: The file.
@@ -39,8 +39,8 @@ class Report:
         self._written = float("-inf")
 
     def tell(self, state: dict[str, Any], *, now: bool) -> None:
-        """Write a state, where ``now`` is False only if the last one is old enough."""
-        if not now and time.monotonic() - self._written < _EVERY:
+        """Write a state; if ``now`` is False, only when the last one is old enough."""
+        if not now and time.monotonic() - self._written < _MIN_INTERVAL:
             return
         self._written = time.monotonic()
         temporary = self.path.with_name(f".{self.path.name}.tmp")
@@ -55,7 +55,7 @@ class Report:
 
 
 class _Stage:
-    """A bar that also tells a report how far it is, shown or not, and logs how long it took."""
+    """A bar that also writes its state to a report, whether it is shown or not, and logs how long it took."""
 
     def __init__(self, bar: Any, report: Report | None, total: int | None, done: int, doing: str, unit: str) -> None:
         self._bar = bar
@@ -63,17 +63,17 @@ class _Stage:
         self._began = time.monotonic()
         self._first = self._done = done
         self._facts = {"doing": doing, "total": total, "unit": unit}
-        self._tell(now=True)
+        self._write_state(now=True)
 
     def update(self, n: int = 1) -> None:
         self._bar.update(n)
         self._done += n
-        self._tell(now=False)
+        self._write_state(now=False)
 
     def set_postfix(self, figures: dict[str, Any]) -> None:
         self._bar.set_postfix(figures)
 
-    def _tell(self, *, now: bool) -> None:
+    def _write_state(self, *, now: bool) -> None:
         if self._report is None:
             return
         seconds = time.monotonic() - self._began
@@ -86,14 +86,14 @@ class _Stage:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._tell(now=True)
+        self._write_state(now=True)
         facts, seconds = self._facts, time.monotonic() - self._began
         log.debug("%s: %s %s in %.1f s", facts["doing"], f"{self._done - self._first:,}", facts["unit"], seconds)
 
 
 @contextmanager
 def reported_to(path: Path) -> Iterator[None]:
-    """Write the state of every bar of the block to a file as well; see ``Report``. One file at a time."""
+    """Also write the state of every bar in the block to a file; see ``Report``. One file at a time."""
     global _report
     _report = Report(path)
     try:
@@ -105,14 +105,14 @@ def reported_to(path: Path) -> Iterator[None]:
 def progress_bar(
     total: int | None, *, done: int = 0, show: bool | None = None, doing: str = "embedding", unit: str = "seq"
 ) -> Any:
-    """Return a tqdm bar, or what has its ``update`` and ``set_postfix``.
+    """Return a progress bar with the ``update`` and ``set_postfix`` methods of tqdm.
 
     Args:
-        total: Things in all; None where nobody knows, then there is no time left.
-        done: Things done earlier; they do not count for the rate.
-        show: True draws always, False never, None on a terminal only. What ``reported_to`` writes does not ask for it.
-        doing: What is being done.
-        unit: What is counted.
+        total: Total number of units; None if unknown, in which case no remaining time is shown.
+        done: Units done earlier; they do not count towards the rate.
+        show: True always draws the bar, False never, None on a terminal only. ``reported_to`` ignores it.
+        doing: The activity, such as ``embedding``.
+        unit: The unit that is counted.
     """
     from tqdm import tqdm
 
@@ -122,13 +122,13 @@ def progress_bar(
 
 
 def show_bars(shown: bool) -> None:
-    """Let bars be drawn where ``progress_bar`` is asked for them, or (False) nowhere in this process."""
+    """Allow progress bars in this process (True), or draw none whatever ``progress_bar`` requests (False)."""
     global _shown
     _shown = shown
 
 
 def without_bars() -> AbstractContextManager[Any]:
-    """Return a block in which no bar is on the terminal, so that a line can be written there; it comes back after."""
+    """Return a context manager that hides bars within its block, so that a line can be printed to the terminal."""
     from tqdm import tqdm
 
     block: AbstractContextManager[Any] = tqdm.external_write_mode()

@@ -1,7 +1,7 @@
-"""How many threads ednabed takes: every processor that the process may run on, or fewer where a limit is set.
+"""The number of threads that ednabed uses: every processor that the process may run on, or fewer if a limit is set.
 
-A limit concerns the time alone, never a result. It reaches the libraries in two ways: those that are loaded are told,
-those that are loaded later read it from the environment, as do processes that are started meanwhile.
+A limit affects only the time, never a result. It reaches libraries in two ways: it is set in those already loaded,
+while those loaded later read it from the environment, as do processes started in the meantime.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _VARIABLES = (
     "NUMBA_NUM_THREADS",
     "LANCE_CPU_THREADS",
 )
-"""OpenMP (FAISS, torch, scikit-learn, Arrow), the libraries below numpy, numba (UMAP) and LanceDB."""
+"""Variables of OpenMP (FAISS, torch, scikit-learn, Arrow), the libraries below numpy, numba (UMAP) and LanceDB."""
 _limit: int | None = None
 
 
 def cores() -> int:
-    """Return the number of threads to use: the limit that is set, else the processors that this process may run on."""
+    """Return the number of threads to use: the limit if one is set, else the processors this process may run on."""
     if _limit is not None:
         return _limit
-    # Linux alone says which processors a process may run on.
+    # Only Linux reports which processors a process may run on.
     affinity = getattr(os, "sched_getaffinity", None)
     return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
 
 
 @contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """Limit the threads of torch, FAISS, numpy, Arrow, LanceDB and of ednabed's own pools for the time of the block.
+    """Limit the threads of torch, FAISS, numpy, Arrow, LanceDB and ednabed's own pools within the block.
 
     Args:
-        threads: At least 1; None limits nothing.
+        threads: At least 1; None sets no limit.
     """
     global _limit
     if threads is None:
@@ -60,7 +60,7 @@ def limited_threads(threads: int | None) -> Iterator[None]:
 
 
 def _limit_loaded(threads: int, stack: ExitStack) -> None:
-    """Tell the libraries that are loaded, until the stack is closed; the others stay unloaded."""
+    """Set the limit in the libraries that are loaded, until the stack is closed; the others stay unloaded."""
     if "numpy" in sys.modules or "faiss" in sys.modules:
         from threadpoolctl import threadpool_limits
 

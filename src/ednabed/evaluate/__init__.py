@@ -1,1 +1,1 @@
-"""Checks of what the vectors are worth."""
+"""Measures the quality of vectors and of taxonomic assignments."""

@@ -1,4 +1,4 @@
-"""Run methods on the same training records and queries, and measure what they say."""
+"""Run methods on the same training records and queries, and measure their predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ednabed import __version__
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.metrics import (
-    SUPPOSED_SHARES,
+    ASSUMED_SHARES,
     Bools,
     Judged,
     identity_bins,
@@ -38,15 +38,15 @@ log = logging.getLogger("ednabed")
 
 @dataclass(frozen=True)
 class Measured:
-    """What one method did on the queries of one crop.
+    """Figures of one method for the queries of one crop.
 
     Attributes:
-        seconds: For all queries.
-        queries: Their number, copies included.
-        groups: By group (and ``all``) and rank, see ``metrics.measure``.
-        novelty: By rank, see ``metrics.measure_novelty``.
-        bins: By identity bin and rank, see ``metrics.measure_bins``.
-        mixture: On the natural mixture, copies included, see ``mixture.measure_mixture``.
+        seconds: Time for all queries.
+        queries: Number of queries, including copies.
+        groups: Figures by group (and ``all``) and rank, see ``metrics.measure``.
+        novelty: Figures by rank, see ``metrics.measure_novelty``.
+        bins: Figures by identity bin and rank, see ``metrics.measure_bins``.
+        mixture: Figures for the natural mixture, including copies, see ``mixture.measure_mixture``.
     """
 
     seconds: float
@@ -58,7 +58,7 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Queries a second."""
+        """Queries per second."""
         return self.queries / self.seconds if self.seconds > 0 else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,13 +76,13 @@ class Measured:
 
 @dataclass
 class MethodResult:
-    """What one method did.
+    """Results of one method.
 
     Attributes:
-        name: Its name.
-        settings: Its version and settings.
-        prepare_seconds: Time for building what it needs from training.
-        crops: By name of the crop (``full``, ``313``).
+        name: Name of the method.
+        settings: Version and settings of the method.
+        prepare_seconds: Time to prepare it from the training records.
+        crops: Figures by name of the crop (``full``, ``313``).
     """
 
     name: str
@@ -93,20 +93,20 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Outcome of an evaluation; ``report.to_markdown`` lays it out for reading.
+    """Outcome of an evaluation; ``report.to_markdown`` formats it as a report.
 
     Attributes:
-        title: Of the data.
-        command: That makes it anew.
+        title: Title of the data.
+        command: Command that runs the evaluation again.
         split: Training records and queries.
-        crops: Names of the crops, with the number of queries of each group.
-        copies: Number of copies among the queries of each crop.
-        threads: That each method was given.
-        results: One a method that came to its end, in the order in which they were given.
-        failures: One sentence for each method that did not, by name.
-        identities_from: Method whose identities make the bins; None where no method has any.
-        machine: System and processors.
-        neighbours: What vectors alone are worth, one for each embedder asked for.
+        crops: Number of queries in each group, by name of the crop.
+        copies: Number of copies among the queries, by name of the crop.
+        threads: Number of threads of each method.
+        results: One for each method that finished, in the order in which the methods were given.
+        failures: One sentence for each method that failed, by name.
+        identities_from: Method whose identities define the bins; None if no method reports identities.
+        machine: System and number of processors.
+        neighbours: Accuracy of vectors alone, one for each requested embedder.
     """
 
     title: str
@@ -122,23 +122,23 @@ class Evaluation:
     neighbours: list[Neighbours] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
-        """Say what was split, and how."""
-        parted = self.split
+        """Return counts and settings of the split as JSON values."""
+        data_split = self.split
         return {
-            "records": parted.records,
-            "unlabelled": parted.unlabelled,
-            "training": len(parted.training),
+            "records": data_split.records,
+            "unlabelled": data_split.unlabelled,
+            "training": len(data_split.training),
             "training_taxa": {
-                rank: len({key for record in parted.training if (key := parted.taxa.of(record.lineage)[i])})
+                rank: len({key for record in data_split.training if (key := data_split.taxa.of(record.lineage)[i])})
                 for i, rank in enumerate(RANKS)
             },
-            "taken": parted.taken,
-            "queries": parted.sizes(),
+            "taken": data_split.taken,
+            "queries": data_split.sizes(),
             "queries_of_crop": self.crops,
-            "copies": len(parted.copies),
+            "copies": len(data_split.copies),
             "copies_of_crop": self.copies,
-            "copies_counted": parted.counted,
-            "seed": parted.seed,
+            "copies_counted": data_split.counted,
+            "seed": data_split.seed,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Evaluation:
             "machine": self.machine,
             "threads": self.threads,
             "split": self.facts(),
-            "supposed_shares": SUPPOSED_SHARES,
+            "supposed_shares": ASSUMED_SHARES,
             "mixture_shares": shares((COPY, *GROUPS)),
             "identities_from": self.identities_from,
             "methods": [
@@ -169,7 +169,7 @@ class Evaluation:
 
 @dataclass
 class _Answer:
-    """What a method said of each crop, before it is measured; ``mixed`` is of the natural mixture."""
+    """Predictions of a method by crop, before they are measured; ``mixed`` holds those for the natural mixture."""
 
     result: MethodResult
     judged: dict[str, Judged]
@@ -193,84 +193,85 @@ def evaluate(
     """Measure methods on held-out records.
 
     Args:
-        records: Labelled records, split by ``splits.split``.
-        methods: What is measured, one after the other; names must differ.
-        queries: Most queries a group.
-        seed: Of the split and of the crops.
+        records: Labelled records, which ``splits.split`` splits.
+        methods: Methods to measure, one after the other; names must differ.
+        queries: Maximum queries per group.
+        seed: Seed of the split and of the crops.
         crops: Lengths of the queries; None is the whole sequence.
-        threads: Given to every method.
-        identities_from: Method whose identities with the nearest training sequence make the identity bins; None takes
-            the first that has any.
-        title: Of the data, for the report.
-        command: That makes the report anew.
-        embedders: Whose nearest neighbours are measured too, without alignment (``neighbours``).
+        threads: Number of threads of every method.
+        identities_from: Method whose identities with the nearest training sequence define the identity bins; None
+            takes the first method that reports identities.
+        title: Title of the data, for the report.
+        command: Command that creates the report again.
+        embedders: Embedders whose nearest neighbours are measured too, without alignment (``neighbours``).
 
     Raises:
-        UsageError: No method, no crop, two of one name, or ``identities_from`` is none of them.
-        InputError: The records allow no split.
-        EdnabedError: Every method failed; that of the first. Failures of some are told in the result.
+        UsageError: There is no method or no crop, two methods have the same name, or ``identities_from`` is not one of
+            the methods.
+        InputError: The records cannot be split.
+        EdnabedError: Every method failed; the error of the first. If only some fail, the result lists their failures.
     """
     names = [method.name for method in methods]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if not methods or not crops or twice:
-        wrong = f"method {twice[0]!r} is named twice" if twice else "there is no method or no crop length"
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if not methods or not crops or repeated:
+        wrong = f"method {repeated[0]!r} is named twice" if repeated else "there is no method or no crop length"
         raise UsageError(f"{wrong}; name at least one crop length and one or more methods, each once")
     if identities_from is not None and identities_from not in names:
-        raise UsageError(f"identities are asked of {identities_from!r}, which is none of {', '.join(names)}")
-    parted = split(records, queries=queries, seed=seed)
-    held_out = {"full" if crop is None else str(crop): parted.crop(crop) for crop in crops}
-    copies = {"full" if crop is None else str(crop): parted.crop_copies(crop) for crop in crops}
-    asked = {crop: held_out[crop] + copies[crop] for crop in held_out}
+        raise UsageError(f"`identities_from` is {identities_from!r}; choose one of {', '.join(names)}")
+    data_split = split(records, queries=queries, seed=seed)
+    held_out = {"full" if crop is None else str(crop): data_split.crop(crop) for crop in crops}
+    copies = {"full" if crop is None else str(crop): data_split.crop_copies(crop) for crop in crops}
+    all_queries = {crop: held_out[crop] + copies[crop] for crop in held_out}
     answers: list[_Answer] = []
     failures: dict[str, EdnabedError] = {}
     for method in methods:
         log.info("evaluating %s", method.name)
         try:
-            answers.append(_ask(method, parted, asked, threads))
+            answers.append(_run(method, data_split, all_queries, threads))
         except EdnabedError as error:
             failures[method.name] = error
     if not answers:
         raise next(iter(failures.values()))
     source = _source_of_identities(answers, identities_from)
-    unique = {crop: only_species(own, parted.training, parted.taxa) for crop, own in copies.items()}
+    unique = {crop: only_species(drawn, data_split.training, data_split.taxa) for crop, drawn in copies.items()}
     for answer in answers:
         for crop, judged in answer.judged.items():
             identity = source.judged[crop].identity if source else np.full(len(judged.groups), np.nan)
             seconds = answer.seconds[crop]
             bins, mixed = identity_bins(identity), answer.mixed[crop]
-            # A study has the first ones of the copies.
-            single = unique[crop][: int((mixed.groups == COPY).sum())]
-            answer.result.crops[crop] = _measured(judged, seconds, bins, mixed, single)
+            # A study contains only the first copies.
+            study_unique = unique[crop][: int((mixed.groups == COPY).sum())]
+            answer.result.crops[crop] = _measured(judged, seconds, bins, mixed, study_unique)
     return Evaluation(
         title=title,
         command=command,
-        split=parted,
-        crops={crop: {g: sum(q.group == g for q in own) for g in GROUPS} for crop, own in held_out.items()},
-        copies={crop: len(own) for crop, own in copies.items()},
+        split=data_split,
+        crops={crop: {g: sum(q.group == g for q in cropped) for g in GROUPS} for crop, cropped in held_out.items()},
+        copies={crop: len(cropped) for crop, cropped in copies.items()},
         threads=threads,
         results=[answer.result for answer in answers],
         failures={name: str(error) for name, error in failures.items()},
         identities_from=source.result.name if source else None,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        neighbours=[measure_neighbours(embedder, parted, held_out) for embedder in embedders],
+        neighbours=[measure_neighbours(embedder, data_split, held_out) for embedder in embedders],
     )
 
 
-def _ask(method: Method, parted: Split, asked: dict[str, list[Query]], threads: int) -> _Answer:
+def _run(method: Method, data_split: Split, all_queries: dict[str, list[Query]], threads: int) -> _Answer:
     started = time.perf_counter()
-    with method.prepare(parted.training, threads) as classify:
+    with method.prepare(data_split.training, threads) as classify:
         seconds = time.perf_counter() - started
         answer = _Answer(MethodResult(method.name, method.settings, seconds), {}, {}, {})
-        for crop, queries in asked.items():
+        for crop, queries in all_queries.items():
             pairs = [(query.id, query.sequence) for query in queries]
             started = time.perf_counter()
             predictions = classify(pairs)
             answer.seconds[crop] = time.perf_counter() - started
-            answer.judged[crop] = answer.mixed[crop] = judge(queries, predictions, parted.taxa)
+            answer.judged[crop] = answer.mixed[crop] = judge(queries, predictions, data_split.taxa)
             together = getattr(classify, "together", None)
             if together is not None:
-                study = [queries[place] for place in natural_part([query.group for query in queries])]
-                answer.mixed[crop] = judge(study, together([(q.id, q.sequence) for q in study]), parted.taxa)
+                study = [queries[row] for row in natural_part([query.group for query in queries])]
+                answer.mixed[crop] = judge(study, together([(q.id, q.sequence) for q in study]), data_split.taxa)
     return answer
 
 
@@ -283,17 +284,17 @@ def _source_of_identities(answers: list[_Answer], name: str | None) -> _Answer |
 
 
 def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64], mixed: Judged, unique: Bools) -> Measured:
-    """Measure the held-out groups by themselves, and the mixture."""
-    held_out = judged.groups != COPY
-    held = judged.select(held_out)
-    chosen = {group: held.groups == group for group in GROUPS} | {"all": np.ones(len(held.groups), bool)}
+    """Measure the held-out groups separately, and the mixture."""
+    is_held_out = judged.groups != COPY
+    held_out = judged.select(is_held_out)
+    chosen = {group: held_out.groups == group for group in GROUPS} | {"all": np.ones(len(held_out.groups), bool)}
     return Measured(
         seconds=seconds,
         queries=len(judged.groups),
         groups={
-            group: {rank: measure(held, i, mask) for i, rank in enumerate(RANKS)} for group, mask in chosen.items()
+            group: {rank: measure(held_out, i, mask) for i, rank in enumerate(RANKS)} for group, mask in chosen.items()
         },
-        novelty={rank: measure_novelty(held, rank) for rank in GROUPS[1:]},
-        bins=measure_bins(held, bins[held_out]),
+        novelty={rank: measure_novelty(held_out, rank) for rank in GROUPS[1:]},
+        bins=measure_bins(held_out, bins[is_held_out]),
         mixture=measure_mixture(mixed, unique),
     )

@@ -1,8 +1,8 @@
-"""Multinomial naive Bayes on 7-mers as a method, the way of QIIME 2's ``classify-sklearn``.
+"""Multinomial naive Bayes on 7-mers as a method, following QIIME 2's ``classify-sklearn``.
 
 Bokulich et al. 2018, 10.1186/s40168-018-0470-z; settings of q2-feature-classifier: hashed 7-mers (8,192 features, the
-blank at each end included, Euclidean norm 1), a class for each lineage, smoothing 0.001, all classes equally likely
-before. scikit-learn counts the words; the classifier is computed here, because scikit-learn's own needs the memory of a
+space at each end included, Euclidean norm 1), one class for each lineage, smoothing 0.001, a uniform prior.
+scikit-learn counts the 7-mers; the classifier is computed here, because scikit-learn's classifier needs the memory of a
 dense table of records by classes.
 """
 
@@ -23,20 +23,20 @@ from ednabed.sequences.lineage import RANKS, Lineage
 
 WORD, FEATURES, SMOOTHING = 7, 8_192, 0.001
 CONFIDENT = 0.7
-"""Confidence from which QIIME 2 gives a name by default."""
+"""Minimum confidence at which QIIME 2 gives a name by default."""
 
-_AT_ONCE = 256
+_BLOCK_QUERIES = 256
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class NaiveBayes:
-    """The lineage of the largest posterior; the confidence of its name at a rank is the posterior of all classes there.
+    """The lineage with the largest posterior; its confidence at a rank is the summed posterior of the classes there.
 
-    These are the classes that share all names down to that rank, as QIIME 2 sums them on its way from the top; so
-    confidences never rise downward. A name is given where its confidence reaches ``CONFIDENT``. One thread is used.
-    Memory: 32 kB for each lineage.
+    The sum is over the classes that share all names down to that rank, as QIIME 2 computes it from the top rank down,
+    so confidences never increase towards lower ranks. A name is given if its confidence reaches ``CONFIDENT``. One
+    thread is used. Memory: 32 kB for each lineage.
     """
 
     name: str = "naive-bayes"
@@ -53,25 +53,25 @@ class NaiveBayes:
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Count the words of every lineage; ``threads`` are not used."""
+        """Count the 7-mers of every lineage; ``threads`` is ignored."""
         classes = sorted({record.lineage for record in training})
         number = {lineage: i for i, lineage in enumerate(classes)}
-        own = np.array([number[record.lineage] for record in training], np.int64)
-        weights = log_likelihoods(count_words([record.sequence for record in training]), own, len(classes))
+        record_classes = np.array([number[record.lineage] for record in training], np.int64)
+        weights = log_likelihoods(count_words([record.sequence for record in training]), record_classes, len(classes))
         first, end = prefix_ranges(classes)
 
         def classify(queries: Queries) -> list[Prediction]:
             found: list[Prediction] = []
-            for start in range(0, len(queries), _AT_ONCE):
-                block = queries[start : start + _AT_ONCE]
+            for start in range(0, len(queries), _BLOCK_QUERIES):
+                block = queries[start : start + _BLOCK_QUERIES]
                 posterior = posteriors(count_words([sequence for _, sequence in block]), weights)
                 best = posterior.argmax(axis=1)
                 total = np.concatenate([np.zeros((len(block), 1)), np.cumsum(posterior, axis=1)], axis=1)
                 rows = np.arange(len(block))[:, None]
                 confidences = np.clip(total[rows, end[best]] - total[rows, first[best]], 0, 1)
                 found += [
-                    _prediction(name, classes[c], told)
-                    for (name, _), c, told in zip(block, best.tolist(), confidences.tolist(), strict=True)
+                    _prediction(name, classes[c], by_rank)
+                    for (name, _), c, by_rank in zip(block, best.tolist(), confidences.tolist(), strict=True)
                 ]
             return found
 
@@ -79,7 +79,7 @@ class NaiveBayes:
 
 
 def count_words(sequences: Sequence[str]) -> Any:
-    """Return hashed 7-mer counts of Euclidean norm 1, a sparse matrix of shape (len(sequences), 8192)."""
+    """Return hashed 7-mer counts with Euclidean norm 1, a sparse matrix of shape (len(sequences), 8192)."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     vectorizer = HashingVectorizer(
@@ -89,20 +89,20 @@ def count_words(sequences: Sequence[str]) -> Any:
 
 
 def log_likelihoods(words: Any, classes: Ints, number: int) -> npt.NDArray[np.float32]:
-    """Return the logarithm of the share of each word in each class, smoothed by ``SMOOTHING``.
+    """Return the logarithm of the share of each 7-mer in each class, smoothed by ``SMOOTHING``.
 
     Args:
-        words: Of the records, sparse, shape (records, 8192).
-        classes: Class of each record, int64, shape (records,); every class has one.
-        number: Of classes.
+        words: 7-mer counts of the records, sparse, shape (records, 8192).
+        classes: Class of each record, int64, shape (records,); every class has at least one record.
+        number: Number of classes.
 
     Returns:
-        float32, shape (8192, number): features first, because a query has few of them.
+        float32, shape (8192, number): features first, because a query has only few of them.
     """
     from scipy import sparse
 
-    belongs = sparse.csr_array((np.ones(len(classes)), (np.arange(len(classes)), classes)), (len(classes), number))
-    table = np.asarray((sparse.csr_array(words).T @ belongs).astype(np.float32).toarray(order="C"))
+    membership = sparse.csr_array((np.ones(len(classes)), (np.arange(len(classes)), classes)), (len(classes), number))
+    table = np.asarray((sparse.csr_array(words).T @ membership).astype(np.float32).toarray(order="C"))
     table += SMOOTHING
     sums = np.log(table.sum(axis=0, dtype=np.float64)).astype(np.float32)
     np.log(table, out=table)
@@ -111,11 +111,11 @@ def log_likelihoods(words: Any, classes: Ints, number: int) -> npt.NDArray[np.fl
 
 
 def posteriors(words: Any, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return the posterior of each class, all equally likely before.
+    """Return the posterior of each class under a uniform prior.
 
     Args:
-        words: Of the queries, sparse, shape (q, 8192).
-        weights: As ``log_likelihoods`` returns them, shape (8192, classes).
+        words: 7-mer counts of the queries, sparse, shape (q, 8192).
+        weights: Log likelihoods as returned by ``log_likelihoods``, shape (8192, classes).
 
     Returns:
         float64, shape (q, classes); rows sum to 1.
@@ -128,10 +128,13 @@ def posteriors(words: Any, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.f
 
 
 def prefix_ranges(classes: Sequence[Lineage]) -> tuple[Ints, Ints]:
-    """Return where the classes that share a class's names down to each rank begin and end, int64, shape (n, 7) each.
+    """Return the first and end index of the classes that share the names of each class down to each rank.
 
     Args:
         classes: Sorted lineages.
+
+    Returns:
+        Two arrays, int64, shape (n, 7) each.
     """
     n = len(classes)
     first, end = np.zeros((n, len(RANKS)), np.int64), np.full((n, len(RANKS)), n, np.int64)
@@ -144,7 +147,7 @@ def prefix_ranges(classes: Sequence[Lineage]) -> tuple[Ints, Ints]:
     return first, end
 
 
-def _prediction(query: str, names: Lineage, told: list[float]) -> Prediction:
-    confidences = tuple(value if name else None for name, value in zip(names, told, strict=True))
+def _prediction(query: str, names: Lineage, by_rank: list[float]) -> Prediction:
+    confidences = tuple(value if name else None for name, value in zip(names, by_rank, strict=True))
     given = tuple(value is not None and value >= CONFIDENT for value in confidences)
-    return Prediction(query, names, confidences=confidences, given=given, novelty=tuple(1 - value for value in told))
+    return Prediction(query, names, confidences=confidences, given=given, novelty=tuple(1 - value for value in by_rank))

@@ -1,8 +1,8 @@
-"""Two versions beside each other: what each has, and how far they agree on the sequences that both embedded.
+"""Compare two versions: the runs of each, and how well they agree on the sequences that both embedded.
 
-Agreement is measured on a seeded sample of the common distinct sequences: how many of the ten nearest others a sequence
-has in common under both versions, how alike the two rank the similarities of pairs, and how often the nearest other
-sequence has the same name under each. Where nothing is common, nothing is measured.
+Agreement is measured on a seeded sample of the distinct sequences in common: how many of the ten nearest neighbours of
+a sequence are the same under both versions, how similarly the two rank the similarities of pairs, and how often the
+nearest neighbour has the same name under each. Without common sequences nothing is measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.errors import UsageError
-from ednabed.evaluate.common_sequences import Digests, common_digests, gather, hold
+from ednabed.evaluate.common_sequences import Digests, common_digests, find_holdings, gather
 from ednabed.evaluate.comparison import Accuracy, Comparison
 from ednabed.models.base import FloatArray
 from ednabed.search.exact import nearest
@@ -24,8 +24,8 @@ from ednabed.store.versions import Versions
 __all__ = ["Accuracy", "Comparison", "compare_versions"]
 
 NEIGHBOURS = 10
-MOST_PAIRS = 1_000_000
-# What float32 vectors carry: cosines that differ by less are ties, so that rounding makes no order.
+MAX_PAIRS = 1_000_000
+# The precision of float32 vectors: cosines that differ by less are ties, so that rounding does not create an order.
 _DECIMALS = 7
 _BLOCK_ROWS = 256
 
@@ -47,28 +47,28 @@ def compare_versions(
     Args:
         workspace: Folder of the workspace.
         first: Name of a version.
-        second: Name of another one.
-        root: Folder below which the runs are; None: that of the workspace.
-        sample: Common distinct sequences measured, at most; the vectors of both versions are held for so many.
+        second: Name of another version.
+        root: Folder that contains the runs; None takes that of the workspace.
+        sample: Maximum number of common distinct sequences to measure; memory holds their vectors of both versions.
         ranks: Ranks of the names that are compared.
-        seed: Of the samples; the same seed and runs give the same result.
+        seed: Seed of the samples; the same seed and runs give the same result.
 
     Raises:
-        StoreError: There is no such version or folder, or a vector is not finite.
-        UsageError: The two are one, or a number or rank cannot be meant.
+        StoreError: The version or folder does not exist, or a vector is not finite.
+        UsageError: The two versions are the same, or a number or rank is invalid.
     """
     versions = Versions.read(workspace)
     pair = versions.get(first), versions.get(second)
     if first == second:
         raise UsageError(f"{first!r} was named twice; name two versions")
     if sample < 2 or seed < 0:
-        raise UsageError(f"sample {sample} and seed {seed}: wanted at least 2 sequences and a seed of at least 0")
-    strange = [rank for rank in ranks if rank not in RANKS]
-    if strange:
-        raise UsageError(f"rank {strange[0]!r} is unknown; choose among {', '.join(RANKS)}")
-    holdings, digests, damaged = hold(workspace, versions, pair, root)
-    both = common_digests(*digests)
-    chosen = _sample(both, sample, seed)
+        raise UsageError(f"sample {sample} and seed {seed}: expected at least 2 sequences and a seed of at least 0")
+    unknown = [rank for rank in ranks if rank not in RANKS]
+    if unknown:
+        raise UsageError(f"rank {unknown[0]!r} is unknown; choose from {', '.join(RANKS)}")
+    holdings, digests, damaged = find_holdings(workspace, versions, pair, root)
+    common = common_digests(*digests)
+    chosen = _sample(common, sample, seed)
     vectors, names, conflicting = gather(holdings, chosen, ranks)
     k = shared = chance = correlation = None
     pairs = 0
@@ -76,17 +76,17 @@ def compare_versions(
     n = len(chosen)
     if n > 1:
         k = min(NEIGHBOURS, n - 1)
-        near = neighbours(vectors[0], k), neighbours(vectors[1], k)
-        shared, chance = overlap(*near), k / (n - 1)
-        i, j = pairs_of(n, MOST_PAIRS, seed)
+        nearest_rows = neighbours(vectors[0], k), neighbours(vectors[1], k)
+        shared, chance = overlap(*nearest_rows), k / (n - 1)
+        i, j = pairs_of(n, MAX_PAIRS, seed)
         pairs = len(i)
         correlation = spearman(cosines(vectors[0], i, j), cosines(vectors[1], i, j))
-        accuracies = [_accuracy(rank, names[rank], near) for rank in ranks]
+        accuracies = [_accuracy(rank, names[rank], nearest_rows) for rank in ranks]
     return Comparison(
         versions=pair,
         holdings=holdings,
         damaged=damaged,
-        common=len(both),
+        common=len(common),
         sampled=n,
         seed=seed,
         neighbours=k,
@@ -114,42 +114,42 @@ def neighbours(vectors: FloatArray, k: int) -> npt.NDArray[np.int64]:
         block = vectors[first : first + _BLOCK_ROWS]
         rows, _ = nearest(block, vectors, k + 1)
         others = rows != np.arange(first, first + len(block))[:, None]
-        # Among many equal vectors a row may not be among its own nearest; then the farthest is one too many.
+        # Among many equal vectors a row may not be among its nearest rows; then drop the farthest one instead.
         others[others.all(axis=1), -1] = False
         found[first : first + len(block)] = rows[others].reshape(-1, k)
     return found
 
 
 def overlap(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
-    """Return the mean share of neighbours that two lists have in common; both int64, shape (n, k), k at least 1."""
+    """Return the mean share of neighbours in common; both arrays are int64, shape (n, k), with k at least 1."""
     n, k = first.shape
     return float(np.count_nonzero(first[:, :, None] == second[:, None, :]) / (n * k))
 
 
-def pairs_of(n: int, most: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return pairs i < j of n rows, sorted: all where there are at most ``most``, else a random part of them.
+def pairs_of(n: int, maximum: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return pairs i < j of n rows, sorted: all pairs if there are at most ``maximum``, else a random sample.
 
-    The part is drawn with replacement and each pair kept once, so it is somewhat smaller than ``most`` where that is
-    near to all.
+    Pairs are drawn with replacement and duplicates are removed, so the sample is somewhat smaller than ``maximum`` if
+    that is close to the number of all pairs.
     """
-    if n * (n - 1) // 2 <= most:
+    if n * (n - 1) // 2 <= maximum:
         i, j = np.triu_indices(n, 1)
         return i.astype(np.int64), j.astype(np.int64)
     rng = np.random.default_rng([seed, 1])
-    one = rng.integers(0, n, most)
-    other = rng.integers(0, n - 1, most)
+    one = rng.integers(0, n, maximum)
+    other = rng.integers(0, n - 1, maximum)
     other += other >= one
     keys = np.unique(np.minimum(one, other) * n + np.maximum(one, other))
     return keys // n, keys % n
 
 
 def cosines(vectors: FloatArray, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]) -> Float64:
-    """Return the cosine of each pair of rows, float64 rounded to seven decimals; that of a zero row is 0.
+    """Return the cosine of each pair of rows, float64 rounded to seven decimals; 0 if a row is all zeros.
 
     Args:
         vectors: float32, shape (n, d).
-        i: First rows, ascending.
-        j: Second rows.
+        i: First row of each pair, ascending.
+        j: Second row of each pair.
     """
     unit = vectors.astype(np.float64)
     norms = np.linalg.norm(unit, axis=1, keepdims=True)
@@ -164,15 +164,15 @@ def cosines(vectors: FloatArray, i: npt.NDArray[np.int64], j: npt.NDArray[np.int
 
 
 def average_ranks(values: Float64) -> Float64:
-    """Return the rank of each value, from 1; equal values share the mean of their ranks. float64, shape (n,)."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    """Return the rank of each value, from 1, float64, shape (n,); equal values share the mean of their ranks."""
+    _, value_index, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    ranks: Float64 = (last - (counts - 1) / 2)[place]
+    ranks: Float64 = (last - (counts - 1) / 2)[value_index]
     return ranks
 
 
 def spearman(first: Float64, second: Float64) -> float | None:
-    """Return Spearman's rank correlation of two lists, -1 to 1; None where one has equal values only (or none)."""
+    """Return Spearman's rank correlation of two arrays, -1 to 1; None if one is empty or all its values are equal."""
     if len(first) < 2:
         return None
     a, b = (ranks - ranks.mean() for ranks in (average_ranks(first), average_ranks(second)))
@@ -180,24 +180,24 @@ def spearman(first: Float64, second: Float64) -> float | None:
     return None if scale == 0 else float(np.clip((a @ b) / scale, -1, 1))
 
 
-def _sample(digests: Digests, most: int, seed: int) -> Digests:
-    """Return a part of sorted digests, sorted."""
-    if len(digests) <= most:
+def _sample(digests: Digests, maximum: int, seed: int) -> Digests:
+    """Return at most ``maximum`` of the sorted digests, sorted."""
+    if len(digests) <= maximum:
         return digests
-    rows = np.random.default_rng([seed, 0]).choice(len(digests), most, replace=False, shuffle=False)
+    rows = np.random.default_rng([seed, 0]).choice(len(digests), maximum, replace=False, shuffle=False)
     return digests[np.sort(rows)]
 
 
 def _accuracy(
-    rank: str, names: npt.NDArray[np.str_], near: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    rank: str, names: npt.NDArray[np.str_], nearest_rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 ) -> Accuracy:
-    """Judge the nearest neighbours by names, shape (n,), empty where unknown."""
-    _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
-    asked = np.flatnonzero((names != "") & (counts[place] > 1))
+    """Count how often the nearest neighbour has the same name; ``names`` has shape (n,), empty if unknown."""
+    _, name_index, counts = np.unique(names, return_inverse=True, return_counts=True)
+    asked = np.flatnonzero((names != "") & (counts[name_index] > 1))
     if not len(asked):
         return Accuracy(rank, 0, None, None)
-    found = [names[rows[asked, 0]] for rows in near]
+    found = [names[rows[asked, 0]] for rows in nearest_rows]
     right, unnamed = (
-        [int(np.count_nonzero(name == wanted)) for name in found] for wanted in (names[asked], np.str_(""))
+        [int(np.count_nonzero(name == expected)) for name in found] for expected in (names[asked], np.str_(""))
     )
     return Accuracy(rank, len(asked), (right[0], right[1]), (unnamed[0], unnamed[1]))

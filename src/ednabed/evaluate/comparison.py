@@ -1,4 +1,4 @@
-"""What a comparison of two versions found, as JSON and for reading."""
+"""The result of comparing two versions, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from ednabed.store.versions import Version
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often the nearest other sequence has the same name.
+    """How often the nearest neighbour has the same name.
 
     Attributes:
-        rank: Of the name.
-        asked: Sequences whose name occurs at least twice in the sample.
-        right: Of these, how many have a nearest other sequence of the same name, under each version; None where none
-            was asked.
-        unnamed: Of these, how many have a nearest other sequence without a name at this rank (counted as not right).
+        rank: Rank of the name.
+        asked: Number of sequences whose name occurs at least twice in the sample.
+        right: Number of these whose nearest neighbour has the same name, under each version; None if ``asked`` is 0.
+        unnamed: Number of these whose nearest neighbour has no name at this rank (counted as wrong).
     """
 
     rank: str
@@ -28,29 +27,29 @@ class Accuracy:
 
     @property
     def share(self) -> tuple[float, float] | None:
-        """Right by asked, under each version."""
+        """``right`` divided by ``asked``, under each version."""
         return None if self.right is None else (self.right[0] / self.asked, self.right[1] / self.asked)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outcome of a comparison; None where there is nothing to measure.
+    """Outcome of a comparison; figures are None if there is nothing to measure.
 
     Attributes:
-        versions: The two.
-        holdings: What each has.
-        damaged: One sentence for each run that took no part because it is damaged.
-        common: Distinct sequences that both embedded.
-        sampled: How many of them were measured.
-        seed: Of the samples.
-        neighbours: Neighbours compared: 10, or all others of a smaller sample.
-        overlap: Mean share of these neighbours that both versions name, 0 to 1.
-        overlap_by_chance: What two unrelated versions would have.
-        pairs: Pairs of sampled sequences whose similarities were ranked.
-        correlation: Spearman's, of the cosines of these pairs, -1 to 1; None also where one version has equal cosines
-            only.
-        conflicting: By rank, sampled sequences whose records disagree in their name; they count as without one.
-        accuracies: One for each rank asked for.
+        versions: The two versions.
+        holdings: The runs and records of each version.
+        damaged: One sentence for each run that was omitted because it is damaged.
+        common: Number of distinct sequences that both versions embedded.
+        sampled: Number of these that were measured.
+        seed: Seed of the samples.
+        neighbours: Number of neighbours compared: 10, or all others in a smaller sample.
+        overlap: Mean share of these neighbours that are the same under both versions, 0 to 1.
+        overlap_by_chance: Overlap expected for two unrelated versions.
+        pairs: Number of pairs of sampled sequences whose similarities were ranked.
+        correlation: Spearman's rank correlation of the cosines of these pairs, -1 to 1; None also if all cosines of
+            one version are equal.
+        conflicting: By rank, number of sampled sequences whose records disagree about the name; they count as unnamed.
+        accuracies: One for each requested rank.
     """
 
     versions: tuple[Version, Version]
@@ -112,7 +111,7 @@ class Comparison:
         }
 
     def to_text(self) -> str:
-        """Lay the comparison out for reading."""
+        """Format the comparison as text."""
         a, b = self.holdings
         rows = [
             ["model", *(version.spec.model for version in self.versions)],
@@ -129,27 +128,27 @@ class Comparison:
         lines = [*_columns([["", *(version.name for version in self.versions)], *rows]), ""]
         if not self.common:
             return "\n".join([*lines, "no common sequences: nothing to compare"])
-        lines.append(f"common sequences   {self.common:,}, of which {self.sampled:,} were measured (seed {self.seed})")
+        lines.append(f"common sequences   {self.common:,}, {self.sampled:,} of them measured (seed {self.seed})")
         if self.overlap is None:
             return "\n".join([*lines, "one sequence has no neighbours: nothing to compare"])
         lines.append(f"overlap@{self.neighbours:<10} {self.overlap:.3f} (by chance {self.overlap_by_chance:.3f})")
         correlation = (
-            "undefined, all cosines of one are equal" if self.correlation is None else f"{self.correlation:.3f}"
+            "undefined, all cosines of one version are equal" if self.correlation is None else f"{self.correlation:.3f}"
         )
         lines.append(f"rank correlation   {correlation} (Spearman, cosines of {self.pairs:,} pairs)")
         for accuracy in self.accuracies:
             line = f"1-NN {accuracy.rank:<13} "
-            line += f"{accuracy.asked:,} sequences share their {accuracy.rank} with another one"
+            line += f"{accuracy.asked:,} sequences share their {accuracy.rank} with another"
             if accuracy.unnamed is not None and any(accuracy.unnamed):
                 one, other = accuracy.unnamed
-                line += f"; the nearest has no name and counts as wrong for {one:,} and {other:,}"
+                line += f"; for {one:,} and {other:,} the nearest has no name and counts as wrong"
             if self.conflicting[accuracy.rank]:
-                line += f"; {self.conflicting[accuracy.rank]:,} left out, their records disagree"
+                line += f"; {self.conflicting[accuracy.rank]:,} omitted because their records disagree"
             lines.append(line)
         return "\n".join(lines)
 
 
 def _columns(rows: list[list[str]]) -> list[str]:
-    """Lay out columns, two blanks between them."""
+    """Align columns, separated by two spaces."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""The consensus of vsearch's top hits as a method, the way of QIIME 2's ``classify-consensus-vsearch``."""
+"""The consensus of vsearch's top hits as a method, following QIIME 2's ``classify-consensus-vsearch``."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ MARGIN = 1.0
 MAJORITY = 0.51
 """Share of the votes that a name needs."""
 
-# A margin between two quotients.
+# Tolerance for comparing two quotients.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Consensus:
-    """The names that the majority of vsearch's top hits bears, given where the identity is high enough for the rank.
+    """The names shared by the majority of vsearch's top hits, given if the identity is high enough for the rank.
 
-    Hits within ``MARGIN`` of the best identity vote, 30 at most. The name of the deepest rank of which a share of
-    ``MAJORITY`` of the hits bears the same one is taken, with the names above it; as in QIIME 2 a hit without a name
-    counts against it. QIIME 2 compares whole lineages; here taxa are compared (``Taxa``), so that hits whose sources
-    disagree on an order still agree on the genus. A name is given where the best identity reaches
-    ``taxonomy.assign.IDENTITIES`` of its rank.
+    Hits within ``MARGIN`` of the best identity vote, 30 at most. The deepest rank at which a share of ``MAJORITY`` of
+    the hits have the same name is assigned, with the names above it; as in QIIME 2 a hit without a name counts against
+    it. QIIME 2 compares complete lineages; here taxa are compared (``Taxa``), so that hits whose sources disagree about
+    an order still agree about the genus. A name is given if the best identity reaches ``taxonomy.assign.IDENTITIES``
+    for its rank.
     """
 
     name: str = "consensus"
 
     @property
     def options(self) -> list[str]:
-        """Options that matter for the result."""
+        """Options that affect the result."""
         return ["--id", "0.5", "--maxaccepts", "30", "--maxrejects", "100", "--strand", "plus"]
 
     @property
@@ -65,7 +65,7 @@ class Consensus:
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Build vsearch's database.
+        """Build the vsearch database.
 
         Raises:
             ToolError: vsearch fails or is not installed.
@@ -92,22 +92,22 @@ def _prediction(name: str, hits: list[tuple[float, Lineage]], taxa: Taxa) -> Pre
         return Prediction(name, novelty=(100.0,) * len(RANKS))
     identity = max(found for found, _ in hits)
     names = agreed([lineage for found, lineage in hits if found >= identity - MARGIN - _ROUNDING], taxa)
-    given = tuple(identity >= 100 * least - _ROUNDING for least in IDENTITIES)
+    given = tuple(identity >= 100 * minimum - _ROUNDING for minimum in IDENTITIES)
     return Prediction(name, names, given=given, identity=identity, novelty=(100 - identity,) * len(RANKS))
 
 
 def agreed(lineages: Sequence[Lineage], taxa: Taxa) -> Lineage:
-    """Return the names down to the deepest rank at which enough of the lineages are of one taxon, empty below it.
+    """Return the names down to the deepest rank at which enough lineages belong to one taxon, empty below it.
 
     Args:
         lineages: One for each vote, at least one.
-        taxa: Which names are the same taxon.
+        taxa: Defines which names are the same taxon.
     """
-    enough = ceil(len(lineages) * MAJORITY)
+    minimum_votes = ceil(len(lineages) * MAJORITY)
     for rank in reversed(range(len(RANKS))):
         votes = Counter(key for lineage in lineages if (key := taxa.of(lineage)[rank]) is not None)
         taxon, count = next(iter(votes.most_common(1)), (None, 0))
-        if count >= enough:
+        if count >= minimum_votes:
             voters = Counter(lineage for lineage in lineages if taxa.of(lineage)[rank] == taxon)
             kept = [text if r <= rank else "" for r, text in enumerate(voters.most_common(1)[0][0])]
             kingdom, phylum, class_, order, family, genus, species = kept

@@ -1,8 +1,8 @@
-"""Other tools as methods, where they are installed: vsearch (best hit and SINTAX) and blastn.
+"""Other tools as methods, if they are installed: vsearch (best hit and SINTAX) and blastn.
 
 Each tool gets the same training FASTA and queries as every other method, in a temporary folder that is its working
-folder, so that no path of the user (with blanks or other letters) ever stands in its arguments. Records and queries go
-by numbers and taxa by codes, and are put back from the tool's answer, so that any name survives.
+folder, so that no user path (with spaces or special characters) ever occurs in its arguments. Records and queries are
+replaced by numbers and taxa by codes, which are translated back in the tool's output, so that any name survives.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from ednabed.evaluate.tools import run, scratch, version, write_fasta
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.taxa import Taxa
 
-_LETTERS = "dpcofgs"
+_RANK_PREFIXES = "dpcofgs"
 DATABASE, QUERIES, HITS = "db", "queries.fasta", "hits.tsv"
-"""Names of files in the temporary folder."""
+"""File names in the temporary folder."""
 
 Queries = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class BestHit:
-    """vsearch's best hit by global alignment.
+    """The best hit of vsearch by global alignment.
 
-    Candidates come in the order of shared 8-mers; the search ends after ``accepts`` alignments of at least 50 %
-    identity or ``rejects`` others, and the hits of the highest identity (terminal gaps not counted) are taken.
+    Candidates are aligned in the order of shared 8-mers. The search ends after ``accepts`` alignments with at least
+    50 % identity or ``rejects`` others, and the hits with the highest identity (ignoring terminal gaps) are taken.
 
     Attributes:
         accepts: ``--maxaccepts``.
         rejects: ``--maxrejects``.
-        name: For tables.
+        name: Name for tables.
     """
 
     accepts: int = 30
@@ -45,7 +45,7 @@ class BestHit:
 
     @property
     def options(self) -> list[str]:
-        """Options that matter for the result."""
+        """Options that affect the result."""
         limits = ["--maxaccepts", str(self.accepts), "--maxrejects", str(self.rejects)]
         return ["--id", "0.5", *limits, "--top_hits_only", "--strand", "plus"]
 
@@ -56,7 +56,7 @@ class BestHit:
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Build vsearch's database.
+        """Build the vsearch database.
 
         Raises:
             ToolError: vsearch fails or is not installed.
@@ -81,7 +81,7 @@ class Blast:
 
     @property
     def options(self) -> list[str]:
-        """Options that matter for the result."""
+        """Options that affect the result."""
         return ["-task", "megablast", "-max_target_seqs", "10", "-evalue", "1e-5", "-strand", "plus"]
 
     @property
@@ -91,7 +91,7 @@ class Blast:
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Build BLAST's database.
+        """Build the BLAST database.
 
         Raises:
             ToolError: makeblastdb or blastn fails or is not installed.
@@ -111,17 +111,17 @@ class Blast:
 
 @dataclass(frozen=True)
 class Sintax:
-    """vsearch's SINTAX: the names of the sequences that share most 8-mers, with bootstrap support as confidence.
+    """SINTAX in vsearch: the names of the sequences that share most 8-mers, with bootstrap support as confidence.
 
-    It says nothing of queries that share too few 8-mers with anything. With more than one thread its random numbers are
-    shared out by chance, so repeated runs differ by some tenths of a percent.
+    It reports nothing for queries that share too few 8-mers with any sequence. With more than one thread its random
+    numbers are not assigned to queries reproducibly, so repeated runs differ by a few tenths of a percent.
     """
 
     name: str = "sintax"
 
     @property
     def options(self) -> list[str]:
-        """Options that matter for the result."""
+        """Options that affect the result."""
         return ["--sintax_cutoff", "0", "--strand", "plus", "--randseed", "1"]
 
     @property
@@ -131,7 +131,7 @@ class Sintax:
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Build vsearch's database.
+        """Build the vsearch database.
 
         Raises:
             ToolError: vsearch fails or is not installed.
@@ -152,7 +152,7 @@ class Sintax:
 
 
 class _Codes:
-    """Taxa as codes of plain letters, one for each taxon of each rank."""
+    """Plain ASCII codes for taxa, one for each taxon at each rank."""
 
     def __init__(self, training: Sequence[Labelled]) -> None:
         self._taxa = Taxa(record.lineage for record in training)
@@ -160,21 +160,21 @@ class _Codes:
         self._names: dict[str, str] = {}
 
     def encode(self, lineage: Lineage) -> str:
-        """Write a lineage as SINTAX's field."""
+        """Encode a lineage as a SINTAX taxonomy field."""
         fields = []
         for rank, taxon in enumerate(self._taxa.of(lineage)):
             if taxon is not None:
                 code = self._codes.setdefault((rank, taxon), f"t{len(self._codes)}")
                 self._names[code] = taxon[0]
-                fields.append(f"{_LETTERS[rank]}:{code}")
+                fields.append(f"{_RANK_PREFIXES[rank]}:{code}")
         return ",".join(fields)
 
     def decode(self, query: str, text: str) -> Prediction:
-        """Read a field with support, such as ``d:t0(1.00),p:t4(0.98)``; empty where nothing was found."""
+        """Decode a field with support values, such as ``d:t0(1.00),p:t4(0.98)``; empty if nothing was found."""
         names = [""] * len(RANKS)
         support: list[float | None] = [None] * len(RANKS)
-        for letter, code, number in re.findall(r"([a-z]):(\w+)\(([\d.]+)\)", text):
-            rank = _LETTERS.index(letter)
+        for prefix, code, number in re.findall(r"([a-z]):(\w+)\(([\d.]+)\)", text):
+            rank = _RANK_PREFIXES.index(prefix)
             names[rank], support[rank] = self._names[code], float(number)
         kingdom, phylum, class_, order, family, genus, species = names
         lineage = (kingdom, phylum, class_, order, family, genus, species)
@@ -183,15 +183,15 @@ class _Codes:
 
 
 VSEARCH_FIELDS = "query+target+ids+mism+gaps+id"
-"""What ``vsearch_score`` reads."""
+"""Fields that ``vsearch_score`` reads."""
 
 
 def vsearch_score(row: list[str]) -> tuple[float, float]:
-    """Return score and identity: the share of matches, because vsearch writes its identity with one digit only."""
+    """Return score and identity, both the share of matches, because vsearch writes its identity with one decimal."""
     matches, mismatches, gaps, written = int(row[2]), int(row[3]), int(row[4]), float(row[5])
     columns = matches + mismatches + gaps
     exact = 100 * matches / columns if columns else 0.0
-    # Where the columns counted here are not those that it counted, its own figure holds.
+    # If vsearch counted other columns than those counted here, its own identity is used.
     identity = exact if abs(exact - written) <= 0.051 else written
     return identity, identity
 
@@ -206,7 +206,7 @@ def best_hits(
     rows: list[list[str]],
     score: Callable[[list[str]], tuple[float, float]],
 ) -> list[Prediction]:
-    """Make predictions of rows that start with the numbers of query and training record."""
+    """Turn rows that start with the numbers of query and training record into predictions."""
     best: dict[int, tuple[float, float, dict[int, None]]] = {}
     for row in rows:
         query, target = int(row[0]), int(row[1])
@@ -229,7 +229,7 @@ def best_hits(
 
 
 def search(arguments: list[str], queries: Queries, folder: Path) -> list[list[str]]:
-    """Run a tool on the queries and return the cells of the lines that it writes."""
+    """Run a tool on the queries and return the lines of its output, split into cells."""
     if not queries:
         return []
     write_fasta(folder / QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
@@ -239,5 +239,5 @@ def search(arguments: list[str], queries: Queries, folder: Path) -> list[list[st
 
 
 def numbered(training: Sequence[Labelled]) -> Iterator[tuple[str, str]]:
-    """Return training records under their numbers, as ``best_hits`` expects them in the answers."""
+    """Return training records under their numbers, as ``best_hits`` expects them in the tool's output."""
     return ((str(i), record.sequence) for i, record in enumerate(training))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NOTHING = "–"
-"""Where there is nothing to measure."""
+"""Shown if there is nothing to measure."""
 
 
 def number(value: float | None) -> str:
-    """Write a share with three decimals."""
+    """Format a share with three decimals."""
     return NOTHING if value is None else f"{value:.3f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table; bars in cells are escaped."""
+    """Format a table; pipes in cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

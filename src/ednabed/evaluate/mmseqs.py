@@ -1,4 +1,4 @@
-"""MMseqs2 (Steinegger and Söding 2017, 10.1038/nbt.3988) as a method: its best hits among nucleotide sequences."""
+"""MMseqs2 (Steinegger and Söding 2017, 10.1038/nbt.3988) as a method: best hits of a nucleotide search."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _FIELDS = "query,target,bits,nident,alnlen"
 class MMseqs:
     """The best hits of ``mmseqs easy-search`` by bit score times identity.
 
-    Words have 13 bases: with those of 15 that it takes otherwise, the index of any reference takes 8 GB of memory and
-    half a minute to set up; shorter words find no fewer relatives.
+    k-mers have 13 bases: with the default of 15, the index of any reference takes 8 GB of memory and half a minute to
+    set up; shorter k-mers find no fewer relatives.
     """
 
     name: str = "mmseqs2"
 
     @property
     def options(self) -> list[str]:
-        """Options that matter for the result."""
+        """Options that affect the result."""
         return ["--search-type", "3", "--strand", "1", "-k", "13", "-a", "1"]
 
     @property
@@ -36,7 +36,7 @@ class MMseqs:
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Build MMseqs2's database; its index is built again by every search.
+        """Build the MMseqs2 database; every search builds the index again.
 
         Raises:
             ToolError: mmseqs fails or is not installed.
@@ -54,6 +54,6 @@ class MMseqs:
 
 
 def _score(row: list[str]) -> tuple[float, float]:
-    """Return bit score times identity, and the identity: the share of the columns of the alignment."""
+    """Return bit score times identity, and the identity: the percentage of identical alignment columns."""
     identity = 100 * int(row[3]) / int(row[4])
     return float(row[2]) * identity, identity

@@ -1,9 +1,10 @@
-"""What vectors alone are worth: nearest neighbours of held-out sequences, without any alignment or calibration.
+"""Measure vectors alone: nearest neighbours of held-out sequences, without alignment or calibration.
 
-Queries and training records are those of ``splits``. Asked is whether the nearest training sequence has the name that
-the query shares with training at best: the species of a held-out record, the genus of a held-out species, the family of
-a held-out genus; and whether the right species is among the 50 nearest. Equally near ones count by the share of their
-names that is right. And: are two fragments of one sequence that overlap little nearer than fragments of two families?
+Queries and training records come from ``splits``. The nearest training sequence is right if it has the deepest name
+that the query shares with training: the species of a held-out record, the genus of a held-out species, the family of a
+held-out genus. For held-out records it is also measured whether the right species is among the 50 nearest. Equally near
+neighbours count as the share of their names that is right. A further figure shows how often two fragments of one
+sequence with little overlap are nearer to each other than fragments of two families.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 AMONG = 50
-"""Neighbours among which the right species is looked for."""
+"""Number of nearest neighbours that may contain the right species."""
 QUESTIONS = (("record", "species"), ("species", "genus"), ("genus", "family"))
-"""What was held out, and the rank at which the nearest neighbour is asked."""
-FRAGMENT, MOST_OVERLAP = 150, 30
-"""Letters of a fragment, and of the overlap of two of one sequence, at most."""
+"""The group that was held out, and the rank at which the name of the nearest neighbour is compared."""
+FRAGMENT, MAX_OVERLAP = 150, 30
+"""Length of a fragment in bases, and the maximum overlap of two fragments of one sequence."""
 
 _TIE = 1e-6
-_AT_ONCE = 256
+_BLOCK_QUERIES = 256
 _DRAWS = 2_000
 
 Figures = dict[str, float | None]
@@ -41,19 +42,19 @@ Figures = dict[str, float | None]
 def nearest_names(
     engine: Engine, references: FloatArray, training: Sequence[Labelled], queries: Sequence[Query], taxa: Taxa
 ) -> Figures:
-    """Ask for the nearest neighbours of queries.
+    """Measure the names of the nearest neighbours of queries.
 
     Args:
-        engine: Of the encoder.
-        references: Vectors of the training records, float32, shape (records, d); a row of zeros is never a neighbour.
-        training: The records.
-        queries: Held-out records, whole or cropped; those that the encoder does not take count as wrong.
-        taxa: Which names are the same taxon.
+        engine: Engine with the encoder.
+        references: Vectors of the training records, float32, shape (records, d); an all-zero row is never a neighbour.
+        training: The training records.
+        queries: Held-out records, whole or cropped; those that the encoder refuses count as wrong.
+        taxa: Defines which names are the same taxon.
 
     Returns:
-        By ``record → species``, ``record → species among 50``, ``species → genus``, ``genus → family``: the share that
-        is right, 0 to 1. By ``new genera told``: the chance that the nearest neighbour of a held-out genus is farther
-        than that of a held-out record (AUROC). None where there is no such query.
+        Under ``record → species``, ``record → species among 50``, ``species → genus``, ``genus → family``: the share
+        that is right, 0 to 1. Under ``new genera told``: the probability that the nearest neighbour of a held-out genus
+        is farther than that of a held-out record (AUROC). None if there is no such query.
     """
     keys = [taxa.of(record.lineage) for record in training]
     columns = {rank: _numbers([key[RANKS.index(rank)] for key in keys]) for _, rank in QUESTIONS}
@@ -63,59 +64,59 @@ def nearest_names(
     references = unit(references)
     usable = references.any(axis=1)
     right: dict[str, list[float]] = {}
-    farness: dict[str, list[float]] = {}
-    for first in range(0, len(chosen), _AT_ONCE):
-        block = vectors[first : first + _AT_ONCE]
+    distances: dict[str, list[float]] = {}
+    for first in range(0, len(chosen), _BLOCK_QUERIES):
+        block = vectors[first : first + _BLOCK_QUERIES]
         similar = block @ references.T
         similar[:, ~usable] = -np.inf
-        most = min(AMONG, similar.shape[1])
-        near = np.argpartition(-similar, most - 1, axis=1)[:, :most]
-        for i, query in enumerate(chosen[first : first + _AT_ONCE]):
+        count = min(AMONG, similar.shape[1])
+        nearest = np.argpartition(-similar, count - 1, axis=1)[:, :count]
+        for i, query in enumerate(chosen[first : first + _BLOCK_QUERIES]):
             rank = dict(QUESTIONS)[query.group]
             numbers, known = columns[rank]
-            own = known.get(taxa.of(query.lineage)[RANKS.index(rank)])
-            found = similar[i, near[i]]
-            best = near[i][found >= found.max() - _TIE]
-            farness.setdefault(query.group, []).append(1 - float(found.max()))
+            true = known.get(taxa.of(query.lineage)[RANKS.index(rank)])
+            found = similar[i, nearest[i]]
+            best = nearest[i][found >= found.max() - _TIE]
+            distances.setdefault(query.group, []).append(1 - float(found.max()))
             names = {int(numbers[row]) for row in best} if block[i].any() else set()
-            right.setdefault(f"{query.group} → {rank}", []).append((own in names) / len(names) if names else 0.0)
+            right.setdefault(f"{query.group} → {rank}", []).append((true in names) / len(names) if names else 0.0)
             if rank == "species":
-                among = own is not None and own in numbers[near[i]] and bool(block[i].any())
+                among = true is not None and true in numbers[nearest[i]] and bool(block[i].any())
                 right.setdefault(f"record → species among {AMONG}", []).append(float(among))
-    wanted = [f"{QUESTIONS[0][0]} → species", f"record → species among {AMONG}"]
-    wanted += [f"{group} → {rank}" for group, rank in QUESTIONS[1:]]
-    figures = {name: float(np.mean(right[name])) if name in right else None for name in wanted}
-    told = auroc(*(np.array(farness.get(group, []), np.float64) for group in ("genus", "record")))
-    return {**figures, "new genera told": told}
+    keys_in_order = [f"{QUESTIONS[0][0]} → species", f"record → species among {AMONG}"]
+    keys_in_order += [f"{group} → {rank}" for group, rank in QUESTIONS[1:]]
+    figures = {name: float(np.mean(right[name])) if name in right else None for name in keys_in_order}
+    new_genera = auroc(*(np.array(distances.get(group, []), np.float64) for group in ("genus", "record")))
+    return {**figures, "new genera told": new_genera}
 
 
 def reversed_queries(queries: Sequence[Query]) -> list[Query]:
-    """Return queries as the other strand has them."""
-    turned = reverse_complement([query.sequence.encode() for query in queries])
-    return [replace(query, sequence=letters.decode()) for query, letters in zip(queries, turned, strict=True)]
+    """Return the reverse complements of queries."""
+    reversed_bases = reverse_complement([query.sequence.encode() for query in queries])
+    return [replace(query, sequence=bases.decode()) for query, bases in zip(queries, reversed_bases, strict=True)]
 
 
 def fragments_together(
     engine: Engine, records: Sequence[Labelled], taxa: Taxa, *, draws: int, seed: int
 ) -> float | None:
-    """Tell how often two fragments of one sequence are nearer than one of them and a fragment of another family.
+    """Return how often two fragments of one sequence are nearer than one of them and a fragment of another family.
 
-    Each draw takes a sequence, two of its fragments of 150 letters that overlap by at most 30, and a fragment of 150
-    letters from any place of a sequence of another family. Equal similarities count half.
+    Each draw takes a sequence, two of its fragments of 150 bases that overlap by at most 30, and a fragment of 150
+    bases from any position of a sequence of another family. Equal similarities count half.
 
     Args:
-        engine: Of the encoder.
-        records: Sequences with a family; shorter ones than 270 letters give no pair.
-        taxa: Which names are the same taxon.
-        draws: Draws, at most.
-        seed: Of the draws.
+        engine: Engine with the encoder.
+        records: Sequences with a family; sequences shorter than 270 bases are ignored.
+        taxa: Defines which names are the same taxon.
+        draws: Number of draws.
+        seed: Seed of the draws.
 
     Returns:
-        The share, 0 to 1; None where no sequence is long enough or there is one family only.
+        The share, 0 to 1; None if no sequence is long enough or there is only one family.
     """
     rng = np.random.default_rng(seed)
     family = RANKS.index("family")
-    long = [r for r in records if len(r.sequence) >= 2 * FRAGMENT - MOST_OVERLAP and r.lineage[family]]
+    long = [r for r in records if len(r.sequence) >= 2 * FRAGMENT - MAX_OVERLAP and r.lineage[family]]
     keys = [taxa.of(record.lineage)[family] for record in long]
     if len(set(keys)) < 2:
         return None
@@ -125,31 +126,31 @@ def fragments_together(
         j = int(rng.integers(len(long)))
         while keys[j] == keys[i]:
             j = int(rng.integers(len(long)))
-        own, other = long[i].sequence, long[j].sequence
-        spare = len(own) - (2 * FRAGMENT - MOST_OVERLAP)
+        one, other = long[i].sequence, long[j].sequence
+        spare = len(one) - (2 * FRAGMENT - MAX_OVERLAP)
         first = int(rng.integers(0, spare + 1))
-        second = int(rng.integers(first + FRAGMENT - MOST_OVERLAP, len(own) - FRAGMENT + 1))
+        second = int(rng.integers(first + FRAGMENT - MAX_OVERLAP, len(one) - FRAGMENT + 1))
         third = int(rng.integers(0, len(other) - FRAGMENT + 1))
-        parts += [t[s : s + FRAGMENT].encode() for t, s in ((own, first), (own, second), (other, third))]
+        parts += [t[s : s + FRAGMENT].encode() for t, s in ((one, first), (one, second), (other, third))]
     vectors = unit(engine.embed(parts)[0]).reshape(draws, 3, -1)
     same, different = ((vectors[:, 0] * vectors[:, i]).sum(axis=1) for i in (1, 2))
     return float(np.mean((same > different) + 0.5 * (same == different)))
 
 
 def _numbers(keys: Sequence[Taxon | None]) -> tuple[npt.NDArray[np.int64], dict[Taxon | None, int]]:
-    """Return a number for each taxon, -1 for none."""
+    """Return the number of each key's taxon, -1 for None, and the numbers by taxon."""
     known: dict[Taxon | None, int] = {}
     return np.array([-1 if key is None else known.setdefault(key, len(known)) for key in keys], np.int64), known
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What the vectors of one encoder are worth.
+    """Accuracy of the vectors of one encoder.
 
     Attributes:
-        model: Its name.
-        figures: By queries (``full``, ``full, other strand``, ``313``, …) what ``nearest_names`` returned.
-        fragments: What ``fragments_together`` returned.
+        model: Name of the model.
+        figures: Results of ``nearest_names`` by queries (``full``, ``full, other strand``, ``313``, …).
+        fragments: Result of ``fragments_together``.
     """
 
     model: str
@@ -161,17 +162,17 @@ class Neighbours:
         return asdict(self)
 
 
-def measure_neighbours(embedder: Embedder, parted: Split, crops: Mapping[str, Sequence[Query]]) -> Neighbours:
-    """Measure an encoder on a split; ``crops`` are the queries by name (``full`` among them)."""
+def measure_neighbours(embedder: Embedder, data_split: Split, crops: Mapping[str, Sequence[Query]]) -> Neighbours:
+    """Measure an encoder on a split; ``crops`` holds the queries by name of the crop, including ``full``."""
     engine = Engine(embedder)
-    references, _ = engine.embed([record.sequence.encode() for record in parted.training])
-    asked: dict[str, Sequence[Query]] = {}
+    references, _ = engine.embed([record.sequence.encode() for record in data_split.training])
+    both_strands: dict[str, Sequence[Query]] = {}
     for name, queries in crops.items():
-        asked |= {name: queries, f"{name}, other strand": reversed_queries(queries)}
+        both_strands |= {name: queries, f"{name}, other strand": reversed_queries(queries)}
     figures = {
-        name: nearest_names(engine, references, parted.training, queries, parted.taxa)
-        for name, queries in asked.items()
+        name: nearest_names(engine, references, data_split.training, queries, data_split.taxa)
+        for name, queries in both_strands.items()
     }
-    held_out = [Labelled(query.id, query.sequence, query.lineage) for query in parted.queries]
-    fragments = fragments_together(engine, held_out, parted.taxa, draws=_DRAWS, seed=parted.seed)
+    held_out = [Labelled(query.id, query.sequence, query.lineage) for query in data_split.queries]
+    fragments = fragments_together(engine, held_out, data_split.taxa, draws=_DRAWS, seed=data_split.seed)
     return Neighbours(embedder.spec.model, figures, fragments)

@@ -1,4 +1,4 @@
-"""ednabed itself as a method under evaluation: the training records become a reference, as a user would make one."""
+"""ednabed itself as a method to evaluate: a reference is built from the training records, as a user would build it."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from ednabed.taxonomy.situations import KNOWN, Shares
 
 log = logging.getLogger("ednabed")
 
-# Queries that are embedded and classified at once.
-_AT_ONCE = 4_096
+# Number of queries that are embedded and classified at once.
+_BATCH_QUERIES = 4_096
 
 
 @dataclass
 class Own:
-    """An embedder with our assignment.
+    """An embedder with ednabed's taxonomic assignment.
 
     Attributes:
         embedder: The embedder.
-        use_letters: Compare letters of the candidates; False judges by vectors alone.
-        of: Name of the reference that is measured, for messages.
-        calibrated: Whether its training records sufficed for a calibration; known when it is prepared.
+        use_letters: Align the candidates to the query; False assigns by vectors alone.
+        of: Name of the measured reference, for messages.
+        calibrated: Whether there were enough training records for a calibration; set by ``prepare``.
     """
 
     embedder: Embedder
@@ -56,31 +56,30 @@ class Own:
 
     @property
     def name(self) -> str:
-        """Name of the model, and whether letters are compared."""
+        """Name of the model, and whether vectors alone are compared."""
         model = self.embedder.spec.model
         return f"ednabed {model}" + ("" if self.use_letters else ", vectors only")
 
     @property
     def settings(self) -> str:
-        """Version and fingerprint."""
+        """Version, model fingerprint and whether it is calibrated."""
         how = "" if self.use_letters else " --no-align"
         learned = "calibrated" if self.calibrated else "fixed limits of identity"
         return f"ednabed {__version__}: classify{how}, model {self.embedder.spec.fingerprint[:12]}, {learned}"
 
     @contextmanager
     def prepare(self, training: Sequence[Labelled], threads: int) -> Iterator[Classify]:
-        """Embed, consolidate and calibrate the training records in a folder of their own.
+        """Embed, consolidate and calibrate the training records in a temporary workspace.
 
         Raises:
-            StoreError: They are too few to calibrate, and vectors alone are to judge.
+            StoreError: There are too few records to calibrate, and assignment by vectors alone needs a calibration.
         """
-        # Windows cannot remove files that are mapped into memory, so what is left there is removed with the system's
-        # other temporary files.
+        # Windows cannot remove memory-mapped files; they are left to the system's cleanup of temporary files.
         with tempfile.TemporaryDirectory(prefix="ednabed-evaluate-", ignore_cleanup_errors=True) as folder:
             workspace = Path(folder)
             table = workspace / "training.tsv"
             with table.open("w", encoding="utf-8", newline="\n") as file:
-                # A column that is kept as the number of source records.
+                # The column n_records is stored as the number of source records.
                 file.write("id\tsequence\tlineage\tmarker\tn_records\n")
                 for number, record in enumerate(training):
                     cells = (str(number), record.sequence, format_lineage(record.lineage), clean(record.marker))
@@ -95,14 +94,16 @@ class Own:
             ))  # fmt: skip
 
     def _calibrate(self, reference: Reference, threads: int) -> Calibration | None:
-        """Calibrate what training records became; None where that cannot be, as for a user with such a reference."""
+        """Calibrate the training reference; return None if it is too small, as for a user with such a reference."""
         try:
             found = calibrate(reference, self.embedder, threads=threads)
         except StoreError as error:
-            what = f"what is left of {self.of} for training is too small to calibrate"
+            reason = f"the part of {self.of} that remains for training is too small to calibrate"
             if not self.use_letters:
-                raise StoreError(f"{what}, and vectors alone cannot judge without; add labelled records") from error
-            log.warning("%s, so %s names by fixed limits of identity, without confidences", what, self.name)
+                raise StoreError(
+                    f"{reason}, and vectors alone cannot be used without calibration; add labelled records"
+                ) from error
+            log.warning("%s, so %s names by fixed limits of identity, without confidences", reason, self.name)
             self.calibrated = False
             return None
         self.calibrated = True
@@ -110,30 +111,31 @@ class Own:
 
 
 class _Prepared:
-    """Classifies queries of which half are supposed to be of known species, or as one study."""
+    """Classifies queries assuming that half are known species, or as one study."""
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
         self._engine = Engine(classifier.embedder)
 
     def __call__(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
-        """Return what queries are whose shares are those of the evaluation, not of a study."""
-        # Without a calibration there is nothing to suppose.
+        """Return predictions for queries whose group shares are those of the evaluation, not of a study."""
+        # Without a calibration no share is assumed.
         return self._run(queries, KNOWN if self._classifier.calibration is not None else None)
 
     @property
     def shares(self) -> dict[str, Shares]:
-        """How common known species and others were taken to be in the last call, by marker."""
+        """Shares of known species and other situations that the last call used, by marker."""
         return self._classifier.shares
 
     def together(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
-        """Return what the queries of one study are: how many are of known species is estimated from them."""
+        """Return predictions for the queries of one study, whose share of known species is estimated from them."""
         return self._run(queries, None)
 
     def _run(self, queries: Sequence[tuple[str, str]], known: float | None) -> list[Prediction]:
         self._classifier.criteria = Criteria(known=known)
         batches = (
-            _batch(self._engine, queries[first : first + _AT_ONCE]) for first in range(0, len(queries), _AT_ONCE)
+            _batch(self._engine, queries[first : first + _BATCH_QUERIES])
+            for first in range(0, len(queries), _BATCH_QUERIES)
         )
         found = zip(queries, self._classifier.run(batches), strict=True)
         return [from_assignment(one.assignment, len(sequence)) for (_, sequence), one in found]
@@ -141,40 +143,41 @@ class _Prepared:
 
 def _batch(engine: Engine, queries: Sequence[tuple[str, str]]) -> QueryBatch:
     vectors, refused = engine.embed([sequence.encode() for _, sequence in queries])
-    places = [i for i in range(len(queries)) if i not in refused]
-    asked = [
+    embedded = [i for i in range(len(queries)) if i not in refused]
+    batch_queries = [
         Query({"id": name, **({"rejected": refused[i]} if i in refused else {})}, sequence=sequence)
         for i, (name, sequence) in enumerate(queries)
     ]
-    return QueryBatch(asked, places, vectors[np.array(places, np.int64)])
+    return QueryBatch(batch_queries, embedded, vectors[np.array(embedded, np.int64)])
 
 
 def labelled_records(collection: Collection, marker: str | None = None) -> list[Labelled]:
-    """Return what a collection knows, one record for each distinct sequence and lineage; letters are known of all.
+    """Return the labelled records of a collection, one for each distinct sequence and lineage.
 
-    The marker is that of the sequence; ``records`` is the number of its records with that lineage.
+    Records without bases are omitted. ``marker`` is the marker of the sequence, and ``records`` the number of its
+    records with that lineage.
 
     Args:
         collection: A reference or runs.
-        marker: Take the records of this marker only; None takes all.
+        marker: Return only the records of this marker; None returns all.
 
     Raises:
         StoreError: No record has a lineage.
     """
     labels = read_labels(collection)
-    letters = read_letters(collection)
-    chosen = labels.labelled & (letters.lengths > 0)
+    bases = read_letters(collection)
+    chosen = labels.labelled & (bases.lengths > 0)
     if marker is not None:
         chosen &= np.array([name.casefold() == marker.casefold() for name in labels.markers])[labels.marker]
     rows = np.flatnonzero(chosen)
     positions = np.asarray(collection.positions[collection.starts[rows]], np.int64)
     ids = collection.take_records(positions, ["id"]).column("id").to_pylist()
-    entries, place = labels.entries_of(rows)
-    counted = zip(labels.entries[entries].tolist(), labels.records[entries].tolist(), place.tolist(), strict=True)
+    entries, row_index = labels.entries_of(rows)
+    counted = zip(labels.entries[entries].tolist(), labels.records[entries].tolist(), row_index.tolist(), strict=True)
     return [
         Labelled(
-            str(ids[p]), letters.text(int(rows[p])).decode(), labels.lineages[lineage],
-            labels.markers[int(labels.marker[rows[p]])], int(records),
+            str(ids[i]), bases.text(int(rows[i])).decode(), labels.lineages[lineage],
+            labels.markers[int(labels.marker[rows[i]])], int(records),
         )
-        for lineage, records, p in counted
+        for lineage, records, i in counted
     ]  # fmt: skip

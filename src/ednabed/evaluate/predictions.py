@@ -1,4 +1,4 @@
-"""What a method says of a query, in the same terms for every method."""
+"""The prediction of a method for a query, in the same form for every method."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.assignment import UNKNOWN, Assignment
 
 ByRank = tuple[float | None, ...]
-"""A number for each rank, kingdom to species, None where there is none."""
+"""A number for each rank, kingdom to species, None if missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a method says of one query.
+    """The prediction of a method for one query.
 
     Attributes:
-        id: Of the query.
-        names: Best guess at each rank, empty where there is none.
-        tied: Lineages of the equally best hits, where there are several; empty otherwise.
-        confidences: Confidence in the name at each rank, 0 to 1; None for a method that has no confidence and gives
+        id: Id of the query.
+        names: Best guess at each rank, empty without a guess.
+        tied: Lineages of the equally good best hits if there are several; empty otherwise.
+        confidences: Confidence in the name at each rank, 0 to 1; None for a method without confidences, which gives
             every name.
-        given: Whether the name at each rank is given; None for all of which the confidence is at least 0.8 (all names,
-            where the method has no confidence).
-        identity: Identity with the nearest training sequence, in percent; None where it was not measured or nothing
-            was found.
-        novelty: At each rank, how new the query looks, larger is newer; only the order of queries counts. None for a
-            method that says nothing of it.
+        given: Whether the name at each rank is given; None gives all names whose confidence is at least 0.8 (all names
+            if the method has no confidences).
+        identity: Identity with the nearest training sequence, in percent; None if it was not measured or nothing was
+            found.
+        novelty: Novelty score at each rank, larger is newer; only the order of queries matters. None for a method
+            without novelty scores.
         p_values: p-value at each rank of the hypothesis that the taxon of the query is in training; None for a method
-            without.
-        absent_rank: Broadest rank at which the method says that the taxon of the query is not in training; None where
-            it claims no such thing.
+            without p-values.
+        absent_rank: Broadest rank at which the method claims that the taxon of the query is not in training; None
+            without such a claim.
     """
 
     id: str
@@ -52,22 +52,22 @@ class Classify(Protocol):
     """A prepared method."""
 
     def __call__(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
-        """Return one prediction a query (id, sequence), in their order."""
+        """Return one prediction per query (id, sequence), in their order."""
 
 
 class ClassifyTogether(Classify, Protocol):
-    """A prepared method for which it matters what the other queries are."""
+    """A prepared method whose predictions depend on the other queries of a study."""
 
     def together(self, queries: Sequence[tuple[str, str]], /) -> list[Prediction]:
-        """Return one prediction a query of a study, in their order."""
+        """Return one prediction per query of a study, in their order."""
 
 
 class Method(Protocol):
-    """A way of naming sequences that can be evaluated.
+    """A method of taxonomic assignment that can be evaluated.
 
     Attributes:
-        name: Short, for tables.
-        settings: Tool, version and settings, for the report; asked for when it is prepared.
+        name: Short name for tables.
+        settings: Tool, version and settings, for the report; read once the method is prepared.
     """
 
     @property
@@ -77,36 +77,40 @@ class Method(Protocol):
     def settings(self) -> str: ...  # noqa: D102
 
     def prepare(self, training: Sequence[Labelled], threads: int) -> AbstractContextManager[Classify]:
-        """Build what is needed from training; the block within is timed apart and may classify several times."""
+        """Prepare the method from the training records.
+
+        The block within the context manager is timed separately and may classify several times.
+        """
 
 
 def from_assignment(assignment: Assignment, length: int) -> Prediction:
-    """Say what an assignment says.
+    """Convert an assignment into a prediction.
 
-    Novelty at a rank is 1 - the confidence in its name, which a taxon that is not in training cannot have; where the
-    name has no rank, that of the rank above. Without confidences it is the distance of the nearest sequence, in
-    percent: the expected share of differing letters, (mismatches + 1) / (letters + 2), of the letters of the query that
-    lie against it (``divergence.Divergence.distance``, Laplace's rule of succession), so that a piece that is equal
-    over a few letters is not near. By the cosine where nothing was aligned; a query that is near to nothing is as new
-    as can be. p-values would not do: what is further away than all that calibration drew would be tied.
+    Novelty at a rank is 1 - the confidence in its name, because no name from training is right for an absent taxon. At
+    a rank without a name it is the novelty of the rank above. Without confidences it is the distance of the nearest
+    sequence, in percent: the expected share of differing bases, (mismatches + 1) / (bases + 2), among the bases of the
+    query that align to it (``divergence.Divergence.distance``, Laplace's rule of succession), so that a fragment that
+    matches over a few bases is not near. If nothing was aligned, the distance is computed from the cosine. A query with
+    no related sequence gets the maximum distance. p-values would not work: all queries farther away than every draw of
+    the calibration would be tied.
 
     Args:
-        assignment: What was found out.
-        length: Letters of the query.
+        assignment: The assignment of the query.
+        length: Length of the query, in bases.
     """
     distance = 100.0
     if assignment.identity is not None and assignment.coverage:
-        letters = length * min(assignment.coverage, 100) / 100
-        distance = 100 * (letters * (100 - assignment.identity) / 100 + 1) / (letters + 2)
+        bases = length * min(assignment.coverage, 100) / 100
+        distance = 100 * (bases * (100 - assignment.identity) / 100 + 1) / (bases + 2)
     elif assignment.similarity is not None:
         distance = 100 * (1 - assignment.similarity)
     p_values, confidences = assignment.p_values, assignment.confidences
-    # Ranks above the first that has a name are as new as that one.
-    above = next((1 - confidence for confidence in confidences if confidence is not None), distance)
+    # Ranks above the first named rank get the novelty of that rank.
+    current = next((1 - confidence for confidence in confidences if confidence is not None), distance)
     novelty: list[float] = []
     for confidence in confidences:
-        above = above if confidence is None else 1 - confidence
-        novelty.append(above)
+        current = current if confidence is None else 1 - confidence
+        novelty.append(current)
     return Prediction(
         id=assignment.id,
         names=assignment.names,

@@ -1,4 +1,4 @@
-"""An evaluation as Markdown, for reading and for the documentation."""
+"""Format an evaluation as Markdown, for users and for the documentation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from ednabed.evaluate.accuracy import Evaluation
 from ednabed.evaluate.bayes import CONFIDENT as BAYES
 from ednabed.evaluate.markdown import NOTHING, number, table
-from ednabed.evaluate.metrics import CONFIDENT, IDENTITY_BINS, SIGNIFICANT, SUPPOSED_SHARES
-from ednabed.evaluate.neighbours import AMONG, FRAGMENT, MOST_OVERLAP
+from ednabed.evaluate.metrics import ASSUMED_SHARES, CONFIDENT, IDENTITY_BINS, SIGNIFICANT
+from ednabed.evaluate.neighbours import AMONG, FRAGMENT, MAX_OVERLAP
 from ednabed.evaluate.report_mixture import READING as _MIXTURE
 from ednabed.evaluate.report_mixture import mixture_parts
 from ednabed.evaluate.splits import COPY, GROUPS
@@ -18,45 +18,46 @@ from ednabed.sequences.lineage import RANKS
 _SHOWN = GROUPS[1:]
 
 _ALLOWED = f"{100 * SIGNIFICANT:.0f} %"
-_SHARES = ", ".join(f"{group} {100 * share:.0f} %" for group, share in SUPPOSED_SHARES.items())
+_SHARES = ", ".join(f"{group} {100 * share:.0f} %" for group, share in ASSUMED_SHARES.items())
 
 _READING = f"""\
 - *Accuracy*: the share of best guesses that are right, over queries whose true taxon is in training (± half the width
-  of its 95 % Wilson interval). Where the equally best hits bear several names, the query counts as the share of these
-  names that is right, for every method alike.
-- *Precision*, *recall* and *over-classified* count *names given*. ednabed gives a name where its confidence reaches
-  {CONFIDENT}, the identity with the nearest sequence is no less than the least for that rank, and no other name fits
-  equally well; SINTAX where its confidence reaches {CONFIDENT}; naive Bayes where it reaches {BAYES}; the consensus of
-  top hits where the identity is enough for the rank. Best-hit methods have no confidence; they always give a name, and
-  count as sure of it.
-- *Over-classified*: of the queries whose taxon of that rank is *not* in training, the share that were given a name at
+  of its 95 % Wilson interval). If equally good best hits have several names, the query counts as the share of these
+  names that is right; this is the same for all methods.
+- *Precision*, *recall* and *over-classified* count *names given*. ednabed gives a name if its confidence reaches
+  {CONFIDENT}, the identity with the nearest sequence reaches the minimum for that rank, and no other name fits equally
+  well; SINTAX if its confidence reaches {CONFIDENT}; naive Bayes if it reaches {BAYES}; the consensus of top hits if
+  the identity reaches the minimum for the rank. Best-hit methods have no confidence; they always give a name, which
+  counts as given with full confidence.
+- *Over-classified*: of the queries whose taxon at that rank is *not* in training, the share that were given a name at
   that rank.
-- *Calibration error*: expected calibration error over the queries of all groups, ten bins; a name of a taxon that is
-  not in training is wrong. Groups count by the shares that calibration supposes, not by their numbers of queries:
-  {_SHARES}.
-- *AUROC*: how well queries of the group that holds out that rank are told from held-out records (1 always, 0.5 by
-  chance). The score of ednabed, SINTAX and naive Bayes is 1 - the confidence in the name at that rank; where ednabed
-  has no confidence, it is how far the nearest sequence is: the expected share of differing letters among those
-  compared, (mismatches + 1) / (letters + 2), or 1 - cosine where none were compared. That of other programs is 100 -
+- *Calibration error*: expected calibration error over the queries of all groups, ten bins; a name given to a taxon that
+  is not in training is wrong. Groups are weighted by the shares that calibration assumes, not by their numbers of
+  queries: {_SHARES}.
+- *AUROC*: how well queries of the group that holds out that rank are distinguished from held-out records (1 always, 0.5
+  by chance). The score of ednabed, SINTAX and naive Bayes is 1 - the confidence in the name at that rank; if ednabed
+  has no confidence, it is the distance of the nearest sequence: the expected share of differing bases among those
+  compared, (mismatches + 1) / (bases + 2), or 1 - cosine if none were compared. The score of other programs is 100 -
   identity.
-- *False novel*: share with p ≤ {SIGNIFICANT} among queries whose taxon of that rank is in training and none below it
-  (held-out records at species, held-out species at genus, held-out genera at family), meant to be {_ALLOWED}.
-  Beside it that of held-out records, which have relatives nearer than that and so should be less.
+- *False novel*: share with p ≤ {SIGNIFICANT} among queries whose deepest taxon in training has that rank (held-out
+  records at species, held-out species at genus, held-out genera at family), expected to be {_ALLOWED}. Next to it is
+  the share among held-out records, which have nearer relatives and should therefore be lower.
 - *Found novel*: share with p ≤ {SIGNIFICANT} among held-out taxa of that rank.
 {_MIXTURE}
 - {NOTHING}: nothing to measure."""
 
 
 _NEIGHBOURS = f"""\
-The nearest training sequence by cosine, without any alignment: its species for held-out records, its genus for held-out
-species, its family for held-out genera, as the share that is right; whether the right species is among the {AMONG}
-nearest; how well held-out genera are told from held-out records by the distance of the nearest (AUROC). Fragments: how
-often two of {FRAGMENT} letters of one sequence that overlap by at most {MOST_OVERLAP} are nearer than fragments of two
-families. The other strand: the queries are turned, the training sequences are not."""
+The nearest training sequence by cosine, without alignment: the share with the right species for held-out records, the
+right genus for held-out species and the right family for held-out genera; the share with the right species among the
+{AMONG} nearest; and how well held-out genera are distinguished from held-out records by the distance of the nearest
+sequence (AUROC). Fragments: how often two fragments of {FRAGMENT} bases of one sequence that overlap by at most
+{MAX_OVERLAP} are nearer than fragments of two families. Other strand: the queries are reverse-complemented, the
+training sequences are not."""
 
 
 def to_markdown(evaluation: Evaluation) -> str:
-    """Lay an evaluation out as Markdown: the data, how to read it, the methods, and tables for each crop."""
+    """Format an evaluation as Markdown: the data, how to read it, the methods, and tables for each crop."""
     parts = [
         f"# Accuracy{': ' + evaluation.title if evaluation.title else ''}",
         _data(evaluation),
@@ -68,8 +69,8 @@ def to_markdown(evaluation: Evaluation) -> str:
     if evaluation.neighbours:
         parts += ["## Vectors alone", _NEIGHBOURS, _neighbours(evaluation)]
     for crop, sizes in evaluation.crops.items():
-        what = "Whole sequences" if crop == "full" else f"Cropped to {crop} letters"
-        parts.append(f"## {what}")
+        heading = "Whole sequences" if crop == "full" else f"Cropped to {crop} bases"
+        parts.append(f"## {heading}")
         if not sum(sizes.values()):
             parts.append("No query is that long.")
             continue
@@ -86,8 +87,9 @@ def _data(evaluation: Evaluation) -> str:
     taxa = facts["training_taxa"]
     lines = [
         f"{facts['records']:,} labelled records"
-        + (f" ({facts['unlabelled']:,} more without names took no part)" if facts["unlabelled"] else "")
-        + f"; {facts['training']:,} are training, with {taxa['species']:,} species, {taxa['genus']:,} genera and "
+        + (f" ({facts['unlabelled']:,} more without names were omitted)" if facts["unlabelled"] else "")
+        + f"; {facts['training']:,} of them are training records, with {taxa['species']:,} species, "
+        f"{taxa['genus']:,} genera and "
         f"{taxa['family']:,} families. Seed {facts['seed']}.",
     ]
     counts = facts["queries_of_crop"]
@@ -99,7 +101,7 @@ def _data(evaluation: Evaluation) -> str:
     rows.append(["nothing (copy)", _kept(COPY), "0", *(f"{size:,}" for size in evaluation.copies.values())])
     lines += ["", table(header, rows)]
     if evaluation.command:
-        lines += ["", "Made by:", "", "```", evaluation.command, "```"]
+        lines += ["", "Created by:", "", "```", evaluation.command, "```"]
     return "\n".join(lines)
 
 
@@ -114,7 +116,8 @@ def _kept(group: str) -> str:
 def _methods(evaluation: Evaluation) -> str:
     rows = [[r.name, f"`{r.settings}`", f"{r.prepare_seconds:,.1f} s"] for r in evaluation.results]
     text = table(["method", "version and settings", "preparing"], rows)
-    text += f"\n\n{evaluation.machine}; {evaluation.threads} thread{'s' if evaluation.threads != 1 else ''} a method."
+    threads = f"{evaluation.threads} thread{'s' if evaluation.threads != 1 else ''}"
+    text += f"\n\n{evaluation.machine}; {threads} per method."
     for name, message in evaluation.failures.items():
         text += f"\n\n{name} failed: {message}."
     return text
@@ -177,7 +180,7 @@ def _bins(evaluation: Evaluation, crop: str) -> str:
             cells = [f"{cell['accuracy']:.3f} ({cell['present']})" if cell["present"] else NOTHING for cell in found]
             rows.append([result.name, rank, *cells])
     text = table(header, rows)
-    return f"{text}\n\nIdentities are those of {evaluation.identities_from}; in brackets the number of queries."
+    return f"{text}\n\nIdentities are from {evaluation.identities_from}; the number of queries is in brackets."
 
 
 def _accuracy(measured: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The natural mixture of an evaluation as Markdown."""
+"""Format the natural mixture of an evaluation as Markdown."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from ednabed.evaluate.mixture import PRECISIONS, shares
 from ednabed.evaluate.splits import COPY, GROUPS
 
 SHOWN = ("species", "genus")
-"""Ranks of the tables; the JSON has the family too."""
+"""Ranks in the tables; the JSON also contains the family."""
 
 _SHARES = ", ".join(f"{group} {100 * share:.0f} %" for group, share in shares((COPY, *GROUPS)).items())
 _LOWEST = f"{PRECISIONS[-1]:.2f}"
 
 READING = f"""\
-- *Natural mixture*: about half of what is sequenced of a known species is an exact copy of a sequence of the reference.
-  So copies, whose sequence stays in training, are asked too, and the groups count by these shares, not by their numbers
-  of queries: {_SHARES} (groups without queries leave their share to the others of their half).
-  ednabed, which estimates from a study how common known species are, is asked them as one study, half of which is of
+- *Natural mixture*: about half of the sequences obtained from a known species are exact copies of a reference sequence.
+  Copies, whose sequence stays in training, are therefore queries too, and the groups are weighted by these shares, not
+  by their numbers of queries: {_SHARES} (the share of groups without queries goes to the others of their half).
+  ednabed, which estimates from a study how common known species are, classifies them as one study, half of which are
   known species.
   *Recall*: of the queries whose taxon is in training, the share that is given the right name; *precision*: of all names
-  given, those to queries whose taxon is absent included, the share that is right; both *by default*, for the names that
-  the method gives.
-- *Recall at precision P*: the largest recall of any cutoff at which the precision reaches P, over all best guesses,
-  given or not, in the method's own order: by its confidence, where it has none by identity, where it has none either by
-  how near the query is. 0 where no cutoff reaches P.
-- *Claims of absence*: the broadest rank at which a method says that the taxon of a query is not in training. *Right*:
-  of the rank that was held out; *too broad*: of a rank above it, whose taxon is in training; *too narrow*: of a rank
+  given, including those given to queries whose taxon is absent, the share that is right; both *by default* for the
+  names that the method gives.
+- *Recall at precision P*: the largest recall at any cutoff at which the precision reaches P, over all best guesses,
+  given or not, in the method's own order: by confidence; if it has none, by identity; if it has none either, by its
+  novelty score. 0 if no cutoff reaches P.
+- *Claims of absence*: the broadest rank at which a method claims that the taxon of a query is not in training. *Right*:
+  at the rank that was held out; *too broad*: at a rank above it, whose taxon is in training; *too narrow*: at a rank
   below it.
 - *Copies of one species*: copies whose sequence no other species in training has. *New haplotypes*: held-out records,
-  whose species is in training under another sequence; the share of best guesses of the species that is right."""
+  whose species is in training under another sequence; the share of best species guesses that are right."""
 
 
 def mixture_parts(evaluation: Evaluation, crop: str) -> list[str]:
-    """Lay out the mixture of one crop: a table for each rank, copies and haplotypes, and claims of absence."""
+    """Format the mixture of one crop: a table for each rank, copies and haplotypes, and claims of absence."""
     parts = ["### Natural mixture", _copies_sentence(evaluation, crop)]
     for rank in SHOWN:
         parts.append(_rank(evaluation, crop, rank))
@@ -50,7 +50,7 @@ def _copies_sentence(evaluation: Evaluation, crop: str) -> str:
         )
     return (
         f"{copies:,} of the queries are exact copies: training records drawn at random, because the reference does not "
-        "say how many source records a sequence stands for (it was dereplicated)."
+        "contain the number of source records of each sequence (it was dereplicated)."
     )
 
 
@@ -61,8 +61,8 @@ def _rank(evaluation: Evaluation, crop: str, rank: str) -> str:
     rows = []
     for result in evaluation.results:
         found = result.crops[crop].mixture["ranks"][rank]
-        at = found["recall_at_precision"].values()
-        cells = [found["recall"], found["precision"], *at, found["calibration_error"], found["over_classified"]]
+        recalls = found["recall_at_precision"].values()
+        cells = [found["recall"], found["precision"], *recalls, found["calibration_error"], found["over_classified"]]
         rows.append([result.name, *map(number, cells)])
     return table(header, rows)
 
@@ -90,10 +90,10 @@ def _claims(evaluation: Evaluation, crop: str) -> str:
         for group, found in claims["groups"].items():
             if not found["queries"]:
                 continue
-            what = "nothing (copy)" if group == COPY else group
+            held_out = "nothing (copy)" if group == COPY else group
             cells = [number(found.get(key)) for key in ("claimed", "right", "too_broad", "too_narrow")]
-            rows.append([result.name, what, str(found["queries"]), *cells, "", ""])
+            rows.append([result.name, held_out, str(found["queries"]), *cells, "", ""])
         rows.append([result.name, "all", *[""] * 5, number(claims["wrong"]), number(claims["known"])])
     silent = [result.name for result in evaluation.results if result not in claiming]
     text = table(header, rows)
-    return text + (f"\n\nNothing is claimed by {', '.join(silent)}." if silent else "")
+    return text + (f"\n\nNo claims by {', '.join(silent)}." if silent else "")

@@ -1,6 +1,7 @@
 """Training of encoders on labelled barcodes: the ``train`` verb.
 
-``records`` reads them, ``sampling`` draws batches by taxon, ``views`` alters sequences as eDNA does, ``networks`` are
-what is trained, ``objective`` is what it is asked for, ``validation`` tells how good it is on taxa that were left out,
-``loop`` takes the steps and can be killed, ``train`` joins them and writes the model folder. torch is imported inside.
+``records`` reads the barcodes, ``sampling`` draws batches by taxon, ``views`` alters sequences as they vary in eDNA,
+``networks`` are the trainable networks, ``objective`` is the loss, ``validation`` measures accuracy on held-out taxa,
+``loop`` runs the training steps and can be killed, ``train`` joins these parts and writes the model folder. torch is
+imported only inside functions and in ``loop``, ``networks`` and ``objective``.
 """

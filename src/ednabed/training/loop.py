@@ -1,7 +1,7 @@
-"""The steps of training, which a kill does not lose: from a batch by its number to a better network.
+"""The training loop, whose progress survives a kill: it draws batches by number and updates the network.
 
-Every minute the state goes to one file (weights, moments of Adam, curves), under another name first. A run that is
-started again goes on from there, with the batches that it would have had, to the same weights.
+Every minute the state (weights, moments of Adam, curves) is written to one file, under a temporary name first. Training
+that is started again continues from there with the same batches and reaches the same weights.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ STATE = "state.safetensors"
 _SAVE_SECONDS = 60.0
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _SUMS = "sums_of_losses"
-_AHEAD = 4
+_QUEUED_BATCHES = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How training goes.
+    """The training schedule.
 
     Attributes:
-        steps: Batches.
-        rate: Learning rate of Adam after ``warm_up`` steps; it then falls to 0 along a line.
+        steps: Number of batches.
+        rate: Learning rate of Adam after ``warm_up`` steps; it then falls linearly to 0.
         temperature: See ``objective.losses``.
         weights: Weight of each question.
-        warm_up: Steps in which the rate rises.
-        told: Steps between two points of the curves; validation takes place there too.
+        warm_up: Steps during which the rate rises.
+        report_every: Steps between two points of the curves, at which the network is also validated.
     """
 
     steps: int
@@ -56,7 +56,7 @@ class Plan:
     temperature: float = 0.07
     weights: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(QUESTIONS, 1.0))
     warm_up: int = 50
-    told: int = 200
+    report_every: int = 200
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -76,20 +76,20 @@ def train(
     """Train a network in place.
 
     Args:
-        network: On the device on which it is to be trained.
-        sampler: Gives batches by number.
+        network: The network, on the device on which it is to be trained.
+        sampler: Draws batches by number.
         plan: See ``Plan``.
-        folder: Work folder for the state; made if absent.
-        key: Names data and settings; a state of another key is not taken up.
+        folder: Work folder for the state; created if it does not exist.
+        key: Identifies the data and settings; a state with another key is refused.
         validate: Called at every point of the curves; returns figures for them.
         show_progress: None shows a bar on a terminal only.
 
     Returns:
-        The curves: at each point the step, the mean loss of each question since the point before, and what ``validate``
-        returned.
+        The curves: at each point the step, the mean loss of each question since the previous point, and the figures
+        that ``validate`` returned.
 
     Raises:
-        StoreError: The state is damaged or of another key, or weights or loss are not finite any more.
+        StoreError: The state is damaged or has another key, or the weights or the loss are no longer finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.98), fused=True)
@@ -97,7 +97,7 @@ def train(
     saved = time.monotonic()
     with (
         progress_bar(plan.steps, done=step, show=show_progress, doing="training", unit="step") as bar,
-        _ahead(network, sampler, step, plan.steps) as batches,
+        _prefetched(network, sampler, step, plan.steps) as batches,
     ):
         for batch, prepared in batches:
             for group in optimiser.param_groups:
@@ -110,16 +110,16 @@ def train(
             sums += torch.stack([found[name].detach().cpu() for name in QUESTIONS])
             step += 1
             bar.update()
-            if step % plan.told == 0 or step == plan.steps:
+            if step % plan.report_every == 0 or step == plan.steps:
                 point: dict[str, float] = {"step": step}
                 since = step - int(curves[-1]["step"]) if curves else step
                 for name, value in zip(QUESTIONS, sums.tolist(), strict=True):
                     point[f"loss_{name}"] = round(value / since, 4)
-                sound = all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
-                if not sound or not all(map(math.isfinite, point.values())):
+                finite = all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
+                if not finite or not all(map(math.isfinite, point.values())):
                     raise StoreError(
-                        f"{folder}: weights or loss are not finite any more at step {step}; lower the learning rate "
-                        "(--rate) and start again"
+                        f"{folder}: the weights or the loss are no longer finite at step {step}; lower the learning "
+                        "rate (`rate`) and start again"
                     )
                 point |= validate()
                 curves.append(point)
@@ -132,9 +132,9 @@ def train(
 
 
 @contextmanager
-def _ahead(network: Network, sampler: Sampler, first: int, last: int) -> Iterator[Iterator[tuple[Batch, Any]]]:
-    """Prepare batches in a thread, in order, some of them ahead."""
-    queue: Queue[tuple[Batch, Any] | BaseException | None] = Queue(_AHEAD)
+def _prefetched(network: Network, sampler: Sampler, first: int, last: int) -> Iterator[Iterator[tuple[Batch, Any]]]:
+    """Prepare batches in order in a thread, up to ``_QUEUED_BATCHES`` in advance."""
+    queue: Queue[tuple[Batch, Any] | BaseException | None] = Queue(_QUEUED_BATCHES)
     stopped = threading.Event()
 
     def put(item: tuple[Batch, Any] | BaseException | None) -> None:
@@ -153,7 +153,7 @@ def _ahead(network: Network, sampler: Sampler, first: int, last: int) -> Iterato
                 batch = sampler.batch(number)
                 put((batch, network.prepare(batch.views)))
             put(None)
-        # Raised again where it is waited for.
+        # Raised again by the consumer.
         except BaseException as error:
             put(error)
 
@@ -194,9 +194,9 @@ def _save(
         for moment in _MOMENTS:
             tensors[f"{name}.{moment}"] = optimiser.state[parameter][moment].detach().cpu().contiguous()
     temporary = path.with_suffix(".tmp")
-    told = {"key": key, "step": str(step), "curves": json.dumps(curves)}
+    metadata = {"key": key, "step": str(step), "curves": json.dumps(curves)}
     with library_writes(temporary):
-        save_file(tensors, temporary, {**told, "sha256": _checksum(tensors, told)})
+        save_file(tensors, temporary, {**metadata, "sha256": _checksum(tensors, metadata)})
         fsync_file(temporary)
         temporary.replace(path)
 
@@ -204,19 +204,19 @@ def _save(
 def _resume(
     network: Network, optimiser: torch.optim.Optimizer, path: Path, key: str
 ) -> tuple[int, list[dict[str, float]], torch.Tensor]:
-    """Bring network and optimiser to the state that was saved; return its step, curves and sums of the losses since."""
+    """Restore network and optimiser from the saved state; return its step, its curves and the losses summed since."""
     if not path.exists():
         return 0, [], torch.zeros(len(QUESTIONS))
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        if told["key"] != key:
-            raise StoreError(f"{path} is of other data or settings; remove its folder, or give --no-resume")
-        # States of the time before have none.
-        if told.pop("sha256", None) not in (None, _checksum(tensors, told)):
+        if metadata["key"] != key:
+            raise StoreError(f"{path} belongs to other data or settings; remove its folder, or set `resume=False`")
+        # States written by earlier versions do not contain one.
+        if metadata.pop("sha256", None) not in (None, _checksum(tensors, metadata)):
             raise ValueError("it differs from its checksum")
         state = {}
         with torch.no_grad():
@@ -224,8 +224,8 @@ def _resume(
                 parameter.copy_(tensors[name])
                 state[number] = {moment: tensors[f"{name}.{moment}"] for moment in _MOMENTS}
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-        curves = parse_json(told["curves"])
-        step = int(told["step"])
+        curves = parse_json(metadata["curves"])
+        step = int(metadata["step"])
         if not isinstance(curves, list) or step < 0 or tensors[_SUMS].shape != (len(QUESTIONS),):
             raise ValueError("it has no curves, steps or sums")
         for point in curves:
@@ -235,6 +235,6 @@ def _resume(
         raise StoreError(f"{path} is damaged ({error}); remove its folder and start again") from error
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor], told: Mapping[str, str]) -> str:
-    """Return the SHA-256 of the state's values and of what it says of itself."""
-    return json_sha256([digest({name: tensor.numpy() for name, tensor in tensors.items()}), dict(told)])
+def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 of the state's tensors and metadata."""
+    return json_sha256([digest({name: tensor.numpy() for name, tensor in tensors.items()}), dict(metadata)])

@@ -1,7 +1,7 @@
-"""What is trained: a table of k-mer vectors, or a map of the vectors of another encoder.
+"""The trainable networks: a table of k-mer vectors, or a linear map of another encoder's vectors.
 
-A network turns views into what its forward pass takes (``prepare``, in another thread), gives unit vectors for them,
-and says what belongs into the model folder.
+A network turns views into the input of its forward pass (``prepare``, in another thread), computes unit vectors for
+them, and provides the contents of the model folder.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ednabed.search.divergence import Codes, decode
 
 
 class Network(torch.nn.Module):
-    """The seam of ``loop``: whatever has these methods can be trained."""
+    """The interface that ``loop`` trains."""
 
     @abstractmethod
     def prepare(self, views: Sequence[Codes]) -> Any:
-        """Turn views (codes as of ``divergence.encode``) into what ``forward`` takes."""
+        """Turn views (base codes as from ``divergence.encode``) into the input of ``forward``."""
 
     @abstractmethod
     def forward(self, prepared: Any) -> torch.Tensor:
@@ -38,27 +38,27 @@ class Network(torch.nn.Module):
 
     @abstractmethod
     def config(self, licence: str) -> BarcodeConfig:
-        """Return the settings of the model as trained so far."""
+        """Return the configuration of the model as trained so far."""
 
     @abstractmethod
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the weights as they are written to the model folder."""
+        """Return the weights as written to the model folder."""
 
     @abstractmethod
     def encoder(self, name: str) -> Encoder:
-        """Return the encoder that a folder of these weights gives."""
+        """Return the encoder that a model folder with these weights would give."""
 
 
 class KmerNetwork(Network):
-    """A learned vector for each canonical k-mer; that of a sequence is the direction of their sum.
+    """A learned vector for each canonical k-mer; the vector of a sequence is their normalised sum.
 
-    It starts as a random projection of k-mer counts, so nearest neighbours are those of k-mers from the first step on.
+    It starts as a random projection of k-mer counts, so its nearest neighbours are those of k-mers from the first step.
 
     Args:
         patterns: See ``SpacedKmers``.
         dimension: Length of a vector.
-        seed: Of the random start.
-        table: Start from these vectors instead, float32, shape (columns, dimension).
+        seed: Seed of the random start.
+        table: Vectors to start from instead, float32, shape (columns, dimension).
     """
 
     def __init__(self, patterns: Sequence[str], dimension: int, seed: int = 0, table: FloatArray | None = None) -> None:
@@ -71,37 +71,37 @@ class KmerNetwork(Network):
         self.table = torch.nn.Parameter(torch.from_numpy(table.copy()))
 
     def prepare(self, views: Sequence[Codes]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return columns of all views and where each begins."""
+        """Return the k-mer columns of all views and the offset at which each view begins."""
         tokens = self._kmers.tokenize([decode(codes) for codes in views])
         return torch.from_numpy(tokens.ids), torch.from_numpy(tokens.offsets[:-1].astype(np.int32))
 
     def forward(self, prepared: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Return unit vectors; a view without any k-mer has zeros."""
+        """Return unit vectors; a view without any k-mer gets zeros."""
         columns, offsets = (part.to(self.table.device) for part in prepared)
         return functional.normalize(functional.embedding_bag(columns, self.table, offsets, mode="sum"), dim=1)
 
     def config(self, licence: str) -> BarcodeConfig:
-        """Return patterns and dimension."""
+        """Return the configuration: dimension and patterns."""
         return BarcodeConfig(self._dimension, self._kmers.patterns, None, licence)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the table as whole numbers and scales."""
+        """Return the table as integers and scales."""
         return quantise(self.table.detach().cpu().numpy())
 
     def encoder(self, name: str) -> Encoder:
-        """Return the encoder of the table as it is written."""
+        """Return the encoder of the table as written."""
         arrays = self.arrays()
         return BarcodeEncoder(self.config(""), table_of(arrays), name=name, weights=digest(arrays))
 
 
 class MapNetwork(Network):
-    """A learned map of the directions of another encoder's vectors, which itself stays as it is.
+    """A learned linear map of another encoder's normalised vectors; the encoder itself stays unchanged.
 
     Args:
-        embedder: The encoder, with a policy for what is too long.
-        name: Its name, hub id or folder, by which it is found again.
+        embedder: The encoder, with a policy for sequences that are too long.
+        name: Name, hub id or folder from which the encoder is loaded again.
         dimension: Length of a vector.
-        seed: Of the random start.
+        seed: Seed of the random start.
     """
 
     def __init__(self, embedder: Embedder, name: str, dimension: int, seed: int = 0) -> None:
@@ -114,18 +114,18 @@ class MapNetwork(Network):
         self.bias = torch.nn.Parameter(torch.zeros(dimension))
 
     def prepare(self, views: Sequence[Codes]) -> torch.Tensor:
-        """Return the directions of the encoder's vectors, float32, shape (views, dimension of the encoder).
+        """Return the encoder's vectors, normalised, float32, shape (views, dimension of the encoder).
 
-        A view that the encoder does not take, such as a piece of N alone, has zeros.
+        A view that the encoder refuses, such as a fragment of Ns only, gets zeros.
 
         Raises:
-            InputError: It takes none of them.
+            InputError: The encoder refuses all of them.
         """
         vectors, refused = self._engine.embed([decode(codes) for codes in views])
         if len(refused) == len(views):
             raise InputError(
-                f"{self._name} takes no sequence such as {decode(views[0])[:30].decode()}… ({refused[0]}); train on "
-                "longer ones, or start from another model"
+                f"{self._name} does not accept sequences such as {decode(views[0])[:30].decode()}… ({refused[0]}); "
+                "train on longer ones, or start from another model"
             )
         return functional.normalize(torch.from_numpy(vectors), dim=1)
 
@@ -134,16 +134,16 @@ class MapNetwork(Network):
         return functional.normalize(prepared.to(self.matrix.device) @ self.matrix + self.bias, dim=1)
 
     def config(self, licence: str) -> BarcodeConfig:
-        """Return dimension and the encoder."""
+        """Return the configuration: dimension and the encoder below."""
         spec = self._engine.embedder.spec
-        # Encoders without layers take no pooling either.
+        # Encoders without layers do not take a pooling either.
         pooling = None if spec.layer is None else spec.pooling
         return BarcodeConfig(
             self.matrix.shape[1], (), EncoderInput(self._name, spec.weights, spec.layer, pooling), licence
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return matrix and bias."""
+        """Return the matrix and the bias."""
         return {MAP: self.matrix.detach().cpu().numpy(), BIAS: self.bias.detach().cpu().numpy()}
 
     def encoder(self, name: str) -> Encoder:

@@ -1,4 +1,4 @@
-"""Labelled records for training: read from any file, each sequence and lineage once, grouped by marker."""
+"""Labelled records for training: read from any file, deduplicated by sequence and lineage, grouped by marker."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ednabed.store.files import sha256_file
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 Ints = npt.NDArray[np.int64]
-TAUGHT = ("species", "genus", "family")
+TAUGHT_RANKS = ("species", "genus", "family")
 """Ranks whose names are taught."""
-QUESTIONS = ("record", *TAUGHT)
-"""What training asks; see ``objective``."""
+QUESTIONS = ("record", *TAUGHT_RANKS)
+"""The questions of the objective; see ``objective``."""
 
 
 log = logging.getLogger("ednabed")
@@ -33,12 +33,12 @@ class Input:
     """A file that was read.
 
     Attributes:
-        name: Its name without folders.
-        sha256: Of its bytes, 64 hexadecimal digits.
-        records: In it.
-        taken: Of these, how many are labelled, acceptable and not a repetition.
-        rejected: Of these, how many have letters that are not accepted, or too few.
-        unlabelled: Of these, how many have no lineage.
+        name: File name without folders.
+        sha256: SHA-256 of its bytes, 64 hexadecimal digits.
+        records: Number of records in it.
+        taken: Number of these that are labelled, accepted and not a duplicate.
+        rejected: Number of these with characters that are not accepted, or with too few bases.
+        unlabelled: Number of these without a lineage.
     """
 
     name: str
@@ -54,15 +54,15 @@ def read_labelled(
 ) -> tuple[list[Labelled], list[Input]]:
     """Read the labelled records of files; the same sequence with the same lineage and marker counts once.
 
-    The marker is that of the column ``marker``; without one, records of one file are of one marker.
+    The marker is read from the column ``marker``; without it, all records of a file belong to one marker.
 
     Args:
         paths: FASTA, FASTQ, TSV, CSV or Parquet, plain or compressed.
-        labels: Lineages by id, which override those of the files; None leaves the files'.
-        min_length: Shortest sequence taken, in letters.
+        labels: Lineages by id, which override those in the files; None keeps the lineages in the files.
+        min_length: Minimum length of a sequence, in bases.
 
     Raises:
-        InputError: A file cannot be read, or none holds a labelled record.
+        InputError: A file cannot be read, or no file contains a labelled record.
         UsageError: A path is standard input.
     """
     if Path("-") in paths:
@@ -91,29 +91,31 @@ def read_labelled(
                     if key not in seen:
                         seen.add(key)
                         taken += 1
-                        own = path.name if names.count(path.name) == 1 else str(path)
-                        found.append(Labelled(name, sequence, split_lineage(lineage), str(marker or "") or own))
+                        file_name = path.name if names.count(path.name) == 1 else str(path)
+                        found.append(Labelled(name, sequence, split_lineage(lineage), str(marker or "") or file_name))
             for note in batches.notes:
                 log.warning("%s", note)
         inputs.append(Input(path.name, sha256_file(path), records, taken, rejected, unlabelled))
     if not found:
-        bad, bare, every = (sum(getattr(one, what) for one in inputs) for what in ("rejected", "unlabelled", "records"))
+        rejected, unlabelled, records = (
+            sum(getattr(one, name) for one in inputs) for name in ("rejected", "unlabelled", "records")
+        )
         raise InputError(
-            f"{', '.join(map(str, paths))}: no record has a lineage, so there is nothing to learn from ({every:,} "
-            f"records, {bare:,} without a lineage, {bad:,} with letters that are not accepted or fewer than "
-            f"{min_length}); give rank columns, lineages in the headers or --labels, or lower --shortest"
+            f"{', '.join(map(str, paths))}: no record has a lineage, so there is nothing to learn from ({records:,} "
+            f"records, {unlabelled:,} without a lineage, {rejected:,} with characters that are not accepted or fewer "
+            f"than {min_length} bases); give rank columns, lineages in the headers or `labels`, or lower `min_length`"
         )
     return found, inputs
 
 
 class Pool:
-    """The records of one marker, as numbers.
+    """The records of one marker, as arrays of numbers.
 
     Attributes:
-        marker: Its name.
-        codes: Letters of each record as codes (``divergence.encode``).
-        taxa: By rank of ``TAUGHT``, the number of each record's taxon, -1 where it has no name; int64, shape (n,).
-        families: Record numbers by family, genus and species: what has no name stands alone.
+        marker: Name of the marker.
+        codes: Bases of each record as codes (``divergence.encode``).
+        taxa: By rank of ``TAUGHT_RANKS``, the number of each record's taxon, -1 if it has no name; int64, shape (n,).
+        families: Record numbers nested by family, genus and species; a record without a name forms its own taxon.
     """
 
     def __init__(self, marker: str, records: Sequence[Labelled]) -> None:
@@ -122,13 +124,14 @@ class Pool:
         taxa = Taxa(record.lineage for record in records)
         keys = [taxa.of(record.lineage) for record in records]
         self.taxa: dict[str, Ints] = {}
-        for rank in TAUGHT:
+        for rank in TAUGHT_RANKS:
             numbers: dict[Taxon, int] = {}
-            place = RANKS.index(rank)
+            column = RANKS.index(rank)
             self.taxa[rank] = np.array(
-                [-1 if (key := own[place]) is None else numbers.setdefault(key, len(numbers)) for own in keys], np.int64
+                [-1 if (taxon := row[column]) is None else numbers.setdefault(taxon, len(numbers)) for row in keys],
+                np.int64,
             )
-        species, genus, family = (self.taxa[rank].tolist() for rank in TAUGHT)
+        species, genus, family = (self.taxa[rank].tolist() for rank in TAUGHT_RANKS)
         tree: dict[object, dict[object, dict[object, list[int]]]] = {}
         for i in range(len(records)):
             at_genus = genus[i] if genus[i] >= 0 else ("alone", i)
@@ -136,7 +139,8 @@ class Pool:
             at_species = species[i] if species[i] >= 0 else ("alone", i)
             tree.setdefault(at_family, {}).setdefault(at_genus, {}).setdefault(at_species, []).append(i)
         self.families: list[list[list[list[int]]]] = [
-            [[list(own) for own in of_genus.values()] for of_genus in of_family.values()] for of_family in tree.values()
+            [[list(rows) for rows in by_species.values()] for by_species in by_genus.values()]
+            for by_genus in tree.values()
         ]
 
     def __len__(self) -> int:
@@ -145,7 +149,7 @@ class Pool:
 
 
 def pools(records: Sequence[Labelled]) -> list[Pool]:
-    """Group records by marker, the markers sorted by name."""
+    """Group records by marker, sorted by marker name."""
     by_marker: dict[str, list[Labelled]] = {}
     for record in records:
         by_marker.setdefault(record.marker, []).append(record)

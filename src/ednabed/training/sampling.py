@@ -1,8 +1,8 @@
-"""Batches by taxon: families with several genera, genera with several species, species with several records.
+"""Draw batches by taxon: families with several genera, genera with several species, species with several records.
 
-Negatives that teach are those of the same family or genus, and rare taxa have to be met too, so taxa are drawn, not
-records. A batch is of one marker and depends on the seed and its number alone, so that training that was killed goes on
-with the very batches that it would have had.
+The most instructive negatives belong to the same family or genus, and rare taxa have to occur too, so taxa are drawn
+rather than records. A batch contains one marker and depends only on the seed and its number, so that training that was
+killed continues with exactly the same batches.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.search.divergence import Codes
-from ednabed.training.records import TAUGHT, Ints, Pool
+from ednabed.training.records import TAUGHT_RANKS, Ints, Pool
 from ednabed.training.views import Alterations, view
 
 T = TypeVar("T")
 
-# From one family, one genus and one species.
+# Genera drawn from one family, species from one genus, records from one species.
 _GENERA, _SPECIES, _RECORDS = 3, 2, 2
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Two views of each of some records.
+    """Two views of each of n records.
 
     Attributes:
         views: The first views of all records, then the second views; 2n of them.
-        records: Number of the record of each view, shape (2n,).
-        taxa: By rank of ``TAUGHT``, the taxon of each view, -1 where unknown, shape (2n,).
+        records: Record number of each view, shape (2n,).
+        taxa: By rank of ``TAUGHT_RANKS``, the taxon of each view, -1 if unknown, shape (2n,).
     """
 
     views: list[Codes]
@@ -43,10 +43,10 @@ class Sampler:
     """Draws batches.
 
     Args:
-        pools: Records by marker; each is drawn in proportion to the root of its number of genera.
-        size: Views a batch, an even number.
-        alterations: What views look like.
-        seed: Of all draws.
+        pools: Records by marker; each pool is drawn in proportion to the square root of its number of genera.
+        size: Views per batch, an even number.
+        alterations: How views are altered.
+        seed: Seed of all draws.
     """
 
     def __init__(self, pools: Sequence[Pool], size: int, alterations: Alterations, seed: int) -> None:
@@ -55,41 +55,41 @@ class Sampler:
         self._alterations = alterations
         self._seed = seed
         weights = np.array([sum(map(len, pool.families)) for pool in pools], np.float64) ** 0.5
-        self._of_pool = weights / weights.sum()
-        self._of_family = []
+        self._pool_shares = weights / weights.sum()
+        self._family_cumulative = []
         for pool in self._pools:
-            # In proportion to the root of its genera: large families have more to teach, but not everything.
-            own = np.array([len(family) for family in pool.families], np.float64) ** 0.5
-            self._of_family.append(np.cumsum(own / own.sum()))
+            # In proportion to the square root of the number of genera: large families teach more, but not everything.
+            family_weights = np.array([len(family) for family in pool.families], np.float64) ** 0.5
+            self._family_cumulative.append(np.cumsum(family_weights / family_weights.sum()))
 
     def batch(self, number: int) -> Batch:
         """Return a batch by its number."""
         rng = np.random.default_rng([self._seed, number])
-        which = int(rng.choice(len(self._pools), p=self._of_pool))
-        pool = self._pools[which]
-        chosen = self._records(pool, self._of_family[which], rng)
-        # Pieces and whole sequences have to meet: most pairs are of a whole one and a piece, or of two pieces.
+        pool_number = int(rng.choice(len(self._pools), p=self._pool_shares))
+        pool = self._pools[pool_number]
+        chosen = self._records(pool, self._family_cumulative[pool_number], rng)
+        # Fragments have to be compared with whole sequences: most pairs contain one fragment or two.
         views = [view(pool.codes[i], self._alterations, rng, whole=rng.random() < 0.5) for i in chosen]
         views += [view(pool.codes[i], self._alterations, rng) for i in chosen]
         rows = np.array(chosen + chosen, np.int64)
-        return Batch(views, rows, {rank: pool.taxa[rank][rows] for rank in TAUGHT})
+        return Batch(views, rows, {rank: pool.taxa[rank][rows] for rank in TAUGHT_RANKS})
 
     def _records(self, pool: Pool, families: npt.NDArray[np.float64], rng: np.random.Generator) -> list[int]:
-        wanted = self._size // 2
+        n_records = self._size // 2
         chosen: dict[int, None] = {}
-        # A small pool may not hold so many records.
-        for _ in range(20 * wanted):
+        # A small pool may contain fewer records.
+        for _ in range(20 * n_records):
             family = pool.families[min(int(np.searchsorted(families, rng.random())), len(pool.families) - 1)]
-            for genus in _some(family, _GENERA, rng):
-                for species in _some(genus, _SPECIES, rng):
-                    chosen.update(dict.fromkeys(_some(species, _RECORDS, rng)))
-            if len(chosen) >= min(wanted, len(pool)):
+            for genus in _draw(family, _GENERA, rng):
+                for species in _draw(genus, _SPECIES, rng):
+                    chosen.update(dict.fromkeys(_draw(species, _RECORDS, rng)))
+            if len(chosen) >= min(n_records, len(pool)):
                 break
-        return list(chosen)[:wanted]
+        return list(chosen)[:n_records]
 
 
-def _some(values: Sequence[T], most: int, rng: np.random.Generator) -> list[T]:
-    """Return some of the values, without repetition, in random order."""
+def _draw(values: Sequence[T], maximum: int, rng: np.random.Generator) -> list[T]:
+    """Return at most ``maximum`` of the values, without repetition, in random order."""
     if len(values) == 1:
         return list(values)
-    return [values[i] for i in rng.choice(len(values), min(most, len(values)), replace=False).tolist()]
+    return [values[i] for i in rng.choice(len(values), min(maximum, len(values)), replace=False).tolist()]

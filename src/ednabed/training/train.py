@@ -1,4 +1,4 @@
-"""From labelled records to a model folder: what ``ednabed train`` does."""
+"""Train a model on labelled records and write its folder, for ``ednabed train``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ednabed.store.files import check_above, exclusive, fsync_file, json_sha256,
 from ednabed.store.temporary import in_progress, sweep
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
-from ednabed.training.validation import YARDSTICK, facts, hold_out, judge, means
+from ednabed.training.validation import BASELINE, hold_out, judge, means, summarise
 from ednabed.training.views import Alterations
 
 if TYPE_CHECKING:
@@ -33,34 +33,34 @@ if TYPE_CHECKING:
 
 PATTERNS = ("1111111", "110111011", "11011011")
 DIMENSION = 512
-# Of the sample on which the curves are measured: training records, and queries a group.
+# Size of the sample on which the curves are measured: training records, and queries per group.
 _REFERENCES, _QUERIES = 2_000, 60
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What is to be trained, of what, and how.
+    """The data, settings and output folder of a training.
 
     Attributes:
         inputs: Files with labelled records.
         output: Folder of the model; must not exist.
-        labels: Lineages by id; None takes those of the inputs.
+        labels: File with lineages by id; None uses the lineages in the inputs.
         init: Model to start from: a trained one is trained further, any other encoder gets a learned map on top; None
             starts from a random projection of k-mer counts.
-        patterns: k-mers that are counted, where ``init`` is None.
-        dimension: Length of a vector; None takes that of ``init``, or 512.
-        steps: Batches.
-        batch: Views a batch.
+        patterns: Patterns of the k-mers that are counted if ``init`` is None.
+        dimension: Length of a vector; None takes the dimension of a trained ``init``, else 512.
+        steps: Number of batches.
+        batch: Views per batch.
         rate: Learning rate.
         temperature: See ``objective.losses``.
         weights: Weight of each question of ``objective``.
-        alterations: What views look like.
-        validation: Most queries a marker and group that are held out for validation; 0 trains on everything.
-        min_length: Shortest sequence taken.
-        seed: Of start, batches and validation.
-        licence: Licence of the weights, in words.
-        resume: Go on with what an interrupted training of the same data and settings left.
-        use_gpu: True forces a GPU, False the CPU, None takes the best device.
+        alterations: How views are altered.
+        validation: Maximum queries per marker and group that are held out for validation; 0 trains on everything.
+        min_length: Minimum length of a sequence, in bases.
+        seed: Seed of the initial weights, the batches and the validation split.
+        licence: Licence of the weights, as text.
+        resume: Continue an interrupted training with the same data and settings.
+        use_gpu: True forces a GPU, False forces the CPU, None chooses the best available device.
     """
 
     inputs: Sequence[Path]
@@ -83,15 +83,15 @@ class TrainRequest:
     use_gpu: bool | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse settings that are out of range."""
         if self.steps < 1 or self.batch < 8 or not 0 < self.rate <= 1 or self.temperature < 0.03:
             raise UsageError(
-                f"steps {self.steps}, batch {self.batch}, rate {self.rate}, temperature {self.temperature}: wanted at "
-                "least 1 step, 8 views a batch, a rate above 0 up to 1 and a temperature of at least 0.03"
+                f"steps {self.steps}, batch {self.batch}, rate {self.rate}, temperature {self.temperature}: expected "
+                "at least 1 step, 8 views per batch, a rate above 0 up to 1 and a temperature of at least 0.03"
             )
 
     def settings(self) -> dict[str, Any]:
-        """Return all that moves the weights, beside the data, as JSON values."""
+        """Return all settings that affect the weights, except the data, as JSON values."""
         values = asdict(self)
         for name in ("inputs", "output", "labels", "resume", "use_gpu", "licence"):
             del values[name]
@@ -101,68 +101,69 @@ class TrainRequest:
 def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> dict[str, Any]:
     """Train a model and write its folder: ``config.json``, ``model.safetensors`` and the report ``training.json``.
 
-    Killed at any moment, the same request goes on where it was; the folder is there whole, or not at all.
+    If the training is killed at any moment, the same request continues it. The folder is complete, or does not exist.
 
     Returns:
         The report, as in ``training.json``.
 
     Raises:
-        UsageError: The folder exists, or a setting cannot be meant.
+        UsageError: The folder exists, or a setting is invalid.
         MissingPackage: torch is not installed.
-        InputError: The records cannot be read, or cannot be split.
-        ModelError: The model to start from is not there.
-        StoreError: The state of an interrupted training is damaged or of other data, or the loss is not finite.
+        InputError: The records cannot be read or split.
+        ModelError: The model to start from does not exist.
+        StoreError: The state of an interrupted training is damaged or belongs to other data, or the loss is not finite.
     """
     needed("torch", "train", "training")
     output = request.output
     work = output.with_name(f".{output.name}.training")
     if output.exists():
         if work.is_dir():
-            # A command was killed when the model was there and the rest of the training not gone yet.
-            report = _finished(request, output)
-            _remove_done(output, work)
+            # A command was killed after it wrote the model and before it removed the work folder.
+            report = _finished_report(request, output)
+            _remove_finished_work(output, work)
             if report is not None:
                 return report
         raise UsageError(f"{output} exists; name a new folder for the model")
-    if output.name == YARDSTICK:
+    if output.name == BASELINE:
         raise UsageError(
-            f"{output}: {YARDSTICK} is the name of the model beside which others are shown; name it otherwise"
+            f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"
         )
     check_above(output)
     started = time.monotonic()
     labels = None if request.labels is None else read_labels(request.labels)
     records, inputs = read_labelled(request.inputs, labels, min_length=request.min_length)
-    kept = hold_out(records, request.validation, request.seed)
-    training = [record for one in kept for record in one.split.training]
+    held_out = hold_out(records, request.validation, request.seed)
+    training = [record for one in held_out for record in one.split.training]
 
     from ednabed.training.loop import Plan, train
 
     network, device, start = _network(request)
-    plan = Plan(request.steps, request.rate, request.temperature, request.weights, told=max(1, request.steps // 20))
-    named = None if request.labels is None else sha256_file(request.labels)
+    report_every = max(1, request.steps // 20)
+    plan = Plan(request.steps, request.rate, request.temperature, request.weights, report_every=report_every)
+    labels_sha256 = None if request.labels is None else sha256_file(request.labels)
     key = json_sha256(
         {
             "settings": request.settings(),
             "data": [one.sha256 for one in inputs],
-            "labels": named,
+            "labels": labels_sha256,
             "start": [network.config("").to_dict(), digest(network.arrays())],
         }
     )
-    with _working(work):
+    with _locked_work_folder(work):
         if not request.resume:
-            for left in work.glob("state.*"):
-                left.unlink()
+            for path in work.glob("state.*"):
+                path.unlink()
         sampler = Sampler(pools(training), request.batch, request.alterations, request.seed)
-        sample = [one.sample(_REFERENCES, _QUERIES, request.seed) for one in kept]
+        sample = [one.sample(_REFERENCES, _QUERIES, request.seed) for one in held_out]
 
         def validate() -> dict[str, float]:
             return means(judge(network.encoder("in training"), sample))
 
         curves = train(network, sampler, plan, work, key, validate, show_progress=show_progress)
         encoder = network.encoder(output.name)
-        validated = {output.name: judge(encoder, kept), YARDSTICK: judge(load_encoder(YARDSTICK), kept)}
+        validated = {output.name: judge(encoder, held_out), BASELINE: judge(load_encoder(BASELINE), held_out)}
         if start is not None:
-            validated[f"{start.name}, the start"] = judge(start, kept)
+            validated[f"{start.name}, the start"] = judge(start, held_out)
         report = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "software": _software(),
@@ -170,11 +171,11 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "weights": encoder.weights,
             "licence": request.licence,
             "inputs": [asdict(one) for one in inputs],
-            "labels_sha256": named,
+            "labels_sha256": labels_sha256,
             "settings": request.settings(),
             "device": device,
             "seconds": round(time.monotonic() - started, 1),
-            "held_out": facts(kept),
+            "held_out": summarise(held_out),
             "curves": curves,
             "validation": validated,
         }
@@ -183,8 +184,8 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     return report
 
 
-def _finished(request: TrainRequest, output: Path) -> dict[str, Any] | None:
-    """Return the report of the model that is there, if it was trained on these files with these settings."""
+def _finished_report(request: TrainRequest, output: Path) -> dict[str, Any] | None:
+    """Return the report of the existing model, if it was trained on these files with these settings."""
     path = output / TRAINING_REPORT
     if not path.is_file():
         return None
@@ -198,8 +199,8 @@ def _finished(request: TrainRequest, output: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _working(work: Path) -> Iterator[None]:
-    """Hold the work folder of a training; at the end it goes, unless the state of an interrupted training is in it."""
+def _locked_work_folder(work: Path) -> Iterator[None]:
+    """Lock the work folder of a training, and remove it at the end unless it holds a state to resume from."""
     try:
         with exclusive(work / "lock", "training this model ('ednabed train')", remove=True):
             yield
@@ -209,21 +210,21 @@ def _working(work: Path) -> Iterator[None]:
 
 
 def _clear(work: Path) -> None:
-    """Remove all of the work folder but its lock file, which this process holds."""
-    for left in work.iterdir():
-        if left.name != "lock":
-            left.unlink()
+    """Remove everything in the work folder except its lock file, which this process holds."""
+    for path in work.iterdir():
+        if path.name != "lock":
+            path.unlink()
 
 
-def _remove_done(output: Path, work: Path) -> None:
-    """Remove the work folder of a training that was killed when its model was finished; a live one's stays."""
-    with suppress(StoreError), _working(work):
+def _remove_finished_work(output: Path, work: Path) -> None:
+    """Remove the work folder of a training that was killed after its model was finished, unless one is running."""
+    with suppress(StoreError), _locked_work_folder(work):
         _clear(work)
     sweep(output.parent, output.name)
 
 
 def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
-    """Return the network at its start, on its device, the name of that, and the encoder that ``init`` names."""
+    """Return the initial network on its device, the name of the device, and the encoder that ``init`` names."""
     from ednabed.engine.device import choose_device
     from ednabed.engine.open import open_embedder
     from ednabed.models.barcode.encoder import BarcodeEncoder
@@ -240,12 +241,14 @@ def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
         if isinstance(encoder, BarcodeEncoder):
             if request.dimension not in (None, encoder.dimension):
                 raise UsageError(
-                    f"dimension is {request.dimension} and {request.init} has {encoder.dimension}; give that, or none"
+                    f"`dimension` is {request.dimension} but {request.init} has {encoder.dimension}; give "
+                    "this one, or omit `dimension`"
                 )
             network = KmerNetwork(encoder.patterns, encoder.dimension, request.seed, encoder.table)
         else:
-            own = resolve(request.init).folder
-            network = MapNetwork(embedder, request.init if own is None else str(own.resolve()), dimension, request.seed)
+            folder = resolve(request.init).folder
+            base = request.init if folder is None else str(folder.resolve())
+            network = MapNetwork(embedder, base, dimension, request.seed)
     return network.to(device), device, encoder
 
 
@@ -257,7 +260,7 @@ def _software() -> dict[str, str]:
 
 
 def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> dict[str, Any]:
-    """Write the model folder under another name and rename it; return the report as it is there."""
+    """Write the model folder under a temporary name and rename it; return the report as written."""
     from ednabed.models.barcode.files import WEIGHTS, write_arrays
 
     with in_progress(output) as temporary:
@@ -271,5 +274,5 @@ def _write(output: Path, network: Network, licence: str, report: dict[str, Any])
         for path in temporary.iterdir():
             fsync_file(path)
         temporary.rename(output)
-    found: dict[str, Any] = json.loads(sealed)
-    return found
+    written: dict[str, Any] = json.loads(sealed)
+    return written

@@ -1,4 +1,4 @@
-"""How good an encoder is on records, species, genera and families that training did not see, beside ``kmer6``."""
+"""Measure an encoder on records, species, genera and families that training did not see, compared with ``kmer6``."""
 
 from __future__ import annotations
 
@@ -18,100 +18,105 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.taxa import Taxa
 
 CROP = 150
-"""Letters of the pieces that are asked beside whole sequences."""
-YARDSTICK = "kmer6"
+"""Length of the fragments, in bases, with which the encoder is tested in addition to whole sequences."""
+BASELINE = "kmer6"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What of one marker is kept from training.
+class HeldOut:
+    """The split of one marker.
 
     Attributes:
-        marker: Its name.
+        marker: Name of the marker.
         split: Training records, and the queries that were held out.
     """
 
     marker: str
     split: Split
 
-    def sample(self, references: int, queries: int, seed: int) -> Kept:
-        """Return a part: so many queries of each group, and so many training records, relatives of each group first."""
+    def sample(self, references: int, queries: int, seed: int) -> HeldOut:
+        """Return a sample of the split.
+
+        Args:
+            references: Maximum training records; relatives of the queries of each group are taken first.
+            queries: Maximum queries per group.
+            seed: Seed of the draw.
+        """
         rng = np.random.default_rng(seed)
         chosen: list[Query] = []
         for group in GROUPS:
-            own = [query for query in self.split.queries if query.group == group]
-            chosen += [own[i] for i in np.sort(rng.permutation(len(own))[:queries])]
+            in_group = [query for query in self.split.queries if query.group == group]
+            chosen += [in_group[i] for i in np.sort(rng.permutation(len(in_group))[:queries])]
         training = self.split.training
-        places = rng.permutation(len(training))
+        order = rng.permutation(len(training))
         taken: dict[int, None] = {}
         for group, rank in QUESTIONS:
-            place = RANKS.index(rank)
-            names = {query.lineage[place] for query in chosen if query.group == group} - {""}
-            related = [i for i in places.tolist() if training[i].lineage[place] in names]
+            column = RANKS.index(rank)
+            names = {query.lineage[column] for query in chosen if query.group == group} - {""}
+            related = [i for i in order.tolist() if training[i].lineage[column] in names]
             taken.update(dict.fromkeys(related[: references // len(QUESTIONS)]))
-        taken.update(dict.fromkeys(places.tolist()[:references]))
+        taken.update(dict.fromkeys(order.tolist()[:references]))
         training = [training[i] for i in sorted(list(taken)[:references])]
-        parted = self.split
-        return Kept(self.marker, Split(training, chosen, parted.taxa, seed, parted.records, 0, parted.taken))
+        whole = self.split
+        return HeldOut(self.marker, Split(training, chosen, whole.taxa, seed, whole.records, 0, whole.taken))
 
 
-def hold_out(records: Sequence[Labelled], queries: int, seed: int) -> list[Kept]:
+def hold_out(records: Sequence[Labelled], queries: int, seed: int) -> list[HeldOut]:
     """Hold out records, species, genera and families of each marker, for validation.
 
     Args:
         records: Labelled records.
-        queries: Most queries a marker and group; 0 holds nothing out.
-        seed: Of the draw.
+        queries: Maximum queries per marker and group; 0 holds nothing out.
+        seed: Seed of the draw.
 
     Raises:
-        InputError: Of no marker anything can be held out.
+        InputError: Nothing can be held out from any marker.
     """
-    kept = []
+    held_out = []
     reasons = []
     for marker in sorted({record.marker for record in records}):
-        own = [record for record in records if record.marker == marker]
-        parted = Split(own, [], Taxa(one.lineage for one in own), seed, len(own), 0, dict.fromkeys(GROUPS, 0))
+        selected = [record for record in records if record.marker == marker]
+        taxa = Taxa(record.lineage for record in selected)
+        data_split = Split(selected, [], taxa, seed, len(selected), 0, dict.fromkeys(GROUPS, 0))
         if queries:
             try:
-                parted = split(own, queries=queries, seed=seed)
+                data_split = split(selected, queries=queries, seed=seed)
             except InputError as error:
                 reasons.append(str(error))
-        kept.append(Kept(marker, parted))
-    if queries and not any(one.split.queries for one in kept):
-        raise InputError(
-            f"{reasons[0]}; give more records, or --validation 0 to train without knowing how good it gets"
-        )
-    return kept
+        held_out.append(HeldOut(marker, data_split))
+    if queries and not any(one.split.queries for one in held_out):
+        raise InputError(f"{reasons[0]}; give more records, or set `validation=0` to train without validation")
+    return held_out
 
 
-def judge(encoder: Encoder, kept: Iterable[Kept], policy: Policy | None = None) -> dict[str, dict[str, Figures]]:
+def judge(encoder: Encoder, held_out: Iterable[HeldOut], policy: Policy | None = None) -> dict[str, dict[str, Figures]]:
     """Return the figures of ``nearest_names`` by marker and crop (``whole``, ``150``)."""
     engine = Engine(Embedder.of(encoder, policy or Policy()))
     found = {}
-    for one in kept:
-        parted = one.split
-        if parted.queries:
-            references, _ = engine.embed([record.sequence.encode() for record in parted.training])
+    for one in held_out:
+        data_split = one.split
+        if data_split.queries:
+            references, _ = engine.embed([record.sequence.encode() for record in data_split.training])
             found[one.marker] = {
-                name: nearest_names(engine, references, parted.training, parted.crop(length), parted.taxa)
+                name: nearest_names(engine, references, data_split.training, data_split.crop(length), data_split.taxa)
                 for name, length in (("whole", None), (str(CROP), CROP))
             }
     return found
 
 
 def means(found: dict[str, dict[str, Figures]]) -> dict[str, float]:
-    """Return the mean of each figure over markers, by ``crop, figure``; what no marker has is left out."""
+    """Return the mean of each figure over markers, by ``crop, figure``; figures that no marker has are omitted."""
     values: dict[str, list[float]] = {}
-    for of_marker in found.values():
-        for crop, figures in of_marker.items():
+    for by_crop in found.values():
+        for crop, figures in by_crop.items():
             for name, value in figures.items():
                 if value is not None:
                     values.setdefault(f"{crop}, {name}", []).append(value)
     return {name: round(float(np.mean(given)), 4) for name, given in values.items()}
 
 
-def facts(kept: Iterable[Kept]) -> list[dict[str, Any]]:
-    """Say what was held out of each marker."""
+def summarise(held_out: Iterable[HeldOut]) -> list[dict[str, Any]]:
+    """Return the counts of the split of each marker, as JSON values."""
     return [
         {
             "marker": one.marker,
@@ -121,5 +126,5 @@ def facts(kept: Iterable[Kept]) -> list[dict[str, Any]]:
             "queries": one.split.sizes(),
             "seed": one.split.seed,
         }
-        for one in kept
+        for one in held_out
     ]

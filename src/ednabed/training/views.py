@@ -1,7 +1,7 @@
-"""Sequences altered as sampling, sequencing and evolution alter them, so that an encoder learns not to mind.
+"""Alter sequences as sampling, sequencing and evolution alter them, so that an encoder learns to be robust to that.
 
-A view is a piece of a sequence (an amplicon of it), with letters changed, inserted and lost, a run of N now and then,
-and either strand.
+A view is a fragment of a sequence (such as an amplicon), with bases substituted, inserted and deleted, occasionally a
+run of N, and on either strand.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _N = 4
 
 @dataclass(frozen=True)
 class Alterations:
-    """How much is altered; everything 0 gives the sequence itself.
+    """How much views are altered; if all shares are 0, a view is the sequence itself.
 
     Attributes:
-        crops: Share of views that are a piece of their sequence.
-        shortest: Letters of the shortest piece.
-        longest: Letters of the longest piece; the logarithm of the length is uniform between the two.
+        crops: Share of views that are a fragment of their sequence.
+        shortest: Length of the shortest fragment, in bases.
+        longest: Length of the longest fragment, in bases; the logarithm of the length is uniform between the two.
         altered: Share of views with substitutions and indels.
-        substitutions: Mean rate of substitutions of these; the rate is exponential, 0.15 at most.
-        indels: Insertions and deletions for each substitution.
+        substitutions: Mean substitution rate of these views; the rate is exponentially distributed, 0.15 at most.
+        indels: Number of insertions and deletions per substitution.
         runs_of_n: Share of views with a run of 5 to 30 N.
-        strands: Share of views that are turned to the other strand.
+        strands: Share of views that are reverse-complemented.
     """
 
     crops: float = 0.75
@@ -41,11 +41,11 @@ class Alterations:
     strands: float = 0.5
 
 
-MOST_SUBSTITUTIONS = 0.15
+MAX_SUBSTITUTION_RATE = 0.15
 
 
 def view(codes: Codes, alterations: Alterations, rng: np.random.Generator, *, whole: bool = False) -> Codes:
-    """Return an altered copy of a sequence (codes as of ``divergence.encode``); ``whole`` leaves its length alone."""
+    """Return an altered copy of a sequence (base codes as from ``divergence.encode``); ``whole`` means uncropped."""
     a = alterations
     crop, alter, run, strand = rng.random(4)
     if not whole and crop < a.crops and len(codes) > a.shortest:
@@ -54,11 +54,11 @@ def view(codes: Codes, alterations: Alterations, rng: np.random.Generator, *, wh
         start = int(rng.integers(0, len(codes) - length + 1))
         codes = codes[start : start + length]
     if alter < a.altered and a.substitutions > 0:
-        rate = min(a.substitutions * rng.exponential(), MOST_SUBSTITUTIONS)
+        rate = min(a.substitutions * rng.exponential(), MAX_SUBSTITUTION_RATE)
         codes = codes.copy()
-        places = rng.integers(0, len(codes), rng.binomial(len(codes), rate))
-        letters = codes[places]
-        codes[places] = np.where(letters < _N, (letters + rng.integers(1, 4, len(places))) % 4, letters)
+        positions = rng.integers(0, len(codes), rng.binomial(len(codes), rate))
+        bases = codes[positions]
+        codes[positions] = np.where(bases < _N, (bases + rng.integers(1, 4, len(positions))) % 4, bases)
         lost, gained = rng.binomial(len(codes), [rate * a.indels / 2] * 2)
         if lost:
             codes = np.delete(codes, rng.integers(0, len(codes), lost))

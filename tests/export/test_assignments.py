@@ -427,7 +427,7 @@ def test_which_format(path, asked, format):
 
 
 def test_an_unknown_format_is_refused():
-    message = r"no format 'xlsx' of assignments; take one of tsv, qiime2, sintax, jsonl$"
+    message = r"no format 'xlsx' for assignments; choose one of tsv, qiime2, sintax, jsonl$"
     with pytest.raises(UsageError, match=message):
         format_of(None, "xlsx")
     with pytest.raises(UsageError, match=message):

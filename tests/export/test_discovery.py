@@ -161,7 +161,13 @@ def test_the_page_has_summary_map_and_table(tmp_path):
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     found = Page(text)
     words = " ".join(found.texts)
-    for word in ("alps <2026>", "1,000", "found by PCA", "distances on it are not measurements", "this page only"):
+    for word in (
+        "alps <2026>",
+        "1,000",
+        "computed by PCA",
+        "distances on the map are not measurements",
+        "this page only",
+    ):
         assert word in words
     assert found.titles(text) == [
         "novel_1: a, 9 reads, representative",
@@ -175,12 +181,12 @@ def test_the_page_has_summary_map_and_table(tmp_path):
     assert cells["nearest named relative"] == "ref 1, Animalia › Arthropoda › Insecta"
     assert (cells["reads"], cells["p"], cells["q"], cells["identity"]) == ("12", "0.00123", "0.04", "88.1")
     assert (cells["candidate"], cells["not in the reference"]) == ("yes", "order")
-    assert cells["in the reference there"] == "Insecta: 1,200 genera, 34 species, 5 sequences"
+    assert cells["known in the reference"] == "Insecta: 1,200 genera, 34 species, 5 sequences"
     assert "2, with 3 sequences and 13 reads" in words
     assert "1 (genus or a broader rank is not in the reference)" in words
     assert (dict(zip(head, two, strict=True))["candidate"], two[2]) == ("no", "species")
     assert cells["samples"] == "lake (8), pond;1 (4)"
-    assert cells["spread (mean, largest)"] == "1.5, 1.5"
+    assert cells["spread (mean, maximum)"] == "1.5, 1.5"
 
 
 def test_the_page_stands_alone_and_runs_nothing(tmp_path):
@@ -206,8 +212,8 @@ def test_points_lie_on_the_map(tmp_path):
 
 
 def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(discovery_page, "MOST_ROWS", 2)
-    monkeypatch.setattr(discovery_page, "MOST_POINTS", 3)
+    monkeypatch.setattr(discovery_page, "MAX_ROWS", 2)
+    monkeypatch.setattr(discovery_page, "MAX_POINTS", 3)
     first = [novel(i, reads=20 - i, nearest="near") for i in range(1, 4)]
     some = [
         CandidateTaxon("novel_1", (Member(first[0], 100.0, 0.0), Member(first[2], 99.0, 0.01)), SPECIES),
@@ -223,7 +229,7 @@ def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert [cells[0] for cells in found.cells[1:]] == ["novel_1", "novel_2"]
     words = " ".join(found.texts)
-    assert "shows the 2 groups with most reads; candidates.tsv has all 3" in words
+    assert "shows the 2 groups with the most reads; candidates.tsv contains all 3" in words
     assert "1 sequences with fewer reads are not shown" in words
     assert len(rows_of(tmp_path / "candidates.tsv")) == 3
     assert len(rows_of(tmp_path / "members.tsv")) == 5

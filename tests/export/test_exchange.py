@@ -266,7 +266,7 @@ def test_qza(collection, tmp_path, assigned):
     assert data["dna-sequences.fasta"].decode().split() == [
         x for n, i in enumerate("abcd") for x in (f">{i}", letters_of(n))
     ]
-    assert any("holds no provenance" in note for note in done.notes)
+    assert any("has no provenance" in note for note in done.notes)
     first = (tmp_path / "q" / "rep-seqs.qza").read_bytes()
     export(collection, tmp_path / "q", "qza", assigned)
     assert (tmp_path / "q" / "rep-seqs.qza").read_bytes() == first
@@ -291,7 +291,7 @@ def test_sintax_has_every_name_that_is_known(collection, tmp_path):
     assert lines[0] == ">a;tax=d:Animalia,p:Chordata,c:Mammalia,o:Rodentia,f:Muridae,g:Rattus,s:Rattus_rattus;"
     assert lines[2] == ">b;tax=d:Animalia,p:Chordata,o:Rodentia,f:Muridae;"
     assert lines[1::2] == [letters_of(n) for n in range(3)]
-    assert any(note.startswith("1 sequences are left out") for note in done.notes)
+    assert any(note.startswith("1 sequences are omitted") for note in done.notes)
 
 
 @pytest.mark.skipif(which("vsearch") is None, reason="needs vsearch")
@@ -424,7 +424,7 @@ def test_an_archive_has_taxon_ids_and_depths(collection, tmp_path, assigned):
     assert [found["lake:S1:a"][term] for term in depths] == ["12.5", "12.5", ""]
     assert [found["lake:S2:c"][term] for term in depths] == ["", "", "shallow"]
     assert any(note.startswith("3 of 5 occurrences have no scientificNameID") for note in done.notes)
-    assert any(note.startswith("there is no eml.xml") for note in done.notes)
+    assert any(note.startswith("the archive has no eml.xml") for note in done.notes)
 
 
 def test_an_archive_with_eml_is_read_by_another_reader(collection, tmp_path):
@@ -455,17 +455,17 @@ def test_eml_is_in_the_order_of_the_profile(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('title = "Fish & <chips>"', ""), "title is '', expected a text"),
+        (('title = "Fish & <chips>"', ""), "title is '', expected text"),
         (('"CC-BY"', '"MIT"'), "license is 'MIT', expected one of CC0, CC-BY, CC-BY-NC"),
-        (("[contact]", "[contacts]"), "has a key 'contacts', expected some of title"),
-        (('abstract = "Two samples."', ""), "abstract is '', expected a text"),
+        (("[contact]", "[contacts]"), "has the unknown key 'contacts', expected keys from title"),
+        (('abstract = "Two samples."', ""), "abstract is '', expected text"),
         (("published = 2026-11-30", ""), "published is None, expected a date"),
         (("2026-11-30", '"soon"'), "published is 'soon', expected a date"),
-        (('email =', "e-mail ="), "contact has a key 'e-mail'"),
+        (('email =', "e-mail ="), "contact has the unknown key 'e-mail'"),
         (("0000-0002-1825-0097", "1"), "contact has the orcid '1'"),
         (('organization = "The lake group"', ""), "creator has neither surname nor organization"),
-        (("[[creator]]", "[creator]"), "creator is no list of tables"),
-        (("title =", "title"), "is no TOML file that can be read"),
+        (("[[creator]]", "[creator]"), "creator is not a list of tables"),
+        (("title =", "title"), "cannot be read as TOML"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_an_about_file_is_said(collection, tmp_path, change, message):

@@ -191,7 +191,7 @@ def test_tsv_is_the_same_with_formulas_made_harmless(collection, tmp_path):
     assert rows["a-4"]["phylum"] == "+1"
     assert rows["a-0"]["lon"] == "-123.4"
     assert rows["a-3"]["kingdom"].startswith("<script>")
-    assert any(note.startswith("5 cells begin as a formula does") for note in done.notes)
+    assert any(note.startswith("5 cells begin like a formula") for note in done.notes)
     assert read_labels(tmp_path / "x.tsv")["a-0"] == RAT
 
 
@@ -321,9 +321,14 @@ def standard_terms(kind: str) -> dict[str, str]:
 
 def test_every_term_is_in_its_definition():
     core, dna = standard_terms("core"), standard_terms("dna")
-    for term in (*dwc_terms.CORE_MADE, *dwc_terms.CORE_TAKEN, *dwc_terms.VERBATIM.values(), *dwc_terms.TAXON_IDS):
+    for term in (
+        *dwc_terms.CORE_GENERATED,
+        *dwc_terms.CORE_FROM_COLUMNS,
+        *dwc_terms.VERBATIM.values(),
+        *dwc_terms.TAXON_IDS,
+    ):
         assert core[term] == dwc_terms.core_address(term)
-    for term, address in {**dwc_terms.DNA_MADE, **dwc_terms.DNA_TAKEN}.items():
+    for term, address in {**dwc_terms.DNA_GENERATED, **dwc_terms.DNA_FROM_COLUMNS}.items():
         assert dna[term] == address
 
 
@@ -386,7 +391,7 @@ def test_dwc(collection, tmp_path):
     assert dna[0]["http://rs.gbif.org/terms/dna_sequence"] == letters_of(0)
     assert dna[0]["https://w3id.org/mixs/0001107"] == "S0"
     assert dna[0]["https://w3id.org/mixs/0000044"] == "12S"
-    assert "1 of 9 occurrences do not say how many reads they are" in done.notes
+    assert "1 of 9 occurrences do not state their number of reads" in done.notes
 
 
 def test_the_size_of_a_sample_counts_what_was_not_chosen_too(workspace, tmp_path):
@@ -520,7 +525,7 @@ def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
     names = tmp_path / "taxonomy.tsv"
     names.write_text(f"id\tstatus\tlineage\tconfidence\nASV1\tassigned\t{RAT}\t0.99\n")
     for format in ("tsv", "krona", "qiime2"):
-        with pytest.raises(InputError, match="id 'ASV1' is that of several sequences here"):
+        with pytest.raises(InputError, match="id 'ASV1' belongs to several sequences here"):
             export(collection, tmp_path / f"x_{format}", format, assignments=names)
     one = export(collection, tmp_path / "one.tsv", "tsv", assignments=names, wanted=Choice(datasets=("a",)))
     assert one.records == 1 and "Rattus" in (tmp_path / "one.tsv").read_text()
@@ -536,7 +541,7 @@ def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
 
 
 def test_what_is_classified_from_a_fasta_export_names_each_sequence(tmp_path):
-    """Also where an id is that of several sequences: those have numbers behind it there."""
+    """This also holds if an id belongs to several sequences, which then get number suffixes."""
     runs = [
         add_run(tmp_path, name, "r", numbers, columns={"id": ids}).folder
         for name, numbers, ids in (("a", [0, 1], ["ASV1", "ASV2"]), ("b", [2, 1], ["ASV1", "ASV3"]),
@@ -601,9 +606,9 @@ def test_a_sequence_that_was_classified_once_names_all_its_records(tmp_path):
         (HEAD + "a\tsure\tgenus\t;;;;;;\t1\n", "status 'sure'"),
         (HEAD + "a\tassigned\tgenus\tX;;;;;;\t1.5\n", "confidence '1.5'"),
         (HEAD + "a\tassigned\tgenus\tX;;;;;;\tnan\n", "confidence 'nan'"),
-        (HEAD + "a\tassigned\tkingdom\tX;;;;;;\t1\na\tassigned\tkingdom\tY;;;;;;\t1\n", "something else than an"),
-        ('{"id": 1}\n', "line 1 is no assignment"),
-        ("{]\n", "line 1 is no assignment"),
+        (HEAD + "a\tassigned\tkingdom\tX;;;;;;\t1\na\tassigned\tkingdom\tY;;;;;;\t1\n", "contradicts an earlier"),
+        ('{"id": 1}\n', "line 1 is not an assignment"),
+        ("{]\n", "line 1 is not an assignment"),
         ("", "is empty"),
     ],
 )  # fmt: skip
@@ -632,7 +637,7 @@ def test_choices(workspace, tmp_path):
         ids(wanted=Choice(datasets=("x",)))
     with pytest.raises(StoreError, match="no run 'lake/x'"):
         ids(wanted=Choice(runs=("lake/x",)))
-    with pytest.raises(UsageError, match="7 distinct sequences, from 0 on; got 7"):
+    with pytest.raises(UsageError, match="7 distinct sequences, numbered from 0; got 7"):
         ids(rows=np.array([1, 7]))
     with pytest.raises(UsageError, match="got -1"):
         ids(rows=np.array([-1]))
@@ -643,7 +648,7 @@ def test_pieces_make_no_difference(workspace, tmp_path, monkeypatch):
     for format in ("fasta", "tsv", "krona"):
         export(reference, tmp_path / f"one.{format}", format)
     monkeypatch.setattr("ednabed.export.selection._PIECE_RECORDS", 2)
-    monkeypatch.setattr("ednabed.export.record_columns._FEATURES", 2)
+    monkeypatch.setattr("ednabed.export.record_columns._BATCH_FEATURES", 2)
     for format in ("fasta", "tsv", "krona"):
         export(reference, tmp_path / f"two.{format}", format)
         assert (tmp_path / f"one.{format}").read_bytes() == (tmp_path / f"two.{format}").read_bytes()
@@ -651,7 +656,7 @@ def test_pieces_make_no_difference(workspace, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_nothing_chosen_writes_nothing(workspace, tmp_path, format):
-    with pytest.raises(StoreError, match="nothing to export; choose less narrowly"):
+    with pytest.raises(StoreError, match="nothing to export; select less narrowly"):
         export(opened(workspace), tmp_path / "x", format, wanted=Choice(where="abundance > 1000"))
     with pytest.raises(StoreError, match="nothing to export"):
         export(opened(workspace), tmp_path / "x", format, rows=np.zeros(0, np.int64))
@@ -687,7 +692,7 @@ def test_vectors_of_an_older_tool(tmp_path):
     tag_run(tmp_path, Run.open(folder), "v1", assume=True)
     both, old = data.loose_runs(["d/r", "old/x"]), data.loose_runs(["old/x"])
     refused = {
-        "fasta": "no letters of these sequences", "mdt": "no record names its sample",
+        "fasta": "no bases of these sequences", "mdt": "no record names its sample",
         "faire": "no record names its sample", "sintax": "no sequence has both a name and bases",
         "dada2": "no sequence has both a name and bases",
     }  # fmt: skip
@@ -772,7 +777,7 @@ def test_nothing_of_others_is_replaced(workspace, tmp_path):
     reference = opened(workspace)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "taxonomy.tsv").write_text("mine")
-    with pytest.raises(UsageError, match="holds something else than an export as qiime2"):
+    with pytest.raises(UsageError, match="is not empty and not an export as qiime2"):
         export(reference, tmp_path / "mine", "qiime2", biom=False)
     assert (tmp_path / "mine" / "taxonomy.tsv").read_text() == "mine"
     with pytest.raises(UsageError, match="is a folder, wanted a file"):

@@ -43,7 +43,7 @@ def test_shared_ids_get_numbers_that_no_other_has(tmp_path):
     assert called(chosen) == {0: "ASV1_2", 1: "ASV1_1", 2: "ASV9_1", 3: "ASV1_3", 4: "ASV9_2"}
     ids = FeatureIds(chosen)
     assert ids.numbered == 4
-    assert "4 features share their id with another and got a suffix, such as ASV1_2" in ids.notes()[1]
+    assert "4 features share their id with another feature and got a suffix, such as ASV1_2" in ids.notes()[1]
     one = Selection(chosen.collection, None, Choice(datasets=("d1",)))
     assert sorted(called(one).values()) == ["ASV1", "ASV9"]
 

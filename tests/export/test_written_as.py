@@ -96,7 +96,7 @@ def test_what_is_written_anew_is_what_would_have_been_written(tmp_path_factory, 
 def test_a_damaged_line_is_told(tmp_path, line, format):
     path = tmp_path / "a.jsonl"
     path.write_bytes(json.dumps(as_json(ONE)).encode() + b"\n" + line + b"\n")
-    with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is no assignment .*run the work again"):
+    with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is not an assignment .*run the work again"):
         written_as(path, format)
 
 

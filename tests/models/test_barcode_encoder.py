@@ -52,8 +52,8 @@ def test_a_folder_gives_the_vectors_of_the_definition(folder):
     stored = table_of(quantise(table()))
     tokens = SpacedKmers(PATTERNS).tokenize(texts())
     for i, vector in enumerate(vectors):
-        wanted = stored[tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]]].sum(axis=0)
-        np.testing.assert_allclose(vector, wanted / np.linalg.norm(wanted), atol=1e-5)
+        expected = stored[tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]]].sum(axis=0)
+        np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)
 
 
 def test_strands_company_and_order_do_not_matter(folder):
@@ -75,7 +75,7 @@ def test_the_policy_of_strands_changes_nothing(folder):
 def test_what_has_no_kmer_is_refused(folder):
     _, refused = Engine(open_embedder(str(folder))).embed([b"ACNGTNACNGT", b"ACGTACGT"])
     assert list(refused) == [0]
-    assert "no 3 letters in a row without N" in refused[0]
+    assert "no 3 consecutive bases without N" in refused[0]
 
 
 def test_whole_numbers_are_near_enough():
@@ -101,7 +101,7 @@ def test_the_hash_is_that_of_the_weights(folder):
     [
         (lambda a: a.pop(SCALE), "'table.scale' is missing"),
         (lambda a: a.update(extra=np.zeros(2, np.float32)), "'extra' is not expected"),
-        (lambda a: a.update({TABLE: a[TABLE][:, :8]}), "wanted int8 of shape"),
+        (lambda a: a.update({TABLE: a[TABLE][:, :8]}), "expected int8 of shape"),
         (lambda a: a.update({TABLE: a[TABLE].astype(np.int16)}), "is int16"),
         (lambda a: a.update({SCALE: np.full_like(a[SCALE], np.nan)}), "not finite"),
     ],
@@ -165,15 +165,17 @@ def test_a_map_of_another_encoder():
     assert (encoder.max_tokens, encoder.special_tokens, encoder.tokenizer) == (50, 1, "letters")
     tokens = encoder.tokenize([b"ACGTA", b"GGGGGG"])
     below = base.forward(tokens)
-    wanted = below / np.linalg.norm(below, axis=1, keepdims=True) @ matrix + bias
-    np.testing.assert_allclose(encoder.forward(tokens), wanted, atol=1e-6)
+    expected = below / np.linalg.norm(below, axis=1, keepdims=True) @ matrix + bias
+    np.testing.assert_allclose(encoder.forward(tokens), expected, atol=1e-6)
     np.testing.assert_array_equal(map_vectors(np.zeros((1, 10), np.float32), matrix, bias), bias[None])
 
 
 def test_a_map_needs_the_weights_that_it_was_made_for(tmp_path):
     base = LetterEncoder()
     config = BarcodeConfig(4, (), EncoderInput("letters", "sha256:" + "a" * 64, None, "mean"))
-    with pytest.raises(ModelError, match=r"sha256:a+…, those on this machine are none.*bring the same weights"):
+    with pytest.raises(
+        ModelError, match=r"sha256:a+…, but the weights on this machine are none.*install the same weights"
+    ):
         MappedEncoder.load(tmp_path, config, base, name="mapped")
     arrays = {MAP: np.ones((10, 4), np.float32), BIAS: np.zeros(4, np.float32)}
     write_arrays(tmp_path / WEIGHTS, arrays)

@@ -35,16 +35,16 @@ def test_columns_are_those_of_the_definition(given_sequences):
     assert len(tokens) == len(given_sequences)
     column_of: dict[tuple[str, str], int] = {}
     for i, sequence in enumerate(given_sequences):
-        wanted = sum((words(sequence, pattern) for pattern in PATTERNS), Counter())
+        expected = sum((words(sequence, pattern) for pattern in PATTERNS), Counter())
         own = Counter(tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist())
-        assert sorted(own.values()) == sorted(wanted.values())
-        for word in wanted:
+        assert sorted(own.values()) == sorted(expected.values())
+        for word in expected:
             alone = "".join(letter if one == "1" else "A" for letter, one in zip(_spread(*word), word[0], strict=True))
             single = SpacedKmers(PATTERNS)
             ids = single.tokenize([alone.encode()]).ids.tolist()
             column = next(c for c in ids if _pattern_of(single, c) == word[0])
             assert column_of.setdefault(word, column) == column
-            assert own[column] == wanted[word]
+            assert own[column] == expected[word]
     assert len(set(column_of.values())) == len(column_of)
 
 
@@ -86,7 +86,7 @@ def test_many_sequences_are_cut_into_parts_that_fit_together():
         (["1101"], "the same from both ends"),
         (["1" * 10], "9 ones"),
         (["1" + "0" * 31 + "1"], "32 letters"),
-        (["111", "111"], "twice"),
+        (["111", "111"], "duplicated"),
         (["1x1"], "1 and 0"),
     ],
 )

@@ -91,7 +91,7 @@ def test_the_large_multi_species_model_is_real() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "InstaDeepAI/", "INSTADEEPAI/"])
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [
         ("nucleotide-transformer-500m-1000-multi-species", ["nt-v2-500m", "nt-500m-1000g"]),
         ("nucleotide-transformer-250m-1000g", ["nt-v2-250m"]),
@@ -99,12 +99,12 @@ def test_the_large_multi_species_model_is_real() -> None:
         ("nucleotide-transformer-250m-multi-species", ["nt-v2-250m"]),
     ],
 )
-def test_names_that_never_existed_are_answered_with_real_ones(prefix: str, name: str, wanted: list[str]) -> None:
-    with pytest.raises(UsageError, match="does not exist; nearest real ones: ") as caught:
+def test_names_that_never_existed_are_answered_with_real_ones(prefix: str, name: str, expected: list[str]) -> None:
+    with pytest.raises(UsageError, match="does not exist; nearest existing models: ") as caught:
         find_card(prefix + name)
-    offered = str(caught.value).split("nearest real ones: ")[1]
-    assert all(re.search(rf"\b{re.escape(real)}\b", offered) for real in wanted)
-    assert all(find_card(real) for real in wanted)
+    offered = str(caught.value).split("nearest existing models: ")[1]
+    assert all(re.search(rf"\b{re.escape(real)}\b", offered) for real in expected)
+    assert all(find_card(real) for real in expected)
 
 
 def test_unknown_names_get_the_nearest_and_the_way_to_the_list() -> None:

@@ -295,7 +295,7 @@ def test_what_arrived_is_kept_for_the_next_command(stub: Stub, tmp_path: Path) -
     stub.end["model.safetensors"] = 2_000_000
     sentence = error(run("org/name", tmp_path, stub.url))
     assert "the transfer of model.safetensors broke at 1.8 MB of 3.0 MB" in sentence
-    assert "run 'ednabed models fetch org/name' again, what arrived is kept" in sentence
+    assert "run 'ednabed models fetch org/name' again, received data are kept" in sentence
     assert len(stub.file_requests("model.safetensors")) < 30
     repository = tmp_path / "hub" / "models--org--name"
     assert not (repository / "snapshots" / COMMIT / "model.safetensors").exists()
@@ -339,7 +339,7 @@ def test_where_links_are_not_allowed_the_file_itself_is_placed(stub: Stub, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "wanted"),
+    ("status", "headers", "expected"),
     [
         (404, {"X-Error-Code": "RepoNotFound"}, "does not exist; check the spelling"),
         (404, {}, "does not exist; check the spelling"),
@@ -349,29 +349,30 @@ def test_where_links_are_not_allowed_the_file_itself_is_placed(stub: Stub, tmp_p
         (403, {"X-Error-Code": "GatedRepo"}, "is gated"),
         (403, {}, "is gated"),
         (429, {}, "asks to slow down (HTTP 429)"),
-        (500, {}, "is in trouble (HTTP 500)"),
-        (503, {}, "is in trouble (HTTP 503)"),
+        (500, {}, "has a server error (HTTP 500)"),
+        (503, {}, "has a server error (HTTP 503)"),
         (418, {}, "answers HTTP 418"),
     ],
 )
 def test_every_refusal_is_a_sentence(
-    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], wanted: str
+    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], expected: str
 ) -> None:
     stub.refuse = (status, headers)
     sentence = error(run("nt-v2-50m", tmp_path, stub.url))
     assert sentence.startswith("ModelError: ")
-    assert wanted in sentence
+    assert expected in sentence
     assert not stub.file_requests()
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "wanted"), [(403, {"X-Error-Code": "GatedRepo"}, "is gated"), (500, {}, "broke at 0 B of")]
+    ("status", "headers", "expected"),
+    [(403, {"X-Error-Code": "GatedRepo"}, "is gated"), (500, {}, "failed after 0 B of")],
 )
 def test_refused_files_are_a_sentence_too(
-    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], wanted: str
+    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], expected: str
 ) -> None:
     stub.refuse_files = (status, headers)
-    assert wanted in error(run("nt-v2-50m", tmp_path, stub.url))
+    assert expected in error(run("nt-v2-50m", tmp_path, stub.url))
 
 
 @pytest.mark.parametrize(
@@ -391,7 +392,7 @@ def test_an_endpoint_that_is_no_hub(stub: Stub, tmp_path: Path, raw: bytes) -> N
 
 def test_without_network_the_way_by_hand_is_told(tmp_path: Path) -> None:
     sentence = error(run("nt-v2-50m", tmp_path, "http://127.0.0.1:9"))
-    for part in ("cannot reach http://127.0.0.1:9", "config.json", "model.safetensors", "EDNABED_MODELS", "--model",
+    for part in ("cannot reach http://127.0.0.1:9", "config.json", "model.safetensors", "EDNABED_MODELS", "`model`",
                  "81b29e5786726d891dbf929404ef20adca5b36f1", str(tmp_path)):  # fmt: skip
         assert part in sentence
 

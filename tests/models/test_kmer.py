@@ -64,11 +64,11 @@ def test_vectors_equal_the_oracle(size, sequences):
     vectors, refused = embed(sequences, k, dimension)
     for i, sequence in enumerate(sequences):
         if any(len(part) >= k for part in sequence.split("N")):
-            wanted = oracle(sequence, k, dimension, TABLES[size])
-            if np.isfinite(wanted).all():
-                np.testing.assert_allclose(vectors[i], wanted, atol=1e-5)
+            expected = oracle(sequence, k, dimension, TABLES[size])
+            if np.isfinite(expected).all():
+                np.testing.assert_allclose(vectors[i], expected, atol=1e-5)
         else:
-            assert f"holds no {k} letters in a row without N" in refused[i]
+            assert f"has no {k} consecutive bases without N" in refused[i]
 
 
 def test_a_batch_of_more_rows_than_are_counted_at_once():
@@ -76,8 +76,8 @@ def test_a_batch_of_more_rows_than_are_counted_at_once():
     sequences = ["".join(rng.choice(list("ACGTN"), n, p=[0.24] * 4 + [0.04])) for n in rng.integers(30, 300, 200)]
     vectors, refused = embed(sequences)
     assert not refused
-    wanted = np.stack([oracle(s, 6, 512, TABLES[6, 512]) for s in sequences])
-    np.testing.assert_allclose(vectors, wanted, atol=2e-6)
+    expected = np.stack([oracle(s, 6, 512, TABLES[6, 512]) for s in sequences])
+    np.testing.assert_allclose(vectors, expected, atol=2e-6)
 
 
 def test_both_strands_equal_the_oracle():

@@ -101,7 +101,9 @@ def test_third_party_names_ignore_case_and_help_the_misspelt(site: Site) -> None
 @pytest.mark.parametrize("name", ["kmer6", "nt-v2-50m", "KMER6"])
 def test_a_third_party_may_not_take_a_name_of_the_catalogue(site: Site, name: str) -> None:
     site.install("rude-pack", {name: "load"}, "raise SystemExit('imported')")
-    with pytest.raises(ModelError, match=r"rude-pack 1\.0 announces a model '.*', a name of ednabed's own catalogue"):
+    with pytest.raises(
+        ModelError, match=r"rude-pack 1\.0 announces a model '.*', which is a name in ednabed's own catalogue"
+    ):
         load.load_encoder(name)
     assert load.load_encoder("kmer6-full").dimension == 4096
 
@@ -116,14 +118,14 @@ def test_two_distributions_with_one_name_are_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "wanted"),
+    ("code", "expected"),
     [
-        ("raise RuntimeError('no licence key')", r"does not load \(RuntimeError: no licence key\)"),
-        ("import not_there_at_all", r"does not load \(ModuleNotFoundError: "),
-        ("x = 1", r"does not load \(AttributeError: "),
-        ("def load(**_): raise ValueError('boom')", r"does not load \(ValueError: boom\)"),
-        ("def load(path): pass", r"does not load \(TypeError: "),
-        ("def load(**_): return 7", "gave a int, wanted an ednabed Encoder"),
+        ("raise RuntimeError('no licence key')", r"cannot be loaded \(RuntimeError: no licence key\)"),
+        ("import not_there_at_all", r"cannot be loaded \(ModuleNotFoundError: "),
+        ("x = 1", r"cannot be loaded \(AttributeError: "),
+        ("def load(**_): raise ValueError('boom')", r"cannot be loaded \(ValueError: boom\)"),
+        ("def load(path): pass", r"cannot be loaded \(TypeError: "),
+        ("def load(**_): return 7", "returned a int, expected an ednabed Encoder"),
         (
             "from ednabed.models.kmer import KmerEncoder\n"
             "def load(**_):\n    e = KmerEncoder()\n    del e.tokenizer, e.architecture\n    return e",
@@ -136,9 +138,9 @@ def test_two_distributions_with_one_name_are_refused(site: Site) -> None:
         ),
     ],
 )
-def test_a_broken_third_party_is_named(site: Site, code: str, wanted: str) -> None:
+def test_a_broken_third_party_is_named(site: Site, code: str, expected: str) -> None:
     site.install("broken-pack", {"broken": "load"}, code)
-    with pytest.raises(ModelError, match=wanted) as caught:
+    with pytest.raises(ModelError, match=expected) as caught:
         load.load_encoder("broken")
     assert "'broken' of broken-pack 1.0" in str(caught.value)
     assert load.load_encoder("kmer6").dimension == 512
@@ -203,7 +205,7 @@ def test_guides_wrong_names_are_answered() -> None:
         ("2.5b", "nt-2.5b-multi-species"),
     ):
         for written in (f"InstaDeepAI/{size}{name}", f"{size}{name}"):
-            with pytest.raises(UsageError, match=f"does not exist; nearest real ones: {real}"):
+            with pytest.raises(UsageError, match=f"does not exist; nearest existing models: {real}"):
                 load.load_encoder(written)
 
 
@@ -213,7 +215,7 @@ def test_guides_wrong_names_are_answered() -> None:
      "InstaDeepAI/..", "..\\x"],
 )  # fmt: skip
 def test_paths_that_hold_no_model_are_never_looked_up_as_names(name: str) -> None:
-    with pytest.raises(ModelError, match=r"there is no such folder|the folder holds no config"):
+    with pytest.raises(ModelError, match=r"the folder does not exist|the folder has no config"):
         load.resolve(name)
 
 

@@ -209,13 +209,13 @@ def test_rows_of_the_greatest_length_and_beyond(folder: Path, ragged: Ragged) ->
     model = load(folder)
     assert model.max_tokens == 64
     assert np.isfinite(model.forward(ragged([[7] * 63]))).all()
-    with pytest.raises(ValueError, match=r"row 1 has 65 tokens with CLS, the model takes at most 64"):
+    with pytest.raises(ValueError, match=r"row 1 has 65 tokens with CLS, but the model accepts at most 64"):
         model.forward(ragged([[7], [7] * 64]))
 
 
 @pytest.mark.parametrize("bad", [75, -1])
 def test_ids_outside_the_embedding(folder: Path, ragged: Ragged, bad: int) -> None:
-    with pytest.raises(ValueError, match=r"the model has 0 to 74"):
+    with pytest.raises(ValueError, match=r"the model has ids 0 to 74"):
         load(folder).forward(ragged([[7, bad]]))
 
 
@@ -228,7 +228,7 @@ def test_ids_outside_the_embedding(folder: Path, ragged: Ragged, bad: int) -> No
         ({"precision": "int8"}, "precision 'int8' is unknown; choose one of fp32, bf16, fp16"),
         ({"device": "tpu"}, "device 'tpu' is unknown; choose one of cpu, cuda, mps"),
         ({"device": "cuda:x"}, "device 'cuda:x' is unknown; write cuda, or cuda:0 for the first one"),
-        ({"device": "cuda:99"}, r"device 'cuda:99' is not here: torch sees \d+ CUDA devices; use cpu"),
+        ({"device": "cuda:99"}, r"device 'cuda:99' is not available: torch finds \d+ CUDA devices; use cpu"),
     ],
 )
 def test_requests_that_cannot_be_met(folder: Path, options: dict[str, Any], message: str) -> None:

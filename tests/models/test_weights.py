@@ -74,8 +74,8 @@ def test_folders_carried_by_hand_come_first(cache: Path, tmp_path: Path, monkeyp
         (b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', ("model-00001-of-00002.safetensors",)),
         (b"{", ("a readable model.safetensors.index.json",)),
         (b"[]", ("a readable model.safetensors.index.json",)),
-        (b'{"weight_map": {}}', ("plain names of parts in model.safetensors.index.json",)),
-        (b'{"weight_map": {"a": "../../secret"}}', ("plain names of parts in model.safetensors.index.json",)),
+        (b'{"weight_map": {}}', ("plain file names of shards in model.safetensors.index.json",)),
+        (b'{"weight_map": {"a": "../../secret"}}', ("plain file names of shards in model.safetensors.index.json",)),
     ],
 )
 def test_what_a_folder_lacks(tmp_path: Path, index: bytes, lacking: tuple[str, ...]) -> None:

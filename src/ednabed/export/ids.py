@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ednabed.export.selection import Selection
 
 RULES = {
-    "own": "the id of its first record, with a suffix (_1, _2, …) where several sequences share that id",
+    "own": "the id of its first record, with a suffix (_1, _2, …) if several sequences share that id",
     "digest": "the digest of its bases",
 }
 """Each rule, mapped to a description of the feature ids that it gives."""

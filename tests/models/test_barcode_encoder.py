@@ -1,4 +1,4 @@
-"""Trained models: folders read strictly, vectors by their definition, maps of other encoders."""
+"""Tests of trained models: strict reading of folders, vectors by their definition, maps of other encoders."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_folder_gives_the_vectors_of_the_definition(folder):
         np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)
 
 
-def test_strands_company_and_order_do_not_matter(folder):
+def test_strands_batch_and_order_do_not_matter(folder):
     engine = Engine(open_embedder(str(folder)))
     together, _ = engine.embed(texts())
     turned, _ = engine.embed(reverse_complement(texts()))
@@ -65,20 +65,20 @@ def test_strands_company_and_order_do_not_matter(folder):
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
-def test_the_policy_of_strands_changes_nothing(folder):
-    """Whoever asks for the mean of both strands has it already: one function, one fingerprint."""
+def test_the_strand_policy_changes_nothing(folder):
+    """The vector already is the mean of both strands: one function, one fingerprint."""
     given, both = (open_embedder(str(folder), Policy(strand=strand)) for strand in ("given", "both"))
     assert given.spec.fingerprint == both.spec.fingerprint
     np.testing.assert_array_equal(Engine(given).embed(texts())[0], Engine(both).embed(texts())[0])
 
 
-def test_what_has_no_kmer_is_refused(folder):
+def test_a_sequence_without_kmers_is_refused(folder):
     _, refused = Engine(open_embedder(str(folder))).embed([b"ACNGTNACNGT", b"ACGTACGT"])
     assert list(refused) == [0]
     assert "no 3 consecutive bases without N" in refused[0]
 
 
-def test_whole_numbers_are_near_enough():
+def test_quantised_vectors_are_close_enough():
     given = table(2000, 64)
     given[7] = 0
     back = table_of(quantise(given))
@@ -87,7 +87,7 @@ def test_whole_numbers_are_near_enough():
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.9999
 
 
-def test_the_hash_is_that_of_the_weights(folder):
+def test_the_hash_identifies_the_weights(folder):
     encoder = load.load_encoder(str(folder))
     assert encoder.weights == digest(load_file(folder / WEIGHTS))
     assert encoder.weights == "sha256:" + encoder.weights[7:] and len(encoder.weights) == 71
@@ -137,13 +137,13 @@ def test_damaged_weights(folder, content):
         ({"licence": 3}, "licence is 3"),
     ],
 )
-def test_strange_settings_are_refused(folder, change, said):
+def test_unknown_settings_are_refused(folder, change, said):
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict() | change), encoding="utf-8")
     with pytest.raises(ModelError, match=said):
         read_config(folder)
 
 
-def test_settings_come_back(folder, tmp_path):
+def test_settings_can_be_read_back(folder, tmp_path):
     assert read_config(folder) == CONFIG
     other = BarcodeConfig(8, (), EncoderInput("nt-v2-50m", "sha256:" + "0" * 64, 3, "mean"), "")
     (tmp_path / "config.json").write_text(to_json(other.to_dict()), encoding="utf-8")
@@ -151,7 +151,7 @@ def test_settings_come_back(folder, tmp_path):
 
 
 @pytest.mark.parametrize("setting", [{"layer": 1}, {"pooling": "cls"}])
-def test_layer_and_pooling_are_not_asked_of_it(folder, setting):
+def test_layer_and_pooling_cannot_be_chosen(folder, setting):
     with pytest.raises(UsageError, match="omit layer"):
         load.load_encoder(str(folder), **setting)
 
@@ -170,7 +170,7 @@ def test_a_map_of_another_encoder():
     np.testing.assert_array_equal(map_vectors(np.zeros((1, 10), np.float32), matrix, bias), bias[None])
 
 
-def test_a_map_needs_the_weights_that_it_was_made_for(tmp_path):
+def test_a_map_needs_the_weights_that_it_was_trained_on(tmp_path):
     base = LetterEncoder()
     config = BarcodeConfig(4, (), EncoderInput("letters", "sha256:" + "a" * 64, None, "mean"))
     with pytest.raises(
@@ -182,12 +182,12 @@ def test_a_map_needs_the_weights_that_it_was_made_for(tmp_path):
     config = BarcodeConfig(4, (), EncoderInput("letters", base.weights, None, "mean"))
     encoder = MappedEncoder.load(tmp_path, config, base, name="mapped")
     assert encoder.weights == digest(arrays)
-    # The encoder below is part of what moves a vector.
+    # The base encoder is one of the things that affect a vector.
     assert encoder.architecture["base_weights"] == base.weights
 
 
 def test_the_function_has_its_own_fingerprint(folder):
-    """Pinned: a change of this value means that vectors of before are not comparable any more."""
+    """Pinned: a change of this value means that earlier vectors are no longer comparable."""
     spec = open_embedder(str(folder)).spec
     assert spec.architecture == {"family": "kmer-map", "version": 1, "patterns": "111 11011"}
     assert isinstance(load.load_encoder(str(folder)), BarcodeEncoder)

@@ -1,4 +1,4 @@
-"""What a name stands for, and encoders of other distributions."""
+"""Tests of resolving names, and of encoders of other distributions."""
 
 import importlib
 import os
@@ -34,7 +34,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Site:
-    """A folder on the import path into which distributions are put."""
+    """A folder on the import path for test distributions."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ def blocks_of_the_guide(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
-def test_the_guide_s_example_works_as_it_stands(site: Site) -> None:
+def test_the_example_in_the_guide_works(site: Site) -> None:
     (project,) = blocks_of_the_guide("toml")
     (code,) = blocks_of_the_guide("python")
     name, function = re.search(r'^(\w+) = "ednabed_composition:(\w+)"$', project, re.M).groups()
@@ -165,7 +165,7 @@ def test_kmer_profiles(name: str, dimension: int) -> None:
             load.load_embedder(name, Policy(**settings))
 
 
-def test_the_cards_of_kmer_profiles_tell_the_truth() -> None:
+def test_the_cards_of_kmer_profiles_are_correct() -> None:
     for card in CATALOGUE:
         if card.family == "kmer":
             encoder = load.load_encoder(card.name)
@@ -173,21 +173,21 @@ def test_the_cards_of_kmer_profiles_tell_the_truth() -> None:
 
 
 @pytest.mark.parametrize("name", ["nt-v2-50m", "InstaDeepAI/nucleotide-transformer-v2-50m-multi-species"])
-def test_absent_weights_name_the_command(name: str) -> None:
+def test_missing_weights_name_the_command(name: str) -> None:
     with pytest.raises(
         ModelError, match=r"the weights of nt-v2-50m are not on .*; run 'ednabed models fetch nt-v2-50m'$"
     ):
         load.load_encoder(name)
 
 
-def test_absent_weights_of_another_hub_id() -> None:
+def test_missing_weights_of_another_hub_id() -> None:
     with pytest.raises(ModelError, match=r"run 'ednabed models fetch org/name'$"):
         load.load_encoder("org/name")
     with pytest.raises(ModelError, match="nearest in the catalogue: nt-v2-50m"):
         load.load_encoder("InstaDeepAI/nucleotide-transformer-v2-50m-multi-specie")
 
 
-def test_a_half_carried_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_manual_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDNABED_MODELS", str(tmp_path))
     (tmp_path / "nt-v2-50m").mkdir()
     (tmp_path / "nt-v2-50m" / "config.json").write_text("{}")
@@ -196,7 +196,7 @@ def test_a_half_carried_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         load.load_encoder("nt-v2-50m")
 
 
-def test_guides_wrong_names_are_answered() -> None:
+def test_wrong_names_in_guides_are_answered() -> None:
     size = "nucleotide-transformer-"
     for name, real in (
         ("250m-1000g", "nt-v2-250m"),
@@ -214,7 +214,7 @@ def test_guides_wrong_names_are_answered() -> None:
     ["../x", "..", "a/../b", "/nowhere/at/all", "C:\\models\\x", "C:x", "\\\\server\\share", "~/model", "./x", "a/b/c",
      "InstaDeepAI/..", "..\\x"],
 )  # fmt: skip
-def test_paths_that_hold_no_model_are_never_looked_up_as_names(name: str) -> None:
+def test_paths_without_a_model_are_never_looked_up_as_names(name: str) -> None:
     with pytest.raises(ModelError, match=r"the folder does not exist|the folder has no config"):
         load.resolve(name)
 
@@ -227,7 +227,7 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=50))
-def test_any_text_is_found_or_told(text: str) -> None:
+def test_any_text_is_found_or_gives_an_error(text: str) -> None:
     try:
         found = load.resolve(text)
     except EdnabedError:

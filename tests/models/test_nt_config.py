@@ -1,4 +1,4 @@
-"""Settings: the real files are read with all their quirks, and whatever the network does not do is refused by name."""
+"""Tests of settings: real files are read with all their quirks, and unsupported settings are refused by name."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_unreadable_files(tmp_path: Path, content: bytes | None, message: str) -
         read_config(tmp_path)
 
 
-def test_vocabulary_is_checked_where_it_is_there(folder: Callable[..., Path]) -> None:
+def test_the_vocabulary_is_checked_if_it_exists(folder: Callable[..., Path]) -> None:
     path = folder()
     tokens = list(LAYOUTS[75].vocabulary)
     vocabulary = path / "vocab.txt"

@@ -1,4 +1,4 @@
-"""Matrix products on a CPU give the same in oneDNN's own weight order and by plain ``F.linear``."""
+"""Matrix products on a CPU are the same with oneDNN's own weight layout and with plain ``F.linear``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading is strict: each way in which a checkpoint can be wrong is an error that names the file and the key."""
+"""Tests of strict loading: each fault of a checkpoint is an error that names the file and the key."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Checkpoint:
         return path
 
     def save_shards(self, suffix: str = "safetensors") -> Path:
-        """Write two shards and their index, the keys dealt out in turn."""
+        """Write two shards and their index, with the keys distributed in turn."""
         stem = "model" if suffix == "safetensors" else "pytorch_model"
         names = [f"{stem}-0000{i}-of-00002.{suffix}" for i in (1, 2)]
         parts: list[Arrays] = [{}, {}]
@@ -188,7 +188,7 @@ def test_unused_tensors_are_ignored(v2: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["esm.", ""])
-def test_heads_of_fine_tuned_classifiers_are_left_out_and_named(
+def test_heads_of_fine_tuned_classifiers_are_omitted_and_named(
     v2: Checkpoint, caplog: pytest.LogCaptureFixture, prefix: str
 ) -> None:
     v2.save()
@@ -201,7 +201,7 @@ def test_heads_of_fine_tuned_classifiers_are_left_out_and_named(
     assert v2.digest() == digest
     for key in heads:
         assert key in caplog.text
-    # All else stays strict, and heads make up for nothing.
+    # All other checks stay strict, and heads do not replace missing tensors.
     v2.tensors["regression.weight"] = np.ones(16, np.float32)
     v2.save()
     v2.refuses("tensor 'regression.weight' is unexpected")
@@ -301,7 +301,7 @@ def test_damaged_bin_gives_no_other_error(v2: Checkpoint, archive: bool) -> None
 
 
 class Touch:
-    """A pickle of this creates a file when it is read by something that runs what it is told."""
+    """A pickle of this creates a file when a program that runs its code reads it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -355,7 +355,7 @@ def test_column_major_bin_and_legacy_bin(v2: Checkpoint) -> None:
     assert v2.digest() == digest
 
 
-def test_safetensors_come_first(v2: Checkpoint) -> None:
+def test_safetensors_are_preferred(v2: Checkpoint) -> None:
     v2.save()
     (v2.folder / "pytorch_model.bin").write_bytes(b"not read")
     (v2.folder / "model.safetensors.index.json").write_bytes(b"not read")
@@ -459,13 +459,13 @@ def test_digest_sees_every_used_tensor_and_the_names(v2: Checkpoint) -> None:
     assert weights_digest(column_major) == digest
 
 
-def test_digest_is_the_documented_form() -> None:
+def test_digest_follows_the_documentation() -> None:
     text = b"a 2x3\n" + np.arange(6, dtype="<f4").tobytes() + b"b 1\n" + np.ones(1, "<f4").tobytes()
     tensors = {"b": torch.ones(1), "a": torch.arange(6.0).reshape(2, 3)}
     assert weights_digest(tensors) == f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
-def test_digest_of_all_file_forms_agrees(golden: Path, tmp_path: Path) -> None:
+def test_digest_of_all_file_formats_agrees(golden: Path, tmp_path: Path) -> None:
     only_bin = tmp_path / "bin"
     only_bin.mkdir()
     for name in ("config.json", "pytorch_model.bin"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from ednabed.models.catalog import ModelCard
-from ednabed.models.weights import MODELS_VARIABLE, cache_folder, carried_folder
+from ednabed.models.weights import MODELS_VARIABLE, cache_folder, manual_folder
 
 _BY_HAND = (
     "config.json, vocab.txt, tokenizer_config.json, special_tokens_map.json and the weights (model.safetensors, "
@@ -76,11 +76,9 @@ def without_network(card: ModelCard, reason: str) -> str:
     """Return how to copy the files of a card to this machine, after the reason why they cannot be fetched."""
     from huggingface_hub import constants
 
-    carried = carried_folder(card)
+    manual = manual_folder(card)
     target = (
-        f"{carried}"
-        if carried is not None
-        else f"FOLDER/{card.name.replace('/', '--')} and set {MODELS_VARIABLE}=FOLDER"
+        f"{manual}" if manual is not None else f"FOLDER/{card.name.replace('/', '--')} and set {MODELS_VARIABLE}=FOLDER"
     )
     page = f"{constants.ENDPOINT}/{card.hub_id}/tree/{card.revision or 'main'}"
     return (

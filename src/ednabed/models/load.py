@@ -163,9 +163,9 @@ def weights_of(found: Found) -> Path:
     card = found.card
     folder = weights.local_folder(card) if card is not None else None
     if card is None or folder is None:
-        carried = weights.carried_folder(card) if card is not None else None
-        missing = ", ".join(weights.missing_files(carried)) if carried is not None and carried.is_dir() else ""
-        detail = f" ({carried} lacks {missing})" if missing else ""
+        manual = weights.manual_folder(card) if card is not None else None
+        missing = ", ".join(weights.missing_files(manual)) if manual is not None and manual.is_dir() else ""
+        detail = f" ({manual} lacks {missing})" if missing else ""
         close = catalog.nearest(found.name) if card is not None and card.dimension is None else []
         hint = f"; nearest in the catalogue: {', '.join(close)}" if close else ""
         raise ModelError(

@@ -44,7 +44,7 @@ def packaged_folder(card: ModelCard) -> Path | None:
     return folder if card.family == "barcode" and (folder / "config.json").is_file() else None
 
 
-def carried_folder(card: ModelCard) -> Path | None:
+def manual_folder(card: ModelCard) -> Path | None:
     """Return the folder of a card in ``EDNABED_MODELS``, whether it exists or not; None if that is not set.
 
     It has the card's name, in which ``/`` is replaced by ``--``.
@@ -70,9 +70,9 @@ def local_folder(card: ModelCard) -> Path | None:
     """
     if card.hub_id is None:
         return packaged_folder(card)
-    carried = carried_folder(card)
-    if carried is not None and (carried / "config.json").is_file() and not missing_files(carried):
-        return carried
+    manual = manual_folder(card)
+    if manual is not None and (manual / "config.json").is_file() and not missing_files(manual):
+        return manual
     repository = cache_folder(card)
     commit = card.revision or _cached_commit(repository)
     if commit is None:

@@ -70,8 +70,8 @@ def test_only_requested_data_are_read(tmp_path, monkeypatch):
 def test_an_archive_reads_the_ids_of_its_complete_datasets(tmp_path):
     chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV1"]), ([2], ["b"]), choice=Choice(where="seq_idx = 0"))
     one = Selection(chosen.collection, np.array([0]), Choice(datasets=("d0",)))
-    assert (len(one), len(one.of_whole_datasets()), len(chosen.of_whole_datasets())) == (1, 2, 3)
-    ids = FeatureIds(one.of_whole_datasets(), by_dataset=True)
+    assert (len(one), len(one.with_complete_datasets()), len(chosen.with_complete_datasets())) == (1, 2, 3)
+    ids = FeatureIds(one.with_complete_datasets(), by_dataset=True)
     assert (ids.of(0, "", "d0"), ids.of(1, "", "d0")) == ("ASV1_1", "ASV1_2")
 
 

@@ -97,7 +97,7 @@ def test_the_hash_identifies_the_weights(folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda a: a.pop(SCALE), "'table.scale' is missing"),
         (lambda a: a.update(extra=np.zeros(2, np.float32)), "'extra' is not expected"),
@@ -106,11 +106,11 @@ def test_the_hash_identifies_the_weights(folder):
         (lambda a: a.update({SCALE: np.full_like(a[SCALE], np.nan)}), "not finite"),
     ],
 )
-def test_weights_load_strictly(folder, change, said):
+def test_weights_load_strictly(folder, change, message):
     arrays = {name: values.copy() for name, values in quantise(table()).items()}
     change(arrays)
     save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, folder / WEIGHTS)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         load.load_encoder(str(folder))
 
 
@@ -124,7 +124,7 @@ def test_damaged_weights(folder, content):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"schema": 2}, "schema is 2"),
         ({"dimension": 0}, "dimension is 0"),
@@ -137,9 +137,9 @@ def test_damaged_weights(folder, content):
         ({"licence": 3}, "licence is 3"),
     ],
 )
-def test_unknown_settings_are_refused(folder, change, said):
+def test_unknown_settings_are_refused(folder, change, message):
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict() | change), encoding="utf-8")
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         read_config(folder)
 
 

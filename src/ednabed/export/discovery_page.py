@@ -184,7 +184,7 @@ def _row(number: int, one: CandidateTaxon) -> str:
         f"<td>{'yes' if one.candidate else 'no'}</td>",
         f"<td>{one.claim.rank}</td>",
         f"<td>{_text(_names(one.lineage))}</td>",
-        f"<td>{_text(_held(one.parent))}</td>",
+        f"<td>{_text(_parent_counts(one.parent))}</td>",
         f'<td class="number">{one.reads:,}</td>',
         f'<td class="number">{one.sequences:,}</td>',
         f"<td>{_text(samples)}</td>",
@@ -198,7 +198,7 @@ def _row(number: int, one: CandidateTaxon) -> str:
     return f"<tr>{''.join(cells)}</tr>\n"
 
 
-def _held(parent: Parent | None) -> str:
+def _parent_counts(parent: Parent | None) -> str:
     """Return the numbers of genera, species and sequences of a taxon in the reference."""
     if parent is None:
         return ""

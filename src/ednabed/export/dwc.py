@@ -112,7 +112,7 @@ class _Archive:
         columns = [field.name for field in selection.collection.record_schema]
         self._selection = selection
         self._names = names
-        complete = selection if rule == "digest" else selection.of_whole_datasets()
+        complete = selection if rule == "digest" else selection.with_complete_datasets()
         self._ids = FeatureIds(complete, rule, by_dataset=True)
         self._core = core_columns(columns)
         self._dna = dna_columns(columns)

@@ -154,7 +154,7 @@ class Selection:
                     present.setdefault(key)
         return {key: reads[key] for key in present}
 
-    def of_whole_datasets(self) -> Selection:
+    def with_complete_datasets(self) -> Selection:
         """Return all sequences and records of the datasets that the selected records belong to."""
         datasets = set(self.runs_of_datasets())
         if datasets == set(self.collection.part_datasets):

@@ -3,7 +3,7 @@
 If a record has its own lineage (a label), this is kept. A record without a label takes the names of its assignment.
 Assignments are either kept next to the run and found by sequence, or read from a file and found by id: the id of the
 record, else an id that an export of distinct sequences gives it (digest, feature id, or the id of the first record of
-its sequence). If the taxon of a record is not in the reference, it takes the names above that taxon; ``unclassified``
+its sequence). If the taxon of a record is not in the reference, the record takes the names above it; ``unclassified``
 and ``rejected`` records have none. Best guesses that were not assigned are not used as names.
 """
 
@@ -117,7 +117,7 @@ class Namer:
         assigned: Number of records that took the names of an assignment.
         nameless: Number of records whose assignment gives no name.
         kept: Number of records that have an assignment and kept their own lineage.
-        divided: Number of distinct sequences whose records have different lineages of their own; counted by ``features``.
+        divided: Number of distinct sequences whose records have different own lineages; counted by ``features``.
     """
 
     def __init__(self, assignments: dict[str, Identification] | None = None, kept: RowNames | None = None) -> None:

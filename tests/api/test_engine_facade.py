@@ -37,10 +37,10 @@ def test_the_public_names():
 BAD = {
     "": "empty sequence",
     "  ": "empty sequence",
-    "ACGT": "holds no {least} letters in a row without N, which {model} needs",
+    "ACGT": "has no {least} consecutive bases without N, which {model} needs",
     "ACGT!ACGTACGTACGTACGTACGT": "invalid character '!' at position 5",
     "N" * 30: "contains no A, C, G or T",
-    "ACGTN" * 5: "holds no {least} letters in a row without N, which {model} needs",
+    "ACGTN" * 5: "has no {least} consecutive bases without N, which {model} needs",
 }
 
 

@@ -136,7 +136,7 @@ def test_sequences_go_through_a_pipe(workspace, tmp_path):
         (("--dataset", "\udcff"), 2, "bytes that are no UTF-8"),
         (("--where", "sample ="), 2, "filter, position"),
         (("--where", "nothing = 1"), 2, "nothing"),
-        (("--where", "abundance < 0"), 1, "nothing to export; choose less narrowly"),
+        (("--where", "abundance < 0"), 1, "nothing to export; select less narrowly"),
         (("--obsm",), 2, "vectors in obsm is a choice of h5ad, not of tsv"),
         (("--assignments", "absent.tsv"), 1, "absent.tsv: no such file"),
     ],

@@ -98,7 +98,7 @@ def test_list_shows_models_of_other_packages_without_importing_them(site: Path) 
 def test_list_tells_of_a_refused_package(site: Path) -> None:
     announce(site, "kmer6", "")
     result = call("list")
-    assert "guest-pack 2.0 announces a model 'kmer6', a name of ednabed's own catalogue" in result.stderr
+    assert "guest-pack 2.0 announces a model 'kmer6', which is a name in ednabed's own catalogue" in result.stderr
     assert result.stdout.count("kmer6 ") == 1
 
 
@@ -174,7 +174,7 @@ def test_show_of_a_model_of_another_package(site: Path) -> None:
     assert facts["spec"]["model"] == "guest"
     report = json.loads(call("verify", "guest", "--json").stdout)
     assert report["status"] == "unverifiable"
-    assert report["message"] == "it loads, but ednabed has no published vector for a model of guest-pack 2.0"
+    assert report["message"] == "it can be loaded, but ednabed has no published vectors for guest-pack 2.0"
 
 
 @needs_shared

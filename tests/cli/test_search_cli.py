@@ -469,7 +469,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
         (("--sequence", A, "--reference", "x" * 300), 1, "xxx"),
         (("--sequence", A, "--model", "kmer6-full"), 1, "their vectors cannot be compared"),
         (("--sequence", A, "--model", "nonsense"), 1, "nonsense cannot stand for it"),
-        (("--sequence", A, "--model", "no/where/here"), 1, "no such folder"),
+        (("--sequence", A, "--model", "no/where/here"), 1, "folder does not exist"),
         (("--sequence", A, "--table", "--reference", "ivf"), 2, "exclude each other"),
     ],
 )

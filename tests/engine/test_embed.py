@@ -142,7 +142,7 @@ def test_empty_input_gives_empty_output():
 def test_refused_rows_are_zeros_and_reported():
     vectors, refused = Engine(kmer()).embed([b"ACGTACGTAC", b"NNNNNACGTN", b"ACG", b"NNNNNACGTN"])
     assert set(refused) == {1, 2, 3}
-    assert all("6 letters in a row without N" in reason for reason in refused.values())
+    assert all("6 consecutive bases without N" in reason for reason in refused.values())
     assert not vectors[1:].any()
     assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-6)
 

@@ -140,7 +140,7 @@ def test_pieces_of_a_sequence_stay_together_and_count(strand, long):
 @pytest.mark.parametrize(
     ("policy", "settings", "words"),
     [
-        (Policy(max_tokens=11), {"max_tokens": 10}, "takes at most 10"),
+        (Policy(max_tokens=11), {"max_tokens": 10}, "accepts at most 10"),
         (Policy(max_tokens=11), {}, "no token limit"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Assignments as files: exact lines, read back by other means, and whole or absent."""
+"""Tests of assignments as files: exact lines, read back by other means, complete or absent."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def plain(text: str) -> str:
-    """What must be read back of a text: by letter, from the definition."""
+    """Return the text that must be read back, character by character, from the definition."""
     ends = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     return "".join(
         " " if ord(c) < 32 or 127 <= ord(c) < 160 or c in ends else "\ufffd" if 0xD800 <= ord(c) < 0xE000 else c
@@ -173,7 +173,7 @@ def test_the_rows_of_tsv():
 
 
 @given(odds)
-def test_tsv_gives_back_any_text_but_separators(assignments):
+def test_tsv_preserves_all_text_except_separators(assignments):
     text = text_of(assignments, "tsv")
     text.encode()
     # Other programs end a line at any of these.
@@ -205,15 +205,15 @@ def test_tsv_gives_back_any_text_but_separators(assignments):
 
 
 @given(st.integers(0, 10_000))
-def test_what_is_below_the_cutoff_never_reads_as_reaching_it(cutoff):
-    """Every cutoff of four digits, and the number just below."""
-    wanted = cutoff / 10_000
-    below = float(np.nextafter(wanted, -1))
-    for confidence, reaches in ((wanted, True), (max(below, 0.0), below < 0)):
+def test_a_value_below_the_cutoff_never_appears_to_reach_it(cutoff):
+    """Test every cutoff of four digits, and the number just below."""
+    expected = cutoff / 10_000
+    below = float(np.nextafter(expected, -1))
+    for confidence, reaches in ((expected, True), (max(below, 0.0), below < 0)):
         one = replace(KNOWN, confidences=(confidence, *[None] * 6))
-        assert (float(rows_of(text_of([one], "tsv"))[0]["kingdom_confidence"]) >= wanted) == reaches
+        assert (float(rows_of(text_of([one], "tsv"))[0]["kingdom_confidence"]) >= expected) == reaches
         shown = re.search(r"d:Animalia\((.*?)\)", text_of([one], "sintax"))[1]
-        assert (float(shown) >= wanted) == (reaches and cutoff % 100 == 0)
+        assert (float(shown) >= expected) == (reaches and cutoff % 100 == 0)
 
 
 # -- qiime2 ------------------------------------------------------------------------------------------------------------
@@ -234,13 +234,13 @@ def test_the_rows_of_qiime2():
     assert text_of([almost], "qiime2").endswith("Unassigned\t0.1000\n")
 
 
-def test_quotes_are_written_as_pandas_writes_and_reads_them():
+def test_quotes_are_written_in_the_style_of_pandas():
     one = replace(UNCALIBRATED, id='"a', lineage=('x"y;z', *[""] * 6))
     assert text_of([one, UNSURE], "qiime2").splitlines()[1:] == ['"""a"\t"k__x""y,z"\t', "asv3\tUnassigned\t0.6000"]
 
 
 @pytest.mark.parametrize("lineage", [TROUT, SALMON, GENUS, SKIPPED, ("", "", "", "", "Salmonidae", "", "")])
-def test_our_own_reader_gets_the_lineage_back(lineage):
+def test_ednabed_reads_the_lineage_back(lineage):
     one = replace(UNCALIBRATED, names=lineage, lineage=lineage)
     assert parse_lineage(text_of([one], "qiime2").splitlines()[1].split("\t")[1]) == lineage
     assert parse_lineage(text_of([one], "sintax").split("\t")[3]) == lineage
@@ -250,7 +250,7 @@ def test_our_own_reader_gets_the_lineage_back(lineage):
 def test_qiime2_is_read_back_as_qiime2_reads_it(assignments):
     text = text_of(assignments, "qiime2")
     text.encode()
-    # QIIME 2 checks the number of cells in each line as it stands, then reads with pandas, which knows quotes.
+    # QIIME 2 checks the number of cells in each unparsed line, then reads with pandas, which knows quotes.
     assert {len(line.split("\t")) for line in text.splitlines()} == {3}
     head, *rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
     assert head == ["Feature ID", "Taxon", "Confidence"]
@@ -264,8 +264,8 @@ def test_qiime2_is_read_back_as_qiime2_reads_it(assignments):
         assert (sure == "") == (one.confidence is None)
         fields = taxon.split(";")
         assert len(fields) == RANKS.index(one.rank) + 1
-        for field, letter, wanted in zip(fields, "kpcofgs", one.lineage, strict=False):
-            assert field.removeprefix(" ") == f"{letter}__{plain(wanted.replace(';', ','))}"
+        for field, letter, expected in zip(fields, "kpcofgs", one.lineage, strict=False):
+            assert field.removeprefix(" ") == f"{letter}__{plain(expected.replace(';', ','))}"
 
 
 # -- sintax ------------------------------------------------------------------------------------------------------------
@@ -295,13 +295,13 @@ def test_sintax_is_read_back(assignments):
         name, guesses, strand, found = line.split("\t")
         assert name == plain(one.id)
         assert strand == (one.strand if any(one.names) else "")
-        wanted = [
+        expected = [
             (letter, plain(best.replace(",", "_").replace(";", "_")), sure)
             for letter, best, sure in zip("dpcofgs", one.names, one.confidences, strict=True)
             if best
         ]
-        assert len(guesses.split(",")) == max(len(wanted), 1)
-        for guess, (letter, best, sure) in zip(guesses.split(","), wanted, strict=False):
+        assert len(guesses.split(",")) == max(len(expected), 1)
+        for guess, (letter, best, sure) in zip(guesses.split(","), expected, strict=False):
             assert guess.startswith(f"{letter}:{best}")
             bracket = guess[len(letter) + 1 + len(best) :]
             assert (bracket == "") == (sure is None)
@@ -401,7 +401,7 @@ def test_summaries():
         ("asv5", "assigned", "genus", "Salmo [Salmo trutta]", "", "", ""),
     ]
     assert summary(replace(ABSENT, novel_q=None))[-1] == "genus"
-    # A guess that is not deeper than the name is not shown again.
+    # A guess that is not deeper than the name is not repeated.
     assert summary(replace(KNOWN, lineage=TROUT))[3] == "Salmo trutta"
     assert summary(replace(KNOWN, names=(*TROUT[:4], "", "", "")))[3] == "Salmo"
     assert summary(replace(KNOWN, id="a\x1b[2J\n"))[0] == "a [2J "
@@ -422,12 +422,12 @@ def test_summaries():
         (None, "qiime2", "qiime2"),
     ],
 )
-def test_which_format(path, asked, format):
+def test_the_choice_of_the_format(path, asked, format):
     assert format_of(path, asked) == format
 
 
 def test_an_unknown_format_is_refused():
-    message = r"no format 'xlsx' of assignments; take one of tsv, qiime2, sintax, jsonl$"
+    message = r"no format 'xlsx' for assignments; choose one of tsv, qiime2, sintax, jsonl$"
     with pytest.raises(UsageError, match=message):
         format_of(None, "xlsx")
     with pytest.raises(UsageError, match=message):
@@ -446,13 +446,13 @@ def test_a_file_has_the_bytes_of_the_stream(tmp_path, format):
 
 
 class Killed(BaseException):
-    """Stands for a signal: no ``except Exception`` catches it."""
+    """Represents a signal: ``except Exception`` does not catch it."""
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("error", [RuntimeError, Killed])
 @pytest.mark.parametrize("old", [None, b"old\n"])
-def test_an_interrupted_writer_leaves_all_as_it_was(tmp_path, format, error, old):
+def test_an_interrupted_writer_changes_nothing(tmp_path, format, error, old):
     path = tmp_path / "taxa"
     if old is not None:
         path.write_bytes(old)
@@ -463,7 +463,7 @@ def test_an_interrupted_writer_leaves_all_as_it_was(tmp_path, format, error, old
     assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == ([] if old is None else [(path, old)])
 
 
-def test_a_failure_at_the_very_end_leaves_all_as_it_was(tmp_path, monkeypatch):
+def test_a_failure_at_the_very_end_changes_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 
@@ -473,7 +473,7 @@ def test_a_failure_at_the_very_end_leaves_all_as_it_was(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_stream_is_told(tmp_path):
+def test_an_error_of_the_stream_is_raised(tmp_path):
     class Full(io.StringIO):
         def flush(self):
             raise OSError("no space left on device")
@@ -500,7 +500,7 @@ def test_a_folder_is_refused(tmp_path):
         {"absences": (float("inf"), *[None] * 6)},
     ],
 )
-def test_numbers_that_are_none_are_refused(tmp_path, format, change):
+def test_numbers_that_are_not_finite_are_refused(tmp_path, format, change):
     with (
         pytest.raises(StoreError, match=r"query asv1: a number .* not finite.*ednabed reference verify"),
         AssignmentWriter(tmp_path / "x", format) as writer,

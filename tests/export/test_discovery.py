@@ -1,4 +1,4 @@
-"""Candidate taxa as files: read back by other means, whole or absent, and safe whatever the names are."""
+"""Tests of candidate taxa as files: read back by other means, complete or absent, and safe for any names."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 class Page(HTMLParser):
-    """Elements that must be closed, in order; texts, and all attributes."""
+    """Collects the elements that must be closed, in order, the texts, and all attributes."""
 
     VOID = frozenset(("meta", "br"))
 
@@ -105,7 +105,7 @@ class Page(HTMLParser):
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def test_candidates_have_a_row_each(tmp_path):
+def test_there_is_one_row_per_candidate(tmp_path):
     write_discovery(tmp_path / "out", candidates())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(FILES)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -129,7 +129,7 @@ def test_candidates_have_a_row_each(tmp_path):
     assert two["mean_difference"] == "0.000"
 
 
-def test_members_have_a_row_a_record(tmp_path):
+def test_there_is_one_row_per_member_record(tmp_path):
     write_discovery(tmp_path, candidates())
     rows = rows_of(tmp_path / "members.tsv")
     assert list(rows[0]) == list(MEMBER_COLUMNS)
@@ -156,12 +156,20 @@ def test_representatives_are_fasta(tmp_path):
 
 
 def test_the_page_has_summary_map_and_table(tmp_path):
-    near = [Neighbour("ref 1", NAMES, unit(7))]
-    write_discovery(tmp_path, candidates(), neighbours=near, summary={"reference": "alps <2026>", "tested": "1,000"})
+    neighbours = [Neighbour("ref 1", NAMES, unit(7))]
+    write_discovery(
+        tmp_path, candidates(), neighbours=neighbours, summary={"reference": "alps <2026>", "tested": "1,000"}
+    )
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     found = Page(text)
     words = " ".join(found.texts)
-    for word in ("alps <2026>", "1,000", "found by PCA", "distances on it are not measurements", "this page only"):
+    for word in (
+        "alps <2026>",
+        "1,000",
+        "computed by PCA",
+        "distances on the map are not measurements",
+        "this page only",
+    ):
         assert word in words
     assert found.titles(text) == [
         "novel_1: a, 9 reads, representative",
@@ -175,15 +183,15 @@ def test_the_page_has_summary_map_and_table(tmp_path):
     assert cells["nearest named relative"] == "ref 1, Animalia › Arthropoda › Insecta"
     assert (cells["reads"], cells["p"], cells["q"], cells["identity"]) == ("12", "0.00123", "0.04", "88.1")
     assert (cells["candidate"], cells["not in the reference"]) == ("yes", "order")
-    assert cells["in the reference there"] == "Insecta: 1,200 genera, 34 species, 5 sequences"
+    assert cells["known in the reference"] == "Insecta: 1,200 genera, 34 species, 5 sequences"
     assert "2, with 3 sequences and 13 reads" in words
     assert "1 (genus or a broader rank is not in the reference)" in words
     assert (dict(zip(head, two, strict=True))["candidate"], two[2]) == ("no", "species")
     assert cells["samples"] == "lake (8), pond;1 (4)"
-    assert cells["spread (mean, largest)"] == "1.5, 1.5"
+    assert cells["spread (mean, maximum)"] == "1.5, 1.5"
 
 
-def test_the_page_stands_alone_and_runs_nothing(tmp_path):
+def test_the_page_is_self_contained_and_runs_nothing(tmp_path):
     write_discovery(tmp_path, candidates())
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     found = Page(text)
@@ -193,29 +201,29 @@ def test_the_page_stands_alone_and_runs_nothing(tmp_path):
     assert "default-src 'none'" in text
 
 
-def test_points_lie_on_the_map(tmp_path):
-    some = [CandidateTaxon(f"novel_{i}", (Member(novel(i), 100.0, 0.0),), SPECIES) for i in range(1, 9)]
-    write_discovery(tmp_path, some)
+def test_points_are_inside_the_map(tmp_path):
+    taxa = [CandidateTaxon(f"novel_{i}", (Member(novel(i), 100.0, 0.0),), SPECIES) for i in range(1, 9)]
+    write_discovery(tmp_path, taxa)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    places = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.-]+)" cy="([\d.-]+)"', text)]
-    assert len(set(places)) == 8
-    assert all(16 <= round(x) <= 744 and 16 <= round(y) <= 464 for x, y in places)
-    # The map fills the page in one direction at least.
-    xs, ys = zip(*places, strict=True)
+    points = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.-]+)" cy="([\d.-]+)"', text)]
+    assert len(set(points)) == 8
+    assert all(16 <= round(x) <= 744 and 16 <= round(y) <= 464 for x, y in points)
+    # The map fills the page in at least one direction.
+    xs, ys = zip(*points, strict=True)
     assert max(xs) - min(xs) == pytest.approx(728, abs=1) or max(ys) - min(ys) == pytest.approx(448, abs=1)
 
 
-def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(discovery_page, "MOST_ROWS", 2)
-    monkeypatch.setattr(discovery_page, "MOST_POINTS", 3)
+def test_a_long_page_is_shortened_and_states_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery_page, "MAX_ROWS", 2)
+    monkeypatch.setattr(discovery_page, "MAX_POINTS", 3)
     first = [novel(i, reads=20 - i, nearest="near") for i in range(1, 4)]
-    some = [
+    taxa = [
         CandidateTaxon("novel_1", (Member(first[0], 100.0, 0.0), Member(first[2], 99.0, 0.01)), SPECIES),
         CandidateTaxon("novel_2", (Member(first[1], 100.0, 0.0), Member(novel(4), 99.0, 0.01)), SPECIES),
         CandidateTaxon("novel_3", (Member(novel(5, nearest="far"), 100.0, 0.0),), SPECIES),
     ]
-    near = [Neighbour("near", NAMES, unit(7)), Neighbour("far", NAMES, unit(8))]
-    write_discovery(tmp_path, some, neighbours=near)
+    neighbours = [Neighbour("near", NAMES, unit(7)), Neighbour("far", NAMES, unit(8))]
+    write_discovery(tmp_path, taxa, neighbours=neighbours)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     found = Page(text)
     assert [title.split(",")[0] for title in found.titles(text)] == [
@@ -223,7 +231,7 @@ def test_a_long_page_is_cut_and_says_so(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert [cells[0] for cells in found.cells[1:]] == ["novel_1", "novel_2"]
     words = " ".join(found.texts)
-    assert "shows the 2 groups with most reads; candidates.tsv has all 3" in words
+    assert "shows the 2 groups with the most reads; candidates.tsv contains all 3" in words
     assert "1 sequences with fewer reads are not shown" in words
     assert len(rows_of(tmp_path / "candidates.tsv")) == 3
     assert len(rows_of(tmp_path / "members.tsv")) == 5
@@ -237,7 +245,7 @@ def test_many_samples_are_summed_up_on_the_page(tmp_path):
     assert rows_of(tmp_path / "candidates.tsv")[0]["sample_reads"].count("=") == 8
 
 
-def test_no_candidate_is_said(tmp_path):
+def test_the_absence_of_candidates_is_stated(tmp_path):
     write_discovery(tmp_path, [], neighbours=[Neighbour("x", NAMES, unit(1))], summary={"tested": "3"})
     found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "No sequence was found to be absent from the reference" in " ".join(found.texts)
@@ -246,7 +254,7 @@ def test_no_candidate_is_said(tmp_path):
     assert (tmp_path / "candidates.fasta").read_bytes() == b""
 
 
-def test_the_same_candidates_give_the_same_bytes(tmp_path):
+def test_the_same_candidates_give_the_same_files(tmp_path):
     for name in "ab":
         write_discovery(tmp_path / name, candidates(), seed=3)
     for name in FILES:
@@ -267,8 +275,8 @@ def test_any_name_is_one_cell_and_plain_text(tmp_path, id, sample, nearest, name
     one = novel(1, ids=(id, "b"), reads=2, samples={sample: 2}, nearest=nearest, warnings=(name,))
     parent = Parent("class", name, 1, 2, 3)
     taxon = CandidateTaxon("novel_1", (Member(one, 100.0, 0.0),), Claim("order", 0.5, 0.5), NAMES, parent)
-    near = [Neighbour(name, ("", "", "", "", "", name.replace(";", ""), ""), unit(5))]
-    write_discovery(tmp_path, [taxon], neighbours=near, summary={name: sample})
+    neighbours = [Neighbour(name, ("", "", "", "", "", name.replace(";", ""), ""), unit(5))]
+    write_discovery(tmp_path, [taxon], neighbours=neighbours, summary={name: sample})
     (row,) = rows_of(tmp_path / "candidates.tsv")
     keep = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
     if not keep.search(id + nearest):
@@ -284,16 +292,16 @@ def test_any_name_is_one_cell_and_plain_text(tmp_path, id, sample, nearest, name
         assert found.cells[1][8].startswith(f"{nearest}, Animalia")
 
 
-def test_a_formula_stays_what_it_is(tmp_path):
+def test_a_formula_is_not_changed(tmp_path):
     one = CandidateTaxon("novel_1", (Member(novel(1, ids=("=cmd()",)), 100.0, 0.0),), SPECIES)
     write_discovery(tmp_path, [one])
     assert rows_of(tmp_path / "members.tsv")[0]["id"] == "=cmd()"
 
 
-# -- whole or absent ---------------------------------------------------------------------------------------------------
+# -- complete or absent ------------------------------------------------------------------------------------------------
 
 
-def test_other_files_of_the_folder_stay(tmp_path):
+def test_other_files_in_the_folder_are_kept(tmp_path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "deep").mkdir()
     write_discovery(tmp_path, [])
@@ -304,7 +312,7 @@ def test_other_files_of_the_folder_stay(tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_somebody_else_is_not_replaced(tmp_path, name):
+def test_a_foreign_file_is_not_replaced(tmp_path, name):
     write_discovery(tmp_path, candidates())
     (tmp_path / name).write_text("mine", encoding="utf-8")
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
@@ -315,7 +323,7 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path, name):
 
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_failure_leaves_all_as_it_was(tmp_path, monkeypatch, old, error):
+def test_a_failure_changes_nothing(tmp_path, monkeypatch, old, error):
     folder = tmp_path / "out"
     if old:
         write_discovery(folder, candidates()[:1])
@@ -331,7 +339,7 @@ def test_a_failure_leaves_all_as_it_was(tmp_path, monkeypatch, old, error):
     assert [p.name for p in tmp_path.iterdir()] == (["out"] if old else [])
 
 
-def test_a_file_that_is_held_open_leaves_the_table_as_it_was(tmp_path, monkeypatch):
+def test_an_open_file_leaves_the_table_unchanged(tmp_path, monkeypatch):
     write_discovery(tmp_path, candidates()[:1])
     before = (tmp_path / "candidates.tsv").read_bytes()
     real = Path.replace
@@ -347,7 +355,7 @@ def test_a_file_that_is_held_open_leaves_the_table_as_it_was(tmp_path, monkeypat
     assert (tmp_path / "candidates.tsv").read_bytes() == before
 
 
-def test_a_new_folder_appears_whole(tmp_path, monkeypatch):
+def test_a_new_folder_appears_complete(tmp_path, monkeypatch):
     folder = tmp_path / "new" / "out"
     real = discovery.page
 
@@ -360,7 +368,7 @@ def test_a_new_folder_appears_whole(tmp_path, monkeypatch):
     assert len(list(folder.iterdir())) == 4
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_is_not_a_folder(tmp_path):
     path = tmp_path / "out"
     path.write_text("x", encoding="utf-8")
     with pytest.raises(UsageError, match="is a file, wanted a folder"):

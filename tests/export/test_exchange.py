@@ -1,4 +1,4 @@
-"""Exports for networks and other classifiers, read back by the rules of their own readers."""
+"""Tests of exports for networks and other classifiers, read back by the rules of their own readers."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_mdt_has_what_the_toolkit_requires(collection, tmp_path, assigned):
     assert taxa["d"]["taxonConceptID"] == "NCBI:txid10117"
     assert taxa["d"]["identificationRemarks"] == "ednabed classify: assigned, confidence 0.9345"
     samples = {row["id"]: row for row in rows(tmp_path / "mdt" / "Samples.tsv")}
-    # The control is no sample, so the toolkit leaves it out.
+    # The control is not a sample, so the toolkit omits it.
     assert list(samples) == ["S1", "S2"]
     assert [samples["S1"][c] for c in ("eventDate", "decimalLatitude", "decimalLongitude", "target_gene")] == [
         "2024-05-01", "59.5", "10.25", "12S",
@@ -138,7 +138,7 @@ def test_mdt_as_a_workbook_is_read_by_another_reader(collection, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mdt", "x.xlsx"]
 
 
-def test_mdt_runs_no_formula(tmp_path):
+def test_mdt_contains_no_formulas(tmp_path):
     pytest.importorskip("xlsxwriter")
     openpyxl = pytest.importorskip("openpyxl")
     run = add_run(tmp_path, "d", "r", [0], columns={"locality": ["=1+1"], "lineage": ["http://x.y;;;;;;"]})
@@ -149,7 +149,7 @@ def test_mdt_runs_no_formula(tmp_path):
     assert not any(cell.hyperlink for cell in cells)
 
 
-def test_a_workbook_that_excel_could_not_hold_is_refused(collection, tmp_path, monkeypatch):
+def test_a_workbook_too_large_for_excel_is_refused(collection, tmp_path, monkeypatch):
     pytest.importorskip("xlsxwriter")
     monkeypatch.setattr("ednabed.export.workbook._ROWS", 3)
     with pytest.raises(StoreError, match=r"OTU_table: row 4 .* export to a folder"):
@@ -164,7 +164,7 @@ def test_a_workbook_that_excel_could_not_hold_is_refused(collection, tmp_path, m
         ({"sample": pa.nulls(2, pa.string())}, "no record names its sample"),
     ],
 )
-def test_what_the_toolkit_cannot_take_is_refused(tmp_path, columns, message):
+def test_data_that_the_toolkit_does_not_accept_are_refused(tmp_path, columns, message):
     run = add_run(tmp_path, "d", "r", [0, 1], columns=columns)
     with pytest.raises(StoreError, match=message):
         export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "out", "mdt")
@@ -176,7 +176,7 @@ def test_what_the_toolkit_cannot_take_is_refused(tmp_path, columns, message):
     [("COI-5P", "COI"), ("cox1", "COI"), ("12S rRNA", "12S"), ("18S V9", "18S"), ("ITS2", "ITS2"), ("ITS", "ITS"),
      ("rbcL", "rbcL"), ("CO1", "COI"), ("5S", "5S"), ("COIII", "COIII"), ("12SX", "12SX")],
 )  # fmt: skip
-def test_markers_are_called_as_the_toolkit_calls_them(marker, gene):
+def test_markers_are_named_in_the_vocabulary_of_the_toolkit(marker, gene):
     assert target_gene(marker) == gene
 
 
@@ -190,7 +190,7 @@ def test_epithets(genus, species, epithet):
     assert specific_epithet(genus, species) == epithet
 
 
-def test_a_number_of_no_database_is_no_id():
+def test_a_number_without_a_database_is_not_an_id():
     assert taxon_id_terms("8049") == taxon_id_terms("") == {}
     assert taxon_id_terms("SH1508347.08FU") == {"taxonConceptID": "SH1508347.08FU"}
 
@@ -210,7 +210,7 @@ def test_faire(collection, tmp_path, assigned):
         "NCBI:txid10117", "NCBI", "AB1", "", "98.77", "100.00", "0.9345",
     ]  # fmt: skip
     table = rows(tmp_path / "faire" / f"otuFinal{ending}")
-    # Curated tables of FAIRe have no controls.
+    # Curated FAIRe tables do not contain controls.
     assert [list(row.values()) for row in table] == [
         ["a", "10", "0"],
         ["b", "20", "0"],
@@ -222,7 +222,7 @@ def test_faire(collection, tmp_path, assigned):
     assert any(note.startswith("1 records took their names") for note in done.notes)
 
 
-def test_faire_comes_back_by_our_readers(collection, tmp_path):
+def test_ednabed_reads_faire_tables_back(collection, tmp_path):
     export(collection, tmp_path / "faire", "faire")
     taxa, table = (tmp_path / "faire" / f"{name}_lake_12S_run-1.tsv" for name in ("taxaFinal", "otuFinal"))
     assert read_labels(taxa)["a"] == RAT
@@ -266,13 +266,13 @@ def test_qza(collection, tmp_path, assigned):
     assert data["dna-sequences.fasta"].decode().split() == [
         x for n, i in enumerate("abcd") for x in (f">{i}", letters_of(n))
     ]
-    assert any("holds no provenance" in note for note in done.notes)
+    assert any("has no provenance" in note for note in done.notes)
     first = (tmp_path / "q" / "rep-seqs.qza").read_bytes()
     export(collection, tmp_path / "q", "qza", assigned)
     assert (tmp_path / "q" / "rep-seqs.qza").read_bytes() == first
 
 
-def test_qza_is_embedded_again(collection, tmp_path):
+def test_qza_can_be_embedded_again(collection, tmp_path):
     export(collection, tmp_path / "q", "qza")
     labels = read_labels(tmp_path / "q" / "taxonomy.qza")
     counts = read_count_table(tmp_path / "q" / "table.qza")
@@ -285,17 +285,17 @@ def test_qza_is_embedded_again(collection, tmp_path):
 # -- references of other classifiers -----------------------------------------------------------------------------------
 
 
-def test_sintax_has_every_name_that_is_known(collection, tmp_path):
+def test_sintax_has_all_known_names(collection, tmp_path):
     done = export(collection, tmp_path / "x.fasta", "sintax")
     lines = (tmp_path / "x.fasta").read_text().splitlines()
     assert lines[0] == ">a;tax=d:Animalia,p:Chordata,c:Mammalia,o:Rodentia,f:Muridae,g:Rattus,s:Rattus_rattus;"
     assert lines[2] == ">b;tax=d:Animalia,p:Chordata,o:Rodentia,f:Muridae;"
     assert lines[1::2] == [letters_of(n) for n in range(3)]
-    assert any(note.startswith("1 sequences are left out") for note in done.notes)
+    assert any(note.startswith("1 sequences are omitted") for note in done.notes)
 
 
 @pytest.mark.skipif(which("vsearch") is None, reason="needs vsearch")
-def test_vsearch_classifies_by_what_was_exported(tmp_path):
+def test_vsearch_classifies_against_the_export(tmp_path):
     rng = np.random.default_rng(1)
     sequences = ["".join(rng.choice(list("ACGT"), 200)) for _ in range(6)]
     names = [f"Animalia;Chordata;;Order {i % 2};Family{i};Genus{i};Genus{i} species" for i in range(6)]
@@ -329,7 +329,7 @@ def test_dada2(collection, tmp_path):
     levels = (tmp_path / "d" / "assignTaxonomy.fasta").read_text().splitlines()
     assert levels[::2] == [
         ">Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus;",
-        # Levels are places, so the class that is not known has one too.
+        # Levels are identified by position, so an unknown class also has one.
         ">Animalia;Chordata;Chordata_X;Rodentia;Muridae;",
         ">Animalia;Chordata;Mammalia;Rodentia;Muridae;Mus;Mus sp. 1;",
     ]
@@ -346,7 +346,7 @@ NAMES = st.text(st.sampled_from("Aab ;,|'\"é.\t_-"), max_size=8).map(str.strip)
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(st.lists(NAMES, min_size=7, max_size=7))
-def test_no_name_moves_a_level(tmp_path_factory, names):
+def test_no_name_shifts_a_level(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("levels")
     lineage = ";".join(name.replace(";", ",") for name in names)
     known = [name for name in lineage.split(";") if name]
@@ -424,7 +424,7 @@ def test_an_archive_has_taxon_ids_and_depths(collection, tmp_path, assigned):
     assert [found["lake:S1:a"][term] for term in depths] == ["12.5", "12.5", ""]
     assert [found["lake:S2:c"][term] for term in depths] == ["", "", "shallow"]
     assert any(note.startswith("3 of 5 occurrences have no scientificNameID") for note in done.notes)
-    assert any(note.startswith("there is no eml.xml") for note in done.notes)
+    assert any(note.startswith("the archive has no eml.xml") for note in done.notes)
 
 
 def test_an_archive_with_eml_is_read_by_another_reader(collection, tmp_path):
@@ -455,20 +455,20 @@ def test_eml_is_in_the_order_of_the_profile(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('title = "Fish & <chips>"', ""), "title is '', expected a text"),
+        (('title = "Fish & <chips>"', ""), "title is '', expected text"),
         (('"CC-BY"', '"MIT"'), "license is 'MIT', expected one of CC0, CC-BY, CC-BY-NC"),
-        (("[contact]", "[contacts]"), "has a key 'contacts', expected some of title"),
-        (('abstract = "Two samples."', ""), "abstract is '', expected a text"),
+        (("[contact]", "[contacts]"), "has the unknown key 'contacts', expected keys from title"),
+        (('abstract = "Two samples."', ""), "abstract is '', expected text"),
         (("published = 2026-11-30", ""), "published is None, expected a date"),
         (("2026-11-30", '"soon"'), "published is 'soon', expected a date"),
-        (('email =', "e-mail ="), "contact has a key 'e-mail'"),
+        (('email =', "e-mail ="), "contact has the unknown key 'e-mail'"),
         (("0000-0002-1825-0097", "1"), "contact has the orcid '1'"),
         (('organization = "The lake group"', ""), "creator has neither surname nor organization"),
-        (("[[creator]]", "[creator]"), "creator is no list of tables"),
-        (("title =", "title"), "is no TOML file that can be read"),
+        (("[[creator]]", "[creator]"), "creator is not a list of tables"),
+        (("title =", "title"), "cannot be read as TOML"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_an_about_file_is_said(collection, tmp_path, change, message):
+def test_errors_in_an_about_file_are_named(collection, tmp_path, change, message):
     (tmp_path / "about.toml").write_text(ABOUT.replace(*change), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         export(collection, tmp_path / "x.zip", "dwc", dataset=tmp_path / "about.toml")
@@ -485,7 +485,7 @@ def test_tables_have_the_taxon_id_of_the_name(collection, tmp_path, assigned, oc
     assert found == {"a": WORMS, "b": "", "c": "", "d": "NCBI:txid10117"}
 
 
-def test_a_genus_has_not_the_id_of_the_nearest_species(collection, tmp_path):
+def test_a_genus_does_not_get_the_id_of_the_nearest_species(collection, tmp_path):
     text = "id\tstatus\tlineage\tconfidence\tnearest_id\tnearest_lineage\tnearest_taxon_id\tidentity\tcoverage\n"
     genus = RAT.rsplit(";", 1)[0] + ";"
     (tmp_path / "taxa.tsv").write_text(text + f"d\tassigned\t{genus}\t0.9\tAB1\t{RAT}\tNCBI:txid10117\t98\t100\n")
@@ -494,7 +494,7 @@ def test_a_genus_has_not_the_id_of_the_nearest_species(collection, tmp_path):
 
 
 @pytest.mark.parametrize("identity", ["x", "101", "-1", "nan"])
-def test_an_identity_that_is_none_is_refused(collection, tmp_path, identity):
+def test_an_invalid_identity_is_refused(collection, tmp_path, identity):
     text = f"id\tstatus\tlineage\tconfidence\tidentity\nd\tassigned\t{RAT}\t0.9\t{identity}\n"
     (tmp_path / "taxa.tsv").write_text(text)
     with pytest.raises(InputError, match="expected a number from 0 to 100"):

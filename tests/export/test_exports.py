@@ -1,4 +1,4 @@
-"""Exports: read back by our own readers and by those of the programs they are for; whole or absent; safe names."""
+"""Tests of exports: read back by ednabed and by the programs they are for; complete or absent; safe for any names."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LINEAGES = [RAT, None, FAMILY, HTML, FORMULA, None]
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """Two datasets with sample names in common: sequences 0 to 5 in lake, 0, 6 and 0 again in sea."""
+    """Build two datasets that share sample names: sequences 0 to 5 in lake, and 0, 6 and 0 again in sea."""
     folder = tmp_path_factory.mktemp("ws")
     add_run(
         folder, "lake", "a", range(6),
@@ -83,7 +83,7 @@ def export(collection, target: Path, format: str, *, assignments: Path | None = 
 
 
 def possible(format: str) -> bool:
-    """Whether what a format needs is installed."""
+    """Return whether the packages for a format are installed."""
     return importlib.util.find_spec({"h5ad": "anndata"}.get(format, "numpy")) is not None
 
 
@@ -112,22 +112,22 @@ def test_fasta_of_distinct_sequences(collection, tmp_path):
     assert (done.sequences, done.records, done.reads) == (7, 9, 7 + 2 + 3 + 4 + 5 + 6 + 7)
 
 
-def test_fasta_of_records_comes_back_by_our_reader(workspace, collection, tmp_path):
+def test_ednabed_reads_fasta_of_records_back(workspace, collection, tmp_path):
     done = export(collection, tmp_path / "x.fasta", "fasta", occurrences=True)
     assert done.records == 9
     with open_records(tmp_path / "x.fasta") as batches:
         batch = pa.Table.from_batches(batches)
     found = sorted(zip(*(batch.column(c).to_pylist() for c in ("id", "abundance", "sample", "sequence")), strict=True),
                    key=str)  # fmt: skip
-    wanted = [(f"a-{n}", n + 1, f"S{n % 3}", letters_of(n).encode()) for n in range(6)]
-    wanted += [("b-0", None, "S0", letters_of(0).encode()), ("b-1", 7, "S1", letters_of(6).encode())]
-    wanted += [("b-2", 5, "S2", letters_of(0).encode())]
-    assert found == sorted(wanted, key=str)
+    expected = [(f"a-{n}", n + 1, f"S{n % 3}", letters_of(n).encode()) for n in range(6)]
+    expected += [("b-0", None, "S0", letters_of(0).encode()), ("b-1", 7, "S1", letters_of(6).encode())]
+    expected += [("b-2", 5, "S2", letters_of(0).encode())]
+    assert found == sorted(expected, key=str)
 
 
 @pytest.mark.parametrize("format", ["parquet", "dwc"])
-def test_a_file_that_is_being_read_is_replaced_a_little_later(collection, tmp_path, monkeypatch, format):
-    """Windows replaces no file that another process has open."""
+def test_a_file_that_is_being_read_is_replaced_later(collection, tmp_path, monkeypatch, format):
+    """Windows does not replace a file that another process has open."""
     target = tmp_path / "x.out"
     target.write_bytes(b"old")
     real, tries = Path.replace, []
@@ -144,7 +144,7 @@ def test_a_file_that_is_being_read_is_replaced_a_little_later(collection, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["x.out"]
 
 
-def test_fasta_ids_are_told_apart_and_stay_in_one_word(tmp_path):
+def test_fasta_ids_are_unique_single_words(tmp_path):
     ids = ["x y", "x y", "z;size=9", "<b>=1", "\t"]
     run = add_run(tmp_path, "d", "r", range(5), columns={"id": ids})
     done = export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "x.fasta", "fasta")
@@ -181,7 +181,7 @@ def test_parquet_has_every_record_with_all_columns_unchanged(collection, tmp_pat
     assert "row" not in table.column_names
 
 
-def test_tsv_is_the_same_with_formulas_made_harmless(collection, tmp_path):
+def test_tsv_is_the_same_except_for_harmless_formulas(collection, tmp_path):
     done = export(collection, tmp_path / "x.tsv", "tsv")
     rows = {row["id"]: row for row in tsv(tmp_path / "x.tsv")}
     assert len(rows) == 9
@@ -191,7 +191,7 @@ def test_tsv_is_the_same_with_formulas_made_harmless(collection, tmp_path):
     assert rows["a-4"]["phylum"] == "+1"
     assert rows["a-0"]["lon"] == "-123.4"
     assert rows["a-3"]["kingdom"].startswith("<script>")
-    assert any(note.startswith("5 cells begin as a formula does") for note in done.notes)
+    assert any(note.startswith("5 cells begin like a formula") for note in done.notes)
     assert read_labels(tmp_path / "x.tsv")["a-0"] == RAT
 
 
@@ -248,7 +248,7 @@ def test_h5ad(collection, tmp_path, obsm):
     data.write_h5ad(tmp_path / "again.h5ad")
 
 
-def test_h5ad_of_chosen_rows_in_many_blocks(workspace, tmp_path, monkeypatch):
+def test_h5ad_of_selected_rows_in_many_blocks(workspace, tmp_path, monkeypatch):
     anndata = pytest.importorskip("anndata")
     monkeypatch.setattr("ednabed.export.h5ad.BLOCK_BYTES", 64)
     rows = np.array([5, 1, 3, 3])
@@ -257,7 +257,7 @@ def test_h5ad_of_chosen_rows_in_many_blocks(workspace, tmp_path, monkeypatch):
     np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "x.h5ad").X, np.stack([vector_of(n) for n in (1, 3, 5)]))
 
 
-def test_an_absent_package_is_named(workspace, tmp_path, monkeypatch):
+def test_a_missing_package_is_named(workspace, tmp_path, monkeypatch):
     def absent(name):
         raise ImportError(f"No module named {name!r}")
 
@@ -321,14 +321,19 @@ def standard_terms(kind: str) -> dict[str, str]:
 
 def test_every_term_is_in_its_definition():
     core, dna = standard_terms("core"), standard_terms("dna")
-    for term in (*dwc_terms.CORE_MADE, *dwc_terms.CORE_TAKEN, *dwc_terms.VERBATIM.values(), *dwc_terms.TAXON_IDS):
+    for term in (
+        *dwc_terms.CORE_GENERATED,
+        *dwc_terms.CORE_FROM_COLUMNS,
+        *dwc_terms.VERBATIM.values(),
+        *dwc_terms.TAXON_IDS,
+    ):
         assert core[term] == dwc_terms.core_address(term)
-    for term, address in {**dwc_terms.DNA_MADE, **dwc_terms.DNA_TAKEN}.items():
+    for term, address in {**dwc_terms.DNA_GENERATED, **dwc_terms.DNA_FROM_COLUMNS}.items():
         assert dna[term] == address
 
 
 def archive(path: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Read an archive by what its meta.xml says, keys the addresses of the terms."""
+    """Read an archive according to its meta.xml; the keys are the addresses of the terms."""
     space = "{http://rs.tdwg.org/dwc/text/}"
     with zipfile.ZipFile(path) as file:
         assert file.testzip() is None
@@ -372,24 +377,24 @@ def test_dwc(collection, tmp_path):
     assert (first["decimalLatitude"], first["decimalLongitude"], first["eventDate"]) == (
         "-60.5", "-123.4", "2024-05-01",
     )  # fmt: skip
-    places = [(r["decimalLatitude"], r["verbatimLatitude"]) for r in by_id.values() if r["datasetName"] == "lake"]
-    assert places == [("-60.5", ""), ("-60.5", ""), ("", "north"), ("", ""), ("12", ""), ("", "95")]
+    latitudes = [(r["decimalLatitude"], r["verbatimLatitude"]) for r in by_id.values() if r["datasetName"] == "lake"]
+    assert latitudes == [("-60.5", ""), ("-60.5", ""), ("", "north"), ("", ""), ("12", ""), ("", "95")]
     dates = [(r["eventDate"], r["verbatimEventDate"]) for r in by_id.values() if r["datasetName"] == "lake"]
     assert dates[1:] == [
         ("", "1/5/2024"), ("2024", ""), ("", ""), ("2024-05-01T10:00:00Z", ""), ("2024-05-01/2024-05-03", ""),
     ]  # fmt: skip
     unnamed = by_id["lake:S1:a-1"]
     assert (unnamed["scientificName"], unnamed["taxonRank"]) == ("incertae sedis", "")
-    # A record that does not say its reads has no quantity, and its sample no size.
+    # A record without a number of reads has no quantity, and its sample has no size.
     silent = by_id["sea:S0:b-0"]
     assert (silent["organismQuantity"], silent["organismQuantityType"], silent["sampleSizeValue"]) == ("", "", "")
     assert dna[0]["http://rs.gbif.org/terms/dna_sequence"] == letters_of(0)
     assert dna[0]["https://w3id.org/mixs/0001107"] == "S0"
     assert dna[0]["https://w3id.org/mixs/0000044"] == "12S"
-    assert "1 of 9 occurrences do not say how many reads they are" in done.notes
+    assert "1 of 9 occurrences do not state their number of reads" in done.notes
 
 
-def test_the_size_of_a_sample_counts_what_was_not_chosen_too(workspace, tmp_path):
+def test_the_size_of_a_sample_includes_records_not_selected(workspace, tmp_path):
     export(opened(workspace), tmp_path / "x.zip", "dwc", wanted=Choice(where=f"lineage = '{RAT}'"))
     core, _ = archive(tmp_path / "x.zip")
     (row,) = core
@@ -399,25 +404,25 @@ def test_the_size_of_a_sample_counts_what_was_not_chosen_too(workspace, tmp_path
 
 def test_an_occurrence_has_the_same_id_in_every_export(collection, tmp_path):
     export(collection, tmp_path / "all.zip", "dwc")
-    every = {row["id"] for row in archive(tmp_path / "all.zip")[0]}
+    all_ids = {row["id"] for row in archive(tmp_path / "all.zip")[0]}
     for dataset in ("lake", "sea"):
         export(collection, tmp_path / "one.zip", "dwc", wanted=Choice(datasets=(dataset,)))
-        own = {row["id"] for row in archive(tmp_path / "one.zip")[0]}
-        assert own == {id for id in every if id.startswith(f"{dataset}:")} != set()
+        dataset_ids = {row["id"] for row in archive(tmp_path / "one.zip")[0]}
+        assert dataset_ids == {id for id in all_ids if id.startswith(f"{dataset}:")} != set()
 
 
 @pytest.mark.parametrize(
-    ("date", "stands"),
+    ("date", "is_valid"),
     [("2023-05-01", True), ("2023", True), ("2023-05", True), ("2023-05-01T10:00Z", True), ("2023-05-01/2023-06", True),
      ("2023-99-99", False), ("2023-05-01 10:00", False), ("2023-02-30", False), ("1/5/2023", False),
      ("2023-13", False), ("2023-05-01T25:00Z", False), ("2023/2024/2025", False), ("2023-05-01T10:00:00+01:00", True)],
 )  # fmt: skip
-def test_dates_that_are_none_are_verbatim(tmp_path, date, stands):
+def test_invalid_dates_are_verbatim(tmp_path, date, is_valid):
     run = add_run(tmp_path, "d", "r", [0], columns={"eventDate": [date], "depth_m": ["558"]})
     export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "x.zip", "dwc")
     (row,) = archive(tmp_path / "x.zip")[0]
     terms = "http://rs.tdwg.org/dwc/terms/"
-    assert (row[terms + "eventDate"], row[terms + "verbatimEventDate"]) == ((date, "") if stands else ("", date))
+    assert (row[terms + "eventDate"], row[terms + "verbatimEventDate"]) == ((date, "") if is_valid else ("", date))
     assert (row[terms + "minimumDepthInMeters"], row[terms + "maximumDepthInMeters"]) == ("558", "558")
 
 
@@ -432,7 +437,7 @@ def test_krona(collection, tmp_path):
     assert found[tuple(RAT.split(";"))] == 7
     assert found["Animalia", "Chordata", "no class", "Rodentia", "Muridae"] == 3
     assert found["Unassigned",] == 2 + 6 + 7
-    # Krona puts names into its page as they are.
+    # Krona writes names into its page without escaping them.
     assert not set('<>&"') & set((tmp_path / "k.txt").read_text(encoding="utf-8"))
 
 
@@ -449,7 +454,7 @@ def test_krona_by_sample(tmp_path):
     for name in about["samples"]:
         total += sum(int(line.split("\t")[0]) for line in (tmp_path / "k" / name).read_text().splitlines())
     assert total == done.reads == 28
-    # Fewer samples: the files of the others go, and what is not ours stays.
+    # With fewer samples, the files of the other samples are removed, and foreign files stay.
     (tmp_path / "k" / "mine.html").write_text("x")
     done = export(collection, tmp_path / "k", "krona", per_sample=True, wanted=Choice(where="sample = 'A'"))
     assert sorted(p.name for p in (tmp_path / "k").iterdir()) == ["export.json", "mine.html", "sample_A.txt"]
@@ -461,7 +466,7 @@ def test_krona_by_sample(tmp_path):
 HEAD = "id\tstatus\trank\tlineage\tconfidence\n"
 
 
-def test_assignments_name_what_has_no_label(collection, tmp_path):
+def test_assignments_name_unlabelled_records(collection, tmp_path):
     file = tmp_path / "taxa.tsv"
     seven = digest(letters_of(6).encode())
     file.write_text(
@@ -474,7 +479,7 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
     assert lines[1][1].endswith("s__Rattus rattus") and lines[1][2] == ""
     assert lines[2][1:] == ["k__Animalia; p__Chordata; c__; o__Rodentia; f__Muridae", "0.8123"]
     assert lines[6][1:] == lines[7][1:] == ["Unassigned", ""]
-    # Beside those named, the two of the sea that have the letters of a-0.
+    # In addition to the named ones, the two records of sea that have the bases of a-0.
     assert f"3 records took their names from {file}; the assignments of 2 more give no name" in done.notes
     assert "1 records that have an assignment too kept the lineage of their own" in done.notes
     export(collection, tmp_path / "x.zip", "dwc", assignments=file)
@@ -490,7 +495,7 @@ def test_assignments_name_what_has_no_label(collection, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["assignments.tsv", "assignments.jsonl"])
-def test_files_of_earlier_versions_give_names(name):
+def test_files_of_earlier_versions_can_be_read(name):
     found = names_by_id(Path(__file__).resolve().parents[1] / "kept" / "assignments_1" / name)
     assert {id: (one.status, one.rank, one.name, one.confidence) for id, one in found.items()} == {
         "q1": ("assigned", "species", "Salmo trutta", 0.99),
@@ -501,7 +506,7 @@ def test_files_of_earlier_versions_give_names(name):
 
 
 @pytest.mark.parametrize("format", ["tsv", "jsonl"])
-def test_guesses_that_were_not_given_are_no_names(tmp_path, format):
+def test_guesses_that_were_not_assigned_are_not_names(tmp_path, format):
     names = tuple(RAT.split(";"))
     with AssignmentWriter(tmp_path / "a", format) as writer:
         writer.write(Assignment("q", "unclassified", names=names, confidences=(0.7,) * 7, withheld="confidence"))
@@ -511,8 +516,8 @@ def test_guesses_that_were_not_given_are_no_names(tmp_path, format):
     assert [(one.name, one.status) for one in found.values()] == [("", "unclassified"), (names[4], "not_in_reference")]
 
 
-def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
-    """ASV1 of one study and ASV1 of another are other sequences."""
+def test_an_assignment_with_an_ambiguous_id_is_refused(tmp_path):
+    """ASV1 of one study and ASV1 of another study are different sequences."""
     runs = [
         add_run(tmp_path, name, "r", [number], columns={"id": ["ASV1"]}).folder for name, number in (("a", 0), ("b", 1))
     ]
@@ -520,11 +525,11 @@ def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
     names = tmp_path / "taxonomy.tsv"
     names.write_text(f"id\tstatus\tlineage\tconfidence\nASV1\tassigned\t{RAT}\t0.99\n")
     for format in ("tsv", "krona", "qiime2"):
-        with pytest.raises(InputError, match="id 'ASV1' is that of several sequences here"):
+        with pytest.raises(InputError, match="id 'ASV1' belongs to several sequences here"):
             export(collection, tmp_path / f"x_{format}", format, assignments=names)
     one = export(collection, tmp_path / "one.tsv", "tsv", assignments=names, wanted=Choice(datasets=("a",)))
     assert one.records == 1 and "Rattus" in (tmp_path / "one.tsv").read_text()
-    # By the digests, which the FASTA export gives where ids clash, each gets its own.
+    # The digests, which the FASTA export uses if ids collide, identify each sequence.
     names.write_text(
         "id\tstatus\tlineage\tconfidence\n"
         f"{digest(letters_of(0).encode())}\tassigned\t{RAT}\t0.99\n"
@@ -535,8 +540,8 @@ def test_an_assignment_by_an_id_of_several_sequences_is_refused(tmp_path):
     assert sorted("Rattus" in line for line in lines) == [False, True]
 
 
-def test_what_is_classified_from_a_fasta_export_names_each_sequence(tmp_path):
-    """Also where an id is that of several sequences: those have numbers behind it there."""
+def test_a_classified_fasta_export_names_each_sequence(tmp_path):
+    """This also holds if an id belongs to several sequences, which then get number suffixes."""
     runs = [
         add_run(tmp_path, name, "r", numbers, columns={"id": ids}).folder
         for name, numbers, ids in (("a", [0, 1], ["ASV1", "ASV2"]), ("b", [2, 1], ["ASV1", "ASV3"]),
@@ -577,7 +582,7 @@ def test_assignments_as_json_lines(workspace, tmp_path):
     assert "\t".join(["9", *RAT.split(";")]) in found
 
 
-def test_a_sequence_that_was_classified_once_names_all_its_records(tmp_path):
+def test_one_assignment_names_all_records_of_a_sequence(tmp_path):
     run = add_run(tmp_path, "d", "r", [1, 2, 1, 2])
     collection = DataManager(tmp_path).loose_runs([run.folder])
     second = digest(letters_of(2).encode())
@@ -587,7 +592,7 @@ def test_a_sequence_that_was_classified_once_names_all_its_records(tmp_path):
     export(collection, tmp_path / "x.tsv", "tsv", assignments=tmp_path / "a.tsv")
     assert [row["lineage"] for row in tsv(tmp_path / "x.tsv")] == [RAT, RAT, FAMILY, FAMILY]
     export(collection, tmp_path / "q", "qiime2", biom=False, assignments=tmp_path / "a.tsv")
-    # Cut, not rounded: only certainty reads as 1.
+    # Truncated, not rounded: only certainty appears as 1.
     assert [line.split("\t")[2] for line in (tmp_path / "q" / "taxonomy.tsv").read_text().splitlines()[1:]] == [
         "0.9999",
         "",
@@ -601,9 +606,9 @@ def test_a_sequence_that_was_classified_once_names_all_its_records(tmp_path):
         (HEAD + "a\tsure\tgenus\t;;;;;;\t1\n", "status 'sure'"),
         (HEAD + "a\tassigned\tgenus\tX;;;;;;\t1.5\n", "confidence '1.5'"),
         (HEAD + "a\tassigned\tgenus\tX;;;;;;\tnan\n", "confidence 'nan'"),
-        (HEAD + "a\tassigned\tkingdom\tX;;;;;;\t1\na\tassigned\tkingdom\tY;;;;;;\t1\n", "something else than an"),
-        ('{"id": 1}\n', "line 1 is no assignment"),
-        ("{]\n", "line 1 is no assignment"),
+        (HEAD + "a\tassigned\tkingdom\tX;;;;;;\t1\na\tassigned\tkingdom\tY;;;;;;\t1\n", "contradicts an earlier"),
+        ('{"id": 1}\n', "line 1 is not an assignment"),
+        ("{]\n", "line 1 is not an assignment"),
         ("", "is empty"),
     ],
 )  # fmt: skip
@@ -632,40 +637,40 @@ def test_choices(workspace, tmp_path):
         ids(wanted=Choice(datasets=("x",)))
     with pytest.raises(StoreError, match="no run 'lake/x'"):
         ids(wanted=Choice(runs=("lake/x",)))
-    with pytest.raises(UsageError, match="7 distinct sequences, from 0 on; got 7"):
+    with pytest.raises(UsageError, match="7 distinct sequences, numbered from 0; got 7"):
         ids(rows=np.array([1, 7]))
     with pytest.raises(UsageError, match="got -1"):
         ids(rows=np.array([-1]))
 
 
-def test_pieces_make_no_difference(workspace, tmp_path, monkeypatch):
+def test_the_size_of_pieces_does_not_matter(workspace, tmp_path, monkeypatch):
     reference = opened(workspace)
     for format in ("fasta", "tsv", "krona"):
         export(reference, tmp_path / f"one.{format}", format)
     monkeypatch.setattr("ednabed.export.selection._PIECE_RECORDS", 2)
-    monkeypatch.setattr("ednabed.export.record_columns._FEATURES", 2)
+    monkeypatch.setattr("ednabed.export.record_columns._BATCH_FEATURES", 2)
     for format in ("fasta", "tsv", "krona"):
         export(reference, tmp_path / f"two.{format}", format)
         assert (tmp_path / f"one.{format}").read_bytes() == (tmp_path / f"two.{format}").read_bytes()
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_nothing_chosen_writes_nothing(workspace, tmp_path, format):
-    with pytest.raises(StoreError, match="nothing to export; choose less narrowly"):
+def test_an_empty_selection_writes_nothing(workspace, tmp_path, format):
+    with pytest.raises(StoreError, match="nothing to export; select less narrowly"):
         export(opened(workspace), tmp_path / "x", format, wanted=Choice(where="abundance > 1000"))
     with pytest.raises(StoreError, match="nothing to export"):
         export(opened(workspace), tmp_path / "x", format, rows=np.zeros(0, np.int64))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_records_that_disagree_are_told_of(tmp_path):
+def test_contradicting_records_are_reported(tmp_path):
     run = add_run(tmp_path, "d", "r", [1, 1, 1, 2], columns={"lineage": [FAMILY, RAT, RAT, None]})
     done = export(DataManager(tmp_path).loose_runs([run.folder]), tmp_path / "k.txt", "krona")
     assert (tmp_path / "k.txt").read_text() == "6\t" + RAT.replace(";", "\t") + "\n4\tUnassigned\n"
     assert any(note.startswith("1 sequences have records of different lineages") for note in done.notes)
 
 
-def test_several_runs_of_a_dataset_are_told_of(tmp_path):
+def test_several_runs_of_a_dataset_are_reported(tmp_path):
     for name in ("r1", "r2"):
         add_run(tmp_path, "d", name, [1, 2])
     collection = DataManager(tmp_path).loose_runs(["d/r1", "d/r2", "d/r2"])
@@ -687,7 +692,7 @@ def test_vectors_of_an_older_tool(tmp_path):
     tag_run(tmp_path, Run.open(folder), "v1", assume=True)
     both, old = data.loose_runs(["d/r", "old/x"]), data.loose_runs(["old/x"])
     refused = {
-        "fasta": "no letters of these sequences", "mdt": "no record names its sample",
+        "fasta": "no bases of these sequences", "mdt": "no record names its sample",
         "faire": "no record names its sample", "sintax": "no sequence has both a name and bases",
         "dada2": "no sequence has both a name and bases",
     }  # fmt: skip
@@ -708,12 +713,12 @@ def test_vectors_of_an_older_tool(tmp_path):
     assert len(taxa) == 4 and sum(line.startswith("key.") for line in taxa) == 2
 
 
-# -- whole or absent ---------------------------------------------------------------------------------------------------
+# -- complete or absent ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", POSSIBLE)
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_an_interrupted_export_leaves_what_was_there(workspace, tmp_path, monkeypatch, format, error):
+def test_an_interrupted_export_keeps_existing_files(workspace, tmp_path, monkeypatch, format, error):
     reference = opened(workspace)
     target = tmp_path / "x"
     export(reference, target, format, rows=np.array([0]))
@@ -754,7 +759,7 @@ export_records(DataManager(sys.argv[1]).open_reference(), Path(sys.argv[2]), sys
 
 
 @pytest.mark.parametrize("format", [format for format in ("parquet", "qiime2", "dwc") if format in POSSIBLE])
-def test_a_killed_export_leaves_no_file_of_that_name(workspace, tmp_path, format):
+def test_a_killed_export_leaves_no_output_file(workspace, tmp_path, format):
     target = tmp_path / "x"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(workspace), str(target), format])
     deadline = time.monotonic() + 60
@@ -768,11 +773,11 @@ def test_a_killed_export_leaves_no_file_of_that_name(workspace, tmp_path, format
     assert target.exists()
 
 
-def test_nothing_of_others_is_replaced(workspace, tmp_path):
+def test_foreign_files_are_not_replaced(workspace, tmp_path):
     reference = opened(workspace)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "taxonomy.tsv").write_text("mine")
-    with pytest.raises(UsageError, match="holds something else than an export as qiime2"):
+    with pytest.raises(UsageError, match="is not empty and not an export as qiime2"):
         export(reference, tmp_path / "mine", "qiime2", biom=False)
     assert (tmp_path / "mine" / "taxonomy.tsv").read_text() == "mine"
     with pytest.raises(UsageError, match="is a folder, wanted a file"):
@@ -803,7 +808,7 @@ def test_options_of_other_formats(workspace, tmp_path):
     assert set(BY_RECORD) < set(FORMATS)
 
 
-# -- whatever the names are --------------------------------------------------------------------------------------------
+# -- any names ---------------------------------------------------------------------------------------------------------
 
 NASTY = st.text(st.sampled_from("a=+-@\t\r\n\x00\x1b\"'<>&;,|#/\\ \u2028\u202eé﷽"), max_size=6)
 

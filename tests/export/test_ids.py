@@ -1,4 +1,4 @@
-"""What features are called: the ids of the lab where these are unique, numbers behind them where not."""
+"""Tests of feature ids: the ids of the lab if these are unique, with number suffixes otherwise."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def selection(tmp_path, *runs: tuple[list[int], list[str | None]], choice: Choic
     return Selection(DataManager(tmp_path).loose_runs(folders), None, choice)
 
 
-def test_an_id_that_is_that_of_one_sequence_is_its_name(tmp_path):
+def test_a_unique_id_is_the_id_of_its_sequence(tmp_path):
     assert called(selection(tmp_path, ([0, 1, 0], ["ASV1", "ASV2", "other"]))) == {0: "ASV1", 1: "ASV2"}
 
 
-def test_shared_ids_get_numbers_that_no_other_has(tmp_path):
+def test_shared_ids_get_unique_numbers(tmp_path):
     chosen = selection(tmp_path, ([0, 1, 2], ["ASV1", "ASV1_1", "ASV9"]), ([3, 4], ["ASV1", "ASV9"]))
     assert called(chosen) == {0: "ASV1_2", 1: "ASV1_1", 2: "ASV9_1", 3: "ASV1_3", 4: "ASV9_2"}
     ids = FeatureIds(chosen)
     assert ids.numbered == 4
-    assert "4 features share their id with another and got a suffix, such as ASV1_2" in ids.notes()[1]
+    assert "4 features share their id with another feature and got a suffix, such as ASV1_2" in ids.notes()[1]
     one = Selection(chosen.collection, None, Choice(datasets=("d1",)))
     assert sorted(called(one).values()) == ["ASV1", "ASV9"]
 
 
-def test_ids_of_a_dataset_do_not_change_with_what_else_is_there(tmp_path):
+def test_ids_of_a_dataset_do_not_depend_on_other_datasets(tmp_path):
     chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV2"]), ([1, 0], ["ASV1", "ASV2"]))
     ids = FeatureIds(chosen, by_dataset=True)
     assert [ids.of(row, "", dataset) for dataset in ("d0", "d1") for row in (0, 1)] == ["ASV1", "ASV2", "ASV2", "ASV1"]
 
 
-def test_only_what_is_asked_for_is_read(tmp_path, monkeypatch):
+def test_only_requested_data_are_read(tmp_path, monkeypatch):
     chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV1"]), ([2], ["b"]))
     reads: list[bool] = []
     real = chosen.collection.take_sequences
@@ -63,19 +63,19 @@ def test_only_what_is_asked_for_is_read(tmp_path, monkeypatch):
     )
     ids = FeatureIds(chosen, "digest")
     assert (ids.of(0, "SQ.x"), ids.numbered, len(ids.notes()), reads) == ("SQ.x", 0, 1, [])
-    # As an assignment of a file may call it.
+    # An id that an assignment from a file may use.
     assert (ids.lab_id(0, "SQ.x"), ids.lab_id(1, "SQ.y"), reads) == ("ASV1_1", "ASV1_2", [False])
 
 
-def test_an_archive_reads_the_ids_of_its_datasets_as_a_whole(tmp_path):
+def test_an_archive_reads_the_ids_of_its_complete_datasets(tmp_path):
     chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV1"]), ([2], ["b"]), choice=Choice(where="seq_idx = 0"))
     one = Selection(chosen.collection, np.array([0]), Choice(datasets=("d0",)))
-    assert (len(one), len(one.of_whole_datasets()), len(chosen.of_whole_datasets())) == (1, 2, 3)
-    ids = FeatureIds(one.of_whole_datasets(), by_dataset=True)
+    assert (len(one), len(one.with_complete_datasets()), len(chosen.with_complete_datasets())) == (1, 2, 3)
+    ids = FeatureIds(one.with_complete_datasets(), by_dataset=True)
     assert (ids.of(0, "", "d0"), ids.of(1, "", "d0")) == ("ASV1_1", "ASV1_2")
 
 
-def test_a_sequence_without_an_id_is_called_by_its_digest(tmp_path):
+def test_a_sequence_without_an_id_gets_its_digest(tmp_path):
     found = called(selection(tmp_path, ([0, 1], [None, " \t"])))
     assert all(id.startswith("SQ.") for id in found.values())
 
@@ -92,7 +92,7 @@ def test_a_sequence_without_an_id_is_called_by_its_digest(tmp_path):
         ("=1", "=1"),
     ],
 )
-def test_ids_that_every_format_can_hold(id, name):
+def test_ids_that_every_format_can_contain(id, name):
     assert portable_id(id) == name
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_rule(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 5), IDS), min_size=1, max_size=12))
-def test_ids_are_unique_valid_and_own_where_they_can_be(tmp_path_factory, records):
+def test_ids_are_unique_valid_and_original_if_possible(tmp_path_factory, records):
     numbers, ids = [number for number, _ in records], [id for _, id in records]
     found = called(selection(tmp_path_factory.mktemp("ids"), (numbers, ids)))
     assert len(set(found.values())) == len(found) == len(set(numbers))

@@ -1,4 +1,4 @@
-"""What exports write is read back by our own readers: the same lineages, reads and samples, whatever the names."""
+"""Exports are read back by ednabed: the same lineages, reads and samples, for any names."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ RECORDS = st.lists(
 
 
 class Study:
-    """A run of made-up records in which each sequence has one lineage."""
+    """Build a run of generated records in which each sequence has one lineage."""
 
     def __init__(self, folder: Path, records) -> None:
         first: dict[int, str | None] = {}
@@ -82,12 +82,12 @@ class Study:
 
     @property
     def reads(self) -> dict[tuple[str, str], int]:
-        """Reads by letters and sample."""
+        """Return the reads by bases and sample."""
         return {(letters_of(n), sample): reads for n, _, sample, reads in self.records}
 
 
 def back(path: Path) -> tuple[dict[str, str | None], dict[tuple[str, str], int]]:
-    """Lineage by letters, and reads by letters and sample."""
+    """Return the lineages by bases, and the reads by bases and sample."""
     with open_records(path) as batches:
         rows = pa.Table.from_batches(list(batches)).select(["sequence", "lineage", "sample", "abundance"]).to_pylist()
     lineage = {row["sequence"].decode(): row["lineage"] for row in rows}
@@ -107,36 +107,36 @@ SETTINGS = settings(
 
 @SETTINGS
 @given(RECORDS)
-def test_tables_come_back(tmp_path_factory, records):
+def test_tables_can_be_read_back(tmp_path_factory, records):
     study = Study(tmp_path_factory.mktemp("back"), records)
     assert back(study.export("parquet", "x.parquet")) == (study.lineage, study.reads)
     found, reads = back(study.export("tsv", "x.tsv"))
     assert reads == study.reads
-    for letters, lineage in study.lineage.items():
-        # What a spreadsheet would run has an apostrophe in front there; Parquet is the one to read back.
+    for bases, lineage in study.lineage.items():
+        # Cells that a spreadsheet would execute have an apostrophe in front; use Parquet to read data back.
         if lineage is None or all(safe_cell(name) == name for name in lineage.split(";")):
-            assert found[letters] == lineage
+            assert found[bases] == lineage
 
 
 @SETTINGS
 @given(RECORDS)
-def test_an_archive_comes_back(tmp_path_factory, records):
+def test_an_archive_can_be_read_back(tmp_path_factory, records):
     study = Study(tmp_path_factory.mktemp("back"), records)
     assert back(study.export("dwc", "x.zip")) == (study.lineage, study.reads)
 
 
 @SETTINGS
 @given(RECORDS)
-def test_qiime2_comes_back(tmp_path_factory, records):
+def test_qiime2_can_be_read_back(tmp_path_factory, records):
     study = Study(tmp_path_factory.mktemp("back"), records)
     folder = study.export("qiime2", "q")
     labels = read_labels(folder / "taxonomy.tsv")
-    assert {letters: labels.get(id) for letters, id in study.ids.items()} == study.lineage
+    assert {bases: labels.get(id) for bases, id in study.ids.items()} == study.lineage
     for name in ("feature-table.tsv", "feature-table.biom"):
         counts = read_count_table(folder / name)
         found = {
-            (letters, counts.samples[place]): count
-            for letters, id in study.ids.items()
+            (bases, counts.samples[place]): count
+            for bases, id in study.ids.items()
             for place, count in counts.of(id).items()
         }
         assert found == study.reads
@@ -145,7 +145,7 @@ def test_qiime2_comes_back(tmp_path_factory, records):
     assert {row["sequence"].decode(): row["lineage"] for row in rows} == study.lineage
 
 
-def test_a_feature_of_a_fasta_comes_back(tmp_path):
+def test_a_feature_of_a_fasta_can_be_read_back(tmp_path):
     study = Study(tmp_path, [(0, None, "S1", 3), (0, None, "S2", 4), (1, None, "S1", 5)])
     text = study.export("fasta", "x.fasta").read_text()
     assert re.findall(r">(\S+)", text) == ["ASV0;size=7", "ASV1;size=5"]
@@ -155,7 +155,7 @@ def test_a_feature_of_a_fasta_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["tsv", "parquet"])
-def test_distinct_tables_come_back(tmp_path, format):
+def test_distinct_tables_can_be_read_back(tmp_path, format):
     study = Study(tmp_path, [(0, "Animalia;;;;;Rattus;Rattus sp. 1", "S1", 3), (1, None, "S1", 5)])
     lineage, _ = back(study.export(format, f"x.{format}"))
     assert lineage == study.lineage

@@ -1,4 +1,4 @@
-"""Sample-by-taxon tables: read back by other means, and every read in exactly one place."""
+"""Tests of sample-by-taxon tables: read back by other means, and every read in exactly one cell."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def counts_of(tmp_path: Path, text: str | bytes):
 
 
 def dense(counts) -> dict[str, list[int]]:
-    """All counts by id, those of the samples in order."""
+    """Return all counts by id, in the order of the samples."""
     return {name: [counts.of(name).get(place, 0) for place in range(len(counts.samples))] for name in counts.places}
 
 
@@ -66,7 +66,7 @@ def test_the_rows_with_a_count_table(tmp_path):
         assignment("a1", COD),
         *(assignment(f"gone{place}") for place in range(5)),
     ]:
-        # What the records say is of no account here.
+        # The values of the records are ignored here.
         table.add(one, "ocean", 1000)
     path = tmp_path / "new" / "taxa.tsv"
     report = table.write(path)
@@ -117,7 +117,7 @@ def test_a_negative_abundance_is_refused():
         SampleTable().add(assignment("a"), "lake", -1)
 
 
-def test_nothing_at_all(tmp_path):
+def test_an_empty_table(tmp_path):
     assert written(SampleTable())[:2] == (list(COLUMNS), [])
     heads, rows, report = written(SampleTable(counts_of(tmp_path, COUNTS)))
     assert (heads, rows) == ([*COLUMNS, "lake", "river", "blank"], [])
@@ -142,7 +142,7 @@ def shown(name: str) -> str:
 
 
 @given(odd_queries)
-def test_every_read_of_the_records_stands_in_one_cell(queries):
+def test_every_read_of_the_records_is_in_one_cell(queries):
     table = SampleTable()
     by_taxon: Counter = Counter()
     by_sample: Counter = Counter()
@@ -166,7 +166,7 @@ def test_every_read_of_the_records_stands_in_one_cell(queries):
         assert row["lineage"] == (";".join(parts) if any(parts) else "Unassigned")
         assert row["named"] == ("yes" if any(parts) else "no")
         assert row["rank"] == next((rank for rank in reversed(RANKS) if row[rank]), "")
-    # The order of the columns is that of first appearance.
+    # Columns are in order of first appearance.
     order = list(dict.fromkeys(sample for _, sample, _ in queries))
     assert [sum(int(row[name]) for row in rows) for name in samples] == [by_sample[sample] for sample in order]
     assert report.reads == sum(by_taxon.values())
@@ -174,7 +174,7 @@ def test_every_read_of_the_records_stands_in_one_cell(queries):
 
 
 @given(odd_queries, st.lists(st.lists(st.integers(0, 10**18), min_size=2, max_size=2), min_size=5, max_size=5))
-def test_every_read_of_a_count_table_stands_in_one_cell_or_is_told(tmp_path_factory, queries, numbers):
+def test_every_read_of_a_count_table_is_in_one_cell_or_reported(tmp_path_factory, queries, numbers):
     reads = dict(zip(["a", "b", "c", "d", "x"], numbers, strict=True))
     text = "id\ts1\ts2\n" + "".join(f"{name}\t{one}\t{two}\n" for name, (one, two) in reads.items())
     table = SampleTable(counts_of(tmp_path_factory.mktemp("counts"), text))
@@ -183,22 +183,22 @@ def test_every_read_of_a_count_table_stands_in_one_cell_or_is_told(tmp_path_fact
         table.add(one, sample, abundance)
         firsts.setdefault(one.id, one)
     _, rows, report = written(table)
-    wanted: dict = {}
+    expected: dict = {}
     for name, one in firsts.items():
         if name in reads:
             key = tuple(map(shown, one.lineage))
-            wanted[key] = [a + b for a, b in zip(wanted.get(key, [0, 0]), reads[name], strict=True)]
+            expected[key] = [a + b for a, b in zip(expected.get(key, [0, 0]), reads[name], strict=True)]
     found = {tuple(row[r] for r in RANKS): [int(row["s1"]), int(row["s2"])] for row in rows}
-    assert found == wanted
+    assert found == expected
     assert all(int(row["total"]) == int(row["s1"]) + int(row["s2"]) for row in rows)
     assert report.reads + report.reads_left_out == sum(map(sum, numbers))
-    assert report.reads == sum(map(sum, wanted.values()))
+    assert report.reads == sum(map(sum, expected.values()))
     assert report.counted + report.repeated + report.not_in_counts == report.queries == len(queries)
     assert report.not_in_counts == sum(one.id not in reads for one, _, _ in queries)
     assert report.not_in_queries == len(reads) - len(firsts.keys() & reads.keys())
 
 
-def test_the_order_of_the_queries_does_not_move_rows(tmp_path):
+def test_the_order_of_the_queries_does_not_change_rows(tmp_path):
     counts = counts_of(tmp_path, COUNTS)
     queries = [
         assignment("a1"), assignment("a2", COD), assignment("a3", FAMILY), assignment("a4", FAMILY, "not_in_reference"),
@@ -215,7 +215,7 @@ def test_the_order_of_the_queries_does_not_move_rows(tmp_path):
     assert len(texts) == 1
 
 
-def test_an_interrupted_table_leaves_all_as_it_was(tmp_path, monkeypatch):
+def test_an_interrupted_table_changes_nothing(tmp_path, monkeypatch):
     path = tmp_path / "taxa.tsv"
     path.write_bytes(b"old\n")
     table = SampleTable()
@@ -252,22 +252,22 @@ def test_real_counts_with_the_authors_own_assignments(shared, marker):
         named = list(csv.DictReader(file, delimiter="\t"))
     counts = read_count_table(path)
     table = SampleTable(counts)
-    wanted: dict[tuple, np.ndarray] = {}
+    expected: dict[tuple, np.ndarray] = {}
     reads = {line[0]: np.array([int(cell) for cell in line[1:]]) for line in lines}
     assert len(reads) == len(lines) == len(counts)
     queries = 0
     for row in named:
         lineage = tuple((row.get(rank) or "").replace(";", ",") for rank in RANKS)
         if row["featureid"] in reads:
-            wanted[lineage] = wanted.get(lineage, 0) + reads[row["featureid"]]
+            expected[lineage] = expected.get(lineage, 0) + reads[row["featureid"]]
         table.add(replace(assignment(row["featureid"]), lineage=lineage))
         queries += 1
     heads, rows, report = written(table)
     assert heads[len(COLUMNS) :] == head[1:]
-    assert len(rows) == len(wanted) > 20
+    assert len(rows) == len(expected) > 20
     for row in rows:
         got = [int(row[name]) for name in head[1:]]
-        assert got == wanted[tuple(row[rank] for rank in RANKS)].tolist()
+        assert got == expected[tuple(row[rank] for rank in RANKS)].tolist()
         assert sum(got) == int(row["total"])
     assert report.queries == queries == report.counted + report.not_in_counts
     assert report.reads + report.reads_left_out == sum(int(row.sum()) for row in reads.values())

@@ -1,4 +1,4 @@
-"""Tables that people open in a spreadsheet: no cell begins a formula, and all else stays."""
+"""Tests of tables that people open in a spreadsheet: no cell is a formula, and all else is unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import Assignment
 
-# What the programs take for the beginning of a formula, and may do so after blanks or quotes.
+# The beginnings of a formula in spreadsheet programs, possibly after blanks or quotes.
 STARTS = "=+-@＝＋－＠"
 
 
@@ -37,7 +37,7 @@ def test_cells(cell, shown):
     assert table_of(for_spreadsheets(f"id\t{cell}\n{cell}\tx\n")) == [["id", shown], [shown, "x"]]
 
 
-def test_no_table():
+def test_an_empty_table():
     assert for_spreadsheets("") == b""
     assert for_spreadsheets("a\tb\n") == for_spreadsheets("a\tb") == b"a\tb\n"
 
@@ -46,7 +46,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map(clean)
 
 
 @given(st.lists(st.lists(cells | st.sampled_from(["=x", "-1", "- 1", "\u3000=x"]), min_size=2, max_size=4), max_size=4))
-def test_no_cell_begins_a_formula_and_none_is_lost(rows):
+def test_no_cell_is_a_formula_and_no_cell_is_lost(rows):
     found = table_of(for_spreadsheets("".join("\t".join(row) + "\n" for row in rows)))
     assert len(found) == len(rows)
     for row, other in zip(rows, found, strict=True):
@@ -58,14 +58,14 @@ def test_no_cell_begins_a_formula_and_none_is_lost(rows):
 
 
 def test_assignments_keep_their_columns():
-    """What the page offers: names of users and of sequences in a reference stand in it."""
+    """Test the table that the page offers: it contains names from users and from sequences of a reference."""
     one = Assignment('=HYPERLINK("http://x")', "assigned", lineage=("@a", *[""] * 6), similarity=-0.25, note="-x")
     stream = io.StringIO()
     with AssignmentWriter(stream, "tsv") as writer:
         writer.write(one)
     head, row = table_of(for_spreadsheets(stream.getvalue()))
-    told = dict(zip(head, row, strict=True))
+    cells = dict(zip(head, row, strict=True))
     assert tuple(head) == TSV_COLUMNS
-    assert told["id"] == '\'=HYPERLINK("http://x")'
-    assert (told["kingdom"], told["lineage"], told["note"]) == ("'@a", "'@a;;;;;;", "'-x")
-    assert (told["similarity"], told["strand"]) == ("-0.250000", "+")
+    assert cells["id"] == '\'=HYPERLINK("http://x")'
+    assert (cells["kingdom"], cells["lineage"], cells["note"]) == ("'@a", "'@a;;;;;;", "'-x")
+    assert (cells["similarity"], cells["strand"]) == ("-0.250000", "+")

@@ -1,4 +1,4 @@
-"""Assignments that were written as JSON lines, written anew as something else."""
+"""Tests of assignments in JSON lines that are converted to other formats."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ ONE = Assignment(
     note="back",
 )  # fmt: skip
 
-# Any text but halves of pairs, which no file holds; those with what separates names too.
+# Any text except lone surrogates, which no file can contain; including separators of names.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ["", " ", "a\tb", "a\r\nb", '"', "a;b", "a,b", "a|b", "\u2028", "=1", "\x85", "null", "é"]
 )
 free = st.tuples(*[texts] * 7)
-# Lineages in one text cannot hold what separates its names.
-whole = st.tuples(*[texts.map(lambda text: text.replace(";", ","))] * 7)
+# A lineage as one string cannot contain the separator in its names.
+lineages = st.tuples(*[texts.map(lambda text: text.replace(";", ","))] * 7)
 shares = st.none() | st.floats(0, 1)
-some = st.builds(
+assignments = st.builds(
     Assignment,
     id=texts, status=st.sampled_from(get_args(Status)), lineage=free, names=free,
     withheld=st.none() | st.sampled_from(get_args(Withheld)), nearest_taxon_id=st.none() | texts, novel_q=shares,
     q_values=st.tuples(*[shares] * 7), absences=st.tuples(*[shares] * 7),
-    confidences=st.tuples(*[shares] * 7), tied=st.lists(whole, max_size=3).map(tuple),
-    nearest_id=st.none() | texts, nearest_lineage=whole, identity=st.none() | st.floats(0, 100),
+    confidences=st.tuples(*[shares] * 7), tied=st.lists(lineages, max_size=3).map(tuple),
+    nearest_id=st.none() | texts, nearest_lineage=lineages, identity=st.none() | st.floats(0, 100),
     coverage=st.none() | st.floats(0, 100), similarity=st.none() | st.floats(-1, 1), strand=st.sampled_from("+-"),
     marker=st.none() | texts, novel_rank=st.none() | st.sampled_from(RANKS), novel_p=shares,
     p_values=st.tuples(*[shares] * 7), note=texts,
@@ -56,7 +56,7 @@ def direct(assignments: list[Assignment], format: str) -> str:
     return stream.getvalue()
 
 
-@given(some)
+@given(assignments)
 @example(ONE)
 @example(Assignment("x", "rejected", note="letter"))
 @example(replace(ONE, tied=(TROUT, ("",) * 7)))
@@ -67,8 +67,8 @@ def test_an_assignment_is_read_back(assignment):
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(some, max_size=4))
-def test_what_is_written_anew_is_what_would_have_been_written(tmp_path_factory, assignments):
+@given(st.lists(assignments, max_size=4))
+def test_a_converted_file_equals_a_file_written_directly(tmp_path_factory, assignments):
     path = tmp_path_factory.mktemp("written") / "a.jsonl"
     with AssignmentWriter(path, "jsonl") as writer:
         for one in assignments:
@@ -93,15 +93,15 @@ def test_what_is_written_anew_is_what_would_have_been_written(tmp_path_factory, 
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("format", ["tsv", "qiime2"])
-def test_a_damaged_line_is_told(tmp_path, line, format):
+def test_a_damaged_line_is_reported(tmp_path, line, format):
     path = tmp_path / "a.jsonl"
     path.write_bytes(json.dumps(as_json(ONE)).encode() + b"\n" + line + b"\n")
-    with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is no assignment .*run the work again"):
+    with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is not an assignment .*run the work again"):
         written_as(path, format)
 
 
 def test_objects_of_earlier_versions_are_read():
-    """What they lack is None; a p-value without a claim was that of the species."""
+    """Missing values become None; a p-value without a claim was the p-value of the species."""
     lines = [json.loads(line) for line in OLD.read_text(encoding="utf-8").splitlines()]
     known, absent, unsure, rejected = found = [from_json(line) for line in lines]
     assert [line["status"] for line in lines] == ["assigned", "novel", "unclassified", "rejected"]
@@ -119,7 +119,7 @@ def test_objects_of_earlier_versions_are_read():
     assert dict(zip(rows[0], rows[2], strict=True))["status"] == "not_in_reference"
 
 
-def test_numbers_that_are_none(tmp_path):
+def test_numbers_that_are_not_finite(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({**as_json(ONE), "identity": float("nan")}) + "\n")
     with pytest.raises(StoreError, match="not finite"):

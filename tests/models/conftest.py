@@ -19,7 +19,7 @@ Checkpoint = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """The folder ``golden`` with vectors made by other implementations."""
+    """Return the folder ``golden`` with vectors computed by other implementations."""
     beside = Path(__file__).resolve().parents[2].parent / "shared"
     folder = Path(os.environ.get("EDNABED_SHARED", beside)) / "golden"
     if not (folder / "nt_tiny").is_dir():
@@ -29,7 +29,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def ragged() -> Callable[[Sequence[Sequence[int]]], Tokens]:
-    """A batch from one list of content ids a row."""
+    """Return a batch from one list of content ids per row."""
 
     def build(rows: Sequence[Sequence[int]]) -> Tokens:
         offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
@@ -41,7 +41,7 @@ def ragged() -> Callable[[Sequence[Sequence[int]]], Tokens]:
 
 @pytest.fixture(scope="session")
 def draw() -> Callable[..., Checkpoint]:
-    """A random checkpoint in memory: the settings and the tensors, keys with ``esm.``, as a real file has them."""
+    """Return a random checkpoint in memory: settings and tensors, with ``esm.`` keys as in a real file."""
 
     def build(
         layout: str = "v2", *, hidden: int = 16, layers: int = 2, heads: int = 2, ffn: int = 24, seed: int = 0
@@ -109,7 +109,7 @@ def draw() -> Callable[..., Checkpoint]:
 
 @pytest.fixture(scope="session")
 def write() -> Callable[[Path, dict[str, Any], dict[str, np.ndarray]], Path]:
-    """Write a checkpoint with safetensors; returns its folder."""
+    """Write a checkpoint with safetensors and return its folder."""
 
     def save(folder: Path, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)

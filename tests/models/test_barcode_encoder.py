@@ -1,4 +1,4 @@
-"""Trained models: folders read strictly, vectors by their definition, maps of other encoders."""
+"""Tests of trained models: strict reading of folders, vectors by their definition, maps of other encoders."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_a_folder_gives_the_vectors_of_the_definition(folder):
     stored = table_of(quantise(table()))
     tokens = SpacedKmers(PATTERNS).tokenize(texts())
     for i, vector in enumerate(vectors):
-        wanted = stored[tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]]].sum(axis=0)
-        np.testing.assert_allclose(vector, wanted / np.linalg.norm(wanted), atol=1e-5)
+        expected = stored[tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]]].sum(axis=0)
+        np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)
 
 
-def test_strands_company_and_order_do_not_matter(folder):
+def test_strands_batch_and_order_do_not_matter(folder):
     engine = Engine(open_embedder(str(folder)))
     together, _ = engine.embed(texts())
     turned, _ = engine.embed(reverse_complement(texts()))
@@ -65,20 +65,20 @@ def test_strands_company_and_order_do_not_matter(folder):
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
-def test_the_policy_of_strands_changes_nothing(folder):
-    """Whoever asks for the mean of both strands has it already: one function, one fingerprint."""
+def test_the_strand_policy_changes_nothing(folder):
+    """The vector already is the mean of both strands: one function, one fingerprint."""
     given, both = (open_embedder(str(folder), Policy(strand=strand)) for strand in ("given", "both"))
     assert given.spec.fingerprint == both.spec.fingerprint
     np.testing.assert_array_equal(Engine(given).embed(texts())[0], Engine(both).embed(texts())[0])
 
 
-def test_what_has_no_kmer_is_refused(folder):
+def test_a_sequence_without_kmers_is_refused(folder):
     _, refused = Engine(open_embedder(str(folder))).embed([b"ACNGTNACNGT", b"ACGTACGT"])
     assert list(refused) == [0]
-    assert "no 3 letters in a row without N" in refused[0]
+    assert "no 3 consecutive bases without N" in refused[0]
 
 
-def test_whole_numbers_are_near_enough():
+def test_quantised_vectors_are_close_enough():
     given = table(2000, 64)
     given[7] = 0
     back = table_of(quantise(given))
@@ -87,7 +87,7 @@ def test_whole_numbers_are_near_enough():
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.9999
 
 
-def test_the_hash_is_that_of_the_weights(folder):
+def test_the_hash_identifies_the_weights(folder):
     encoder = load.load_encoder(str(folder))
     assert encoder.weights == digest(load_file(folder / WEIGHTS))
     assert encoder.weights == "sha256:" + encoder.weights[7:] and len(encoder.weights) == 71
@@ -97,20 +97,20 @@ def test_the_hash_is_that_of_the_weights(folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda a: a.pop(SCALE), "'table.scale' is missing"),
         (lambda a: a.update(extra=np.zeros(2, np.float32)), "'extra' is not expected"),
-        (lambda a: a.update({TABLE: a[TABLE][:, :8]}), "wanted int8 of shape"),
+        (lambda a: a.update({TABLE: a[TABLE][:, :8]}), "expected int8 of shape"),
         (lambda a: a.update({TABLE: a[TABLE].astype(np.int16)}), "is int16"),
         (lambda a: a.update({SCALE: np.full_like(a[SCALE], np.nan)}), "not finite"),
     ],
 )
-def test_weights_load_strictly(folder, change, said):
+def test_weights_load_strictly(folder, change, message):
     arrays = {name: values.copy() for name, values in quantise(table()).items()}
     change(arrays)
     save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, folder / WEIGHTS)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         load.load_encoder(str(folder))
 
 
@@ -124,7 +124,7 @@ def test_damaged_weights(folder, content):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"schema": 2}, "schema is 2"),
         ({"dimension": 0}, "dimension is 0"),
@@ -137,13 +137,13 @@ def test_damaged_weights(folder, content):
         ({"licence": 3}, "licence is 3"),
     ],
 )
-def test_strange_settings_are_refused(folder, change, said):
+def test_unknown_settings_are_refused(folder, change, message):
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict() | change), encoding="utf-8")
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         read_config(folder)
 
 
-def test_settings_come_back(folder, tmp_path):
+def test_settings_can_be_read_back(folder, tmp_path):
     assert read_config(folder) == CONFIG
     other = BarcodeConfig(8, (), EncoderInput("nt-v2-50m", "sha256:" + "0" * 64, 3, "mean"), "")
     (tmp_path / "config.json").write_text(to_json(other.to_dict()), encoding="utf-8")
@@ -151,7 +151,7 @@ def test_settings_come_back(folder, tmp_path):
 
 
 @pytest.mark.parametrize("setting", [{"layer": 1}, {"pooling": "cls"}])
-def test_layer_and_pooling_are_not_asked_of_it(folder, setting):
+def test_layer_and_pooling_cannot_be_chosen(folder, setting):
     with pytest.raises(UsageError, match="omit layer"):
         load.load_encoder(str(folder), **setting)
 
@@ -165,27 +165,29 @@ def test_a_map_of_another_encoder():
     assert (encoder.max_tokens, encoder.special_tokens, encoder.tokenizer) == (50, 1, "letters")
     tokens = encoder.tokenize([b"ACGTA", b"GGGGGG"])
     below = base.forward(tokens)
-    wanted = below / np.linalg.norm(below, axis=1, keepdims=True) @ matrix + bias
-    np.testing.assert_allclose(encoder.forward(tokens), wanted, atol=1e-6)
+    expected = below / np.linalg.norm(below, axis=1, keepdims=True) @ matrix + bias
+    np.testing.assert_allclose(encoder.forward(tokens), expected, atol=1e-6)
     np.testing.assert_array_equal(map_vectors(np.zeros((1, 10), np.float32), matrix, bias), bias[None])
 
 
-def test_a_map_needs_the_weights_that_it_was_made_for(tmp_path):
+def test_a_map_needs_the_weights_that_it_was_trained_on(tmp_path):
     base = LetterEncoder()
     config = BarcodeConfig(4, (), EncoderInput("letters", "sha256:" + "a" * 64, None, "mean"))
-    with pytest.raises(ModelError, match=r"sha256:a+…, those on this machine are none.*bring the same weights"):
+    with pytest.raises(
+        ModelError, match=r"sha256:a+…, but the weights on this machine are none.*install the same weights"
+    ):
         MappedEncoder.load(tmp_path, config, base, name="mapped")
     arrays = {MAP: np.ones((10, 4), np.float32), BIAS: np.zeros(4, np.float32)}
     write_arrays(tmp_path / WEIGHTS, arrays)
     config = BarcodeConfig(4, (), EncoderInput("letters", base.weights, None, "mean"))
     encoder = MappedEncoder.load(tmp_path, config, base, name="mapped")
     assert encoder.weights == digest(arrays)
-    # The encoder below is part of what moves a vector.
+    # The base encoder is one of the things that affect a vector.
     assert encoder.architecture["base_weights"] == base.weights
 
 
 def test_the_function_has_its_own_fingerprint(folder):
-    """Pinned: a change of this value means that vectors of before are not comparable any more."""
+    """Pinned: a change of this value means that earlier vectors are no longer comparable."""
     spec = open_embedder(str(folder)).spec
     assert spec.architecture == {"family": "kmer-map", "version": 1, "patterns": "111 11011"}
     assert isinstance(load.load_encoder(str(folder)), BarcodeEncoder)

@@ -1,4 +1,4 @@
-"""The catalogue: complete cards, and names as people write them."""
+"""Tests of the catalogue: complete cards, and names as people write them."""
 
 import json
 import re
@@ -77,7 +77,7 @@ def test_cards_agree_with_the_published_facts(entry: dict) -> None:
 
 
 @pytest.mark.parametrize("card", CATALOGUE, ids=lambda card: card.name)
-def test_found_by_every_spelling(card: ModelCard) -> None:
+def test_a_card_is_found_by_every_spelling(card: ModelCard) -> None:
     spellings = [card.name, card.name.upper(), f" {card.name} "]
     if card.hub_id is not None:
         spellings += [card.hub_id, card.hub_id.lower(), card.hub_id.removeprefix("InstaDeepAI/"), card.hub_id.upper()]
@@ -91,7 +91,7 @@ def test_the_large_multi_species_model_is_real() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "InstaDeepAI/", "INSTADEEPAI/"])
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [
         ("nucleotide-transformer-500m-1000-multi-species", ["nt-v2-500m", "nt-500m-1000g"]),
         ("nucleotide-transformer-250m-1000g", ["nt-v2-250m"]),
@@ -99,15 +99,15 @@ def test_the_large_multi_species_model_is_real() -> None:
         ("nucleotide-transformer-250m-multi-species", ["nt-v2-250m"]),
     ],
 )
-def test_names_that_never_existed_are_answered_with_real_ones(prefix: str, name: str, wanted: list[str]) -> None:
-    with pytest.raises(UsageError, match="does not exist; nearest real ones: ") as caught:
+def test_names_that_never_existed_give_existing_ones(prefix: str, name: str, expected: list[str]) -> None:
+    with pytest.raises(UsageError, match="does not exist; nearest existing models: ") as caught:
         find_card(prefix + name)
-    offered = str(caught.value).split("nearest real ones: ")[1]
-    assert all(re.search(rf"\b{re.escape(real)}\b", offered) for real in wanted)
-    assert all(find_card(real) for real in wanted)
+    offered = str(caught.value).split("nearest existing models: ")[1]
+    assert all(re.search(rf"\b{re.escape(real)}\b", offered) for real in expected)
+    assert all(find_card(real) for real in expected)
 
 
-def test_unknown_names_get_the_nearest_and_the_way_to_the_list() -> None:
+def test_unknown_names_give_the_nearest_and_the_list_command() -> None:
     with pytest.raises(UsageError) as caught:
         find_card("nt-v2-50")
     assert "model 'nt-v2-50' is unknown; nearest: nt-v2-50m" in str(caught.value)
@@ -116,19 +116,19 @@ def test_unknown_names_get_the_nearest_and_the_way_to_the_list() -> None:
         find_card("qqqqqqqq")
 
 
-def test_nearest_looks_at_other_names_too() -> None:
+def test_nearest_includes_other_names() -> None:
     assert nearest("compositon", ["composition"]) == ["composition"]
     assert nearest("InstaDeepAI/nucleotide-transformer-v2-50m-multi-specie")[0] == "nt-v2-50m"
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_card_or_a_usage_error(text: str) -> None:
+def test_any_text_gives_a_card_or_a_usage_error(text: str) -> None:
     try:
         assert lookup(text) is None or find_card(text) in CATALOGUE
     except UsageError as error:
         assert text in str(error)
 
 
-def test_a_licence_that_is_not_stated_is_said_to_be() -> None:
+def test_a_licence_that_is_not_stated_is_reported() -> None:
     assert "not stated" in licence_text("")
     assert licence_text("MIT") == "MIT"

@@ -1,6 +1,6 @@
-"""Weights from a stub of the hub on the loopback interface.
+"""Tests of fetching weights from a stub of the hub on the loopback interface.
 
-The fetch runs in a process of its own, because ``huggingface_hub`` reads its settings when it is imported.
+The fetch runs in a separate process, because ``huggingface_hub`` reads its settings when it is imported.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ CONFIG = json.dumps(
         "intermediate_size": 144, "max_position_embeddings": 2050, "layer_norm_eps": 1e-12, "token_dropout": False,
     }
 ).encode()  # fmt: skip
-# Several chunks of the transfer, and not a multiple of any power of two.
+# Several chunks of the transfer, and not a multiple of a power of two.
 WEIGHTS = hashlib.shake_256(b"weights").digest(3_000_017)
 
-# Retries wait; the waiting is not what is tested.
+# Retries wait; the waiting time is not tested.
 DRIVER = """
 import os, sys, time
 from pathlib import Path
@@ -61,8 +61,8 @@ class Stub:
     Attributes:
         files: Content by name.
         sizes: Sizes that are reported instead of the true ones.
-        cuts: For a file: how many of the next answers break off half-way.
-        end: For a file: bytes from here on never arrive.
+        cuts: For each file: number of the next answers that break off half-way.
+        end: For each file: position from which bytes never arrive.
         refuse: Status and headers of every answer, instead of the content.
         refuse_files: The same, for the files only.
         served: Other content than announced, by name.
@@ -171,13 +171,13 @@ def run(name: str, home: Path, endpoint: str, **more: str) -> subprocess.Complet
 
 
 def error(result: subprocess.CompletedProcess[str]) -> str:
-    """The last line on stderr, which is the sentence."""
+    """Return the last line on stderr, which is the error sentence."""
     assert result.returncode == 1, result
     assert "Traceback" not in result.stderr
     return result.stderr.strip().splitlines()[-1]
 
 
-def test_fetch_brings_the_pinned_revision_into_the_standard_cache(stub: Stub, tmp_path: Path) -> None:
+def test_fetch_adds_the_pinned_revision_to_the_standard_cache(stub: Stub, tmp_path: Path) -> None:
     card = find_card("nt-v2-50m")
     result = run("nt-v2-50m", tmp_path, stub.url)
     assert result.returncode == 0, result.stderr
@@ -188,7 +188,7 @@ def test_fetch_brings_the_pinned_revision_into_the_standard_cache(stub: Stub, tm
     assert (folder / "config.json").read_bytes() == CONFIG
     assert not list(repository.rglob("*.incomplete"))
     assert all(f"/resolve/{card.revision}/" in path for _, path, _ in stub.file_requests())
-    # One question, two files, and nothing told to anybody.
+    # One query, two files, and no usage data.
     assert len(stub.log) == 3
 
     requests = len(stub.log)
@@ -197,7 +197,7 @@ def test_fetch_brings_the_pinned_revision_into_the_standard_cache(stub: Stub, tm
     assert len(stub.log) == requests
 
 
-def test_the_cache_is_readable_for_huggingface_hub_itself(stub: Stub, tmp_path: Path) -> None:
+def test_huggingface_hub_itself_can_read_the_cache(stub: Stub, tmp_path: Path) -> None:
     assert run("org/name", tmp_path, stub.url).returncode == 0
     script = (
         "from huggingface_hub import hf_hub_download, scan_cache_dir, try_to_load_from_cache as t\n"
@@ -236,7 +236,7 @@ def test_only_what_is_needed_is_fetched_and_never_code(stub: Stub, tmp_path: Pat
 
 
 @pytest.mark.parametrize("form", ["safetensors shards", "bin", "bin shards"])
-def test_the_other_forms_of_weights(stub: Stub, tmp_path: Path, form: str) -> None:
+def test_the_other_formats_of_weights(stub: Stub, tmp_path: Path, form: str) -> None:
     del stub.files["model.safetensors"]
     names = ["pytorch_model.bin"]
     if form != "bin":
@@ -259,7 +259,7 @@ def test_an_upload_without_all_its_shards_is_refused(stub: Stub, tmp_path: Path)
 
 
 @pytest.mark.parametrize("lacking", ["config.json", "model.safetensors"])
-def test_a_repository_that_is_no_model(stub: Stub, tmp_path: Path, lacking: str) -> None:
+def test_a_repository_that_is_not_a_model(stub: Stub, tmp_path: Path, lacking: str) -> None:
     del stub.files[lacking]
     assert error(run("org/name", tmp_path, stub.url)).startswith("ModelError: org/name has no ")
     assert not stub.file_requests()
@@ -271,7 +271,7 @@ def test_a_network_of_another_kind_is_refused_before_its_weights_are_fetched(stu
     assert not stub.file_requests("model.safetensors")
 
 
-def test_too_little_disk_is_told_before_anything_is_fetched(stub: Stub, tmp_path: Path) -> None:
+def test_too_little_disk_space_is_reported_before_fetching(stub: Stub, tmp_path: Path) -> None:
     stub.sizes["model.safetensors"] = 10**18
     sentence = error(run("nt-v2-50m", tmp_path, stub.url))
     assert re.search(r"nt-v2-50m needs 1000000000\.0 GB, [\d.]+ [GMk]B free at ", sentence)
@@ -280,7 +280,7 @@ def test_too_little_disk_is_told_before_anything_is_fetched(stub: Stub, tmp_path
     assert not stub.file_requests()
 
 
-def test_a_broken_transfer_goes_on_where_it_broke(stub: Stub, tmp_path: Path) -> None:
+def test_a_broken_transfer_is_continued(stub: Stub, tmp_path: Path) -> None:
     stub.cuts["model.safetensors"] = 1
     result = run("org/name", tmp_path, stub.url)
     assert result.returncode == 0, result.stderr
@@ -291,11 +291,11 @@ def test_a_broken_transfer_goes_on_where_it_broke(stub: Stub, tmp_path: Path) ->
     assert re.fullmatch(r"bytes=[1-9]\d+-", ranges[1])
 
 
-def test_what_arrived_is_kept_for_the_next_command(stub: Stub, tmp_path: Path) -> None:
+def test_received_data_are_kept_for_the_next_command(stub: Stub, tmp_path: Path) -> None:
     stub.end["model.safetensors"] = 2_000_000
     sentence = error(run("org/name", tmp_path, stub.url))
     assert "the transfer of model.safetensors broke at 1.8 MB of 3.0 MB" in sentence
-    assert "run 'ednabed models fetch org/name' again, what arrived is kept" in sentence
+    assert "run 'ednabed models fetch org/name' again, received data are kept" in sentence
     assert len(stub.file_requests("model.safetensors")) < 30
     repository = tmp_path / "hub" / "models--org--name"
     assert not (repository / "snapshots" / COMMIT / "model.safetensors").exists()
@@ -307,7 +307,7 @@ def test_what_arrived_is_kept_for_the_next_command(stub: Stub, tmp_path: Path) -
     assert [asked for _, _, asked in stub.file_requests()] == ["bytes=1835008-"]
 
 
-def test_a_damaged_file_never_gets_its_name(stub: Stub, tmp_path: Path) -> None:
+def test_a_damaged_file_never_gets_its_final_name(stub: Stub, tmp_path: Path) -> None:
     stub.served["model.safetensors"] = bytes(len(WEIGHTS))
     assert "model.safetensors arrived damaged" in error(run("org/name", tmp_path, stub.url))
     assert not list(tmp_path.rglob("*.incomplete"))
@@ -315,7 +315,7 @@ def test_a_damaged_file_never_gets_its_name(stub: Stub, tmp_path: Path) -> None:
     assert run("org/name", tmp_path, stub.url).returncode == 0
 
 
-def test_removing_the_folder_and_fetching_again_mends_what_was_damaged_later(stub: Stub, tmp_path: Path) -> None:
+def test_removing_the_folder_and_fetching_again_repairs_damaged_files(stub: Stub, tmp_path: Path) -> None:
     folder = Path(run("org/name", tmp_path, stub.url).stdout.strip())
     (folder / "model.safetensors").resolve().write_bytes(bytes(len(WEIGHTS)))
     shutil.rmtree(folder)
@@ -326,7 +326,7 @@ def test_removing_the_folder_and_fetching_again_mends_what_was_damaged_later(stu
 
 
 @pytest.mark.parametrize("variable", ["NO_LINKS", "HF_HUB_DISABLE_SYMLINKS"])
-def test_where_links_are_not_allowed_the_file_itself_is_placed(stub: Stub, tmp_path: Path, variable: str) -> None:
+def test_files_are_moved_if_links_are_not_allowed(stub: Stub, tmp_path: Path, variable: str) -> None:
     from huggingface_hub import constants
 
     if variable.startswith("HF_") and not hasattr(constants, variable):
@@ -339,7 +339,7 @@ def test_where_links_are_not_allowed_the_file_itself_is_placed(stub: Stub, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "wanted"),
+    ("status", "headers", "expected"),
     [
         (404, {"X-Error-Code": "RepoNotFound"}, "does not exist; check the spelling"),
         (404, {}, "does not exist; check the spelling"),
@@ -349,29 +349,30 @@ def test_where_links_are_not_allowed_the_file_itself_is_placed(stub: Stub, tmp_p
         (403, {"X-Error-Code": "GatedRepo"}, "is gated"),
         (403, {}, "is gated"),
         (429, {}, "asks to slow down (HTTP 429)"),
-        (500, {}, "is in trouble (HTTP 500)"),
-        (503, {}, "is in trouble (HTTP 503)"),
+        (500, {}, "has a server error (HTTP 500)"),
+        (503, {}, "has a server error (HTTP 503)"),
         (418, {}, "answers HTTP 418"),
     ],
 )
-def test_every_refusal_is_a_sentence(
-    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], wanted: str
+def test_every_refusal_gives_a_sentence(
+    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], expected: str
 ) -> None:
     stub.refuse = (status, headers)
     sentence = error(run("nt-v2-50m", tmp_path, stub.url))
     assert sentence.startswith("ModelError: ")
-    assert wanted in sentence
+    assert expected in sentence
     assert not stub.file_requests()
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "wanted"), [(403, {"X-Error-Code": "GatedRepo"}, "is gated"), (500, {}, "broke at 0 B of")]
+    ("status", "headers", "expected"),
+    [(403, {"X-Error-Code": "GatedRepo"}, "is gated"), (500, {}, "failed after 0 B of")],
 )
-def test_refused_files_are_a_sentence_too(
-    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], wanted: str
+def test_refused_files_give_a_sentence_too(
+    stub: Stub, tmp_path: Path, status: int, headers: dict[str, str], expected: str
 ) -> None:
     stub.refuse_files = (status, headers)
-    assert wanted in error(run("nt-v2-50m", tmp_path, stub.url))
+    assert expected in error(run("nt-v2-50m", tmp_path, stub.url))
 
 
 @pytest.mark.parametrize(
@@ -383,20 +384,20 @@ def test_refused_files_are_a_sentence_too(
         json.dumps({"id": "x", "sha": "../../x", "siblings": [{"rfilename": "config.json"}]}).encode(),
     ],
 )
-def test_an_endpoint_that_is_no_hub(stub: Stub, tmp_path: Path, raw: bytes) -> None:
+def test_an_endpoint_that_is_not_a_hub(stub: Stub, tmp_path: Path, raw: bytes) -> None:
     stub.raw = raw
     assert error(run("nt-v2-50m", tmp_path, stub.url)).startswith("ModelError: ")
     assert not stub.file_requests()
 
 
-def test_without_network_the_way_by_hand_is_told(tmp_path: Path) -> None:
+def test_without_network_the_manual_steps_are_stated(tmp_path: Path) -> None:
     sentence = error(run("nt-v2-50m", tmp_path, "http://127.0.0.1:9"))
-    for part in ("cannot reach http://127.0.0.1:9", "config.json", "model.safetensors", "EDNABED_MODELS", "--model",
+    for part in ("cannot reach http://127.0.0.1:9", "config.json", "model.safetensors", "EDNABED_MODELS", "`model`",
                  "81b29e5786726d891dbf929404ef20adca5b36f1", str(tmp_path)):  # fmt: skip
         assert part in sentence
 
 
-def test_offline_mode_asks_nobody(stub: Stub, tmp_path: Path) -> None:
+def test_offline_mode_sends_no_request(stub: Stub, tmp_path: Path) -> None:
     carried = tmp_path / "carried"
     sentence = error(run("nt-v2-50m", tmp_path, stub.url, HF_HUB_OFFLINE="1", EDNABED_MODELS=str(carried)))
     assert "HF_HUB_OFFLINE is set" in sentence

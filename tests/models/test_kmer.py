@@ -1,4 +1,4 @@
-"""k-mer profiles against a plain oracle, against fixed numbers, and their identity."""
+"""Tests of k-mer profiles against a simple oracle and fixed numbers, and of their identity."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def embed(sequences: list[str], k: int = 6, dimension: int | None = 512, policy:
 
 
 def places(k: int, dimension: int) -> dict[str, tuple[int, int]]:
-    """Bucket and sign of each k-mer, from the documentation.
+    """Return bucket and sign of each k-mer, according to the documentation.
 
-    The k-mers are put in the order of the SHA-256 of ``ednabed `` and their letters; each in turn takes the next
-    bucket, round and round, so that all buckets are of equal size; the last bit of the hash is the sign.
+    The k-mers are sorted by the SHA-256 of ``ednabed `` and their bases; each in turn goes into the next bucket,
+    cyclically, so that all buckets have the same size; the last bit of the hash is the sign.
     """
     if dimension == 4**k:
         return {"".join(kmer): (i, 1) for i, kmer in enumerate(product("ACGT", repeat=k))}
@@ -49,7 +49,7 @@ def oracle(sequence: str, k: int, dimension: int, table: dict[str, tuple[int, in
         bucket, sign = table[kmer]
         vector[bucket] += sign * sqrt(count / total)
     norm = np.linalg.norm(vector)
-    # In few buckets all entries may cancel: then there is no direction to compare.
+    # With few buckets, all entries may cancel: then there is no direction to compare.
     return vector / norm if norm > 1e-3 else np.full(dimension, np.nan)
 
 
@@ -64,20 +64,20 @@ def test_vectors_equal_the_oracle(size, sequences):
     vectors, refused = embed(sequences, k, dimension)
     for i, sequence in enumerate(sequences):
         if any(len(part) >= k for part in sequence.split("N")):
-            wanted = oracle(sequence, k, dimension, TABLES[size])
-            if np.isfinite(wanted).all():
-                np.testing.assert_allclose(vectors[i], wanted, atol=1e-5)
+            expected = oracle(sequence, k, dimension, TABLES[size])
+            if np.isfinite(expected).all():
+                np.testing.assert_allclose(vectors[i], expected, atol=1e-5)
         else:
-            assert f"holds no {k} letters in a row without N" in refused[i]
+            assert f"has no {k} consecutive bases without N" in refused[i]
 
 
-def test_a_batch_of_more_rows_than_are_counted_at_once():
+def test_a_batch_larger_than_the_rows_counted_together():
     rng = np.random.default_rng(3)
     sequences = ["".join(rng.choice(list("ACGTN"), n, p=[0.24] * 4 + [0.04])) for n in rng.integers(30, 300, 200)]
     vectors, refused = embed(sequences)
     assert not refused
-    wanted = np.stack([oracle(s, 6, 512, TABLES[6, 512]) for s in sequences])
-    np.testing.assert_allclose(vectors, wanted, atol=2e-6)
+    expected = np.stack([oracle(s, 6, 512, TABLES[6, 512]) for s in sequences])
+    np.testing.assert_allclose(vectors, expected, atol=2e-6)
 
 
 def test_both_strands_equal_the_oracle():
@@ -94,7 +94,7 @@ def test_both_strands_equal_the_oracle():
 
 
 def test_fixed_numbers_of_one_sequence():
-    """These may never change: vectors of the same fingerprint must be the same for ever."""
+    """These numbers must never change: vectors with the same fingerprint must always be the same."""
     vector = embed([SEQUENCE])[0][0]
     filled = np.flatnonzero(vector)
     one = 0.11611312
@@ -110,7 +110,7 @@ def test_fixed_numbers_of_one_sequence():
 
 
 def test_fixed_fingerprints():
-    """A changed fingerprint parts all stored vectors from all new ones; only a changed function may do that."""
+    """A changed fingerprint separates all stored vectors from all new ones; only a changed function may do that."""
     assert load_embedder("kmer6").spec.fingerprint == "f003ebff2bd26f06579a2216b3910f7c9b75e1b0237dd711f57be39802c596a8"
     assert (
         load_embedder("kmer6-full").spec.fingerprint
@@ -119,7 +119,7 @@ def test_fixed_fingerprints():
     assert Embedder.of(KmerEncoder(), Policy()).spec.fingerprint == load_embedder("kmer6").spec.fingerprint
 
 
-def test_kmers_with_n_do_not_count_and_none_reaches_into_the_next_row():
+def test_kmers_with_n_do_not_count_and_kmers_stay_within_rows():
     whole, _ = embed(["ACGTACGGT", "ACGTACGGT" + "N" * 7, "NNACGTACGGT", "ACGTACGGTNACGTA"])
     for vector in whole[1:]:
         np.testing.assert_allclose(vector, whole[0], atol=1e-6)
@@ -129,7 +129,7 @@ def test_kmers_with_n_do_not_count_and_none_reaches_into_the_next_row():
 
 
 @pytest.mark.parametrize("dimension", [512, 4096])
-def test_repeats_of_a_few_letters_never_cancel_to_nothing(dimension):
+def test_repeats_of_a_few_bases_never_cancel_out(dimension):
     units = ["".join(unit) for n in range(1, 5) for unit in product("ACGT", repeat=n)]
     sequences = [(unit * 30)[:length] for unit in units for length in (20, 21, 22, 23, 60)]
     encoder = KmerEncoder(dimension=dimension)
@@ -138,7 +138,7 @@ def test_repeats_of_a_few_letters_never_cancel_to_nothing(dimension):
     np.testing.assert_allclose(np.linalg.norm(embed(sequences, 6, dimension)[0], axis=1), 1, atol=1e-5)
 
 
-def test_projected_inner_products_are_near_the_full_ones():
+def test_projected_inner_products_are_close_to_the_full_ones():
     rng = np.random.default_rng(11)
     parents = ["".join(rng.choice(list("ACGT"), 300)) for _ in range(20)]
     sequences = []
@@ -151,7 +151,7 @@ def test_projected_inner_products_are_near_the_full_ones():
     full = embed(sequences, 6, 4096)[0]
     small = embed(sequences, 6, 512)[0]
     error = (small @ small.T - full @ full.T)[np.triu_indices(len(sequences), 1)]
-    # Standard deviation of such a projection: at most about sqrt(2 / 512) = 0.06, less for near ones.
+    # Standard deviation of such a projection: at most about sqrt(2 / 512) = 0.06, less for similar profiles.
     assert abs(error.mean()) < 0.01
     assert error.std() < 0.07
     assert np.abs(error).max() < 0.35
@@ -164,7 +164,7 @@ def test_k_out_of_range_is_refused(k):
 
 
 @pytest.mark.parametrize("dimension", [0, -4, 3, 500, 8192])
-def test_dimension_that_is_no_power_of_two_or_too_large_is_refused(dimension):
+def test_a_dimension_that_is_not_a_power_of_two_or_too_large_is_refused(dimension):
     with pytest.raises(UsageError, match="a power of two up to 4096"):
         KmerEncoder(6, dimension)
 
@@ -179,7 +179,7 @@ def test_the_ends_of_the_range_of_k(k):
     assert embed([last * 2], k, None)[0][0].argmax() == 4**k - 1
 
 
-def test_every_bucket_takes_as_many_kmers():
+def test_all_buckets_have_the_same_number_of_kmers():
     buckets = Counter(bucket for bucket, _ in TABLES[6, 512].values())
     assert set(buckets.values()) == {8}
 
@@ -200,7 +200,7 @@ CHANGES = {
 }
 
 
-def test_each_field_that_moves_a_vector_changes_the_fingerprint():
+def test_each_field_that_affects_a_vector_changes_the_fingerprint():
     prints = [SPEC.fingerprint]
     prints += [replace(SPEC, **{name: value}).fingerprint for name, values in CHANGES.items() for value in values]
     assert len(set(prints)) == len(prints)
@@ -213,10 +213,10 @@ def test_each_field_that_moves_a_vector_changes_the_fingerprint():
     st.sampled_from(["truncate", "window", "reject"]),
     st.sampled_from(["iupac", "strict"]),
 )
-def test_policies_have_fingerprints_of_their_own(strand, long, alphabet):
+def test_policies_have_their_own_fingerprints(strand, long, alphabet):
     policy = Policy(strand=strand, long=long, alphabet=alphabet)
     same = Embedder.of(KmerEncoder(), policy).spec.fingerprint == SPEC.fingerprint
-    # Nothing is too long for k-mers, so the word for what is too long makes no other function of them.
+    # No sequence is too long for k-mers, so the setting for long sequences does not change the function.
     assert same == (policy == Policy(long=long))
 
 

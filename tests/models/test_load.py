@@ -1,4 +1,4 @@
-"""What a name stands for, and encoders of other distributions."""
+"""Tests of resolving names, and of encoders of other distributions."""
 
 import importlib
 import os
@@ -34,7 +34,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Site:
-    """A folder on the import path into which distributions are put."""
+    """A folder on the import path for test distributions."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ def blocks_of_the_guide(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
-def test_the_guide_s_example_works_as_it_stands(site: Site) -> None:
+def test_the_example_in_the_guide_works(site: Site) -> None:
     (project,) = blocks_of_the_guide("toml")
     (code,) = blocks_of_the_guide("python")
     name, function = re.search(r'^(\w+) = "ednabed_composition:(\w+)"$', project, re.M).groups()
@@ -101,7 +101,9 @@ def test_third_party_names_ignore_case_and_help_the_misspelt(site: Site) -> None
 @pytest.mark.parametrize("name", ["kmer6", "nt-v2-50m", "KMER6"])
 def test_a_third_party_may_not_take_a_name_of_the_catalogue(site: Site, name: str) -> None:
     site.install("rude-pack", {name: "load"}, "raise SystemExit('imported')")
-    with pytest.raises(ModelError, match=r"rude-pack 1\.0 announces a model '.*', a name of ednabed's own catalogue"):
+    with pytest.raises(
+        ModelError, match=r"rude-pack 1\.0 announces a model '.*', which is a name in ednabed's own catalogue"
+    ):
         load.load_encoder(name)
     assert load.load_encoder("kmer6-full").dimension == 4096
 
@@ -116,14 +118,14 @@ def test_two_distributions_with_one_name_are_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "wanted"),
+    ("code", "expected"),
     [
-        ("raise RuntimeError('no licence key')", r"does not load \(RuntimeError: no licence key\)"),
-        ("import not_there_at_all", r"does not load \(ModuleNotFoundError: "),
-        ("x = 1", r"does not load \(AttributeError: "),
-        ("def load(**_): raise ValueError('boom')", r"does not load \(ValueError: boom\)"),
-        ("def load(path): pass", r"does not load \(TypeError: "),
-        ("def load(**_): return 7", "gave a int, wanted an ednabed Encoder"),
+        ("raise RuntimeError('no licence key')", r"cannot be loaded \(RuntimeError: no licence key\)"),
+        ("import not_there_at_all", r"cannot be loaded \(ModuleNotFoundError: "),
+        ("x = 1", r"cannot be loaded \(AttributeError: "),
+        ("def load(**_): raise ValueError('boom')", r"cannot be loaded \(ValueError: boom\)"),
+        ("def load(path): pass", r"cannot be loaded \(TypeError: "),
+        ("def load(**_): return 7", "returned a int, expected an ednabed Encoder"),
         (
             "from ednabed.models.kmer import KmerEncoder\n"
             "def load(**_):\n    e = KmerEncoder()\n    del e.tokenizer, e.architecture\n    return e",
@@ -136,9 +138,9 @@ def test_two_distributions_with_one_name_are_refused(site: Site) -> None:
         ),
     ],
 )
-def test_a_broken_third_party_is_named(site: Site, code: str, wanted: str) -> None:
+def test_a_broken_third_party_is_named(site: Site, code: str, expected: str) -> None:
     site.install("broken-pack", {"broken": "load"}, code)
-    with pytest.raises(ModelError, match=wanted) as caught:
+    with pytest.raises(ModelError, match=expected) as caught:
         load.load_encoder("broken")
     assert "'broken' of broken-pack 1.0" in str(caught.value)
     assert load.load_encoder("kmer6").dimension == 512
@@ -163,7 +165,7 @@ def test_kmer_profiles(name: str, dimension: int) -> None:
             load.load_embedder(name, Policy(**settings))
 
 
-def test_the_cards_of_kmer_profiles_tell_the_truth() -> None:
+def test_the_cards_of_kmer_profiles_are_correct() -> None:
     for card in CATALOGUE:
         if card.family == "kmer":
             encoder = load.load_encoder(card.name)
@@ -171,21 +173,21 @@ def test_the_cards_of_kmer_profiles_tell_the_truth() -> None:
 
 
 @pytest.mark.parametrize("name", ["nt-v2-50m", "InstaDeepAI/nucleotide-transformer-v2-50m-multi-species"])
-def test_absent_weights_name_the_command(name: str) -> None:
+def test_missing_weights_name_the_command(name: str) -> None:
     with pytest.raises(
         ModelError, match=r"the weights of nt-v2-50m are not on .*; run 'ednabed models fetch nt-v2-50m'$"
     ):
         load.load_encoder(name)
 
 
-def test_absent_weights_of_another_hub_id() -> None:
+def test_missing_weights_of_another_hub_id() -> None:
     with pytest.raises(ModelError, match=r"run 'ednabed models fetch org/name'$"):
         load.load_encoder("org/name")
     with pytest.raises(ModelError, match="nearest in the catalogue: nt-v2-50m"):
         load.load_encoder("InstaDeepAI/nucleotide-transformer-v2-50m-multi-specie")
 
 
-def test_a_half_carried_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_manual_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDNABED_MODELS", str(tmp_path))
     (tmp_path / "nt-v2-50m").mkdir()
     (tmp_path / "nt-v2-50m" / "config.json").write_text("{}")
@@ -194,7 +196,7 @@ def test_a_half_carried_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         load.load_encoder("nt-v2-50m")
 
 
-def test_guides_wrong_names_are_answered() -> None:
+def test_wrong_names_in_guides_are_answered() -> None:
     size = "nucleotide-transformer-"
     for name, real in (
         ("250m-1000g", "nt-v2-250m"),
@@ -203,7 +205,7 @@ def test_guides_wrong_names_are_answered() -> None:
         ("2.5b", "nt-2.5b-multi-species"),
     ):
         for written in (f"InstaDeepAI/{size}{name}", f"{size}{name}"):
-            with pytest.raises(UsageError, match=f"does not exist; nearest real ones: {real}"):
+            with pytest.raises(UsageError, match=f"does not exist; nearest existing models: {real}"):
                 load.load_encoder(written)
 
 
@@ -212,8 +214,8 @@ def test_guides_wrong_names_are_answered() -> None:
     ["../x", "..", "a/../b", "/nowhere/at/all", "C:\\models\\x", "C:x", "\\\\server\\share", "~/model", "./x", "a/b/c",
      "InstaDeepAI/..", "..\\x"],
 )  # fmt: skip
-def test_paths_that_hold_no_model_are_never_looked_up_as_names(name: str) -> None:
-    with pytest.raises(ModelError, match=r"there is no such folder|the folder holds no config"):
+def test_paths_without_a_model_are_never_looked_up_as_names(name: str) -> None:
+    with pytest.raises(ModelError, match=r"the folder does not exist|the folder has no config"):
         load.resolve(name)
 
 
@@ -225,7 +227,7 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=50))
-def test_any_text_is_found_or_told(text: str) -> None:
+def test_any_text_is_found_or_gives_an_error(text: str) -> None:
     try:
         found = load.resolve(text)
     except EdnabedError:

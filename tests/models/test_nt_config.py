@@ -1,4 +1,4 @@
-"""Settings: the real files are read with all their quirks, and whatever the network does not do is refused by name."""
+"""Tests of settings: real files are read with all their quirks, and unsupported settings are refused by name."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def test_harmless_values_are_accepted(folder: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("layout", "key", "value", "supported"),
     [
-        ("v2", "model_type", "bert", 'absent or "esm"'),
-        ("v2", "is_folding_model", True, "absent or false"),
-        ("v2", "esmfold_config", {"trunk": {}}, "absent"),
-        ("v2", "emb_layer_norm_before", True, "absent or false"),
-        ("v2", "is_decoder", True, "absent or false"),
-        ("v2", "hidden_act", "relu", 'absent or "gelu"'),
+        ("v2", "model_type", "bert", 'no value or "esm"'),
+        ("v2", "is_folding_model", True, "no value or false"),
+        ("v2", "esmfold_config", {"trunk": {}}, "no value"),
+        ("v2", "emb_layer_norm_before", True, "no value or false"),
+        ("v2", "is_decoder", True, "no value or false"),
+        ("v2", "hidden_act", "relu", 'no value or "gelu"'),
         ("v2", "pad_token_id", 0, "1"),
         ("v2", "pad_token_id", True, "1"),
         ("v1", "mask_token_id", 32, "2"),
@@ -88,7 +88,7 @@ def test_harmless_values_are_accepted(folder: Callable[..., Path]) -> None:
         ("v2", "vocab_size", 33, "4105 or 4107 or 75"),
         ("v2", "vocab_size", [75], "4105 or 4107 or 75"),
         ("v2", "vocab_size", ABSENT, "4105 or 4107 or 75"),
-        ("v2", "add_bias_fnn", "no", "absent or false or true"),
+        ("v2", "add_bias_fnn", "no", "no value or false or true"),
         ("v2", "token_dropout", ABSENT, "true or false"),
         ("v2", "token_dropout", 0, "true or false"),
         ("v2", "hidden_size", ABSENT, "a whole number from 1"),
@@ -102,9 +102,9 @@ def test_harmless_values_are_accepted(folder: Callable[..., Path]) -> None:
         ("v2", "num_attention_heads", 16, "an even head width"),
         ("v2", "layer_norm_eps", 0, "a finite number above 0"),
         ("v2", "layer_norm_eps", float("nan"), "a finite number above 0"),
-        ("v2", "rope_theta", 500000.0, "absent or 10000.0"),
-        ("v2", "rope_scaling", {"type": "linear", "factor": 2.0}, "absent"),
-        ("v2", "rope_parameters", {"rope_theta": 10000.0, "rope_type": "yarn"}, "absent or"),
+        ("v2", "rope_theta", 500000.0, "no value or 10000.0"),
+        ("v2", "rope_scaling", {"type": "linear", "factor": 2.0}, "no value"),
+        ("v2", "rope_parameters", {"rope_theta": 10000.0, "rope_type": "yarn"}, "no value or"),
     ],
 )
 def test_refusals_name_file_key_value_and_choice(
@@ -114,7 +114,7 @@ def test_refusals_name_file_key_value_and_choice(
     with pytest.raises(ModelError) as caught:
         read_config(path)
     got = "is missing" if value is ABSENT else f"is {json.dumps(value)}"
-    assert f"{path / 'config.json'}: {key} {got}, supported is {supported}" in str(caught.value)
+    assert f"{path / 'config.json'}: {key} {got}, expected {supported}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_refusals_name_file_key_value_and_choice(
         (b"{", "config.json is not JSON"),
         (b"\xff\xfe{}", "config.json is not JSON"),
         (b"[" * 200_000, "config.json is not JSON"),
-        (b"[1]", "config.json holds a JSON list, wanted an object"),
+        (b"[1]", "config.json contains a JSON list, expected an object"),
     ],
 )
 def test_unreadable_files(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -134,18 +134,18 @@ def test_unreadable_files(tmp_path: Path, content: bytes | None, message: str) -
         read_config(tmp_path)
 
 
-def test_vocabulary_is_checked_where_it_is_there(folder: Callable[..., Path]) -> None:
+def test_the_vocabulary_is_checked_if_it_exists(folder: Callable[..., Path]) -> None:
     path = folder()
     tokens = list(LAYOUTS[75].vocabulary)
     vocabulary = path / "vocab.txt"
     vocabulary.write_bytes("\r\n".join(tokens).encode() + b"\r\n")
     read_config(path)
     vocabulary.write_text("\n".join(tokens[:-1]), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"vocab.txt: has 74 lines, wanted 75.*nt-3mer-v2"):
+    with pytest.raises(ModelError, match=r"vocab.txt: has 74 lines, expected 75.*nt-3mer-v2"):
         read_config(path)
     tokens[7], tokens[8] = tokens[8], tokens[7]
     vocabulary.write_text("\n".join(tokens), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"vocab.txt: line 8 is 'AAC', wanted 'AAT'"):
+    with pytest.raises(ModelError, match=r"vocab.txt: line 8 is 'AAC', expected 'AAT'"):
         read_config(path)
     vocabulary.write_bytes(b"\xff")
     with pytest.raises(ModelError, match=r"vocab.txt cannot be read"):

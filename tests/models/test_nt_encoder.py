@@ -1,4 +1,4 @@
-"""The encoder on checkpoints made here: a straight-line oracle, batch company, layers, poolings, refusals."""
+"""Tests of the encoder on generated checkpoints: a simple oracle, batches, layers, poolings, refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ERF = np.vectorize(math.erf)
 
 
 def oracle(config: dict[str, Any], tensors: Arrays, ids: list[int]) -> np.ndarray:
-    """Every hidden state of one row with CLS, float64, written from the description, one head at a time."""
+    """Return every hidden state of one row with CLS, float64, following the description, one head at a time."""
     weights = {key: value.astype(np.float64) for key, value in tensors.items()}
     heads, dim = config["num_attention_heads"], config["hidden_size"] // config["num_attention_heads"]
     rotary = config["position_embedding_type"] == "rotary"
@@ -83,7 +83,7 @@ def oracle(config: dict[str, Any], tensors: Arrays, ids: list[int]) -> np.ndarra
 
 @pytest.fixture
 def rows() -> list[list[int]]:
-    """Content ids of seven rows of a 75-row vocabulary; lengths repeat, are out of order and include 0."""
+    """Return content ids of seven rows for a 75-row vocabulary; lengths repeat, are out of order and include 0."""
     rng = np.random.default_rng(1)
     return [rng.integers(6, 75, length).tolist() for length in (5, 12, 0, 5, 1, 12, 30)]
 
@@ -126,7 +126,7 @@ def test_equals_the_oracle(
             np.testing.assert_allclose(vectors, [pool(want[layer]) for want in expected], rtol=0, atol=5e-5)
 
 
-def test_vectors_do_not_depend_on_company(
+def test_vectors_do_not_depend_on_the_batch(
     checkpoint: tuple[dict[str, Any], Arrays], tmp_path: Path, write: Write, ragged: Ragged, rows: list[list[int]]
 ) -> None:
     model = load(write(tmp_path, *checkpoint))
@@ -180,7 +180,7 @@ def test_v1_equals_transformers(tmp_path: Path, ragged: Ragged) -> None:
             np.testing.assert_allclose(states, reference[:, row, : states.shape[1]], rtol=0, atol=5e-5)
 
 
-def test_bf16_is_near_fp32(folder: Path, ragged: Ragged, rows: list[list[int]]) -> None:
+def test_bf16_is_close_to_fp32(folder: Path, ragged: Ragged, rows: list[list[int]]) -> None:
     exact, coarse = (load(folder, precision=word).forward(ragged(rows)) for word in ("fp32", "bf16"))
     cosine = (exact * coarse).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(coarse, axis=1)
     assert cosine.min() >= 0.999
@@ -205,17 +205,17 @@ def test_an_empty_batch(folder: Path, ragged: Ragged) -> None:
     assert len(model.tokenize([])) == 0
 
 
-def test_rows_of_the_greatest_length_and_beyond(folder: Path, ragged: Ragged) -> None:
+def test_rows_of_the_maximum_length_and_beyond(folder: Path, ragged: Ragged) -> None:
     model = load(folder)
     assert model.max_tokens == 64
     assert np.isfinite(model.forward(ragged([[7] * 63]))).all()
-    with pytest.raises(ValueError, match=r"row 1 has 65 tokens with CLS, the model takes at most 64"):
+    with pytest.raises(ValueError, match=r"row 1 has 65 tokens with CLS, but the model accepts at most 64"):
         model.forward(ragged([[7], [7] * 64]))
 
 
 @pytest.mark.parametrize("bad", [75, -1])
 def test_ids_outside_the_embedding(folder: Path, ragged: Ragged, bad: int) -> None:
-    with pytest.raises(ValueError, match=r"the model has 0 to 74"):
+    with pytest.raises(ValueError, match=r"the model has ids 0 to 74"):
         load(folder).forward(ragged([[7, bad]]))
 
 
@@ -228,7 +228,7 @@ def test_ids_outside_the_embedding(folder: Path, ragged: Ragged, bad: int) -> No
         ({"precision": "int8"}, "precision 'int8' is unknown; choose one of fp32, bf16, fp16"),
         ({"device": "tpu"}, "device 'tpu' is unknown; choose one of cpu, cuda, mps"),
         ({"device": "cuda:x"}, "device 'cuda:x' is unknown; write cuda, or cuda:0 for the first one"),
-        ({"device": "cuda:99"}, r"device 'cuda:99' is not here: torch sees \d+ CUDA devices; use cpu"),
+        ({"device": "cuda:99"}, r"device 'cuda:99' is not available: torch finds \d+ CUDA devices; use cpu"),
     ],
 )
 def test_requests_that_cannot_be_met(folder: Path, options: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The encoder against hidden states and vectors that other implementations computed from the same random weights."""
+"""Tests of the encoder against hidden states and vectors of other implementations with the same random weights."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Ragged = Callable[[Any], Tokens]
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosine of each pair of rows; in float64, as the tolerance is below float32's resolution."""
+    """Return the cosine of each pair of rows; in float64, as the tolerance is below float32's resolution."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
 
 
 class Case:
-    """One layout: its folder, what is expected of it and how closely."""
+    """One layout: its folder, the expected values and the tolerance."""
 
     def __init__(self, golden: Path, layout: str) -> None:
         self.layout = layout
@@ -61,7 +61,7 @@ def case(golden: Path, request: pytest.FixtureRequest) -> Case:
 
 
 def pool(states: np.ndarray, array: str) -> np.ndarray:
-    """Pool (layers + 1, tokens, hidden) as the array's name says."""
+    """Pool (layers + 1, tokens, hidden) according to the name of the array."""
     if array.endswith("mean_cls"):
         return states.mean(axis=1)
     return states[:, 1:].mean(axis=1) if array.endswith("mean_nocls") else states[:, 0]
@@ -139,7 +139,7 @@ def test_sharded_files(golden: Path, ragged: Ragged, folder: str) -> None:
         case.check("mean_cls", row, vector)
 
 
-def test_from_letters(golden: Path) -> None:
+def test_from_bases(golden: Path) -> None:
     case = Case(golden, "v2")
     known = json.loads((case.folder / "sequences.json").read_text(encoding="utf-8"))["sequences"]
     short = [row for row, sequence in enumerate(known) if not sequence["truncated"]]

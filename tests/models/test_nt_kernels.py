@@ -1,4 +1,4 @@
-"""Matrix products on a CPU give the same in oneDNN's own weight order and by plain ``F.linear``."""
+"""Matrix products on a CPU are the same with oneDNN's own weight layout and with plain ``F.linear``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def test_packed_products_are_plain_products(with_gelu: bool, with_bias: bool) ->
     weight = torch.randn(48, 32, generator=rng)
     bias = torch.randn(48, generator=rng) if with_bias else None
     x = torch.randn(17, 32, generator=rng)
-    wanted = torch.nn.functional.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    expected = torch.nn.functional.linear(x.double(), weight.double(), None if bias is None else bias.double())
     if with_gelu:
-        wanted = torch.nn.functional.gelu(wanted)
+        expected = torch.nn.functional.gelu(expected)
     with torch.inference_mode():
         got = Linear(weight, bias, with_gelu)(x)
-    assert torch.allclose(got.double(), wanted, atol=2e-5)
+    assert torch.allclose(got.double(), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("layout", ["v1", "v2", "v2_3mer", "agro"])

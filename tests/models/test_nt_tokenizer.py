@@ -1,4 +1,4 @@
-"""The k-mer tokenizer against the original's ids, and against a slow one that goes letter by letter."""
+"""Tests of the k-mer tokenizer against the original's ids, and against a slow one that reads base by base."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_ids_of_whole_sequences_truncated(golden: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["v1", "v2", "v2_3mer"])
-def test_vocabulary_is_that_of_the_file(golden: Path, layout: str) -> None:
+def test_vocabulary_equals_the_file(golden: Path, layout: str) -> None:
     lines = (golden / "nt_tiny" / layout / "vocab.txt").read_text(encoding="utf-8").split()
     tokenizer = {"v1": V1, "v2": V2, "v2_3mer": V2_3MER}[layout]
     assert list(tokenizer.vocabulary) == lines[: len(tokenizer.vocabulary)]
@@ -98,6 +98,6 @@ def test_published_examples() -> None:
         ([b"AC\xff"], r"row 0 holds b'\\xff' at position 2"),
     ],
 )
-def test_other_letters_are_refused(batch: list[bytes], message: str) -> None:
+def test_other_characters_are_refused(batch: list[bytes], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         V2(batch)

@@ -1,4 +1,4 @@
-"""Loading is strict: each way in which a checkpoint can be wrong is an error that names the file and the key."""
+"""Tests of strict loading: each fault of a checkpoint is an error that names the file and the key."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Checkpoint:
         return path
 
     def save_shards(self, suffix: str = "safetensors") -> Path:
-        """Write two shards and their index, the keys dealt out in turn."""
+        """Write two shards and their index, with the keys distributed in turn."""
         stem = "model" if suffix == "safetensors" else "pytorch_model"
         names = [f"{stem}-0000{i}-of-00002.{suffix}" for i in (1, 2)]
         parts: list[Arrays] = [{}, {}]
@@ -97,7 +97,7 @@ def test_loads_what_the_encoder_uses_and_nothing_else(v2: Checkpoint) -> None:
 def test_missing(v2: Checkpoint) -> None:
     del v2.tensors[KEY]
     v2.save()
-    v2.refuses("model.safetensors", f"tensor '{KEY}' is missing (1 of the 31 that")
+    v2.refuses("model.safetensors", f"tensor '{KEY}' is missing (1 of the 31 tensors")
 
 
 def test_missing_layer_and_table(v1: Checkpoint) -> None:
@@ -135,14 +135,14 @@ def test_rotary_table_in_a_network_with_learned_positions_is_unexpected(v1: Chec
 def test_shape(v2: Checkpoint) -> None:
     v2.tensors[KEY] = np.zeros((16, 15), np.float32)
     v2.save()
-    v2.refuses("model.safetensors", f"tensor '{KEY}' has shape [16, 15], config.json means [16, 16]")
+    v2.refuses("model.safetensors", f"tensor '{KEY}' has shape [16, 15], but config.json requires [16, 16]")
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.bool_])
 def test_kind(v2: Checkpoint, dtype: type) -> None:
     v2.tensors[KEY] = np.ones((16, 16), dtype)
     v2.save()
-    v2.refuses("model.safetensors", f"tensor '{KEY}' is of the kind torch.", "wanted dense float16")
+    v2.refuses("model.safetensors", f"tensor '{KEY}' is of the kind torch.", "expected dense float16")
 
 
 def test_sparse_and_complex_tensors(v2: Checkpoint) -> None:
@@ -155,13 +155,13 @@ def test_sparse_and_complex_tensors(v2: Checkpoint) -> None:
 def test_not_finite(v2: Checkpoint, value: float) -> None:
     v2.tensors[KEY][3, 4] = value
     v2.save()
-    v2.refuses("model.safetensors", f"tensor '{KEY}' holds values that are not finite")
+    v2.refuses("model.safetensors", f"tensor '{KEY}' contains values that are not finite")
 
 
 def test_float64_beyond_float32(v2: Checkpoint) -> None:
     v2.tensors[KEY] = np.full((16, 16), 1e300)
     v2.save()
-    v2.refuses(f"tensor '{KEY}' holds values that are not finite")
+    v2.refuses(f"tensor '{KEY}' contains values that are not finite")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -188,7 +188,7 @@ def test_unused_tensors_are_ignored(v2: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["esm.", ""])
-def test_heads_of_fine_tuned_classifiers_are_left_out_and_named(
+def test_heads_of_fine_tuned_classifiers_are_omitted_and_named(
     v2: Checkpoint, caplog: pytest.LogCaptureFixture, prefix: str
 ) -> None:
     v2.save()
@@ -201,7 +201,7 @@ def test_heads_of_fine_tuned_classifiers_are_left_out_and_named(
     assert v2.digest() == digest
     for key in heads:
         assert key in caplog.text
-    # All else stays strict, and heads make up for nothing.
+    # All other checks stay strict, and heads do not replace missing tensors.
     v2.tensors["regression.weight"] = np.ones(16, np.float32)
     v2.save()
     v2.refuses("tensor 'regression.weight' is unexpected")
@@ -242,7 +242,7 @@ def test_names_without_prefix(v2: Checkpoint) -> None:
 def test_names_with_and_without_prefix(v2: Checkpoint) -> None:
     v2.tensors[KEY.removeprefix("esm.")] = v2.tensors.pop(KEY)
     v2.save()
-    v2.refuses("model.safetensors", f"'{KEY.removeprefix('esm.')}'", "do not agree on the prefix 'esm.'")
+    v2.refuses("model.safetensors", f"'{KEY.removeprefix('esm.')}'", "differ in the prefix 'esm.'")
 
 
 def test_layer_norm_names_of_transformers_5(v2: Checkpoint) -> None:
@@ -260,11 +260,11 @@ def test_layer_norm_names_of_transformers_5(v2: Checkpoint) -> None:
     assert v2.digest() == digest
     v2.tensors = own | {"esm.encoder.layer.0.LayerNorm.gamma": np.ones(16, np.float32)}
     v2.save()
-    v2.refuses("the tensor of 'esm.encoder.layer.0.LayerNorm.", "is twice in the file")
+    v2.refuses("the tensor of 'esm.encoder.layer.0.LayerNorm.", "is in the file twice")
 
 
 def test_no_weights(v2: Checkpoint) -> None:
-    v2.refuses(str(v2.folder), "holds no weights, wanted one of model.safetensors")
+    v2.refuses(str(v2.folder), "has no weights, expected one of model.safetensors")
 
 
 @pytest.mark.parametrize("kept", [0, 4, 8, 500, -1])
@@ -272,7 +272,7 @@ def test_truncated_safetensors(v2: Checkpoint, kept: int) -> None:
     v2.save()
     path = v2.folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
-    v2.refuses(str(path), "is not a whole safetensors file")
+    v2.refuses(str(path), "is not a complete safetensors file")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 5000, -1])
@@ -301,7 +301,7 @@ def test_damaged_bin_gives_no_other_error(v2: Checkpoint, archive: bool) -> None
 
 
 class Touch:
-    """A pickle of this creates a file when it is read by something that runs what it is told."""
+    """A pickle of this creates a file when a program that runs its code reads it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -335,9 +335,9 @@ def test_code_in_a_bin_does_not_run(v2: Checkpoint, tmp_path: Path, form: str, p
 def test_bin_that_is_not_a_dictionary_of_tensors(v2: Checkpoint) -> None:
     path = v2.folder / "pytorch_model.bin"
     torch.save([torch.ones(2)], path)
-    v2.refuses(str(path), "holds a list, wanted a dictionary of tensors")
+    v2.refuses(str(path), "contains a list, expected a dictionary of tensors")
     torch.save({"state_dict": {KEY: torch.ones(2)}}, path)
-    v2.refuses(str(path), "entry 'state_dict' is a dict, wanted a tensor")
+    v2.refuses(str(path), "entry 'state_dict' is a dict, expected a tensor")
 
 
 def test_column_major_bin_and_legacy_bin(v2: Checkpoint) -> None:
@@ -355,7 +355,7 @@ def test_column_major_bin_and_legacy_bin(v2: Checkpoint) -> None:
     assert v2.digest() == digest
 
 
-def test_safetensors_come_first(v2: Checkpoint) -> None:
+def test_safetensors_are_preferred(v2: Checkpoint) -> None:
     v2.save()
     (v2.folder / "pytorch_model.bin").write_bytes(b"not read")
     (v2.folder / "model.safetensors.index.json").write_bytes(b"not read")
@@ -385,7 +385,9 @@ def test_key_in_two_shards(v2: Checkpoint) -> None:
         part = load_file(path)
         if KEY not in part:
             save_file(part | {KEY: v2.tensors[KEY]}, path)
-            v2.refuses(f"{path}: tensor '{KEY}' is in this file, model.safetensors.index.json says model-0000")
+            v2.refuses(
+                f"{path}: tensor '{KEY}' is in this file, but model.safetensors.index.json lists it in model-0000"
+            )
             return
     raise AssertionError("one shard lacks the key")
 
@@ -395,7 +397,7 @@ def test_key_in_a_shard_that_the_index_does_not_list(v2: Checkpoint) -> None:
     content = json.loads(index.read_text(encoding="utf-8"))
     del content["weight_map"][KEY]
     index.write_text(json.dumps(content), encoding="utf-8")
-    v2.refuses(f"tensor '{KEY}' is in this file, model.safetensors.index.json does not list it")
+    v2.refuses(f"tensor '{KEY}' is in this file, but model.safetensors.index.json does not list it")
 
 
 def test_key_that_the_shard_lacks(v2: Checkpoint) -> None:
@@ -404,7 +406,7 @@ def test_key_that_the_shard_lacks(v2: Checkpoint) -> None:
         part = load_file(path)
         if part.pop(KEY, None) is not None:
             save_file(part, path)
-            v2.refuses(f"{path}: tensor '{KEY}' is missing, model.safetensors.index.json says it is in this file")
+            v2.refuses(f"{path}: tensor '{KEY}' is missing, but model.safetensors.index.json lists it in this file")
 
 
 @pytest.mark.parametrize(
@@ -427,7 +429,7 @@ def test_index_with_a_name_that_is_not_plain(v2: Checkpoint, name: object) -> No
     content = json.loads(index.read_text(encoding="utf-8"))
     content["weight_map"][KEY] = name
     index.write_text(json.dumps(content), encoding="utf-8")
-    v2.refuses(str(index), f"'{KEY}' is said to be in {name!r}", "wanted the plain name of a .safetensors file")
+    v2.refuses(str(index), f"the file of '{KEY}' is {name!r}", "expected the plain name of a .safetensors file")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {}}'])
@@ -457,13 +459,13 @@ def test_digest_sees_every_used_tensor_and_the_names(v2: Checkpoint) -> None:
     assert weights_digest(column_major) == digest
 
 
-def test_digest_is_the_documented_form() -> None:
+def test_digest_follows_the_documentation() -> None:
     text = b"a 2x3\n" + np.arange(6, dtype="<f4").tobytes() + b"b 1\n" + np.ones(1, "<f4").tobytes()
     tensors = {"b": torch.ones(1), "a": torch.arange(6.0).reshape(2, 3)}
     assert weights_digest(tensors) == f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
-def test_digest_of_all_file_forms_agrees(golden: Path, tmp_path: Path) -> None:
+def test_digest_of_all_file_formats_agrees(golden: Path, tmp_path: Path) -> None:
     only_bin = tmp_path / "bin"
     only_bin.mkdir()
     for name in ("config.json", "pytorch_model.bin"):

@@ -1,4 +1,4 @@
-"""Verification against published vectors: real ones as far as their form goes, fabricated ones for the verdicts."""
+"""Tests of verification against published vectors: the format of the real ones, and results with fabricated ones."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def sha256(path: Path) -> str:
 
 
 @pytest.mark.parametrize("entry", SHIPPED["models"], ids=lambda entry: f"{entry['model_id']}-{len(entry['input'])}")
-def test_the_shipped_vectors_are_those_that_were_published(entry: dict[str, Any]) -> None:
+def test_the_shipped_vectors_are_the_published_ones(entry: dict[str, Any]) -> None:
     vector = entry["vector"]
     assert hashlib.sha256(struct.pack(f"<{len(vector)}f", *vector)).hexdigest() == entry["raw_f32_le_sha256"]
     assert float(np.linalg.norm(vector)) == pytest.approx(entry["norm"], abs=1e-6)
@@ -44,7 +44,7 @@ def test_the_shipped_vectors_are_those_that_were_published(entry: dict[str, Any]
     assert all(len(facts["sha256"]) == 64 for facts in entry["files"].values())
 
 
-def test_source_and_licence_are_shipped_with_them() -> None:
+def test_source_and_licence_are_shipped_with_the_vectors() -> None:
     assert SHIPPED["source"]["repository"] == "tcztzy/evo.cpp"
     assert SHIPPED["source"]["licence"] == "Apache-2.0"
 
@@ -55,7 +55,7 @@ def test_the_shipped_file_is_the_golden_one() -> None:
 
 
 class Fabricated:
-    """A copy of the tiny v2 checkpoint, and a file of published vectors that speaks of it."""
+    """A copy of the tiny v2 checkpoint, and a file of published vectors for it."""
 
     def __init__(self, folder: Path, published: Path) -> None:
         self.folder = folder
@@ -154,7 +154,7 @@ def test_tampered_weights_fail(fabricated: Fabricated) -> None:
     assert ("model.safetensors", "differs") in {(check.name, check.result) for check in report.files}
 
 
-def test_another_file_fails_only_where_files_are_asked_for(fabricated: Fabricated) -> None:
+def test_another_file_fails_only_if_files_are_checked(fabricated: Fabricated) -> None:
     for entry in fabricated.models:
         entry["files"]["vocab.txt"]["sha256"] = "0" * 64
         entry["files"]["pytorch_model.bin"] = {"size": 1, "sha256": "0" * 64}
@@ -162,7 +162,7 @@ def test_another_file_fails_only_where_files_are_asked_for(fabricated: Fabricate
     assert verify(str(fabricated.folder), published=fabricated.published).status == "verified"
     report = verify(str(fabricated.folder), check_files=True, published=fabricated.published)
     assert report.status == "failed"
-    assert "not the published files: vocab.txt" in report.message
+    assert "differ from the published files" in report.message
     assert ("pytorch_model.bin", "absent") in {(check.name, check.result) for check in report.files}
 
 
@@ -172,7 +172,7 @@ def test_a_model_without_published_vectors_is_not_called_verified(layout: str) -
     report = verify(str(TINY / layout))
     assert report.status == "unverifiable"
     assert report.message == (
-        "no published vector for this model: the load was strict, the arithmetic is proven by the tests only"
+        "no published vector for this model: it was loaded strictly, but only ednabed's tests cover its arithmetic"
     )
     assert report.vectors == ()
 
@@ -182,14 +182,14 @@ def test_profiles_have_no_weights_to_verify() -> None:
     assert (report.status, report.folder) == ("no weights", None)
 
 
-def test_absent_weights_are_told() -> None:
+def test_missing_weights_are_reported() -> None:
     with pytest.raises(ModelError, match="run 'ednabed models fetch nt-v2-50m'"):
         verify("nt-v2-50m")
 
 
 @needs_shared
 @pytest.mark.parametrize("content", ["", "[]", '{"source": {}}'])
-def test_an_unreadable_file_of_vectors_is_told(tmp_path: Path, content: str) -> None:
+def test_an_unreadable_file_of_vectors_is_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / "published.json").write_text(content)
-    with pytest.raises(ModelError, match="not readable as published vectors"):
+    with pytest.raises(ModelError, match="cannot be read as published vectors"):
         verify(str(TINY / "v2"), published=tmp_path / "published.json")

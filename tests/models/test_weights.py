@@ -1,4 +1,4 @@
-"""Which folders on this machine hold the weights of a model, and what a folder lacks."""
+"""Tests of finding the folder with the weights of a model, and its missing files."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ def lay(folder: Path, **files: bytes) -> Path:
     return folder
 
 
-def test_a_pinned_card_is_found_at_its_revision_only(cache: Path) -> None:
+def test_a_pinned_card_is_found_only_at_its_revision(cache: Path) -> None:
     card = find_card("nt-v2-50m")
     snapshots = cache / "models--InstaDeepAI--nucleotide-transformer-v2-50m-multi-species" / "snapshots"
     lay(snapshots / COMMIT)
@@ -54,7 +54,7 @@ def test_an_unpinned_card_is_found_at_main_or_at_the_only_commit(cache: Path) ->
     assert weights.local_folder(card) is None
 
 
-def test_folders_carried_by_hand_come_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_copied_by_hand_come_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = find_card("nt-v2-50m")
     cached = lay(weights.cache_folder(card) / "snapshots" / str(card.revision))
     monkeypatch.setenv("EDNABED_MODELS", str(tmp_path / "carried"))
@@ -74,11 +74,11 @@ def test_folders_carried_by_hand_come_first(cache: Path, tmp_path: Path, monkeyp
         (b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', ("model-00001-of-00002.safetensors",)),
         (b"{", ("a readable model.safetensors.index.json",)),
         (b"[]", ("a readable model.safetensors.index.json",)),
-        (b'{"weight_map": {}}', ("plain names of parts in model.safetensors.index.json",)),
-        (b'{"weight_map": {"a": "../../secret"}}', ("plain names of parts in model.safetensors.index.json",)),
+        (b'{"weight_map": {}}', ("plain file names of shards in model.safetensors.index.json",)),
+        (b'{"weight_map": {"a": "../../secret"}}', ("plain file names of shards in model.safetensors.index.json",)),
     ],
 )
-def test_what_a_folder_lacks(tmp_path: Path, index: bytes, lacking: tuple[str, ...]) -> None:
+def test_missing_files_of_a_folder(tmp_path: Path, index: bytes, lacking: tuple[str, ...]) -> None:
     assert weights.missing_files(tmp_path) == ("config.json",)
     (tmp_path / "config.json").write_bytes(CONFIG)
     assert weights.missing_files(tmp_path) == ("model.safetensors or pytorch_model.bin",)

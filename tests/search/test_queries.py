@@ -82,7 +82,7 @@ def test_the_embedder_is_the_one_that_made_the_collection(shared, model, policy)
         (SPEC, None, StoreError, "the reference was made by 'hand', and hand cannot stand for it .*give --model"),
         (SPEC, "kmer6", StoreError, "kmer6 cannot stand for it"),
         ("kmer6", "kmer6-full", StoreError, r"kmer6-full has fingerprint \w{12}, the reference was made by \w{12}: "),
-        ("kmer6", "nowhere/at/all", ModelError, "the query needs too: nowhere/at/all: there is no such folder"),
+        ("kmer6", "nowhere/at/all", ModelError, "the query needs too: nowhere/at/all: the folder does not exist"),
         ("kmer6", "nt-v2-50m", ModelError, "weights of nt-v2-50m are not on this machine; run 'ednabed models fetch"),
     ],
 )

@@ -211,7 +211,7 @@ def test_kmer_refuses_short_rows_with_a_reason(tmp_path):
     paths = write(tmp_path, {"a.fa": [("split", "ACGTN" * 6), ("x", GOOD), ("tiny", "ACGTA")]})
     run = embed(tmp_path, paths, embedder, min_length=1).run
     assert [row[0] for row in read_rejected(run)] == ["split", "tiny"]
-    assert all("holds no 6 letters in a row without N" in row[1] for row in read_rejected(run))
+    assert all("has no 6 consecutive bases without N" in row[1] for row in read_rejected(run))
     assert run.load_records(["id"]).column(0).to_pylist() == ["x"]
 
 

@@ -82,7 +82,7 @@ def test_vectors_of_unknown_origin_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="by a function that is unknown"):
         spec_of_table(Database(str(tmp_path / "b" / "db")))
     table.update_field_metadata({"path": "vector", "metadata": {SPEC_KEY: '{"schema": 99}'}})
-    with pytest.raises(StoreError, match="spec schema 99"):
+    with pytest.raises(StoreError, match="spec has schema 99"):
         spec_of_table(Database(str(tmp_path / "b" / "db")))
 
 

@@ -1,8 +1,8 @@
-"""What only its publisher can say of a data set: title, licence and contact, from a small TOML file.
+"""Metadata of a data set that only its publisher knows: title, licence and contact, read from a small TOML file.
 
     title = "Fish of the lake, 2026"
     abstract = "Water of twelve stations, 12S."
-    license = "CC-BY"          # CC0, CC-BY or CC-BY-NC, the three that GBIF takes
+    license = "CC-BY"          # CC0, CC-BY or CC-BY-NC, the three that GBIF accepts
     published = 2026-11-30
 
     [contact]
@@ -12,9 +12,9 @@
     email = "kari@example.org"
     orcid = "0000-0002-1825-0097"
 
-``[[creator]]`` has the same keys, once for each who is to be cited; without any it is the contact. Of a person or
-organisation at least ``surname`` or ``organization`` is needed; of a data set all but ``language`` and ``creator``,
-because GBIF's profile requires them.
+``[[creator]]`` has the same keys and is repeated for each creator to be cited; without any, the contact is the creator.
+A person or an organisation needs at least ``surname`` or ``organization``. A data set needs all keys except
+``language`` and ``creator``, because GBIF's profile requires them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LICENSES = {
     "CC-BY": ("https://creativecommons.org/licenses/by/4.0/legalcode", "CC BY 4.0"),
     "CC-BY-NC": ("https://creativecommons.org/licenses/by-nc/4.0/legalcode", "CC BY-NC 4.0"),
 }
-"""Name of a licence to its address and what it is called in a sentence."""
+"""Name of each licence, mapped to its URL and to its name in a sentence."""
 _KEYS = ("title", "abstract", "license", "language", "published", "contact", "creator")
 _LANGUAGE = re.compile(r"[a-z]{3}")
 _ORCID = re.compile(r"(?:\d{4}-){3}\d{3}[\dX]")
@@ -42,7 +42,7 @@ _ORCID = re.compile(r"(?:\d{4}-){3}\d{3}[\dX]")
 
 @dataclass(frozen=True)
 class Agent:
-    """A person or an organisation; what is unknown is empty."""
+    """A person or an organisation; unknown fields are empty."""
 
     given_name: str = ""
     surname: str = ""
@@ -53,16 +53,16 @@ class Agent:
 
 @dataclass(frozen=True)
 class DatasetAbout:
-    """What a data set is.
+    """Metadata of a data set.
 
     Attributes:
-        title: Its title.
-        abstract: A description.
+        title: Title.
+        abstract: Description.
         license: One of ``LICENSES``.
         language: Language of the texts, three letters (ISO 639-2).
         published: Date of publication.
-        contact: Whom to ask.
-        creators: Who is to be cited, at least one.
+        contact: Contact.
+        creators: Creators to be cited, at least one.
     """
 
     title: str
@@ -75,27 +75,29 @@ class DatasetAbout:
 
 
 def read_about(path: Path) -> DatasetAbout:
-    """Read what a data set is.
+    """Read the metadata of a data set.
 
     Args:
         path: The TOML file.
 
     Raises:
-        InputError: It cannot be read, lacks something or has something that is not known.
+        InputError: The file cannot be read, lacks a required key, or has an unknown key or an invalid value.
     """
     try:
         body = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
-            f"{path}: is no TOML file that can be read ({error}); give one such as docs/formats.md shows"
+            f"{path}: cannot be read as TOML ({error}); give a file such as the one shown in docs/formats.md"
         ) from error
     unknown = [key for key in body if key not in _KEYS]
     if unknown:
-        raise InputError(f"{path}: has a key {unknown[0]!r}, expected some of {', '.join(_KEYS)}; correct or remove it")
+        raise InputError(
+            f"{path}: has the unknown key {unknown[0]!r}, expected keys from {', '.join(_KEYS)}; correct or remove it"
+        )
     license_ = _text(path, body, "license", required=True)
     if license_ not in LICENSES:
         raise InputError(
-            f"{path}: license is {license_!r}, expected one of {', '.join(LICENSES)}, which GBIF takes; choose one"
+            f"{path}: license is {license_!r}, expected one of {', '.join(LICENSES)}, which GBIF accepts; choose one"
         )
     language = _text(path, body, "language") or "eng"
     if not _LANGUAGE.fullmatch(language):
@@ -108,7 +110,7 @@ def read_about(path: Path) -> DatasetAbout:
     contact = _agent(path, "contact", body.get("contact"))
     creators = body.get("creator", [])
     if not isinstance(creators, list):
-        raise InputError(f"{path}: creator is no list of tables; write [[creator]] once for each")
+        raise InputError(f"{path}: creator is not a list of tables; write [[creator]] once for each creator")
     return DatasetAbout(
         title=_text(path, body, "title", required=True),
         abstract=_text(path, body, "abstract", required=True),
@@ -116,25 +118,26 @@ def read_about(path: Path) -> DatasetAbout:
         language=language,
         published=published,
         contact=contact,
-        creators=tuple(_agent(path, "creator", one) for one in creators) or (contact,),
+        creators=tuple(_agent(path, "creator", creator) for creator in creators) or (contact,),
     )
 
 
-def _agent(path: Path, what: str, body: Any) -> Agent:
-    keys = [field.name for field in fields(Agent)]
+def _agent(path: Path, key: str, body: Any) -> Agent:
+    names = [field.name for field in fields(Agent)]
     if not isinstance(body, dict):
-        raise InputError(f"{path}: has no [{what}], expected a table with some of {', '.join(keys)}; add it")
-    unknown = [key for key in body if key not in keys]
+        raise InputError(f"{path}: has no [{key}], expected a table with keys from {', '.join(names)}; add it")
+    unknown = [name for name in body if name not in names]
     if unknown:
         raise InputError(
-            f"{path}: {what} has a key {unknown[0]!r}, expected some of {', '.join(keys)}; correct or remove it"
+            f"{path}: {key} has the unknown key {unknown[0]!r}, expected keys from {', '.join(names)}; "
+            "correct or remove it"
         )
-    agent = Agent(**{key: _text(path, body, key) for key in keys})
+    agent = Agent(**{name: _text(path, body, name) for name in names})
     if not agent.surname and not agent.organization:
-        raise InputError(f"{path}: {what} has neither surname nor organization; add one")
+        raise InputError(f"{path}: {key} has neither surname nor organization; add one")
     if agent.orcid and not _ORCID.fullmatch(agent.orcid):
         raise InputError(
-            f"{path}: {what} has the orcid {agent.orcid!r}, expected one such as 0000-0002-1825-0097; correct it"
+            f"{path}: {key} has the orcid {agent.orcid!r}, expected an ORCID such as 0000-0002-1825-0097; correct it"
         )
     return agent
 
@@ -142,5 +145,5 @@ def _agent(path: Path, what: str, body: Any) -> Agent:
 def _text(path: Path, body: Mapping[str, Any], key: str, *, required: bool = False) -> str:
     value = body.get(key, "")
     if not isinstance(value, str) or (required and not value.strip()):
-        raise InputError(f"{path}: {key} is {value!r}, expected a text; add it")
+        raise InputError(f"{path}: {key} is {value!r}, expected text; add it")
     return " ".join(value.split())

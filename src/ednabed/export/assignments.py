@@ -1,27 +1,31 @@
-"""Assignments as TSV, QIIME 2's taxonomy, SINTAX's table or JSON lines: a query at a time, to a stream or to a file.
+"""Write assignments as TSV, QIIME 2 taxonomy, SINTAX table or JSON lines, one query at a time, to a stream or a file.
 
-- ``tsv``: ``TSV_COLUMNS`` as header and one line per query. Rank columns hold the names given; ``<rank>_guess`` is the
-  best guess at that rank, given or not, and ``<rank>_confidence`` its confidence. What is not known is empty.
-- ``qiime2``: what ``qiime tools import --input-format TSVTaxonomyFormat`` reads. ``Taxon`` goes down to the deepest
-  rank given, a rank without name on the way is a bare prefix (``f__``), ``Unassigned`` stands where no name is given.
-  ``Confidence`` is that of the deepest rank; of ``Unassigned`` 1 minus that of the best guess at the first rank that
-  has one, as in ``qiime feature-classifier classify-sklearn``; empty where nothing is calibrated. Cells with a quote
-  are quoted as pandas, which QIIME 2 reads with, does.
-- ``sintax``: what ``vsearch --sintax --sintax_cutoff … --tabbedout`` writes: query, best guesses with confidences,
-  strand, names given. No header; a query without any guess has three empty cells. The first rank is written ``d:``.
-- ``jsonl``: an object a line with all that is known (``as_json``).
+- ``tsv``: ``TSV_COLUMNS`` as the header and one line per query. Rank columns hold the assigned names;
+  ``<rank>_guess`` is the best guess at that rank, whether or not it was assigned, and ``<rank>_confidence`` is the
+  confidence of that guess. Unknown values are empty.
+- ``qiime2``: the table that ``qiime tools import --input-format TSVTaxonomyFormat`` reads. ``Taxon`` goes down to the
+  deepest assigned rank; an intermediate rank without a name is a bare prefix (``f__``), and ``Unassigned`` is written
+  if no name is assigned. ``Confidence`` is the confidence of the deepest rank. For ``Unassigned`` it is 1 minus the
+  confidence of the best guess at the first rank that has one, as in ``qiime feature-classifier classify-sklearn``. It
+  is empty if nothing is calibrated. Cells that contain a quote are quoted in the style of pandas, which QIIME 2 uses
+  for reading.
+- ``sintax``: the table that ``vsearch --sintax --sintax_cutoff … --tabbedout`` writes: query, best guesses with
+  confidences, strand, assigned names. No header; a query without any guess has three empty cells. The first rank is
+  written ``d:``.
+- ``jsonl``: one object per line with all known values (``as_json``).
 
-In all but ``jsonl``, tabs, line ends and other control characters become blanks, and in names whatever separates names
-is replaced: ``;`` by ``,`` (``tsv``, ``qiime2``), ``,`` and ``;`` by ``_`` (``sintax``), ``|`` by ``_``
+In all formats except ``jsonl``, tabs, line ends and other control characters become blanks, and separators inside
+names are replaced: ``;`` by ``,`` (``tsv``, ``qiime2``), ``,`` and ``;`` by ``_`` (``sintax``), ``|`` by ``_``
 (``tied_species``).
 
-Confidences are cut, not rounded, to four digits (two in ``sintax``): what is below the cutoff never reads as reaching
-it, and only certainty reads as 1. Identity and coverage (percent) have two digits, similarity six, p-values and false
-discovery rates three significant ones. ``jsonl`` rounds nothing.
+Confidences are truncated, not rounded, to four digits (two in ``sintax``), so that a value below the cutoff never
+appears to reach it and only certainty appears as 1. Identity and coverage (percent) have two digits, similarity six,
+and p-values and false discovery rates three significant digits. ``jsonl`` does not round.
 
-Objects of ``jsonl`` that were written before there were false discovery rates are still read (``from_json``).
+``jsonl`` objects that were written before false discovery rates were introduced can still be read (``from_json``).
 
-A file is written under another name and takes its place when all is done; until then an older one stays as it was.
+A file is written under a temporary name and takes its final name when complete; until then an existing file is not
+changed.
 """
 
 from __future__ import annotations
@@ -57,30 +61,30 @@ _SINTAX_PREFIXES = ("d:", "p:", "c:", "o:", "f:", "g:", "s:")
 _SINTAX_MARKS = str.maketrans(",;", "__")
 
 
-def format_of(path: Path | None, asked: str | None) -> str:
-    """Return the format to write: the one asked for, else ``jsonl`` for a file of that ending, else ``tsv``.
+def format_of(path: Path | None, requested: str | None) -> str:
+    """Return the format to write: the requested one, else ``jsonl`` for a file with that extension, else ``tsv``.
 
     Raises:
-        UsageError: There is no such format.
+        UsageError: The requested format does not exist.
     """
-    if asked is None:
+    if requested is None:
         return "jsonl" if path is not None and path.suffix.lower() == ".jsonl" else "tsv"
-    if asked not in FORMATS:
-        raise UsageError(f"there is no format {asked!r} of assignments; take one of {', '.join(FORMATS)}")
-    return asked
+    if requested not in FORMATS:
+        raise UsageError(f"there is no format {requested!r} for assignments; choose one of {', '.join(FORMATS)}")
+    return requested
 
 
 class AssignmentWriter(TextWriter):
-    """Writes assignments as they come, one call a query, in the order of the calls; used as a context.
+    """Write assignments one query per call, in the order of the calls; used as a context manager.
 
-    An exception inside the context leaves no file and an older one as it was.
+    If an exception is raised inside the context, no file is created and an existing one is not changed.
 
     Args:
-        target: A file, or a stream of text, which is not closed. A file that is a pipe or a device is written directly.
+        target: A file, or a text stream, which is not closed. A pipe or a device is written to directly.
         format: One of ``FORMATS``.
 
     Raises:
-        UsageError: There is no such format; or, when the context begins, the target is a folder.
+        UsageError: The format is unknown; or, on entering the context, the target is a folder.
     """
 
     def __init__(self, target: Path | TextIO, format: str) -> None:
@@ -98,14 +102,14 @@ class AssignmentWriter(TextWriter):
         """Write one query.
 
         Raises:
-            StoreError: A number of the assignment is not finite.
+            StoreError: The assignment contains a number that is not finite.
         """
         if not all(math.isfinite(number) for number in _numbers(assignment)):
             raise StoreError(
-                f"query {clean(assignment.id)}: a number of its assignment is not finite; "
-                "see with 'ednabed reference verify' whether the reference is damaged"
+                f"query {clean(assignment.id)}: its assignment contains a number that is not finite; "
+                "run 'ednabed reference verify' to check whether the reference is damaged"
             )
-        # In one piece, so that a stream never ends inside a query.
+        # Written in one call, so that a stream never ends in the middle of a query.
         self._stream.write(self._head + self._text(assignment))
         self._head = ""
 
@@ -114,45 +118,45 @@ class AssignmentWriter(TextWriter):
 
 
 def summary(assignment: Assignment) -> tuple[str, ...]:
-    """Return the cells of one query for a readable table, in the order of ``SUMMARY_COLUMNS``.
+    """Return the cells of one query for a table for people, in the order of ``SUMMARY_COLUMNS``.
 
-    ``name`` is the deepest name given, followed by the guess at the next rank that has one in brackets with its
-    confidence: ``Salmo [Salmo trutta 0.71]``; the brackets alone where no name is given. ``not in reference`` is
-    ``genus (q 0.012)`` where the genus of the query is found to be absent from the reference. Empty where nothing is
-    known; no cell holds a control character.
+    ``name`` is the deepest assigned name, followed in brackets by the guess at the next rank that has one, with its
+    confidence: ``Salmo [Salmo trutta 0.71]``; only the brackets if no name is assigned. ``not in reference`` is
+    ``genus (q 0.012)`` if the genus of the query was found to be absent from the reference. Unknown values are empty;
+    no cell contains a control character.
     """
     a = assignment
     absent = a.novel_rank or ""
     if absent and a.novel_q is not None:
         absent += f" (q {_significant(a.novel_q)})"
-    given = [name for name in a.lineage if name][-1:]
+    assigned = [name for name in a.lineage if name][-1:]
     cells = (
-        *(a.id, a.status, a.rank or "", " ".join([*given, *_next_guess(a)])),
-        *(cut(a.confidence, 2), _rounded(a.identity, 1), absent),
+        *(a.id, a.status, a.rank or "", " ".join([*assigned, *_next_guess(a)])),
+        *(truncated(a.confidence, 2), _rounded(a.identity, 1), absent),
     )
     return tuple(map(clean, cells))
 
 
 def _next_guess(assignment: Assignment) -> list[str]:
-    """Return the guess next below the names given with its confidence, in brackets, where there is one."""
+    """Return the first guess below the assigned names with its confidence, in brackets, if there is one."""
     first = 0 if assignment.rank is None else RANKS.index(assignment.rank) + 1
     for name, confidence in zip(assignment.names[first:], assignment.confidences[first:], strict=True):
         if name:
-            sure = cut(confidence, 2)
-            return [f"[{name}{' ' if sure else ''}{sure}]"]
+            text = truncated(confidence, 2)
+            return [f"[{name}{' ' if text else ''}{text}]"]
     return []
 
 
 def as_json(assignment: Assignment) -> dict[str, Any]:
-    """Return all of an assignment as the object that ``jsonl`` writes, keys in this order.
+    """Return a complete assignment as the object that ``jsonl`` writes, with the keys in this order.
 
-    ``id``; ``status``; ``rank`` (null where none is given); ``lineage`` (names given, in one text, null where none);
-    ``confidence``; ``ranks``, for each rank ``given`` and ``best`` (the name given and the best guess, null where there
-    is none), ``confidence`` (of the best guess), ``absence`` (probability that its taxon of this rank is not in the
-    reference), ``p`` (p-value of the hypothesis that it is) and ``q`` (the same as a false discovery rate);
-    ``withheld``; ``nearest_id``; ``nearest_lineage``; ``nearest_taxon_id``; ``identity`` and ``coverage`` in percent;
-    ``similarity``; ``novel_rank``; ``novel_p``; ``novel_q``; ``tied`` (list of lineages); ``strand``; ``marker``;
-    ``note`` (empty where nothing).
+    ``id``; ``status``; ``rank`` (null if none is assigned); ``lineage`` (the assigned names as one string, null if
+    there are none); ``confidence``; ``ranks``, which has for each rank ``given`` and ``best`` (the assigned name and
+    the best guess, null if there is none), ``confidence`` (of the best guess), ``absence`` (probability that the taxon
+    of the query at this rank is not in the reference), ``p`` (p-value of the hypothesis that it is) and ``q`` (the
+    same as a false discovery rate); ``withheld``; ``nearest_id``; ``nearest_lineage``; ``nearest_taxon_id``;
+    ``identity`` and ``coverage`` in percent; ``similarity``; ``novel_rank``; ``novel_p``; ``novel_q``; ``tied`` (list
+    of lineages); ``strand``; ``marker``; ``note`` (an empty string if there is none).
     """
     a = assignment
     return {
@@ -190,27 +194,27 @@ def as_json(assignment: Assignment) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Assignment:
-    """Return the assignment that ``as_json`` gave as an object.
+    """Return the assignment that ``as_json`` turned into an object.
 
-    Objects written by earlier versions, which lack some keys, are read too: what they lack is None, the status
-    ``novel`` is ``not_in_reference``, and ``novel_p`` is None where no absence was claimed (it was that of the species,
-    which is in ``ranks`` as well).
+    Objects written by earlier versions, which lack some keys, are also read: missing values become None, the status
+    ``novel`` becomes ``not_in_reference``, and ``novel_p`` becomes None if no absence was claimed (it was the p-value
+    of the species, which is also in ``ranks``).
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: It is no such object.
+        AttributeError, KeyError, TypeError, ValueError: The value is not such an object.
     """
     ranks = [value["ranks"][rank] for rank in RANKS]
     claimed = "novel_q" in value or value["novel_rank"] is not None
     return Assignment(
         id=value["id"],
         status=cast(Status, current_status(value["status"])),
-        lineage=_lineage_of([rank["given"] or "" for rank in ranks]),
-        names=_lineage_of([rank["best"] or "" for rank in ranks]),
+        lineage=_lineage_of_names([rank["given"] or "" for rank in ranks]),
+        names=_lineage_of_names([rank["best"] or "" for rank in ranks]),
         confidences=tuple(rank["confidence"] for rank in ranks),
         withheld=value.get("withheld"),
-        tied=tuple(_of_text(text) for text in value["tied"]),
+        tied=tuple(_lineage_of_text(text) for text in value["tied"]),
         nearest_id=value["nearest_id"],
-        nearest_lineage=_of_text(value["nearest_lineage"]),
+        nearest_lineage=_lineage_of_text(value["nearest_lineage"]),
         nearest_taxon_id=value.get("nearest_taxon_id"),
         identity=value["identity"],
         coverage=value["coverage"],
@@ -228,10 +232,10 @@ def from_json(value: Mapping[str, Any]) -> Assignment:
 
 
 def written_as(path: Path, format: str) -> str:
-    """Return what is written as JSON lines in a file in another of ``FORMATS``.
+    """Return the assignments of a JSON lines file as text in another of ``FORMATS``.
 
     Raises:
-        StoreError: A line is not what was written.
+        StoreError: A line is not an assignment as ``jsonl`` writes it.
     """
     text = io.StringIO(newline="")
     with AssignmentWriter(text, format) as writer, path.open("rb") as lines:
@@ -239,15 +243,17 @@ def written_as(path: Path, format: str) -> str:
             try:
                 writer.write(typed(Assignment, vars(from_json(parse_json(line)))))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise StoreError(f"{path}, line {number}: is no assignment ({error}); run the work again") from error
+                raise StoreError(
+                    f"{path}, line {number}: is not an assignment ({error}); run the work again"
+                ) from error
     return text.getvalue()
 
 
-def _of_text(text: str | None) -> Lineage:
-    return _lineage_of(text.split(";")) if text else UNKNOWN
+def _lineage_of_text(text: str | None) -> Lineage:
+    return _lineage_of_names(text.split(";")) if text else UNKNOWN
 
 
-def _lineage_of(names: list[str]) -> Lineage:
+def _lineage_of_names(names: list[str]) -> Lineage:
     kingdom, phylum, class_, order, family, genus, species = names
     return kingdom, phylum, class_, order, family, genus, species
 
@@ -259,9 +265,9 @@ def _jsonl(assignment: Assignment) -> str:
 def _tsv(assignment: Assignment) -> str:
     a = assignment
     tied = dict.fromkeys(lineage[-1].replace("|", "_") for lineage in a.tied if lineage[-1])
-    cells = [a.id, a.status, a.rank or "", _lineage(a.lineage), cut(a.confidence, 4)]
+    cells = [a.id, a.status, a.rank or "", _lineage(a.lineage), truncated(a.confidence, 4)]
     for name, guess, confidence in zip(a.lineage, a.names, a.confidences, strict=True):
-        cells += [_field(name), _field(guess), cut(confidence, 4)]
+        cells += [_field(name), _field(guess), truncated(confidence, 4)]
     cells += [a.withheld or "", a.nearest_id or "", _lineage(a.nearest_lineage), a.nearest_taxon_id or ""]
     cells += [_rounded(a.identity, 2), _rounded(a.coverage, 2), _rounded(a.similarity, 6), a.novel_rank or ""]
     cells += map(_significant, (a.novel_p, a.novel_q, a.species_p, a.species_q))
@@ -271,40 +277,40 @@ def _tsv(assignment: Assignment) -> str:
 
 def _qiime2(assignment: Assignment) -> str:
     a = assignment
-    sure = cut(a.confidence, 4)
+    confidence_text = truncated(a.confidence, 4)
     if a.rank is None:
-        sure = ""
+        confidence_text = ""
         first = next((c for name, c in zip(a.names, a.confidences, strict=True) if name), None)
         if first is not None:
-            sure = _digits(1 - Decimal(repr(float(first))), 4)
-    return "\t".join((quoted(clean(a.id)), qiime2_taxon(a.lineage), sure)) + "\n"
+            confidence_text = _digits(1 - Decimal(repr(float(first))), 4)
+    return "\t".join((quoted(clean(a.id)), qiime2_taxon(a.lineage), confidence_text)) + "\n"
 
 
 def qiime2_taxon(lineage: Lineage) -> str:
-    """Return names as QIIME 2 has them, down to the deepest that is given; ``Unassigned`` where none is.
+    """Return a lineage in the notation of QIIME 2, down to the deepest name; ``Unassigned`` if there is none.
 
-    A cell with a quote is quoted, because QIIME 2 reads by pandas, for which a quote begins a quoted cell.
+    A cell that contains a quote is quoted, because QIIME 2 reads with pandas, for which a quote begins a quoted cell.
     """
-    depth = max((place for place, name in enumerate(lineage, 1) if name), default=0)
+    depth = max((number for number, name in enumerate(lineage, 1) if name), default=0)
     pairs = zip(_QIIME2_PREFIXES[:depth], lineage[:depth], strict=True)
     return quoted(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
 
 
 def _sintax(assignment: Assignment) -> str:
     a = assignment
-    # A name without bracket at its end has no confidence: nothing is calibrated, and none is made up.
+    # A name without brackets at its end has no confidence: nothing is calibrated, and no value is invented.
     guesses = [
-        prefix + name.translate(_SINTAX_MARKS) + ("" if sure is None else f"({cut(sure, 2)})")
-        for prefix, name, sure in zip(_SINTAX_PREFIXES, a.names, a.confidences, strict=True)
+        prefix + name.translate(_SINTAX_MARKS) + ("" if confidence is None else f"({truncated(confidence, 2)})")
+        for prefix, name, confidence in zip(_SINTAX_PREFIXES, a.names, a.confidences, strict=True)
         if name
     ]
-    given = [p + name.translate(_SINTAX_MARKS) for p, name in zip(_SINTAX_PREFIXES, a.lineage, strict=True) if name]
-    cells = (a.id, ",".join(guesses), a.strand if guesses else "", ",".join(given))
+    assigned = [p + name.translate(_SINTAX_MARKS) for p, name in zip(_SINTAX_PREFIXES, a.lineage, strict=True) if name]
+    cells = (a.id, ",".join(guesses), a.strand if guesses else "", ",".join(assigned))
     return "\t".join(map(clean, cells)) + "\n"
 
 
 def _lineage(lineage: Lineage) -> str:
-    """Return the seven names in one text; empty where none is known."""
+    """Return the seven names as one string; empty if none is known."""
     return format_lineage([_field(name) for name in lineage]) if any(lineage) else ""
 
 
@@ -313,22 +319,22 @@ def _field(name: str) -> str:
 
 
 def quoted(cell: str) -> str:
-    """Return a cell as pandas and R read it: one with a quote is quoted, the quote doubled."""
+    """Return a cell as pandas and R read it: if it contains a quote, quote it and double the quote."""
     return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
 
 
-def cut(value: float | None, digits: int) -> str:
-    """Return a confidence cut to so many digits, so that it never reads as more than it is; empty where unknown."""
+def truncated(value: float | None, digits: int) -> str:
+    """Return a confidence truncated to a number of digits, so that it never appears higher; empty if unknown."""
     return "" if value is None else _digits(Decimal(repr(float(value))), digits)
 
 
 def _digits(value: Decimal, digits: int) -> str:
-    """Cut towards 0."""
+    """Truncate towards 0."""
     return format(value.quantize(Decimal(1).scaleb(-digits), ROUND_DOWN), "f")
 
 
 def _rounded(value: float | None, digits: int) -> str:
-    # Adding 0 makes 0 of -0.
+    # Adding 0 turns -0 into 0.
     return "" if value is None else f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
@@ -337,7 +343,7 @@ def _significant(p: float | None) -> str:
 
 
 def _number(value: float | None) -> float | None:
-    """Return a plain float, which JSON can hold."""
+    """Return a plain float, which JSON can represent."""
     return None if value is None else float(value)
 
 

@@ -1,11 +1,11 @@
-"""Groups of sequences that are not in the reference, as files: two tables, a FASTA file of representatives, and a page.
+"""Write groups of sequences that are not in the reference: two tables, a FASTA file of representatives and a web page.
 
-- ``candidates.tsv``: a header and a line per group, columns ``CANDIDATE_COLUMNS``.
-- ``members.tsv``: a header and a line per record, columns ``MEMBER_COLUMNS``.
-- ``candidates.fasta``: the representatives, headers ``novel_1;size=12`` (``size``: reads), as VSEARCH reads them.
+- ``candidates.tsv``: a header and one line per group, columns ``CANDIDATE_COLUMNS``.
+- ``members.tsv``: a header and one line per record, columns ``MEMBER_COLUMNS``.
+- ``candidates.fasta``: the representatives, with headers ``novel_1;size=12`` (``size``: reads), as VSEARCH reads them.
 - ``report.html``: see ``discovery_page``.
 
-Tables are UTF-8, a tab between cells, nothing quoted; what is not known is empty. Names are written as given, except
+Tables are UTF-8 with a tab between cells and no quoting; unknown values are empty. Names are written as given, except
 that tabs, line ends and other control characters become blanks; a name that begins with ``=`` is not changed for
 spreadsheets.
 """
@@ -24,8 +24,8 @@ from ednabed.store.temporary import in_progress
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 
 FILES = ("candidates.tsv", "candidates.fasta", "members.tsv", "report.html")
-"""What is written, in this order."""
-# With what each begins, in all versions: by this a file is known as ours.
+"""The files that are written, in this order."""
+# The first bytes of each file, the same in all versions; they identify a file as written by ednabed.
 _BEGINNINGS = {
     "candidates.tsv": b"id\tsequences\trecords\t",
     "candidates.fasta": b">novel_1;",
@@ -36,14 +36,14 @@ CANDIDATE_COLUMNS = {
     "id": "id of the group; 1 has the most reads",
     "sequences": "distinct sequences",
     "records": "records with these sequences",
-    "reads": "sum of the abundances of the records (1 each where none is known)",
-    "samples": "samples in which it was found; empty where no sample is known",
-    "sample_reads": "reads by sample, as A=12;B=3 (; and = in names become _)",
+    "reads": "sum of the abundances of the records (a record of unknown abundance counts as 1)",
+    "samples": "samples in which the group was found; empty if no sample is known",
+    "sample_reads": "reads per sample, as A=12;B=3 (; and = in names become _)",
     "representative": "first record of the most abundant sequence",
-    "length": "bases of the representative",
-    "candidate": "yes where the genus, or more, is not in the reference and a name is above it, else no",
-    "novel_rank": "rank of the taxon that is not in the reference, as most sequences and the representative have it",
-    "lineage": "names above that rank that more than half of its sequences have",
+    "length": "number of bases of the representative",
+    "candidate": "yes if the genus or a broader taxon is not in the reference and a taxon above it is named, else no",
+    "novel_rank": "rank of the taxon that is not in the reference, according to most sequences and the representative",
+    "lineage": "names above that rank that more than half of the group's sequences have",
     "parent": "the deepest of these names",
     "parent_rank": "its rank",
     "parent_genera": "named genera of this taxon in the reference",
@@ -51,29 +51,29 @@ CANDIDATE_COLUMNS = {
     "parent_sequences": "distinct labelled sequences of this taxon in the reference",
     "nearest_id": "first record of the named sequence nearest to the representative",
     "nearest_lineage": "its lineage",
-    "identity": "identity of the two, in percent",
+    "identity": "identity of the two sequences, in percent",
     "coverage": "share of the representative inside their alignment, in percent",
     "similarity": "cosine of their vectors",
     "mean_difference": "mean of 100 - identity to the representative over the other sequences, in percent",
-    "largest_difference": "the largest of these",
+    "largest_difference": "the largest of these differences",
     "mean_distance": "mean of 1 - cosine to the representative over the other sequences",
-    "largest_distance": "the largest of these",
-    "p": "p-value of the representative for its taxon of novel_rank being in the reference",
+    "largest_distance": "the largest of these distances",
+    "p": "p-value of the hypothesis that the representative's taxon of novel_rank is in the reference",
     "q": "the same as a false discovery rate over all distinct sequences (Benjamini and Hochberg)",
-    "species_p": "p-value of the representative for its species being in the reference",
+    "species_p": "p-value of the hypothesis that the representative's species is in the reference",
     "species_q": "the same as a false discovery rate",
-    "warnings": "what is odd, joined by '; '",
+    "warnings": "warnings about the group, joined by '; '",
 }
 """Columns of ``candidates.tsv`` and their meaning."""
 MEMBER_COLUMNS = {
     "id": "id of the record, as in its file",
     "candidate": "id of its group",
-    "representative": "yes where its sequence is the representative, else no",
+    "representative": "yes if its sequence is the representative, else no",
     "identity": "identity with the representative, in percent",
     "distance": "1 - cosine of the two vectors",
-    "sequence_reads": "reads of its sequence, in all records that have it",
+    "sequence_reads": "reads of its sequence over all records that have it",
     "digest": "digest of its sequence",
-    "warnings": "what is odd about it, joined by '; '",
+    "warnings": "warnings about the record, joined by '; '",
 }
 """Columns of ``members.tsv`` and their meaning."""
 
@@ -88,24 +88,24 @@ def write_discovery(
 ) -> None:
     """Write groups of sequences that are not in the reference into a folder.
 
-    A folder that is not there appears whole. In one that is there, only files of these names are replaced, each at once
-    and only when all four are finished; all else in it stays.
+    A new folder appears only when it is complete. In an existing folder, only files with these names are replaced, each
+    atomically and only when all four are finished; all other files stay.
 
     Args:
-        folder: Where to.
-        candidates: The groups, in the order to write; may be empty.
+        folder: Output folder.
+        candidates: The groups, in output order; may be empty.
         neighbours: Sequences of the reference to show on the map.
-        summary: Lines at the head of the page, a name and a text each, such as the reference and the number of
-            sequences tested; None for none.
-        seed: Of the map.
+        summary: Lines at the top of the page as name and text, such as the reference and the number of sequences
+            tested; None for no lines.
+        seed: Random seed of the map.
 
     Raises:
-        UsageError: The folder's name is that of a file, or files of these names in it are not ours.
+        UsageError: The folder is a file, or it contains files with these names that ednabed did not write.
     """
     check_folder(folder)
-    whole = not folder.exists()
-    place = folder.parent if whole else folder
-    with in_progress(place / "discovery") as work:
+    is_new = not folder.exists()
+    parent = folder.parent if is_new else folder
+    with in_progress(parent / "discovery") as work:
         work.mkdir()
         texts = (_candidates(candidates), _fasta(candidates), _members(candidates),
                  page(candidates, neighbours, summary or {}, seed))  # fmt: skip
@@ -114,39 +114,39 @@ def write_discovery(
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-        if whole:
+        if is_new:
             work.rename(folder)
         else:
-            # The table last: where another program holds another file open and so forbids this (Windows), the table
-            # still has what was found before.
+            # The table is replaced last: if another program has one of the files open, which prevents its replacement
+            # (Windows), the table still shows the earlier results.
             for name in reversed(FILES):
                 (work / name).replace(folder / name)
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that nothing of somebody else is replaced in a folder for results.
+    """Check that no file that ednabed did not write would be replaced in an output folder.
 
     Raises:
-        UsageError: The folder, or one above it, is a file, or it holds a file of ``FILES`` that does not begin as ours
-            do.
+        UsageError: The folder or one of its parents is a file, or it contains a file of ``FILES`` that does not begin
+            as ednabed's files do.
     """
     check_above(folder / FILES[0])
     for name, beginning in _BEGINNINGS.items():
         path = folder / name
         if not os.path.lexists(path):
             continue
-        begins = b""
+        found = b""
         if path.is_file():
             with path.open("rb") as file:
-                begins = file.read(len(beginning))
-        # Without candidates there is no representative.
-        empty = name == "candidates.fasta" and path.is_file() and not begins
-        if begins != beginning and not empty:
+                found = file.read(len(beginning))
+        # Without candidates there is no representative, so the FASTA file is empty.
+        empty = name == "candidates.fasta" and path.is_file() and not found
+        if found != beginning and not empty:
             raise UsageError(f"{path} was not written by 'ednabed discover' and would be lost; give another folder")
 
 
 def _candidates(candidates: Sequence[CandidateTaxon]) -> str:
-    return _table(CANDIDATE_COLUMNS, [_candidate(one) for one in candidates])
+    return _table(CANDIDATE_COLUMNS, [_candidate(candidate) for candidate in candidates])
 
 
 def _candidate(one: CandidateTaxon) -> list[str]:
@@ -213,5 +213,5 @@ def _rate(value: float | None) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    # Adding 0 makes 0 of -0.
+    # Adding 0 turns -0 into 0.
     return "" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"

@@ -1,18 +1,19 @@
-"""Distinct sequences in samples as a Darwin Core Archive: Occurrence core with the DNA-derived-data extension.
+"""Write distinct sequences in samples as a Darwin Core Archive: Occurrence core with the DNA-derived-data extension.
 
-A zip of ``meta.xml``, ``occurrence.txt`` and ``dnaderiveddata.txt`` (UTF-8, tabs, nothing quoted), and of
-``eml.xml`` where title, licence and contact are given (``about``). One occurrence is a sequence in a sample in which it
-has reads. ``dwc_terms`` says which terms there are, from which source, and which
-columns of the records fill them; names stand unchanged. What is not known is empty, and nothing is made up.
+The archive is a zip file of ``meta.xml``, ``occurrence.txt`` and ``dnaderiveddata.txt`` (UTF-8, tabs, no quoting), and
+of ``eml.xml`` if title, licence and contact are given (``about``). One occurrence is a sequence in a sample in which it
+has reads. ``dwc_terms`` lists the terms, their sources and the columns of the records that fill them; names are written
+unchanged. Unknown values are empty, and no value is invented.
 
-- ``occurrenceID`` is ``dataset:sample:feature``, ``eventID`` ``dataset:sample``: the same in every export of a
-  collection, whatever else was chosen, because the ids of features (``ids``) are decided in each dataset as a whole.
-- ``organismQuantity`` counts reads; empty where a record does not say them. ``sampleSizeValue`` is all reads of the
-  sample in the collection, also of what was not chosen.
-- ``scientificName`` is the deepest name, ``incertae sedis`` where there is none (as OBIS asks).
-- ``taxonID`` is ``ASV:`` and the MD5 of the letters, as the guide of GBIF advises.
-- A latitude, longitude, date or depth that is not one by the standard goes to the ``verbatim…`` term.
-- ``scientificNameID`` (an LSID, such as WoRMS has) or ``taxonConceptID`` (NCBI, BIN) is the taxon id of the name.
+- ``occurrenceID`` is ``dataset:sample:feature`` and ``eventID`` is ``dataset:sample``. Both are the same in every
+  export of a collection, whatever else is selected, because the feature ids (``ids``) are assigned over each complete
+  dataset.
+- ``organismQuantity`` counts reads; it is empty if a record does not state its reads. ``sampleSizeValue`` is the number
+  of all reads of the sample in the collection, including those of records that are not selected.
+- ``scientificName`` is the deepest name, or ``incertae sedis`` if there is none (as OBIS asks).
+- ``taxonID`` is ``ASV:`` and the MD5 of the bases, as GBIF's guide recommends.
+- A latitude, longitude, date or depth that does not follow the standard goes into the ``verbatim…`` term.
+- ``scientificNameID`` (an LSID, such as WoRMS uses) or ``taxonConceptID`` (NCBI, BIN) is the taxon id of the name.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from xml.sax.saxutils import quoteattr
 
 from ednabed.export.about import DatasetAbout
 from ednabed.export.dwc_terms import (
-    ASKED,
-    CORE_MADE,
+    CORE_GENERATED,
     DNA_DERIVED,
-    DNA_MADE,
-    DNA_TAKEN,
+    DNA_FROM_COLUMNS,
+    DNA_GENERATED,
     OCCURRENCE,
+    REQUESTED,
     TAXON_IDS,
     VERBATIM,
     core_address,
@@ -55,7 +56,7 @@ from ednabed.store.files import clean
 META, CORE, EXTENSION = "meta.xml", "occurrence.txt", "dnaderiveddata.txt"
 READS = "DNA sequence reads"
 _NO_EML = (
-    "there is no eml.xml, which IPT asks for: title, creators and licence are the publisher's to say, in a small file "
+    "the archive has no eml.xml, which IPT asks for: the publisher states title, creators and licence in a small file "
     "('ednabed export --about about.toml')"
 )
 NO_NAME = "incertae sedis"
@@ -64,36 +65,36 @@ NO_NAME = "incertae sedis"
 def write_dwc(
     selection: Selection, names: Namer, rule: str, target: Path, dataset: DatasetAbout | None = None
 ) -> Written:
-    """Write the archive, which appears whole or not at all.
+    """Write the archive, which appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        rule: What features are called (``export.ids.RULES``), decided in each dataset as a whole.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        rule: Rule for the feature ids (``export.ids.RULES``), applied to each complete dataset.
         target: The zip file.
-        dataset: What ``eml.xml`` says; None leaves it out.
+        dataset: Metadata for ``eml.xml``; None omits the file.
 
     Raises:
-        UsageError: The target is a folder, a pipe or a device, or lies in a run or a reference.
+        UsageError: The target is a folder, a pipe or a device, or is in a run or a reference.
     """
     with (
         whole_target(target, "archive.zip") as work,
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".export.") as folder,
     ):
-        place = Path(folder)
+        parts = Path(folder)
         archive = _Archive(selection, names, rule)
         with (
-            (place / CORE).open("w", encoding="utf-8", newline="\n") as core,
-            (place / EXTENSION).open("w", encoding="utf-8", newline="\n") as extension,
+            (parts / CORE).open("w", encoding="utf-8", newline="\n") as core,
+            (parts / EXTENSION).open("w", encoding="utf-8", newline="\n") as extension,
         ):
             written = archive.write(core, extension)
         text = meta(archive.core_terms, archive.dna_terms, EML if dataset is not None else None)
-        (place / META).write_text(text, encoding="utf-8", newline="\n")
+        (parts / META).write_text(text, encoding="utf-8", newline="\n")
         if dataset is not None:
-            (place / EML).write_text(eml(dataset), encoding="utf-8", newline="\n")
+            (parts / EML).write_text(eml(dataset), encoding="utf-8", newline="\n")
         with zipfile.ZipFile(work, "w", zipfile.ZIP_DEFLATED) as file:
             for name in (META, CORE, EXTENSION, *([] if dataset is None else [EML])):
-                file.write(place / name, name)
+                file.write(parts / name, name)
     if dataset is not None:
         return written
     return replace(written, notes=(*written.notes, _NO_EML))
@@ -103,25 +104,25 @@ class _Archive:
     """The tables of one archive.
 
     Attributes:
-        core_terms: Terms of the core, in the order of the columns.
-        dna_terms: Terms of the extension, in the order of the columns, which follow the id of the core.
+        core_terms: Terms of the core, in column order.
+        dna_terms: Terms of the extension, in column order, after the column that refers to the core.
     """
 
     def __init__(self, selection: Selection, names: Namer, rule: str) -> None:
         columns = [field.name for field in selection.collection.record_schema]
         self._selection = selection
         self._names = names
-        whole = selection if rule == "digest" else selection.of_whole_datasets()
-        self._ids = FeatureIds(whole, rule, by_dataset=True)
+        complete = selection if rule == "digest" else selection.with_complete_datasets()
+        self._ids = FeatureIds(complete, rule, by_dataset=True)
         self._core = core_columns(columns)
         self._dna = dna_columns(columns)
         verbatim = {other: None for term, other in VERBATIM.items() if term in self._core and other not in self._core}
         ids = [term for term in TAXON_IDS if term not in self._core]
-        self.core_terms = (*CORE_MADE, *ids, *self._core, *verbatim)
+        self.core_terms = (*CORE_GENERATED, *ids, *self._core, *verbatim)
         appraised = ("otu_seq_comp_appr",) if names.given and "otu_seq_comp_appr" not in self._dna else ()
-        self.dna_terms = (*DNA_MADE, *self._dna, *appraised)
-        self._not_standard = {term: 0 for term in VERBATIM}
-        self._without = {term: 0 for term in ASKED}
+        self.dna_terms = (*DNA_GENERATED, *self._dna, *appraised)
+        self._nonstandard = {term: 0 for term in VERBATIM}
+        self._without = {term: 0 for term in REQUESTED}
         self._without_name_id = 0
 
     def write(self, core: TextIO, extension: TextIO) -> Written:
@@ -130,28 +131,28 @@ class _Archive:
         core.write("\t".join(self.core_terms) + "\n")
         extension.write("\t".join(("occurrenceID", *self.dna_terms)) + "\n")
         records = reads = occurrences = uncounted = 0
-        wanted = tuple(dict.fromkeys((*self._core.values(), *self._dna.values())))
-        # Ids in the selection as a whole serve nothing here but to find assignments of a file.
-        for feature in features(self._selection, self._names, FeatureIds(self._selection, "digest"), wanted):
+        columns = tuple(dict.fromkeys((*self._core.values(), *self._dna.values())))
+        # Ids over the complete selection are used here only to find assignments that were read from a file.
+        for feature in features(self._selection, self._names, FeatureIds(self._selection, "digest"), columns):
             records += feature.records
             for sample, count in feature.counts.items():
                 if not count:
                     continue
                 name = clean(sample[1] or "").strip()
-                called = self._ids.of(feature.row, feature.digest, sample[0])
-                id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{called}"
+                feature_id = self._ids.of(feature.row, feature.digest, sample[0])
+                id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{feature_id}"
                 event = f"{clean(sample[0])}:{name}" if name else ""
                 size = None if sample[1] is None else sizes[sample]
-                made = self._made(feature, sample, id, event, size)
-                _line(core, [made.get(term, "") for term in self.core_terms])
-                _line(extension, [id, *self._of_dna(feature, sample, name)])
+                cells = self._core_cells(feature, sample, id, event, size)
+                _line(core, [cells.get(term, "") for term in self.core_terms])
+                _line(extension, [id, *self._dna_cells(feature, sample, name)])
                 occurrences, reads = occurrences + 1, reads + count
                 uncounted += sample in feature.unknown
         known = sum(name is not None for _, name in sizes)
         return Written(len(self._selection), records, known, reads, tuple(self._notes(uncounted, occurrences)))
 
-    def _made(self, feature: Feature, sample: Sample, id: str, event: str, size: int | None) -> dict[str, str]:
-        """Return the cells of an occurrence by term."""
+    def _core_cells(self, feature: Feature, sample: Sample, id: str, event: str, size: int | None) -> dict[str, str]:
+        """Return the cells of an occurrence, by term."""
         named = feature.named
         count = "" if sample in feature.unknown else str(feature.counts[sample])
         cells = {
@@ -172,16 +173,16 @@ class _Archive:
             "identificationRemarks": remarks(named),
             **taxon_id_terms(named.taxon_id),
         }
-        found, wrong = standard_cells(self._core, feature.first[sample])
-        for term in wrong:
-            self._not_standard[term] += 1
-        cells |= found
-        for term in ASKED:
-            self._without[term] += term not in found and term not in wrong
+        standard, nonstandard = standard_cells(self._core, feature.first[sample])
+        for term in nonstandard:
+            self._nonstandard[term] += 1
+        cells |= standard
+        for term in REQUESTED:
+            self._without[term] += term not in standard and term not in nonstandard
         self._without_name_id += not cells.get("scientificNameID")
         return cells
 
-    def _of_dna(self, feature: Feature, sample: Sample, name: str) -> list[str]:
+    def _dna_cells(self, feature: Feature, sample: Sample, name: str) -> list[str]:
         record = feature.first[sample]
         cells = {"DNA_sequence": feature.sequence or "", "samp_name": name}
         cells |= {term: text_of_value(record[column]) for term, column in self._dna.items()}
@@ -196,35 +197,38 @@ class _Archive:
             which = "no occurrence has" if counts == occurrences else f"{counts:,} of {occurrences:,} occurrences lack"
             notes.append(
                 f"{which} {', '.join(terms)}, which GBIF and OBIS ask for; embed the input again with a table of its "
-                "samples ('ednabed embed FILE --samples samples.tsv'), or complete occurrence.txt before publishing"
+                "samples ('ednabed embed FILE --samples samples.tsv'), or add the values to occurrence.txt before "
+                "publishing"
             )
-        for term, count in self._not_standard.items():
+        for term, count in self._nonstandard.items():
             if count:
-                notes.append(f"{count:,} values are no {term} by the standard and stand in {VERBATIM[term]}")
+                notes.append(
+                    f"{count:,} values of {term} do not follow the standard and were written to {VERBATIM[term]}"
+                )
         if self._without_name_id:
             notes.append(
                 f"{self._without_name_id:,} of {occurrences:,} occurrences have no scientificNameID, the id of the "
-                "name in WoRMS, which OBIS asks for (GBIF does not); it is taken from a column AphiaID or "
-                "scientificNameID of the records of the reference where the name given is that of the nearest record"
+                "name in WoRMS, which OBIS asks for (GBIF does not); it is taken from the column AphiaID or "
+                "scientificNameID of the reference if the assigned name is the name of the nearest record"
             )
         if uncounted:
-            notes.append(f"{uncounted:,} of {occurrences:,} occurrences do not say how many reads they are")
+            notes.append(f"{uncounted:,} of {occurrences:,} occurrences do not state their number of reads")
         return notes
 
 
 def meta(core: Sequence[str], dna: Sequence[str], metadata: str | None = None) -> str:
-    """Return ``meta.xml``: what the columns of both tables are, by the addresses of their terms.
+    """Return ``meta.xml``, which describes the columns of both tables by the addresses of their terms.
 
     Args:
         core: Terms of ``occurrence.txt``, by column.
         dna: Terms of ``dnaderiveddata.txt``, by column from the second on; the first is the id of the occurrence.
-        metadata: Name of the file that says what the data set is; None where there is none.
+        metadata: Name of the file with the metadata of the data set; None if there is none.
     """
-    addresses: Mapping[str, str] = {**DNA_MADE, **DNA_TAKEN}
+    addresses: Mapping[str, str] = {**DNA_GENERATED, **DNA_FROM_COLUMNS}
     how = 'encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="1"'
     described = "" if metadata is None else f" metadata={quoteattr(metadata)}"
-    core_fields = "".join(_field(place, core_address(term)) for place, term in enumerate(core))
-    dna_fields = "".join(_field(place, addresses[term]) for place, term in enumerate(dna, 1))
+    core_fields = "".join(_field(index, core_address(term)) for index, term in enumerate(core))
+    dna_fields = "".join(_field(index, addresses[term]) for index, term in enumerate(dna, 1))
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<archive xmlns="http://rs.tdwg.org/dwc/text/"{described}>\n'
@@ -236,8 +240,8 @@ def meta(core: Sequence[str], dna: Sequence[str], metadata: str | None = None) -
     )
 
 
-def _field(place: int, address: str) -> str:
-    return f'    <field index="{place}" term={quoteattr(address)}/>\n'
+def _field(index: int, address: str) -> str:
+    return f'    <field index="{index}" term={quoteattr(address)}/>\n'
 
 
 def _line(stream: TextIO, cells: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""The Darwin Core terms that an export can hold, and which columns of records fill them.
+"""The Darwin Core terms that an export can contain, and the columns of the records that fill them.
 
 Sources, in https://github.com/gbif/rs.gbif.org (commit 93c0996 of 2026-06-09):
 ``core/dwc_occurrence_2025-07-10.xml`` (Occurrence core) and ``extension/gbif/1.0/dna_derived_data_2024-07-11.xml`` (DNA
-derived data, issued 2024-07-11). What is written where follows "Publishing DNA-derived data through biodiversity data
+derived data, issued 2024-07-11). The use of the terms follows "Publishing DNA-derived data through biodiversity data
 platforms" (https://doi.org/10.35035/doc-vf1a-nr22), tables 1, 2 and 7.
 """
 
@@ -19,13 +19,13 @@ _DWC = "http://rs.tdwg.org/dwc/terms/"
 _MIXS = "https://w3id.org/mixs/"
 _GBIF = "http://rs.gbif.org/terms/"
 
-CORE_MADE = (
+CORE_GENERATED = (
     "occurrenceID", "basisOfRecord", "occurrenceStatus", "datasetName", "eventID", "organismQuantity",
     "organismQuantityType", "sampleSizeValue", "sampleSizeUnit", "taxonID", "scientificName", "taxonRank", "kingdom",
     "phylum", "class", "order", "family", "genus", "verbatimIdentification", "identificationRemarks",
 )  # fmt: skip
-"""Terms of the core that the export makes, always there."""
-CORE_TAKEN = {
+"""Terms of the core that the export generates; always present."""
+CORE_FROM_COLUMNS = {
     "decimalLatitude": ("latitude", "lat"),
     "decimalLongitude": ("longitude", "lon", "long", "lng"),
     "eventDate": (
@@ -50,12 +50,12 @@ CORE_TAKEN = {
         )
     },
 }  # fmt: skip
-"""Terms of the core taken from columns of the records: of the term's own name, or one of these. ``depth`` is that
-of MIxS, which is in metres; what stands there and is no number is verbatim."""
+"""Terms of the core filled from columns of the records, mapped to the column names that are accepted besides the term's
+own name. ``depth`` is the MIxS term, which is in metres; a value that is not a number goes into the verbatim term."""
 TAXON_IDS = ("scientificNameID", "taxonConceptID")
-"""Terms of the core that hold ids of taxa: from a column of the name, else that of the name given."""
-ASKED = ("decimalLatitude", "decimalLongitude", "eventDate")
-"""Terms of the core that GBIF and OBIS ask for and that only columns of the records fill."""
+"""Terms of the core that hold taxon ids: from a column of that name, else the id of the assigned name."""
+REQUESTED = ("decimalLatitude", "decimalLongitude", "eventDate")
+"""Terms of the core that GBIF and OBIS ask for and that only columns of the records can fill."""
 VERBATIM = {
     "decimalLatitude": "verbatimLatitude",
     "decimalLongitude": "verbatimLongitude",
@@ -63,9 +63,9 @@ VERBATIM = {
     "minimumDepthInMeters": "verbatimDepth",
     "maximumDepthInMeters": "verbatimDepth",
 }
-"""Term of the core to the one that holds what is not of its standard."""
-DNA_MADE = {"DNA_sequence": f"{_GBIF}dna_sequence", "samp_name": f"{_MIXS}0001107"}
-"""Terms of the extension that the export makes, with their addresses; always there."""
+"""Term of the core, mapped to the term for values that do not follow its standard."""
+DNA_GENERATED = {"DNA_sequence": f"{_GBIF}dna_sequence", "samp_name": f"{_MIXS}0001107"}
+"""Terms of the extension that the export generates, with their addresses; always present."""
 _MIXS_NUMBERS = {
     "project_name": "0000092", "env_broad_scale": "0000012", "env_local_scale": "0000013", "env_medium": "0000014",
     "source_mat_id": "0000026", "samp_collec_device": "0000002", "samp_collec_method": "0001225",
@@ -75,7 +75,7 @@ _MIXS_NUMBERS = {
     "pcr_cond": "0000049", "seq_meth": "0000050", "seq_quality_check": "0000051", "chimera_check": "0000052",
     "otu_class_appr": "0000085", "otu_seq_comp_appr": "0000086", "otu_db": "0000087", "sop": "0000090",
 }  # fmt: skip
-DNA_TAKEN = {
+DNA_FROM_COLUMNS = {
     **{term: f"{_MIXS}{number}" for term, number in _MIXS_NUMBERS.items()},
     **{
         term: f"{_GBIF}{term}"
@@ -88,9 +88,9 @@ DNA_TAKEN = {
     "concentrationUnit": "http://data.ggbn.org/schemas/ggbn/terms/concentrationUnit",
     "ampliconSize": f"{_GBIF}miqe/ampliconSize",
 }  # fmt: skip
-"""Terms of the extension taken from columns of their own name (``target_gene`` also of a marker), with addresses."""
+"""Terms of the extension filled from columns of the same name (``target_gene`` also from a marker), with addresses."""
 _DNA_OTHER = {
-    # A table of samples that has a marker adds it under the second name (``Samples.names_beside``).
+    # If a sample table has a marker column, it is added under the second name (``Samples.names_beside``).
     "target_gene": (*MARKERS, *(f"{name}_sample" for name in MARKERS)),
     "pcr_primer_forward": ("primer_forward", "forward_primer"),
     "pcr_primer_reverse": ("primer_reverse", "reverse_primer"),
@@ -104,13 +104,13 @@ def core_address(term: str) -> str:
 
 
 def core_columns(columns: Iterable[str]) -> dict[str, str]:
-    """Return which column fills which term of the core, in the order of ``CORE_TAKEN``."""
-    return _matched(list(columns), CORE_TAKEN)
+    """Return the column that fills each term of the core, in the order of ``CORE_FROM_COLUMNS``."""
+    return _matched(list(columns), CORE_FROM_COLUMNS)
 
 
 def dna_columns(columns: Iterable[str]) -> dict[str, str]:
-    """Return which column fills which term of the extension, in the order of ``DNA_TAKEN``."""
-    return _matched(list(columns), {term: _DNA_OTHER.get(term, ()) for term in DNA_TAKEN})
+    """Return the column that fills each term of the extension, in the order of ``DNA_FROM_COLUMNS``."""
+    return _matched(list(columns), {term: _DNA_OTHER.get(term, ()) for term in DNA_FROM_COLUMNS})
 
 
 def _matched(columns: list[str], terms: dict[str, tuple[str, ...]]) -> dict[str, str]:

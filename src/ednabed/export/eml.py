@@ -13,10 +13,10 @@ _PROFILE = "https://eml.ecoinformatics.org/eml-2.2.0 https://rs.gbif.org/schema/
 
 
 def eml(about: DatasetAbout) -> str:
-    """Return the text of ``eml.xml``, the same for the same data set.
+    """Return the text of ``eml.xml``, always the same for the same metadata.
 
     Args:
-        about: What the data set is.
+        about: Metadata of the data set.
     """
     address, name = LICENSES[about.license]
     rights = (

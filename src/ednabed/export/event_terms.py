@@ -1,4 +1,4 @@
-"""What columns of the records say of time and place, as Darwin Core has it."""
+"""Convert columns on time and location to Darwin Core terms."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import Any
 from ednabed.export.dwc_terms import VERBATIM
 from ednabed.sequences.samples import to_coordinates
 
-# ISO 8601: a year, month, day or moment.
+# ISO 8601: a year, a month, a day or a date with time.
 _MOMENT = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?)?)?")
 _DEPTH = re.compile(r"\d{1,5}(?:\.\d+)?")
 
 
 def text_of_value(value: Any) -> str:
-    """Return the value of a column as text; empty where it is unknown."""
+    """Return the value of a column as text; empty if unknown."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return value.isoformat() if isinstance(value, date) else str(value).strip()
 
 
 def standard_cells(columns: Mapping[str, str], record: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """Return what a record says, by term; what is not of the standard stands in the verbatim term.
+    """Return the values of a record, by term; values that do not follow the standard go into the verbatim term.
 
     Args:
-        columns: Term to column (``dwc_terms.core_columns``).
-        record: Column to value.
+        columns: The column of each term (``dwc_terms.core_columns``).
+        record: The value of each column.
 
     Returns:
-        The cells that are not empty, and the terms whose values are not of the standard.
+        The cells that are not empty, and the terms whose values do not follow the standard.
     """
     cells: dict[str, str] = {}
-    wrong = []
+    nonstandard = []
     for term, column in columns.items():
         value = text_of_value(record[column])
         if value and not _is_standard(term, value):
-            wrong.append(term)
-            # What a column of the verbatim term itself says goes first.
+            nonstandard.append(term)
+            # A column for the verbatim term itself takes precedence.
             cells.setdefault(VERBATIM[term], value)
         elif value:
             cells[term] = value
-    return cells, wrong
+    return cells, nonstandard
 
 
 def _is_standard(term: str, value: str) -> bool:
@@ -60,11 +60,11 @@ def _is_standard(term: str, value: str) -> bool:
 
 
 def _is_moment(text: str) -> bool:
-    """Return whether a text is a year, month, day or moment that there is."""
+    """Return whether a text is an existing year, month, day or date with time."""
     if _MOMENT.fullmatch(text) is None:
         return False
     try:
-        # Only the whole form is read here; what lacks is the first.
+        # Only the complete form is parsed, so a missing month or day is set to 1.
         datetime.fromisoformat(text if len(text) >= len("2026-11-28") else f"{text}{'-01-01'[-(10 - len(text)) :]}")
     except ValueError:
         return False

@@ -1,16 +1,16 @@
-"""Distinct sequences in samples as the tables of FAIR eDNA (FAIRe, checklist 1.0): ``taxaFinal`` and ``otuFinal``.
+"""Write distinct sequences in samples as FAIR eDNA tables (FAIRe, checklist 1.0): ``taxaFinal`` and ``otuFinal``.
 
-A folder of two tab-separated files, called as FAIRe's guidelines say
-(https://fair-edna.github.io/guidelines.html): ``otuFinal_<project_id>_<assay_name>_<seq_run_id>``, as far as columns of
-these names, the dataset and the marker say it.
+The result is a folder of two tab-separated files, named according to FAIRe's guidelines
+(https://fair-edna.github.io/guidelines.html): ``otuFinal_<project_id>_<assay_name>_<seq_run_id>``, with the parts that
+are known from columns of these names, the dataset and the marker.
 
-- ``otuFinal``: ``seq_id``, then a column a sample (``samp_name``) with its reads. Controls (``samp_category``) are left
-  out, as the curated tables of FAIRe ask.
-- ``taxaFinal``: ``COLUMNS``, a line a feature: all terms of the checklist's section OTU/ASV but the authorship.
-  Features without a name are there without one. ``dna_sequence`` is mandatory: unknown bases are
+- ``otuFinal``: ``seq_id``, then one column per sample (``samp_name``) with its reads. Controls (``samp_category``) are
+  omitted, as FAIRe asks of curated tables.
+- ``taxaFinal``: ``COLUMNS``, one line per feature: all terms of the checklist's section OTU/ASV except the authorship.
+  Features without a name are included without one. ``dna_sequence`` is mandatory: unknown bases are written as
   ``missing: not provided``.
 
-A feature that is in controls alone is in neither.
+A feature that occurs only in controls is in neither table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.errors import StoreError
-from ednabed.export.assignments import cut
+from ednabed.export.assignments import truncated
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
@@ -49,26 +49,26 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 def write_faire(
     selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, otu_db: str = "", about: dict[str, Any]
 ) -> Written:
-    """Write the folder, which appears whole or not at all.
+    """Write the folder, which appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What features are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the features.
         target: The folder.
-        otu_db: The reference that names were assigned by; empty where unknown.
-        about: What ``export.json`` says more.
+        otu_db: The reference that the names were assigned from; empty if unknown.
+        about: Further content of ``export.json``.
 
     Raises:
         StoreError: No record names its sample, or all samples are controls.
-        UsageError: The folder is a file, lies in a run or a reference, or holds something else.
+        UsageError: The folder is a file, is in a run or a reference, or contains something else.
     """
     samples = sample_names(selection.samples())
     columns = selection.collection.record_schema.names
     terms = SampleTerms(columns)
     parts = {part: next((name for name in columns if plain(name) == plain(part)), None) for part in _NAME_PARTS}
     named = {part: column for part, column in parts.items() if column is not None}
-    # Names are asked for once, below, because it is counted how often they are.
+    # Names are requested only once, below, because the requests are counted.
     for feature in features(selection, Namer(), FeatureIds(selection, "digest"), terms.columns):
         terms.add(feature)
     kept = {sample: name for sample, name in samples.items() if sample[1] is not None and sample not in terms.controls}
@@ -96,7 +96,7 @@ def write_faire(
                 if not any(counts.values()):
                     continue
                 _line(table, [feature.id, *map(str, counts.values())])
-                identified, on = feature.named, feature.named.nearest
+                identified, nearest = feature.named, feature.named.nearest
                 cells = {
                     "seq_id": feature.id,
                     "dna_sequence": feature.sequence or _NO_BASES,
@@ -104,11 +104,11 @@ def write_faire(
                     "taxonID": identified.taxon_id,
                     "taxonID_db": database_of(identified.taxon_id),
                     "verbatimIdentification": format_lineage(identified.lineage) if identified.rank else "",
-                    "accession_id": on.id,
-                    "accession_id_ref_db": otu_db if on.id else "",
-                    "percent_match": _percent(on.identity),
-                    "percent_query_cover": _percent(on.coverage),
-                    "confidence_score": cut(identified.confidence, 4),
+                    "accession_id": nearest.id,
+                    "accession_id_ref_db": otu_db if nearest.id else "",
+                    "percent_match": _percent(nearest.identity),
+                    "percent_query_cover": _percent(nearest.coverage),
+                    "confidence_score": truncated(identified.confidence, 4),
                     "identificationRemarks": remarks(identified),
                 }
                 _line(taxa, [cells[column] for column in COLUMNS])
@@ -117,9 +117,9 @@ def write_faire(
         datasets = list(dict.fromkeys(dataset for dataset, _ in kept))
         gene = terms.value(TARGET_GENE)
         title = {
-            "project_id": _one(found.get("project_id")) or (datasets[0] if len(datasets) == 1 else ""),
-            "assay_name": _one(found.get("assay_name")) or target_gene(gene),
-            "seq_run_id": _one(found.get("seq_run_id")),
+            "project_id": _only_value(found.get("project_id")) or (datasets[0] if len(datasets) == 1 else ""),
+            "assay_name": _only_value(found.get("assay_name")) or target_gene(gene),
+            "seq_run_id": _only_value(found.get("seq_run_id")),
         }
         ending = "".join(f"_{_UNSAFE.sub('-', part).strip('-')}" for part in title.values() if part)
         for file in (table_file, taxa_file):
@@ -130,14 +130,14 @@ def write_faire(
 def _notes(title: dict[str, str], terms: SampleTerms, nameless: int) -> Iterable[str]:
     unknown = [part for part, value in title.items() if not value]
     if unknown:
-        yield f"{', '.join(unknown)} of the file names are unknown; FAIRe asks for them, so rename the files"
+        yield f"the file names lack {', '.join(unknown)} (unknown), which FAIRe asks for; rename the files"
     if terms.controls:
-        yield f"{len(terms.controls):,} controls (samp_category) are left out, as FAIRe asks of curated tables"
+        yield f"{len(terms.controls):,} controls (samp_category) are omitted, as FAIRe asks of curated tables"
     if nameless:
-        yield f"{nameless:,} features have no name, and are there without one, as FAIRe asks"
+        yield f"{nameless:,} features have no name and are included without one, as FAIRe asks"
 
 
-def _one(values: Iterable[str] | None) -> str:
+def _only_value(values: Iterable[str] | None) -> str:
     known = list(values or ())
     return known[0] if len(known) == 1 else ""
 

@@ -1,9 +1,9 @@
-"""Sequences as FASTA with the annotations that VSEARCH and USEARCH read: ``;size=`` (reads) and ``;sample=``.
+"""Write sequences as FASTA with the annotations that VSEARCH and USEARCH read: ``;size=`` (reads) and ``;sample=``.
 
-One entry per distinct sequence, called as ``ids`` says; or one per record, whose id has ``_`` for white space (a header
-ends there for other programs) and for a ``;`` before what would be read as an annotation (``;size=``). All else of an
-id stays as it is, also ``=`` or ``<`` at its beginning: FASTA is for programs, which run nothing of it. The bases are
-in one line.
+The file has one entry per distinct sequence, with its id from ``ids``; or one per record. In the id of a record, white
+space becomes ``_`` (other programs end the id there), and so does a ``;`` before text that would be read as an
+annotation (``;size=``). The rest of an id is kept, even ``=`` or ``<`` at its beginning: FASTA is read by programs,
+which do not execute it. The bases are on one line.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ _SPACE = re.compile(r"\s+")
 
 
 def write_fasta(selection: Selection, ids: FeatureIds, target: Path, *, occurrences: bool = False) -> Written:
-    """Write a FASTA file, which appears whole or not at all.
+    """Write a FASTA file, which appears complete or not at all.
 
     Args:
-        selection: What to write.
-        ids: What distinct sequences are called.
+        selection: The sequences and records to write.
+        ids: Ids of the distinct sequences.
         target: The file.
-        occurrences: One entry a record (``>id;size=3;sample=S1``, either only where known) instead of one a distinct
-            sequence (``>id;size=12``; a record without abundance is one read).
+        occurrences: Write one entry per record (``>id;size=3;sample=S1``, each annotation only if known) instead of
+            one per distinct sequence (``>id;size=12``; a record without abundance counts as one read).
 
     Returns:
-        What was written. Sequences whose bases are unknown (runs of older tools) are left out and reported.
+        Counts of the output. Sequences whose bases are unknown (runs of older tools) are omitted and reported.
 
     Raises:
-        StoreError: Nobody knows the letters of any.
+        StoreError: The bases of all sequences are unknown.
         UsageError: The target is a folder.
     """
     with replacing(target, "sequences.fasta") as stream:
         written = _records(selection, stream) if occurrences else _distinct(selection, ids, stream)
         if not written.sequences:
             raise StoreError(
-                f"{selection.collection.name} has no letters of these sequences, because an older tool stored vectors "
-                "only; embed the input again"
+                f"{selection.collection.name} has no bases of these sequences, because an older tool stored only "
+                "vectors; embed the input again"
             )
     return written
 
@@ -58,7 +58,7 @@ def _distinct(selection: Selection, ids: FeatureIds, stream: TextIO) -> Written:
             continue
         stream.write(f">{feature.id};size={feature.reads}\n{feature.sequence}\n")
         sequences, records, reads = sequences + 1, records + feature.records, reads + feature.reads
-    notes = (_left_out(len(selection) - sequences),) if sequences < len(selection) else ()
+    notes = (_omitted(len(selection) - sequences),) if sequences < len(selection) else ()
     return Written(sequences, records, None, reads, notes)
 
 
@@ -66,21 +66,21 @@ def _records(selection: Selection, stream: TextIO) -> Written:
     sequences = records = reads = 0
     for piece in selection.pieces(COLUMNS):
         ids, samples, sizes = (piece.records.column(name).to_pylist() for name in ("id", "sample", "abundance"))
-        letters = piece.sequences.column("sequence").to_pylist()
-        for place, (begin, end) in enumerate(pairwise(piece.starts.tolist())):
-            if letters[place] is None:
+        bases = piece.sequences.column("sequence").to_pylist()
+        for index, (begin, end) in enumerate(pairwise(piece.starts.tolist())):
+            if bases[index] is None:
                 continue
             sequences += 1
             for number in range(begin, end):
-                header = header_id(ids[number] or "") or piece.ids[place]
+                header = header_id(ids[number] or "") or piece.ids[index]
                 size, sample = sizes[number], samples[number]
                 header += "" if size is None else f";size={size}"
                 header += "" if sample is None else f";sample={_SPACE.sub('_', clean(sample)).replace(';', '_')}"
-                stream.write(f">{header}\n{letters[place]}\n")
+                stream.write(f">{header}\n{bases[index]}\n")
                 records, reads = records + 1, reads + (1 if size is None else int(size))
-    notes = (_left_out(len(selection) - sequences),) if sequences < len(selection) else ()
+    notes = (_omitted(len(selection) - sequences),) if sequences < len(selection) else ()
     return Written(sequences, records, None, reads, notes)
 
 
-def _left_out(count: int) -> str:
-    return f"{count:,} sequences are left out, because their bases are unknown (vectors of an older tool)"
+def _omitted(count: int) -> str:
+    return f"{count:,} sequences are omitted, because their bases are unknown (vectors of an older tool)"

@@ -1,4 +1,4 @@
-"""Distinct sequences as features (ASVs): one set of names, and the reads in each sample, over their chosen records."""
+"""Distinct sequences as features (ASVs): one lineage and the reads in each sample, over their selected records."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Feature:
 
     Attributes:
         row: Its row in the collection.
-        id: What the export calls it (``FeatureIds``).
-        digest: Its digest, or what stands for it (``Piece.ids``).
-        name: Id of its first record; None where that has none.
-        sequence: Its bases; None where unknown.
-        length: Their number; None where unknown.
-        named: What most of its labelled records say; among equals the first. Where none is labelled, what the first
-            record with an assignment was called.
+        id: Its id in the export (``FeatureIds``).
+        digest: Its digest, or the id that replaces it (``Piece.ids``).
+        name: Id of its first record; None if that record has none.
+        sequence: Its bases; None if unknown.
+        length: Number of bases; None if unknown.
+        named: The names that most of its labelled records have; the first of them in a tie. If no record is labelled,
+            the names of the first record with an assignment.
         records: Number of its records.
-        counts: Sample to reads, in order of the records; a record without abundance is one.
-        unknown: The samples in which a record does not say how many reads it is.
-        first: Sample to its first record there, as a dict of the columns asked for.
+        counts: Reads of each sample, in order of the records; a record without abundance counts as one.
+        unknown: The samples in which a record does not state its number of reads.
+        first: The first record of each sample, as a dict of the requested columns.
     """
 
     row: int
@@ -51,31 +51,31 @@ class Feature:
 
     @property
     def reads(self) -> int:
-        """All its reads."""
+        """Total number of its reads."""
         return sum(self.counts.values())
 
 
 def features(selection: Selection, names: Namer, ids: FeatureIds, columns: tuple[str, ...] = ()) -> Iterator[Feature]:
-    """Yield the distinct sequences of a selection in order of row.
+    """Yield the distinct sequences of a selection in row order.
 
     Args:
-        selection: What is exported.
-        names: Where names come from.
-        ids: What they are called.
-        columns: Columns of the records wanted in ``Feature.first`` beside ``COLUMNS``.
+        selection: The sequences and records to export.
+        names: Source of the names.
+        ids: Ids of the features.
+        columns: Columns of the records to include in ``Feature.first`` in addition to ``COLUMNS``.
     """
     taxa = taxon_id_columns(selection.collection.record_schema.names)
-    wanted = tuple(dict.fromkeys((*COLUMNS, *columns, *taxa)))
-    for piece in selection.pieces(wanted):
+    requested = tuple(dict.fromkeys((*COLUMNS, *columns, *taxa)))
+    for piece in selection.pieces(requested):
         records = piece.records.to_pylist()
         lengths = piece.sequences.column("length").to_pylist()
-        letters = piece.sequences.column("sequence").to_pylist()
+        bases = piece.sequences.column("sequence").to_pylist()
         rows = piece.rows.tolist()
-        for place, (begin, end) in enumerate(pairwise(piece.starts.tolist())):
-            row, digest = rows[place], piece.ids[place]
+        for index, (begin, end) in enumerate(pairwise(piece.starts.tolist())):
+            row, digest = rows[index], piece.ids[index]
             lab_id = ids.lab_id(row, digest) if names.by_id else digest
             known = SequenceIds(row, (digest, lab_id, records[begin]["id"]))
-            yield _feature(known, ids.of(row, digest), letters[place], lengths[place], records[begin:end], names, taxa)
+            yield _feature(known, ids.of(row, digest), bases[index], lengths[index], records[begin:end], names, taxa)
 
 
 def _feature(
@@ -103,7 +103,7 @@ def _feature(
             if taxa and not taxon_ids.get(named):
                 taxon_ids[named] = taxon_id(taxa, [record[name] for name in taxa])
     names.divided += len(labelled) > 1
-    # A Counter gives equals in the order in which they came.
+    # A Counter returns equal counts in the order of insertion.
     named = labelled.most_common(1)[0][0] if labelled else assigned or NO_NAME
     if taxon_ids.get(named):
         named = replace(named, taxon_id=taxon_ids[named])
@@ -114,20 +114,20 @@ def _feature(
 
 
 def sample_names(samples: Mapping[Sample, Any]) -> dict[Sample, str]:
-    """Return a name of its own for each sample, without control characters.
+    """Return a unique name for each sample, without control characters.
 
-    It is its own name; where several datasets have that, ``dataset/name``; ``no_sample`` where it is not known; with
-    ``_2`` and so on added where another has that.
+    This is the sample's own name; ``dataset/name`` if several datasets have a sample of that name; ``no_sample`` if
+    the name is unknown. If another sample has the resulting name, ``_2`` and so on is added.
     """
-    own = {sample: clean(sample[1] or "").strip() or NO_SAMPLE for sample in samples}
-    shared = Counter(own.values())
+    labels = {sample: clean(sample[1] or "").strip() or NO_SAMPLE for sample in samples}
+    shared = Counter(labels.values())
     names: dict[Sample, str] = {}
     taken: set[str] = set()
-    for sample, name in own.items():
-        wanted = name if shared[name] == 1 else f"{clean(sample[0])}/{name}"
-        free, number = wanted, 2
-        while free in taken:
-            free, number = f"{wanted}_{number}", number + 1
-        taken.add(free)
-        names[sample] = free
+    for sample, label in labels.items():
+        base = label if shared[label] == 1 else f"{clean(sample[0])}/{label}"
+        name, number = base, 2
+        while name in taken:
+            name, number = f"{base}_{number}", number + 1
+        taken.add(name)
+        names[sample] = name
     return names

@@ -1,7 +1,7 @@
-"""Distinct sequences with their vectors as AnnData (``.h5ad``), for scanpy and others.
+"""Write distinct sequences with their vectors as AnnData (``.h5ad``), for scanpy and other programs.
 
-``obs`` has one row per distinct sequence, called by its id (``ids``); the vectors are ``X``, float32, or
-``obsm["X_ednabed"]``, where ``X`` is absent; ``uns["ednabed"]`` says what made them. The file is that of AnnData's
+``obs`` has one row per distinct sequence, indexed by its id (``ids``); the vectors are ``X``, float32, or
+``obsm["X_ednabed"]`` without an ``X``; ``uns["ednabed"]`` records how they were computed. The file follows AnnData's
 on-disk format (group ``anndata`` 0.1.0): ``obs`` is written by anndata, the vectors block by block.
 
 Memory: ``obs``, about 1 kB per distinct sequence, and one block of vectors.
@@ -34,7 +34,7 @@ OBS_COLUMNS = (
     "status", "taxon_id",
 )  # fmt: skip
 """Columns of ``obs``. ``name`` is the id of the first record; ``reads`` counts a record without abundance as one;
-``length`` is -1 and ``confidence`` NaN where unknown; a text is empty where unknown."""
+``length`` is -1 and ``confidence`` NaN if unknown; text is empty if unknown."""
 
 
 def write_h5ad(
@@ -46,26 +46,25 @@ def write_h5ad(
     obsm: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Write an ``.h5ad`` file, which appears whole or not at all.
+    """Write an ``.h5ad`` file, which appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What features are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the features.
         target: The file.
         obsm: Put the vectors into ``obsm["X_ednabed"]`` instead of ``X``.
-        about: What ``uns["ednabed"]`` says: name to text or number.
+        about: Content of ``uns["ednabed"]``: text or number by name.
 
     Raises:
         MissingPackage: anndata is not installed.
-        UsageError: The target is a folder, a pipe or a device, or lies in a run or a
-            reference.
+        UsageError: The target is a folder, a pipe or a device, or is in a run or a reference.
     """
     check_target_file(target, "vectors.h5ad")
     anndata, h5py, pandas = packages()
     obs, records, reads = feature_frame(pandas, features(selection, names, ids))
     dimension = selection.collection.spec.dimension
-    var = pandas.DataFrame(index=[f"dim_{place}" for place in range(0 if obsm else dimension)])
+    var = pandas.DataFrame(index=[f"dim_{index}" for index in range(0 if obsm else dimension)])
     data = anndata.AnnData(obs=obs, var=var, uns={"ednabed": cleaned(about or {})})
     with whole_target(target, "vectors.h5ad") as work:
         data.write_h5ad(work)
@@ -75,13 +74,13 @@ def write_h5ad(
 
 
 def packages() -> tuple[Any, Any, Any]:
-    """Return anndata, h5py and pandas. Raises MissingPackage where one of them is not installed."""
+    """Return anndata, h5py and pandas. Raises MissingPackage if one of them is not installed."""
     anndata, h5py, pandas = (needed(module, "export", "an export as h5ad") for module in ("anndata", "h5py", "pandas"))
     return anndata, h5py, pandas
 
 
 def cleaned(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``uns`` says, without characters that HDF5 cannot hold."""
+    """Return the content of ``uns`` without characters that HDF5 cannot store."""
     return {key: clean(value) if isinstance(value, str) else value for key, value in about.items()}
 
 
@@ -89,9 +88,9 @@ def write_vectors(file: Any, name: str, selection: Selection) -> None:
     """Write the vectors of a selection, block by block, as an array of an AnnData file.
 
     Args:
-        file: The opened file of h5py.
-        name: Path of the array in it; one that is there is replaced.
-        selection: What is exported.
+        file: The open h5py file.
+        name: Path of the array in the file; an existing array is replaced.
+        selection: The sequences to export.
     """
     dimension = selection.collection.spec.dimension
     if name in file:
@@ -106,42 +105,43 @@ def write_vectors(file: Any, name: str, selection: Selection) -> None:
 
 
 def _blocks(selection: Selection) -> Iterator[FloatArray]:
-    """Yield the vectors in order of row."""
+    """Yield the vectors in row order."""
     step = max(1, BLOCK_BYTES // (4 * selection.collection.spec.dimension))
     for first in range(0, len(selection), step):
         yield selection.collection.vectors_of(selection.rows[first : first + step])
 
 
-def feature_frame(pandas: Any, every: Iterator[Feature]) -> tuple[Any, int, int]:
-    """Return the frame of features with ``OBS_COLUMNS``, called by their ids, the number of records and the reads.
+def feature_frame(pandas: Any, all_features: Iterator[Feature]) -> tuple[Any, int, int]:
+    """Return a data frame of features with ``OBS_COLUMNS``, indexed by their ids, the number of records and the reads.
 
     Args:
         pandas: The module.
-        every: The features.
+        all_features: The features.
     """
     frames = []
     records = reads = 0
-    while some := list(islice(every, 4096)):
+    while batch := list(islice(all_features, 4096)):
         columns: dict[str, Any] = {
-            "name": [clean(one.name or "") for one in some],
-            "digest": ["" if one.digest.startswith("key.") else one.digest for one in some],
-            "length": np.array([-1 if one.length is None else one.length for one in some], np.int64),
-            "reads": np.array([one.reads for one in some], np.int64),
-            "records": np.array([one.records for one in some], np.int64),
-            "samples": np.array([sum(name is not None for _, name in one.counts) for one in some], np.int64),
-            "datasets": [clean(";".join(dict.fromkeys(dataset for dataset, _ in one.counts))) for one in some],
+            "name": [clean(feature.name or "") for feature in batch],
+            "digest": ["" if feature.digest.startswith("key.") else feature.digest for feature in batch],
+            "length": np.array([-1 if feature.length is None else feature.length for feature in batch], np.int64),
+            "reads": np.array([feature.reads for feature in batch], np.int64),
+            "records": np.array([feature.records for feature in batch], np.int64),
+            "samples": np.array([sum(name is not None for _, name in feature.counts) for feature in batch], np.int64),
+            "datasets": [clean(";".join(dict.fromkeys(dataset for dataset, _ in feature.counts))) for feature in batch],
             "lineage": [
-                clean(format_lineage(one.named.lineage)) if any(one.named.lineage) else "" for one in some
+                clean(format_lineage(feature.named.lineage)) if any(feature.named.lineage) else "" for feature in batch
             ],
-            **{rank: [clean(one.named.lineage[place]) for one in some] for place, rank in enumerate(RANKS)},
-            "rank": [one.named.rank for one in some],
+            **{rank: [clean(feature.named.lineage[index]) for feature in batch] for index, rank in enumerate(RANKS)},
+            "rank": [feature.named.rank for feature in batch],
             "confidence": np.array(
-                [np.nan if one.named.confidence is None else one.named.confidence for one in some], np.float64
+                [np.nan if feature.named.confidence is None else feature.named.confidence for feature in batch],
+                np.float64,
             ),
-            "status": [one.named.status for one in some],
-            "taxon_id": [clean(one.named.taxon_id) for one in some],
+            "status": [feature.named.status for feature in batch],
+            "taxon_id": [clean(feature.named.taxon_id) for feature in batch],
         }  # fmt: skip
-        frames.append(pandas.DataFrame(columns, index=[one.id for one in some], columns=list(OBS_COLUMNS)))
-        records += sum(one.records for one in some)
-        reads += sum(one.reads for one in some)
+        frames.append(pandas.DataFrame(columns, index=[feature.id for feature in batch], columns=list(OBS_COLUMNS)))
+        records += sum(feature.records for feature in batch)
+        reads += sum(feature.reads for feature in batch)
     return pandas.concat(frames), records, reads

@@ -1,10 +1,10 @@
-"""Reads of distinct sequences in samples as AnnData (``.h5ad``): samples by features, as scanpy has cells by genes.
+"""Write reads of distinct sequences in samples as AnnData (``.h5ad``): samples by features, like cells by genes.
 
-``obs`` has one row per sample with what is known of it, ``var`` one per distinct sequence with the columns that ``obs``
-has in ``h5ad``; ``X`` is the reads, sparse (CSR) and float64, which holds every count exactly; the vectors are
-``varm["X_ednabed"]``.
+``obs`` has one row per sample with its known metadata, and ``var`` has one row per distinct sequence with the columns
+that ``obs`` has in ``h5ad``; ``X`` contains the reads, sparse (CSR) and float64, which represents every count exactly;
+the vectors are ``varm["X_ednabed"]``.
 
-Memory: ``var``, about 1 kB per distinct sequence, about 100 bytes for each pair of feature and sample, and one block of
+Memory: ``var``, about 1 kB per distinct sequence, about 100 bytes per pair of feature and sample, and one block of
 vectors.
 """
 
@@ -32,32 +32,32 @@ _NUMBERS = ("decimalLatitude", "decimalLongitude", "minimumDepthInMeters", "maxi
 def write_h5ad_samples(
     selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, about: Mapping[str, Any] | None = None
 ) -> Written:
-    """Write an ``.h5ad`` file of samples by features, which appears whole or not at all.
+    """Write an ``.h5ad`` file of samples by features, which appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What features are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the features.
         target: The file.
-        about: What ``uns["ednabed"]`` says: name to text or number.
+        about: Content of ``uns["ednabed"]``: text or number by name.
 
     Raises:
         MissingPackage: anndata is not installed.
-        UsageError: The target is a folder, a pipe or a device, or lies in a run or a reference.
+        UsageError: The target is a folder, a pipe or a device, or is in a run or a reference.
     """
     from scipy.sparse import csr_matrix
 
     check_target_file(target, "samples.h5ad")
     anndata, h5py, pandas = packages()
     samples = sample_names(selection.samples())
-    place_of = {sample: place for place, sample in enumerate(samples)}
+    row_of = {sample: row for row, sample in enumerate(samples)}
     terms = SampleTerms(selection.collection.record_schema.names)
     pairs: list[tuple[int, int, int]] = []
 
     def counted() -> Iterator[Feature]:
         for number, feature in enumerate(features(selection, names, ids, terms.columns)):
             terms.add(feature)
-            pairs.extend((place_of[sample], number, reads) for sample, reads in feature.counts.items() if reads)
+            pairs.extend((row_of[sample], number, reads) for sample, reads in feature.counts.items() if reads)
             yield feature
 
     var, records, reads = feature_frame(pandas, counted())
@@ -78,7 +78,7 @@ def write_h5ad_samples(
         X=counts,
         obs=pandas.DataFrame(obs, index=list(samples.values())),
         var=var,
-        # Written once, so that the group has the form of this version of anndata; the vectors follow block by block.
+        # A placeholder, so that the group has the layout of this anndata version; the vectors follow block by block.
         varm={OBSM: np.zeros((len(var), 1), np.float32)},
         uns={"ednabed": cleaned(about or {})},
     )

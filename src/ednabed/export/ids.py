@@ -1,10 +1,10 @@
-"""What each distinct sequence is called in an export: the same in all its formats, and in ``classify`` of the same run.
+"""Ids of the distinct sequences in an export: the same in all its formats, and in ``classify`` of the same run.
 
-By the rule *own* that is the id of its first record (by dataset, run and number), as a FASTA header can hold it: white
-space, a quote and a leading ``#`` become ``_``, and so does a ``;`` before what would read as an annotation
-(``;size=``). An id that records of several sequences share names none of them for sure, so each of these sequences gets
-it with a suffix, ``_1``, ``_2``, … in order of row; a suffix that would give the id of another record is skipped. A
-sequence without an id is called by its digest. By the rule *digest* all are.
+With the rule *own*, the id of a sequence is the id of its first record (by dataset, run and number) in a form that a
+FASTA header can contain: white space, a quote and a leading ``#`` become ``_``, and so does a ``;`` before text that
+would be read as an annotation (``;size=``). An id that records of several sequences share is ambiguous, so each of
+these sequences gets the id with a suffix, ``_1``, ``_2``, … in row order; a suffix that would give the id of another
+record is skipped. A sequence without an id gets its digest as id. With the rule *digest*, all sequences do.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from ednabed.export.selection import Selection
 
 RULES = {
-    "own": "the id of its first record, with a suffix (_1, _2, …) where several sequences share that id",
+    "own": "the id of its first record, with a suffix (_1, _2, …) if several sequences share that id",
     "digest": "the digest of its bases",
 }
-"""Rule to what a feature is called by it."""
+"""Each rule, mapped to a description of the feature ids that it gives."""
 _ANNOTATION = re.compile(r";(?=[A-Za-z_][\w.]*=)")
 _SPACE = re.compile(r"\s+")
 _NUMBERED = r"_[0-9]+$"
 
 
 def header_id(id: str) -> str:
-    """Return an id as it can be in a FASTA header; empty where nothing is left of it."""
+    """Return an id in a form that a FASTA header can contain; empty if nothing is left of it."""
     return _ANNOTATION.sub("_", _SPACE.sub("_", clean(id).strip()))
 
 
 @lru_cache(maxsize=65_536)
 def portable_id(id: str) -> str:
-    """Return an id as every format can hold it; empty where nothing is left of it."""
+    """Return an id in a form that every format can contain; empty if nothing is left of it."""
     name = header_id(id).replace('"', "_")
     return f"_{name[1:]}" if name.startswith("#") else name
 
@@ -51,9 +51,9 @@ class _LabIds:
     """Ids by the rule *own*.
 
     Attributes:
-        ids: Group (a dataset, or empty for all together) to row to id; empty where its record has none.
-        numbered: Rows whose id has a suffix.
-        example: One of these ids; empty where there is none.
+        ids: Id of each row, by group (a dataset, or empty for all datasets together); empty if the record has no id.
+        numbered: Number of rows whose id has a suffix.
+        example: One of these ids; empty if there is none.
     """
 
     ids: dict[str, dict[int, str]]
@@ -64,19 +64,20 @@ class _LabIds:
 class FeatureIds:
     """Ids of the distinct sequences of a selection.
 
-    The ids of the records are read when the first id by the rule *own* is asked for, and all are held from then on:
-    about 200 bytes per distinct sequence.
+    The ids of the records are read when the first id by the rule *own* is requested, and all are kept in memory from
+    then on: about 200 bytes per distinct sequence.
 
     Args:
-        selection: What is exported.
+        selection: The sequences and records to export.
         rule: One of ``RULES``.
-        by_dataset: Decide in each dataset by itself: an id of one dataset does not change with what else is chosen.
+        by_dataset: Assign the ids in each dataset separately, so that they do not depend on which other datasets are
+            selected.
 
     Attributes:
         rule: See above.
 
     Raises:
-        UsageError: There is no such rule.
+        UsageError: The rule is unknown.
     """
 
     def __init__(self, selection: Selection, rule: str = "own", *, by_dataset: bool = False) -> None:
@@ -91,23 +92,23 @@ class FeatureIds:
 
         Args:
             row: Its row in the collection.
-            digest: Its digest, or what stands for it (``Piece.ids``).
-            dataset: Its dataset, where ids are decided by dataset.
+            digest: Its digest, or the id that replaces it (``Piece.ids``).
+            dataset: Its dataset, if ids are assigned by dataset.
         """
         return digest if self.rule == "digest" else self.lab_id(row, digest, dataset)
 
     def lab_id(self, row: int, digest: str, dataset: str = "") -> str:
-        """Return the id by the rule *own*, whatever the rule is; see ``of``."""
+        """Return the id by the rule *own*, regardless of the rule in use; see ``of``."""
         return self._lab_ids.ids[dataset].get(row) or digest
 
     @property
     def numbered(self) -> int:
-        """Sequences that got a suffix, because another sequence has their id too."""
+        """Number of sequences whose id got a suffix, because another sequence has the same id."""
         return 0 if self.rule == "digest" else self._lab_ids.numbered
 
     @cached_property
     def _lab_ids(self) -> _LabIds:
-        """Find the first id of each sequence, and give a suffix to those that are shared."""
+        """Find the first id of each sequence, and add a suffix to shared ids."""
         firsts, counts = self._first_ids()
         several = counts.filter(pc.greater(counts.column("row_count"), 1))
         shared = set(zip(several.column("group").to_pylist(), several.column("name").to_pylist(), strict=True))
@@ -129,7 +130,7 @@ class FeatureIds:
         return found
 
     def _first_ids(self) -> tuple[dict[str, dict[int, str]], pa.Table]:
-        """Return group to row to the id of its first record, and how many rows (``row_count``) each id names."""
+        """Return the id of the first record of each row, by group, and the number of rows (``row_count``) per id."""
         firsts: dict[str, dict[int, str]] = {}
         pairs = []
         for piece in self._selection.pieces(("id", "dataset"), bases=False):
@@ -142,15 +143,15 @@ class FeatureIds:
                     found[group, name, row] = None
             columns = zip(*found, strict=True)
             pairs.append(pa.table(dict(zip(("group", "name", "row"), map(list, columns), strict=True))))
-        # No sequence is in two pieces, so each pair is there once.
+        # No sequence is in two pieces, so each pair occurs once.
         return firsts, pa.concat_tables(pairs).group_by(["group", "name"]).aggregate([("row", "count")])
 
     def notes(self) -> list[str]:
-        """Return what a reader of the export should know of its ids."""
-        notes = [f"each feature is called by {RULES[self.rule]}"]
+        """Return notes on the ids for readers of the export."""
+        notes = [f"the id of each feature is {RULES[self.rule]}"]
         if self.numbered:
             notes.append(
-                f"{self.numbered:,} features share their id with another and got a suffix, such as "
+                f"{self.numbered:,} features share their id with another feature and got a suffix, such as "
                 f"{self._lab_ids.example}; ids by digest are the same in every export"
             )
         return notes

@@ -1,7 +1,7 @@
-"""Reads by lineage as text for Krona's ``ktImportText``: reads, then the names from kingdom on, tabs between.
+"""Write reads by lineage as text for Krona's ``ktImportText``: reads, then the names from kingdom on, tab-separated.
 
-Names end at the deepest that is known; a rank without name on the way is ``no class`` and so on, so that rings are
-ranks. What has no name is ``Unassigned``. Krona writes names into its page as they are, without escaping them, so
+Names end at the deepest known one; an intermediate rank without a name becomes ``no class`` and so on, so that each
+ring is a rank. Reads without a name are ``Unassigned``. Krona writes names into its page without escaping them, so
 ``<``, ``>``, ``&`` and ``"`` become ``_``; control characters become blanks.
 """
 
@@ -35,18 +35,19 @@ def write_krona(
     per_sample: bool = False,
     about: dict[str, Any] | None = None,
 ) -> Written:
-    """Write one file of all samples, or a folder of one file a sample; whole or absent.
+    """Write one file of all samples, or a folder with one file per sample; either appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: By which assignments may know features; none is written.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids by which assignments may refer to features; they are not written.
         target: The file; with ``per_sample`` the folder.
-        per_sample: A file for each sample, called by it as far as file names go; ``export.json`` says which is which.
-        about: With ``per_sample``, what ``export.json`` says more.
+        per_sample: Write one file per sample, named after it as far as file names allow; ``export.json`` maps files to
+            samples.
+        about: Further content of ``export.json``, with ``per_sample``.
 
     Raises:
-        UsageError: The target is a folder where a file is wanted, or holds something else.
+        UsageError: The target is a folder where a file is expected, or contains something else.
     """
     sums: dict[Sample | None, Counter[tuple[str, ...]]] = {}
     records = 0
@@ -82,16 +83,16 @@ def _wedges(named: Identification) -> tuple[str, ...]:
 
 
 def _file_names(samples: dict[Sample, str]) -> dict[Sample, str]:
-    """Return a file name for each sample that every system takes."""
+    """Return a file name for each sample that every operating system accepts."""
     files: dict[Sample, str] = {}
     taken: set[str] = set()
     for sample, name in samples.items():
-        # The beginning keeps devices of Windows (con, nul) and hidden files from coming out.
-        wanted = "sample_" + _UNSAFE.sub("_", name).strip("._")[:80]
-        free, number = wanted, 2
-        # Windows and macOS do not tell case apart.
-        while free.lower() in taken:
-            free, number = f"{wanted}_{number}", number + 1
-        taken.add(free.lower())
-        files[sample] = f"{free}.txt"
+        # The prefix avoids device names of Windows (con, nul) and hidden files.
+        base = "sample_" + _UNSAFE.sub("_", name).strip("._")[:80]
+        stem, number = base, 2
+        # File names on Windows and macOS are not case-sensitive.
+        while stem.lower() in taken:
+            stem, number = f"{base}_{number}", number + 1
+        taken.add(stem.lower())
+        files[sample] = f"{stem}.txt"
     return files

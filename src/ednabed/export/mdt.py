@@ -1,13 +1,14 @@
-"""Distinct sequences in samples as the tables of GBIF's Metabarcoding Data Toolkit (https://mdt.gbif.org).
+"""Write distinct sequences in samples as tables for GBIF's Metabarcoding Data Toolkit (https://mdt.gbif.org).
 
-Four tables: ``OTU_table`` (ids of features by ids of samples, reads, 0 where none; its first cell is empty),
-``Taxonomy``, ``Samples`` and ``Study`` (``term``, ``value``: what is the same for all samples). As ``.tsv`` files in a
-folder, or as the sheets of one ``.xlsx``. The toolkit takes one marker a dataset, called by its own vocabulary, and
-leaves out what is in ``OTU_table`` but not in ``Samples``, or not in ``Taxonomy``: so controls are in the first alone.
+There are four tables: ``OTU_table`` (feature ids by sample ids, reads, 0 if none; its first cell is empty),
+``Taxonomy``, ``Samples`` and ``Study`` (``term``, ``value``: values that are the same for all samples). They are
+written as ``.tsv`` files in a folder, or as the sheets of one ``.xlsx``. The toolkit accepts one marker per dataset,
+named in its own vocabulary, and omits entries of ``OTU_table`` that are not in ``Samples`` or not in ``Taxonomy``; for
+this reason, controls are only in ``OTU_table``.
 
-What is where follows the reader of the toolkit (gbif/metabarcoding-data-toolkit-backend, commit 0ec9bef of 2025-11-14:
+The layout follows the toolkit's reader (gbif/metabarcoding-data-toolkit-backend, commit 0ec9bef of 2025-11-14:
 ``enum/requiredDwcterms.js``, ``enum/defaultValueterms.js``, ``validation/filenames.js``). It takes a quote in a cell
-for the beginning of a quoted one, so ``"`` becomes ``'``.
+for the beginning of a quoted cell, so ``"`` becomes ``'``.
 """
 
 from __future__ import annotations
@@ -37,30 +38,30 @@ TAXONOMY_COLUMNS = (
     "specificEpithet", "taxonRank", "scientificNameID", "taxonConceptID", "verbatimIdentification",
     "identificationRemarks",
 )  # fmt: skip
-_ASKED_OF_SAMPLES = ("eventDate", "decimalLatitude", "decimalLongitude", TARGET_GENE, "otu_db", "materialSampleID")
+_REQUIRED_SAMPLE_TERMS = ("eventDate", "decimalLatitude", "decimalLongitude", TARGET_GENE, "otu_db", "materialSampleID")
 
 
 def write_mdt(
     selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, otu_db: str = "", about: dict[str, Any]
 ) -> Written:
-    """Write the tables, which appear whole or not at all.
+    """Write the tables, which appear complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What features are called.
-        target: A folder; or a file that ends in ``.xlsx``.
-        otu_db: What the names were assigned by; empty where unknown. What a column ``otu_db`` says goes first.
-        about: What ``export.json`` says more, in a folder.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the features.
+        target: A folder, or a file that ends in ``.xlsx``.
+        otu_db: The reference that the names were assigned from; empty if unknown. A column ``otu_db`` takes precedence.
+        about: Further content of ``export.json``, for a folder.
 
     Raises:
         StoreError: No record names its sample, the records are of several markers, or a table does not fit a sheet.
-        UsageError: Nothing may be written at the target.
-        MissingPackage: XlsxWriter is not installed, which ``.xlsx`` needs.
+        UsageError: The target must not be written to.
+        MissingPackage: XlsxWriter, which ``.xlsx`` needs, is not installed.
     """
     if is_workbook(target):
-        with whole_target(target, "mdt.xlsx") as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as place:
-            folder = Path(place)
+        with whole_target(target, "mdt.xlsx") as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as parts:
+            folder = Path(parts)
             written = _write_tables(selection, names, ids, folder, otu_db)
             tables = {name: folder / f"{name}.tsv" for name in (OTU_TABLE, TAXONOMY, SAMPLES, STUDY)}
             write_workbook(work, tables, lambda sheet, row, column: sheet == OTU_TABLE and min(row, column) > 0)
@@ -70,7 +71,7 @@ def write_mdt(
 
 
 def is_workbook(target: Path) -> bool:
-    """Return whether a target is one file and not a folder, by its ending."""
+    """Return whether a target is one file and not a folder, by its file extension."""
     return target.suffix.lower() == ".xlsx"
 
 
@@ -78,11 +79,11 @@ def _write_tables(selection: Selection, names: Namer, ids: FeatureIds, folder: P
     samples = sample_names(selection.samples())
     if all(name is None for _, name in samples):
         raise StoreError(
-            f"{selection.collection.name}: no record names its sample, expected samples with their place and date; "
+            f"{selection.collection.name}: no record names its sample, expected samples with their location and date; "
             "embed the input again with its count table and its table of samples"
         )
     terms = SampleTerms(selection.collection.record_schema.names)
-    records = reads = letters = 0
+    records = reads = sequences = 0
     with _table(folder, OTU_TABLE) as table, _table(folder, TAXONOMY) as taxonomy:
         _line(table, ["", *samples.values()])
         _line(taxonomy, TAXONOMY_COLUMNS)
@@ -100,41 +101,41 @@ def _write_tables(selection: Selection, names: Namer, ids: FeatureIds, folder: P
                 "identificationRemarks": remarks(feature.named),
             }
             _line(taxonomy, [cells.get(column, "") for column in TAXONOMY_COLUMNS])
-            letters, records, reads = letters + 1, records + feature.records, reads + feature.reads
-    if not letters:
+            sequences, records, reads = sequences + 1, records + feature.records, reads + feature.reads
+    if not sequences:
         raise StoreError(
-            f"{selection.collection.name} has no bases of these sequences, because an older tool stored vectors only; "
+            f"{selection.collection.name} has no bases of these sequences, because an older tool stored only vectors; "
             "embed the input again"
         )
     gene = _one_gene(terms, selection.collection.name)
     _write_samples(folder, samples, terms, gene, otu_db)
-    notes = list(_notes(terms, samples, gene, len(selection) - letters))
-    return Written(letters, records, len([name for _, name in samples if name is not None]), reads, tuple(notes))
+    notes = list(_notes(terms, samples, gene, len(selection) - sequences))
+    return Written(sequences, records, len([name for _, name in samples if name is not None]), reads, tuple(notes))
 
 
 def _one_gene(terms: SampleTerms, source: str) -> str:
-    """Return the marker of all samples in the toolkit's vocabulary; empty where none is known."""
+    """Return the marker of all samples in the toolkit's vocabulary; empty if none is known."""
     genes = {target_gene(cells[TARGET_GENE]) for cells in terms.cells.values() if TARGET_GENE in cells}
     if len(genes) > 1:
         raise StoreError(
             f"{source}: the records are of {len(genes)} markers ({', '.join(sorted(genes))}), expected one, because "
-            "GBIF's Metabarcoding Data Toolkit takes one marker a dataset; export each by itself, choosing records by "
-            "their marker"
+            "GBIF's Metabarcoding Data Toolkit accepts one marker per dataset; export each marker separately by "
+            "selecting its records"
         )
     return genes.pop() if genes else ""
 
 
 def _write_samples(folder: Path, samples: Mapping[Sample, str], terms: SampleTerms, gene: str, otu_db: str) -> None:
-    made = {TARGET_GENE: gene, "otu_db": otu_db}
-    there = [term for term in terms.terms() if term not in _ASKED_OF_SAMPLES]
-    # What is the same for all samples stands in Study, but for what the toolkit asks of each sample.
-    study = {term: value for term in there if (value := terms.value(term))}
-    columns = ("id", *_ASKED_OF_SAMPLES, *(term for term in there if term not in study))
+    defaults = {TARGET_GENE: gene, "otu_db": otu_db}
+    known = [term for term in terms.terms() if term not in _REQUIRED_SAMPLE_TERMS]
+    # Values that are the same for all samples are in Study, except those that the toolkit requires for each sample.
+    study = {term: value for term in known if (value := terms.value(term))}
+    columns = ("id", *_REQUIRED_SAMPLE_TERMS, *(term for term in known if term not in study))
     with _table(folder, SAMPLES) as table:
         _line(table, columns)
         for sample, name in samples.items():
             if sample[1] is not None and sample not in terms.controls:
-                cells = {**made, **terms.cells.get(sample, {}), "id": name, **({TARGET_GENE: gene} if gene else {})}
+                cells = {**defaults, **terms.cells.get(sample, {}), "id": name, **({TARGET_GENE: gene} if gene else {})}
                 _line(table, [cells.get(column, "") for column in columns])
     with _table(folder, STUDY) as table:
         _line(table, ("term", "value"))
@@ -146,14 +147,14 @@ def _write_samples(folder: Path, samples: Mapping[Sample, str], terms: SampleTer
 
 def _notes(terms: SampleTerms, samples: Mapping[Sample, str], gene: str, without_bases: int) -> Iterable[str]:
     if without_bases:
-        yield f"{without_bases:,} features are left out, because their bases are unknown and the toolkit requires them"
+        yield f"{without_bases:,} features are omitted, because their bases are unknown and the toolkit requires them"
     if terms.controls:
         yield (
             f"{len(terms.controls):,} controls (samp_category) are in {OTU_TABLE} but not in {SAMPLES}, so the toolkit "
-            "leaves them out"
+            "omits them"
         )
     if any(name is None for _, name in samples):
-        yield f"records without sample are in {OTU_TABLE} but not in {SAMPLES}, so the toolkit leaves them out"
+        yield f"records without a sample are in {OTU_TABLE} but not in {SAMPLES}, so the toolkit omits them"
     for term, count in terms.without.items():
         if count:
             yield (
@@ -163,7 +164,7 @@ def _notes(terms: SampleTerms, samples: Mapping[Sample, str], gene: str, without
     if not gene:
         yield f"{TARGET_GENE}, which the toolkit requires, is unknown; add it to {STUDY} ({TARGET_GENE}, COI)"
     elif not is_known(gene):
-        yield f"{TARGET_GENE} is {gene}, which is not in the toolkit's vocabulary; choose one when you upload"
+        yield f"{TARGET_GENE} is {gene}, which is not in the toolkit's vocabulary; choose a term of it for the upload"
 
 
 def _table(folder: Path, name: str) -> TextIO:

@@ -1,4 +1,4 @@
-"""What an export lacks that its consumer will ask for, with the command that adds it."""
+"""Report data that an export lacks and its users will need, with the command that adds it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def missing(selection: Selection, format: str, names: Namer, *, per_sample: bool
     Coordinates and dates are reported by the formats that require them (``dwc``, ``mdt``).
 
     Args:
-        selection: What was exported.
+        selection: The sequences and records that were exported.
         format: Name of the format.
-        names: Where its names came from.
-        per_sample: ``krona``: one file a sample.
+        names: Source of the names.
+        per_sample: For ``krona``: whether one file per sample was written.
     """
     notes = []
     if format in NEED_NAMES and names.asked and not names.named and not names.given:
         runs = selection.runs()
-        more = f" (and of {len(runs) - 1:,} more runs)" if len(runs) > 1 else ""
+        more = f" (and {len(runs) - 1:,} more runs)" if len(runs) > 1 else ""
         notes.append(
-            f"no record has a name; classify the sequences of this run{more} with a labelled reference ('ednabed "
+            f"no record has a name; classify the sequences of this run{more} against a labelled reference ('ednabed "
             f"classify --run {runs[0]} --reference DIR'), then export again"
         )
     if format in NEED_SAMPLES or per_sample:
@@ -38,5 +38,5 @@ def missing(selection: Selection, format: str, names: Namer, *, per_sample: bool
             )
         elif unknown:
             datasets = ", ".join(dict.fromkeys(dataset for dataset, _ in unknown))
-            notes.append(f"some records of {datasets} name no sample; their reads are counted under no_sample")
+            notes.append(f"some records of {datasets} do not name a sample; their reads are counted under no_sample")
     return notes

@@ -1,10 +1,10 @@
-"""Which names an export gives: those that the records have, else those that ``ednabed classify`` gave.
+"""Choose the names in an export: the names that the records have, else the names that ``ednabed classify`` assigned.
 
-A lineage that a record has of its own (a label) stays. A record without one takes the names of its assignment. These
-are kept next to its run and go by sequence; or they come from a file and go by id: that of the record, else one that an
-export of distinct sequences gives it (digest, feature id, or the id of the first record of its sequence). Of a record
-whose taxon is not in the reference these are the names above that taxon; ``unclassified`` and ``rejected`` ones have
-none. Best guesses that were not given are no names here.
+If a record has its own lineage (a label), this is kept. A record without a label takes the names of its assignment.
+Assignments are either kept next to the run and found by sequence, or read from a file and found by id: the id of the
+record, else an id that an export of distinct sequences gives it (digest, feature id, or the id of the first record of
+its sequence). If the taxon of a record is not in the reference, the record takes the names above it; ``unclassified``
+and ``rejected`` records have none. Best guesses that were not assigned are not used as names.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _LINE = {
     **dict.fromkeys(("nearest_id", "nearest_lineage", "nearest_taxon_id"), str | None),
     **dict.fromkeys(("identity", "coverage"), float | None),
 }
-_ADVICE = "give what 'ednabed classify --output taxonomy.tsv' (or .jsonl) wrote"
+_ADVICE = "give a file that 'ednabed classify --output taxonomy.tsv' (or .jsonl) wrote"
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The nearest sequence of the reference by which a name was assigned.
+    """The nearest sequence of the reference, from which a name was assigned.
 
     Attributes:
-        id: Id of its record; empty where unknown.
-        identity: Percent of the columns of the alignment; None where unknown.
-        coverage: Percent of the query inside that alignment; None where unknown.
+        id: Id of its record; empty if unknown.
+        identity: Percent identity over the columns of the alignment; None if unknown.
+        coverage: Percent of the query inside that alignment; None if unknown.
     """
 
     id: str = ""
@@ -61,10 +61,10 @@ class Identification:
 
     Attributes:
         lineage: Seven names, empty where unknown.
-        confidence: Of the deepest name, 0 to 1, where an assignment gave it; else None.
-        status: Status of the assignment that was taken; empty where none was.
-        taxon_id: Id of the deepest name in a database of taxa (``sequences.taxon_ids``); empty where unknown.
-        nearest: By what an assignment was given.
+        confidence: Confidence of the deepest name, 0 to 1, if it comes from an assignment; else None.
+        status: Status of the assignment that was used; empty if none was.
+        taxon_id: Id of the deepest name in a taxonomic database (``sequences.taxon_ids``); empty if unknown.
+        nearest: The nearest sequence, from which the names were assigned.
     """
 
     lineage: Lineage = UNKNOWN
@@ -75,12 +75,12 @@ class Identification:
 
     @property
     def rank(self) -> str:
-        """Deepest rank with a name; empty where none has."""
+        """Deepest rank with a name; empty if there is none."""
         return next((rank for rank, name in zip(reversed(RANKS), reversed(self.lineage), strict=True) if name), "")
 
     @property
     def name(self) -> str:
-        """The deepest name; empty where there is none."""
+        """The deepest name; empty if there is none."""
         return next((name for name in reversed(self.lineage) if name), "")
 
 
@@ -89,12 +89,12 @@ NO_NAME = Identification()
 
 @dataclass(frozen=True, slots=True)
 class SequenceIds:
-    """The distinct sequence that a record has.
+    """The distinct sequence of a record.
 
     Attributes:
         row: Its row in the collection.
-        ids: What it may have been classified as: its digest (``Piece.ids``), the id that an export gives it (needed
-            where ``Namer.by_id``, else the digest again), and the id of its first record.
+        ids: Ids under which it may have been classified: its digest (``Piece.ids``), the id that an export gives it
+            (needed if ``Namer.by_id``, else the digest again), and the id of its first record.
     """
 
     row: int
@@ -102,22 +102,22 @@ class SequenceIds:
 
 
 class Namer:
-    """Gives each record its names, and counts from where.
+    """Choose the names of each record, and count their sources.
 
     Args:
-        assignments: Id (as ``classify`` wrote it, ``clean``) to assignment; None where there are none.
-        kept: The names kept next to the runs, of all rows of the collection; None where there are none. At most one of
-            both is given.
+        assignments: Assignments by id (as ``classify`` wrote it, ``clean``); None if there are none.
+        kept: The names kept next to the runs, for all rows of the collection; None if there are none. At most one of
+            the two is given.
 
     Attributes:
-        given: Whether there are assignments at all.
-        by_id: Whether they are found by id.
-        asked: Records of which the names were asked for.
-        named: Those of them that have a name.
-        assigned: Records that took the names of an assignment.
-        nameless: Records whose assignment gives no name.
-        kept: Records that have an assignment and kept the lineage of their own.
-        divided: Distinct sequences whose records have several lineages of their own; counted by ``features``.
+        given: Whether there are any assignments.
+        by_id: Whether assignments are found by id.
+        asked: Number of records whose names were requested.
+        named: Number of these records that have a name.
+        assigned: Number of records that took the names of an assignment.
+        nameless: Number of records whose assignment gives no name.
+        kept: Number of records that have an assignment and kept their own lineage.
+        divided: Number of distinct sequences whose records have different own lineages; counted by ``features``.
     """
 
     def __init__(self, assignments: dict[str, Identification] | None = None, kept: RowNames | None = None) -> None:
@@ -129,33 +129,33 @@ class Namer:
         self.asked = self.named = self.assigned = self.nameless = self.kept = self.divided = 0
 
     def fit(self, ids: Iterable[str | None]) -> bool:
-        """Return whether there is an assignment for one of some ids."""
+        """Return whether any of the ids has an assignment."""
         return any(id is not None and clean(id) in self._assignments for id in ids)
 
     def of(self, id: str | None, lineage: str | None, sequence: SequenceIds) -> Identification:
         """Return the names of a record.
 
         Args:
-            id: Its id; None where it has none.
-            lineage: What it says itself; None where nothing is known.
-            sequence: The distinct sequence that it has.
+            id: Its id; None if it has none.
+            lineage: Its own lineage; None if unknown.
+            sequence: Its distinct sequence.
 
         Raises:
-            InputError: The id that its assignment goes by is that of another distinct sequence too.
+            InputError: The id that its assignment is found by is also the id of another distinct sequence.
         """
-        own = NO_NAME if lineage is None else _labelled(lineage)
+        named = NO_NAME if lineage is None else _labelled(lineage)
         found = self._by_id(id, sequence) if self._kept is None else self._by_row(sequence.row)
-        if found is not None and any(own.lineage):
+        if found is not None and any(named.lineage):
             self.kept += 1
         elif found is not None:
-            own = found
-            if any(own.lineage):
+            named = found
+            if any(named.lineage):
                 self.assigned += 1
             else:
                 self.nameless += 1
         self.asked += 1
-        self.named += any(own.lineage)
-        return own
+        self.named += any(named.lineage)
+        return named
 
     def _by_row(self, row: int) -> Identification | None:
         assert self._kept is not None
@@ -170,9 +170,9 @@ class Namer:
             digest = sequence.ids[0]
             if self._sequence_of.setdefault(clean(name), digest) != digest:
                 raise InputError(
-                    f"id {name!r} is that of several sequences here, so its assignment names none of them for sure; "
+                    f"id {name!r} belongs to several sequences here, so its assignment is ambiguous; "
                     "export one dataset or run, or classify the run itself ('ednabed classify --run RUN'), whose "
-                    "assignments go by sequence"
+                    "assignments are stored by sequence"
                 )
             return found
         return None
@@ -188,13 +188,13 @@ def _labelled(text: str) -> Identification:
 
 
 def names_by_id(path: Path) -> dict[str, Identification]:
-    """Read what ``ednabed classify`` wrote, as TSV or JSON lines (plain, .gz or .zst).
+    """Read the output of ``ednabed classify``, as TSV or JSON lines (plain, .gz or .zst).
 
     Returns:
-        Id to names. Its size is that of the file.
+        Names by id. The size in memory is about the size of the file.
 
     Raises:
-        InputError: The file cannot be read, is something else, or says two things of one id.
+        InputError: The file cannot be read, is of another kind, or has contradictory assignments of one id.
     """
     found: dict[str, Identification] = {}
     with Source(path, wanted="assignment") as source:
@@ -207,7 +207,7 @@ def names_by_id(path: Path) -> dict[str, Identification]:
             named = _assigned(where, status, lineage, confidence, nearest)
             if found.setdefault(clean(id), named) != named:
                 raise InputError(
-                    f"{where} says something else than an earlier one of this id; keep the one that is meant, or "
+                    f"{where} contradicts an earlier assignment of this id; keep the correct one, or "
                     "classify and export one file at a time"
                 )
     return found
@@ -216,19 +216,19 @@ def names_by_id(path: Path) -> dict[str, Identification]:
 def _assigned(
     where: str, status: str, lineage: str, confidence: str | float | None, nearest: Mapping[str, Any]
 ) -> Identification:
-    sure = _number(confidence)
-    if sure is not None and not 0 <= sure <= 1:
+    probability = _number(confidence)
+    if probability is not None and not 0 <= probability <= 1:
         raise InputError(f"{where} has the confidence {confidence!r}, expected a number from 0 to 1; {_ADVICE}")
-    on = dict(nearest)
+    values = dict(nearest)
     for name in ("identity", "coverage"):
-        on[name] = percent = _number(on.get(name))
+        values[name] = percent = _number(values.get(name))
         if percent is not None and not 0 <= percent <= 100:
             raise InputError(f"{where} has the {name} {nearest[name]!r}, expected a number from 0 to 100; {_ADVICE}")
-    return identification(status, lineage, sure, on)
+    return identification(status, lineage, probability, values)
 
 
 def _number(cell: str | float | None) -> float | None:
-    """Return a number; None where the cell is empty, NaN where it is none."""
+    """Return a number; None if the cell is empty, NaN if it is not a number."""
     try:
         return None if cell in (None, "") else float(cell or 0)
     except (TypeError, ValueError):
@@ -238,37 +238,38 @@ def _number(cell: str | float | None) -> float | None:
 def identification(
     status: str, lineage: str | None, confidence: float | None, nearest: Mapping[str, Any] | None = None
 ) -> Identification:
-    """Return the names that an assignment gives, none where it has no lineage or its status is not of a name.
+    """Return the names of an assignment, which are unknown if it has no lineage or its status does not give a name.
 
-    The taxon id of the nearest record is that of the name given only where both are named alike down to the deepest
-    name: a genus that was given has not the id of the species that is nearest.
+    The taxon id of the nearest record is used only if both lineages are the same down to the deepest name: an assigned
+    genus does not have the id of the nearest species.
 
     Args:
-        status: Its status.
-        lineage: The names given; None or empty where there are none.
-        confidence: Of the deepest name; None where unknown.
-        nearest: What it rests on, by column (``reference.kept.NEAREST``); None where nothing of that is known.
+        status: Status of the assignment.
+        lineage: The assigned names; None or empty if there are none.
+        confidence: Confidence of the deepest name; None if unknown.
+        nearest: Facts about the nearest sequence, by column (``reference.kept.NEAREST``); None if unknown.
     """
-    on = nearest or {}
-    by = Nearest(on.get("nearest_id") or "", on.get("identity"), on.get("coverage"))
+    facts = nearest or {}
+    nearest_sequence = Nearest(facts.get("nearest_id") or "", facts.get("identity"), facts.get("coverage"))
     if status in ("unclassified", "rejected"):
-        return Identification(status=status, nearest=by)
+        return Identification(status=status, nearest=nearest_sequence)
     names = _labelled(lineage).lineage if lineage else UNKNOWN
-    # What was written as text has a comma for a semicolon in a name.
-    same = any(names) and _labelled(on.get("nearest_lineage") or "").lineage == names
-    return Identification(names, confidence, status, (on.get("nearest_taxon_id") or "") if same else "", by)
+    # In a lineage that was written as text, a semicolon in a name is a comma.
+    same = any(names) and _labelled(facts.get("nearest_lineage") or "").lineage == names
+    taxon_id = (facts.get("nearest_taxon_id") or "") if same else ""
+    return Identification(names, confidence, status, taxon_id, nearest_sequence)
 
 
 def _table(source: Source) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
     dialect = find_dialect(source)
-    lacking = [name for name in _COLUMNS if name not in dialect.columns]
-    if lacking:
-        raise InputError(f"{source.path}: has no column {lacking[0]!r}; {_ADVICE}")
-    there = [name for name in NEAREST if name in dialect.columns]
+    missing = [name for name in _COLUMNS if name not in dialect.columns]
+    if missing:
+        raise InputError(f"{source.path}: has no column {missing[0]!r}; {_ADVICE}")
+    present = [name for name in NEAREST if name in dialect.columns]
     for batch in read_delimited(source, dialect):
-        cells = [text_of(batch.column(name), name, source.path).to_pylist() for name in (*_COLUMNS, *there)]
+        cells = [text_of(batch.column(name), name, source.path).to_pylist() for name in (*_COLUMNS, *present)]
         for id, status, lineage, confidence, *nearest in zip(*cells, strict=True):
-            yield id, status, lineage, confidence, dict(zip(there, nearest, strict=True))
+            yield id, status, lineage, confidence, dict(zip(present, nearest, strict=True))
 
 
 def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None, dict[str, Any]]]:
@@ -283,12 +284,12 @@ def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None, d
             nearest = {name: body[name] for name in NEAREST}
             yield body["id"], body["status"], body["lineage"] or "", body["confidence"], nearest
         except BadJson as error:
-            raise InputError(f"{source.path}: line {number} is no assignment ({error}); {_ADVICE}") from error
+            raise InputError(f"{source.path}: line {number} is not an assignment ({error}); {_ADVICE}") from error
 
 
 def _lines(source: Source) -> Iterator[bytes]:
-    held = b""
+    rest = b""
     while data := source.read(1 << 20):
-        *lines, held = (held + data).split(b"\n")
+        *lines, rest = (rest + data).split(b"\n")
         yield from lines
-    yield held
+    yield rest

@@ -1,7 +1,8 @@
-"""Where an export goes: a file or a folder that is whole or absent.
+"""Write an export to a file or a folder, which appears complete or not at all.
 
-Work in progress lies beside it under a name that begins with a dot. A folder holds ``export.json``, which says what
-made it and lists its files; only a folder that has it (or is empty) is written to again.
+Unfinished output is kept next to the target under a name that begins with a dot. An output folder contains
+``export.json``, which records how it was created and lists its files; only a folder that has this file (or is empty)
+is written to again.
 """
 
 from __future__ import annotations
@@ -24,42 +25,42 @@ ABOUT_SCHEMA = "ednabed.export/1"
 
 
 def check_target_file(path: Path, example: str) -> None:
-    """Make sure that a file can be written.
+    """Check that a file can be written.
 
     Raises:
-        UsageError: It is a folder or no regular file, has the ending of a compressed file, or lies in a run or a
-            reference.
+        UsageError: The path is a folder or not a regular file, has the extension of a compressed file, or is in a run
+            or a reference.
     """
     check_file(path, example)
     check_outside(path)
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is a pipe or a device, wanted a file; name one such as {example}")
+        raise UsageError(f"{path} is a pipe or a device, expected a file; give a file such as {example}")
 
 
 def check_target_folder(folder: Path, format: str) -> None:
-    """Make sure that a folder can be written, and that nothing of somebody else would be replaced in it.
+    """Check that a folder can be written, and that no file from another source would be replaced in it.
 
     Raises:
-        UsageError: It, or one above it, is a file; it lies in a run or a reference; or it holds something that is no
-            export of this format.
+        UsageError: The folder or one of its parents is a file; it is in a run or a reference; or it contains something
+            that is not an export of this format.
     """
     check_above(folder / ABOUT)
     check_outside(folder / ABOUT)
-    # What a killed command left in an empty folder is nothing of somebody else.
+    # Files that a killed command left in an otherwise empty folder are not from another source.
     sweep(folder)
     if folder.is_dir() and any(folder.iterdir()) and _about(folder).get("format") != format:
         raise UsageError(
-            f"{folder} holds something else than an export as {format} (no {ABOUT} of one); name another folder"
+            f"{folder} is not empty and not an export as {format} (it has no {ABOUT} of one); give another folder"
         )
 
 
 @contextmanager
 def whole_target(path: Path, example: str) -> Iterator[Path]:
-    """Give the name of a work file that takes the place of ``path`` when the block has ended well, and else vanishes.
+    """Yield a temporary path that replaces ``path`` when the block succeeds, and is deleted otherwise.
 
     Args:
-        path: The file; a link stays one and its target is replaced. Folders above it are made.
-        example: A name such as it could have, for messages.
+        path: The file; if it is a link, its target is replaced. Parent folders are created.
+        example: An example of a file name, for messages.
 
     Raises:
         UsageError: See ``check_target_file``.
@@ -71,23 +72,23 @@ def whole_target(path: Path, example: str) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterator[Path]:
-    """Give a work folder whose files are in ``folder`` when the block has ended well; else it vanishes.
+    """Yield a temporary folder whose files are moved to ``folder`` when the block succeeds; otherwise it is deleted.
 
-    A folder that is not there appears whole. In one of an earlier export, its files are replaced one after the other
-    when all are finished, those that the new one lacks are removed, and all else stays.
+    A new folder appears only when it is complete. In the folder of an earlier export, its files are replaced one after
+    the other when all are finished, files that the new export lacks are removed, and all other files stay.
 
     Args:
-        folder: Where to.
+        folder: Output folder.
         format: Name of the format.
-        about: What ``export.json`` says beside schema, format and files. It is read when the block has ended.
+        about: Content of ``export.json`` in addition to schema, format and files. It is read when the block has ended.
 
     Raises:
         UsageError: See ``check_target_folder``.
     """
     check_target_folder(folder, format)
-    whole = not folder.exists()
-    place = folder.parent if whole else folder
-    with in_progress(place / "export") as work:
+    is_new = not folder.exists()
+    parent = folder.parent if is_new else folder
+    with in_progress(parent / "export") as work:
         work.mkdir()
         yield work
         names = sorted(path.name for path in work.iterdir())
@@ -96,26 +97,26 @@ def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterato
             fsync_file(work / name)
             listed[name] = {"sha256": sha256_file(work / name), "bytes": (work / name).stat().st_size}
         write_atomic(work / ABOUT, to_json({"schema": ABOUT_SCHEMA, "format": format, **about, "files": listed}))
-        if whole:
+        if is_new:
             work.rename(folder)
             return
-        gone = set(_about(folder).get("files", {})) - set(names)
-        # Last, because it has the checksums: until then it tells that the files are not those of one export.
+        removed = set(_about(folder).get("files", {})) - set(names)
+        # export.json is replaced last: until then, its checksums show that the files are not from one export.
         for name in (*names, ABOUT):
             (work / name).replace(folder / name)
-        for name in gone:
+        for name in removed:
             if Path(name).name == name:
                 (folder / name).unlink(missing_ok=True)
 
 
 def files_of(folder: Path) -> tuple[str, ...]:
-    """Return the names of the files of an export in a folder, sorted, ``export.json`` with them; none where none is."""
+    """Return the sorted names of the files of an export, including ``export.json``; empty if the folder has none."""
     about = _about(folder)
     return tuple(sorted([*about["files"], ABOUT])) if about else ()
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    """Return what ``export.json`` says; nothing where there is none of ours."""
+    """Return the content of ``export.json``; empty if there is none that ednabed wrote."""
     try:
         body = parse_json((folder / ABOUT).read_bytes())
     except (OSError, BadJson):

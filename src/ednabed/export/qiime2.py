@@ -1,15 +1,15 @@
-"""Distinct sequences as the files that QIIME 2 imports: taxonomy, feature table and representative sequences.
+"""Write distinct sequences as the files that QIIME 2 imports: taxonomy, feature table and representative sequences.
 
 - ``taxonomy.tsv``: ``TSVTaxonomyFormat`` (``FeatureData[Taxonomy]``): ``Feature ID``, ``Taxon`` (``k__…; p__…`` down to
-  the deepest name, a rank without name on the way a bare prefix; ``Unassigned`` where there is none), and
-  ``Confidence`` where assignments were given, cut to four digits, empty where none is known.
-- ``feature-table.tsv``: BIOM's text form (``biom convert`` reads it): a comment line, ``#OTU ID`` and the samples, then
-  a line a feature with its reads, whole numbers.
-- ``feature-table.biom``: the same as BIOM 2.1 (HDF5), ``BIOMV210Format`` (``FeatureTable[Frequency]``).
-- ``sequences.fasta``: ``FeatureData[Sequence]``; absent where no bases are known.
+  the deepest name, with a bare prefix for an intermediate rank without a name; ``Unassigned`` if there is none), and
+  ``Confidence`` if assignments were given, truncated to four digits, empty if unknown.
+- ``feature-table.tsv``: BIOM's text format (``biom convert`` reads it): a comment line, ``#OTU ID`` and the samples,
+  then one line per feature with its reads, whole numbers.
+- ``feature-table.biom``: the same table as BIOM 2.1 (HDF5), ``BIOMV210Format`` (``FeatureTable[Frequency]``).
+- ``sequences.fasta``: ``FeatureData[Sequence]``; omitted if no bases are known.
 
-The id of a feature is the same in all (``ids``). QIIME 2 takes any id without blanks; an MD5 is only a habit of its
-plugins.
+A feature has the same id in all files (``ids``). QIIME 2 accepts any id without blanks; an MD5 is only a convention of
+its plugins.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ednabed import __version__
-from ednabed.export.assignments import cut, qiime2_taxon
+from ednabed.export.assignments import qiime2_taxon, truncated
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
@@ -44,20 +44,20 @@ def write_qiime2(
     biom: bool = True,
     about: dict[str, Any] | None = None,
 ) -> Written:
-    """Write the folder, which appears whole or not at all; see ``place.whole_folder`` where it is there already.
+    """Write the folder, which appears complete or not at all; see ``place.whole_folder`` for an existing folder.
 
     Memory grows with the pairs of feature and sample (about 100 bytes each).
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What features are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the features.
         target: The folder.
-        biom: Write ``feature-table.biom`` too.
-        about: What ``export.json`` says more.
+        biom: Also write ``feature-table.biom``.
+        about: Further content of ``export.json``.
 
     Raises:
-        UsageError: The folder is a file, lies in a run or a reference, or holds something else.
+        UsageError: The folder is a file, is in a run or a reference, or contains something else.
     """
     check_target_folder(target, "qiime2")
     with whole_folder(target, "qiime2", dict(about or {})) as work:
@@ -65,12 +65,12 @@ def write_qiime2(
 
 
 def write_files(selection: Selection, names: Namer, ids: FeatureIds, folder: Path, *, biom: bool = True) -> Written:
-    """Write the files into a folder that is there; see ``write_qiime2``."""
+    """Write the files into an existing folder; see ``write_qiime2``."""
     samples = sample_names(selection.samples())
-    called: list[str] = []
+    feature_ids: list[str] = []
     pairs: list[tuple[int, int, int]] = []
-    place_of = {sample: place for place, sample in enumerate(samples)}
-    records = reads = letters = 0
+    column_of = {sample: column for column, sample in enumerate(samples)}
+    records = reads = with_bases = 0
     with (
         (folder / TAXONOMY).open("w", encoding="utf-8", newline="\n") as taxonomy,
         (folder / TABLE_TSV).open("w", encoding="utf-8", newline="\n") as table,
@@ -79,30 +79,30 @@ def write_files(selection: Selection, names: Namer, ids: FeatureIds, folder: Pat
         taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
         table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
         for feature in features(selection, names, ids):
-            sure = f"\t{cut(feature.named.confidence, 4)}" if names.given else ""
-            taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{sure}\n")
-            table.write("\t".join((feature.id, *_counts(feature.counts, place_of))) + "\n")
+            confidence = f"\t{truncated(feature.named.confidence, 4)}" if names.given else ""
+            taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{confidence}\n")
+            table.write("\t".join((feature.id, *_counts(feature.counts, column_of))) + "\n")
             if feature.sequence is not None:
                 fasta.write(f">{feature.id}\n{feature.sequence}\n")
-                letters += 1
+                with_bases += 1
             if biom:
-                pairs += [(len(called), place_of[s], n) for s, n in feature.counts.items() if n]
-            called.append(feature.id)
+                pairs += [(len(feature_ids), column_of[s], n) for s, n in feature.counts.items() if n]
+            feature_ids.append(feature.id)
             records, reads = records + feature.records, reads + feature.reads
-    if not letters:
+    if not with_bases:
         (folder / SEQUENCES).unlink()
     if biom:
-        _write_biom(folder / TABLE_BIOM, called, list(samples.values()), pairs)
+        _write_biom(folder / TABLE_BIOM, feature_ids, list(samples.values()), pairs)
     notes = []
-    if letters < len(called):
-        notes.append(f"{SEQUENCES} lacks {len(called) - letters:,} features whose bases are unknown")
-    return Written(len(called), records, len(samples), reads, tuple(notes))
+    if with_bases < len(feature_ids):
+        notes.append(f"{SEQUENCES} lacks {len(feature_ids) - with_bases:,} features whose bases are unknown")
+    return Written(len(feature_ids), records, len(samples), reads, tuple(notes))
 
 
-def _counts(counts: Mapping[Sample, int], place_of: Mapping[Sample, int]) -> list[str]:
-    cells = ["0"] * len(place_of)
+def _counts(counts: Mapping[Sample, int], column_of: Mapping[Sample, int]) -> list[str]:
+    cells = ["0"] * len(column_of)
     for sample, reads in counts.items():
-        cells[place_of[sample]] = str(reads)
+        cells[column_of[sample]] = str(reads)
     return cells
 
 

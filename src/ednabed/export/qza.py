@@ -1,10 +1,10 @@
-"""Distinct sequences as QIIME 2 artifacts (``.qza``): taxonomy, feature table and sequences, without provenance.
+"""Write distinct sequences as QIIME 2 artifacts (``.qza``): taxonomy, feature table and sequences, without provenance.
 
-An artifact is a zip with one folder, named by a UUID of version 4, of ``VERSION``, ``metadata.yaml`` (uuid, type and
-format) and ``data/``. This is archive format 0 (qiime2/qiime2, ``core/archive/format/v0.py`` and ``core/archive/
-archiver.py``), the one that holds no provenance, which QIIME 2 reads to this day: where the data come from was recorded
-by ednabed, and a provenance in QIIME 2's form would claim actions of its plugins that did not run. The same data make
-the same UUID and the same bytes, but for the date in BIOM.
+An artifact is a zip file with one folder, named by a UUID of version 4, that contains ``VERSION``, ``metadata.yaml``
+(uuid, type and format) and ``data/``. This is archive format 0 (qiime2/qiime2, ``core/archive/format/v0.py`` and
+``core/archive/archiver.py``), the format without provenance, which QIIME 2 still reads: ednabed itself records the
+origin of the data, and a provenance in QIIME 2's form would claim actions of its plugins that did not run. The same
+data give the same UUID and the same bytes, except for the date in BIOM.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ _ARTIFACTS = (
     ("table.qza", TABLE_BIOM, "data/feature-table.biom", "FeatureTable[Frequency]", "BIOMV210DirFmt"),
     ("rep-seqs.qza", SEQUENCES, "data/dna-sequences.fasta", "FeatureData[Sequence]", "DNASequencesDirectoryFormat"),
 )
-"""Name of an artifact, the file that it is made of, its place in the artifact, semantic type and directory format."""
+"""Name of an artifact, its source file, its path in the artifact, its semantic type and its directory format."""
 _NO_PROVENANCE = (
-    "the artifacts are of QIIME 2's archive format 0, which holds no provenance: what QIIME 2 records begins with them"
+    "the artifacts are in QIIME 2's archive format 0, which has no provenance: QIIME 2's own record begins with them"
 )
-# The first moment that a zip can hold.
-_MOMENT = (1980, 1, 1, 0, 0, 0)
+# The earliest time that a zip file can store.
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def write_qza(selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, about: dict[str, Any]) -> Written:
-    """Write a folder of artifacts, which appears whole or not at all.
+    """Write a folder of artifacts, which appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What features are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the features.
         target: The folder.
-        about: What ``export.json`` says more.
+        about: Further content of ``export.json``.
 
     Returns:
-        What was written. Where no bases are known there is no ``rep-seqs.qza``.
+        Counts of the output. If no bases are known, ``rep-seqs.qza`` is omitted.
 
     Raises:
-        UsageError: The folder is a file, lies in a run or a reference, or holds something else.
+        UsageError: The folder is a file, is in a run or a reference, or contains something else.
     """
     check_target_folder(target, "qza")
-    with whole_folder(target, "qza", about) as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as place:
-        written = write_files(selection, names, ids, Path(place))
+    with whole_folder(target, "qza", about) as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as parts:
+        written = write_files(selection, names, ids, Path(parts))
         for name, source, data, type_, format_ in _ARTIFACTS:
-            if (Path(place) / source).exists():
-                _write_artifact(work / name, Path(place) / source, data, type_, format_)
+            if (Path(parts) / source).exists():
+                _write_artifact(work / name, Path(parts) / source, data, type_, format_)
     return Written(written.sequences, written.records, written.samples, written.reads, (*written.notes, _NO_PROVENANCE))
 
 
@@ -79,8 +79,8 @@ def _write_artifact(target: Path, source: Path, data: str, type_: str, format_: 
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(name, _MOMENT)
+    member = zipfile.ZipInfo(name, _EARLIEST)
     member.compress_type = zipfile.ZIP_DEFLATED
-    # As QIIME 2's own: what is unpacked can be read.
+    # As in QIIME 2's own archives: unpacked files are readable.
     member.external_attr = 0o644 << 16
     return member

@@ -1,4 +1,4 @@
-"""Records as one Parquet file, with the types that they have; names stand in it unchanged."""
+"""Write records as one Parquet file, with their types; names are written unchanged."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ednabed.export.selection import Selection
 def write_parquet(
     selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, occurrences: bool = True
 ) -> Written:
-    """Write a Parquet file (zstd), which appears whole or not at all; see ``record_columns`` for its columns.
+    """Write a Parquet file (zstd), which appears complete or not at all; see ``record_columns`` for its columns.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What distinct sequences are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the distinct sequences.
         target: The file.
-        occurrences: One row per record; else one per distinct sequence.
+        occurrences: Write one row per record, else one per distinct sequence.
 
     Raises:
-        UsageError: The target is a folder, a pipe or a device, or lies in a run or a reference.
+        UsageError: The target is a folder, a pipe or a device, or is in a run or a reference.
     """
     tables = RecordTables(selection, names, ids, occurrences=occurrences)
     rows = 0
     with (
         whole_target(target, "records.parquet") as work,
-        pq.ParquetWriter(work, tables.schema, compression="zstd") as to,
+        pq.ParquetWriter(work, tables.schema, compression="zstd") as writer,
     ):
         for table in tables:
-            to.write_table(table)
+            writer.write_table(table)
             rows += table.num_rows
     return Written(len(selection), rows)

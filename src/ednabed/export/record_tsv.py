@@ -1,10 +1,10 @@
-"""Records as TSV: UTF-8, a header line, a tab between cells, nothing quoted, empty where unknown.
+"""Write records as TSV: UTF-8, a header line, a tab between cells, no quoting, empty where unknown.
 
-People open such a file in a spreadsheet, which runs a cell that begins with a formula's sign. So a text cell that
-begins, after blanks and quotes, with ``=``, ``+``, ``-`` or ``@`` (also in their wide forms), or with a quote, a tab or
-a carriage return, gets an apostrophe in front: the spreadsheet shows it as text. Cells that are a number or a sign
-alone stay as they are, and so do all columns of numbers. Tabs, line ends and other control characters become blanks.
-Other formats keep names unchanged; Parquet is the one to read back.
+Users open such a file in a spreadsheet program, which executes a cell that begins with a formula character. Therefore
+an apostrophe is put in front of a text cell that begins, after blanks and quotes, with ``=``, ``+``, ``-`` or ``@``
+(also in their full-width forms), or with a quote, a tab or a carriage return, so that the program shows it as text.
+Cells that contain only a number or a sign are not changed, nor are numeric columns. Tabs, line ends and other control
+characters become blanks. Other formats keep names unchanged; use Parquet to read the data back.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ednabed.store.files import replacing
 def write_tsv(
     selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, occurrences: bool = True
 ) -> Written:
-    """Write a TSV file, which appears whole or not at all; see ``record_columns`` for its columns.
+    """Write a TSV file, which appears complete or not at all; see ``record_columns`` for its columns.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What distinct sequences are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the distinct sequences.
         target: The file.
-        occurrences: One line per record; else one per distinct sequence.
+        occurrences: Write one line per record, else one per distinct sequence.
 
     Raises:
         UsageError: The target is a folder.
@@ -53,21 +53,21 @@ def write_tsv(
     notes = []
     if guarded:
         notes.append(
-            f"{guarded:,} cells begin as a formula does and got an apostrophe in front, so that no spreadsheet runs "
-            "them"
+            f"{guarded:,} cells begin like a formula and got an apostrophe in front, so that no spreadsheet program "
+            "executes them"
         )
     return Written(len(selection), rows, notes=tuple(notes))
 
 
 def _cells(column: pa.ChunkedArray) -> tuple[list[str], int]:
-    """Return the cells of a column, and how many were guarded."""
+    """Return the cells of a column, and the number of guarded cells."""
     values = column.to_pylist()
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return ["" if value is None else str(value) for value in values], 0
     cells = ["" if value is None else _text(value) for value in values]
     safe = [safe_cell(cell) for cell in cells]
-    return safe, sum(one[:1] == "'" != other[:1] for one, other in zip(safe, cells, strict=True))
+    return safe, sum(after[:1] == "'" != before[:1] for after, before in zip(safe, cells, strict=True))
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What an export holds."""
+"""Reports of the content of an export."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer counted.
+    """Counts of a writer.
 
     Attributes:
-        sequences: Distinct sequences written.
-        records: Records that stand behind what was written.
-        samples: Samples among them, where the format has samples; else None.
-        reads: Reads, where the format has reads; else None.
-        notes: Sentences that a reader of the export should know.
+        sequences: Number of distinct sequences written.
+        records: Number of records that the output represents.
+        samples: Number of samples among them if the format has samples; else None.
+        reads: Number of reads if the format has reads; else None.
+        notes: Notes for readers of the export, in sentences.
     """
 
     sequences: int
@@ -27,17 +27,17 @@ class Written:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported.
+    """Summary of an export.
 
     Attributes:
         format: Name of the format.
         target: The file or folder.
-        files: Names of the files in it, where it is a folder.
-        sequences: Distinct sequences.
-        records: Records that stand behind them.
-        samples: Samples; None where the format has none.
-        reads: Reads; None where the format has none.
-        notes: Sentences that a reader of the export should know: what was left out, changed or unknown.
+        files: Names of the files in it, if it is a folder.
+        sequences: Number of distinct sequences.
+        records: Number of records that they represent.
+        samples: Number of samples; None if the format has none.
+        reads: Number of reads; None if the format has none.
+        notes: Notes for readers of the export, in sentences: what was omitted, changed or unknown.
     """
 
     format: str

@@ -1,8 +1,8 @@
-"""A sample-by-taxon table: how many reads of each taxon every sample has.
+"""Write a sample-by-taxon table: the number of reads of each taxon in each sample.
 
-One row for each lineage given, and one for all that has no name. The reads come from a count table, or, without one,
-from the records themselves (abundance and sample). Each read of each query that was counted is in exactly one row and
-one column.
+The table has one row per assigned lineage, and one row for all queries without a name. The reads come from a count
+table or, without one, from the records themselves (abundance and sample). Each read of each counted query is in exactly
+one row and one column.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from ednabed.taxonomy.assignment import Assignment
 
 COLUMNS = ("lineage", "named", "rank", *RANKS, "total", "features")
 UNASSIGNED = "Unassigned"
-"""In the first column of the row that has no name, so that its cells can be the names of the rows in R."""
+"""First cell of the row without a name, so that the cells of the first column can be used as row names in R."""
 NO_SAMPLE = "no_sample"
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class SampleTableReport:
-    """What a sample-by-taxon table holds, and what it could not hold.
+    """Counts of what a sample-by-taxon table contains and of what it does not contain.
 
     Attributes:
-        rows: Rows written, one a taxon, and one for what has no name.
+        rows: Rows written: one per taxon, and one for queries without a name.
         samples: Columns of samples.
         queries: Queries that were added.
-        counted: Those of them that stand in the table: all without a count table, else those it has.
+        counted: Queries that are in the table: all without a count table, else those in the count table.
         reads: Reads in the table, the sum of ``total``.
-        not_in_counts: Queries that the count table lacks; they stand nowhere in the table.
+        not_in_counts: Queries that the count table lacks; they are not in the table.
         not_in_counts_examples: Ids of the first of them, at most three.
-        repeated: Queries whose id had come before; their reads stand where the first one's do. 0 without a count table.
-        not_in_queries: Ids of the count table that no query has; their reads stand nowhere in the table.
-        not_in_queries_examples: The first of them in the order of the file, at most three.
-        reads_left_out: The reads of those.
-        without_abundance: Queries that say no abundance and were counted as one read. 0 with a count table.
+        repeated: Queries whose id occurred before; their reads are in the row of the first. 0 without a count table.
+        not_in_queries: Ids of the count table that no query has; their reads are not in the table.
+        not_in_queries_examples: The first of these ids in file order, at most three.
+        reads_left_out: The reads of these ids.
+        without_abundance: Queries without an abundance, which were counted as one read. 0 with a count table.
     """
 
     rows: int
@@ -61,28 +61,27 @@ class SampleTableReport:
 
 @dataclass
 class _Row:
-    """Reads by number of sample (those that are not 0), and how many queries brought them."""
+    """Reads by column of the sample (only non-zero counts), and the number of queries that they come from."""
 
     reads: dict[int, int] = field(default_factory=dict)
     features: int = 0
 
 
 class SampleTable:
-    """Collects assignments and writes the table. Memory grows with the taxa and their samples, not with the queries.
+    """Collect assignments and write the table. Memory grows with the taxa and their samples, not with the queries.
 
-    With a count table, samples are its columns, in its order, and a feature that has only zeros still counts as one.
-    Without one, samples come in the order in which they first appear; records without a sample share a column
-    (``no_sample``).
+    With a count table, the samples are its columns, in its order, and a feature with only zeros still counts as one.
+    Without one, the samples are in order of first appearance; records without a sample share a column (``no_sample``).
 
     Args:
-        counts: The reads of each query; None where the records say them.
+        counts: The reads of each query; None if the records state them.
     """
 
     def __init__(self, counts: CountTable | None = None) -> None:
         self._counts = counts
         self._samples: dict[str | None, int] = {}
         if counts is not None:
-            self._samples = {name: place for place, name in enumerate(counts.samples)}
+            self._samples = {name: column for column, name in enumerate(counts.samples)}
         self._rows: dict[Lineage, _Row] = {}
         self._seen: set[int] = set()
         self._queries = self._counted = self._repeated = self._without_abundance = self._not_in_counts = 0
@@ -92,9 +91,9 @@ class SampleTable:
         """Add a query to the row of its lineage.
 
         Args:
-            assignment: What it is.
-            sample: Where it was found; None where unknown. Of no account where there is a count table.
-            abundance: Reads it stands for; None is one. Of no account where there is a count table.
+            assignment: Its assignment.
+            sample: The sample it was found in; None if unknown. Ignored with a count table.
+            abundance: Number of reads it represents; None means one. Ignored with a count table.
 
         Raises:
             ValueError: The abundance is negative.
@@ -104,8 +103,8 @@ class SampleTable:
             if abundance is not None and abundance < 0:
                 raise ValueError(f"query {assignment.id!r} has the abundance {abundance}")
             self._without_abundance += abundance is None
-            place = self._samples.setdefault(sample, len(self._samples))
-            self._put(assignment, {place: 1 if abundance is None else int(abundance)})
+            column = self._samples.setdefault(sample, len(self._samples))
+            self._put(assignment, {column: 1 if abundance is None else int(abundance)})
         elif (feature := self._counts.find(assignment.id)) is None:
             self._not_in_counts += 1
             if len(self._not_in_counts_examples) < _EXAMPLES:
@@ -117,12 +116,12 @@ class SampleTable:
             self._put(assignment, self._counts.of(assignment.id))
 
     def add_feature(self, assignment: Assignment, counts: Mapping[str | None, int], *, uncounted: bool = False) -> None:
-        """Add a query that occurs in several samples, where there is no count table.
+        """Add a query that occurs in several samples, if there is no count table.
 
         Args:
-            assignment: What it is.
-            counts: Sample (None where unknown) to reads.
-            uncounted: Some record of it says no abundance and was counted as one.
+            assignment: Its assignment.
+            counts: Reads of each sample (None if the sample is unknown).
+            uncounted: Whether a record of it has no abundance and was counted as one.
         """
         self._queries += 1
         self._without_abundance += uncounted
@@ -137,31 +136,32 @@ class SampleTable:
         lineage = (kingdom, phylum, class_, order, family, genus, species)
         row = self._rows.setdefault(lineage, _Row())
         row.features += 1
-        for place, count in reads.items():
-            row.reads[place] = row.reads.get(place, 0) + count
+        for column, count in reads.items():
+            row.reads[column] = row.reads.get(column, 0) + count
 
     def check(self) -> None:
-        """Refuse a table without any of the queries that were added.
+        """Raise an error if none of the added queries is in the table.
 
         Raises:
-            InputError: The count table has none of them.
+            InputError: The count table contains none of them.
         """
         if self._counts is not None and self._queries and not self._counted:
             raise no_match(self._counts, self._not_in_counts_examples)
 
     def write(self, target: Path | TextIO) -> SampleTableReport:
-        """Write the table as TSV: ``COLUMNS``, then one column a sample.
+        """Write the table as TSV: ``COLUMNS``, then one column per sample.
 
-        Rows are in order of lineage, so that relatives are together; that of all without a name is last, its
-        ``lineage`` is ``Unassigned``, ``named`` is ``no`` (else ``yes``) and ``rank`` is empty. ``features`` is the
-        number of queries. A sample whose name is taken by a column before it gets ``_sample`` added. Control characters
-        become blanks, a semicolon in a name a comma; a cell with a quote is quoted, as R and pandas read it.
+        Rows are sorted by lineage, so that related taxa are together. The row of queries without a name is last; its
+        ``lineage`` is ``Unassigned``, its ``named`` is ``no`` (else ``yes``) and its ``rank`` is empty. ``features`` is
+        the number of queries. If the name of a sample is already used by an earlier column, ``_sample`` is added.
+        Control characters become blanks, and a semicolon in a name becomes a comma; a cell with a quote is quoted, as R
+        and pandas read it.
 
         Args:
-            target: A file, which appears whole or not at all; or a stream of text, which is not closed.
+            target: A file, which appears complete or not at all; or a text stream, which is not closed.
 
         Returns:
-            What stands in the table and what does not.
+            Counts of what is in the table and what is not.
 
         Raises:
             UsageError: The target is a folder.
@@ -171,9 +171,9 @@ class SampleTable:
             for lineage in sorted(self._rows, key=lambda key: (not any(key), key)):
                 row = self._rows[lineage]
                 deepest = [rank for rank, name in zip(RANKS, lineage, strict=True) if name][-1:]
-                counts = (row.reads.get(place, 0) for place in range(len(self._samples)))
-                written = (format_lineage(lineage), "yes", *deepest) if deepest else (UNASSIGNED, "no", "")
-                cells = (*written, *lineage, sum(row.reads.values()), row.features, *counts)
+                counts = (row.reads.get(column, 0) for column in range(len(self._samples)))
+                first_cells = (format_lineage(lineage), "yes", *deepest) if deepest else (UNASSIGNED, "no", "")
+                cells = (*first_cells, *lineage, sum(row.reads.values()), row.features, *counts)
                 stream.write("\t".join(quoted(str(cell)) for cell in cells) + "\n")
             stream.flush()
         return self._report()
@@ -191,7 +191,7 @@ class SampleTable:
 
     def _report(self) -> SampleTableReport:
         unused = (
-            [] if self._counts is None else [n for n, place in self._counts.places.items() if place not in self._seen]
+            [] if self._counts is None else [name for name, i in self._counts.places.items() if i not in self._seen]
         )
         left_out = 0 if self._counts is None else sum(sum(self._counts.of(name).values()) for name in unused)
         return SampleTableReport(

@@ -18,10 +18,10 @@ def target_gene(marker: str) -> str:
     """Return the name of a marker in the toolkit's vocabulary (COI, ITS, ITS1, ITS2, 12S, 16S, 18S, 23S, 5S).
 
     Args:
-        marker: How the records call it: ``COI-5P``, ``cox1``, ``12S rRNA``.
+        marker: Its name in the records: ``COI-5P``, ``cox1``, ``12S rRNA``.
 
     Returns:
-        Its name; the marker as it is where it is none of these.
+        The name in the vocabulary; the given name if it is not one of these markers.
     """
     plain = marker.strip().upper()
     return next((name for name, pattern in _KNOWN if pattern.fullmatch(plain)), marker.strip())

@@ -1,10 +1,10 @@
-"""The Darwin Core terms of a name, the same in every format that has them."""
+"""Convert the names of a sequence to Darwin Core terms, the same in every format that has them."""
 
 from __future__ import annotations
 
 import re
 
-from ednabed.export.assignments import cut
+from ednabed.export.assignments import truncated
 from ednabed.export.names import Identification
 from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.taxon_ids import database_of, is_name_id
@@ -14,7 +14,7 @@ _EPITHET = re.compile(r"[a-zà-ÿ]+(?:-[a-zà-ÿ]+)*")
 
 
 def name_terms(named: Identification) -> dict[str, str]:
-    """Return a name by term: kingdom to genus, specificEpithet, scientificName and taxonRank; empty where unknown.
+    """Return names by term: kingdom to genus, specificEpithet, scientificName and taxonRank; empty if unknown.
 
     Args:
         named: The names.
@@ -28,11 +28,11 @@ def name_terms(named: Identification) -> dict[str, str]:
 
 
 def specific_epithet(genus: str, species: str) -> str:
-    """Return the epithet of a binomial; empty for what is none, such as ``Rattus sp. 1``.
+    """Return the epithet of a binomial; empty for a name that is not a binomial, such as ``Rattus sp. 1``.
 
     Args:
-        genus: The genus; empty where unknown.
-        species: The species with its genus; empty where unknown.
+        genus: The genus; empty if unknown.
+        species: The species with its genus; empty if unknown.
     """
     first, _, epithet = species.partition(" ")
     fits = bool(epithet) and genus in ("", first) and _EPITHET.fullmatch(epithet) is not None
@@ -40,13 +40,12 @@ def specific_epithet(genus: str, species: str) -> str:
 
 
 def taxon_id_terms(id: str) -> dict[str, str]:
-    """Return the term that a taxon id belongs to, with the id: an id of a name or of another concept of a taxon.
+    """Return a taxon id under the term that it belongs to: the id of a name, or of another concept of a taxon.
 
-    OBIS asks for the id in WoRMS as ``scientificNameID``. A number that does not say of which database it is belongs
-    to none.
+    OBIS asks for the WoRMS id as ``scientificNameID``. A number that does not state its database belongs to no term.
 
     Args:
-        id: What ``sequences.taxon_ids.taxon_id`` returned.
+        id: An id from ``sequences.taxon_ids.taxon_id``.
     """
     if is_name_id(id):
         return {"scientificNameID": id}
@@ -54,13 +53,13 @@ def taxon_id_terms(id: str) -> dict[str, str]:
 
 
 def remarks(named: Identification) -> str:
-    """Return in words by what an assignment gave a name; empty where no assignment did.
+    """Return a description of the assignment that gave a name; empty if the name is not from an assignment.
 
     Args:
         named: The names.
     """
     if not named.status:
         return ""
-    # The record keeps its deepest name; that the reference lacks a taxon below it is no claim of a new one.
-    sure = "" if named.confidence is None else f", confidence {cut(named.confidence, 4)}"
-    return f"{OUR_TOOL}: {named.status.replace('_', ' ')}{sure}"
+    # The record keeps its deepest name; that the reference lacks a taxon below it does not claim a new taxon.
+    confidence = "" if named.confidence is None else f", confidence {truncated(named.confidence, 4)}"
+    return f"{OUR_TOOL}: {named.status.replace('_', ' ')}{confidence}"

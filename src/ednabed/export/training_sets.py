@@ -1,15 +1,15 @@
-"""Named distinct sequences as references of other classifiers: SINTAX (VSEARCH, USEARCH) and DADA2.
+"""Write named distinct sequences as references for other classifiers: SINTAX (VSEARCH, USEARCH) and DADA2.
 
-- SINTAX: one FASTA, ``>id;tax=d:Animalia,p:Chordata,…,s:Rattus_rattus;`` (manual of VSEARCH, *Taxonomic
-  classification*). A rank without a name is left out. ``d:`` is the kingdom, as in ``classify --format sintax``. A
+- SINTAX: one FASTA file, ``>id;tax=d:Animalia,p:Chordata,…,s:Rattus_rattus;`` (manual of VSEARCH, *Taxonomic
+  classification*). A rank without a name is omitted. ``d:`` is the kingdom, as in ``classify --format sintax``. A
   header ends at white space, and ``,`` and ``;`` end a name, so all of these become ``_``.
-- DADA2: a folder of ``assignTaxonomy.fasta``, ``>Animalia;Chordata;…;Rattus;Rattus rattus;``, seven levels down to the
-  deepest name, and ``addSpecies.fasta``, ``>id Rattus rattus`` (https://benjjneb.github.io/dada2/training.html).
-  Levels are places there, so one without a name on the way is filled with the name above it and ``_X``, as PR2 does:
-  ``Chordata_X``, ``Chordata_XX``. ``addSpecies`` takes binomials, so a species that is none (``Rattus sp. 1``) is not
-  in that file.
+- DADA2: a folder with ``assignTaxonomy.fasta``, ``>Animalia;Chordata;…;Rattus;Rattus rattus;``, seven levels down to
+  the deepest name, and ``addSpecies.fasta``, ``>id Rattus rattus`` (https://benjjneb.github.io/dada2/training.html).
+  DADA2 identifies levels by their position, so an intermediate level without a name gets the name above it with ``_X``,
+  as in PR2: ``Chordata_X``, ``Chordata_XX``. ``addSpecies`` needs binomials, so a species name that is not a binomial
+  (``Rattus sp. 1``) is not in that file.
 
-Sequences without a name or without bases are left out.
+Sequences without a name or without bases are omitted.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _ENDS_NAME = re.compile(r"[\s,;]+")
 
 
 def write_sintax(selection: Selection, names: Namer, ids: FeatureIds, target: Path) -> Written:
-    """Write a FASTA that ``vsearch --sintax --db`` reads; it appears whole or not at all.
+    """Write a FASTA file that ``vsearch --sintax --db`` reads; it appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What distinct sequences are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the distinct sequences.
         target: The file.
 
     Raises:
@@ -63,18 +63,18 @@ def write_sintax(selection: Selection, names: Namer, ids: FeatureIds, target: Pa
 
 
 def write_dada2(selection: Selection, names: Namer, ids: FeatureIds, target: Path, *, about: dict[str, Any]) -> Written:
-    """Write a folder of the files that DADA2's ``assignTaxonomy`` and ``addSpecies`` read; whole or absent.
+    """Write a folder of files for DADA2's ``assignTaxonomy`` and ``addSpecies``; it appears complete or not at all.
 
     Args:
-        selection: What to write.
-        names: Where names come from.
-        ids: What distinct sequences are called.
+        selection: The sequences and records to write.
+        names: Source of the names.
+        ids: Ids of the distinct sequences.
         target: The folder.
-        about: What ``export.json`` says more.
+        about: Further content of ``export.json``.
 
     Raises:
         StoreError: No sequence has a name and bases.
-        UsageError: The folder is a file, lies in a run or a reference, or holds something else.
+        UsageError: The folder is a file, is in a run or a reference, or contains something else.
     """
     sequences = records = species = 0
     with whole_folder(target, "dada2", about) as work:
@@ -105,8 +105,8 @@ def _named(selection: Selection, names: Namer, ids: FeatureIds) -> Iterator[Feat
 
 
 def _levels(lineage: Lineage) -> list[str]:
-    """Return the levels down to the deepest name; one without a name is that above it and ``_X``."""
-    depth = max(place for place, name in enumerate(lineage, 1) if name)
+    """Return the levels down to the deepest name; a level without a name gets the name above it and ``_X``."""
+    depth = max(number for number, name in enumerate(lineage, 1) if name)
     levels: list[str] = []
     above, gaps = "Unknown", 0
     for name in lineage[:depth]:
@@ -125,5 +125,5 @@ def _check(sequences: int, selection: Selection) -> None:
 
 def _notes(selection: Selection, sequences: int) -> Iterator[str]:
     if sequences < len(selection):
-        left_out = len(selection) - sequences
-        yield f"{left_out:,} sequences are left out, because they have no name or their bases are unknown"
+        omitted = len(selection) - sequences
+        yield f"{omitted:,} sequences are omitted, because they have no name or their bases are unknown"

@@ -1,4 +1,4 @@
-"""Tables of text as one Excel workbook, a sheet for each, written row by row."""
+"""Write text tables as one Excel workbook with one sheet per table, row by row."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ednabed.errors import StoreError
 from ednabed.extras import needed
 
 _ROWS, _COLUMNS, _CHARACTERS = 1_048_576, 16_384, 32_767
-"""What a sheet of Excel holds."""
-# The same tables make the same file.
+"""Maximum rows, columns, and characters per cell of an Excel sheet."""
+# A fixed date, so that the same tables give the same file.
 _CREATED = datetime(2000, 1, 1)
 
 
 def write_workbook(path: Path, tables: Mapping[str, Path], is_number: Callable[[str, int, int], bool]) -> None:
     """Write tab-separated files as a workbook.
 
-    All cells are text, also what looks like a formula, a link or a date, but for those that are said to be numbers.
+    All cells are text, even if they look like a formula, a link or a date, except those that ``is_number`` selects.
 
     Args:
         path: The file, which is replaced.
-        tables: Name of a sheet to its file, UTF-8, nothing quoted.
-        is_number: Whether the cell of a sheet is a whole number: sheet, row and column, from 0.
+        tables: The file of each sheet, by sheet name; UTF-8, no quoting.
+        is_number: Return whether a cell is a whole number, from its sheet, row and column (from 0).
 
     Raises:
         MissingPackage: XlsxWriter is not installed.
-        StoreError: A table is larger than a sheet of Excel.
+        StoreError: A table is larger than an Excel sheet.
     """
     xlsxwriter = needed("xlsxwriter", "export", "an export as xlsx")
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
@@ -42,8 +42,8 @@ def write_workbook(path: Path, tables: Mapping[str, Path], is_number: Callable[[
                     longest = max(map(len, cells))
                     if row >= _ROWS or len(cells) > _COLUMNS or longest > _CHARACTERS:
                         raise StoreError(
-                            f"{name}: row {row + 1} has {len(cells):,} cells of up to {longest:,} characters, and a "
-                            f"sheet of Excel holds {_ROWS:,} rows of {_COLUMNS:,} cells of {_CHARACTERS:,} characters; "
+                            f"{name}: row {row + 1} has {len(cells):,} cells of up to {longest:,} characters, and an "
+                            f"Excel sheet can have {_ROWS:,} rows of {_COLUMNS:,} cells of {_CHARACTERS:,} characters; "
                             "export to a folder (a name without .xlsx) instead"
                         )
                     for column, cell in enumerate(cells):

@@ -1,6 +1,6 @@
-"""Models: what makes two vectors comparable (``spec``), the seam for encoders (``base``), and the encoders themselves.
+"""Models: the conditions for comparable vectors (``spec``), the encoder interface (``base``) and the encoders.
 
-``catalog`` is data, ``weights`` finds them on this machine, ``hub`` fetches them (``hub_errors`` says why not),
-``load`` turns a name into an embedder, ``verify`` compares with published vectors, ``kmer``, ``barcode`` and
-``nucleotide_transformer`` are the encoders, ``fields`` reads their settings.
+``catalog`` lists the models, ``weights`` finds their weights on this machine, ``hub`` fetches them (``hub_errors``
+explains failures), ``load`` turns a name into an embedder, ``verify`` compares with published vectors, ``kmer``,
+``barcode`` and ``nucleotide_transformer`` are the encoders, and ``fields`` reads their settings.
 """

@@ -1,8 +1,8 @@
-"""The seam that every encoder fits: a tokenizer on whole batches and a function from tokens to vectors.
+"""The interface of all encoders: a tokenizer for complete batches and a function from tokens to vectors.
 
 ``Tokens`` is a ragged batch without padding. ``Encoder`` is the network alone; ``Embedder`` is an encoder with a
-policy, hence with a ``Spec``. Truncation, windows, strands, batching and order belong to ``ednabed.engine``, so an
-encoder never sees them. Third parties add an encoder through the entry-point group ``ednabed.models``
+policy, and therefore with a ``Spec``. Truncation, windows, strands, batching and order belong to ``ednabed.engine``, so
+an encoder never deals with them. Third parties add an encoder through the entry-point group ``ednabed.models``
 (``docs/adding_a_model.md``).
 """
 
@@ -28,7 +28,7 @@ class Tokens:
     """A ragged batch of token ids: row i is ``ids[offsets[i]:offsets[i + 1]]``.
 
     Attributes:
-        ids: Token ids of all rows one after another, any integer dtype, shape (total,). Special tokens are not in it.
+        ids: Token ids of all rows, concatenated, any integer dtype, shape (total,), without special tokens.
         offsets: int64, shape (n + 1,), first 0, last ``len(ids)``.
     """
 
@@ -41,7 +41,7 @@ class Tokens:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each row, shape (n,)."""
+        """Number of tokens of each row, shape (n,)."""
         return np.diff(self.offsets)
 
     def take(self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Tokens:
@@ -52,30 +52,30 @@ class Tokens:
 
 
 class Encoder(ABC):
-    """A network (or formula) from one row of tokens to one vector.
+    """A network (or formula) that turns one row of tokens into one vector.
 
-    Subclasses set the attributes and implement the two methods. A row's vector must not depend on the other rows of
-    its batch beyond rounding.
+    Subclasses set the attributes and implement the two methods. The vector of a row must not depend on the other rows
+    of its batch, except for rounding.
 
     Attributes:
-        name: Name shown to people.
+        name: Name for people.
         dimension: Length of a vector.
-        max_tokens: Most tokens a row may have, special tokens counted; None where there is no limit.
-        special_tokens: Tokens that ``forward`` adds to each row (1 for a class token).
+        max_tokens: Maximum tokens of a row, including special tokens; None if there is no limit.
+        special_tokens: Number of tokens that ``forward`` adds to each row (1 for a class token).
         architecture: See ``Spec``.
         weights: See ``Spec``.
         tokenizer: See ``Spec``.
         layer: See ``Spec``.
         pooling: See ``Spec``.
-        normalisation: What the engine does to the finished vector: ``l2`` or ``none``.
+        normalisation: Normalisation that the engine applies to the finished vector: ``l2`` or ``none``.
         licence: Licence of the weights.
         revision: Revision of the weights, or None.
-        device: Where ``forward`` runs: ``cpu``, ``cuda`` or ``mps``.
-        precision: ``fp32``, ``bf16`` or ``fp16``, as used in the matrix products.
-        token_budget: Tokens a batch that suit this encoder on its device; the engine's default.
+        device: Device on which ``forward`` runs: ``cpu``, ``cuda`` or ``mps``.
+        precision: Precision of the matrix products: ``fp32``, ``bf16`` or ``fp16``.
+        token_budget: Tokens per batch that suit this encoder on its device; the engine's default.
         strands_alike: Whether a sequence and its reverse complement have the same vector by construction; the policy
-            ``strand`` then changes nothing, and the spec says ``given`` whatever it is.
-        prefers_equal_lengths: Whether batches of rows of near-equal length are faster; False spares the sorting.
+            ``strand`` then has no effect, and the spec always has ``given``.
+        prefers_equal_lengths: Whether batches of rows of similar length are faster; if False, the sorting is skipped.
     """
 
     name: str
@@ -100,19 +100,19 @@ class Encoder(ABC):
     def tokenize(self, sequences: Sequence[bytes]) -> Tokens:
         """Tokenise normalised sequences (upper-case A, C, G, T, N only), without special tokens and without truncation.
 
-        A row may come out empty when nothing in it can be used; the engine then rejects that sequence with
-        ``explain_empty``.
+        A row may be empty if nothing in the sequence can be used; the engine then rejects the sequence with the reason
+        from ``explain_empty``.
         """
 
     @abstractmethod
     def forward(self, tokens: Tokens) -> FloatArray:
-        """Return the vectors of a batch, float32, shape (len(tokens), dimension). Rows are within ``max_tokens``.
+        """Return the vectors of a batch, float32, shape (len(tokens), dimension). Rows do not exceed ``max_tokens``.
 
-        Raises MemoryError (or torch's out-of-memory error) when the batch does not fit; the engine halves it.
+        Raises MemoryError (or torch's out-of-memory error) if the batch does not fit; the engine then halves it.
         """
 
     def explain_empty(self) -> str:
-        """Say in a few words why ``tokenize`` gave an empty row."""
+        """Return in a few words why ``tokenize`` gave an empty row."""
         return "gives no token for this model"
 
 
@@ -126,17 +126,17 @@ class Embedder:
 
     @classmethod
     def of(cls, encoder: Encoder, policy: Policy) -> Embedder:
-        """Join the two. Raises UsageError when the policy asks for more tokens than the encoder takes."""
+        """Combine the two. Raises UsageError if the policy asks for more tokens than the encoder accepts."""
         limit = encoder.max_tokens
         if policy.max_tokens is not None:
             if limit is None:
-                raise UsageError(f"{encoder.name} has no token limit, so max_tokens {policy.max_tokens} has no meaning")
+                raise UsageError(f"{encoder.name} has no token limit, so max_tokens {policy.max_tokens} has no effect")
             if policy.max_tokens > limit:
-                raise UsageError(f"max_tokens is {policy.max_tokens}, {encoder.name} takes at most {limit}")
+                raise UsageError(f"max_tokens is {policy.max_tokens}, but {encoder.name} accepts at most {limit}")
             limit = policy.max_tokens
         if limit is not None and limit <= encoder.special_tokens:
             raise UsageError(
-                f"max_tokens is {limit}, and {encoder.name} needs {encoder.special_tokens} for its special tokens alone"
+                f"max_tokens is {limit}, but {encoder.name} needs {encoder.special_tokens} for its special tokens alone"
             )
         spec = Spec(
             model=encoder.name,
@@ -148,7 +148,7 @@ class Embedder:
             pooling=encoder.pooling,
             max_tokens=limit,
             strand="given" if encoder.strands_alike else policy.strand,
-            # Without a limit nothing is long, and the function is the same whatever the word.
+            # Without a limit no sequence is too long, so the setting does not change the function.
             long="truncate" if limit is None else policy.long,
             alphabet=policy.alphabet,
             normalisation=encoder.normalisation,

@@ -1,9 +1,9 @@
-"""The models that ednabed knows by name: one frozen record each, and the lookup by name or hub id.
+"""The models that ednabed knows by name: one frozen record per model, and the lookup by name or hub id.
 
-Data, no code beyond the lookup: nothing is loaded, fetched or imported here. ``weights`` finds those of a card,
-``load`` makes an encoder of it. Dimension and token limit of a loaded encoder come from its own files; those written
-here are for people who choose. The guides of the tools before ednabed name some models that never existed: they are
-answered with the nearest real ones.
+This module contains data and no code beyond the lookup: it does not load, fetch or import anything. ``weights`` finds
+the weights of a card, and ``load`` creates an encoder from it. A loaded encoder takes its dimension and token limit
+from its own files; the values here help people to choose. The guides of the tools before ednabed name some models that
+never existed: the error lists the nearest existing models.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ NT_LICENCE = "CC-BY-NC-SA-4.0"
 NO_WEIGHTS = "none needed"
 OWN_LICENCE = "Apache-2.0"
 DEFAULT_MODEL = "barcode-1"
-"""What is taken where no model is named."""
+"""The model that is used if none is named."""
 ORGANISATION = "instadeepai/"
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model before anything is loaded.
+    """Facts about a model that are known before anything is loaded.
 
     Attributes:
         name: Name on the command line.
         family: ``kmer``, ``barcode`` or ``nucleotide-transformer``: the code that loads it.
-        hub_id: Repository on the Hugging Face hub; None where there are no weights, or where they are in the package.
-        revision: Commit (40 hexadecimal digits) that is fetched; None takes the newest one at the first fetch, whose
-            commit is then kept as the spec's revision.
-        dimension: Length of a vector; None where only the files know it (ids outside the catalogue).
-        max_tokens: Token limit, class token counted; None where there is none or it is not known.
-        parameters: Parameters of the network, rounded; None where there are none or it is not known.
+        hub_id: Repository on the Hugging Face hub; None if there are no weights or they are in the package.
+        revision: Commit (40 hexadecimal digits) to fetch; None takes the newest commit at the first fetch, which is
+            then kept as the spec's revision.
+        dimension: Length of a vector; None if it is known only from the files (ids outside the catalogue).
+        max_tokens: Token limit, including the class token; None if there is none or it is unknown.
+        parameters: Number of parameters of the network, rounded; None if there are none or it is unknown.
         licence: Licence of the weights; see ``licence_text``.
-        size_bytes: Size of the weights, rounded where the exact figure is not known; None where there are none.
-        notes: One line for people.
+        size_bytes: Size of the weights, rounded if the exact size is unknown; None if there are none.
+        notes: One-line description for people.
     """
 
     name: str
@@ -72,7 +72,7 @@ def _nt(
 CATALOGUE: tuple[ModelCard, ...] = (
     ModelCard(
         "kmer6", "kmer", None, None, 512, None, None, NO_WEIGHTS, None,
-        "square-root 6-mer frequencies, projected to 512; the yardstick beside every model",
+        "square-root 6-mer frequencies, projected to 512; the baseline for every model",
     ),
     ModelCard(
         "kmer6-full", "kmer", None, None, 4096, None, None, NO_WEIGHTS, None,
@@ -80,7 +80,7 @@ CATALOGUE: tuple[ModelCard, ...] = (
     ),
     ModelCard(
         "barcode-1", "barcode", None, None, 512, None, 9_453_568, OWN_LICENCE, 9_527_592,
-        "learned on labelled barcodes of five markers, both strands alike; in the package",
+        "trained on labelled barcodes of five markers, same vector for both strands; in the package",
     ),
     _nt("nt-500m-human-ref", "nucleotide-transformer-500m-human-ref", None,
         1280, 1000, 485_700_000, 1_943_000_000, "v1, human reference genome"),
@@ -113,14 +113,14 @@ CATALOGUE: tuple[ModelCard, ...] = (
 LICENCE_TEXTS = MappingProxyType(
     {
         NT_LICENCE: "Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International: non-commercial use only, "
-        "name the authors (InstaDeep and partners), pass derived weights on under the same licence; "
+        "credit the authors (InstaDeep and partners), share derived weights under the same licence; "
         "text: https://creativecommons.org/licenses/by-nc-sa/4.0/legalcode",
         OWN_LICENCE: "Apache License 2.0: free for any use; text: https://www.apache.org/licenses/LICENSE-2.0",
-        NO_WEIGHTS: "A formula of ednabed itself, no weights; ednabed is Apache-2.0.",
+        NO_WEIGHTS: "A formula of ednabed itself, without weights; ednabed is Apache-2.0.",
     }
 )
 
-# Names in older guides that no hub ever held, and what their authors most likely meant.
+# Names in older guides that were never on any hub, and the models that their authors most likely meant.
 _NEVER_EXISTED = MappingProxyType(
     {
         "nucleotide-transformer-500m-1000-multi-species": "nt-v2-500m (multi-species), nt-500m-1000g (human)",
@@ -143,21 +143,21 @@ _BY_REPOSITORY = MappingProxyType(
 
 
 def lookup(name: str) -> ModelCard | None:
-    """Return the card of a name or hub id (with or without ``InstaDeepAI/``, any case), None where there is none.
+    """Return the card of a name or hub id (with or without ``InstaDeepAI/``, any case), None if there is none.
 
-    Raises UsageError for the names that older guides use and that do not exist.
+    Raises UsageError for names that older guides use and that do not exist.
     """
     key = name.strip().lower()
     if key in _BY_NAME:
         return _BY_NAME[key]
     key = key.removeprefix(ORGANISATION)
     if key in _NEVER_EXISTED:
-        raise UsageError(f"model '{name}' does not exist; nearest real ones: {_NEVER_EXISTED[key]}")
+        raise UsageError(f"model '{name}' does not exist; nearest existing models: {_NEVER_EXISTED[key]}")
     return _BY_REPOSITORY.get(key)
 
 
 def nearest(name: str, others: Iterable[str] = ()) -> list[str]:
-    """Return up to three known names that resemble this one, best first. ``others`` are names outside the catalogue."""
+    """Return up to three similar known names, best first. ``others`` are names outside the catalogue."""
     names = {key: card.name for table in (_BY_NAME, _BY_REPOSITORY) for key, card in table.items()}
     names |= {other.lower(): other for other in others}
     key = name.strip().lower().removeprefix(ORGANISATION)
@@ -168,7 +168,7 @@ def nearest(name: str, others: Iterable[str] = ()) -> list[str]:
 def find_card(name: str, others: Iterable[str] = ()) -> ModelCard:
     """Return the card of a name or hub id (see ``lookup``).
 
-    Raises UsageError, with the nearest names (``others`` included), when there is none.
+    Raises UsageError, with the nearest names (including ``others``), if there is none.
     """
     card = lookup(name)
     if card is not None:
@@ -179,5 +179,5 @@ def find_card(name: str, others: Iterable[str] = ()) -> ModelCard:
 
 
 def licence_text(licence: str) -> str:
-    """Say what a licence asks for, in one line; the licence's own name where nothing more is known."""
+    """Return the requirements of a licence in one line; only the name of the licence if they are unknown."""
     return LICENCE_TEXTS.get(licence, licence or "not stated: ask the authors of the model before use")

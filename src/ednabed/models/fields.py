@@ -1,4 +1,4 @@
-"""Settings in a ``config.json``, read as data: what is missing or not supported is refused by file, key and value."""
+"""Read settings from a ``config.json``; errors for missing or unsupported settings name file, key and value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_json_object(path: Path, advice: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        advice: What to do where it is missing: the end of the message.
+        advice: Next step if the file is missing: the end of the message.
 
     Raises:
         ModelError: The file is missing, unreadable, not UTF-8, not JSON or not an object.
@@ -32,18 +32,18 @@ def read_json_object(path: Path, advice: str) -> dict[str, Any]:
     except BadJson as error:
         raise ModelError(f"{path} is not JSON ({error}); fetch the file again") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{path} holds a JSON {type(values).__name__}, wanted an object; fetch the file again")
+        raise ModelError(f"{path} contains a JSON {type(values).__name__}, expected an object; fetch the file again")
     return values
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The object in a JSON file with checks that name file, key, value and what is supported.
+    """The object in a JSON file, with checks whose errors name file, key, value and the supported values.
 
     Attributes:
         path: The file.
         values: The object.
-        advice: The end of every message: what to do.
+        advice: Next step: the end of every message.
     """
 
     path: Path
@@ -53,23 +53,23 @@ class Fields:
     def refuse(self, key: str, supported: str) -> NoReturn:
         """Raise ModelError for the value of a key."""
         got = f"is {json.dumps(self.values[key])}" if key in self.values else "is missing"
-        raise ModelError(f"{self.path}: {key} {got}, supported is {supported}; {self.advice}")
+        raise ModelError(f"{self.path}: {key} {got}, expected {supported}; {self.advice}")
 
     def require(self, key: str, supported: tuple[object, ...]) -> None:
-        """Refuse a value that is not one of these; None stands for an absent key and for null."""
+        """Refuse a value that is not one of these; None means a missing key or null."""
         value = self.values.get(key)
-        # JSON's true equals 1 in Python, but is no number.
+        # JSON's true equals 1 in Python, but is not a number.
         if any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in supported):
             return
-        words = ["absent" if choice is None else json.dumps(choice) for choice in supported]
+        words = ["no value" if choice is None else json.dumps(choice) for choice in supported]
         self.refuse(key, " or ".join(words))
 
-    def integer(self, key: str, least: int, most: int) -> int:
-        """Return a whole number within bounds."""
+    def integer(self, key: str, minimum: int, maximum: int) -> int:
+        """Return a whole number within the bounds."""
         value = self.values.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum:
             return value
-        self.refuse(key, f"a whole number from {least} to {most}")
+        self.refuse(key, f"a whole number from {minimum} to {maximum}")
 
     def boolean(self, key: str) -> bool:
         """Return true or false."""
@@ -86,8 +86,8 @@ class Fields:
         self.refuse(key, "a finite number above 0")
 
     def text(self, key: str) -> str:
-        """Return a text that is not empty."""
+        """Return text that is not empty."""
         value = self.values.get(key)
         if isinstance(value, str) and value:
             return value
-        self.refuse(key, "a text")
+        self.refuse(key, "text")

@@ -1,8 +1,8 @@
-"""The Hugging Face hub: which repositories there can be, and how the weights of one get to this machine.
+"""The Hugging Face hub: check repository ids and fetch the weights of a repository to this machine.
 
-``fetch`` transfers the files itself, over ``huggingface_hub``'s own requests: recent versions of its downloader throw
-a half-finished file away, which is hours of a 10 GB model on a slow line. Here what arrived is kept, taken up again
-by the next attempt or the next command, and a file gets its name only after its hash is right. Nothing is loaded.
+``fetch`` transfers the files itself, using ``huggingface_hub``'s own requests: recent versions of its downloader delete
+a partial file, which loses hours of a 10 GB model on a slow connection. Here, received data are kept and continued by
+the next attempt or the next command, and a file gets its final name only after its hash is verified. Nothing is loaded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ednabed.models.hub_errors import explain, reason_of, status_of, transport_e
 from ednabed.models.nucleotide_transformer.config import read_config
 from ednabed.models.weights import COMMIT, WEIGHT_FORMS, cache_folder, local_folder, missing_files
 
-# Attempts without a single new byte before a transfer is given up; huggingface_hub makes several inside each.
+# Attempts without a single new byte before a transfer is abandoned; huggingface_hub retries several times in each.
 FRUITLESS_ATTEMPTS = 2
 _CHUNK = 2**18
 
@@ -44,9 +44,9 @@ class _RemoteFile:
 
 
 def hub_card(hub_id: str) -> ModelCard:
-    """Return a card for a repository outside the catalogue. Raises UsageError when this is not a hub id."""
+    """Return a card for a repository outside the catalogue. Raises UsageError if this is not a hub id."""
     if not is_hub_id(hub_id):
-        raise UsageError(f"'{hub_id}' is not a hub id; wanted ORGANISATION/NAME")
+        raise UsageError(f"'{hub_id}' is not a hub id; expected ORGANISATION/NAME")
     return ModelCard(
         name=hub_id,
         family="nucleotide-transformer",
@@ -57,31 +57,31 @@ def hub_card(hub_id: str) -> ModelCard:
         parameters=None,
         licence="",
         size_bytes=None,
-        notes="outside the catalogue: loads when its layout is one of the Nucleotide Transformer's",
+        notes="outside the catalogue: loads if it has a layout of the Nucleotide Transformer",
     )
 
 
 def is_hub_id(text: str) -> bool:
-    """Tell whether a text has the form ORGANISATION/NAME that the hub allows."""
+    """Return whether a text has the form ORGANISATION/NAME that the hub allows."""
     return bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text and not text.endswith(".git")
 
 
 def fetch(card: ModelCard, *, progress: bool = True) -> Path:
-    """Bring the weights of a card to this machine and return their folder; at once when they are here already.
+    """Fetch the weights of a card to this machine and return their folder; immediately if they are already here.
 
     Args:
-        card: What to fetch; ``hub_card`` makes one for a repository outside the catalogue.
-        progress: Show a bar for each file, on a terminal only. False never shows one.
+        card: The model to fetch; ``hub_card`` creates a card for a repository outside the catalogue.
+        progress: Show a progress bar for each file, on a terminal only. False never shows one.
 
     Raises:
         UsageError: The model has no weights.
-        ModelError: The hub cannot be reached, refuses, has no such repository or revision; the network is of a kind
-            that ednabed does not load; the disk is too full; the transfer broke again and again; or a file arrived
+        ModelError: The hub cannot be reached, refuses access, or does not have the repository or revision; ednabed does
+            not load this kind of network; the disk is too full; the transfer failed repeatedly; or a file arrived
             damaged.
     """
-    here = local_folder(card)
-    if here is not None:
-        return here
+    existing = local_folder(card)
+    if existing is not None:
+        return existing
     repository = cache_folder(card)
     from filelock import FileLock
     from huggingface_hub import constants
@@ -97,22 +97,22 @@ def fetch(card: ModelCard, *, progress: bool = True) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / "ednabed.lock"):
             for file in files:
-                _bring(card, commit, file, repository)
+                _fetch_file(card, commit, file, repository)
             if card.revision is None:
                 written = repository / "refs" / "main.ednabed"
                 written.write_text(commit, encoding="ascii")
                 written.replace(repository / "refs" / "main")
-    lacking = missing_files(snapshot)
-    if lacking:
+    missing = missing_files(snapshot)
+    if missing:
         raise ModelError(
-            f"{card.hub_id} at revision {commit} has no {', '.join(lacking)} on the hub, so it cannot be loaded; "
+            f"{card.hub_id} at revision {commit} has no {', '.join(missing)} on the hub, so it cannot be loaded; "
             f"ask its authors for a complete upload"
         )
     return snapshot
 
 
 def _ask_hub(card: ModelCard) -> tuple[str, list[_RemoteFile]]:
-    """Return the commit and the files to fetch, small ones and indexes first, with what the hub says of their size."""
+    """Return the commit and the files to fetch with their sizes on the hub, small files and indexes first."""
     from huggingface_hub import HfApi, constants
 
     api = HfApi(library_name="ednabed", library_version=__version__)
@@ -134,20 +134,20 @@ def _ask_hub(card: ModelCard) -> tuple[str, list[_RemoteFile]]:
             size, digest = sibling.lfs.size, sibling.lfs.sha256
         if not isinstance(size, int) or size < 0 or not _DIGEST.fullmatch(digest or ""):
             raise ModelError(
-                f"{constants.ENDPOINT} gives no size and hash for {name} of {card.hub_id}; check HF_ENDPOINT"
+                f"{constants.ENDPOINT} does not give size and hash of {name} in {card.hub_id}; check HF_ENDPOINT"
             )
         files.append(_RemoteFile(name, size, str(digest)))
     commit = info.sha or ""
     if not COMMIT.fullmatch(commit) or (card.revision is not None and commit != card.revision):
         raise ModelError(
-            f"{constants.ENDPOINT} gives revision '{commit}' of {card.hub_id}, wanted {card.revision or 'a commit'}; "
+            f"{constants.ENDPOINT} gives revision '{commit}' of {card.hub_id}, expected {card.revision or 'a commit'}; "
             f"check HF_ENDPOINT"
         )
     return commit, files
 
 
 def _choose(card: ModelCard, names: Collection[str]) -> list[str]:
-    """Pick the files of a repository: never code, never formats of other frameworks."""
+    """Choose the files of a repository: never code, never formats of other frameworks."""
     if "config.json" not in names:
         raise ModelError(f"{card.hub_id} has no config.json on the hub, so it is not a model that ednabed can load")
     chosen = [name for name in _SIDE_FILES if name in names]
@@ -172,27 +172,27 @@ def _check_space(card: ModelCard, repository: Path, files: list[_RemoteFile]) ->
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ModelError(
-            f"{card.name} needs {_readable(needed)}, {_readable(free)} free at {folder}; nothing was fetched: "
-            f"make room, or set HF_HOME to a folder on another disk"
+            f"{card.name} needs {_readable(needed)}, but {folder} has {_readable(free)} free; nothing was fetched: "
+            f"free some space, or set HF_HOME to a folder on another disk"
         )
 
 
-def _bring(card: ModelCard, commit: str, file: _RemoteFile, repository: Path) -> None:
-    """Make a file appear in the snapshot of a commit; at once when it is there or another commit has brought it."""
+def _fetch_file(card: ModelCard, commit: str, file: _RemoteFile, repository: Path) -> None:
+    """Add a file to the snapshot of a commit; without a transfer if it exists or was fetched for another commit."""
     snapshot, blob = repository / "snapshots" / commit, repository / "blobs" / file.digest
     if (snapshot / file.name).is_file():
         return
     if file.name not in _SIDE_FILES:
-        # Before the large files: a network of another kind could not be loaded afterwards.
+        # Checked before the large files are fetched, because a network of another kind cannot be loaded.
         read_config(snapshot)
-    # What an earlier fetch brought may have been damaged since: removing the snapshot and fetching must mend it.
+    # A file from an earlier fetch may be damaged by now; removing the snapshot and fetching again must repair it.
     if not blob.is_file() or _digest(blob, file) != file.digest:
         _transfer(card, commit, file, blob)
-    _place(blob, snapshot / file.name)
+    _link(blob, snapshot / file.name)
 
 
 def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> None:
-    """Bring one file into the cache: append to what arrived before, check the hash, then give it its name."""
+    """Fetch one file into the cache: append to data received earlier, check the hash, then set its final name."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
@@ -202,25 +202,30 @@ def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> No
     partial = _partial(blob)
     partial.touch()
     fruitless = 0
-    while (have := _size(partial)) != file.size:
-        if have > file.size:
+    while (received := _size(partial)) != file.size:
+        if received > file.size:
             partial.unlink()
             partial.touch()
             continue
         try:
             with partial.open("ab") as out:
                 http_get(
-                    url, out, resume_size=have, headers=headers, expected_size=file.size, displayed_filename=file.name
+                    url,
+                    out,
+                    resume_size=received,
+                    headers=headers,
+                    expected_size=file.size,
+                    displayed_filename=file.name,
                 )
         except transport_errors() as error:
             if (status_of(error) or 500) < 500 or getattr(error, "errno", None) == errno.ENOSPC:
                 raise ModelError(explain(card, error)) from error
-            fruitless = 0 if _size(partial) > have else fruitless + 1
+            fruitless = 0 if _size(partial) > received else fruitless + 1
             if fruitless >= FRUITLESS_ATTEMPTS:
                 raise ModelError(
-                    f"{card.name}: the transfer of {file.name} broke at {_readable(_size(partial))} of "
+                    f"{card.name}: the transfer of {file.name} failed after {_readable(_size(partial))} of "
                     f"{_readable(file.size)} ({reason_of(error)}); run 'ednabed models fetch {card.name}' again, "
-                    f"what arrived is kept"
+                    f"received data are kept"
                 ) from error
             time.sleep(1)
     if _digest(partial, file) != file.digest:
@@ -234,8 +239,8 @@ def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> No
     partial.replace(blob)
 
 
-def _place(blob: Path, pointer: Path) -> None:
-    """Show a file of the cache under its own name: a relative link, or the file itself where links are not allowed."""
+def _link(blob: Path, pointer: Path) -> None:
+    """Link a cached file under its own name with a relative link, or move it there if links are not allowed."""
     from huggingface_hub import constants
 
     pointer.unlink(missing_ok=True)
@@ -243,7 +248,7 @@ def _place(blob: Path, pointer: Path) -> None:
         try:
             pointer.symlink_to(Path("..", "..", "blobs", blob.name))
         except OSError:
-            # Windows without developer mode, some network disks.
+            # Windows without developer mode, or some network disks.
             pass
         else:
             return
@@ -262,7 +267,7 @@ def _digest(path: Path, file: _RemoteFile) -> str:
     with path.open("rb") as stream:
         if len(file.digest) == 64:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-        # Small files are known by git's name for their content.
+        # Small files are identified by their git blob hash.
         return hashlib.sha1(b"blob %d\0" % file.size + stream.read(), usedforsecurity=False).hexdigest()
 
 
@@ -275,16 +280,16 @@ def _readable(n: int) -> str:
 
 @contextmanager
 def _hub_settings(bars_shown: bool) -> Iterator[None]:
-    """Set what huggingface_hub takes from its own module while it works for us, and put it back afterwards."""
+    """Change settings in huggingface_hub's module while it is used here, and restore them afterwards."""
     from huggingface_hub import constants
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     switch = not bars_shown and not are_progress_bars_disabled()
     if switch:
         disable_progress_bars()
-    # A chunk that is not full when the line breaks is lost; its default of 10 MB is minutes on a slow line.
+    # An incomplete chunk is lost when the connection breaks; the default of 10 MB takes minutes on a slow connection.
     chunk, constants.DOWNLOAD_CHUNK_SIZE = constants.DOWNLOAD_CHUNK_SIZE, _CHUNK
-    # Nobody is told what runs here, and no other address is asked.
+    # No usage data are sent, and no other address is contacted.
     telemetry, constants.HF_HUB_DISABLE_TELEMETRY = constants.HF_HUB_DISABLE_TELEMETRY, True
     try:
         yield

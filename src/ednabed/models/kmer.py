@@ -1,12 +1,12 @@
-"""k-mer profiles: the embedder without weights, and the yardstick for all others.
+"""k-mer profiles: the encoder without weights, and the baseline for all others.
 
-A sequence becomes the square roots of the frequencies of its overlapping k-mers (a vector of length 1 whose inner
-product is the Bhattacharyya coefficient of two profiles). Where fewer dimensions are asked, each k-mer is added with
-its own sign into one of ``dimension`` buckets (feature hashing: Weinberger et al. 2009, doi:10.1145/1553374.1553516),
-here with buckets of equal size. That is a random projection with one entry a column: inner products are kept in
-expectation with a variance of about 1/dimension, as for a dense Gaussian one, at a fortieth of the arithmetic.
-Buckets and signs come from SHA-256 of the k-mer's letters, so they are the same everywhere and for ever.
-k-mers that hold an N are left out.
+The vector of a sequence contains the square roots of the frequencies of its overlapping k-mers (a vector of length 1;
+the inner product of two such vectors is the Bhattacharyya coefficient of the profiles). If fewer dimensions are
+requested, each k-mer is added with its own sign to one of ``dimension`` buckets (feature hashing: Weinberger et al.
+2009, doi:10.1145/1553374.1553516), here with buckets of equal size. This is a random projection with one entry per
+column: it preserves inner products in expectation with a variance of about 1/dimension, like a dense Gaussian
+projection, with a fortieth of the arithmetic. Buckets and signs are derived from the SHA-256 of the k-mer's bases, so
+they are the same on every machine and in every version. k-mers that contain an N are omitted.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ import numpy.typing as npt
 from ednabed.errors import UsageError
 from ednabed.models.base import Encoder, FloatArray, Tokens
 
-_LETTERS = "ACGT"
+_BASES = "ACGT"
 _OTHER = 4
 _CODES = np.full(256, _OTHER, np.uint8)
-for _i, _letter in enumerate(_LETTERS):
-    _CODES[ord(_letter)] = _i
+for _i, _base in enumerate(_BASES):
+    _CODES[ord(_base)] = _i
 
-# Rows counted at once: their counts (2 MB for 6-mers) stay in the second-level cache, which doubles the speed.
+# Rows counted together: their counts (2 MB for 6-mers) stay in the second-level cache, which doubles the speed.
 _ROWS_AT_ONCE = 64
 
 
 class KmerEncoder(Encoder):
-    """Square-root k-mer frequencies, projected to ``dimension`` where that is smaller than ``4**k``.
+    """Square-root k-mer frequencies, projected to ``dimension`` if that is smaller than ``4**k``.
 
     Args:
         k: Length of the k-mers, 1 to 8.
         dimension: A power of two up to ``4**k``; None for the full profile.
-        name: Name shown to people.
+        name: Name for people.
 
     Raises:
-        UsageError: ``k`` or ``dimension`` out of range.
+        UsageError: ``k`` or ``dimension`` is out of range.
     """
 
     def __init__(self, k: int = 6, dimension: int | None = 512, name: str = "kmer6") -> None:
         full = 4**k
         dimension = full if dimension is None else dimension
         if not 1 <= k <= 8:
-            raise UsageError(f"k is {k}; k-mer profiles are made for k from 1 to 8")
+            raise UsageError(f"k is {k}; k-mer profiles need a k from 1 to 8")
         if not 1 <= dimension <= full or dimension & (dimension - 1):
-            raise UsageError(f"dimension is {dimension}; wanted a power of two up to {full} for k = {k}")
+            raise UsageError(f"dimension is {dimension}; expected a power of two up to {full} for k = {k}")
         self.name = name
         self.dimension = dimension
         self.k = k
@@ -69,25 +69,25 @@ class KmerEncoder(Encoder):
         self.token_budget = 4_000_000
 
     def explain_empty(self) -> str:
-        """Say why a row is empty."""
-        return f"holds no {self.k} letters in a row without N, which {self.name} needs"
+        """Return why a row is empty."""
+        return f"has no {self.k} consecutive bases without N, which {self.name} needs"
 
     def tokenize(self, sequences: Sequence[bytes]) -> Tokens:
-        """Return the column of each k-mer (uint16), in order, those with an N left out."""
+        """Return the column of each k-mer (uint16), in order, without those that contain an N."""
         k = self.k
-        # The separator is no base, so no k-mer reaches over the end of a row.
+        # The separator is not a base, so no k-mer extends beyond the end of a row.
         flat = _CODES[np.frombuffer(b"\n".join(sequences) + b"\n" * k, np.uint8)]
         lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
         windows = max(int(lengths.sum()) + len(sequences) - 1, 0)
         other = flat == _OTHER
         codes = flat.astype(np.uint16)
         ids = np.zeros(windows, np.uint16)
-        broken = np.zeros(windows, bool)
+        has_other = np.zeros(windows, bool)
         for i in range(k):
             ids <<= 2
             ids |= codes[i : i + windows]
-            broken |= other[i : i + windows]
-        usable = np.flatnonzero(~broken)
+            has_other |= other[i : i + windows]
+        usable = np.flatnonzero(~has_other)
         starts = np.concatenate(([0], np.cumsum(lengths + 1)))
         return Tokens(self._column[ids[usable]], np.searchsorted(usable, starts).astype(np.int64))
 
@@ -117,7 +117,7 @@ def _projection(k: int, dimension: int) -> tuple[npt.NDArray[np.uint16], FloatAr
     full = 4**k
     if dimension == full:
         return np.arange(full, dtype=np.uint16), np.ones((1, dimension), np.float32)
-    hashes = [hashlib.sha256(("ednabed " + "".join(kmer)).encode()).digest() for kmer in product(_LETTERS, repeat=k)]
+    hashes = [hashlib.sha256(("ednabed " + "".join(kmer)).encode()).digest() for kmer in product(_BASES, repeat=k)]
     column = np.empty(full, np.uint16)
     column[np.array(sorted(range(full), key=hashes.__getitem__))] = np.arange(full)
     signs = np.empty(full, np.float32)

@@ -1,9 +1,9 @@
-"""From what a user types after ``--model`` to an encoder or an embedder.
+"""Turn the name that a user gives with ``--model`` into an encoder or an embedder.
 
-A name is, in this order: a folder that holds ``config.json``; a name or hub id of the catalogue; a model of another
-distribution, announced in the entry-point group ``ednabed.models``; any other hub id, whose weights must have been
-fetched; a folder of that name below ``EDNABED_MODELS``. Nothing is fetched here, and no text becomes a path outside the
-folders meant for models. Frameworks are imported when a model that needs them is loaded.
+A name is resolved in this order: a folder that contains ``config.json``; a name or hub id of the catalogue; a model of
+another distribution, announced in the entry-point group ``ednabed.models``; any other hub id, whose weights must have
+been fetched; a folder of that name in ``EDNABED_MODELS``. Nothing is fetched here, and no name leads to a path outside
+the folders meant for models. Frameworks are imported when a model that needs them is loaded.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ GROUP = "ednabed.models"
 
 @dataclass(frozen=True)
 class Found:
-    """What a name stands for: exactly one of the last three is not None.
+    """The model that a name refers to: exactly one of the last three is not None.
 
     Attributes:
-        name: Name shown to people, and the spec's ``model``.
+        name: Name for people, and the spec's ``model``.
         folder: A model folder given by its path.
-        card: A model of the catalogue, or one made for another hub id.
+        card: A model of the catalogue, or a card created for another hub id.
         entry_point: A model of another distribution.
     """
 
@@ -42,11 +42,11 @@ class Found:
 
 
 def resolve(name_or_path: str) -> Found:
-    """Say what a name stands for, without loading anything and without network.
+    """Return the model that a name refers to, without loading anything and without network.
 
     Raises:
-        UsageError: Nothing has this name; the nearest names are given.
-        ModelError: It is a path and no model folder, or two distributions claim it.
+        UsageError: No model has this name; the nearest names are given.
+        ModelError: The name is a path but not a model folder, or two distributions claim it.
     """
     path = Path(name_or_path)
     if name_or_path.strip() and (path / "config.json").is_file():
@@ -54,7 +54,7 @@ def resolve(name_or_path: str) -> Found:
     if _is_path(name_or_path):
         raise ModelError(
             f"{name_or_path}: "
-            + ("the folder holds no config.json" if path.is_dir() else "there is no such folder")
+            + ("the folder has no config.json" if path.is_dir() else "the folder does not exist")
             + "; give the folder of a model in the Hugging Face file layout, or a name from 'ednabed models list'"
         )
     card = catalog.lookup(name_or_path)
@@ -68,17 +68,17 @@ def resolve(name_or_path: str) -> Found:
         return Found(claims[0].name, entry_point=claims[0])
     if card is None and hub.is_hub_id(name_or_path):
         card = hub.hub_card(name_or_path)
-    if card is None and (own := weights.own_folder(name_or_path.strip())) is not None:
-        return Found(own.name, folder=own)
+    if card is None and (folder := weights.named_folder(name_or_path.strip())) is not None:
+        return Found(folder.name, folder=folder)
     if card is None:
         card = catalog.find_card(name_or_path, [point.name for point in others])
     return Found(card.name, card=card)
 
 
 def computes_on_cpu(found: Found) -> bool:
-    """Tell whether a model is counted in numpy on the CPU, without torch and without a choice of precision.
+    """Return whether a model is computed with numpy on the CPU, without torch and without a choice of precision.
 
-    Raises ModelError where the settings of a trained model cannot be read.
+    Raises ModelError if the settings of a trained model cannot be read.
     """
     if found.card is not None and found.card.family in ("kmer", "barcode"):
         return True
@@ -97,18 +97,18 @@ def load_encoder(
     device: str = "cpu",
     precision: str = "fp32",
 ) -> Encoder:
-    """Load an encoder; see the module for what a name may be.
+    """Load an encoder; see the module for the possible names.
 
     Args:
         name_or_path: Name, hub id or folder.
         layer: Hidden state to pool; None takes the final one.
-        pooling: How token vectors become one; None takes the model's own.
+        pooling: How token vectors become one vector; None takes the model's default.
         device: ``cpu``, ``cuda`` or ``mps``; k-mer profiles always run on the CPU.
-        precision: Of the matrix products: ``fp32``, ``bf16`` or ``fp16``; k-mer profiles always use fp32.
+        precision: Precision of the matrix products: ``fp32``, ``bf16`` or ``fp16``; k-mer profiles always use fp32.
 
     Raises:
         UsageError: The name, layer, pooling, device or precision is not among the choices.
-        ModelError: The weights are absent, damaged or of another layout, or another distribution's code failed.
+        ModelError: The weights are missing, damaged or of another layout, or the code of another distribution failed.
         MissingPackage: torch is not installed.
     """
     found = resolve(name_or_path)
@@ -124,7 +124,7 @@ def load_encoder(
         return KmerEncoder(k=6, dimension=None if full else found.card.dimension, name=found.name)
 
     if found.card is not None and found.card.family == "nucleotide-transformer":
-        # Before anybody fetches weights that cannot be used.
+        # Checked first, so that nobody fetches weights that cannot be used.
         needed("torch", "nt", f"model {found.name}")
     folder = weights_of(found)
     if is_trained(folder):
@@ -144,9 +144,9 @@ def load_encoder(
 def load_embedder(
     name_or_path: str, policy: Policy | None = None, *, device: str = "cpu", precision: str = "fp32"
 ) -> Embedder:
-    """Load an encoder with the layer and pooling of a policy, and join the two.
+    """Load an encoder with the layer and pooling of a policy, and combine the two.
 
-    ``policy`` None takes the default one. Raises as ``load_encoder`` and ``Embedder.of`` do.
+    ``policy`` None takes the default policy. Raises the errors of ``load_encoder`` and ``Embedder.of``.
     """
     policy = Policy() if policy is None else policy
     encoder = load_encoder(name_or_path, layer=policy.layer, pooling=policy.pooling, device=device, precision=precision)
@@ -154,18 +154,18 @@ def load_embedder(
 
 
 def weights_of(found: Found) -> Path:
-    """Return the folder of the weights of a folder or card.
+    """Return the folder that contains the weights of a model.
 
-    Raises ModelError, with the command that fetches them, when they are not on this machine.
+    Raises ModelError, with the command that fetches them, if they are not on this machine.
     """
     if found.folder is not None:
         return found.folder
     card = found.card
     folder = weights.local_folder(card) if card is not None else None
     if card is None or folder is None:
-        carried = weights.carried_folder(card) if card is not None else None
-        lacking = ", ".join(weights.missing_files(carried)) if carried is not None and carried.is_dir() else ""
-        detail = f" ({carried} lacks {lacking})" if lacking else ""
+        manual = weights.manual_folder(card) if card is not None else None
+        missing = ", ".join(weights.missing_files(manual)) if manual is not None and manual.is_dir() else ""
+        detail = f" ({manual} lacks {missing})" if missing else ""
         close = catalog.nearest(found.name) if card is not None and card.dimension is None else []
         hint = f"; nearest in the catalogue: {', '.join(close)}" if close else ""
         raise ModelError(
@@ -181,16 +181,16 @@ def third_party() -> list[EntryPoint]:
 
 
 def distribution_of(point: EntryPoint) -> str:
-    """Return name and version of the distribution of an entry point."""
+    """Return the name and version of the distribution of an entry point."""
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else f"module {point.module}"
 
 
 def refusal(point: EntryPoint) -> str | None:
-    """Say why a model of another distribution is not used; None when it is."""
+    """Return why a model of another distribution is not used; None if it is used."""
     rivals = [other for other in third_party() if other.name.lower() == point.name.lower()]
     if catalog.lookup(point.name) is not None:
         return (
-            f"{distribution_of(point)} announces a model '{point.name}', a name of ednabed's own catalogue; "
+            f"{distribution_of(point)} announces a model '{point.name}', which is a name in ednabed's own catalogue; "
             f"uninstall it, or ask its authors for another name"
         )
     if len(rivals) > 1:
@@ -202,13 +202,13 @@ def refusal(point: EntryPoint) -> str | None:
 
 
 def _is_path(text: str) -> bool:
-    """Tell whether a text can only be meant as a path; such a text is never looked up as a name."""
+    """Return whether a text can only be meant as a path; such a text is never looked up as a name."""
     pure = PureWindowsPath(text)
     return bool(pure.anchor) or ".." in pure.parts or text.startswith((".", "~")) or "\\" in text or text.count("/") > 1
 
 
 def _load_trained(folder: Path, name: str, settings: dict[str, Any]) -> Encoder:
-    """Load a model of ``ednabed train``, and the encoder that it maps where it is one of these."""
+    """Load a model from ``ednabed train``, and the encoder whose vectors it maps, if there is one."""
     from ednabed.models.barcode.config import read_config
     from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
 
@@ -223,24 +223,28 @@ def _load_trained(folder: Path, name: str, settings: dict[str, Any]) -> Encoder:
 
 def _load_third_party(point: EntryPoint, settings: dict[str, Any]) -> Encoder:
     name, distribution = point.name, distribution_of(point)
-    # Broad on purpose: this is the one place where code that is not ours starts, and it may raise anything.
+    # Broad on purpose: this is the only place where third-party code starts, and it may raise anything.
     try:
         encoder = point.load()(**settings)
     except EdnabedError:
         raise
     except Exception as error:
         raise ModelError(
-            f"model '{name}' of {distribution} does not load ({type(error).__name__}: {error}); "
+            f"model '{name}' of {distribution} cannot be loaded ({type(error).__name__}: {error}); "
             f"update or uninstall that distribution"
         ) from error
     if not isinstance(encoder, Encoder):
-        raise ModelError(f"model '{name}' of {distribution} gave a {type(encoder).__name__}, wanted an ednabed Encoder")
-    lacking = [field for field in ("name", "dimension", "architecture", "tokenizer") if not hasattr(encoder, field)]
-    if lacking:
-        raise ModelError(f"model '{name}' of {distribution} does not state its {', '.join(lacking)}; tell its authors")
+        raise ModelError(
+            f"model '{name}' of {distribution} returned a {type(encoder).__name__}, expected an ednabed Encoder"
+        )
+    missing = [field for field in ("name", "dimension", "architecture", "tokenizer") if not hasattr(encoder, field)]
+    if missing:
+        raise ModelError(
+            f"model '{name}' of {distribution} does not state its {', '.join(missing)}; report this to its authors"
+        )
     if encoder.weights != "none" and not encoder.weights.startswith("sha256:"):
         raise ModelError(
-            f"model '{name}' of {distribution} states its weights as '{encoder.weights}', wanted 'none' or 'sha256:' "
-            f"and its digits, without which its vectors have no identity; tell its authors"
+            f"model '{name}' of {distribution} states its weights as '{encoder.weights}', expected 'none' or 'sha256:' "
+            f"and its digits, without which its vectors have no identity; report this to its authors"
         )
     return encoder

@@ -1,7 +1,8 @@
-"""What makes two vectors comparable: the specification of the function that made them, and its fingerprint.
+"""The condition for comparable vectors: the specification of the function that computes them, and its fingerprint.
 
-``Policy`` is what a user chooses around a network; ``Spec`` is the whole function: network, weights, tokenizer, policy.
-Device, precision and batch size are left out on purpose: they are recorded with a run but do not name the function.
+``Policy`` contains the user's choices around a network; ``Spec`` is the complete function: network, weights, tokenizer
+and policy. Device, precision and batch size are omitted on purpose: they are recorded with a run but do not identify
+the function.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ Normalisation = Literal["none", "l2"]
 
 SPEC_SCHEMA = 1
 EXTERNAL = "external"
-"""Family of a function that only its maker knows: its vectors can be compared with each other, none can be added."""
+"""Family of an external function: its vectors can be compared with each other, but ednabed cannot compute new ones."""
 WITHOUT_CHOICE = ("kmer", "kmer-map", "mapped", EXTERNAL)
-"""Families of networks whose layer and pooling nobody chooses."""
+"""Families of networks without a choice of layer and pooling."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done to a sequence before and after the network.
+    """The treatment of a sequence before and after the network.
 
     Attributes:
         layer: Hidden state to pool, counted from 0 (the embeddings) to the number of blocks (the final one, after the
-            last layer norm). None takes the final one. Encoders without layers accept only None.
+            last layer norm). None takes the final state. Encoders without layers accept only None.
         pooling: ``mean`` (over all tokens with the class token, as the model cards do), ``mean-no-cls`` or ``cls``;
-            None takes the encoder's own.
-        max_tokens: Lowers the token limit of the model; special tokens are counted. None keeps the model's own limit.
+            None takes the encoder's default.
+        max_tokens: A lower token limit than the model's, including special tokens. None keeps the model's own limit.
         strand: ``given``, or ``both`` for the mean of the vectors of the two strands.
-        long: What happens to a sequence above the token limit: ``truncate`` keeps its first tokens, ``window`` is the
-            mean over near-equal consecutive windows, ``reject`` rejects the record.
-        alphabet: ``iupac`` turns ambiguity codes into N; ``strict`` rejects all letters but A, C, G, T (U) and N.
+        long: Treatment of a sequence above the token limit: ``truncate`` keeps its first tokens, ``window`` takes the
+            mean over consecutive windows of nearly equal length, ``reject`` rejects the record.
+        alphabet: ``iupac`` turns ambiguity codes into N; ``strict`` rejects all characters except A, C, G, T (U) and N.
     """
 
     layer: int | None = None
@@ -52,7 +53,7 @@ class Policy:
     alphabet: Alphabet = "iupac"
 
     def __post_init__(self) -> None:
-        """Refuse words that are not among the choices."""
+        """Refuse values that are not among the choices."""
         for name, choices in (("strand", Strand), ("long", Long), ("alphabet", Alphabet)):
             value = getattr(self, name)
             if value not in get_args(choices):
@@ -63,23 +64,23 @@ class Policy:
 
 @dataclass(frozen=True)
 class Spec:
-    """The function from a sequence to a vector, complete.
+    """The complete function from a sequence to a vector.
 
     Attributes:
-        model: Name shown to people. Not part of the fingerprint: the same weights under two names are one function.
-        architecture: Family and every setting of the network that moves a vector (JSON scalars only).
-        weights: ``sha256:`` over the tensors that the encoder uses, or ``none`` where there are none.
+        model: Name for people. Not part of the fingerprint: the same weights under two names are one function.
+        architecture: Family and every setting of the network that affects a vector (JSON scalars only).
+        weights: ``sha256:`` over the tensors that the encoder uses, or ``none`` if there are none.
         tokenizer: Name and hash of the tokenizer.
         dimension: Length of a vector.
         layer: Hidden state that is pooled; None for encoders without layers.
         pooling: How token vectors become one vector.
-        max_tokens: Token limit in force, special tokens counted; None where there is none.
+        max_tokens: Effective token limit, including special tokens; None if there is none.
         strand: See ``Policy``.
         long: See ``Policy``.
         alphabet: See ``Policy``.
-        normalisation: ``l2`` for unit vectors, ``none`` as the network gives them.
+        normalisation: ``l2`` for unit vectors, ``none`` for vectors as the network computes them.
         licence: Licence of the weights. Not part of the fingerprint.
-        revision: Revision of the weights where they came from a hub. Not part of the fingerprint (``weights`` is).
+        revision: Revision of the weights if they came from a hub. Not part of the fingerprint (``weights`` is).
     """
 
     model: str
@@ -99,13 +100,13 @@ class Spec:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (64 hexadecimal digits) of the canonical JSON of everything that moves a vector."""
+        """SHA-256 (64 hexadecimal digits) of the canonical JSON of everything that affects a vector."""
         function = {k: v for k, v in self.to_dict().items() if k not in ("model", "licence", "revision")}
         return hashlib.sha256(json.dumps(function, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @classmethod
     def of_external(cls, name: str, dimension: int) -> Spec:
-        """Return the spec of an unknown function with vectors of a length; no two of them have one fingerprint.
+        """Return the spec of an unknown function with vectors of a given length; each has a different fingerprint.
 
         Args:
             name: Name of its version, for people.
@@ -133,12 +134,12 @@ class Spec:
 
     @property
     def is_external(self) -> bool:
-        """Whether nobody but its maker knows the function."""
+        """Whether the function is external, so that ednabed cannot compute it."""
         return self.architecture.get("family") == EXTERNAL
 
     @property
     def policy(self) -> Policy:
-        """The policy with which a model gives this function again."""
+        """The policy that reproduces this function with its model."""
         chosen = self.architecture.get("family") not in WITHOUT_CHOICE
         return Policy(
             layer=self.layer if chosen else None,
@@ -155,13 +156,13 @@ class Spec:
 
     @classmethod
     def from_dict(cls, values: Any) -> Spec:
-        """Read what ``to_dict`` wrote. Raises ValueError on an unknown schema, a missing or a strange field."""
+        """Read the output of ``to_dict``. Raises ValueError for an unknown schema or a missing or unexpected field."""
         require(values, {}, "the spec")
         values = dict(values)
         schema = values.pop("schema", None)
         if schema != SPEC_SCHEMA:
-            raise ValueError(f"spec schema {brief(schema)}, this version reads {SPEC_SCHEMA}")
+            raise ValueError(f"the spec has schema {brief(schema)}, but this version reads {SPEC_SCHEMA}")
         spec = typed(cls, values, "the spec")
         if not 0 < spec.dimension < 2**31:
-            raise ValueError(f"dimension of the spec is {spec.dimension}, expected at least 1")
+            raise ValueError(f"the dimension of the spec is {spec.dimension}, expected at least 1")
         return spec

@@ -1,9 +1,9 @@
-"""Check the weights on this machine against output vectors that others published for them.
+"""Check the weights on this machine against published output vectors.
 
 The published vectors (``data/nt_published.json``; computed by the project evo.cpp with the original code, Apache-2.0)
-pin tokenizer, weights and arithmetic at once: a model that reproduces them computes what its authors computed. Models
-without a published vector are said to be unverifiable, never verified. The files themselves can be compared with
-published SHA-256 sums too, which reads all of them.
+cover tokenizer, weights and arithmetic together: a model that reproduces them computes the same vectors as its authors.
+Models without a published vector are reported as unverifiable, never as verified. The files themselves can also be
+compared with published SHA-256 sums, which reads all of them.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Status = Literal["verified", "failed", "unverifiable", "no weights"]
 
 @dataclass(frozen=True)
 class VectorCheck:
-    """One published vector beside ours.
+    """Comparison of one published vector with the computed one.
 
     Attributes:
         sequence: The input.
-        tokens_equal: Whether the token ids are the published ones.
-        max_abs: Largest absolute difference of a value; None when the dimensions differ or a value is not finite.
+        tokens_equal: Whether the token ids equal the published ones.
+        max_abs: Largest absolute difference of a value; None if the dimensions differ or a value is not finite.
         mean_abs: Mean absolute difference; None as above.
         cosine: Cosine of the two vectors; None as above.
-        tolerance: Most ``max_abs`` and ``mean_abs``, least ``cosine``.
-        passed: Whether all hold.
+        tolerance: Maximum ``max_abs`` and ``mean_abs``, minimum ``cosine``.
+        passed: Whether all checks passed.
     """
 
     sequence: str
@@ -52,7 +52,7 @@ class VectorCheck:
 
 @dataclass(frozen=True)
 class FileCheck:
-    """One file with a published SHA-256; ``absent`` is no fault, as the weights may be here in another form."""
+    """One file with a published SHA-256; ``absent`` is not an error, as the weights may exist in another format."""
 
     name: str
     result: Literal["equal", "differs", "absent"]
@@ -60,18 +60,18 @@ class FileCheck:
 
 @dataclass(frozen=True)
 class Report:
-    """What ``verify`` found.
+    """Result of ``verify``.
 
     Attributes:
         model: Name of the model.
-        status: ``verified``: loaded strictly, and all published vectors are reproduced. ``failed``: one is not, or a
-            file is not the published one. ``unverifiable``: loaded, but nothing is published to compare with.
-            ``no weights``: there is nothing to verify.
-        message: The finding in a sentence.
-        folder: Where the weights lie; None where there are none or another distribution keeps them.
-        source: Where the published vectors come from; None without any.
-        vectors: One entry for each published vector.
-        files: One entry for each published file when the files were asked for, else empty.
+        status: ``verified``: loaded strictly, and all published vectors are reproduced. ``failed``: a vector is not
+            reproduced, or a file differs from the published file. ``unverifiable``: loaded, but nothing is published to
+            compare with. ``no weights``: there is nothing to verify.
+        message: The result in a sentence.
+        folder: Folder of the weights; None if there are none or another distribution keeps them.
+        source: Source of the published vectors; None if there are none.
+        vectors: One entry per published vector.
+        files: One entry per published file if a check of the files was requested, else empty.
     """
 
     model: str
@@ -93,18 +93,18 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
     Args:
         name_or_path: Name, hub id or folder, see ``load``. A folder is recognised by the content of its config.json.
         check_files: Also compare the files with their published SHA-256; reads every byte of the weights.
-        published: A file in the form of ``data/nt_published.json``; None takes that one.
+        published: A file in the format of ``data/nt_published.json``; None takes that file.
 
     Raises:
         UsageError: The name is unknown.
-        ModelError: The weights are absent or do not load, or ``published`` cannot be read.
+        ModelError: The weights are missing or cannot be loaded, or ``published`` cannot be read.
     """
     found = load.resolve(name_or_path)
     if found.entry_point is not None:
         encoder = load.load_encoder(name_or_path)
         owner = load.distribution_of(found.entry_point)
         return Report(
-            encoder.name, "unverifiable", f"it loads, but ednabed has no published vector for a model of {owner}"
+            encoder.name, "unverifiable", f"it can be loaded, but ednabed has no published vectors for {owner}"
         )
     if found.card is not None and found.card.family == "kmer":
         return Report(found.name, "no weights", "a formula without weights: there is nothing to verify")
@@ -116,28 +116,30 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
     entries = [entry for entry in entries if _is_about(entry, hub_id, folder)]
     encoder = load.load_encoder(name_or_path, pooling="mean")
     if not entries:
-        message = "no published vector for this model: the load was strict, the arithmetic is proven by the tests only"
+        message = (
+            "no published vector for this model: it was loaded strictly, but only ednabed's tests cover its arithmetic"
+        )
         return Report(found.name, "unverifiable", message, folder)
     vectors = tuple(_compare(encoder, entry) for entry in entries)
     checked = _check_files(folder, entries) if check_files else ()
-    wrong = [check for check in vectors if not check.passed]
+    failed = [check for check in vectors if not check.passed]
     differing = [check.name for check in checked if check.result == "differs"]
-    if wrong:
-        what = "token ids" if not wrong[0].tokens_equal else "vector"
+    if failed:
+        difference = "token ids" if not failed[0].tokens_equal else "vector"
         message = (
-            f"{len(wrong)} of {len(vectors)} published vectors are not reproduced (the {what} of {wrong[0].sequence}): "
-            f"do not use these weights; remove {folder} and fetch the model again"
+            f"{len(failed)} of {len(vectors)} published vectors are not reproduced (the {difference} of "
+            f"{failed[0].sequence}): do not use these weights; remove {folder} and fetch the model again"
         )
     elif differing:
-        message = f"not the published files: {', '.join(differing)} in {folder}; fetch the model again"
+        message = f"{', '.join(differing)} in {folder} differ from the published files; fetch the model again"
     else:
         message = f"{len(vectors)} published vector{'s' if len(vectors) > 1 else ''} reproduced"
-    status: Status = "failed" if wrong or differing else "verified"
+    status: Status = "failed" if failed or differing else "verified"
     return Report(found.name, status, message, folder, source, vectors, checked)
 
 
 def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
-    """Compare the weights of a model of ``ednabed train`` with those that its report names."""
+    """Compare the weights of a model from ``ednabed train`` with the weights in its report."""
     encoder = load.load_encoder(name_or_path)
     path = folder / TRAINING_REPORT
     try:
@@ -147,13 +149,14 @@ def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
     for file, sha256 in report.get("files", {}).items():
         if not (folder / file).is_file() or _sha256(folder / file) != sha256:
             return Report(name, "failed", f"{folder / file} differs from its checksum in {path.name}: {ADVICE}", folder)
-    told = report.get("weights")
-    if told is None:
-        return Report(name, "unverifiable", f"{path} names no weights: the load was strict, no more is known", folder)
-    if told != encoder.weights:
-        message = f"the weights are {encoder.weights[:19]}…, {path.name} names {str(told)[:19]}…: {ADVICE}"
+    expected = report.get("weights")
+    if expected is None:
+        message = f"{path} does not state the weights: they were loaded strictly, but cannot be compared"
+        return Report(name, "unverifiable", message, folder)
+    if expected != encoder.weights:
+        message = f"the weights are {encoder.weights[:19]}…, but {path.name} states {str(expected)[:19]}…: {ADVICE}"
         return Report(name, "failed", message, folder)
-    return Report(name, "verified", f"the weights are those that {path.name} names, {told[:19]}…", folder)
+    return Report(name, "verified", f"the weights are the ones that {path.name} states, {expected[:19]}…", folder)
 
 
 def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:
@@ -164,7 +167,7 @@ def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:
         return f"{source['repository']} {source['commit']} ({source['licence']})", list(content["models"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{resource}: not readable as published vectors ({type(error).__name__}: {error}); install ednabed again"
+            f"{resource}: cannot be read as published vectors ({type(error).__name__}: {error}); install ednabed again"
         ) from error
 
 
@@ -178,12 +181,12 @@ def _compare(encoder: Encoder, entry: dict[str, Any]) -> VectorCheck:
     sequence, tolerance = entry["input"], entry["tolerance"]
     tokens = encoder.tokenize([sequence.encode("ascii")])
     tokens_equal = tokens.ids.tolist() == entry["token_ids"][encoder.special_tokens :]
-    ours = encoder.forward(tokens)[0].astype(np.float64)
-    theirs = np.array(entry["vector"], np.float64)
-    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+    computed = encoder.forward(tokens)[0].astype(np.float64)
+    published = np.array(entry["vector"], np.float64)
+    if computed.shape != published.shape or not np.isfinite(computed).all():
         return VectorCheck(sequence, tokens_equal, None, None, None, tolerance, passed=False)
-    difference = np.abs(ours - theirs)
-    max_abs, mean_abs, cosine = float(difference.max()), float(difference.mean()), _cosine(ours, theirs)
+    difference = np.abs(computed - published)
+    max_abs, mean_abs, cosine = float(difference.max()), float(difference.mean()), _cosine(computed, published)
     passed = (
         tokens_equal
         and max_abs <= tolerance["max_abs"]
@@ -199,9 +202,9 @@ def _cosine(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 
 
 def _check_files(folder: Path, entries: list[dict[str, Any]]) -> tuple[FileCheck, ...]:
-    wanted = {name: facts["sha256"] for entry in entries for name, facts in entry["files"].items()}
+    expected = {name: facts["sha256"] for entry in entries for name, facts in entry["files"].items()}
     checks = []
-    for name, sha256 in sorted(wanted.items()):
+    for name, sha256 in sorted(expected.items()):
         path = folder / name
         if not path.is_file():
             checks.append(FileCheck(name, "absent"))

@@ -1,7 +1,7 @@
-"""What a folder of a trained model says about itself, read from ``config.json`` and refused where unknown.
+"""Settings of a trained model, read from the ``config.json`` of its folder; unknown values are refused.
 
-Two kinds of input are known: counts of k-mers (``kmers``), and the vector of another encoder (``encoder``), which is
-named, and pinned by the hash of its weights.
+There are two kinds of input: counts of k-mers (``kmers``), and the vector of another encoder (``encoder``), which is
+identified by its name and the hash of its weights.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ednabed.models.fields import Fields, read_json_object
 MODEL_TYPE = "ednabed"
 SCHEMA = 1
 TRAINING_REPORT = "training.json"
-"""File beside ``config.json`` that says how the model was trained, and which checksums the other files have."""
+"""File next to ``config.json`` that records how the model was trained, and the checksums of the other files."""
 REPORT_SEAL = Seal(2, "report_sha256", unsealed=(1,))
-ADVICE = "train the model again, or take the folder as it was made"
+ADVICE = "train the model again, or use the original folder"
 
 
 @dataclass(frozen=True)
 class EncoderInput:
-    """Another encoder whose vector is mapped.
+    """Another encoder whose vectors are mapped.
 
     Attributes:
-        model: Its name, hub id or the path of its folder, as for ``--model``.
+        model: Its name, its hub id or the path of its folder, as for ``--model``.
         weights: Hash of its weights (``Spec.weights``).
         layer: Hidden state that is pooled; None for encoders without layers.
-        pooling: How its token vectors become one; None for encoders without layers.
+        pooling: How its token vectors become one vector; None for encoders without layers.
     """
 
     model: str
@@ -46,9 +46,9 @@ class BarcodeConfig:
 
     Attributes:
         dimension: Length of a vector.
-        patterns: Patterns of the k-mers that are counted (``kmers.SpacedKmers``); empty where there is an encoder.
-        encoder: The encoder below; None where k-mers are counted.
-        licence: Licence of the weights, in words; empty where it is not stated.
+        patterns: Patterns of the k-mers that are counted (``kmers.SpacedKmers``); empty if there is an encoder.
+        encoder: The base encoder; None if k-mers are counted.
+        licence: Licence of the weights, in words; empty if it is not stated.
     """
 
     dimension: int
@@ -58,20 +58,20 @@ class BarcodeConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``config.json``."""
-        given: dict[str, Any] = {"kind": "kmers", "patterns": list(self.patterns)}
+        input_: dict[str, Any] = {"kind": "kmers", "patterns": list(self.patterns)}
         if self.encoder is not None:
-            given = {"kind": "encoder", **asdict(self.encoder)}
+            input_ = {"kind": "encoder", **asdict(self.encoder)}
         return {
             "model_type": MODEL_TYPE,
             "schema": SCHEMA,
             "dimension": self.dimension,
-            "input": given,
+            "input": input_,
             "licence": self.licence,
         }
 
 
 def is_trained(folder: Path) -> bool:
-    """Tell whether a folder with a ``config.json`` holds a model of ``ednabed train``.
+    """Return whether a folder with a ``config.json`` contains a model from ``ednabed train``.
 
     Raises:
         ModelError: The file cannot be read.
@@ -89,29 +89,29 @@ def read_config(folder: Path) -> BarcodeConfig:
     fields = Fields(path, read_json_object(path, ADVICE), ADVICE)
     fields.require("model_type", (MODEL_TYPE,))
     fields.require("schema", (SCHEMA,))
-    given = fields.values.get("input")
-    if not isinstance(given, dict):
+    input_ = fields.values.get("input")
+    if not isinstance(input_, dict):
         fields.refuse("input", "an object")
-    inner = Fields(path, given, ADVICE)
-    inner.require("kind", ("kmers", "encoder"))
+    input_fields = Fields(path, input_, ADVICE)
+    input_fields.require("kind", ("kmers", "encoder"))
     encoder = None
     patterns: Any = []
-    if given["kind"] == "kmers":
-        patterns = given.get("patterns")
+    if input_["kind"] == "kmers":
+        patterns = input_.get("patterns")
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-            inner.refuse("patterns", "a list of words")
+            input_fields.refuse("patterns", "a list of strings")
         try:
             check_patterns(patterns)
         except UsageError as error:
             raise ModelError(f"{path}: {error}") from error
     else:
         encoder = EncoderInput(
-            model=inner.text("model"),
-            weights=inner.text("weights"),
-            layer=None if given.get("layer") is None else inner.integer("layer", 0, 1_000),
-            pooling=None if given.get("pooling") is None else inner.text("pooling"),
+            model=input_fields.text("model"),
+            weights=input_fields.text("weights"),
+            layer=None if input_.get("layer") is None else input_fields.integer("layer", 0, 1_000),
+            pooling=None if input_.get("pooling") is None else input_fields.text("pooling"),
         )
     licence = fields.values.get("licence", "")
     if not isinstance(licence, str):
-        fields.refuse("licence", "a text")
+        fields.refuse("licence", "text")
     return BarcodeConfig(fields.integer("dimension", 2, 65_536), tuple(patterns), encoder, licence)

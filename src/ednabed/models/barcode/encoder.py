@@ -1,4 +1,4 @@
-"""Trained models behind the seam of ``ednabed.models.base``: a folder in, unit vectors out."""
+"""Trained models as encoders (``ednabed.models.base``): load a model folder and compute unit vectors."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ednabed.models.barcode.files import BIAS, MAP, digest, read_arrays, table_o
 from ednabed.models.barcode.kmers import SpacedKmers
 from ednabed.models.base import Encoder, FloatArray, Tokens
 
-# Rows summed at once: what is made of them stays small.
+# Rows summed together: the intermediate arrays stay small.
 _ROWS_AT_ONCE = 256
 
 
 class BarcodeEncoder(Encoder):
-    """Sums a learned vector of each k-mer of a sequence; both strands of a sequence give the same vector.
+    """Sum the learned vectors of the k-mers of a sequence; both strands of a sequence give the same vector.
 
     Args:
         config: Settings; ``patterns`` is set.
         table: float32, shape (columns of the patterns, dimension).
-        name: Name shown to people.
+        name: Name for people.
         weights: Hash of the weights (``files.digest``).
 
     Attributes:
-        table: As given; whoever trains it further begins with it.
-        patterns: Of the k-mers.
+        table: As given; further training starts from it.
+        patterns: Patterns of the k-mers.
     """
 
     def __init__(self, config: BarcodeConfig, table: FloatArray, *, name: str, weights: str) -> None:
@@ -49,20 +49,20 @@ class BarcodeEncoder(Encoder):
 
     @classmethod
     def load(cls, folder: Path, config: BarcodeConfig, *, name: str) -> BarcodeEncoder:
-        """Load the weights of a folder. Raises ModelError where they are not complete and sound."""
+        """Load the weights of a folder. Raises ModelError if they are incomplete or damaged."""
         arrays = read_arrays(folder, config, SpacedKmers(config.patterns).columns)
         return cls(config, table_of(arrays), name=name, weights=digest(arrays))
 
     def explain_empty(self) -> str:
-        """Say why a row is empty."""
-        return f"holds no {self._kmers.shortest} letters in a row without N, which {self.name} needs"
+        """Return why a row is empty."""
+        return f"has no {self._kmers.shortest} consecutive bases without N, which {self.name} needs"
 
     def tokenize(self, sequences: Sequence[bytes]) -> Tokens:
         """Return the columns of each sequence; see ``SpacedKmers.tokenize``."""
         return self._kmers.tokenize(sequences)
 
     def forward(self, tokens: Tokens) -> FloatArray:
-        """Return the sums, float32, shape (n, dimension); the engine brings them to length 1."""
+        """Return the sums, float32, shape (n, dimension); the engine scales them to length 1."""
         from scipy.sparse import csr_array
 
         out = np.empty((len(tokens), self.dimension), np.float32)
@@ -78,14 +78,14 @@ class BarcodeEncoder(Encoder):
 
 
 class MappedEncoder(Encoder):
-    """Maps the vector of another encoder: its direction times a matrix, plus a bias.
+    """Map the vector of another encoder: its direction times a matrix, plus a bias.
 
     Args:
-        base: The encoder below; its strands, windows and limits hold.
+        base: The base encoder; its strands, windows and limits apply.
         config: Settings; ``encoder`` is set and agrees with ``base``.
         matrix: float32, shape (base.dimension, dimension).
         bias: float32, shape (dimension,).
-        name: Name shown to people.
+        name: Name for people.
         weights: Hash of matrix and bias.
     """
 
@@ -117,26 +117,27 @@ class MappedEncoder(Encoder):
 
     @classmethod
     def load(cls, folder: Path, config: BarcodeConfig, base: Encoder, *, name: str) -> MappedEncoder:
-        """Load the weights of a folder. Raises ModelError where they, or the encoder below, are not the right ones."""
+        """Load the weights of a folder. Raises ModelError if they or the base encoder are not the expected ones."""
         assert config.encoder is not None
         if base.weights != config.encoder.weights:
             raise ModelError(
-                f"{folder}: it maps vectors of {config.encoder.model} with weights {config.encoder.weights[:19]}…, "
-                f"those on this machine are {base.weights[:19]}…; bring the same weights, or train the model again"
+                f"{folder}: the model maps vectors of {config.encoder.model} with weights "
+                f"{config.encoder.weights[:19]}…, but the weights on this machine are {base.weights[:19]}…; "
+                "install the same weights, or train the model again"
             )
         arrays = read_arrays(folder, config, base.dimension)
         return cls(base, config, arrays[MAP], arrays[BIAS], name=name, weights=digest(arrays))
 
     def explain_empty(self) -> str:
-        """Say why a row is empty."""
+        """Return why a row is empty."""
         return self._base.explain_empty()
 
     def tokenize(self, sequences: Sequence[bytes]) -> Tokens:
-        """Return the tokens of the encoder below."""
+        """Return the tokens of the base encoder."""
         return self._base.tokenize(sequences)
 
     def forward(self, tokens: Tokens) -> FloatArray:
-        """Return the mapped vectors, float32, shape (n, dimension); the engine brings them to length 1."""
+        """Return the mapped vectors, float32, shape (n, dimension); the engine scales them to length 1."""
         return map_vectors(self._base.forward(tokens), self._matrix, self._bias)
 
 

@@ -1,7 +1,8 @@
-"""The weights of a trained model: ``model.safetensors`` beside ``config.json``, written whole and read strictly.
+"""Write and strictly read the weights of a trained model: ``model.safetensors`` next to ``config.json``.
 
-The table of a k-mer model holds a row of ``dimension`` whole numbers from -127 to 127 for each column and one scale a
-row, a quarter of the size of float32; vectors differ from those of float32 by less than 1e-4 in cosine.
+The table of a k-mer model contains, for each column of the patterns, a row of ``dimension`` whole numbers from -127 to
+127 and one scale, a quarter of the size of float32; the vectors differ from float32 vectors by less than 1e-4 in
+cosine.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from ednabed.models.base import FloatArray
 WEIGHTS = "model.safetensors"
 TABLE, SCALE = "table.weight", "table.scale"
 MAP, BIAS = "map.weight", "map.bias"
-_MOST = 127
+_LIMIT = 127
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def quantise(table: FloatArray) -> dict[str, npt.NDArray[Any]]:
     """Return a float32 table, shape (columns, dimension), as whole numbers and scales, by their names in the file."""
-    scale = np.abs(table).max(axis=1) / _MOST
+    scale = np.abs(table).max(axis=1) / _LIMIT
     whole = np.rint(table / np.where(scale > 0, scale, 1)[:, None])
     return {TABLE: whole.astype(np.int8), SCALE: scale.astype(np.float32)}
 
@@ -39,7 +40,7 @@ def table_of(arrays: Arrays) -> FloatArray:
 
 
 def expected(config: BarcodeConfig, inputs: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Return shape and kind of each array by name; ``inputs`` is the number of columns, or of values of the encoder."""
+    """Return shape and dtype of each array by name; ``inputs`` is the number of columns or of values of the encoder."""
     if config.encoder is None:
         return {TABLE: ((inputs, config.dimension), np.int8), SCALE: ((inputs,), np.float32)}
     return {MAP: ((inputs, config.dimension), np.float32), BIAS: ((config.dimension,), np.float32)}
@@ -49,7 +50,7 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays to a safetensors file."""
     from safetensors.numpy import save
 
-    # Its own function for files makes them readable by their owner alone.
+    # The package's function for writing files would make them readable only by their owner.
     path.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
 
 
@@ -57,8 +58,8 @@ def read_arrays(folder: Path, config: BarcodeConfig, inputs: int) -> dict[str, n
     """Read the weights.
 
     Raises:
-        ModelError: The file is missing or damaged, or an array is missing, unexpected, of another shape or kind, or not
-            finite.
+        ModelError: The file is missing or damaged, or an array is missing, unexpected, of another shape or dtype, or
+            not finite.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -70,25 +71,25 @@ def read_arrays(folder: Path, config: BarcodeConfig, inputs: int) -> dict[str, n
         raise ModelError(f"{path} is missing; {ADVICE}") from error
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}); {ADVICE}") from error
-    wanted = expected(config, inputs)
-    for name in sorted(wanted.keys() - arrays.keys()):
+    expected_arrays = expected(config, inputs)
+    for name in sorted(expected_arrays.keys() - arrays.keys()):
         raise ModelError(f"{path}: array '{name}' is missing; {ADVICE}")
-    for name in sorted(arrays.keys() - wanted.keys()):
+    for name in sorted(arrays.keys() - expected_arrays.keys()):
         raise ModelError(f"{path}: array '{name}' is not expected; {ADVICE}")
-    for name, (shape, kind) in wanted.items():
+    for name, (shape, kind) in expected_arrays.items():
         values = arrays[name]
         if values.shape != shape or values.dtype != kind:
             raise ModelError(
                 f"{path}: '{name}' is {values.dtype} of shape {values.shape}, "
-                f"wanted {np.dtype(kind)} of shape {shape}; {ADVICE}"
+                f"expected {np.dtype(kind)} of shape {shape}; {ADVICE}"
             )
         if not np.isfinite(values).all():
-            raise ModelError(f"{path}: '{name}' holds values that are not finite; {ADVICE}")
+            raise ModelError(f"{path}: '{name}' contains values that are not finite; {ADVICE}")
     return arrays
 
 
 def digest(arrays: Arrays) -> str:
-    """Return ``sha256:`` and 64 hexadecimal digits over names, kinds, shapes and values (little-endian, row by row)."""
+    """Return ``sha256:`` and 64 hexadecimal digits over names, dtypes, shapes and values (little-endian, row-major)."""
     found = hashlib.sha256()
     for name in sorted(arrays):
         values = np.ascontiguousarray(arrays[name])

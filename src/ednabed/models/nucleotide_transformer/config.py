@@ -1,9 +1,9 @@
-"""What a Nucleotide Transformer checkpoint says about itself, read from ``config.json`` and refused where unknown.
+"""Settings of a Nucleotide Transformer checkpoint, read from ``config.json``; unknown values are refused.
 
-The file is data: ``auto_map`` and other pointers to code are ignored. Every setting that changes the computation is
-read here, and any value that the forward pass of this package does not carry out is an error, because a network that
-runs with another computation gives vectors that look right and are not. The tokenizer follows from the number of
-embedding rows; a ``vocab.txt`` beside the file must agree with it.
+The file is treated as data: ``auto_map`` and other pointers to code are ignored. Every setting that changes the
+computation is read here, and any value that the forward pass of this package does not implement is an error, because a
+network that runs with another computation gives vectors that look right but are wrong. The tokenizer follows from the
+number of embedding rows; a ``vocab.txt`` next to the file must agree with it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class NTConfig:
         hidden: Width of the residual stream.
         layers: Number of blocks.
         heads: Attention heads; each has ``hidden / heads`` values.
-        ffn: Width of the feed-forward part, after the gate where there is one.
-        gated: Feed-forward is SwiGLU (v2) instead of GELU with the error function (v1, AgroNT).
-        ffn_bias: Feed-forward layers have a bias.
-        position: ``absolute`` adds learned positions to the embedding, ``rotary`` turns queries and keys.
+        ffn: Width of the feed-forward part, after the gate if there is one.
+        gated: Whether the feed-forward part is SwiGLU (v2) instead of GELU with the error function (v1, AgroNT).
+        ffn_bias: Whether the feed-forward layers have a bias.
+        position: ``absolute`` adds learned positions to the embedding, ``rotary`` rotates queries and keys.
         max_positions: Rows of the position table, two more than the token limit.
         eps: Epsilon of the layer norms.
-        token_dropout: Embeddings are scaled as the training's masking had them (0.88 where nothing is masked).
+        token_dropout: Whether embeddings are scaled as under masking in training (by 0.88 if nothing is masked).
     """
 
     vocab_size: int
@@ -54,12 +54,12 @@ class NTConfig:
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens of a row, CLS counted."""
+        """Maximum tokens of a row, including CLS."""
         return self.max_positions - PAD_ID - 1
 
     @property
     def head_dim(self) -> int:
-        """Values of one attention head."""
+        """Number of values of one attention head."""
         return self.hidden // self.heads
 
     @property
@@ -69,11 +69,11 @@ class NTConfig:
 
 
 def read_config(folder: Path) -> NTConfig:
-    """Read ``config.json`` of a checkpoint folder and check ``vocab.txt`` where it is there.
+    """Read ``config.json`` of a checkpoint folder and check ``vocab.txt`` if it exists.
 
     Raises:
         ModelError: A file is missing or not readable, a key is missing or has a value that is not supported, or the
-            vocabulary is another one.
+            vocabulary does not match.
     """
     path = folder / "config.json"
     fields = Fields(path, read_json_object(path, ADVICE), ADVICE)
@@ -87,7 +87,7 @@ def read_config(folder: Path) -> NTConfig:
     fields.require("pad_token_id", (PAD_ID,))
     fields.require("position_embedding_type", ("absolute", "rotary"))
     fields.require("vocab_size", tuple(LAYOUTS))
-    # Only InstaDeep's v2 code knows this key, and its feed-forward is always gated.
+    # Only InstaDeep's v2 code uses this key, and its feed-forward part is always gated.
     fields.require("add_bias_fnn", (None, False, True))
     add_bias_fnn = fields.values.get("add_bias_fnn")
     token_dropout = fields.boolean("token_dropout")
@@ -125,17 +125,17 @@ def _check_vocabulary(path: Path, tokenizer: KmerTokenizer) -> None:
         return
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}); fetch the file again or remove it") from error
-    wanted = list(tokenizer.vocabulary)
-    if "<eos>" not in wanted and len(lines) > len(wanted):
+    expected = list(tokenizer.vocabulary)
+    if "<eos>" not in expected and len(lines) > len(expected):
         # The v1 files list two more tokens, which have no embedding row.
-        wanted += ["<eos>", "<bos>"]
-    if lines == wanted:
+        expected += ["<eos>", "<bos>"]
+    if lines == expected:
         return
-    if len(lines) != len(wanted):
-        difference = f"has {len(lines)} lines, wanted {len(wanted)}"
+    if len(lines) != len(expected):
+        difference = f"has {len(lines)} lines, expected {len(expected)}"
     else:
-        at = next(i for i, (got, want) in enumerate(zip(lines, wanted, strict=True)) if got != want)
-        difference = f"line {at + 1} is {lines[at]!r}, wanted {wanted[at]!r}"
+        index = next(i for i, (found, token) in enumerate(zip(lines, expected, strict=True)) if found != token)
+        difference = f"line {index + 1} is {lines[index]!r}, expected {expected[index]!r}"
     raise ModelError(
-        f"{path}: {difference}, as {len(tokenizer.vocabulary)} embedding rows mean {tokenizer.name}; {ADVICE}"
+        f"{path}: {difference}, because {len(tokenizer.vocabulary)} embedding rows mean {tokenizer.name}; {ADVICE}"
     )

@@ -1,7 +1,7 @@
-"""The Nucleotide Transformer behind the seam of ``ednabed.models.base``: a checkpoint folder in, vectors out.
+"""The Nucleotide Transformer as an encoder (``ednabed.models.base``): load a checkpoint folder and compute vectors.
 
-``load`` joins the parts: settings and tokenizer, strictly loaded weights with their hash, and the network up to the
-layer that is asked for. torch is imported when a network is loaded, not with this module.
+``load`` combines the parts: settings and tokenizer, strictly loaded weights with their hash, and the network up to the
+requested layer. torch is imported when a network is loaded, not with this module.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ednabed.models.nucleotide_transformer.network import Network
 
 POOLINGS = ("mean", "mean-no-cls", "cls")
-# On a CPU the speed is flat from 500 to 2,000 tokens (benchmarks/bench_nt.py); more only takes memory.
+# On a CPU the speed is constant from 500 to 2,000 tokens (benchmarks/bench_nt.py); more tokens only need more memory.
 TOKEN_BUDGETS = {"cpu": 1_024, "cuda": 65_536, "mps": 8_192}
 
 
@@ -43,7 +43,7 @@ class NucleotideTransformer(Encoder):
         licence: str = "",
         revision: str | None = None,
     ) -> None:
-        """Wrap a network; ``load`` is the usual way in."""
+        """Wrap a network; normally called by ``load``."""
         config = network.config
         self._network = network
         self._tokenizer = config.tokenizer
@@ -77,18 +77,19 @@ class NucleotideTransformer(Encoder):
         """Load a checkpoint folder in the Hugging Face file layout.
 
         Args:
-            folder: Holds ``config.json`` and the weights (see ``weights.load_tensors``); ``vocab.txt`` may be absent.
-            name: Name shown to people.
+            folder: Folder with ``config.json`` and the weights (see ``weights.load_tensors``); ``vocab.txt`` is
+                optional.
+            name: Name for people.
             layer: Hidden state to pool, 0 (the embeddings) to the number of blocks (after the final norm); later blocks
-                are not run. None takes the last.
+                are not run. None takes the last state.
             pooling: ``mean`` over all tokens with CLS, ``mean-no-cls`` or ``cls``. None takes ``mean``.
             device: ``cpu``, ``cuda`` (or ``cuda:1``) or ``mps``.
-            precision: ``fp32``, ``bf16`` or ``fp16``: that of the matrix products; all else is float32.
+            precision: Precision of the matrix products: ``fp32``, ``bf16`` or ``fp16``; all else is float32.
             licence: Licence of the weights.
             revision: Revision of the weights, or None.
 
         Raises:
-            UsageError: Layer, pooling or precision is not among the choices, or the device is not there.
+            UsageError: Layer, pooling or precision is not among the choices, or the device does not exist.
             ModelError: The folder is not a complete checkpoint of a supported layout.
         """
         pooling = "mean" if pooling is None else pooling
@@ -122,11 +123,11 @@ class NucleotideTransformer(Encoder):
         return self._tokenizer(sequences)
 
     def forward(self, tokens: Tokens) -> FloatArray:
-        """Return the vectors of a batch, CLS being added here; float32, shape (len(tokens), dimension).
+        """Add CLS to each row and return the vectors of a batch; float32, shape (len(tokens), dimension).
 
         Raises:
-            ModelError: A row has no token beside CLS and the pooling is ``mean-no-cls``.
-            ValueError: A row is longer than ``max_tokens``, or an id is not one of the model's.
+            ModelError: A row has no token other than CLS and the pooling is ``mean-no-cls``.
+            ValueError: A row is longer than ``max_tokens``, or the model does not have a token id.
         """
         vectors = np.empty((len(tokens), self.dimension), np.float32)
         if not len(tokens):
@@ -144,8 +145,8 @@ class NucleotideTransformer(Encoder):
         """Return every hidden state up to ``layer`` of each row, CLS first, in the order of the rows.
 
         Returns:
-            One float32 array a row, shape (layer + 1, tokens with CLS, dimension); index 0 is the embeddings, i the
-            residual stream after block i, and for the last layer the state after the final norm.
+            One float32 array per row, shape (layer + 1, tokens with CLS, dimension); index 0 contains the embeddings,
+            index i the residual stream after block i, or for the last layer the state after the final norm.
         """
         states: list[FloatArray] = [np.empty(0, np.float32)] * len(tokens)
         if not len(tokens):
@@ -159,7 +160,7 @@ class NucleotideTransformer(Encoder):
 
 
 def architecture(config: NTConfig) -> dict[str, Any]:
-    """Return the settings that move a vector, as JSON scalars; weights and tokenizer are named by their hashes."""
+    """Return the settings that affect a vector, as JSON scalars; hashes identify weights and tokenizer."""
     return {
         "family": "nucleotide-transformer",
         "hidden": config.hidden,
@@ -174,6 +175,6 @@ def architecture(config: NTConfig) -> dict[str, Any]:
     }
 
 
-def _choose(what: str, word: str, choices: tuple[str, ...]) -> None:
-    if word not in choices:
-        raise UsageError(f"{what} '{word}' is unknown; choose one of {', '.join(choices)}")
+def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} '{value}' is unknown; choose one of {', '.join(choices)}")

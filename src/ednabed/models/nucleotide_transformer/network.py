@@ -1,11 +1,12 @@
-"""The forward pass of the Nucleotide Transformer on packed rows: no padding, hence nothing to mask.
+"""The forward pass of the Nucleotide Transformer on packed rows, which need no padding and therefore no mask.
 
 Linear and norm steps see all tokens of the batch as one long row; attention sees each block of equally long rows as a
 batch. The residual stream, the norms, the rotation and the pooling are float32; matrix products and attention run in
-the precision that was asked for. The steps are small functions, each with one job, so that one can be replaced by a
+the requested precision. The steps are small functions with one task each, so that one of them can be replaced by a
 faster one for a device.
 
-A pre-norm encoder: ``x += attention(norm(x))``, then ``x += feed_forward(norm(x))``, and one norm after the last block.
+It is a pre-norm encoder: ``x += attention(norm(x))``, then ``x += feed_forward(norm(x))``, and one norm after the last
+block.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from ednabed.models.nucleotide_transformer.weights import rotary_frequencies
 
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Training masked 80 % of the 15 % of tokens that it picked.
+# In training, 15 % of the tokens were selected, and 80 % of these were masked.
 _TRAINED_MASK_RATIO = 0.15 * 0.8
 
-# Rows up to so many tokens are attended to by plain products on a CPU (see ``_attend_short``).
+# Maximum length of rows whose attention is computed by plain matrix products on a CPU (see ``_attend_short``).
 _SHORT = 256
 
 
 class Linear:
-    """A matrix product, with a GELU behind it where asked: weight (out, in) and bias (out,) or None.
+    """A matrix product, optionally followed by a GELU: weight (out, in) and bias (out,) or None.
 
-    On a CPU the weight is laid out once in the order that oneDNN's kernels read, where this torch can. That spares
-    a reordering at each call, lets the GELU run while its input is in the cache, and in float32 takes oneDNN's kernels
-    instead of MKL's (2.3 times as fast on an AMD EPYC). These operators are torch's own, the ones its compiler emits,
-    but have no public name; without them the same product is done by ``F.linear``.
+    On a CPU, the weight is reordered once into the layout of oneDNN's kernels, if this torch supports it. This avoids
+    a reordering at each call, lets the GELU run while its input is in the cache, and in float32 uses oneDNN's kernels
+    instead of MKL's (2.3 times as fast on an AMD EPYC). These are torch's own operators, which its compiler emits, but
+    they have no public name; without them, ``F.linear`` computes the same product.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, with_gelu: bool = False) -> None:
@@ -62,19 +63,19 @@ class Linear:
 
 
 def _pack(weight: Tensor) -> Tensor | None:
-    """Return the weight in oneDNN's own order, None where that is not possible.
+    """Return the weight in oneDNN's own layout, None if that is not possible.
 
-    It is not on a GPU, with a torch that lacks the operators, and for bf16 on a CPU on which oneDNN refuses it.
+    It is not possible on a GPU, with a torch that lacks the operators, or in bf16 on a CPU for which oneDNN refuses it.
     """
     operators = torch.ops.mkldnn
-    wanted = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+    names = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
     if weight.device.type != "cpu" or weight.dtype == torch.float16 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
-    if not all(hasattr(operators, name) for name in wanted):
+    if not all(hasattr(operators, name) for name in names):
         return None
     if weight.dtype == torch.bfloat16 and not operators._is_mkldnn_bf16_supported():
         return None
-    # The hint is a usual number of tokens; any number works.
+    # The argument is a hint, here a typical number of tokens; any number works.
     packed: Tensor = operators._reorder_linear_weight(weight.contiguous(), 512)
     return packed
 
@@ -88,7 +89,7 @@ class Norm:
     eps: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map (total, hidden) float32 to the same."""
+        """Map (total, hidden) float32 to the same shape and dtype."""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
@@ -100,14 +101,14 @@ class Rotation:
     sin: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Turn the pairs (i, i + head_dim / 2) of (total, heads, head_dim); same shape and dtype."""
+        """Rotate the pairs (i, i + head_dim / 2) of (total, heads, head_dim); same shape and dtype."""
         a, b = x.float().chunk(2, dim=-1)
         return torch.cat((a * self.cos - b * self.sin, b * self.cos + a * self.sin), dim=-1).to(x.dtype)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One layer; query, key and value are one product."""
+    """One layer; query, key and value are computed by one product."""
 
     attention_norm: Norm
     qkv: Linear
@@ -124,13 +125,13 @@ def swiglu(x: Tensor) -> Tensor:
 
 
 def attend(qkv: Tensor, heads: int, groups: tuple[Group, ...], rotation: Rotation | None) -> Tensor:
-    """Self-attention within each row.
+    """Compute self-attention within each row.
 
     Args:
         qkv: Query, key and value side by side, shape (total, 3 * hidden).
         heads: Attention heads.
         groups: Blocks of rows of equal length.
-        rotation: What turns query and key, or None.
+        rotation: Rotation of query and key, or None.
 
     Returns:
         Shape (total, hidden), dtype of ``qkv``.
@@ -152,28 +153,30 @@ def attend(qkv: Tensor, heads: int, groups: tuple[Group, ...], rotation: Rotatio
 
 
 def _attend_short(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention by two batched products, shapes (rows, heads, length, head_dim).
+    """Compute attention with two batched products, shapes (rows, heads, length, head_dim).
 
-    torch's fused kernel for CPUs cuts rows into blocks, which does not pay for a barcode: in bf16 these products are
-    1.8 times as fast at 54 to 250 tokens, and no faster from 500 on.
+    torch's fused kernel for CPUs cuts rows into blocks, which does not pay off for a barcode: in bf16, these products
+    are 1.8 times as fast at 54 to 250 tokens, and no faster from 500 tokens on.
     """
     rows, heads, length, width = q.shape
     q, k, v = (x.reshape(rows * heads, length, width) for x in (q, k, v))
-    none = torch.empty(1, dtype=q.dtype).expand(rows * heads, length, length)
-    scores = torch.baddbmm(none, q, k.transpose(1, 2), beta=0, alpha=width**-0.5)
+    empty = torch.empty(1, dtype=q.dtype).expand(rows * heads, length, length)
+    scores = torch.baddbmm(empty, q, k.transpose(1, 2), beta=0, alpha=width**-0.5)
     return torch.bmm(torch.softmax(scores, dim=-1), v).view(rows, heads, length, width)
 
 
 def check_device(device: str) -> None:
-    """Raise UsageError when torch cannot compute on this device here."""
+    """Raise UsageError if torch cannot compute on this device here."""
     kind, _, number = device.partition(":")
     index = int(number) if number.isdecimal() else 0
     if number and not number.isdecimal():
         raise UsageError(f"device '{device}' is unknown; write {kind}, or {kind}:0 for the first one")
     if kind == "cuda" and index >= torch.cuda.device_count():
-        raise UsageError(f"device '{device}' is not here: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
+        raise UsageError(
+            f"device '{device}' is not available: torch finds {torch.cuda.device_count()} CUDA devices; use cpu"
+        )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device 'mps' is not here: torch sees no Apple GPU; use cpu")
+        raise UsageError("device 'mps' is not available: torch finds no Apple GPU; use cpu")
 
 
 class Network:
@@ -181,12 +184,12 @@ class Network:
 
     Attributes:
         config: The settings.
-        layer: The hidden state that ``vectors`` pools, 0 to ``config.layers``; blocks after it are not kept.
-        device: Where the tensors are.
+        layer: The hidden state that ``vectors`` pools, 0 to ``config.layers``; later blocks are not kept.
+        device: The device of the tensors.
     """
 
     def __init__(self, config: NTConfig, tensors: dict[str, Tensor], layer: int, device: str, precision: str) -> None:
-        """Build from the tensors of ``load_tensors``, which are taken out of the dictionary to free memory early."""
+        """Build from the tensors of ``load_tensors``, which are removed from the dictionary to free memory early."""
         self.config = config
         self.layer = layer
         self.device = torch.device(device)
@@ -197,7 +200,7 @@ class Network:
         if config.position == "absolute":
             self._positions = self._move(tensors.pop("embeddings.position_embeddings.weight"))
         else:
-            # In float32 the angle of a late token is off by 1e-4 already, so only its cosine and sine are rounded.
+            # In float32, the angle of a late token would already be off by 1e-4, so only cosine and sine are rounded.
             angles = np.arange(config.max_tokens)[:, None] * rotary_frequencies(config.head_dim)
             self._rotary = (
                 self._move(torch.from_numpy(np.cos(angles).astype(np.float32))),
@@ -213,7 +216,7 @@ class Network:
 
         Args:
             batch: At least one row; with ``mean-no-cls`` each has at least two tokens.
-            pooling: ``mean`` over all tokens, ``mean-no-cls`` over those after CLS, or ``cls``.
+            pooling: ``mean`` over all tokens, ``mean-no-cls`` over the tokens after CLS, or ``cls``.
         """
         *_, x = self._states(batch)
         parts = []
@@ -229,13 +232,13 @@ class Network:
     def hidden_states(self, batch: Packed) -> Tensor:
         """Return every hidden state up to ``layer``, float32, on the device, shape (layer + 1, total, hidden).
 
-        Index 0 is the embeddings (scaled, with positions), i the residual stream after block i; for the last layer
-        the final norm is applied.
+        Index 0 contains the embeddings (scaled, with positions) and index i the residual stream after block i; for the
+        last layer, the final norm is applied.
         """
         return torch.stack([x.clone() for x in self._states(batch)])
 
     def _states(self, batch: Packed) -> Iterator[Tensor]:
-        """Yield the hidden states in turn; each but the last is overwritten by the next."""
+        """Yield the hidden states in order; each one except the last is overwritten by the next."""
         positions = torch.from_numpy(batch.positions).to(self.device)
         x = self._embed(batch, positions)
         rotation = None
@@ -264,7 +267,7 @@ class Network:
                 x.masked_fill_((ids == MASK_ID).unsqueeze(1), 0.0)
                 x *= (1 - _TRAINED_MASK_RATIO) / (1 - ratio)
         if self._positions is not None:
-            # The table's rows up to the padding's are not used: the first token, CLS, has the row after it.
+            # The table's rows up to the padding row are not used: the first token, CLS, has the row after it.
             x += self._positions[positions + (PAD_ID + 1)]
         return x
 

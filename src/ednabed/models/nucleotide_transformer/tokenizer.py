@@ -1,11 +1,12 @@
-"""The k-mer tokenizers of the Nucleotide Transformer family, for whole batches at once.
+"""The k-mer tokenizers of the Nucleotide Transformer family, for complete batches.
 
-Ids are code here, not files: three layouts exist, told apart by the rows of the embedding. A sequence is split at every
-N; each run is cut from its left end into non-overlapping k-mers, what remains (fewer than k letters) becomes single
-nucleotides, and each N is one token. K-mers are numbered in the order of ``product("ATCG", repeat=k)``.
+The ids are defined in code, not read from files: there are three layouts, distinguished by the number of embedding
+rows. A sequence is split at every N; each run between them is cut from its left end into non-overlapping k-mers, the
+rest (fewer than k bases) becomes single nucleotides, and each N is one token. K-mers are numbered in the order of
+``product("ATCG", repeat=k)``.
 
-All sequences are joined in one buffer and all arithmetic is done on it, so no Python loop visits a sequence. A batch
-without N takes its rows as the runs; one with N is first cut into runs, each with the N that ends it.
+All sequences are joined in one buffer and all arithmetic is done on it, so no Python loop visits each sequence. In a
+batch without N, the rows are the runs; a batch with N is first cut into runs, each with the N that ends it.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ PAD_ID = 1
 MASK_ID = 2
 CLS_ID = 3
 
-_LETTERS = b"ATCGN"
-_CODES = bytes.maketrans(_LETTERS, bytes(range(len(_LETTERS))))
+_BASES = b"ATCGN"
+_CODES = bytes.maketrans(_BASES, bytes(range(len(_BASES))))
 _SPECIALS = ("<unk>", "<pad>", "<mask>", "<cls>", "<eos>", "<bos>")
 
 
@@ -37,7 +38,7 @@ class KmerTokenizer:
     """Non-overlapping k-mers of one id layout.
 
     Attributes:
-        k: Letters of a k-mer, 1 to 6.
+        k: Number of bases of a k-mer, 1 to 6.
         first_kmer: Id of the k-mer of k times A. The ids below it are special tokens.
         first_single: Id of the single nucleotide A; T, C, G and N follow.
         name: Short name of the layout, for people.
@@ -50,13 +51,13 @@ class KmerTokenizer:
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """The tokens in the order of their ids, as many as the embedding has rows."""
-        kmers = ("".join(letters) for letters in product("ATCG", repeat=self.k))
+        """The tokens in the order of their ids, one per embedding row."""
+        kmers = ("".join(bases) for bases in product("ATCG", repeat=self.k))
         return (*_SPECIALS[: self.first_kmer], *kmers, *"ATCGN")
 
     @cached_property
     def identity(self) -> str:
-        """``name`` and the SHA-256 of the vocabulary joined by line feeds: what ``Encoder.tokenizer`` holds."""
+        """``name`` and the SHA-256 of the vocabulary joined by line feeds: the value of ``Encoder.tokenizer``."""
         return f"{self.name}:sha256:{hashlib.sha256(chr(10).join(self.vocabulary).encode()).hexdigest()}"
 
     def __call__(self, sequences: Sequence[bytes]) -> Tokens:
@@ -66,15 +67,15 @@ class KmerTokenizer:
             sequences: Upper-case A, C, G, T and N only, any length including 0.
 
         Returns:
-            Content tokens without CLS and without truncation, ids int16, one row a sequence; an empty sequence gives
+            Content tokens without CLS and without truncation, ids int16, one row per sequence; an empty sequence gives
             an empty row.
 
         Raises:
-            ValueError: A sequence holds another byte; the message names the row and the position, both from 0.
+            ValueError: A sequence contains another byte; the message states the row and the position, both from 0.
         """
         joined = b"".join(sequences)
-        if joined.translate(None, _LETTERS):
-            raise ValueError(_describe_stranger(sequences))
+        if joined.translate(None, _BASES):
+            raise ValueError(_describe_invalid(sequences))
         codes = np.frombuffer(joined.translate(_CODES), np.uint8)
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
         ends = np.cumsum(lengths)
@@ -82,14 +83,14 @@ class KmerTokenizer:
         if b"N" not in joined:
             ids, counts = self._encode(codes, starts, lengths, np.zeros(0, np.int64))
             return Tokens(ids, _offsets(counts))
-        stops = np.flatnonzero(codes == _LETTERS.index(b"N"))
+        stops = np.flatnonzero(codes == _BASES.index(b"N"))
         rows = np.searchsorted(ends, stops, side="right")
         ending = np.arange(len(stops)) + rows
         tails = np.cumsum(np.bincount(rows, minlength=len(sequences))) + np.arange(len(sequences))
         run_ends = np.empty(len(stops) + len(sequences), np.int64)
         run_ends[ending] = stops
         run_ends[tails] = ends
-        # A run begins where its predecessor ended, one further where that end is an N.
+        # A run begins where its predecessor ended, or one position later if the predecessor ended with an N.
         run_starts = np.empty_like(run_ends)
         run_starts[1:] = run_ends[:-1]
         run_starts[0] = 0
@@ -108,12 +109,12 @@ class KmerTokenizer:
         ids = np.empty(int(counts.sum()), np.int16)
 
         within = _within(kmers)
-        letters = np.repeat(starts, kmers) + within * self.k
-        number = codes[letters].astype(np.int16)
+        positions = np.repeat(starts, kmers) + within * self.k
+        number = codes[positions].astype(np.int16)
         for _ in range(self.k - 1):
-            letters += 1
+            positions += 1
             number *= 4
-            number += codes[letters]
+            number += codes[positions]
         number += self.first_kmer
         ids[np.repeat(begins, kmers) + within] = number
 
@@ -121,7 +122,7 @@ class KmerTokenizer:
         ids[np.repeat(begins + kmers, singles) + within] = (
             codes[np.repeat(starts + kmers * self.k, singles) + within].astype(np.int16) + self.first_single
         )
-        ids[begins[ending] + counts[ending] - 1] = self.first_single + _LETTERS.index(b"N")
+        ids[begins[ending] + counts[ending] - 1] = self.first_single + _BASES.index(b"N")
         return ids, counts
 
 
@@ -130,7 +131,7 @@ LAYOUTS: Mapping[int, KmerTokenizer] = {
     4107: KmerTokenizer(k=6, first_kmer=6, first_single=4102, name="nt-6mer-v2"),
     75: KmerTokenizer(k=3, first_kmer=6, first_single=70, name="nt-3mer-v2"),
 }
-"""The tokenizer for each number of embedding rows that the family has."""
+"""The tokenizer for each number of embedding rows in the family."""
 
 
 def _offsets(counts: Index) -> Index:
@@ -138,16 +139,16 @@ def _offsets(counts: Index) -> Index:
 
 
 def _within(counts: Index) -> Index:
-    """Return 0, 1, ... count-1 for each count, one after another."""
+    """Return 0, 1, ... count-1 for each count, concatenated."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def _describe_stranger(sequences: Sequence[bytes]) -> str:
+def _describe_invalid(sequences: Sequence[bytes]) -> str:
     for row, sequence in enumerate(sequences):
-        strangers = sequence.translate(None, _LETTERS)
-        if strangers:
+        invalid = sequence.translate(None, _BASES)
+        if invalid:
             return (
-                f"row {row} holds {strangers[:1]!r} at position {sequence.index(strangers[:1])}; the tokenizer takes "
-                "upper-case A, C, G, T and N only, so normalise the letters first"
+                f"row {row} contains {invalid[:1]!r} at position {sequence.index(invalid[:1])}; the tokenizer accepts "
+                "only upper-case A, C, G, T and N, so normalise the sequences first"
             )
-    raise AssertionError("called without a foreign letter")
+    raise AssertionError("called without an invalid byte")

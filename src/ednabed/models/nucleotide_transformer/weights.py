@@ -1,11 +1,12 @@
-"""Strict loading of a checkpoint's tensors, and the hash that names them.
+"""Load the tensors of a checkpoint strictly, and compute the hash that identifies them.
 
-Safetensors come first; a ``.bin`` is read with ``weights_only``, so that nothing in it can run. Either may be in shards
-with an index. A tensor that is missing, unknown, of another shape or kind, or not finite is an error that names file
-and key: a network that runs with random or shuffled weights gives vectors that look right and are not.
+Safetensors files are preferred; a ``.bin`` file is read with ``weights_only``, so that nothing in it can run. Both may
+be in shards with an index. A tensor that is missing, unknown, of another shape or kind, or not finite is an error that
+names file and key, because a network with random or shuffled weights gives vectors that look right but are wrong.
 
-Names here are free of the ``esm.`` prefix. All tensors are copied, so that no file stays open or mapped after loading.
-The hash covers what the encoder uses, in one canonical form, whatever the form of the files.
+Names here do not have the ``esm.`` prefix. All tensors are copied, so that no file stays open or mapped after loading.
+The hash covers the tensors that the encoder uses, in one canonical form that does not depend on the format of the
+files.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ _PREFIX = "esm."
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _FETCH = "fetch the checkpoint again"
 
-# What the heads and the training need; none of it moves a hidden state.
+# Tensors for the heads and the training; they do not affect the hidden states.
 _UNUSED = re.compile(r"lm_head\..+|contact_head\..+|pooler\.dense\.(weight|bias)|embeddings\.position_ids")
-# Heads that Hugging Face's classes for fine-tuned models write, always without the encoder's prefix.
+# Heads written by Hugging Face's classes for fine-tuned models, always without the encoder's prefix.
 _HEADS = re.compile(r"(classifier|score|cls)\..+")
 _INV_FREQ = re.compile(r"(encoder\.layer\.\d+\.attention\.self\.)?rotary_embeddings\.inv_freq")
-# With rotary positions the learned table is still in the file, and not used.
+# With rotary positions, the learned table is still in the file but not used.
 _ROTARY = re.compile(rf"embeddings\.position_embeddings\.weight|{_INV_FREQ.pattern}")
 # transformers 5 writes the layer norms of a saved model under the names that TensorFlow gave them.
 _LAYER_NORM_ALIAS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
-# What torch raises on damaged or hostile files: the archive, the pickle in it and the records that it names.
+# Errors that torch raises for damaged or malicious files: in the archive, its pickle or the records that it names.
 _BIN_ERRORS = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -74,7 +75,7 @@ class _File:
 
 
 def expected_shapes(config: NTConfig) -> dict[str, Shape]:
-    """Return name (without prefix) and shape of every tensor that the encoder uses."""
+    """Return the name (without prefix) and shape of every tensor that the encoder uses."""
     hidden, ffn = config.hidden, config.ffn
     shapes: dict[str, Shape] = {"embeddings.word_embeddings.weight": (config.vocab_size, hidden)}
     if config.position == "absolute":
@@ -100,21 +101,21 @@ def expected_shapes(config: NTConfig) -> dict[str, Shape]:
 def load_tensors(folder: Path, config: NTConfig) -> dict[str, torch.Tensor]:
     """Load the tensors that the encoder uses.
 
-    Tensors of the heads that fine-tuning adds (``classifier.*``, ``score.*``, ``cls.*``) are left out, with a warning.
+    Tensors of the heads that fine-tuning adds (``classifier.*``, ``score.*``, ``cls.*``) are omitted, with a warning.
 
-    Looks for ``model.safetensors``, ``model.safetensors.index.json``, ``pytorch_model.bin`` and
-    ``pytorch_model.bin.index.json`` in this order and reads the first that is there.
+    The function reads the first file that exists of ``model.safetensors``, ``model.safetensors.index.json``,
+    ``pytorch_model.bin`` and ``pytorch_model.bin.index.json``, in this order.
 
     Returns:
         float32 tensors on the CPU, contiguous, by the names of ``expected_shapes``. float16, bfloat16 and float64
         weights are converted.
 
     Raises:
-        ModelError: No weights are there, a file is damaged or carries code, or a tensor is missing, unexpected, of
+        ModelError: There are no weights, a file is damaged or contains code, or a tensor is missing, unexpected, of
             another shape or kind, in two files, or not finite.
     """
     source, shards = _find(folder)
-    wanted = expected_shapes(config)
+    expected = expected_shapes(config)
     tensors: dict[str, torch.Tensor] = {}
     origin: dict[str, Path] = {}
     prefixed: tuple[bool, str] | None = None
@@ -127,39 +128,44 @@ def load_tensors(folder: Path, config: NTConfig) -> dict[str, torch.Tensor]:
                     heads.append(key)
                     continue
                 name = _canonical(key)
-                _check_known(path, key, name, wanted, config)
+                _check_known(path, key, name, expected, config)
                 if not key.startswith("lm_head."):
                     prefixed = prefixed or (key.startswith(_PREFIX), key)
                     if key.startswith(_PREFIX) != prefixed[0]:
                         raise ModelError(
-                            f"{path}: '{key}' and '{prefixed[1]}' do not agree on the prefix '{_PREFIX}'; {_FETCH}"
+                            f"{path}: '{key}' and '{prefixed[1]}' differ in the prefix '{_PREFIX}'; {_FETCH}"
                         )
                 if name in origin:
-                    where = "twice in the file" if origin[name] == path else f"in {origin[name].name} too"
+                    where = "in the file twice" if origin[name] == path else f"also in {origin[name].name}"
                     raise ModelError(f"{path}: the tensor of '{key}' is {where}; {_FETCH}")
                 origin[name] = path
-                if name in wanted:
-                    tensors[name] = _take(file, key, wanted[name])
+                if name in expected:
+                    tensors[name] = _take(file, key, expected[name])
                 elif _INV_FREQ.fullmatch(name):
                     _check_inv_freq(file, key, config)
-    missing = [name for name in wanted if name not in tensors]
+    missing = [name for name in expected if name not in tensors]
     if missing:
         prefix = _PREFIX if prefixed is not None and prefixed[0] else ""
         raise ModelError(
-            f"{source}: tensor '{prefix}{missing[0]}' is missing ({len(missing)} of the {len(wanted)} that the network "
-            f"needs are); {_FETCH}"
+            f"{source}: tensor '{prefix}{missing[0]}' is missing ({len(missing)} of the {len(expected)} tensors of the "
+            f"network are); {_FETCH}"
         )
     if heads:
-        # Not lm_head: every published checkpoint has it.
-        log.warning("%s: not used, because they belong to a head on top of the encoder: %s", source, ", ".join(heads))
+        # lm_head is not reported, because every published checkpoint has it.
+        log.warning(
+            "%s: these tensors are not used, because they belong to a head on top of the encoder: %s",
+            source,
+            ", ".join(heads),
+        )
     return tensors
 
 
 def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return ``sha256:`` and 64 hexadecimal digits over names, shapes and values.
 
-    Covers, for each name in sorted order, the line ``name 4x3`` (the sizes joined by x) with a line feed, then the
-    values as little-endian float32 in row-major order. Files in other forms that hold the same values agree.
+    The hash covers, for each name in sorted order, the line ``name 4x3`` (the sizes joined by x) with a line feed, then
+    the values as little-endian float32 in row-major order. Files in other formats with the same values have the same
+    hash.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -171,14 +177,14 @@ def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 def _canonical(key: str) -> str:
     name = key.removeprefix(_PREFIX)
-    for alias, own in _LAYER_NORM_ALIAS.items():
+    for alias, canonical in _LAYER_NORM_ALIAS.items():
         if name.endswith(alias):
-            return name.removesuffix(alias) + own
+            return name.removesuffix(alias) + canonical
     return name
 
 
-def _check_known(path: Path, key: str, name: str, wanted: Mapping[str, Shape], config: NTConfig) -> None:
-    if name in wanted or _UNUSED.fullmatch(name):
+def _check_known(path: Path, key: str, name: str, expected: Mapping[str, Shape], config: NTConfig) -> None:
+    if name in expected or _UNUSED.fullmatch(name):
         return
     if config.position == "rotary" and _ROTARY.fullmatch(name):
         return
@@ -189,7 +195,7 @@ def _check_known(path: Path, key: str, name: str, wanted: Mapping[str, Shape], c
 
 
 def _find(folder: Path) -> tuple[Path, dict[Path, frozenset[str] | None]]:
-    """Return the file that speaks for the weights, and the files to read with the keys that an index lists for each."""
+    """Return the main weights file, and the files to read with the keys that an index lists for each of them."""
     names = (
         "model.safetensors",
         "model.safetensors.index.json",
@@ -200,7 +206,7 @@ def _find(folder: Path) -> tuple[Path, dict[Path, frozenset[str] | None]]:
         path = folder / name
         if path.is_file():
             return path, _read_index(path) if path.suffix == ".json" else {path: None}
-    raise ModelError(f"{folder} holds no weights, wanted one of {', '.join(names)}; fetch the checkpoint")
+    raise ModelError(f"{folder} has no weights, expected one of {', '.join(names)}; fetch the checkpoint")
 
 
 def _read_index(index: Path) -> dict[Path, frozenset[str] | None]:
@@ -212,7 +218,7 @@ def _read_index(index: Path) -> dict[Path, frozenset[str] | None]:
     for key, name in weight_map.items():
         if not isinstance(name, str) or not _is_plain(name) or not name.endswith(f".{suffix}"):
             raise ModelError(
-                f"{index}: '{key}' is said to be in {name!r}, wanted the plain name of a .{suffix} file beside the "
+                f"{index}: the file of '{key}' is {name!r}, expected the plain name of a .{suffix} file next to the "
                 f"index; {_FETCH}"
             )
         listed.setdefault(name, set()).add(key)
@@ -220,13 +226,13 @@ def _read_index(index: Path) -> dict[Path, frozenset[str] | None]:
     for name in sorted(listed):
         path = index.parent / name
         if not path.is_file():
-            raise ModelError(f"{path} is missing, {index.name} lists {len(listed[name])} tensors in it; {_FETCH}")
+            raise ModelError(f"{path} is missing, but {index.name} lists {len(listed[name])} tensors in it; {_FETCH}")
         shards[path] = frozenset(listed[name])
     return shards
 
 
 def _is_plain(name: str) -> bool:
-    """Tell whether a name stays in its folder on every system (a drive or a backslash is a path on Windows)."""
+    """Return whether a name stays in its folder on every system (a drive or a backslash is a path on Windows)."""
     return PurePosixPath(name).name == name and PureWindowsPath(name).name == name and "\0" not in name
 
 
@@ -238,10 +244,10 @@ def _check_listing(
     for key in file.keys:
         if key not in listed:
             others = [path.name for path, keys in shards.items() if keys is not None and key in keys]
-            place = f"says {others[0]}" if others else "does not list it"
-            raise ModelError(f"{file.path}: tensor '{key}' is in this file, {index.name} {place}; {_FETCH}")
+            listing = f"lists it in {others[0]}" if others else "does not list it"
+            raise ModelError(f"{file.path}: tensor '{key}' is in this file, but {index.name} {listing}; {_FETCH}")
     for key in sorted(listed.difference(file.keys)):
-        raise ModelError(f"{file.path}: tensor '{key}' is missing, {index.name} says it is in this file; {_FETCH}")
+        raise ModelError(f"{file.path}: tensor '{key}' is missing, but {index.name} lists it in this file; {_FETCH}")
 
 
 @contextmanager
@@ -253,7 +259,7 @@ def _open(path: Path) -> Iterator[_File]:
     try:
         file = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a whole safetensors file ({_first_line(error)}); {_FETCH}") from error
+        raise ModelError(f"{path} is not a complete safetensors file ({_first_line(error)}); {_FETCH}") from error
     with file as opened:
 
         def read(key: str) -> torch.Tensor:
@@ -269,18 +275,18 @@ def _open(path: Path) -> Iterator[_File]:
 
 def _load_bin(path: Path) -> dict[str, torch.Tensor]:
     try:
-        # Only the archive form can be mapped; files of torch before 1.6 are read whole.
+        # Only the archive format can be mapped; files from torch before 1.6 are read completely.
         values = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except _BIN_ERRORS as error:
         raise ModelError(
-            f"{path} is damaged or holds more than tensors ({_first_line(error)}), and nothing in it was run; "
-            f"{_FETCH}, as safetensors where there is a choice"
+            f"{path} is damaged or contains more than tensors ({_first_line(error)}), and nothing in it was run; "
+            f"{_FETCH}, as safetensors if there is a choice"
         ) from error
     if not isinstance(values, dict):
-        raise ModelError(f"{path} holds a {type(values).__name__}, wanted a dictionary of tensors; {_FETCH}")
+        raise ModelError(f"{path} contains a {type(values).__name__}, expected a dictionary of tensors; {_FETCH}")
     for key, value in values.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise ModelError(f"{path}: entry {key!r} is a {type(value).__name__}, wanted a tensor; {_FETCH}")
+            raise ModelError(f"{path}: entry {key!r} is a {type(value).__name__}, expected a tensor; {_FETCH}")
     return values
 
 
@@ -292,34 +298,34 @@ def _take(file: _File, key: str, shape: Shape) -> torch.Tensor:
     tensor = file.read(key)
     if tuple(tensor.shape) != shape:
         raise ModelError(
-            f"{file.path}: tensor '{key}' has shape {list(tensor.shape)}, config.json means {list(shape)}; "
+            f"{file.path}: tensor '{key}' has shape {list(tensor.shape)}, but config.json requires {list(shape)}; "
             "check that weights and config.json belong together"
         )
     if tensor.dtype not in _FLOATS or tensor.layout != torch.strided or tensor.device.type != "cpu":
         kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device.type}"
         raise ModelError(
-            f"{file.path}: tensor '{key}' is of the kind {kind}; wanted dense float16, bfloat16, float32 or float64, "
-            "so use a checkpoint that is not quantised"
+            f"{file.path}: tensor '{key}' is of the kind {kind}, expected dense float16, bfloat16, float32 or float64; "
+            "use a checkpoint that is not quantised"
         )
     values = torch.empty(shape, dtype=torch.float32)
     values.copy_(tensor.detach())
     if not bool(torch.isfinite(values).all()):
-        raise ModelError(f"{file.path}: tensor '{key}' holds values that are not finite in float32; {_FETCH}")
+        raise ModelError(f"{file.path}: tensor '{key}' contains values that are not finite in float32; {_FETCH}")
     return values
 
 
 def _check_inv_freq(file: _File, key: str, config: NTConfig) -> None:
-    """Refuse a stored rotary table that is not the one the network computes; half precision rounds it coarsely."""
+    """Refuse a stored rotary table that differs from the computed one, beyond the coarse rounding of half precision."""
     half = config.head_dim // 2
-    wanted = torch.from_numpy(rotary_frequencies(config.head_dim)).to(torch.float32)
+    expected = torch.from_numpy(rotary_frequencies(config.head_dim)).to(torch.float32)
     stored = _take(file, key, (half,))
-    if not torch.allclose(stored, wanted, rtol=1e-2, atol=0.0):
+    if not torch.allclose(stored, expected, rtol=1e-2, atol=0.0):
         raise ModelError(
-            f"{file.path}: tensor '{key}' is not the rotary table of base {ROTARY_BASE:.0f}, and other ones are not "
+            f"{file.path}: tensor '{key}' is not the rotary table of base {ROTARY_BASE:.0f}, and other tables are not "
             "supported; use a checkpoint whose positions are not rescaled"
         )
 
 
 def rotary_frequencies(head_dim: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the angle that each pair of values turns by for one token, radians, float64, shape (head_dim / 2,)."""
+    """Return the rotation of each pair of values per token, in radians, float64, shape (head_dim / 2,)."""
     return np.asarray(ROTARY_BASE ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim))

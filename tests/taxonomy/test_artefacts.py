@@ -252,10 +252,10 @@ def test_warnings_are_sentences_in_a_fixed_order():
     found = warnings_of(stops, marker="COI-5P", lineage=FLY, usual=UsualLength.of([300] * 9))
     assert found == (
         "stop codons in all three frames under genetic code 5",
-        f"low complexity (DUST score {dust(stops):.1f}, at most 4 is usual)",
-        "length 146 where 300 is usual",
+        f"low complexity (DUST score {dust(stops):.1f}, usually at most 4)",
+        "length 146, where 300 is usual",
     )
-    assert warnings_of(stops, marker="cox1", lineage=UNKNOWN)[0].endswith("under every genetic code possible")
+    assert warnings_of(stops, marker="cox1", lineage=UNKNOWN)[0].endswith("under every possible genetic code")
     for marker in ("ITS", None):
         assert "stop" not in "".join(warnings_of(stops, marker=marker, lineage=FLY))
 
@@ -267,8 +267,8 @@ def test_a_chimera_of_the_run_and_of_the_reference_is_told():
     pool = ParentPool([one, other, half], [10, 8, 4])
     for more in ({"pool": pool, "reads": 4}, {"references": [one, other]}, {"references": [half, one, other]}):
         (found,) = warnings_of(half, marker=None, lineage=UNKNOWN, **more)
-        assert found.startswith("perhaps a chimera: two parents that meet at letter 1")
-        assert "explain 100.0 % of it, the best one alone 9" in found
+        assert found.startswith("possible chimera: two parents joined at base 1")
+        assert "explain 100.0 % of it, the best single parent 9" in found
     assert warnings_of(half, marker=None, lineage=UNKNOWN, pool=pool, reads=6) == ()
 
 

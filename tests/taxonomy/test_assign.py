@@ -84,13 +84,13 @@ def test_criteria_that_cannot_be(criteria):
 @pytest.mark.parametrize("name", ["precision", "known"])
 @pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, NAN])
 def test_shares_that_cannot_be(name, share):
-    with pytest.raises(UsageError, match=rf"{name} is .*a share above 0 and below 1"):
+    with pytest.raises(UsageError, match=rf"`{name}` is .*a share above 0 and below 1"):
         Criteria(**{name: share})
 
 
 @pytest.mark.parametrize("more", [{"precision": 0.9}, {"known": 0.5}])
 def test_a_consensus_has_no_confidences(more):
-    with pytest.raises(UsageError, match="consensus gives names without confidences"):
+    with pytest.raises(UsageError, match="`consensus` gives names without confidences"):
         Criteria(consensus=True, **more)
     assert Criteria(consensus=True, margin=2, min_identity=97).consensus
 
@@ -266,9 +266,9 @@ def test_lowered_by_ties_leaves_its_argument_alone():
 @pytest.mark.parametrize(
     ("limit", "told", "word"),
     [
-        ({"min_identity": 97}, "identity 96.0 is below the 97 asked for", "identity"),
-        ({"min_coverage": 80.5}, "coverage 80.0 is below the 80.5 asked for", "coverage"),
-        ({"min_identity": 97, "min_coverage": 99}, "identity 96.0 is below the 97 asked for", "identity"),
+        ({"min_identity": 97}, "identity 96.0 is below the requested 97", "identity"),
+        ({"min_coverage": 80.5}, "coverage 80.0 is below the requested 80.5", "coverage"),
+        ({"min_identity": 97, "min_coverage": 99}, "identity 96.0 is below the requested 97", "identity"),
     ],
 )
 def test_limits_of_identity_and_coverage_withhold_all(limit, told, word):

@@ -220,7 +220,11 @@ def test_the_shortlist_is_made_longer_where_a_short_one_misses_the_nearest(monke
 
 @pytest.mark.parametrize(
     ("more", "told"),
-    [({"known": 0}, "between 0 and 1"), ({"known": 1.0}, "between 0 and 1"), ({"queries": 299}, "fewer than 300")],
+    [
+        ({"known": 0}, "above 0 and below 1"),
+        ({"known": 1.0}, "above 0 and below 1"),
+        ({"queries": 299}, "expected at least 300"),
+    ],
 )
 def test_numbers_out_of_range(reference, embedder, more, told):
     with pytest.raises(UsageError, match=told):
@@ -247,13 +251,13 @@ def test_too_few_draws(tmp_path, embedder):
     """But for five sequences of one species nothing but copies can be left out."""
     base = randomly(60, 1_000)
     related = [Barcode(f"s{i}", substituted(base, 1, i), lineage_of(0)) for i in range(5)]
-    with pytest.raises(StoreError, match=r"only 2\d\d queries could be drawn from it, wanted 300; add labelled"):
+    with pytest.raises(StoreError, match=r"only 2\d\d queries could be drawn .*, expected at least 300; add labelled"):
         calibrate(reference_of(tmp_path, [*apart(205), *related]), embedder)
 
 
 def test_too_few_sequences(tmp_path, embedder):
     """Levels and lengths make thousands of draws of them, but they stay few."""
-    with pytest.raises(StoreError, match="it has 96 distinct labelled sequences, wanted 200; add labelled records"):
+    with pytest.raises(StoreError, match="96 distinct labelled sequences, expected at least 200; add labelled records"):
         calibrate(reference_of(tmp_path, world(8, length=500)), embedder)
 
 

@@ -103,7 +103,7 @@ def test_another_share_where_one_side_was_never_drawn():
 
 @pytest.mark.parametrize("known", [0, 1, -0.2, 1.5, math.nan])
 def test_shares_that_cannot_be(known):
-    with pytest.raises(UsageError, match="a share between 0 and 1"):
+    with pytest.raises(UsageError, match="a share above 0 and below 1"):
         with_known(DEFAULT, known)
 
 

@@ -1,4 +1,4 @@
-"""Teach a reference what its own answers are worth, with queries drawn from itself whose answer is left out."""
+"""Calibrate a reference with queries drawn from the reference itself, whose answers are left out of it."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from ednabed.taxonomy.shortlist import default_exponents
 from ednabed.taxonomy.situations import KNOWN
 
 QUERIES = 7_800
-"""Draws for each marker, when nothing else is asked for."""
+"""Draws for each marker by default."""
 _MANY = LONGEST
-"""Candidates a draw, among which those that a shorter shortlist would miss are counted."""
+"""Candidates per draw, against which the candidates missed by a shorter shortlist are counted."""
 _SIZES = (50, 100, 200)
-"""Sizes of shortlist that are tried; the first one that finds 0.97 of what ``_MANY`` find is taken."""
+"""Shortlist sizes that are tried; the first that finds 0.97 of what ``_MANY`` candidates find is used."""
 _ENOUGH = 0.97
 _MOST_TRIED = 200
-"""Draws of each marker and crop on which that is tried."""
+"""Draws of each marker and crop on which the sizes are tried."""
 _DECOYS = 10
-"""A decoy of each length for so many draws."""
+"""Draws per decoy of each length."""
 _AT_ONCE = 256
 
 Ints = npt.NDArray[np.int64]
@@ -70,23 +70,24 @@ def calibrate(
 
     Args:
         reference: The reference; its records carry lineages.
-        embedder: The function that made it, for pieces of sequences; None draws whole sequences only.
+        embedder: The function that computed its vectors, to embed pieces of sequences; None draws complete sequences
+            only.
         seed: Seed of the draws.
-        queries: Most draws a marker.
-        known: Share of queries whose species is supposed to be in the reference, above 0 and below 1, where a study is
-            too small to tell (``situations.estimate``). The others are supposed to lack their species, genus, family
-            (equally often) or order, class, phylum (a ninth of that each).
-        threads: Threads that compare letters.
+        queries: Maximum draws per marker.
+        known: Share of queries whose species is assumed to be in the reference, above 0 and below 1, for a study that
+            is too small to estimate it (``situations.estimate``). The others are assumed to lack their species, genus
+            or family (equally often) or order, class or phylum (a ninth of that each).
+        threads: Threads that compare bases.
         show_progress: True counts the draws answered on standard error, None on a terminal only.
 
     Raises:
-        StoreError: No record has a lineage, or too few can be left out to learn anything.
-        UsageError: A number is out of its range.
+        StoreError: No record has a lineage, or too few records can be left out to learn anything.
+        UsageError: A number is out of range.
     """
     if not 0 < known < 1:
-        raise UsageError(f"known is {known}; it is a share between 0 and 1, such as {KNOWN}")
+        raise UsageError(f"`known` is {known}; expected a share above 0 and below 1, such as {KNOWN}")
     if queries < FEWEST_DRAWS:
-        raise UsageError(f"queries is {queries}; fewer than {FEWEST_DRAWS} draws teach nothing")
+        raise UsageError(f"`queries` is {queries}; expected at least {FEWEST_DRAWS}, because fewer draws teach nothing")
     labels = read_labels(reference)
     finder = Finder(reference, labels, default_exponents(reference.spec), threads=threads)
     crops = CROPS if embedder is not None else CROPS[:1]
@@ -105,13 +106,13 @@ def calibrate(
             drawn[marker] = draw(labels, finder.letters, among, count, crops, seed + number)
     if all(part.level == COPY for parts in drawn.values() for part in parts):
         raise StoreError(
-            f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister, so nothing can "
-            "be left out; add records, and until then confidences are not given"
+            f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister taxon, so "
+            "nothing can be left out; add records (until then, names have no confidences)"
         )
     if sum(sequences.values()) < FEWEST_SEQUENCES:
         raise StoreError(
             f"{reference.name} cannot be calibrated: it has {sum(sequences.values())} distinct labelled sequences, "
-            f"wanted {FEWEST_SEQUENCES}; add labelled records, and until then confidences are not given"
+            f"expected at least {FEWEST_SEQUENCES}; add labelled records (until then, names have no confidences)"
         )
     sizes, facts = _shortlist_sizes(finder, labels, engine, reference, drawn)
     answers: dict[bool, dict[str, Answers]] = {True: {}, False: {}}
@@ -136,12 +137,12 @@ def calibrate(
         reliability["aligned" if align else "vectors"] = measured
     if not groups[True]:
         total = sum(len(part.rows) for parts in drawn.values() for part in parts)
-        # The lengths of the sequences may leave no pieces to draw, so that the number asked for is not reached.
+        # The sequences may be too short for pieces to be drawn from them, so that the requested number is not reached.
         full = any(len(part.rows) == count * PARTS[LEVELS.index(part.level)] for p in drawn.values() for part in p)
-        advice = "ask for more" if full else "add labelled records"
+        advice = "request more `queries`" if full else "add labelled records"
         raise StoreError(
-            f"{reference.name} cannot be calibrated: only {total} queries could be drawn from it, wanted "
-            f"{FEWEST_DRAWS}; {advice}, and until then confidences are not given"
+            f"{reference.name} cannot be calibrated: only {total} queries could be drawn from it, expected at least "
+            f"{FEWEST_DRAWS}; {advice} (until then, names have no confidences)"
         )
     return Calibration(
         build=reference.manifest.build,
@@ -161,14 +162,14 @@ def calibrate(
 
 
 def _counted(records: Ints) -> float | None:
-    """Return the share of exact copies that the records of a marker show; None where they show none."""
+    """Return the share of exact copies counted in the records of a marker; None if the records do not show it."""
     return None if is_dereplicated(records) else round(copy_share(records), 4)
 
 
 def _usable(engine: Engine | None, reference: Reference, part: Draws, every: int = 1) -> tuple[Ints, FloatArray]:
-    """Return the numbers of every n-th draw, as far as they have a vector, and these.
+    """Return the positions of every n-th draw that has a vector, and these vectors.
 
-    Those of whole sequences are stored, those of pieces are computed.
+    Vectors of complete sequences are stored, those of pieces are computed.
     """
     numbers = np.arange(0, len(part.rows), every)
     if not part.crop:
@@ -182,10 +183,10 @@ def _usable(engine: Engine | None, reference: Reference, part: Draws, every: int
 def _shortlist_sizes(
     finder: Finder, labels: Labels, engine: Engine | None, reference: Reference, drawn: dict[str, list[Draws]]
 ) -> tuple[list[int], list[dict[str, Any]]]:
-    """Choose the size of the shortlist for each class of length, and say how many best candidates it finds.
+    """Choose the shortlist size for each length class, and return the recall of the best candidates at each size.
 
-    Judged by the least distance among ``_MANY`` candidates, on up to ``_MOST_TRIED`` draws of each marker and crop that
-    leave out their own record.
+    The best candidate has the minimum distance among ``_MANY`` candidates. The sizes are tried on up to ``_MOST_TRIED``
+    draws of each marker and crop that leave out their own record.
     """
     ranks_of_best: list[list[Ints]] = [[] for _ in LENGTH_NAMES]
     for parts in drawn.values():
@@ -228,11 +229,11 @@ def _ask(
     rng: np.random.Generator,
     bar: Any,
 ) -> dict[bool, Answers]:
-    """Return the answers to all draws of a marker, with letters compared (True) and by vectors alone (False)."""
+    """Return the answers to all draws of a marker, with bases compared (True) and by vectors alone (False)."""
     collected: dict[bool, list[Answers]] = {True: [], False: []}
     fold = folds(int(labels.taxa.max()) + 1, rng)
     for part in parts:
-        # Pieces are embedded once for both ways.
+        # Pieces are embedded once for both.
         usable, vectors = _usable(engine, reference, part)
         bar.update(len(part.rows) - len(usable))
         apart = left_out(labels, part)
@@ -261,7 +262,7 @@ def _answered(
         found: Their candidates.
         labels: Lineages of the reference.
         part: The draws.
-        numbers: Which of them.
+        numbers: Positions of the answered draws in the part.
         silent: The lineages that do not vote on them; None: all vote.
         fold: Fold of each taxon, by number.
     """

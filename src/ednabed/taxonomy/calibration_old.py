@@ -1,7 +1,7 @@
-"""Calibrations as they were written up to schema 1: still read, and said to be old.
+"""Calibrations of schema 1, written by earlier versions: still read, and reported as old.
 
-They suppose that half of the queries are of known species, have seen no exact copies, and tell what is absent by its
-distance alone.
+They assume that half of the queries belong to known species, have seen no exact copies, and judge absence by distance
+alone.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class OldRankModel:
-    """Probability that the name chosen at a rank is right: a logistic regression on piecewise linear features.
+    """Probability that the chosen name at a rank is right: a logistic regression on piecewise linear features.
 
     Attributes:
         knots: For each of ``FEATURES``, where its slope may change.
-        least: The least value of each feature among the draws; what is less counts as that, because nothing was learned
-            of it.
-        most: The largest, alike.
+        least: Minimum of each feature among the draws; smaller values are raised to it, because nothing was learned
+            about them.
+        most: Maximum of each feature; larger values are lowered to it in the same way.
         mean: Mean of each column of ``columns``.
         scale: Their standard deviations.
         weights: Weight of each column.
         intercept: Log odds where all columns are at their means.
-        draws: Draws that taught it.
+        draws: Number of draws that it was fitted to.
     """
 
     knots: list[list[float]]
@@ -62,14 +62,14 @@ class OldRankModel:
 
 @dataclass(frozen=True)
 class OldGroup:
-    """What is known of one marker, or of all together.
+    """What was learned about one marker, or about all together.
 
     Attributes:
-        ranks: Rank to its model; ranks that the draws say too little of are absent.
-        nulls: Rank to, for each class of length, the sorted distances of queries that belong to a taxon of that rank in
-            the reference and to none below.
+        ranks: Mapping from rank to its model; ranks with too few draws are missing.
+        nulls: Mapping from rank to the sorted distances, for each length class, of queries that belong to a taxon of
+            that rank in the reference and to none below.
         decoys: See ``calibration.Group``.
-        draws: Queries drawn, by what was left out.
+        draws: Number of queries drawn, by what was left out.
     """
 
     ranks: dict[str, OldRankModel]
@@ -82,9 +82,9 @@ class OldGroup:
         for model in self.ranks.values():
             check_columns(model.knots, model.least, model.most, model.mean, model.scale, len(FEATURES))
             if len(model.weights) != len(model.mean):
-                raise BadJson("weights of a model are not one for each column")
+                raise BadJson("a model does not have one weight for each column")
         if any(len(parts) != len(LENGTH_NAMES) for parts in self.nulls.values()):
-            raise BadJson(f"nulls of a group are not lists for each of {len(LENGTH_NAMES)} lengths")
+            raise BadJson(f"nulls of a group do not have one list for each of {len(LENGTH_NAMES)} length classes")
         check_limits(self.decoys)
 
     def limits(self, lengths: Ints) -> Floats:
@@ -92,7 +92,7 @@ class OldGroup:
         return limit_at(self.decoys, lengths)
 
     def outlook(self, evidence: Evidence, lengths: Ints) -> Outlook:
-        """See ``calibration.Group``; without situations, and with the p-values of distances."""
+        """See ``calibration.Group``; here without situations and with the p-values of distances."""
         right = np.full((len(lengths), len(RANKS)), np.nan)
         p_values = np.full((len(lengths), len(RANKS)), np.nan)
         for r, rank in enumerate(RANKS):
@@ -106,7 +106,7 @@ class OldGroup:
         """Return p-values of belonging to a taxon of a rank that is in the reference, shape (n,); NaN where unknown.
 
         (1 + nulls at least as far) / (1 + nulls): the conformal p-value (Vovk, Gammerman and Shafer 2005), which is at
-        most ``a`` in a share ``a`` of queries that are like those drawn.
+        most ``a`` in a share ``a`` of queries that resemble the draws.
         """
         parts = [np.array(part) for part in self.nulls.get(rank, [[] for _ in LENGTH_NAMES])]
         every = np.sort(np.concatenate(parts))

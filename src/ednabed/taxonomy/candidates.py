@@ -1,4 +1,4 @@
-"""From vectors and letters of queries to candidates with distances: the shortlist by vector, then letter by letter."""
+"""Find the candidates of queries, with distances: a shortlist by vector, then a comparison of the bases."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ from ednabed.taxonomy.evidence import LEAST_DISTANCE, TIE, Candidates, Ints
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist
 
-# Sequences whose letters are read at once.
+# Sequences whose bases are read at once.
 _ROWS = 65_536
-# Queries that one thread compares before it takes the next ones.
+# Queries that one thread compares before it takes more.
 _STEP = 16
 _MISMATCHES = 0.5
-"""Width of the votes where letters are compared (``Candidates.widths``), in mismatches of the nearest
-candidate. Were it by all letters of the query, those that lie against nothing would narrow it and make near ties clear.
-"""
+"""Width of the votes where bases are compared (``Candidates.widths``), in mismatches of the nearest candidate. If all
+bases of the query counted, those without an aligned partner would narrow the width and make near ties look clear."""
 FAR_BY_LETTERS = 0.08
 FAR_BY_VECTORS = 0.3
-"""Least distance above which a query gets a longer shortlist: distant relatives stand lower in it. One that is related
-to nothing (``RELATED``) gets none."""
+"""Minimum distance at which a query gets a longer shortlist, because distant relatives rank lower in it. A query
+without any related sequence (``RELATED``) does not get one."""
 _UNSURE = 0.2
-"""Least distance above which pairs are aligned that hardly share 8-mers: they are further than that."""
+"""Distance above which pairs are aligned that hardly share any 8-mers: they are further apart than that."""
 LONGEST = 400
-"""Candidates by each exponent of a query that is far from all near ones."""
+"""Candidates per exponent for a query that is far from all near ones."""
 COVERAGE_POWER = 0.2
-"""A distance over a share c of the query's letters counts 1 / c ** 0.2 times: among many short sequences one is near by
-chance, or because its region hardly varies. Families of new genera on COI: right in 0.766 instead of 0.741."""
+"""A distance over a share c of the query's bases is multiplied by 1 / c ** 0.2: among many short sequences one is near
+by chance, or because its region hardly varies. Families of new genera on COI: 0.766 instead of 0.741 right."""
 _KEPT = 100
-"""Candidates a query that are weighed: the nearest, more of them where more are equally near."""
+"""Candidates per query that are weighted: the nearest, and more if more are equally near."""
 _LEAST_SHARE = 0.01
 _SHARE = 0.1
-"""Width of the votes where vectors are compared, as a share of the least distance."""
+"""Width of the votes where vectors are compared, as a share of the smallest distance."""
 
 
 class _Found:
-    """What is measured of a shortlist, all of shape (q, columns)."""
+    """Measurements on a shortlist, all of shape (q, columns)."""
 
     def __init__(self, rows: Ints) -> None:
         self.distances = np.full(rows.shape, np.inf)
@@ -55,13 +54,13 @@ class _Found:
 
 
 class Finder:
-    """Finds the candidates of queries among the labelled sequences of a collection. Holds its letters in memory.
+    """Finds the candidates of queries among the labelled sequences of a collection. Holds their bases in memory.
 
     Args:
-        collection: Where to look.
+        collection: The collection to search.
         labels: Its lineages.
-        exponents: What the length of a sequence does to its place in the shortlist (``shortlist``).
-        threads: Threads that compare letters.
+        exponents: How the length of a sequence affects its position in the shortlist (``shortlist``).
+        threads: Threads that compare bases.
     """
 
     def __init__(self, collection: Collection, labels: Labels, exponents: Sequence[float], *, threads: int = 1) -> None:
@@ -87,12 +86,12 @@ class Finder:
 
         Args:
             queries: Vectors, float32, shape (q, d).
-            codes: The letters of each query (``divergence.encode``), on the strand of its vector.
-            k: Candidates a query and exponent; ``LONGEST`` for queries that are far from all of these.
-            left_out: A group of each row and of each query: rows of its own group are no candidates.
-            align: Compare letters; False takes 1 - similarity for the distance.
-            thorough: Look for distant relatives where there are no near ones; False tells quickly whether there are any
-                that share some words.
+            codes: The bases of each query (``divergence.encode``), on the strand of its vector.
+            k: Candidates per query and exponent; ``LONGEST`` for queries that are far from all of these.
+            left_out: A group of each row and of each query: rows of a query's own group are not candidates.
+            align: Compare bases; False uses 1 - similarity as the distance.
+            thorough: Look for distant relatives if there are no near ones; False quickly finds whether any row shares
+                some words.
         """
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
         usable = self._labelled & (self.letters.lengths > 0) if align else self._labelled
@@ -105,7 +104,7 @@ class Finder:
         measure(found, codes, near, np.arange(len(codes)), 0)
         least = found.distances.min(axis=1, initial=np.inf)
         if thorough:
-            # Where all are equally near, there may be more of them, of other species.
+            # If all are equally near, there may be more of them, of other species.
             most = np.where(near >= 0, found.distances[:, : near.shape[1]], -np.inf).max(axis=1, initial=-np.inf)
             far = (least > FAR_BY_LETTERS) & (least < RELATED) if align else least > FAR_BY_VECTORS
             crowded = (most <= least + TIE) & ((least < RELATED) | (not align))
@@ -127,7 +126,7 @@ class Finder:
         return Candidates(rows, places, distances, mismatches, letters, overlaps, lacking, lengths, widths, align)
 
     def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
-        """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), as float64: no rounding shows."""
+        """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), in float64 to avoid rounding."""
         found = np.zeros(rows.shape)
         for i, own in enumerate(queries.astype(np.float64)):
             vectors = self.collection.vectors_of(np.maximum(rows[i], 0)).astype(np.float64)
@@ -139,7 +138,7 @@ class Finder:
     def _by_vectors(
         self, vectors: FloatArray, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
     ) -> None:
-        """Take 1 - similarity for the distance of some queries and their rows, from column ``first`` on."""
+        """Use 1 - similarity as the distance of some queries and their rows, starting at column ``first``."""
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))[queries, None]
         some = rows[queries]
         there = some >= 0
@@ -153,7 +152,7 @@ class Finder:
     def _compare(
         self, thorough: bool, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
     ) -> None:
-        """Compare letters of some queries and their rows, which stand from column ``first`` on."""
+        """Compare the bases of some queries and their rows, starting at column ``first``."""
 
         def compare(comparer: Comparer, numbers: Sequence[int]) -> None:
             for i in numbers:
@@ -187,12 +186,12 @@ class Finder:
 
 
 def _covered(letters: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
-    """Return what a distance is divided by, given the letters compared and those of the query (``COVERAGE_POWER``)."""
+    """Return the divisor of a distance from the bases compared and those of the query (``COVERAGE_POWER``)."""
     return np.asarray(np.clip(letters / np.maximum(lengths, 1), _LEAST_SHARE, 1) ** COVERAGE_POWER, np.float64)
 
 
 def read_letters(collection: Collection) -> Letters:
-    """Read the letters of all rows of a collection; rows whose letters nobody knows have none."""
+    """Read the bases of all rows of a collection; rows whose sequence is unknown have none."""
 
     def some() -> Iterator[list[bytes]]:
         for first in range(0, collection.rows, _ROWS):

@@ -1,15 +1,16 @@
-"""Sequences that are not in the reference, in groups: density of vectors proposes, percent identity decides.
+"""Groups of sequences that are not in the reference: density of vectors proposes them, percent identity decides.
 
 HDBSCAN (Campello et al. 2013) finds groups in the vectors. Then every sequence, the most abundant first, joins the
-cluster whose representative it is like, that of its own group first, or begins one: greedily by abundance, as
-``vsearch --cluster_size`` does. So a member of a group that is under the identity to its representative leaves and is
-clustered again with all others that left, a sequence that HDBSCAN calls noise joins where its identity allows, every
-representative is the most abundant of its cluster, and representatives that lie near each other are under the identity.
+cluster whose representative is similar enough, preferably one of its own group, or starts a cluster: greedily by
+abundance, as in ``vsearch --cluster_size``. Thus a member of a group whose identity to the representative is too low
+leaves the group and is clustered again with all others that left; a sequence that HDBSCAN calls noise joins where its
+identity allows; every representative is the most abundant of its cluster; and representatives that are near each other
+have an identity below the limit.
 
-Measured with kmer6, 60 species with 4 to 10 sequences each, three draws: of COI barcodes every taxon is pure, 91 to
+Measured with kmer6, 60 species with 4 to 10 sequences each, three draws: with COI barcodes every taxon is pure, 91 to
 97 % of the sequences are in the main taxon of their species and 45 to 55 species are one taxon each (crops of 313
-letters: 87 to 93 %, 41 to 46). At 97 % the greedy pass alone does as well, so the vectors matter little there; at
-narrower widths they matter: of 12S at 99 % 17 to 20 species are whole, 9 to 12 without them.
+bases: 87 to 93 %, 41 to 46). At 97 % the greedy pass alone does as well, so the vectors matter little there; at
+narrower widths they matter: with 12S at 99 %, 17 to 20 species are one taxon each, 9 to 12 without vectors.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, claim_of
 
 IDENTITY = 97.0
-"""Least percent identity to the representative: the usual width of an OTU; about that of a species in COI."""
+"""Minimum percent identity to the representative: the usual width of an OTU, and about that of a species in COI."""
 COVERAGE = 80.0
-"""Least share of the shorter of two sequences, in percent, that must lie inside their alignment."""
+"""Minimum share of the shorter of two sequences, in percent, that must be inside their alignment."""
 NEAREST = 4
-"""Representatives, nearest by vector, with which a sequence is aligned beside that of its own group."""
+"""Representatives, nearest by vector, to which a sequence is aligned in addition to those of its own group."""
 _COMPONENTS = 64
-"""Principal components in which HDBSCAN works; see ``density_groups``."""
+"""Principal components on which HDBSCAN works; see ``density_groups``."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -52,8 +53,8 @@ def candidate_taxa(
 
     Args:
         novel: Distinct sequences, each once.
-        identity: Least percent identity of a member to its representative.
-        coverage: Least share of the shorter of both inside their alignment, in percent.
+        identity: Minimum percent identity of a member to its representative.
+        coverage: Minimum share of the shorter of the two inside their alignment, in percent.
 
     Returns:
         The groups in the order of their ids. Every sequence is in exactly one.
@@ -78,21 +79,21 @@ def candidate_taxa(
 
 
 def density_groups(vectors: FloatArray) -> Labels:
-    """Group vectors by density with HDBSCAN, two being the fewest of a group.
+    """Group vectors by density with HDBSCAN, with at least two vectors per group.
 
-    Distances are Euclidean, of unit vectors, which rank like cosine. They are taken in the 64 first principal
-    components: HDBSCAN takes time with the square of the number, and at 20,000 vectors of 512 it would take minutes
-    or gigabytes instead of seconds.
+    Distances are Euclidean, between unit vectors, which gives the same order as cosines. They are computed on the first
+    64 principal components: the time of HDBSCAN grows with the square of the number of vectors, and for 20,000 vectors
+    of 512 dimensions it would take minutes or gigabytes instead of seconds.
 
     Args:
         vectors: float32, shape (n, dimension).
 
     Returns:
-        Number of the group of each, int64, shape (n,); -1 where it is in none.
+        Group number of each vector, int64, shape (n,); -1 if it is in none.
     """
     from sklearn.cluster import HDBSCAN
 
-    # Fewer have no density; and where all are equal there is nothing to part.
+    # Fewer vectors have no density, and equal vectors cannot be separated.
     if len(vectors) < 3:
         return np.full(len(vectors), -1, np.int64)
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
@@ -104,22 +105,22 @@ def density_groups(vectors: FloatArray) -> Labels:
 
 
 def _by_abundance(novel: list[Novel], vectors: FloatArray, groups: Labels) -> list[int]:
-    """Order by reads; equal ones by nearness to the centre of their group, then as they are (by digest)."""
+    """Order by reads; ties by distance to the centre of their group, then in the order given (by digest)."""
     nearness = np.zeros(len(novel))
     for group in range(int(groups.max(initial=-1)) + 1):
         inside = groups == group
         nearness[inside] = vectors[inside] @ vectors[inside].mean(axis=0)
-    # Rounded, so that the last digits of a sum decide nothing.
+    # Rounded, so that the last digits of a sum do not affect the order.
     return sorted(range(len(novel)), key=lambda i: (-novel[i].reads, -round(float(nearness[i]), 5), i))
 
 
 def _greedy(
     novel: list[Novel], vectors: FloatArray, groups: Labels, order: list[int], identity: float, coverage: float
 ) -> dict[int, list[tuple[int, float]]]:
-    """Give each representative its members with their identity, itself first; all as positions in ``novel``."""
+    """Return the members of each representative with their identities, itself first; all as positions in ``novel``."""
     clusters: dict[int, list[tuple[int, float]]] = {}
     of_group: dict[int, list[int]] = {}
-    # Vectors of the representatives, in the order in which they came.
+    # Vectors of the representatives, in the order in which they were found.
     near = np.empty_like(vectors)
     firsts: list[int] = []
     for i in order:
@@ -142,7 +143,7 @@ def _greedy(
 
 
 def _best(novel: list[Novel], i: int, firsts: list[int], identity: float, coverage: float) -> tuple[int, float] | None:
-    """Return the representative that a sequence is most like and their identity, None where it is like none."""
+    """Return the most similar representative of a sequence and their identity, None if there is none."""
     own = novel[i].sequence
     best: tuple[int, float] | None = None
     found = align(own, [novel[first].sequence for first in firsts], strand="plus")
@@ -157,10 +158,10 @@ def _best(novel: list[Novel], i: int, firsts: list[int], identity: float, covera
 
 
 def _promising(novel: list[Novel], i: int, firsts: list[int], identity: float, coverage: float) -> list[int]:
-    """Leave out representatives whose score tells that they are not alike: a score costs less than the columns.
+    """Omit representatives whose alignment score rules out a sufficient identity: scores are faster than alignments.
 
-    An alignment that covers so much of the shorter sequence has at least so many columns, and in the worst case all
-    that are no matches are gaps of one letter.
+    An alignment that covers this share of the shorter sequence has at least as many columns, and in the worst case all
+    columns without a match are gaps of one base.
     """
     own = novel[i].sequence
     targets = {first: novel[first].sequence for first in firsts if not too_long(len(own), len(novel[first].sequence))}
@@ -189,9 +190,9 @@ def _taxon(name: str, members: list[Member]) -> CandidateTaxon:
 
 
 def _agreed(lineages: list[Lineage]) -> Lineage:
-    """Return the names, from the first rank on, that more than half of all lineages have beneath the ones before.
+    """Return the names, from the first rank on, that more than half of all lineages have below the names before.
 
-    A rank that most leave empty stays empty, and what is beneath it may still be agreed on.
+    A rank that is empty in most lineages stays empty, and the ranks below it may still agree.
     """
     names: list[str] = []
     left = lineages

@@ -1,8 +1,8 @@
-"""Names by the consensus of the best hits, as most labs make them: no model, fixed limits of identity by rank.
+"""Names by the consensus of the best hits, as most labs assign them: no model, fixed identity limits by rank.
 
-The hits whose identity is within a margin of the best are asked; at each rank, from kingdom down, a name is taken that
-more than half of those with a name have, each distinct sequence having one vote (as ``classify-consensus-vsearch`` of
-QIIME 2 does, Bokulich et al. 2018). The limits of identity by rank are ``assign.IDENTITIES``.
+The hits whose identity is within a margin of the best vote; at each rank, from kingdom down, the name is taken that
+more than half of those with a name have, with one vote for each distinct sequence (as ``classify-consensus-vsearch`` of
+QIIME 2 does, Bokulich et al. 2018). The identity limits by rank are ``assign.IDENTITIES``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _AGREEMENT = FEATURES.index("agreement")
 
 
 def consensus(evidence: Evidence, candidates: Candidates, labels: Labels, margin: float) -> Evidence:
-    """Return the evidence with the names of the consensus, and no ties: those are settled by the vote.
+    """Return the evidence with the names of the consensus, and without ties, because the vote settles them.
 
     Args:
-        evidence: Of q queries.
-        candidates: Theirs, with letters compared.
+        evidence: Evidence of q queries.
+        candidates: Candidates of these queries, with bases compared.
         labels: Lineages of the collection.
-        margin: How much less identity than the best a hit may have, in percentage points.
+        margin: How far the identity of a hit may be below the best, in percentage points.
     """
     q = len(candidates.rows)
     if not candidates.rows.size:

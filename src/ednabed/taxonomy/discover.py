@@ -1,7 +1,7 @@
-"""What a reference lacks of a set of sequences: equal ones are counted as one, similar ones are grouped.
+"""Find what a reference lacks in a set of sequences: equal sequences are counted as one, similar ones are grouped.
 
-Memory grows with the distinct sequences: of each its bases and reads are held, and the ids of its records until it was
-judged; of one that is not in the reference also its vector, what it is, and the ids for good.
+Memory grows with the number of distinct sequences: for each, its bases and reads are held, and the ids of its records
+until it is judged; for one that is not in the reference also its vector, its assignment, and the ids to the end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _AT_ONCE = 1_024
 _ABSENT: Status = "not_in_reference"
 
 ReadsOf = Callable[[Query], tuple[int, Mapping[str, int]]]
-"""Gives the reads of a record, and these by sample (empty where no sample is known)."""
+"""Returns the reads of a record, and its reads by sample (empty if no sample is known)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,14 +44,14 @@ class Distinct:
     """A distinct sequence.
 
     Attributes:
-        sequence: Its bases; on the strand of the reference once it was judged.
-        ids: Ids of its records; empty once it was judged, unless its status is ``not_in_reference``.
+        sequence: Its bases; on the strand of the reference once it is judged.
+        ids: Ids of its records; empty once it is judged, unless its status is ``not_in_reference``.
         reads: Reads of all its records.
-        samples: These by sample.
-        status: What it is; None until it was judged.
+        samples: These reads by sample.
+        status: Its status; None until it is judged.
         marker: Marker of the nearest sequence; None where unknown.
         tested: Whether absence from the reference was tested at some rank.
-        novel: Its vector and all that was found out; None where its status is not ``not_in_reference``.
+        novel: Its vector and assignment; None unless its status is ``not_in_reference``.
     """
 
     sequence: str
@@ -64,7 +64,7 @@ class Distinct:
     novel: tuple[FloatArray, Assignment] | None = None
 
     def add(self, ids: Sequence[str], reads: int, samples: Mapping[str, int]) -> None:
-        """Count records."""
+        """Add records."""
         if self.status in (None, _ABSENT):
             self.ids.extend(ids)
         self.reads += reads
@@ -72,14 +72,14 @@ class Distinct:
 
 
 class Gathering:
-    """Collects records and what they are. Records of equal bases are judged once and counted together.
+    """Collects records and their assignments. Records of equal sequences are judged once and counted together.
 
     Args:
-        reads_of: Reads of a record.
+        reads_of: Returns the reads of a record.
 
     Attributes:
-        records: Records counted, rejected ones included.
-        rejected: Those of them that were rejected.
+        records: Number of records, including rejected ones.
+        rejected: Number of records that were rejected.
     """
 
     def __init__(self, reads_of: ReadsOf) -> None:
@@ -89,7 +89,7 @@ class Gathering:
         self._by_letters: dict[str, Distinct] = {}
 
     def unseen(self, batches: Iterable[QueryBatch]) -> Iterator[QueryBatch]:
-        """Count all records, and pass on the first of each distinct sequence, and those that are rejected."""
+        """Count all records, and yield the first record of each distinct sequence, and rejected records."""
         for batch in batches:
             kept: list[Query] = []
             places, rows = [], []
@@ -105,7 +105,7 @@ class Gathering:
                 yield QueryBatch(kept, places, batch.vectors[np.array(rows, np.int64)])
 
     def _count(self, query: Query) -> bool:
-        """Count a record; return whether it is to be judged."""
+        """Count a record; return whether it needs to be judged."""
         self.records += 1
         if query.sequence is None:
             self.rejected += 1
@@ -116,7 +116,7 @@ class Gathering:
         return new
 
     def judge(self, found: Classified) -> None:
-        """Note what a sequence is; rejected ones do not matter."""
+        """Store the assignment of a sequence; rejected ones are ignored."""
         if found.query.sequence is None or found.sequence is None or found.vector is None:
             return
         one = self._by_letters[found.query.sequence]
@@ -131,13 +131,13 @@ class Gathering:
             one.ids = []
 
     def distinct(self) -> list[Distinct]:
-        """Return the distinct sequences in order of the input; one and its reverse complement are one."""
+        """Return the distinct sequences in the order of the input; a sequence and its reverse complement are one."""
         found: dict[str, Distinct] = {}
         for one in self._by_letters.values():
             first = found.setdefault(one.sequence, one)
             if first is not one:
                 first.add(one.ids, one.reads, one.samples)
-        # What was added is not added again by another call.
+        # So that another call does not add the same records again.
         self._by_letters = found
         return list(found.values())
 
@@ -151,10 +151,10 @@ def find_candidates(
 ) -> list[CandidateTaxon]:
     """Group those of some distinct sequences that are not in the reference.
 
-    Groups have warnings of what looks like an artefact, and how much of the taxon above them the reference has.
+    Each group has warnings of possible artefacts, and how much of the taxon above it the reference has.
 
-    Usual lengths are those of the sequences of one marker. Parents of a chimera are looked for among all sequences and
-    among those of the reference that are nearest by vector.
+    Usual lengths are estimated from the sequences of one marker. Parents of a chimera are searched among all sequences
+    and among the sequences of the reference that are nearest by vector.
 
     Args:
         every: All distinct sequences, in the reference or not, judged.
@@ -169,7 +169,7 @@ def find_candidates(
     for one in every:
         lengths.setdefault(one.marker, []).append(len(one.sequence))
     usual = {marker: UsualLength.of(own) for marker, own in lengths.items()}
-    # The others are too rare to be a parent of anything here.
+    # Less abundant sequences cannot be a parent of any of these.
     least = MORE_ABUNDANT * min(one.reads for one, _, _ in new)
     able = [one for one in every if one.reads >= least]
     pool = ParentPool([one.sequence for one in able], [one.reads for one in able])
@@ -193,7 +193,7 @@ def find_candidates(
 
 
 def _relatives(vectors: FloatArray, collection: Collection, labelled: npt.NDArray[np.bool_]) -> Iterator[list[str]]:
-    """Yield the letters of the sequences nearest to each vector."""
+    """Yield the bases of the sequences nearest to each vector."""
     for first in range(0, len(vectors), _AT_ONCE):
         some = vectors[first : first + _AT_ONCE]
         rows: list[list[int]] = [[] for _ in some]
@@ -210,9 +210,9 @@ def _relatives(vectors: FloatArray, collection: Collection, labelled: npt.NDArra
 def nearest_rows(
     candidates: Iterable[CandidateTaxon], collection: Collection, labelled: npt.NDArray[np.bool_]
 ) -> dict[str, int]:
-    """Return the row of the nearest named relative of each representative, by its id.
+    """Return the row of the nearest named relative of each representative, by the id of that relative.
 
-    Where several sequences have the id, it is the first of them.
+    If several sequences have the id, it is the first of them.
     """
     names = [one.representative.assignment.nearest_id for one in candidates]
     wanted = pa.array(sorted({name for name in names if name is not None}), pa.string())

@@ -1,9 +1,9 @@
-"""What the candidates of a query say about its taxon at every rank: a name, and figures that tell how far to trust it.
+"""What the candidates of a query imply about its taxon at every rank: a name, and features that show its reliability.
 
-Every lineage of a candidate is a voter. A voter's weight falls by e for each ``width`` of distance that the nearest one
-is nearer (half a mismatch, where letters were compared), so the nearest decide and near ties are told as such. Names
-are chosen from kingdom down, each among the voters that agree with the names chosen so far; a voter without a name at a
-rank is silent there.
+Every lineage of a candidate is a voter. A voter's weight falls by a factor of e for each ``width`` of distance by which
+it is farther than the nearest one (half a mismatch, where bases were compared), so the nearest decide, and near ties
+are reported as ties. Names are chosen from kingdom down, each among the voters that agree with the names chosen so far;
+a voter without a name at a rank does not vote there.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ FEATURES = (
     "log_spread",
     "log_voters",
 )
-"""What is known at a rank of the name chosen: log of the distance of its nearest voter; log of the ratio of that of the
-nearest voter of another name; its share of the weights; the same with weights that fall by e for every fifth of the
-least distance; log of 1 + letters compared; share of the query compared; log of the ratio of the tenth least distance
-and the least; log of its voters."""
+"""Features of the chosen name at a rank: log of the distance of its nearest voter; log of the ratio of the distance of
+the nearest voter of another name to it; its share of the weights; the same with weights that fall by a factor of e for
+every fifth of the minimum distance; log of 1 + bases compared; share of the query compared; log of the ratio of the
+tenth smallest distance to the smallest; log of the number of its voters."""
 
 QUERY_FEATURES = ("exact", "log_species", "log_genera", "log_mismatches", "log_records", "log_sequences")
-"""What is known of a query whatever the rank: 1 where a nearest voter is identical wherever the two overlap, else 0;
-log of the species among the nearest voters, of their genera; log of 1 + the mismatches of the nearest; log of the
-records, and of the distinct sequences, that the reference has of the species chosen."""
+"""Features of a query that do not depend on the rank: 1 if a nearest voter is identical wherever the two overlap, else
+0; log of the number of species among the nearest voters, and of their genera; log of 1 + the mismatches of the nearest;
+log of the records, and of the distinct sequences, that the reference has of the chosen species."""
 RANK_SIZE = len(FEATURES) + len(QUERY_FEATURES)
-"""Features by which the name at a rank is judged."""
+"""Number of features by which the name at a rank is judged."""
 
 _WIDE = 0.2
 _TENTH = 10
-# Ranks whose features tell what the reference lacks of a query.
+# Ranks whose features show what the reference lacks of a query.
 _TELLING = (6, 5, 4, 3, 2)
 QUERY_SIZE = 6 + 4 * len(_TELLING) + len(QUERY_FEATURES)
-"""Features by which what the reference lacks of a query is judged."""
-# Distances that differ by less are ties.
+"""Number of features that show what the reference lacks of a query."""
+# Distances that differ by less than this are ties.
 TIE = 1e-9
 LEAST_DISTANCE = 1e-4
-"""Least distance by vectors alone."""
+"""Minimum distance by vectors alone."""
 _MOST_MISMATCHES = 500.0
-# Share of the weights of equally near voters from which on a name is no tie.
+# Minimum share of the weights of equally near voters at which a name does not count as tied.
 _CLEAR = 0.9
 
 Ints = npt.NDArray[np.int64]
@@ -62,15 +62,15 @@ class Candidates:
 
     Attributes:
         rows: Rows of the collection, int64, shape (q, k); -1 where there are no more.
-        places: Place in the list of the shortlist that it came from, from 0, int64, shape (q, k).
-        distances: float64, shape (q, k), above 0 (``Finder`` says of what); infinite where there are no more.
-        mismatches: See ``Divergence``, float64, shape (q, k); so are the next three. Without letters 0.
-        letters: Letters compared, int64, shape (q, k).
+        places: Position in the list of the shortlist that the row came from, from 0, int64, shape (q, k).
+        distances: float64, shape (q, k), above 0 (``Finder`` defines them); infinite where there are no more.
+        mismatches: See ``Divergence``, float64, shape (q, k), as for the next three. 0 if no bases were compared.
+        letters: Bases compared, int64, shape (q, k).
         overlaps: int64, shape (q, k).
         lacking: float64, shape (q, k).
-        lengths: Letters of each query, int64, shape (q,).
-        widths: Distance over which a voter's weight falls by e, float64, shape (q,), above 0.
-        letters_known: Whether letters were compared.
+        lengths: Bases of each query, int64, shape (q,).
+        widths: Distance over which a voter's weight falls by a factor of e, float64, shape (q,), above 0.
+        letters_known: Whether bases were compared.
     """
 
     rows: Ints
@@ -87,19 +87,19 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of some queries.
+    """What the candidates imply about some queries.
 
     Attributes:
-        nearest: Place of the nearest candidate in ``Candidates.rows``, int64, shape (q,); -1 where there is none. Of
-            equally near ones the first that has the names chosen.
-        distance: Its distance, float64, shape (q,); infinite where there is none.
-        lineages: A lineage of the labels that has the name chosen, at each rank, int64, shape (q, 7); -1 where there is
+        nearest: Column of the nearest candidate in ``Candidates.rows``, int64, shape (q,); -1 if there is none. Among
+            equally near ones, the first that has the chosen names.
+        distance: Its distance, float64, shape (q,); infinite if there is none.
+        lineages: A lineage of the labels that has the chosen name, at each rank, int64, shape (q, 7); -1 where there is
             no name.
-        features: ``FEATURES`` of the name chosen, float64, shape (q, 7, 8); zeros where there is none.
+        features: ``FEATURES`` of the chosen name, float64, shape (q, 7, 8); zeros where there is none.
         query_features: ``QUERY_FEATURES``, float64, shape (q, 6).
         nearest_lineages: The lineage of the nearest candidate that voted, by number in the labels, int64, shape (q,);
-            -1 where there is none.
-        tied: Lineages of the nearest voters, where several species among them are equally near.
+            -1 if there is none.
+        tied: Lineages of the nearest voters, if several species among them are equally near.
     """
 
     nearest: Ints
@@ -111,18 +111,18 @@ class Evidence:
     tied: list[tuple[int, ...]]
 
     def part(self, chosen: Ints) -> Evidence:
-        """Return what is known of some of the queries."""
+        """Return the evidence of the selected queries."""
         return Evidence(
             self.nearest[chosen], self.distance[chosen], self.lineages[chosen], self.features[chosen],
             self.query_features[chosen], self.nearest_lineages[chosen], [self.tied[i] for i in chosen.tolist()],
         )  # fmt: skip
 
     def of_rank(self, rank: int) -> Floats:
-        """Return what the name at a rank is judged by, shape (q, ``RANK_SIZE``)."""
+        """Return the features by which the name at a rank is judged, shape (q, ``RANK_SIZE``)."""
         return np.concatenate([self.features[:, rank], self.query_features], axis=1)
 
     def of_query(self) -> Floats:
-        """Return what tells what the reference lacks of each query, shape (q, ``QUERY_SIZE``)."""
+        """Return the features that show what the reference lacks of each query, shape (q, ``QUERY_SIZE``)."""
         finite = np.where(np.isfinite(self.distance), self.distance, 1.0)
         letters, coverage = FEATURES.index("log_letters"), FEATURES.index("coverage")
         spread, voters = FEATURES.index("log_spread"), FEATURES.index("log_voters")
@@ -145,7 +145,8 @@ class LeftOut:
         taxa: Taxon of each lineage of the labels, int64, shape (lineages,).
         own: The taxon of each query whose lineages do not vote, int64, shape (q,).
         rows: The row of each query on which they do not vote, int64, shape (q,); None: on no row.
-        records: Records of that row under the taxon that is left out, int64, shape (q,); None where whole taxa are.
+        records: Records of that row under the taxon that is left out, int64, shape (q,); None if complete taxa are
+            left out.
     """
 
     taxa: Ints
@@ -154,19 +155,19 @@ class LeftOut:
     records: Ints | None = None
 
     def part(self, chosen: Ints) -> LeftOut:
-        """Return what some of the queries leave out."""
+        """Return what the selected queries leave out."""
         rows = None if self.rows is None else self.rows[chosen]
         records = None if self.records is None else self.records[chosen]
         return LeftOut(self.taxa, self.own[chosen], rows, records)
 
 
 def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = None) -> Evidence:
-    """Weigh the candidates of some queries.
+    """Weigh the candidates of some queries, and return what they imply.
 
     Args:
         candidates: The candidates.
         labels: The lineages of the collection.
-        left_out: Lineages that do not vote. None: all vote.
+        left_out: Lineages that do not vote; None: all vote.
     """
     voters = _Voters.of(candidates, labels, left_out)
     q = len(candidates.rows)
@@ -182,7 +183,7 @@ def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = Non
         _, own = np.unique(names, return_inverse=True)
         sums = np.bincount(own.reshape(-1), weight.reshape(-1))
         votes = np.where(named, sums[own.reshape(names.shape)], -1)
-        # Among names of equal votes the one of the nearest voter: voters stand in order of distance.
+        # Among names with equal votes, the one of the nearest voter wins: voters are in order of distance.
         place = votes.argmax(axis=1)
         known = named[every, place]
         mine = (taxon == taxon[every, place][:, None]) & known[:, None]
@@ -208,7 +209,7 @@ def _query_features(
 ) -> Floats:
     """Return ``QUERY_FEATURES``, shape (q, 6)."""
     near = voters.near()
-    # A sequence that lies against hardly anything of the query is not the same. The last column is for no candidate.
+    # A sequence that barely aligns to the query is not identical to it. The last column stands for no candidate.
     every = np.pad(candidates.mismatches + candidates.lacking, ((0, 0), (0, 1)))
     apart = np.where(near, np.take_along_axis(every, voters.candidate, 1), np.inf).min(axis=1)
     if not candidates.letters_known:
@@ -232,7 +233,7 @@ def _query_features(
 
 
 def _distinct(taxa: Ints) -> Ints:
-    """Return how many different taxa each row has, at least 1; -1 is none. Shape (n, k) to (n,)."""
+    """Return how many different taxa each row has, at least 1; -1 means no taxon. Shape (n, k) to (n,)."""
     ordered = np.sort(taxa, axis=1)
     changes = (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + (ordered[:, 0] >= 0)
     return np.asarray(np.maximum(changes, 1), np.int64)
@@ -259,7 +260,7 @@ class _Voters:
         lineage = labels.entries[entry]
         query, column = query[place], column[place]
         records = labels.records[entry].astype(np.float64)
-        # A sequence has one vote; its lineages share it as their records do.
+        # A sequence has one vote, which its lineages share in proportion to their records.
         share = records / np.bincount(place, records, minlength=len(rows))[place]
         if left_out is not None:
             kept = left_out.taxa[lineage] != left_out.own[query]
@@ -295,12 +296,12 @@ class _Voters:
         )
 
     def features(self, mine: npt.NDArray[np.bool_], named: npt.NDArray[np.bool_]) -> Floats:
-        """Return ``FEATURES`` at a rank, shape (q, 8), given which voters have the name chosen, and which have any."""
+        """Return ``FEATURES`` at a rank, shape (q, 8), given which voters have the chosen name, and which have any."""
         every = np.arange(len(mine))
         best = np.where(mine, self.distance, np.inf).argmin(axis=1)
         own = self.distance[every, best]
         other = np.where(named & ~mine, self.distance, np.inf).min(axis=1)
-        # Where all candidates have the name, another one is at least as far as the last of them.
+        # If all candidates have the name, the nearest one with another name is at least as far as the last of them.
         last = np.where(np.isfinite(self.distance), self.distance, -np.inf).max(axis=1)
         other = np.where(np.isfinite(other), other, np.maximum(last, own) * 1.1)
         finite = np.isfinite(self.distance).sum(axis=1)
@@ -325,15 +326,15 @@ class _Voters:
         return np.asarray(np.nan_to_num(np.stack(columns, axis=1), nan=0.0, posinf=0.0, neginf=0.0), np.float64)
 
     def near(self) -> npt.NDArray[np.bool_]:
-        """Tell which voters are as near as the nearest, shape (q, v)."""
+        """Return which voters are as near as the nearest, shape (q, v)."""
         return (self.distance <= self.distance[:, :1] + TIE) & (self.lineage >= 0)
 
     def ties(self, labels: Labels) -> list[tuple[int, ...]]:
-        """Return for each query the lineages of its nearest voters, one a species, if there are several."""
+        """Return for each query the lineages of its nearest voters, one per species, if there are several."""
         near = self.near()
         species = np.where(self.lineage >= 0, labels.taxa[self.lineage, SPECIES], -1)
         several = near & (species >= 0)
-        # Most queries have one: only the others are looked at one by one.
+        # Most queries have one species; only the others are examined one by one.
         first = np.where(several, species, np.iinfo(np.int64).max).min(axis=1)
         unsure = np.flatnonzero((several & (species != first[:, None])).any(axis=1))
         ties: list[tuple[int, ...]] = [()] * len(near)

@@ -1,4 +1,4 @@
-"""From draws and their answers to probabilities and p-values, and how well these hold on taxa that taught nothing."""
+"""Fit probabilities and p-values to draws and their answers, and measure how well they hold on taxa not fitted to."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of
 
 FEWEST_DRAWS = 300
-"""A marker with fewer draws than these is judged with all others."""
+"""A marker with fewer draws is judged together with all others."""
 FEWEST_SEQUENCES = 200
-"""So is one with fewer distinct labelled sequences: draws are pieces of them, and a few, drawn over and over, are still
-a few. Of 60 to 150 fishes the calibration error at genus was up to 0.18, of 300 at most 0.10."""
+"""So is a marker with fewer distinct labelled sequences: draws are pieces of them, and a few sequences remain few, even
+if drawn many times. With 60 to 150 fishes the calibration error at genus was up to 0.18, with 300 at most 0.10."""
 TRIED = ((0.1, 0.3, 0.5, 0.7, 0.9), (0.1, 0.5, 0.9), (0.0, 0.3, 0.6, 0.9))
-"""Shares for which the precision of names is kept: of known species; of exact copies among these; of those whose genus
-is known among the unknown."""
+"""Shares for which the precision of names is stored: of known species; of exact copies among these; of queries with a
+known genus among those of unknown species."""
 _FEWEST_OF_CLASS = 600
-"""Draws of a class of length, without which it is judged as all lengths are."""
+"""Minimum draws of a length class; a class with fewer is judged by the model of all lengths."""
 _FEWEST_OF_EACH = 20
-"""Right answers, and wrong ones, without which nothing can be said of a rank."""
+"""Minimum number of right answers, and of wrong ones, for a model of a rank."""
 _FAR = RANKS.index("order")
 _DISTANT = (1, 2, 3, 4)
 _FEWEST_DISTANT = 100
 _FOLDS = 4
 _EVEN = 0.5
-"""Share of known species among the draws as they teach, and of copies among these."""
+"""Share of known species among the draws for fitting, and of copies among these."""
 _SITUATION_PENALTY = 0.03
 _RANK_PENALTY = 0.3
 
@@ -49,12 +49,12 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Answers:
-    """What was answered to some draws of one marker.
+    """The answers to some draws of one marker.
 
     Attributes:
         level: What each draw left out, int64, shape (n,).
-        lengths: Its letters, int64, shape (n,).
-        evidence: What is known of it.
+        lengths: Its length in bases, int64, shape (n,).
+        evidence: Its evidence.
         right: Whether the name at each rank is right, shape (n, 7).
         truth: Whether the true name of each rank is known, shape (n, 7).
         fold: Which of ``_FOLDS`` parts its deepest taxon is in, int64, shape (n,).
@@ -73,11 +73,11 @@ class Answers:
 
     @property
     def judged(self) -> Bools:
-        """Whether it can be told that a name is right: there is one, and the truth is known, shape (n, 7)."""
+        """Whether a name can be judged: there is one, and the truth is known, shape (n, 7)."""
         return (self.evidence.lineages >= 0) & self.truth
 
     def part(self, chosen: Ints) -> Answers:
-        """Return some of them."""
+        """Return the selected answers."""
         return Answers(
             self.level[chosen], self.lengths[chosen], self.evidence.part(chosen), self.right[chosen],
             self.truth[chosen], self.fold[chosen],
@@ -85,7 +85,7 @@ class Answers:
 
 
 def join(several: list[Answers]) -> Answers:
-    """Return the answers of several lists as one."""
+    """Join the answers of several lists."""
     evidence = Evidence(
         **{
             one.name: np.concatenate([getattr(own.evidence, one.name) for own in several])
@@ -100,7 +100,7 @@ def join(several: list[Answers]) -> Answers:
 
 
 def folds(count: int, rng: np.random.Generator) -> Ints:
-    """Return the fold of each of so many taxa: a taxon teaches or tests, never both."""
+    """Return the fold of each of ``count`` taxa: a taxon is used either for fitting or for testing, never both."""
     return rng.integers(0, _FOLDS, count)
 
 
@@ -114,14 +114,16 @@ def fit_all(
     """Fit a group for each marker with enough draws, and one for all together.
 
     Args:
-        answers: Marker to its answers.
-        decoys: Marker to its limits (``decoys``).
-        sequences: Marker to its distinct labelled sequences.
-        copies: Marker to the share of exact copies among queries of known species; the empty name is all together.
-        known: Share of queries whose species is supposed to be in the reference.
+        answers: Mapping from marker to its answers.
+        decoys: Mapping from marker to its limits (``decoys``).
+        sequences: Mapping from marker to its number of distinct labelled sequences.
+        copies: Mapping from marker to the share of exact copies among queries of known species; the empty name is all
+            markers together.
+        known: Share of queries whose species is assumed to be in the reference.
 
     Returns:
-        Groups, and what was measured, by marker; all together have the empty name, and the name ``all``.
+        Groups, and what was measured, by marker; all markers together have the empty name among the groups, and the
+        name ``all`` among the measurements.
     """
     groups: dict[str, Group] = {}
     measured: dict[str, Any] = {}
@@ -129,7 +131,7 @@ def fit_all(
         if marker and len(own) >= FEWEST_DRAWS and sequences[marker] >= FEWEST_SEQUENCES:
             groups[marker], measured[marker] = _fit(own, decoys[marker], copies[marker], known)
     if len(groups) == 1 and len(answers) == 1:
-        # All together are that one marker.
+        # This marker is also all markers together.
         return {"": groups.popitem()[1]}, {"all": measured.popitem()[1]}
     every = sum(sequences[marker] for marker in answers)
     if sum(map(len, answers.values())) >= FEWEST_DRAWS and every >= FEWEST_SEQUENCES:
@@ -139,14 +141,14 @@ def fit_all(
 
 
 def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN, genus_known: float | None = None) -> Floats:
-    """Return a weight for each draw so that levels count as supposed, 1 on average.
+    """Return a weight for each draw, 1 on average, such that levels count in the given proportions.
 
     Of the draws whose species is not in the reference, those without their species, genus and family have 3 parts each,
-    those without their order, class or phylum 1 together; levels that were not drawn have none, and where there are no
-    copies, or nothing but copies, of known species, the others have their share.
+    those without their order, class or phylum 1 together; levels that were not drawn have none, and if known species
+    have no copies, or nothing but copies, the other level of known species takes their share.
 
     Args:
-        level: What each left out, shape (n,).
+        level: What each draw left out, shape (n,).
         known: Share of draws whose species is in the reference.
         copies: Share of exact copies among these.
         genus_known: Share of draws that lack only their species, among those whose species is absent, below 1; None:
@@ -169,7 +171,7 @@ def level_weights(level: Ints, known: float = _EVEN, copies: float = _EVEN, genu
 
 
 def _fit(answers: Answers, decoys: Limits, copies: float, known: float) -> tuple[Group, dict[str, Any]]:
-    """Let all draws teach; nulls and what is measured are of draws whose taxon was left out of what taught."""
+    """Fit to all draws; nulls and measurements come from models that were not fitted to the taxon of a draw."""
     weights = level_weights(answers.level)
     fitted = _shares(answers.level, weights)
     supposed = _shares(answers.level, level_weights(answers.level, known, copies))
@@ -194,7 +196,7 @@ def _shares(level: Ints, weights: Floats) -> Floats:
 
 
 def _teach(answers: Answers) -> dict[str, Model]:
-    """Fit a model for each class of length with enough draws, and one for all where a class has too few."""
+    """Fit a model for each length class with enough draws, and one for all lengths if a class has too few."""
     classes = length_classes(answers.lengths)
     models = {}
     for number, name in enumerate(LENGTH_NAMES):
@@ -220,14 +222,14 @@ def _model(answers: Answers) -> Model:
 
 
 def _rank_model(answers: Answers, rank: int) -> Logistic | None:
-    """Fit the probability that a name is right where its taxon is in the reference; None where draws say too little.
+    """Fit the probability that a name is right if its taxon is in the reference; None if there are too few draws.
 
-    Where hardly any answer is wrong, though distant queries were drawn, the share of right ones is all there is to say.
+    If hardly any answer is wrong, although distant queries were drawn, the model is the share of right answers.
     """
     judged = answers.judged[:, rank]
     new = judged & (answers.level == RECORD)
     if rank == SPECIES and new.sum() < _FEWEST_OF_EACH:
-        # Of one sequence a species nothing says how far others of it may be.
+        # With one sequence per species, nothing shows how far other sequences of it may be.
         return None
     absent = judged & (situation_of(answers.level) >= kept(rank))
     own = np.flatnonzero(judged & ~absent)
@@ -247,7 +249,7 @@ def _rank_model(answers: Answers, rank: int) -> Logistic | None:
 
 
 def _apart(answers: Answers) -> Outlook:
-    """Return what is said of each draw by models that did not learn from its taxon."""
+    """Return predictions for each draw from models that were not fitted to its taxon."""
     n = len(answers)
     situations, right = np.zeros((n, len(SITUATIONS))), np.full((n, len(RANKS)), np.nan)
     for number in range(_FOLDS):
@@ -264,7 +266,7 @@ def _apart(answers: Answers) -> Outlook:
 
 
 def _nulls(answers: Answers, apart: Outlook, chosen: Bools) -> dict[str, list[list[list[float]]]]:
-    """Return ``Group.nulls`` of chosen draws."""
+    """Return ``Group.nulls`` of the selected draws."""
     assert apart.situations is not None
     situation = situation_of(answers.level)
     found = {}
@@ -281,7 +283,7 @@ def _nulls(answers: Answers, apart: Outlook, chosen: Bools) -> dict[str, list[li
 
 
 def _precisions(answers: Answers, confidence: Floats, rank: int, weights: Floats) -> list[float | None]:
-    """Return the precision of the names with at least each confidence of ``CUTOFFS``; None where there are none."""
+    """Return the precision of the names with at least each confidence of ``CUTOFFS``; None where there are no names."""
     own = answers.judged[:, rank] & ~np.isnan(confidence)
     weight = weights[own]
     place = np.searchsorted(CUTOFFS, confidence[own], side="right") - 1
@@ -291,7 +293,7 @@ def _precisions(answers: Answers, confidence: Floats, rank: int, weights: Floats
 
 
 def _measure(group: Group, answers: Answers, apart: Outlook, known: float, copies: float) -> dict[str, Any]:
-    """Measure the calibration error, and how often a taxon that is there seems absent at 5 %, at supposed shares."""
+    """Measure the calibration error, and how often a present taxon seems absent at 5 %, at the assumed shares."""
     facts: dict[str, dict[str, Any]] = {}
     shares = np.array(group.shares)
     confidences = group.confidences(apart, shares)
@@ -302,7 +304,7 @@ def _measure(group: Group, answers: Answers, apart: Outlook, known: float, copie
         if error is not None:
             facts[rank] = {"measured_on": int(own.sum()), "calibration_error": round(error, 4)}
     situation = situation_of(answers.level)
-    # Half of the folds tell what is usual, the other half is asked.
+    # Half of the folds provide the nulls, the other half is tested.
     usual = answers.fold < _FOLDS // 2
     half = replace(group, nulls=_nulls(answers, apart, usual))
     p_values = half.p_values(apart, shares)

@@ -1,4 +1,4 @@
-"""The nearest of some vectors in memory, in an order that does not depend on how a matrix product rounds."""
+"""Nearest neighbours among vectors in memory, in an order that does not depend on the rounding of matrix products."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ednabed.reference.topk import DIGITS
 from ednabed.search.exact import nearest
 
 _SPARE = 4
-"""Candidates beyond those wanted: what a float32 product takes for a little less similar may be more so."""
+"""Candidates beyond those requested, because the float32 product may misorder vectors of almost equal similarity."""
 _QUERIES, _PAIRS = 4_096, 16_384
-"""Queries, and pairs of vectors in float64, at once; 150 MB in all at 512 dimensions."""
+"""Queries, and pairs of vectors in float64, that are processed at once; 150 MB in all at 512 dimensions."""
 
 Rows = npt.NDArray[np.int64]
 
 
 def near(queries: FloatArray, among: FloatArray, k: int, bar: Any = None) -> tuple[Rows, npt.NDArray[np.float64]]:
-    """Find the ``k`` most similar of some vectors for each query.
+    """Find the ``k`` most similar vectors for each query.
 
-    50,000 queries of 512 dimensions among as many take 40 s on one core, nearly all of it a matrix product.
+    50,000 queries of 512 dimensions among as many vectors take 40 s on one core, nearly all of it a matrix product.
 
     Args:
         queries: Unit vectors, float32, shape (q, d).
         among: Unit vectors, float32, shape (n, d).
-        k: How many; fewer where ``among`` has fewer.
-        bar: A progress bar, told of the queries done; None for none.
+        k: Number of vectors per query; fewer if ``among`` has fewer.
+        bar: A progress bar, updated with the number of queries done; None for none.
 
     Returns:
         Rows of ``among``, int64, and cosines, float64, -1 to 1, of six digits; both of shape (q, min(k, n)), most

@@ -1,11 +1,12 @@
-"""The sequences of a collection that are worth comparing with a query, chosen by their vectors.
+"""Shortlist the sequences of a collection that are worth comparing with a query, by their vectors.
 
-Every vector is compared (``exact`` search), because an index that was made for members finds the distant relatives of a
-new species less well. The cosine of two whole-sequence profiles is low where one sequence is a piece of the other; for
-k-mer profiles it is sqrt(shorter / longer) at best. So cosines are also multiplied by (longer / shorter) **
-``exponent``: with 0 that is the cosine, with 0.5 the share of the shorter one's k-mers that the longer one holds
-(containment), which prefers whatever is long, or short. Neither is best everywhere: 0.25 finds the full barcode of a
-piece, 0 the distant relatives of a full barcode. So both lists are taken (figures in ``docs/accuracy.md``).
+Every vector is compared (``exact`` search), because an index built for sequences in the reference finds the distant
+relatives of a new species less well. The cosine of the vectors of two complete sequences is low if one sequence is a
+piece of the other; for k-mer profiles it is at best sqrt(shorter / longer). Therefore cosines are also multiplied by
+(longer / shorter) ** ``exponent``: 0 gives the cosine, 0.5 the share of the shorter sequence's k-mers that the longer
+one contains (containment), which prefers sequences that are long, or short. Neither is best everywhere: 0.25 finds the
+full barcode of a piece, 0 the distant relatives of a full barcode. Both lists are used (figures in
+``docs/accuracy.md``).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _HISTOGRAM = "histogram"
 
 
 def default_exponents(spec: Spec) -> tuple[float, ...]:
-    """Return the exponents for a function: 0 and 0.25 for counts of k-mers, 0 for other vectors."""
+    """Return the exponents for a function: 0 and 0.25 for k-mer counts, 0 for other vectors."""
     return (0.0, 0.25) if spec.pooling == _HISTOGRAM else (0.0,)
 
 
@@ -45,24 +46,24 @@ def shortlist(
 
     Args:
         blocks: (rows, vectors, norms) of the collection, block by block (``Collection.blocks``).
-        lengths: Letters of each row of the collection, shape (rows,), at least 1.
+        lengths: Length in bases of each row of the collection, shape (rows,), at least 1.
         queries: Vectors, float32, shape (q, d), any length but 0.
-        query_lengths: Letters of each query, shape (q,), at least 1.
-        k: Candidates a query and exponent.
+        query_lengths: Length in bases of each query, shape (q,), at least 1.
+        k: Candidates per query and exponent.
         exponents: See the module; e of them.
-        left_out: A group of each row, shape (rows,), and of each query, shape (q,): rows of a query's own group are no
+        left_out: A group of each row, shape (rows,), and of each query, shape (q,): rows of a query's own group are not
             candidates. None leaves nothing out.
 
     Returns:
         Rows, int64, shape (q, k * e): the best of each exponent, the second best of each, and so on; -1 where there are
-        no more, and where a row stands before.
+        no more, and where a row is already in the list.
     """
     queries = unit(queries)
     lists = [_Best(len(queries), k) for _ in exponents]
-    # Queries of one length share the weights of an exponent.
+    # Queries of one length share the length weights of an exponent.
     order = np.argsort(query_lengths, kind="stable")
     for numbers, vectors, norms in blocks:
-        # One vector that is not finite would hide all others of the block.
+        # One vector that is not finite would mask all others of the block.
         good = np.isfinite(norms) & (norms > 0)
         if not good.all():
             numbers, vectors, norms = numbers[good], vectors[good], norms[good]
@@ -89,13 +90,13 @@ def shortlist(
 
 
 def _by_length(cosine: Floats, theirs: Floats, own: Ints, exponent: float) -> Floats:
-    """Return cosines times (longer / shorter) ** exponent; equal lengths of queries stand together."""
+    """Return cosines times (longer / shorter) ** exponent; queries are sorted by length."""
     score = cosine.copy()
     bounds = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
     for first, last in itertools.pairwise(bounds):
         ratio = theirs / np.float32(own[first])
         np.maximum(ratio, 1 / ratio, out=ratio)
-        # What is unlike is not made more unlike.
+        # Negative cosines are not scaled.
         part = score[first:last]
         np.multiply(part, ratio ** np.float32(exponent), out=part, where=part > 0)
     return score
@@ -109,9 +110,9 @@ class _Best:
         self._rows = np.full((queries, k), -1, np.int64)
 
     def take(self, some: Ints, score: Floats, numbers: Ints) -> None:
-        """Take in what a block brings for some queries."""
-        # Few of a later block are better than the worst that is held, and only these are looked at: a partition of the
-        # whole block takes five times as long.
+        """Add the scores of a block for some queries."""
+        # Only scores that are better than the worst one held are examined, which are few in later blocks: partitioning
+        # the complete block takes five times as long.
         better = score > self._scores[some].min(axis=1)[:, None]
         counts = np.count_nonzero(better, axis=1)
         many = counts > self._scores.shape[1]

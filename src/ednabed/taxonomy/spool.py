@@ -1,4 +1,4 @@
-"""Queries that wait on disk until all of a study are looked up, in the order of the input."""
+"""Queries that wait on disk until all queries of a study are looked up, in the order of the input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ednabed.search.queries import Query
 
 
 class Spool:
-    """Keeps queries, and the vectors and letters of the distinct ones, in temporary files; used as a context."""
+    """Keeps queries, and the vectors and bases of the distinct ones, in temporary files; a context manager."""
 
     def __init__(self) -> None:
         self._queries: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115
@@ -40,14 +40,14 @@ class Spool:
             file.close()
 
     def add_query(self, query: Query, number: int | None) -> None:
-        """Keep a query and the number of its distinct sequence, whose letters it has; None where it was rejected."""
+        """Store a query and the number of its distinct sequence, which has its bases; None if it was rejected."""
         file = None if query.file is None else self._paths.setdefault(query.file, len(self._paths))
         letters = query.sequence if number is None else None
         cells = [query.told, query.key, letters, query.abundance, query.sample, file, number]
         self._queries.write(json.dumps(cells) + "\n")
 
     def add_distinct(self, vectors: FloatArray, codes: Sequence[Codes]) -> None:
-        """Keep the vectors, shape (n, d), and letters of the next n distinct sequences."""
+        """Store the vectors, shape (n, d), and bases of the next n distinct sequences."""
         self._vectors.write(np.ascontiguousarray(vectors, np.float32).tobytes())
         self._size = vectors.shape[1]
         for own in codes:
@@ -55,7 +55,7 @@ class Spool:
             self._ends.append(self._ends[-1] + len(own))
 
     def queries(self) -> Iterator[tuple[Query, int | None]]:
-        """Yield the queries as they were kept, without letters where they have a number, and that number."""
+        """Yield the queries as they were stored, each with its number; those with a number have no bases."""
         self._queries.seek(0)
         paths = list(self._paths)
         for line in self._queries:
@@ -69,7 +69,7 @@ class Spool:
         return np.frombuffer(self._vectors.read(self._size * 4), np.float32)
 
     def letters(self, number: int) -> Codes:
-        """Return the letters of a distinct sequence."""
+        """Return the bases of a distinct sequence."""
         first, last = self._ends[number : number + 2]
         self._letters.seek(first)
         return np.frombuffer(self._letters.read(last - first), np.uint8)

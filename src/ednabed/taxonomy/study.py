@@ -1,4 +1,4 @@
-"""What the queries of one study are, once all of them are looked up."""
+"""Assign taxonomy to the queries of one study, after all of them are looked up."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import Shares, estimate, with_known
 
-_STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
-_NOT_LEARNED = "the reference has too few records to learn how likely it is"
+_STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or no related sequence"
+_NOT_LEARNED = "the reference has too few records to learn its probability"
 _TURNED = "is the reverse complement of the reference's strand"
 # Nearest records whose ids are read at once.
 _IDS = 65_536
 
 
 class Study:
-    """Judges queries by what is known of all of them.
+    """Judges queries in the light of all queries of the study.
 
     Args:
-        found: What was looked up, in parts.
-        collection: Where.
+        found: The findings, in parts.
+        collection: The collection in which they were looked up.
         labels: Its lineages.
-        calibration: What was learned on it; None: fixed limits of identity.
+        calibration: What was learned about it; None: fixed identity limits.
         criteria: When a name is given.
-        align: Whether letters were compared.
+        align: Whether bases were compared.
 
     Attributes:
-        found: The parts as one.
-        shares: Marker to how common known species and others are among its queries.
-        unreached: Marker to the ranks at which no confidence reached the precision asked for, so that no name is given.
+        found: The findings, joined.
+        shares: Mapping from marker to how common known species and others are among its queries.
+        unreached: Mapping from marker to the ranks at which no confidence reached the requested precision, so that no
+            name is given.
     """
 
     def __init__(
@@ -94,17 +95,17 @@ class Study:
                 assert outlook.p_values is not None
                 self._p_values[own] = outlook.p_values
         self._settle_confidences()
-        # Without alignment nobody knows the coverage, and none is asked for.
+        # Without alignment the coverage is unknown, and no minimum applies.
         self._coverage = self.found.coverage if align else np.full(len(self.found), 100.0)
         judged = (self.found.rows >= 0) & ~self.found.strange
-        # Where the nearest relatives have no name, nothing can be absent.
+        # If the nearest relatives have no name at a rank, nothing can be absent there.
         self._p_values[~judged[:, None] | (self.found.lineages < 0)] = np.nan
         self._q_values = q_values(self._p_values, judged & self._claimable(), known)
         self._ids, self._taxon_ids = nearest_ids(collection, labels, self.found.rows, self.found.nearest)
         self._conflicts = conflicts(collection, self._taxon_ids)
 
     def _shares_of(self, group: Group, outlook: Outlook, strange: np.ndarray) -> Shares:
-        """Return how common the situations are: as the user says, else by the queries that are like something."""
+        """Return how common the situations are: as set by the user, or estimated from queries that are not strange."""
         default = np.array(group.shares)
         assert outlook.situations is not None
         counted = outlook.situations[~strange]
@@ -132,7 +133,7 @@ class Study:
         self._confidences = raised_by_deeper(self._confidences, self.found.lineages >= 0)
 
     def _claimable(self) -> np.ndarray:
-        """Tell which queries are sure enough that the taxon of the deepest rank judged is absent, shape (q,)."""
+        """Return which queries have a sufficient probability of absence at their deepest judged rank, shape (q,)."""
         sure = np.zeros(len(self.found), bool)
         for r in range(len(RANKS)):
             absences = self._absences[:, r]
@@ -142,11 +143,11 @@ class Study:
         return np.asarray(sure & ((self._coverage >= least) if least > 0 else True), bool)
 
     def assignment(self, number: int) -> Assignment:
-        """Return what a distinct query is; its id is left empty."""
+        """Return the assignment of a distinct query, with an empty id."""
         found = self.found
         row = int(found.rows[number])
         if row < 0:
-            return Assignment("", "unclassified", note="nothing in the reference is like it")
+            return Assignment("", "unclassified", note="no related sequence in the reference")
         verdict = self._verdict(number)
         status: Status = "assigned" if any(verdict.lineage) else "unclassified"
         novel = verdict.novel_rank
@@ -214,7 +215,7 @@ class Study:
             if any(verdict.names[r] for r in range(above + 1, verdict.novel_rank)):
                 notes.append(
                     f"absent at {RANKS[verdict.novel_rank]} or above, within {verdict.lineage[above]}: no name between "
-                    "is sure"
+                    "them is sure"
                 )
         return "; ".join(notes)
 
@@ -222,16 +223,16 @@ class Study:
 def nearest_ids(
     collection: Collection, labels: Labels, rows: Ints, lineages: Ints
 ) -> tuple[list[str | None], list[str | None]]:
-    """Return the id and the taxon id of a record of each row that has a lineage.
+    """Return the id and the taxon id of one record of each row that has the lineage.
 
     Args:
         collection: The collection.
         labels: Its lineages.
         rows: Shape (q,); -1 for none.
-        lineages: Of each, by number in the labels, shape (q,).
+        lineages: Lineage of each row, by number in the labels, shape (q,).
 
     Returns:
-        Two lists of q; None where there is no row, or no taxon id.
+        Two lists of length q; None where there is no row, or no taxon id.
     """
     taxon_columns = taxon_id_columns(collection.record_schema.names)
     columns = ["id", "lineage", *taxon_columns]
@@ -261,7 +262,7 @@ def _by_rank(values: Floats) -> ByRank:
 
 
 def _nothing() -> Findings:
-    """Return findings of no query."""
+    """Return findings for no queries."""
     none, by_rank = np.zeros(0), np.zeros((0, len(RANKS)))
     numbers = np.zeros(0, np.int64)
     return Findings(

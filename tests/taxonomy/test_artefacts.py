@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.sequences.lineage import Lineage
-from ednabed.taxonomy.artefacts import MOST_DUST, UsualLength, dust, has_stops, warnings_of
+from ednabed.taxonomy.artefacts import MAX_DUST, UsualLength, dust, has_stops, warnings_of
 from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.chimeras import ParentPool, find_chimera
 from ednabed.taxonomy.genetic_codes import STOPS, codes_of, stops_of
@@ -151,7 +151,7 @@ def test_dust_by_the_definition(sequence):
     ],
 )
 def test_repeats_are_of_low_complexity(sequence, low):
-    assert (dust(sequence) > MOST_DUST) == low
+    assert (dust(sequence) > MAX_DUST) == low
 
 
 # -- length ------------------------------------------------------------------------------------------------------------
@@ -159,19 +159,19 @@ def test_repeats_are_of_low_complexity(sequence, low):
 
 def test_lengths_of_an_amplicon():
     lengths = [313] * 50 + [310] * 10 + [150, 600]
-    usual = UsualLength.of(lengths)
+    usual = UsualLength.from_lengths(lengths)
     assert usual is not None
     assert usual.median == 313
-    assert (usual.least, usual.most) == pytest.approx((313 * 0.9, 313 * 1.1))
+    assert (usual.minimum, usual.maximum) == pytest.approx((313 * 0.9, 313 * 1.1))
 
 
 def test_lengths_that_vary():
     """Deviations 0, 10, 10, 20, 20 have the median 10: six times 1.4826 of it are more than a tenth of 100."""
-    usual = UsualLength.of([80, 90, 100, 110, 120])
+    usual = UsualLength.from_lengths([80, 90, 100, 110, 120])
     assert usual is not None
-    assert (usual.least, usual.most) == pytest.approx((100 - 88.956, 100 + 88.956))
-    assert UsualLength.of([100] * 4) is None
-    assert UsualLength.of([]) is None
+    assert (usual.minimum, usual.maximum) == pytest.approx((100 - 88.956, 100 + 88.956))
+    assert UsualLength.from_lengths([100] * 4) is None
+    assert UsualLength.from_lengths([]) is None
 
 
 # -- chimeras ----------------------------------------------------------------------------------------------------------
@@ -221,12 +221,12 @@ def test_parents_are_more_abundant():
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     half = one[:150] + other[150:]
     pool = ParentPool([one, other, half, randomly(300, 9)], [10, 8, 4, 99])
-    assert {one, other} <= set(pool.near(half, 4)) <= {one, other, randomly(300, 9)}
-    assert other not in pool.near(half, 5)
-    assert half not in pool.near(half, 1)
-    assert ParentPool([], []).near(half, 1) == []
-    assert pool.near("ACGT", 1) == []
-    assert pool.near("N" * 50, 1) == []
+    assert {one, other} <= set(pool.likely_parents(half, 4)) <= {one, other, randomly(300, 9)}
+    assert other not in pool.likely_parents(half, 5)
+    assert half not in pool.likely_parents(half, 1)
+    assert ParentPool([], []).likely_parents(half, 1) == []
+    assert pool.likely_parents("ACGT", 1) == []
+    assert pool.likely_parents("N" * 50, 1) == []
 
 
 def test_parents_share_words_with_some_part():
@@ -240,7 +240,7 @@ def test_parents_share_words_with_some_part():
         shared = [len({*part.tolist()} & {s[i : i + 8] for i in range(193)}) for s in sequences]
         wanted |= {sequences[i] for i in sorted(range(30), key=lambda i: -shared[i])[:3] if shared[i]}
     assert {sequences[i] for i in (3, 7, 11, 19)} <= wanted
-    assert set(pool.near(query, 1)) == wanted
+    assert set(pool.likely_parents(query, 1)) == wanted
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_parents_share_words_with_some_part():
 def test_warnings_are_sentences_in_a_fixed_order():
     stops = "CCC" * 5 + "TAACTAACTAA" + "CCC" * 40
     assert warnings_of(randomly(300, 1), marker="12S", lineage=UNKNOWN) == ()
-    found = warnings_of(stops, marker="COI-5P", lineage=FLY, usual=UsualLength.of([300] * 9))
+    found = warnings_of(stops, marker="COI-5P", lineage=FLY, usual=UsualLength.from_lengths([300] * 9))
     assert found == (
         "stop codons in all three frames under genetic code 5",
         f"low complexity (DUST score {dust(stops):.1f}, usually at most 4)",
@@ -292,7 +292,7 @@ def test_real_barcodes_are_quiet_and_their_chimeras_are_not(shared: Path):
     ]
     rows = chance.sample(rows, 150)
     sequences = [row["sequence"] for row in rows]
-    usual = UsualLength.of(map(len, sequences))
+    usual = UsualLength.from_lengths(map(len, sequences))
     loud = 0
     for row in rows:
         names = tuple(row[rank] for rank in ("kingdom", "phylum", "class", "order", "family", "genus", "species"))
@@ -306,7 +306,7 @@ def test_real_barcodes_are_quiet_and_their_chimeras_are_not(shared: Path):
         one, other = chance.sample(rows, 2)
         place = chance.randrange(150, 500)
         chimera = one["sequence"][:place] + other["sequence"][place:]
-        told += find_chimera(chimera, pool.near(chimera, 1)) is not None
+        told += find_chimera(chimera, pool.likely_parents(chimera, 1)) is not None
         # A letter is lost: the frame shifts.
         broken = one["sequence"][:place] + one["sequence"][place + 1 :]
         lost += has_stops(broken, FLY)

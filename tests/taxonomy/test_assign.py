@@ -14,7 +14,7 @@ from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.assign import (
     IDENTITIES,
-    LEAST_IDENTITIES,
+    MIN_IDENTITIES,
     Criteria,
     Opinion,
     judge,
@@ -134,10 +134,10 @@ def test_each_rank_has_a_cutoff_of_its_own():
     assert (never.lineage, never.withheld) == (("",) * 7, "confidence")
 
 
-@pytest.mark.parametrize(("likeness", "deepest"), [*((share, r) for r, share in enumerate(LEAST_IDENTITIES)), (0, -1)])
+@pytest.mark.parametrize(("likeness", "deepest"), [*((share, r) for r, share in enumerate(MIN_IDENTITIES)), (0, -1)])
 def test_no_name_below_what_anybody_would_ask_for_however_sure(likeness, deepest):
-    assert list(LEAST_IDENTITIES) == sorted(LEAST_IDENTITIES)
-    assert all(least < wanted for least, wanted in zip(LEAST_IDENTITIES, IDENTITIES, strict=True))
+    assert list(MIN_IDENTITIES) == sorted(MIN_IDENTITIES)
+    assert all(least < wanted for least, wanted in zip(MIN_IDENTITIES, IDENTITIES, strict=True))
     found = verdict([[(RAT, 1)]], likeness=likeness, confidences=0.99)
     assert found.lineage == RAT[: deepest + 1] + ("",) * (DEEPEST - deepest)
     assert found.names == RAT

@@ -83,7 +83,7 @@ def test_draws_of_every_level_up_to_the_number_asked_for(calibration):
 
 def test_what_is_left_out_has_no_voice(calibration, reference, seen):
     labels = read_labels(reference)
-    own = [left_out.own[0] for _, left_out in seen if left_out is not None]
+    own = [left_out.query_taxa[0] for _, left_out in seen if left_out is not None]
     ranks = {tuple(rank for rank in range(7) if taxon in labels.taxa[:, rank]) for taxon in own}
     assert ranks == {(rank,) for rank in range(7) if rank not in (0, 2)}
     letters = candidates.read_letters(reference)
@@ -95,7 +95,7 @@ def test_what_is_left_out_has_no_voice(calibration, reference, seen):
         for i, rows in enumerate(found.rows.tolist()):
             there = [row for row in rows if row >= 0]
             if kind == "taxon":
-                assert int(left_out.own[i]) not in labels.taxa[labels.main[there]]
+                assert int(left_out.query_taxa[i]) not in labels.taxa[labels.main[there]]
                 continue
             if kind == "record":
                 assert int(left_out.rows[i]) not in there

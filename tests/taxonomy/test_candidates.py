@@ -37,7 +37,7 @@ def find(reference, queries, k=20, left_out=None, some=slice(None), threads=1, *
 
 
 def lines(found):
-    names = ("rows", "distances", "letters", "overlaps", "widths", "lengths")
+    names = ("rows", "distances", "bases", "overlaps", "widths", "lengths")
     return list(zip(*(getattr(found, name).tolist() for name in names), strict=True))
 
 
@@ -65,7 +65,7 @@ def test_distances_are_those_of_the_letters(reference, queries):
         assert labelled[rows].all()
         assert (np.diff(found.distances[i, there]) >= 0).all(), "the nearest first"
         assert np.isinf(found.distances[i, ~there]).all()
-        told = [tuple(getattr(found, name)[i, there]) for name in ("distances", "mismatches", "letters", "overlaps")]
+        told = [tuple(getattr(found, name)[i, there]) for name in ("distances", "mismatches", "bases", "overlaps")]
         quick, thorough = (
             [
                 tuple(values)
@@ -81,8 +81,8 @@ def test_distances_are_those_of_the_letters(reference, queries):
             # Pairs that hardly share words are aligned only where there is none that does.
             assert own == one or (own == other and found.distances[i, 0] > 0.2)
             aligned += own != one
-        covered = np.clip(found.letters[i, 0] / len(query.sequence), 0.01, 1) ** module.COVERAGE_POWER
-        assert found.widths[i] == pytest.approx(0.5 / (found.letters[i, 0] + 2) / covered)
+        covered = np.clip(found.bases[i, 0] / len(query.sequence), 0.01, 1) ** module.COVERAGE_POWER
+        assert found.widths[i] == pytest.approx(0.5 / (found.bases[i, 0] + 2) / covered)
     assert aligned, "the random one"
 
 
@@ -113,7 +113,7 @@ def test_what_is_known_of_a_part_of_the_query_counts_less(tmp_path):
     barcodes = [Barcode("part", text[:100], lineage), Barcode("whole", text, lineage), Barcode("x", "A" * 500, lineage)]
     reference = reference_of(tmp_path, barcodes)
     found = find(reference, batch_of(open_embedder("kmer6"), [("q", text)]))
-    assert found.letters[0, :2].tolist() == [500, 100]
+    assert found.bases[0, :2].tolist() == [500, 100]
     wanted = [1 / 502, 1 / 102 * 5**module.COVERAGE_POWER]
     assert found.distances[0, :2].tolist() == pytest.approx(wanted)
     # The other way round the query is covered whole.
@@ -188,7 +188,7 @@ def test_who_is_far_from_all_near_ones_gets_a_longer_list(monkeypatch, reference
     # At most three of each of two lists, and as many of the longer one.
     assert ((quick.rows >= 0).sum(axis=1) <= 6).all()
     sizes = (found.rows >= 0).sum(axis=1)
-    near = quick.distances[:, 0] <= module.FAR_BY_LETTERS
+    near = quick.distances[:, 0] <= module.FAR_BY_BASES
     # Where all near ones are equally near, there may be more of them.
     finite = np.where(np.isfinite(quick.distances), quick.distances, quick.distances[:, :1])
     crowded = near & (finite.max(axis=1) <= finite.min(axis=1) + 1e-9)
@@ -217,7 +217,7 @@ def test_places_are_those_of_the_shortlist(reference, queries):
         cosines = cosines_of(reference, queries.vectors[i], rows)
         ratio = np.maximum(own[i], lengths[rows]) / np.minimum(own[i], lengths[rows])
         lists = [rows[np.argsort(-cosines * ratio**e, kind="stable")].tolist() for e in (0.0, 0.25)]
-        for row, place in zip(found.rows[i].tolist(), found.places[i].tolist(), strict=True):
+        for row, place in zip(found.rows[i].tolist(), found.positions[i].tolist(), strict=True):
             # Rows of one length stand in both lists alike; where cosines tie in float32, neighbours may change places.
             assert row < 0 or min(abs(one.index(row) - place) for one in lists) <= 1
 
@@ -225,7 +225,7 @@ def test_places_are_those_of_the_shortlist(reference, queries):
 def test_thorough_or_quickly_relatives_are_as_far(reference, queries):
     """Distant pairs alone are aligned; a quick look counts them as unrelated."""
     quick, found = (find(reference, queries, thorough=thorough) for thorough in (False, True))
-    related = found.distances[:, 0] < module.FAR_BY_LETTERS
+    related = found.distances[:, 0] < module.FAR_BY_BASES
     assert 5 < related.sum() < len(related)
     assert quick.distances[related, 0].tolist() == found.distances[related, 0].tolist()
     assert (quick.distances[~related, 0] >= found.distances[~related, 0]).all()

@@ -697,9 +697,9 @@ def test_what_is_like_nothing_is_no_part_of_the_study(classifier):
     ask(classifier, asked)
     shares = classifier.shares[""]
     found = ask(classifier, asked + [(f"x{i}", randomly(300, FOREIGN + i)) for i in range(30)])
-    strange = sum(not any(a.names) for a in found)
-    assert strange > 20
-    assert classifier.shares[""].queries == 150 - strange
+    unrelated = sum(not any(a.names) for a in found)
+    assert unrelated > 20
+    assert classifier.shares[""].queries == 150 - unrelated
     assert classifier.shares[""].known == pytest.approx(shares.known, abs=0.06)
 
 
@@ -866,6 +866,6 @@ def test_real_12s_sequences(shared, tmp_path):
     orders = [a.names[3] == b.lineage[3] for a, b in zip(found, left_out, strict=True) if b.lineage[3]]
     assert np.mean(orders) > 0.5
     # Another marker of the same animals: hardly one may seem to be related, and none in detail.
-    strange = ask(own, [(b.id, b.sequence) for b in real(shared, "coi", 40)])
-    assert not [(a.lineage, a.coverage) for a in strange if any(a.lineage[2:])]
-    assert sum(a.status != "unclassified" for a in strange) <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5
+    unrelated = ask(own, [(b.id, b.sequence) for b in real(shared, "coi", 40)])
+    assert not [(a.lineage, a.coverage) for a in unrelated if any(a.lineage[2:])]
+    assert sum(a.status != "unclassified" for a in unrelated) <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5

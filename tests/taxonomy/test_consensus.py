@@ -89,10 +89,10 @@ def test_hits_of_which_nothing_was_compared_have_no_voice():
     candidates = candidates_of([[0, 1, 2]], [[0.001, 0.002, 0.002]])
     evidence = weigh(candidates, labels)
     assert names_of(consensus(evidence, candidates, labels, 1), labels) == RAT
-    letters = candidates.letters.copy()
-    letters[0, 1:] = 0
-    assert names_of(consensus(evidence, replace(candidates, letters=letters), labels, 1), labels) == BROWN
-    # Letters that lack count as mismatches do.
+    bases = candidates.bases.copy()
+    bases[0, 1:] = 0
+    assert names_of(consensus(evidence, replace(candidates, bases=bases), labels, 1), labels) == BROWN
+    # Missing bases count as mismatches.
     lacking = candidates.lacking.copy()
     lacking[0, 1:] = 9
     assert names_of(consensus(evidence, replace(candidates, lacking=lacking), labels, 1), labels) == BROWN

@@ -63,12 +63,12 @@ def taxon_left_out(taxa, row, level):
 def one_repeated_sequence_is_enough():
     """Tables made by hand are small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draws, "FEWEST_REPEATED", 1)
+        patch.setattr(draws, "MIN_REPEATED", 1)
         yield
 
 
 def test_a_few_repeated_sequences_are_chance(monkeypatch):
-    monkeypatch.setattr(draws, "FEWEST_REPEATED", 50)
+    monkeypatch.setattr(draws, "MIN_REPEATED", 50)
     for repeated in (0, 49, 50):
         records = np.array([2] * repeated + [1] * 200)
         assert is_dereplicated(records) == (repeated < 50)
@@ -137,7 +137,9 @@ def test_what_is_left_out_is_so_and_nothing_else(some, seed):
                         told[part.level] if part.level != RECORD else next((t for t in reversed(told) if t >= 0), -1)
                     )
                     speak.append(not of_own or (part.level == RECORD and row != own_row))
-                    lost = silent.taxa[entry] == silent.own[i] and (part.level != RECORD or silent.rows[i] == row)
+                    lost = silent.taxa[entry] == silent.query_taxa[i] and (
+                        part.level != RECORD or silent.rows[i] == row
+                    )
                     assert speak[-1] != lost
                 if entries[row]:
                     assert (groups[row] != own_groups[i]) == any(speak)
@@ -393,7 +395,7 @@ def test_copies_of_a_species_are_drawn_in_proportion_to_its_records():
 
 
 def test_copies_of_a_reference_that_holds_each_sequence_once_are_drawn_alike(monkeypatch):
-    monkeypatch.setattr(draws, "FEWEST_REPEATED", 2)
+    monkeypatch.setattr(draws, "MIN_REPEATED", 2)
     own = lineage_of(0, 0)
     shares = drawn_first([[(own, 1)], [(own, 1)], [(own, 1)], [(own, 9)]])
     assert shares == pytest.approx([0.25] * 4, abs=0.07)

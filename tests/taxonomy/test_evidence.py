@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import (
     FEATURES,
-    LEAST_DISTANCE,
+    MIN_DISTANCE,
     QUERY_FEATURES,
     RANK_SIZE,
     LeftOut,
@@ -44,11 +44,11 @@ def slowly(candidates, labels, left_out=None):
             total = sum(records.values())
             for e in entries:
                 lineage = int(labels.entries[e])
-                silent = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
+                silent = left_out is not None and left_out.taxa[lineage] == left_out.query_taxa[i]
                 if silent and (left_out.rows is None or left_out.rows[i] == row):
                     continue
                 distance = float(candidates.distances[i, column])
-                letters = int(candidates.letters[i, column])
+                letters = int(candidates.bases[i, column])
                 voters.append([distance, column, lineage, records[e] / total, letters])
         voters.sort(key=lambda voter: tuple(voter[:3]))
         if not voters:
@@ -100,7 +100,7 @@ def query_slowly(candidates, labels, left_out, i, names):
     for column, row in enumerate(candidates.rows[i].tolist()):
         for e in range(labels.starts[row], labels.starts[row + 1]) if row >= 0 else ():
             lineage = int(labels.entries[e])
-            own = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
+            own = left_out is not None and left_out.taxa[lineage] == left_out.query_taxa[i]
             if own and (left_out.rows is None or left_out.rows[i] == row):
                 continue
             mismatches = float(candidates.mismatches[i, column] + candidates.lacking[i, column])
@@ -113,7 +113,7 @@ def query_slowly(candidates, labels, left_out, i, names):
     if names[6] >= 0:
         of_it = [e for e in range(len(labels.entries)) if labels.taxa[labels.entries[e], 6] == names[6]]
         records, sequences = sum(int(labels.records[e]) for e in of_it), len(of_it)
-        if left_out is not None and left_out.records is not None and left_out.own[i] == names[6]:
+        if left_out is not None and left_out.records is not None and left_out.query_taxa[i] == names[6]:
             records -= int(left_out.records[i])
             sequences -= 1
     return [
@@ -306,8 +306,8 @@ def test_exact_is_what_differs_nowhere_and_lacks_nothing():
 
 def test_by_vectors_alone_exact_is_the_least_distance_there_is():
     labels = labels_of([[(RAT, 3)], [(BROWN, 1)]])
-    for distance, exact in ((LEAST_DISTANCE, 1), (LEAST_DISTANCE + 1e-6, 0)):
-        candidates = replace(candidates_of([[0, 1]], [[distance, 0.02]]), letters_known=False)
+    for distance, exact in ((MIN_DISTANCE, 1), (MIN_DISTANCE + 1e-6, 0)):
+        candidates = replace(candidates_of([[0, 1]], [[distance, 0.02]]), bases_known=False)
         found = weigh(candidates, labels)
         assert told_of(found, "exact") == exact
         assert told_of(found, "log_mismatches") == pytest.approx(0 if exact else math.log(501))

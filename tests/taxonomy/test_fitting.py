@@ -13,8 +13,8 @@ from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, outlook_by
 from ednabed.taxonomy.draws import COPY, LEVELS, RECORD
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, Evidence
 from ednabed.taxonomy.fitting import (
-    FEWEST_DRAWS,
-    FEWEST_SEQUENCES,
+    MIN_DRAWS,
+    MIN_SEQUENCES,
     TRIED,
     Answers,
     fit_all,
@@ -87,7 +87,7 @@ def apart(own):
     situations, right = np.zeros((len(own), 6)), np.full((len(own), 7), np.nan)
     for fold in range(4):
         asked = np.flatnonzero(own.fold == fold)
-        models = module._teach(own.part(np.flatnonzero(own.fold != fold)))
+        models = module._fit_models(own.part(np.flatnonzero(own.fold != fold)))
         told = outlook_by(models, own.evidence.part(asked), own.lengths[asked])
         situations[asked], right[asked] = told.situations, told.right
     return situations, right
@@ -341,10 +341,10 @@ def test_a_taxon_has_one_fold_and_folds_are_of_like_size():
 
 
 def test_markers_with_enough_draws_and_all_together():
-    several = {"COI": answers(400), "12S": answers(FEWEST_DRAWS, 1), "18S": answers(FEWEST_DRAWS - 1, 2)}
+    several = {"COI": answers(400), "12S": answers(MIN_DRAWS, 1), "18S": answers(MIN_DRAWS - 1, 2)}
     decoys = {"COI": [(100, 0.3), (600, 0.4)], "12S": [(100, 0.35), (150, 0.38)], "18S": [(600, 0.39)]}
     copies = {"COI": 0.5, "12S": 0.2, "18S": 0.1, "": 0.3}
-    groups, measured = fit_all(several, decoys, dict.fromkeys(several, FEWEST_SEQUENCES), copies, 0.5)
+    groups, measured = fit_all(several, decoys, dict.fromkeys(several, MIN_SEQUENCES), copies, 0.5)
     assert set(groups) == {"", "COI", "12S"}
     assert set(measured) == {"all", "COI", "12S"}
     assert {name: sum(group.draws.values()) for name, group in groups.items()} == {"": 999, "COI": 400, "12S": 300}
@@ -366,7 +366,7 @@ def test_records_without_a_marker_beside_one_marker():
 
 
 def test_too_few_draws_make_no_group():
-    few = {"COI": answers(FEWEST_DRAWS - 1)}
+    few = {"COI": answers(MIN_DRAWS - 1)}
     assert fit_all(few, {"COI": []}, {"COI": 250}, {"COI": 0.5, "": 0.5}, 0.5) == ({}, {})
     assert fit_all({}, {}, {}, {"": 0.5}, 0.5) == ({}, {})
 
@@ -374,7 +374,7 @@ def test_too_few_draws_make_no_group():
 def test_draws_of_too_few_sequences_make_no_group():
     own, decoys = {"COI": answers(400), "12S": answers(400, 1)}, {"COI": [], "12S": []}
     copies = dict.fromkeys(["", "COI", "12S"], 0.5)
-    groups, _ = fit_all(own, decoys, {"COI": FEWEST_SEQUENCES - 1, "12S": FEWEST_SEQUENCES}, copies, 0.5)
+    groups, _ = fit_all(own, decoys, {"COI": MIN_SEQUENCES - 1, "12S": MIN_SEQUENCES}, copies, 0.5)
     assert set(groups) == {"", "12S"}
-    groups, _ = fit_all(own, decoys, {"COI": FEWEST_SEQUENCES - 1, "12S": 0}, copies, 0.5)
+    groups, _ = fit_all(own, decoys, {"COI": MIN_SEQUENCES - 1, "12S": 0}, copies, 0.5)
     assert groups == {}

@@ -15,7 +15,7 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.draws import COPY, RECORD
 from ednabed.taxonomy.situations import (
     ABSENT_RANKS,
-    FEWEST_QUERIES,
+    MIN_QUERIES,
     SITUATIONS,
     Shares,
     absence_score,
@@ -163,11 +163,11 @@ def test_the_estimate_is_the_likeliest(seed):
 
 def test_of_few_queries_the_default_holds():
     rng = np.random.default_rng(1)
-    likely = looks(np.zeros(FEWEST_QUERIES, np.int64), rng)
+    likely = looks(np.zeros(MIN_QUERIES, np.int64), rng)
     few = estimate(likely[:-1], FITTED, DEFAULT)
-    assert few == Shares(tuple(DEFAULT.tolist()), "default", FEWEST_QUERIES - 1)
+    assert few == Shares(tuple(DEFAULT.tolist()), "default", MIN_QUERIES - 1)
     enough = estimate(likely, FITTED, DEFAULT)
-    assert (enough.source, enough.queries) == ("estimated", FEWEST_QUERIES)
+    assert (enough.source, enough.queries) == ("estimated", MIN_QUERIES)
     assert enough.known > 0.9 > few.known == pytest.approx(0.5)
     assert estimate(np.zeros((0, 6)), FITTED, DEFAULT).source == "default"
 

@@ -60,7 +60,7 @@ def test_vectors_and_letters_come_back_in_any_order(parts, size, seed, random):
         for number in order:
             assert spool.vector(number).tolist() == vectors[number].tolist()
             assert spool.vector(number).dtype == np.float32
-            assert spool.letters(number).tolist() == encode(every[number].encode()).tolist()
+            assert spool.bases(number).tolist() == encode(every[number].encode()).tolist()
 
 
 def test_vectors_of_any_layout():

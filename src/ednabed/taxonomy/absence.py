@@ -42,10 +42,10 @@ def q_values(p_values: Floats, claimable: npt.NDArray[np.bool_], known: Floats) 
     rates = np.minimum.accumulate((expected * claims / np.arange(1, len(claims) + 1))[::-1])[::-1]
     rates = np.append(rates, np.inf)
     for rank in range(SPECIES + 1):
-        own = ~np.isnan(p_values[:, rank])
-        p = p_values[own, rank]
-        fewer = np.searchsorted(claims, p, side="right")
-        at_p = np.where(fewer > 0, expected * p / np.maximum(fewer, 1), np.inf)
+        tested = ~np.isnan(p_values[:, rank])
+        p = p_values[tested, rank]
+        n_claims = np.searchsorted(claims, p, side="right")
+        at_p = np.where(n_claims > 0, expected * p / np.maximum(n_claims, 1), np.inf)
         later = rates[np.searchsorted(claims, p, side="left")]
-        found[own, rank] = np.clip(np.minimum(at_p, later), p, 1.0)
+        found[tested, rank] = np.clip(np.minimum(at_p, later), p, 1.0)
     return found

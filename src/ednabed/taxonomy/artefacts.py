@@ -24,11 +24,11 @@ from ednabed.taxonomy.genetic_codes import codes_of, stops_of
 
 DUST_WINDOW = 64
 """Bases in the window in which complexity is measured, as in sdust."""
-MOST_DUST = 4.0
+MAX_DUST = 4.0
 """Maximum score of a window. sdust masks from 2, but at 2 the AT-rich COI of insects often has low complexity."""
 COI_NAMES = frozenset(("coi", "coi-5p", "cox1", "co1"))
 """Names of the marker, in lower case, whose sequences are tested for stop codons."""
-LEAST_LENGTHS = 5
+MIN_LENGTHS = 5
 """Minimum number of sequences from which a usual length is estimated."""
 LENGTH_WIDTHS = 6.0
 """Standard deviations (1.4826 times the median absolute deviation) that a length may deviate from the median."""
@@ -45,16 +45,16 @@ class UsualLength:
 
     Attributes:
         median: Median length, in bases.
-        least: Minimum usual length.
-        most: Maximum usual length.
+        minimum: Minimum usual length.
+        maximum: Maximum usual length.
     """
 
     median: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
     @classmethod
-    def of(cls, lengths: Iterable[int]) -> UsualLength | None:
+    def from_lengths(cls, lengths: Iterable[int]) -> UsualLength | None:
         """Return the median plus or minus six robust standard deviations, and at least 10 % of the median.
 
         Args:
@@ -63,11 +63,11 @@ class UsualLength:
         Returns:
             None if there are fewer than five.
         """
-        every = np.array(list(lengths), np.float64)
-        if len(every) < LEAST_LENGTHS:
+        values = np.array(list(lengths), np.float64)
+        if len(values) < MIN_LENGTHS:
             return None
-        median = float(np.median(every))
-        width = max(LENGTH_WIDTHS * 1.4826 * float(np.median(np.abs(every - median))), LENGTH_FLOOR * median)
+        median = float(np.median(values))
+        width = max(LENGTH_WIDTHS * 1.4826 * float(np.median(np.abs(values - median))), LENGTH_FLOOR * median)
         return cls(median, median - width, median + width)
 
 
@@ -101,11 +101,11 @@ def warnings_of(
         code = f"genetic code {numbers[0]}" if len(numbers) == 1 else "every possible genetic code"
         found.append(f"stop codons in all three frames under {code}")
     score = dust(sequence)
-    if score > MOST_DUST:
-        found.append(f"low complexity (DUST score {score:.1f}, usually at most {MOST_DUST:g})")
-    if usual is not None and not usual.least <= len(sequence) <= usual.most:
+    if score > MAX_DUST:
+        found.append(f"low complexity (DUST score {score:.1f}, usually at most {MAX_DUST:g})")
+    if usual is not None and not usual.minimum <= len(sequence) <= usual.maximum:
         found.append(f"length {len(sequence)}, where {usual.median:g} is usual")
-    parents = list(dict.fromkeys([*(pool.near(sequence, reads) if pool is not None else ()), *references]))
+    parents = list(dict.fromkeys([*(pool.likely_parents(sequence, reads) if pool is not None else ()), *references]))
     chimera = find_chimera(sequence, [parent for parent in parents if parent != sequence])
     if chimera is not None:
         found.append(

@@ -17,7 +17,7 @@ IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
 """Minimum identity, as a share, for a name at each rank without calibration, and for ``consensus``: from species to
 order the limits commonly used for barcodes, wide limits above."""
 
-LEAST_IDENTITIES = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.93)
+MIN_IDENTITIES = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.93)
 """Minimum identity for a name at each rank with calibration. Hardly any of the names given on the markers of
 ``docs/accuracy.md`` is below it; those that are come from a region that the reference barely covers, about which
 calibration learned nothing."""
@@ -66,7 +66,7 @@ class Criteria:
 
     def __post_init__(self) -> None:
         """Raise UsageError if a value is out of range or two settings exclude each other."""
-        for name, value, most in (
+        for name, value, maximum in (
             ("min_confidence", self.min_confidence, 1.0),
             ("min_identity", self.min_identity, 100.0),
             ("min_coverage", self.min_coverage, 100.0),
@@ -74,8 +74,8 @@ class Criteria:
             ("novel_coverage", self.novel_coverage, 100.0),
             ("margin", self.margin, 100.0),
         ):
-            if not 0 <= value <= most:
-                raise UsageError(f"`{name}` is {value:g}; expected a number from 0 to {most:g}")
+            if not 0 <= value <= maximum:
+                raise UsageError(f"`{name}` is {value:g}; expected a number from 0 to {maximum:g}")
         for name, share in (("precision", self.precision), ("known", self.known)):
             if share is not None and not 0 < share < 1:
                 raise UsageError(f"`{name}` is {share:g}; expected a share above 0 and below 1, such as 0.9")
@@ -150,9 +150,9 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
     """
     sources = opinion.sources.tolist()
     names = _lineage([labels.lineages[n][r] if n >= 0 else "" for r, n in enumerate(sources)])
-    reasons = [_reason(opinion, r, apart) for r, apart in enumerate(_apart(opinion.tied, labels))]
+    reasons = [_reason(opinion, r, differ) for r, differ in enumerate(_ties_differ(opinion.tied, labels))]
     given = _given(opinion, names, reasons)
-    limit, note = _own_limit(opinion, criteria)
+    limit, note = _failed_limit(opinion, criteria)
     deepest = max(given, default=-1) if limit is None else -1
     below = [r for r in range(deepest + 1, len(RANKS)) if names[r]]
     by_limit = deepest if opinion.learned and deepest >= 0 and np.isnan(opinion.confidences[deepest]) else None
@@ -167,7 +167,7 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
     )
 
 
-def least_absence(rank: int, criteria: Criteria) -> float:
+def min_absence(rank: int, criteria: Criteria) -> float:
     """Return the minimum probability at which the taxon of a rank is reported as absent."""
     if rank < GENUS:
         return 1 - FAMILY_DOUBT * (1 - criteria.min_confidence)
@@ -195,27 +195,27 @@ def raised_by_deeper(confidences: Floats, named: npt.NDArray[np.bool_]) -> Float
     found = confidences.copy()
     deeper = np.full(len(found), np.nan)
     for r in reversed(range(len(RANKS))):
-        own = named[:, r]
-        found[own, r] = np.fmax(found[own, r], deeper[own])
-        deeper = np.where(own, found[:, r], deeper)
+        has_name = named[:, r]
+        found[has_name, r] = np.fmax(found[has_name, r], deeper[has_name])
+        deeper = np.where(has_name, found[:, r], deeper)
     return found
 
 
-def _apart(tied: tuple[int, ...], labels: Labels) -> list[bool]:
+def _ties_differ(tied: tuple[int, ...], labels: Labels) -> list[bool]:
     """Return for each rank whether the tied lineages belong to different taxa, as far as they have names."""
     found = []
-    apart = False
+    differ = False
     for r in range(len(RANKS)):
         taxa = {int(labels.taxa[n, r]) for n in tied}
         # Sources that disagree on a family may agree on its genus; a lineage without a name agrees with any rank above.
-        apart = len(taxa - {_NO_NAME}) > 1 or (apart and (len(taxa) > 1 or _NO_NAME in taxa))
-        found.append(apart)
+        differ = len(taxa - {_NO_NAME}) > 1 or (differ and (len(taxa) > 1 or _NO_NAME in taxa))
+        found.append(differ)
     return found
 
 
-def _reason(opinion: Opinion, rank: int, apart: bool) -> Withheld | None:
+def _reason(opinion: Opinion, rank: int, differ: bool) -> Withheld | None:
     """Return why the name at a rank is not given; None if it may be given."""
-    if apart:
+    if differ:
         return "tie"
     confidence = opinion.confidences[rank]
     if np.isnan(confidence) and np.isinf(opinion.cutoffs[rank]):
@@ -224,7 +224,7 @@ def _reason(opinion: Opinion, rank: int, apart: bool) -> Withheld | None:
         return None if opinion.likeness >= IDENTITIES[rank] else "identity"
     if confidence < opinion.cutoffs[rank]:
         return "confidence"
-    return "identity" if opinion.likeness < LEAST_IDENTITIES[rank] else None
+    return "identity" if opinion.likeness < MIN_IDENTITIES[rank] else None
 
 
 def _given(opinion: Opinion, names: Lineage, reasons: list[Withheld | None]) -> list[int]:
@@ -244,15 +244,15 @@ def _given(opinion: Opinion, names: Lineage, reasons: list[Withheld | None]) -> 
     return given
 
 
-def _own_limit(opinion: Opinion, criteria: Criteria) -> tuple[Withheld | None, str]:
+def _failed_limit(opinion: Opinion, criteria: Criteria) -> tuple[Withheld | None, str]:
     """Return which limit of the user a query fails, and a sentence about it; None and an empty text if none."""
     limits: tuple[tuple[Withheld, float, float], ...] = (
         ("identity", opinion.identity, criteria.min_identity),
         ("coverage", opinion.coverage, criteria.min_coverage),
     )
-    for name, value, least in limits:
-        if least > 0 and not np.isnan(value) and value < least:
-            return name, f"{name} {value:.1f} is below the requested {least:g}"
+    for name, value, minimum in limits:
+        if minimum > 0 and not np.isnan(value) and value < minimum:
+            return name, f"{name} {value:.1f} is below the requested {minimum:g}"
     return None, ""
 
 
@@ -269,7 +269,7 @@ def _absent(opinion: Opinion, names: Lineage, deepest: int, criteria: Criteria) 
     for r in range(SPECIES, deepest, -1):
         if np.isnan(opinion.p_values[r]) or not names[r]:
             continue
-        sure = np.isnan(opinion.absences[r]) or opinion.absences[r] >= least_absence(r, criteria)
+        sure = np.isnan(opinion.absences[r]) or opinion.absences[r] >= min_absence(r, criteria)
         if not sure or max(opinion.p_values[r], opinion.q_values[r]) > criteria.alpha:
             break
         found = r

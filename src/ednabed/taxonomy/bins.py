@@ -27,14 +27,14 @@ def conflicts(collection: Collection, ids: Iterable[str | None]) -> dict[str, st
     Returns:
         Mapping from BIN to remark.
     """
-    wanted = sorted({id for id in ids if id and database_of(id) == "BOLD"})
+    bin_ids = sorted({id for id in ids if id and database_of(id) == "BOLD"})
     column = next((name for name in collection.record_schema.names if plain(name) == _COLUMN), None)
-    if not wanted or column is None:
+    if not bin_ids or column is None:
         return {}
-    species: dict[str, set[str]] = {bin_: set() for bin_ in wanted}
+    species: dict[str, set[str]] = {bin_: set() for bin_ in bin_ids}
     for _, table in collection.scan_records([column, "lineage"]):
         bins = pc.utf8_trim_whitespace(table.column(column).cast(pa.string()))
-        found = table.filter(pc.is_in(bins, value_set=pa.array(wanted))).select([column, "lineage"]).to_pylist()
+        found = table.filter(pc.is_in(bins, value_set=pa.array(bin_ids))).select([column, "lineage"]).to_pylist()
         for row in found:
             name = (row["lineage"] or "").rpartition(";")[2]
             if name:

@@ -35,7 +35,7 @@ from ednabed.taxonomy.situations import (
 FILE = "calibration.json"
 SCHEMA = 2
 ALL_LENGTHS = "all lengths"
-_FEWEST_NULLS = 50
+_MIN_NULLS = 50
 DIGITS = 6
 """Digits to which the limits are stored."""
 SCORE_DIGITS = 4
@@ -103,7 +103,7 @@ class Group:
         if len(self.fitted) != count or len(self.shares) != count:
             raise BadJson(f"fitted or shares of a group do not have {count} numbers")
         for parts in self.nulls.values():
-            if len(parts) != len(LENGTH_NAMES) or any(len(own) != count for own in parts):
+            if len(parts) != len(LENGTH_NAMES) or any(len(scores) != count for scores in parts):
                 raise BadJson(
                     f"nulls of a group do not have {count} lists for each of {len(LENGTH_NAMES)} length classes"
                 )
@@ -123,8 +123,8 @@ class Group:
         """Return the probability that the name at each rank is right, shape (q, 7), under shares of situations."""
         assert outlook.situations is not None
         likely = shifted(outlook.situations, np.array(self.fitted), shares)
-        there = np.stack([presence(likely, rank) for rank in range(len(RANKS))], axis=1)
-        return np.asarray(there * outlook.right, np.float64)
+        present = np.stack([presence(likely, rank) for rank in range(len(RANKS))], axis=1)
+        return np.asarray(present * outlook.right, np.float64)
 
     def absences(self, outlook: Outlook, shares: Floats) -> Floats:
         """Return the probability that the taxon of each rank is not in the reference, shape (q, 7); NaN above order."""
@@ -156,13 +156,18 @@ class Group:
             if parts is None:
                 continue
             scores = np.round(absence_score(outlook.situations, rank), SCORE_DIGITS)
-            every = [[one for own in parts for one in own[situation]] for situation in range(len(SITUATIONS))]
-            for number, own in enumerate(parts):
+            pooled = [
+                [one for by_situation in parts for one in by_situation[situation]]
+                for situation in range(len(SITUATIONS))
+            ]
+            for number, by_situation in enumerate(parts):
                 chosen = np.flatnonzero(outlook.classes == number)
                 if len(chosen):
                     counted = slice(_EXACT_COPY + 1 if rank == SPECIES else 0, kept(rank))
-                    enough = sum(map(len, own[counted])) >= _FEWEST_NULLS
-                    found[chosen, rank] = _weighted_p(own if enough else every, scores[chosen], shares, counted)
+                    enough = sum(map(len, by_situation[counted])) >= _MIN_NULLS
+                    found[chosen, rank] = _weighted_p(
+                        by_situation if enough else pooled, scores[chosen], shares, counted
+                    )
         return found
 
     def cutoff(self, rank: str, precision: float, shares: Floats) -> float | None:
@@ -187,16 +192,16 @@ class Group:
             # Rounding errors of sums must not move on to the next share that was tried.
             at = round(share, DIGITS)
             rows: dict[tuple[float, ...], list[tuple[float, float | None]]] = {}
-            for (*before, own), value in table.items():
-                rows.setdefault(tuple(before), []).append((own, value))
-            table = {before: _between(row, at) for before, row in rows.items()}
+            for (*before, tried_share), value in table.items():
+                rows.setdefault(tuple(before), []).append((tried_share, value))
+            table = {before: _interpolated(row, at) for before, row in rows.items()}
         return table.get(())
 
 
-def _between(tried: list[tuple[float, float | None]], at: float) -> float | None:
+def _interpolated(tried: list[tuple[float, float | None]], at: float) -> float | None:
     """Interpolate values at ascending positions, constant beyond the ends; None if a value that is needed is None."""
-    below = [one for one in tried if one[0] <= at][-1:] or tried[:1]
-    above = [one for one in tried if one[0] >= at][:1] or tried[-1:]
+    below = [pair for pair in tried if pair[0] <= at][-1:] or tried[:1]
+    above = [pair for pair in tried if pair[0] >= at][:1] or tried[-1:]
     (low, first), (high, second) = below[0], above[0]
     if first is None or second is None:
         return None
@@ -210,13 +215,13 @@ def outlook_by(models: dict[str, Model], evidence: Evidence, lengths: Ints) -> O
     right = np.full((len(lengths), len(RANKS)), np.nan)
     features = evidence.of_query()
     for number, name in enumerate(LENGTH_NAMES):
-        own = np.flatnonzero(classes == number)
-        if not len(own):
+        in_class = np.flatnonzero(classes == number)
+        if not len(in_class):
             continue
         model = models[name if name in models else ALL_LENGTHS]
-        situations[own] = model.situations.predict(features[own])
+        situations[in_class] = model.situations.predict(features[in_class])
         for r, rank in enumerate(RANKS):
-            named = own[evidence.lineages[own, r] >= 0]
+            named = in_class[evidence.lineages[in_class, r] >= 0]
             if rank in model.ranks and len(named):
                 right[named, r] = model.ranks[rank].predict(evidence.of_rank(r)[named])[:, 1]
     return Outlook(situations, right, None, classes)
@@ -225,20 +230,20 @@ def outlook_by(models: dict[str, Model], evidence: Evidence, lengths: Ints) -> O
 def _weighted_p(nulls: list[list[float]], scores: Floats, shares: Floats, counted: slice) -> Floats:
     """Return the p-value of each score, shape (n,), from the scores of those situations that count."""
     values, weights = [], []
-    for own, share in zip(nulls[counted], shares[counted], strict=True):
-        if own and share > 0:
-            values.append(np.array(own))
-            weights.append(np.full(len(own), share / len(own)))
-    if sum(map(len, values)) < _FEWEST_NULLS:
+    for null, share in zip(nulls[counted], shares[counted], strict=True):
+        if null and share > 0:
+            values.append(np.array(null))
+            weights.append(np.full(len(null), share / len(null)))
+    if sum(map(len, values)) < _MIN_NULLS:
         return np.full(len(scores), np.nan)
     value, weight = np.concatenate(values), np.concatenate(weights)
     order = np.argsort(value, kind="stable")
     value, weight = value[order], weight[order]
     beyond = np.append(np.cumsum(weight[::-1])[::-1], 0)
-    own_weight = (weight**2).sum() / weight.sum()
-    place = np.searchsorted(value, scores, side="left")
+    query_weight = (weight**2).sum() / weight.sum()
+    position = np.searchsorted(value, scores, side="left")
     # Both are divided by the same sum; otherwise rounding would raise some p-values slightly above 1.
-    return np.asarray((beyond[place] + own_weight) / (beyond[0] + own_weight), np.float64)
+    return np.asarray((beyond[position] + query_weight) / (beyond[0] + query_weight), np.float64)
 
 
 @dataclass(frozen=True)
@@ -327,8 +332,8 @@ class Calibration:
                 f"{again}"
             )
         old = schema == calibration_old.SCHEMA
-        own = [*FEATURES] if old else [*FEATURES, *QUERY_FEATURES]
-        if values.pop("features", None) != own or (not old and values.pop("situations", None) != list(SITUATIONS)):
+        expected = [*FEATURES] if old else [*FEATURES, *QUERY_FEATURES]
+        if values.pop("features", None) != expected or (not old and values.pop("situations", None) != list(SITUATIONS)):
             raise StoreError(f"{path} uses other features than this ednabed; {again}")
         try:
             kind: type[Group] | type[OldGroup] = OldGroup if old else Group

@@ -19,9 +19,9 @@ from ednabed.taxonomy.logistic import check_columns, columns
 from ednabed.taxonomy.outlook import Outlook
 
 SCHEMA = 1
-_FEWEST_NULLS = 50
+_MIN_NULLS = 50
 _DIGITS = 6
-_MOST_ODDS = 500.0
+_MAX_ODDS = 500.0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ class OldRankModel:
         """Return probabilities, shape (n,), for features, shape (n, 8)."""
         features = np.clip(features, np.array(self.least), np.array(self.most))
         table = (columns(features, self.knots) - np.array(self.mean)) / np.array(self.scale)
-        odds = np.clip(table @ np.array(self.weights) + self.intercept, -_MOST_ODDS, _MOST_ODDS)
+        odds = np.clip(table @ np.array(self.weights) + self.intercept, -_MAX_ODDS, _MAX_ODDS)
         return np.asarray(1 / (1 + np.exp(-odds)), np.float64)
 
 
@@ -96,9 +96,9 @@ class OldGroup:
         right = np.full((len(lengths), len(RANKS)), np.nan)
         p_values = np.full((len(lengths), len(RANKS)), np.nan)
         for r, rank in enumerate(RANKS):
-            own = np.flatnonzero(evidence.lineages[:, r] >= 0)
-            if rank in self.ranks and len(own):
-                right[own, r] = self.ranks[rank].predict(evidence.features[own, r])
+            named = np.flatnonzero(evidence.lineages[:, r] >= 0)
+            if rank in self.ranks and len(named):
+                right[named, r] = self.ranks[rank].predict(evidence.features[named, r])
             p_values[:, r] = self.p_values(rank, evidence.distance, lengths)
         return Outlook(None, right, p_values, length_classes(lengths))
 
@@ -109,13 +109,13 @@ class OldGroup:
         most ``a`` in a share ``a`` of queries that resemble the draws.
         """
         parts = [np.array(part) for part in self.nulls.get(rank, [[] for _ in LENGTH_NAMES])]
-        every = np.sort(np.concatenate(parts))
+        pooled = np.sort(np.concatenate(parts))
         classes = length_classes(lengths)
         p = np.full(len(distances), np.nan)
-        for number, own in enumerate(parts):
+        for number, class_nulls in enumerate(parts):
             chosen = np.flatnonzero(classes == number)
-            null = own if len(own) >= _FEWEST_NULLS else every
-            if len(null) >= _FEWEST_NULLS:
+            null = class_nulls if len(class_nulls) >= _MIN_NULLS else pooled
+            if len(null) >= _MIN_NULLS:
                 beyond = len(null) - np.searchsorted(null, np.round(distances[chosen], _DIGITS) * (1 - 1e-9))
                 p[chosen] = (1 + beyond) / (1 + len(null))
         return p

@@ -165,9 +165,12 @@ class CandidateTaxon:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings of the representative, then how many other members have any."""
-        others = sum(bool(member.novel.warnings) for member in self.members[1:])
-        of = len(self.members) - 1
-        return (*self.representative.warnings, *([f"{others} of {of} other sequences have warnings"] if others else []))
+        warned = sum(bool(member.novel.warnings) for member in self.members[1:])
+        n_others = len(self.members) - 1
+        return (
+            *self.representative.warnings,
+            *([f"{warned} of {n_others} other sequences have warnings"] if warned else []),
+        )
 
 
 def claim_of(assignments: Sequence[Assignment]) -> Claim:
@@ -184,17 +187,17 @@ def claim_of(assignments: Sequence[Assignment]) -> Claim:
     Raises:
         ValueError: A sequence has no claim of absence.
     """
-    claims = [_own_claim(one) for one in assignments]
-    first, own = assignments[0], claims[0]
+    claims = [_claim(one) for one in assignments]
+    first, first_claim = assignments[0], claims[0]
     ranks = sorted(RANKS.index(claim.rank) for claim in claims)
-    rank = max(RANKS.index(own.rank), ranks[len(ranks) // 2])
+    rank = max(RANKS.index(first_claim.rank), ranks[len(ranks) // 2])
     p, q = first.p_values[rank], first.q_values[rank]
     if not first.names[rank] or p is None or q is None:
-        p, q = own.p, own.q
+        p, q = first_claim.p, first_claim.q
     return Claim(RANKS[rank], p, q)
 
 
-def _own_claim(assignment: Assignment) -> Claim:
+def _claim(assignment: Assignment) -> Claim:
     rank, p, q = assignment.novel_rank, assignment.novel_p, assignment.novel_q
     if rank is None or p is None or q is None:
         raise ValueError(f"{assignment.id!r} has no claim of absence; expected the status not_in_reference")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.divergence import RELATED, Codes, Comparer, Letters
-from ednabed.taxonomy.evidence import LEAST_DISTANCE, TIE, Candidates, Ints
+from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates, Ints
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist
 
@@ -24,11 +24,11 @@ _STEP = 16
 _MISMATCHES = 0.5
 """Width of the votes where bases are compared (``Candidates.widths``), in mismatches of the nearest candidate. If all
 bases of the query counted, those without an aligned partner would narrow the width and make near ties look clear."""
-FAR_BY_LETTERS = 0.08
+FAR_BY_BASES = 0.08
 FAR_BY_VECTORS = 0.3
 """Minimum distance at which a query gets a longer shortlist, because distant relatives rank lower in it. A query
 without any related sequence (``RELATED``) does not get one."""
-_UNSURE = 0.2
+_UNCERTAIN = 0.2
 """Distance above which pairs are aligned that hardly share any 8-mers: they are further apart than that."""
 LONGEST = 400
 """Candidates per exponent for a query that is far from all near ones."""
@@ -37,18 +37,18 @@ COVERAGE_POWER = 0.2
 by chance, or because its region hardly varies. Families of new genera on COI: 0.766 instead of 0.741 right."""
 _KEPT = 100
 """Candidates per query that are weighted: the nearest, and more if more are equally near."""
-_LEAST_SHARE = 0.01
-_SHARE = 0.1
+_MIN_SHARE = 0.01
+_WIDTH_SHARE = 0.1
 """Width of the votes where vectors are compared, as a share of the smallest distance."""
 
 
-class _Found:
+class _Measured:
     """Measurements on a shortlist, all of shape (q, columns)."""
 
     def __init__(self, rows: Ints) -> None:
         self.distances = np.full(rows.shape, np.inf)
         self.mismatches = np.zeros(rows.shape)
-        self.letters = np.zeros(rows.shape, np.int64)
+        self.bases = np.zeros(rows.shape, np.int64)
         self.overlaps = np.full(rows.shape, -1, np.int64)
         self.lacking = np.zeros(rows.shape)
 
@@ -98,59 +98,63 @@ class Finder:
         blocks = self.collection.blocks(None if usable.all() else usable)
         longest = max(k, LONGEST) if thorough else k
         rows = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
-        found = _Found(rows)
-        near = rows[:, : k * len(self.exponents)]
+        found = _Measured(rows)
+        first_rows = rows[:, : k * len(self.exponents)]
         measure = partial(self._compare, thorough) if align else partial(self._by_vectors, queries)
-        measure(found, codes, near, np.arange(len(codes)), 0)
-        least = found.distances.min(axis=1, initial=np.inf)
+        measure(found, codes, first_rows, np.arange(len(codes)), 0)
+        smallest = found.distances.min(axis=1, initial=np.inf)
         if thorough:
             # If all are equally near, there may be more of them, of other species.
-            most = np.where(near >= 0, found.distances[:, : near.shape[1]], -np.inf).max(axis=1, initial=-np.inf)
-            far = (least > FAR_BY_LETTERS) & (least < RELATED) if align else least > FAR_BY_VECTORS
-            crowded = (most <= least + TIE) & ((least < RELATED) | (not align))
+            farthest = np.where(first_rows >= 0, found.distances[:, : first_rows.shape[1]], -np.inf).max(
+                axis=1, initial=-np.inf
+            )
+            far = (smallest > FAR_BY_BASES) & (smallest < RELATED) if align else smallest > FAR_BY_VECTORS
+            crowded = (farthest <= smallest + TIE) & ((smallest < RELATED) | (not align))
             more = np.flatnonzero(far | crowded)
-            measure(found, codes, rows[:, near.shape[1] :], more, near.shape[1])
+            measure(found, codes, rows[:, first_rows.shape[1] :], more, first_rows.shape[1])
         tied = (found.distances <= found.distances.min(axis=1, keepdims=True, initial=np.inf) + TIE) & (rows >= 0)
         count = max(_KEPT, int(tied.sum(axis=1).max(initial=0)))
         kept = np.argsort(found.distances, axis=1, kind="stable")[:, :count]
-        rows, distances, mismatches, letters, overlaps, lacking = (
+        rows, distances, mismatches, bases, overlaps, lacking = (
             np.take_along_axis(values, kept, 1)
-            for values in (rows, found.distances, found.mismatches, found.letters, found.overlaps, found.lacking)
+            for values in (rows, found.distances, found.mismatches, found.bases, found.overlaps, found.lacking)
         )
         rows = np.where(np.isfinite(distances), rows, -1)
         if align:
-            widths = _MISMATCHES / (letters[:, 0] + 2) / _covered(letters[:, 0], lengths)
+            widths = _MISMATCHES / (bases[:, 0] + 2) / _covered(bases[:, 0], lengths)
         else:
-            widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), LEAST_DISTANCE)
+            widths = np.maximum(_WIDTH_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), MIN_DISTANCE)
         places = kept // len(self.exponents)
-        return Candidates(rows, places, distances, mismatches, letters, overlaps, lacking, lengths, widths, align)
+        return Candidates(rows, places, distances, mismatches, bases, overlaps, lacking, lengths, widths, align)
 
     def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
         """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), in float64 to avoid rounding."""
         found = np.zeros(rows.shape)
-        for i, own in enumerate(queries.astype(np.float64)):
+        for i, query in enumerate(queries.astype(np.float64)):
             vectors = self.collection.vectors_of(np.maximum(rows[i], 0)).astype(np.float64)
             with np.errstate(invalid="ignore", divide="ignore"):
-                cosine = np.einsum("kd,d->k", vectors, own) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(own))
+                cosine = np.einsum("kd,d->k", vectors, query) / (
+                    np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+                )
             found[i] = np.clip(np.nan_to_num(cosine), -1, 1)
         return found
 
     def _by_vectors(
-        self, vectors: FloatArray, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
+        self, vectors: FloatArray, found: _Measured, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
     ) -> None:
         """Use 1 - similarity as the distance of some queries and their rows, starting at column ``first``."""
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))[queries, None]
-        some = rows[queries]
-        there = some >= 0
+        candidate_rows = rows[queries]
+        present = candidate_rows >= 0
         columns = slice(first, first + rows.shape[1])
-        shorter = np.minimum(self._lengths[some], lengths)
-        ratio = np.maximum(self._lengths[some], lengths) / shorter
-        similarity = self.cosines(vectors[queries], some) * ratio ** max(self.exponents)
-        found.distances[queries, columns] = np.where(there, np.maximum(1 - similarity, LEAST_DISTANCE), np.inf)
-        found.letters[queries, columns] = shorter
+        shorter = np.minimum(self._lengths[candidate_rows], lengths)
+        ratio = np.maximum(self._lengths[candidate_rows], lengths) / shorter
+        similarity = self.cosines(vectors[queries], candidate_rows) * ratio ** max(self.exponents)
+        found.distances[queries, columns] = np.where(present, np.maximum(1 - similarity, MIN_DISTANCE), np.inf)
+        found.bases[queries, columns] = shorter
 
     def _compare(
-        self, thorough: bool, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
+        self, thorough: bool, found: _Measured, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
     ) -> None:
         """Compare the bases of some queries and their rows, starting at column ``first``."""
 
@@ -158,12 +162,12 @@ class Finder:
             for i in numbers:
                 columns = np.flatnonzero(rows[i] >= 0)
                 divergence = comparer.compare(codes[i], rows[i, columns], thorough=False)
-                if thorough and not first and divergence.distance.min(initial=1) > _UNSURE:
+                if thorough and not first and divergence.distance.min(initial=1) > _UNCERTAIN:
                     divergence = comparer.compare(codes[i], rows[i, columns])
                 columns += first
                 found.distances[i, columns] = divergence.distance / _covered(divergence.letters, len(codes[i]))
                 found.mismatches[i, columns] = divergence.mismatches
-                found.letters[i, columns] = divergence.letters
+                found.bases[i, columns] = divergence.letters
                 found.overlaps[i, columns] = divergence.overlap
                 found.lacking[i, columns] = divergence.lacking
 
@@ -185,17 +189,17 @@ class Finder:
             list(pool.map(work, self._comparers))
 
 
-def _covered(letters: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
+def _covered(bases: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
     """Return the divisor of a distance from the bases compared and those of the query (``COVERAGE_POWER``)."""
-    return np.asarray(np.clip(letters / np.maximum(lengths, 1), _LEAST_SHARE, 1) ** COVERAGE_POWER, np.float64)
+    return np.asarray(np.clip(bases / np.maximum(lengths, 1), _MIN_SHARE, 1) ** COVERAGE_POWER, np.float64)
 
 
 def read_letters(collection: Collection) -> Letters:
     """Read the bases of all rows of a collection; rows whose sequence is unknown have none."""
 
-    def some() -> Iterator[list[bytes]]:
+    def batches() -> Iterator[list[bytes]]:
         for first in range(0, collection.rows, _ROWS):
             rows = np.arange(first, min(first + _ROWS, collection.rows))
             yield [(text or "").encode() for text in collection.take_sequences(rows).column("sequence").to_pylist()]
 
-    return Letters.of(some())
+    return Letters.of(batches())

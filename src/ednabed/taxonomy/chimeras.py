@@ -28,21 +28,21 @@ import numpy.typing as npt
 
 from ednabed.search.align import Alignment, align
 
-MOST_REST = 1.0
+MAX_UNEXPLAINED = 1.0
 """Maximum share of the bases, in percent, that the two parents may leave unexplained."""
-LEAST_GAIN = 0.8
+MIN_GAIN = 0.8
 """Minimum number of bases, in percent of the query, that two parents must match beyond the best single parent
 (``mindiv`` of UCHIME)."""
-LEAST_LETTERS = 3
+MIN_GAIN_BASES = 3
 """Minimum number of such bases, for short sequences (``mindiffs`` of UCHIME)."""
-LEAST_COVERAGE = 90.0
+MIN_PARENT_COVERAGE = 90.0
 """Share of the query, in percent, that a parent must cover; the part outside any of the parents is not compared.
 Otherwise two records that begin at different primers would be two parents."""
-MORE_ABUNDANT = 2
+ABUNDANCE_RATIO = 2
 """How many times as many reads as the query a parent must have, because it existed for more cycles of the PCR."""
 # Bases in the words with which likely parents are found, parts of a query that are searched separately, and parents per
 # part.
-_WORD, _PARTS, _A_PART = 8, 4, 3
+_WORD, _PARTS, _PER_PART = 8, 4, 3
 _CODES = np.full(256, -1, np.int64)
 _CODES[list(b"ACGT")] = range(4)
 
@@ -73,14 +73,14 @@ def find_chimera(sequence: str, parents: Sequence[str]) -> Chimera | None:
 
     Args:
         sequence: Normalised bases, on the strand of the parents.
-        parents: Normalised bases of each parent, from ``ParentPool.near`` and from a reference.
+        parents: Normalised bases of each parent, from ``ParentPool.likely_parents`` and from a reference.
     """
     usable, rows = [], []
     first, stop = 0, len(sequence)
     for i, alignment in enumerate(align(sequence, parents, strand="plus")):
-        if alignment is not None and alignment.query_coverage >= LEAST_COVERAGE:
+        if alignment is not None and alignment.query_coverage >= MIN_PARENT_COVERAGE:
             usable.append(i)
-            rows.append(_right_letters(alignment, len(sequence)))
+            rows.append(_matches(alignment, len(sequence)))
             first, stop = max(first, alignment.query_start - 1), min(stop, alignment.query_end)
     if len(usable) < 2:
         return None
@@ -92,14 +92,14 @@ def find_chimera(sequence: str, parents: Sequence[str]) -> Chimera | None:
     both = before.max(axis=0) + after.max(axis=0)
     # Take the middle of the equally good breakpoints.
     best = np.flatnonzero(both == both.max())
-    place = int(best[len(best) // 2])
-    one, other = int(before[:, place].argmax()), int(after[:, place].argmax())
-    explained, alone = int(both[place]), int(before[:, -1].max())
-    if explained - alone < max(LEAST_LETTERS, length * LEAST_GAIN / 100):
+    position = int(best[len(best) // 2])
+    one, other = int(before[:, position].argmax()), int(after[:, position].argmax())
+    explained, alone = int(both[position]), int(before[:, -1].max())
+    if explained - alone < max(MIN_GAIN_BASES, length * MIN_GAIN / 100):
         return None
-    if explained < length * (1 - MOST_REST / 100):
+    if explained < length * (1 - MAX_UNEXPLAINED / 100):
         return None
-    return Chimera(usable[one], usable[other], first + place, 100 * explained / length, 100 * alone / length)
+    return Chimera(usable[one], usable[other], first + position, 100 * explained / length, 100 * alone / length)
 
 
 class ParentPool:
@@ -116,11 +116,11 @@ class ParentPool:
         # Small integers, because 100,000 sequences have tens of millions of words; an eight-base word fits in 16 bits.
         words = [np.unique(_words(sequence)).astype(np.uint16) for sequence in self.sequences]
         owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(w) for w in words])
-        every = np.concatenate(words) if words else np.empty(0, np.uint16)
-        self._owners = owners[np.argsort(every, kind="stable")]
-        self._starts = np.concatenate(([0], np.cumsum(np.bincount(every, minlength=4**_WORD))))
+        all_words = np.concatenate(words) if words else np.empty(0, np.uint16)
+        self._owners = owners[np.argsort(all_words, kind="stable")]
+        self._starts = np.concatenate(([0], np.cumsum(np.bincount(all_words, minlength=4**_WORD))))
 
-    def near(self, sequence: str, reads: int) -> list[str]:
+    def likely_parents(self, sequence: str, reads: int) -> list[str]:
         """Return likely parents: per quarter, the three sequences at least twice as abundant that share most words.
 
         Args:
@@ -130,14 +130,14 @@ class ParentPool:
         Returns:
             At most twelve distinct sequences, best of the first quarter first; equal ones in the order of the pool.
         """
-        allowed = self._reads >= MORE_ABUNDANT * reads
+        allowed = self._reads >= ABUNDANCE_RATIO * reads
         found: dict[int, None] = {}
         for part in np.array_split(_words(sequence), _PARTS):
             posts = [self._owners[self._starts[w] : self._starts[w + 1]] for w in np.unique(part).tolist()]
             if not posts:
                 continue
             shared = np.bincount(np.concatenate(posts), minlength=len(self.sequences)) * allowed
-            top = np.argsort(-shared, kind="stable")[:_A_PART]
+            top = np.argsort(-shared, kind="stable")[:_PER_PART]
             found.update(dict.fromkeys(top[shared[top] > 0].tolist()))
         return [self.sequences[i] for i in found if self.sequences[i] != sequence]
 
@@ -153,12 +153,12 @@ def _words(sequence: str) -> Words:
     return words
 
 
-def _right_letters(alignment: Alignment, length: int) -> npt.NDArray[np.bool_]:
+def _matches(alignment: Alignment, length: int) -> npt.NDArray[np.bool_]:
     """Return for each base of the query, on strand +, whether the target has the same base."""
-    right = np.zeros(length, bool)
-    place = alignment.query_start - 1
+    matches = np.zeros(length, bool)
+    position = alignment.query_start - 1
     for count, operation in re.findall(r"(\d+)([=XID])", alignment.cigar):
         if operation != "D":
-            right[place : place + int(count)] = operation == "="
-            place += int(count)
-    return right
+            matches[position : position + int(count)] = operation == "="
+            position += int(count)
+    return matches

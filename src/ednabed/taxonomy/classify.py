@@ -37,9 +37,9 @@ from ednabed.taxonomy.study import Study
 CANDIDATES = 50
 """Candidates per exponent where no calibration sets a number."""
 # Queries that are compared, weighted and judged at once.
-_AT_ONCE = 256
+_BATCH_SIZE = 256
 # Distances above which the reverse complement of a query is looked up too.
-_OTHER_STRAND_BY_LETTERS = 0.12
+_OTHER_STRAND_BY_BASES = 0.12
 _OTHER_STRAND_BY_VECTORS = 0.4
 
 
@@ -156,10 +156,10 @@ class Classifier:
                     note = str(query.told.get("rejected", "it cannot be looked up"))
                     yield Classified(query, Assignment(name, "rejected", note=note), None, None)
                     continue
-                codes = spool.letters(number)
-                own = turn(codes) if study.found.turned[number] else codes
+                codes = spool.bases(number)
+                query_codes = turn(codes) if study.found.turned[number] else codes
                 yield Classified(
-                    replace(query, sequence=decode(own).decode()),
+                    replace(query, sequence=decode(query_codes).decode()),
                     replace(study.assignment(number), id=name),
                     spool.vector(number),
                     decode(codes).decode(),
@@ -167,12 +167,12 @@ class Classifier:
 
     def _take(self, batch: QueryBatch, numbers: dict[bytes, int], spool: Spool) -> list[Findings]:
         """Look up the new distinct sequences of a batch, and spool all its queries."""
-        row_of = {place: row for row, place in enumerate(batch.places)}
+        row_of_position = {position: row for row, position in enumerate(batch.places)}
         texts: list[str] = []
         rows: list[int] = []
         first = len(numbers)
-        for place, query in enumerate(batch.queries):
-            if place not in row_of:
+        for position, query in enumerate(batch.queries):
+            if position not in row_of_position:
                 spool.add_query(query, None)
                 continue
             if query.sequence is None:
@@ -181,7 +181,7 @@ class Classifier:
             if key not in numbers:
                 numbers[key] = first + len(texts)
                 texts.append(query.sequence)
-                rows.append(row_of[place])
+                rows.append(row_of_position[position])
             spool.add_query(query, numbers[key])
         if not texts:
             return []
@@ -189,13 +189,13 @@ class Classifier:
         vectors = np.array(batch.vectors[np.array(rows, np.int64)])
         order: list[int] = []
         parts = []
-        for some in self._by_size(codes):
-            own = [codes[i] for i in some.tolist()]
-            part, own_vectors, own_codes = self._look_up(vectors[some], own)
-            vectors[some] = own_vectors
-            for i, letters in zip(some.tolist(), own_codes, strict=True):
-                codes[i] = letters
-            order += some.tolist()
+        for selected in self._by_size(codes):
+            selected_codes = [codes[i] for i in selected.tolist()]
+            part, new_vectors, new_codes = self._look_up(vectors[selected], selected_codes)
+            vectors[selected] = new_vectors
+            for i, bases in zip(selected.tolist(), new_codes, strict=True):
+                codes[i] = bases
+            order += selected.tolist()
             parts.append(part)
         spool.add_distinct(vectors, codes)
         return [join_findings(parts).part(np.argsort(np.array(order)))]
@@ -205,9 +205,9 @@ class Classifier:
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
         sizes = self._sizes(lengths)
         for size in np.unique(sizes):
-            own = np.flatnonzero(sizes == size)
-            for first in range(0, len(own), _AT_ONCE):
-                yield own[first : first + _AT_ONCE]
+            same_size = np.flatnonzero(sizes == size)
+            for first in range(0, len(same_size), _BATCH_SIZE):
+                yield same_size[first : first + _BATCH_SIZE]
 
     def _sizes(self, lengths: Ints) -> Ints:
         if self.calibration is None:
@@ -218,7 +218,7 @@ class Classifier:
         """Look up some queries; return the findings, and the vectors and bases on the strand of the reference."""
         size = int(self._sizes(np.array([len(codes[0])]))[0])
         found = self._find(vectors, codes, size, turned=False)
-        limit = _OTHER_STRAND_BY_LETTERS if self._use_letters else _OTHER_STRAND_BY_VECTORS
+        limit = _OTHER_STRAND_BY_BASES if self._use_letters else _OTHER_STRAND_BY_VECTORS
         far = np.flatnonzero(found.distance > limit)
         if not len(far):
             return found, vectors, codes
@@ -226,7 +226,7 @@ class Classifier:
         if self._both_strands:
             other_vectors = vectors[far]
         else:
-            other_vectors, _ = self._engine.embed([decode(own) for own in turned])
+            other_vectors, _ = self._engine.embed([decode(bases) for bases in turned])
         quick = self._finder.find(other_vectors, turned, size, align=self._use_letters, thorough=False)
         nearer = np.flatnonzero(quick.distances[:, 0] < found.distance[far])
         if not len(nearer):
@@ -234,16 +234,16 @@ class Classifier:
         far, turned, other_vectors = far[nearer], [turned[i] for i in nearer.tolist()], other_vectors[nearer]
         other = self._find(other_vectors, turned, size, turned=True)
         # Without a related sequence, one strand is nearer by chance.
-        related = ~other.strange if self.calibration is not None else other.likeness >= min(IDENTITIES)
+        related = ~other.unrelated if self.calibration is not None else other.likeness >= min(IDENTITIES)
         better = np.flatnonzero(related & (other.distance < found.distance[far]))
-        places = far[better]
-        found.put(places, other, better)
+        rows = far[better]
+        found.put(rows, other, better)
         vectors = np.array(vectors)
-        vectors[places] = other_vectors[better]
-        own_codes = list(codes)
-        for place, number in zip(places.tolist(), better.tolist(), strict=True):
-            own_codes[place] = turned[number]
-        return found, vectors, own_codes
+        vectors[rows] = other_vectors[better]
+        new_codes = list(codes)
+        for row, number in zip(rows.tolist(), better.tolist(), strict=True):
+            new_codes[row] = turned[number]
+        return found, vectors, new_codes
 
     def _find(self, vectors: FloatArray, codes: list[Codes], size: int, *, turned: bool) -> Findings:
         """Return the findings on queries of one strand."""
@@ -251,25 +251,27 @@ class Classifier:
         evidence = weigh(candidates, self.labels)
         if self.criteria.consensus:
             evidence = consensus(evidence, candidates, self.labels, self.criteria.margin)
-        every = np.arange(len(codes))
-        near = evidence.nearest >= 0
+        all_queries = np.arange(len(codes))
+        has_nearest = evidence.nearest >= 0
         column = np.maximum(evidence.nearest, 0)
-        rows = np.where(near, candidates.rows[every, column], -1)
+        rows = np.where(has_nearest, candidates.rows[all_queries, column], -1)
         identity, coverage, likeness = self._identities(candidates, column, rows, codes)
         # A pair that was only scored counts as unrelated if its alignment turns out to cover only a few bases.
         shorter = np.minimum(candidates.lengths, self._finder.letters.lengths[rows])
-        few = (candidates.overlaps[every, column] < 0) & (coverage / 100 * candidates.lengths < LEAST_COVER * shorter)
-        evidence = replace(evidence, distance=np.where(few, np.inf, evidence.distance))
+        too_few = (candidates.overlaps[all_queries, column] < 0) & (
+            coverage / 100 * candidates.lengths < LEAST_COVER * shorter
+        )
+        evidence = replace(evidence, distance=np.where(too_few, np.inf, evidence.distance))
         similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
-        found = Findings.of(evidence, rows, (identity, coverage, likeness, similarity), turned)
-        found.marker = np.where(near, self.labels.marker[rows], 0)
+        found = Findings.from_evidence(evidence, rows, (identity, coverage, likeness, similarity), turned)
+        found.marker = np.where(has_nearest, self.labels.marker[rows], 0)
         calibration = self.calibration
         for marker in np.unique(found.marker) if calibration is not None else ():
-            own = np.flatnonzero(found.marker == marker)
+            of_marker = np.flatnonzero(found.marker == marker)
             group = calibration.group(self.labels.markers[marker], self._use_letters) if calibration else None
             if group is not None:
-                found.learn(own, group.outlook(evidence.part(own), candidates.lengths[own]))
-                found.strange[own] = evidence.distance[own] >= group.limits(candidates.lengths[own])
+                found.learn(of_marker, group.outlook(evidence.part(of_marker), candidates.lengths[of_marker]))
+                found.unrelated[of_marker] = evidence.distance[of_marker] >= group.limits(candidates.lengths[of_marker])
         return found
 
     def _identities(
@@ -289,11 +291,11 @@ class Classifier:
         for i, row in enumerate(rows.tolist()):
             if row < 0:
                 continue
-            letters, mismatches = int(candidates.letters[i, column[i]]), candidates.mismatches[i, column[i]]
-            likeness[i] = 1 - mismatches / letters if letters and not candidates.lacking[i, column[i]] else 0
+            n_bases, mismatches = int(candidates.bases[i, column[i]]), candidates.mismatches[i, column[i]]
+            likeness[i] = 1 - mismatches / n_bases if n_bases and not candidates.lacking[i, column[i]] else 0
             overlap = int(candidates.overlaps[i, column[i]])
             if overlap > 0:
-                identity[i] = 100 * (letters - mismatches) / overlap
+                identity[i] = 100 * (n_bases - mismatches) / overlap
                 coverage[i] = 100 * overlap / len(codes[i])
                 continue
             target = self._finder.letters.codes(row)

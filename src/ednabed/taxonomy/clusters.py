@@ -121,20 +121,20 @@ def _greedy(
     clusters: dict[int, list[tuple[int, float]]] = {}
     of_group: dict[int, list[int]] = {}
     # Vectors of the representatives, in the order in which they were found.
-    near = np.empty_like(vectors)
+    representatives = np.empty_like(vectors)
     firsts: list[int] = []
     for i in order:
-        own = of_group.get(int(groups[i]), []) if groups[i] >= 0 else []
-        joined = _best(novel, i, own, identity, coverage)
+        same_group = of_group.get(int(groups[i]), []) if groups[i] >= 0 else []
+        joined = _best(novel, i, same_group, identity, coverage)
         if joined is None and firsts:
-            similar = near[: len(firsts)] @ vectors[i]
+            similar = representatives[: len(firsts)] @ vectors[i]
             nearest = [firsts[k] for k in np.argsort(-similar, kind="stable")[:NEAREST].tolist()]
-            others = _promising(novel, i, [first for first in nearest if first not in own], identity, coverage)
+            others = _promising(novel, i, [first for first in nearest if first not in same_group], identity, coverage)
             joined = _best(novel, i, others, identity, coverage)
         if joined is not None:
             clusters[joined[0]].append((i, joined[1]))
             continue
-        near[len(firsts)] = vectors[i]
+        representatives[len(firsts)] = vectors[i]
         firsts.append(i)
         clusters[i] = [(i, 100.0)]
         if groups[i] >= 0:
@@ -144,13 +144,13 @@ def _greedy(
 
 def _best(novel: list[Novel], i: int, firsts: list[int], identity: float, coverage: float) -> tuple[int, float] | None:
     """Return the most similar representative of a sequence and their identity, None if there is none."""
-    own = novel[i].sequence
+    bases = novel[i].sequence
     best: tuple[int, float] | None = None
-    found = align(own, [novel[first].sequence for first in firsts], strand="plus")
+    found = align(bases, [novel[first].sequence for first in firsts], strand="plus")
     for first, alignment in zip(firsts, found, strict=True):
         if alignment is None:
             continue
-        shorter = len(own) <= len(novel[first].sequence)
+        shorter = len(bases) <= len(novel[first].sequence)
         covered = alignment.query_coverage if shorter else alignment.target_coverage
         if alignment.identity >= identity and covered >= coverage and (best is None or alignment.identity > best[1]):
             best = first, alignment.identity
@@ -163,17 +163,17 @@ def _promising(novel: list[Novel], i: int, firsts: list[int], identity: float, c
     An alignment that covers this share of the shorter sequence has at least as many columns, and in the worst case all
     columns without a match are gaps of one base.
     """
-    own = novel[i].sequence
-    targets = {first: novel[first].sequence for first in firsts if not too_long(len(own), len(novel[first].sequence))}
+    bases = novel[i].sequence
+    targets = {first: novel[first].sequence for first in firsts if not too_long(len(bases), len(novel[first].sequence))}
     if not targets:
         return []
-    a_column = (identity * MATCH - (100 - identity) * GAP_OPEN) / 100
+    column_score = (identity * MATCH - (100 - identity) * GAP_OPEN) / 100
     database = pyopal.Database([target.encode() for target in targets.values()], alphabet=LETTERS)
-    scores = score_aligner().align(own.encode(), database, mode="score", algorithm="ov")
+    scores = score_aligner().align(bases.encode(), database, mode="score", algorithm="ov")
     return [
         first
         for (first, target), result in zip(targets.items(), scores, strict=True)
-        if result.score >= a_column * coverage / 100 * min(len(own), len(target)) - 1e-6
+        if result.score >= column_score * coverage / 100 * min(len(bases), len(target)) - 1e-6
     ]
 
 
@@ -195,16 +195,16 @@ def _agreed(lineages: list[Lineage]) -> Lineage:
     A rank that is empty in most lineages stays empty, and the ranks below it may still agree.
     """
     names: list[str] = []
-    left = lineages
+    remaining = lineages
     for rank in range(len(RANKS)):
         held: dict[str, int] = {}
-        for lineage in left:
+        for lineage in remaining:
             held[lineage[rank]] = held.get(lineage[rank], 0) + 1
         name, count = max(held.items(), key=lambda item: item[1])
         if 2 * count <= len(lineages):
             break
         names.append(name)
-        left = [lineage for lineage in left if lineage[rank] == name]
+        remaining = [lineage for lineage in remaining if lineage[rank] == name]
     return _lineage([*names, *UNKNOWN[len(names) :]])
 
 

@@ -74,6 +74,6 @@ def _count(key: _Key, taxa: set[int], marker: str, labels: Labels, row: Ints) ->
     inside = np.isin(labels.taxa[:, rank], sorted(taxa))[labels.entries]
     if marker in labels.markers[1:]:
         inside &= labels.marker[row] == labels.markers.index(marker)
-    own = labels.taxa[np.unique(labels.entries[inside])]
-    genera, species = (len(np.unique(own[own[:, r] >= 0, r])) for r in (GENUS, SPECIES))
+    lineage_taxa = labels.taxa[np.unique(labels.entries[inside])]
+    genera, species = (len(np.unique(lineage_taxa[lineage_taxa[:, r] >= 0, r])) for r in (GENUS, SPECIES))
     return Parent(RANKS[rank], name, genera, species, len(np.unique(row[inside])))

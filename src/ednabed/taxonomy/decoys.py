@@ -25,11 +25,11 @@ LENGTHS = (25, 50, 100, 150, 313, 0)
 LONG = (1_000, 3_000)
 """Bases of several sequences joined, for vectors alone: vectors of long sequences are nearer to all others, while their
 bases are no nearer than those of complete sequences."""
-_LONG_SHARE = 4
+_PER_LONG = 4
 """Other decoys per joined one."""
-MOST = 100
+MAX_DECOYS = 100
 """Maximum number of decoys of each length."""
-FEWEST = 20
+MIN_DECOYS = 20
 """Minimum number of decoys of one length for a limit."""
 _WORD = 3
 ALPHA = 0.05
@@ -50,7 +50,7 @@ def decoy_limits(
         finder: Looks them up.
         engine: Embeds them.
         among: Rows from which they are built.
-        count: Number of sequences of each length, from ``FEWEST`` to ``MOST``.
+        count: Number of sequences of each length, from ``MIN_DECOYS`` to ``MAX_DECOYS``.
         candidates: Candidates per exponent.
         seed: Seed of the choice.
 
@@ -58,31 +58,31 @@ def decoy_limits(
         Limits with bases compared (True) and by vectors alone (False), in order of length.
     """
     rng = np.random.default_rng([seed, 1])
-    count = min(max(count, FEWEST), MOST)
+    count = min(max(count, MIN_DECOYS), MAX_DECOYS)
     found: dict[bool, dict[int, float]] = {True: {}, False: {}}
     for length in (*LENGTHS, *LONG):
         joined = length in LONG
         if joined:
-            scrambled = _joined(finder, among, length, max(count // _LONG_SHARE, FEWEST), rng)
+            scrambled = _joined(finder, among, length, max(count // _PER_LONG, MIN_DECOYS), rng)
         else:
             scrambled = _pieces(finder, among, length, count, rng)
         vectors, refused = engine.embed([decode(codes) for codes in scrambled])
         usable = np.array([i for i in range(len(scrambled)) if i not in refused], np.int64)
-        if len(usable) < FEWEST:
+        if len(usable) < MIN_DECOYS:
             continue
         scrambled, vectors = [scrambled[i] for i in usable.tolist()], vectors[usable]
         turned = [turn(codes) for codes in scrambled]
         turned_vectors, _ = engine.embed([decode(codes) for codes in turned])
-        letters = int(np.median([len(codes) for codes in scrambled]))
+        n_bases = int(np.median([len(codes) for codes in scrambled]))
         for align in (False,) if joined else (True, False):
-            look = partial(_least, finder, candidates=candidates, align=align)
-            least = look(scrambled, vectors, thorough=True)
+            look = partial(_nearest_distances, finder, candidates=candidates, align=align)
+            nearest = look(scrambled, vectors, thorough=True)
             # As for queries, the other strand is searched thoroughly where it seems to be nearer.
             quick = look(turned, turned_vectors, thorough=False)
-            nearer = np.flatnonzero(quick < least)
+            nearer = np.flatnonzero(quick < nearest)
             others = [turned[i] for i in nearer.tolist()]
-            least[nearer] = np.minimum(least[nearer], look(others, turned_vectors[nearer], thorough=True))
-            found[align][letters] = round(limit_of(least), DIGITS)
+            nearest[nearer] = np.minimum(nearest[nearer], look(others, turned_vectors[nearer], thorough=True))
+            found[align][n_bases] = round(limit_of(nearest), DIGITS)
     return {align: sorted(limits.items()) for align, limits in found.items()}
 
 
@@ -95,13 +95,13 @@ def _pieces(finder: Finder, among: Ints, length: int, count: int, rng: np.random
 def _joined(finder: Finder, among: Ints, length: int, count: int, rng: np.random.Generator) -> list[Codes]:
     """Return sequences of the given number of bases, each several sequences joined and scrambled together."""
     rows = among[finder.letters.lengths[among] > 0]
-    made: list[Codes] = []
-    while len(made) < count and len(rows) >= FEWEST:
+    sequences: list[Codes] = []
+    while len(sequences) < count and len(rows) >= MIN_DECOYS:
         parts: list[Codes] = []
         while sum(map(len, parts)) < length:
             parts.append(finder.letters.codes(int(rng.choice(rows))))
-        made.append(_scrambled(np.concatenate(parts)[:length], rng))
-    return made
+        sequences.append(_scrambled(np.concatenate(parts)[:length], rng))
+    return sequences
 
 
 def _scrambled(codes: Codes, rng: np.random.Generator) -> Codes:
@@ -115,12 +115,12 @@ def limit_of(distances: Floats) -> float:
     It is the k-th smallest of n, with k = ALPHA * (n + 1) rounded down: conformal, as p-values are (``Group``).
 
     Args:
-        distances: At least ``FEWEST`` distances.
+        distances: At least ``MIN_DECOYS`` distances.
     """
     return float(np.sort(distances)[int(ALPHA * (len(distances) + 1)) - 1])
 
 
-def _least(
+def _nearest_distances(
     finder: Finder, codes: list[Codes], vectors: FloatArray, *, candidates: int, align: bool, thorough: bool
 ) -> Floats:
     """Return the distance of each sequence to the nearest one, infinite if there is none."""
@@ -130,10 +130,10 @@ def _least(
     return np.asarray(found.distances.min(axis=1, initial=np.inf), np.float64)
 
 
-def least_limits(several: Iterable[Limits]) -> Limits:
+def min_limits(several: Iterable[Limits]) -> Limits:
     """Return, for each length with a limit, the smallest of its limits."""
     found: dict[int, float] = {}
-    for own in several:
-        for letters, limit in own:
-            found[letters] = min(limit, found.get(letters, limit))
+    for limits in several:
+        for n_bases, limit in limits:
+            found[n_bases] = min(limit, found.get(n_bases, limit))
     return sorted(found.items())

@@ -22,7 +22,7 @@ from ednabed.search.queries import Query, QueryBatch
 from ednabed.taxonomy.artefacts import UsualLength, warnings_of
 from ednabed.taxonomy.assignment import Assignment, Status
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel
-from ednabed.taxonomy.chimeras import MORE_ABUNDANT, ParentPool
+from ednabed.taxonomy.chimeras import ABUNDANCE_RATIO, ParentPool
 from ednabed.taxonomy.classify import Classified
 from ednabed.taxonomy.clusters import IDENTITY, candidate_taxa
 from ednabed.taxonomy.completeness import parents_of
@@ -31,7 +31,7 @@ from ednabed.taxonomy.labels import Labels
 REFERENCES = 8
 """Sequences of the reference, nearest by vector, that may be the parents of a chimera."""
 # Sequences whose relatives in the reference are looked up at once.
-_AT_ONCE = 1_024
+_BATCH_SIZE = 1_024
 
 _ABSENT: Status = "not_in_reference"
 
@@ -86,23 +86,23 @@ class Gathering:
         self.records = 0
         self.rejected = 0
         self._reads_of = reads_of
-        self._by_letters: dict[str, Distinct] = {}
+        self._by_sequence: dict[str, Distinct] = {}
 
     def unseen(self, batches: Iterable[QueryBatch]) -> Iterator[QueryBatch]:
         """Count all records, and yield the first record of each distinct sequence, and rejected records."""
         for batch in batches:
             kept: list[Query] = []
-            places, rows = [], []
-            row_of = {place: row for row, place in enumerate(batch.places)}
-            for place, query in enumerate(batch.queries):
+            positions, rows = [], []
+            row_of_position = {position: row for row, position in enumerate(batch.places)}
+            for position, query in enumerate(batch.queries):
                 if not self._count(query):
                     continue
-                if place in row_of:
-                    places.append(len(kept))
-                    rows.append(row_of[place])
+                if position in row_of_position:
+                    positions.append(len(kept))
+                    rows.append(row_of_position[position])
                 kept.append(query)
             if kept:
-                yield QueryBatch(kept, places, batch.vectors[np.array(rows, np.int64)])
+                yield QueryBatch(kept, positions, batch.vectors[np.array(rows, np.int64)])
 
     def _count(self, query: Query) -> bool:
         """Count a record; return whether it needs to be judged."""
@@ -110,8 +110,8 @@ class Gathering:
         if query.sequence is None:
             self.rejected += 1
             return True
-        new = query.sequence not in self._by_letters
-        one = self._by_letters.setdefault(query.sequence, Distinct(query.sequence))
+        new = query.sequence not in self._by_sequence
+        one = self._by_sequence.setdefault(query.sequence, Distinct(query.sequence))
         one.add([str(query.told["id"])], *self._reads_of(query))
         return new
 
@@ -119,7 +119,7 @@ class Gathering:
         """Store the assignment of a sequence; rejected ones are ignored."""
         if found.query.sequence is None or found.sequence is None or found.vector is None:
             return
-        one = self._by_letters[found.query.sequence]
+        one = self._by_sequence[found.query.sequence]
         assignment = found.assignment
         if found.sequence != one.sequence:
             one.sequence = found.sequence
@@ -133,17 +133,17 @@ class Gathering:
     def distinct(self) -> list[Distinct]:
         """Return the distinct sequences in the order of the input; a sequence and its reverse complement are one."""
         found: dict[str, Distinct] = {}
-        for one in self._by_letters.values():
+        for one in self._by_sequence.values():
             first = found.setdefault(one.sequence, one)
             if first is not one:
                 first.add(one.ids, one.reads, one.samples)
         # So that another call does not add the same records again.
-        self._by_letters = found
+        self._by_sequence = found
         return list(found.values())
 
 
 def find_candidates(
-    every: Sequence[Distinct],
+    sequences: Sequence[Distinct],
     collection: Collection,
     labels: Labels,
     *,
@@ -157,22 +157,22 @@ def find_candidates(
     and among the sequences of the reference that are nearest by vector.
 
     Args:
-        every: All distinct sequences, in the reference or not, judged.
+        sequences: All distinct sequences, in the reference or not, judged.
         collection: The reference.
         labels: Its lineages; the rows that have one may be parents of a chimera.
         identity: Minimum percent identity of the members of a group to its representative.
     """
-    new = [(one, *one.novel) for one in every if one.novel is not None]
+    new = [(one, *one.novel) for one in sequences if one.novel is not None]
     if not new:
         return []
     lengths: dict[str | None, list[int]] = {}
-    for one in every:
+    for one in sequences:
         lengths.setdefault(one.marker, []).append(len(one.sequence))
-    usual = {marker: UsualLength.of(own) for marker, own in lengths.items()}
+    usual = {marker: UsualLength.from_lengths(marker_lengths) for marker, marker_lengths in lengths.items()}
     # Less abundant sequences cannot be a parent of any of these.
-    least = MORE_ABUNDANT * min(one.reads for one, _, _ in new)
-    able = [one for one in every if one.reads >= least]
-    pool = ParentPool([one.sequence for one in able], [one.reads for one in able])
+    min_reads = ABUNDANCE_RATIO * min(one.reads for one, _, _ in new)
+    possible_parents = [one for one in sequences if one.reads >= min_reads]
+    pool = ParentPool([one.sequence for one in possible_parents], [one.reads for one in possible_parents])
     novels = []
     relatives = _relatives(np.stack([vector for _, vector, _ in new]), collection, labels.labelled)
     for (one, vector, assignment), references in zip(new, relatives, strict=True):
@@ -194,17 +194,17 @@ def find_candidates(
 
 def _relatives(vectors: FloatArray, collection: Collection, labelled: npt.NDArray[np.bool_]) -> Iterator[list[str]]:
     """Yield the bases of the sequences nearest to each vector."""
-    for first in range(0, len(vectors), _AT_ONCE):
-        some = vectors[first : first + _AT_ONCE]
-        rows: list[list[int]] = [[] for _ in some]
-        for query, row, _ in collection.search(some, REFERENCES, allowed=labelled):
+    for first in range(0, len(vectors), _BATCH_SIZE):
+        batch = vectors[first : first + _BATCH_SIZE]
+        rows: list[list[int]] = [[] for _ in batch]
+        for query, row, _ in collection.search(batch, REFERENCES, allowed=labelled):
             for q, r in zip(query.tolist(), row.tolist(), strict=True):
                 rows[q].append(r)
-        known = np.unique(np.array([r for own in rows for r in own], np.int64))
+        known = np.unique(np.array([r for query_rows in rows for r in query_rows], np.int64))
         texts = collection.take_sequences(known).column("sequence").to_pylist()
-        letters = dict(zip(known.tolist(), texts, strict=True))
-        for own in rows:
-            yield [text for r in own if (text := letters[r]) is not None]
+        bases = dict(zip(known.tolist(), texts, strict=True))
+        for query_rows in rows:
+            yield [text for r in query_rows if (text := bases[r]) is not None]
 
 
 def nearest_rows(
@@ -215,11 +215,11 @@ def nearest_rows(
     If several sequences have the id, it is the first of them.
     """
     names = [one.representative.assignment.nearest_id for one in candidates]
-    wanted = pa.array(sorted({name for name in names if name is not None}), pa.string())
+    ids = pa.array(sorted({name for name in names if name is not None}), pa.string())
     found: dict[str, int] = {}
-    for _, table in collection.scan_records(["id"]) if len(wanted) else ():
-        own = table.filter(pc.is_in(table.column("id").cast(pa.string()), value_set=wanted))
-        for name, row in zip(own.column("id").to_pylist(), own.column("row").to_pylist(), strict=True):
+    for _, table in collection.scan_records(["id"]) if len(ids) else ():
+        matching = table.filter(pc.is_in(table.column("id").cast(pa.string()), value_set=ids))
+        for name, row in zip(matching.column("id").to_pylist(), matching.column("row").to_pylist(), strict=True):
             if labelled[row]:
                 found.setdefault(name, row)
     return found

@@ -27,7 +27,7 @@ from ednabed.errors import UsageError
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-_LEFT_OUT = 1e-16
+_OMITTED = 1e-16
 """Maximum probability omitted at the ends of a distribution; over 10,000 taxa it changes no figure by 1e-12."""
 
 
@@ -112,10 +112,10 @@ def rarefaction_curve(counts: npt.ArrayLike, depths: npt.ArrayLike) -> Rarefied:
         UsageError: A depth is below 1, or the counts are not integers from 0.
     """
     sample = _Sample(_checked(counts, 1))
-    wanted = np.atleast_1d(np.asarray(depths))
-    _check_depths(wanted)
-    wanted = _checked(wanted, 1)
-    return _rarefied([sample.at(depth) for depth in wanted.tolist()])
+    requested = np.atleast_1d(np.asarray(depths))
+    _check_depths(requested)
+    requested = _checked(requested, 1)
+    return _rarefied([sample.at(depth) for depth in requested.tolist()])
 
 
 class _Sample:
@@ -159,7 +159,7 @@ def _drawn(n: int, x: int, m: int) -> tuple[Floats, Floats]:
     """
     mean = x * (m / n)
     variance = mean * min(1 - x / n, 1 - m / n)
-    logarithm = math.log(2 / _LEFT_OUT)
+    logarithm = math.log(2 / _OMITTED)
     far = logarithm / 3 + math.sqrt((logarithm / 3) ** 2 + 2 * logarithm * variance)
     first = max(0, x + m - n, math.floor(mean - far))
     last = min(x, m, math.ceil(mean + far))

@@ -34,16 +34,16 @@ CROPS = (0, 313, 150)
 COPIES = 0.5
 """Share of exact copies among queries of known taxa that is assumed for a dereplicated reference, where copies cannot
 be counted. Of the markers of ``docs/accuracy.md`` COI has 0.50, 12S 0.49, ITS 0.26, 16S 0.15, 18S 0.03."""
-FEWEST_REPEATED = 50
+MIN_REPEATED = 50
 """A reference with fewer sequences with several records counts as dereplicated: a few such sequences are chance."""
 # A piece must be shorter than its sequence by at least this many bases; otherwise it is not a different query.
-_SHORTER = 20
+_MIN_SHORTER = 20
 # Maximum number of other rows of a taxon that are compared.
-_MOST_KIN = 30
+_MAX_KIN = 30
 # Minimum weight of a copy, so that all can be drawn if there are few.
-_LEAST_WEIGHT = 1e-3
+_MIN_WEIGHT = 1e-3
 # A reference without new sequences among its records says little about future ones.
-_MOST_COPIES = 0.95
+_MAX_COPIES = 0.95
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -87,19 +87,21 @@ def draw(
         One part for each level and crop, without parts that have no query.
     """
     rng = np.random.default_rng(seed)
-    every = np.repeat(np.arange(len(labels.starts) - 1), np.diff(labels.starts))
-    entries = np.flatnonzero(among[every])
-    rows, lineages, records = every[entries], labels.entries[entries], labels.records[entries]
+    row_of_entry = np.repeat(np.arange(len(labels.starts) - 1), np.diff(labels.starts))
+    entries = np.flatnonzero(among[row_of_entry])
+    rows, lineages, records = row_of_entry[entries], labels.entries[entries], labels.records[entries]
     taxa = labels.taxa[lineages]
-    kin = _Kin(rows, taxa, letters, rng)
+    kin = _Relatives(rows, taxa, letters, rng)
     # Weight of each entry among the copies of its taxon, and among the new sequences of its taxon.
     weights = {COPY: _expected_copies(records), RECORD: np.ones(len(records))}
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):
-        there = _remaining(rows, taxa, level) >= 0
+        drawable = _remaining(rows, taxa, level) >= 0
         for crop in crops:
             lengths = letters.lengths[rows]
-            eligible = np.flatnonzero(there & (lengths >= max(crop + _SHORTER, 1) if crop else there & (lengths > 0)))
+            eligible = np.flatnonzero(
+                drawable & (lengths >= max(crop + _MIN_SHORTER, 1) if crop else drawable & (lengths > 0))
+            )
             codes: dict[int, Codes] = {}
             if level >= RECORD:
                 order = _by_weight(deepest(taxa[eligible]), weights[level][eligible], rng)
@@ -108,10 +110,10 @@ def draw(
             for number in eligible[order].tolist():
                 if len(codes) == count * share:
                     break
-                own = piece(letters.codes(int(rows[number])), crop, rng)
+                bases = piece(letters.codes(int(rows[number])), crop, rng)
                 # If the other records of a species are of another region, the query is not known from them.
-                if level != RECORD or kin.meets(number, own):
-                    codes[number] = own
+                if level != RECORD or kin.same_region(number, bases):
+                    codes[number] = bases
             if codes:
                 chosen = np.array(sorted(codes), np.int64)
                 parts.append(
@@ -129,7 +131,7 @@ def is_dereplicated(records: Ints) -> bool:
     Args:
         records: Records of each entry (``Labels``).
     """
-    return int((records > 1).sum()) < FEWEST_REPEATED
+    return int((records > 1).sum()) < MIN_REPEATED
 
 
 def copy_share(records: Ints) -> float:
@@ -143,7 +145,7 @@ def copy_share(records: Ints) -> float:
     """
     if is_dereplicated(records):
         return COPIES
-    return min(float(1 - (records == 1).sum() / records.sum()), _MOST_COPIES)
+    return min(float(1 - (records == 1).sum() / records.sum()), _MAX_COPIES)
 
 
 def _expected_copies(records: Ints) -> Floats:
@@ -159,7 +161,7 @@ def _expected_copies(records: Ints) -> Floats:
         return np.ones(len(records))
     once, twice = int((records == 1).sum()), int((records == 2).sum())
     single = min(2 * twice / max(once, 1), 1.0)
-    return np.where(records == 1, max(single, _LEAST_WEIGHT), records.astype(np.float64))
+    return np.where(records == 1, max(single, _MIN_WEIGHT), records.astype(np.float64))
 
 
 def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:
@@ -176,17 +178,17 @@ def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] |
     if part.level == COPY:
         return None
     taxa = deepest(labels.taxa) if part.level >= RECORD else labels.taxa[:, part.level]
-    own = taxa[part.lineages]
+    query_taxa = taxa[part.lineages]
     # The taxon of rows that have only one.
-    alone = np.full(len(labels.starts) - 1, -1, np.int64)
+    only_taxon = np.full(len(labels.starts) - 1, -1, np.int64)
     firsts = labels.starts[:-1][labels.labelled]
     entries = taxa[labels.entries]
-    least, most = np.minimum.reduceat(entries, firsts), np.maximum.reduceat(entries, firsts)
-    alone[labels.labelled] = np.where(least == most, least, -1)
+    lowest, highest = np.minimum.reduceat(entries, firsts), np.maximum.reduceat(entries, firsts)
+    only_taxon[labels.labelled] = np.where(lowest == highest, lowest, -1)
     if part.level == RECORD:
-        groups = np.where(alone >= 0, np.arange(len(alone)), -1), part.rows
-        return groups, LeftOut(taxa, own, part.rows, part.records)
-    return (alone, own), LeftOut(taxa, own, None)
+        groups = np.where(only_taxon >= 0, np.arange(len(only_taxon)), -1), part.rows
+        return groups, LeftOut(taxa, query_taxa, part.rows, part.records)
+    return (only_taxon, query_taxa), LeftOut(taxa, query_taxa, None)
 
 
 def deepest(taxa: Ints) -> Ints:
@@ -197,7 +199,7 @@ def deepest(taxa: Ints) -> Ints:
     return found
 
 
-class _Kin:
+class _Relatives:
     """Compares draws with other sequences of their taxon: only those of the same region can identify a draw."""
 
     def __init__(self, rows: Ints, taxa: Ints, letters: Letters, rng: np.random.Generator) -> None:
@@ -206,13 +208,13 @@ class _Kin:
         self._letters = letters
         self._rng = rng
 
-    def meets(self, number: int, codes: Codes) -> bool:
+    def same_region(self, number: int, codes: Codes) -> bool:
         """Return whether a piece of an entry is of the same region as a row (of up to 30) of its deepest taxon."""
         rank = np.flatnonzero(self._taxa[number] >= 0)[-1]
         others = np.unique(self._rows[self._taxa[:, rank] == self._taxa[number, rank]])
         others = others[others != self._rows[number]]
-        if len(others) > _MOST_KIN:
-            others = self._rng.choice(others, _MOST_KIN, replace=False)
+        if len(others) > _MAX_KIN:
+            others = self._rng.choice(others, _MAX_KIN, replace=False)
         return meets(decode(codes), map(self._letters.text, others.tolist()))
 
 
@@ -229,7 +231,7 @@ def _remaining(rows: Ints, taxa: Ints, level: int) -> Ints:
         # The deepest named taxon must have another row, or keep this one (a copy).
         for rank in range(len(RANKS)):
             named = taxa[:, rank] >= 0
-            counts = _rows_of(rows[named], taxa[named, rank], int(taxa.max(initial=0)) + 1)
+            counts = _row_counts(rows[named], taxa[named, rank], int(taxa.max(initial=0)) + 1)
             remains[named] = np.where((counts[taxa[named, rank]] > 1) | (level == COPY), rank, -1)
         return remains
     named = taxa[:, level] >= 0
@@ -237,19 +239,19 @@ def _remaining(rows: Ints, taxa: Ints, level: int) -> Ints:
     for rank in range(level):
         above = np.where(taxa[:, rank] >= 0, rank, above)
     for rank in range(level):
-        own = np.flatnonzero(named & (above == rank))
-        if not len(own):
+        with_parent = np.flatnonzero(named & (above == rank))
+        if not len(with_parent):
             continue
         # Entries of the parent that are not of the taxon that is left out.
-        every = taxa[:, rank] >= 0
-        all_entries = np.bincount(taxa[every, rank], minlength=int(taxa.max()) + 1)
+        in_rank = taxa[:, rank] >= 0
+        all_entries = np.bincount(taxa[in_rank, rank], minlength=int(taxa.max()) + 1)
         left_out = np.bincount(taxa[named, level], minlength=int(taxa.max()) + 1)
-        kept = all_entries[taxa[own, rank]] - left_out[taxa[own, level]] > 0
-        remains[own[kept]] = rank
+        kept = all_entries[taxa[with_parent, rank]] - left_out[taxa[with_parent, level]] > 0
+        remains[with_parent[kept]] = rank
     return remains
 
 
-def _rows_of(rows: Ints, taxa: Ints, count: int) -> Ints:
+def _row_counts(rows: Ints, taxa: Ints, count: int) -> Ints:
     """Return how many rows each taxon has, shape (count,), from pairs of row and taxon, which may repeat."""
     pairs = np.unique(np.stack([rows, taxa], axis=1), axis=0)
     return np.bincount(pairs[:, 1], minlength=count)
@@ -265,11 +267,11 @@ def _in_turn(taxa: Ints, rng: np.random.Generator) -> Ints:
     order = rng.permutation(len(taxa))
     groups = taxa[order]
     by_group = np.argsort(groups, kind="stable")
-    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    _, taxon_index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     turn = np.empty(len(groups), np.int64)
     turn[by_group] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     # Taxa are in a random order; in that of the rows, those with most rows would come first.
-    return np.asarray(order[np.lexsort((rng.permutation(len(sizes))[place], turn))], np.int64)
+    return np.asarray(order[np.lexsort((rng.permutation(len(sizes))[taxon_index], turn))], np.int64)
 
 
 def _by_weight(taxa: Ints, weights: Floats, rng: np.random.Generator) -> Ints:
@@ -283,9 +285,9 @@ def _by_weight(taxa: Ints, weights: Floats, rng: np.random.Generator) -> Ints:
         weights: Weight of each entry within its taxon, shape (n,), above 0.
         rng: Draws the order.
     """
-    _, place = np.unique(taxa, return_inverse=True)
-    roots = np.sqrt(np.bincount(place, weights))
-    return np.argsort(rng.exponential(size=len(taxa)) * roots[place] / weights)
+    _, taxon_index = np.unique(taxa, return_inverse=True)
+    roots = np.sqrt(np.bincount(taxon_index, weights))
+    return np.argsort(rng.exponential(size=len(taxa)) * roots[taxon_index] / weights)
 
 
 def piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:

@@ -31,7 +31,7 @@ class Findings:
         likeness: Share of the bases compared that agree.
         similarity: Cosine of the vectors.
         turned: Whether it is the reverse complement of the reference's strand.
-        strange: Whether it is no nearer than a scrambled sequence.
+        unrelated: Whether it is no nearer than a scrambled sequence.
         marker: Number of the marker of the nearest sequence.
         situations: See ``Outlook``, NaN where unknown, float64, shape (q, 6).
         right: See ``Outlook``.
@@ -50,7 +50,7 @@ class Findings:
     likeness: Floats
     similarity: Floats
     turned: npt.NDArray[np.bool_]
-    strange: npt.NDArray[np.bool_]
+    unrelated: npt.NDArray[np.bool_]
     marker: Ints
     situations: Floats
     right: Floats
@@ -63,17 +63,19 @@ class Findings:
         return len(self.rows)
 
     @classmethod
-    def of(cls, evidence: Evidence, rows: Ints, alike: tuple[Floats, Floats, Floats, Floats], turned: bool) -> Findings:
+    def from_evidence(
+        cls, evidence: Evidence, rows: Ints, measures: tuple[Floats, Floats, Floats, Floats], turned: bool
+    ) -> Findings:
         """Create findings for which no predictions of a calibration are known yet.
 
         Args:
             evidence: Evidence of q queries.
             rows: See the attributes.
-            alike: Identity, coverage, likeness and similarity.
+            measures: Identity, coverage, likeness and similarity.
             turned: See the attributes; the same for all queries.
         """
         q = len(rows)
-        identity, coverage, likeness, similarity = alike
+        identity, coverage, likeness, similarity = measures
         return cls(
             rows=rows,
             nearest=evidence.nearest_lineages,
@@ -85,7 +87,7 @@ class Findings:
             likeness=likeness,
             similarity=similarity,
             turned=np.full(q, turned),
-            strange=np.zeros(q, bool),
+            unrelated=np.zeros(q, bool),
             marker=np.zeros(q, np.int64),
             situations=np.full((q, len(SITUATIONS)), np.nan),
             right=np.full((q, len(RANKS)), np.nan),
@@ -94,38 +96,38 @@ class Findings:
             tied=list(evidence.tied),
         )
 
-    def learn(self, own: Ints, outlook: Outlook) -> None:
+    def learn(self, selected: Ints, outlook: Outlook) -> None:
         """Store the predictions of a calibration for the selected queries."""
         if outlook.situations is not None:
-            self.situations[own] = outlook.situations
+            self.situations[selected] = outlook.situations
         if outlook.p_values is not None:
-            self.old_p[own] = outlook.p_values
-        self.right[own], self.classes[own] = outlook.right, outlook.classes
+            self.old_p[selected] = outlook.p_values
+        self.right[selected], self.classes[selected] = outlook.right, outlook.classes
 
     def part(self, chosen: Ints) -> Findings:
         """Return the findings of the selected queries."""
         arrays = {one.name: getattr(self, one.name)[chosen] for one in fields(self) if one.name != "tied"}
         return Findings(**arrays, tied=[self.tied[i] for i in chosen.tolist()])
 
-    def outlook(self, own: Ints) -> Outlook:
+    def outlook(self, selected: Ints) -> Outlook:
         """Return the predictions of the calibration for the selected queries."""
-        return Outlook(self.situations[own], self.right[own], self.old_p[own], self.classes[own])
+        return Outlook(self.situations[selected], self.right[selected], self.old_p[selected], self.classes[selected])
 
-    def put(self, places: Ints, other: Findings, chosen: Ints) -> None:
+    def put(self, rows: Ints, other: Findings, chosen: Ints) -> None:
         """Replace queries by selected queries of other findings."""
         for one in fields(self):
             if one.name == "tied":
-                for place, number in zip(places.tolist(), chosen.tolist(), strict=True):
-                    self.tied[place] = other.tied[number]
+                for row, number in zip(rows.tolist(), chosen.tolist(), strict=True):
+                    self.tied[row] = other.tied[number]
             else:
-                getattr(self, one.name)[places] = getattr(other, one.name)[chosen]
+                getattr(self, one.name)[rows] = getattr(other, one.name)[chosen]
 
 
 def join_findings(several: Sequence[Findings]) -> Findings:
     """Join several findings; at least one must be given."""
     arrays = {
-        one.name: np.concatenate([getattr(own, one.name) for own in several])
+        one.name: np.concatenate([getattr(part, one.name) for part in several])
         for one in fields(Findings)
         if one.name != "tied"
     }
-    return Findings(**arrays, tied=[tied for own in several for tied in own.tied])
+    return Findings(**arrays, tied=[tied for part in several for tied in part.tied])

@@ -75,11 +75,11 @@ class Labels:
         return self._sum(np.ones(len(self.entries), np.int64))
 
     def _sum(self, values: Ints) -> Ints:
-        own = self.taxa[self.entries]
+        taxa = self.taxa[self.entries]
         found = np.zeros(int(self.taxa.max(initial=-1)) + 2, np.int64)
         for rank in range(len(RANKS)):
-            named = own[:, rank] >= 0
-            np.add.at(found, own[named, rank], values[named])
+            named = taxa[:, rank] >= 0
+            np.add.at(found, taxa[named, rank], values[named])
         return found
 
     @cached_property
@@ -93,9 +93,9 @@ class Labels:
     def entries_of(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return the indices of the entries of rows, and for each the position of its row in ``rows``."""
         sizes = self.starts[rows + 1] - self.starts[rows]
-        place = np.repeat(np.arange(len(rows)), sizes)
-        within = np.arange(len(place)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return np.asarray(self.starts[rows][place] + within, np.int64), place
+        position = np.repeat(np.arange(len(rows)), sizes)
+        within = np.arange(len(position)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.asarray(self.starts[rows][position] + within, np.int64), position
 
 
 def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
@@ -120,14 +120,14 @@ def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
         rows = table.column("row").to_numpy()
         if marker_columns:
             # Runs may have different names for that column.
-            told = pc.coalesce(*(table.column(name).cast(pa.string()) for name in marker_columns))
-            numbers = _numbers(told, markers, 0)
+            texts = pc.coalesce(*(table.column(name).cast(pa.string()) for name in marker_columns))
+            numbers = _numbers(texts, markers, 0)
             # A record without a marker does not change the marker of its sequence.
             marker[rows[numbers > 0]] = numbers[numbers > 0]
         if "lineage" in columns:
-            own = _numbers(table.column("lineage"), lineages, -1)
-            pairs.append(np.stack([rows[own >= 0], own[own >= 0]], axis=1))
-            counts.append(_source_records(table)[own >= 0])
+            lineage_numbers = _numbers(table.column("lineage"), lineages, -1)
+            pairs.append(np.stack([rows[lineage_numbers >= 0], lineage_numbers[lineage_numbers >= 0]], axis=1))
+            counts.append(_source_records(table)[lineage_numbers >= 0])
     distinct, sums = _summed(pairs, counts)
     if needed and not len(distinct):
         raise StoreError(
@@ -153,9 +153,9 @@ def _source_records(table: pa.Table) -> Ints:
 
 def _summed(pairs: list[Ints], counts: list[Ints]) -> tuple[Ints, Ints]:
     """Return the distinct pairs of row and lineage, and for each the sum of its counts."""
-    distinct, place = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), axis=0, return_inverse=True)
+    distinct, pair_index = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *pairs]), axis=0, return_inverse=True)
     sums = np.zeros(len(distinct), np.int64)
-    np.add.at(sums, place.reshape(-1), np.concatenate([np.zeros(0, np.int64), *counts]))
+    np.add.at(sums, pair_index.reshape(-1), np.concatenate([np.zeros(0, np.int64), *counts]))
     return distinct, sums
 
 
@@ -163,8 +163,8 @@ def _numbers(column: pa.ChunkedArray, known: dict[str, int], none: int) -> Ints:
     """Return numbers for texts, adding new texts to ``known``; ``none`` where there is no text."""
     encoded = pa.chunked_array(column).cast(pa.string()).combine_chunks().dictionary_encode()
     numbers = [known.setdefault(text, len(known)) if text else none for text in encoded.dictionary.to_pylist()]
-    places = pc.fill_null(encoded.indices, len(numbers)).to_numpy()
-    return np.asarray(np.array([*numbers, none], np.int64)[places], np.int64)
+    indices = pc.fill_null(encoded.indices, len(numbers)).to_numpy()
+    return np.asarray(np.array([*numbers, none], np.int64)[indices], np.int64)
 
 
 def number_taxa(lineages: list[Lineage]) -> Ints:

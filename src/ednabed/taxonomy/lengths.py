@@ -25,7 +25,7 @@ def length_classes(lengths: Ints) -> Ints:
 
 def check_limits(limits: Sequence[tuple[int, float]]) -> None:
     """Raise BadJson unless the limits read from a file are in order of length, from 1."""
-    lengths = [letters for letters, _ in limits]
+    lengths = [n_bases for n_bases, _ in limits]
     if lengths != sorted(lengths) or (lengths and lengths[0] < 1):
         raise BadJson("decoys of a group are not in order of length")
 
@@ -41,5 +41,5 @@ def limit_at(limits: Sequence[tuple[int, float]], lengths: Ints) -> Floats:
     """
     if not limits:
         return np.full(len(lengths), np.inf)
-    letters, values = (np.array(column, np.float64) for column in zip(*limits, strict=True))
-    return np.asarray(np.interp(np.log(np.maximum(lengths, 1)), np.log(letters), values), np.float64)
+    n_bases, values = (np.array(column, np.float64) for column in zip(*limits, strict=True))
+    return np.asarray(np.interp(np.log(np.maximum(lengths, 1)), np.log(n_bases), values), np.float64)

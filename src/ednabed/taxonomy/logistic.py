@@ -11,7 +11,7 @@ from ednabed.base.stored_json import BadJson
 
 _KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Quantiles of a feature at which its slope may change."""
-_LEAST_SPREAD = 0.1
+_MIN_SPREAD = 0.1
 """Standard deviation of a feature (all are logarithms or shares) below which it counts less, by the square of the
 deficit. A feature that hardly varies among the draws says nothing about queries in which it does: scaled to the width
 of the others, its slopes would be due to chance, and a query with foreign bases at its ends, or with N, would get more
@@ -53,7 +53,7 @@ class Logistic:
         check_columns(self.knots, self.least, self.most, self.mean, self.scale, features)
         if len(self.weights) != classes or len(self.intercepts) != classes:
             raise BadJson(f"a model has {len(self.weights)} classes, expected {classes}")
-        if any(len(own) != len(self.mean) for own in self.weights):
+        if any(len(row) != len(self.mean) for row in self.weights):
             raise BadJson("a model does not have one weight for each column")
 
     def predict(self, features: Floats) -> Floats:
@@ -83,8 +83,8 @@ def check_columns(
 def columns(features: Floats, knots: list[list[float]]) -> Floats:
     """Return the features, and the amounts by which each exceeds its knots, shape (n, f + number of knots)."""
     parts = [features]
-    for i, places in enumerate(knots):
-        parts.append(np.maximum(features[:, i : i + 1] - np.array(places), 0))
+    for i, feature_knots in enumerate(knots):
+        parts.append(np.maximum(features[:, i : i + 1] - np.array(feature_knots), 0))
     return np.concatenate(parts, axis=1)
 
 
@@ -109,20 +109,20 @@ def fit(features: Floats, classes: Ints, count: int, weights: Floats, penalty: f
     table = columns(features, knots)
     mean, scale = table.mean(axis=0), table.std(axis=0)
     scale[scale < 1e-9] = 1
-    narrow = np.maximum(_LEAST_SPREAD / np.maximum(features.std(axis=0), 1e-9), 1) ** 2
-    scale *= np.concatenate([narrow, np.repeat(narrow, [len(places) for places in knots])])
-    there = np.unique(classes)
+    narrow = np.maximum(_MIN_SPREAD / np.maximum(features.std(axis=0), 1e-9), 1) ** 2
+    scale *= np.concatenate([narrow, np.repeat(narrow, [len(feature_knots) for feature_knots in knots])])
+    present = np.unique(classes)
     slopes, intercepts = np.zeros((count, table.shape[1])), np.full(count, _NEVER)
-    intercepts[there] = 0.0
-    if len(there) > 1:
+    intercepts[present] = 0.0
+    if len(present) > 1:
         model = LogisticRegression(C=penalty, max_iter=3_000)
         # Tables are small: two threads take four times as long, and sums would depend on the number of threads.
         with threadpool_limits(1):
             model.fit((table - mean) / scale, classes, sample_weight=weights)
-        if len(there) == 2:
-            slopes[there[1]], intercepts[there[1]] = model.coef_[0], model.intercept_[0]
+        if len(present) == 2:
+            slopes[present[1]], intercepts[present[1]] = model.coef_[0], model.intercept_[0]
         else:
-            slopes[there], intercepts[there] = model.coef_, model.intercept_
+            slopes[present], intercepts[present] = model.coef_, model.intercept_
     return Logistic(
         knots=knots,
         least=features.min(axis=0).tolist(),

@@ -11,11 +11,11 @@ from threadpoolctl import threadpool_limits
 
 from ednabed.extras import installed
 from ednabed.models.base import FloatArray
-from ednabed.taxonomy.near import near
+from ednabed.taxonomy.near import nearest_vectors
 
 NEIGHBOURS = 15
 """Neighbours that UMAP keeps near (its default), including the vector itself; fewer if there are fewer vectors."""
-FEWEST = 10
+MIN_VECTORS = 10
 """Minimum number of vectors for UMAP; fewer have no neighbourhoods, and the map shows principal components."""
 
 
@@ -40,7 +40,7 @@ def map_2d(vectors: FloatArray, *, seed: int = 0, bar: Any = None) -> tuple[Floa
     Returns:
         Coordinates, float32, shape (n, 2), without a unit; and the name of the method, ``UMAP`` or ``PCA``.
     """
-    if len(vectors) < FEWEST or not installed("umap"):
+    if len(vectors) < MIN_VECTORS or not installed("umap"):
         return _principal(vectors), "PCA"
     from umap import UMAP
 
@@ -53,15 +53,15 @@ def map_2d(vectors: FloatArray, *, seed: int = 0, bar: Any = None) -> tuple[Floa
             n_components=2, n_neighbors=rows.shape[1], metric="cosine", random_state=seed, n_jobs=1,
             init=_principal(vectors), precomputed_knn=(rows, distances), force_approximation_algorithm=True,
         )  # fmt: skip
-        places: FloatArray = np.asarray(umap.fit_transform(vectors), np.float32)
+        coordinates: FloatArray = np.asarray(umap.fit_transform(vectors), np.float32)
     # UMAP does not place a vector that is not a neighbour of any other.
-    places[~np.isfinite(places).all(axis=1)] = 0
-    return places, "UMAP"
+    coordinates[~np.isfinite(coordinates).all(axis=1)] = 0
+    return coordinates, "UMAP"
 
 
 def _neighbours(vectors: FloatArray, k: int, bar: Any) -> tuple[npt.NDArray[np.int32], FloatArray]:
     """Return rows and cosine distances of the ``k`` nearest of each vector, itself first, as UMAP expects them."""
-    rows, cosines = near(vectors, vectors, k, bar)
+    rows, cosines = nearest_vectors(vectors, vectors, k, bar)
     itself = np.arange(len(vectors))[:, None]
     # If more than k vectors are equal, the vector may not be among its own neighbours.
     rows[(rows != itself).all(axis=1), -1] = itself[(rows != itself).all(axis=1), 0]
@@ -85,8 +85,8 @@ def _principal(vectors: FloatArray) -> FloatArray:
         else:
             left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
             found = left[:, :2] * sizes[:2]
-    places = np.zeros((len(vectors), 2))
-    places[:, : found.shape[1]] = found
+    coordinates = np.zeros((len(vectors), 2))
+    coordinates[:, : found.shape[1]] = found
     # Rounded, so that equal distances are equal.
-    farthest = places[np.abs(places).round(9).argmax(axis=0), [0, 1]]
-    return (places * np.where(farthest < 0, -1, 1)).astype(np.float32)
+    farthest = coordinates[np.abs(coordinates).round(9).argmax(axis=0), [0, 1]]
+    return (coordinates * np.where(farthest < 0, -1, 1)).astype(np.float32)

@@ -29,6 +29,6 @@ def calibration_error(confidence: Floats, right: Floats, weights: Floats | None 
     confidence, right, weights = confidence[guessed], right[guessed], weights[guessed]
     if not weights.sum() > 0:
         return None
-    place = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gap = np.bincount(place, weights * (confidence - right), _BINS)
+    bin_index = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gap = np.bincount(bin_index, weights * (confidence - right), _BINS)
     return float(np.abs(gap).sum() / weights.sum())

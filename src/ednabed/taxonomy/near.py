@@ -19,7 +19,9 @@ _QUERIES, _PAIRS = 4_096, 16_384
 Rows = npt.NDArray[np.int64]
 
 
-def near(queries: FloatArray, among: FloatArray, k: int, bar: Any = None) -> tuple[Rows, npt.NDArray[np.float64]]:
+def nearest_vectors(
+    queries: FloatArray, among: FloatArray, k: int, bar: Any = None
+) -> tuple[Rows, npt.NDArray[np.float64]]:
     """Find the ``k`` most similar vectors for each query.
 
     50,000 queries of 512 dimensions among as many vectors take 40 s on one core, nearly all of it a matrix product.
@@ -37,19 +39,19 @@ def near(queries: FloatArray, among: FloatArray, k: int, bar: Any = None) -> tup
     k = min(k, len(among))
     rows, cosines = np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k))
     for first in range(0, len(queries), _QUERIES):
-        some = queries[first : first + _QUERIES]
-        found, _ = nearest(some, among, k + _SPARE)
+        batch = queries[first : first + _QUERIES]
+        found, _ = nearest(batch, among, k + _SPARE)
         if not found.size:
             continue
         exact = np.empty(found.shape)
         step = max(1, _PAIRS // found.shape[1])
-        for begin in range(0, len(some), step):
+        for begin in range(0, len(batch), step):
             part = slice(begin, begin + step)
-            exact[part] = np.einsum("qkd,qd->qk", among[found[part]], some[part], dtype=np.float64)
+            exact[part] = np.einsum("qkd,qd->qk", among[found[part]], batch[part], dtype=np.float64)
         exact = np.clip(np.round(exact, DIGITS), -1, 1)
         order = np.lexsort((found, -exact), axis=1)[:, :k]
-        rows[first : first + len(some)] = np.take_along_axis(found, order, axis=1)
-        cosines[first : first + len(some)] = np.take_along_axis(exact, order, axis=1)
+        rows[first : first + len(batch)] = np.take_along_axis(found, order, axis=1)
+        cosines[first : first + len(batch)] = np.take_along_axis(exact, order, axis=1)
         if bar is not None:
-            bar.update(len(some))
+            bar.update(len(batch))
     return rows, cosines

@@ -36,14 +36,14 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.topk import lengths, unit
 from ednabed.store.files import json_sha256, whole_file
 from ednabed.taxonomy.map2d import map_2d
-from ednabed.taxonomy.near import near
+from ednabed.taxonomy.near import nearest_vectors
 
 MOST = 50_000
 """Maximum number of landmarks by default."""
-AMONG = 5
+N_NEAREST = 5
 """Number of landmarks among which a sequence is placed."""
 SCHEMA = "ednabed.map/1"
-_LEAST = 1e-6
+_MIN_DISTANCE = 1e-6
 """Minimum distance (1 - cosine) that can be resolved, because cosines have six digits."""
 _FACTS = b"ednabed.map"
 _FACTS_TYPES = {
@@ -213,8 +213,8 @@ class SequenceMap:
                 f"{path} has schema {brief(schema)}, this ednabed reads {SCHEMA!r}; update ednabed, or {_AGAIN}"
             )
         damaged = StoreError(f"{path} is damaged; {again}")
-        told, content = facts.pop("map_sha256", None), facts.get("content_sha256")
-        if told != json_sha256(facts) or table.schema.remove_metadata() != _COLUMNS:
+        checksum, content = facts.pop("map_sha256", None), facts.get("content_sha256")
+        if checksum != json_sha256(facts) or table.schema.remove_metadata() != _COLUMNS:
             raise damaged
         if any(column.null_count for column in table.columns):
             raise damaged
@@ -251,28 +251,28 @@ class SequenceMap:
         self, known: FloatArray, vectors: FloatArray, bar: Any = None
     ) -> tuple[FloatArray, npt.NDArray[np.float32], Numbers]:
         """Return coordinates, cosines with the nearest landmark, and its cluster."""
-        there = np.flatnonzero(np.isfinite(known[:, 0]))
-        if not len(there):
+        present = np.flatnonzero(np.isfinite(known[:, 0]))
+        if not len(present):
             raise UsageError(f"the map has no landmarks to place sequences among; {_AGAIN}")
-        if len(there) < len(known):
-            known = known[there]
-        own_places = self.places[self.landmark][there].astype(np.float64)
-        own_clusters = self.clusters[self.landmark][there]
+        if len(present) < len(known):
+            known = known[present]
+        landmark_places = self.places[self.landmark][present].astype(np.float64)
+        landmark_clusters = self.clusters[self.landmark][present]
         places = np.full((len(vectors), 2), np.nan, np.float32)
         similar = np.full(len(vectors), np.nan, np.float32)
         clusters = np.full(len(vectors), -1, np.int32)
         norms = lengths(vectors)
         good = np.flatnonzero(np.isfinite(norms) & (norms > 0))
-        rows, cosines = near(unit(vectors[good]), known, AMONG, bar)
+        rows, cosines = nearest_vectors(unit(vectors[good]), known, N_NEAREST, bar)
         if not len(good):
             return places, similar, clusters
         distances = 1 - cosines
-        weights = np.maximum(distances, _LEAST) ** -2
-        mean = (own_places[rows] * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]
-        upon = distances[:, 0] < _LEAST / 2
-        places[good] = np.where(upon[:, None], own_places[rows[:, 0]], mean)
+        weights = np.maximum(distances, _MIN_DISTANCE) ** -2
+        mean = (landmark_places[rows] * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]
+        upon = distances[:, 0] < _MIN_DISTANCE / 2
+        places[good] = np.where(upon[:, None], landmark_places[rows[:, 0]], mean)
         similar[good] = cosines[:, 0]
-        clusters[good] = own_clusters[rows[:, 0]]
+        clusters[good] = landmark_clusters[rows[:, 0]]
         return places, similar, clusters
 
 
@@ -311,7 +311,7 @@ def make_map(
     if most < 1:
         raise UsageError(f"the maximum number of landmarks is {most}, expected at least 1; give another `most`")
     if earlier is not None:
-        return _added(collection, earlier, show_progress)
+        return _with_all(collection, earlier, show_progress)
     rows = _usable_rows(collection)
     chosen = rows[:most]
     vectors = unit(collection.vectors_of(chosen))
@@ -333,7 +333,7 @@ def make_map(
         rule=_rule(len(rows), most),
         software=_software(),
     )
-    return _added(collection, laid_out, show_progress, vectors)
+    return _with_all(collection, laid_out, show_progress, vectors)
 
 
 def point_groups(places: FloatArray) -> Numbers:
@@ -363,14 +363,14 @@ def point_groups(places: FloatArray) -> Numbers:
     return clusters
 
 
-def _added(
+def _with_all(
     collection: Collection, base: SequenceMap, show_progress: bool | None, known: FloatArray | None = None
 ) -> SequenceMap:
     """Return a map with all sequences of a collection; ``known``: vectors of its landmarks, if already read."""
     base.check_function(collection)
     rows = _usable_rows(collection)
-    _, there = _find(base.keys, collection.keys[rows])
-    new = rows[~there]
+    _, on_map = _find(base.keys, collection.keys[rows])
+    new = rows[~on_map]
     if not len(new):
         return base
     if known is None:
@@ -400,12 +400,12 @@ def _usable_rows(collection: Collection) -> npt.NDArray[np.int64]:
     return np.asarray(good[first], np.int64)
 
 
-def _find(keys: Keys, wanted: Keys) -> tuple[npt.NDArray[np.int64], Bools]:
+def _find(keys: Keys, others: Keys) -> tuple[npt.NDArray[np.int64], Bools]:
     """Return the positions of other keys in the ascending ``keys``, and whether they are in it at all."""
     if not len(keys):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1).astype(np.int64)
-    return at, np.asarray(keys[at] == wanted, np.bool_)
+        return np.zeros(len(others), np.int64), np.zeros(len(others), np.bool_)
+    at = np.minimum(np.searchsorted(keys, others), len(keys) - 1).astype(np.int64)
+    return at, np.asarray(keys[at] == others, np.bool_)
 
 
 def _first_of_equals(vectors: FloatArray) -> npt.NDArray[np.int64]:
@@ -426,7 +426,7 @@ def _rule(rows: int, most: int) -> str:
         return "All sequences are laid out; of those with equal vectors the first by key, the others placed on it."
     return (
         f"Of {rows:,} sequences the {most:,} with the smallest keys (a hash of the bases, so a random sample that is "
-        f"the same for the same sequences) are laid out, the others placed among their {AMONG} nearest of these."
+        f"the same for the same sequences) are laid out, the others placed among their {N_NEAREST} nearest of these."
     )
 
 

@@ -70,31 +70,31 @@ def shortlist(
         if not len(numbers):
             continue
         scale = (1 / norms).astype(np.float32)
-        theirs = lengths[numbers].astype(np.float32)
+        row_lengths = lengths[numbers].astype(np.float32)
         for first in range(0, len(queries), QUERY_ROWS):
-            some = order[first : first + QUERY_ROWS]
-            cosine = queries[some] @ vectors.T
+            batch = order[first : first + QUERY_ROWS]
+            cosine = queries[batch] @ vectors.T
             cosine *= scale
             if left_out is not None:
-                cosine[left_out[0][numbers] == left_out[1][some, None]] = -np.inf
+                cosine[left_out[0][numbers] == left_out[1][batch, None]] = -np.inf
             for exponent, best in zip(exponents, lists, strict=True):
-                score = _by_length(cosine, theirs, query_lengths[some], exponent) if exponent else cosine
-                best.take(some, score, numbers)
+                score = _by_length(cosine, row_lengths, query_lengths[batch], exponent) if exponent else cosine
+                best.take(batch, score, numbers)
     rows = np.stack([best.sorted() for best in lists], axis=2).reshape(len(queries), -1)
     order = np.argsort(rows, axis=1, kind="stable")
     ordered = np.take_along_axis(rows, order, 1)
-    again = np.zeros(rows.shape, bool)
-    np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
-    rows[again] = -1
+    repeated = np.zeros(rows.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    rows[repeated] = -1
     return rows
 
 
-def _by_length(cosine: Floats, theirs: Floats, own: Ints, exponent: float) -> Floats:
+def _by_length(cosine: Floats, row_lengths: Floats, query_lengths: Ints, exponent: float) -> Floats:
     """Return cosines times (longer / shorter) ** exponent; queries are sorted by length."""
     score = cosine.copy()
-    bounds = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
+    bounds = [0, *(np.flatnonzero(np.diff(query_lengths)) + 1).tolist(), len(query_lengths)]
     for first, last in itertools.pairwise(bounds):
-        ratio = theirs / np.float32(own[first])
+        ratio = row_lengths / np.float32(query_lengths[first])
         np.maximum(ratio, 1 / ratio, out=ratio)
         # Negative cosines are not scaled.
         part = score[first:last]
@@ -109,36 +109,36 @@ class _Best:
         self._scores = np.full((queries, k), -np.inf, np.float32)
         self._rows = np.full((queries, k), -1, np.int64)
 
-    def take(self, some: Ints, score: Floats, numbers: Ints) -> None:
+    def take(self, queries: Ints, score: Floats, numbers: Ints) -> None:
         """Add the scores of a block for some queries."""
         # Only scores that are better than the worst one held are examined, which are few in later blocks: partitioning
         # the complete block takes five times as long.
-        better = score > self._scores[some].min(axis=1)[:, None]
+        better = score > self._scores[queries].min(axis=1)[:, None]
         counts = np.count_nonzero(better, axis=1)
         many = counts > self._scores.shape[1]
         if many.any():
             k = self._scores.shape[1]
             chosen = np.argpartition(-score[many], k - 1, axis=1)[:, :k]
-            self._join(some[many], np.take_along_axis(score[many], chosen, 1), numbers[chosen])
+            self._join(queries[many], np.take_along_axis(score[many], chosen, 1), numbers[chosen])
             better, counts = better[~many], counts[~many]
-            some, score = some[~many], score[~many]
+            queries, score = queries[~many], score[~many]
         if not counts.any():
             return
         query, column = np.nonzero(better)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-        chosen = np.zeros((len(some), int(counts.max())), np.int64)
+        chosen = np.zeros((len(queries), int(counts.max())), np.int64)
         chosen[query, within] = column
         scores = np.full(chosen.shape, -np.inf, np.float32)
         scores[query, within] = score[query, column]
-        self._join(some, scores, numbers[chosen])
+        self._join(queries, scores, numbers[chosen])
 
-    def _join(self, some: Ints, scores: Floats, rows: Ints) -> None:
+    def _join(self, queries: Ints, scores: Floats, rows: Ints) -> None:
         k = self._scores.shape[1]
-        joined = np.concatenate([self._scores[some], scores], axis=1)
-        rows = np.concatenate([self._rows[some], rows], axis=1)
+        joined = np.concatenate([self._scores[queries], scores], axis=1)
+        rows = np.concatenate([self._rows[queries], rows], axis=1)
         kept = np.argpartition(-joined, k - 1, axis=1)[:, :k]
-        self._scores[some] = np.take_along_axis(joined, kept, 1)
-        self._rows[some] = np.take_along_axis(rows, kept, 1)
+        self._scores[queries] = np.take_along_axis(joined, kept, 1)
+        self._rows[queries] = np.take_along_axis(rows, kept, 1)
 
     def sorted(self) -> Ints:
         """Return rows, best first; -1 where there are no more."""

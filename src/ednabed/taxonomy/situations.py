@@ -22,7 +22,7 @@ KNOWN = 0.5
 """Share of queries whose species is assumed to be in the reference, if it is not estimated from the queries."""
 ABSENT_RANKS = tuple(RANKS.index(rank) for rank in ("species", "genus", "family", "order"))
 """Ranks whose taxon can be reported as absent."""
-FEWEST_QUERIES = 50
+MIN_QUERIES = 50
 """Minimum number of distinct queries for an estimate of their shares."""
 _FIRST_ABSENT = 2
 _PRIOR = 20.0
@@ -32,12 +32,12 @@ _PRIOR_SHARE = 0.2
 """Fraction of the study that is added to the pseudo-count among the unknown: in large studies a small difference
 between draws and queries would otherwise look like other proportions. Among the known, copies are exact, so no more is
 needed."""
-LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
+MIN_KNOWN, MAX_KNOWN = 0.05, 0.95
 """Bounds of an estimated share of known species. Queries that do not resemble any draw would otherwise drive it to 0 or
 1, and with it every name."""
-_MOST_STEPS = 2_000
-_SETTLED = 1e-5
-_LEAST = 1e-9
+_MAX_STEPS = 2_000
+_TOLERANCE = 1e-5
+_MIN_PROBABILITY = 1e-9
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -83,8 +83,8 @@ def presence(likely: Floats, rank: int) -> Floats:
 
 def absence_score(likely: Floats, rank: int) -> Floats:
     """Return the log odds that the taxon of a rank is not in the reference, shape (n,), from shape (n, 6)."""
-    there = np.clip(presence(likely, rank), _LEAST, 1 - _LEAST)
-    return np.asarray(np.log1p(-there) - np.log(there), np.float64)
+    present = np.clip(presence(likely, rank), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    return np.asarray(np.log1p(-present) - np.log(present), np.float64)
 
 
 def shifted(likely: Floats, fitted: Floats, shares: Floats) -> Floats:
@@ -111,9 +111,9 @@ def with_known(shares: Floats, known: float) -> Floats:
     if not 0 < known < 1:
         raise UsageError(f"`known` is {known:g}; expected a share above 0 and below 1, such as {KNOWN}")
     parts = np.array(shares, np.float64)
-    for some, share in ((slice(0, _FIRST_ABSENT), known), (slice(_FIRST_ABSENT, None), 1 - known)):
-        total = parts[some].sum()
-        parts[some] = parts[some] / total * share if total > 0 else 0
+    for half, share in ((slice(0, _FIRST_ABSENT), known), (slice(_FIRST_ABSENT, None), 1 - known)):
+        total = parts[half].sum()
+        parts[half] = parts[half] / total * share if total > 0 else 0
     return np.asarray(parts / parts.sum(), np.float64)
 
 
@@ -123,7 +123,7 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     The method is expectation maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The
     proportions among the known (copies, new sequences) and among the unknown (absent species, genera, families, orders)
     are posterior modes under Dirichlet priors (``_PRIOR``, ``_PRIOR_SHARE``). The share of known species is free,
-    between ``LEAST_KNOWN`` and ``MOST_KNOWN``. With fewer than ``FEWEST_QUERIES`` queries, or if the estimate does not
+    between ``MIN_KNOWN`` and ``MAX_KNOWN``. With fewer than ``MIN_QUERIES`` queries, or if the estimate does not
     converge, the default is returned.
 
     Args:
@@ -133,17 +133,17 @@ def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     """
     usual = Shares(tuple(default.tolist()), "default", len(likely))
     halves = slice(0, _FIRST_ABSENT), slice(_FIRST_ABSENT, None)
-    if len(likely) < FEWEST_QUERIES or not all(default[half].sum() > 0 for half in halves):
+    if len(likely) < MIN_QUERIES or not all(default[half].sum() > 0 for half in halves):
         return usual
     priors = _PRIOR, _PRIOR + _PRIOR_SHARE * len(likely)
     share = default
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         last, share = share, shifted(likely, fitted, share).mean(axis=0)
         for half, prior in zip(halves, priors, strict=True):
             total = share[half].sum()
             parts = default[half] / default[half].sum()
             share[half] = total * (len(likely) * share[half] + prior * parts) / (len(likely) * total + prior)
-        if np.abs(share - last).max() < _SETTLED:
-            known = float(np.clip(share[:_FIRST_ABSENT].sum(), LEAST_KNOWN, MOST_KNOWN))
+        if np.abs(share - last).max() < _TOLERANCE:
+            known = float(np.clip(share[:_FIRST_ABSENT].sum(), MIN_KNOWN, MAX_KNOWN))
             return Shares(tuple(with_known(share, known).tolist()), "estimated", len(likely))
     return usual

@@ -1,4 +1,4 @@
-"""Signs of artefacts: against definitions letter by letter, on simulated artefacts and on real records."""
+"""Signs of artefacts: tested against definitions base by base, on simulated artefacts and on real records."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ BIRD, FLY, GERM = lineage("", "Chordata", "Aves"), lineage("", "Arthropoda"), li
         ("CAA", False, False, False),
     ],
 )
-def test_a_codon_is_a_stop_in_its_own_codes(codons, birds, flies, germs):
-    """The codon in each of three frames, amid letters that make no stop in any."""
+def test_stop_codons_per_genetic_code(codons, birds, flies, germs):
+    """The codon is in each of three frames, between bases that form no stop in any frame."""
     sequence = "CCC" * 5 + codons + "C" + codons + "C" + codons + "CCC" * 5
     assert [has_stops(sequence, names) for names in (BIRD, FLY, GERM)] == [birds, flies, germs]
 
@@ -150,7 +150,7 @@ def test_dust_by_the_definition(sequence):
         (randomly(100, 7) + "A" * 8 + randomly(100, 8), False),
     ],
 )
-def test_repeats_are_of_low_complexity(sequence, low):
+def test_repeats_have_low_complexity(sequence, low):
     assert (dust(sequence) > MAX_DUST) == low
 
 
@@ -166,7 +166,7 @@ def test_lengths_of_an_amplicon():
 
 
 def test_lengths_that_vary():
-    """Deviations 0, 10, 10, 20, 20 have the median 10: six times 1.4826 of it are more than a tenth of 100."""
+    """Deviations 0, 10, 10, 20, 20 have the median 10: six times 1.4826 times 10 is more than a tenth of 100."""
     usual = UsualLength.from_lengths([80, 90, 100, 110, 120])
     assert usual is not None
     assert (usual.minimum, usual.maximum) == pytest.approx((100 - 88.956, 100 + 88.956))
@@ -186,13 +186,13 @@ def test_two_halves_have_two_parents(place):
     assert chimera is not None
     assert (chimera.left, chimera.right) == (6, 1)
     assert chimera.identity == 100 > chimera.alone
-    # The breakpoint lies between the last letter in which the first half is right alone and the next of the other.
+    # The breakpoint is between the last base that only the first half matches and the next one of the other.
     differ = [i for i in range(300) if one[i] != other[i]]
     assert max([i for i in differ if i < place]) < chimera.breakpoint <= min(i for i in differ if i >= place)
 
 
-def test_the_breakpoint_counts_letters_of_the_query():
-    """Parents that begin 20 letters later than the query are compared from there on."""
+def test_the_breakpoint_counts_bases_of_the_query():
+    """Parents that begin 20 bases later than the query are compared from there on."""
     ancestor = randomly(300, 1)
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     differ = [i for i in range(300) if one[i] != other[i]]
@@ -201,7 +201,7 @@ def test_the_breakpoint_counts_letters_of_the_query():
     assert max([i for i in differ if i < 150]) < chimera.breakpoint <= min(i for i in differ if i >= 150)
 
 
-def test_what_is_no_chimera():
+def test_sequences_that_are_not_chimeras():
     ancestor = randomly(300, 1)
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     half = one[:150] + other[150:]
@@ -209,7 +209,7 @@ def test_what_is_no_chimera():
     assert find_chimera(changed(one, 3, 5), [one, other]) is None
     assert find_chimera(half, [one]) is None
     assert find_chimera(half, []) is None
-    # Explained in part only, as a new relative would be.
+    # Only partly explained, as a new relative would be.
     assert find_chimera(changed(half, 12, 5), [one, other]) is None
     # Two records of one taxon from different primers.
     assert find_chimera(one, [one[:160], one[140:]]) is None
@@ -230,7 +230,7 @@ def test_parents_are_more_abundant():
 
 
 def test_parents_share_words_with_some_part():
-    """Each quarter's own best three by shared words of eight letters, counted one by one."""
+    """The best three of each quarter by shared eight-base words, counted one by one."""
     sequences = [randomly(200, i) for i in range(30)]
     query = sequences[3][:50] + sequences[7][50:100] + sequences[11][100:150] + sequences[19][150:]
     pool = ParentPool(sequences, [2] * 30)
@@ -260,7 +260,7 @@ def test_warnings_are_sentences_in_a_fixed_order():
         assert "stop" not in "".join(warnings_of(stops, marker=marker, lineage=FLY))
 
 
-def test_a_chimera_of_the_run_and_of_the_reference_is_told():
+def test_a_chimera_of_the_run_and_of_the_reference_is_reported():
     ancestor = randomly(300, 1)
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     half = one[:150] + other[150:]
@@ -280,8 +280,8 @@ def records(shared: Path, marker: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def test_real_barcodes_are_quiet_and_their_chimeras_are_not(shared: Path):
-    """Insects of one source that curates its records; the chimeras are of two families."""
+def test_real_barcodes_have_no_warnings_and_their_chimeras_do(shared: Path):
+    """Insects from one source that curates its records; the chimeras combine two families."""
     chance = random.Random(3)
     rows = [
         row
@@ -307,7 +307,7 @@ def test_real_barcodes_are_quiet_and_their_chimeras_are_not(shared: Path):
         place = chance.randrange(150, 500)
         chimera = one["sequence"][:place] + other["sequence"][place:]
         told += find_chimera(chimera, pool.likely_parents(chimera, 1)) is not None
-        # A letter is lost: the frame shifts.
+        # One base is deleted: the frame shifts.
         broken = one["sequence"][:place] + one["sequence"][place + 1 :]
         lost += has_stops(broken, FLY)
     assert told >= 40

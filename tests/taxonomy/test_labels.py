@@ -37,7 +37,7 @@ def of_reference(tmp_path, runs):
 
 
 def rows_by_number(reference):
-    """Row of each sequence by its letters."""
+    """Return the row of each sequence by its bases."""
     return {
         text: row
         for row, text in enumerate(reference.take_sequences(np.arange(reference.rows))["sequence"].to_pylist())
@@ -77,7 +77,7 @@ def test_homonyms_are_two_taxa_and_sources_that_disagree_are_one():
     ])  # fmt: skip
     assert numbers[0, 5] == numbers[1, 5] != numbers[3, 5]
     assert numbers[0, 6] == numbers[1, 6] == numbers[2, 6]
-    assert numbers[2, 5] not in (numbers[0, 5], numbers[3, 5]), "two phyla have that genus, so nobody can tell"
+    assert numbers[2, 5] not in (numbers[0, 5], numbers[3, 5]), "two phyla have that genus, so it is ambiguous"
 
 
 # -- what a collection says ------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_entries_against_records_counted_one_by_one(tmp_path):
 
 
 def entries_by_number(labels, reference):
-    """Number of a sequence to its entries in order: lineage and records."""
+    """Map the number of a sequence to its entries in order: lineage and records."""
     from reference_support import letters_of
 
     row_of = rows_by_number(reference)
@@ -142,7 +142,7 @@ SUMS = {
 }
 
 
-def test_records_of_an_entry_are_the_sum_of_source_records(tmp_path):
+def test_records_of_an_entry_are_the_sum_of_its_source_records(tmp_path):
     reference = of_reference(tmp_path, MIXED)
     labels = read_labels(reference)
     assert entries_by_number(labels, reference) == SUMS
@@ -156,7 +156,7 @@ def test_records_of_an_entry_are_the_sum_of_source_records(tmp_path):
     [pa.array(["3", "x", ""]), pa.array([3.0, 0.5, None]), pa.array([3, 0, -2]), pa.array([b"3", b"", None])],
     ids=["text", "float", "int", "bytes"],
 )
-def test_a_column_of_an_earlier_run_that_holds_no_counts_is_one_each(tmp_path, column):
+def test_a_column_of_an_earlier_run_without_counts_gives_one_each(tmp_path, column):
     reference = of_reference(tmp_path, [
         ([1, 2, 3], {"lineage": [RAT] * 3, "source_records": column}),
         ([1], {"lineage": [RAT], "source_records": pa.array([4])}),
@@ -180,7 +180,7 @@ def test_a_collection_without_labels_is_refused(tmp_path, columns):
         read_labels(of_reference(tmp_path, [([1, 2], columns)]))
 
 
-def test_markers_of_columns_that_are_called_differently(tmp_path):
+def test_markers_of_columns_with_different_names(tmp_path):
     runs = [
         ([1, 2], {"lineage": [RAT, RAT], "marker": ["COI", None]}),
         ([3, 4], {"lineage": [RAT, RAT], "target_gene": ["12S", "COI"]}),
@@ -198,7 +198,7 @@ def test_markers_of_columns_that_are_called_differently(tmp_path):
 
 
 @pytest.mark.parametrize("first", [["COI", None], [None, "COI"]])
-def test_a_record_that_says_nothing_takes_no_marker_away(tmp_path, first):
+def test_a_record_without_a_marker_does_not_remove_one(tmp_path, first):
     """The same sequence twice, once with its marker: it has that marker, whichever record comes first."""
     reference = of_reference(tmp_path, [([1, 1], {"lineage": [RAT, RAT], "marker": first})])
     labels = read_labels(reference)

@@ -13,7 +13,7 @@ from ednabed.search.divergence import encode
 from ednabed.search.queries import Query
 from ednabed.taxonomy.spool import Spool
 
-# Letters of all scripts, line ends among them, but no half characters: files do not hold these.
+# Characters of all scripts, including line ends, but no lone surrogates, which files cannot contain.
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 letters = st.text("ACGTN", min_size=1, max_size=40)
 told = st.dictionaries(text, st.one_of(text, st.none(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False)))
@@ -47,7 +47,7 @@ def test_queries_come_back_in_their_order(some):
     st.lists(st.lists(letters, max_size=4), max_size=5), st.integers(1, 6), st.integers(0, 99),
     st.randoms(use_true_random=False),
 )  # fmt: skip
-def test_vectors_and_letters_come_back_in_any_order(parts, size, seed, random):
+def test_vectors_and_bases_come_back_in_any_order(parts, size, seed, random):
     every = [own for part in parts for own in part]
     vectors = np.random.default_rng(seed).normal(size=(len(every), size)).astype(np.float32)
     with Spool() as spool:

@@ -124,8 +124,8 @@ class Finder:
             widths = _MISMATCHES / (bases[:, 0] + 2) / _covered(bases[:, 0], lengths)
         else:
             widths = np.maximum(_WIDTH_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), MIN_DISTANCE)
-        places = kept // len(self.exponents)
-        return Candidates(rows, places, distances, mismatches, bases, overlaps, lacking, lengths, widths, align)
+        positions = kept // len(self.exponents)
+        return Candidates(rows, positions, distances, mismatches, bases, overlaps, lacking, lengths, widths, align)
 
     def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
         """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), in float64 to avoid rounding."""

@@ -28,7 +28,7 @@ def slowly(rows, claimable, known):
     return [[math.nan if math.isnan(p) else rate(p) if claims else 1.0 for p in row] for row in rows]
 
 
-def told(some):
+def computed(some):
     rows, claimable, known = (list(column) for column in zip(*some, strict=True))
     return q_values(np.array(rows), np.array(claimable), np.array(known)), slowly(rows, claimable, known)
 
@@ -36,14 +36,14 @@ def told(some):
 @settings(max_examples=300)
 @given(queries)
 def test_q_values_match_their_definition(some):
-    found, wanted = told(some)
-    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    found, expected = computed(some)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @settings(max_examples=100)
 @given(queries)
 def test_a_smaller_p_never_has_a_larger_rate(some):
-    found, _ = told(some)
+    found, _ = computed(some)
     rows = np.array([row for row, _, _ in some])
     there = ~np.isnan(rows)
     order = np.argsort(rows[there], kind="stable")
@@ -60,12 +60,12 @@ def test_with_all_known_and_claimable_it_equals_benjamini_hochberg(some):
     table[:, 6] = some
     found = q_values(table, np.ones(m, bool), np.ones(m))[:, 6]
     order = sorted(range(m), key=lambda i: some[i])
-    wanted = [0.0] * m
+    expected = [0.0] * m
     least = 1.0
     for place in reversed(range(m)):
         least = min(least, some[order[place]] * m / (place + 1))
-        wanted[order[place]] = least
-    assert found.tolist() == pytest.approx(wanted)
+        expected[order[place]] = least
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_by_hand():

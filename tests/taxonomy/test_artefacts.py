@@ -235,12 +235,12 @@ def test_parents_share_words_with_some_part():
     query = sequences[3][:50] + sequences[7][50:100] + sequences[11][100:150] + sequences[19][150:]
     pool = ParentPool(sequences, [2] * 30)
     words = [query[i : i + 8] for i in range(len(query) - 7)]
-    wanted = set()
+    expected = set()
     for part in np.array_split(np.array(words), 4):
         shared = [len({*part.tolist()} & {s[i : i + 8] for i in range(193)}) for s in sequences]
-        wanted |= {sequences[i] for i in sorted(range(30), key=lambda i: -shared[i])[:3] if shared[i]}
-    assert {sequences[i] for i in (3, 7, 11, 19)} <= wanted
-    assert set(pool.likely_parents(query, 1)) == wanted
+        expected |= {sequences[i] for i in sorted(range(30), key=lambda i: -shared[i])[:3] if shared[i]}
+    assert {sequences[i] for i in (3, 7, 11, 19)} <= expected
+    assert set(pool.likely_parents(query, 1)) == expected
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
@@ -301,14 +301,14 @@ def test_real_barcodes_have_no_warnings_and_their_chimeras_do(shared: Path):
         loud += bool(warnings_of(row["sequence"], marker="COI", lineage=names, usual=usual, pool=pool))
     assert loud <= 2
     pool = ParentPool(sequences, [9] * len(sequences))
-    told, lost = 0, 0
+    detected, lost = 0, 0
     for _ in range(50):
         one, other = chance.sample(rows, 2)
         place = chance.randrange(150, 500)
         chimera = one["sequence"][:place] + other["sequence"][place:]
-        told += find_chimera(chimera, pool.likely_parents(chimera, 1)) is not None
+        detected += find_chimera(chimera, pool.likely_parents(chimera, 1)) is not None
         # One base is deleted: the frame shifts.
         broken = one["sequence"][:place] + one["sequence"][place + 1 :]
         lost += has_stops(broken, FLY)
-    assert told >= 40
+    assert detected >= 40
     assert lost >= 40

@@ -47,13 +47,13 @@ def asked(rows, distances=None, likeness=1.0, confidences=None, criteria=None, *
     distances = [0.01] * len(rows) if distances is None else distances
     evidence = weigh(candidates_of([list(range(len(rows)))], [distances]), labels)
     criteria = criteria or Criteria()
-    told = by_rank(confidences)
-    told = lowered_by_ties(told, evidence.tied[0], evidence.features[0, :, AGREEMENT], labels)
-    told = np.where(evidence.lineages[0] >= 0, told, NAN)
-    told = raised_by_deeper(told[None], evidence.lineages >= 0)[0]
+    final = by_rank(confidences)
+    final = lowered_by_ties(final, evidence.tied[0], evidence.features[0, :, AGREEMENT], labels)
+    final = np.where(evidence.lineages[0] >= 0, final, NAN)
+    final = raised_by_deeper(final[None], evidence.lineages >= 0)[0]
     values = {
         "sources": evidence.lineages[0], "tied": evidence.tied[0], "likeness": likeness, "coverage": 100.0,
-        "identity": 100 * likeness, "confidences": told, "cutoffs": np.full(7, criteria.min_confidence),
+        "identity": 100 * likeness, "confidences": final, "cutoffs": np.full(7, criteria.min_confidence),
         "absences": by_rank(None), "p_values": by_rank(None), "q_values": by_rank(None),
         "learned": confidences is not None,
     }  # fmt: skip
@@ -114,30 +114,30 @@ def test_without_bases_and_calibration_no_name_is_given():
 
 
 def test_names_are_given_down_to_the_last_sure_one():
-    told = dict(zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True))
+    confidences = dict(zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True))
     for least, deepest in ((0.5, 6), (0.51, 5), (0.79, 5), (0.85, 4), (0.95, 3), (0.985, 0), (1, -1), (0, 6)):
-        found = verdict([[(RAT, 1)]], confidences=told, criteria=Criteria(min_confidence=least))
+        found = verdict([[(RAT, 1)]], confidences=confidences, criteria=Criteria(min_confidence=least))
         assert depth(found) == deepest
         assert found.withheld == (None if deepest == DEEPEST else "confidence")
         assert found.names == RAT, "the best guess is still reported"
 
 
 def test_each_rank_has_its_own_cutoff():
-    told = dict(zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True))
+    confidences = dict(zip(RANKS, (0.99, 0.98, 0.97, 0.96, 0.9, 0.8, 0.5), strict=True))
     cutoffs = by_rank({"genus": 0.85, "species": 0.4}, 0.9)
-    found = verdict([[(RAT, 1)]], confidences=told, cutoffs=cutoffs)
+    found = verdict([[(RAT, 1)]], confidences=confidences, cutoffs=cutoffs)
     assert found.lineage == RAT, "a species that is sure enough brings its genus with it"
-    found = verdict([[(RAT, 1)]], confidences=told, cutoffs=by_rank({"species": 0.6}, 0.9))
+    found = verdict([[(RAT, 1)]], confidences=confidences, cutoffs=by_rank({"species": 0.6}, 0.9))
     assert (found.lineage, found.withheld) == ((*RAT[:5], "", ""), "confidence")
     # No confidence reaches the requested precision.
-    never = verdict([[(RAT, 1)]], confidences=told, cutoffs=by_rank(math.inf))
+    never = verdict([[(RAT, 1)]], confidences=confidences, cutoffs=by_rank(math.inf))
     assert (never.lineage, never.withheld) == (("",) * 7, "confidence")
 
 
 @pytest.mark.parametrize(("likeness", "deepest"), [*((share, r) for r, share in enumerate(MIN_IDENTITIES)), (0, -1)])
 def test_no_name_below_the_minimum_identity_however_sure(likeness, deepest):
     assert list(MIN_IDENTITIES) == sorted(MIN_IDENTITIES)
-    assert all(least < wanted for least, wanted in zip(MIN_IDENTITIES, IDENTITIES, strict=True))
+    assert all(least < usual for least, usual in zip(MIN_IDENTITIES, IDENTITIES, strict=True))
     found = verdict([[(RAT, 1)]], likeness=likeness, confidences=0.99)
     assert found.lineage == RAT[: deepest + 1] + ("",) * (DEEPEST - deepest)
     assert found.names == RAT
@@ -164,16 +164,16 @@ def test_a_rank_is_never_less_sure_than_a_deeper_one():
 
 @settings(max_examples=60)
 @given(st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7), st.sampled_from([RAT, GAPS, TWIN]), st.floats(0, 1))
-def test_confidences_fall_over_the_ranks(told, lineage, least):
+def test_confidences_fall_over_the_ranks(learned, lineage, least):
     opinion, found = asked(
-        [[(lineage, 1)]], confidences=dict(zip(RANKS, told, strict=True)), criteria=Criteria(min_confidence=least)
+        [[(lineage, 1)]], confidences=dict(zip(RANKS, learned, strict=True)), criteria=Criteria(min_confidence=least)
     )
     named = [r for r in range(7) if lineage[r]]
     assert np.isnan(opinion.confidences).tolist() == [not name for name in lineage]
     confidences = [float(opinion.confidences[r]) for r in named]
     assert confidences == sorted(confidences, reverse=True)
     # Each confidence is the maximum of its own and those below.
-    assert confidences == [max(told[r] for r in named if r >= rank) for rank in named]
+    assert confidences == [max(learned[r] for r in named if r >= rank) for rank in named]
     given_ = [r for r in named if found.lineage[r]]
     assert given_ == [r for r in named if opinion.confidences[r] >= least], "names from the top down, without gaps"
     assert found.withheld == (None if given_ == named else "confidence")
@@ -253,29 +253,29 @@ def test_names_that_fit_equally_well_share_their_confidence():
 
 def test_lowered_by_ties_does_not_change_its_argument():
     labels = labels_of([[(RAT, 1)], [(BROWN, 1)]])
-    told = np.full(7, 0.9)
-    found = lowered_by_ties(told, (0, 1), np.full(7, 0.4), labels)
-    assert told.tolist() == [0.9] * 7
+    confidences = np.full(7, 0.9)
+    found = lowered_by_ties(confidences, (0, 1), np.full(7, 0.4), labels)
+    assert confidences.tolist() == [0.9] * 7
     assert found.tolist() == [0.9] * 6 + [0.4]
-    assert lowered_by_ties(told, (), np.full(7, 0.4), labels).tolist() == [0.9] * 7
+    assert lowered_by_ties(confidences, (), np.full(7, 0.4), labels).tolist() == [0.9] * 7
 
 
 # -- limits of the user ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("limit", "told", "word"),
+    ("limit", "note", "word"),
     [
         ({"min_identity": 97}, "identity 96.0 is below the requested 97", "identity"),
         ({"min_coverage": 80.5}, "coverage 80.0 is below the requested 80.5", "coverage"),
         ({"min_identity": 97, "min_coverage": 99}, "identity 96.0 is below the requested 97", "identity"),
     ],
 )
-def test_limits_of_identity_and_coverage_withhold_all(limit, told, word):
+def test_limits_of_identity_and_coverage_withhold_all(limit, note, word):
     more = {"identity": 96.0, "coverage": 80.0, "p_values": by_rank(0.01), "q_values": by_rank(0.01)}
     found = verdict([[(RAT, 1)]], confidences=0.99, criteria=Criteria(**limit), **more)
     assert (found.lineage, found.names, found.withheld, found.novel_rank) == (("",) * 7, RAT, word, None)
-    assert found.note == told
+    assert found.note == note
     for value in ({"identity": 97.0, "coverage": 99.0}, {"identity": NAN, "coverage": NAN}):
         found = verdict([[(RAT, 1)]], confidences=0.99, criteria=Criteria(**limit), **value)
         assert (found.lineage, found.note, found.withheld) == (RAT, "", None)
@@ -309,8 +309,8 @@ def test_a_rank_above_one_that_is_not_absent_is_not_absent():
 def test_absence_ends_below_the_deepest_name_given():
     every = dict.fromkeys(RANKS[3:], 0.01)
     for deepest in range(2, 7):
-        told = {rank: 0.9 if r <= deepest else 0.3 for r, rank in enumerate(RANKS)}
-        assert absent(every, told) == (None if deepest == 6 else deepest + 1)
+        confidences = {rank: 0.9 if r <= deepest else 0.3 for r, rank in enumerate(RANKS)}
+        assert absent(every, confidences) == (None if deepest == 6 else deepest + 1)
 
 
 def test_nothing_is_absent_without_a_name_above_it():
@@ -376,9 +376,9 @@ seven = st.lists(confidence, min_size=7, max_size=7).map(np.array)
     st.sampled_from([0.5, 0.72, 0.9, 0.96, 1.0, NAN]), st.sampled_from([50.0, 85.0, NAN]),
     st.sampled_from([Criteria(), Criteria(min_confidence=0.2, alpha=0.5), Criteria(min_coverage=60)]),
 )  # fmt: skip
-def test_invariants_of_every_verdict(lineages, told, absences, p_values, q_values, likeness, coverage, criteria):
+def test_invariants_of_every_verdict(lineages, learned, absences, p_values, q_values, likeness, coverage, criteria):
     rows = [[(lineage, 1)] for lineage in lineages]
-    opinion, _ = asked(rows, confidences=dict(zip(RANKS, told, strict=True)))
+    opinion, _ = asked(rows, confidences=dict(zip(RANKS, learned, strict=True)))
     opinion = replace(
         opinion, likeness=likeness, coverage=coverage, absences=absences, p_values=p_values, q_values=q_values
     )

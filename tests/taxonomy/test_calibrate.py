@@ -219,15 +219,15 @@ def test_the_shortlist_is_longer_if_a_short_one_misses_the_nearest(monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ({"known": 0}, "above 0 and below 1"),
         ({"known": 1.0}, "above 0 and below 1"),
         ({"queries": 299}, "expected at least 300"),
     ],
 )
-def test_numbers_out_of_range(reference, embedder, more, told):
-    with pytest.raises(UsageError, match=told):
+def test_numbers_out_of_range(reference, embedder, more, message):
+    with pytest.raises(UsageError, match=message):
         calibrate(reference, embedder, **more)
 
 

@@ -111,8 +111,8 @@ def test_p_values_by_their_definition(nulls, asked, parts, rank):
     shares = np.array(parts) / sum(parts)
     own = group({RANKS[rank]: [[[]] * 6, [[]] * 6, nulls]})
     found = own.p_values(outlook_of([with_score(one / 4, rank) for one in asked]), shares)
-    wanted = [p_by_definition(nulls, one / 4, shares.tolist(), rank) for one in asked]
-    assert found[:, rank].tolist() == pytest.approx(wanted)
+    expected = [p_by_definition(nulls, one / 4, shares.tolist(), rank) for one in asked]
+    assert found[:, rank].tolist() == pytest.approx(expected)
     assert np.isnan(np.delete(found, rank, axis=1)).all()
 
 
@@ -177,21 +177,21 @@ def test_confidence_is_presence_times_the_probability_of_the_right_name():
     own = group(models={ALL_LENGTHS: model()})
     likely = [0.4, 0.3, 0.2, 0.1, 0, 0]
     outlook = outlook_of([likely])
-    told = own.confidences(outlook, np.array(FITTED))
-    assert told[0].tolist() == pytest.approx([0.9, 0.9, 0.9, 0.9, 0.9, 0.9 * 0.9, 0.7 * 0.9])
+    confidences = own.confidences(outlook, np.array(FITTED))
+    assert confidences[0].tolist() == pytest.approx([0.9, 0.9, 0.9, 0.9, 0.9, 0.9 * 0.9, 0.7 * 0.9])
     # In a study with other shares, by Bayes' rule.
     odds = [one * share / was for one, share, was in zip(likely, SHARES, FITTED, strict=True)]
-    told = own.confidences(outlook, np.array(SHARES))
-    assert told[0, SPECIES] == pytest.approx(sum(odds[:2]) / sum(odds) * 0.9)
-    assert told[0, GENUS] == pytest.approx(sum(odds[:3]) / sum(odds) * 0.9)
+    confidences = own.confidences(outlook, np.array(SHARES))
+    assert confidences[0, SPECIES] == pytest.approx(sum(odds[:2]) / sum(odds) * 0.9)
+    assert confidences[0, GENUS] == pytest.approx(sum(odds[:3]) / sum(odds) * 0.9)
 
 
 def test_probabilities_of_absence_at_the_ranks_that_are_tested():
     outlook = outlook_of([[0.4, 0.3, 0.2, 0.1, 0, 0]])
     some = group({"species": [[[]] * 6] * 3, "genus": [[[]] * 6] * 3})
-    told = some.absences(outlook, np.array(FITTED))[0]
-    assert told[GENUS:].tolist() == pytest.approx([0.1, 0.3])
-    assert np.isnan(told[:GENUS]).all()
+    absences = some.absences(outlook, np.array(FITTED))[0]
+    assert absences[GENUS:].tolist() == pytest.approx([0.1, 0.3])
+    assert np.isnan(absences[:GENUS]).all()
 
 
 def test_a_length_class_has_its_own_model_or_the_common_one():
@@ -199,14 +199,14 @@ def test_a_length_class_has_its_own_model_or_the_common_one():
     evidence = weigh(candidates_of([[0], [0], [0], [1], []], [[0.01], [0.01], [0.01], [0.01], []]), labels)
     likely = [0.9, 0.02, 0.02, 0.02, 0.02, 0.02]
     own = group(models={"up to 220": model(("genus", "species"), likely), ALL_LENGTHS: model(("genus",))})
-    told = own.outlook(evidence, np.array([100, 300, 600, 100, 100]))
-    assert told.situations[0].tolist() == pytest.approx(likely)
-    assert told.situations[1].tolist() == told.situations[2].tolist() == pytest.approx(FITTED)
-    assert np.isnan(told.right[:, SPECIES]).tolist() == [False, True, True, True, True], "nor without a name"
-    assert np.isnan(told.right[:, GENUS]).tolist() == [False] * 4 + [True]
-    assert told.right[0, GENUS] == pytest.approx(0.9)
-    assert told.classes.tolist() == [0, 1, 2, 0, 0]
-    assert told.p_values is None
+    predicted = own.outlook(evidence, np.array([100, 300, 600, 100, 100]))
+    assert predicted.situations[0].tolist() == pytest.approx(likely)
+    assert predicted.situations[1].tolist() == predicted.situations[2].tolist() == pytest.approx(FITTED)
+    assert np.isnan(predicted.right[:, SPECIES]).tolist() == [False, True, True, True, True], "nor without a name"
+    assert np.isnan(predicted.right[:, GENUS]).tolist() == [False] * 4 + [True]
+    assert predicted.right[0, GENUS] == pytest.approx(0.9)
+    assert predicted.classes.tolist() == [0, 1, 2, 0, 0]
+    assert predicted.p_values is None
 
 
 # -- cutoffs ---------------------------------------------------------------------------------------------------------
@@ -297,17 +297,17 @@ def test_cutoffs_by_their_definition(reached, precision, known):
 def test_limits_are_between_those_of_the_adjacent_lengths(decoys, asked):
     """Linear in the logarithm of the length; constant beyond the first and the last."""
     points = sorted(decoys.items())
-    wanted = []
+    expected = []
     for length in asked:
         shorter = [point for point in points if point[0] <= length]
         longer = [point for point in points if point[0] >= length]
         if not shorter or not longer:
-            wanted.append((shorter[-1] if shorter else longer[0])[1])
+            expected.append((shorter[-1] if shorter else longer[0])[1])
             continue
         (a, low), (b, high) = shorter[-1], longer[0]
-        wanted.append(low if a == b else low + (high - low) * math.log(length / a) / math.log(b / a))
+        expected.append(low if a == b else low + (high - low) * math.log(length / a) / math.log(b / a))
     found = group(decoys=points).limits(np.array(asked))
-    assert found.tolist() == pytest.approx(wanted)
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_limits_by_hand():
@@ -330,12 +330,12 @@ def test_a_marker_has_its_own_group_or_the_common_one():
 
 
 def test_calibration_error_by_hand():
-    told = np.array([0.05, 0.95, 0.95, 1.0, np.nan, 0.5])
+    confidence = np.array([0.05, 0.95, 0.95, 1.0, np.nan, 0.5])
     right = np.array([0, 1, 0, 1, 1, 1.0])
     # Bins: |0.05 - 0|, |2.9 - 2|, |0.5 - 1|.
-    assert calibration_error(told, right) == pytest.approx((0.05 + 0.9 + 0.5) / 5)
+    assert calibration_error(confidence, right) == pytest.approx((0.05 + 0.9 + 0.5) / 5)
     weights = np.array([2, 1, 1, 1, 9, 0.0])
-    assert calibration_error(told, right, weights) == pytest.approx((0.1 + 0.9) / 5)
+    assert calibration_error(confidence, right, weights) == pytest.approx((0.1 + 0.9) / 5)
     assert calibration_error(np.array([np.nan]), np.array([1.0])) is None
 
 
@@ -367,7 +367,7 @@ def change(path, edit):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda p: p.write_bytes(p.read_bytes()[:-40]), "cannot be read"),
         (lambda p: p.write_bytes(b""), "cannot be read"),
@@ -397,11 +397,11 @@ def change(path, edit):
         (lambda p: change(p, lambda v: v.update(build="other")), "is of build other, not 2026"),
     ],
 )
-def test_a_damaged_or_foreign_file_is_refused(tmp_path, damage, told):
+def test_a_damaged_or_foreign_file_is_refused(tmp_path, damage, message):
     own = calibration()
     path = own.write(tmp_path)
     damage(path)
-    with pytest.raises(StoreError, match=rf"{FILE}.*{told}.*ednabed reference calibrate"):
+    with pytest.raises(StoreError, match=rf"{FILE}.*{message}.*ednabed reference calibrate"):
         Calibration.read(tmp_path, own.build)
 
 
@@ -413,9 +413,9 @@ def test_other_features_are_reported(tmp_path, other):
     own = calibration()
     path = own.write(tmp_path)
     change(path, lambda values: values.update(other))
-    with pytest.raises(StoreError, match="features") as told:
+    with pytest.raises(StoreError, match="features") as error:
         Calibration.read(tmp_path, own.build)
-    assert "has schema" not in str(told.value)
+    assert "has schema" not in str(error.value)
 
 
 def test_the_file_names_its_features_and_situations(tmp_path):
@@ -492,34 +492,34 @@ def test_a_file_of_schema_1_is_read_and_gives_the_same_results(tmp_path):
         np.zeros(3, np.int64), np.array([0.02, 0.005, np.inf]), np.array([[0] * 7, [0] * 6 + [-1], [-1] * 7]), features,
         np.zeros((3, 6)), np.array([0, 0, -1]), [()] * 3,
     )  # fmt: skip
-    told = found.outlook(evidence, np.array([500, 500, 500]))
-    assert told.situations is None
-    assert told.p_values[:, SPECIES].tolist() == pytest.approx([1 / 61, 1, 1 / 61])
-    assert np.isnan(told.p_values[:, :SPECIES]).all()
+    predicted = found.outlook(evidence, np.array([500, 500, 500]))
+    assert predicted.situations is None
+    assert predicted.p_values[:, SPECIES].tolist() == pytest.approx([1 / 61, 1, 1 / 61])
+    assert np.isnan(predicted.p_values[:, :SPECIES]).all()
     for rank, knots in (("species", (0.25, 0.5)), ("genus", ())):
         r = RANKS.index(rank)
         for i in range(3):
             if evidence.lineages[i, r] < 0:
-                assert np.isnan(told.right[i, r])
+                assert np.isnan(predicted.right[i, r])
                 continue
             row = features[i, r].tolist()
             table = [*row, *(max(row[0] - knot, 0) for knot in knots)]
             one = ranks[rank]
             parts = zip(one.weights, table, one.mean, one.scale, strict=True)
             odds = 0.3 + sum(w * (x - m) / s for w, x, m, s in parts)
-            assert told.right[i, r] == pytest.approx(1 / (1 + math.exp(-odds)))
+            assert predicted.right[i, r] == pytest.approx(1 / (1 + math.exp(-odds)))
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (lambda v: v.update(features=[*FEATURES[:-1], "another"]), "other features"),
         (lambda v: v["groups"][""]["ranks"]["species"].pop("least"), "was not written by this version"),
         (lambda v: v["groups"][""].pop("nulls"), "was not written by this version"),
     ],
 )
-def test_a_damaged_or_foreign_file_of_schema_1_is_refused(tmp_path, edit, told):
+def test_a_damaged_or_foreign_file_of_schema_1_is_refused(tmp_path, edit, message):
     path = write_old(tmp_path, {}, {"species": old_model(np.random.default_rng(1))})
     change(path, edit)
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         Calibration.read(tmp_path, "old")

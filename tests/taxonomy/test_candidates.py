@@ -65,7 +65,7 @@ def test_distances_match_those_of_the_bases(reference, queries):
         assert labelled[rows].all()
         assert (np.diff(found.distances[i, there]) >= 0).all(), "the nearest first"
         assert np.isinf(found.distances[i, ~there]).all()
-        told = [tuple(getattr(found, name)[i, there]) for name in ("distances", "mismatches", "bases", "overlaps")]
+        measured = [tuple(getattr(found, name)[i, there]) for name in ("distances", "mismatches", "bases", "overlaps")]
         quick, thorough = (
             [
                 tuple(values)
@@ -77,7 +77,7 @@ def test_distances_match_those_of_the_bases(reference, queries):
                 comparer.compare(encode(query.sequence.encode()), rows, thorough=thorough) for thorough in (False, True)
             )
         )
-        for own, one, other in zip(zip(*told, strict=True), quick, thorough, strict=True):
+        for own, one, other in zip(zip(*measured, strict=True), quick, thorough, strict=True):
             # Pairs that hardly share words are aligned only if no pair does.
             assert own == one or (own == other and found.distances[i, 0] > 0.2)
             aligned += own != one
@@ -114,8 +114,8 @@ def test_a_match_to_a_part_of_the_query_counts_less(tmp_path):
     reference = reference_of(tmp_path, barcodes)
     found = find(reference, batch_of(open_embedder("kmer6"), [("q", text)]))
     assert found.bases[0, :2].tolist() == [500, 100]
-    wanted = [1 / 502, 1 / 102 * 5**module.COVERAGE_POWER]
-    assert found.distances[0, :2].tolist() == pytest.approx(wanted)
+    expected = [1 / 502, 1 / 102 * 5**module.COVERAGE_POWER]
+    assert found.distances[0, :2].tolist() == pytest.approx(expected)
     # The other way round, all of the query is covered.
     found = find(reference, batch_of(open_embedder("kmer6"), [("q", text[:100])]))
     assert found.distances[0, :2].tolist() == pytest.approx([1 / 102] * 2)
@@ -158,8 +158,8 @@ def test_by_vectors_the_distance_is_one_minus_the_similarity_scaled_by_lengths(r
         theirs = lengths[found.rows[i, there]]
         ratio = np.maximum(own, theirs) / np.minimum(own, theirs)
         cosines = cosines_of(reference, queries.vectors[i], found.rows[i, there])
-        wanted = np.maximum(1 - cosines * ratio**0.25, 1e-4)
-        assert found.distances[i, there].tolist() == pytest.approx(wanted.tolist(), abs=1e-9)
+        expected = np.maximum(1 - cosines * ratio**0.25, 1e-4)
+        assert found.distances[i, there].tolist() == pytest.approx(expected.tolist(), abs=1e-9)
         assert (np.diff(found.distances[i, there]) >= 0).all(), "the nearest first"
         assert not found.mismatches[i].any() and not found.lacking[i].any()
         assert (found.overlaps[i] == -1).all()

@@ -234,16 +234,16 @@ def test_equal_sequences_get_equal_assignments(classifier, mixed):
 def test_all_batches_are_looked_up_before_anything_is_yielded(classifier, mixed):
     """The assignment of a query depends on how many of the others are of known species."""
     taken = []
-    told = []
+    reported = []
 
     def batches():
         for first in range(0, len(mixed), 10):
             taken.append(first)
             yield batch_of(classifier.embedder, mixed[first : first + 10])
 
-    for number, found in enumerate(classifier.run(batches(), told.append)):
+    for number, found in enumerate(classifier.run(batches(), reported.append)):
         assert taken == list(range(0, len(mixed), 10))
-        assert sum(told) == len(mixed) and max(told) == 10
+        assert sum(reported) == len(mixed) and max(reported) == 10
         assert found.query.told["id"] == mixed[number][0]
 
 
@@ -257,8 +257,8 @@ def test_vectors_and_bases_are_on_the_strand_of_the_reference(classifier, mixed)
     for found, (_, text) in zip(classifier.run([batch]), mixed, strict=True):
         own = reverse_complement(text) if found.assignment.strand == "-" else text
         assert found.sequence == own
-        wanted = batch_of(classifier.embedder, [("q", own)]).vectors[0]
-        np.testing.assert_allclose(found.vector, wanted, atol=1e-6)
+        expected = batch_of(classifier.embedder, [("q", own)]).vectors[0]
+        np.testing.assert_allclose(found.vector, expected, atol=1e-6)
 
 
 # -- strands ---------------------------------------------------------------------------------------------------------
@@ -705,18 +705,21 @@ def test_unrelated_queries_are_not_part_of_the_study(classifier):
 
 def test_the_share_of_known_species_can_be_fixed(classifier):
     asked = assorted(0.5)
-    told = {}
+    assignments = {}
     for known in (0.1, 0.9):
         own = with_criteria(classifier, known=known)
-        told[known] = ask(own, asked)
+        assignments[known] = ask(own, asked)
         shares = own.shares[""]
         assert (shares.source, shares.queries) == ("fixed", 120)
         assert shares.known == pytest.approx(known)
-    for few, many in zip(told[0.1], told[0.9], strict=True):
+    for few, many in zip(assignments[0.1], assignments[0.9], strict=True):
         if few.confidences[6] is not None and not few.tied:
             assert few.confidences[6] <= many.confidences[6] + 1e-9
             assert few.absences[6] >= many.absences[6] - 1e-9
-    assert np.mean([a.confidences[6] for a in told[0.1]]) < np.mean([a.confidences[6] for a in told[0.9]]) - 0.02
+    assert (
+        np.mean([a.confidences[6] for a in assignments[0.1]])
+        < np.mean([a.confidences[6] for a in assignments[0.9]]) - 0.02
+    )
 
 
 def test_a_precision_uses_the_confidence_that_reached_it(classifier):
@@ -751,8 +754,8 @@ def test_a_precision_that_was_never_reached_gives_no_name(classifier):
 @pytest.mark.parametrize("more", [{"precision": 0.9}, {"known": 0.5}])
 def test_criteria_that_need_a_calibration_are_refused_without_one(classifier, more):
     old = replace(classifier.calibration, schema=1)
-    for calibration, told in ((None, "is not calibrated"), (old, "has a calibration of an earlier version")):
-        with pytest.raises(UsageError, match=f"{told}, so `precision` and `known` cannot be used"):
+    for calibration, reason in ((None, "is not calibrated"), (old, "has a calibration of an earlier version")):
+        with pytest.raises(UsageError, match=f"{reason}, so `precision` and `known` cannot be used"):
             Classifier(classifier.collection, classifier.embedder, calibration, Criteria(**more))
 
 

@@ -52,7 +52,7 @@ def parts(found: list[CandidateTaxon]) -> list[list[str]]:
     return [list(one.ids) for one in found]
 
 
-def told(found: list[CandidateTaxon]) -> list[tuple]:
+def described(found: list[CandidateTaxon]) -> list[tuple]:
     return [
         (
             one.id,
@@ -269,11 +269,11 @@ def families(draw) -> list[Novel]:
 @settings(max_examples=40)
 @given(families(), st.randoms(use_true_random=False))
 def test_the_order_of_the_input_changes_nothing(some, chance):
-    found = told(candidate_taxa(some))
-    assert told(candidate_taxa(some)) == found
+    found = described(candidate_taxa(some))
+    assert described(candidate_taxa(some)) == found
     shuffled = list(some)
     chance.shuffle(shuffled)
-    assert told(candidate_taxa(shuffled)) == found
+    assert described(candidate_taxa(shuffled)) == found
 
 
 @settings(max_examples=40)

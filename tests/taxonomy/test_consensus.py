@@ -147,6 +147,6 @@ rows_ = st.lists(
 def test_against_a_slow_count(table, margin):
     rows = [sorted(row, key=lambda entry: -entry[1]) for row, _ in table]
     identities = [identity for _, identity in table]
-    wanted = slowly(rows, identities, margin)
-    if wanted is not None:
-        assert names_of(*evidence_of(rows, identities, margin)) == wanted
+    expected = slowly(rows, identities, margin)
+    if expected is not None:
+        assert names_of(*evidence_of(rows, identities, margin)) == expected

@@ -101,16 +101,18 @@ def test_a_draw_leaves_something_of_its_taxon(some, seed):
     parts = draw(labels, letters, np.ones(len(some), bool), 100, (0,), seed)
     taxa = taxa_of(labels)
     for level in LEVELS:
-        wanted = {row: expected(taxa, row, level) for row in range(len(some))}
+        expected_ranks = {row: expected(taxa, row, level) for row in range(len(some))}
         # A taxon whose rows have two parents may count as one that cannot be drawn, which loses nothing.
         found = drawn_rows(parts, level)
-        assert all(wanted[row] is not None for row in found)
+        assert all(expected_ranks[row] is not None for row in found)
         parents = {
             row: {tuple(other[:level]) for other in taxa if level < 7 and other[level] == taxa[row][level]}
-            for row in wanted
+            for row in expected_ranks
         }
         surely = {
-            row for row, rank in wanted.items() if rank is not None and (level >= RECORD or len(parents[row]) == 1)
+            row
+            for row, rank in expected_ranks.items()
+            if rank is not None and (level >= RECORD or len(parents[row]) == 1)
         }
         assert surely <= found
 
@@ -132,9 +134,11 @@ def test_exactly_what_should_be_is_left_out(some, seed):
             for row in range(len(some)):
                 speak = []
                 for entry in entries[row]:
-                    told = labels.taxa[entry].tolist()
+                    entry_taxa = labels.taxa[entry].tolist()
                     of_own = own == (
-                        told[part.level] if part.level != RECORD else next((t for t in reversed(told) if t >= 0), -1)
+                        entry_taxa[part.level]
+                        if part.level != RECORD
+                        else next((t for t in reversed(entry_taxa) if t >= 0), -1)
                     )
                     speak.append(not of_own or (part.level == RECORD and row != own_row))
                     lost = silent.taxa[entry] == silent.query_taxa[i] and (

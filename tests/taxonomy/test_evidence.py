@@ -33,7 +33,7 @@ EVERY = [RAT, BROWN, MOUSE, NO_SPECIES, NO_GENUS, MOSS, TWIN]
 
 def slowly(candidates, labels, left_out=None):
     """Compute what ``weigh`` returns, as its docstring defines it."""
-    told = []
+    result = []
     for i in range(len(candidates.rows)):
         voters = []
         for column, row in enumerate(candidates.rows[i].tolist()):
@@ -52,7 +52,7 @@ def slowly(candidates, labels, left_out=None):
                 voters.append([distance, column, lineage, records[e] / total, letters])
         voters.sort(key=lambda voter: tuple(voter[:3]))
         if not voters:
-            told.append((-1, math.inf, [-1] * 7, [[0.0] * 8] * 7, set(), -1))
+            result.append((-1, math.inf, [-1] * 7, [[0.0] * 8] * 7, set(), -1))
             continue
         least = voters[0][0]
         tenth = voters[min(10, len(voters)) - 1][0]
@@ -90,8 +90,8 @@ def slowly(candidates, labels, left_out=None):
         # Of the nearest, the first that agrees with all names.
         near = [voter for voter in voters if voter[0] <= least + 1e-9]
         first = next((voter for voter in near if voter in agreeing), near[0])
-        told.append((first[1], least, names, features, set() if clear else set(weights), first[2]))
-    return told
+        result.append((first[1], least, names, features, set() if clear else set(weights), first[2]))
+    return result
 
 
 def query_slowly(candidates, labels, left_out, i, names):
@@ -342,9 +342,9 @@ def test_features_of_names_and_queries():
     labels = labels_of([[(RAT, 3)], [(MOUSE, 1)]])
     found = weigh(candidates_of([[0, 1], []], [[0.01, 0.05], []]), labels)
     for rank in range(7):
-        wanted = [*found.features[0, rank], *found.query_features[0]]
-        assert found.of_rank(rank)[0].tolist() == wanted
-        assert len(wanted) == RANK_SIZE
+        expected = [*found.features[0, rank], *found.query_features[0]]
+        assert found.of_rank(rank)[0].tolist() == expected
+        assert len(expected) == RANK_SIZE
     table = found.of_query()
     assert table.shape == (2, 32) and np.isfinite(table).all()
     assert table[:, 0].tolist() == pytest.approx([math.log(0.01), 0])

@@ -88,8 +88,8 @@ def apart(own):
     for fold in range(4):
         asked = np.flatnonzero(own.fold == fold)
         models = module._fit_models(own.part(np.flatnonzero(own.fold != fold)))
-        told = outlook_by(models, own.evidence.part(asked), own.lengths[asked])
-        situations[asked], right[asked] = told.situations, told.right
+        predicted = outlook_by(models, own.evidence.part(asked), own.lengths[asked])
+        situations[asked], right[asked] = predicted.situations, predicted.right
     return situations, right
 
 
@@ -101,8 +101,8 @@ def test_levels_count_as_assumed():
     weights = level_weights(level, 0.64, 0.25)
     shares = {lv: weights[level == lv].sum() / weights.sum() for lv in LEVELS}
     # Of the rest three parts in ten each, and one part together.
-    wanted = {COPY: 0.16, RECORD: 0.48, 6: 0.108, 5: 0.108, 4: 0.108, 3: 0.012, 2: 0.012, 1: 0.012}
-    assert shares == pytest.approx(wanted)
+    expected = {COPY: 0.16, RECORD: 0.48, 6: 0.108, 5: 0.108, 4: 0.108, 3: 0.012, 2: 0.012, 1: 0.012}
+    assert shares == pytest.approx(expected)
     assert weights.sum() == pytest.approx(len(level))
 
 
@@ -137,12 +137,12 @@ def test_nulls_are_scores_of_present_taxa_from_models_not_fitted_to_them(own, fi
     situation = situation_of(own.level)
     assert set(group.nulls) == {RANKS[r] for r in ABSENT_RANKS}
     for r in ABSENT_RANKS:
-        wanted = [[[] for _ in SITUATIONS] for _ in LENGTH_NAMES]
+        expected = [[[] for _ in SITUATIONS] for _ in LENGTH_NAMES]
         scores = absence_score(apart[0], r)
         for i in range(len(own)):
             if own.truth[i, r] and situation[i] < kept(r):
-                wanted[length_classes(own.lengths[i : i + 1])[0]][situation[i]].append(round(float(scores[i]), 4))
-        for found, lists in zip(group.nulls[RANKS[r]], wanted, strict=True):
+                expected[length_classes(own.lengths[i : i + 1])[0]][situation[i]].append(round(float(scores[i]), 4))
+        for found, lists in zip(group.nulls[RANKS[r]], expected, strict=True):
             assert [len(one) for one in found] == [len(one) for one in lists]
             for one, other in zip(found, lists, strict=True):
                 assert one == sorted(one)
@@ -196,11 +196,11 @@ def test_it_is_reported_if_the_measured_folds_look_absent():
 
 def test_what_a_query_lacks_is_learned(own, fitted):
     group, _ = fitted
-    told = group.outlook(own.evidence, own.lengths).situations
-    np.testing.assert_allclose(told.sum(axis=1), 1)
+    predicted = group.outlook(own.evidence, own.lengths).situations
+    np.testing.assert_allclose(predicted.sum(axis=1), 1)
     situation = situation_of(own.level)
-    assert (told.argmax(axis=1) == situation).mean() > 0.5
-    assert told[situation == 0, 0].mean() > 0.95 > 0.05 > told[situation > 0, 0].mean()
+    assert (predicted.argmax(axis=1) == situation).mean() > 0.5
+    assert predicted[situation == 0, 0].mean() > 0.95 > 0.05 > predicted[situation > 0, 0].mean()
 
 
 def test_right_names_are_learned_if_the_taxon_is_present(own, fitted):
@@ -210,9 +210,9 @@ def test_right_names_are_learned_if_the_taxon_is_present(own, fitted):
         model = group.models[ALL_LENGTHS].ranks[rank]
         there = own.judged[:, r] & (situation < kept(r))
         assert model.examples == there.sum()
-        told = model.predict(own.evidence.of_rank(r))[:, 1]
+        predicted = model.predict(own.evidence.of_rank(r))[:, 1]
         first = own.evidence.features[:, r, 0]
-        assert told[first < 0].mean() > 0.85 and told[first > 1].mean() < 0.15
+        assert predicted[first < 0].mean() > 0.85 and predicted[first > 1].mean() < 0.15
         assert measured[rank]["measured_on"] == own.judged[:, r].sum()
         assert measured[rank]["calibration_error"] < 0.1
 
@@ -223,13 +223,13 @@ def test_reliability_comes_from_models_of_the_other_folds(own, fitted, apart):
     for r, rank in enumerate(RANKS):
         judged = own.judged[:, r]
         # The assumed shares are those of the draws, so that nothing is shifted.
-        told = apart[0][judged, : kept(r)].sum(axis=1) * apart[1][judged, r]
-        wanted = calibration_error(told, own.right[judged, r].astype(float), weights[judged])
-        assert measured[rank]["calibration_error"] == pytest.approx(wanted, abs=1e-4)
+        predicted = apart[0][judged, : kept(r)].sum(axis=1) * apart[1][judged, r]
+        expected = calibration_error(predicted, own.right[judged, r].astype(float), weights[judged])
+        assert measured[rank]["calibration_error"] == pytest.approx(expected, abs=1e-4)
     # A model fitted to the same taxa would seem better than it is: here one fold contradicts all others.
     liars = replace(own, right=np.where((own.fold == 1)[:, None], ~own.right & own.judged, own.right))
-    _, told = one_group(liars)
-    assert told["genus"]["calibration_error"] > measured["genus"]["calibration_error"] + 0.1
+    _, predicted = one_group(liars)
+    assert predicted["genus"]["calibration_error"] > measured["genus"]["calibration_error"] + 0.1
 
 
 def test_precision_of_names_by_a_loop(own, fitted, apart):
@@ -244,13 +244,13 @@ def test_precision_of_names_by_a_loop(own, fitted, apart):
             shares = np.bincount(situation_of(own.level), weights, len(SITUATIONS)) / weights.sum()
             likely = apart[0] * shares / np.array(group.fitted)
             likely /= likely.sum(axis=1, keepdims=True)
-            told = likely[:, : kept(r)].sum(axis=1) * apart[1][:, r]
+            predicted = likely[:, : kept(r)].sum(axis=1) * apart[1][:, r]
             assert len(reached) == len(CUTOFFS)
             for place in (0, 30, 60, 80):
-                given = [i for i in range(len(own)) if own.judged[i, r] and told[i] >= CUTOFFS[place]]
+                given = [i for i in range(len(own)) if own.judged[i, r] and predicted[i] >= CUTOFFS[place]]
                 total = sum(weights[i] for i in given)
-                wanted = sum(weights[i] for i in given if own.right[i, r]) / total if total else None
-                assert reached[place] == (None if wanted is None else pytest.approx(wanted, abs=2e-3))
+                expected = sum(weights[i] for i in given if own.right[i, r]) / total if total else None
+                assert reached[place] == (None if expected is None else pytest.approx(expected, abs=2e-3))
     # A higher precision takes a higher confidence.
     shares = np.array([0.45, 0.45, 0.05, 0.05, 0, 0])
     cutoffs = [group.cutoff("species", precision, shares) for precision in (0.5, 0.8, 0.9)]
@@ -261,10 +261,10 @@ def test_a_feature_that_hardly_varies_has_little_weight():
     """A feature that is equal for all draws except for chance, which by chance separates right from wrong."""
     own = answers(900, named=1, truth=1)
     own.evidence.features[:, :, 5] = 1 - 0.003 * own.right
-    told = one_group(own)[0].models[ALL_LENGTHS].ranks["genus"]
+    predicted = one_group(own)[0].models[ALL_LENGTHS].ranks["genus"]
     queries = np.repeat(own.evidence.of_rank(5).mean(axis=0)[None], 2, axis=0)
     queries[:, 5] = (0, 1)
-    low, high = told.predict(queries)[:, 1]
+    low, high = predicted.predict(queries)[:, 1]
     assert abs(low - high) < 0.05
     # If it does vary, it has weight.
     own.evidence.features[:, :, 5] = 1 - 0.3 * own.right
@@ -282,10 +282,10 @@ def test_if_hardly_any_is_wrong_the_share_of_right_ones_is_predicted():
     for r, rank in enumerate(RANKS):
         kept_ = there[:, r]
         weights = level_weights(own.level[kept_])
-        wanted = (weights[right[kept_, r]].sum() + 1) / (weights.sum() + 2)
+        expected = (weights[right[kept_, r]].sum() + 1) / (weights.sum() + 2)
         far = np.full((3, 14), 99.0) * np.array([[-1], [0], [1]])
-        told = group.models[ALL_LENGTHS].ranks[rank].predict(far)[:, 1]
-        assert told.tolist() == pytest.approx([wanted] * 3)
+        predicted = group.models[ALL_LENGTHS].ranks[rank].predict(far)[:, 1]
+        assert predicted.tolist() == pytest.approx([expected] * 3)
 
 
 def test_without_wrong_or_distant_draws_there_is_no_model():

@@ -98,9 +98,9 @@ def test_entries_against_records_counted_one_by_one(tmp_path):
     assert reference.rows == 6
     for row in range(reference.rows):
         entries = range(labels.starts[row], labels.starts[row + 1])
-        told = [(format_lineage(labels.lineages[labels.entries[e]]), int(labels.records[e])) for e in entries]
-        assert dict(told) == counts[row]
-        assert [count for _, count in told] == sorted((count for _, count in told), reverse=True)
+        counted = [(format_lineage(labels.lineages[labels.entries[e]]), int(labels.records[e])) for e in entries]
+        assert dict(counted) == counts[row]
+        assert [count for _, count in counted] == sorted((count for _, count in counted), reverse=True)
         assert labels.labelled[row] == bool(counts[row])
         assert labels.main[row] == (labels.entries[labels.starts[row]] if counts[row] else -1)
     assert sorted(labels.labelled.tolist()) == [False, False, True, True, True, True]
@@ -108,8 +108,8 @@ def test_entries_against_records_counted_one_by_one(tmp_path):
     assert sorted(Counter({RAT: 2, BROWN: 3}).items()) in [sorted(count.items()) for count in counts.values()]
     every = np.array([*np.flatnonzero(labels.labelled)[::-1], 0, 1])
     entry, place = labels.entries_of(every)
-    wanted = [(e, p) for p, row in enumerate(every) for e in range(labels.starts[row], labels.starts[row + 1])]
-    assert list(zip(entry.tolist(), place.tolist(), strict=True)) == wanted
+    expected = [(e, p) for p, row in enumerate(every) for e in range(labels.starts[row], labels.starts[row + 1])]
+    assert list(zip(entry.tolist(), place.tolist(), strict=True)) == expected
 
 
 def entries_by_number(labels, reference):
@@ -161,8 +161,8 @@ def test_a_column_of_an_earlier_run_without_counts_gives_one_each(tmp_path, colu
         ([1, 2, 3], {"lineage": [RAT] * 3, "source_records": column}),
         ([1], {"lineage": [RAT], "source_records": pa.array([4])}),
     ])  # fmt: skip
-    told = entries_by_number(read_labels(reference), reference)
-    assert told == {1: [(RAT, 3 + 4)], 2: [(RAT, 1)], 3: [(RAT, 1)]}
+    entries = entries_by_number(read_labels(reference), reference)
+    assert entries == {1: [(RAT, 3 + 4)], 2: [(RAT, 1)], 3: [(RAT, 1)]}
 
 
 def test_lineages_with_skipped_ranks_are_kept_as_they_are(tmp_path):
@@ -191,8 +191,8 @@ def test_markers_of_columns_with_different_names(tmp_path):
     from reference_support import letters_of
 
     row = rows_by_number(reference)
-    told = {number: labels.markers[labels.marker[row[letters_of(number)]]] for number in range(1, 6)}
-    assert told == {1: "COI", 2: "", 3: "12S", 4: "COI", 5: ""}
+    markers = {number: labels.markers[labels.marker[row[letters_of(number)]]] for number in range(1, 6)}
+    assert markers == {1: "COI", 2: "", 3: "12S", 4: "COI", 5: ""}
     assert labels.markers[0] == ""
     assert sorted(labels.markers) == ["", "12S", "COI"]
 
@@ -228,5 +228,12 @@ def test_records_and_sequences_of_taxa_by_a_loop(rows):
 
 def test_numbers_of_lineages_as_records_have_them(tmp_path):
     labels = read_labels(of_reference(tmp_path, [([1, 2], {"lineage": [RAT, MOSS]})]))
-    told = labels.numbers_of([MOSS, None, RAT, "", BROWN, RAT])
-    assert [format_lineage(labels.lineages[n]) if n >= 0 else None for n in told] == [MOSS, None, RAT, None, None, RAT]
+    numbers = labels.numbers_of([MOSS, None, RAT, "", BROWN, RAT])
+    assert [format_lineage(labels.lineages[n]) if n >= 0 else None for n in numbers] == [
+        MOSS,
+        None,
+        RAT,
+        None,
+        None,
+        RAT,
+    ]

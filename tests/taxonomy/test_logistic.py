@@ -41,7 +41,7 @@ def test_probabilities_by_their_definition(seed, classes):
         rng.normal(size=(classes, size)).tolist(), rng.normal(size=classes).tolist(), 100,
     )  # fmt: skip
     features = rng.normal(size=(5, SIZE))
-    for row, told in zip(features.tolist(), own.predict(features).tolist(), strict=True):
+    for row, predicted in zip(features.tolist(), own.predict(features).tolist(), strict=True):
         # Values outside the examples count as the nearest end.
         row = [min(max(value, low), high) for value, low, high in zip(row, *ends, strict=True)]
         table = [*row, *(max(value - knot, 0) for value, places in zip(row, knots, strict=True) for knot in places)]
@@ -50,7 +50,7 @@ def test_probabilities_by_their_definition(seed, classes):
             intercept + sum(w * (x - m) / s for w, x, m, s in zip(weights, table, own.mean, own.scale, strict=True))
             for weights, intercept in zip(own.weights, own.intercepts, strict=True)
         ]
-        assert told == pytest.approx(softmax(odds))
+        assert predicted == pytest.approx(softmax(odds))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])
@@ -96,9 +96,9 @@ def test_classes_without_examples_get_almost_no_probability():
     truth = rng.choice([1, 3, 4], 300)
     features = rng.normal(size=(300, 2)) + truth[:, None]
     own = fit(features, truth, 6, np.ones(300), 0.3)
-    told = own.predict(features)
-    assert told[:, [0, 2, 5]].max() < 1e-12
-    np.testing.assert_allclose(told.sum(axis=1), 1)
+    predicted = own.predict(features)
+    assert predicted[:, [0, 2, 5]].max() < 1e-12
+    np.testing.assert_allclose(predicted.sum(axis=1), 1)
     two = fit(features, np.where(truth == 1, 1, 4), 6, np.ones(300), 0.3).predict(features)
     assert two[:, [0, 2, 3, 5]].max() < 1e-12
     assert two[truth == 1, 1].mean() > 0.6 > 0.4 > two[truth != 1, 1].mean()
@@ -129,5 +129,5 @@ def test_odds_that_overflow():
     own = model_of([[0.0] * SIZE, [1e3] * SIZE], [0.0, 0.0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        told = own.predict(np.array([[9.0] * SIZE, [-8.0] * SIZE]))
-    assert told[:, 1].tolist() == pytest.approx([1, 0])
+        predicted = own.predict(np.array([[9.0] * SIZE, [-8.0] * SIZE]))
+    assert predicted[:, 1].tolist() == pytest.approx([1, 0])

@@ -77,8 +77,8 @@ def test_rows_find_their_coordinates_by_key(tmp_path, no_umap):
     assert np.isnan(places[~on_map]).all()
     assert (clusters[~on_map] == -1).all()
     assert landmark.sum() == 6
-    told = on(found)
-    assert all(told[int(k)] == tuple(p) for k, p in zip(runs.keys[on_map], places[on_map].tolist(), strict=True))
+    coordinates = on(found)
+    assert all(coordinates[int(k)] == tuple(p) for k, p in zip(runs.keys[on_map], places[on_map].tolist(), strict=True))
 
 
 def test_coordinates_stay_when_sequences_are_added(tmp_path, no_umap):
@@ -87,9 +87,9 @@ def test_coordinates_stay_when_sequences_are_added(tmp_path, no_umap):
     add_run(tmp_path, "sea", "b", range(25, 60), created="2024-02-01T00:00:00+00:00")
     runs = loose(tmp_path)
     after = make_map(runs, most=5, seed=9, earlier=before)
-    told, now = on(before), on(after)
+    coordinates, now = on(before), on(after)
     assert len(now) == 60
-    assert all(now[key] == place for key, place in told.items())
+    assert all(now[key] == place for key, place in coordinates.items())
     assert after.keys[after.landmark].tolist() == before.keys[before.landmark].tolist()
     assert (np.diff(after.keys.astype(object)) > 0).all()
     assert (after.most, after.seed, after.created) == (20, 0, before.created)
@@ -114,9 +114,9 @@ def test_a_vector_of_a_landmark_gets_its_coordinates(tmp_path, no_umap):
     for row in np.argsort(runs.keys).tolist():
         first.setdefault(runs.vectors_of(np.array([row])).tobytes(), int(runs.keys[row]))
     assert sorted(first.values()) == found.keys[found.landmark].tolist()
-    told = on(found)
+    coordinates = on(found)
     for row in range(runs.rows):
-        assert told[int(runs.keys[row])] == told[first[runs.vectors_of(np.array([row])).tobytes()]]
+        assert coordinates[int(runs.keys[row])] == coordinates[first[runs.vectors_of(np.array([row])).tobytes()]]
     # The length of a vector does not count.
     places, similar = found.place(found.landmark_vectors(runs), 7 * runs.vectors_of(np.arange(10)))
     assert np.array_equal(places, found.of_rows(runs)[0][:10])
@@ -132,9 +132,9 @@ def test_the_mean_of_the_nearest(tmp_path, no_umap):
     cosines = vectors @ (query / np.linalg.norm(query))
     nearest = np.argsort(-cosines)[:5]
     weights = (1 - cosines[nearest]) ** -2
-    wanted = (found.places[nearest] * weights[:, None]).sum(axis=0) / weights.sum()
+    expected = (found.places[nearest] * weights[:, None]).sum(axis=0) / weights.sum()
     places, similar = found.place(runs, query[None])
-    assert places[0] == pytest.approx(wanted, abs=1e-4)
+    assert places[0] == pytest.approx(expected, abs=1e-4)
     assert similar[0] == pytest.approx(cosines.max(), abs=1e-5)
 
 

@@ -64,9 +64,9 @@ def test_against_a_sort_of_the_complete_matrix(seed, rows, queries, k, exponents
     lengths, query_lengths = rng.integers(1, 900, rows), rng.integers(1, 900, queries)
     left_out = (rng.integers(0, 5, rows), rng.integers(0, 5, queries)) if leave else None
     found = shortlist(blocks_of(vectors, sizes), lengths, asked, query_lengths, k, exponents, left_out)
-    wanted = whole(vectors, lengths, asked, query_lengths, k, exponents, left_out)
+    expected = whole(vectors, lengths, asked, query_lengths, k, exponents, left_out)
     assert found.shape == (queries, k * len(exponents))
-    assert found.tolist() == wanted
+    assert found.tolist() == expected
 
 
 def test_more_queries_than_are_multiplied_at_once():

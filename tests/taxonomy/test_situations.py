@@ -34,8 +34,8 @@ shares = st.lists(st.floats(0.01, 1), min_size=6, max_size=6).map(lambda own: np
 
 def test_situations_of_what_is_left_out():
     level = np.array([COPY, RECORD, 6, 5, 4, 3, 2, 1])
-    told = [SITUATIONS[n] for n in situation_of(level)]
-    assert told == ["nothing", "sequence", "species", "genus", "family", "order", "order", "order"]
+    joint = [SITUATIONS[n] for n in situation_of(level)]
+    assert joint == ["nothing", "sequence", "species", "genus", "family", "order", "order", "order"]
 
 
 def test_situations_that_leave_a_rank_in_the_reference():
@@ -69,10 +69,10 @@ def test_certain_absence_has_a_finite_score_in_the_right_order():
 @given(shares, shares, shares)
 def test_other_shares_by_bayes(density, fitted, hold):
     """The probability that a query of a situation looks as it does (``density``) is the same whatever the shares."""
-    told = [d * f for d, f in zip(density, fitted, strict=True)]
-    wanted = [d * h for d, h in zip(density, hold, strict=True)]
-    likely = np.array([told]) / sum(told)
-    assert shifted(likely, fitted, hold)[0].tolist() == pytest.approx([one / sum(wanted) for one in wanted])
+    joint = [d * f for d, f in zip(density, fitted, strict=True)]
+    expected = [d * h for d, h in zip(density, hold, strict=True)]
+    likely = np.array([joint]) / sum(joint)
+    assert shifted(likely, fitted, hold)[0].tolist() == pytest.approx([one / sum(expected) for one in expected])
 
 
 def test_other_shares_by_hand():
@@ -185,8 +185,8 @@ def test_what_unknown_queries_lack_is_assumed_for_few_and_estimated_for_many():
     rng = np.random.default_rng(3)
     supposed = DEFAULT[3] / DEFAULT[2:].sum()
     for known, unknown, prior in ((95, 5, 40), (1_000, 1_000, 420)):
-        wanted = (unknown + prior * supposed) / (unknown + prior)
+        expected = (unknown + prior * supposed) / (unknown + prior)
         likely = looks(np.repeat([0, 3], [known, unknown]), rng, 6)
         found = np.array(estimate(likely, FITTED, DEFAULT).shares)
         assert found[:2].sum() == pytest.approx(known / (known + unknown), abs=0.03)
-        assert found[3] / found[2:].sum() == pytest.approx(wanted, abs=0.03)
+        assert found[3] / found[2:].sum() == pytest.approx(expected, abs=0.03)

@@ -16,10 +16,10 @@ from ednabed.taxonomy.spool import Spool
 # Characters of all scripts, including line ends, but no lone surrogates, which files cannot contain.
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 letters = st.text("ACGTN", min_size=1, max_size=40)
-told = st.dictionaries(text, st.one_of(text, st.none(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False)))
+infos = st.dictionaries(text, st.one_of(text, st.none(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False)))
 queries = st.builds(
     lambda more, name, **fields: Query({"id": name, **more}, **fields),
-    told, text,
+    infos, text,
     key=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
     sequence=st.one_of(st.none(), letters),
     abundance=st.one_of(st.none(), st.integers(0, 2**62)),
@@ -34,12 +34,12 @@ def test_queries_come_back_in_their_order(some):
     with Spool() as spool:
         for query, number in some:
             spool.add_query(query, number)
-        wanted = [
+        expected = [
             (Query(q.told, q.key, q.sequence if n is None else None, q.abundance, q.sample, q.file), n)
             for q, n in some
         ]  # fmt: skip
-        assert list(spool.queries()) == wanted
-        assert list(spool.queries()) == wanted, "twice"
+        assert list(spool.queries()) == expected
+        assert list(spool.queries()) == expected, "twice"
 
 
 @settings(max_examples=60)

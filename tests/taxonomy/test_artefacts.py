@@ -185,7 +185,7 @@ def test_two_halves_have_two_parents(place):
     chimera = find_chimera(one[:place] + other[place:], [far[0], other, *far[1:], one])
     assert chimera is not None
     assert (chimera.left, chimera.right) == (6, 1)
-    assert chimera.identity == 100 > chimera.alone
+    assert chimera.identity == 100 > chimera.best_single
     # The breakpoint is between the last base that only the first half matches and the next one of the other.
     differ = [i for i in range(300) if one[i] != other[i]]
     assert max([i for i in differ if i < place]) < chimera.breakpoint <= min(i for i in differ if i >= place)

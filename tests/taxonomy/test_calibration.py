@@ -21,7 +21,7 @@ from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.logistic import constant
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.outlook import Outlook
-from ednabed.taxonomy.situations import SITUATIONS, kept
+from ednabed.taxonomy.situations import SITUATIONS, n_present
 from taxonomy_support import candidates_of, labels_of, lineage_of
 
 SPECIES, GENUS, FAMILY = 6, 5, 4
@@ -68,7 +68,7 @@ def outlook_of(situations, lengths=500):
 def with_score(score, rank=SPECIES):
     """Probabilities of situations for which the score of a rank is this one."""
     there = 1 / (1 + math.exp(score))
-    count = kept(rank)
+    count = n_present(rank)
     return [there / count] * count + [(1 - there) / (6 - count)] * (6 - count)
 
 
@@ -89,7 +89,7 @@ def p_by_definition(nulls, score, shares, rank):
     """Each draw counts as the share of its situation divided by its draws; the query as one of average weight."""
     weighed = [
         (null, shares[situation] / len(own))
-        for situation, own in enumerate(nulls[: kept(rank)])
+        for situation, own in enumerate(nulls[: n_present(rank)])
         if situation > 0 or rank != SPECIES
         for null in own
     ]

@@ -267,7 +267,7 @@ def test_far_voters_without_weight_still_give_a_name():
 # -- the nearest, and what is known of the query ---------------------------------------------------------------------
 
 
-def told_of(found, name, query=0):
+def feature_of(found, name, query=0):
     return float(found.query_features[query, QUERY_FEATURES.index(name)])
 
 
@@ -292,16 +292,16 @@ def test_for_a_shared_sequence_the_lineage_with_the_names_is_returned():
 def test_exact_means_no_differences_and_nothing_missing():
     labels = labels_of([[(RAT, 3)], [(BROWN, 1)]])
     candidates = candidates_of([[0, 1]], [[0.001, 0.02]])
-    assert told_of(weigh(candidates, labels), "exact") == 0
+    assert feature_of(weigh(candidates, labels), "exact") == 0
     same = replace(candidates, mismatches=np.zeros((1, 2)))
-    assert told_of(weigh(same, labels), "exact") == 1
-    assert told_of(weigh(same, labels), "log_mismatches") == 0
+    assert feature_of(weigh(same, labels), "exact") == 1
+    assert feature_of(weigh(same, labels), "log_mismatches") == 0
     lacking = replace(same, lacking=np.full((1, 2), 2.0))
-    assert told_of(weigh(lacking, labels), "exact") == 0
-    assert told_of(weigh(lacking, labels), "log_mismatches") == pytest.approx(math.log(3))
+    assert feature_of(weigh(lacking, labels), "exact") == 0
+    assert feature_of(weigh(lacking, labels), "log_mismatches") == pytest.approx(math.log(3))
     # A candidate that is identical but not the nearest, because it covers less, is ignored.
     far = replace(candidates, mismatches=np.array([[3.0, 0.0]]))
-    assert told_of(weigh(far, labels), "exact") == 0
+    assert feature_of(weigh(far, labels), "exact") == 0
 
 
 def test_by_vectors_alone_exact_is_the_minimum_distance():
@@ -309,15 +309,15 @@ def test_by_vectors_alone_exact_is_the_minimum_distance():
     for distance, exact in ((MIN_DISTANCE, 1), (MIN_DISTANCE + 1e-6, 0)):
         candidates = replace(candidates_of([[0, 1]], [[distance, 0.02]]), bases_known=False)
         found = weigh(candidates, labels)
-        assert told_of(found, "exact") == exact
-        assert told_of(found, "log_mismatches") == pytest.approx(0 if exact else math.log(501))
+        assert feature_of(found, "exact") == exact
+        assert feature_of(found, "log_mismatches") == pytest.approx(0 if exact else math.log(501))
 
 
 def test_species_and_genera_of_the_nearest():
     labels = labels_of([[(RAT, 3), (BROWN, 1)], [(MOUSE, 1)], [(NO_SPECIES, 1)], [(MOSS, 1)]])
     found = check(candidates_of([[0, 1, 2, 3], [0, 1], [2]], [[0.01, 0.01, 0.01, 0.3], [0.01, 0.02], [0.1]]), labels)
-    assert [math.exp(told_of(found, "log_species", i)) for i in range(3)] == pytest.approx([3, 2, 1])
-    assert [math.exp(told_of(found, "log_genera", i)) for i in range(3)] == pytest.approx([2, 1, 1])
+    assert [math.exp(feature_of(found, "log_species", i)) for i in range(3)] == pytest.approx([3, 2, 1])
+    assert [math.exp(feature_of(found, "log_genera", i)) for i in range(3)] == pytest.approx([2, 1, 1])
 
 
 def test_records_and_sequences_of_the_species_without_what_is_left_out():
@@ -329,7 +329,7 @@ def test_records_and_sequences_of_the_species_without_what_is_left_out():
     def sizes(left_out):
         found = check(candidates, labels, left_out)
         assert labels.lineages[found.lineages[0, 6]] == RAT
-        return round(math.exp(told_of(found, "log_records"))), round(math.exp(told_of(found, "log_sequences")))
+        return round(math.exp(feature_of(found, "log_records"))), round(math.exp(feature_of(found, "log_sequences")))
 
     assert sizes(None) == (7, 2)
     candidates = candidates_of([[1, 2]], [[0.02, 0.2]])

@@ -24,7 +24,7 @@ from ednabed.taxonomy.fitting import (
 )
 from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.metrics import calibration_error
-from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of
+from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, n_present, situation_of
 
 SPECIES = 6
 
@@ -53,7 +53,7 @@ def answers(count=900, seed=0, named=0.95, truth=0.95, **more):
     level = more.pop("level", None)
     if level is None:
         level = rng.choice(LEVELS, count, p=[0.2, 0.2, *[0.1] * 6])
-    there = np.stack([situation_of(level) < kept(r) for r in range(7)], axis=1)
+    there = np.stack([situation_of(level) < n_present(r) for r in range(7)], axis=1)
     right = (features[:, :, 0] < rng.uniform(size=(count, 7))) & there
     evidence = evidence_of(level, features, rng)
     evidence.lineages[rng.random((count, 7)) > named] = -1
@@ -140,7 +140,7 @@ def test_nulls_are_scores_of_present_taxa_from_models_not_fitted_to_them(own, fi
         expected = [[[] for _ in SITUATIONS] for _ in LENGTH_NAMES]
         scores = absence_score(apart[0], r)
         for i in range(len(own)):
-            if own.truth[i, r] and situation[i] < kept(r):
+            if own.truth[i, r] and situation[i] < n_present(r):
                 expected[length_classes(own.lengths[i : i + 1])[0]][situation[i]].append(round(float(scores[i]), 4))
         for found, lists in zip(group.nulls[RANKS[r]], expected, strict=True):
             assert [len(one) for one in found] == [len(one) for one in lists]
@@ -171,7 +171,7 @@ def test_absence_is_measured_on_folds_not_used_for_nulls(own, fitted):
         fact = measured[rank]
         r = RANKS.index(rank)
         least = 1 if rank == "species" else 0
-        there = (situation_of(own.level) >= least) & (situation_of(own.level) < kept(r)) & own.truth[:, r]
+        there = (situation_of(own.level) >= least) & (situation_of(own.level) < n_present(r)) & own.truth[:, r]
         assert fact["absence_measured_on"] == (there & (own.fold >= 2)).sum()
         assert fact["falsely_absent_at_5_percent"] < 0.13
 
@@ -208,7 +208,7 @@ def test_right_names_are_learned_if_the_taxon_is_present(own, fitted):
     situation = situation_of(own.level)
     for r, rank in enumerate(RANKS):
         model = group.models[ALL_LENGTHS].ranks[rank]
-        there = own.judged[:, r] & (situation < kept(r))
+        there = own.judged[:, r] & (situation < n_present(r))
         assert model.examples == there.sum()
         predicted = model.predict(own.evidence.of_rank(r))[:, 1]
         first = own.evidence.features[:, r, 0]
@@ -223,7 +223,7 @@ def test_reliability_comes_from_models_of_the_other_folds(own, fitted, apart):
     for r, rank in enumerate(RANKS):
         judged = own.judged[:, r]
         # The assumed shares are those of the draws, so that nothing is shifted.
-        predicted = apart[0][judged, : kept(r)].sum(axis=1) * apart[1][judged, r]
+        predicted = apart[0][judged, : n_present(r)].sum(axis=1) * apart[1][judged, r]
         expected = calibration_error(predicted, own.right[judged, r].astype(float), weights[judged])
         assert measured[rank]["calibration_error"] == pytest.approx(expected, abs=1e-4)
     # A model fitted to the same taxa would seem better than it is: here one fold contradicts all others.
@@ -244,7 +244,7 @@ def test_precision_of_names_by_a_loop(own, fitted, apart):
             shares = np.bincount(situation_of(own.level), weights, len(SITUATIONS)) / weights.sum()
             likely = apart[0] * shares / np.array(group.fitted)
             likely /= likely.sum(axis=1, keepdims=True)
-            predicted = likely[:, : kept(r)].sum(axis=1) * apart[1][:, r]
+            predicted = likely[:, : n_present(r)].sum(axis=1) * apart[1][:, r]
             assert len(reached) == len(CUTOFFS)
             for place in (0, 30, 60, 80):
                 given = [i for i in range(len(own)) if own.judged[i, r] and predicted[i] >= CUTOFFS[place]]
@@ -274,7 +274,7 @@ def test_a_feature_that_hardly_varies_has_little_weight():
 
 def test_if_hardly_any_is_wrong_the_share_of_right_ones_is_predicted():
     own = answers(900, named=1, truth=1)
-    there = np.stack([situation_of(own.level) < kept(r) for r in range(7)], axis=1)
+    there = np.stack([situation_of(own.level) < n_present(r) for r in range(7)], axis=1)
     right = there.copy()
     right[:19] = False
     own = replace(own, right=right)

@@ -20,7 +20,7 @@ from ednabed.taxonomy.situations import (
     Shares,
     absence_score,
     estimate,
-    kept,
+    n_present,
     presence,
     shifted,
     situation_of,
@@ -39,7 +39,7 @@ def test_situations_of_what_is_left_out():
 
 
 def test_situations_that_leave_a_rank_in_the_reference():
-    left = {RANKS[rank]: SITUATIONS[: kept(rank)] for rank in range(7)}
+    left = {RANKS[rank]: SITUATIONS[: n_present(rank)] for rank in range(7)}
     assert left["species"] == ("nothing", "sequence")
     assert left["genus"] == ("nothing", "sequence", "species")
     assert left["family"] == ("nothing", "sequence", "species", "genus")
@@ -50,7 +50,7 @@ def test_situations_that_leave_a_rank_in_the_reference():
 @given(shares)
 def test_presence_and_its_log_odds(likely):
     for rank in range(7):
-        there = sum(likely.tolist()[: kept(rank)])
+        there = sum(likely.tolist()[: n_present(rank)])
         assert presence(likely[None], rank).tolist() == pytest.approx([there])
         if rank in ABSENT_RANKS:
             assert absence_score(likely[None], rank).tolist() == pytest.approx([math.log((1 - there) / there)])

@@ -110,7 +110,7 @@ def warnings_of(
     if chimera is not None:
         found.append(
             f"possible chimera: two parents joined at base {chimera.breakpoint} explain {chimera.identity:.1f} % "
-            f"of it, the best single parent {chimera.alone:.1f} %"
+            f"of it, the best single parent {chimera.best_single:.1f} %"
         )
     return tuple(found)
 

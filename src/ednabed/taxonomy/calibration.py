@@ -27,7 +27,7 @@ from ednabed.taxonomy.situations import (
     ABSENT_RANKS,
     SITUATIONS,
     absence_score,
-    kept,
+    n_present,
     presence,
     shifted,
 )
@@ -163,7 +163,7 @@ class Group:
             for number, by_situation in enumerate(parts):
                 chosen = np.flatnonzero(outlook.classes == number)
                 if len(chosen):
-                    counted = slice(_EXACT_COPY + 1 if rank == SPECIES else 0, kept(rank))
+                    counted = slice(_EXACT_COPY + 1 if rank == SPECIES else 0, n_present(rank))
                     enough = sum(map(len, by_situation[counted])) >= _MIN_NULLS
                     found[chosen, rank] = _weighted_p(
                         by_situation if enough else pooled, scores[chosen], shares, counted

@@ -58,14 +58,14 @@ class Chimera:
         right: Index of the parent of the second part.
         breakpoint: Number of bases in the first part.
         identity: Bases that the two match, in percent of those compared.
-        alone: Bases that the best single parent matches, in percent of those compared.
+        best_single: Bases that the best single parent matches, in percent of those compared.
     """
 
     left: int
     right: int
     breakpoint: int
     identity: float
-    alone: float
+    best_single: float
 
 
 def find_chimera(sequence: str, parents: Sequence[str]) -> Chimera | None:
@@ -93,13 +93,13 @@ def find_chimera(sequence: str, parents: Sequence[str]) -> Chimera | None:
     # Take the middle of the equally good breakpoints.
     best = np.flatnonzero(both == both.max())
     position = int(best[len(best) // 2])
-    one, other = int(before[:, position].argmax()), int(after[:, position].argmax())
-    explained, alone = int(both[position]), int(before[:, -1].max())
-    if explained - alone < max(MIN_GAIN_BASES, length * MIN_GAIN / 100):
+    left, right = int(before[:, position].argmax()), int(after[:, position].argmax())
+    explained, best_single = int(both[position]), int(before[:, -1].max())
+    if explained - best_single < max(MIN_GAIN_BASES, length * MIN_GAIN / 100):
         return None
     if explained < length * (1 - MAX_UNEXPLAINED / 100):
         return None
-    return Chimera(usable[one], usable[other], first + position, 100 * explained / length, 100 * alone / length)
+    return Chimera(usable[left], usable[right], first + position, 100 * explained / length, 100 * best_single / length)
 
 
 class ParentPool:

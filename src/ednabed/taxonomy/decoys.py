@@ -18,7 +18,7 @@ from ednabed.models.base import FloatArray
 from ednabed.search.divergence import Codes, decode, turn
 from ednabed.taxonomy.calibration import DIGITS
 from ednabed.taxonomy.candidates import Finder
-from ednabed.taxonomy.draws import piece
+from ednabed.taxonomy.draws import random_piece
 
 LENGTHS = (25, 50, 100, 150, 313, 0)
 """Bases of the scrambled sequences; 0 uses complete sequences."""
@@ -89,7 +89,7 @@ def decoy_limits(
 def _pieces(finder: Finder, among: Ints, length: int, count: int, rng: np.random.Generator) -> list[Codes]:
     """Return scrambled pieces of sequences; fewer than requested if too few sequences are long enough."""
     rows = rng.permutation(among[finder.letters.lengths[among] >= max(length, 1)])[:count]
-    return [_scrambled(piece(finder.letters.codes(row), length, rng), rng) for row in rows.tolist()]
+    return [_scrambled(random_piece(finder.letters.codes(row), length, rng), rng) for row in rows.tolist()]
 
 
 def _joined(finder: Finder, among: Ints, length: int, count: int, rng: np.random.Generator) -> list[Codes]:

@@ -91,7 +91,7 @@ def draw(
     entries = np.flatnonzero(among[row_of_entry])
     rows, lineages, records = row_of_entry[entries], labels.entries[entries], labels.records[entries]
     taxa = labels.taxa[lineages]
-    kin = _Relatives(rows, taxa, letters, rng)
+    relatives = _Relatives(rows, taxa, letters, rng)
     # Weight of each entry among the copies of its taxon, and among the new sequences of its taxon.
     weights = {COPY: _expected_copies(records), RECORD: np.ones(len(records))}
     parts = []
@@ -110,9 +110,9 @@ def draw(
             for number in eligible[order].tolist():
                 if len(codes) == count * share:
                     break
-                bases = piece(letters.codes(int(rows[number])), crop, rng)
+                bases = random_piece(letters.codes(int(rows[number])), crop, rng)
                 # If the other records of a species are of another region, the query is not known from them.
-                if level != RECORD or kin.same_region(number, bases):
+                if level != RECORD or relatives.same_region(number, bases):
                     codes[number] = bases
             if codes:
                 chosen = np.array(sorted(codes), np.int64)
@@ -290,7 +290,7 @@ def _by_weight(taxa: Ints, weights: Floats, rng: np.random.Generator) -> Ints:
     return np.argsort(rng.exponential(size=len(taxa)) * roots[taxon_index] / weights)
 
 
-def piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:
+def random_piece(codes: Codes, crop: int, rng: np.random.Generator) -> Codes:
     """Return a piece of ``crop`` bases from a random position; 0 returns all bases."""
     if not crop:
         return codes

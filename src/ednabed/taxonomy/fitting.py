@@ -19,7 +19,7 @@ from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.logistic import Logistic, constant, fit
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.outlook import Outlook
-from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of
+from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, n_present, situation_of
 
 MIN_DRAWS = 300
 """A marker with fewer draws is judged together with all others."""
@@ -233,7 +233,7 @@ def _rank_model(answers: Answers, rank: int) -> Logistic | None:
     if rank == SPECIES and new.sum() < _MIN_EACH:
         # With one sequence per species, nothing shows how far other sequences of it may be.
         return None
-    absent = judged & (situation_of(answers.level) >= kept(rank))
+    absent = judged & (situation_of(answers.level) >= n_present(rank))
     selected = np.flatnonzero(judged & ~absent)
     right = answers.right[selected, rank]
     distant = np.isin(answers.level[selected], _DISTANT)
@@ -273,8 +273,10 @@ def _nulls(answers: Answers, held_out: Outlook, chosen: Bools) -> dict[str, list
     situation = situation_of(answers.level)
     found = {}
     for rank in ABSENT_RANKS:
-        present = chosen & answers.truth[:, rank] & (situation < kept(rank)) & np.isfinite(answers.evidence.distance)
-        if not present.any() or not (situation >= kept(rank)).any():
+        present = (
+            chosen & answers.truth[:, rank] & (situation < n_present(rank)) & np.isfinite(answers.evidence.distance)
+        )
+        if not present.any() or not (situation >= n_present(rank)).any():
             continue
         scores = np.round(absence_score(held_out.situations, rank), SCORE_DIGITS)
         found[RANKS[rank]] = [
@@ -314,7 +316,9 @@ def _measure(group: Group, answers: Answers, held_out: Outlook, known: float, co
     half = replace(group, nulls=_nulls(answers, held_out, for_nulls))
     p_values = half.p_values(held_out, shares)
     for r in ABSENT_RANKS:
-        tested = ~for_nulls & answers.truth[:, r] & (situation >= (1 if r == SPECIES else 0)) & (situation < kept(r))
+        tested = (
+            ~for_nulls & answers.truth[:, r] & (situation >= (1 if r == SPECIES else 0)) & (situation < n_present(r))
+        )
         tested &= ~np.isnan(p_values[:, r])
         share = np.where(tested, shares[situation], 0)
         counts = np.bincount(situation[tested], minlength=len(SITUATIONS))

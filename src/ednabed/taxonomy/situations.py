@@ -71,14 +71,14 @@ def situation_of(level: Ints) -> Ints:
     return found
 
 
-def kept(rank: int) -> int:
+def n_present(rank: int) -> int:
     """Return how many situations, from the first, leave the taxon of a rank in the reference; all above order."""
     return _FIRST_ABSENT + ABSENT_RANKS.index(rank) if rank in ABSENT_RANKS else len(SITUATIONS)
 
 
 def presence(likely: Floats, rank: int) -> Floats:
     """Return the probability that the taxon of a rank is in the reference, shape (n,), from shape (n, 6)."""
-    return np.asarray(likely[:, : kept(rank)].sum(axis=1), np.float64)
+    return np.asarray(likely[:, : n_present(rank)].sum(axis=1), np.float64)
 
 
 def absence_score(likely: Floats, rank: int) -> Floats:

@@ -167,7 +167,7 @@ def test_limits_of_confidence_and_identity(capsys, workspace, queries):
     assert row("--min-confidence", 1)["species"] == ""
     assert row("--min-confidence", 0)["species"] == WORLD[1].lineage[6]
     assert row("--min-identity", 99.9)["status"] == "unclassified"
-    assert "below the 99.9 asked for" in row("--min-identity", 99.9)["note"]
+    assert "below the requested 99.9" in row("--min-identity", 99.9)["note"]
     for option in ("--min-confidence", "--min-identity", "--min-coverage", "--alpha"):
         code, out, err = call(capsys, workspace, "classify", queries, option, 101)
         assert (code, out) == (2, "")
@@ -250,7 +250,7 @@ def test_options_that_cannot_be(capsys, workspace, queries, options, words):
 def test_without_a_calibration_nothing_is_known_of_shares(capsys, uncalibrated, queries):
     code, _, err = call(capsys, uncalibrated, "classify", queries, "--known", "0.5")
     assert code == 2
-    assert "is not calibrated, so precision and known cannot be used" in err
+    assert "is not calibrated, so --precision and --known cannot be used" in err
 
 
 def test_a_table_of_samples(capsys, workspace, queries, tmp_path):
@@ -432,7 +432,7 @@ def test_not_calibrated_is_told_and_vectors_alone_refused(capsys, uncalibrated, 
     assert NOT_CALIBRATED in err
     code, out, err = call(capsys, uncalibrated, "classify", path, "--no-align")
     assert (code, out) == (2, "")
-    assert "run 'ednabed reference calibrate' or leave --no-align away" in err
+    assert "run 'ednabed reference calibrate' or omit --no-align" in err
 
 
 @pytest.mark.parametrize("limit", ["--min-identity", "--min-coverage"])
@@ -462,7 +462,7 @@ def test_a_damaged_calibration(capsys, own, queries):
         code, out, err = call(capsys, own, "classify", queries, "--format", "tsv")
         assert (code, out) == (1, "")
         assert FILE in err
-        assert "make it again with 'ednabed reference calibrate'" in err
+        assert "create it again with 'ednabed reference calibrate'" in err
     code, _, _ = call(capsys, own, "reference", "calibrate", "--queries", DRAWS, "--threads", 1)
     assert code == 0
     assert call(capsys, own, "classify", queries, "--format", "tsv")[0] == 0
@@ -508,7 +508,7 @@ def test_another_marker(capsys, workspace, tmp_path):
     assert code == 0
     nothing = [row for row in rows if row["status"] == "unclassified" and not row["kingdom_confidence"]]
     assert len(nothing) >= 8
-    assert all("another marker, or nothing known" in row["note"] for row in nothing)
+    assert all("another marker, or no related sequence" in row["note"] for row in nothing)
     assert f"{len(nothing)} are like nothing in the reference" in err
     assert "use a reference that holds it" in err
 

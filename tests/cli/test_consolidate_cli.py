@@ -38,8 +38,9 @@ def workspace(tmp_path, monkeypatch) -> Path:
 
 
 UNLABELLED = (
-    f"not calibrated: {Path('data', 'reference')} has no record with a lineage, so it cannot say what a sequence is; "
-    "embed labelled records (lineage columns, or --labels FILE), then consolidate again\n"
+    f"not calibrated: {Path('data', 'reference')} has no record with a lineage, so it cannot assign taxonomy; "
+    "embed labelled records (with lineage columns, or with 'ednabed embed INPUT --labels FILE'), "
+    "then consolidate again\n"
 )
 
 
@@ -353,11 +354,11 @@ def test_too_few_labels_leave_a_good_reference(tmp_path, capsys):
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
     assert code == 0
     assert err.startswith("not calibrated: ") and err.count("\n") == 1
-    assert "wanted 200" in err
+    assert "expected at least 200" in err
     assert "sequences    8 distinct, in 8 records" in out and "calibrated" not in out
     assert opened(tmp_path).verify() == []
     told = json.loads(call(capsys, "--workspace", tmp_path, "consolidate", "--json")[1])
-    assert told["calibration"]["state"] == "none" and "wanted 200" in told["calibration"]["reason"]
+    assert told["calibration"]["state"] == "none" and "expected at least 200" in told["calibration"]["reason"]
     assert calibrations(tmp_path) == []
 
 

@@ -17,7 +17,7 @@ queries = st.lists(st.tuples(ranks, st.booleans(), st.floats(0.05, 1)), min_size
 
 
 def slowly(rows, claimable, known):
-    """By the docstring: for each p the best t that is not less, of all the p-values that a claim may have, and p."""
+    """Compute q-values as the docstring defines them: for each p the best t not below it, among all claims and p."""
     first = [next((p for p in reversed(row) if not math.isnan(p)), math.nan) for row in rows]
     claims = [p for p, may in zip(first, claimable, strict=True) if may and not math.isnan(p)]
 
@@ -28,22 +28,22 @@ def slowly(rows, claimable, known):
     return [[math.nan if math.isnan(p) else rate(p) if claims else 1.0 for p in row] for row in rows]
 
 
-def told(some):
+def computed(some):
     rows, claimable, known = (list(column) for column in zip(*some, strict=True))
     return q_values(np.array(rows), np.array(claimable), np.array(known)), slowly(rows, claimable, known)
 
 
 @settings(max_examples=300)
 @given(queries)
-def test_by_their_definition(some):
-    found, wanted = told(some)
-    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+def test_q_values_match_their_definition(some):
+    found, expected = computed(some)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @settings(max_examples=100)
 @given(queries)
 def test_a_smaller_p_never_has_a_larger_rate(some):
-    found, _ = told(some)
+    found, _ = computed(some)
     rows = np.array([row for row, _, _ in some])
     there = ~np.isnan(rows)
     order = np.argsort(rows[there], kind="stable")
@@ -54,18 +54,18 @@ def test_a_smaller_p_never_has_a_larger_rate(some):
 
 @settings(max_examples=100)
 @given(st.lists(p_values, min_size=1, max_size=20))
-def test_where_all_are_known_and_may_claim_it_is_benjamini_and_hochberg(some):
+def test_with_all_known_and_claimable_it_equals_benjamini_hochberg(some):
     m = len(some)
     table = np.full((m, 7), np.nan)
     table[:, 6] = some
     found = q_values(table, np.ones(m, bool), np.ones(m))[:, 6]
     order = sorted(range(m), key=lambda i: some[i])
-    wanted = [0.0] * m
+    expected = [0.0] * m
     least = 1.0
     for place in reversed(range(m)):
         least = min(least, some[order[place]] * m / (place + 1))
-        wanted[order[place]] = least
-    assert found.tolist() == pytest.approx(wanted)
+        expected[order[place]] = least
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_by_hand():
@@ -75,9 +75,9 @@ def test_by_hand():
     all_may, half = np.ones(4, bool), np.full(4, 0.5)
     # Two of four are expected to be known: 2 * p / claims, and never less than p.
     assert q_values(table, all_may, half)[:, 6].tolist() == pytest.approx([0.02, 0.02, 0.03, 0.5])
-    # The claim of a rank above is judged by the same list.
+    # A claim at a rank above is judged by the same list.
     assert q_values(table, all_may, half)[0, 5] == pytest.approx(max(min(2 * 0.025 / 2, 2 * 0.03 / 3), 0.025))
-    # One that cannot claim is no claim, but may be known.
+    # A query that cannot claim makes no claim, but may be known.
     some = np.array([True, False, True, True])
     assert q_values(table, some, half)[:, 6].tolist() == pytest.approx([0.02, 0.03, 0.03, 0.5])
 
@@ -89,7 +89,7 @@ def test_a_deeper_rank_without_a_p_value_leaves_the_claim_to_the_one_above():
     assert [found[0, 5], found[1, 6]] == pytest.approx([0.02, 0.04])
 
 
-def test_nobody_and_nothing():
+def test_no_claims_and_no_queries():
     assert q_values(np.zeros((0, 7)), np.zeros(0, bool), np.zeros(0)).shape == (0, 7)
     assert np.isnan(q_values(np.full((2, 7), np.nan), np.ones(2, bool), np.ones(2))).all()
     table = np.full((2, 7), np.nan)

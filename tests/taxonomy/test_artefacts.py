@@ -1,4 +1,4 @@
-"""Signs of artefacts: against definitions letter by letter, on simulated artefacts and on real records."""
+"""Signs of artefacts: tested against definitions base by base, on simulated artefacts and on real records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.sequences.lineage import Lineage
-from ednabed.taxonomy.artefacts import MOST_DUST, UsualLength, dust, has_stops, warnings_of
+from ednabed.taxonomy.artefacts import MAX_DUST, UsualLength, dust, has_stops, warnings_of
 from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.chimeras import ParentPool, find_chimera
 from ednabed.taxonomy.genetic_codes import STOPS, codes_of, stops_of
@@ -96,8 +96,8 @@ BIRD, FLY, GERM = lineage("", "Chordata", "Aves"), lineage("", "Arthropoda"), li
         ("CAA", False, False, False),
     ],
 )
-def test_a_codon_is_a_stop_in_its_own_codes(codons, birds, flies, germs):
-    """The codon in each of three frames, amid letters that make no stop in any."""
+def test_stop_codons_per_genetic_code(codons, birds, flies, germs):
+    """The codon is in each of three frames, between bases that form no stop in any frame."""
     sequence = "CCC" * 5 + codons + "C" + codons + "C" + codons + "CCC" * 5
     assert [has_stops(sequence, names) for names in (BIRD, FLY, GERM)] == [birds, flies, germs]
 
@@ -150,8 +150,8 @@ def test_dust_by_the_definition(sequence):
         (randomly(100, 7) + "A" * 8 + randomly(100, 8), False),
     ],
 )
-def test_repeats_are_of_low_complexity(sequence, low):
-    assert (dust(sequence) > MOST_DUST) == low
+def test_repeats_have_low_complexity(sequence, low):
+    assert (dust(sequence) > MAX_DUST) == low
 
 
 # -- length ------------------------------------------------------------------------------------------------------------
@@ -159,19 +159,19 @@ def test_repeats_are_of_low_complexity(sequence, low):
 
 def test_lengths_of_an_amplicon():
     lengths = [313] * 50 + [310] * 10 + [150, 600]
-    usual = UsualLength.of(lengths)
+    usual = UsualLength.from_lengths(lengths)
     assert usual is not None
     assert usual.median == 313
-    assert (usual.least, usual.most) == pytest.approx((313 * 0.9, 313 * 1.1))
+    assert (usual.minimum, usual.maximum) == pytest.approx((313 * 0.9, 313 * 1.1))
 
 
 def test_lengths_that_vary():
-    """Deviations 0, 10, 10, 20, 20 have the median 10: six times 1.4826 of it are more than a tenth of 100."""
-    usual = UsualLength.of([80, 90, 100, 110, 120])
+    """Deviations 0, 10, 10, 20, 20 have the median 10: six times 1.4826 times 10 is more than a tenth of 100."""
+    usual = UsualLength.from_lengths([80, 90, 100, 110, 120])
     assert usual is not None
-    assert (usual.least, usual.most) == pytest.approx((100 - 88.956, 100 + 88.956))
-    assert UsualLength.of([100] * 4) is None
-    assert UsualLength.of([]) is None
+    assert (usual.minimum, usual.maximum) == pytest.approx((100 - 88.956, 100 + 88.956))
+    assert UsualLength.from_lengths([100] * 4) is None
+    assert UsualLength.from_lengths([]) is None
 
 
 # -- chimeras ----------------------------------------------------------------------------------------------------------
@@ -185,14 +185,14 @@ def test_two_halves_have_two_parents(place):
     chimera = find_chimera(one[:place] + other[place:], [far[0], other, *far[1:], one])
     assert chimera is not None
     assert (chimera.left, chimera.right) == (6, 1)
-    assert chimera.identity == 100 > chimera.alone
-    # The breakpoint lies between the last letter in which the first half is right alone and the next of the other.
+    assert chimera.identity == 100 > chimera.best_single
+    # The breakpoint is between the last base that only the first half matches and the next one of the other.
     differ = [i for i in range(300) if one[i] != other[i]]
     assert max([i for i in differ if i < place]) < chimera.breakpoint <= min(i for i in differ if i >= place)
 
 
-def test_the_breakpoint_counts_letters_of_the_query():
-    """Parents that begin 20 letters later than the query are compared from there on."""
+def test_the_breakpoint_counts_bases_of_the_query():
+    """Parents that begin 20 bases later than the query are compared from there on."""
     ancestor = randomly(300, 1)
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     differ = [i for i in range(300) if one[i] != other[i]]
@@ -201,7 +201,7 @@ def test_the_breakpoint_counts_letters_of_the_query():
     assert max([i for i in differ if i < 150]) < chimera.breakpoint <= min(i for i in differ if i >= 150)
 
 
-def test_what_is_no_chimera():
+def test_sequences_that_are_not_chimeras():
     ancestor = randomly(300, 1)
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     half = one[:150] + other[150:]
@@ -209,7 +209,7 @@ def test_what_is_no_chimera():
     assert find_chimera(changed(one, 3, 5), [one, other]) is None
     assert find_chimera(half, [one]) is None
     assert find_chimera(half, []) is None
-    # Explained in part only, as a new relative would be.
+    # Only partly explained, as a new relative would be.
     assert find_chimera(changed(half, 12, 5), [one, other]) is None
     # Two records of one taxon from different primers.
     assert find_chimera(one, [one[:160], one[140:]]) is None
@@ -221,26 +221,26 @@ def test_parents_are_more_abundant():
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     half = one[:150] + other[150:]
     pool = ParentPool([one, other, half, randomly(300, 9)], [10, 8, 4, 99])
-    assert {one, other} <= set(pool.near(half, 4)) <= {one, other, randomly(300, 9)}
-    assert other not in pool.near(half, 5)
-    assert half not in pool.near(half, 1)
-    assert ParentPool([], []).near(half, 1) == []
-    assert pool.near("ACGT", 1) == []
-    assert pool.near("N" * 50, 1) == []
+    assert {one, other} <= set(pool.likely_parents(half, 4)) <= {one, other, randomly(300, 9)}
+    assert other not in pool.likely_parents(half, 5)
+    assert half not in pool.likely_parents(half, 1)
+    assert ParentPool([], []).likely_parents(half, 1) == []
+    assert pool.likely_parents("ACGT", 1) == []
+    assert pool.likely_parents("N" * 50, 1) == []
 
 
 def test_parents_share_words_with_some_part():
-    """Each quarter's own best three by shared words of eight letters, counted one by one."""
+    """The best three of each quarter by shared eight-base words, counted one by one."""
     sequences = [randomly(200, i) for i in range(30)]
     query = sequences[3][:50] + sequences[7][50:100] + sequences[11][100:150] + sequences[19][150:]
     pool = ParentPool(sequences, [2] * 30)
     words = [query[i : i + 8] for i in range(len(query) - 7)]
-    wanted = set()
+    expected = set()
     for part in np.array_split(np.array(words), 4):
         shared = [len({*part.tolist()} & {s[i : i + 8] for i in range(193)}) for s in sequences]
-        wanted |= {sequences[i] for i in sorted(range(30), key=lambda i: -shared[i])[:3] if shared[i]}
-    assert {sequences[i] for i in (3, 7, 11, 19)} <= wanted
-    assert set(pool.near(query, 1)) == wanted
+        expected |= {sequences[i] for i in sorted(range(30), key=lambda i: -shared[i])[:3] if shared[i]}
+    assert {sequences[i] for i in (3, 7, 11, 19)} <= expected
+    assert set(pool.likely_parents(query, 1)) == expected
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
@@ -249,26 +249,26 @@ def test_parents_share_words_with_some_part():
 def test_warnings_are_sentences_in_a_fixed_order():
     stops = "CCC" * 5 + "TAACTAACTAA" + "CCC" * 40
     assert warnings_of(randomly(300, 1), marker="12S", lineage=UNKNOWN) == ()
-    found = warnings_of(stops, marker="COI-5P", lineage=FLY, usual=UsualLength.of([300] * 9))
+    found = warnings_of(stops, marker="COI-5P", lineage=FLY, usual=UsualLength.from_lengths([300] * 9))
     assert found == (
         "stop codons in all three frames under genetic code 5",
-        f"low complexity (DUST score {dust(stops):.1f}, at most 4 is usual)",
-        "length 146 where 300 is usual",
+        f"low complexity (DUST score {dust(stops):.1f}, usually at most 4)",
+        "length 146, where 300 is usual",
     )
-    assert warnings_of(stops, marker="cox1", lineage=UNKNOWN)[0].endswith("under every genetic code possible")
+    assert warnings_of(stops, marker="cox1", lineage=UNKNOWN)[0].endswith("under every possible genetic code")
     for marker in ("ITS", None):
         assert "stop" not in "".join(warnings_of(stops, marker=marker, lineage=FLY))
 
 
-def test_a_chimera_of_the_run_and_of_the_reference_is_told():
+def test_a_chimera_of_the_run_and_of_the_reference_is_reported():
     ancestor = randomly(300, 1)
     one, other = changed(ancestor, 20, 1), changed(ancestor, 20, 2)
     half = one[:150] + other[150:]
     pool = ParentPool([one, other, half], [10, 8, 4])
     for more in ({"pool": pool, "reads": 4}, {"references": [one, other]}, {"references": [half, one, other]}):
         (found,) = warnings_of(half, marker=None, lineage=UNKNOWN, **more)
-        assert found.startswith("perhaps a chimera: two parents that meet at letter 1")
-        assert "explain 100.0 % of it, the best one alone 9" in found
+        assert found.startswith("possible chimera: two parents joined at base 1")
+        assert "explain 100.0 % of it, the best single parent 9" in found
     assert warnings_of(half, marker=None, lineage=UNKNOWN, pool=pool, reads=6) == ()
 
 
@@ -280,8 +280,8 @@ def records(shared: Path, marker: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def test_real_barcodes_are_quiet_and_their_chimeras_are_not(shared: Path):
-    """Insects of one source that curates its records; the chimeras are of two families."""
+def test_real_barcodes_have_no_warnings_and_their_chimeras_do(shared: Path):
+    """Insects from one source that curates its records; the chimeras combine two families."""
     chance = random.Random(3)
     rows = [
         row
@@ -292,7 +292,7 @@ def test_real_barcodes_are_quiet_and_their_chimeras_are_not(shared: Path):
     ]
     rows = chance.sample(rows, 150)
     sequences = [row["sequence"] for row in rows]
-    usual = UsualLength.of(map(len, sequences))
+    usual = UsualLength.from_lengths(map(len, sequences))
     loud = 0
     for row in rows:
         names = tuple(row[rank] for rank in ("kingdom", "phylum", "class", "order", "family", "genus", "species"))
@@ -301,14 +301,14 @@ def test_real_barcodes_are_quiet_and_their_chimeras_are_not(shared: Path):
         loud += bool(warnings_of(row["sequence"], marker="COI", lineage=names, usual=usual, pool=pool))
     assert loud <= 2
     pool = ParentPool(sequences, [9] * len(sequences))
-    told, lost = 0, 0
+    detected, lost = 0, 0
     for _ in range(50):
         one, other = chance.sample(rows, 2)
         place = chance.randrange(150, 500)
         chimera = one["sequence"][:place] + other["sequence"][place:]
-        told += find_chimera(chimera, pool.near(chimera, 1)) is not None
-        # A letter is lost: the frame shifts.
+        detected += find_chimera(chimera, pool.likely_parents(chimera, 1)) is not None
+        # One base is deleted: the frame shifts.
         broken = one["sequence"][:place] + one["sequence"][place + 1 :]
         lost += has_stops(broken, FLY)
-    assert told >= 40
+    assert detected >= 40
     assert lost >= 40

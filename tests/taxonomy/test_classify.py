@@ -1,4 +1,4 @@
-"""What queries are, on a small made-up world: right names, the same in any company, and sense in every bad case."""
+"""Assignments in a small simulated world: right names, the same with any other queries, and sense in bad cases."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KNOWN = [b for b in WORLD if b.id.endswith("r1")]
 
 
 def absent_species():
-    """Three more species of each genus, as far from the letters of the genus as those that are there."""
+    """Three more species of each genus, as far from the sequence of the genus as its existing species."""
     found = []
     for genus in range(40):
         firsts = [b.sequence for b in WORLD if b.lineage == lineage_of(genus, int(b.id[-3])) and b.id.endswith("r0")]
@@ -82,7 +82,7 @@ def uncalibrated(classifier):
 
 @pytest.fixture(scope="module")
 def mixed():
-    """Queries of every kind: known species, pieces, other strands, new species, N, and nonsense."""
+    """Queries of every kind: known species, pieces, other strands, new species, N, and unrelated sequences."""
     rng = random.Random(5)
     some = []
     for i in range(54):
@@ -95,7 +95,7 @@ def mixed():
 
 
 def ask(classifier, queries, size=1_000):
-    """Assignments by id, the batches as large as is said."""
+    """Return assignments by id, from batches of the given size."""
     batches = [batch_of(classifier.embedder, queries[i : i + size]) for i in range(0, len(queries), size)]
     return [found.assignment for found in classifier.run(batches)]
 
@@ -136,11 +136,11 @@ def test_new_species_get_their_genus_and_no_species(classifier):
     absent = [a for a in found if a.status == "not_in_reference"]
     assert all(a.novel_rank == "species" and a.novel_p <= 0.05 and a.novel_q <= 0.05 for a in absent)
     assert all(a.lineage[4] and a.absences[6] >= 0.8 for a in absent)
-    assert np.mean([a.lineage[5] != "" for a in absent]) > 0.3, "genera are supposed to be absent as often"
-    # Where its genus is not sure, the sentence says so.
+    assert np.mean([a.lineage[5] != "" for a in absent]) > 0.3, "genera are assumed to be absent as often"
+    # If its genus is not sure, the note says so.
     assert all(("absent at species or above" in a.note) == (a.lineage[5] == "") for a in absent)
     assert len(absent) > 0.5 * len(found)
-    # None of the queries is of a known species, and that is told by themselves.
+    # No query is of a known species, and the queries themselves show it.
     assert classifier.shares[""].source == "estimated"
     assert classifier.shares[""].known < 0.1
 
@@ -151,7 +151,7 @@ def test_exact_copies_get_their_species(classifier):
     assert not [a.id for a in found if a.novel_rank is not None]
     shares = classifier.shares[""]
     assert (shares.source, shares.queries) == ("estimated", len(KNOWN))
-    # All are copies; the prior is worth 20 more, half of them copies as nothing is known of the records.
+    # All are copies; the prior adds 20 queries, half of them copies because the records show no share.
     copies = (len(KNOWN) + 10) / (len(KNOWN) + 20)
     assert shares.known > 0.94 and shares.shares[0] == pytest.approx(0.95 * copies, abs=0.01)
 
@@ -170,7 +170,7 @@ def test_identity_and_coverage_are_those_of_the_alignment(classifier, mixed):
         assert a.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-5)
 
 
-def test_confidences_fall_over_the_ranks_and_names_have_no_holes(classifier, by_vectors, mixed):
+def test_confidences_fall_with_rank_and_names_have_no_gaps(classifier, by_vectors, mixed):
     for a in [*ask(classifier, mixed), *ask(by_vectors, mixed)]:
         confidences = [c for c in a.confidences if c is not None]
         assert confidences == sorted(confidences, reverse=True)
@@ -191,7 +191,7 @@ def test_confidences_fall_over_the_ranks_and_names_have_no_holes(classifier, by_
 
 
 def plain(a):
-    """All that is said, with numbers as finely as they are written."""
+    """Return all fields, with numbers rounded as they are written."""
     return (
         a.id, a.status, a.lineage, a.names, a.withheld, a.tied, a.nearest_id, a.nearest_lineage, a.strand, a.marker,
         a.novel_rank, a.note,
@@ -204,7 +204,7 @@ def plain(a):
 @given(
     st.randoms(use_true_random=False), st.integers(1, 50), st.sampled_from(["classifier", "by_vectors", "uncalibrated"])
 )
-def test_neither_order_nor_batches_change_an_answer(request, mixed, random, size, kind):
+def test_neither_order_nor_batches_change_an_assignment(request, mixed, random, size, kind):
     own = request.getfixturevalue(kind)
     whole = {a.id: plain(a) for a in ask(own, mixed)}
     asked = list(mixed)
@@ -214,36 +214,36 @@ def test_neither_order_nor_batches_change_an_answer(request, mixed, random, size
     assert {a.id: plain(a) for a in found} == whole
 
 
-def test_similarities_are_the_same_to_the_last_digit_that_is_written(classifier, mixed):
-    """A table must not change with the number of queries that came along."""
+def test_similarities_are_the_same_to_the_last_written_digit(classifier, mixed):
+    """A table must not change with the number of other queries."""
     together = [f"{a.similarity:.6f}" for a in ask(classifier, mixed)]
     assert [f"{a.similarity:.6f}" for a in ask(classifier, mixed, 1)] == together
 
 
-def test_neither_do_threads(classifier, mixed):
+def test_threads_do_not_change_an_assignment(classifier, mixed):
     many = Classifier(classifier.collection, classifier.embedder, classifier.calibration, Criteria(), threads=4)
     assert ask(many, mixed * 3) == ask(classifier, mixed * 3)
 
 
-def test_equal_sequences_are_answered_alike(classifier, mixed):
+def test_equal_sequences_get_equal_assignments(classifier, mixed):
     found = {a.id: a for a in ask(classifier, mixed)}
     for i in range(6):
         assert plain(found[f"again{i}"])[1:] == plain(found[f"q{i}"])[1:]
 
 
-def test_all_batches_are_looked_up_before_anything_is_told(classifier, mixed):
-    """What a query is depends on how many of the others are of known species."""
+def test_all_batches_are_looked_up_before_anything_is_yielded(classifier, mixed):
+    """The assignment of a query depends on how many of the others are of known species."""
     taken = []
-    told = []
+    reported = []
 
     def batches():
         for first in range(0, len(mixed), 10):
             taken.append(first)
             yield batch_of(classifier.embedder, mixed[first : first + 10])
 
-    for number, found in enumerate(classifier.run(batches(), told.append)):
+    for number, found in enumerate(classifier.run(batches(), reported.append)):
         assert taken == list(range(0, len(mixed), 10))
-        assert sum(told) == len(mixed) and max(told) == 10
+        assert sum(reported) == len(mixed) and max(reported) == 10
         assert found.query.told["id"] == mixed[number][0]
 
 
@@ -252,13 +252,13 @@ def test_no_query(classifier):
     assert classifier.shares == {}
 
 
-def test_vectors_and_letters_are_on_the_strand_of_the_reference(classifier, mixed):
+def test_vectors_and_bases_are_on_the_strand_of_the_reference(classifier, mixed):
     batch = batch_of(classifier.embedder, mixed)
     for found, (_, text) in zip(classifier.run([batch]), mixed, strict=True):
         own = reverse_complement(text) if found.assignment.strand == "-" else text
         assert found.sequence == own
-        wanted = batch_of(classifier.embedder, [("q", own)]).vectors[0]
-        np.testing.assert_allclose(found.vector, wanted, atol=1e-6)
+        expected = batch_of(classifier.embedder, [("q", own)]).vectors[0]
+        np.testing.assert_allclose(found.vector, expected, atol=1e-6)
 
 
 # -- strands ---------------------------------------------------------------------------------------------------------
@@ -289,8 +289,8 @@ def test_the_other_strand_by_vectors_of_both_strands(tmp_path):
         assert (one(own, b.sequence).strand, one(own, b.sequence).lineage) == ("+", b.lineage)
 
 
-def test_an_alignment_of_a_few_letters_makes_nothing_related(classifier):
-    """Even where it scores better than scrambled sequences do."""
+def test_an_alignment_of_a_few_bases_does_not_relate_sequences(classifier):
+    """Even if it scores better than scrambled sequences do."""
     groups = {name: replace(group, decoys=[]) for name, group in classifier.calibration.groups.items()}
     trusting = Classifier(
         classifier.collection, classifier.embedder, replace(classifier.calibration, groups=groups), Criteria()
@@ -302,8 +302,8 @@ def test_an_alignment_of_a_few_letters_makes_nothing_related(classifier):
 
 
 @pytest.mark.parametrize("kind", ["classifier", "by_vectors", "uncalibrated"])
-def test_what_is_like_nothing_has_no_strand_to_be_turned_to(request, kind):
-    """A strand is noted where the other one fits, not where both are nonsense."""
+def test_unrelated_queries_are_not_turned(request, kind):
+    """A strand is noted if the other one fits, not if both are unrelated."""
     found = ask(request.getfixturevalue(kind), [(str(i), randomly(300, FOREIGN + i)) for i in range(30)])
     like_nothing = [a for a in found if not any(a.lineage if kind == "uncalibrated" else a.names)]
     assert len(like_nothing) > 20
@@ -315,8 +315,8 @@ def test_what_is_like_nothing_has_no_strand_to_be_turned_to(request, kind):
 
 
 @pytest.mark.parametrize("length", [25, 60, 100, 150, 300, 600])
-def test_another_marker_is_told_not_forced(classifier, length):
-    """Of sequences without any likeness one in twenty may be mistaken, on whichever strand; none gets a genus."""
+def test_another_marker_is_reported_not_forced(classifier, length):
+    """Of unrelated sequences one in twenty may be mistaken, on either strand; none gets a genus."""
     found = ask(classifier, [(str(i), randomly(length, FOREIGN + i)) for i in range(100)])
     assert not [(a.lineage, a.coverage, a.strand) for a in found if a.lineage[5]]
     named = [a for a in found if any(a.lineage) or a.status == "not_in_reference"]
@@ -324,8 +324,8 @@ def test_another_marker_is_told_not_forced(classifier, length):
     assert all("another marker" in a.note for a in found if not any(a.names))
 
 
-def test_another_marker_longer_than_all_that_was_drawn_is_told_too(tmp_path, classifier):
-    """A reference of short sequences draws none of 600 letters; what is known of short ones says enough of them."""
+def test_another_marker_longer_than_all_draws_is_reported_too(tmp_path, classifier):
+    """A reference of short sequences has no draws of 600 bases; what was learned about short ones is sufficient."""
     reference = reference_of(tmp_path, world(24, length=200))
     own = Classifier(reference, classifier.embedder, calibrate(reference, classifier.embedder, queries=700), Criteria())
     found = ask(own, [(str(i), randomly(600, FOREIGN + i)) for i in range(40)])
@@ -336,7 +336,7 @@ def test_another_marker_longer_than_all_that_was_drawn_is_told_too(tmp_path, cla
 
 
 @pytest.mark.parametrize("length", [25, 60, 100, 150, 300, 600])
-def test_another_marker_is_told_by_vectors_too(by_vectors, length):
+def test_another_marker_is_reported_by_vectors_too(by_vectors, length):
     found = ask(by_vectors, [(str(i), randomly(length, FOREIGN + i)) for i in range(100)])
     assert not [a.lineage for a in found if a.lineage[5]]
     named = [a for a in found if any(a.lineage) or a.status == "not_in_reference"]
@@ -344,8 +344,8 @@ def test_another_marker_is_told_by_vectors_too(by_vectors, length):
 
 
 @pytest.mark.parametrize("length", [25, 60, 100, 150, 300, 600])
-def test_another_marker_is_not_forced_without_calibration_either(uncalibrated, length):
-    """A few letters at the ends always match: identity over one percent of a query says nothing."""
+def test_another_marker_is_not_forced_without_calibration(uncalibrated, length):
+    """A few bases at the ends always match: identity over one percent of a query means nothing."""
     found = ask(uncalibrated, [(str(i), randomly(length, FOREIGN + i)) for i in range(40)])
     assert not [(a.lineage, a.identity, a.coverage) for a in found if any(a.lineage[3:])]
 
@@ -363,18 +363,18 @@ def test_a_marker_is_named(tmp_path):
 
 
 def small(tmp_path, *entries, **more):
-    """A classifier by some (letters, lineage), without calibration."""
+    """A classifier built from a few (sequence, lineage) pairs, without calibration."""
     barcodes = [Barcode(f"r{i}", text, lineage) for i, (text, lineage) in enumerate(entries)]
     return Classifier(reference_of(tmp_path, barcodes), open_embedder("kmer6"), None, Criteria(**more))
 
 
 def test_no_labels_are_refused(tmp_path):
-    with pytest.raises(StoreError, match="no record with a lineage, so it cannot say what a sequence is"):
+    with pytest.raises(StoreError, match="no record with a lineage, so it cannot assign taxonomy"):
         small(tmp_path, (randomly(100, 1), ("",) * 7))
 
 
 def test_labels_for_part_of_it(tmp_path):
-    """What has no label is not looked at: the nearest one that has gives the name."""
+    """Unlabelled records are not used: the nearest labelled one gives the name."""
     base = randomly(300, 1)
     own = small(tmp_path, (base, ("",) * 7), (substituted(base, 6, 1), lineage_of(0)), (randomly(300, 2), ("",) * 7))
     a = one(own, base)
@@ -390,7 +390,7 @@ def test_one_species_only(tmp_path, classifier):
         a = one(judge, base)
         assert (a.lineage, a.confidence, a.status) == (lineage_of(0), None, "assigned")
         assert one(judge, substituted(base, 60, 1)).lineage[6] == ""
-    # How one of another species looks cannot be learned here, so that none is told to be absent.
+    # Here it cannot be learned how another species looks, so none is reported as absent.
     assert one(own, substituted(base, 60, 1)).novel_rank is None
     assert not any(one(own, randomly(400, FOREIGN)).lineage)
 
@@ -409,7 +409,7 @@ def test_homonyms_in_two_phyla_are_two(tmp_path):
     base, other = randomly(200, 1), randomly(200, 2)
     own = small(tmp_path, (base, moss), (other, rat), (base + "A", rat), (other + "C", moss), (randomly(200, 3), rat))
     assert one(own, randomly(200, 3)).lineage == rat
-    # At the same distance from both: nothing is given, both are told.
+    # At the same distance from both: no name is given, both are reported as tied.
     a = one(own, base)
     assert (a.lineage, a.status, a.withheld) == (("",) * 7, "unclassified", "tie")
     assert set(a.tied) == {moss, rat}
@@ -433,8 +433,8 @@ def test_a_piece_that_two_species_share_gets_their_genus(classifier, tmp_path):
     assert (a.lineage, set(a.tied)) == (lineage_of(0, None), {lineage_of(0, 0), lineage_of(0, 1)})
 
 
-def test_more_ties_than_the_shortlist_holds_are_told(tmp_path):
-    """A short piece lies in hundreds of sequences: all of one length and species come first in the shortlist."""
+def test_more_ties_than_the_shortlist_holds_are_reported(tmp_path):
+    """A short piece is in hundreds of sequences: all of one length and species come first in the shortlist."""
     piece = randomly(150, 1)
     short = [Barcode(f"a{i}", piece + randomly(150, 100 + i), lineage_of(0, 0)) for i in range(110)]
     long = [Barcode(f"b{i}", piece + randomly(350, 300 + i), lineage_of(0, 1)) for i in range(110)]
@@ -444,8 +444,8 @@ def test_more_ties_than_the_shortlist_holds_are_told(tmp_path):
     assert set(a.tied) == {lineage_of(0, 0), lineage_of(0, 1)}
 
 
-def test_one_record_a_species(tmp_path, classifier):
-    """Of new sequences of known species nothing was seen, but copies are near and other species far."""
+def test_one_record_per_species(tmp_path, classifier):
+    """There are no new sequences of known species to learn from, but copies are near and other species far."""
     barcodes = world(70, records=1, length=400)
     reference = reference_of(tmp_path, barcodes)
     calibration = calibrate(reference, classifier.embedder, queries=1_200)
@@ -457,7 +457,7 @@ def test_one_record_a_species(tmp_path, classifier):
     assert one(own, substituted(barcodes[5].sequence, 30, 1)).lineage[6] == ""
 
 
-def test_a_rank_of_which_nothing_was_learned_is_named_by_the_fixed_limit(classifier):
+def test_a_rank_about_which_nothing_was_learned_is_named_by_the_fixed_limit(classifier):
     group = classifier.calibration.groups[""]
     models = {
         name: replace(model, ranks={rank: own for rank, own in model.ranks.items() if rank != "species"})
@@ -474,8 +474,8 @@ def test_a_rank_of_which_nothing_was_learned_is_named_by_the_fixed_limit(classif
     assert one(strict, substituted(known.sequence, 2, 1)).lineage[6] == "", "nor where a rank above is withheld"
 
 
-def test_the_nearest_record_bears_the_names_that_are_given(tmp_path):
-    """Of a sequence that two species share the record of the one with more votes, though the other comes first."""
+def test_the_nearest_record_has_the_names_that_are_given(tmp_path):
+    """For a sequence that two species share, the record of the one with more votes, although the other comes first."""
     base = randomly(300, 1)
     many, few = lineage_of(0, 1), lineage_of(0, 0)
     own = small(
@@ -485,7 +485,7 @@ def test_the_nearest_record_bears_the_names_that_are_given(tmp_path):
     assert (a.names, a.nearest_lineage, a.nearest_id) == (many, many, "r1")
 
 
-# -- letters and limits ----------------------------------------------------------------------------------------------
+# -- bases and limits ------------------------------------------------------------------------------------------------
 
 
 def test_queries_with_n(classifier, uncalibrated):
@@ -501,8 +501,8 @@ def test_queries_with_n(classifier, uncalibrated):
         assert one(uncalibrated, "".join(letters)).names == known.lineage
 
 
-def test_letters_that_are_unknown_do_not_take_a_species_away_without_calibration(uncalibrated):
-    """What is known of the query is that of the species, letter by letter."""
+def test_unknown_bases_do_not_remove_a_species_without_calibration(uncalibrated):
+    """All known bases of the query match those of the species."""
     known = KNOWN[7].sequence
     a = one(uncalibrated, known[:200] + "N" * 25 + known[225:])
     assert a.lineage == KNOWN[7].lineage
@@ -512,8 +512,8 @@ def test_letters_that_are_unknown_do_not_take_a_species_away_without_calibration
     (0, 15, "species"), (0, 16, "genus"), (25, 14, "species"), (25, 15, "genus"), (100, 12, "species"),
     (100, 13, "genus"), (300, 6, "species"), (300, 7, "genus"),
 ])  # fmt: skip
-def test_fixed_limits_are_of_the_letters_that_are_known(tmp_path, unknown, differing, rank):
-    """97 % of those that are known agree, or just not; N in the query or in the reference alike."""
+def test_fixed_limits_apply_to_the_known_bases(tmp_path, unknown, differing, rank):
+    """97 % of the known bases agree, or almost; N in the query or in the reference."""
     base = randomly(500, 1)
     changed = substituted(base[unknown:], differing, 3)
     for query, row in ((base, "N" * unknown + changed), ("N" * unknown + changed, base)):
@@ -522,13 +522,13 @@ def test_fixed_limits_are_of_the_letters_that_are_known(tmp_path, unknown, diffe
         )
         a = one(own, query)
         assert [rank for rank, name in zip(RANKS, a.lineage, strict=True) if name][-1] == rank
-        # The identity that is told is that of the alignment, in which N agrees with nothing.
+        # The identity that is reported is that of the alignment, in which N agrees with nothing.
         assert a.identity == pytest.approx(100 * (500 - unknown - differing) / 500)
         assert a.coverage == 100
 
 
-def test_a_likeness_of_less_than_half_names_nothing_without_calibration(tmp_path):
-    """The last letters of one are the first of the other: a dovetail of 100 of 300 says nothing, of 200 it does."""
+def test_an_overlap_of_less_than_half_gives_no_name_without_calibration(tmp_path):
+    """The last bases of one are the first of the other: a dovetail of 100 of 300 means nothing, of 200 it does."""
     base = randomly(500, 1)
     own = small(tmp_path, (base[:300], lineage_of(0)), (randomly(300, 2), lineage_of(9)))
     assert one(own, base[100:400]).lineage == lineage_of(0)
@@ -539,8 +539,8 @@ def test_a_likeness_of_less_than_half_names_nothing_without_calibration(tmp_path
 
 
 @pytest.mark.parametrize("kind", ["classifier", "by_vectors", "uncalibrated"])
-def test_a_thousand_unknown_letters(request, kind):
-    """In the middle of a query, before it, or nothing else at all."""
+def test_a_thousand_unknown_bases(request, kind):
+    """In the middle of a query, before it, or alone."""
     own = request.getfixturevalue(kind)
     known = KNOWN[7]
     for text in (known.sequence[:250] + "N" * 1_000 + known.sequence[250:], "N" * 1_000 + known.sequence):
@@ -551,7 +551,7 @@ def test_a_thousand_unknown_letters(request, kind):
     assert set(refused) == {0}, "it is rejected before it is looked up"
 
 
-def test_a_record_of_a_million_letters_takes_memory_of_its_own_only(tmp_path):
+def test_memory_for_a_record_of_a_million_bases_does_not_grow_with_the_others(tmp_path):
     """Every query is compared with it: the table of diagonals must not grow with all candidates."""
     barcodes = world(12, length=300)
     long = Barcode("long", randomly(1_000_000, 77), lineage_of(99))
@@ -564,7 +564,7 @@ def test_a_record_of_a_million_letters_takes_memory_of_its_own_only(tmp_path):
     found = {f.assignment.id: f.assignment for f in own.run([batch])}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # A table of all 145 candidates by a million diagonals would be 1.2 GB.
+    # A table of all 145 candidates by a million diagonals would take 1.2 GB.
     assert peak < 150e6
     assert all(found[b.id].lineage == b.lineage for b in barcodes[:20])
     assert (found["piece"].lineage, found["piece"].nearest_id) == (lineage_of(99), "long")
@@ -597,21 +597,20 @@ def test_limits_of_identity_and_coverage(classifier, limit, note):
     below = one(with_criteria(classifier, **{limit: value + 0.5}), text)
     assert (below.status, below.lineage, below.novel_rank) == ("unclassified", ("",) * 7, None)
     assert note in below.note
-    assert "asked for" in below.note
+    assert "requested" in below.note
     above = one(with_criteria(classifier, **{limit: value - 0.5}), text)
     assert above.lineage == one(classifier, text).lineage
 
 
 @pytest.mark.parametrize("limit", ["min_identity", "min_coverage"])
-def test_limits_that_vectors_alone_cannot_keep_are_refused(workspace, by_vectors, limit):
-    """Without letters there is no identity: a limit of it must not be passed over in silence."""
-    name = limit.replace("_", "-")
+def test_limits_that_need_alignment_are_refused_by_vectors_alone(workspace, by_vectors, limit):
+    """Without bases there is no identity: a limit of it must not be ignored silently."""
     for least in (97, 0.1):
-        with pytest.raises(UsageError, match=rf"without alignment.*{name}.*--no-align"):
+        with pytest.raises(UsageError, match=rf"without alignment.*`{limit}`.*`use_letters=False`"):
             open_classifier(workspace, use_letters=False, criteria=Criteria(**{limit: least}), threads=1)
-        with pytest.raises(UsageError, match=name):
+        with pytest.raises(UsageError, match=limit):
             with_criteria(by_vectors, **{limit: least})
-    # None at all is no limit.
+    # A limit of 0 is no limit.
     assert one(with_criteria(by_vectors, **{limit: 0}), KNOWN[0].sequence).lineage == KNOWN[0].lineage
 
 
@@ -620,7 +619,7 @@ def test_vectors_alone_need_a_calibration(classifier):
         Classifier(classifier.collection, classifier.embedder, None, Criteria(), use_letters=False)
 
 
-def test_rejected_queries_stand_where_they_were(classifier):
+def test_rejected_queries_keep_their_position(classifier):
     batch = batch_of(classifier.embedder, [("a", KNOWN[0].sequence), ("b", KNOWN[1].sequence)])
     bad = Query({"id": "bad", "rejected": "letter '!' at position 3"})
     found = list(classifier.run([QueryBatch([bad, batch.queries[0], bad, batch.queries[1]], [1, 3], batch.vectors)]))
@@ -635,7 +634,7 @@ def test_rejected_queries_stand_where_they_were(classifier):
 
 
 def assorted(known, count=120):
-    """Queries of which a share is of known species, the others of absent ones of known genera."""
+    """Queries of which a share is of known species, the others of absent species of known genera."""
     there = list(itertools.islice(WORLD, 0, None, 4))[: round(known * count)]
     return [
         *((f"q{i}", substituted(b.sequence, 2, i)) for i, b in enumerate(there)),
@@ -653,13 +652,13 @@ def test_shares_are_estimated_from_the_queries(classifier, known):
 
 
 def test_the_same_sequence_again_counts_once(classifier):
-    """Neither the shares nor the rates of false claims may depend on how often a file holds a sequence."""
+    """Neither the shares nor the false discovery rates may depend on how often a file contains a sequence."""
     asked = assorted(0.5)
     once = ask(classifier, asked)
     shares = classifier.shares
     more = asked + [(f"again{i}", text) for i, (_, text) in enumerate(asked[:40] * 5)]
     often = ask(classifier, more, 33)
-    # But for the last digit of sums.
+    # Except for the last digit of sums.
     assert classifier.shares[""].shares == pytest.approx(shares[""].shares)
     assert classifier.shares[""].queries == shares[""].queries == 120
     assert [plain(a) for a in often[:120]] == [plain(a) for a in once]
@@ -667,7 +666,7 @@ def test_the_same_sequence_again_counts_once(classifier):
 
 
 def test_rates_are_those_of_the_distinct_queries(classifier):
-    """By their definition: m times the share of known ones times p, by the claims that are at least as sure."""
+    """By definition: m times the share of known species times p, divided by the claims that are at least as sure."""
     asked = assorted(0.5)
     found = ask(classifier, asked)
     known = classifier.shares[""].known
@@ -682,45 +681,48 @@ def test_rates_are_those_of_the_distinct_queries(classifier):
             assert a.novel_q == a.q_values[RANKS.index(a.novel_rank)] <= 0.05
 
 
-def test_few_queries_take_the_shares_supposed(classifier):
+def test_few_queries_take_the_assumed_shares(classifier):
     ask(classifier, assorted(0.9, 49))
     shares = classifier.shares[""]
     assert (shares.source, shares.queries) == ("default", 49)
     assert shares.known == pytest.approx(classifier.calibration.known)
-    # Fifty of which one stands there twice are 49.
+    # Fifty queries with one duplicate are 49.
     asked = assorted(0.9, 49)
     ask(classifier, [*asked, ("again", asked[0][1])])
     assert classifier.shares[""].source == "default"
 
 
-def test_what_is_like_nothing_is_no_part_of_the_study(classifier):
+def test_unrelated_queries_are_not_part_of_the_study(classifier):
     asked = assorted(0.5)
     ask(classifier, asked)
     shares = classifier.shares[""]
     found = ask(classifier, asked + [(f"x{i}", randomly(300, FOREIGN + i)) for i in range(30)])
-    strange = sum(not any(a.names) for a in found)
-    assert strange > 20
-    assert classifier.shares[""].queries == 150 - strange
+    unrelated = sum(not any(a.names) for a in found)
+    assert unrelated > 20
+    assert classifier.shares[""].queries == 150 - unrelated
     assert classifier.shares[""].known == pytest.approx(shares.known, abs=0.06)
 
 
 def test_the_share_of_known_species_can_be_fixed(classifier):
     asked = assorted(0.5)
-    told = {}
+    assignments = {}
     for known in (0.1, 0.9):
         own = with_criteria(classifier, known=known)
-        told[known] = ask(own, asked)
+        assignments[known] = ask(own, asked)
         shares = own.shares[""]
         assert (shares.source, shares.queries) == ("fixed", 120)
         assert shares.known == pytest.approx(known)
-    for few, many in zip(told[0.1], told[0.9], strict=True):
+    for few, many in zip(assignments[0.1], assignments[0.9], strict=True):
         if few.confidences[6] is not None and not few.tied:
             assert few.confidences[6] <= many.confidences[6] + 1e-9
             assert few.absences[6] >= many.absences[6] - 1e-9
-    assert np.mean([a.confidences[6] for a in told[0.1]]) < np.mean([a.confidences[6] for a in told[0.9]]) - 0.02
+    assert (
+        np.mean([a.confidences[6] for a in assignments[0.1]])
+        < np.mean([a.confidences[6] for a in assignments[0.9]]) - 0.02
+    )
 
 
-def test_a_precision_takes_the_confidence_that_reached_it(classifier):
+def test_a_precision_uses_the_confidence_that_reached_it(classifier):
     own = with_criteria(classifier, precision=0.9)
     found = ask(own, assorted(0.5))
     group, shares = classifier.calibration.groups[""], np.array(own.shares[""].shares)
@@ -750,15 +752,15 @@ def test_a_precision_that_was_never_reached_gives_no_name(classifier):
 
 
 @pytest.mark.parametrize("more", [{"precision": 0.9}, {"known": 0.5}])
-def test_what_only_a_calibration_knows_is_refused_without_one(classifier, more):
+def test_criteria_that_need_a_calibration_are_refused_without_one(classifier, more):
     old = replace(classifier.calibration, schema=1)
-    for calibration, told in ((None, "is not calibrated"), (old, "has a calibration of an earlier version")):
-        with pytest.raises(UsageError, match=f"{told}, so precision and known cannot be used"):
+    for calibration, reason in ((None, "is not calibrated"), (old, "has a calibration of an earlier version")):
+        with pytest.raises(UsageError, match=f"{reason}, so `precision` and `known` cannot be used"):
             Classifier(classifier.collection, classifier.embedder, calibration, Criteria(**more))
 
 
-def test_nothing_is_absent_of_a_query_that_is_hardly_compared(classifier):
-    """A part of it is of a new species, the rest lies beyond all sequences of the reference."""
+def test_nothing_is_absent_if_a_query_is_barely_compared(classifier):
+    """A part of it is of a new species, the rest aligns to no sequence of the reference."""
     asked = assorted(0)
     joined = [(name, text[100:] + randomly(150, FOREIGN + i)) for i, (name, text) in enumerate(asked)]
     assert sum(a.novel_rank is not None for a in ask(classifier, asked)) > 40
@@ -784,8 +786,8 @@ def test_a_consensus_names_without_confidences(classifier):
     assert not any(one(own, randomly(300, FOREIGN)).lineage[3:])
 
 
-def test_a_consensus_needs_letters(classifier):
-    with pytest.raises(UsageError, match="consensus compares identities, which need alignment"):
+def test_a_consensus_needs_bases(classifier):
+    with pytest.raises(UsageError, match="`consensus` compares identities, which need alignment"):
         Classifier(
             classifier.collection, classifier.embedder, classifier.calibration, Criteria(consensus=True),
             use_letters=False,
@@ -809,10 +811,10 @@ def test_a_consensus_is_the_majority_of_the_best_hits(tmp_path):
 
 
 def test_a_calibration_of_schema_1_still_classifies(classifier):
-    """Its p-values are those of distances, and half of the queries are supposed to be known."""
+    """Its p-values are those of distances, and half of the queries are assumed to be known."""
     zeros, ones = [0.0] * 8, [1.0] * 8
     sure = OldRankModel([[] for _ in range(8)], zeros, zeros, zeros, ones, zeros, 3.0, 400)
-    # Members of species are nearer than 2 %, those of genera than 8 %.
+    # Members of a species are nearer than 2 %, those of a genus than 8 %.
     nulls = {"species": [[0.02] * 99, [0.02] * 99, [0.02] * 99], "genus": [[], [], [0.08] * 99]}
     group = OldGroup({rank: sure for rank in RANKS[:6]}, nulls, [(25, 0.3), (400, 0.4)], {"record": 400})
     old = replace(classifier.calibration, groups={"": group}, vector_groups={}, schema=1)
@@ -866,7 +868,7 @@ def test_real_12s_sequences(shared, tmp_path):
     assert sum(bool(a.lineage[6]) for a in unknown) < 0.1 * len(unknown)
     orders = [a.names[3] == b.lineage[3] for a, b in zip(found, left_out, strict=True) if b.lineage[3]]
     assert np.mean(orders) > 0.5
-    # Another marker of the same animals: hardly one may seem to be related, and none in detail.
-    strange = ask(own, [(b.id, b.sequence) for b in real(shared, "coi", 40)])
-    assert not [(a.lineage, a.coverage) for a in strange if any(a.lineage[2:])]
-    assert sum(a.status != "unclassified" for a in strange) <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5
+    # Another marker of the same animals: hardly any may seem to be related, and none in detail.
+    unrelated = ask(own, [(b.id, b.sequence) for b in real(shared, "coi", 40)])
+    assert not [(a.lineage, a.coverage) for a in unrelated if any(a.lineage[2:])]
+    assert sum(a.status != "unclassified" for a in unrelated) <= 40 * 0.05 + 3 * (40 * 0.05 * 0.95) ** 0.5

@@ -1,4 +1,4 @@
-"""Candidate taxa: what identity and order of abundance must give, whatever the order of the input."""
+"""Candidate taxa: what identity and order of abundance imply, whatever the order of the input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def randomly(length: int, seed: int) -> str:
 
 
 def changed(sequence: str, places: int, seed: int = 0) -> str:
-    """Another letter at so many places."""
+    """Substitute the given number of bases."""
     letters = list(sequence)
     for i in random.Random(seed).sample(range(len(letters)), places):
         letters[i] = {"A": "C", "C": "G", "G": "T", "T": "A"}[letters[i]]
@@ -52,7 +52,7 @@ def parts(found: list[CandidateTaxon]) -> list[list[str]]:
     return [list(one.ids) for one in found]
 
 
-def told(found: list[CandidateTaxon]) -> list[tuple]:
+def described(found: list[CandidateTaxon]) -> list[tuple]:
     return [
         (
             one.id,
@@ -72,7 +72,7 @@ def test_nothing_gives_nothing():
     assert candidate_taxa([]) == []
 
 
-def test_one_sequence_is_a_candidate_of_its_own():
+def test_one_sequence_is_its_own_candidate():
     (one,) = candidate_taxa(novel([randomly(300, 1)], [7]))
     assert (one.id, one.sequences, one.reads, one.ids) == ("novel_1", 1, 7, ("q0",))
     spread = (one.mean_difference, one.largest_difference, one.mean_distance, one.largest_distance)
@@ -93,17 +93,17 @@ def test_two_sequences_are_one_taxon_from_97_percent_on(places, taxa):
         assert found[0].mean_difference == found[0].largest_difference == 100 - alignment.identity
 
 
-def test_a_short_overlap_is_no_likeness():
+def test_a_short_overlap_does_not_join():
     whole = randomly(500, 3)
     left, right, inside = whole[:280], whole[220:], whole[100:300]
     assert len(candidate_taxa(novel([left, right]))) == 2
     assert len(candidate_taxa(novel([left, right], None), coverage=20)) == 1
-    # A fragment lies wholly within.
+    # A fragment is entirely within.
     assert len(candidate_taxa(novel([whole, inside]))) == 1
 
 
-def test_gaps_and_a_part_in_common_leave_two_sequences_alike():
-    """The lowest score that an alignment within the limits has: 81 % in common, 3 % gaps of one letter each."""
+def test_sequences_with_gaps_and_a_common_part_are_joined():
+    """The lowest score that an alignment within the limits can have: 81 % in common, 3 % gaps of one base each."""
     whole = randomly(600, 6)
     left, right = whole[:500], "".join(letter for i, letter in enumerate(whole[95:595]) if i % 34 != 20)
     (alignment,) = align(right, [left], strand="plus")
@@ -121,7 +121,7 @@ def test_equal_reads_are_ordered_by_digest():
 
 
 def test_many_copies_of_one_vector():
-    """Distinct sequences may share a vector (a token limit cuts them); density without distance is not undefined."""
+    """Distinct sequences may share a vector (a token limit cuts them); density without distances is defined."""
     whole = randomly(300, 4)
     some = novel([changed(whole, i % 3, i) for i in range(12)])
     distinct = list({one.sequence: one for one in some}.values())
@@ -131,7 +131,7 @@ def test_many_copies_of_one_vector():
     assert len(candidate_taxa([Novel(one.sequence, some[0].vector, one.assignment, one.ids) for one in far])) == 6
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- what is reported --------------------------------------------------------------------------------------------------
 
 
 def test_ids_go_by_reads_and_samples_are_added():
@@ -160,7 +160,7 @@ def test_warnings_of_others_are_counted():
 
 
 def claimed(rank: str, **more: object) -> Assignment:
-    """A claim at a rank; p and q say at which rank they are, species 0.001 and 0.01, genus 0.002 and 0.02, …"""
+    """A claim at a rank; p and q show their rank: species 0.001 and 0.01, genus 0.002 and 0.02, …"""
     p_values = tuple(0.001 * (7 - r) if r >= 3 else None for r in range(7))
     q_values = tuple(0.01 * (7 - r) if r >= 3 else None for r in range(7))
     own = RANKS.index(rank)
@@ -173,27 +173,27 @@ def claimed(rank: str, **more: object) -> Assignment:
     ("ranks", "rank"),
     [
         (["genus"], "genus"),
-        # Two of two, or two of three, or three of four, and not one of two.
+        # Two of two, or two of three, or three of four, but not one of two.
         (["genus", "genus"], "genus"),
         (["genus", "species"], "species"),
         (["genus", "genus", "species"], "genus"),
         (["genus", "species", "species"], "species"),
         (["family", "family", "genus", "species"], "genus"),
         (["family", "species", "genus", "family"], "genus"),
-        # A broader claim of others counts, and makes that of the representative no broader.
+        # A broader claim of others counts, but does not make that of the representative broader.
         (["genus", "family", "species"], "genus"),
         (["species", "family", "family"], "species"),
         (["genus", "order", "order"], "genus"),
         (["order", "family", "genus", "genus", "species"], "genus"),
     ],
 )
-def test_the_rank_is_carried_by_the_representative_and_by_most(ranks, rank):
+def test_the_rank_is_supported_by_the_representative_and_by_most(ranks, rank):
     found = claim_of([claimed(one) for one in ranks])
     place = 7 - RANKS.index(rank)
     assert found == Claim(rank, 0.001 * place, 0.01 * place)
 
 
-def test_a_rank_without_test_takes_the_claim_that_implies_it():
+def test_an_untested_rank_takes_the_claim_that_implies_it():
     unnamed = claimed("family", names=(*"KPCOF", "", "S"))
     untested = claimed("family", p_values=(None, None, None, 0.004, 0.003, None, 0.001))
     for first in (unnamed, untested):
@@ -212,7 +212,7 @@ def test_a_sequence_without_claim_is_refused():
     [
         ("species", FLY, False), ("genus", FLY, True), ("family", FLY, True), ("order", FLY, True),
         ("genus", UNKNOWN, False),
-        # All names are at or below the rank that is absent.
+        # All names are at or below the absent rank.
         ("order", ("", "", "", "Diptera", "", "", ""), False),
     ],
 )  # fmt: skip
@@ -230,7 +230,7 @@ def test_a_candidate_lacks_more_than_a_species_and_has_a_name(rank, lineage, can
         ([FLY, MOTH], "species", (*FLY[:3], "", "", "", "")),
         ([FLY, MOTH, UNKNOWN, UNKNOWN], "species", UNKNOWN),
         ([FLY, FLY], "order", (*FLY[:3], "", "", "", "")),
-        # A rank that all skip hides nothing beneath it; homonyms beneath other names are not counted together.
+        # A rank that all skip hides nothing below it; homonyms below other names are not counted together.
         ([("A", "", "", "", "F", "", "")] * 2, "species", ("A", "", "", "", "F", "", "")),
         ([("A", "p", "", "", "F", "", ""), ("A", "q", "", "", "F", "", "")], "species", ("A", "", "", "", "", "", "")),
     ],
@@ -269,16 +269,16 @@ def families(draw) -> list[Novel]:
 @settings(max_examples=40)
 @given(families(), st.randoms(use_true_random=False))
 def test_the_order_of_the_input_changes_nothing(some, chance):
-    found = told(candidate_taxa(some))
-    assert told(candidate_taxa(some)) == found
+    found = described(candidate_taxa(some))
+    assert described(candidate_taxa(some)) == found
     shuffled = list(some)
     chance.shuffle(shuffled)
-    assert told(candidate_taxa(shuffled)) == found
+    assert described(candidate_taxa(shuffled)) == found
 
 
 @settings(max_examples=40)
 @given(families())
-def test_taxa_are_coherent_and_apart(some):
+def test_taxa_are_coherent_and_distinct(some):
     found = candidate_taxa(some)
     assert sorted(id for one in found for id in one.ids) == sorted(one.ids[0] for one in some)
     assert [one.id for one in found] == [f"novel_{i + 1}" for i in range(len(found))]
@@ -293,7 +293,7 @@ def test_taxa_are_coherent_and_apart(some):
             assert (alignment.query_coverage if shorter else alignment.target_coverage) >= 80
             cosine = float(member.novel.vector @ one.representative.vector)
             assert member.distance == pytest.approx(max(0, 1 - cosine), abs=1e-6)
-    # At most four representatives are compared, which is all of them here or nearly.
+    # At most four representatives are compared, which is all or almost all of them here.
     if len(found) <= 5:
         for i, one in enumerate(found):
             for other in found[:i]:
@@ -302,7 +302,7 @@ def test_taxa_are_coherent_and_apart(some):
                 assert apart or min(alignment.query_coverage, alignment.target_coverage) < 80
 
 
-def test_density_groups_are_those_that_are_dense():
+def test_density_groups_are_the_dense_ones():
     rng = np.random.default_rng(1)
     centres = rng.normal(size=(4, 200))
     points = np.concatenate([c + 0.02 * rng.normal(size=(10, 200)) for c in centres]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How much of a taxon a reference has, counted by hand on ten rows."""
+"""How completely a reference covers a taxon, counted by hand on ten rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINEAGES = [
     (*FISH, "Gadus", "Gadus morhua"),
     (*FISH, "Gadus", "Gadus ogac"),
     (*FISH, "Pollachius", ""),
-    # Of a family without a genus, and of a source that leaves out the family.
+    # Of a family without a genus, and of a source that omits the family.
     (*FISH, "", ""),
     (*FISH[:4], "", "Gadus", "Gadus morhua"),
     ("Animalia", "Chordata", "Actinopteri", "Perciformes", "Sebastidae", "Sebastes", "Sebastes marinus"),
@@ -53,7 +53,7 @@ def group(lineage: tuple[str, ...], marker: str | None = None) -> CandidateTaxon
     [
         (FISH[:1], Parent("kingdom", "Animalia", 3, 3, 8)),
         (FISH[:4], Parent("order", "Gadiformes", 2, 2, 7)),
-        # The row whose lineage leaves out the family is not counted in it.
+        # The row whose lineage omits the family is not counted in it.
         (FISH, Parent("family", "Gadidae", 2, 2, 6)),
         ((*FISH, "Gadus"), Parent("genus", "Gadus", 1, 2, 5)),
         ((*FISH, "Pollachius"), Parent("genus", "Pollachius", 1, 0, 1)),
@@ -75,7 +75,7 @@ def test_sequences_of_the_same_marker_count():
         Parent("family", "Gadidae", 2, 1, 4),
         Parent("family", "Gadidae", 1, 2, 2),
         Parent("family", "Gadidae", 2, 2, 6),
-        # A marker that the reference does not have is no marker.
+        # A marker that the reference does not have is ignored.
         Parent("family", "Gadidae", 2, 2, 6),
     ]
 

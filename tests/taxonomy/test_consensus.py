@@ -22,7 +22,7 @@ AGREEMENT = FEATURES.index("agreement")
 
 
 def evidence_of(rows, identities, margin=1.0):
-    """The consensus of one query's hits, given their lineages and identities in percent."""
+    """Return the consensus of one query's hits, from their lineages and identities in percent."""
     labels = labels_of(rows)
     candidates = candidates_of([list(range(len(rows)))], [[1 - own / 100 for own in identities]])
     return consensus(weigh(candidates, labels), candidates, labels, margin), labels
@@ -42,13 +42,13 @@ def test_more_than_half_decide():
     assert names_of(found, labels) == (*RAT[:6], ""), "half are not more than half"
 
 
-def test_no_name_below_one_that_is_not_settled():
-    """Two voles and two rats: no family; though of the species the two rats without a genus would agree."""
+def test_no_name_below_an_unsettled_one():
+    """Two voles and two rats: no family, although at species the two rats without a genus would agree."""
     found, labels = evidence_of([[(VOLE, 1)], [(VOLE, 1)], [(NO_GENUS, 1)], [(NO_GENUS, 1)]], [99] * 4)
     assert names_of(found, labels) == (*RAT[:4], "", "", "")
 
 
-def test_one_without_a_name_is_silent():
+def test_a_hit_without_a_name_does_not_vote():
     found, labels = evidence_of([[(NO_GENUS, 1)], [(NO_GENUS, 1)], [(RAT, 1)]], [99] * 3)
     assert names_of(found, labels) == RAT
     assert found.features[0, 5, AGREEMENT] == 1
@@ -56,7 +56,7 @@ def test_one_without_a_name_is_silent():
     assert names_of(found, labels) == NO_GENUS
 
 
-def test_only_hits_within_the_margin_are_asked():
+def test_only_hits_within_the_margin_vote():
     rows = [[(BROWN, 1)], [(RAT, 1)], [(RAT, 1)]]
     assert names_of(*evidence_of(rows, [99, 98.5, 98.4])) == RAT
     assert names_of(*evidence_of(rows, [99, 97.9, 97.9])) == BROWN
@@ -64,7 +64,7 @@ def test_only_hits_within_the_margin_are_asked():
     assert names_of(*evidence_of(rows, [99, 97.9, 97.9], margin=1.2)) == RAT
 
 
-def test_a_sequence_has_one_vote_which_its_lineages_share_as_their_records_do():
+def test_a_sequence_has_one_vote_shared_by_its_lineages_in_proportion_to_records():
     found, labels = evidence_of([[(BROWN, 30), (RAT, 10)], [(RAT, 1)]], [99, 99])
     assert names_of(found, labels) == RAT
     assert found.features[0, 6, AGREEMENT] == pytest.approx((0.25 + 1) / 2)
@@ -84,15 +84,15 @@ def test_ties_are_settled_and_the_rest_stays_as_it_is():
     assert found.distance.tolist() == evidence.distance.tolist()
 
 
-def test_hits_of_which_nothing_was_compared_have_no_voice():
+def test_hits_without_compared_bases_do_not_vote():
     labels = labels_of([[(BROWN, 1)], [(RAT, 1)], [(RAT, 1)]])
     candidates = candidates_of([[0, 1, 2]], [[0.001, 0.002, 0.002]])
     evidence = weigh(candidates, labels)
     assert names_of(consensus(evidence, candidates, labels, 1), labels) == RAT
-    letters = candidates.letters.copy()
-    letters[0, 1:] = 0
-    assert names_of(consensus(evidence, replace(candidates, letters=letters), labels, 1), labels) == BROWN
-    # Letters that lack count as mismatches do.
+    bases = candidates.bases.copy()
+    bases[0, 1:] = 0
+    assert names_of(consensus(evidence, replace(candidates, bases=bases), labels, 1), labels) == BROWN
+    # Missing bases count as mismatches.
     lacking = candidates.lacking.copy()
     lacking[0, 1:] = 9
     assert names_of(consensus(evidence, replace(candidates, lacking=lacking), labels, 1), labels) == BROWN
@@ -105,7 +105,7 @@ def test_no_query():
 
 
 def slowly(rows, identities, margin):
-    """By the docstring, for one query."""
+    """As the docstring defines it, for one query."""
     best = max(identities)
     votes = []
     for row, identity in zip(rows, identities, strict=True):
@@ -147,6 +147,6 @@ rows_ = st.lists(
 def test_against_a_slow_count(table, margin):
     rows = [sorted(row, key=lambda entry: -entry[1]) for row, _ in table]
     identities = [identity for _, identity in table]
-    wanted = slowly(rows, identities, margin)
-    if wanted is not None:
-        assert names_of(*evidence_of(rows, identities, margin)) == wanted
+    expected = slowly(rows, identities, margin)
+    if expected is not None:
+        assert names_of(*evidence_of(rows, identities, margin)) == expected

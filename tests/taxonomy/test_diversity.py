@@ -33,7 +33,7 @@ def test_every_way_to_draw_the_reads(counts):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 17, 500, 4_000, 8_500])
-def test_it_is_what_scipy_says(depth):
+def test_it_matches_scipy(depth):
     counts = np.array([5000, 2500, 900, 300, 200, 50, 30, 10, 5, 3, 1, 1])
     k = np.arange(depth + 1)
     richness = shannon = second = 0.0
@@ -54,7 +54,7 @@ samples = st.lists(st.integers(0, 60), min_size=1, max_size=8).filter(any)
 
 @settings(deadline=None, max_examples=60)
 @given(samples)
-def test_what_holds_for_every_curve(counts):
+def test_invariants_of_every_curve(counts):
     total = sum(counts)
     found = rarefaction_curve(counts, np.arange(1, total + 1))
     full = indices(np.array(counts))
@@ -68,7 +68,7 @@ def test_what_holds_for_every_curve(counts):
 
 @settings(deadline=None, max_examples=30)
 @given(samples, st.randoms(use_true_random=False))
-def test_the_order_of_taxa_means_nothing(counts, rng):
+def test_the_order_of_taxa_does_not_matter(counts, rng):
     mixed = [*counts, 0]
     rng.shuffle(mixed)
     found, again = diversity([counts]), diversity([mixed])
@@ -92,7 +92,7 @@ def test_a_table():
     assert np.isnan(deeper.rarefied.shannon).tolist() == [False, False, True, True]
 
 
-def test_nothing_at_all():
+def test_empty_tables():
     assert diversity(np.zeros((0, 3), np.int64)).depth == 0
     found = diversity(np.zeros((2, 0), np.int64))
     assert found.richness.tolist() == [0, 0]
@@ -101,7 +101,7 @@ def test_nothing_at_all():
 
 
 @pytest.mark.parametrize("wrong", [[[-1, 2]], [[0.5]], [1, 2], [["a"]]])
-def test_what_is_no_table_of_reads_is_refused(wrong):
+def test_a_table_without_read_counts_is_refused(wrong):
     with pytest.raises(UsageError, match="give numbers of reads"):
         diversity(wrong)
 

@@ -1,4 +1,4 @@
-"""Draws: what is left out is really left out, nothing twice, and what remains is told rightly."""
+"""Draws: what is left out is really left out, nothing is drawn twice, and what remains is correct."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def taxa_of(labels):
 
 
 def expected(taxa, row, level):
-    """Deepest rank at which the taxon of a row remains, or None where it cannot be drawn."""
+    """Return the deepest rank at which the taxon of a row remains, or None if it cannot be drawn."""
     own = taxa[row]
     if level >= RECORD:
         deepest = max((r for r in range(7) if own[r] >= 0), default=None)
@@ -55,7 +55,7 @@ def expected(taxa, row, level):
 
 
 def taxon_left_out(taxa, row, level):
-    """The taxon that counts as one: the one left out, or of a record its deepest."""
+    """Return the taxon that counts as one: the one left out, or of a record its deepest."""
     return taxa[row][level] if level < RECORD else next(t for t in reversed(taxa[row].tolist()) if t >= 0)
 
 
@@ -63,12 +63,12 @@ def taxon_left_out(taxa, row, level):
 def one_repeated_sequence_is_enough():
     """Tables made by hand are small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draws, "FEWEST_REPEATED", 1)
+        patch.setattr(draws, "MIN_REPEATED", 1)
         yield
 
 
 def test_a_few_repeated_sequences_are_chance(monkeypatch):
-    monkeypatch.setattr(draws, "FEWEST_REPEATED", 50)
+    monkeypatch.setattr(draws, "MIN_REPEATED", 50)
     for repeated in (0, 49, 50):
         records = np.array([2] * repeated + [1] * 200)
         assert is_dereplicated(records) == (repeated < 50)
@@ -82,12 +82,12 @@ def drawn_rows(parts, level, crop=0):
 
 
 def related(count, length=40):
-    """Letters of so many sequences of one region."""
+    """Return the given number of sequences of one region."""
     base = randomly(length, 5)
     return Letters.of([[substituted(base, 1, i).encode() for i in range(count)]])
 
 
-def labels_and_letters(some):
+def labels_and_bases(some):
     return labels_of([[(lineage, 1)] if lineage is not None else [] for lineage in some]), related(len(some))
 
 
@@ -96,29 +96,31 @@ some_lineages = st.lists(st.one_of(lineages, st.none()), min_size=1, max_size=14
 
 @settings(max_examples=150)
 @given(some_lineages, st.integers(0, 99))
-def test_only_that_is_drawn_of_which_something_remains(some, seed):
-    labels, letters = labels_and_letters(some)
+def test_a_draw_leaves_something_of_its_taxon(some, seed):
+    labels, letters = labels_and_bases(some)
     parts = draw(labels, letters, np.ones(len(some), bool), 100, (0,), seed)
     taxa = taxa_of(labels)
     for level in LEVELS:
-        wanted = {row: expected(taxa, row, level) for row in range(len(some))}
-        # A taxon whose rows stand under two parents may count as one that cannot be drawn: nothing is lost by that.
+        expected_ranks = {row: expected(taxa, row, level) for row in range(len(some))}
+        # A taxon whose rows have two parents may count as one that cannot be drawn, which loses nothing.
         found = drawn_rows(parts, level)
-        assert all(wanted[row] is not None for row in found)
+        assert all(expected_ranks[row] is not None for row in found)
         parents = {
             row: {tuple(other[:level]) for other in taxa if level < 7 and other[level] == taxa[row][level]}
-            for row in wanted
+            for row in expected_ranks
         }
         surely = {
-            row for row, rank in wanted.items() if rank is not None and (level >= RECORD or len(parents[row]) == 1)
+            row
+            for row, rank in expected_ranks.items()
+            if rank is not None and (level >= RECORD or len(parents[row]) == 1)
         }
         assert surely <= found
 
 
 @settings(max_examples=150)
 @given(st.lists(st.lists(lineages, max_size=3, unique=True), min_size=1, max_size=10).filter(any), st.integers(0, 99))
-def test_what_is_left_out_is_so_and_nothing_else(some, seed):
-    """A sequence that another taxon shares stays under the name of that one."""
+def test_exactly_what_should_be_is_left_out(some, seed):
+    """A sequence that another taxon shares stays under the name of that taxon."""
     labels = labels_of([[(lineage, 1) for lineage in row] for row in some])
     entries = [labels.entries[first:last].tolist() for first, last in itertools.pairwise(labels.starts.tolist())]
     for part in draw(labels, related(len(some)), np.ones(len(some), bool), 100, (0,), seed):
@@ -132,19 +134,23 @@ def test_what_is_left_out_is_so_and_nothing_else(some, seed):
             for row in range(len(some)):
                 speak = []
                 for entry in entries[row]:
-                    told = labels.taxa[entry].tolist()
+                    entry_taxa = labels.taxa[entry].tolist()
                     of_own = own == (
-                        told[part.level] if part.level != RECORD else next((t for t in reversed(told) if t >= 0), -1)
+                        entry_taxa[part.level]
+                        if part.level != RECORD
+                        else next((t for t in reversed(entry_taxa) if t >= 0), -1)
                     )
                     speak.append(not of_own or (part.level == RECORD and row != own_row))
-                    lost = silent.taxa[entry] == silent.own[i] and (part.level != RECORD or silent.rows[i] == row)
+                    lost = silent.taxa[entry] == silent.query_taxa[i] and (
+                        part.level != RECORD or silent.rows[i] == row
+                    )
                     assert speak[-1] != lost
                 if entries[row]:
                     assert (groups[row] != own_groups[i]) == any(speak)
 
 
-def test_a_record_whose_kin_are_of_another_region_is_not_drawn_as_known():
-    """Of two regions of one species: what one says nothing of is no known species there."""
+def test_a_record_without_others_of_its_region_is_not_drawn_as_known():
+    """Of two regions of one species, the second is not known from the first."""
     left, right = randomly(200, 1), randomly(200, 2)
     texts = [left, substituted(left, 4, 1), right, left + right, substituted(right, 30, 2), randomly(200, 3)]
     rows = [[(lineage_of(0, 0), 1)]] * 5 + [[(lineage_of(0, 1), 1)], [(lineage_of(0, 1), 1)]]
@@ -152,15 +158,15 @@ def test_a_record_whose_kin_are_of_another_region_is_not_drawn_as_known():
     parts = draw(labels_of(rows), letters, np.ones(7, bool), 100, (0,), 1)
     # The two of the second species have nothing in common; the fifth differs by 15 % from the right one.
     assert set(drawn_rows(parts, RECORD)) == {0, 1, 2, 3, 4}
-    assert set(drawn_rows(parts, 6)) == set(range(7)), "what is unknown needs no kin"
+    assert set(drawn_rows(parts, 6)) == set(range(7)), "an unknown species needs no relatives"
     alone = draw(labels_of(rows[:3]), Letters.of([[t.encode() for t in texts[:3]]]), np.ones(3, bool), 100, (0,), 1)
     assert set(drawn_rows(alone, RECORD)) == {0, 1}
-    # An exact copy is known by the record that stays.
+    # An exact copy is known from the record that stays.
     assert set(drawn_rows(parts, COPY)) == set(range(7))
 
 
-def test_pieces_whose_kin_do_not_cover_them_are_not_drawn_as_known():
-    """A short record beside a long one: only the piece of the long one that lies against it may be known by it."""
+def test_pieces_that_no_other_record_covers_are_not_drawn_as_known():
+    """A short and a long record: only the piece of the long one that aligns to the short one may be known from it."""
     long = randomly(600, 1)
     rows = [[(lineage_of(0, 0), 1)]] * 2 + [[(lineage_of(0, 1), 1)]]
     letters = Letters.of([[long.encode(), long[:180].encode(), randomly(600, 2).encode()]])
@@ -169,20 +175,20 @@ def test_pieces_whose_kin_do_not_cover_them_are_not_drawn_as_known():
         for part in draw(labels_of(rows), letters, np.ones(3, bool), 9, (150,), seed):
             if part.level == RECORD:
                 for row, codes in zip(part.rows.tolist(), part.codes, strict=True):
-                    # 15 letters against the other and 60 that lack to half of it: (1 + 0.4 * 60) / 77 is below 0.33.
+                    # 15 bases compared and 60 missing ones that count half: (1 + 0.4 * 60) / 77 is below 0.33.
                     assert row == 1 or long.index(decode(codes).decode()) <= 180 - 15
                     met += row == 0
-    # A place from 0 to 450, of which the first 160 or so are near.
+    # A position from 0 to 450, of which the first 160 or so are near.
     assert 60 * 0.36 - 12 < met < 60 * 0.36 + 12
 
 
-def test_what_is_drawn_by_hand():
+def test_draws_by_hand():
     named, silent = lineage_of(0, 0), lineage_of(0, None)
     no_genus = (*named[:5], "", "Genus0 species7")
     rows = [[(one, 1)] for one in (named, named, lineage_of(0, 1), silent, silent, no_genus, lineage_of(1))]
     letters = related(len(rows))
     parts = draw(labels_of(rows), letters, np.ones(len(rows), bool), 100, (0,), 0)
-    # Members of a species that is there, and of a genus, whose species nobody knows.
+    # Members of a known species, and of a genus, whose species is unknown.
     assert drawn_rows(parts, RECORD) == {0, 1, 3, 4}
     assert drawn_rows(parts, 6) == {0, 1, 2, 5}
     assert drawn_rows(parts, 5) == {0, 1, 2, 3, 4, 6}
@@ -192,8 +198,8 @@ def test_what_is_drawn_by_hand():
 @settings(max_examples=150)
 @given(some_lineages, st.integers(0, 99), st.integers(1, 4))
 def test_each_taxon_that_is_left_out_counts_as_one(some, seed, count):
-    """Nobody is drawn twice more often than another that has rows left, whatever its size; at every level."""
-    labels, letters = labels_and_letters(some)
+    """No taxon is drawn twice more often than another that has rows left, whatever its size; at every level."""
+    labels, letters = labels_and_bases(some)
     every = np.ones(len(some), bool)
     taxa = taxa_of(labels)
     eligible = {level: drawn_rows(draw(labels, letters, every, 100, (0,), seed), level) for level in LEVELS}
@@ -202,7 +208,7 @@ def test_each_taxon_that_is_left_out_counts_as_one(some, seed, count):
         drawn = drawn_rows(parts, level)
         assert len(drawn) == min(count * share, len(eligible[level]))
         if level >= RECORD:
-            # Of these the roots of the numbers count, by chance.
+            # Among these the square roots of the numbers count, subject to chance.
             continue
         sizes = Counter(int(taxon_left_out(taxa, row, level)) for row in eligible[level])
         often = Counter(int(taxon_left_out(taxa, row, level)) for row in drawn)
@@ -218,7 +224,7 @@ def made_up():
     return labels, Letters.of([[b.sequence.encode() for b in barcodes]]), np.ones(len(barcodes), bool)
 
 
-def test_draws_of_the_made_up_world(made_up):
+def test_draws_of_the_simulated_world(made_up):
     labels, letters, among = made_up
     parts = draw(labels, letters, among, 30, CROPS, 1)
     # Each of the two phyla has one class, without which nothing of it remains.
@@ -233,8 +239,8 @@ def test_draws_of_the_made_up_world(made_up):
             assert len(text) == (part.crop or 400)
 
 
-def test_classes_and_phyla_are_left_out_where_there_are_others():
-    """Two phyla with two classes each; of one class there is a thousand times as much, which counts for nothing."""
+def test_classes_and_phyla_are_left_out_if_there_are_others():
+    """Two phyla with two classes each; one class has a thousand times as many records, which does not matter."""
     rows, own = [], []
     for phylum_, class_ in (("P", "A"), ("P", "B"), ("Q", "C"), ("Q", "D")):
         for i in range(1_000 if class_ == "A" else 3):
@@ -247,14 +253,14 @@ def test_classes_and_phyla_are_left_out_where_there_are_others():
     assert Counter(own[row][0] for row in parts[1].rows.tolist()) == {"P": 4, "Q": 4}
 
 
-def test_only_among_what_is_given_and_judged_by_that(made_up):
-    """Another record of a species is none of its kin where it is of another marker."""
+def test_only_the_given_rows_are_drawn_and_used(made_up):
+    """Another record of a species does not count if it is of another marker."""
     labels, letters, _ = made_up
     among = np.zeros(len(letters.lengths), bool)
     among[::4] = True
     parts = draw(labels, letters, among, 1_000, (0,), 2)
     assert all(among[part.rows].all() for part in parts)
-    # One record of each species is among them: none can be known, and left out, its genus is what remains.
+    # They have one record of each species: none can be known, and if it is left out, its genus remains.
     assert drawn_rows(parts, RECORD) == set()
     assert drawn_rows(parts, 6)
     among[::2] = True
@@ -268,7 +274,7 @@ def test_pieces_are_shorter_than_their_sequence(made_up):
     assert {int(row) % 2 for part in parts for row in part.rows} == {0}
 
 
-def test_sequences_without_letters_are_not_drawn(made_up):
+def test_empty_sequences_are_not_drawn(made_up):
     labels, _, among = made_up
     texts = [b"" if i % 3 else randomly(60, i).encode() for i in range(len(among))]
     assert {
@@ -276,7 +282,7 @@ def test_sequences_without_letters_are_not_drawn(made_up):
     } == {0}
 
 
-def test_a_seed_gives_the_same_draws_and_another_one_others(made_up):
+def test_the_seed_determines_the_draws(made_up):
     def rows(seed):
         return [
             (p.level, p.crop, p.rows.tolist(), [decode(c) for c in p.codes]) for p in draw(*made_up, 20, CROPS, seed)
@@ -310,7 +316,7 @@ def part_of(parts, level):
 
 
 def pairs(part, labels):
-    """Row, lineage and records of each draw."""
+    """Return row, lineage and records of each draw."""
     if part is None:
         return set()
     return {
@@ -328,7 +334,7 @@ counted = st.lists(
 
 @settings(max_examples=150)
 @given(counted, st.integers(0, 99))
-def test_all_are_copies_and_new_are_those_of_taxa_with_another_sequence(some, seed):
+def test_copies_are_of_all_and_new_sequences_of_taxa_with_another_one(some, seed):
     some = [sorted(row, key=lambda entry: -entry[1]) for row in some]
     labels = labels_of(some)
     parts = draw(labels, related(len(some)), np.ones(len(some), bool), 100, (0,), seed)
@@ -362,7 +368,7 @@ def test_a_copy_leaves_nothing_out():
     assert left_out(labels, part) is None
 
 
-def test_a_new_sequence_takes_all_of_its_records_away():
+def test_a_new_sequence_leaves_out_all_of_its_records():
     labels = labels_of([[(lineage_of(0, 0), 1)], [(lineage_of(0, 0), 4)]])
     part = part_of(draw(labels, related(2), np.ones(2, bool), 100, (0,), 1), RECORD)
     groups, silent = left_out(labels, part)
@@ -372,7 +378,7 @@ def test_a_new_sequence_takes_all_of_its_records_away():
 
 
 def drawn_first(rows, seeds=400):
-    """How often each row is the copy that is drawn first, of ``PARTS`` of one."""
+    """Count how often each row is the copy that is drawn first, of ``PARTS`` of one."""
     labels, letters = labels_of(rows), related(len(rows))
     counts = Counter()
     for seed in range(seeds):
@@ -384,7 +390,7 @@ def drawn_first(rows, seeds=400):
 
 
 def test_copies_of_a_species_are_drawn_in_proportion_to_its_records():
-    """Those met once are less often met again: with eight of them and two that were met twice, each half as often."""
+    """Those seen once are less often seen again: with eight of them and two seen twice, each half as often."""
     own = lineage_of(0, 0)
     shares = drawn_first([[(own, 1)]] * 8 + [[(own, 2)]] * 2 + [[(own, 12)]])
     assert sum(shares[:8]) == pytest.approx(4 / 20, abs=0.07)
@@ -392,16 +398,16 @@ def test_copies_of_a_species_are_drawn_in_proportion_to_its_records():
     assert shares[10] == pytest.approx(12 / 20, abs=0.08)
 
 
-def test_copies_of_a_reference_that_holds_each_sequence_once_are_drawn_alike(monkeypatch):
-    monkeypatch.setattr(draws, "FEWEST_REPEATED", 2)
+def test_copies_of_a_dereplicated_reference_are_equally_likely(monkeypatch):
+    monkeypatch.setattr(draws, "MIN_REPEATED", 2)
     own = lineage_of(0, 0)
     shares = drawn_first([[(own, 1)], [(own, 1)], [(own, 1)], [(own, 9)]])
     assert shares == pytest.approx([0.25] * 4, abs=0.07)
 
 
 @pytest.mark.parametrize("level", [COPY, RECORD])
-def test_a_species_is_drawn_as_often_as_the_root_of_its_entries_says(level):
-    """Of 100 species half have two entries, of one and two records, half thirty-two: 1 to 4."""
+def test_a_species_is_drawn_in_proportion_to_the_root_of_its_entries(level):
+    """Of 100 species half have two entries, with one and two records, half thirty-two: 1 to 4."""
     rows = []
     small = []
     for i in range(100):
@@ -415,23 +421,23 @@ def test_a_species_is_drawn_as_often_as_the_root_of_its_entries_says(level):
         few += sum(small[row] for row in part.rows.tolist())
         total += len(part.rows)
     assert total == 40 * 10 * PARTS[LEVELS.index(level)]
-    # One in five, and somewhat fewer as those drawn are not drawn again; by entries it would be 0.06, by species 0.5.
+    # One in five, and somewhat fewer because drawn entries are not drawn again; by entries it is 0.06, by species 0.5.
     assert few / total == pytest.approx(0.2, abs=0.03 + 3 * (0.16 / total) ** 0.5)
 
 
 def test_the_share_of_copies_by_hand():
     """Good and Turing: the next record is of a new sequence as often as records are of one that was seen once."""
     assert copy_share(np.array([1, 1, 3, 5])) == pytest.approx(1 - 2 / 10)
-    # Where no sequence was met once, the next one may still be new.
+    # If no sequence was seen once, the next one may still be new.
     assert copy_share(np.array([2, 2])) == 0.95
     assert copy_share(np.array([1, 2])) == pytest.approx(2 / 3)
-    # Where each is there once nobody counted them.
+    # If each sequence occurs once, copies were not counted.
     assert copy_share(np.array([1, 1, 1])) == COPIES == 0.5
     assert copy_share(np.zeros(0, np.int64)) == COPIES
 
 
-def test_the_share_of_copies_foretells_the_next_record():
-    """Records of haplotypes of very different frequency; the share of new ones among the next thousand."""
+def test_the_share_of_copies_predicts_the_next_record():
+    """Records of haplotypes of very different frequencies; the share of new ones among the next thousand."""
     rng = np.random.default_rng(3)
     often = rng.pareto(1, 3_000) + 0.1
     drawn = rng.choice(3_000, 3_000, p=often / often.sum())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import (
     FEATURES,
-    LEAST_DISTANCE,
+    MIN_DISTANCE,
     QUERY_FEATURES,
     RANK_SIZE,
     LeftOut,
@@ -32,8 +32,8 @@ EVERY = [RAT, BROWN, MOUSE, NO_SPECIES, NO_GENUS, MOSS, TWIN]
 
 
 def slowly(candidates, labels, left_out=None):
-    """What ``weigh`` says, by its docstring."""
-    told = []
+    """Compute what ``weigh`` returns, as its docstring defines it."""
+    result = []
     for i in range(len(candidates.rows)):
         voters = []
         for column, row in enumerate(candidates.rows[i].tolist()):
@@ -44,15 +44,15 @@ def slowly(candidates, labels, left_out=None):
             total = sum(records.values())
             for e in entries:
                 lineage = int(labels.entries[e])
-                silent = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
+                silent = left_out is not None and left_out.taxa[lineage] == left_out.query_taxa[i]
                 if silent and (left_out.rows is None or left_out.rows[i] == row):
                     continue
                 distance = float(candidates.distances[i, column])
-                letters = int(candidates.letters[i, column])
+                letters = int(candidates.bases[i, column])
                 voters.append([distance, column, lineage, records[e] / total, letters])
         voters.sort(key=lambda voter: tuple(voter[:3]))
         if not voters:
-            told.append((-1, math.inf, [-1] * 7, [[0.0] * 8] * 7, set(), -1))
+            result.append((-1, math.inf, [-1] * 7, [[0.0] * 8] * 7, set(), -1))
             continue
         least = voters[0][0]
         tenth = voters[min(10, len(voters)) - 1][0]
@@ -87,20 +87,20 @@ def slowly(candidates, labels, left_out=None):
             taxon = int(labels.taxa[lineage, 6])
             weights[taxon] = weights.get(taxon, 0) + share
         clear = not weights or max(weights.values()) >= 0.9 * sum(weights.values())
-        # Of the nearest the first that agrees with all names.
+        # Of the nearest, the first that agrees with all names.
         near = [voter for voter in voters if voter[0] <= least + 1e-9]
         first = next((voter for voter in near if voter in agreeing), near[0])
-        told.append((first[1], least, names, features, set() if clear else set(weights), first[2]))
-    return told
+        result.append((first[1], least, names, features, set() if clear else set(weights), first[2]))
+    return result
 
 
 def query_slowly(candidates, labels, left_out, i, names):
-    """``QUERY_FEATURES`` of a query by their docstring, given the taxa of its names."""
+    """Compute ``QUERY_FEATURES`` of a query as their docstring defines them, from the taxa of its names."""
     voters = []
     for column, row in enumerate(candidates.rows[i].tolist()):
         for e in range(labels.starts[row], labels.starts[row + 1]) if row >= 0 else ():
             lineage = int(labels.entries[e])
-            own = left_out is not None and left_out.taxa[lineage] == left_out.own[i]
+            own = left_out is not None and left_out.taxa[lineage] == left_out.query_taxa[i]
             if own and (left_out.rows is None or left_out.rows[i] == row):
                 continue
             mismatches = float(candidates.mismatches[i, column] + candidates.lacking[i, column])
@@ -113,7 +113,7 @@ def query_slowly(candidates, labels, left_out, i, names):
     if names[6] >= 0:
         of_it = [e for e in range(len(labels.entries)) if labels.taxa[labels.entries[e], 6] == names[6]]
         records, sequences = sum(int(labels.records[e]) for e in of_it), len(of_it)
-        if left_out is not None and left_out.records is not None and left_out.own[i] == names[6]:
+        if left_out is not None and left_out.records is not None and left_out.query_taxa[i] == names[6]:
             records -= int(left_out.records[i])
             sequences -= 1
     return [
@@ -139,7 +139,7 @@ def check(candidates, labels, left_out=None):
 
 @st.composite
 def tables(draw):
-    """Rows with one to three lineages, and queries with distances that often tie."""
+    """Draw rows with one to three lineages, and queries with distances that often tie."""
     some = st.lists(st.sampled_from(EVERY), max_size=3, unique=True)
     rows = [
         [(lineage, draw(st.integers(1, 20))) for lineage in draw(some)]
@@ -148,7 +148,7 @@ def tables(draw):
     rows[0] = rows[0] or [(RAT, 1)]
     order = st.permutations(range(len(rows)))
     picks = [draw(order)[: draw(st.integers(0, len(rows)))] for _ in range(draw(st.integers(1, 4)))]
-    # Such as no two sums of votes are the same by chance.
+    # Weights with which no two sums of votes are equal by chance.
     steps = st.sampled_from([0.0103, 0.0103, 0.0171, 0.0237, 0.0911, 0.33])
     rank = draw(st.sampled_from([None, 6, 5, 4, "sequence"]))
     return rows, picks, [[draw(steps) for _ in own] for own in picks], rank, draw(st.booleans())
@@ -173,7 +173,7 @@ def test_against_a_slow_count(table):
         left_out = LeftOut(labels.taxa[:, rank], np.resize(named if len(named) else np.array([-2]), len(picks)), None)
     candidates = candidates_of(picks, distances)
     if identical:
-        # Those at the least of the distances are the same letter by letter.
+        # Sequences at the minimum distance are identical.
         candidates = replace(candidates, mismatches=np.where(candidates.distances < 0.0104, 0, candidates.mismatches))
     weights_tie = False
     for own in slowly(candidates, labels, left_out):
@@ -191,7 +191,7 @@ def test_the_order_of_candidates_does_not_matter():
     np.testing.assert_allclose(one.features, other.features)
 
 
-def test_company_of_other_queries_does_not_matter():
+def test_other_queries_do_not_matter():
     labels = labels_of([[(RAT, 3), (BROWN, 1)], [(BROWN, 2)], [(MOUSE, 1)]])
     rows, distances = [[0, 1, 2], [], [2]], [[0.02, 0.01, 0.05], [], [0.1]]
     together = weigh(candidates_of(rows, distances), labels)
@@ -211,22 +211,22 @@ def test_a_sequence_of_two_species_is_a_tie():
     assert species[FEATURES.index("log_margin")] == pytest.approx(0)
 
 
-def test_of_a_shared_sequence_the_other_species_still_votes():
-    """Where a species is left out, or one record of it, what shares its sequence stays, with all of its vote."""
+def test_the_other_species_of_a_shared_sequence_still_votes():
+    """If a species, or one record of it, is left out, other taxa with its sequence stay, with their complete vote."""
     labels = labels_of([[(RAT, 2), (BROWN, 1)], [(RAT, 5)], [(MOUSE, 5)]])
     rat, brown = (next(i for i, own in enumerate(labels.lineages) if own == one) for one in (RAT, BROWN))
     candidates = candidates_of([[0, 1, 2]], [[0.003, 0.02, 0.1]])
     species = labels.taxa[:, 6]
     found = weigh(candidates, labels, LeftOut(species, species[[rat]], None))
     assert (found.nearest[0], found.lineages[0, 6], found.tied) == (0, brown, [()])
-    # On the other row the species may speak, where a record is left out.
+    # On the other row the species may vote, if one record is left out.
     for row, named in ((0, brown), (1, rat), (2, rat)):
         found = weigh(candidates, labels, LeftOut(species, species[[rat]], np.array([row])))
         assert (found.nearest[0], found.lineages[0, 6]) == (0, named)
         assert found.features[0, 6, FEATURES.index("log_voters")] == pytest.approx(np.log(2 if row == 2 else 1))
 
 
-def test_one_odd_record_among_many_is_no_tie():
+def test_one_odd_record_among_many_is_not_a_tie():
     labels = labels_of([[(RAT, 19), (BROWN, 1)]])
     assert check(candidates_of([[0]], [[0.003]]), labels).tied == [()]
 
@@ -235,12 +235,12 @@ def test_homonyms_in_two_phyla_are_a_tie_of_two_species():
     labels = labels_of([[(RAT, 1)], [(TWIN, 1)]])
     found = check(candidates_of([[0, 1]], [[0.01, 0.01]]), labels)
     assert len(found.tied[0]) == 2
-    # Names are chosen from kingdom down: one of the two phyla, and then only its own.
+    # Names are chosen from kingdom down: one of the two phyla, and then only names within it.
     chosen = found.lineages[0]
     assert len({labels.lineages[n][0] for n in chosen.tolist() if n >= 0}) == 1
 
 
-def test_a_voter_without_a_name_is_silent_and_the_next_one_speaks():
+def test_a_voter_without_a_name_does_not_vote_but_the_next_one_does():
     labels = labels_of([[(NO_SPECIES, 1)], [(RAT, 1)], [(MOUSE, 1)]])
     found = check(candidates_of([[0, 1, 2]], [[0.002, 0.02, 0.02]]), labels)
     assert [labels.lineages[n][r] for r, n in enumerate(found.lineages[0].tolist())] == list(RAT)
@@ -256,8 +256,8 @@ def test_nothing_found():
     assert not found.features[0].any()
 
 
-def test_far_voters_of_no_weight_still_name():
-    """A voter without species is so much nearer that the others' weights are zero in a computer's numbers."""
+def test_far_voters_without_weight_still_give_a_name():
+    """A voter without species is so much nearer that the weights of the others underflow to zero."""
     labels = labels_of([[(NO_SPECIES, 1)], [(RAT, 1)], [(BROWN, 1)]])
     found = weigh(candidates_of([[0, 1, 2]], [[0.001, 0.9, 0.95]], width=1e-4), labels)
     assert labels.lineages[found.lineages[0, 6]] == RAT
@@ -267,60 +267,60 @@ def test_far_voters_of_no_weight_still_name():
 # -- the nearest, and what is known of the query ---------------------------------------------------------------------
 
 
-def told_of(found, name, query=0):
+def feature_of(found, name, query=0):
     return float(found.query_features[query, QUERY_FEATURES.index(name)])
 
 
-def test_of_equally_near_ones_the_nearest_is_of_the_names_chosen():
-    """The first one is of another species, which has fewer votes."""
+def test_among_equally_near_candidates_the_nearest_has_the_chosen_names():
+    """The first candidate is of another species, which has fewer votes."""
     labels = labels_of([[(BROWN, 1)], [(RAT, 1)], [(RAT, 1)], [(MOUSE, 1)]])
     found = check(candidates_of([[0, 1, 2, 3]], [[0.01, 0.01, 0.01, 0.2]]), labels)
     assert found.nearest[0] == 1
     assert labels.lineages[found.nearest_lineages[0]] == RAT
-    # The least distance goes first all the same.
+    # The minimum distance still comes first.
     found = check(candidates_of([[0, 1, 2, 3]], [[0.009, 0.01, 0.01, 0.2]], width=1.0), labels)
     assert labels.lineages[found.lineages[0, 6]] == RAT
     assert labels.lineages[found.nearest_lineages[0]] == BROWN
 
 
-def test_of_a_shared_sequence_the_lineage_that_has_the_names_is_told():
+def test_for_a_shared_sequence_the_lineage_with_the_names_is_returned():
     labels = labels_of([[(BROWN, 2), (RAT, 1)], [(RAT, 5)]])
     found = check(candidates_of([[0, 1]], [[0.01, 0.01]]), labels)
     assert (found.nearest[0], labels.lineages[found.nearest_lineages[0]]) == (0, RAT)
 
 
-def test_exact_is_what_differs_nowhere_and_lacks_nothing():
+def test_exact_means_no_differences_and_nothing_missing():
     labels = labels_of([[(RAT, 3)], [(BROWN, 1)]])
     candidates = candidates_of([[0, 1]], [[0.001, 0.02]])
-    assert told_of(weigh(candidates, labels), "exact") == 0
+    assert feature_of(weigh(candidates, labels), "exact") == 0
     same = replace(candidates, mismatches=np.zeros((1, 2)))
-    assert told_of(weigh(same, labels), "exact") == 1
-    assert told_of(weigh(same, labels), "log_mismatches") == 0
+    assert feature_of(weigh(same, labels), "exact") == 1
+    assert feature_of(weigh(same, labels), "log_mismatches") == 0
     lacking = replace(same, lacking=np.full((1, 2), 2.0))
-    assert told_of(weigh(lacking, labels), "exact") == 0
-    assert told_of(weigh(lacking, labels), "log_mismatches") == pytest.approx(math.log(3))
-    # One that is the same but not the nearest, as it covers less, is not looked at.
+    assert feature_of(weigh(lacking, labels), "exact") == 0
+    assert feature_of(weigh(lacking, labels), "log_mismatches") == pytest.approx(math.log(3))
+    # A candidate that is identical but not the nearest, because it covers less, is ignored.
     far = replace(candidates, mismatches=np.array([[3.0, 0.0]]))
-    assert told_of(weigh(far, labels), "exact") == 0
+    assert feature_of(weigh(far, labels), "exact") == 0
 
 
-def test_by_vectors_alone_exact_is_the_least_distance_there_is():
+def test_by_vectors_alone_exact_is_the_minimum_distance():
     labels = labels_of([[(RAT, 3)], [(BROWN, 1)]])
-    for distance, exact in ((LEAST_DISTANCE, 1), (LEAST_DISTANCE + 1e-6, 0)):
-        candidates = replace(candidates_of([[0, 1]], [[distance, 0.02]]), letters_known=False)
+    for distance, exact in ((MIN_DISTANCE, 1), (MIN_DISTANCE + 1e-6, 0)):
+        candidates = replace(candidates_of([[0, 1]], [[distance, 0.02]]), bases_known=False)
         found = weigh(candidates, labels)
-        assert told_of(found, "exact") == exact
-        assert told_of(found, "log_mismatches") == pytest.approx(0 if exact else math.log(501))
+        assert feature_of(found, "exact") == exact
+        assert feature_of(found, "log_mismatches") == pytest.approx(0 if exact else math.log(501))
 
 
 def test_species_and_genera_of_the_nearest():
     labels = labels_of([[(RAT, 3), (BROWN, 1)], [(MOUSE, 1)], [(NO_SPECIES, 1)], [(MOSS, 1)]])
     found = check(candidates_of([[0, 1, 2, 3], [0, 1], [2]], [[0.01, 0.01, 0.01, 0.3], [0.01, 0.02], [0.1]]), labels)
-    assert [math.exp(told_of(found, "log_species", i)) for i in range(3)] == pytest.approx([3, 2, 1])
-    assert [math.exp(told_of(found, "log_genera", i)) for i in range(3)] == pytest.approx([2, 1, 1])
+    assert [math.exp(feature_of(found, "log_species", i)) for i in range(3)] == pytest.approx([3, 2, 1])
+    assert [math.exp(feature_of(found, "log_genera", i)) for i in range(3)] == pytest.approx([2, 1, 1])
 
 
-def test_records_and_sequences_of_the_species_less_what_is_left_out():
+def test_records_and_sequences_of_the_species_without_what_is_left_out():
     labels = labels_of([[(RAT, 3), (BROWN, 1)], [(RAT, 4)], [(BROWN, 9)]])
     candidates = candidates_of([[0, 1, 2]], [[0.01, 0.02, 0.2]])
     species = labels.taxa[:, 6]
@@ -329,27 +329,27 @@ def test_records_and_sequences_of_the_species_less_what_is_left_out():
     def sizes(left_out):
         found = check(candidates, labels, left_out)
         assert labels.lineages[found.lineages[0, 6]] == RAT
-        return round(math.exp(told_of(found, "log_records"))), round(math.exp(told_of(found, "log_sequences")))
+        return round(math.exp(feature_of(found, "log_records"))), round(math.exp(feature_of(found, "log_sequences")))
 
     assert sizes(None) == (7, 2)
     candidates = candidates_of([[1, 2]], [[0.02, 0.2]])
     assert sizes(LeftOut(species, rat, np.array([0]), np.array([3]))) == (4, 1)
     brown = species[[labels.lineages.index(BROWN)]]
-    assert sizes(LeftOut(species, brown, np.array([0]), np.array([1]))) == (7, 2), "of another species nothing is lost"
+    assert sizes(LeftOut(species, brown, np.array([0]), np.array([1]))) == (7, 2), "nothing is lost of another species"
 
 
-def test_what_names_and_queries_are_judged_by():
+def test_features_of_names_and_queries():
     labels = labels_of([[(RAT, 3)], [(MOUSE, 1)]])
     found = weigh(candidates_of([[0, 1], []], [[0.01, 0.05], []]), labels)
     for rank in range(7):
-        wanted = [*found.features[0, rank], *found.query_features[0]]
-        assert found.of_rank(rank)[0].tolist() == wanted
-        assert len(wanted) == RANK_SIZE
+        expected = [*found.features[0, rank], *found.query_features[0]]
+        assert found.of_rank(rank)[0].tolist() == expected
+        assert len(expected) == RANK_SIZE
     table = found.of_query()
     assert table.shape == (2, 32) and np.isfinite(table).all()
     assert table[:, 0].tolist() == pytest.approx([math.log(0.01), 0])
     assert table[0, -6:].tolist() == found.query_features[0].tolist()
-    # What is told of species, genus, family, order and class, in that order.
+    # Features of species, genus, family, order and class, in that order.
     assert table[0, 6:26].tolist() == found.features[0, [6, 5, 4, 3, 2], :4].reshape(-1).tolist()
     part = found.part(np.array([1, 0, 0]))
     assert part.of_query().tolist() == table[[1, 0, 0]].tolist()

@@ -1,4 +1,4 @@
-"""From answers to groups: nulls and precisions by loops, who teaches and who measures, and what is too little."""
+"""From answers to groups: nulls and precisions by loops, what is fitted and measured, and what is too little."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, outlook_by
 from ednabed.taxonomy.draws import COPY, LEVELS, RECORD
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, Evidence
 from ednabed.taxonomy.fitting import (
-    FEWEST_DRAWS,
-    FEWEST_SEQUENCES,
+    MIN_DRAWS,
+    MIN_SEQUENCES,
     TRIED,
     Answers,
     fit_all,
@@ -24,13 +24,13 @@ from ednabed.taxonomy.fitting import (
 )
 from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.metrics import calibration_error
-from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, kept, situation_of
+from ednabed.taxonomy.situations import ABSENT_RANKS, SITUATIONS, absence_score, n_present, situation_of
 
 SPECIES = 6
 
 
 def evidence_of(level, features, rng):
-    """What is known of draws: the further what was left out, the further the nearest."""
+    """Return the evidence of draws: the more was left out, the farther the nearest."""
     n = len(level)
     situation = situation_of(level)
     query = np.zeros((n, len(QUERY_FEATURES)))
@@ -43,7 +43,7 @@ def evidence_of(level, features, rng):
 
 
 def answers(count=900, seed=0, named=0.95, truth=0.95, **more):
-    """Answers whose first feature says who is right: below 0 all are, above 1 none is, between by chance.
+    """Answers whose first feature shows which are right: below 0 all, above 1 none, in between by chance.
 
     Where the taxon of a rank was left out no name of it is right.
     """
@@ -53,7 +53,7 @@ def answers(count=900, seed=0, named=0.95, truth=0.95, **more):
     level = more.pop("level", None)
     if level is None:
         level = rng.choice(LEVELS, count, p=[0.2, 0.2, *[0.1] * 6])
-    there = np.stack([situation_of(level) < kept(r) for r in range(7)], axis=1)
+    there = np.stack([situation_of(level) < n_present(r) for r in range(7)], axis=1)
     right = (features[:, :, 0] < rng.uniform(size=(count, 7))) & there
     evidence = evidence_of(level, features, rng)
     evidence.lineages[rng.random((count, 7)) > named] = -1
@@ -83,30 +83,30 @@ def fitted(own):
 
 @pytest.fixture(scope="module")
 def apart(own):
-    """What is said of each draw by models of the other folds, made one by one."""
+    """The predictions for each draw from models of the other folds, fitted one by one."""
     situations, right = np.zeros((len(own), 6)), np.full((len(own), 7), np.nan)
     for fold in range(4):
         asked = np.flatnonzero(own.fold == fold)
-        models = module._teach(own.part(np.flatnonzero(own.fold != fold)))
-        told = outlook_by(models, own.evidence.part(asked), own.lengths[asked])
-        situations[asked], right[asked] = told.situations, told.right
+        models = module._fit_models(own.part(np.flatnonzero(own.fold != fold)))
+        predicted = outlook_by(models, own.evidence.part(asked), own.lengths[asked])
+        situations[asked], right[asked] = predicted.situations, predicted.right
     return situations, right
 
 
 # -- weights ---------------------------------------------------------------------------------------------------------
 
 
-def test_levels_count_as_is_supposed():
+def test_levels_count_as_assumed():
     level = np.array([COPY] * 3 + [RECORD] * 7 + [6] * 2 + [5] * 4 + [4] + [3] * 3 + [2] * 5 + [1] * 2)
     weights = level_weights(level, 0.64, 0.25)
     shares = {lv: weights[level == lv].sum() / weights.sum() for lv in LEVELS}
-    # Of the rest three parts in ten each, and one together.
-    wanted = {COPY: 0.16, RECORD: 0.48, 6: 0.108, 5: 0.108, 4: 0.108, 3: 0.012, 2: 0.012, 1: 0.012}
-    assert shares == pytest.approx(wanted)
+    # Of the rest three parts in ten each, and one part together.
+    expected = {COPY: 0.16, RECORD: 0.48, 6: 0.108, 5: 0.108, 4: 0.108, 3: 0.012, 2: 0.012, 1: 0.012}
+    assert shares == pytest.approx(expected)
     assert weights.sum() == pytest.approx(len(level))
 
 
-def test_levels_that_could_not_be_drawn_leave_their_share_to_the_others():
+def test_levels_that_were_not_drawn_leave_their_share_to_the_others():
     assert level_weights(np.array([COPY, RECORD, 6, 6]), 0.5, 0.5).tolist() == pytest.approx([1, 1, 1, 1])
     assert level_weights(np.array([COPY, RECORD, 6, 3, 3]), 0.6, 0.5).tolist() == pytest.approx(
         [1.5, 1.5, 1.5, 0.25, 0.25]
@@ -116,11 +116,11 @@ def test_levels_that_could_not_be_drawn_leave_their_share_to_the_others():
     assert level_weights(np.array([RECORD, 6]), 0.5, 0.5, 0.25).tolist() == pytest.approx([1, 1])
     assert level_weights(np.array([5, 5, 3]), 0.9).tolist() == pytest.approx([9 / 8, 9 / 8, 3 / 4])
     assert level_weights(np.array([RECORD] * 4), 0.2).tolist() == pytest.approx([1] * 4)
-    # Nobody is an exact copy, and such are all there is.
+    # There are no exact copies, or nothing but exact copies.
     assert level_weights(np.array([COPY] * 2), 0.5, 0.0).tolist() == [0, 0]
 
 
-def test_as_they_teach_known_and_others_are_even_and_so_are_copies(own, fitted):
+def test_for_fitting_known_and_others_have_equal_weight_and_so_do_copies(own, fitted):
     group, _ = fitted
     assert sum(group.fitted[:2]) == pytest.approx(0.5)
     assert group.fitted[0] == pytest.approx(0.25)
@@ -132,29 +132,29 @@ def test_as_they_teach_known_and_others_are_even_and_so_are_copies(own, fitted):
 # -- nulls -----------------------------------------------------------------------------------------------------------
 
 
-def test_nulls_are_scores_of_those_that_are_there_by_models_that_did_not_know_them(own, fitted, apart):
+def test_nulls_are_scores_of_present_taxa_from_models_not_fitted_to_them(own, fitted, apart):
     group, _ = fitted
     situation = situation_of(own.level)
     assert set(group.nulls) == {RANKS[r] for r in ABSENT_RANKS}
     for r in ABSENT_RANKS:
-        wanted = [[[] for _ in SITUATIONS] for _ in LENGTH_NAMES]
+        expected = [[[] for _ in SITUATIONS] for _ in LENGTH_NAMES]
         scores = absence_score(apart[0], r)
         for i in range(len(own)):
-            if own.truth[i, r] and situation[i] < kept(r):
-                wanted[length_classes(own.lengths[i : i + 1])[0]][situation[i]].append(round(float(scores[i]), 4))
-        for found, lists in zip(group.nulls[RANKS[r]], wanted, strict=True):
+            if own.truth[i, r] and situation[i] < n_present(r):
+                expected[length_classes(own.lengths[i : i + 1])[0]][situation[i]].append(round(float(scores[i]), 4))
+        for found, lists in zip(group.nulls[RANKS[r]], expected, strict=True):
             assert [len(one) for one in found] == [len(one) for one in lists]
             for one, other in zip(found, lists, strict=True):
                 assert one == sorted(one)
                 assert one == pytest.approx(sorted(other), abs=2e-4)
-    # What lacks more looks more absent.
+    # The more is missing, the more absent it looks.
     species = group.nulls["species"]
     assert np.median(np.concatenate([part[0] for part in species])) < np.median(
         np.concatenate([part[1] for part in species])
     )
 
 
-def test_no_null_of_what_is_near_nothing_nor_of_a_rank_without_absent_ones():
+def test_no_nulls_without_candidates_or_at_ranks_without_absent_taxa():
     own = answers(900, level=np.repeat([COPY, RECORD, 6], 300))
     far = np.arange(900) % 3 == 0
     evidence = replace(own.evidence, distance=np.where(far, np.inf, own.evidence.distance))
@@ -164,21 +164,21 @@ def test_no_null_of_what_is_near_nothing_nor_of_a_rank_without_absent_ones():
     assert count == (own.truth[:600, SPECIES] & ~far[:600]).sum()
 
 
-def test_absence_is_measured_on_folds_that_told_nothing(own, fitted):
-    """At 5 %, of those that are there, about as many seem absent."""
+def test_absence_is_measured_on_folds_not_used_for_nulls(own, fitted):
+    """At 5 %, about as many of the present taxa seem absent."""
     _, measured = fitted
     for rank in ("species", "genus", "family", "order"):
         fact = measured[rank]
         r = RANKS.index(rank)
         least = 1 if rank == "species" else 0
-        there = (situation_of(own.level) >= least) & (situation_of(own.level) < kept(r)) & own.truth[:, r]
+        there = (situation_of(own.level) >= least) & (situation_of(own.level) < n_present(r)) & own.truth[:, r]
         assert fact["absence_measured_on"] == (there & (own.fold >= 2)).sum()
         assert fact["falsely_absent_at_5_percent"] < 0.13
 
 
-def test_where_the_folds_that_measure_look_absent_it_is_told():
+def test_it_is_reported_if_the_measured_folds_look_absent():
     own = answers(1_200)
-    # Known ones of these folds look as those of absent orders do.
+    # Known taxa of these folds look like absent orders.
     liars = (own.fold >= 2) & (situation_of(own.level) < 2) & (situation_of(own.level) > 0)
     rng = np.random.default_rng(3)
     strange = evidence_of(np.full(len(own), 3), own.evidence.features, rng)
@@ -196,40 +196,40 @@ def test_where_the_folds_that_measure_look_absent_it_is_told():
 
 def test_what_a_query_lacks_is_learned(own, fitted):
     group, _ = fitted
-    told = group.outlook(own.evidence, own.lengths).situations
-    np.testing.assert_allclose(told.sum(axis=1), 1)
+    predicted = group.outlook(own.evidence, own.lengths).situations
+    np.testing.assert_allclose(predicted.sum(axis=1), 1)
     situation = situation_of(own.level)
-    assert (told.argmax(axis=1) == situation).mean() > 0.5
-    assert told[situation == 0, 0].mean() > 0.95 > 0.05 > told[situation > 0, 0].mean()
+    assert (predicted.argmax(axis=1) == situation).mean() > 0.5
+    assert predicted[situation == 0, 0].mean() > 0.95 > 0.05 > predicted[situation > 0, 0].mean()
 
 
-def test_who_is_right_is_learned_where_its_taxon_is_there(own, fitted):
+def test_right_names_are_learned_if_the_taxon_is_present(own, fitted):
     group, measured = fitted
     situation = situation_of(own.level)
     for r, rank in enumerate(RANKS):
         model = group.models[ALL_LENGTHS].ranks[rank]
-        there = own.judged[:, r] & (situation < kept(r))
+        there = own.judged[:, r] & (situation < n_present(r))
         assert model.examples == there.sum()
-        told = model.predict(own.evidence.of_rank(r))[:, 1]
+        predicted = model.predict(own.evidence.of_rank(r))[:, 1]
         first = own.evidence.features[:, r, 0]
-        assert told[first < 0].mean() > 0.85 and told[first > 1].mean() < 0.15
+        assert predicted[first < 0].mean() > 0.85 and predicted[first > 1].mean() < 0.15
         assert measured[rank]["measured_on"] == own.judged[:, r].sum()
         assert measured[rank]["calibration_error"] < 0.1
 
 
-def test_reliability_is_by_models_of_the_other_folds(own, fitted, apart):
+def test_reliability_comes_from_models_of_the_other_folds(own, fitted, apart):
     _, measured = fitted
     weights = level_weights(own.level, 0.5, 0.5)
     for r, rank in enumerate(RANKS):
         judged = own.judged[:, r]
-        # The shares supposed are those of the draws, so that nothing is shifted.
-        told = apart[0][judged, : kept(r)].sum(axis=1) * apart[1][judged, r]
-        wanted = calibration_error(told, own.right[judged, r].astype(float), weights[judged])
-        assert measured[rank]["calibration_error"] == pytest.approx(wanted, abs=1e-4)
-    # Whoever learned from the same taxa would seem better than it is: here a fold that contradicts all others.
+        # The assumed shares are those of the draws, so that nothing is shifted.
+        predicted = apart[0][judged, : n_present(r)].sum(axis=1) * apart[1][judged, r]
+        expected = calibration_error(predicted, own.right[judged, r].astype(float), weights[judged])
+        assert measured[rank]["calibration_error"] == pytest.approx(expected, abs=1e-4)
+    # A model fitted to the same taxa would seem better than it is: here one fold contradicts all others.
     liars = replace(own, right=np.where((own.fold == 1)[:, None], ~own.right & own.judged, own.right))
-    _, told = one_group(liars)
-    assert told["genus"]["calibration_error"] > measured["genus"]["calibration_error"] + 0.1
+    _, predicted = one_group(liars)
+    assert predicted["genus"]["calibration_error"] > measured["genus"]["calibration_error"] + 0.1
 
 
 def test_precision_of_names_by_a_loop(own, fitted, apart):
@@ -244,37 +244,37 @@ def test_precision_of_names_by_a_loop(own, fitted, apart):
             shares = np.bincount(situation_of(own.level), weights, len(SITUATIONS)) / weights.sum()
             likely = apart[0] * shares / np.array(group.fitted)
             likely /= likely.sum(axis=1, keepdims=True)
-            told = likely[:, : kept(r)].sum(axis=1) * apart[1][:, r]
+            predicted = likely[:, : n_present(r)].sum(axis=1) * apart[1][:, r]
             assert len(reached) == len(CUTOFFS)
             for place in (0, 30, 60, 80):
-                given = [i for i in range(len(own)) if own.judged[i, r] and told[i] >= CUTOFFS[place]]
+                given = [i for i in range(len(own)) if own.judged[i, r] and predicted[i] >= CUTOFFS[place]]
                 total = sum(weights[i] for i in given)
-                wanted = sum(weights[i] for i in given if own.right[i, r]) / total if total else None
-                assert reached[place] == (None if wanted is None else pytest.approx(wanted, abs=2e-3))
-    # More is reached with more confidence only.
+                expected = sum(weights[i] for i in given if own.right[i, r]) / total if total else None
+                assert reached[place] == (None if expected is None else pytest.approx(expected, abs=2e-3))
+    # A higher precision takes a higher confidence.
     shares = np.array([0.45, 0.45, 0.05, 0.05, 0, 0])
     cutoffs = [group.cutoff("species", precision, shares) for precision in (0.5, 0.8, 0.9)]
     assert None not in cutoffs and cutoffs == sorted(cutoffs) and cutoffs[0] < cutoffs[-1]
 
 
-def test_what_hardly_varies_says_next_to_nothing():
-    """A feature that is the same for all draws but for chance, which by chance tells right from wrong."""
+def test_a_feature_that_hardly_varies_has_little_weight():
+    """A feature that is equal for all draws except for chance, which by chance separates right from wrong."""
     own = answers(900, named=1, truth=1)
     own.evidence.features[:, :, 5] = 1 - 0.003 * own.right
-    told = one_group(own)[0].models[ALL_LENGTHS].ranks["genus"]
+    predicted = one_group(own)[0].models[ALL_LENGTHS].ranks["genus"]
     queries = np.repeat(own.evidence.of_rank(5).mean(axis=0)[None], 2, axis=0)
     queries[:, 5] = (0, 1)
-    low, high = told.predict(queries)[:, 1]
+    low, high = predicted.predict(queries)[:, 1]
     assert abs(low - high) < 0.05
-    # Where it does vary, it is worth what it tells.
+    # If it does vary, it has weight.
     own.evidence.features[:, :, 5] = 1 - 0.3 * own.right
     low, high = one_group(own)[0].models[ALL_LENGTHS].ranks["genus"].predict(queries)[:, 1]
     assert low > 0.95 and high < 0.05
 
 
-def test_where_hardly_any_is_wrong_the_share_of_right_ones_is_told():
+def test_if_hardly_any_is_wrong_the_share_of_right_ones_is_predicted():
     own = answers(900, named=1, truth=1)
-    there = np.stack([situation_of(own.level) < kept(r) for r in range(7)], axis=1)
+    there = np.stack([situation_of(own.level) < n_present(r) for r in range(7)], axis=1)
     right = there.copy()
     right[:19] = False
     own = replace(own, right=right)
@@ -282,24 +282,24 @@ def test_where_hardly_any_is_wrong_the_share_of_right_ones_is_told():
     for r, rank in enumerate(RANKS):
         kept_ = there[:, r]
         weights = level_weights(own.level[kept_])
-        wanted = (weights[right[kept_, r]].sum() + 1) / (weights.sum() + 2)
+        expected = (weights[right[kept_, r]].sum() + 1) / (weights.sum() + 2)
         far = np.full((3, 14), 99.0) * np.array([[-1], [0], [1]])
-        told = group.models[ALL_LENGTHS].ranks[rank].predict(far)[:, 1]
-        assert told.tolist() == pytest.approx([wanted] * 3)
+        predicted = group.models[ALL_LENGTHS].ranks[rank].predict(far)[:, 1]
+        assert predicted.tolist() == pytest.approx([expected] * 3)
 
 
-def test_where_neither_wrong_nor_distant_ones_were_drawn_nothing_is_said():
+def test_without_wrong_or_distant_draws_there_is_no_model():
     level = np.where(np.arange(900) % 2, COPY, RECORD)
     own = replace(answers(900, level=level, named=1, truth=1), right=np.ones((900, 7), bool))
     assert one_group(own)[0].models[ALL_LENGTHS].ranks == {}
-    # Of the species that are absent some are wrongly named, which says enough of species, and nothing of genera.
+    # Some of the absent species get wrong names, which is enough for species, but not for genera.
     some = answers(900, level=np.where(np.arange(900) % 2, 6, RECORD), named=1, truth=1)
     right = np.ones((900, 7), bool)
     right[:, 6] = some.level == RECORD
     assert set(one_group(replace(some, right=right))[0].models[ALL_LENGTHS].ranks) == {"species"}
 
 
-def test_too_few_right_ones_say_nothing():
+def test_too_few_right_ones_give_no_model():
     own = answers(900, named=1, truth=1)
     known = np.flatnonzero(situation_of(own.level) < 2)
     right = np.zeros((900, 7), bool)
@@ -309,11 +309,11 @@ def test_too_few_right_ones_say_nothing():
     assert set(one_group(replace(own, right=right))[0].models[ALL_LENGTHS].ranks) == set(RANKS)
 
 
-def test_a_class_of_length_with_enough_draws_of_every_kind_has_a_model_of_its_own():
+def test_a_length_class_with_enough_draws_of_every_kind_has_its_own_model():
     rng = np.random.default_rng(1)
     own = answers(1_500, lengths=rng.permutation(np.repeat([100, 600], [700, 800])))
     assert set(one_group(own)[0].models) == {LENGTH_NAMES[0], LENGTH_NAMES[2], ALL_LENGTHS}
-    # Without copies among the short ones nobody knows how a short copy looks.
+    # Without copies among the short draws, it is unknown how a short copy looks.
     short = np.where((own.lengths == 100) & (own.level == COPY), RECORD, own.level)
     assert set(one_group(replace(own, level=short))[0].models) == {LENGTH_NAMES[2], ALL_LENGTHS}
 
@@ -331,7 +331,7 @@ def test_parts_and_their_union():
     assert len(again) == 50
 
 
-def test_a_taxon_has_one_fold_and_folds_are_of_like_size():
+def test_a_taxon_has_one_fold_and_folds_are_of_similar_size():
     found = folds(8_000, np.random.default_rng(2))
     assert found.shape == (8_000,)
     assert np.bincount(found).tolist() == pytest.approx([2_000] * 4, abs=200)
@@ -341,15 +341,15 @@ def test_a_taxon_has_one_fold_and_folds_are_of_like_size():
 
 
 def test_markers_with_enough_draws_and_all_together():
-    several = {"COI": answers(400), "12S": answers(FEWEST_DRAWS, 1), "18S": answers(FEWEST_DRAWS - 1, 2)}
+    several = {"COI": answers(400), "12S": answers(MIN_DRAWS, 1), "18S": answers(MIN_DRAWS - 1, 2)}
     decoys = {"COI": [(100, 0.3), (600, 0.4)], "12S": [(100, 0.35), (150, 0.38)], "18S": [(600, 0.39)]}
     copies = {"COI": 0.5, "12S": 0.2, "18S": 0.1, "": 0.3}
-    groups, measured = fit_all(several, decoys, dict.fromkeys(several, FEWEST_SEQUENCES), copies, 0.5)
+    groups, measured = fit_all(several, decoys, dict.fromkeys(several, MIN_SEQUENCES), copies, 0.5)
     assert set(groups) == {"", "COI", "12S"}
     assert set(measured) == {"all", "COI", "12S"}
     assert {name: sum(group.draws.values()) for name, group in groups.items()} == {"": 999, "COI": 400, "12S": 300}
     assert groups["COI"].decoys == decoys["COI"]
-    # What is like nothing in any of them is like nothing in all of them.
+    # A query without related sequences in any of them has none in all of them.
     assert groups[""].decoys == [(100, 0.3), (150, 0.38), (600, 0.39)]
     # Each has its own share of copies.
     assert {name: group.shares[0] for name, group in groups.items()} == pytest.approx(
@@ -357,7 +357,7 @@ def test_markers_with_enough_draws_and_all_together():
     )
 
 
-def test_records_without_a_marker_beside_one_marker():
+def test_records_without_a_marker_and_one_marker():
     own, decoys = {"": answers(350), "COI": answers(400)}, {"": [], "COI": [(100, 0.3)]}
     groups, measured = fit_all(own, decoys, {"": 300, "COI": 300}, {"": 0.5, "COI": 0.5}, 0.5)
     assert set(groups) == {"", "COI"}
@@ -365,16 +365,16 @@ def test_records_without_a_marker_beside_one_marker():
     assert set(measured) == {"all", "COI"}
 
 
-def test_too_few_draws_make_no_group():
-    few = {"COI": answers(FEWEST_DRAWS - 1)}
+def test_too_few_draws_give_no_group():
+    few = {"COI": answers(MIN_DRAWS - 1)}
     assert fit_all(few, {"COI": []}, {"COI": 250}, {"COI": 0.5, "": 0.5}, 0.5) == ({}, {})
     assert fit_all({}, {}, {}, {"": 0.5}, 0.5) == ({}, {})
 
 
-def test_draws_of_too_few_sequences_make_no_group():
+def test_draws_of_too_few_sequences_give_no_group():
     own, decoys = {"COI": answers(400), "12S": answers(400, 1)}, {"COI": [], "12S": []}
     copies = dict.fromkeys(["", "COI", "12S"], 0.5)
-    groups, _ = fit_all(own, decoys, {"COI": FEWEST_SEQUENCES - 1, "12S": FEWEST_SEQUENCES}, copies, 0.5)
+    groups, _ = fit_all(own, decoys, {"COI": MIN_SEQUENCES - 1, "12S": MIN_SEQUENCES}, copies, 0.5)
     assert set(groups) == {"", "12S"}
-    groups, _ = fit_all(own, decoys, {"COI": FEWEST_SEQUENCES - 1, "12S": 0}, copies, 0.5)
+    groups, _ = fit_all(own, decoys, {"COI": MIN_SEQUENCES - 1, "12S": 0}, copies, 0.5)
     assert groups == {}

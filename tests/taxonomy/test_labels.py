@@ -37,7 +37,7 @@ def of_reference(tmp_path, runs):
 
 
 def rows_by_number(reference):
-    """Row of each sequence by its letters."""
+    """Return the row of each sequence by its bases."""
     return {
         text: row
         for row, text in enumerate(reference.take_sequences(np.arange(reference.rows))["sequence"].to_pylist())
@@ -77,7 +77,7 @@ def test_homonyms_are_two_taxa_and_sources_that_disagree_are_one():
     ])  # fmt: skip
     assert numbers[0, 5] == numbers[1, 5] != numbers[3, 5]
     assert numbers[0, 6] == numbers[1, 6] == numbers[2, 6]
-    assert numbers[2, 5] not in (numbers[0, 5], numbers[3, 5]), "two phyla have that genus, so nobody can tell"
+    assert numbers[2, 5] not in (numbers[0, 5], numbers[3, 5]), "two phyla have that genus, so it is ambiguous"
 
 
 # -- what a collection says ------------------------------------------------------------------------------------------
@@ -98,9 +98,9 @@ def test_entries_against_records_counted_one_by_one(tmp_path):
     assert reference.rows == 6
     for row in range(reference.rows):
         entries = range(labels.starts[row], labels.starts[row + 1])
-        told = [(format_lineage(labels.lineages[labels.entries[e]]), int(labels.records[e])) for e in entries]
-        assert dict(told) == counts[row]
-        assert [count for _, count in told] == sorted((count for _, count in told), reverse=True)
+        counted = [(format_lineage(labels.lineages[labels.entries[e]]), int(labels.records[e])) for e in entries]
+        assert dict(counted) == counts[row]
+        assert [count for _, count in counted] == sorted((count for _, count in counted), reverse=True)
         assert labels.labelled[row] == bool(counts[row])
         assert labels.main[row] == (labels.entries[labels.starts[row]] if counts[row] else -1)
     assert sorted(labels.labelled.tolist()) == [False, False, True, True, True, True]
@@ -108,12 +108,12 @@ def test_entries_against_records_counted_one_by_one(tmp_path):
     assert sorted(Counter({RAT: 2, BROWN: 3}).items()) in [sorted(count.items()) for count in counts.values()]
     every = np.array([*np.flatnonzero(labels.labelled)[::-1], 0, 1])
     entry, place = labels.entries_of(every)
-    wanted = [(e, p) for p, row in enumerate(every) for e in range(labels.starts[row], labels.starts[row + 1])]
-    assert list(zip(entry.tolist(), place.tolist(), strict=True)) == wanted
+    expected = [(e, p) for p, row in enumerate(every) for e in range(labels.starts[row], labels.starts[row + 1])]
+    assert list(zip(entry.tolist(), place.tolist(), strict=True)) == expected
 
 
 def entries_by_number(labels, reference):
-    """Number of a sequence to its entries in order: lineage and records."""
+    """Map the number of a sequence to its entries in order: lineage and records."""
     from reference_support import letters_of
 
     row_of = rows_by_number(reference)
@@ -142,7 +142,7 @@ SUMS = {
 }
 
 
-def test_records_of_an_entry_are_the_sum_of_source_records(tmp_path):
+def test_records_of_an_entry_are_the_sum_of_its_source_records(tmp_path):
     reference = of_reference(tmp_path, MIXED)
     labels = read_labels(reference)
     assert entries_by_number(labels, reference) == SUMS
@@ -156,13 +156,13 @@ def test_records_of_an_entry_are_the_sum_of_source_records(tmp_path):
     [pa.array(["3", "x", ""]), pa.array([3.0, 0.5, None]), pa.array([3, 0, -2]), pa.array([b"3", b"", None])],
     ids=["text", "float", "int", "bytes"],
 )
-def test_a_column_of_an_earlier_run_that_holds_no_counts_is_one_each(tmp_path, column):
+def test_a_column_of_an_earlier_run_without_counts_gives_one_each(tmp_path, column):
     reference = of_reference(tmp_path, [
         ([1, 2, 3], {"lineage": [RAT] * 3, "source_records": column}),
         ([1], {"lineage": [RAT], "source_records": pa.array([4])}),
     ])  # fmt: skip
-    told = entries_by_number(read_labels(reference), reference)
-    assert told == {1: [(RAT, 3 + 4)], 2: [(RAT, 1)], 3: [(RAT, 1)]}
+    entries = entries_by_number(read_labels(reference), reference)
+    assert entries == {1: [(RAT, 3 + 4)], 2: [(RAT, 1)], 3: [(RAT, 1)]}
 
 
 def test_lineages_with_skipped_ranks_are_kept_as_they_are(tmp_path):
@@ -180,7 +180,7 @@ def test_a_collection_without_labels_is_refused(tmp_path, columns):
         read_labels(of_reference(tmp_path, [([1, 2], columns)]))
 
 
-def test_markers_of_columns_that_are_called_differently(tmp_path):
+def test_markers_of_columns_with_different_names(tmp_path):
     runs = [
         ([1, 2], {"lineage": [RAT, RAT], "marker": ["COI", None]}),
         ([3, 4], {"lineage": [RAT, RAT], "target_gene": ["12S", "COI"]}),
@@ -191,14 +191,14 @@ def test_markers_of_columns_that_are_called_differently(tmp_path):
     from reference_support import letters_of
 
     row = rows_by_number(reference)
-    told = {number: labels.markers[labels.marker[row[letters_of(number)]]] for number in range(1, 6)}
-    assert told == {1: "COI", 2: "", 3: "12S", 4: "COI", 5: ""}
+    markers = {number: labels.markers[labels.marker[row[letters_of(number)]]] for number in range(1, 6)}
+    assert markers == {1: "COI", 2: "", 3: "12S", 4: "COI", 5: ""}
     assert labels.markers[0] == ""
     assert sorted(labels.markers) == ["", "12S", "COI"]
 
 
 @pytest.mark.parametrize("first", [["COI", None], [None, "COI"]])
-def test_a_record_that_says_nothing_takes_no_marker_away(tmp_path, first):
+def test_a_record_without_a_marker_does_not_remove_one(tmp_path, first):
     """The same sequence twice, once with its marker: it has that marker, whichever record comes first."""
     reference = of_reference(tmp_path, [([1, 1], {"lineage": [RAT, RAT], "marker": first})])
     labels = read_labels(reference)
@@ -228,5 +228,12 @@ def test_records_and_sequences_of_taxa_by_a_loop(rows):
 
 def test_numbers_of_lineages_as_records_have_them(tmp_path):
     labels = read_labels(of_reference(tmp_path, [([1, 2], {"lineage": [RAT, MOSS]})]))
-    told = labels.numbers_of([MOSS, None, RAT, "", BROWN, RAT])
-    assert [format_lineage(labels.lineages[n]) if n >= 0 else None for n in told] == [MOSS, None, RAT, None, None, RAT]
+    numbers = labels.numbers_of([MOSS, None, RAT, "", BROWN, RAT])
+    assert [format_lineage(labels.lineages[n]) if n >= 0 else None for n in numbers] == [
+        MOSS,
+        None,
+        RAT,
+        None,
+        None,
+        RAT,
+    ]

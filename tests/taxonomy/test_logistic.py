@@ -1,4 +1,4 @@
-"""Probabilities of classes against a plain softmax, and against the model that they were fitted by."""
+"""Probabilities of classes compared with a plain softmax, and with the model that they were fitted by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE = 8
 
 
 def model_of(weights, intercepts, ends=(-8.0, 9.5)):
-    """A model without knots; features held between two ends."""
+    """A model without knots; features are clipped to two ends."""
     size = len(weights[0])
     zeros = [0.0] * size
     return Logistic(
@@ -41,8 +41,8 @@ def test_probabilities_by_their_definition(seed, classes):
         rng.normal(size=(classes, size)).tolist(), rng.normal(size=classes).tolist(), 100,
     )  # fmt: skip
     features = rng.normal(size=(5, SIZE))
-    for row, told in zip(features.tolist(), own.predict(features).tolist(), strict=True):
-        # What was never taught counts as the nearest that was.
+    for row, predicted in zip(features.tolist(), own.predict(features).tolist(), strict=True):
+        # Values outside the examples count as the nearest end.
         row = [min(max(value, low), high) for value, low, high in zip(row, *ends, strict=True)]
         table = [*row, *(max(value - knot, 0) for value, places in zip(row, knots, strict=True) for knot in places)]
         assert columns(np.array([row]), knots)[0].tolist() == pytest.approx(table)
@@ -50,12 +50,12 @@ def test_probabilities_by_their_definition(seed, classes):
             intercept + sum(w * (x - m) / s for w, x, m, s in zip(weights, table, own.mean, own.scale, strict=True))
             for weights, intercept in zip(own.weights, own.intercepts, strict=True)
         ]
-        assert told == pytest.approx(softmax(odds))
+        assert predicted == pytest.approx(softmax(odds))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])
-def test_fitted_it_says_what_scikit_learn_says(classes):
-    """Its table is scaled, and what hardly varies counts less; the oracle is given the same table."""
+def test_a_fitted_model_matches_scikit_learn(classes):
+    """Its table is scaled, and features that hardly vary count less; scikit-learn gets the same table."""
     rng = np.random.default_rng(classes)
     truth = rng.integers(0, classes, 500)
     features = rng.normal(size=(500, 4)) + truth[:, None] * np.array([1, 0.5, 0, -1])
@@ -66,7 +66,7 @@ def test_fitted_it_says_what_scikit_learn_says(classes):
     oracle = LogisticRegression(C=0.3, max_iter=3_000).fit(table, truth, sample_weight=weights)
     np.testing.assert_allclose(own.predict(features), oracle.predict_proba(table), atol=1e-9)
     assert own.examples == 500
-    # Not only the same as an oracle: it tells the classes from each other.
+    # It not only matches scikit-learn but also separates the classes.
     assert (own.predict(features).argmax(axis=1) == truth).mean() > 1.3 / classes
 
 
@@ -82,7 +82,7 @@ def test_knots_are_quantiles_and_ends_are_those_of_the_examples():
     assert own.predict(beyond).tolist() == own.predict(ends).tolist()
 
 
-def test_what_hardly_varies_is_divided_by_more():
+def test_features_that_hardly_vary_are_divided_by_more():
     rng = np.random.default_rng(5)
     features = np.stack([rng.normal(size=900), 1 + 0.01 * rng.normal(size=900)], axis=1)
     own = fit(features, rng.integers(0, 2, 900), 2, np.ones(900), 0.3)
@@ -91,43 +91,43 @@ def test_what_hardly_varies_is_divided_by_more():
     assert own.scale[1] == pytest.approx(spread[1] * (0.1 / spread[1]) ** 2)
 
 
-def test_classes_without_examples_get_next_to_nothing():
+def test_classes_without_examples_get_almost_no_probability():
     rng = np.random.default_rng(6)
     truth = rng.choice([1, 3, 4], 300)
     features = rng.normal(size=(300, 2)) + truth[:, None]
     own = fit(features, truth, 6, np.ones(300), 0.3)
-    told = own.predict(features)
-    assert told[:, [0, 2, 5]].max() < 1e-12
-    np.testing.assert_allclose(told.sum(axis=1), 1)
+    predicted = own.predict(features)
+    assert predicted[:, [0, 2, 5]].max() < 1e-12
+    np.testing.assert_allclose(predicted.sum(axis=1), 1)
     two = fit(features, np.where(truth == 1, 1, 4), 6, np.ones(300), 0.3).predict(features)
     assert two[:, [0, 2, 3, 5]].max() < 1e-12
     assert two[truth == 1, 1].mean() > 0.6 > 0.4 > two[truth != 1, 1].mean()
-    # One class with all examples has probability 1 always.
+    # If one class has all examples, it always has probability 1.
     alone = fit(features, np.full(300, 2), 6, np.ones(300), 0.3).predict(features)
     assert alone[:, 2].min() > 1 - 1e-12
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6), st.integers(1, 5), st.floats(-1e6, 1e6))
-def test_a_constant_says_the_same_of_everything(parts, size, value):
+def test_a_constant_model_predicts_the_same_for_everything(parts, size, value):
     shares = [part / sum(parts) for part in parts]
     own = constant(shares, size, 77)
     assert own.predict(np.full((2, size), value)).tolist() == [pytest.approx(shares)] * 2
     assert own.examples == 77
 
 
-def test_far_from_all_that_was_taught_it_says_what_it_does_of_the_furthest():
+def test_beyond_the_examples_the_prediction_is_that_at_the_end():
     own = model_of([[0.0] * SIZE, [0.2] * SIZE], [0.0, 0.0])
     far = own.predict(np.array([[1e4] * SIZE, [-1e4] * SIZE, [np.inf] * SIZE, [9.5] * SIZE, [-8.0] * SIZE]))[:, 1]
     most, least = (1 / (1 + math.exp(-0.2 * SIZE * end)) for end in (9.5, -8.0))
     assert far.tolist() == pytest.approx([most, least, most, most, least])
-    # One feature alone is held back, the others count as they are.
+    # Only one feature is clipped, the others count as they are.
     one = own.predict(np.array([[100.0, *[1.0] * (SIZE - 1)]]))[:, 1]
     assert one.tolist() == pytest.approx([1 / (1 + math.exp(-0.2 * (9.5 + SIZE - 1)))])
 
 
-def test_odds_beyond_what_a_computer_holds():
+def test_odds_that_overflow():
     own = model_of([[0.0] * SIZE, [1e3] * SIZE], [0.0, 0.0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        told = own.predict(np.array([[9.0] * SIZE, [-8.0] * SIZE]))
-    assert told[:, 1].tolist() == pytest.approx([1, 0])
+        predicted = own.predict(np.array([[9.0] * SIZE, [-8.0] * SIZE]))
+    assert predicted[:, 1].tolist() == pytest.approx([1, 0])

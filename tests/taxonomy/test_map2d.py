@@ -1,4 +1,4 @@
-"""Places on a page: what holds for any number of vectors, and that near stays near."""
+"""Coordinates on a map: properties for any number of vectors, and near vectors stay near."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def no_umap(monkeypatch):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
-def test_few_vectors_have_places(count):
+def test_few_vectors_have_coordinates(count):
     vectors = blobs(3)[:count]
     places, method = map_2d(vectors)
     assert (places.shape, places.dtype, method) == ((count, 2), np.float32, "PCA")
@@ -57,14 +57,14 @@ def test_the_sign_is_fixed(no_umap):
     assert again[::-1] == pytest.approx(places, abs=1e-5)
 
 
-def test_equal_vectors_have_one_place(no_umap):
+def test_equal_vectors_have_equal_coordinates(no_umap):
     places, _ = map_2d(np.repeat(blobs(1)[:1], 12, axis=0))
     assert places == pytest.approx(np.zeros((12, 2)), abs=1e-6)
 
 
 @needs_umap
 @pytest.mark.parametrize("count", [10, 12, 60])
-def test_umap_is_used_where_it_is_and_repeats_itself(count):
+def test_umap_is_used_if_installed_and_is_reproducible(count):
     vectors = blobs(20)[:count]
     places, method = map_2d(vectors, seed=3)
     assert (places.shape, places.dtype, method) == ((count, 2), np.float32, "UMAP")
@@ -73,7 +73,7 @@ def test_umap_is_used_where_it_is_and_repeats_itself(count):
 
 
 @needs_umap
-def test_umap_takes_copies_of_one_vector():
+def test_umap_accepts_copies_of_one_vector():
     places, _ = map_2d(np.repeat(blobs(1)[:2], 10, axis=0))
     assert np.isfinite(places).all()
 

@@ -1,4 +1,4 @@
-"""A map of distinct sequences: which are laid out, where the others are, and that places stay."""
+"""A map of distinct sequences: which are laid out, where the others are, and that coordinates stay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ needs_umap = pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason
 
 @pytest.fixture
 def no_umap(monkeypatch):
-    """Principal components take no seconds; what is tested does not depend on the method."""
+    """Principal components take no seconds, and what is tested does not depend on the method."""
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "umap" else real(name, *more))
 
@@ -66,7 +66,7 @@ def test_it_does_not_depend_on_the_runs_or_their_order(tmp_path, no_umap):
     assert same(one, make_map(opened(tmp_path / "two"), most=12))
 
 
-def test_rows_find_their_places_by_key(tmp_path, no_umap):
+def test_rows_find_their_coordinates_by_key(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(12))
     found = make_map(loose(tmp_path), most=6)
     add_run(tmp_path, "sea", "b", [50, 3, 51])
@@ -77,35 +77,35 @@ def test_rows_find_their_places_by_key(tmp_path, no_umap):
     assert np.isnan(places[~on_map]).all()
     assert (clusters[~on_map] == -1).all()
     assert landmark.sum() == 6
-    told = on(found)
-    assert all(told[int(k)] == tuple(p) for k, p in zip(runs.keys[on_map], places[on_map].tolist(), strict=True))
+    coordinates = on(found)
+    assert all(coordinates[int(k)] == tuple(p) for k, p in zip(runs.keys[on_map], places[on_map].tolist(), strict=True))
 
 
-def test_places_stay_when_there_is_more(tmp_path, no_umap):
+def test_coordinates_stay_when_sequences_are_added(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(30))
     before = make_map(loose(tmp_path), most=20)
     add_run(tmp_path, "sea", "b", range(25, 60), created="2024-02-01T00:00:00+00:00")
     runs = loose(tmp_path)
     after = make_map(runs, most=5, seed=9, earlier=before)
-    told, now = on(before), on(after)
+    coordinates, now = on(before), on(after)
     assert len(now) == 60
-    assert all(now[key] == place for key, place in told.items())
+    assert all(now[key] == place for key, place in coordinates.items())
     assert after.keys[after.landmark].tolist() == before.keys[before.landmark].tolist()
     assert (np.diff(after.keys.astype(object)) > 0).all()
     assert (after.most, after.seed, after.created) == (20, 0, before.created)
-    # What is new lies where `place` says, whichever way it came.
+    # New sequences are where `place` puts them, however they were added.
     new = np.flatnonzero(~np.isin(runs.keys, before.keys))
     places, similar = before.place(runs, runs.vectors_of(new))
     assert [now[int(key)] for key in runs.keys[new]] == [tuple(place) for place in places.tolist()]
     assert ((similar <= 1) & (similar >= -1)).all()
     assert make_map(runs, earlier=after) is after
-    # Sequences that a collection lacks stay on the map.
+    # Sequences that a collection does not have stay on the map.
     (tmp_path / "other").mkdir()
     add_run(tmp_path / "other", "lake", "a", [*range(30), 70])
     assert len(make_map(loose(tmp_path / "other"), earlier=after).keys) == 61
 
 
-def test_a_vector_of_a_landmark_lies_on_it(tmp_path, no_umap):
+def test_a_vector_of_a_landmark_gets_its_coordinates(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(40), kinds=10)
     runs = loose(tmp_path)
     found = make_map(runs, most=40)
@@ -114,10 +114,10 @@ def test_a_vector_of_a_landmark_lies_on_it(tmp_path, no_umap):
     for row in np.argsort(runs.keys).tolist():
         first.setdefault(runs.vectors_of(np.array([row])).tobytes(), int(runs.keys[row]))
     assert sorted(first.values()) == found.keys[found.landmark].tolist()
-    told = on(found)
+    coordinates = on(found)
     for row in range(runs.rows):
-        assert told[int(runs.keys[row])] == told[first[runs.vectors_of(np.array([row])).tobytes()]]
-    # Length does not count.
+        assert coordinates[int(runs.keys[row])] == coordinates[first[runs.vectors_of(np.array([row])).tobytes()]]
+    # The length of a vector does not count.
     places, similar = found.place(found.landmark_vectors(runs), 7 * runs.vectors_of(np.arange(10)))
     assert np.array_equal(places, found.of_rows(runs)[0][:10])
     assert similar == pytest.approx(np.ones(10))
@@ -132,13 +132,13 @@ def test_the_mean_of_the_nearest(tmp_path, no_umap):
     cosines = vectors @ (query / np.linalg.norm(query))
     nearest = np.argsort(-cosines)[:5]
     weights = (1 - cosines[nearest]) ** -2
-    wanted = (found.places[nearest] * weights[:, None]).sum(axis=0) / weights.sum()
+    expected = (found.places[nearest] * weights[:, None]).sum(axis=0) / weights.sum()
     places, similar = found.place(runs, query[None])
-    assert places[0] == pytest.approx(wanted, abs=1e-4)
+    assert places[0] == pytest.approx(expected, abs=1e-4)
     assert similar[0] == pytest.approx(cosines.max(), abs=1e-5)
 
 
-def test_vectors_that_have_no_place(tmp_path, no_umap):
+def test_vectors_without_coordinates(tmp_path, no_umap):
     vectors = np.stack([vector_of(i) for i in range(14)])
     vectors[3] = 0
     vectors[5, 2] = np.nan
@@ -163,12 +163,12 @@ def test_all_vectors_equal(tmp_path):
     assert (found.clusters == -1).all()
 
 
-def test_few_are_of_principal_components(tmp_path):
+def test_a_few_are_laid_out_by_principal_components(tmp_path):
     add_run(tmp_path, "lake", "a", range(9))
     assert make_map(loose(tmp_path)).method == "PCA"
 
 
-def test_nothing_that_has_a_place(tmp_path):
+def test_nothing_to_lay_out(tmp_path):
     add_run(tmp_path, "lake", "a", range(3), vectors=np.zeros((3, 8)))
     runs = loose(tmp_path)
     found = make_map(runs)
@@ -181,7 +181,7 @@ def test_nothing_that_has_a_place(tmp_path):
 
 
 @needs_umap
-def test_umap_repeats_itself_and_keeps_groups_together(tmp_path):
+def test_umap_is_reproducible_and_keeps_groups_together(tmp_path):
     vectors = np.concatenate([vector_of(kind) + 0.05 * np.stack([vector_of(i) for i in range(kind, kind + 40)])
                               for kind in (1000, 2000, 3000)])  # fmt: skip
     add_run(tmp_path, "lake", "a", range(120), vectors=vectors)
@@ -231,7 +231,7 @@ def test_a_collection_without_the_landmarks_is_refused(tmp_path, no_umap):
     found = make_map(loose(tmp_path / "one"))
     with pytest.raises(StoreError, match=r"none of the 12 landmarks .*--refit"):
         make_map(loose(tmp_path / "two"), earlier=found)
-    # One landmark that is left is enough, though all that is new lies on it.
+    # One remaining landmark is enough, although all new sequences are then placed on it.
     after = make_map(loose(tmp_path / "three"), earlier=found)
     assert len(after.keys) == 40
     assert after.outgrown
@@ -268,7 +268,7 @@ def test_what_is_written_is_read(kept):
     assert [entry.name for entry in path.parent.iterdir()] == ["map.parquet"]
 
 
-def test_every_flipped_byte_shows(kept):
+def test_every_flipped_byte_is_detected(kept):
     path, found = kept
     raw = path.read_bytes()
     for at in range(0, len(raw), 7):
@@ -278,7 +278,7 @@ def test_every_flipped_byte_shows(kept):
         except StoreError as error:
             assert "--refit" in str(error)
         else:
-            # Parquet has bytes that carry nothing of ours.
+            # Parquet has bytes that contain nothing of the map.
             assert same(again, found)
             assert (again.rule, again.seed) == (found.rule, found.seed)
     for end in (0, 4, len(raw) // 2, len(raw) - 1):
@@ -288,7 +288,7 @@ def test_every_flipped_byte_shows(kept):
 
 
 def rewritten(path, change) -> None:
-    """Change the facts, with a checksum that fits."""
+    """Change the facts, with a matching checksum."""
     table = pq.read_table(path)
     facts = json.loads(table.schema.metadata[b"ednabed.map"])
     del facts["map_sha256"]
@@ -344,8 +344,8 @@ def test_an_interrupt_leaves_the_old_file(kept, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == ["map.parquet"]
 
 
-def test_a_map_that_a_page_reads_is_replaced_a_little_later(kept, monkeypatch):
-    """Windows replaces no file that another process has open."""
+def test_a_map_that_is_being_read_is_replaced_a_little_later(kept, monkeypatch):
+    """Windows does not replace a file that another process has open."""
     path, found = kept
     real, tries = Path.replace, []
 

@@ -1,4 +1,4 @@
-"""The shortlist against a sort of the whole matrix."""
+"""The shortlist compared with a sort of the complete matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reference_support import SPEC
 
 
 def blocks_of(vectors, sizes):
-    """The collection's vectors in pieces, with their lengths."""
+    """Return the collection's vectors in blocks, with their lengths."""
     norms = np.linalg.norm(vectors, axis=1).astype(np.float32)
     ends = np.minimum(np.cumsum(sizes), len(vectors))
     first = 0
@@ -25,7 +25,7 @@ def blocks_of(vectors, sizes):
 
 
 def whole(vectors, lengths, queries, query_lengths, k, exponents, left_out=None):
-    """All cosines, all scores, sorted; by the words of the docstring."""
+    """Compute all cosines and all scores, sorted as the docstring defines."""
     scores = {}
     for q, query in enumerate(queries.astype(np.float64)):
         for row, vector in enumerate(vectors.astype(np.float64)):
@@ -57,16 +57,16 @@ def whole(vectors, lengths, queries, query_lengths, k, exponents, left_out=None)
     st.sampled_from([(0.0,), (0.25,), (0.0, 0.25), (0.0, 0.25, 0.5)]),
     st.lists(st.integers(0, 20), max_size=4), st.booleans(),
 )  # fmt: skip
-def test_against_a_sort_of_the_whole_matrix(seed, rows, queries, k, exponents, sizes, leave):
+def test_against_a_sort_of_the_complete_matrix(seed, rows, queries, k, exponents, sizes, leave):
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((rows, 8)).astype(np.float32) * rng.uniform(0.1, 9, (rows, 1)).astype(np.float32)
     asked = rng.standard_normal((queries, 8)).astype(np.float32) * 3
     lengths, query_lengths = rng.integers(1, 900, rows), rng.integers(1, 900, queries)
     left_out = (rng.integers(0, 5, rows), rng.integers(0, 5, queries)) if leave else None
     found = shortlist(blocks_of(vectors, sizes), lengths, asked, query_lengths, k, exponents, left_out)
-    wanted = whole(vectors, lengths, asked, query_lengths, k, exponents, left_out)
+    expected = whole(vectors, lengths, asked, query_lengths, k, exponents, left_out)
     assert found.shape == (queries, k * len(exponents))
-    assert found.tolist() == wanted
+    assert found.tolist() == expected
 
 
 def test_more_queries_than_are_multiplied_at_once():
@@ -79,7 +79,7 @@ def test_more_queries_than_are_multiplied_at_once():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
-def test_a_vector_that_is_none_hides_no_other(bad):
+def test_an_invalid_vector_does_not_mask_others(bad):
     rng = np.random.default_rng(2)
     vectors = rng.standard_normal((10, 8)).astype(np.float32)
     vectors[4] = bad
@@ -88,7 +88,7 @@ def test_a_vector_that_is_none_hides_no_other(bad):
     assert found[:, 0].tolist() == [0, 7]
 
 
-def test_nothing_left():
+def test_no_rows_left():
     vectors = np.eye(3, 8, dtype=np.float32)
     every = np.zeros(3, np.int64)
     found = shortlist(
@@ -98,6 +98,6 @@ def test_nothing_left():
     assert shortlist([], np.zeros(0, np.int64), vectors[:1], np.array([9]), 2, (0.0,)).tolist() == [[-1, -1]]
 
 
-def test_counts_of_words_are_looked_up_by_their_share_too():
+def test_kmer_counts_are_also_looked_up_by_containment():
     assert default_exponents(open_embedder("kmer6").spec) == (0.0, 0.25)
     assert default_exponents(replace(SPEC, pooling="mean")) == (0.0,)

@@ -13,13 +13,13 @@ from ednabed.search.divergence import encode
 from ednabed.search.queries import Query
 from ednabed.taxonomy.spool import Spool
 
-# Letters of all scripts, line ends among them, but no half characters: files do not hold these.
+# Characters of all scripts, including line ends, but no lone surrogates, which files cannot contain.
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 letters = st.text("ACGTN", min_size=1, max_size=40)
-told = st.dictionaries(text, st.one_of(text, st.none(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False)))
+infos = st.dictionaries(text, st.one_of(text, st.none(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False)))
 queries = st.builds(
     lambda more, name, **fields: Query({"id": name, **more}, **fields),
-    told, text,
+    infos, text,
     key=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
     sequence=st.one_of(st.none(), letters),
     abundance=st.one_of(st.none(), st.integers(0, 2**62)),
@@ -34,12 +34,12 @@ def test_queries_come_back_in_their_order(some):
     with Spool() as spool:
         for query, number in some:
             spool.add_query(query, number)
-        wanted = [
+        expected = [
             (Query(q.told, q.key, q.sequence if n is None else None, q.abundance, q.sample, q.file), n)
             for q, n in some
         ]  # fmt: skip
-        assert list(spool.queries()) == wanted
-        assert list(spool.queries()) == wanted, "twice"
+        assert list(spool.queries()) == expected
+        assert list(spool.queries()) == expected, "twice"
 
 
 @settings(max_examples=60)
@@ -47,7 +47,7 @@ def test_queries_come_back_in_their_order(some):
     st.lists(st.lists(letters, max_size=4), max_size=5), st.integers(1, 6), st.integers(0, 99),
     st.randoms(use_true_random=False),
 )  # fmt: skip
-def test_vectors_and_letters_come_back_in_any_order(parts, size, seed, random):
+def test_vectors_and_bases_come_back_in_any_order(parts, size, seed, random):
     every = [own for part in parts for own in part]
     vectors = np.random.default_rng(seed).normal(size=(len(every), size)).astype(np.float32)
     with Spool() as spool:
@@ -60,7 +60,7 @@ def test_vectors_and_letters_come_back_in_any_order(parts, size, seed, random):
         for number in order:
             assert spool.vector(number).tolist() == vectors[number].tolist()
             assert spool.vector(number).dtype == np.float32
-            assert spool.letters(number).tolist() == encode(every[number].encode()).tolist()
+            assert spool.bases(number).tolist() == encode(every[number].encode()).tolist()
 
 
 def test_vectors_of_any_layout():

@@ -1,1 +1,1 @@
-"""What a sequence is, and whether it is new."""
+"""Assign taxonomy to sequences, and find taxa that are not in a reference."""

@@ -1,4 +1,4 @@
-"""BINs of BOLD that records of several species carry: species share the barcode, or one of them is misidentified."""
+"""BOLD BINs shared by records of several species: the species share a barcode, or one of them is misidentified."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _SHOWN = 3
 
 
 def conflicts(collection: Collection, ids: Iterable[str | None]) -> dict[str, str]:
-    """Return those of some taxon ids that are BINs of several species in a collection, with a remark on each.
+    """Return the taxon ids that are BINs of several species in a collection, with a remark on each.
 
-    Only the columns of BINs and lineages are read, and nothing where no id is a BIN.
+    Only the columns of BINs and lineages are read, and no column if no id is a BIN.
 
     Args:
         collection: The collection.
-        ids: Taxon ids (``sequences.taxon_ids``); None and ids of other databases are none.
+        ids: Taxon ids (``sequences.taxon_ids``); None and ids of other databases are ignored.
 
     Returns:
-        BIN to remark.
+        Mapping from BIN to remark.
     """
-    wanted = sorted({id for id in ids if id and database_of(id) == "BOLD"})
+    bin_ids = sorted({id for id in ids if id and database_of(id) == "BOLD"})
     column = next((name for name in collection.record_schema.names if plain(name) == _COLUMN), None)
-    if not wanted or column is None:
+    if not bin_ids or column is None:
         return {}
-    species: dict[str, set[str]] = {bin_: set() for bin_ in wanted}
+    species: dict[str, set[str]] = {bin_: set() for bin_ in bin_ids}
     for _, table in collection.scan_records([column, "lineage"]):
         bins = pc.utf8_trim_whitespace(table.column(column).cast(pa.string()))
-        found = table.filter(pc.is_in(bins, value_set=pa.array(wanted))).select([column, "lineage"]).to_pylist()
+        found = table.filter(pc.is_in(bins, value_set=pa.array(bin_ids))).select([column, "lineage"]).to_pylist()
         for row in found:
             name = (row["lineage"] or "").rpartition(";")[2]
             if name:

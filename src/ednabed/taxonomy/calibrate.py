@@ -1,4 +1,4 @@
-"""Teach a reference what its own answers are worth, with queries drawn from itself whose answer is left out."""
+"""Calibrate a reference with queries drawn from the reference itself, whose answers are left out of it."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from ednabed.taxonomy.draws import (
     left_out,
 )
 from ednabed.taxonomy.evidence import TIE, Candidates, LeftOut, weigh
-from ednabed.taxonomy.fitting import FEWEST_DRAWS, FEWEST_SEQUENCES, Answers, fit_all, folds, join
+from ednabed.taxonomy.fitting import MIN_DRAWS, MIN_SEQUENCES, Answers, fit_all, folds, join
 from ednabed.taxonomy.labels import Labels, read_labels
 from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.shortlist import default_exponents
 from ednabed.taxonomy.situations import KNOWN
 
 QUERIES = 7_800
-"""Draws for each marker, when nothing else is asked for."""
-_MANY = LONGEST
-"""Candidates a draw, among which those that a shorter shortlist would miss are counted."""
+"""Draws for each marker by default."""
+_FULL_SIZE = LONGEST
+"""Candidates per draw, against which the candidates missed by a shorter shortlist are counted."""
 _SIZES = (50, 100, 200)
-"""Sizes of shortlist that are tried; the first one that finds 0.97 of what ``_MANY`` find is taken."""
-_ENOUGH = 0.97
-_MOST_TRIED = 200
-"""Draws of each marker and crop on which that is tried."""
-_DECOYS = 10
-"""A decoy of each length for so many draws."""
-_AT_ONCE = 256
+"""Shortlist sizes that are tried; the first that finds 0.97 of what ``_FULL_SIZE`` candidates find is used."""
+_MIN_RECALL = 0.97
+_MAX_TRIED = 200
+"""Draws of each marker and crop on which the sizes are tried."""
+_DRAWS_PER_DECOY = 10
+"""Draws per decoy of each length."""
+_BATCH_SIZE = 256
 
 Ints = npt.NDArray[np.int64]
 
@@ -70,23 +70,24 @@ def calibrate(
 
     Args:
         reference: The reference; its records carry lineages.
-        embedder: The function that made it, for pieces of sequences; None draws whole sequences only.
+        embedder: The function that computed its vectors, to embed pieces of sequences; None draws complete sequences
+            only.
         seed: Seed of the draws.
-        queries: Most draws a marker.
-        known: Share of queries whose species is supposed to be in the reference, above 0 and below 1, where a study is
-            too small to tell (``situations.estimate``). The others are supposed to lack their species, genus, family
-            (equally often) or order, class, phylum (a ninth of that each).
-        threads: Threads that compare letters.
+        queries: Maximum draws per marker.
+        known: Share of queries whose species is assumed to be in the reference, above 0 and below 1, for a study that
+            is too small to estimate it (``situations.estimate``). The others are assumed to lack their species, genus
+            or family (equally often) or order, class or phylum (a ninth of that each).
+        threads: Threads that compare bases.
         show_progress: True counts the draws answered on standard error, None on a terminal only.
 
     Raises:
-        StoreError: No record has a lineage, or too few can be left out to learn anything.
-        UsageError: A number is out of its range.
+        StoreError: No record has a lineage, or too few records can be left out to learn anything.
+        UsageError: A number is out of range.
     """
     if not 0 < known < 1:
-        raise UsageError(f"known is {known}; it is a share between 0 and 1, such as {KNOWN}")
-    if queries < FEWEST_DRAWS:
-        raise UsageError(f"queries is {queries}; fewer than {FEWEST_DRAWS} draws teach nothing")
+        raise UsageError(f"`known` is {known}; expected a share above 0 and below 1, such as {KNOWN}")
+    if queries < MIN_DRAWS:
+        raise UsageError(f"`queries` is {queries}; expected at least {MIN_DRAWS}, because fewer draws teach nothing")
     labels = read_labels(reference)
     finder = Finder(reference, labels, default_exponents(reference.spec), threads=threads)
     crops = CROPS if embedder is not None else CROPS[:1]
@@ -95,38 +96,38 @@ def calibrate(
     drawn = {}
     sequences = {}
     copies = {"": copy_share(labels.records)}
-    counted: dict[str, float | None] = {"": _counted(labels.records)}
+    counted: dict[str, float | None] = {"": _counted_copies(labels.records)}
     for number, marker in enumerate(labels.markers):
         among = labels.labelled & (labels.marker == number)
         if among.any():
             sequences[marker] = int(among.sum())
             records = labels.records[np.repeat(among, np.diff(labels.starts))]
-            copies[marker], counted[marker] = copy_share(records), _counted(records)
+            copies[marker], counted[marker] = copy_share(records), _counted_copies(records)
             drawn[marker] = draw(labels, finder.letters, among, count, crops, seed + number)
     if all(part.level == COPY for parts in drawn.values() for part in parts):
         raise StoreError(
-            f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister, so nothing can "
-            "be left out; add records, and until then confidences are not given"
+            f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister taxon, so "
+            "nothing can be left out; add records (until then, names have no confidences)"
         )
-    if sum(sequences.values()) < FEWEST_SEQUENCES:
+    if sum(sequences.values()) < MIN_SEQUENCES:
         raise StoreError(
             f"{reference.name} cannot be calibrated: it has {sum(sequences.values())} distinct labelled sequences, "
-            f"wanted {FEWEST_SEQUENCES}; add labelled records, and until then confidences are not given"
+            f"expected at least {MIN_SEQUENCES}; add labelled records (until then, names have no confidences)"
         )
     sizes, facts = _shortlist_sizes(finder, labels, engine, reference, drawn)
     answers: dict[bool, dict[str, Answers]] = {True: {}, False: {}}
     decoys: dict[bool, dict[str, Limits]] = {True: {}, False: {}}
-    every = sum(len(part.rows) for parts in drawn.values() for part in parts)
-    with progress_bar(every, show=show_progress, doing="calibrating", unit="query") as bar:
+    n_draws = sum(len(part.rows) for parts in drawn.values() for part in parts)
+    with progress_bar(n_draws, show=show_progress, doing="calibrating", unit="query") as bar:
         for number, (marker, parts) in enumerate(drawn.items()):
             if not parts:
                 continue
             rng = np.random.default_rng([seed, 2, number])
-            answered = _ask(finder, labels, engine, reference, parts, sizes, rng, bar)
+            answered = _answer_draws(finder, labels, engine, reference, parts, sizes, rng, bar)
             limits: dict[bool, Limits] = {True: [], False: []}
             if engine is not None:
                 among = np.flatnonzero(labels.labelled & (labels.marker == labels.markers.index(marker)))
-                limits = decoy_limits(finder, engine, among, queries // _DECOYS, _SIZES[0], seed)
+                limits = decoy_limits(finder, engine, among, queries // _DRAWS_PER_DECOY, _SIZES[0], seed)
             for align in (True, False):
                 answers[align][marker], decoys[align][marker] = answered[align], limits[align]
     reliability: dict[str, Any] = {}
@@ -136,12 +137,12 @@ def calibrate(
         reliability["aligned" if align else "vectors"] = measured
     if not groups[True]:
         total = sum(len(part.rows) for parts in drawn.values() for part in parts)
-        # The lengths of the sequences may leave no pieces to draw, so that the number asked for is not reached.
+        # The sequences may be too short for pieces to be drawn from them, so that the requested number is not reached.
         full = any(len(part.rows) == count * PARTS[LEVELS.index(part.level)] for p in drawn.values() for part in p)
-        advice = "ask for more" if full else "add labelled records"
+        advice = "request more `queries`" if full else "add labelled records"
         raise StoreError(
-            f"{reference.name} cannot be calibrated: only {total} queries could be drawn from it, wanted "
-            f"{FEWEST_DRAWS}; {advice}, and until then confidences are not given"
+            f"{reference.name} cannot be calibrated: only {total} queries could be drawn from it, expected at least "
+            f"{MIN_DRAWS}; {advice} (until then, names have no confidences)"
         )
     return Calibration(
         build=reference.manifest.build,
@@ -160,17 +161,17 @@ def calibrate(
     )
 
 
-def _counted(records: Ints) -> float | None:
-    """Return the share of exact copies that the records of a marker show; None where they show none."""
+def _counted_copies(records: Ints) -> float | None:
+    """Return the share of exact copies counted in the records of a marker; None if the records do not show it."""
     return None if is_dereplicated(records) else round(copy_share(records), 4)
 
 
-def _usable(engine: Engine | None, reference: Reference, part: Draws, every: int = 1) -> tuple[Ints, FloatArray]:
-    """Return the numbers of every n-th draw, as far as they have a vector, and these.
+def _usable(engine: Engine | None, reference: Reference, part: Draws, step: int = 1) -> tuple[Ints, FloatArray]:
+    """Return the positions of every n-th draw that has a vector, and these vectors.
 
-    Those of whole sequences are stored, those of pieces are computed.
+    Vectors of complete sequences are stored, those of pieces are computed.
     """
-    numbers = np.arange(0, len(part.rows), every)
+    numbers = np.arange(0, len(part.rows), step)
     if not part.crop:
         return numbers, reference.vectors_of(part.rows[numbers])
     assert engine is not None
@@ -182,26 +183,26 @@ def _usable(engine: Engine | None, reference: Reference, part: Draws, every: int
 def _shortlist_sizes(
     finder: Finder, labels: Labels, engine: Engine | None, reference: Reference, drawn: dict[str, list[Draws]]
 ) -> tuple[list[int], list[dict[str, Any]]]:
-    """Choose the size of the shortlist for each class of length, and say how many best candidates it finds.
+    """Choose the shortlist size for each length class, and return the recall of the best candidates at each size.
 
-    Judged by the least distance among ``_MANY`` candidates, on up to ``_MOST_TRIED`` draws of each marker and crop that
-    leave out their own record.
+    The best candidate has the minimum distance among ``_FULL_SIZE`` candidates. The sizes are tried on up to
+    ``_MAX_TRIED`` draws of each marker and crop that leave out their own record.
     """
     ranks_of_best: list[list[Ints]] = [[] for _ in LENGTH_NAMES]
     for parts in drawn.values():
         for part in parts:
             if part.level != RECORD:
                 continue
-            numbers, vectors = _usable(engine, reference, part, -(-len(part.rows) // _MOST_TRIED))
+            numbers, vectors = _usable(engine, reference, part, -(-len(part.rows) // _MAX_TRIED))
             if not len(numbers):
                 continue
-            apart = left_out(labels, part)
-            assert apart is not None
-            groups, _ = apart
+            excluded = left_out(labels, part)
+            assert excluded is not None
+            groups, _ = excluded
             codes = [part.codes[i] for i in numbers.tolist()]
-            found = finder.find(vectors, codes, _MANY, (groups[0], groups[1][numbers]))
+            found = finder.find(vectors, codes, _FULL_SIZE, (groups[0], groups[1][numbers]))
             nearest = found.distances <= found.distances.min(axis=1, keepdims=True) + TIE
-            first = np.where(nearest, found.places, _MANY).min(axis=1)
+            first = np.where(nearest, found.positions, _FULL_SIZE).min(axis=1)
             classes = length_classes(found.lengths)
             for number in range(len(LENGTH_NAMES)):
                 ranks_of_best[number].append(first[classes == number])
@@ -209,7 +210,7 @@ def _shortlist_sizes(
     for name, parts_ in zip(LENGTH_NAMES, ranks_of_best, strict=True):
         first = np.concatenate(parts_) if parts_ else np.zeros(0, np.int64)
         recall = {size: float((first < size).mean()) if len(first) else 1.0 for size in _SIZES}
-        size = next((size for size in _SIZES if recall[size] >= _ENOUGH), _SIZES[-1])
+        size = next((size for size in _SIZES if recall[size] >= _MIN_RECALL), _SIZES[-1])
         sizes.append(size)
         facts.append({
             "letters": name, "measured_on": len(first), "candidates": size,
@@ -218,7 +219,7 @@ def _shortlist_sizes(
     return sizes, facts
 
 
-def _ask(
+def _answer_draws(
     finder: Finder,
     labels: Labels,
     engine: Engine | None,
@@ -228,32 +229,32 @@ def _ask(
     rng: np.random.Generator,
     bar: Any,
 ) -> dict[bool, Answers]:
-    """Return the answers to all draws of a marker, with letters compared (True) and by vectors alone (False)."""
+    """Return the answers to all draws of a marker, with bases compared (True) and by vectors alone (False)."""
     collected: dict[bool, list[Answers]] = {True: [], False: []}
     fold = folds(int(labels.taxa.max()) + 1, rng)
     for part in parts:
-        # Pieces are embedded once for both ways.
+        # Pieces are embedded once for both.
         usable, vectors = _usable(engine, reference, part)
         bar.update(len(part.rows) - len(usable))
-        apart = left_out(labels, part)
+        excluded = left_out(labels, part)
         classes = length_classes(np.array([len(part.codes[i]) for i in usable.tolist()], np.int64))
         for number in np.unique(classes):
             same = np.flatnonzero(classes == number)
-            for first in range(0, len(same), _AT_ONCE):
-                some = same[first : first + _AT_ONCE]
-                numbers = usable[some]
+            for first in range(0, len(same), _BATCH_SIZE):
+                batch = same[first : first + _BATCH_SIZE]
+                numbers = usable[batch]
                 codes = [part.codes[i] for i in numbers.tolist()]
-                groups = None if apart is None else (apart[0][0], apart[0][1][numbers])
-                silent = None if apart is None else apart[1].part(numbers)
+                groups = None if excluded is None else (excluded[0][0], excluded[0][1][numbers])
+                non_voting = None if excluded is None else excluded[1].part(numbers)
                 for align in (True, False):
-                    found = finder.find(vectors[some], codes, sizes[number], groups, align=align)
-                    collected[align].append(_answered(found, labels, part, numbers, silent, fold))
-                bar.update(len(some))
+                    found = finder.find(vectors[batch], codes, sizes[number], groups, align=align)
+                    collected[align].append(_answers(found, labels, part, numbers, non_voting, fold))
+                bar.update(len(batch))
     return {align: join(answers) for align, answers in collected.items()}
 
 
-def _answered(
-    found: Candidates, labels: Labels, part: Draws, numbers: Ints, silent: LeftOut | None, fold: Ints
+def _answers(
+    found: Candidates, labels: Labels, part: Draws, numbers: Ints, non_voting: LeftOut | None, fold: Ints
 ) -> Answers:
     """Return the answers to some draws of a part.
 
@@ -261,12 +262,12 @@ def _answered(
         found: Their candidates.
         labels: Lineages of the reference.
         part: The draws.
-        numbers: Which of them.
-        silent: The lineages that do not vote on them; None: all vote.
+        numbers: Positions of the answered draws in the part.
+        non_voting: The lineages that do not vote on them; None: all vote.
         fold: Fold of each taxon, by number.
     """
     truth = labels.taxa[part.lineages[numbers]]
-    evidence = weigh(found, labels, silent)
+    evidence = weigh(found, labels, non_voting)
     named = evidence.lineages >= 0
     chosen = np.where(named, labels.taxa[evidence.lineages, np.arange(len(RANKS))], -1)
     return Answers(

@@ -1,7 +1,7 @@
-"""Calibrations as they were written up to schema 1: still read, and said to be old.
+"""Calibrations of schema 1, written by earlier versions: still read, and reported as old.
 
-They suppose that half of the queries are of known species, have seen no exact copies, and tell what is absent by its
-distance alone.
+They assume that half of the queries belong to known species, have seen no exact copies, and judge absence by distance
+alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ednabed.taxonomy.logistic import check_columns, columns
 from ednabed.taxonomy.outlook import Outlook
 
 SCHEMA = 1
-_FEWEST_NULLS = 50
+_MIN_NULLS = 50
 _DIGITS = 6
-_MOST_ODDS = 500.0
+_MAX_ODDS = 500.0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -29,18 +29,18 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class OldRankModel:
-    """Probability that the name chosen at a rank is right: a logistic regression on piecewise linear features.
+    """Probability that the chosen name at a rank is right: a logistic regression on piecewise linear features.
 
     Attributes:
         knots: For each of ``FEATURES``, where its slope may change.
-        least: The least value of each feature among the draws; what is less counts as that, because nothing was learned
-            of it.
-        most: The largest, alike.
+        least: Minimum of each feature among the draws; smaller values are raised to it, because nothing was learned
+            about them.
+        most: Maximum of each feature; larger values are lowered to it in the same way.
         mean: Mean of each column of ``columns``.
         scale: Their standard deviations.
         weights: Weight of each column.
         intercept: Log odds where all columns are at their means.
-        draws: Draws that taught it.
+        draws: Number of draws that it was fitted to.
     """
 
     knots: list[list[float]]
@@ -56,20 +56,20 @@ class OldRankModel:
         """Return probabilities, shape (n,), for features, shape (n, 8)."""
         features = np.clip(features, np.array(self.least), np.array(self.most))
         table = (columns(features, self.knots) - np.array(self.mean)) / np.array(self.scale)
-        odds = np.clip(table @ np.array(self.weights) + self.intercept, -_MOST_ODDS, _MOST_ODDS)
+        odds = np.clip(table @ np.array(self.weights) + self.intercept, -_MAX_ODDS, _MAX_ODDS)
         return np.asarray(1 / (1 + np.exp(-odds)), np.float64)
 
 
 @dataclass(frozen=True)
 class OldGroup:
-    """What is known of one marker, or of all together.
+    """What was learned about one marker, or about all together.
 
     Attributes:
-        ranks: Rank to its model; ranks that the draws say too little of are absent.
-        nulls: Rank to, for each class of length, the sorted distances of queries that belong to a taxon of that rank in
-            the reference and to none below.
+        ranks: Mapping from rank to its model; ranks with too few draws are missing.
+        nulls: Mapping from rank to the sorted distances, for each length class, of queries that belong to a taxon of
+            that rank in the reference and to none below.
         decoys: See ``calibration.Group``.
-        draws: Queries drawn, by what was left out.
+        draws: Number of queries drawn, by what was left out.
     """
 
     ranks: dict[str, OldRankModel]
@@ -82,9 +82,9 @@ class OldGroup:
         for model in self.ranks.values():
             check_columns(model.knots, model.least, model.most, model.mean, model.scale, len(FEATURES))
             if len(model.weights) != len(model.mean):
-                raise BadJson("weights of a model are not one for each column")
+                raise BadJson("a model does not have one weight for each column")
         if any(len(parts) != len(LENGTH_NAMES) for parts in self.nulls.values()):
-            raise BadJson(f"nulls of a group are not lists for each of {len(LENGTH_NAMES)} lengths")
+            raise BadJson(f"nulls of a group do not have one list for each of {len(LENGTH_NAMES)} length classes")
         check_limits(self.decoys)
 
     def limits(self, lengths: Ints) -> Floats:
@@ -92,13 +92,13 @@ class OldGroup:
         return limit_at(self.decoys, lengths)
 
     def outlook(self, evidence: Evidence, lengths: Ints) -> Outlook:
-        """See ``calibration.Group``; without situations, and with the p-values of distances."""
+        """See ``calibration.Group``; here without situations and with the p-values of distances."""
         right = np.full((len(lengths), len(RANKS)), np.nan)
         p_values = np.full((len(lengths), len(RANKS)), np.nan)
         for r, rank in enumerate(RANKS):
-            own = np.flatnonzero(evidence.lineages[:, r] >= 0)
-            if rank in self.ranks and len(own):
-                right[own, r] = self.ranks[rank].predict(evidence.features[own, r])
+            named = np.flatnonzero(evidence.lineages[:, r] >= 0)
+            if rank in self.ranks and len(named):
+                right[named, r] = self.ranks[rank].predict(evidence.features[named, r])
             p_values[:, r] = self.p_values(rank, evidence.distance, lengths)
         return Outlook(None, right, p_values, length_classes(lengths))
 
@@ -106,16 +106,16 @@ class OldGroup:
         """Return p-values of belonging to a taxon of a rank that is in the reference, shape (n,); NaN where unknown.
 
         (1 + nulls at least as far) / (1 + nulls): the conformal p-value (Vovk, Gammerman and Shafer 2005), which is at
-        most ``a`` in a share ``a`` of queries that are like those drawn.
+        most ``a`` in a share ``a`` of queries that resemble the draws.
         """
         parts = [np.array(part) for part in self.nulls.get(rank, [[] for _ in LENGTH_NAMES])]
-        every = np.sort(np.concatenate(parts))
+        pooled = np.sort(np.concatenate(parts))
         classes = length_classes(lengths)
         p = np.full(len(distances), np.nan)
-        for number, own in enumerate(parts):
+        for number, class_nulls in enumerate(parts):
             chosen = np.flatnonzero(classes == number)
-            null = own if len(own) >= _FEWEST_NULLS else every
-            if len(null) >= _FEWEST_NULLS:
+            null = class_nulls if len(class_nulls) >= _MIN_NULLS else pooled
+            if len(null) >= _MIN_NULLS:
                 beyond = len(null) - np.searchsorted(null, np.round(distances[chosen], _DIGITS) * (1 - 1e-9))
                 p[chosen] = (1 + beyond) / (1 + len(null))
         return p

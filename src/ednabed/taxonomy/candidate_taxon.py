@@ -1,6 +1,6 @@
-"""Sequences that are not in the reference, groups of them, and which group is a candidate taxon.
+"""Sequences that are not in the reference, groups of them, and which groups are candidate taxa.
 
-The terms of clustering and of its export.
+These are the terms of clustering and of its export.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Novel:
     Attributes:
         sequence: Normalised bases (A, C, G, T, N), on the strand of the reference.
         vector: float32, shape (dimension,), unit length; of this strand.
-        assignment: What was found out about it; its status is ``not_in_reference``.
+        assignment: Its assignment; the status is ``not_in_reference``.
         ids: Ids of its records; at least one.
-        reads: How often it was read: the sum of the abundances of its records, 1 for each where none is known.
-        samples: Reads by the name of the sample; empty where no sample is known.
+        reads: Number of reads: the sum of the abundances of its records, 1 for each record without one.
+        samples: Reads by name of the sample; empty if no sample is known.
         warnings: See ``artefacts.warnings_of``.
     """
 
@@ -56,7 +56,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The named taxon to which a group belongs, and how much of it the reference has.
+    """The named taxon to which a group belongs, and how much of the taxon the reference has.
 
     Attributes:
         rank: Rank of the taxon.
@@ -93,11 +93,11 @@ class CandidateTaxon:
     """A group of similar sequences that are not in the reference; maybe a candidate taxon.
 
     Attributes:
-        id: ``novel_1``, ``novel_2``, … in descending order of reads, equal ones by the digest of the representative.
+        id: ``novel_1``, ``novel_2``, … in descending order of reads, then by the digest of the representative.
         members: Its sequences in descending order of reads; the first is the representative.
         claim: What is absent from the reference; see ``claim_of``.
-        lineage: The names that more than half of the sequences were given, above the rank of the claim.
-        parent: The taxon of the deepest of these names; None where there is no name, or where it was not looked up.
+        lineage: The names that more than half of the sequences have, above the rank of the claim.
+        parent: The taxon of the deepest of these names; None if there is no name, or if it was not looked up.
     """
 
     id: str
@@ -110,13 +110,13 @@ class CandidateTaxon:
     def candidate(self) -> bool:
         """Whether the group is a candidate taxon: its genus, or more, is not in the reference, and a name is above it.
 
-        A group of which only the species is absent is no candidate: most references lack most described species.
+        If only the species is absent, the group is not a candidate: most references lack most described species.
         """
         return RANKS.index(self.claim.rank) <= _GENUS and any(self.lineage)
 
     @property
     def representative(self) -> Novel:
-        """Most abundant sequence; its ``assignment`` has the nearest named relative."""
+        """The most abundant sequence; its ``assignment`` has the nearest named relative."""
         return self.members[0].novel
 
     @property
@@ -126,7 +126,7 @@ class CandidateTaxon:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids of all records, those of the representative first."""
+        """Ids of all records, starting with those of the representative."""
         return tuple(id for member in self.members for id in member.novel.ids)
 
     @property
@@ -136,7 +136,7 @@ class CandidateTaxon:
 
     @property
     def samples(self) -> dict[str, int]:
-        """Reads by sample, samples in alphabetical order."""
+        """Reads by sample, in alphabetical order of the samples."""
         reads: Counter[str] = Counter()
         for member in self.members:
             reads.update(member.novel.samples)
@@ -144,57 +144,60 @@ class CandidateTaxon:
 
     @property
     def mean_difference(self) -> float:
-        """Mean of 100 - identity over the members that are not the representative, in percent; 0 where it is alone."""
+        """Mean of 100 - identity over the members except the representative, in percent; 0 if there are no others."""
         return _mean([100 - member.identity for member in self.members[1:]])
 
     @property
     def largest_difference(self) -> float:
-        """The largest of these."""
+        """The largest of these differences, in percent."""
         return max((100 - member.identity for member in self.members[1:]), default=0.0)
 
     @property
     def mean_distance(self) -> float:
-        """Mean of 1 - cosine over the members that are not the representative; 0 where it is alone."""
+        """Mean of 1 - cosine over the members except the representative; 0 if there are no others."""
         return _mean([member.distance for member in self.members[1:]])
 
     @property
     def largest_distance(self) -> float:
-        """The largest of these."""
+        """The largest of these distances."""
         return max((member.distance for member in self.members[1:]), default=0.0)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Those of the representative, then how many other members have any."""
-        others = sum(bool(member.novel.warnings) for member in self.members[1:])
-        of = len(self.members) - 1
-        return (*self.representative.warnings, *([f"{others} of {of} other sequences have warnings"] if others else []))
+        """The warnings of the representative, then how many other members have any."""
+        warned = sum(bool(member.novel.warnings) for member in self.members[1:])
+        n_others = len(self.members) - 1
+        return (
+            *self.representative.warnings,
+            *([f"{warned} of {n_others} other sequences have warnings"] if warned else []),
+        )
 
 
 def claim_of(assignments: Sequence[Assignment]) -> Claim:
-    """Return what is absent from the reference of a group.
+    """Return which taxon of a group is absent from the reference.
 
-    The rank is the broadest that both the representative and more than half of the sequences carry: never broader than
-    the claim of the representative, and more than half of the claims are of this rank or a broader one. p and q are
-    those of the representative at this rank. Where it was not tested at this rank, for want of a name, they are those
-    of its own, broader claim, which implies this one.
+    The rank is the broadest that is supported by both the representative and more than half of the sequences: it is
+    never broader than the claim of the representative, and more than half of the claims are of this rank or a broader
+    one. p and q are those of the representative at this rank. If the representative has no name at this rank and was
+    therefore not tested there, they are those of its own, broader claim, which implies this one.
 
     Args:
-        assignments: Of the distinct sequences of a group, at least one; the first is the representative.
+        assignments: Assignments of the distinct sequences of a group, at least one; the first is the representative.
 
     Raises:
         ValueError: A sequence has no claim of absence.
     """
-    claims = [_own_claim(one) for one in assignments]
-    first, own = assignments[0], claims[0]
+    claims = [_claim(one) for one in assignments]
+    first, first_claim = assignments[0], claims[0]
     ranks = sorted(RANKS.index(claim.rank) for claim in claims)
-    rank = max(RANKS.index(own.rank), ranks[len(ranks) // 2])
+    rank = max(RANKS.index(first_claim.rank), ranks[len(ranks) // 2])
     p, q = first.p_values[rank], first.q_values[rank]
     if not first.names[rank] or p is None or q is None:
-        p, q = own.p, own.q
+        p, q = first_claim.p, first_claim.q
     return Claim(RANKS[rank], p, q)
 
 
-def _own_claim(assignment: Assignment) -> Claim:
+def _claim(assignment: Assignment) -> Claim:
     rank, p, q = assignment.novel_rank, assignment.novel_p, assignment.novel_q
     if rank is None or p is None or q is None:
         raise ValueError(f"{assignment.id!r} has no claim of absence; expected the status not_in_reference")

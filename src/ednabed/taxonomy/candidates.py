@@ -1,4 +1,4 @@
-"""From vectors and letters of queries to candidates with distances: the shortlist by vector, then letter by letter."""
+"""Find the candidates of queries, with distances: a shortlist by vector, then a comparison of the bases."""
 
 from __future__ import annotations
 
@@ -13,55 +13,54 @@ import numpy.typing as npt
 from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.divergence import RELATED, Codes, Comparer, Letters
-from ednabed.taxonomy.evidence import LEAST_DISTANCE, TIE, Candidates, Ints
+from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates, Ints
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist
 
-# Sequences whose letters are read at once.
+# Sequences whose bases are read at once.
 _ROWS = 65_536
-# Queries that one thread compares before it takes the next ones.
+# Queries that one thread compares before it takes more.
 _STEP = 16
 _MISMATCHES = 0.5
-"""Width of the votes where letters are compared (``Candidates.widths``), in mismatches of the nearest
-candidate. Were it by all letters of the query, those that lie against nothing would narrow it and make near ties clear.
-"""
-FAR_BY_LETTERS = 0.08
+"""Width of the votes where bases are compared (``Candidates.widths``), in mismatches of the nearest candidate. If all
+bases of the query counted, those without an aligned partner would narrow the width and make near ties look clear."""
+FAR_BY_BASES = 0.08
 FAR_BY_VECTORS = 0.3
-"""Least distance above which a query gets a longer shortlist: distant relatives stand lower in it. One that is related
-to nothing (``RELATED``) gets none."""
-_UNSURE = 0.2
-"""Least distance above which pairs are aligned that hardly share 8-mers: they are further than that."""
+"""Minimum distance at which a query gets a longer shortlist, because distant relatives rank lower in it. A query
+without any related sequence (``RELATED``) does not get one."""
+_UNCERTAIN = 0.2
+"""Distance above which pairs are aligned that hardly share any 8-mers: they are further apart than that."""
 LONGEST = 400
-"""Candidates by each exponent of a query that is far from all near ones."""
+"""Candidates per exponent for a query that is far from all near ones."""
 COVERAGE_POWER = 0.2
-"""A distance over a share c of the query's letters counts 1 / c ** 0.2 times: among many short sequences one is near by
-chance, or because its region hardly varies. Families of new genera on COI: right in 0.766 instead of 0.741."""
+"""A distance over a share c of the query's bases is multiplied by 1 / c ** 0.2: among many short sequences one is near
+by chance, or because its region hardly varies. Families of new genera on COI: 0.766 instead of 0.741 right."""
 _KEPT = 100
-"""Candidates a query that are weighed: the nearest, more of them where more are equally near."""
-_LEAST_SHARE = 0.01
-_SHARE = 0.1
-"""Width of the votes where vectors are compared, as a share of the least distance."""
+"""Candidates per query that are weighted: the nearest, and more if more are equally near."""
+_MIN_SHARE = 0.01
+_WIDTH_SHARE = 0.1
+"""Width of the votes where vectors are compared, as a share of the smallest distance."""
 
 
-class _Found:
-    """What is measured of a shortlist, all of shape (q, columns)."""
+class _Measured:
+    """Measurements on a shortlist, all of shape (q, columns)."""
 
     def __init__(self, rows: Ints) -> None:
         self.distances = np.full(rows.shape, np.inf)
         self.mismatches = np.zeros(rows.shape)
-        self.letters = np.zeros(rows.shape, np.int64)
+        self.bases = np.zeros(rows.shape, np.int64)
         self.overlaps = np.full(rows.shape, -1, np.int64)
         self.lacking = np.zeros(rows.shape)
 
 
 class Finder:
-    """Finds the candidates of queries among the labelled sequences of a collection. Holds its letters in memory.
+    """Finds the candidates of queries among the labelled sequences of a collection. Holds their bases in memory.
 
     Args:
-        collection: Where to look.
+        collection: The collection to search.
         labels: Its lineages.
-        exponents: What the length of a sequence does to its place in the shortlist (``shortlist``).
-        threads: Threads that compare letters.
+        exponents: How the length of a sequence affects its position in the shortlist (``shortlist``).
+        threads: Threads that compare bases.
     """
 
     def __init__(self, collection: Collection, labels: Labels, exponents: Sequence[float], *, threads: int = 1) -> None:
@@ -87,84 +86,88 @@ class Finder:
 
         Args:
             queries: Vectors, float32, shape (q, d).
-            codes: The letters of each query (``divergence.encode``), on the strand of its vector.
-            k: Candidates a query and exponent; ``LONGEST`` for queries that are far from all of these.
-            left_out: A group of each row and of each query: rows of its own group are no candidates.
-            align: Compare letters; False takes 1 - similarity for the distance.
-            thorough: Look for distant relatives where there are no near ones; False tells quickly whether there are any
-                that share some words.
+            codes: The bases of each query (``divergence.encode``), on the strand of its vector.
+            k: Candidates per query and exponent; ``LONGEST`` for queries that are far from all of these.
+            left_out: A group of each row and of each query: rows of a query's own group are not candidates.
+            align: Compare bases; False uses 1 - similarity as the distance.
+            thorough: Look for distant relatives if there are no near ones; False quickly finds whether any row shares
+                some words.
         """
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
         usable = self._labelled & (self.letters.lengths > 0) if align else self._labelled
         blocks = self.collection.blocks(None if usable.all() else usable)
         longest = max(k, LONGEST) if thorough else k
         rows = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
-        found = _Found(rows)
-        near = rows[:, : k * len(self.exponents)]
+        found = _Measured(rows)
+        first_rows = rows[:, : k * len(self.exponents)]
         measure = partial(self._compare, thorough) if align else partial(self._by_vectors, queries)
-        measure(found, codes, near, np.arange(len(codes)), 0)
-        least = found.distances.min(axis=1, initial=np.inf)
+        measure(found, codes, first_rows, np.arange(len(codes)), 0)
+        smallest = found.distances.min(axis=1, initial=np.inf)
         if thorough:
-            # Where all are equally near, there may be more of them, of other species.
-            most = np.where(near >= 0, found.distances[:, : near.shape[1]], -np.inf).max(axis=1, initial=-np.inf)
-            far = (least > FAR_BY_LETTERS) & (least < RELATED) if align else least > FAR_BY_VECTORS
-            crowded = (most <= least + TIE) & ((least < RELATED) | (not align))
+            # If all are equally near, there may be more of them, of other species.
+            farthest = np.where(first_rows >= 0, found.distances[:, : first_rows.shape[1]], -np.inf).max(
+                axis=1, initial=-np.inf
+            )
+            far = (smallest > FAR_BY_BASES) & (smallest < RELATED) if align else smallest > FAR_BY_VECTORS
+            crowded = (farthest <= smallest + TIE) & ((smallest < RELATED) | (not align))
             more = np.flatnonzero(far | crowded)
-            measure(found, codes, rows[:, near.shape[1] :], more, near.shape[1])
+            measure(found, codes, rows[:, first_rows.shape[1] :], more, first_rows.shape[1])
         tied = (found.distances <= found.distances.min(axis=1, keepdims=True, initial=np.inf) + TIE) & (rows >= 0)
         count = max(_KEPT, int(tied.sum(axis=1).max(initial=0)))
         kept = np.argsort(found.distances, axis=1, kind="stable")[:, :count]
-        rows, distances, mismatches, letters, overlaps, lacking = (
+        rows, distances, mismatches, bases, overlaps, lacking = (
             np.take_along_axis(values, kept, 1)
-            for values in (rows, found.distances, found.mismatches, found.letters, found.overlaps, found.lacking)
+            for values in (rows, found.distances, found.mismatches, found.bases, found.overlaps, found.lacking)
         )
         rows = np.where(np.isfinite(distances), rows, -1)
         if align:
-            widths = _MISMATCHES / (letters[:, 0] + 2) / _covered(letters[:, 0], lengths)
+            widths = _MISMATCHES / (bases[:, 0] + 2) / _covered(bases[:, 0], lengths)
         else:
-            widths = np.maximum(_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), LEAST_DISTANCE)
-        places = kept // len(self.exponents)
-        return Candidates(rows, places, distances, mismatches, letters, overlaps, lacking, lengths, widths, align)
+            widths = np.maximum(_WIDTH_SHARE * np.minimum(distances.min(axis=1, initial=1), 1), MIN_DISTANCE)
+        positions = kept // len(self.exponents)
+        return Candidates(rows, positions, distances, mismatches, bases, overlaps, lacking, lengths, widths, align)
 
     def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
-        """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), as float64: no rounding shows."""
+        """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), in float64 to avoid rounding."""
         found = np.zeros(rows.shape)
-        for i, own in enumerate(queries.astype(np.float64)):
+        for i, query in enumerate(queries.astype(np.float64)):
             vectors = self.collection.vectors_of(np.maximum(rows[i], 0)).astype(np.float64)
             with np.errstate(invalid="ignore", divide="ignore"):
-                cosine = np.einsum("kd,d->k", vectors, own) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(own))
+                cosine = np.einsum("kd,d->k", vectors, query) / (
+                    np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+                )
             found[i] = np.clip(np.nan_to_num(cosine), -1, 1)
         return found
 
     def _by_vectors(
-        self, vectors: FloatArray, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
+        self, vectors: FloatArray, found: _Measured, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
     ) -> None:
-        """Take 1 - similarity for the distance of some queries and their rows, from column ``first`` on."""
+        """Use 1 - similarity as the distance of some queries and their rows, starting at column ``first``."""
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))[queries, None]
-        some = rows[queries]
-        there = some >= 0
+        candidate_rows = rows[queries]
+        present = candidate_rows >= 0
         columns = slice(first, first + rows.shape[1])
-        shorter = np.minimum(self._lengths[some], lengths)
-        ratio = np.maximum(self._lengths[some], lengths) / shorter
-        similarity = self.cosines(vectors[queries], some) * ratio ** max(self.exponents)
-        found.distances[queries, columns] = np.where(there, np.maximum(1 - similarity, LEAST_DISTANCE), np.inf)
-        found.letters[queries, columns] = shorter
+        shorter = np.minimum(self._lengths[candidate_rows], lengths)
+        ratio = np.maximum(self._lengths[candidate_rows], lengths) / shorter
+        similarity = self.cosines(vectors[queries], candidate_rows) * ratio ** max(self.exponents)
+        found.distances[queries, columns] = np.where(present, np.maximum(1 - similarity, MIN_DISTANCE), np.inf)
+        found.bases[queries, columns] = shorter
 
     def _compare(
-        self, thorough: bool, found: _Found, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
+        self, thorough: bool, found: _Measured, codes: Sequence[Codes], rows: Ints, queries: Ints, first: int
     ) -> None:
-        """Compare letters of some queries and their rows, which stand from column ``first`` on."""
+        """Compare the bases of some queries and their rows, starting at column ``first``."""
 
         def compare(comparer: Comparer, numbers: Sequence[int]) -> None:
             for i in numbers:
                 columns = np.flatnonzero(rows[i] >= 0)
                 divergence = comparer.compare(codes[i], rows[i, columns], thorough=False)
-                if thorough and not first and divergence.distance.min(initial=1) > _UNSURE:
+                if thorough and not first and divergence.distance.min(initial=1) > _UNCERTAIN:
                     divergence = comparer.compare(codes[i], rows[i, columns])
                 columns += first
                 found.distances[i, columns] = divergence.distance / _covered(divergence.letters, len(codes[i]))
                 found.mismatches[i, columns] = divergence.mismatches
-                found.letters[i, columns] = divergence.letters
+                found.bases[i, columns] = divergence.letters
                 found.overlaps[i, columns] = divergence.overlap
                 found.lacking[i, columns] = divergence.lacking
 
@@ -186,17 +189,17 @@ class Finder:
             list(pool.map(work, self._comparers))
 
 
-def _covered(letters: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
-    """Return what a distance is divided by, given the letters compared and those of the query (``COVERAGE_POWER``)."""
-    return np.asarray(np.clip(letters / np.maximum(lengths, 1), _LEAST_SHARE, 1) ** COVERAGE_POWER, np.float64)
+def _covered(bases: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
+    """Return the divisor of a distance from the bases compared and those of the query (``COVERAGE_POWER``)."""
+    return np.asarray(np.clip(bases / np.maximum(lengths, 1), _MIN_SHARE, 1) ** COVERAGE_POWER, np.float64)
 
 
 def read_letters(collection: Collection) -> Letters:
-    """Read the letters of all rows of a collection; rows whose letters nobody knows have none."""
+    """Read the bases of all rows of a collection; rows whose sequence is unknown have none."""
 
-    def some() -> Iterator[list[bytes]]:
+    def batches() -> Iterator[list[bytes]]:
         for first in range(0, collection.rows, _ROWS):
             rows = np.arange(first, min(first + _ROWS, collection.rows))
             yield [(text or "").encode() for text in collection.take_sequences(rows).column("sequence").to_pylist()]
 
-    return Letters.of(some())
+    return Letters.of(batches())

@@ -1,8 +1,8 @@
-"""What is it: from queries to assignments, in the order of the input.
+"""Assign taxonomy to queries, in the order of the input.
 
-All queries are looked up first, some at a time, because what one of them is depends on how common known species are
-among the others, and how sure a claim of absence is on how many there are. Meanwhile they wait on disk; in memory are
-some kilobyte for each distinct sequence.
+All queries are looked up first, in batches, because the assignment of one depends on how common known species are among
+the others, and the certainty of a claim of absence depends on the number of queries. Meanwhile they wait on disk; a few
+kilobytes for each distinct sequence are in memory.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from ednabed.taxonomy.spool import Spool
 from ednabed.taxonomy.study import Study
 
 CANDIDATES = 50
-"""Candidates by each exponent where no calibration says how many it takes."""
-# Queries that are compared, weighed and judged at once.
-_AT_ONCE = 256
-# Distances above which a query is looked up as its reverse complement too.
-_OTHER_STRAND_BY_LETTERS = 0.12
+"""Candidates per exponent where no calibration sets a number."""
+# Queries that are compared, weighted and judged at once.
+_BATCH_SIZE = 256
+# Distances above which the reverse complement of a query is looked up too.
+_OTHER_STRAND_BY_BASES = 0.12
 _OTHER_STRAND_BY_VECTORS = 0.4
 
 
 @dataclass(frozen=True)
 class Classified:
-    """A query and what it is.
+    """A query and its assignment.
 
     Attributes:
         query: The query.
-        assignment: What it is.
-        vector: Its vector, float32, shape (d,), on the strand of the reference; None where it was rejected.
-        sequence: Its letters on that strand; None where it was rejected.
+        assignment: Its assignment.
+        vector: Its vector, float32, shape (d,), on the strand of the reference; None if it was rejected.
+        sequence: Its bases on that strand; None if it was rejected.
     """
 
     query: Query
@@ -61,25 +61,25 @@ class Classified:
 
 
 class Classifier:
-    """Says what queries are, by the labelled sequences of a collection.
+    """Assigns taxonomy to queries using the labelled sequences of a collection.
 
     Args:
         collection: The collection.
-        embedder: The function that made it.
-        calibration: What was learned on it; None: names by fixed limits of identity, without confidences.
+        embedder: The function that computed its vectors.
+        calibration: What was learned about it; None: names by fixed identity limits, without confidences.
         criteria: When a name is given.
-        use_letters: Compare letters of the candidates; False judges by vectors alone, which needs a calibration.
-        threads: Threads that compare letters.
+        use_letters: Compare the bases of the candidates; False judges by vectors alone, which needs a calibration.
+        threads: Threads that compare bases.
 
     Attributes:
-        shares: Marker to how common known species and others were among the queries of the last run; empty before, and
-            where nothing is calibrated.
-        unreached: See ``Study``, of the last run.
+        shares: Mapping from marker to how common known species and others were among the queries of the last run; empty
+            before the first run, and without calibration.
+        unreached: See ``Study``, for the last run.
 
     Raises:
         StoreError: No record has a lineage.
-        UsageError: Vectors alone are to judge, and nothing is calibrated, or limits of identity or coverage are asked
-            for, which need letters.
+        UsageError: Only vectors are to be used, and there is no calibration, or limits of identity or coverage are
+            requested, which need bases.
     """
 
     def __init__(
@@ -94,27 +94,30 @@ class Classifier:
     ) -> None:
         if calibration is None and not use_letters:
             raise UsageError(
-                f"{collection.name} is not calibrated, and without alignment nothing else says what a similarity is "
-                "worth; run 'ednabed reference calibrate' or leave --no-align away"
+                f"{collection.name} is not calibrated, and without alignment there is no other measure of what a "
+                "similarity means; run 'ednabed reference calibrate' or omit `use_letters=False`"
             )
         if not use_letters and criteria.consensus:
-            raise UsageError("consensus compares identities, which need alignment; omit consensus or --no-align")
+            raise UsageError(
+                "`consensus` compares identities, which need alignment; omit `consensus` or `use_letters=False`"
+            )
         if not use_letters and criteria.novel_coverage != NOVEL_COVERAGE:
-            raise UsageError("without alignment there is no coverage; omit novel-coverage or --no-align")
+            raise UsageError("without alignment there is no coverage; omit `novel_coverage` or `use_letters=False`")
         if not use_letters and max(criteria.min_identity, criteria.min_coverage) > 0:
             raise UsageError(
-                "without alignment there is no identity and no coverage, so min-identity and min-coverage cannot be "
-                "kept; leave them or --no-align away"
+                "without alignment there is no identity and no coverage; omit `min_identity` and `min_coverage`, or "
+                "omit `use_letters=False`"
             )
         learned = calibration is not None and calibration.schema == SCHEMA
         if not learned and (criteria.known is not None or criteria.precision is not None):
             what = "has a calibration of an earlier version" if calibration is not None else "is not calibrated"
             raise UsageError(
-                f"{collection.name} {what}, so precision and known cannot be used; calibrate the reference (again)"
+                f"{collection.name} {what}, so `precision` and `known` cannot be used; run 'ednabed reference "
+                "calibrate'"
             )
         self.collection = collection
         self.embedder = embedder
-        # A consensus takes nothing from it.
+        # A consensus does not use it.
         self.calibration = None if criteria.consensus else calibration
         self.shares: dict[str, Shares] = {}
         self.unreached: dict[str, list[str]] = {}
@@ -128,11 +131,13 @@ class Classifier:
         self._both_strands = collection.spec.strand == "both" or embedder.encoder.strands_alike
 
     def run(self, batches: Iterable[QueryBatch], tell: Callable[[int], object] | None = None) -> Iterator[Classified]:
-        """Yield what each query is, in the order of the input, once all are looked up, equal sequences once.
+        """Yield the assignment of each query, in the order of the input, once all are looked up.
+
+        Equal sequences are looked up once.
 
         Args:
             batches: The queries; read to the end before anything is yielded.
-            tell: Is given the number of queries looked up, some at a time; None for nobody.
+            tell: Called with the number of queries looked up, batch by batch; None for no reports.
         """
         numbers: dict[bytes, int] = {}
         found: list[Findings] = []
@@ -148,35 +153,35 @@ class Classifier:
             for query, number in spool.queries():
                 name = str(query.told["id"])
                 if number is None:
-                    note = str(query.told.get("rejected", "cannot be looked up"))
+                    note = str(query.told.get("rejected", "it cannot be looked up"))
                     yield Classified(query, Assignment(name, "rejected", note=note), None, None)
                     continue
-                codes = spool.letters(number)
-                own = turn(codes) if study.found.turned[number] else codes
+                codes = spool.bases(number)
+                query_codes = turn(codes) if study.found.turned[number] else codes
                 yield Classified(
-                    replace(query, sequence=decode(own).decode()),
+                    replace(query, sequence=decode(query_codes).decode()),
                     replace(study.assignment(number), id=name),
                     spool.vector(number),
                     decode(codes).decode(),
                 )
 
     def _take(self, batch: QueryBatch, numbers: dict[bytes, int], spool: Spool) -> list[Findings]:
-        """Look up the distinct sequences of a batch that are new, and let all its queries wait."""
-        row_of = {place: row for row, place in enumerate(batch.places)}
+        """Look up the new distinct sequences of a batch, and spool all its queries."""
+        row_of_position = {position: row for row, position in enumerate(batch.places)}
         texts: list[str] = []
         rows: list[int] = []
         first = len(numbers)
-        for place, query in enumerate(batch.queries):
-            if place not in row_of:
+        for position, query in enumerate(batch.queries):
+            if position not in row_of_position:
                 spool.add_query(query, None)
                 continue
             if query.sequence is None:
-                raise StoreError(f"query {query.told['id']!r} has no letters; give sequences")
+                raise StoreError(f"query {query.told['id']!r} has no sequence; give records with sequences")
             key = hashlib.blake2b(query.sequence.encode(), digest_size=16).digest()
             if key not in numbers:
                 numbers[key] = first + len(texts)
                 texts.append(query.sequence)
-                rows.append(row_of[place])
+                rows.append(row_of_position[position])
             spool.add_query(query, numbers[key])
         if not texts:
             return []
@@ -184,25 +189,25 @@ class Classifier:
         vectors = np.array(batch.vectors[np.array(rows, np.int64)])
         order: list[int] = []
         parts = []
-        for some in self._by_size(codes):
-            own = [codes[i] for i in some.tolist()]
-            part, own_vectors, own_codes = self._look_up(vectors[some], own)
-            vectors[some] = own_vectors
-            for i, letters in zip(some.tolist(), own_codes, strict=True):
-                codes[i] = letters
-            order += some.tolist()
+        for selected in self._by_size(codes):
+            selected_codes = [codes[i] for i in selected.tolist()]
+            part, new_vectors, new_codes = self._look_up(vectors[selected], selected_codes)
+            vectors[selected] = new_vectors
+            for i, bases in zip(selected.tolist(), new_codes, strict=True):
+                codes[i] = bases
+            order += selected.tolist()
             parts.append(part)
         spool.add_distinct(vectors, codes)
         return [join_findings(parts).part(np.argsort(np.array(order)))]
 
     def _by_size(self, codes: list[Codes]) -> Iterator[Ints]:
-        """Share out queries so that those together have the same size of shortlist."""
+        """Split queries into batches that use the same shortlist size."""
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
         sizes = self._sizes(lengths)
         for size in np.unique(sizes):
-            own = np.flatnonzero(sizes == size)
-            for first in range(0, len(own), _AT_ONCE):
-                yield own[first : first + _AT_ONCE]
+            same_size = np.flatnonzero(sizes == size)
+            for first in range(0, len(same_size), _BATCH_SIZE):
+                yield same_size[first : first + _BATCH_SIZE]
 
     def _sizes(self, lengths: Ints) -> Ints:
         if self.calibration is None:
@@ -210,10 +215,10 @@ class Classifier:
         return np.array(self.calibration.candidates, np.int64)[length_classes(lengths)]
 
     def _look_up(self, vectors: FloatArray, codes: list[Codes]) -> tuple[Findings, FloatArray, list[Codes]]:
-        """Look up some queries; return what was found, and vectors and letters on the strand of the reference."""
+        """Look up some queries; return the findings, and the vectors and bases on the strand of the reference."""
         size = int(self._sizes(np.array([len(codes[0])]))[0])
         found = self._find(vectors, codes, size, turned=False)
-        limit = _OTHER_STRAND_BY_LETTERS if self._use_letters else _OTHER_STRAND_BY_VECTORS
+        limit = _OTHER_STRAND_BY_BASES if self._use_letters else _OTHER_STRAND_BY_VECTORS
         far = np.flatnonzero(found.distance > limit)
         if not len(far):
             return found, vectors, codes
@@ -221,60 +226,62 @@ class Classifier:
         if self._both_strands:
             other_vectors = vectors[far]
         else:
-            other_vectors, _ = self._engine.embed([decode(own) for own in turned])
+            other_vectors, _ = self._engine.embed([decode(bases) for bases in turned])
         quick = self._finder.find(other_vectors, turned, size, align=self._use_letters, thorough=False)
         nearer = np.flatnonzero(quick.distances[:, 0] < found.distance[far])
         if not len(nearer):
             return found, vectors, codes
         far, turned, other_vectors = far[nearer], [turned[i] for i in nearer.tolist()], other_vectors[nearer]
         other = self._find(other_vectors, turned, size, turned=True)
-        # Of what is like nothing, one strand is nearer by chance.
-        related = ~other.strange if self.calibration is not None else other.likeness >= min(IDENTITIES)
+        # Without a related sequence, one strand is nearer by chance.
+        related = ~other.unrelated if self.calibration is not None else other.likeness >= min(IDENTITIES)
         better = np.flatnonzero(related & (other.distance < found.distance[far]))
-        places = far[better]
-        found.put(places, other, better)
+        rows = far[better]
+        found.put(rows, other, better)
         vectors = np.array(vectors)
-        vectors[places] = other_vectors[better]
-        own_codes = list(codes)
-        for place, number in zip(places.tolist(), better.tolist(), strict=True):
-            own_codes[place] = turned[number]
-        return found, vectors, own_codes
+        vectors[rows] = other_vectors[better]
+        new_codes = list(codes)
+        for row, number in zip(rows.tolist(), better.tolist(), strict=True):
+            new_codes[row] = turned[number]
+        return found, vectors, new_codes
 
     def _find(self, vectors: FloatArray, codes: list[Codes], size: int, *, turned: bool) -> Findings:
-        """Find out about queries of one strand."""
+        """Return the findings on queries of one strand."""
         candidates = self._finder.find(vectors, codes, size, align=self._use_letters)
         evidence = weigh(candidates, self.labels)
         if self.criteria.consensus:
             evidence = consensus(evidence, candidates, self.labels, self.criteria.margin)
-        every = np.arange(len(codes))
-        near = evidence.nearest >= 0
+        all_queries = np.arange(len(codes))
+        has_nearest = evidence.nearest >= 0
         column = np.maximum(evidence.nearest, 0)
-        rows = np.where(near, candidates.rows[every, column], -1)
+        rows = np.where(has_nearest, candidates.rows[all_queries, column], -1)
         identity, coverage, likeness = self._identities(candidates, column, rows, codes)
-        # What was only scored counts as like nothing where its alignment turns out to be of a few letters.
+        # A pair that was only scored counts as unrelated if its alignment turns out to cover only a few bases.
         shorter = np.minimum(candidates.lengths, self._finder.letters.lengths[rows])
-        few = (candidates.overlaps[every, column] < 0) & (coverage / 100 * candidates.lengths < LEAST_COVER * shorter)
-        evidence = replace(evidence, distance=np.where(few, np.inf, evidence.distance))
+        too_few = (candidates.overlaps[all_queries, column] < 0) & (
+            coverage / 100 * candidates.lengths < LEAST_COVER * shorter
+        )
+        evidence = replace(evidence, distance=np.where(too_few, np.inf, evidence.distance))
         similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
-        found = Findings.of(evidence, rows, (identity, coverage, likeness, similarity), turned)
-        found.marker = np.where(near, self.labels.marker[rows], 0)
+        found = Findings.from_evidence(evidence, rows, (identity, coverage, likeness, similarity), turned)
+        found.marker = np.where(has_nearest, self.labels.marker[rows], 0)
         calibration = self.calibration
         for marker in np.unique(found.marker) if calibration is not None else ():
-            own = np.flatnonzero(found.marker == marker)
+            of_marker = np.flatnonzero(found.marker == marker)
             group = calibration.group(self.labels.markers[marker], self._use_letters) if calibration else None
             if group is not None:
-                found.learn(own, group.outlook(evidence.part(own), candidates.lengths[own]))
-                found.strange[own] = evidence.distance[own] >= group.limits(candidates.lengths[own])
+                found.learn(of_marker, group.outlook(evidence.part(of_marker), candidates.lengths[of_marker]))
+                found.unrelated[of_marker] = evidence.distance[of_marker] >= group.limits(candidates.lengths[of_marker])
         return found
 
     def _identities(
         self, candidates: Candidates, column: Ints, rows: Ints, codes: list[Codes]
     ) -> tuple[Floats, Floats, Floats]:
-        """Say how each query lies against its nearest sequence.
+        """Return how each query aligns to its nearest sequence.
 
         Returns:
-            Identity and coverage in percent, as ``align`` tells them, and the share of the letters compared that agree,
-            without N; 0 where too few of them lie against each other to say anything. NaN where unknown.
+            Identity and coverage in percent, as ``align`` reports them, and the share of the bases compared that agree,
+            without N; 0 if too few bases align. NaN where unknown.
         """
         identity = np.full(len(codes), np.nan)
         coverage = np.full(len(codes), np.nan)
@@ -284,11 +291,11 @@ class Classifier:
         for i, row in enumerate(rows.tolist()):
             if row < 0:
                 continue
-            letters, mismatches = int(candidates.letters[i, column[i]]), candidates.mismatches[i, column[i]]
-            likeness[i] = 1 - mismatches / letters if letters and not candidates.lacking[i, column[i]] else 0
+            n_bases, mismatches = int(candidates.bases[i, column[i]]), candidates.mismatches[i, column[i]]
+            likeness[i] = 1 - mismatches / n_bases if n_bases and not candidates.lacking[i, column[i]] else 0
             overlap = int(candidates.overlaps[i, column[i]])
             if overlap > 0:
-                identity[i] = 100 * (letters - mismatches) / overlap
+                identity[i] = 100 * (n_bases - mismatches) / overlap
                 coverage[i] = 100 * overlap / len(codes[i])
                 continue
             target = self._finder.letters.codes(row)

@@ -1,15 +1,16 @@
-"""Sequences that are not in the reference, in groups: density of vectors proposes, percent identity decides.
+"""Groups of sequences that are not in the reference: density of vectors proposes them, percent identity decides.
 
 HDBSCAN (Campello et al. 2013) finds groups in the vectors. Then every sequence, the most abundant first, joins the
-cluster whose representative it is like, that of its own group first, or begins one: greedily by abundance, as
-``vsearch --cluster_size`` does. So a member of a group that is under the identity to its representative leaves and is
-clustered again with all others that left, a sequence that HDBSCAN calls noise joins where its identity allows, every
-representative is the most abundant of its cluster, and representatives that lie near each other are under the identity.
+cluster whose representative is similar enough, preferably one of its own group, or starts a cluster: greedily by
+abundance, as in ``vsearch --cluster_size``. Thus a member of a group whose identity to the representative is too low
+leaves the group and is clustered again with all others that left; a sequence that HDBSCAN calls noise joins where its
+identity allows; every representative is the most abundant of its cluster; and representatives that are near each other
+have an identity below the limit.
 
-Measured with kmer6, 60 species with 4 to 10 sequences each, three draws: of COI barcodes every taxon is pure, 91 to
+Measured with kmer6, 60 species with 4 to 10 sequences each, three draws: with COI barcodes every taxon is pure, 91 to
 97 % of the sequences are in the main taxon of their species and 45 to 55 species are one taxon each (crops of 313
-letters: 87 to 93 %, 41 to 46). At 97 % the greedy pass alone does as well, so the vectors matter little there; at
-narrower widths they matter: of 12S at 99 % 17 to 20 species are whole, 9 to 12 without them.
+bases: 87 to 93 %, 41 to 46). At 97 % the greedy pass alone does as well, so the vectors matter little there; at
+narrower widths they matter: with 12S at 99 %, 17 to 20 species are one taxon each, 9 to 12 without vectors.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, claim_of
 
 IDENTITY = 97.0
-"""Least percent identity to the representative: the usual width of an OTU; about that of a species in COI."""
+"""Minimum percent identity to the representative: the usual width of an OTU, and about that of a species in COI."""
 COVERAGE = 80.0
-"""Least share of the shorter of two sequences, in percent, that must lie inside their alignment."""
+"""Minimum share of the shorter of two sequences, in percent, that must be inside their alignment."""
 NEAREST = 4
-"""Representatives, nearest by vector, with which a sequence is aligned beside that of its own group."""
+"""Representatives, nearest by vector, to which a sequence is aligned in addition to those of its own group."""
 _COMPONENTS = 64
-"""Principal components in which HDBSCAN works; see ``density_groups``."""
+"""Principal components on which HDBSCAN works; see ``density_groups``."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -52,8 +53,8 @@ def candidate_taxa(
 
     Args:
         novel: Distinct sequences, each once.
-        identity: Least percent identity of a member to its representative.
-        coverage: Least share of the shorter of both inside their alignment, in percent.
+        identity: Minimum percent identity of a member to its representative.
+        coverage: Minimum share of the shorter of the two inside their alignment, in percent.
 
     Returns:
         The groups in the order of their ids. Every sequence is in exactly one.
@@ -78,21 +79,21 @@ def candidate_taxa(
 
 
 def density_groups(vectors: FloatArray) -> Labels:
-    """Group vectors by density with HDBSCAN, two being the fewest of a group.
+    """Group vectors by density with HDBSCAN, with at least two vectors per group.
 
-    Distances are Euclidean, of unit vectors, which rank like cosine. They are taken in the 64 first principal
-    components: HDBSCAN takes time with the square of the number, and at 20,000 vectors of 512 it would take minutes
-    or gigabytes instead of seconds.
+    Distances are Euclidean, between unit vectors, which gives the same order as cosines. They are computed on the first
+    64 principal components: the time of HDBSCAN grows with the square of the number of vectors, and for 20,000 vectors
+    of 512 dimensions it would take minutes or gigabytes instead of seconds.
 
     Args:
         vectors: float32, shape (n, dimension).
 
     Returns:
-        Number of the group of each, int64, shape (n,); -1 where it is in none.
+        Group number of each vector, int64, shape (n,); -1 if it is in none.
     """
     from sklearn.cluster import HDBSCAN
 
-    # Fewer have no density; and where all are equal there is nothing to part.
+    # Fewer vectors have no density, and equal vectors cannot be separated.
     if len(vectors) < 3:
         return np.full(len(vectors), -1, np.int64)
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
@@ -104,36 +105,36 @@ def density_groups(vectors: FloatArray) -> Labels:
 
 
 def _by_abundance(novel: list[Novel], vectors: FloatArray, groups: Labels) -> list[int]:
-    """Order by reads; equal ones by nearness to the centre of their group, then as they are (by digest)."""
+    """Order by reads; ties by distance to the centre of their group, then in the order given (by digest)."""
     nearness = np.zeros(len(novel))
     for group in range(int(groups.max(initial=-1)) + 1):
         inside = groups == group
         nearness[inside] = vectors[inside] @ vectors[inside].mean(axis=0)
-    # Rounded, so that the last digits of a sum decide nothing.
+    # Rounded, so that the last digits of a sum do not affect the order.
     return sorted(range(len(novel)), key=lambda i: (-novel[i].reads, -round(float(nearness[i]), 5), i))
 
 
 def _greedy(
     novel: list[Novel], vectors: FloatArray, groups: Labels, order: list[int], identity: float, coverage: float
 ) -> dict[int, list[tuple[int, float]]]:
-    """Give each representative its members with their identity, itself first; all as positions in ``novel``."""
+    """Return the members of each representative with their identities, itself first; all as positions in ``novel``."""
     clusters: dict[int, list[tuple[int, float]]] = {}
     of_group: dict[int, list[int]] = {}
-    # Vectors of the representatives, in the order in which they came.
-    near = np.empty_like(vectors)
+    # Vectors of the representatives, in the order in which they were found.
+    representatives = np.empty_like(vectors)
     firsts: list[int] = []
     for i in order:
-        own = of_group.get(int(groups[i]), []) if groups[i] >= 0 else []
-        joined = _best(novel, i, own, identity, coverage)
+        same_group = of_group.get(int(groups[i]), []) if groups[i] >= 0 else []
+        joined = _best(novel, i, same_group, identity, coverage)
         if joined is None and firsts:
-            similar = near[: len(firsts)] @ vectors[i]
+            similar = representatives[: len(firsts)] @ vectors[i]
             nearest = [firsts[k] for k in np.argsort(-similar, kind="stable")[:NEAREST].tolist()]
-            others = _promising(novel, i, [first for first in nearest if first not in own], identity, coverage)
+            others = _promising(novel, i, [first for first in nearest if first not in same_group], identity, coverage)
             joined = _best(novel, i, others, identity, coverage)
         if joined is not None:
             clusters[joined[0]].append((i, joined[1]))
             continue
-        near[len(firsts)] = vectors[i]
+        representatives[len(firsts)] = vectors[i]
         firsts.append(i)
         clusters[i] = [(i, 100.0)]
         if groups[i] >= 0:
@@ -142,14 +143,14 @@ def _greedy(
 
 
 def _best(novel: list[Novel], i: int, firsts: list[int], identity: float, coverage: float) -> tuple[int, float] | None:
-    """Return the representative that a sequence is most like and their identity, None where it is like none."""
-    own = novel[i].sequence
+    """Return the most similar representative of a sequence and their identity, None if there is none."""
+    bases = novel[i].sequence
     best: tuple[int, float] | None = None
-    found = align(own, [novel[first].sequence for first in firsts], strand="plus")
+    found = align(bases, [novel[first].sequence for first in firsts], strand="plus")
     for first, alignment in zip(firsts, found, strict=True):
         if alignment is None:
             continue
-        shorter = len(own) <= len(novel[first].sequence)
+        shorter = len(bases) <= len(novel[first].sequence)
         covered = alignment.query_coverage if shorter else alignment.target_coverage
         if alignment.identity >= identity and covered >= coverage and (best is None or alignment.identity > best[1]):
             best = first, alignment.identity
@@ -157,22 +158,22 @@ def _best(novel: list[Novel], i: int, firsts: list[int], identity: float, covera
 
 
 def _promising(novel: list[Novel], i: int, firsts: list[int], identity: float, coverage: float) -> list[int]:
-    """Leave out representatives whose score tells that they are not alike: a score costs less than the columns.
+    """Omit representatives whose alignment score rules out a sufficient identity: scores are faster than alignments.
 
-    An alignment that covers so much of the shorter sequence has at least so many columns, and in the worst case all
-    that are no matches are gaps of one letter.
+    An alignment that covers this share of the shorter sequence has at least as many columns, and in the worst case all
+    columns without a match are gaps of one base.
     """
-    own = novel[i].sequence
-    targets = {first: novel[first].sequence for first in firsts if not too_long(len(own), len(novel[first].sequence))}
+    bases = novel[i].sequence
+    targets = {first: novel[first].sequence for first in firsts if not too_long(len(bases), len(novel[first].sequence))}
     if not targets:
         return []
-    a_column = (identity * MATCH - (100 - identity) * GAP_OPEN) / 100
+    column_score = (identity * MATCH - (100 - identity) * GAP_OPEN) / 100
     database = pyopal.Database([target.encode() for target in targets.values()], alphabet=LETTERS)
-    scores = score_aligner().align(own.encode(), database, mode="score", algorithm="ov")
+    scores = score_aligner().align(bases.encode(), database, mode="score", algorithm="ov")
     return [
         first
         for (first, target), result in zip(targets.items(), scores, strict=True)
-        if result.score >= a_column * coverage / 100 * min(len(own), len(target)) - 1e-6
+        if result.score >= column_score * coverage / 100 * min(len(bases), len(target)) - 1e-6
     ]
 
 
@@ -189,21 +190,21 @@ def _taxon(name: str, members: list[Member]) -> CandidateTaxon:
 
 
 def _agreed(lineages: list[Lineage]) -> Lineage:
-    """Return the names, from the first rank on, that more than half of all lineages have beneath the ones before.
+    """Return the names, from the first rank on, that more than half of all lineages have below the names before.
 
-    A rank that most leave empty stays empty, and what is beneath it may still be agreed on.
+    A rank that is empty in most lineages stays empty, and the ranks below it may still agree.
     """
     names: list[str] = []
-    left = lineages
+    remaining = lineages
     for rank in range(len(RANKS)):
         held: dict[str, int] = {}
-        for lineage in left:
+        for lineage in remaining:
             held[lineage[rank]] = held.get(lineage[rank], 0) + 1
         name, count = max(held.items(), key=lambda item: item[1])
         if 2 * count <= len(lineages):
             break
         names.append(name)
-        left = [lineage for lineage in left if lineage[rank] == name]
+        remaining = [lineage for lineage in remaining if lineage[rank] == name]
     return _lineage([*names, *UNKNOWN[len(names) :]])
 
 

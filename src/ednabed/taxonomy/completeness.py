@@ -1,4 +1,4 @@
-"""How much of a taxon a reference has: named genera and species, and labelled sequences."""
+"""How completely a reference covers a taxon: named genera and species, and labelled sequences."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _Key = tuple[int, str, str]
 def parents_of(groups: Sequence[CandidateTaxon], labels: Labels) -> list[Parent | None]:
     """Return the taxon to which each group belongs, with what the reference has of it.
 
-    It is the taxon of the deepest name of the group's lineage. Only sequences of the marker of the representative's
-    nearest relative count, where the reference has markers: a species with sequences of another marker only does not
-    help to name this one.
+    It is the taxon of the deepest name of the group's lineage. If the reference has markers, only sequences of the
+    marker of the representative's nearest relative count: a species that has only sequences of another marker does not
+    help to name this group.
 
     Args:
         groups: The groups.
         labels: Lineages of the reference.
 
     Returns:
-        None for a group without a name.
+        One for each group; None for a group without a name.
     """
     keys = [_key(one.lineage) for one in groups]
     markers = [one.representative.assignment.marker or "" for one in groups]
@@ -40,7 +40,7 @@ def parents_of(groups: Sequence[CandidateTaxon], labels: Labels) -> list[Parent 
             found.append(None)
             continue
         if (key, marker) not in known:
-            # A phylum that only other names of the group have is in no lineage of this name.
+            # If the phylum comes from other names of the group, no lineage may have this name with that phylum.
             numbers = taxa[key] or taxa[(*key[:2], "")]
             known[key, marker] = _count(key, numbers, marker, labels, row)
         found.append(known[key, marker])
@@ -55,7 +55,7 @@ def _key(lineage: Lineage) -> _Key | None:
 
 
 def _taxa(keys: Iterable[_Key], labels: Labels) -> dict[_Key, set[int]]:
-    """Return the numbers of the taxa of each name, with its phylum and without."""
+    """Return the numbers of the taxa with each name, with and without its phylum."""
     found: dict[_Key, set[int]] = {}
     for rank, name, phylum in keys:
         found[rank, name, phylum], found[rank, name, ""] = set(), set()
@@ -74,6 +74,6 @@ def _count(key: _Key, taxa: set[int], marker: str, labels: Labels, row: Ints) ->
     inside = np.isin(labels.taxa[:, rank], sorted(taxa))[labels.entries]
     if marker in labels.markers[1:]:
         inside &= labels.marker[row] == labels.markers.index(marker)
-    own = labels.taxa[np.unique(labels.entries[inside])]
-    genera, species = (len(np.unique(own[own[:, r] >= 0, r])) for r in (GENUS, SPECIES))
+    lineage_taxa = labels.taxa[np.unique(labels.entries[inside])]
+    genera, species = (len(np.unique(lineage_taxa[lineage_taxa[:, r] >= 0, r])) for r in (GENUS, SPECIES))
     return Parent(RANKS[rank], name, genera, species, len(np.unique(row[inside])))

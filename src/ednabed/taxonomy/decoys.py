@@ -1,8 +1,8 @@
-"""How near sequences come that have nothing to do with the reference: real ones, scrambled.
+"""How near unrelated sequences come to the reference: its own sequences, scrambled.
 
-Their words of three letters are put in random order, so they have the letters of real ones and are related to none.
-(Written backwards they would not do: references hold such records by mistake.) They are looked up as queries are: on
-the other strand too, and at several lengths, because short sequences come nearer by chance.
+Their three-base words are put in random order, so they have the base composition of real sequences but no relatives.
+(Reversed sequences would not do, because references contain some by mistake.) They are looked up as queries are: on the
+other strand too, and at several lengths, because short sequences come nearer by chance.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from ednabed.models.base import FloatArray
 from ednabed.search.divergence import Codes, decode, turn
 from ednabed.taxonomy.calibration import DIGITS
 from ednabed.taxonomy.candidates import Finder
-from ednabed.taxonomy.draws import piece
+from ednabed.taxonomy.draws import random_piece
 
 LENGTHS = (25, 50, 100, 150, 313, 0)
-"""Letters of scrambled sequences; 0 takes whole ones."""
+"""Bases of the scrambled sequences; 0 uses complete sequences."""
 LONG = (1_000, 3_000)
-"""Letters of several of them joined, for vectors alone: those of long sequences are nearer to all others, while their
-letters are no nearer than those of whole ones."""
-_LONG_SHARE = 4
-"""One in so many of the others is made."""
-MOST = 100
-"""Of each length."""
-FEWEST = 20
-"""Of one length, without which nothing can be said of it."""
+"""Bases of several sequences joined, for vectors alone: vectors of long sequences are nearer to all others, while their
+bases are no nearer than those of complete sequences."""
+_PER_LONG = 4
+"""Other decoys per joined one."""
+MAX_DECOYS = 100
+"""Maximum number of decoys of each length."""
+MIN_DECOYS = 20
+"""Minimum number of decoys of one length for a limit."""
 _WORD = 3
 ALPHA = 0.05
-"""Share of them that may seem to be related."""
+"""Share of the decoys that may appear related."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -44,64 +44,64 @@ Limits = list[tuple[int, float]]
 def decoy_limits(
     finder: Finder, engine: Engine, among: Ints, count: int, candidates: int, seed: int
 ) -> dict[bool, Limits]:
-    """Return, by letters, the distance that at most one in twenty scrambled sequences stays below.
+    """Return the distance below which at most one in twenty scrambled sequences falls, with and without bases.
 
     Args:
-        finder: Where they are looked up.
+        finder: Looks them up.
         engine: Embeds them.
-        among: Rows of which they are made.
-        count: Sequences of each length, from ``FEWEST`` to ``MOST``.
-        candidates: Candidates by each exponent.
+        among: Rows from which they are built.
+        count: Number of sequences of each length, from ``MIN_DECOYS`` to ``MAX_DECOYS``.
+        candidates: Candidates per exponent.
         seed: Seed of the choice.
 
     Returns:
-        With letters compared (True) and by vectors alone (False), in order of length.
+        Limits with bases compared (True) and by vectors alone (False), in order of length.
     """
     rng = np.random.default_rng([seed, 1])
-    count = min(max(count, FEWEST), MOST)
+    count = min(max(count, MIN_DECOYS), MAX_DECOYS)
     found: dict[bool, dict[int, float]] = {True: {}, False: {}}
     for length in (*LENGTHS, *LONG):
         joined = length in LONG
         if joined:
-            scrambled = _joined(finder, among, length, max(count // _LONG_SHARE, FEWEST), rng)
+            scrambled = _joined(finder, among, length, max(count // _PER_LONG, MIN_DECOYS), rng)
         else:
             scrambled = _pieces(finder, among, length, count, rng)
         vectors, refused = engine.embed([decode(codes) for codes in scrambled])
         usable = np.array([i for i in range(len(scrambled)) if i not in refused], np.int64)
-        if len(usable) < FEWEST:
+        if len(usable) < MIN_DECOYS:
             continue
         scrambled, vectors = [scrambled[i] for i in usable.tolist()], vectors[usable]
         turned = [turn(codes) for codes in scrambled]
         turned_vectors, _ = engine.embed([decode(codes) for codes in turned])
-        letters = int(np.median([len(codes) for codes in scrambled]))
+        n_bases = int(np.median([len(codes) for codes in scrambled]))
         for align in (False,) if joined else (True, False):
-            look = partial(_least, finder, candidates=candidates, align=align)
-            least = look(scrambled, vectors, thorough=True)
-            # As queries are: the other strand is looked at closely where it seems to be nearer.
+            look = partial(_nearest_distances, finder, candidates=candidates, align=align)
+            nearest = look(scrambled, vectors, thorough=True)
+            # As for queries, the other strand is searched thoroughly where it seems to be nearer.
             quick = look(turned, turned_vectors, thorough=False)
-            nearer = np.flatnonzero(quick < least)
+            nearer = np.flatnonzero(quick < nearest)
             others = [turned[i] for i in nearer.tolist()]
-            least[nearer] = np.minimum(least[nearer], look(others, turned_vectors[nearer], thorough=True))
-            found[align][letters] = round(limit_of(least), DIGITS)
+            nearest[nearer] = np.minimum(nearest[nearer], look(others, turned_vectors[nearer], thorough=True))
+            found[align][n_bases] = round(limit_of(nearest), DIGITS)
     return {align: sorted(limits.items()) for align, limits in found.items()}
 
 
 def _pieces(finder: Finder, among: Ints, length: int, count: int, rng: np.random.Generator) -> list[Codes]:
-    """Return scrambled pieces of sequences; fewer than asked for where few are long enough."""
+    """Return scrambled pieces of sequences; fewer than requested if too few sequences are long enough."""
     rows = rng.permutation(among[finder.letters.lengths[among] >= max(length, 1)])[:count]
-    return [_scrambled(piece(finder.letters.codes(row), length, rng), rng) for row in rows.tolist()]
+    return [_scrambled(random_piece(finder.letters.codes(row), length, rng), rng) for row in rows.tolist()]
 
 
 def _joined(finder: Finder, among: Ints, length: int, count: int, rng: np.random.Generator) -> list[Codes]:
-    """Return sequences of so many letters, made of several that are scrambled together."""
+    """Return sequences of the given number of bases, each several sequences joined and scrambled together."""
     rows = among[finder.letters.lengths[among] > 0]
-    made: list[Codes] = []
-    while len(made) < count and len(rows) >= FEWEST:
+    sequences: list[Codes] = []
+    while len(sequences) < count and len(rows) >= MIN_DECOYS:
         parts: list[Codes] = []
         while sum(map(len, parts)) < length:
             parts.append(finder.letters.codes(int(rng.choice(rows))))
-        made.append(_scrambled(np.concatenate(parts)[:length], rng))
-    return made
+        sequences.append(_scrambled(np.concatenate(parts)[:length], rng))
+    return sequences
 
 
 def _scrambled(codes: Codes, rng: np.random.Generator) -> Codes:
@@ -110,30 +110,30 @@ def _scrambled(codes: Codes, rng: np.random.Generator) -> Codes:
 
 
 def limit_of(distances: Floats) -> float:
-    """Return the distance that another one of the same kind stays below with a probability of ``ALPHA`` at most.
+    """Return the distance below which another sequence of the same kind falls with a probability of at most ``ALPHA``.
 
-    The k-th least of n is such, with k = ALPHA * (n + 1) rounded down: conformal, as p-values are (``Group``).
+    It is the k-th smallest of n, with k = ALPHA * (n + 1) rounded down: conformal, as p-values are (``Group``).
 
     Args:
-        distances: At least ``FEWEST``.
+        distances: At least ``MIN_DECOYS`` distances.
     """
     return float(np.sort(distances)[int(ALPHA * (len(distances) + 1)) - 1])
 
 
-def _least(
+def _nearest_distances(
     finder: Finder, codes: list[Codes], vectors: FloatArray, *, candidates: int, align: bool, thorough: bool
 ) -> Floats:
-    """Return the distance of each sequence to the nearest, infinite where there is none."""
+    """Return the distance of each sequence to the nearest one, infinite if there is none."""
     if not codes:
         return np.zeros(0)
     found = finder.find(vectors, codes, candidates, align=align, thorough=thorough)
     return np.asarray(found.distances.min(axis=1, initial=np.inf), np.float64)
 
 
-def least_limits(several: Iterable[Limits]) -> Limits:
-    """Return the least limit of several for each length that any of them has."""
+def min_limits(several: Iterable[Limits]) -> Limits:
+    """Return, for each length with a limit, the smallest of its limits."""
     found: dict[int, float] = {}
-    for own in several:
-        for letters, limit in own:
-            found[letters] = min(limit, found.get(letters, limit))
+    for limits in several:
+        for n_bases, limit in limits:
+            found[n_bases] = min(limit, found.get(n_bases, limit))
     return sorted(found.items())

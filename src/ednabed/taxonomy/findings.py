@@ -1,4 +1,4 @@
-"""What was looked up of some queries, before it is known what the others are."""
+"""What was looked up for some queries, before anything is known about the other queries of the study."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _AGREEMENT = FEATURES.index("agreement")
 
 @dataclass
 class Findings:
-    """What was looked up of q queries, without the letters and vectors.
+    """What was looked up for q queries, without their bases and vectors.
 
     Attributes:
-        rows: Row of the nearest sequence; -1 where there is none, int64, shape (q,).
+        rows: Row of the nearest sequence; -1 if there is none, int64, shape (q,).
         nearest: See ``Evidence.nearest_lineages``.
         lineages: See ``Evidence``, int64, shape (q, 7).
-        agreement: Share of the votes of the name chosen, float64, shape (q, 7).
-        distance: Least distance; infinite where there is none.
-        identity: With the nearest sequence, in percent; NaN where unknown; so are the next three.
+        agreement: Share of the votes for the chosen name, float64, shape (q, 7).
+        distance: Minimum distance; infinite if there is none.
+        identity: Identity with the nearest sequence, in percent; NaN where unknown, as in the next three.
         coverage: Share of the query inside that alignment, in percent.
-        likeness: Share of the letters compared that agree.
+        likeness: Share of the bases compared that agree.
         similarity: Cosine of the vectors.
         turned: Whether it is the reverse complement of the reference's strand.
-        strange: Whether it is no nearer than a scrambled sequence.
+        unrelated: Whether it is no nearer than a scrambled sequence.
         marker: Number of the marker of the nearest sequence.
         situations: See ``Outlook``, NaN where unknown, float64, shape (q, 6).
         right: See ``Outlook``.
@@ -50,7 +50,7 @@ class Findings:
     likeness: Floats
     similarity: Floats
     turned: npt.NDArray[np.bool_]
-    strange: npt.NDArray[np.bool_]
+    unrelated: npt.NDArray[np.bool_]
     marker: Ints
     situations: Floats
     right: Floats
@@ -63,17 +63,19 @@ class Findings:
         return len(self.rows)
 
     @classmethod
-    def of(cls, evidence: Evidence, rows: Ints, alike: tuple[Floats, Floats, Floats, Floats], turned: bool) -> Findings:
-        """Make findings of which calibration says nothing yet.
+    def from_evidence(
+        cls, evidence: Evidence, rows: Ints, measures: tuple[Floats, Floats, Floats, Floats], turned: bool
+    ) -> Findings:
+        """Create findings for which no predictions of a calibration are known yet.
 
         Args:
-            evidence: Of q queries.
-            rows: See above.
-            alike: Identity, coverage, likeness and similarity.
-            turned: See above, of all.
+            evidence: Evidence of q queries.
+            rows: See the attributes.
+            measures: Identity, coverage, likeness and similarity.
+            turned: See the attributes; the same for all queries.
         """
         q = len(rows)
-        identity, coverage, likeness, similarity = alike
+        identity, coverage, likeness, similarity = measures
         return cls(
             rows=rows,
             nearest=evidence.nearest_lineages,
@@ -85,7 +87,7 @@ class Findings:
             likeness=likeness,
             similarity=similarity,
             turned=np.full(q, turned),
-            strange=np.zeros(q, bool),
+            unrelated=np.zeros(q, bool),
             marker=np.zeros(q, np.int64),
             situations=np.full((q, len(SITUATIONS)), np.nan),
             right=np.full((q, len(RANKS)), np.nan),
@@ -94,38 +96,38 @@ class Findings:
             tied=list(evidence.tied),
         )
 
-    def learn(self, own: Ints, outlook: Outlook) -> None:
-        """Take in what calibration says of some of the queries."""
+    def learn(self, selected: Ints, outlook: Outlook) -> None:
+        """Store the predictions of a calibration for the selected queries."""
         if outlook.situations is not None:
-            self.situations[own] = outlook.situations
+            self.situations[selected] = outlook.situations
         if outlook.p_values is not None:
-            self.old_p[own] = outlook.p_values
-        self.right[own], self.classes[own] = outlook.right, outlook.classes
+            self.old_p[selected] = outlook.p_values
+        self.right[selected], self.classes[selected] = outlook.right, outlook.classes
 
     def part(self, chosen: Ints) -> Findings:
-        """Return some of the queries."""
+        """Return the findings of the selected queries."""
         arrays = {one.name: getattr(self, one.name)[chosen] for one in fields(self) if one.name != "tied"}
         return Findings(**arrays, tied=[self.tied[i] for i in chosen.tolist()])
 
-    def outlook(self, own: Ints) -> Outlook:
-        """Return what calibration says of some of the queries."""
-        return Outlook(self.situations[own], self.right[own], self.old_p[own], self.classes[own])
+    def outlook(self, selected: Ints) -> Outlook:
+        """Return the predictions of the calibration for the selected queries."""
+        return Outlook(self.situations[selected], self.right[selected], self.old_p[selected], self.classes[selected])
 
-    def put(self, places: Ints, other: Findings, chosen: Ints) -> None:
-        """Replace queries by some of others."""
+    def put(self, rows: Ints, other: Findings, chosen: Ints) -> None:
+        """Replace queries by selected queries of other findings."""
         for one in fields(self):
             if one.name == "tied":
-                for place, number in zip(places.tolist(), chosen.tolist(), strict=True):
-                    self.tied[place] = other.tied[number]
+                for row, number in zip(rows.tolist(), chosen.tolist(), strict=True):
+                    self.tied[row] = other.tied[number]
             else:
-                getattr(self, one.name)[places] = getattr(other, one.name)[chosen]
+                getattr(self, one.name)[rows] = getattr(other, one.name)[chosen]
 
 
 def join_findings(several: Sequence[Findings]) -> Findings:
-    """Return several findings as one; at least one must be given."""
+    """Join several findings; at least one must be given."""
     arrays = {
-        one.name: np.concatenate([getattr(own, one.name) for own in several])
+        one.name: np.concatenate([getattr(part, one.name) for part in several])
         for one in fields(Findings)
         if one.name != "tied"
     }
-    return Findings(**arrays, tied=[tied for own in several for tied in own.tied])
+    return Findings(**arrays, tied=[tied for part in several for tied in part.tied])

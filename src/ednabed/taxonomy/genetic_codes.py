@@ -1,6 +1,6 @@
-"""Stop codons by NCBI's numbers of genetic codes, and which codes the COI of a lineage can have.
+"""Stop codons by NCBI genetic code number, and which codes the COI of a lineage can have.
 
-The stop codons are those of NCBI's tables (https://www.ncbi.nlm.nih.gov/Taxonomy/Utils/wprintgc.cgi).
+The stop codons are those of the NCBI tables (https://www.ncbi.nlm.nih.gov/Taxonomy/Utils/wprintgc.cgi).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VERTEBRATES = (
     "Ceratodontoidei", "Coelacanthi", "Coelacanthimorpha", "Actinistia", "Elasmobranchii", "Holocephali",
     "Chondrichthyes", "Hyperoartia", "Petromyzonti", "Myxini", "Cephalaspidomorphi",
 )  # fmt: skip
-# From the first names of a lineage to its last one; the last that is listed counts.
+# Codes by rank and name; if several names of a lineage are listed, the lowest rank counts.
 _CODES: dict[tuple[str, str], tuple[int, ...]] = {
     ("kingdom", "Animalia"): (2, 4, 5, 9, 13),
     ("kingdom", "Metazoa"): (2, 4, 5, 9, 13),
@@ -57,10 +57,10 @@ _RANKS = ("kingdom", "phylum", "class")
 
 
 def codes_of(lineage: Lineage) -> tuple[int, ...]:
-    """Return NCBI's numbers of the codes that the COI of a lineage can have, by its kingdom, phylum and class.
+    """Return the NCBI numbers of the codes that the COI of a lineage can have, by its kingdom, phylum and class.
 
-    The deepest of these names that is known decides. The red algae, ciliates and fungi have TGA for tryptophan in their
-    mitochondria. A lineage without a known name can have any (1, 2, 4, 5, 9, 11, 13).
+    The deepest of these names that is known decides. Red algae, ciliates and fungi have TGA for tryptophan in their
+    mitochondria. A lineage without a known name can have any code (1, 2, 4, 5, 9, 11, 13).
     """
     found: tuple[int, ...] = _ANY
     for rank, name in zip(_RANKS, lineage, strict=False):

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from ednabed.base.stored_json import BadJson
 
 LENGTH_EDGES = (220, 450)
-"""Queries up to 220 letters, up to 450, and longer ones are judged apart: the middle (in proportion) between the
-lengths that calibration draws, 150, 313 and full."""
+"""Queries of up to 220 bases, of up to 450, and longer ones are judged separately: the edges are halfway (in
+proportion) between the lengths that calibration draws, 150, 313 and full."""
 LENGTH_NAMES = ("up to 220", "221 to 450", "above 450")
 
 Floats = npt.NDArray[np.float64]
@@ -19,27 +19,27 @@ Ints = npt.NDArray[np.int64]
 
 
 def length_classes(lengths: Ints) -> Ints:
-    """Return the class of each length: 0 up to 220 letters, 1 up to 450, 2 above."""
+    """Return the class of each length: 0 up to 220 bases, 1 up to 450, 2 above."""
     return np.asarray(np.searchsorted(LENGTH_EDGES, lengths, side="left"), np.int64)
 
 
 def check_limits(limits: Sequence[tuple[int, float]]) -> None:
-    """Raise BadJson unless limits that were read are in order of length, from 1 on."""
-    lengths = [letters for letters, _ in limits]
+    """Raise BadJson unless the limits read from a file are in order of length, from 1."""
+    lengths = [n_bases for n_bases, _ in limits]
     if lengths != sorted(lengths) or (lengths and lengths[0] < 1):
         raise BadJson("decoys of a group are not in order of length")
 
 
 def limit_at(limits: Sequence[tuple[int, float]], lengths: Ints) -> Floats:
-    """Return the limit that holds at each length, shape (n,); infinite where there is none.
+    """Return the limit at each length, shape (n,); infinite if there are no limits.
 
-    Between lengths with a limit it is interpolated over the logarithm of the length; beyond, it stays.
+    Between two lengths with a limit it is interpolated on the logarithm of the length; beyond them it is constant.
 
     Args:
-        limits: Pairs, in order of length: letters, and the limit.
-        lengths: Letters, at least 1, shape (n,).
+        limits: Pairs, in order of length: number of bases, and limit.
+        lengths: Lengths in bases, at least 1, shape (n,).
     """
     if not limits:
         return np.full(len(lengths), np.inf)
-    letters, values = (np.array(column, np.float64) for column in zip(*limits, strict=True))
-    return np.asarray(np.interp(np.log(np.maximum(lengths, 1)), np.log(letters), values), np.float64)
+    n_bases, values = (np.array(column, np.float64) for column in zip(*limits, strict=True))
+    return np.asarray(np.interp(np.log(np.maximum(lengths, 1)), np.log(n_bases), values), np.float64)

@@ -1,4 +1,4 @@
-"""Logistic regression on piecewise linear features: fitted by scikit-learn, kept as plain numbers."""
+"""Logistic regression on piecewise linear features: fitted by scikit-learn, stored as plain numbers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ednabed.base.stored_json import BadJson
 
 _KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Quantiles of a feature at which its slope may change."""
-_LEAST_SPREAD = 0.1
-"""Standard deviation of a feature (all are logarithms or shares) below which it counts less, by the square of what it
-lacks. What hardly varies among the draws says nothing about queries in which it does: stretched to the width of the
-others, chance would make its slopes, and a query with foreign letters at its ends, or with N, would get more confidence
-than a clean one."""
+_MIN_SPREAD = 0.1
+"""Standard deviation of a feature (all are logarithms or shares) below which it counts less, by the square of the
+deficit. A feature that hardly varies among the draws says nothing about queries in which it does: scaled to the width
+of the others, its slopes would be due to chance, and a query with foreign bases at its ends, or with N, would get more
+confidence than a clean one."""
 _NEVER = -50.0
-"""Log odds of a class of which there was no example."""
+"""Log odds of a class without examples."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -25,18 +25,18 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Logistic:
-    """Probabilities of classes.
+    """A model of the probabilities of classes.
 
     Attributes:
         knots: For each feature, where its slope may change.
-        least: The least value of each feature among the examples; what is less counts as that, because nothing was
-            learned of it.
-        most: The largest, alike.
+        least: Minimum of each feature among the examples; smaller values are raised to it, because nothing was learned
+            about them.
+        most: Maximum of each feature; larger values are lowered to it in the same way.
         mean: Mean of each column of ``columns``.
-        scale: What it is divided by.
+        scale: Divisor of each column.
         weights: For each class, the weight of each column.
         intercepts: For each class, its log odds where all columns are at their means.
-        examples: Examples that it was fitted to.
+        examples: Number of examples that it was fitted to.
     """
 
     knots: list[list[float]]
@@ -49,12 +49,12 @@ class Logistic:
     examples: int
 
     def check_shapes(self, features: int, classes: int) -> None:
-        """Raise BadJson where its numbers do not belong together."""
+        """Raise BadJson if the sizes of its numbers do not match."""
         check_columns(self.knots, self.least, self.most, self.mean, self.scale, features)
         if len(self.weights) != classes or len(self.intercepts) != classes:
             raise BadJson(f"a model has {len(self.weights)} classes, expected {classes}")
-        if any(len(own) != len(self.mean) for own in self.weights):
-            raise BadJson("weights of a model are not one for each column")
+        if any(len(row) != len(self.mean) for row in self.weights):
+            raise BadJson("a model does not have one weight for each column")
 
     def predict(self, features: Floats) -> Floats:
         """Return the probability of each class, shape (n, classes), for features, shape (n, f)."""
@@ -74,17 +74,17 @@ def check_columns(
     scale: list[float],
     features: int,
 ) -> None:
-    """Raise BadJson unless the numbers of a model that was read are those of one number of features."""
+    """Raise BadJson unless the numbers of a model that was read match the number of features."""
     wide = features + sum(map(len, knots))
     if [len(knots), len(least), len(most)] != [features] * 3 or [len(mean), len(scale)] != [wide] * 2 or 0 in scale:
         raise BadJson(f"a model does not have the numbers of {features} features")
 
 
 def columns(features: Floats, knots: list[list[float]]) -> Floats:
-    """Return the features, and what each exceeds its knots by, shape (n, f + number of knots)."""
+    """Return the features, and the amounts by which each exceeds its knots, shape (n, f + number of knots)."""
     parts = [features]
-    for i, places in enumerate(knots):
-        parts.append(np.maximum(features[:, i : i + 1] - np.array(places), 0))
+    for i, feature_knots in enumerate(knots):
+        parts.append(np.maximum(features[:, i : i + 1] - np.array(feature_knots), 0))
     return np.concatenate(parts, axis=1)
 
 
@@ -93,13 +93,13 @@ def fit(features: Floats, classes: Ints, count: int, weights: Floats, penalty: f
 
     Args:
         features: Shape (n, f).
-        classes: Class of each example, 0 to ``count`` - 1, shape (n,). Where one class has all examples, that one has
-            probability 1 always; a class without any has none.
+        classes: Class of each example, 0 to ``count`` - 1, shape (n,). If one class has all examples, it always has
+            probability 1; a class without examples has probability 0.
         count: Number of classes.
         weights: How much each example counts, shape (n,); 1 on average.
         penalty: Inverse strength of the L2 penalty (``C`` of scikit-learn).
     """
-    # 1.2 s to import: only calibration needs it.
+    # The import takes 1.2 s, and only calibration needs it.
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
@@ -109,20 +109,20 @@ def fit(features: Floats, classes: Ints, count: int, weights: Floats, penalty: f
     table = columns(features, knots)
     mean, scale = table.mean(axis=0), table.std(axis=0)
     scale[scale < 1e-9] = 1
-    narrow = np.maximum(_LEAST_SPREAD / np.maximum(features.std(axis=0), 1e-9), 1) ** 2
-    scale *= np.concatenate([narrow, np.repeat(narrow, [len(places) for places in knots])])
-    there = np.unique(classes)
+    narrow = np.maximum(_MIN_SPREAD / np.maximum(features.std(axis=0), 1e-9), 1) ** 2
+    scale *= np.concatenate([narrow, np.repeat(narrow, [len(feature_knots) for feature_knots in knots])])
+    present = np.unique(classes)
     slopes, intercepts = np.zeros((count, table.shape[1])), np.full(count, _NEVER)
-    intercepts[there] = 0.0
-    if len(there) > 1:
+    intercepts[present] = 0.0
+    if len(present) > 1:
         model = LogisticRegression(C=penalty, max_iter=3_000)
-        # Tables are small: on two threads it takes four times as long, and sums would depend on their number.
+        # Tables are small: two threads take four times as long, and sums would depend on the number of threads.
         with threadpool_limits(1):
             model.fit((table - mean) / scale, classes, sample_weight=weights)
-        if len(there) == 2:
-            slopes[there[1]], intercepts[there[1]] = model.coef_[0], model.intercept_[0]
+        if len(present) == 2:
+            slopes[present[1]], intercepts[present[1]] = model.coef_[0], model.intercept_[0]
         else:
-            slopes[there], intercepts[there] = model.coef_, model.intercept_
+            slopes[present], intercepts[present] = model.coef_, model.intercept_
     return Logistic(
         knots=knots,
         least=features.min(axis=0).tolist(),
@@ -136,12 +136,12 @@ def fit(features: Floats, classes: Ints, count: int, weights: Floats, penalty: f
 
 
 def constant(shares: list[float], size: int, examples: int) -> Logistic:
-    """Return a model that says the same of everything.
+    """Return a model that predicts the same for every input.
 
     Args:
         shares: Probability of each class, above 0.
         size: Number of features.
-        examples: Examples of which that is the share.
+        examples: Number of examples that the shares come from.
     """
     zeros, ones = [0.0] * size, [1.0] * size
     intercepts = [float(np.log(share)) for share in shares]

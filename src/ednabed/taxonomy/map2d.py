@@ -1,4 +1,4 @@
-"""Vectors to places on a page, for looking at: UMAP where it is installed, else the two first principal components."""
+"""Project vectors to two dimensions for display: by UMAP if installed, otherwise to two principal components."""
 
 from __future__ import annotations
 
@@ -11,58 +11,59 @@ from threadpoolctl import threadpool_limits
 
 from ednabed.extras import installed
 from ednabed.models.base import FloatArray
-from ednabed.taxonomy.near import near
+from ednabed.taxonomy.near import nearest_vectors
 
 NEIGHBOURS = 15
-"""Neighbours that UMAP keeps near (its own default), the vector itself among them; fewer where there are fewer."""
-FEWEST = 10
-"""Vectors below which the map is of principal components: so few have no neighbourhoods."""
+"""Neighbours that UMAP keeps near (its default), including the vector itself; fewer if there are fewer vectors."""
+MIN_VECTORS = 10
+"""Minimum number of vectors for UMAP; fewer have no neighbourhoods, and the map shows principal components."""
 
 
 def map_2d(vectors: FloatArray, *, seed: int = 0, bar: Any = None) -> tuple[FloatArray, str]:
-    """Give each vector a place on a map.
+    """Return map coordinates for each vector.
 
-    The same vectors in the same order have the same places on the same machine, whatever the number of threads. UMAP
-    (McInnes et al. 2018) comes with ``pip install ednabed[map]``. It is given the exact nearest neighbours by cosine
-    and begins at the principal components, which keeps the large more in its place than its own beginning does (Kobak
-    and Linderman 2021) and takes less time. On one core 2,000 vectors of 512 take some 15 s (10 of them once, to
-    compile UMAP), 10,000 some 25 s, 50,000 some 75 s and 0.7 GB, most of it for the neighbours.
+    The same vectors in the same order have the same coordinates on the same machine, whatever the number of threads.
+    UMAP (McInnes et al. 2018) comes with ``pip install ednabed[map]``. It is given the exact nearest neighbours by
+    cosine and starts from the principal components, which preserves the large-scale structure better than its own
+    initialisation (Kobak and Linderman 2021) and takes less time. On one core 2,000 vectors of 512 dimensions take some
+    15 s (10 of them once, to compile UMAP), 10,000 some 25 s, 50,000 some 75 s and 0.7 GB, most of it for the
+    neighbours.
 
-    Principal components are turned so that on each axis the vector farthest from the middle (the first of those that
+    Principal components are oriented so that on each axis the vector farthest from the middle (the first of those that
     are equally far) is on the positive side.
 
     Args:
         vectors: float32, shape (n, dimension), unit length; n may be 0.
-        seed: Of UMAP's random numbers.
-        bar: A progress bar, told of the vectors whose neighbours are known; None for none.
+        seed: Seed of UMAP's random numbers.
+        bar: A progress bar, updated with the number of vectors whose neighbours are known; None for none.
 
     Returns:
-        Coordinates, float32, shape (n, 2), in no unit; and the name of the method, ``UMAP`` or ``PCA``.
+        Coordinates, float32, shape (n, 2), without a unit; and the name of the method, ``UMAP`` or ``PCA``.
     """
-    if len(vectors) < FEWEST or not installed("umap"):
+    if len(vectors) < MIN_VECTORS or not installed("umap"):
         return _principal(vectors), "PCA"
     from umap import UMAP
 
     rows, distances = _neighbours(vectors, min(NEIGHBOURS, len(vectors) - 1), bar)
-    # One thread, because sums in another order would send it elsewhere.
+    # One thread, because another order of summation would change the result.
     with threadpool_limits(1), warnings.catch_warnings():
-        # It warns that it cannot place other vectors, which nobody asks of it.
+        # UMAP warns that it cannot place other vectors, which is not needed here.
         warnings.simplefilter("ignore")
         umap = UMAP(
             n_components=2, n_neighbors=rows.shape[1], metric="cosine", random_state=seed, n_jobs=1,
             init=_principal(vectors), precomputed_knn=(rows, distances), force_approximation_algorithm=True,
         )  # fmt: skip
-        places: FloatArray = np.asarray(umap.fit_transform(vectors), np.float32)
-    # A vector that is a neighbour of none has no place.
-    places[~np.isfinite(places).all(axis=1)] = 0
-    return places, "UMAP"
+        coordinates: FloatArray = np.asarray(umap.fit_transform(vectors), np.float32)
+    # UMAP does not place a vector that is not a neighbour of any other.
+    coordinates[~np.isfinite(coordinates).all(axis=1)] = 0
+    return coordinates, "UMAP"
 
 
 def _neighbours(vectors: FloatArray, k: int, bar: Any) -> tuple[npt.NDArray[np.int32], FloatArray]:
-    """Return rows and cosine distances of the ``k`` nearest of each vector, itself first, as UMAP wants them."""
-    rows, cosines = near(vectors, vectors, k, bar)
+    """Return rows and cosine distances of the ``k`` nearest of each vector, itself first, as UMAP expects them."""
+    rows, cosines = nearest_vectors(vectors, vectors, k, bar)
     itself = np.arange(len(vectors))[:, None]
-    # Where more have the same vector, it may not be among them itself.
+    # If more than k vectors are equal, the vector may not be among its own neighbours.
     rows[(rows != itself).all(axis=1), -1] = itself[(rows != itself).all(axis=1), 0]
     order = np.argsort(rows != itself, axis=1, kind="stable")
     rows = np.take_along_axis(rows, order, axis=1)
@@ -77,15 +78,15 @@ def _principal(vectors: FloatArray) -> FloatArray:
         return np.zeros((0, 2), np.float32)
     with threadpool_limits(1):
         centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-        # Of many vectors the axes cost less than all their places on them.
+        # With many vectors, the axes alone cost less than the full decomposition.
         if len(vectors) > vectors.shape[1]:
             _, axes = np.linalg.eigh(centred.T @ centred)
             found = centred @ axes[:, ::-1][:, :2]
         else:
             left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
             found = left[:, :2] * sizes[:2]
-    places = np.zeros((len(vectors), 2))
-    places[:, : found.shape[1]] = found
+    coordinates = np.zeros((len(vectors), 2))
+    coordinates[:, : found.shape[1]] = found
     # Rounded, so that equal distances are equal.
-    farthest = places[np.abs(places).round(9).argmax(axis=0), [0, 1]]
-    return (places * np.where(farthest < 0, -1, 1)).astype(np.float32)
+    farthest = coordinates[np.abs(coordinates).round(9).argmax(axis=0), [0, 1]]
+    return (coordinates * np.where(farthest < 0, -1, 1)).astype(np.float32)

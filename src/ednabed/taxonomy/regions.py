@@ -1,18 +1,18 @@
-"""Whether sequences are of the same region of a marker, so that one may be known by the other."""
+"""Whether sequences are of the same region of a marker, so that one may be identified by the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Least share of a query's words of ten letters that another sequence has.
+# Minimum share of a query's ten-base words that another sequence of the same region has.
 _WORD = 10
 _SHARED = 0.05
 
 
 def meets(sequence: bytes, others: Iterable[bytes]) -> bool:
-    """Tell whether a sequence is of the same region as one of the others; too short ones count as such.
+    """Return whether a sequence is of the same region as one of the others; true for sequences that are too short.
 
-    Sequences of one species and region share most of their 10-letter words; those of two regions share next to none.
+    Sequences of one species and region share most of their ten-base words; those of two regions share almost none.
     """
     words = _words(sequence)
     return any(not words or len(words & _words(other)) >= _SHARED * len(words) for other in others)

@@ -1,12 +1,14 @@
-"""A map of distinct sequences: a place on a page for each, laid out once and kept, so that pictures can be compared.
+"""A map of distinct sequences: coordinates for each, computed once and kept, so that pictures can be compared.
 
-A map is laid out for *landmarks*, at most so many sequences of a collection, chosen by a rule that gives the same ones
-for the same sequences. Every other sequence, also one that comes later or is in no collection, is placed among its
-nearest landmarks. So a map stays as it is when a reference grows, and what is placed on it lies where it would have.
+A map is laid out for *landmarks*, a limited number of sequences of a collection, chosen by a rule that gives the same
+landmarks for the same sequences. Every other sequence, even one that is added later or is in no collection, is placed
+among its nearest landmarks. Thus a map stays as it is when a reference grows, and what is placed on it later gets the
+coordinates that it would have had before.
 
-Places are for looking at: near on the map is mostly near by vector, far on the map says little. Measured with
-``barcode-1`` on 102,940 COI barcodes, of which 50,000 are landmarks: of landmarks, 86 % have one of their genus as
-nearest on the map (95 % one of their family); of what was placed among them, 89 % (95 %); by vector, 94 % (98 %).
+Coordinates are for display: sequences that are near on the map mostly have near vectors, but a large distance on the
+map means little. Measured with ``barcode-1`` on 102,940 COI barcodes, of which 50,000 are landmarks: for 86 % of the
+landmarks, the nearest point on the map is of the same genus (95 % of the same family); for the sequences placed among
+them, 89 % (95 %); by vector, 94 % (98 %).
 """
 
 from __future__ import annotations
@@ -34,21 +36,21 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.topk import lengths, unit
 from ednabed.store.files import json_sha256, whole_file
 from ednabed.taxonomy.map2d import map_2d
-from ednabed.taxonomy.near import near
+from ednabed.taxonomy.near import nearest_vectors
 
 MOST = 50_000
-"""Landmarks at most, where nobody says otherwise."""
-AMONG = 5
-"""Landmarks among which a sequence is placed."""
+"""Maximum number of landmarks by default."""
+N_NEAREST = 5
+"""Number of landmarks among which a sequence is placed."""
 SCHEMA = "ednabed.map/1"
-_LEAST = 1e-6
-"""The least distance (1 - cosine) that is told apart, cosines having six digits."""
+_MIN_DISTANCE = 1e-6
+"""Minimum distance (1 - cosine) that can be resolved, because cosines have six digits."""
 _FACTS = b"ednabed.map"
 _FACTS_TYPES = {
     "method": str, "seed": int, "most": int, "fingerprint": str, "model": str, "created": str, "rule": str,
     "software": dict[str, str],
 }  # fmt: skip
-_AGAIN = "lay it out anew with 'ednabed reference map --refit'"
+_AGAIN = "lay it out again with 'ednabed reference map --refit'"
 _COLUMNS = pa.schema(
     [("key", pa.uint64()), ("x", pa.float32()), ("y", pa.float32()), ("landmark", pa.bool_()), ("cluster", pa.int32())]
 )
@@ -60,20 +62,20 @@ Numbers = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class SequenceMap:
-    """Places of sequences on a map.
+    """Coordinates of sequences on a map.
 
     Attributes:
         keys: Key of each sequence (``Collection.keys``), uint64, shape (n,), ascending, each once.
-        places: x and y, float32, shape (n, 2), finite, in no unit.
+        places: x and y, float32, shape (n, 2), finite, without a unit.
         landmark: bool, shape (n,): laid out by the method itself; False: placed among its nearest landmarks.
-        clusters: Number of its group of points, int32, shape (n,), from 0 on, largest group first; -1 for none. A
-            group is what lies close together in this picture (``point_groups``), not a taxon.
+        clusters: Number of its group of points, int32, shape (n,), from 0, largest group first; -1 for none. A group
+            consists of points that are close together in this picture (``point_groups``); it is not a taxon.
         method: ``UMAP`` or ``PCA``.
         seed: Seed with which it was laid out.
-        most: Landmarks at most, as asked for when it was laid out.
-        fingerprint: Of the function that made the vectors.
+        most: Maximum number of landmarks, as requested when it was laid out.
+        fingerprint: Fingerprint of the function that computed the vectors.
         model: Name of its model.
-        created: When it was laid out, UTC, ISO 8601.
+        created: Time at which it was laid out, UTC, ISO 8601.
         rule: One sentence: which sequences are landmarks, and where the others are.
         software: Versions with which it was laid out.
     """
@@ -98,17 +100,17 @@ class SequenceMap:
 
     @property
     def outgrown(self) -> bool:
-        """Whether a map laid out anew would have more than twice as many landmarks, so that it would show more."""
+        """Whether a new layout would have more than twice as many landmarks, and would therefore show more."""
         return 2 * self.landmarks < min(self.most, len(self.keys))
 
     def landmark_vectors(self, collection: Collection) -> FloatArray:
-        """Return the vectors of the landmarks, to place many things among them without reading them each time.
+        """Return the vectors of the landmarks, for placing many sequences among them without repeated reading.
 
         Args:
-            collection: Where the landmarks are, or some of them.
+            collection: The collection that has the landmarks, or some of them.
 
         Returns:
-            float32, shape (landmarks, dimension), unit length, in order of key; NaN of those that are not there.
+            float32, shape (landmarks, dimension), unit length, in order of key; NaN for landmarks that are missing.
 
         Raises:
             StoreError: The collection has vectors of another function, or none of the landmarks.
@@ -130,36 +132,38 @@ class SequenceMap:
     ) -> tuple[FloatArray, npt.NDArray[np.float32]]:
         """Place vectors that are not on the map, such as those of novel sequences or of other runs.
 
-        A sequence is placed at the mean of its five nearest landmarks, weighted by 1 / (1 - cosine)^2; one whose
-        vector is that of a landmark (cosine 1 to six digits) lies on it. The same vectors have the same places.
+        A sequence is placed at the mean of its five nearest landmarks, weighted by 1 / (1 - cosine)^2; a sequence whose
+        vector equals that of a landmark (cosine 1 to six digits) gets its coordinates. The same vectors get the same
+        coordinates.
 
         Args:
-            landmarks: A collection that has the landmarks, or what ``landmark_vectors`` gave.
-            vectors: float32, shape (q, dimension), any length; made by the function of the map.
+            landmarks: A collection that has the landmarks, or the result of ``landmark_vectors``.
+            vectors: float32, shape (q, dimension), any length; computed by the function of the map.
 
         Returns:
-            Places, float32, shape (q, 2), and the cosine with the nearest landmark, float32, shape (q,), -1 to 1: a
-            low one says that the place means little. Both NaN for a vector that is all zeros or not finite.
+            Coordinates, float32, shape (q, 2), and the cosine with the nearest landmark, float32, shape (q,), -1 to 1;
+            with a low cosine the coordinates mean little. Both NaN for a vector that is all zeros or not finite.
 
         Raises:
-            StoreError: As ``landmark_vectors``.
+            StoreError: As for ``landmark_vectors``.
             UsageError: The vectors have another dimension than the landmarks, or the map has no landmarks.
         """
         known = self.landmark_vectors(landmarks) if isinstance(landmarks, Collection) else landmarks
         if len(known) != self.landmarks or known.ndim != 2 or vectors.ndim != 2 or known.shape[1] != vectors.shape[1]:
             raise UsageError(
-                f"got vectors of shape {vectors.shape} to place among landmarks of shape {known.shape}, wanted "
-                f"{self.landmarks:,} landmarks of the same dimension; take vectors and landmarks of one model"
+                f"got vectors of shape {vectors.shape} to place among landmarks of shape {known.shape}, expected "
+                f"{self.landmarks:,} landmarks of the same dimension; use vectors and landmarks of one model"
             )
         places, similar, _ = self._among(known, vectors)
         return places, similar
 
     def of_rows(self, collection: Collection) -> tuple[FloatArray, Bools, Numbers, Bools]:
-        """Return what the map says of each row of a collection.
+        """Return the map data of each row of a collection.
 
         Returns:
-            Places, float32, shape (rows, 2), NaN where it is not on the map; whether it is a landmark, bool, shape
-            (rows,); clusters, int32, shape (rows,), -1 for none; and whether it is on the map, bool, shape (rows,).
+            Coordinates, float32, shape (rows, 2), NaN for rows that are not on the map; whether a row is a landmark,
+            bool, shape (rows,); clusters, int32, shape (rows,), -1 for none; and whether it is on the map, bool, shape
+            (rows,).
 
         Raises:
             StoreError: The collection has vectors of another function.
@@ -175,7 +179,7 @@ class SequenceMap:
         return places, landmark, clusters, on_map
 
     def write(self, path: Path) -> None:
-        """Write it to one Parquet file, whole or not at all; what was there stays until it is finished."""
+        """Write the map to one Parquet file, completely or not at all; an earlier file stays until it is finished."""
         facts = {
             "schema": SCHEMA, "method": self.method, "seed": self.seed, "most": self.most,
             "fingerprint": self.fingerprint, "model": self.model, "created": self.created, "rule": self.rule,
@@ -189,15 +193,15 @@ class SequenceMap:
 
     @classmethod
     def read(cls, path: Path) -> SequenceMap:
-        """Read it.
+        """Read a map.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: The file does not exist.
             StoreError: It is damaged, or of a schema that this version does not know.
         """
-        again = f"lay it out anew with 'ednabed reference map --reference {path.parent} --refit'"
+        again = f"lay it out again with 'ednabed reference map --reference {path.parent} --refit'"
         try:
-            # The whole file is read and closed, so that it can be replaced at any time.
+            # The complete file is read and closed, so that it can be replaced at any time.
             with parquet_errors(lambda reason: StoreError(f"{path} cannot be read ({reason}); {again}")):
                 table = sound(pq.ParquetFile(pa.BufferReader(path.read_bytes())).read())
             facts = parse_json((table.schema.metadata or {}).get(_FACTS, b"null"))
@@ -209,8 +213,8 @@ class SequenceMap:
                 f"{path} has schema {brief(schema)}, this ednabed reads {SCHEMA!r}; update ednabed, or {_AGAIN}"
             )
         damaged = StoreError(f"{path} is damaged; {again}")
-        told, content = facts.pop("map_sha256", None), facts.get("content_sha256")
-        if told != json_sha256(facts) or table.schema.remove_metadata() != _COLUMNS:
+        checksum, content = facts.pop("map_sha256", None), facts.get("content_sha256")
+        if checksum != json_sha256(facts) or table.schema.remove_metadata() != _COLUMNS:
             raise damaged
         if any(column.null_count for column in table.columns):
             raise damaged
@@ -226,7 +230,7 @@ class SequenceMap:
         return found
 
     def _content(self) -> str:
-        """Return the SHA-256 of all columns, one after the other, little-endian."""
+        """Return the SHA-256 of all columns, one after another, little-endian."""
         hashed = hashlib.sha256()
         for column, kind in (
             (self.keys, "<u8"), (self.places[:, 0], "<f4"), (self.places[:, 1], "<f4"), (self.landmark, "u1"),
@@ -236,7 +240,7 @@ class SequenceMap:
         return hashed.hexdigest()
 
     def check_function(self, collection: Collection) -> None:
-        """Raise StoreError where a collection has vectors of another function than the map."""
+        """Raise StoreError if a collection has vectors of another function than the map."""
         if collection.spec.fingerprint != self.fingerprint:
             raise StoreError(
                 f"{collection.name} has vectors of {collection.spec.model} ({collection.spec.fingerprint[:12]}), the "
@@ -246,29 +250,29 @@ class SequenceMap:
     def _among(
         self, known: FloatArray, vectors: FloatArray, bar: Any = None
     ) -> tuple[FloatArray, npt.NDArray[np.float32], Numbers]:
-        """Return places, similarities of the nearest landmark, and its cluster."""
-        there = np.flatnonzero(np.isfinite(known[:, 0]))
-        if not len(there):
-            raise UsageError(f"the map has no landmarks to place anything among; {_AGAIN}")
-        if len(there) < len(known):
-            known = known[there]
-        own_places = self.places[self.landmark][there].astype(np.float64)
-        own_clusters = self.clusters[self.landmark][there]
+        """Return coordinates, cosines with the nearest landmark, and its cluster."""
+        present = np.flatnonzero(np.isfinite(known[:, 0]))
+        if not len(present):
+            raise UsageError(f"the map has no landmarks to place sequences among; {_AGAIN}")
+        if len(present) < len(known):
+            known = known[present]
+        landmark_places = self.places[self.landmark][present].astype(np.float64)
+        landmark_clusters = self.clusters[self.landmark][present]
         places = np.full((len(vectors), 2), np.nan, np.float32)
         similar = np.full(len(vectors), np.nan, np.float32)
         clusters = np.full(len(vectors), -1, np.int32)
         norms = lengths(vectors)
         good = np.flatnonzero(np.isfinite(norms) & (norms > 0))
-        rows, cosines = near(unit(vectors[good]), known, AMONG, bar)
+        rows, cosines = nearest_vectors(unit(vectors[good]), known, N_NEAREST, bar)
         if not len(good):
             return places, similar, clusters
         distances = 1 - cosines
-        weights = np.maximum(distances, _LEAST) ** -2
-        mean = (own_places[rows] * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]
-        upon = distances[:, 0] < _LEAST / 2
-        places[good] = np.where(upon[:, None], own_places[rows[:, 0]], mean)
+        weights = np.maximum(distances, _MIN_DISTANCE) ** -2
+        mean = (landmark_places[rows] * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]
+        upon = distances[:, 0] < _MIN_DISTANCE / 2
+        places[good] = np.where(upon[:, None], landmark_places[rows[:, 0]], mean)
         similar[good] = cosines[:, 0]
-        clusters[good] = own_clusters[rows[:, 0]]
+        clusters[good] = landmark_clusters[rows[:, 0]]
         return places, similar, clusters
 
 
@@ -280,24 +284,24 @@ def make_map(
     earlier: SequenceMap | None = None,
     show_progress: bool | None = False,
 ) -> SequenceMap:
-    """Lay out a map of a collection, or add to an earlier one what it lacks.
+    """Lay out a map of a collection, or add missing sequences to an earlier map.
 
-    Landmarks are the ``most`` sequences with the smallest keys. A key is a hash of the letters, so this is a random
-    sample without any drawing: the same for the same sequences, in whatever order and in whichever runs they come. Of
-    landmarks with one and the same vector the first is laid out, and the others lie on it. A vector that is all zeros
-    or not finite has no place.
+    Landmarks are the ``most`` sequences with the smallest keys. A key is a hash of the bases, so this is a random
+    sample without random numbers: the same for the same sequences, whatever their order and their runs. Of landmarks
+    with equal vectors the first is laid out, and the others get its coordinates. A vector that is all zeros or not
+    finite has no coordinates.
 
     The same sequences, vectors, ``most`` and ``seed`` give the same map on the same machine, whatever the number of
-    threads. With 512 dimensions 50,000 landmarks take one to two minutes on one core and as many other sequences among
-    them another (``docs/decisions.md``); for landmarks the time grows with the square of their number. Memory is 0.6 GB
-    and some 10 kB a landmark, whatever the number of the others.
+    threads. With 512 dimensions 50,000 landmarks take one to two minutes on one core, and as many other sequences take
+    another minute (``docs/decisions.md``); for landmarks the time grows with the square of their number. Memory is
+    0.6 GB plus some 10 kB per landmark, whatever the number of the others.
 
     Args:
-        collection: A reference, or runs as they lie.
-        most: Landmarks at most, from 1 on.
-        seed: Of UMAP's random numbers, 0 to 2**32 - 1.
-        earlier: A map of the same function: what is on it keeps its place exactly, also what the collection lacks, and
-            what is new is placed among its landmarks; ``most`` and ``seed`` are then those of the earlier one.
+        collection: A reference, or runs that are not consolidated.
+        most: Maximum number of landmarks, at least 1.
+        seed: Seed of UMAP's random numbers, 0 to 2**32 - 1.
+        earlier: A map of the same function: its sequences keep their exact coordinates, including those that are not in
+            the collection, and new sequences are placed among its landmarks; ``most`` and ``seed`` are then its own.
         show_progress: True draws bars on standard error, False none, None on a terminal only.
 
     Raises:
@@ -305,9 +309,9 @@ def make_map(
         UsageError: ``most`` is below 1.
     """
     if most < 1:
-        raise UsageError(f"got {most} landmarks at most, wanted at least 1; give another number")
+        raise UsageError(f"the maximum number of landmarks is {most}, expected at least 1; give another `most`")
     if earlier is not None:
-        return _added(collection, earlier, show_progress)
+        return _with_all(collection, earlier, show_progress)
     rows = _usable_rows(collection)
     chosen = rows[:most]
     vectors = unit(collection.vectors_of(chosen))
@@ -329,20 +333,20 @@ def make_map(
         rule=_rule(len(rows), most),
         software=_software(),
     )
-    return _added(collection, laid_out, show_progress, vectors)
+    return _with_all(collection, laid_out, show_progress, vectors)
 
 
 def point_groups(places: FloatArray) -> Numbers:
-    """Group points that lie close together on a map, by density, with HDBSCAN (Campello et al. 2013).
+    """Group points that are close together on a map, by density, with HDBSCAN (Campello et al. 2013).
 
-    The fewest of a group are 5, or one in a thousand of all points where that is more. 50,000 points take 6 s; the
-    time grows with the square of their number.
+    A group has at least 5 points, or one in a thousand of all points if that is more. 50,000 points take 6 s; the time
+    grows with the square of their number.
 
     Args:
         places: float32, shape (n, 2).
 
     Returns:
-        Number of the group of each, int32, shape (n,), the largest 0; -1 where it is in none.
+        Group number of each point, int32, shape (n,), the largest group 0; -1 if it is in none.
     """
     from sklearn.cluster import HDBSCAN
 
@@ -359,14 +363,14 @@ def point_groups(places: FloatArray) -> Numbers:
     return clusters
 
 
-def _added(
+def _with_all(
     collection: Collection, base: SequenceMap, show_progress: bool | None, known: FloatArray | None = None
 ) -> SequenceMap:
-    """Return a map with all sequences of a collection on it; ``known``: vectors of its landmarks, where at hand."""
+    """Return a map with all sequences of a collection; ``known``: vectors of its landmarks, if already read."""
     base.check_function(collection)
     rows = _usable_rows(collection)
-    _, there = _find(base.keys, collection.keys[rows])
-    new = rows[~there]
+    _, on_map = _find(base.keys, collection.keys[rows])
+    new = rows[~on_map]
     if not len(new):
         return base
     if known is None:
@@ -390,26 +394,26 @@ def _added(
 
 
 def _usable_rows(collection: Collection) -> npt.NDArray[np.int64]:
-    """Return the rows that have a vector, in order of key; of rows with one key (one in 10^19 pairs) the first."""
+    """Return the rows that have a vector, in order of key; of rows with equal keys (one in 10^19 pairs) the first."""
     good = np.flatnonzero(np.isfinite(collection.norms) & (collection.norms > 0))
     _, first = np.unique(collection.keys[good], return_index=True)
     return np.asarray(good[first], np.int64)
 
 
-def _find(keys: Keys, wanted: Keys) -> tuple[npt.NDArray[np.int64], Bools]:
-    """Return where in ascending ``keys`` others stand, and whether they do at all."""
+def _find(keys: Keys, others: Keys) -> tuple[npt.NDArray[np.int64], Bools]:
+    """Return the positions of other keys in the ascending ``keys``, and whether they are in it at all."""
     if not len(keys):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1).astype(np.int64)
-    return at, np.asarray(keys[at] == wanted, np.bool_)
+        return np.zeros(len(others), np.int64), np.zeros(len(others), np.bool_)
+    at = np.minimum(np.searchsorted(keys, others), len(keys) - 1).astype(np.int64)
+    return at, np.asarray(keys[at] == others, np.bool_)
 
 
 def _first_of_equals(vectors: FloatArray) -> npt.NDArray[np.int64]:
-    """Return, ascending, the rows before which no row has the same vector."""
+    """Return, ascending, the rows whose vector is in no earlier row."""
     seen: set[bytes] = set()
     kept = []
     for row, vector in enumerate(vectors):
-        # Hashes, because the vectors themselves would be in memory twice.
+        # Hashes, because a second copy of the vectors would take too much memory.
         name = hashlib.sha256(vector.tobytes()).digest()
         if name not in seen:
             seen.add(name)
@@ -419,17 +423,17 @@ def _first_of_equals(vectors: FloatArray) -> npt.NDArray[np.int64]:
 
 def _rule(rows: int, most: int) -> str:
     if rows <= most:
-        return "All sequences are laid out; of those with one and the same vector the first by key, the others on it."
+        return "All sequences are laid out; of those with equal vectors the first by key, the others placed on it."
     return (
-        f"Of {rows:,} sequences the {most:,} with the smallest keys (a hash of the letters, so a random sample that is "
-        f"the same for the same sequences) are laid out, the others placed among their {AMONG} nearest of these."
+        f"Of {rows:,} sequences the {most:,} with the smallest keys (a hash of the bases, so a random sample that is "
+        f"the same for the same sequences) are laid out, the others placed among their {N_NEAREST} nearest of these."
     )
 
 
 def _software() -> dict[str, str]:
     found = {}
     for name in ("ednabed", "umap-learn", "scikit-learn", "numpy"):
-        # umap-learn need not be there.
+        # umap-learn is optional.
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -1,11 +1,12 @@
-"""The sequences of a collection that are worth comparing with a query, chosen by their vectors.
+"""Shortlist the sequences of a collection that are worth comparing with a query, by their vectors.
 
-Every vector is compared (``exact`` search), because an index that was made for members finds the distant relatives of a
-new species less well. The cosine of two whole-sequence profiles is low where one sequence is a piece of the other; for
-k-mer profiles it is sqrt(shorter / longer) at best. So cosines are also multiplied by (longer / shorter) **
-``exponent``: with 0 that is the cosine, with 0.5 the share of the shorter one's k-mers that the longer one holds
-(containment), which prefers whatever is long, or short. Neither is best everywhere: 0.25 finds the full barcode of a
-piece, 0 the distant relatives of a full barcode. So both lists are taken (figures in ``docs/accuracy.md``).
+Every vector is compared (``exact`` search), because an index built for sequences in the reference finds the distant
+relatives of a new species less well. The cosine of the vectors of two complete sequences is low if one sequence is a
+piece of the other; for k-mer profiles it is at best sqrt(shorter / longer). Therefore cosines are also multiplied by
+(longer / shorter) ** ``exponent``: 0 gives the cosine, 0.5 the share of the shorter sequence's k-mers that the longer
+one contains (containment), which prefers sequences that are long, or short. Neither is best everywhere: 0.25 finds the
+full barcode of a piece, 0 the distant relatives of a full barcode. Both lists are used (figures in
+``docs/accuracy.md``).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _HISTOGRAM = "histogram"
 
 
 def default_exponents(spec: Spec) -> tuple[float, ...]:
-    """Return the exponents for a function: 0 and 0.25 for counts of k-mers, 0 for other vectors."""
+    """Return the exponents for a function: 0 and 0.25 for k-mer counts, 0 for other vectors."""
     return (0.0, 0.25) if spec.pooling == _HISTOGRAM else (0.0,)
 
 
@@ -45,57 +46,57 @@ def shortlist(
 
     Args:
         blocks: (rows, vectors, norms) of the collection, block by block (``Collection.blocks``).
-        lengths: Letters of each row of the collection, shape (rows,), at least 1.
+        lengths: Length in bases of each row of the collection, shape (rows,), at least 1.
         queries: Vectors, float32, shape (q, d), any length but 0.
-        query_lengths: Letters of each query, shape (q,), at least 1.
-        k: Candidates a query and exponent.
+        query_lengths: Length in bases of each query, shape (q,), at least 1.
+        k: Candidates per query and exponent.
         exponents: See the module; e of them.
-        left_out: A group of each row, shape (rows,), and of each query, shape (q,): rows of a query's own group are no
+        left_out: A group of each row, shape (rows,), and of each query, shape (q,): rows of a query's own group are not
             candidates. None leaves nothing out.
 
     Returns:
         Rows, int64, shape (q, k * e): the best of each exponent, the second best of each, and so on; -1 where there are
-        no more, and where a row stands before.
+        no more, and where a row is already in the list.
     """
     queries = unit(queries)
     lists = [_Best(len(queries), k) for _ in exponents]
-    # Queries of one length share the weights of an exponent.
+    # Queries of one length share the length weights of an exponent.
     order = np.argsort(query_lengths, kind="stable")
     for numbers, vectors, norms in blocks:
-        # One vector that is not finite would hide all others of the block.
+        # One vector that is not finite would mask all others of the block.
         good = np.isfinite(norms) & (norms > 0)
         if not good.all():
             numbers, vectors, norms = numbers[good], vectors[good], norms[good]
         if not len(numbers):
             continue
         scale = (1 / norms).astype(np.float32)
-        theirs = lengths[numbers].astype(np.float32)
+        row_lengths = lengths[numbers].astype(np.float32)
         for first in range(0, len(queries), QUERY_ROWS):
-            some = order[first : first + QUERY_ROWS]
-            cosine = queries[some] @ vectors.T
+            batch = order[first : first + QUERY_ROWS]
+            cosine = queries[batch] @ vectors.T
             cosine *= scale
             if left_out is not None:
-                cosine[left_out[0][numbers] == left_out[1][some, None]] = -np.inf
+                cosine[left_out[0][numbers] == left_out[1][batch, None]] = -np.inf
             for exponent, best in zip(exponents, lists, strict=True):
-                score = _by_length(cosine, theirs, query_lengths[some], exponent) if exponent else cosine
-                best.take(some, score, numbers)
+                score = _by_length(cosine, row_lengths, query_lengths[batch], exponent) if exponent else cosine
+                best.take(batch, score, numbers)
     rows = np.stack([best.sorted() for best in lists], axis=2).reshape(len(queries), -1)
     order = np.argsort(rows, axis=1, kind="stable")
     ordered = np.take_along_axis(rows, order, 1)
-    again = np.zeros(rows.shape, bool)
-    np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
-    rows[again] = -1
+    repeated = np.zeros(rows.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    rows[repeated] = -1
     return rows
 
 
-def _by_length(cosine: Floats, theirs: Floats, own: Ints, exponent: float) -> Floats:
-    """Return cosines times (longer / shorter) ** exponent; equal lengths of queries stand together."""
+def _by_length(cosine: Floats, row_lengths: Floats, query_lengths: Ints, exponent: float) -> Floats:
+    """Return cosines times (longer / shorter) ** exponent; queries are sorted by length."""
     score = cosine.copy()
-    bounds = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
+    bounds = [0, *(np.flatnonzero(np.diff(query_lengths)) + 1).tolist(), len(query_lengths)]
     for first, last in itertools.pairwise(bounds):
-        ratio = theirs / np.float32(own[first])
+        ratio = row_lengths / np.float32(query_lengths[first])
         np.maximum(ratio, 1 / ratio, out=ratio)
-        # What is unlike is not made more unlike.
+        # Negative cosines are not scaled.
         part = score[first:last]
         np.multiply(part, ratio ** np.float32(exponent), out=part, where=part > 0)
     return score
@@ -108,36 +109,36 @@ class _Best:
         self._scores = np.full((queries, k), -np.inf, np.float32)
         self._rows = np.full((queries, k), -1, np.int64)
 
-    def take(self, some: Ints, score: Floats, numbers: Ints) -> None:
-        """Take in what a block brings for some queries."""
-        # Few of a later block are better than the worst that is held, and only these are looked at: a partition of the
-        # whole block takes five times as long.
-        better = score > self._scores[some].min(axis=1)[:, None]
+    def take(self, queries: Ints, score: Floats, numbers: Ints) -> None:
+        """Add the scores of a block for some queries."""
+        # Only scores that are better than the worst one held are examined, which are few in later blocks: partitioning
+        # the complete block takes five times as long.
+        better = score > self._scores[queries].min(axis=1)[:, None]
         counts = np.count_nonzero(better, axis=1)
         many = counts > self._scores.shape[1]
         if many.any():
             k = self._scores.shape[1]
             chosen = np.argpartition(-score[many], k - 1, axis=1)[:, :k]
-            self._join(some[many], np.take_along_axis(score[many], chosen, 1), numbers[chosen])
+            self._join(queries[many], np.take_along_axis(score[many], chosen, 1), numbers[chosen])
             better, counts = better[~many], counts[~many]
-            some, score = some[~many], score[~many]
+            queries, score = queries[~many], score[~many]
         if not counts.any():
             return
         query, column = np.nonzero(better)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-        chosen = np.zeros((len(some), int(counts.max())), np.int64)
+        chosen = np.zeros((len(queries), int(counts.max())), np.int64)
         chosen[query, within] = column
         scores = np.full(chosen.shape, -np.inf, np.float32)
         scores[query, within] = score[query, column]
-        self._join(some, scores, numbers[chosen])
+        self._join(queries, scores, numbers[chosen])
 
-    def _join(self, some: Ints, scores: Floats, rows: Ints) -> None:
+    def _join(self, queries: Ints, scores: Floats, rows: Ints) -> None:
         k = self._scores.shape[1]
-        joined = np.concatenate([self._scores[some], scores], axis=1)
-        rows = np.concatenate([self._rows[some], rows], axis=1)
+        joined = np.concatenate([self._scores[queries], scores], axis=1)
+        rows = np.concatenate([self._rows[queries], rows], axis=1)
         kept = np.argpartition(-joined, k - 1, axis=1)[:, :k]
-        self._scores[some] = np.take_along_axis(joined, kept, 1)
-        self._rows[some] = np.take_along_axis(rows, kept, 1)
+        self._scores[queries] = np.take_along_axis(joined, kept, 1)
+        self._rows[queries] = np.take_along_axis(rows, kept, 1)
 
     def sorted(self) -> Ints:
         """Return rows, best first; -1 where there are no more."""

@@ -1,8 +1,8 @@
-"""What a reference lacks of a query, how common that is in a study, and what it makes of probabilities.
+"""What a reference lacks of a query, how common each case is in a study, and what that implies for probabilities.
 
-A reference lacks nothing of an exact copy; of a new sequence of a known species the sequence; of others the species,
-the genus, the family, or the order or more. How a query looks under each of these is learned from the reference
-(``fitting``). How common each is differs from study to study, and is estimated from the queries themselves.
+Of an exact copy a reference lacks nothing; of a new sequence of a known species it lacks the sequence; of others the
+species, the genus, the family, or the order or more. How a query looks in each of these situations is learned from the
+reference (``fitting``). How common each one is differs between studies, and is estimated from the queries themselves.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.draws import COPY, RECORD
 
 SITUATIONS = ("nothing", "sequence", "species", "genus", "family", "order")
-"""What the reference lacks; with the order perhaps the class and the phylum too."""
+"""What the reference lacks; with the order possibly the class and the phylum too."""
 KNOWN = 0.5
-"""Share of queries whose species is supposed to be in the reference, where the queries do not say it."""
+"""Share of queries whose species is assumed to be in the reference, if it is not estimated from the queries."""
 ABSENT_RANKS = tuple(RANKS.index(rank) for rank in ("species", "genus", "family", "order"))
-"""Ranks of which it can be told that the taxon is absent."""
-FEWEST_QUERIES = 50
-"""Distinct queries from which on their shares are estimated."""
+"""Ranks whose taxon can be reported as absent."""
+MIN_QUERIES = 50
+"""Minimum number of distinct queries for an estimate of their shares."""
 _FIRST_ABSENT = 2
 _PRIOR = 20.0
 """Pseudo-count, in queries, of the default proportions among the known (copies, new sequences) and among the unknown
 (absent species, genera, families, orders). Small studies can hardly distinguish these."""
 _PRIOR_SHARE = 0.2
 """Fraction of the study that is added to the pseudo-count among the unknown: in large studies a small difference
-between draws and queries would otherwise look like other proportions. The known need no more, as copies are exact."""
-LEAST_KNOWN, MOST_KNOWN = 0.05, 0.95
-"""Bounds of an estimated share of known species. Queries that look like no draw would take it to 0 or 1, and with it
-every name."""
-_MOST_STEPS = 2_000
-_SETTLED = 1e-5
-_LEAST = 1e-9
+between draws and queries would otherwise look like other proportions. Among the known, copies are exact, so no more is
+needed."""
+MIN_KNOWN, MAX_KNOWN = 0.05, 0.95
+"""Bounds of an estimated share of known species. Queries that do not resemble any draw would otherwise drive it to 0 or
+1, and with it every name."""
+_MAX_STEPS = 2_000
+_TOLERANCE = 1e-5
+_MIN_PROBABILITY = 1e-9
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -49,7 +50,7 @@ class Shares:
     Attributes:
         shares: Share of each of ``SITUATIONS``, summing to 1.
         source: ``estimated`` from the queries, ``fixed`` by the user, or the ``default``.
-        queries: Distinct queries of which it is the share.
+        queries: Number of distinct queries that the shares refer to.
     """
 
     shares: tuple[float, ...]
@@ -63,38 +64,38 @@ class Shares:
 
 
 def situation_of(level: Ints) -> Ints:
-    """Return the situation, by number, of draws that left out so much (``draws.LEVELS``)."""
+    """Return the index of the situation of draws that left out these levels (``draws.LEVELS``)."""
     found = np.full(level.shape, len(SITUATIONS) - 1, np.int64)
     for number, left_out in enumerate((COPY, RECORD, *ABSENT_RANKS[:-1])):
         found[level == left_out] = number
     return found
 
 
-def kept(rank: int) -> int:
-    """Return how many situations, from the first on, leave the taxon of a rank in the reference; all above order."""
+def n_present(rank: int) -> int:
+    """Return how many situations, from the first, leave the taxon of a rank in the reference; all above order."""
     return _FIRST_ABSENT + ABSENT_RANKS.index(rank) if rank in ABSENT_RANKS else len(SITUATIONS)
 
 
 def presence(likely: Floats, rank: int) -> Floats:
-    """Return the probability that the taxon of a rank is in the reference, shape (n,), given (n, 6)."""
-    return np.asarray(likely[:, : kept(rank)].sum(axis=1), np.float64)
+    """Return the probability that the taxon of a rank is in the reference, shape (n,), from shape (n, 6)."""
+    return np.asarray(likely[:, : n_present(rank)].sum(axis=1), np.float64)
 
 
 def absence_score(likely: Floats, rank: int) -> Floats:
-    """Return the log odds that the taxon of a rank is not in the reference, shape (n,), given (n, 6)."""
-    there = np.clip(presence(likely, rank), _LEAST, 1 - _LEAST)
-    return np.asarray(np.log1p(-there) - np.log(there), np.float64)
+    """Return the log odds that the taxon of a rank is not in the reference, shape (n,), from shape (n, 6)."""
+    present = np.clip(presence(likely, rank), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    return np.asarray(np.log1p(-present) - np.log(present), np.float64)
 
 
 def shifted(likely: Floats, fitted: Floats, shares: Floats) -> Floats:
-    """Return probabilities of situations under other shares than those of the draws they were learned from.
+    """Return probabilities of situations under other shares than those of the draws that they were learned from.
 
     Saerens, Latinne and Decaestecker 2002 (Neural Computation 14:21), eq. 2.4.
 
     Args:
-        likely: Shape (n, 6).
+        likely: Probabilities, shape (n, 6).
         fitted: Shares of the draws, shape (6,).
-        shares: The shares that hold, shape (6,).
+        shares: The shares to use, shape (6,).
     """
     other = likely * np.where(fitted > 0, shares / np.where(fitted > 0, fitted, 1), 0)
     total = other.sum(axis=1, keepdims=True)
@@ -102,46 +103,47 @@ def shifted(likely: Floats, fitted: Floats, shares: Floats) -> Floats:
 
 
 def with_known(shares: Floats, known: float) -> Floats:
-    """Return shares with another share of known species; the parts of the known, and of the others, stay as they are.
+    """Return shares with another share of known species; proportions among the known, and the others, do not change.
 
     Raises:
         UsageError: ``known`` is not between 0 and 1.
     """
     if not 0 < known < 1:
-        raise UsageError(f"known is {known:g}; it is a share between 0 and 1, such as {KNOWN}")
+        raise UsageError(f"`known` is {known:g}; expected a share above 0 and below 1, such as {KNOWN}")
     parts = np.array(shares, np.float64)
-    for some, share in ((slice(0, _FIRST_ABSENT), known), (slice(_FIRST_ABSENT, None), 1 - known)):
-        total = parts[some].sum()
-        parts[some] = parts[some] / total * share if total > 0 else 0
+    for half, share in ((slice(0, _FIRST_ABSENT), known), (slice(_FIRST_ABSENT, None), 1 - known)):
+        total = parts[half].sum()
+        parts[half] = parts[half] / total * share if total > 0 else 0
     return np.asarray(parts / parts.sum(), np.float64)
 
 
 def estimate(likely: Floats, fitted: Floats, default: Floats) -> Shares:
     """Estimate how common each situation is in a study.
 
-    By expectation and maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The proportions
-    among the known (copies, new sequences) and among the unknown (absent species, genera, families, orders) are
-    posterior modes under Dirichlet priors (``_PRIOR``, ``_PRIOR_SHARE``). The share of known species is free, between
-    ``LEAST_KNOWN`` and ``MOST_KNOWN``. Below ``FEWEST_QUERIES``, or where it does not settle, the default holds.
+    The method is expectation maximisation on the probabilities of its queries (Saerens et al. 2002, eq. 2.9). The
+    proportions among the known (copies, new sequences) and among the unknown (absent species, genera, families, orders)
+    are posterior modes under Dirichlet priors (``_PRIOR``, ``_PRIOR_SHARE``). The share of known species is free,
+    between ``MIN_KNOWN`` and ``MAX_KNOWN``. With fewer than ``MIN_QUERIES`` queries, or if the estimate does not
+    converge, the default is returned.
 
     Args:
-        likely: Of distinct queries, under the shares of the draws, shape (n, 6).
+        likely: Probabilities of distinct queries, under the shares of the draws, shape (n, 6).
         fitted: These shares, shape (6,).
-        default: The shares by default, shape (6,).
+        default: The default shares, shape (6,).
     """
     usual = Shares(tuple(default.tolist()), "default", len(likely))
     halves = slice(0, _FIRST_ABSENT), slice(_FIRST_ABSENT, None)
-    if len(likely) < FEWEST_QUERIES or not all(default[half].sum() > 0 for half in halves):
+    if len(likely) < MIN_QUERIES or not all(default[half].sum() > 0 for half in halves):
         return usual
     priors = _PRIOR, _PRIOR + _PRIOR_SHARE * len(likely)
     share = default
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         last, share = share, shifted(likely, fitted, share).mean(axis=0)
         for half, prior in zip(halves, priors, strict=True):
             total = share[half].sum()
             parts = default[half] / default[half].sum()
             share[half] = total * (len(likely) * share[half] + prior * parts) / (len(likely) * total + prior)
-        if np.abs(share - last).max() < _SETTLED:
-            known = float(np.clip(share[:_FIRST_ABSENT].sum(), LEAST_KNOWN, MOST_KNOWN))
+        if np.abs(share - last).max() < _TOLERANCE:
+            known = float(np.clip(share[:_FIRST_ABSENT].sum(), MIN_KNOWN, MAX_KNOWN))
             return Shares(tuple(with_known(share, known).tolist()), "estimated", len(likely))
     return usual

@@ -1,4 +1,4 @@
-"""Queries that wait on disk until all of a study are looked up, in the order of the input."""
+"""Queries that wait on disk until all queries of a study are looked up, in the order of the input."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ednabed.search.queries import Query
 
 
 class Spool:
-    """Keeps queries, and the vectors and letters of the distinct ones, in temporary files; used as a context."""
+    """Keeps queries, and the vectors and bases of the distinct ones, in temporary files; a context manager."""
 
     def __init__(self) -> None:
         self._queries: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115
         self._vectors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._letters: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._bases: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._ends = [0]
         self._size = 0
         self._paths: dict[Path, int] = {}
@@ -36,31 +36,31 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Remove the files."""
-        for file in (self._queries, self._vectors, self._letters):
+        for file in (self._queries, self._vectors, self._bases):
             file.close()
 
     def add_query(self, query: Query, number: int | None) -> None:
-        """Keep a query and the number of its distinct sequence, whose letters it has; None where it was rejected."""
+        """Store a query and the number of its distinct sequence, which has its bases; None if it was rejected."""
         file = None if query.file is None else self._paths.setdefault(query.file, len(self._paths))
-        letters = query.sequence if number is None else None
-        cells = [query.told, query.key, letters, query.abundance, query.sample, file, number]
+        bases = query.sequence if number is None else None
+        cells = [query.told, query.key, bases, query.abundance, query.sample, file, number]
         self._queries.write(json.dumps(cells) + "\n")
 
     def add_distinct(self, vectors: FloatArray, codes: Sequence[Codes]) -> None:
-        """Keep the vectors, shape (n, d), and letters of the next n distinct sequences."""
+        """Store the vectors, shape (n, d), and bases of the next n distinct sequences."""
         self._vectors.write(np.ascontiguousarray(vectors, np.float32).tobytes())
         self._size = vectors.shape[1]
-        for own in codes:
-            self._letters.write(own.tobytes())
-            self._ends.append(self._ends[-1] + len(own))
+        for bases in codes:
+            self._bases.write(bases.tobytes())
+            self._ends.append(self._ends[-1] + len(bases))
 
     def queries(self) -> Iterator[tuple[Query, int | None]]:
-        """Yield the queries as they were kept, without letters where they have a number, and that number."""
+        """Yield the queries as they were stored, each with its number; those with a number have no bases."""
         self._queries.seek(0)
         paths = list(self._paths)
         for line in self._queries:
-            told, key, letters, abundance, sample, file, number = json.loads(line)
-            query = Query(told, key, letters, abundance, sample)
+            info, key, bases, abundance, sample, file, number = json.loads(line)
+            query = Query(info, key, bases, abundance, sample)
             yield query if file is None else replace(query, file=paths[file]), number
 
     def vector(self, number: int) -> FloatArray:
@@ -68,8 +68,8 @@ class Spool:
         self._vectors.seek(number * self._size * 4)
         return np.frombuffer(self._vectors.read(self._size * 4), np.float32)
 
-    def letters(self, number: int) -> Codes:
-        """Return the letters of a distinct sequence."""
+    def bases(self, number: int) -> Codes:
+        """Return the bases of a distinct sequence."""
         first, last = self._ends[number : number + 2]
-        self._letters.seek(first)
-        return np.frombuffer(self._letters.read(last - first), np.uint8)
+        self._bases.seek(first)
+        return np.frombuffer(self._bases.read(last - first), np.uint8)

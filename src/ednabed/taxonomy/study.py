@@ -1,4 +1,4 @@
-"""What the queries of one study are, once all of them are looked up."""
+"""Assign taxonomy to the queries of one study, after all of them are looked up."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ednabed.taxonomy.assign import (
     Opinion,
     Verdict,
     judge,
-    least_absence,
     lowered_by_ties,
+    min_absence,
     raised_by_deeper,
 )
 from ednabed.taxonomy.assignment import Assignment, ByRank, Status
@@ -31,28 +31,29 @@ from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import Shares, estimate, with_known
 
-_STRANGE = "no nearer to the reference than a scrambled sequence: another marker, or nothing known"
-_NOT_LEARNED = "the reference has too few records to learn how likely it is"
-_TURNED = "is the reverse complement of the reference's strand"
+_UNRELATED = "no nearer to the reference than a scrambled sequence: another marker, or no related sequence"
+_NOT_LEARNED = "the reference has too few records to learn its probability"
+_REVERSED = "is the reverse complement of the reference's strand"
 # Nearest records whose ids are read at once.
-_IDS = 65_536
+_BATCH_SIZE = 65_536
 
 
 class Study:
-    """Judges queries by what is known of all of them.
+    """Judges queries in the light of all queries of the study.
 
     Args:
-        found: What was looked up, in parts.
-        collection: Where.
+        found: The findings, in parts.
+        collection: The collection in which they were looked up.
         labels: Its lineages.
-        calibration: What was learned on it; None: fixed limits of identity.
+        calibration: What was learned about it; None: fixed identity limits.
         criteria: When a name is given.
-        align: Whether letters were compared.
+        align: Whether bases were compared.
 
     Attributes:
-        found: The parts as one.
-        shares: Marker to how common known species and others are among its queries.
-        unreached: Marker to the ranks at which no confidence reached the precision asked for, so that no name is given.
+        found: The findings, joined.
+        shares: Mapping from marker to how common known species and others are among its queries.
+        unreached: Mapping from marker to the ranks at which no confidence reached the requested precision, so that no
+            name is given.
     """
 
     def __init__(
@@ -69,58 +70,58 @@ class Study:
         self._labels = labels
         self._calibration = calibration
         self._criteria = criteria
-        self.found = join_findings(found) if found else _nothing()
+        self.found = join_findings(found) if found else _empty_findings()
         shape = self.found.lineages.shape
         self._confidences = np.full(shape, np.nan)
         self._absences, self._p_values = np.full(shape, np.nan), np.full(shape, np.nan)
         self._cutoffs = np.full(shape, criteria.min_confidence)
         known = np.full(len(self.found), 1.0)
         for marker in np.unique(self.found.marker).tolist():
-            own = np.flatnonzero(self.found.marker == marker)
+            queries = np.flatnonzero(self.found.marker == marker)
             name = labels.markers[marker]
             group = None if calibration is None else calibration.group(name, align)
             if group is None or calibration is None:
                 continue
-            outlook = self.found.outlook(own)
+            outlook = self.found.outlook(queries)
             if isinstance(group, Group):
-                shares = self._shares_of(group, outlook, self.found.strange[own])
+                shares = self._shares_of(group, outlook, self.found.unrelated[queries])
                 if shares.queries:
                     self.shares[name] = shares
-                known[own] = shares.known
-                self._learn(group, outlook, own, name, shares)
+                known[queries] = shares.known
+                self._learn(group, outlook, queries, name, shares)
             else:
-                known[own] = calibration.known
-                self._confidences[own] = outlook.right
+                known[queries] = calibration.known
+                self._confidences[queries] = outlook.right
                 assert outlook.p_values is not None
-                self._p_values[own] = outlook.p_values
+                self._p_values[queries] = outlook.p_values
         self._settle_confidences()
-        # Without alignment nobody knows the coverage, and none is asked for.
+        # Without alignment the coverage is unknown, and no minimum applies.
         self._coverage = self.found.coverage if align else np.full(len(self.found), 100.0)
-        judged = (self.found.rows >= 0) & ~self.found.strange
-        # Where the nearest relatives have no name, nothing can be absent.
+        judged = (self.found.rows >= 0) & ~self.found.unrelated
+        # If the nearest relatives have no name at a rank, nothing can be absent there.
         self._p_values[~judged[:, None] | (self.found.lineages < 0)] = np.nan
         self._q_values = q_values(self._p_values, judged & self._claimable(), known)
         self._ids, self._taxon_ids = nearest_ids(collection, labels, self.found.rows, self.found.nearest)
         self._conflicts = conflicts(collection, self._taxon_ids)
 
-    def _shares_of(self, group: Group, outlook: Outlook, strange: np.ndarray) -> Shares:
-        """Return how common the situations are: as the user says, else by the queries that are like something."""
+    def _shares_of(self, group: Group, outlook: Outlook, unrelated: np.ndarray) -> Shares:
+        """Return how common the situations are: as set by the user, or estimated from queries that are related."""
         default = np.array(group.shares)
         assert outlook.situations is not None
-        counted = outlook.situations[~strange]
+        counted = outlook.situations[~unrelated]
         if self._criteria.known is not None:
             return Shares(tuple(with_known(default, self._criteria.known).tolist()), "fixed", len(counted))
         return estimate(counted, np.array(group.fitted), default)
 
-    def _learn(self, group: Group, outlook: Outlook, own: Ints, marker: str, shares: Shares) -> None:
+    def _learn(self, group: Group, outlook: Outlook, queries: Ints, marker: str, shares: Shares) -> None:
         parts = np.array(shares.shares)
-        self._confidences[own] = group.confidences(outlook, parts)
-        self._absences[own] = group.absences(outlook, parts)
-        self._p_values[own] = group.p_values(outlook, parts)
+        self._confidences[queries] = group.confidences(outlook, parts)
+        self._absences[queries] = group.absences(outlook, parts)
+        self._p_values[queries] = group.p_values(outlook, parts)
         if self._criteria.precision is not None:
             for r, rank in enumerate(RANKS):
                 cutoff = group.cutoff(rank, self._criteria.precision, parts)
-                self._cutoffs[own, r] = np.inf if cutoff is None else cutoff
+                self._cutoffs[queries, r] = np.inf if cutoff is None else cutoff
                 if cutoff is None:
                     self.unreached.setdefault(marker, []).append(rank)
 
@@ -132,21 +133,21 @@ class Study:
         self._confidences = raised_by_deeper(self._confidences, self.found.lineages >= 0)
 
     def _claimable(self) -> np.ndarray:
-        """Tell which queries are sure enough that the taxon of the deepest rank judged is absent, shape (q,)."""
+        """Return which queries have a sufficient probability of absence at their deepest judged rank, shape (q,)."""
         sure = np.zeros(len(self.found), bool)
         for r in range(len(RANKS)):
             absences = self._absences[:, r]
-            enough = np.isnan(absences) | (absences >= least_absence(r, self._criteria))
+            enough = np.isnan(absences) | (absences >= min_absence(r, self._criteria))
             sure = np.where(np.isnan(self._p_values[:, r]), sure, enough)
-        least = self._criteria.novel_coverage
-        return np.asarray(sure & ((self._coverage >= least) if least > 0 else True), bool)
+        minimum = self._criteria.novel_coverage
+        return np.asarray(sure & ((self._coverage >= minimum) if minimum > 0 else True), bool)
 
     def assignment(self, number: int) -> Assignment:
-        """Return what a distinct query is; its id is left empty."""
+        """Return the assignment of a distinct query, with an empty id."""
         found = self.found
         row = int(found.rows[number])
         if row < 0:
-            return Assignment("", "unclassified", note="nothing in the reference is like it")
+            return Assignment("", "unclassified", note="no related sequence in the reference")
         verdict = self._verdict(number)
         status: Status = "assigned" if any(verdict.lineage) else "unclassified"
         novel = verdict.novel_rank
@@ -158,7 +159,7 @@ class Study:
             status=status,
             lineage=verdict.lineage,
             names=verdict.names,
-            confidences=(None,) * len(RANKS) if found.strange[number] else _by_rank(self._confidences[number]),
+            confidences=(None,) * len(RANKS) if found.unrelated[number] else _by_rank(self._confidences[number]),
             withheld=verdict.withheld,
             tied=verdict.tied,
             nearest_id=self._ids[number],
@@ -174,13 +175,13 @@ class Study:
             novel_q=None if novel is None else float(self._q_values[number, novel]),
             p_values=_by_rank(self._p_values[number]),
             q_values=_by_rank(self._q_values[number]),
-            absences=(None,) * len(RANKS) if found.strange[number] else _by_rank(self._absences[number]),
+            absences=(None,) * len(RANKS) if found.unrelated[number] else _by_rank(self._absences[number]),
             note=self._note(number, verdict),
         )
 
     def _verdict(self, number: int) -> Verdict:
         found = self.found
-        if found.strange[number]:
+        if found.unrelated[number]:
             return Verdict()
         opinion = Opinion(
             sources=found.lineages[number],
@@ -198,9 +199,9 @@ class Study:
         return judge(opinion, self._labels, self._criteria)
 
     def _note(self, number: int, verdict: Verdict) -> str:
-        notes = [_TURNED] if self.found.turned[number] else []
-        if self.found.strange[number]:
-            notes.append(_STRANGE)
+        notes = [_REVERSED] if self.found.turned[number] else []
+        if self.found.unrelated[number]:
+            notes.append(_UNRELATED)
         if verdict.by_limit is not None:
             rank = verdict.by_limit
             notes.append(f"{RANKS[rank]} by the fixed limit of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}")
@@ -214,7 +215,7 @@ class Study:
             if any(verdict.names[r] for r in range(above + 1, verdict.novel_rank)):
                 notes.append(
                     f"absent at {RANKS[verdict.novel_rank]} or above, within {verdict.lineage[above]}: no name between "
-                    "is sure"
+                    "them is sure"
                 )
         return "; ".join(notes)
 
@@ -222,26 +223,26 @@ class Study:
 def nearest_ids(
     collection: Collection, labels: Labels, rows: Ints, lineages: Ints
 ) -> tuple[list[str | None], list[str | None]]:
-    """Return the id and the taxon id of a record of each row that has a lineage.
+    """Return the id and the taxon id of one record of each row that has the lineage.
 
     Args:
         collection: The collection.
         labels: Its lineages.
         rows: Shape (q,); -1 for none.
-        lineages: Of each, by number in the labels, shape (q,).
+        lineages: Lineage of each row, by number in the labels, shape (q,).
 
     Returns:
-        Two lists of q; None where there is no row, or no taxon id.
+        Two lists of length q; None where there is no row, or no taxon id.
     """
     taxon_columns = taxon_id_columns(collection.record_schema.names)
     columns = ["id", "lineage", *taxon_columns]
     known: dict[tuple[int, int], tuple[str | None, str | None]] = {}
     distinct = np.unique(rows[rows >= 0])
-    for first in range(0, len(distinct), _IDS):
-        some = distinct[first : first + _IDS]
-        starts, ends = collection.starts[some], collection.starts[some + 1]
+    for first in range(0, len(distinct), _BATCH_SIZE):
+        batch = distinct[first : first + _BATCH_SIZE]
+        starts, ends = collection.starts[batch], collection.starts[batch + 1]
         sizes = np.asarray(ends - starts, np.int64)
-        row_of = np.repeat(some, sizes)
+        row_of = np.repeat(batch, sizes)
         within = np.arange(len(row_of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         positions = np.asarray(collection.positions[np.repeat(starts, sizes) + within], np.int64)
         table = collection.take_records(positions, columns)
@@ -260,13 +261,13 @@ def _by_rank(values: Floats) -> ByRank:
     return tuple(None if np.isnan(value) else float(value) for value in values)
 
 
-def _nothing() -> Findings:
-    """Return findings of no query."""
+def _empty_findings() -> Findings:
+    """Return findings for no queries."""
     none, by_rank = np.zeros(0), np.zeros((0, len(RANKS)))
     numbers = np.zeros(0, np.int64)
     return Findings(
         rows=numbers, nearest=numbers, lineages=np.zeros((0, len(RANKS)), np.int64), agreement=by_rank, distance=none,
         identity=none, coverage=none, likeness=none, similarity=none, turned=np.zeros(0, bool),
-        strange=np.zeros(0, bool), marker=numbers, situations=np.zeros((0, 6)), right=by_rank, old_p=by_rank,
+        unrelated=np.zeros(0, bool), marker=numbers, situations=np.zeros((0, 6)), right=by_rank, old_p=by_rank,
         classes=numbers, tied=[],
     )  # fmt: skip

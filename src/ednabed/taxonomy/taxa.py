@@ -1,4 +1,4 @@
-"""Which names are the same taxon: a name in two phyla is two taxa, a gap in a lineage is not a taxon of its own."""
+"""Which names are the same taxon: a name in two phyla is two taxa, and a gap in a lineage is not a taxon."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from ednabed.sequences.lineage import RANKS, Lineage
 
 Taxon = tuple[str, str]
-"""A name with its phylum; the phylum is empty for kingdoms and phyla, and where it cannot be told."""
+"""A name with its phylum; the phylum is empty for kingdoms and phyla, and where it is unknown."""
 
 _PHYLUM = RANKS.index("phylum")
 
 
 class Taxa:
-    """Tells taxa apart by rank, name and phylum.
+    """Distinguishes taxa by rank, name and phylum.
 
-    Ranks between phylum and the name do not count, because sources leave out or disagree on orders and families of the
-    same genus. A name without a phylum belongs to the one phylum in which the name occurs, if it is one.
+    Ranks between the phylum and the name do not count, because sources omit or disagree on orders and families of the
+    same genus. A name without a phylum belongs to the phylum in which the name occurs, if there is only one.
 
     Args:
         lineages: All lineages that are to be compared.

@@ -142,7 +142,7 @@ def test_columns_found_here_are_as_good_as_those_of_opal(pair: tuple[str, list[s
             return original(*arguments)
 
         patch.setattr(module, "_best_columns", counted)
-        patch.setattr(module, "_OF_OPAL", str.maketrans("MXID", "IIII"))
+        patch.setattr(module, "_FROM_OPAL", str.maketrans("MXID", "IIII"))
         compare(query, targets, "both")
         assert found_here or not any(align(query, targets))
 
@@ -163,7 +163,7 @@ def test_columns_with_another_score_are_not_believed(monkeypatch: pytest.MonkeyP
     query, target = left + "ACA" + middle + right, left + middle + "GTG" + right
     found = one(query, target)
     assert found.gap_openings == 2
-    monkeypatch.setattr(module, "_OF_OPAL", str.maketrans("X", "M"))
+    monkeypatch.setattr(module, "_FROM_OPAL", str.maketrans("X", "M"))
     assert one(query, target).score == found.score
 
 
@@ -255,7 +255,7 @@ def test_letters_that_are_not_normalised_are_refused(query: str, target: str, sa
 def test_pairs_that_would_fill_the_memory_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not too_long(10_000, 10_000) and too_long(10_001, 10_000) and too_long(30_000, 30_000)
     assert not too_long(650, 250_000_000) and not too_long(250_000_000, 650) and too_long(8_000, 16_000)
-    monkeypatch.setattr(module, "MOST_CELLS", 100 * 200)
+    monkeypatch.setattr(module, "MAX_CELLS", 100 * 200)
     query = random_letters(100, 11)
     far = random_letters(500, 12)
     inside, longer = align(query, [far + query + far, query * 2]), align(query + "A", [far + query + far, query])

@@ -357,5 +357,5 @@ def test_a_row_of_any_length_does_not_take_memory_of_all_others(monkeypatch):
     comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
     wanted = figures(comparer.compare(query, np.arange(23)))
     for cells in (1, 1_000, 4_000):
-        monkeypatch.setattr(module, "_MOST_CELLS", cells)
+        monkeypatch.setattr(module, "_MAX_CELLS", cells)
         assert figures(comparer.compare(query, np.arange(23))) == wanted

@@ -261,8 +261,8 @@ def test_only_occurrences_that_pass_are_shown_and_counted(workspace):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"datasets": ("a", "c")}, "no dataset 'c'; there are a, b"),
-        ({"exclude_runs": ("a",)}, "no run 'a'; there are a/r, b/r"),
+        ({"datasets": ("a", "c")}, "no dataset 'c'; it has a, b"),
+        ({"exclude_runs": ("a",)}, "no run 'a'; it has a/r, b/r"),
         ({"where": "depth = 3"}, "no column 'depth'"),
         ({"where": "row = 3"}, "no column 'row'"),
         ({"where": "sample ="}, "found the end"),
@@ -276,10 +276,10 @@ def test_what_is_not_there_is_named(workspace, wanted, words):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"k": 0}, "top-k is 0"),
-        ({"k": -3}, "top-k is -3"),
-        ({"min_similarity": 1.01}, "min-similarity is 1.01"),
-        ({"min_similarity": float("nan")}, "min-similarity is nan"),
+        ({"k": 0}, "`top_k` is 0"),
+        ({"k": -3}, "`top_k` is -3"),
+        ({"min_similarity": 1.01}, "`min_similarity` is 1.01"),
+        ({"min_similarity": float("nan")}, "`min_similarity` is nan"),
     ],
 )
 def test_wishes_that_cannot_be(wanted, words):

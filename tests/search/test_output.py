@@ -505,12 +505,12 @@ def test_the_format_is_the_one_asked_for_or_that_of_the_ending(path, asked, form
 @pytest.mark.parametrize(
     ("path", "asked", "message"),
     [
-        ("a.csv", None, "a.csv: the ending '.csv' names no format of results, wanted one of .json, .tsv, .txt, .b6"),
-        ("a", None, "the ending '' names no format"),
-        ("a.json.gz", None, "the ending '.gz' names no format"),
-        (".json", None, "the ending '' names no format"),
-        ("a.json", "xml", "there is no format 'xml' of results; take one of json, tsv, blast6, table"),
-        (None, "JSON", "there is no format 'JSON'"),
+        ("a.csv", None, "a.csv: the extension '.csv' is not that of a result format, expected one of .json, .tsv"),
+        ("a", None, "the extension '' is not that of a result format"),
+        ("a.json.gz", None, "the extension '.gz' is not that of a result format"),
+        (".json", None, "the extension '' is not that of a result format"),
+        ("a.json", "xml", "the result format 'xml' is unknown; choose one of json, tsv, blast6, table"),
+        (None, "JSON", "the result format 'JSON' is unknown"),
     ],
 )
 def test_an_unknown_format_is_refused(path, asked, message):
@@ -523,9 +523,9 @@ def test_blast6_needs_alignments(tmp_path):
     check_format("blast6", True)
     for format in set(FORMATS) - {"blast6"}:
         check_format(format, False)
-    with pytest.raises(UsageError, match="blast6 consists of alignments, and this search makes none"):
+    with pytest.raises(UsageError, match="blast6 consists of alignments, and this search computes none"):
         check_format("blast6", False)
-    with pytest.raises(UsageError, match="there is no format 'xml'"):
+    with pytest.raises(UsageError, match="the result format 'xml' is unknown"):
         check_format("xml", True)
     with pytest.raises(EdnabedError):
         HitWriter(tmp_path / "a.b6", "blast6", single=True, aligned=False)

@@ -79,9 +79,19 @@ def test_the_embedder_is_the_one_that_made_the_collection(shared, model, policy)
 @pytest.mark.parametrize(
     ("spec", "model", "error", "words"),
     [
-        (SPEC, None, StoreError, "the reference was made by 'hand', and hand cannot stand for it .*give --model"),
-        (SPEC, "kmer6", StoreError, "kmer6 cannot stand for it"),
-        ("kmer6", "kmer6-full", StoreError, r"kmer6-full has fingerprint \w{12}, the reference was made by \w{12}: "),
+        (
+            SPEC,
+            None,
+            StoreError,
+            "was built with 'hand', and hand cannot be used as this model .*as `model`",
+        ),
+        (SPEC, "kmer6", StoreError, "kmer6 cannot be used as this model"),
+        (
+            "kmer6",
+            "kmer6-full",
+            StoreError,
+            r"full has fingerprint \w{12}, the reference was built with \w{12}: ",
+        ),
         ("kmer6", "nowhere/at/all", ModelError, "the query needs too: nowhere/at/all: there is no such folder"),
         ("kmer6", "nt-v2-50m", ModelError, "weights of nt-v2-50m are not on this machine; run 'ednabed models fetch"),
     ],
@@ -182,7 +192,7 @@ def test_a_number_that_no_record_has(tmp_path, seq_idx):
     with pytest.raises(StoreError, match=f"see/r has records 0 to 2, not {seq_idx}"):
         by_run(run, LABEL, seq_idx, None)
     run = write_run(tmp_path / "none", [], vectors=np.zeros((0, DIMENSION)))
-    with pytest.raises(StoreError, match=f"none has no record, not {seq_idx}"):
+    with pytest.raises(StoreError, match=f"none has no records, not {seq_idx}"):
         by_run(run, LABEL, seq_idx, None)
 
 
@@ -203,7 +213,7 @@ def test_ids_of_a_run(tmp_path):
     run = add_run(tmp_path, *LABEL, numbers, columns=columns)
     # The same sequence twice is one sequence.
     assert only(by_run(run, LABEL, None, "x"))[0].told["seq_idx"] == 0
-    with pytest.raises(StoreError, match=r"2 sequences with id 'y'; choose one by --seq-idx: 2 \(2.fa\), 3 \(3.fa\)$"):
+    with pytest.raises(StoreError, match=r"2 sequences with id 'y'; choose one by `seq_idx`: 2 \(2.fa\), 3 \(3.fa\)$"):
         by_run(run, LABEL, None, "y")
     with pytest.raises(StoreError, match=r"8 sequences with id 'z'; .*: 5 \(10.fa\), .*, 10 \(15.fa\) or another$"):
         by_run(run, LABEL, None, "z")
@@ -238,7 +248,7 @@ def test_a_record_of_an_older_tool_is_known_by_its_place(tmp_path):
     assert (query.told["id"], query.told["seq_idx"], query.sequence) == (None, 2, None)
     np.testing.assert_array_equal(vector, vectors[2])
     assert query.key != only(by_run(run, ("old", "r"), 1, None))[0].key
-    with pytest.raises(StoreError, match="made by an older tool, so its rows have no ids"):
+    with pytest.raises(StoreError, match="created by an older tool, so its rows have no ids"):
         by_run(run, ("old", "r"), None, "x")
 
 
@@ -263,10 +273,10 @@ def test_ids_of_a_collection(tmp_path, reference):
     with pytest.raises(StoreError) as told:
         by_id(collection, "y")
     assert str(told.value).endswith(
-        "has 4 sequences with id 'y'; choose one by --run a/r --seq-idx 1, --run b/r --seq-idx 0, "
-        "--run b/r --seq-idx 2, --run b/r --seq-idx 3"
+        "has 4 sequences with id 'y'; choose one by `run` a/r `seq_idx` 1, `run` b/r `seq_idx` 0, "
+        "`run` b/r `seq_idx` 2, `run` b/r `seq_idx` 3"
     )
-    with pytest.raises(StoreError, match=r"8 sequences with id 'z'; .*--seq-idx 6 or another$"):
+    with pytest.raises(StoreError, match=r"8 sequences with id 'z'; .*`seq_idx` 6 or another$"):
         by_id(collection, "z")
     for absent in ("", "X", "None"):
         with pytest.raises(StoreError, match=f"has no record with id '{absent}'"):
@@ -277,7 +287,7 @@ def test_ids_of_a_collection(tmp_path, reference):
 def test_places_of_an_id_name_every_sequence_even_where_one_occurs_often(tmp_path, reference):
     add_run(tmp_path, "a", "r", [1] * 8 + [2], columns={"id": ["x"] * 9})
     consolidate(tmp_path)
-    with pytest.raises(StoreError, match=r"choose one by --run a/r --seq-idx 0, --run a/r --seq-idx 8$"):
+    with pytest.raises(StoreError, match=r"choose one by `run` a/r `seq_idx` 0, `run` a/r `seq_idx` 8$"):
         by_id(opened(tmp_path) if reference else loose(tmp_path), "x")
 
 

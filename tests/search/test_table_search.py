@@ -152,7 +152,7 @@ def test_a_sequence_with_many_rows_hides_no_other(tmp_path: Path, indexed: bool)
 def test_rows_beyond_counting_by_index_are_counted_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distinct = sequences(30)
     database = embedded(tmp_path, distinct[:1] * 200 + distinct, True)
-    monkeypatch.setattr(module, "_MOST_FETCHED", 50)
+    monkeypatch.setattr(module, "_MAX_FETCHED", 50)
     asked = []
     original = module._exact
     monkeypatch.setattr(
@@ -341,7 +341,7 @@ def test_requests_that_make_no_sense(tmp_path: Path) -> None:
     for queries, settings, said in (
         (good[:, :9], {}, r"10 dimensions; the queries have shape \(1, 9\)"),
         (good[0], {}, r"shape \(10,\)"),
-        (good, {"exclude": [None, None]}, "with 2 sequences to leave out"),
+        (good, {"exclude": [None, None]}, "with 2 sequences to exclude"),
         (good * 0, {}, "query vector 0 is zero or not finite"),
         (np.concatenate([good, good * np.nan]), {}, "query vector 1"),
         (good, {"k": 0}, "0 hits"),

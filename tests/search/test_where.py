@@ -17,8 +17,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.search.where import MOST_DEPTH, MOST_LETTERS, MOST_TESTS, Where, parse_where
-from ednabed.search.where_arrow import MOST_PATTERN
+from ednabed.search.where import MAX_CHARACTERS, MAX_DEPTH, MAX_TESTS, Where, parse_where
+from ednabed.search.where_arrow import MAX_PATTERN
 
 # -- random tables, random filters, and what Python says of them -------------------------------------------------------
 
@@ -442,40 +442,40 @@ def test_dates_and_times_are_written_as_text(kind, day, earlier):
 @pytest.mark.parametrize(
     ("text", "position", "found", "wanted"),
     [
-        ("sample", 7, "the end", "wanted =, !=, <"),
-        ("sample =", 9, "the end", "wanted a number, TRUE, FALSE or text in single quotes"),
-        ("sample == 'a'", 9, "'='", "equality is written with one ="),
-        ('sample = "a"', 10, "'\"a\"'", "text stands in single quotes"),
-        ("sample = a", 10, "'a'", "text stands in single quotes"),
+        ("sample", 7, "the end", "expected =, !=, <"),
+        ("sample =", 9, "the end", "expected a number, TRUE, FALSE or text in single quotes"),
+        ("sample == 'a'", 9, "'='", "write equality with one ="),
+        ('sample = "a"', 10, "'\"a\"'", "write text in single quotes"),
+        ("sample = a", 10, "'a'", "write text in single quotes"),
         ("sample = NULL", 10, "'NULL'", "IS NULL"),
-        ("'a' = sample", 1, "\"'a'\"", "the column stands first"),
-        ("5 < n", 1, "'5'", "the column stands first"),
-        ("not = 1", 5, "'='", "wanted a column"),
-        ("like = 1", 1, "'like'", "a column of that name is written `like`"),
-        ("n = 1 n = 2", 7, "'n'", "wanted AND, OR or the end"),
-        ("n = 1;", 6, "';'", "wanted a column, a value"),
-        ("(n = 1", 7, "the end", "wanted )"),
-        ("n = 1)", 6, "')'", "wanted AND, OR or the end"),
-        ("()", 2, "')'", "wanted a column"),
-        ("n IS 1", 6, "'1'", "wanted NULL; as in n IS NOT NULL"),
-        ("n NOT = 1", 7, "'='", "wanted LIKE, ILIKE, IN or BETWEEN"),
-        ("n IN 1", 6, "'1'", "wanted ("),
-        ("n IN ()", 7, "')'", "wanted a number"),
-        ("n IN (1 2)", 9, "'2'", "wanted )"),
-        ("n BETWEEN 1 OR 2", 13, "'OR'", "wanted AND"),
-        ("sample LIKE 5", 13, "'5'", "wanted text in single quotes"),
-        ("sample = 'a", 10, '"\'a"', "wanted a second ' that ends it"),
-        ("`sample = 'a'", 1, "\"`sample = 'a'\"", "wanted a second ` that ends it"),
-        ("12S = 1", 1, "'12S'", "a column whose name begins with a digit stands in backticks"),
-        ("n = 1e", 5, "'1e'", "wanted a number"),
-        ("n = - 1", 5, "'-'", "wanted a number"),
-        ("n = +1", 5, "'+'", "wanted a column, a value"),
+        ("'a' = sample", 1, "\"'a'\"", "write the column first"),
+        ("5 < n", 1, "'5'", "write the column first"),
+        ("not = 1", 5, "'='", "expected a column"),
+        ("like = 1", 1, "'like'", 'write a column of that name as "like"'),
+        ("n = 1 n = 2", 7, "'n'", "expected AND, OR or the end"),
+        ("n = 1;", 6, "';'", "expected a column, a value"),
+        ("(n = 1", 7, "the end", "expected )"),
+        ("n = 1)", 6, "')'", "expected AND, OR or the end"),
+        ("()", 2, "')'", "expected a column"),
+        ("n IS 1", 6, "'1'", "expected NULL; as in n IS NOT NULL"),
+        ("n NOT = 1", 7, "'='", "expected LIKE, ILIKE, IN or BETWEEN"),
+        ("n IN 1", 6, "'1'", "expected ("),
+        ("n IN ()", 7, "')'", "expected a number"),
+        ("n IN (1 2)", 9, "'2'", "expected )"),
+        ("n BETWEEN 1 OR 2", 13, "'OR'", "expected AND"),
+        ("sample LIKE 5", 13, "'5'", "expected text in single quotes"),
+        ("sample = 'a", 10, '"\'a"', "expected a second ' that ends it"),
+        ("`sample = 'a'", 1, "\"`sample = 'a'\"", "expected a second ` that ends it"),
+        ("12S = 1", 1, "'12S'", "write a column whose name begins with a digit in backticks"),
+        ("n = 1e", 5, "'1e'", "expected a number"),
+        ("n = - 1", 5, "'-'", "expected a number"),
+        ("n = +1", 5, "'+'", "expected a column, a value"),
         ("n = 1e1000", 5, "'1e1000'", "an exponent of at most 3"),
         (f"n = {'9' * 101}", 5, "'99", "at most 100 digits"),
-        ("n = 1\x00", 6, "'\\x00'", "wanted a column, a value"),
-        ("sample = 'a\ud800'", 12, "'\\ud800'", "a letter of Unicode"),
-        ("sample = ‘a’", 10, "'\\u2018'", "wanted a column, a value in single quotes"),
-        (f"sample LIKE '{'a' * (MOST_PATTERN + 1)}'", 13, "\"'aaa", f"at most {MOST_PATTERN} letters"),
+        ("n = 1\x00", 6, "'\\x00'", "expected a column, a value"),
+        ("sample = 'a\ud800'", 12, "'\\ud800'", "a Unicode character"),
+        ("sample = ‘a’", 10, "'\\u2018'", "expected a column, a value in single quotes"),
+        (f"sample LIKE '{'a' * (MAX_PATTERN + 1)}'", 13, "\"'aaa", f"at most {MAX_PATTERN} characters"),
     ],
 )
 def test_a_wrong_filter_is_answered_with_place_and_wish(text, position, found, wanted):
@@ -497,9 +497,9 @@ def test_an_empty_filter_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sampel = 'a'", "position 1: there is no column 'sampel', the nearest is 'sample'; take one of 'row', "),
-        ("n = 1 OR SAMPLE = 'a'", "position 10: there is no column 'SAMPLE', the nearest is 'sample';"),
-        ("qqqqqqq IS NULL", "there is no column 'qqqqqqq'; take one of"),
+        ("sampel = 'a'", "1: there is no column 'sampel', the most similar is 'sample'; choose one of 'row', "),
+        ("n = 1 OR SAMPLE = 'a'", "position 10: there is no column 'SAMPLE', the most similar is 'sample';"),
+        ("qqqqqqq IS NULL", "there is no column 'qqqqqqq'; choose one of"),
         ("sample IN ('a', 12)", "position 17: column 'sample' holds text"),
         ("sample = TRUE", "in single quotes: 'TRUE'"),
         ("n >= '10'", "position 6: column 'n' holds whole numbers (int64) and is compared with \"'10'\"; write 10"),
@@ -511,11 +511,11 @@ def test_an_empty_filter_is_refused(text):
         ("f ilike '1%'", "column 'f' holds numbers (double), and ILIKE is for text"),
         ("flag = 1", "column 'flag' holds TRUE and FALSE (bool) and is compared with '1'; write TRUE or FALSE"),
         ("flag = 'true'", "write TRUE or FALSE without quotes"),
-        ("flag < TRUE", "which have no order for <; compare by = or !="),
+        ("flag < TRUE", "which have no order for <; compare with = or !="),
         ("day = 5", "column 'day' holds dates or times (date32[day]) and is compared with '5'; write it as text"),
         ("list = 5", "column 'list' holds list<item: int64>, which a filter cannot compare; ask only"),
         ("bytes = 'a'", "column 'bytes' holds binary, which a filter cannot compare"),
-        ("twice = 'a'", "position 1: 2 columns have the name 'twice', wanted one"),
+        ("twice = 'a'", "position 1: 2 columns have the name 'twice', expected one"),
     ],
 )  # fmt: skip
 def test_a_filter_that_does_not_fit_the_columns_is_refused(text, message):
@@ -557,34 +557,34 @@ def test_depth_has_a_limit(opening):
     def nested(times: int) -> str:
         return opening * times + "n = 1" + ")" * (times * opening.count("("))
 
-    deep = MOST_DEPTH // len(opening.split())
+    deep = MAX_DEPTH // len(opening.split())
     if opening == "(NOT ":
-        deep = MOST_DEPTH // 2
+        deep = MAX_DEPTH // 2
     table = pa.table({"row": range(2), "n": [1, 2]})
     assert chosen(table, nested(deep)) == ([0] if opening == "(" or deep % 2 == 0 else [1])
     for times in (deep + 1, 10_000):
-        with pytest.raises(UsageError, match=f"at most {MOST_DEPTH} parentheses and NOTs inside each other"):
+        with pytest.raises(UsageError, match=f"at most {MAX_DEPTH} nested parentheses and NOTs"):
             parse_where(nested(times))
 
 
 def test_depth_is_not_the_count():
     table = pa.table({"row": range(2), "n": [1, 2]})
-    assert chosen(table, " AND ".join(["(NOT n = 2)"] * (3 * MOST_DEPTH))) == [0]
+    assert chosen(table, " AND ".join(["(NOT n = 2)"] * (3 * MAX_DEPTH))) == [0]
 
 
 def test_length_has_a_limit():
     table = pa.table({"row": range(3), "n": [1, 2, None]})
-    assert chosen(table, "n = 1".ljust(MOST_LETTERS)) == [0]
-    with pytest.raises(UsageError, match=r"the filter has 100,001 letters, wanted at most 100,000"):
-        parse_where("n = 1".ljust(MOST_LETTERS + 1))
+    assert chosen(table, "n = 1".ljust(MAX_CHARACTERS)) == [0]
+    with pytest.raises(UsageError, match=r"the filter has 100,001 characters, expected at most 100,000"):
+        parse_where("n = 1".ljust(MAX_CHARACTERS + 1))
 
 
 @pytest.mark.parametrize("join", [" OR ", " AND "])
 def test_the_number_of_comparisons_has_a_limit(join):
     table = pa.table({"row": range(3), "n": [1, 2, None]})
-    assert chosen(table, join.join(["n = 1"] * MOST_TESTS)) == [0]
-    with pytest.raises(UsageError, match=f"wanted at most {MOST_TESTS} comparisons; .* IN "):
-        parse_where(join.join(["n = 1"] * (MOST_TESTS + 1)))
+    assert chosen(table, join.join(["n = 1"] * MAX_TESTS)) == [0]
+    with pytest.raises(UsageError, match=f"expected at most {MAX_TESTS} comparisons; .* IN "):
+        parse_where(join.join(["n = 1"] * (MAX_TESTS + 1)))
 
 
 def test_the_largest_filter_needs_little_stack():
@@ -593,7 +593,7 @@ def test_the_largest_filter_needs_little_stack():
     results: list[list[int]] = []
     before = threading.stack_size(512 * 1024)
     try:
-        text = " OR ".join(["NOT n BETWEEN 2 AND 3"] * MOST_TESTS)
+        text = " OR ".join(["NOT n BETWEEN 2 AND 3"] * MAX_TESTS)
         thread = threading.Thread(target=lambda: results.append(chosen(table, text)))
         thread.start()
         thread.join()
@@ -616,7 +616,7 @@ def test_a_long_list_of_ids():
 @pytest.mark.parametrize("unit", ["%", "_", "é", "\\%", ".", "%a"])
 def test_the_longest_pattern_works(unit):
     table = pa.table({"row": range(2), "x": ["a" * 10, None]})
-    text = (unit * MOST_PATTERN)[:MOST_PATTERN]
+    text = (unit * MAX_PATTERN)[:MAX_PATTERN]
     assert chosen(table, f"x LIKE '{text}'") == ([0] if unit == "%" else [])
     assert chosen(table, f"x ILIKE '{text}'") == ([0] if unit == "%" else [])
 

@@ -299,12 +299,13 @@ def spoil(name: str, folder: Path) -> None:
 FAULTS = {
     "nan": r"vector 3 is not finite", "inf": r"vector 4 is not finite", "zeros": "vector 2 is all zeros",
     "tiny": "vector 2 is too short or too long", "huge": "vector 2 is too short or too long",
-    "float64": "holds float64", "dimension": "vectors of 5 dimensions, hand makes 8", "one-dimensional": "of shape",
-    "empty": "holds no vector", "fewer": "4 vectors and 6 records", "pickle": "pickle", "bare pickle": "cannot be read",
-    "truncated": "cannot be read", "header": "cannot be read|holds", "header without an end": "",
-    "garbage": "cannot be read",
-    "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "absent",
-    "records flipped": "records.parquet differs from its checksum", "no records": "records.parquet is absent",
+    "float64": "holds float64", "dimension": "vectors of 5 dimensions, hand produces 8",
+    "one-dimensional": "of shape",
+    "empty": "contains no vectors", "fewer": "4 vectors but 6 records", "pickle": "pickle",
+    "bare pickle": "cannot be read", "truncated": "cannot be read", "header": "cannot be read|holds",
+    "header without an end": "", "garbage": "cannot be read",
+    "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "missing",
+    "records flipped": "records.parquet differs from its checksum", "no records": "records.parquet is missing",
     "manifest": "run.json is damaged", "manifest cut": "run.json is damaged", "newer manifest": "update ednabed",
 }  # fmt: skip
 
@@ -353,15 +354,15 @@ def test_every_flipped_byte_of_a_header_is_a_sentence(tmp_path):
 def test_nothing_that_can_go_in_is_an_error_and_leaves_nothing(tmp_path):
     bad = add_run(tmp_path, "see", "b", range(6))
     spoil("zeros", bad.folder)
-    with pytest.raises(StoreError, match=r"no run below .* can go into a reference: .*see/b.*all zeros"):
+    with pytest.raises(StoreError, match=r"no run below .* can be added to a reference: .*see/b.*all zeros"):
         consolidate(tmp_path)
     assert not (tmp_path / "data").exists()
     shutil.rmtree(bad.folder)
-    with pytest.raises(StoreError, match=r"holds no run; 'ednabed embed FILE' makes one"):
+    with pytest.raises(StoreError, match=r"contains no run; create one with 'ednabed embed FILE'"):
         consolidate(tmp_path)
     assert not (tmp_path / "data").exists()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="contains no run"):
         consolidate(tmp_path, output=Path("empty"))
     assert list((tmp_path / "empty").iterdir()) == []
 
@@ -386,13 +387,13 @@ def test_two_functions_are_refused_with_the_names_of_both(tmp_path):
         consolidate(tmp_path)
     for words in ("2 functions", f"hand ({SPEC.fingerprint[:12]}): see/a", f"other ({OTHER.fingerprint[:12]}): see/b"):
         assert words in str(caught.value)
-    assert "--version V" in str(caught.value)
+    assert "`version`" in str(caught.value)
     assert not (tmp_path / "data").exists()
     register(tmp_path, "v2", OTHER)
     result = consolidate(tmp_path, version="v2")
     assert [part.label for part in result.manifest.runs] == ["see/b"]
     assert (result.manifest.version, result.manifest.spec) == ("v2", OTHER)
-    assert "not by version v2" in result.left_out["consolidated_data/runs/see/a"]
+    assert "not with version v2" in result.left_out["consolidated_data/runs/see/a"]
     assert result.refused == {}
 
 
@@ -403,11 +404,12 @@ def test_a_second_function_is_refused_by_an_incremental_build(tmp_path):
     add_run(tmp_path, "see", "c", [2])
     result = consolidate(tmp_path, incremental=True)
     reason = result.refused["consolidated_data/runs/see/b"]
-    for words in ("see/b was made by other", OTHER.fingerprint[:12], f"by hand ({SPEC.fingerprint[:12]}; runs see/a)"):
+    hand = f"with hand ({SPEC.fingerprint[:12]}; runs see/a)"
+    for words in ("see/b was created with other", OTHER.fingerprint[:12], hand):
         assert words in reason
     assert [part.label for part in result.added] == ["see/c"]
     register(tmp_path, "v2", OTHER)
-    with pytest.raises(StoreError, match=r"was made by hand .*version v2 is other .*name another --output"):
+    with pytest.raises(StoreError, match=r"was built with hand .*version v2 is other .*give another `output`"):
         consolidate(tmp_path, incremental=True, version="v2")
     assert consolidate(tmp_path, version="v2", output=Path("refs/two")).folder == tmp_path / "refs" / "two"
     assert opened(tmp_path).rows == 2
@@ -434,7 +436,7 @@ def test_folders_of_older_tools_go_in_when_someone_says_what_made_them(tmp_path,
     register(tmp_path, "v1", SPEC)
     name = f"consolidated_data/runs/{place}"
     result = consolidate(tmp_path)
-    assert "made by an older tool" in result.left_out[name]
+    assert "created by an older tool" in result.left_out[name]
     assert "--version V" in result.left_out[name]
     result = consolidate(tmp_path, version="v1")
     assert result.left_out == {}
@@ -472,7 +474,7 @@ def test_a_folder_of_another_dimension_is_refused(tmp_path):
     add_run(tmp_path, "see", "a", [1])
     register(tmp_path, "v1", SPEC)
     result = consolidate(tmp_path, version="v1")
-    assert "vectors of 5 dimensions, hand makes 8" in result.refused["consolidated_data/runs/old/x"]
+    assert "vectors of 5 dimensions, hand produces 8" in result.refused["consolidated_data/runs/old/x"]
 
 
 def test_the_same_vectors_in_two_folders_are_one_run(tmp_path):
@@ -621,14 +623,14 @@ def test_a_foreign_folder_is_refused_and_untouched(tmp_path):
             path.write_text('{"schema": "ednabed.reference/9"}' if name.startswith("newer") else '{"total": 3}')
         state = snapshot(tmp_path / name)
         for incremental in (False, True):
-            with pytest.raises(StoreError, match=r"something else|not written by ednabed|update ednabed"):
+            with pytest.raises(StoreError, match=r"something other|not written by ednabed|update ednabed"):
                 consolidate(tmp_path, output=Path(name), incremental=incremental)
         assert snapshot(tmp_path / name) == state
         assert not (tmp_path / name / ".lock").exists()
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="is a file"):
         consolidate(tmp_path, output=Path("file"))
-    with pytest.raises(StoreError, match="something else"):
+    with pytest.raises(StoreError, match="something other"):
         consolidate(tmp_path, output=Path())
     assert (tmp_path / "file").read_text() == "x"
 
@@ -651,7 +653,9 @@ def test_the_folder_of_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     write_run(workspace / "my" / "runs" / "see" / "a", [1])
     write_run(tmp_path / "here" / "others" / "see" / "b", [2])
-    with pytest.raises(StoreError, match=r"is not a folder; 'ednabed embed FILE' makes runs, --runs-root says"):
+    with pytest.raises(
+        StoreError, match=r"is not a folder; create runs with 'ednabed embed FILE', or give another `runs_root`"
+    ):
         consolidate(workspace)
     for runs, wanted in ((Path("my/runs"), "see/a"), (Path("others"), "see/b"), (workspace / "my", "runs/see/a")):
         result = consolidate(workspace, runs=runs, output=Path("ref", runs.name))

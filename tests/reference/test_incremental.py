@@ -252,7 +252,7 @@ def test_a_run_of_an_older_tool_stays_known_without_its_version(tmp_path):
     result = consolidate(tmp_path, incremental=True)
     assert (result.changed, result.vanished, result.left_out, result.changed_runs) == (False, [], {}, [])
     # From scratch nobody says so any more, and it is told once, not twice.
-    with pytest.raises(StoreError, match=r"would lose: old/deep/y \(made by an older tool"):
+    with pytest.raises(StoreError, match=r"would lose: old/deep/y \(created by an older tool"):
         consolidate(tmp_path)
     result = consolidate(tmp_path, drop_missing=True)
     assert (result.vanished, list(result.left_out)) == ([], ["consolidated_data/runs/old/deep/y"])
@@ -272,7 +272,7 @@ def test_a_damaged_build_is_not_built_upon(tmp_path):
         with pytest.raises(StoreError, match=r"differs from its checksum.*--rebuild"):
             consolidate(tmp_path, incremental=True)
         path.unlink()
-        with pytest.raises(StoreError, match=r"is absent.*--rebuild"):
+        with pytest.raises(StoreError, match=r"is missing.*--rebuild"):
             consolidate(tmp_path, incremental=True)
         path.write_bytes(raw)
         assert {k: v[2] for k, v in snapshot(build.parent).items()} == {k: v[2] for k, v in state.items()}

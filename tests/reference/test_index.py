@@ -445,7 +445,7 @@ def test_an_index_that_names_what_is_not_there_is_not_believed(made, monkeypatch
         reference = opened(made)
         monkeypatch.setattr(indexes, "open_index", lambda *a, number=number: Liar(real(*a), number))
         assert hits(reference, queries, 5) == exact
-        assert reference.index_fault == "the index names vectors that are not there"
+        assert reference.index_fault == "the index returns vectors that do not exist"
 
 
 def test_refine_by_hand():

@@ -113,7 +113,7 @@ def test_killed_at_a_given_place(tmp_path, place):
 def test_the_first_build_killed(tmp_path, place):
     add_run(tmp_path, "see", "a", [1, 2, 3])
     kill_at(start(tmp_path, stall=place), tmp_path / "mark")
-    with pytest.raises(StoreError, match="holds no reference"):
+    with pytest.raises(StoreError, match="contains no reference"):
         opened(tmp_path)
     assert consolidate(tmp_path, incremental=True).changed
     check_whole(tmp_path / "data" / "reference")
@@ -415,7 +415,7 @@ def test_many_writers_at_once(tmp_path):
 
 def test_a_failing_writer_does_not_take_the_lock_from_under_another(tmp_path):
     """It clears up the folder that it made, but not while another one is at work there."""
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="contains no run"):
         consolidate_in_empty(tmp_path)
     assert not (tmp_path / "data").exists()
     folder = tmp_path / "data" / "reference"
@@ -513,7 +513,7 @@ def test_a_build_that_goes_while_it_is_opened_is_opened_anew(tmp_path, monkeypat
     assert opened(tmp_path).rows == 2
     assert len(set(times)) == 8
     shutil.rmtree(tmp_path / "data" / "reference" / "builds")
-    with pytest.raises(StoreError, match=r"is absent; make the reference again with 'ednabed consolidate --rebuild'"):
+    with pytest.raises(StoreError, match=r"is missing; rebuild the reference with 'ednabed consolidate --rebuild'"):
         opened(tmp_path)
 
 

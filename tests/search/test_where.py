@@ -20,7 +20,7 @@ from ednabed.errors import UsageError
 from ednabed.search.where import MAX_CHARACTERS, MAX_DEPTH, MAX_TESTS, Where, parse_where
 from ednabed.search.where_arrow import MAX_PATTERN
 
-# -- random tables, random filters, and what Python says of them -------------------------------------------------------
+# -- random tables, random filters, and the results of plain Python ---------------------------------------------------
 
 TEXTS = ["", "a", "b", "A", "ab", "aXb", "a%b", "a_b", "a\\b", "it's", 'q"q', "a\nb", "é", "É", "12", "TRUE"]
 INTEGERS = [-(2**63), -(2**53) - 1, -2, -1, 0, 1, 2, 3, 2**53, 2**53 + 1, 2**63 - 1]
@@ -98,7 +98,7 @@ LEVEL = {"or": 0, "and": 1, "not": 2}
 
 
 def written(tree: tuple, rng: random.Random, escape: str = "") -> str:
-    """A filter as text: no parenthesis that precedence makes superfluous, unless by chance."""
+    """A filter as text, without parentheses that precedence makes redundant, except by chance."""
 
     def word(text: str) -> str:
         return "".join(rng.choice([c.lower(), c.upper()]) for c in text)
@@ -170,7 +170,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def truth(tree: tuple, row: dict[str, Any]) -> bool | None:
-    """True, False or None (unknown), as SQL has them. Python compares int with float exactly."""
+    """True, False or None (unknown), as in SQL. Python compares int with float exactly."""
     kind = tree[0]
     if kind == "not":
         part = truth(tree[1], row)
@@ -203,15 +203,15 @@ def chosen(table: pa.Table, text: str) -> list[int]:
 
 @settings(max_examples=300)
 @given(tables, filters(), st.randoms(use_true_random=False))
-def test_a_filter_chooses_what_python_says(table, tree, rng):
+def test_a_filter_selects_the_same_as_python(table, tree, rng):
     text = written(tree, rng)
     assert chosen(table, text) == [row["row"] for row in table.to_pylist() if truth(tree, row)], text
 
 
 @settings(max_examples=100)
 @given(tables, filters(), st.randoms(use_true_random=False), st.integers(1, 12))
-def test_a_parquet_dataset_is_filtered_alike(tmp_path_factory, table, tree, rng, group):
-    """Arrow leaves out whole row groups by their statistics, so many small ones."""
+def test_a_parquet_dataset_is_filtered_in_the_same_way(tmp_path_factory, table, tree, rng, group):
+    """Arrow skips row groups using their statistics, so there are many small ones."""
     path = tmp_path_factory.mktemp("where") / "records.parquet"
     pq.write_table(table, path, row_group_size=group)
     dataset = ds.dataset(path)
@@ -237,18 +237,18 @@ def sqlite_rows(table: pa.Table, text: str) -> list[int]:
 
 @settings(max_examples=300)
 @given(tables, filters(ilike=False), st.integers())
-def test_a_filter_chooses_what_sqlite_chooses(table, tree, seed):
+def test_a_filter_selects_the_same_as_sqlite(table, tree, seed):
     text = written(tree, random.Random(seed))
     # SQLite reads this one as a float, which is rounded to a number that the table does hold.
     assume("-9223372036854775809" not in text)
-    # SQLite has no letter that escapes unless one is named; the same random choices give the same text else.
+    # SQLite has no escape character unless one is given; otherwise the same random choices give the same text.
     sqlite_text = written(tree, random.Random(seed), escape=" ESCAPE '\\'")
     assert chosen(table, text) == sqlite_rows(table, sqlite_text), text
 
 
 @pytest.fixture(scope="module")
 def lance(tmp_path_factory):
-    """A function from a filter to what we choose and what Lance chooses, of a table without nulls or with them."""
+    """A function that returns, for a filter, our and Lance's selections from a table without or with nulls."""
     import lancedb
 
     rng = random.Random(1)
@@ -271,7 +271,7 @@ def lance(tmp_path_factory):
 
 
 def in_lance(tree: tuple) -> bool:
-    """Lance refuses fractions for whole numbers and numbers that the column cannot hold, and has no strange column."""
+    """Lance refuses fractions for whole numbers and numbers beyond the column's range, and has no strange column."""
     if tree[0] == "not":
         return in_lance(tree[1])
     if tree[0] in ("and", "or"):
@@ -287,8 +287,8 @@ def in_lance(tree: tuple) -> bool:
 
 @settings(max_examples=100)
 @given(filters().filter(in_lance), st.randoms(use_true_random=False))
-def test_lance_reads_a_filter_alike(lance, tree, rng):
-    """Without nulls: of ``NOT (s IN ('a') AND s IN ('b'))`` DataFusion makes a plain TRUE, also for null."""
+def test_lance_interprets_a_filter_in_the_same_way(lance, tree, rng):
+    """Without nulls: DataFusion turns ``NOT (s IN ('a') AND s IN ('b'))`` into a plain TRUE, even for null."""
     text = written(tree, rng)
     ours, theirs = lance["full"](text)
     assert ours == theirs, text
@@ -296,7 +296,7 @@ def test_lance_reads_a_filter_alike(lance, tree, rng):
 
 @settings(max_examples=100)
 @given(leaves(ilike=True).filter(in_lance), st.booleans(), st.randoms(use_true_random=False))
-def test_lance_treats_nulls_alike(lance, leaf, negated, rng):
+def test_lance_treats_nulls_in_the_same_way(lance, leaf, negated, rng):
     text = written(("not", leaf) if negated else leaf, rng)
     ours, theirs = lance["nulls"](text)
     assert ours == theirs, text
@@ -348,7 +348,7 @@ def test_text_columns_of_all_types(tmp_path, column, text, rows):
     assert chosen(table, text) == rows
     pq.write_table(table, tmp_path / "x.parquet")
     dataset = ds.dataset(tmp_path / "x.parquet")
-    # Parquet gives back a dictionary of strings, whatever kind of strings they were.
+    # Parquet returns a dictionary of strings, whatever kind of strings they were.
     assert pa.types.is_dictionary(dataset.schema.field("x").type) == pa.types.is_dictionary(column.type)
     found = dataset.to_table(filter=parse_where(text).expression(dataset.schema))
     assert found.column("row").to_pylist() == rows
@@ -369,7 +369,7 @@ def test_number_columns_of_all_types(kind):
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int64(), pa.uint64()], ids=str)
-def test_the_ends_of_whole_numbers(kind):
+def test_the_limits_of_whole_numbers(kind):
     bits = kind.bit_width
     low, high = (0, 2**bits - 1) if str(kind)[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     cells = [low, low + 1, None, high - 1, high]
@@ -478,7 +478,7 @@ def test_dates_and_times_are_written_as_text(kind, day, earlier):
         (f"sample LIKE '{'a' * (MAX_PATTERN + 1)}'", 13, "\"'aaa", f"at most {MAX_PATTERN} characters"),
     ],
 )
-def test_a_wrong_filter_is_answered_with_place_and_wish(text, position, found, wanted):
+def test_the_message_about_a_wrong_filter_has_position_and_expectation(text, position, found, wanted):
     with pytest.raises(UsageError) as caught:
         parse_where(text)
     message = str(caught.value)
@@ -527,7 +527,7 @@ def test_a_filter_that_does_not_fit_the_columns_is_refused(text, message):
     assert message in str(caught.value)
 
 
-def test_null_can_be_asked_of_every_type():
+def test_is_null_works_for_every_type():
     column = pa.array([[1], None, []], pa.list_(pa.int64()))
     assert chosen(pa.table({"row": range(3), "x": column}), "x IS NULL") == [1]
 
@@ -588,7 +588,7 @@ def test_the_number_of_comparisons_has_a_limit(join):
 
 
 def test_the_largest_filter_needs_little_stack():
-    """Arrow walks a row of ANDs recursively, and threads of macOS have half a megabyte."""
+    """Arrow walks a chain of ANDs recursively, and threads of macOS have half a megabyte of stack."""
     table = pa.table({"row": range(3), "n": [1, 2, None]})
     results: list[list[int]] = []
     before = threading.stack_size(512 * 1024)
@@ -624,7 +624,7 @@ def test_the_longest_pattern_works(unit):
 # -- the object --------------------------------------------------------------------------------------------------------
 
 
-def test_a_filter_tells_its_text_and_columns():
+def test_a_filter_has_its_text_and_columns():
     where = parse_where("sample = 'n' AND (`a b` IS NULL OR NOT \"c\"\"d\" IN (1, 2) OR sample = 'x')")
     assert where.columns == {"sample", "a b", 'c"d'}
     assert where.text.startswith("sample = 'n'")
@@ -636,12 +636,12 @@ def test_a_filter_tells_its_text_and_columns():
 
 
 def test_a_column_may_have_the_letters_of_another_alphabet():
-    """The capital of ı is I, yet ın is no IN."""
+    """The upper case of ı is I, but ın is not IN."""
     table = pa.table({"row": range(2), "ın": ["a", "b"], "wässer_2": [1, 2]})
     assert chosen(table, "ın = 'a' OR wässer_2 = 5") == [0]
 
 
-def test_one_filter_serves_several_schemas():
+def test_one_filter_works_for_several_schemas():
     where = parse_where("x = 1")
     assert isinstance(where.expression(pa.schema([("x", pa.int8())])), pc.Expression)
     assert isinstance(where.expression(pa.schema([("x", pa.float32())])), pc.Expression)
@@ -654,7 +654,7 @@ def test_one_filter_serves_several_schemas():
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_numbers_in_a_column_of_text_are_compared_as_numbers(kind):
-    """The columns of a TSV file are text; 10 is above 9 all the same. What is no number is neither above nor below."""
+    """The columns of a TSV file are text, but 10 is above 9. Text that is not a number is neither above nor below."""
     depths = ["5", "10", "200", " 7.5 ", "-3", "1e2", ".5", "abc", "", "12 m", None, "NaN", "0x10", "+4"]
     table = pa.table({"row": range(len(depths)), "depth": pa.array(depths, pa.string()).cast(kind)})
     assert chosen(table, "depth > 5") == [1, 2, 3, 5]

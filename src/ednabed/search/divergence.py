@@ -30,7 +30,7 @@ for _i, _base in enumerate(b"ACGT"):
     _CODES[_base] = _i
 _BASES = np.frombuffer(b"ACGTN", np.uint8)
 _COMPLEMENT = np.array([3, 2, 1, 0, 4], np.uint8)
-# One in this number of the rows' 8-mers is looked up.
+# Only every third 8-mer of the rows is looked up.
 _STRIDE = 3
 _PADDING = (b"", b"NN", b"N")
 # Minimum number of 8-mers on another diagonal to look for a gap: they match 11 to 13 bases there.

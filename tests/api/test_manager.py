@@ -264,7 +264,7 @@ def test_queries_that_cannot_be(searched):
     for seq_idx in (3, -1):
         with pytest.raises(StoreError, match=f"lake/r1 has records 0 to 2, not {seq_idx}"):
             manager.search_across_embeddings("lake/r1", seq_idx)
-    with pytest.raises(UsageError, match="top-k is 0"):
+    with pytest.raises(UsageError, match="`top_k` is 0"):
         manager.search_across_embeddings("lake/r1", 0, top_k=0)
     with pytest.raises(StoreError, match="there is no run 'lake/r9'"):
         manager.search_across_embeddings("lake/r9", 0)
@@ -360,8 +360,10 @@ def test_folders_of_older_tools_take_part_once_somebody_says_what_made_them(work
     manager = get_data_manager(workspace)
     assert "old" not in {hit["dataset"] for hit in manager.search_across_embeddings("lake/r1", 0)}
     [message] = warned(caplog)
-    assert message.startswith("not searched: consolidated_data/runs/old/r: made by an older tool, so nobody knows")
-    with pytest.raises(StoreError, match=r"consolidated_data/runs/old/r was made by an older tool, so nobody knows"):
+    assert message.startswith(
+        "not searched: consolidated_data/runs/old/r: created by an older tool, so the model is unknown"
+    )
+    with pytest.raises(StoreError, match=r"runs/old/r was created by an older tool, so the model is unknown"):
         manager.search_across_embeddings("old/r", 0)
     register(workspace, "v1", SPEC)
     tag_run(workspace, run, "v1", assume=True)
@@ -428,7 +430,7 @@ def test_several_functions_and_nobody_says_which(workspace):
     manager = get_data_manager(workspace)
     for asked in ({"record_id": "r1-0"}, {"sequence": "ACGT"}, {"files": ["x.fa"]}):
         with pytest.raises(
-            StoreError, match=r"made by 2 functions, .*other \(\w{12}\): other/r; name a run .*--run RUN"
+            StoreError, match=r"created with 2 functions, .*other \(\w{12}\): other/r; name a run .*--run RUN"
         ):
             manager.search(**asked)
     collection, answers = manager.search(run="other", seq_idx=0)
@@ -470,7 +472,7 @@ def test_records_without_letters_in_a_broken_file_are_told(workspace):
     path = runs_root(workspace) / "sea" / "r1" / RECORDS
     table = pq.read_table(path)
     path.unlink()
-    with pytest.raises(StoreError, match=r"records\.parquet is absent|cannot be read"):
+    with pytest.raises(StoreError, match=r"records\.parquet is missing|cannot be read"):
         list(answers)
     pq.write_table(table, path)
     assert collection.rows == 6

@@ -185,13 +185,13 @@ def test_damaged_references_are_told_beside_sound_ones(workspace):
     assert f"{METADATA} is damaged" in one.fault
     vectors = layout.build_folder(folder, first) / layout.VECTORS
     vectors.write_bytes(vectors.read_bytes()[:-1])
-    assert "has not the size" in reference_states(workspace)[1].fault
+    assert "does not have the size" in reference_states(workspace)[1].fault
     vectors.unlink()
-    assert "is absent" in reference_states(workspace)[1].fault
+    assert "is missing" in reference_states(workspace)[1].fault
     shutil.rmtree(layout.build_folder(folder, first))
     _, old = reference_states(workspace)
     assert (old.address, old.name, old.manifest) == ("data/reference/old", "old", None)
-    assert "holds no reference" in old.fault
+    assert "contains no reference" in old.fault
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": "ednabed.names/9", "names": {}}',

@@ -375,9 +375,9 @@ def test_an_output_that_is_the_input(capsys, workspace, queries, option):
 @pytest.mark.parametrize(
     ("place", "told"),
     [
-        ("own/data/reference/consolidated_metadata.json", "lies in the reference"),
-        ("own/data/reference/new.tsv", "lies in the reference"),
-        ("own/consolidated_data/runs/made-up/RUN/run.json", "lies in the run"),
+        ("own/data/reference/consolidated_metadata.json", "is inside the reference"),
+        ("own/data/reference/new.tsv", "is inside the reference"),
+        ("own/consolidated_data/runs/made-up/RUN/run.json", "is inside the run"),
         ("file/taxonomy.tsv", "is a file, wanted a folder"),
         ("file/deeper/taxonomy.tsv", "is a file, wanted a folder"),
         ("z.tsv.gz", "has the ending of a compressed file"),

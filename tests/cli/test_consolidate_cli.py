@@ -115,7 +115,7 @@ def test_runs_that_vanished_and_changed(workspace, capsys):
     code, _, err = call(capsys, "consolidate", "--no-calibrate", "--incremental")
     assert code == 1
     assert "changed: run lake/a is not what the reference took in; it stays" in err
-    assert "refused: consolidated_data/runs/lake/a: lake/a is in the reference with another content" in err
+    assert "refused: consolidated_data/runs/lake/a: lake/a is in the reference with different content" in err
     code, _, err = call(capsys, "consolidate", "--no-calibrate", "--rebuild")
     assert (code, err) == (
         0,
@@ -133,10 +133,10 @@ def test_runs_that_vanished_and_changed(workspace, capsys):
         (("--version", "v9"), 1, "no version 'v9'"),
         (("--runs-root", "nowhere"), 1, "nowhere is not a folder"),
         (("--runs-root", "file"), 1, "file is not a folder"),
-        (("--output", "file"), 1, "file is a file, so no reference can be there"),
+        (("--output", "file"), 1, "file is a file, so it cannot be a reference"),
         (("--output", "file/below"), 1, "file"),
-        (("--output", "consolidated_data"), 1, "holds something else than a reference (runs)"),
-        (("--output", "."), 1, "holds something else than a reference"),
+        (("--output", "consolidated_data"), 1, "contains something other than a reference (runs)"),
+        (("--output", "."), 1, "contains something other than a reference"),
         (("surplus",), 2, "unexpected extra argument"),
     ],
 )
@@ -156,24 +156,24 @@ def test_what_cannot_be_done(workspace, capsys, arguments, wanted, words):
 def test_without_runs(tmp_path, capsys):
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
     assert (code, out) == (1, "")
-    assert "'ednabed embed FILE' makes runs" in err
+    assert "create runs with 'ednabed embed FILE'" in err
     runs_root(tmp_path).mkdir(parents=True)
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
     assert (code, out) == (1, "")
-    assert "holds no run; 'ednabed embed FILE' makes one" in err
+    assert "contains no run; create one with 'ednabed embed FILE'" in err
 
 
 def test_versions(workspace, capsys):
     add_run(workspace, "sea", "other", [1], spec=OTHER)
     code, out, err = call(capsys, "consolidate")
     assert (code, out) == (1, "")
-    assert "the runs were made by 2 functions" in err
+    assert "the runs were created with 2 functions" in err
     assert "lake/a, sea/b" in err and "sea/other" in err
     register(workspace, "v1", SPEC)
     register(workspace, "v2", OTHER)
     code, out, err = call(capsys, "consolidate", "--version", "v1")
     assert code == 0
-    assert err.startswith("left out: consolidated_data/runs/sea/other: made by other")
+    assert err.startswith("left out: consolidated_data/runs/sea/other: created with other")
     assert "left out     1 runs (named above)" in out
     assert f"fingerprint {SPEC.fingerprint[:12]}, version v1" in out
     code, out, err = call(capsys, "consolidate", "--version", "v2", "--output", "data/second")
@@ -181,7 +181,7 @@ def test_versions(workspace, capsys):
     assert open_reference(workspace / "data" / "second").rows == 1
     code, _, err = call(capsys, "consolidate", "--version", "v2", "--incremental")
     assert code == 1
-    assert "their vectors cannot be mixed; name another --output" in err
+    assert "their vectors cannot be mixed; give another --output" in err
 
 
 def test_folders_of_older_tools(workspace, capsys):
@@ -189,7 +189,7 @@ def test_folders_of_older_tools(workspace, capsys):
     register(workspace, "v1", SPEC)
     code, _, err = call(capsys, "consolidate")
     assert code == 0
-    assert "left out: consolidated_data/runs/old/deep/x: made by an older tool" in err
+    assert "left out: consolidated_data/runs/old/deep/x: created by an older tool" in err
     code, out, err = call(capsys, "consolidate", "--version", "v1", "--no-calibrate")
     assert (code, err) == (0, "")
     assert "runs         3 of 3 datasets" in out

@@ -313,8 +313,8 @@ def test_an_input_is_not_written_over(calibrated, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("place", "told"),
     [
-        ("w/data/reference", "lies in the reference"),
-        ("w/data/reference/discovery", "lies in the reference"),
+        ("w/data/reference", "is inside the reference"),
+        ("w/data/reference/discovery", "is inside the reference"),
         ("reference.tsv/x", "is a file, wanted a folder"),
     ],
 )

@@ -75,4 +75,4 @@ def test_what_a_transformer_made_asks_for_the_extra_not_for_another_model(plain,
     assert made.returncode == 0, made.stderr
     done = ednabed("search", "--sequence", A, "--model", "./nt", cwd=tmp_path, env=plain)
     assert done.returncode == 2, done.stderr
-    assert 'pip install "ednabed[nt]"' in done.stderr.decode() and b"cannot stand for it" not in done.stderr
+    assert 'pip install "ednabed[nt]"' in done.stderr.decode() and b"cannot be used as this model" not in done.stderr

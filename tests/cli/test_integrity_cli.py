@@ -75,7 +75,7 @@ def test_every_flipped_byte_shows(workspace, name, data):
     raw = path.read_bytes()
     try:
         flip(path, data.draw(st.integers(0, len(raw) - 1)), data.draw(st.integers(0, 7)))
-        with pytest.raises(StoreError, match=rf"{name} is (damaged|of schema)"):
+        with pytest.raises(StoreError, match=rf"{name} (is damaged|has schema)"):
             layout.read_names(folder) if name == "names.json" else layout.read_previous(folder)
     finally:
         path.write_bytes(raw)
@@ -101,7 +101,7 @@ def test_nothing_is_removed_while_a_named_build_is_missing(workspace, capsys):
     path.write_text(json.dumps({"schema": "ednabed.names/1", "names": {"kept": wrong}}), encoding="utf-8")
     code, out, _ = call(capsys, "reference", "verify")
     assert code == 1
-    assert f"names.json names build {wrong} 'kept', which is not in" in out
+    assert f"names.json gives the name 'kept' to build {wrong}, which is not in" in out
     for _ in range(3):
         code, _, err = call(capsys, "consolidate", "--no-calibrate")
         assert code == 0
@@ -283,7 +283,7 @@ def test_a_build_before_that_is_damaged_is_not_brought_back(workspace, capsys):
     (before / "consolidated_rows.npy").write_bytes(b"short")
     code, _, err = call(capsys, "reference", "undo")
     assert code == 1
-    assert "consolidated_rows.npy has not the size" in err
+    assert "consolidated_rows.npy does not have the size" in err
     assert opened(workspace).manifest.build == now
 
 
@@ -291,7 +291,7 @@ def test_undo_needs_a_reference(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = call(capsys, "reference", "undo")
     assert code == 1
-    assert "holds no reference" in err
+    assert "contains no reference" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -78,7 +78,7 @@ def test_verify(workspace, capsys):
     path.unlink()
     code, out, err = call(capsys, "verify")
     assert code == 1
-    assert "records-00001.parquet is absent" in out
+    assert "records-00001.parquet is missing" in out
     (workspace / "data" / "reference" / "consolidated_metadata.json").write_text("{}")
     code, out, err = call(capsys, "verify")
     assert code == 1
@@ -110,7 +110,7 @@ def test_names(workspace, capsys):
     # A name stands for one build.
     code, _, err = call(capsys, "tag", "reference_2024-11")
     assert code == 2
-    assert "is the name of build" in err
+    assert "is already the name of build" in err
     # Only the current build gets a name, so the name of another one is a mistake.
     state = snapshot(workspace / "data")
     for command in (("tag", "x"), ("remove", "reference_2024-11")):

@@ -358,7 +358,7 @@ def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(cap
     assert done.returncode == 0
     code, out, err = call(capsys, folder, "search", "--sequence", A)
     assert (code, out) == (1, "")
-    assert "made by 2 functions" in err
+    assert "created with 2 functions" in err
     assert "name a run of the one that you mean with --run RUN" in err
     code, out, err = call(capsys, folder, "search", "--sequence", A, "--run", "full", "--json")
     assert (code, ids(out)) == (0, ["a1", "b1", "c1"])
@@ -390,8 +390,8 @@ def test_a_model_in_a_folder(capsys, shared, runs, tmp_path):
     assert json.loads(out)["results"][0]["similarity"] == pytest.approx(1, abs=1e-4)
     code, out, err = call(capsys, folder, "search", "--sequence", A)
     assert (code, out) == (1, "")
-    assert "was made by 'tiny', and tiny cannot stand for it" in err
-    assert "give --model NAME, or --model FOLDER where it was a folder" in err
+    assert "was built with 'tiny', and tiny cannot be used as this model" in err
+    assert "give the name or the folder of the model as --model" in err
     # Its own records need no model.
     assert call(capsys, folder, "search", "--id", "a1", "--json")[0] == 0
 
@@ -413,7 +413,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
     done = ednabed("search", "--sequence", A, "--json", cwd=folder)
     assert (done.returncode, ids(done.stdout.decode())) == (0, ["a3", "d1"])
     lines = sorted(done.stderr.decode().splitlines(), reverse=True)
-    assert lines[0].startswith("not searched: consolidated_data/runs/old/r: made by an older tool")
+    assert lines[0].startswith("not searched: consolidated_data/runs/old/r: created by an older tool")
     assert lines[1].startswith("not searched: consolidated_data/runs/lake/")
     assert "embeddings.npy is absent" in lines[1]
     assert lines[2].startswith("no reference here: searched exactly in sea/")
@@ -468,7 +468,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
         (("--sequence", A, "--reference", "ivf/builds"), 1, "there is no reference"),
         (("--sequence", A, "--reference", "x" * 300), 1, "xxx"),
         (("--sequence", A, "--model", "kmer6-full"), 1, "their vectors cannot be compared"),
-        (("--sequence", A, "--model", "nonsense"), 1, "nonsense cannot stand for it"),
+        (("--sequence", A, "--model", "nonsense"), 1, "nonsense cannot be used as this model"),
         (("--sequence", A, "--model", "no/where/here"), 1, "folder does not exist"),
         (("--sequence", A, "--table", "--reference", "ivf"), 2, "exclude each other"),
     ],
@@ -630,4 +630,4 @@ def test_a_function_of_no_name(capsys, tmp_path):
     assert (code, ids(out)[0]) == (0, "r-1")
     code, _, err = call(capsys, tmp_path, "search", "--sequence", A)
     assert code == 1
-    assert f"was made by '{SPEC.model}'" in err
+    assert f"holds vectors of {SPEC.model}" in err

@@ -112,8 +112,8 @@ def test_repeated_sequences_and_filters(capsys, workspace):
     ("arguments", "code", "words"),
     [
         (("--id", "nobody"), 1, "no row with sequence_id 'nobody'"),
-        (("--id", "t1", "--dataset", "same"), 2, "--dataset goes with runs"),
-        (("--id", "t1", "--occurrences"), 2, "--occurrences goes with runs"),
+        (("--id", "t1", "--dataset", "same"), 2, "--dataset is for runs"),
+        (("--id", "t1", "--occurrences"), 2, "--occurrences is for runs"),
         (("--id", "t1", "--reference", "x"), 2, "exclude each other"),
         (("--id", "t1", "--where", "nothing = 1"), 1, "nothing"),
         (("--run", "other", "--seq-idx", "0"), 1, "cannot be compared"),

@@ -686,7 +686,7 @@ def test_vectors_of_an_older_tool(tmp_path):
     add_run(tmp_path, "d", "r", [1])
     folder = legacy(tmp_path / "consolidated_data" / "runs" / "old" / "x", np.stack([vector_of(n) for n in (7, 8)]))
     data = DataManager(tmp_path)
-    with pytest.raises(StoreError, match="nobody knows by which model"):
+    with pytest.raises(StoreError, match="so the model is unknown"):
         data.loose_runs(["old/x"])
     register(tmp_path, "v1", SPEC)
     tag_run(tmp_path, Run.open(folder), "v1", assume=True)
@@ -787,9 +787,9 @@ def test_foreign_files_are_not_replaced(workspace, tmp_path):
         export(reference, tmp_path / "file", "qiime2", biom=False)
     inside = reference.build
     for format in FORMATS:
-        with pytest.raises(UsageError, match="lies in the reference"):
+        with pytest.raises(UsageError, match="is inside the reference"):
             export(reference, inside / "x", format)
-        with pytest.raises(UsageError, match="lies in the run"):
+        with pytest.raises(UsageError, match="is inside the run"):
             export(reference, workspace / "consolidated_data" / "runs" / "lake" / "a" / "x", format)
 
 

@@ -1,4 +1,4 @@
-"""What goes into a reference, what is refused and why, and where it may be written."""
+"""Which runs are added to a reference, which are refused and why, and where a reference may be written."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_through_the_real_writer(tmp_path):
 @pytest.mark.parametrize(("show", "terminal", "shown"), [
     ("as given", True, False), (None, True, True), (None, False, False), (False, True, False), (True, False, True),
 ])  # fmt: skip
-def test_bars_are_for_those_who_ask(tmp_path, monkeypatch, show, terminal, shown):
-    """The library itself writes nothing, also on a terminal."""
+def test_progress_bars_are_shown_on_request(tmp_path, monkeypatch, show, terminal, shown):
+    """The library itself writes nothing, even on a terminal."""
     add_run(tmp_path, "see", "a", [1, 2])
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: terminal, raising=False)
@@ -104,7 +104,7 @@ def test_bars_are_for_those_who_ask(tmp_path, monkeypatch, show, terminal, shown
     assert shown or not text
 
 
-def test_the_flat_index_answers_other_programs_as_we_do(tmp_path):
+def test_the_flat_index_gives_other_programs_the_same_hits(tmp_path):
     import faiss
 
     add_run(tmp_path, "see", "a", range(30))
@@ -130,7 +130,7 @@ def test_small_runs_and_repeats(tmp_path, numbers):
 
 
 @pytest.mark.parametrize("incremental", [True, False])
-def test_a_run_that_brings_nothing_new(tmp_path, incremental):
+def test_a_run_that_adds_nothing_new(tmp_path, incremental):
     add_run(tmp_path, "see", "a", [1, 2, 3])
     add_run(tmp_path, "see", "b", [3, 1], created="2024-02-01T00:00:00+00:00")
     add_run(tmp_path, "see", "c", [4, 1], created="2024-03-01T00:00:00+00:00")
@@ -152,8 +152,8 @@ def test_a_run_that_brings_nothing_new(tmp_path, incremental):
     assert [len(reference.positions_of(row)) for row in range(4)] == [3, 1, 2, 1]
 
 
-def test_a_large_run_of_which_most_is_known(tmp_path, monkeypatch):
-    """Pieces that bring nothing or little make row groups of many sizes; every sequence is still found in its place."""
+def test_a_large_run_with_mostly_known_sequences(tmp_path, monkeypatch):
+    """Pieces that add nothing or little give row groups of many sizes; every sequence is still found."""
     monkeypatch.setattr(parts_module, "_BATCH", 40)
     monkeypatch.setattr(parts_module, "_ROW_GROUP", 8)
     add_run(tmp_path, "see", "a", range(100))
@@ -216,7 +216,7 @@ def test_memory_does_not_grow_with_the_vectors(tmp_path, monkeypatch):
         consolidate(tmp_path, incremental=incremental, index="ivf")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        # The vectors are 20 MB; what is held is 512 of them to train on, 256 to measure with, and some blocks.
+        # The vectors are 20 MB; memory holds 512 of them for training, 256 for measuring, and some blocks.
         assert peak < 10_000_000, peak
 
 
@@ -224,7 +224,7 @@ def test_memory_does_not_grow_with_the_vectors(tmp_path, monkeypatch):
 
 
 def spoil(name: str, folder: Path) -> None:
-    """Damage a run of six sequences with a manifest whose checksums fit, or not."""
+    """Damage a run of six sequences, with or without matching checksums in its manifest."""
     path = folder / "embeddings.npy"
     vectors = np.load(path)
     fitting = True
@@ -299,19 +299,20 @@ def spoil(name: str, folder: Path) -> None:
 FAULTS = {
     "nan": r"vector 3 is not finite", "inf": r"vector 4 is not finite", "zeros": "vector 2 is all zeros",
     "tiny": "vector 2 is too short or too long", "huge": "vector 2 is too short or too long",
-    "float64": "holds float64", "dimension": "vectors of 5 dimensions, hand makes 8", "one-dimensional": "of shape",
-    "empty": "holds no vector", "fewer": "4 vectors and 6 records", "pickle": "pickle", "bare pickle": "cannot be read",
-    "truncated": "cannot be read", "header": "cannot be read|holds", "header without an end": "",
-    "garbage": "cannot be read",
-    "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "absent",
-    "records flipped": "records.parquet differs from its checksum", "no records": "records.parquet is absent",
+    "float64": "holds float64", "dimension": "vectors of 5 dimensions, hand produces 8",
+    "one-dimensional": "of shape",
+    "empty": "contains no vectors", "fewer": "4 vectors but 6 records", "pickle": "pickle",
+    "bare pickle": "cannot be read", "truncated": "cannot be read", "header": "cannot be read|holds",
+    "header without an end": "", "garbage": "cannot be read",
+    "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "missing",
+    "records flipped": "records.parquet differs from its checksum", "no records": "records.parquet is missing",
     "manifest": "run.json is damaged", "manifest cut": "run.json is damaged", "newer manifest": "update ednabed",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("incremental", [True, False])
-def test_a_run_that_cannot_go_in_is_refused_by_name_and_the_others_go_in(tmp_path, fault, incremental):
+def test_an_unusable_run_is_refused_by_name_and_the_others_are_added(tmp_path, fault, incremental):
     add_run(tmp_path, "see", "a", [1, 2])
     if incremental:
         consolidate(tmp_path)
@@ -331,8 +332,8 @@ def test_a_run_that_cannot_go_in_is_refused_by_name_and_the_others_go_in(tmp_pat
     assert reference.rows == 3
 
 
-def test_every_flipped_byte_of_a_header_is_a_sentence(tmp_path):
-    """numpy lets through errors of its parser."""
+def test_every_flipped_byte_of_a_header_gives_a_message(tmp_path):
+    """numpy does not catch the errors of its parser."""
     version = register(tmp_path, "v1", SPEC).version
     good = add_run(tmp_path, "see", "a", [1, 2])
     folder = legacy(runs_root(tmp_path) / "old" / "x", np.stack([vector_of(3)]))
@@ -350,23 +351,23 @@ def test_every_flipped_byte_of_a_header_is_a_sentence(tmp_path):
     assert taken < 10, "only flips that change nothing can be taken"
 
 
-def test_nothing_that_can_go_in_is_an_error_and_leaves_nothing(tmp_path):
+def test_without_usable_runs_there_is_an_error_and_no_output(tmp_path):
     bad = add_run(tmp_path, "see", "b", range(6))
     spoil("zeros", bad.folder)
-    with pytest.raises(StoreError, match=r"no run below .* can go into a reference: .*see/b.*all zeros"):
+    with pytest.raises(StoreError, match=r"no run below .* can be added to a reference: .*see/b.*all zeros"):
         consolidate(tmp_path)
     assert not (tmp_path / "data").exists()
     shutil.rmtree(bad.folder)
-    with pytest.raises(StoreError, match=r"holds no run; 'ednabed embed FILE' makes one"):
+    with pytest.raises(StoreError, match=r"contains no run; create one with 'ednabed embed FILE'"):
         consolidate(tmp_path)
     assert not (tmp_path / "data").exists()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="contains no run"):
         consolidate(tmp_path, output=Path("empty"))
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_from_scratch_a_refused_lot_leaves_the_old_reference(tmp_path):
+def test_from_scratch_with_only_refused_runs_the_old_reference_stays(tmp_path):
     run = add_run(tmp_path, "see", "a", range(6))
     consolidate(tmp_path)
     state = snapshot(tmp_path / "data")
@@ -386,13 +387,13 @@ def test_two_functions_are_refused_with_the_names_of_both(tmp_path):
         consolidate(tmp_path)
     for words in ("2 functions", f"hand ({SPEC.fingerprint[:12]}): see/a", f"other ({OTHER.fingerprint[:12]}): see/b"):
         assert words in str(caught.value)
-    assert "--version V" in str(caught.value)
+    assert "`version`" in str(caught.value)
     assert not (tmp_path / "data").exists()
     register(tmp_path, "v2", OTHER)
     result = consolidate(tmp_path, version="v2")
     assert [part.label for part in result.manifest.runs] == ["see/b"]
     assert (result.manifest.version, result.manifest.spec) == ("v2", OTHER)
-    assert "not by version v2" in result.left_out["consolidated_data/runs/see/a"]
+    assert "not with version v2" in result.left_out["consolidated_data/runs/see/a"]
     assert result.refused == {}
 
 
@@ -403,11 +404,12 @@ def test_a_second_function_is_refused_by_an_incremental_build(tmp_path):
     add_run(tmp_path, "see", "c", [2])
     result = consolidate(tmp_path, incremental=True)
     reason = result.refused["consolidated_data/runs/see/b"]
-    for words in ("see/b was made by other", OTHER.fingerprint[:12], f"by hand ({SPEC.fingerprint[:12]}; runs see/a)"):
+    hand = f"with hand ({SPEC.fingerprint[:12]}; runs see/a)"
+    for words in ("see/b was created with other", OTHER.fingerprint[:12], hand):
         assert words in reason
     assert [part.label for part in result.added] == ["see/c"]
     register(tmp_path, "v2", OTHER)
-    with pytest.raises(StoreError, match=r"was made by hand .*version v2 is other .*name another --output"):
+    with pytest.raises(StoreError, match=r"was built with hand .*version v2 is other .*give another `output`"):
         consolidate(tmp_path, incremental=True, version="v2")
     assert consolidate(tmp_path, version="v2", output=Path("refs/two")).folder == tmp_path / "refs" / "two"
     assert opened(tmp_path).rows == 2
@@ -427,14 +429,14 @@ def test_an_unknown_version_and_an_unknown_index(tmp_path):
 
 @pytest.mark.parametrize("form", ["npy", "npz"])
 @pytest.mark.parametrize("place", ["My_Data/2024-12-01_10-00-00", "a/b/c/d", "flat"])
-def test_folders_of_older_tools_go_in_when_someone_says_what_made_them(tmp_path, form, place):
+def test_folders_of_older_tools_are_added_when_their_version_is_given(tmp_path, form, place):
     vectors = np.stack([vector_of(n) for n in (1, 2, 2)])
     folder = legacy(runs_root(tmp_path) / place, vectors, form)
     add_run(tmp_path, "see", "a", [1])
     register(tmp_path, "v1", SPEC)
     name = f"consolidated_data/runs/{place}"
     result = consolidate(tmp_path)
-    assert "made by an older tool" in result.left_out[name]
+    assert "created by an older tool" in result.left_out[name]
     assert "--version V" in result.left_out[name]
     result = consolidate(tmp_path, version="v1")
     assert result.left_out == {}
@@ -443,7 +445,7 @@ def test_folders_of_older_tools_go_in_when_someone_says_what_made_them(tmp_path,
     assert (part.dataset, part.run_id) == ((dataset, run_id) if run_id else ("runs", "flat"))
     assert (part.records, part.sequences, part.source_file) == (3, 3, f"embeddings.{form}")
     reference = opened(tmp_path)
-    # Nobody knows their letters, so each row stands for itself, even where vectors are the same.
+    # Their sequences are unknown, so each row counts as distinct, even if vectors are equal.
     assert reference.rows == 4
     told = [r for r in records(reference) if r["dataset"] == part.dataset and r["run_id"] == part.run_id]
     assert [(r["seq_idx"], r["id"], r["source_file"]) for r in told] == [
@@ -472,7 +474,7 @@ def test_a_folder_of_another_dimension_is_refused(tmp_path):
     add_run(tmp_path, "see", "a", [1])
     register(tmp_path, "v1", SPEC)
     result = consolidate(tmp_path, version="v1")
-    assert "vectors of 5 dimensions, hand makes 8" in result.refused["consolidated_data/runs/old/x"]
+    assert "vectors of 5 dimensions, hand produces 8" in result.refused["consolidated_data/runs/old/x"]
 
 
 def test_the_same_vectors_in_two_folders_are_one_run(tmp_path):
@@ -488,7 +490,7 @@ def test_the_same_vectors_in_two_folders_are_one_run(tmp_path):
 # -- columns ---------------------------------------------------------------------------------------------------------
 
 
-def test_columns_of_users_that_have_our_names(tmp_path):
+def test_user_columns_with_reserved_names(tmp_path):
     own = {name: [f"{name}-{i}" for i in range(2)] for name in ("row", "dataset", "run_id", "seq_idx", "source_file")}
     add_run(tmp_path, "see", "a", [1, 2], columns={**own, "dataset_input": ["x", "y"]})
     add_run(tmp_path, "see", "b", [2], columns={"row": [9]})
@@ -563,14 +565,14 @@ def test_markers_are_counted(tmp_path):
     assert found == {"a": {"": 1, "COI": 2}, "b": {"12S": 1}, "c": {}}
 
 
-# -- names and places ------------------------------------------------------------------------------------------------
+# -- names and paths -------------------------------------------------------------------------------------------------
 
 
 ODD = ["Übersee 2024", "with blank", "emoji-🐟", "line\nend", 'quote"s', "semi;colon", os.fsdecode(b"not-utf8-\xff")]
 
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
-def test_names_with_odd_letters(tmp_path, name):
+def test_names_with_odd_characters(tmp_path, name):
     root = tmp_path / "runs here"
     write_run(root / "see" / "a", [1])
     legacy(root / name / "x", np.stack([vector_of(2)]))
@@ -578,7 +580,7 @@ def test_names_with_odd_letters(tmp_path, name):
     (tmp_path / "y").rename(root / name / "y")
     register(tmp_path, "v1", SPEC)
     result = consolidate(tmp_path, runs=root, version="v1")
-    # pyarrow opens no path that is not UTF-8.
+    # pyarrow cannot open a path that is not UTF-8.
     refused = name.isascii() is False and not name.isprintable()
     assert len(result.refused) == refused
     assert result.manifest.counts["runs"] == 3 - refused
@@ -593,7 +595,7 @@ def test_names_with_odd_letters(tmp_path, name):
 
 
 @pytest.mark.parametrize("output", ["refs", "refs/deep/er", "absolute"])
-def test_places_for_a_reference(tmp_path, output):
+def test_paths_for_a_reference(tmp_path, output):
     workspace = tmp_path / "ws"
     add_run(workspace, "see", "a", [1])
     place = tmp_path / "elsewhere" / "ref" if output == "absolute" else Path(output)
@@ -621,19 +623,19 @@ def test_a_foreign_folder_is_refused_and_untouched(tmp_path):
             path.write_text('{"schema": "ednabed.reference/9"}' if name.startswith("newer") else '{"total": 3}')
         state = snapshot(tmp_path / name)
         for incremental in (False, True):
-            with pytest.raises(StoreError, match=r"something else|not written by ednabed|update ednabed"):
+            with pytest.raises(StoreError, match=r"something other|not written by ednabed|update ednabed"):
                 consolidate(tmp_path, output=Path(name), incremental=incremental)
         assert snapshot(tmp_path / name) == state
         assert not (tmp_path / name / ".lock").exists()
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="is a file"):
         consolidate(tmp_path, output=Path("file"))
-    with pytest.raises(StoreError, match="something else"):
+    with pytest.raises(StoreError, match="something other"):
         consolidate(tmp_path, output=Path())
     assert (tmp_path / "file").read_text() == "x"
 
 
-def test_foreign_things_beside_our_builds_are_left_alone(tmp_path):
+def test_foreign_files_next_to_builds_are_not_touched(tmp_path):
     add_run(tmp_path, "see", "a", [1])
     folder = consolidate(tmp_path).folder
     for name in ("builds/.mine/x", "builds/keep/x", "notes.txt", "builds/.nfs0001"):
@@ -651,7 +653,9 @@ def test_the_folder_of_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     write_run(workspace / "my" / "runs" / "see" / "a", [1])
     write_run(tmp_path / "here" / "others" / "see" / "b", [2])
-    with pytest.raises(StoreError, match=r"is not a folder; 'ednabed embed FILE' makes runs, --runs-root says"):
+    with pytest.raises(
+        StoreError, match=r"is not a folder; create runs with 'ednabed embed FILE', or give another `runs_root`"
+    ):
         consolidate(workspace)
     for runs, wanted in ((Path("my/runs"), "see/a"), (Path("others"), "see/b"), (workspace / "my", "runs/see/a")):
         result = consolidate(workspace, runs=runs, output=Path("ref", runs.name))
@@ -662,7 +666,7 @@ def test_the_folder_of_runs(tmp_path, monkeypatch):
             consolidate(workspace, runs=runs)
 
 
-def test_damaged_metadata_do_not_stand_in_the_way_of_a_rebuild(tmp_path):
+def test_damaged_metadata_do_not_prevent_a_rebuild(tmp_path):
     add_run(tmp_path, "see", "a", [1])
     folder = consolidate(tmp_path).folder
     before = content(opened(tmp_path))
@@ -676,7 +680,7 @@ def test_damaged_metadata_do_not_stand_in_the_way_of_a_rebuild(tmp_path):
         assert len(list((folder / "builds").iterdir())) == 2, "the newest sound one is the one before"
 
 
-def test_damaged_names_are_told_before_the_work(tmp_path, monkeypatch):
+def test_damaged_names_are_reported_before_the_work(tmp_path, monkeypatch):
     from ednabed.reference import build
 
     add_run(tmp_path, "see", "a", [1])

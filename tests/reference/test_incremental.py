@@ -41,7 +41,7 @@ QUERIES = np.concatenate(
 
 @st.composite
 def histories(draw):
-    """Runs (sequences, when made, vectors off by so much), an order to add them in, and where builds are made."""
+    """Runs (sequences, time of creation, offset of vectors), an order to add them in, and where builds are made."""
     count = draw(st.integers(1, 5))
     runs = [
         (
@@ -60,7 +60,7 @@ def histories(draw):
 def put(workspace: Path, number: int, run, kinds: int) -> None:
     numbers, made, off = run
     vectors = np.stack([vector_of(n, kinds) for n in numbers])
-    # Another precision: the same digits for the same sequence within a run, others in another run.
+    # Another precision: equal digits for the same sequence within a run, different ones in another run.
     vectors *= np.array([1 + off * (((n * 7 + number) % 5) - 2) for n in numbers], np.float32)[:, None]
     vectors[:, 0] += np.array([off * ((n + number) % 3) for n in numbers], np.float32)
     extra = (
@@ -121,7 +121,7 @@ def test_incremental_after_any_history_equals_from_scratch(tmp_path_factory, his
     shutil.rmtree(workspace)
 
 
-def test_runs_as_they_lie_give_the_same_as_a_reference(tmp_path):
+def test_runs_searched_directly_give_the_same_as_a_reference(tmp_path):
     for number in range(4):
         put(tmp_path, number, ([number, 3, 5, 3, 7], number, 0.0), 3)
     consolidate(tmp_path)
@@ -152,7 +152,7 @@ def test_what_is_in_the_reference_is_not_read_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["moved", "copied", "copied twice"])
-def test_a_run_is_known_by_its_content_not_by_its_place(tmp_path, how):
+def test_a_run_is_identified_by_its_content_not_by_its_path(tmp_path, how):
     run = add_run(tmp_path, "see", "a", [1, 2])
     consolidate(tmp_path)
     state = snapshot(tmp_path / "data" / "reference")
@@ -183,7 +183,7 @@ def test_a_vanished_run_stays_and_is_named(tmp_path):
     assert consolidate(tmp_path).vanished == []
 
 
-def test_a_run_with_another_content_in_its_place_is_named_and_refused(tmp_path):
+def test_a_run_whose_content_was_replaced_is_named_and_refused(tmp_path):
     old = add_run(tmp_path, "see", "a", [1, 2])
     add_run(tmp_path, "see", "b", [5])
     consolidate(tmp_path)
@@ -233,7 +233,7 @@ def test_runs_of_another_folder_can_be_added_and_none_is_missed(tmp_path):
 
 
 def test_a_run_of_an_older_tool_stays_known_without_its_version(tmp_path):
-    """What --version said once need not be said again."""
+    """A version given once need not be given again."""
     add_run(tmp_path, "see", "a", [1, 2])
     old = legacy(runs_root(tmp_path) / "old" / "deep" / "x", np.stack([vector_of(n) for n in (1, 9)]))
     register(tmp_path, "v1", SPEC)
@@ -245,14 +245,14 @@ def test_a_run_of_an_older_tool_stays_known_without_its_version(tmp_path):
         assert (result.changed, result.vanished, result.left_out, result.changed_runs) == (False, [], {}, [])
         if old.exists():
             old.rename(old.with_name("y"))
-    # It was noted as a tag, which holds from scratch too.
+    # It was recorded as a tag, which is used from scratch too.
     assert (consolidate(tmp_path).manifest.counts["runs"], opened(tmp_path).verify()) == (2, [])
     # Without the tag the reference still knows it.
     versions_path(tmp_path).unlink()
     result = consolidate(tmp_path, incremental=True)
     assert (result.changed, result.vanished, result.left_out, result.changed_runs) == (False, [], {}, [])
-    # From scratch nobody says so any more, and it is told once, not twice.
-    with pytest.raises(StoreError, match=r"would lose: old/deep/y \(made by an older tool"):
+    # From scratch it is unknown again, and this is reported once, not twice.
+    with pytest.raises(StoreError, match=r"would lose: old/deep/y \(created by an older tool"):
         consolidate(tmp_path)
     result = consolidate(tmp_path, drop_missing=True)
     assert (result.vanished, list(result.left_out)) == ([], ["consolidated_data/runs/old/deep/y"])
@@ -272,7 +272,7 @@ def test_a_damaged_build_is_not_built_upon(tmp_path):
         with pytest.raises(StoreError, match=r"differs from its checksum.*--rebuild"):
             consolidate(tmp_path, incremental=True)
         path.unlink()
-        with pytest.raises(StoreError, match=r"is absent.*--rebuild"):
+        with pytest.raises(StoreError, match=r"is missing.*--rebuild"):
             consolidate(tmp_path, incremental=True)
         path.write_bytes(raw)
         assert {k: v[2] for k, v in snapshot(build.parent).items()} == {k: v[2] for k, v in state.items()}

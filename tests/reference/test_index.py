@@ -1,4 +1,4 @@
-"""The FAISS index: right results whatever its state, recall measured, grown and trained anew."""
+"""The FAISS index: right results whatever its state, measured recall, growth and training again."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_other_programs_search_the_file_as_widely_as_was_measured(made):
     assert (wide == all_lists).mean() > 0.95
 
 
-def test_a_search_that_finds_too_little_is_widened(copy, monkeypatch):
+def test_a_search_with_too_low_recall_is_widened(copy, monkeypatch):
     monkeypatch.setattr(indexes, "_WIDTHS", ((1, 1), (2, 1), (2, 4), (64, 32)))
     facts = consolidate(copy, index="ivf").manifest.index
     assert facts.nprobe > 1
@@ -179,7 +179,7 @@ def test_ties_are_in_order_of_key_with_an_index_too(tmp_path):
     found = hits(reference, queries, 3)
     assert found == hits(reference, queries, 3, exact=True)
     assert all(score == 1 for _, _, score in found)
-    # Asked for fewer than there are ties, the first by key are given.
+    # If fewer hits than ties are requested, the first by key are returned.
     assert [key for _, key, _ in hits(reference, queries, 1)] == [key for _, key, _ in found[::3]]
 
 
@@ -199,14 +199,14 @@ def test_an_index_of_few_vectors(tmp_path, count):
 
 
 def test_nothing_is_printed(tmp_path, capfd):
-    """FAISS warns on standard error of few training vectors."""
+    """FAISS warns on standard error about few training vectors."""
     add_run(tmp_path, "see", "a", range(200))
     consolidate(tmp_path, index="ivf")
     hits(opened(tmp_path), vector_of(0)[None], 5)
     assert capfd.readouterr() == ("", "")
 
 
-def test_rows_left_out_are_left_out_exactly(made):
+def test_excluded_rows_are_excluded_exactly(made):
     reference = opened(made)
     allowed = np.arange(reference.rows) % 7 == 3
     query = clustered(4, 3)
@@ -218,7 +218,7 @@ def test_rows_left_out_are_left_out_exactly(made):
 # -- grown -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_incremental_build_adds_and_trains_anew_when_outgrown(copy, monkeypatch):
+def test_an_incremental_build_adds_and_trains_again_when_outgrown(copy, monkeypatch):
     trained = []
     real = indexes.train
     monkeypatch.setattr(indexes, "train", lambda vectors: trained.append(vectors.rows) or real(vectors))
@@ -244,7 +244,7 @@ def test_an_incremental_build_adds_and_trains_anew_when_outgrown(copy, monkeypat
     assert opened(copy).verify() == []
 
 
-def test_an_index_whose_recall_fell_is_trained_anew(copy, monkeypatch):
+def test_an_index_whose_recall_fell_is_trained_again(copy, monkeypatch):
     facts = opened(copy).manifest.index
     real, asked = indexes.measure, []
 
@@ -267,7 +267,7 @@ def test_a_reference_that_grows_beyond_flat_gets_an_index(tmp_path, monkeypatch)
     assert (result.manifest.index.kind, result.retrained) == ("ivf", True)
     result = consolidate(tmp_path, index="flat")
     assert result.manifest.index.kind == "flat"
-    # A flat index of so many would be a second copy of the vectors, which nothing of ours reads.
+    # A flat index of this size would be a second copy of the vectors, which ednabed does not read.
     assert not (result.folder / "consolidated_index.faiss").exists()
     reference = opened(tmp_path)
     assert (reference.verify(), reference.index_fault) == ([], None)
@@ -303,7 +303,7 @@ DAMAGES = ["absent", "garbage", "cut", "longer", "empty", "folder", "foreign", "
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_index_makes_search_exact_and_is_told(copy, name):
+def test_a_damaged_index_makes_search_exact_and_is_reported(copy, name):
     reference = opened(copy)
     queries = clustered(8, 4)
     exact = hits(reference, queries, 10, exact=True)
@@ -313,7 +313,7 @@ def test_a_damaged_index_makes_search_exact_and_is_told(copy, name):
     assert "consolidated_index.faiss" in reference.index_fault
     assert "\n" not in reference.index_fault
     assert reference.verify() != []
-    # A build on top of it trains anew, and is sound.
+    # A build that extends it trains again, and is intact.
     add_many(copy, "b", COUNT, 100)
     result = consolidate(copy, incremental=True, index="ivf")
     assert result.retrained
@@ -378,7 +378,7 @@ print(json.dumps(damaged))
 
 @pytest.mark.parametrize(("small", "count"), [(10**9, 100), (0, 250)])
 def test_flipped_bytes_never_crash_and_scores_stay_exact(made, tmp_path, small, count):
-    """Large files are not read whole at opening, so what stands in their lists is not trusted."""
+    """Large files are not read completely at opening, so the contents of their lists are not trusted."""
     reference = opened(made)
     settings = {
         "index": str(reference.build / "consolidated_index.faiss"), "work": str(tmp_path / "x.faiss"),
@@ -394,7 +394,7 @@ def test_flipped_bytes_never_crash_and_scores_stay_exact(made, tmp_path, small, 
     assert damaged == count if small else count // 4 < damaged < count
 
 
-def test_the_seal_covers_what_says_how_to_read_the_file(made, tmp_path, monkeypatch):
+def test_the_seal_covers_the_structure_of_the_file(made, tmp_path, monkeypatch):
     reference = opened(made)
     path = reference.build / "consolidated_index.faiss"
     facts = reference.manifest.index
@@ -425,7 +425,7 @@ def test_a_large_index_is_checked_quickly(tmp_path):
     assert time.perf_counter() - begin < 0.2
 
 
-def test_an_index_that_names_what_is_not_there_is_not_believed(made, monkeypatch):
+def test_an_index_that_returns_missing_rows_is_not_trusted(made, monkeypatch):
     reference = opened(made)
     queries = clustered(3, 4)
     exact = hits(reference, queries, 5, exact=True)
@@ -445,11 +445,11 @@ def test_an_index_that_names_what_is_not_there_is_not_believed(made, monkeypatch
         reference = opened(made)
         monkeypatch.setattr(indexes, "open_index", lambda *a, number=number: Liar(real(*a), number))
         assert hits(reference, queries, 5) == exact
-        assert reference.index_fault == "the index names vectors that are not there"
+        assert reference.index_fault == "the index returns vectors that do not exist"
 
 
 def test_refine_by_hand():
-    """Two lists, all visited: candidates in any order, -1 left out, a row named twice, ties with the last kept."""
+    """Two lists, all visited: candidates in any order, -1 left out, a duplicated row, ties with the last kept."""
 
     class Fixed:
         nlist = 2
@@ -480,7 +480,7 @@ def test_specs_of_any_dimension(tmp_path):
         assert len(hits(reference, vectors[:5], 3)) == 15
 
 
-def test_damage_that_opening_does_not_see_is_not_built_upon(copy, monkeypatch):
+def test_damage_that_opening_does_not_detect_is_not_built_upon(copy, monkeypatch):
     monkeypatch.setattr(indexes, "_SMALL", 0)
     monkeypatch.setattr(indexes, "_PAGES", 2)
     monkeypatch.setattr(indexes, "_PAGE", 16)

@@ -1,4 +1,4 @@
-"""Consolidating, killed at any moment, failing at any step, with readers and other writers beside it."""
+"""Consolidation killed at any moment or failing at any step, with concurrent readers and writers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def prepare(workspace: Path) -> tuple[dict, dict, dict]:
     consolidate(workspace)
     consolidate(workspace)
     old = content(opened(workspace))
-    # Made before the others, so that vectors are put in its place too.
+    # Created before the others, so that its vectors replace others too.
     add_run(
         workspace,
         "see",
@@ -113,7 +113,7 @@ def test_killed_at_a_given_place(tmp_path, place):
 def test_the_first_build_killed(tmp_path, place):
     add_run(tmp_path, "see", "a", [1, 2, 3])
     kill_at(start(tmp_path, stall=place), tmp_path / "mark")
-    with pytest.raises(StoreError, match="holds no reference"):
+    with pytest.raises(StoreError, match="contains no reference"):
         opened(tmp_path)
     assert consolidate(tmp_path, incremental=True).changed
     check_whole(tmp_path / "data" / "reference")
@@ -132,7 +132,7 @@ def killed_at_random(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     seen = set()
     rounds = 0
-    # Chance decides which of the two builds a kill leaves; on, until both were met.
+    # Chance decides which of the two builds a kill leaves; repeat until both occurred.
     while rounds < 5 or (len(seen) < 2 and rounds < 60):
         rounds += 1
         process = start(tmp_path, roots=[str(a), str(b)], rounds=10_000)
@@ -143,7 +143,7 @@ def killed_at_random(tmp_path: Path, seed: int) -> None:
         found = opened(tmp_path)
         assert found.verify() == []
         now = content(found)
-        # Folders are told as they lie.
+        # Folders are reported by their paths.
         state = {key: entry["vector"] for key, entry in now.items()}
         assert state in ({k: e["vector"] for k, e in old.items()}, {k: e["vector"] for k, e in new.items()})
         seen.add(len(state))
@@ -162,7 +162,7 @@ class Killed(BaseException):
 
 
 class Steps:
-    """Counts the steps that change files, and stops at one of them: with an error, or dead from there on."""
+    """Counts the steps that change files, and stops at one of them: with an error, or as if killed."""
 
     def __init__(self, monkeypatch, at: int, error: OSError | None) -> None:
         import faiss
@@ -231,7 +231,7 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
                 done = False
         found = opened(place)
         faults = found.verify()
-        # A name that another program keeps open stays behind; it is mended by the next command.
+        # A link that another program keeps open stays behind; the next command repairs it.
         assert faults == [] or (kind == "denied" and done and all("delete it" in fault for fault in faults))
         now = content(found)
         assert now in (old, new)
@@ -253,7 +253,7 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
     total = attempt(10**9)
     assert outcomes == [True]
     assert total > 30
-    # Of the first steps, which write work in progress, some; all of the last ones, which publish.
+    # Some of the first steps, which write work in progress; all of the last ones, which publish.
     for at in sorted(
         {*range(1, total, 3 if (kind, incremental) == ("killed", True) else 9), *range(total - 26, total + 1)}
     ):
@@ -262,8 +262,8 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
     assert outcomes.count(True) > 3
 
 
-def test_a_build_that_is_in_use_stays_whole(tmp_path, monkeypatch):
-    """Windows moves no folder in which a file is open; what cannot be moved is not taken to pieces."""
+def test_a_build_that_is_in_use_stays_complete(tmp_path, monkeypatch):
+    """Windows does not move a folder in which a file is open; such a folder is not removed piece by piece."""
     add_run(tmp_path, "see", "a", [1, 2])
     folder = consolidate(tmp_path).folder
     held = opened(tmp_path).build
@@ -286,7 +286,7 @@ def test_a_build_that_is_in_use_stays_whole(tmp_path, monkeypatch):
 
 
 def test_metadata_that_are_being_read_are_replaced_a_little_later(tmp_path, monkeypatch):
-    """Windows replaces no file that another process has open."""
+    """Windows does not replace a file that another process has open."""
     add_run(tmp_path, "see", "a", [1, 2])
     folder = consolidate(tmp_path).folder
     before = opened(tmp_path).manifest.build
@@ -305,7 +305,7 @@ def test_metadata_that_are_being_read_are_replaced_a_little_later(tmp_path, monk
     check_whole(folder, builds=2)
 
 
-def test_names_are_whole_or_absent(tmp_path):
+def test_names_are_complete_or_missing(tmp_path):
     prepare(tmp_path)
     folder = tmp_path / "data" / "reference"
     raw = (folder / "names.json").read_bytes()
@@ -374,7 +374,7 @@ def test_undo_stopped_at_every_step_loses_nothing(made, tmp_path, error):
 # -- two at once -----------------------------------------------------------------------------------------------------
 
 
-def test_a_second_writer_gets_a_sentence_and_readers_go_on(tmp_path):
+def test_a_second_writer_gets_a_message_and_readers_continue(tmp_path):
     named, old, new = prepare(tmp_path)
     folder = tmp_path / "data" / "reference"
     process = start(tmp_path, stall="vectors")
@@ -403,7 +403,7 @@ def test_a_second_writer_gets_a_sentence_and_readers_go_on(tmp_path):
 
 
 def test_many_writers_at_once(tmp_path):
-    """Of a reference that is not there yet: one makes it, the others are told."""
+    """For a reference that does not exist yet, one builds it and the others get a message."""
     add_run(tmp_path, "see", "a", [1, 2, 3])
     ended = [(p.communicate(), p.returncode) for p in [start(tmp_path, rounds=5) for _ in range(3)]]
     assert any(code == 0 for _, code in ended)
@@ -414,8 +414,8 @@ def test_many_writers_at_once(tmp_path):
 
 
 def test_a_failing_writer_does_not_take_the_lock_from_under_another(tmp_path):
-    """It clears up the folder that it made, but not while another one is at work there."""
-    with pytest.raises(StoreError, match="holds no run"):
+    """It removes the folder that it created, but not while another one is working there."""
+    with pytest.raises(StoreError, match="contains no run"):
         consolidate_in_empty(tmp_path)
     assert not (tmp_path / "data").exists()
     folder = tmp_path / "data" / "reference"
@@ -444,11 +444,11 @@ def consolidate_in_empty(workspace: Path):
 
 
 def test_readers_see_one_build_or_the_other(tmp_path):
-    """Opened, left for a while, then searched and read through, while another process replaces builds."""
+    """Opened, left for a while, then searched and read completely, while another process replaces builds."""
     a, b = tmp_path / "a", tmp_path / "b"
     add_run(a, "see", "one", range(40))
     add_run(a, "see", "two", range(20, 50), created="2024-01-02T00:00:00+00:00")
-    # The same sequences, in other places and runs.
+    # The same sequences, in other positions and runs.
     add_run(b, "lake", "three", list(range(60))[::-1], created="2024-01-02T00:00:00+00:00")
     add_run(b, "lake", "four", [7, 7, 3])
     roots = [str(runs_root(a)), str(runs_root(b))]
@@ -480,8 +480,8 @@ def test_readers_see_one_build_or_the_other(tmp_path):
     assert len(builds) > 10
 
 
-def test_a_reader_of_many_runs_is_told_that_its_build_is_gone(tmp_path, monkeypatch):
-    """Not all files can be opened beforehand; those that are not give a sentence that says what to do."""
+def test_a_reader_of_many_runs_gets_a_message_that_its_build_is_gone(tmp_path, monkeypatch):
+    """Not all files can be opened beforehand; the others give a message with the next step."""
     from ednabed.reference import opened as module
 
     monkeypatch.setattr(module, "_OPEN_PARTS", 1)
@@ -496,7 +496,7 @@ def test_a_reader_of_many_runs_is_told_that_its_build_is_gone(tmp_path, monkeypa
     assert len(hits(reference, vector_of(1)[None], 2)) == 2
 
 
-def test_a_build_that_goes_while_it_is_opened_is_opened_anew(tmp_path, monkeypatch):
+def test_a_build_that_is_removed_while_it_is_opened_is_opened_again(tmp_path, monkeypatch):
     add_run(tmp_path, "see", "a", [1, 2])
     consolidate(tmp_path)
     real, times = Reference.__init__, []
@@ -504,7 +504,7 @@ def test_a_build_that_goes_while_it_is_opened_is_opened_anew(tmp_path, monkeypat
     def racing(self, folder, manifest):
         times.append(manifest.build)
         if len(times) < 8:
-            # The build before stays, the one before that goes.
+            # The previous build stays, the one before it is removed.
             consolidate(tmp_path)
             consolidate(tmp_path)
         real(self, folder, manifest)
@@ -513,7 +513,7 @@ def test_a_build_that_goes_while_it_is_opened_is_opened_anew(tmp_path, monkeypat
     assert opened(tmp_path).rows == 2
     assert len(set(times)) == 8
     shutil.rmtree(tmp_path / "data" / "reference" / "builds")
-    with pytest.raises(StoreError, match=r"is absent; make the reference again with 'ednabed consolidate --rebuild'"):
+    with pytest.raises(StoreError, match=r"is missing; rebuild the reference with 'ednabed consolidate --rebuild'"):
         opened(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""A reference, opened: every flipped byte found by verify, names of builds, and what is said of a damaged one."""
+"""Opened references: verify finds every flipped byte, names of builds, and messages about damaged ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder(made, tmp_path) -> Path:
 
 
 def faults(folder: Path, name: str | None = None) -> list[str]:
-    """What verify says, an error on opening counted."""
+    """The faults that verify reports, including an error on opening."""
     try:
         return open_reference(folder, name).verify()
     except EdnabedError as error:
@@ -52,7 +52,7 @@ def names_of(folder: Path) -> list[str]:
 
 
 def test_every_file_counts(folder):
-    """The build's files and the other names, which are copies here as on a disk without hard links."""
+    """The build's files and the links to them, which are copies here as on a disk without hard links."""
     assert faults(folder) == []
     names = names_of(folder)
     assert len(names) == 14
@@ -71,7 +71,7 @@ def test_every_file_counts(folder):
     assert faults(folder) == []
 
 
-def test_every_byte_of_the_small_arrays_is_opened_or_told(folder):
+def test_every_flipped_byte_of_the_small_arrays_is_reported_or_harmless(folder):
     """A flip in a header never ends in a traceback."""
     build = open_reference(folder).build
     for name in ("consolidated_rows.npy", "consolidated_embeddings.npy", "consolidated_positions.npy"):
@@ -92,7 +92,7 @@ def test_every_byte_of_the_metadata_counts(folder):
     path.write_bytes(raw)
 
 
-def test_absent_files_are_named(folder):
+def test_missing_files_are_named(folder):
     for name in names_of(folder):
         if "/" not in name:
             continue
@@ -100,15 +100,15 @@ def test_absent_files_are_named(folder):
         path.rename(folder / "away")
         (found,) = faults(folder)
         assert path.name in found
-        assert "absent" in found or "holds no reference" in found
+        assert "missing" in found or "contains no reference" in found
         (folder / "away").rename(path)
-    # Other names may be absent.
+    # The hard links may be missing.
     (folder / "consolidated_embeddings.npy").unlink()
     assert faults(folder) == []
 
 
-def test_files_that_do_not_fit_together_are_told(folder):
-    """All checksums are right; the files are of several builds, or were made by a faulty program."""
+def test_files_that_contradict_each_other_are_reported(folder):
+    """All checksums are right; the files belong to several builds, or were written by a faulty program."""
     reference = open_reference(folder)
     build = reference.build
     tables = {
@@ -174,13 +174,13 @@ def test_files_that_do_not_fit_together_are_told(folder):
         assert faults(folder) == [], case
 
 
-def test_counts_that_do_not_fit_are_told(folder):
+def test_wrong_counts_are_reported(folder):
     for change in (
         {"sequences": 31}, {"records": 34}, {"sequences": 33}
     ):  # fmt: skip
         raw = {p: p.read_bytes() for p in folder.rglob(METADATA)}
         reseal(folder, lambda manifest, change=change: replace(manifest, counts={**manifest.counts, **change}))
-        with pytest.raises(StoreError, match=r"the metadata say"):
+        with pytest.raises(StoreError, match=r"the metadata state"):
             open_reference(folder)
         for path, text in raw.items():
             path.write_bytes(text)
@@ -189,12 +189,12 @@ def test_counts_that_do_not_fit_are_told(folder):
         return replace(manifest, runs=[replace(manifest.runs[0], records=29, sequences=29), *manifest.runs[1:]])
 
     reseal(folder, fewer)
-    with pytest.raises(StoreError, match=r"30 rows, wanted 29; ?|30 rows, wanted 29"):
+    with pytest.raises(StoreError, match=r"30 rows, expected 29; ?|30 rows, expected 29"):
         open_reference(folder).take_records(np.array([0]), ["id"])
     assert faults(folder)
 
 
-def test_a_damaged_records_file_is_a_sentence(folder):
+def test_a_damaged_records_file_gives_a_message(folder):
     build = open_reference(folder).build
     for name, call in (
         ("records-00000.parquet", lambda r: r.take_records(np.arange(5), ["id", "marker"])),
@@ -221,8 +221,8 @@ def test_a_damaged_records_file_is_a_sentence(folder):
         call(open_reference(folder))
 
 
-def test_what_has_no_metadata_is_no_reference(tmp_path):
-    with pytest.raises(StoreError, match=r"holds no reference .*'ednabed consolidate' makes one"):
+def test_a_folder_without_metadata_is_not_a_reference(tmp_path):
+    with pytest.raises(StoreError, match=r"contains no reference .*'ednabed consolidate' builds one"):
         open_reference(tmp_path)
     (tmp_path / METADATA).write_text('{"total_embeddings": 3}')
     with pytest.raises(StoreError, match="was not written by ednabed"):
@@ -255,7 +255,7 @@ def test_a_named_build_stays(folder):
     assert content(open_reference(folder, "two")) == second
     assert [faults(folder, name) for name in ("one", "two", None)] == [[], [], []]
     assert len(list((folder / "builds").iterdir())) == 3
-    with pytest.raises(UsageError, match=r"'one' is the name of build .* already"):
+    with pytest.raises(UsageError, match=r"'one' is already the name of build"):
         layout.name_build(folder, "one")
     # A flip in the metadata of a named build is found where it is opened.
     path = open_reference(folder, "two").build / METADATA
@@ -265,11 +265,11 @@ def test_a_named_build_stays(folder):
     path.write_bytes(raw)
     assert layout.remove_name(folder, "one") is False
     assert layout.remove_name(folder, "uno") is True
-    # It is the one before, which is kept until the next.
+    # It is the previous build, which is kept until the next one.
     assert layout.remove_name(folder, "two") is False
     assert len(list((folder / "builds").iterdir())) == 2
     for call in (lambda: layout.remove_name(folder, "one"), lambda: open_reference(folder, "one")):
-        with pytest.raises(StoreError, match=r"has no build called 'one'; names there: none"):
+        with pytest.raises(StoreError, match=r"has no build called 'one'; existing names: none"):
             call()
     layout.name_build(folder, "now")
     assert layout.remove_name(folder, "now") is False
@@ -277,7 +277,7 @@ def test_a_named_build_stays(folder):
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "con", "a b", "x" * 101, "trailing."])
-def test_names_that_cannot_be(folder, name):
+def test_invalid_names(folder, name):
     state = snapshot(folder)
     with pytest.raises(UsageError, match="cannot be a folder"):
         layout.name_build(folder, name)
@@ -290,7 +290,7 @@ def test_a_damaged_file_of_names(folder, text):
     for call in (
         lambda: layout.read_names(folder), lambda: open_reference(folder, "x"), lambda: layout.name_build(folder, "x")
     ):  # fmt: skip
-        with pytest.raises(StoreError, match=r"names\.json (is|does not hold)"):
+        with pytest.raises(StoreError, match=r"names\.json (is|has|does not contain)"):
             call()
     assert faults(folder) == []
 
@@ -317,9 +317,9 @@ def test_a_reference_is_found_by_folder_name_or_build(folder, monkeypatch, caplo
     assert find(workspace, str(workspace.parent / "outside")) == (workspace.parent / "outside", None)
     assert find(workspace / "elsewhere", "refs/big/one") == (Path("refs/big"), "one")
     for name in ("", "two", "refs", "refs/big/two", "data/reference/builds"):
-        with pytest.raises(StoreError, match=r"there is no reference .*names of builds there: one"):
+        with pytest.raises(StoreError, match=r"there is no reference .*existing build names: one"):
             find(workspace, name)
-    # A name of a build of any reference in data, where one only has it.
+    # A name of a build of any reference in data, if only one has it.
     fish = workspace / "data" / "fish"
     shutil.copytree(folder, fish)
     with pytest.raises(StoreError, match=r"'one' is the name of a build in 2 references.*data/fish/one or data/ref"):
@@ -341,7 +341,7 @@ def test_a_reference_is_found_by_folder_name_or_build(folder, monkeypatch, caplo
 
 
 def test_opening_reads_next_to_nothing(folder, monkeypatch):
-    """Parquet footers, vectors and index are left alone until they are asked for."""
+    """Parquet footers, vectors and index are not read until they are needed."""
     monkeypatch.setattr(pq, "ParquetFile", None)
     monkeypatch.setattr(layout, "sha256_file", None, raising=False)
     reference = open_reference(folder)
@@ -349,7 +349,7 @@ def test_opening_reads_next_to_nothing(folder, monkeypatch):
     assert len(hits(reference, vector_of(3)[None], 5)) == 5
 
 
-def test_records_of_a_part_are_held_when_many_are_asked_for(tmp_path, monkeypatch):
+def test_records_of_a_part_are_cached_when_many_are_requested(tmp_path, monkeypatch):
     pq.write_table(pa.table({"a": range(1000), "sequence": ["x"] * 1000}), tmp_path / "p.parquet", row_group_size=10)
     for opened_, room in ((True, 10**6), (False, 10**6), (False, 10)):
         shelf = Shelf(3, room)
@@ -359,15 +359,15 @@ def test_records_of_a_part_are_held_when_many_are_asked_for(tmp_path, monkeypatc
             rows = rng.integers(0, 1000, size)
             assert part.take(rows, ["a"]).column("a").to_pylist() == rows.tolist()
             assert part.take(rows, ["sequence"]).num_rows == size
-        assert list(part._held) == ([("a",)] if room > 10 else [])
-    with pytest.raises(StoreError, match=r"1000 rows, wanted 7.*make it again"):
+        assert list(part._cached) == ([("a",)] if room > 10 else [])
+    with pytest.raises(StoreError, match=r"1000 rows, expected 7.*make it again"):
         _ = PartFile(tmp_path / "p.parquet", 7, shelf, "make it again", True).file
     with pytest.raises(FileNotFoundError):
         PartFile(tmp_path / "absent", 7, shelf, "make it again", True)
 
 
 def test_several_threads_read_the_same_parts(tmp_path):
-    """An opened Parquet file is not for several threads; a page asks from several."""
+    """An open Parquet file is not thread-safe; a web page reads from several threads."""
     pq.write_table(pa.table({"a": range(60_000), "b": range(60_000)}), tmp_path / "p.parquet", row_group_size=500)
     shelf = Shelf(3, 0)
     part = PartFile(tmp_path / "p.parquet", 60_000, shelf, "make it again")
@@ -397,7 +397,7 @@ def test_few_files_are_open_at_once(tmp_path):
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
-def test_rows_of_parts_end_to_end(sizes, data):
+def test_rows_of_concatenated_parts(sizes, data):
     starts = np.cumsum([0, *sizes])
     total = int(starts[-1])
     wanted = data.draw(st.lists(st.integers(0, total - 1), max_size=20)) if total else []
@@ -411,7 +411,7 @@ def test_rows_of_parts_end_to_end(sizes, data):
     assert found.column("place").to_pylist() == wanted
 
 
-def test_the_metadata_come_back_as_they_were_written(folder):
+def test_the_metadata_are_read_as_they_were_written(folder):
     manifest = ReferenceManifest.read(folder)
     assert ReferenceManifest.read(folder / "builds" / manifest.build) == manifest
     assert manifest.to_text().encode() == (folder / METADATA).read_bytes()
@@ -423,19 +423,19 @@ def test_nothing_is_pickled(folder):
         np.load(path, allow_pickle=False)
 
 
-def test_a_dataset_of_each_record(folder):
+def test_the_dataset_of_each_record(folder):
     reference = open_reference(folder)
     assert [reference.part_datasets[i] for i in reference.parts_of(np.array([0, 33, 34]))] == ["see"] * 3
     assert opened(folder.parents[1]).name == str(folder)
 
 
-def test_other_names_of_an_older_build_are_told_and_mended(folder):
-    """A copied folder has files of its own in place of hard links; a program may have kept one from being replaced."""
+def test_links_to_an_older_build_are_reported_and_repaired(folder):
+    """A copied folder has copies instead of hard links; a program may have kept one from being replaced."""
     path = folder / "consolidated_embeddings.npy"
     assert not path.samefile(open_reference(folder).build / path.name)
     np.save(path, np.zeros((2, 8), np.float32))
     (fault,) = faults(folder)
-    assert "consolidated_embeddings.npy is not that of build" in fault
+    assert "consolidated_embeddings.npy does not belong to build" in fault
     assert not consolidate(folder.parents[1], incremental=True).changed
     assert faults(folder) == []
     for name in ("consolidated_embeddings.npy", "consolidated_index.faiss"):

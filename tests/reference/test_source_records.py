@@ -42,7 +42,7 @@ def embed(workspace: Path, dataset: str, files: dict[str, str], **more) -> Run:
 
 
 def entries(collection) -> dict[str, list[tuple[str, int]]]:
-    """Sequence to the species and records of its entries, in their order."""
+    """The species and records of the entries of each sequence, in their order."""
     labels = read_labels(collection)
     bases = collection.take_sequences(np.arange(collection.rows))["sequence"].to_pylist()
     return {

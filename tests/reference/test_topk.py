@@ -50,7 +50,7 @@ def test_candidates_are_the_best_and_all_that_tie_with_the_last(seed, rows, quer
         assert np.all(exact[q, own] >= last - 4e-6)
 
 
-def test_many_queries_go_in_pieces(monkeypatch):
+def test_many_queries_are_searched_in_pieces(monkeypatch):
     monkeypatch.setattr(topk, "QUERY_ROWS", 3)
     rng = np.random.default_rng(1)
     vectors, asked = (
@@ -103,7 +103,7 @@ KINDS = [
 
 @settings(max_examples=100)
 @given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), order=st.randoms())
-def test_types_come_together_whatever_the_order(kinds, order):
+def test_types_are_unified_whatever_the_order(kinds, order):
     schemas = [pa.schema([("x", kind), (f"own{i}", kind)]) for i, kind in enumerate(kinds)]
     found = union(schemas)
     shuffled = schemas[:]

@@ -1,4 +1,4 @@
-"""Alignments against the definition: a plain dynamic programme for scores, and CIGARs that must spell the sequences."""
+"""Alignments against the definition: plain dynamic programming for scores, and CIGARs that spell the sequences."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def turned(sequence: str) -> str:
 
 
 def best_score(query: str, target: str) -> int:
-    """The best overlap score by Gotoh's recurrences, letter by letter; gaps at the ends are free on both."""
+    """The best overlap score by Gotoh's recurrences, base by base; gaps at the ends of both are free."""
     row, down, best = [0] * (len(target) + 1), [FAR] * (len(target) + 1), FAR
     for i, q in enumerate(query, start=1):
         diagonal, row[0], across = row[0], 0, FAR
@@ -120,7 +120,7 @@ def compare(query: str, targets: Sequence[str], strand: str) -> None:
 
 @settings(max_examples=400)
 @given(relatives(), st.sampled_from(["plus", "both"]))
-# Cases in which Opal's own columns are wrong: at the edge of its band, and beside the end of a sequence.
+# Cases in which Opal's own columns are wrong: at the edge of its band, and next to the end of a sequence.
 @example(("AAAA", ["CAAAC", "ACAAACAACAACC"]), "plus")
 @example(("ACT", ["AGTGT"]), "plus")
 @example(("ATCGTGGGCAAGGTCTTCCATTCT", ["GACTGTC"]), "plus")
@@ -131,7 +131,7 @@ def test_scores_are_the_best_and_columns_have_them(pair: tuple[str, list[str]], 
 @settings(max_examples=200)
 @given(relatives())
 def test_columns_found_here_are_as_good_as_those_of_opal(pair: tuple[str, list[str]]) -> None:
-    """With Opal's columns thrown away, the ones by numpy alone."""
+    """Opal's columns are discarded, so numpy finds all columns."""
     query, targets = pair
     with pytest.MonkeyPatch.context() as patch:
         found_here = []
@@ -142,13 +142,13 @@ def test_columns_found_here_are_as_good_as_those_of_opal(pair: tuple[str, list[s
             return original(*arguments)
 
         patch.setattr(module, "_best_columns", counted)
-        patch.setattr(module, "_OF_OPAL", str.maketrans("MXID", "IIII"))
+        patch.setattr(module, "_FROM_OPAL", str.maketrans("MXID", "IIII"))
         compare(query, targets, "both")
         assert found_here or not any(align(query, targets))
 
 
 def test_opals_columns_are_mostly_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slow way is the exception, also for letters that differ near the ends, where a narrow band is wrong."""
+    """The slow way is the exception, even for bases that differ near the ends, where a narrow band is wrong."""
     query = random_letters(300, 1)
     other = str.maketrans("ACGT", "CATG")
     changes = [*range(20), *range(20, 280, 13), *range(280, 300)]
@@ -157,13 +157,13 @@ def test_opals_columns_are_mostly_right(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(a is not None and a.identity > 99 for a in align(query, targets))
 
 
-def test_columns_with_another_score_are_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the meaning of Opal's letters turned round, as many letters are aligned, but the wrong ones."""
+def test_columns_with_another_score_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the meaning of Opal's operations is swapped, as many bases are aligned, but the wrong ones."""
     left, middle, right = random_letters(50, 20), random_letters(50, 21), random_letters(50, 22)
     query, target = left + "ACA" + middle + right, left + middle + "GTG" + right
     found = one(query, target)
     assert found.gap_openings == 2
-    monkeypatch.setattr(module, "_OF_OPAL", str.maketrans("X", "M"))
+    monkeypatch.setattr(module, "_FROM_OPAL", str.maketrans("X", "M"))
     assert one(query, target).score == found.score
 
 
@@ -173,7 +173,7 @@ def test_identical_sequences() -> None:
     assert found == Alignment("+", 1300, 100.0, 650, 650, 0, 0, 100.0, 100.0, 1, 650, 1, 650, "650=")
 
 
-def test_a_fragment_lies_in_the_full_sequence_and_the_other_way_round() -> None:
+def test_a_fragment_aligns_inside_the_full_sequence_and_vice_versa() -> None:
     whole = random_letters(650, 3)
     fragment = whole[100:200] + ("A" if whole[200] != "A" else "C") + whole[201:313]
     found = one(fragment, whole)
@@ -205,7 +205,7 @@ def test_gaps_are_named_as_in_sam() -> None:
 
 def test_the_other_strand_has_coordinates_as_blastn_prints_them() -> None:
     whole = random_letters(300, 7)
-    # 5 letters in front that stand nowhere, then the reverse complement of letters 101 to 180, without 121 and 122.
+    # 5 unrelated bases in front, then the reverse complement of bases 101 to 180, without 121 and 122.
     query = turned(whole[100:120] + whole[122:180])
     found = one(query, whole)
     assert found.strand == "-"
@@ -223,7 +223,7 @@ def test_the_given_strand_wins_a_tie() -> None:
     assert one(palindrome, palindrome).strand == "+"
 
 
-def test_letters_that_are_unknown_cost_nothing_and_count_as_mismatches() -> None:
+def test_unknown_bases_cost_nothing_and_count_as_mismatches() -> None:
     query = random_letters(100, 9)
     masked = query[:40] + "N" * 20 + query[60:]
     found = one(query, masked)
@@ -233,7 +233,7 @@ def test_letters_that_are_unknown_cost_nothing_and_count_as_mismatches() -> None
     assert (found.cigar, found.identity) == ("40=20X40=", 80.0)
 
 
-def test_nothing_to_align_is_none_and_the_others_keep_their_places() -> None:
+def test_nothing_to_align_is_none_and_the_others_keep_their_order() -> None:
     whole = random_letters(50, 10)
     found = align(whole, ["", whole, "N" * 20, "", whole[10:30]])
     assert [a is None for a in found] == [True, False, True, True, False]
@@ -247,15 +247,15 @@ def test_nothing_to_align_is_none_and_the_others_keep_their_places() -> None:
 @pytest.mark.parametrize(
     ("query", "target", "said"), [("ACRT", "ACGT", "the query .*'R'"), ("A", "a", "target 0 .*'a'")]
 )
-def test_letters_that_are_not_normalised_are_refused(query: str, target: str, said: str) -> None:
+def test_sequences_that_are_not_normalised_are_refused(query: str, target: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         align(query, [target])
 
 
-def test_pairs_that_would_fill_the_memory_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_that_would_fill_the_memory_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not too_long(10_000, 10_000) and too_long(10_001, 10_000) and too_long(30_000, 30_000)
     assert not too_long(650, 250_000_000) and not too_long(250_000_000, 650) and too_long(8_000, 16_000)
-    monkeypatch.setattr(module, "MOST_CELLS", 100 * 200)
+    monkeypatch.setattr(module, "MAX_CELLS", 100 * 200)
     query = random_letters(100, 11)
     far = random_letters(500, 12)
     inside, longer = align(query, [far + query + far, query * 2]), align(query + "A", [far + query + far, query])
@@ -265,8 +265,8 @@ def test_pairs_that_would_fill_the_memory_are_left_out(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("length", [70, 20_000])
-def test_scores_beyond_what_a_byte_and_two_hold(length: int) -> None:
-    """Opal counts in 8, 16 and 32 bits in turn. One letter at a time is changed, far from the ends."""
+def test_scores_that_need_more_than_one_or_two_bytes(length: int) -> None:
+    """Opal counts in 8, 16 and 32 bits in turn. Single bases are changed, far from the ends."""
     query = random_letters(length, 13)
     targets = [query, query[:30] + query[31:], query[:30] + "N" + query[31:]]
     database = module.pyopal.Database([t.encode() for t in targets], alphabet="ACGTN")
@@ -291,7 +291,7 @@ def barcodes(shared: Path) -> dict[str, list[str]]:
 
 
 def test_real_barcodes(shared: Path) -> None:
-    """Within a genus, all of it, and cut on both sides and turned round; scores by the plain way for a few."""
+    """Within a genus, complete, cut on both sides, and reverse-complemented; plain scores for a few."""
     groups = [group for group in barcodes(shared).values() if len(group) >= 20]
     chance = random.Random(0)
     for number in range(60):

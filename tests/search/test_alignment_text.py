@@ -1,4 +1,4 @@
-"""Alignments to read: the text holds the letters and numbers of the alignment, no more and no less."""
+"""Readable alignments: the text contains the bases and numbers of the alignment, no more and no less."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def flipped(letters: str) -> str:
 
 
 def columns_of(query: str, target: str, alignment: Alignment) -> tuple[str, str, str]:
-    """The three rows letter by letter, from the definition of the cigar."""
+    """The three rows, base by base, from the definition of the CIGAR."""
     one = query[alignment.query_start - 1 : alignment.query_end]
     ends = sorted((alignment.target_start, alignment.target_end))
     other = list(target[ends[0] - 1 : ends[1]])
@@ -57,10 +57,10 @@ def check(query: str, target: str, alignment: Alignment, width: int) -> None:
         for match, letters, strand in ((one, query, forward), (other, target, True)):
             begin, end, shown = int(match[2]), int(match[4]), match[3].replace("-", "")
             if not shown:
-                # A line of gaps alone has the number of the letter after it.
+                # A line with only gaps has the number of the base after it.
                 assert begin == end
                 continue
-            # The numbers are those of the letters, from 1, in the sequence as given.
+            # Bases are numbered from 1 in the sequence as given.
             part = letters[min(begin, end) - 1 : max(begin, end)]
             assert (part if strand else flipped(part)) == shown
             assert (begin <= end) == strand or len(shown) == 1
@@ -83,7 +83,7 @@ letters = st.text("ACGT", min_size=12, max_size=150)
 
 @st.composite
 def pairs(draw):
-    """Two relatives: letters changed, lost, put in between, made N, cut at the ends, and one perhaps turned."""
+    """Two relatives: bases changed, deleted, inserted, replaced by N, cut at the ends, and one perhaps reversed."""
     target = draw(letters)
     query = list(target)
     for _ in range(draw(st.integers(0, 5))):
@@ -105,7 +105,7 @@ def pairs(draw):
 @given(pairs(), st.sampled_from([1, 2, 7, 50, WIDTH, 10_000]))
 @example(("ACGTACGTTTGCAAGTCCAGTA", "ACGTACGTTTGCAAGTCCAGTA"), 60)
 @example(("NNNNNNACGTACGTTTGCAAGTCCAGTANNNN", "ACGTACGTTTGCAAGTCCAGTA"), 5)
-def test_the_text_gives_back_the_letters_and_the_numbers(pair, width):
+def test_the_text_contains_the_bases_and_the_numbers(pair, width):
     query, target = pair
     assume(query)
     (alignment,) = align(query, [target])
@@ -121,7 +121,7 @@ def test_pairs_that_have_nothing_in_common(query, target):
     check(query, target, alignment, 20)
 
 
-def test_both_strands_and_long_gaps_come_about():
+def test_both_strands_and_long_gaps_occur():
     """So that the tests above mean something."""
     target = "ACGTTGCAAGGCTTACCAGTGGATCCTTAAGGACTGACCATGCATTGCAGT" * 2
     inserted = target[:60] + "GATTACAGAT" + target[60:]

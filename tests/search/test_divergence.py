@@ -1,4 +1,4 @@
-"""How far sequences are: against letters counted one by one, and against an alignment by plain dynamic programming."""
+"""Divergence compared with bases counted one by one, and with an alignment by plain dynamic programming."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def figures(found: Divergence) -> list[tuple[float, int, int]]:
 
 
 def counted(one: str, other: str) -> tuple[float, int, int]:
-    """Mismatches, letters compared and overlap of two texts of one length, letter by letter."""
+    """Mismatches, bases compared and overlap of two texts of equal length, base by base."""
     known = [(a, b) for a, b in zip(one, other, strict=True) if "N" not in (a, b)]
     return float(sum(a != b for a, b in known)), len(known), len(one)
 
@@ -49,11 +49,11 @@ def overlap_score(one: str, other: str) -> int:
     return max(max(row[-1] for row in best), max(best[-1]))
 
 
-# -- letters and codes -----------------------------------------------------------------------------------------------
+# -- bases and codes -------------------------------------------------------------------------------------------------
 
 
 @given(dna)
-def test_codes_are_the_letters(text):
+def test_codes_are_the_bases(text):
     codes = encode(text.encode())
     assert codes.tolist() == ["ACGTN".index(letter) for letter in text]
     assert decode(codes) == text.encode()
@@ -61,7 +61,7 @@ def test_codes_are_the_letters(text):
 
 
 @given(st.lists(dna, max_size=6))
-def test_letters_hold_each_sequence(texts):
+def test_each_sequence_is_kept(texts):
     held = Letters.of([[text.encode()] for text in texts])
     assert [held.text(i).decode() for i in range(len(texts))] == texts
     assert held.lengths.tolist() == [len(text) for text in texts]
@@ -80,7 +80,7 @@ def test_substitutions_are_counted(places):
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(60, 300), st.integers(0, 15), st.data())
 def test_fragments_dovetails_and_inserts_are_compared_where_they_overlap(seed, length, percent, data):
-    """Both are pieces of one region with letters changed, so where they overlap is known."""
+    """Both are pieces of one region with bases changed, so the overlap is known."""
     region = randomly(length, seed)
     first = data.draw(st.integers(0, length - 60)), data.draw(st.integers(0, length - 60))
     last = [data.draw(st.integers(max(first) + 60, length)) for _ in range(2)]
@@ -90,11 +90,11 @@ def test_fragments_dovetails_and_inserts_are_compared_where_they_overlap(seed, l
     wanted = counted(region[common], changed[common])
     (mismatches, letters, overlap), distance = figures(compare(query, row))[0], compare(query, row).distance[0]
     if overlap == -1:
-        # Gaps may explain more letters than they cost; and more than one place may be plausible for few letters.
+        # Gaps may explain more bases than they cost, and a few bases may fit in several positions.
         assert 2 * letters - 5 * mismatches == overlap_score(query, row)
     else:
         assert (mismatches, letters, overlap) == wanted
-        # What the shorter one lacks to lie against the other by half counts as unrelated.
+        # Bases missing until half of the shorter one is aligned count as unrelated.
         lacking = max(0.0, min(len(query), len(row)) / 2 - wanted[2])
         assert distance == pytest.approx((wanted[0] + 1 + 0.4 * lacking) / (wanted[1] + 2 + lacking))
 
@@ -110,7 +110,7 @@ def test_n_is_neither_match_nor_mismatch():
     assert figures(compare(with_n, both)) == [(0, 270, 300)]
 
 
-def test_fewer_letters_say_less():
+def test_fewer_bases_are_weaker_evidence():
     whole = randomly(600, 5)
     found = compare(whole, whole, whole[:100], substituted(whole, 1, 6))
     assert found.distance.tolist() == pytest.approx([1 / 602, 1 / 102, 2 / 602])
@@ -125,7 +125,7 @@ def test_no_rows():
 
 
 def with_gaps(text: str, seed: int) -> str:
-    """A few letters lost and a few inserted."""
+    """A few bases deleted and a few inserted."""
     rng = random.Random(seed)
     for _ in range(rng.randint(1, 2)):
         at = rng.randrange(30, len(text) - 30)
@@ -135,7 +135,7 @@ def with_gaps(text: str, seed: int) -> str:
 
 
 def edit_distance(one: str, other: str) -> int:
-    """Letters to change, insert or take away, cell by cell."""
+    """Bases to substitute, insert or delete, cell by cell."""
     before = list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):
         row = [i]
@@ -147,8 +147,8 @@ def edit_distance(one: str, other: str) -> int:
 
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(0, 8))
-def test_gaps_are_told_in_letters(seed, percent):
-    """Both ends of the two are the same region, so all letters of both count."""
+def test_gaps_are_counted_in_bases(seed, percent):
+    """Both ends of the two are the same region, so all bases of both count."""
     whole = randomly(150, seed)
     row = with_gaps(substituted(whole, 150 * percent // 100, seed + 1), seed)
     mismatches, letters, overlap = figures(compare(whole, row))[0]
@@ -159,18 +159,18 @@ def test_gaps_are_told_in_letters(seed, percent):
         if not percent:
             assert mismatches <= least
     else:
-        # It was taken for substitutions alone: where they are as few, or the other stretch is too short to be seen.
+        # Counted as substitutions alone, if these are as few or the other stretch is too short to be detected.
         assert mismatches <= letters
         assert mismatches <= max(least, 2 * 30 + 150 * percent // 100)
 
 
 @pytest.mark.parametrize("ends", [(0, 300), (40, 300), (0, 250), (40, 250)])
-def test_a_lost_codon_in_the_middle_is_three_letters(ends):
-    """Also where one of the two is a piece, and where they dovetail."""
+def test_a_lost_codon_in_the_middle_is_three_bases(ends):
+    """Even if one of the two is a piece, or if they dovetail."""
     whole = randomly(300, 7)
     lost = whole[:150] + whole[153:]
     piece = whole[slice(*ends)]
-    # Where only the ends of one of the two are free, so many letters lie against the other.
+    # If only the ends of one of the two are free, this number of bases is aligned to the other.
     for query, row, letters in ((piece, lost, len(piece)), (lost, piece, len(piece) - 3)):
         assert figures(compare(query, row)) == [(3, letters, -1)]
     assert figures(compare(whole[40:], lost[:250])) == [(3, 253 - 40, -1)]
@@ -185,7 +185,7 @@ def test_n_in_a_sequence_with_gaps_is_neither():
 
 
 def test_n_in_both_does_not_hide_what_differs():
-    """Joined reads and masked records have N at the same places."""
+    """Joined reads and masked records have N at the same positions."""
     whole = randomly(300, 7)
     changed = substituted(whole[:150] + whole[153:], 10, 3)
     mismatches = figures(compare(whole, changed))[0][0]
@@ -196,7 +196,7 @@ def test_n_in_both_does_not_hide_what_differs():
     assert mismatches - hidden - 1 <= found <= mismatches - hidden
 
 
-def test_a_gap_of_one_letter_near_an_end_does_not_hide_what_lies_before_it():
+def test_a_gap_of_one_base_near_an_end_does_not_hide_the_bases_before_it():
     whole = randomly(300, 7)
     for at in (20, 280):
         lost = whole[:at] + whole[at + 1 :]
@@ -205,8 +205,8 @@ def test_a_gap_of_one_letter_near_an_end_does_not_hide_what_lies_before_it():
 
 
 @pytest.mark.parametrize("covered", [10, 30, 60, 100, 149, 150, 200])
-def test_a_likeness_of_the_ends_alone_is_not_near(covered):
-    """Less than half of the shorter one lies against the other: the letters that lack count as unrelated."""
+def test_similar_ends_alone_are_not_near(covered):
+    """Less than half of the shorter one is aligned to the other: the missing bases count as unrelated."""
     query, row = randomly(300, 31), randomly(300, 32)
     found = compare(query, query[-covered:] + row[covered:])
     lacking = max(150 - covered, 0)
@@ -219,8 +219,8 @@ def test_a_likeness_of_the_ends_alone_is_not_near(covered):
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(60, 400), st.integers(60, 400), st.integers(40, 400), st.integers(0, 12))
-def test_what_lacks_to_half_of_the_shorter_one_counts_as_unrelated(seed, one, other, common, percent):
-    """The end of one is the beginning of the other, with letters changed."""
+def test_bases_missing_to_half_of_the_shorter_one_count_as_unrelated(seed, one, other, common, percent):
+    """The end of one is the beginning of the other, with bases changed."""
     common = min(common, one, other)
     middle = randomly(common, seed)
     changed = substituted(middle, common * percent // 100, seed + 1)
@@ -228,7 +228,7 @@ def test_what_lacks_to_half_of_the_shorter_one_counts_as_unrelated(seed, one, ot
     for found in (compare(query, row), compare(row, query)):
         mismatches, letters, overlap = figures(found)[0]
         if overlap == -1:
-            # Hardly a word in common, or letters that chance put in line: not known where they lie.
+            # Hardly a shared word, or bases that match by chance: how they align is unknown.
             assert found.lacking[0] <= max(min(one, other) / 2 - letters, 0) + 1e-9
             continue
         assert (letters, overlap) == (common, common)
@@ -237,7 +237,7 @@ def test_what_lacks_to_half_of_the_shorter_one_counts_as_unrelated(seed, one, ot
         assert found.distance[0] == pytest.approx((mismatches + 1 + 0.4 * lacking) / (common + 2 + lacking))
 
 
-def test_a_quick_look_counts_pairs_without_words_in_common_as_unrelated():
+def test_a_quick_comparison_counts_pairs_without_shared_words_as_unrelated():
     query = randomly(300, 1)
     rows = [randomly(300, 2), randomly(100, 3), substituted(query, 120, 4), substituted(query, 9, 5)]
     comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
@@ -245,25 +245,25 @@ def test_a_quick_look_counts_pairs_without_words_in_common_as_unrelated():
     assert figures(quick) == [(120, 300, -1), (40, 100, -1), (120, 300, -1), (9, 300, 300)]
     assert not quick.lacking.any()
     thorough = comparer.compare(encode(query.encode()), np.arange(4))
-    # 180 matches and 120 mismatches score no better than a stretch of them; what is near is as far as before.
+    # 180 matches and 120 mismatches score no better than a stretch of them; similar pairs do not change.
     assert (thorough.mismatches[:3] < quick.mismatches[:3]).all()
     assert figures(thorough)[3] == figures(quick)[3]
 
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_sequences_without_anything_in_common_are_far(one, other):
+def test_unrelated_sequences_are_far(one, other):
     query, row = randomly(120, one), randomly(140, other + 10**7)
     found = compare(query, row)
     mismatches, letters, _ = figures(found)[0]
     assert letters == 120
-    # Of an alignment that must have a column, the score may be below that of none at all.
+    # An alignment that must have a column may score below an empty one.
     assert max(round(2 * letters - 5 * mismatches), 0) == overlap_score(query, row)
     assert found.distance[0] > 0.25
 
 
 @pytest.mark.parametrize("query", ["A", "ACG", "ACGTACG", "NNNNNNNNNNNNNNNNNNNNNN", "ACGTACGT"])
-def test_queries_shorter_than_a_word_or_without_letters(query):
+def test_queries_shorter_than_a_word_or_without_bases(query):
     rows = [randomly(100, 8), "ACGTACGTAA", "A", "N" * 30]
     found = compare(query, *rows)
     assert np.isfinite(found.distance).all() and (found.distance > 0).all()
@@ -272,26 +272,26 @@ def test_queries_shorter_than_a_word_or_without_letters(query):
             assert 2 * letters - 5 * mismatches == overlap_score(query, row)
 
 
-def test_unknown_letters_are_not_likeness():
-    """A query of N alone is not nearer to anything than a query of nothing known can be."""
+def test_unknown_bases_are_no_similarity():
+    """A query of N alone is no nearer to anything than a query without known bases can be."""
     found = compare("N" * 200, randomly(200, 9), "N" * 200)
     assert found.distance.min() >= 0.4
 
 
-def test_a_thousand_unknown_letters_in_the_middle():
-    """N counts as A where words are looked up, so many of them are one word, which says nothing."""
+def test_a_thousand_unknown_bases_in_the_middle():
+    """N counts as A when words are looked up, so many of them are one meaningless word."""
     whole = randomly(600, 9)
     query = whole[:300] + "N" * 1_000 + whole[300:]
     found = compare(query, whole, whole[:300], "A" * 900, "N" * 1_000)
     assert np.isfinite(found.distance).all()
-    # Half of it lies on a diagonal of its own, and the gap between is longer than any that is looked for.
+    # Half of it is on another diagonal, and the gap between is longer than any that is looked for.
     assert figures(found)[1] == (0, 300, 300)
     assert found.distance[1] == pytest.approx(1 / 302)
     assert found.mismatches[0] == 0 and found.letters[0] == 300
     assert found.distance[2:].min() >= 0.25
 
 
-def test_a_record_of_a_million_letters_takes_memory_of_its_own_only():
+def test_a_record_of_a_million_bases_does_not_enlarge_the_memory_of_others():
     """A table of a hundred rows by a million diagonals would be 800 MB."""
     long, query = randomly(1_000_000, 14), randomly(300, 12)
     rows = [substituted(query, 2 * i, i) for i in range(99)] + [long]
@@ -307,7 +307,7 @@ def test_a_record_of_a_million_letters_takes_memory_of_its_own_only():
     assert found[0].distance[99] > 0.25
 
 
-def test_pairs_too_long_to_align_have_a_figure():
+def test_pairs_too_long_to_align_have_a_distance():
     whole = randomly(12_000, 10)
     found = compare(whole, whole, whole[:6_000] + whole[6_005:], randomly(12_000, 11))
     assert figures(found)[0] == (0, 12_000, 12_000)
@@ -315,12 +315,12 @@ def test_pairs_too_long_to_align_have_a_figure():
     assert found.distance[2] >= 0.4
 
 
-# -- company ---------------------------------------------------------------------------------------------------------
+# -- batches --------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(0, 25), st.data())
-def test_a_pair_is_as_far_whatever_else_is_compared(seed, percent, data):
+def test_a_distance_does_not_depend_on_the_other_rows(seed, percent, data):
     whole = randomly(200, seed)
     rows = [
         with_gaps(substituted(whole, 2 * percent, seed + i), seed + i) if i % 2 else substituted(whole, 2 * i, seed + i)
@@ -349,7 +349,7 @@ def test_threads_have_comparers_of_their_own():
 
 
 def test_a_row_of_any_length_does_not_take_memory_of_all_others(monkeypatch):
-    """One long record must not widen the table for all rows; parts give what the whole gives."""
+    """One long record must not widen the table for all rows; parts give the same as all rows together."""
     from ednabed.search import divergence as module
 
     rows = [substituted(randomly(200, 12), 4 * i, i) for i in range(20)] + [randomly(5_000, 3), "A", ""]
@@ -357,5 +357,5 @@ def test_a_row_of_any_length_does_not_take_memory_of_all_others(monkeypatch):
     comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
     wanted = figures(comparer.compare(query, np.arange(23)))
     for cells in (1, 1_000, 4_000):
-        monkeypatch.setattr(module, "_MOST_CELLS", cells)
+        monkeypatch.setattr(module, "_MAX_CELLS", cells)
         assert figures(comparer.compare(query, np.arange(23))) == wanted

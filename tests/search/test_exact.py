@@ -20,7 +20,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 45), st.integers(1, 50), st.integers(0, 2**32 - 1))
 def test_neighbours_equal_the_oracle(n, q, k, block, seed):
     rng = np.random.default_rng(seed)
-    # Few whole numbers, so that ties and zero rows do occur.
+    # Few distinct whole numbers, so that ties and zero rows occur.
     collection = rng.integers(-1, 2, (n, 3)).astype(np.float32)
     queries = rng.integers(-1, 2, (q, 3)).astype(np.float32) * 7
     before = collection.copy(), queries.copy()
@@ -42,7 +42,7 @@ def test_neighbours_equal_the_oracle(n, q, k, block, seed):
 
 
 @pytest.mark.parametrize("block", [1, 3, 16_384])
-def test_exact_ties_come_by_row_number(monkeypatch, block):
+def test_exact_ties_are_in_order_of_row_number(monkeypatch, block):
     monkeypatch.setattr(exact, "_BLOCK_ROWS", block)
     axes = np.eye(4, dtype=np.float32)
     collection = axes[[1, 0, 2, 0, 1, 0, 3, 0]]

@@ -1,4 +1,4 @@
-"""Hits against an oracle in plain Python: from the runs as they lie, from a reference exactly, and from its index."""
+"""Hits against an oracle in plain Python: from runs directly, from a reference exactly, and from its index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILLED = {"id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage"
 
 
 def vector_of(number: int) -> np.ndarray:
-    """The vector of a sequence: few small numbers, so that directions are equal and float16 holds them; any length."""
+    """The vector of a sequence: small numbers, so that directions repeat and float16 can represent them; any length."""
     rng = np.random.default_rng(number)
     direction = np.zeros(DIMENSION)
     direction[:3] = rng.integers(-1, 2, 3)
@@ -38,7 +38,7 @@ def vector_of(number: int) -> np.ndarray:
 
 
 def make(workspace: Path, seed: int) -> list[dict]:
-    """Write some runs in all forms; return all their records as hits tell them, and the number of each sequence."""
+    """Write some runs in all forms; return all records with the keys of hits, and the number of each sequence."""
     rng = np.random.default_rng(seed)
     pool = rng.choice(1000, rng.integers(1, 25), replace=False)
     records = []
@@ -111,7 +111,7 @@ def check(found: list[dict], hits: list[dict], wanted: Wanted) -> None:
     assert [hit["similarity"] for hit in found] == pytest.approx([hit["similarity"] for hit in hits], abs=1.5e-6)
     assert [hit["distance"] for hit in found] == pytest.approx([1 - hit["similarity"] for hit in found], abs=1e-9)
     plain = [{key: hit[key] for key in hit if key not in ("similarity", "distance")} for hit in (*found, *hits)]
-    # The vector of a sequence that several runs have is read from one of them, but the record told is the first.
+    # The vector of a sequence in several runs is read from one of them, but the record shown is the first.
     assert plain[: len(found)] == plain[len(found) :]
     assert all(a["similarity"] >= b["similarity"] for a, b in pairwise(found))
     if wanted.min_similarity is not None:
@@ -180,7 +180,7 @@ def test_hits_are_those_of_the_definition_from_runs_from_a_reference_and_from_it
         [(_, found)] = manager.search(**asked, reference="flat", wanted=wish)[1]
         assert found == exact[0]
         if wish.k * facts.factor >= rows and facts.nprobe == facts.lists:
-            # All vectors are candidates then, so even the index leaves nothing out.
+            # All vectors are candidates then, so even the index misses nothing.
             collection, answers = manager.search(**asked, reference="ivf", wanted=wish)
             [(_, found)] = answers
             check(found, hits, wish)
@@ -192,7 +192,7 @@ def test_hits_are_those_of_the_definition_from_runs_from_a_reference_and_from_it
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """Two runs of the sequences 0 to 5, some of them twice; those of 0 and 1 have the same direction."""
+    """Two runs of the sequences 0 to 5, some duplicated; the vectors of 0 and 1 have the same direction."""
     folder = tmp_path_factory.mktemp("ws")
     shapes = np.array([[4, 0, 0], [1, 0, 0], [3, 1, 0], [1, 1, 0], [0, 1, 0], [-1, 0, 0]], np.float32)
     vectors = np.concatenate([shapes, np.zeros((6, DIMENSION - 3), np.float32)], axis=1)
@@ -220,7 +220,7 @@ def test_all_keys_of_a_hit(workspace):
     }  # fmt: skip
 
 
-def test_ties_stand_in_order_of_their_digests(workspace):
+def test_ties_are_in_order_of_their_digests(workspace):
     assert [hit["similarity"] for hit in ask(workspace)] == [1, 1, 0.948683, 0.707107, 0, -1]
     first = [0, 1] if key_of(0) < key_of(1) else [1, 0]
     for seq_idx in (0, 1):
@@ -229,14 +229,14 @@ def test_ties_stand_in_order_of_their_digests(workspace):
         assert [hit["seq_idx"] for hit in ask(workspace, seq_idx, k=1)] == first[:1]
 
 
-def test_leaving_the_query_out_leaves_the_number_of_hits(workspace):
+def test_excluding_the_query_does_not_reduce_the_number_of_hits(workspace):
     assert [hit["seq_idx"] for hit in ask(workspace, 0, k=2, exclude_self=True)] == [1, 2]
     assert len(ask(workspace, 0, k=60, exclude_self=True)) == 5
-    # Of a query that is not in what is searched nothing is left out, and no more hits come than wanted.
+    # If the query is not in the collection, nothing is excluded, and there are no more hits than requested.
     assert len(ask(workspace, 4, k=2, exclude_self=True, datasets=("b",))) == 2
 
 
-def test_the_least_similarity_counts_digits_as_they_are_shown(workspace):
+def test_the_minimum_similarity_applies_to_the_digits_shown(workspace):
     assert [hit["similarity"] for hit in ask(workspace, 2, min_similarity=1)] == [1]
     assert [hit["similarity"] for hit in ask(workspace, min_similarity=0.707107)] == [1, 1, 0.948683, 0.707107]
     assert [hit["similarity"] for hit in ask(workspace, min_similarity=0.707108)] == [1, 1, 0.948683]
@@ -261,14 +261,14 @@ def test_only_occurrences_that_pass_are_shown_and_counted(workspace):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"datasets": ("a", "c")}, "no dataset 'c'; there are a, b"),
-        ({"exclude_runs": ("a",)}, "no run 'a'; there are a/r, b/r"),
+        ({"datasets": ("a", "c")}, "no dataset 'c'; it has a, b"),
+        ({"exclude_runs": ("a",)}, "no run 'a'; it has a/r, b/r"),
         ({"where": "depth = 3"}, "no column 'depth'"),
         ({"where": "row = 3"}, "no column 'row'"),
         ({"where": "sample ="}, "found the end"),
     ],
 )
-def test_what_is_not_there_is_named(workspace, wanted, words):
+def test_missing_datasets_runs_and_columns_are_named(workspace, wanted, words):
     with pytest.raises(EdnabedError, match=words):
         ask(workspace, **wanted)
 
@@ -276,19 +276,19 @@ def test_what_is_not_there_is_named(workspace, wanted, words):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"k": 0}, "top-k is 0"),
-        ({"k": -3}, "top-k is -3"),
-        ({"min_similarity": 1.01}, "min-similarity is 1.01"),
-        ({"min_similarity": float("nan")}, "min-similarity is nan"),
+        ({"k": 0}, "`top_k` is 0"),
+        ({"k": -3}, "`top_k` is -3"),
+        ({"min_similarity": 1.01}, "`min_similarity` is 1.01"),
+        ({"min_similarity": float("nan")}, "`min_similarity` is nan"),
     ],
 )
-def test_wishes_that_cannot_be(wanted, words):
+def test_invalid_options(wanted, words):
     with pytest.raises(UsageError, match=words):
         Wanted(**wanted)
 
 
 @pytest.mark.parametrize("reference", [True, False])
-def test_alignments_are_those_of_the_letters(workspace, tmp_path, reference):
+def test_alignments_are_those_of_the_sequences(workspace, tmp_path, reference):
     manager = get_data_manager(workspace)
     collection = opened(workspace) if reference else manager._loose(*manager._sources(None))
     search = Search(collection, Wanted(k=4, align=True))
@@ -298,12 +298,12 @@ def test_alignments_are_those_of_the_letters(workspace, tmp_path, reference):
     targets = [letters_of(numbers[hit["dataset"], hit["seq_idx"]]) for hit in hits]
     assert [hit["alignment"] for hit in hits] == align(letters_of(3), targets)
     assert hits[0]["alignment"].cigar == f"{len(letters_of(3))}="
-    # A query whose letters nobody knows has hits all the same.
+    # A query with unknown bases has hits all the same.
     [(_, hits)] = search.run(QueryBatch([Query({"id": "x"})], [0], np.eye(1, DIMENSION, dtype=np.float32)))
     assert [hit["alignment"] for hit in hits] == [None] * 4
 
 
-def test_no_alignment_where_none_is_wanted(workspace):
+def test_no_alignment_unless_requested(workspace):
     assert "alignment" not in ask(workspace)[0]
 
 
@@ -319,7 +319,7 @@ def test_a_run_of_an_older_tool(tmp_path):
             [(query, hits)] = manager.search(run=folder, seq_idx=1, wanted=Wanted(where=where))[1]
             assert len(hits) == count
         assert query.told == {"id": None, "run": "old/r", "dataset": "old", "run_id": "r", "seq_idx": 1}
-        # Nobody knows whether the records of an older tool are the same sequence: each stands for itself.
+        # Whether records of an older tool are the same sequence is unknown: each counts as distinct.
         [(_, hits)] = manager.search(run=folder, seq_idx=0, wanted=Wanted(min_similarity=0.5, align=True))[1]
         assert sorted((hit["dataset"], hit["seq_idx"], hit["id"]) for hit in hits) == [
             ("new", 0, "r-0"),
@@ -331,7 +331,7 @@ def test_a_run_of_an_older_tool(tmp_path):
         consolidate(tmp_path)
 
 
-# -- what else is told -------------------------------------------------------------------------------------------------
+# -- further columns ---------------------------------------------------------------------------------------------------
 
 NUMBERS = {("a", 0): 0, ("a", 1): 1, ("a", 2): 2, ("a", 3): 0, ("a", 4): 5,
            ("b", 0): 3, ("b", 1): 0, ("b", 2): 4, ("b", 3): 2}  # fmt: skip
@@ -339,7 +339,7 @@ NUMBERS = {("a", 0): 0, ("a", 1): 1, ("a", 2): 2, ("a", 3): 0, ("a", 4): 5,
 
 @pytest.fixture(scope="module")
 def located(tmp_path_factory) -> Path:
-    """As ``workspace``, and one of the runs says where its records are from."""
+    """As ``workspace``, and one of the runs has coordinates."""
     folder = tmp_path_factory.mktemp("ws")
     for dataset, numbers in (("a", [0, 1, 2, 0, 5]), ("b", [3, 0, 4, 2])):
         own = {"depth": [float(row) for row in range(4)], "decimalLatitude": ["1.5", None, "x", "3"]}
@@ -350,7 +350,7 @@ def located(tmp_path_factory) -> Path:
 
 
 def both_ways(workspace: Path, **wanted) -> list[list[dict]]:
-    """Hits of one query in a reference, and in the runs as they lie."""
+    """Hits of one query in a reference, and in the runs directly."""
     manager = get_data_manager(workspace)
     found = []
     for collection in (opened(workspace), manager._loose(*manager._sources(None))):
@@ -362,7 +362,7 @@ def both_ways(workspace: Path, **wanted) -> list[list[dict]]:
 
 @pytest.mark.parametrize("occurrences", [False, True])
 @pytest.mark.parametrize("aligned", [False, True])
-def test_letters_are_those_of_each_hit(located, occurrences, aligned):
+def test_bases_are_those_of_each_hit(located, occurrences, aligned):
     for hits in both_ways(located, letters=True, occurrences=occurrences, align=aligned):
         assert len(hits) == (9 if occurrences else 6)
         for hit in hits:
@@ -390,13 +390,13 @@ def test_columns_are_those_of_the_record_of_each_hit(located, occurrences):
 
 
 def test_columns_of_a_chosen_record(located):
-    """Where the first record is left out, the columns are those of the record that is told."""
+    """If the first record is excluded, the columns are those of the record shown."""
     for hits in both_ways(located, columns=("depth",), datasets=("b",)):
         assert {hit["seq_idx"]: hit["columns"] for hit in hits} == {row: {"depth": float(row)} for row in range(4)}
 
 
 @pytest.mark.parametrize("occurrences", [False, True])
-def test_nothing_changes_for_those_who_do_not_ask(located, occurrences):
+def test_nothing_changes_unless_requested(located, occurrences):
     for more in ({}, {"where": "seq_idx > 0"}, {"exclude_self": True}, {"align": True}):
         bare = both_ways(located, occurrences=occurrences, **more)
         full = both_ways(located, occurrences=occurrences, letters=True, columns=("depth", "source"), **more)
@@ -406,14 +406,14 @@ def test_nothing_changes_for_those_who_do_not_ask(located, occurrences):
         assert [[list(hit) for hit in hits] for hits in left] == [[list(hit) for hit in hits] for hits in bare]
 
 
-def test_letters_are_not_read_where_nobody_asks(located, monkeypatch):
+def test_bases_are_not_read_unless_requested(located, monkeypatch):
     collection = opened(located)
     monkeypatch.setattr(collection, "take_sequences", lambda rows: pytest.fail("read the letters"))
     batch = by_run(get_data_manager(located).open_run("a/r"), ("a", "r"), 0, None)
     assert len(list(Search(collection, Wanted(columns=("depth",))).run(batch))) == 1
 
 
-def test_letters_that_nobody_knows(tmp_path):
+def test_unknown_bases(tmp_path):
     vectors = np.eye(3, DIMENSION, dtype=np.float32)
     add_run(tmp_path, "new", "r", [7], vectors=vectors[:1])
     register(tmp_path, "v1", SPEC)
@@ -440,7 +440,7 @@ def test_the_index_finds_what_exact_search_finds(tmp_path, seed):
     collection = opened(tmp_path)
     facts = collection.manifest.index
     k = 4
-    # All lists, and as many candidates as it ever names.
+    # All lists, and the maximum number of candidates.
     wide = replace(facts, nprobe=facts.lists, factor=collection.rows // 4 // k)
     collection.manifest = replace(collection.manifest, index=wide)
     queries = rng.standard_normal((50, DIMENSION)).astype(np.float32)
@@ -483,7 +483,7 @@ def test_many_queries_are_answered_as_each_alone_and_in_their_order(workspace, m
     assert list(search.run(rejected)) == [(rejected.queries[0], [])]
 
 
-def test_the_more_hits_are_wanted_the_fewer_queries_are_held(workspace, monkeypatch):
+def test_the_more_hits_are_requested_the_fewer_queries_are_held(workspace, monkeypatch):
     collection = opened(workspace)
     asked = []
     real = collection.search
@@ -500,7 +500,7 @@ def test_the_more_hits_are_wanted_the_fewer_queries_are_held(workspace, monkeypa
     assert len(asked) == 1
 
 
-def test_a_run_outside_the_workspace_is_searched_for_by_its_vector(workspace, tmp_path):
+def test_a_run_outside_the_workspace_can_be_the_query(workspace, tmp_path):
     run = add_run(tmp_path, "c", "r", [9], vectors=np.eye(1, DIMENSION, dtype=np.float32))
     source = source_of(run, runs_root(workspace), workspace)
     [(_, hits)] = Search(opened(workspace), Wanted(k=2)).run(by_run(run, (source.dataset, source.run_id), 0, None))

@@ -1,4 +1,4 @@
-"""Results as files: read back by other means, and whole or absent."""
+"""Results as files: read back by other means, and complete or missing."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_the_double_has_the_attributes_of_the_real_alignment():
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("single", [True, False])
-def test_json_refuses_numbers_that_are_none(tmp_path, number, single):
+def test_json_refuses_numbers_that_are_not_finite(tmp_path, number, single):
     path = tmp_path / "x.json"
     message = r"query q1: a number .* not finite.*ednabed runs verify"
     with pytest.raises(StoreError, match=message), HitWriter(path, "json", single=single, aligned=False) as writer:
@@ -156,7 +156,7 @@ def test_json_refuses_numbers_that_are_none(tmp_path, number, single):
 
 
 @given(odd_queries, st.booleans())
-def test_json_gives_back_any_text(queries, aligned):
+def test_json_preserves_any_text(queries, aligned):
     text = text_of(queries, "json", aligned=aligned)
     assert text.isascii()
     found = json.loads(text)
@@ -177,7 +177,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
 
 
-def test_tsv_has_a_line_a_hit():
+def test_tsv_has_one_line_per_hit():
     text = text_of([(query("a"), [hit(1), hit(2, abundance=None)]), (query("b"), []), (query("c"), [hit(1)])], "tsv")
     assert text.splitlines()[0].split("\t") == TSV
     assert text.splitlines()[1].split("\t") == [
@@ -212,18 +212,18 @@ def test_tsv_with_alignments():
         (query("x", run="lake/r", seq_idx=0), "x"),
     ],
 )
-def test_a_query_has_a_name_where_it_can(one, name):
+def test_a_query_has_a_name_if_possible(one, name):
     assert rows_of(text_of([(one, [hit()])], "tsv"))[0]["query"] == name
 
 
-def test_numbers_near_nothing_have_no_sign():
+def test_numbers_near_zero_have_no_sign():
     row = rows_of(text_of([(query(), [hit(similarity=1.0000001, distance=-1e-7)])], "tsv"))[0]
     assert (row["similarity"], row["distance"]) == ("1.000000", "0.000000")
     assert rows_of(text_of([(query(), [hit(distance=-0.25)])], "tsv"))[0]["distance"] == "-0.250000"
 
 
 def plain(text: str | None) -> str:
-    """What must be read back of a text: by letter, from the definition."""
+    """What must be read back of a text, character by character, from the definition."""
     ends = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     return "".join(
         " " if ord(c) < 32 or 127 <= ord(c) < 160 or c in ends else "\ufffd" if 0xD800 <= ord(c) < 0xE000 else c
@@ -232,7 +232,7 @@ def plain(text: str | None) -> str:
 
 
 @given(odd_queries)
-def test_tsv_gives_back_any_text_but_control_characters(queries):
+def test_tsv_preserves_any_text_except_control_characters(queries):
     text = text_of(queries, "tsv", aligned=True)
     text.encode()
     rows = rows_of(text)
@@ -261,7 +261,7 @@ def test_blast6_has_the_twelve_columns():
     assert text_of([], "blast6", aligned=True) == ""
 
 
-def test_blast6_names_what_has_no_id():
+def test_blast6_names_hits_without_id():
     text = text_of([(query(None), [hit(1, id=None, alignment=Aligned())])], "blast6", aligned=True)
     assert text.split("\t")[:2] == ["query", "lake/2026-05-31_12-00-00:11"]
 
@@ -316,7 +316,7 @@ def test_tables_of_many_queries_have_headings():
 
 
 @given(odd_queries, st.booleans())
-def test_a_table_steers_no_terminal(queries, aligned):
+def test_a_table_does_not_control_the_terminal(queries, aligned):
     text = text_of(queries, "table", aligned=aligned)
     text.encode()
     assert plain(text.replace("\n", "")) == text.replace("\n", "")
@@ -342,13 +342,13 @@ def test_a_file_has_the_bytes_of_the_stream(tmp_path, format):
 
 
 class Killed(BaseException):
-    """Stands for a signal: no ``except Exception`` catches it."""
+    """Represents a signal: ``except Exception`` does not catch it."""
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, Killed])
 @pytest.mark.parametrize("old", [None, b"old\n"])
-def test_an_exception_leaves_all_as_it_was(tmp_path, format, error, old):
+def test_an_exception_leaves_everything_unchanged(tmp_path, format, error, old):
     path = tmp_path / "hits"
     if old is not None:
         path.write_bytes(old)
@@ -359,7 +359,7 @@ def test_an_exception_leaves_all_as_it_was(tmp_path, format, error, old):
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_a_failure_at_the_very_end_leaves_all_as_it_was(tmp_path, monkeypatch, failing):
+def test_a_failure_at_the_very_end_leaves_everything_unchanged(tmp_path, monkeypatch, failing):
     path = tmp_path / "hits.tsv"
     path.write_text("old", encoding="utf-8")
 
@@ -377,7 +377,7 @@ def test_a_failure_at_the_very_end_leaves_all_as_it_was(tmp_path, monkeypatch, f
     assert path.read_text(encoding="utf-8") == "old"
 
 
-def test_all_is_on_the_disk_before_the_file_gets_its_name(tmp_path, monkeypatch):
+def test_everything_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeypatch):
     seen = []
     fsync, replace = os.fsync, Path.replace
 
@@ -427,7 +427,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
     assert list(tmp_path.iterdir()) == [pipe]
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_is_not_a_file(tmp_path):
     message = r"is a folder, wanted a file .* hits.json"
     with pytest.raises(UsageError, match=message), HitWriter(tmp_path, "json", single=True, aligned=False):
         pytest.fail("opened")
@@ -441,7 +441,7 @@ def test_a_long_name_works(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_queries_are_written_as_they_come():
+def test_queries_are_written_as_they_arrive():
     stream = io.StringIO()
     with HitWriter(stream, "json", single=False, aligned=False) as writer:
         before = 0
@@ -451,7 +451,7 @@ def test_queries_are_written_as_they_come():
             before = len(stream.getvalue())
 
 
-def test_a_query_that_cannot_be_written_leaves_no_half_in_the_stream():
+def test_a_query_that_cannot_be_written_leaves_nothing_in_the_stream():
     stream = io.StringIO()
     with pytest.raises(StoreError), HitWriter(stream, "json", single=False, aligned=False) as writer:
         writer.write(query("a"), [hit()])
@@ -463,7 +463,7 @@ def test_a_query_that_cannot_be_written_leaves_no_half_in_the_stream():
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_single_query_is_one_query(tmp_path, format):
     path = tmp_path / "hits"
-    # Held, so that it is not the end of the object that tidies up.
+    # Kept referenced, so that garbage collection does not clean up.
     held = HitWriter(path, format, single=True, aligned=True)
     with pytest.raises(ValueError, match="got none") as caught, held:
         pass
@@ -497,7 +497,7 @@ def test_a_single_query_is_one_query(tmp_path, format):
         ("a", "table", "table"),
     ],
 )
-def test_the_format_is_the_one_asked_for_or_that_of_the_ending(path, asked, format):
+def test_the_format_is_the_requested_one_or_that_of_the_extension(path, asked, format):
     assert format_of(None if path is None else Path(path), asked) == format
     assert format in FORMATS
 
@@ -505,12 +505,12 @@ def test_the_format_is_the_one_asked_for_or_that_of_the_ending(path, asked, form
 @pytest.mark.parametrize(
     ("path", "asked", "message"),
     [
-        ("a.csv", None, "a.csv: the ending '.csv' names no format of results, wanted one of .json, .tsv, .txt, .b6"),
-        ("a", None, "the ending '' names no format"),
-        ("a.json.gz", None, "the ending '.gz' names no format"),
-        (".json", None, "the ending '' names no format"),
-        ("a.json", "xml", "there is no format 'xml' of results; take one of json, tsv, blast6, table"),
-        (None, "JSON", "there is no format 'JSON'"),
+        ("a.csv", None, "a.csv: the extension '.csv' is not that of a result format, expected one of .json, .tsv"),
+        ("a", None, "the extension '' is not that of a result format"),
+        ("a.json.gz", None, "the extension '.gz' is not that of a result format"),
+        (".json", None, "the extension '' is not that of a result format"),
+        ("a.json", "xml", "the result format 'xml' is unknown; choose one of json, tsv, blast6, table"),
+        (None, "JSON", "the result format 'JSON' is unknown"),
     ],
 )
 def test_an_unknown_format_is_refused(path, asked, message):
@@ -523,9 +523,9 @@ def test_blast6_needs_alignments(tmp_path):
     check_format("blast6", True)
     for format in set(FORMATS) - {"blast6"}:
         check_format(format, False)
-    with pytest.raises(UsageError, match="blast6 consists of alignments, and this search makes none"):
+    with pytest.raises(UsageError, match="blast6 consists of alignments, and this search computes none"):
         check_format("blast6", False)
-    with pytest.raises(UsageError, match="there is no format 'xml'"):
+    with pytest.raises(UsageError, match="the result format 'xml' is unknown"):
         check_format("xml", True)
     with pytest.raises(EdnabedError):
         HitWriter(tmp_path / "a.b6", "blast6", single=True, aligned=False)

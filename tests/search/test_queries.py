@@ -1,4 +1,4 @@
-"""Queries: the right vector, letters and key for each, in the order of the input, or one sentence why not."""
+"""Queries: the right vector, sequence and key for each, in the order of the input, or a message with the reason."""
 
 from __future__ import annotations
 
@@ -79,14 +79,24 @@ def test_the_embedder_is_the_one_that_made_the_collection(shared, model, policy)
 @pytest.mark.parametrize(
     ("spec", "model", "error", "words"),
     [
-        (SPEC, None, StoreError, "the reference was made by 'hand', and hand cannot stand for it .*give --model"),
-        (SPEC, "kmer6", StoreError, "kmer6 cannot stand for it"),
-        ("kmer6", "kmer6-full", StoreError, r"kmer6-full has fingerprint \w{12}, the reference was made by \w{12}: "),
+        (
+            SPEC,
+            None,
+            StoreError,
+            "was built with 'hand', and hand cannot be used as this model .*as `model`",
+        ),
+        (SPEC, "kmer6", StoreError, "kmer6 cannot be used as this model"),
+        (
+            "kmer6",
+            "kmer6-full",
+            StoreError,
+            r"full has fingerprint \w{12}, the reference was built with \w{12}: ",
+        ),
         ("kmer6", "nowhere/at/all", ModelError, "the query needs too: nowhere/at/all: the folder does not exist"),
         ("kmer6", "nt-v2-50m", ModelError, "weights of nt-v2-50m are not on this machine; run 'ednabed models fetch"),
     ],
 )
-def test_no_other_model_stands_for_it(monkeypatch, tmp_path, spec, model, error, words):
+def test_no_other_model_is_accepted(monkeypatch, tmp_path, spec, model, error, words):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     spec = open_embedder(spec).spec if isinstance(spec, str) else spec
@@ -101,13 +111,13 @@ def test_the_same_network_with_other_weights_is_refused(shared):
         embedder_for(replace(spec, weights="sha256:0"), "the reference", str(tiny / "v2"))
 
 
-# -- pasted letters --------------------------------------------------------------------------------------------------
+# -- pasted sequences ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text", [GOOD, GOOD.lower(), GOOD.replace("T", "U"), f">name\n{GOOD[:9]}\n{GOOD[9:]}\n", "ACGT"]
 )
-def test_pasted_letters(text):
+def test_pasted_sequences(text):
     query, vector = only(by_letters(letters(), text))
     sequence = "ACGT" if text == "ACGT" else GOOD
     assert query.told == {"id": "query", "length": len(sequence)}
@@ -115,7 +125,7 @@ def test_pasted_letters(text):
     np.testing.assert_allclose(vector, expected(sequence), atol=1e-6)
 
 
-def test_a_pasted_sequence_has_the_key_of_the_record_with_its_letters(tmp_path):
+def test_a_pasted_sequence_has_the_key_of_the_record_with_the_same_bases(tmp_path):
     add_run(tmp_path, *LABEL, [1, 2, 3])
     for text in (letters_of(2), letters_of(2).lower(), f"{letters_of(2)[:5]}--{letters_of(2)[5:]}"):
         assert only(by_letters(letters(), text))[0].key == loose(tmp_path).keys[1]
@@ -131,7 +141,7 @@ def test_a_pasted_sequence_has_the_key_of_the_record_with_its_letters(tmp_path):
         (GOOD, Policy(max_tokens=5, long="reject"), "cannot be embedded by letters: "),
     ],
 )
-def test_letters_that_cannot_be_searched(text, policy, words):
+def test_sequences_that_cannot_be_searched(text, policy, words):
     with pytest.raises(EdnabedError, match=words):
         by_letters(letters(policy, max_tokens=100), text)
 
@@ -158,7 +168,7 @@ def test_a_record_by_its_number_and_by_its_id(tmp_path, form):
             np.testing.assert_array_equal(vector, vectors[row])
 
 
-def test_only_the_piece_of_the_file_is_read_in_which_the_record_lies(tmp_path, monkeypatch):
+def test_only_the_row_group_with_the_record_is_read(tmp_path, monkeypatch):
     run = add_run(tmp_path, *LABEL, range(20))
     table = pq.read_table(run.folder / RECORDS)
     pq.write_table(table, run.folder / RECORDS, row_group_size=6)
@@ -182,12 +192,12 @@ def test_a_number_that_no_record_has(tmp_path, seq_idx):
     with pytest.raises(StoreError, match=f"see/r has records 0 to 2, not {seq_idx}"):
         by_run(run, LABEL, seq_idx, None)
     run = write_run(tmp_path / "none", [], vectors=np.zeros((0, DIMENSION)))
-    with pytest.raises(StoreError, match=f"none has no record, not {seq_idx}"):
+    with pytest.raises(StoreError, match=f"none has no records, not {seq_idx}"):
         by_run(run, LABEL, seq_idx, None)
 
 
 @pytest.mark.parametrize(("value", "words"), [(0, "all zeros"), (np.nan, "not finite"), (np.inf, "not finite")])
-def test_a_vector_that_points_nowhere(tmp_path, value, words):
+def test_a_vector_without_direction(tmp_path, value, words):
     vectors = np.ones((3, DIMENSION), np.float32)
     vectors[1] = value
     run = add_run(tmp_path, *LABEL, [1, 2, 3], vectors=vectors)
@@ -203,7 +213,7 @@ def test_ids_of_a_run(tmp_path):
     run = add_run(tmp_path, *LABEL, numbers, columns=columns)
     # The same sequence twice is one sequence.
     assert only(by_run(run, LABEL, None, "x"))[0].told["seq_idx"] == 0
-    with pytest.raises(StoreError, match=r"2 sequences with id 'y'; choose one by --seq-idx: 2 \(2.fa\), 3 \(3.fa\)$"):
+    with pytest.raises(StoreError, match=r"2 sequences with id 'y'; choose one by `seq_idx`: 2 \(2.fa\), 3 \(3.fa\)$"):
         by_run(run, LABEL, None, "y")
     with pytest.raises(StoreError, match=r"8 sequences with id 'z'; .*: 5 \(10.fa\), .*, 10 \(15.fa\) or another$"):
         by_run(run, LABEL, None, "z")
@@ -231,14 +241,14 @@ def test_records_that_are_damaged_or_too_few(tmp_path):
             by_run(run, LABEL, *where)
 
 
-def test_a_record_of_an_older_tool_is_known_by_its_place(tmp_path):
+def test_a_record_of_an_older_tool_is_identified_by_its_number(tmp_path):
     vectors = np.stack([vector_of(n) for n in range(3)])
     run = Run.open(legacy(tmp_path / "old" / "r", vectors, "npz"))
     query, vector = only(by_run(run, ("old", "r"), 2, None))
     assert (query.told["id"], query.told["seq_idx"], query.sequence) == (None, 2, None)
     np.testing.assert_array_equal(vector, vectors[2])
     assert query.key != only(by_run(run, ("old", "r"), 1, None))[0].key
-    with pytest.raises(StoreError, match="made by an older tool, so its rows have no ids"):
+    with pytest.raises(StoreError, match="created by an older tool, so its rows have no ids"):
         by_run(run, ("old", "r"), None, "x")
 
 
@@ -259,14 +269,14 @@ def test_ids_of_a_collection(tmp_path, reference):
         sequences = collection.take_sequences(np.arange(collection.rows)).column("sequence").to_pylist()
         assert query.key == collection.keys[sequences.index(letters_of(number))]
         np.testing.assert_array_equal(vector, vector_of(number))
-    # One place for each of the sequences, in the words that choose it.
+    # One record of each sequence, with the parameters that choose it.
     with pytest.raises(StoreError) as told:
         by_id(collection, "y")
     assert str(told.value).endswith(
-        "has 4 sequences with id 'y'; choose one by --run a/r --seq-idx 1, --run b/r --seq-idx 0, "
-        "--run b/r --seq-idx 2, --run b/r --seq-idx 3"
+        "has 4 sequences with id 'y'; choose one by `run` a/r `seq_idx` 1, `run` b/r `seq_idx` 0, "
+        "`run` b/r `seq_idx` 2, `run` b/r `seq_idx` 3"
     )
-    with pytest.raises(StoreError, match=r"8 sequences with id 'z'; .*--seq-idx 6 or another$"):
+    with pytest.raises(StoreError, match=r"8 sequences with id 'z'; .*`seq_idx` 6 or another$"):
         by_id(collection, "z")
     for absent in ("", "X", "None"):
         with pytest.raises(StoreError, match=f"has no record with id '{absent}'"):
@@ -274,10 +284,10 @@ def test_ids_of_a_collection(tmp_path, reference):
 
 
 @pytest.mark.parametrize("reference", [True, False])
-def test_places_of_an_id_name_every_sequence_even_where_one_occurs_often(tmp_path, reference):
+def test_the_message_lists_every_sequence_of_an_id_even_if_one_occurs_often(tmp_path, reference):
     add_run(tmp_path, "a", "r", [1] * 8 + [2], columns={"id": ["x"] * 9})
     consolidate(tmp_path)
-    with pytest.raises(StoreError, match=r"choose one by --run a/r --seq-idx 0, --run a/r --seq-idx 8$"):
+    with pytest.raises(StoreError, match=r"choose one by `run` a/r `seq_idx` 0, `run` a/r `seq_idx` 8$"):
         by_id(opened(tmp_path) if reference else loose(tmp_path), "x")
 
 
@@ -295,7 +305,7 @@ def test_runs_of_older_tools_have_no_ids(tmp_path):
 
 
 def file_of(seed: int) -> list[tuple[str, str]]:
-    """Records of which some cannot be searched, and some stand twice."""
+    """Records, of which some cannot be searched and some are duplicated."""
     rng = random.Random(seed)
     records = []
     for i in range(rng.randrange(1, 40)):
@@ -369,9 +379,9 @@ def test_files_without_queries(tmp_path, content, words):
         next(by_files(letters(), [tmp_path]))
 
 
-def test_a_file_that_breaks_off_gives_the_queries_before(tmp_path, monkeypatch):
+def test_a_truncated_file_gives_the_queries_before(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_BATCH", 500)
-    # More than the reader looks at first.
+    # More than the reader buffers first.
     text = "".join(f"@q{i}\n{GOOD}\n+\n{'I' * len(GOOD)}\n" for i in range(9_000)) + "@last\nACGT\n"
     (tmp_path / "a.fq").write_text(text)
     seen = 0

@@ -1,4 +1,4 @@
-"""Search in a table against the definition, by exact pass and by index: what is found, counted, ordered and refused."""
+"""Search in a table against the definition, exactly and with an index: hits, counts, order and refusals."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ both_ways = pytest.mark.parametrize("indexed", [False, True], ids=["exact", "ind
 
 @pytest.fixture(autouse=True)
 def never_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Filters on few rows go to the index too, so that it is tested."""
+    """Filters on few rows use the index too, so that it is tested."""
     monkeypatch.setattr(module, "SMALL_ROWS", -1)
 
 
 def filled(folder: Path, letters_: list[str | None], vectors: Any, indexed: bool, **columns: Any) -> Database:
-    """A table of r0, r1, ... with these vectors, as if the letter encoder had made them."""
+    """A table of r0, r1, ... with these vectors, as if computed by the letter encoder."""
     made = [letters().spec.fingerprint if v is not None else None for v in vectors]
     database = simple(folder / "db", letters_, vector=vector_array(vectors), embedding_fingerprint=made, **columns)
     text = json.dumps(letters().spec.to_dict())
@@ -114,7 +114,7 @@ def test_hits_are_distinct_sequences(tmp_path: Path, indexed: bool) -> None:
 
 
 @both_ways
-def test_many_queries_at_once_are_as_one_by_one(tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_queries_are_as_one_by_one(tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_QUERIES_AT_ONCE", 7)
     monkeypatch.setattr("ednabed.store.table_index._QUERIES", 3)
     database = embedded(tmp_path, sequences(100), indexed)
@@ -127,8 +127,8 @@ def test_many_queries_at_once_are_as_one_by_one(tmp_path: Path, indexed: bool, m
 
 
 @both_ways
-def test_ties_stand_in_the_order_of_digests(tmp_path: Path, indexed: bool) -> None:
-    """Forty sequences, two vectors: only digests tell them apart."""
+def test_ties_are_in_the_order_of_digests(tmp_path: Path, indexed: bool) -> None:
+    """Forty sequences, two vectors: only digests distinguish them."""
     letters_ = sequences(40)
     vectors = [np.eye(10)[i % 2] for i in range(40)]
     database = filled(tmp_path, letters_, vectors, indexed)
@@ -152,7 +152,7 @@ def test_a_sequence_with_many_rows_hides_no_other(tmp_path: Path, indexed: bool)
 def test_rows_beyond_counting_by_index_are_counted_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distinct = sequences(30)
     database = embedded(tmp_path, distinct[:1] * 200 + distinct, True)
-    monkeypatch.setattr(module, "_MOST_FETCHED", 50)
+    monkeypatch.setattr(module, "_MAX_FETCHED", 50)
     asked = []
     original = module._exact
     monkeypatch.setattr(
@@ -174,7 +174,7 @@ def test_more_hits_than_sequences(tmp_path: Path, indexed: bool) -> None:
 
 
 @both_ways
-def test_what_has_no_vector_is_no_hit(tmp_path: Path, indexed: bool) -> None:
+def test_rows_without_vector_are_not_hits(tmp_path: Path, indexed: bool) -> None:
     letters_ = sequences(30)
     vectors = [expected(s) for s in letters_]
     vectors[0] = None
@@ -184,7 +184,7 @@ def test_what_has_no_vector_is_no_hit(tmp_path: Path, indexed: bool) -> None:
         (hits,) = search(database, query, 40)
         assert len(hits) == 28
         check(database, hits, query, 40)
-    # Pending and rejected rows as they come about.
+    # Pending and rejected rows as they arise in practice.
     database = embedded(tmp_path / "b", [*letters_, "ACGT", None], indexed)
     database.open().add(pa.table({"sequence_id": ["new"], "dna_sequence": letters_[:1]}))
     (hits,) = search(database, query_of(letters_[0]), 40)
@@ -192,7 +192,7 @@ def test_what_has_no_vector_is_no_hit(tmp_path: Path, indexed: bool) -> None:
 
 
 @both_ways
-def test_a_sequence_that_is_left_out(tmp_path: Path, indexed: bool) -> None:
+def test_an_excluded_sequence(tmp_path: Path, indexed: bool) -> None:
     letters_ = sequences(40)
     database = embedded(tmp_path, [*letters_, letters_[0].lower()], indexed)
     queries = np.concatenate([query_of(letters_[0]), query_of(letters_[0]), query_of(letters_[1])])
@@ -205,8 +205,8 @@ def test_a_sequence_that_is_left_out(tmp_path: Path, indexed: bool) -> None:
     assert found[2][0]["id"] == "r1"
 
 
-def test_a_sequence_left_out_takes_no_place_of_another(tmp_path: Path) -> None:
-    """Three sequences and then one with many rows: with the first left out, the many are needed for three hits."""
+def test_an_excluded_sequence_does_not_displace_another(tmp_path: Path) -> None:
+    """Three sequences and one with many rows: if the first is excluded, the many rows are needed for three hits."""
     letters_ = sequences(5)
     steps = [0.0, 0.1, 0.2, *[0.3] * 100, 0.4]
     vectors = [np.eye(10)[0] + step * np.eye(10)[1] for step in steps]
@@ -216,7 +216,7 @@ def test_a_sequence_left_out_takes_no_place_of_another(tmp_path: Path) -> None:
 
 
 @both_ways
-def test_least_similarity(tmp_path: Path, indexed: bool) -> None:
+def test_minimum_similarity(tmp_path: Path, indexed: bool) -> None:
     database = embedded(tmp_path, sequences(40), indexed)
     query = query_of(sequences(1)[0])
     (all_hits,) = search(database, query, 10)
@@ -227,7 +227,7 @@ def test_least_similarity(tmp_path: Path, indexed: bool) -> None:
 
 @both_ways
 def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wanted are the five sequences farthest away, in lists that are not visited without a filter."""
+    """The filter selects the five farthest sequences, in lists that are not visited without a filter."""
     monkeypatch.setattr("ednabed.store.table_index._ROWS_A_LIST", 10)
     monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((1, 1),))
     letters_ = sequences(80)
@@ -249,7 +249,7 @@ def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeyp
 
 
 def test_a_filter_against_the_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of all rows fulfil it, the half that is farthest away: the lists near the query hold the wrong ones."""
+    """The farthest half of all rows fulfils it: the lists near the query hold the wrong rows."""
     monkeypatch.setattr("ednabed.store.table_index._ROWS_A_LIST", 20)
     monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((2, 1),))
     letters_ = sequences(600)
@@ -263,7 +263,7 @@ def test_a_filter_against_the_query(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @both_ways
-def test_rows_that_came_later(tmp_path: Path, indexed: bool) -> None:
+def test_rows_that_were_added_later(tmp_path: Path, indexed: bool) -> None:
     """Added with a vector, embedded by later commands, changed by re-import, deleted: the index is never wrong."""
     letters_ = sequences(400)
     database = embedded(tmp_path, letters_[:300], indexed)
@@ -293,7 +293,7 @@ def test_rows_that_came_later(tmp_path: Path, indexed: bool) -> None:
     embed_table(database, letters(), tmp_path)
     assert search(database, query_of(letters_[350]), 1)[0][0]["id"] == "m48"
     compare()
-    # The same ids with other sequences, so other vectors: rows that the index knows are written anew.
+    # The same ids with other sequences, so other vectors: indexed rows are written again.
     fasta.write_text("".join(f">r{i}\n{s}\n" for i, s in enumerate(sequences(50, seed=3))), encoding="utf-8")
     import_records(database, [fasta], replace=True)
     compare()
@@ -319,7 +319,7 @@ def test_another_function_in_the_same_column(tmp_path: Path) -> None:
         search_table(database, query, 3)
 
 
-def test_when_exact_search_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_exact_search_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = embedded(tmp_path, sequences(20), False)
     query = query_of(sequences(1)[0])
     notice = search_table(database, query, 3)[1]
@@ -341,7 +341,7 @@ def test_requests_that_make_no_sense(tmp_path: Path) -> None:
     for queries, settings, said in (
         (good[:, :9], {}, r"10 dimensions; the queries have shape \(1, 9\)"),
         (good[0], {}, r"shape \(10,\)"),
-        (good, {"exclude": [None, None]}, "with 2 sequences to leave out"),
+        (good, {"exclude": [None, None]}, "with 2 sequences to exclude"),
         (good * 0, {}, "query vector 0 is zero or not finite"),
         (np.concatenate([good, good * np.nan]), {}, "query vector 1"),
         (good, {"k": 0}, "0 hits"),
@@ -354,7 +354,7 @@ def test_requests_that_make_no_sense(tmp_path: Path) -> None:
         search_table(Database(str(tmp_path / "nowhere")), good, 3)
 
 
-def test_what_a_hit_says_of_its_row(tmp_path: Path) -> None:
+def test_the_columns_of_a_hit(tmp_path: Path) -> None:
     letters_ = sequences(4)
     table = {
         "sequence_id": ["d", "c", "b", "a"],
@@ -368,7 +368,7 @@ def test_what_a_hit_says_of_its_row(tmp_path: Path) -> None:
     embed_table(database, letters(), tmp_path)
     hits = {h["id"]: h for h in search(database, query_of(letters_[0]), 9)[0]}
     assert set(hits) == {"a", "b", "c"}, "the first of b and d by id"
-    # NaN cannot be said in JSON; a lineage of unknown form is told as it stands.
+    # JSON cannot represent NaN; a lineage of unknown form is returned as it is.
     told = [(hits[i]["sample"], hits[i]["abundance"], hits[i]["lineage"], hits[i]["source"]) for i in "abc"]
     assert told == [
         (None, None, "a;b;c;d;e;f;g;h;i;j", "f.fasta"),
@@ -379,7 +379,7 @@ def test_what_a_hit_says_of_its_row(tmp_path: Path) -> None:
     json.dumps(list(hits.values()), allow_nan=False)
 
 
-def test_ranks_in_columns_are_a_lineage(tmp_path: Path) -> None:
+def test_rank_columns_form_a_lineage(tmp_path: Path) -> None:
     ranks = {"kingdom": ["Animalia", None], "family": ["Salmonidae", ""], "species": ["Salmo trutta", None]}
     database = simple(tmp_path / "db", sequences(2), **ranks)
     embed_table(database, letters(), tmp_path)
@@ -389,7 +389,7 @@ def test_ranks_in_columns_are_a_lineage(tmp_path: Path) -> None:
 
 
 def test_a_sequence_that_was_changed_by_hand(tmp_path: Path) -> None:
-    """Its letters cannot be normalised any more; it is still a row with a vector."""
+    """It can no longer be normalised; it is still a row with a vector."""
     database = embedded(tmp_path, sequences(3), False)
     database.open().update(where="sequence_id = 'r1'", values={"dna_sequence": "AC*GT"})
     hits = {h["id"]: h for h in search(database, query_of(sequences(1)[0]), 9)[0]}
@@ -408,7 +408,7 @@ def test_digests_of_a_column_and_their_order() -> None:
     assert len(set(keys.tolist())) == len(set(found))
 
 
-def test_strict_letters_are_grouped_as_they_were_embedded(tmp_path: Path) -> None:
+def test_strict_sequences_are_grouped_as_they_were_embedded(tmp_path: Path) -> None:
     from ednabed.models.spec import Policy
 
     letters_ = [*sequences(3), "ACGTNACGTACGTACGTACGTACGT"]
@@ -419,7 +419,7 @@ def test_strict_letters_are_grouped_as_they_were_embedded(tmp_path: Path) -> Non
     assert search(database, query, 1)[0][0]["occurrences"] == 1
 
 
-def test_real_barcodes_by_index_as_by_exact_search(tmp_path: Path, shared: Path) -> None:
+def test_real_barcodes_with_the_index_as_with_exact_search(tmp_path: Path, shared: Path) -> None:
     """25,000 COI barcodes with kmer6: rows as queries, changed ones, fragments, and sequences of another marker."""
     chosen = tmp_path / "coi.tsv"
     with (

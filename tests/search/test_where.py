@@ -17,10 +17,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.search.where import MOST_DEPTH, MOST_LETTERS, MOST_TESTS, Where, parse_where
-from ednabed.search.where_arrow import MOST_PATTERN
+from ednabed.search.where import MAX_CHARACTERS, MAX_DEPTH, MAX_TESTS, Where, parse_where
+from ednabed.search.where_arrow import MAX_PATTERN
 
-# -- random tables, random filters, and what Python says of them -------------------------------------------------------
+# -- random tables, random filters, and the results of plain Python ---------------------------------------------------
 
 TEXTS = ["", "a", "b", "A", "ab", "aXb", "a%b", "a_b", "a\\b", "it's", 'q"q', "a\nb", "é", "É", "12", "TRUE"]
 INTEGERS = [-(2**63), -(2**53) - 1, -2, -1, 0, 1, 2, 3, 2**53, 2**53 + 1, 2**63 - 1]
@@ -98,7 +98,7 @@ LEVEL = {"or": 0, "and": 1, "not": 2}
 
 
 def written(tree: tuple, rng: random.Random, escape: str = "") -> str:
-    """A filter as text: no parenthesis that precedence makes superfluous, unless by chance."""
+    """A filter as text, without parentheses that precedence makes redundant, except by chance."""
 
     def word(text: str) -> str:
         return "".join(rng.choice([c.lower(), c.upper()]) for c in text)
@@ -170,7 +170,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def truth(tree: tuple, row: dict[str, Any]) -> bool | None:
-    """True, False or None (unknown), as SQL has them. Python compares int with float exactly."""
+    """True, False or None (unknown), as in SQL. Python compares int with float exactly."""
     kind = tree[0]
     if kind == "not":
         part = truth(tree[1], row)
@@ -203,15 +203,15 @@ def chosen(table: pa.Table, text: str) -> list[int]:
 
 @settings(max_examples=300)
 @given(tables, filters(), st.randoms(use_true_random=False))
-def test_a_filter_chooses_what_python_says(table, tree, rng):
+def test_a_filter_selects_the_same_as_python(table, tree, rng):
     text = written(tree, rng)
     assert chosen(table, text) == [row["row"] for row in table.to_pylist() if truth(tree, row)], text
 
 
 @settings(max_examples=100)
 @given(tables, filters(), st.randoms(use_true_random=False), st.integers(1, 12))
-def test_a_parquet_dataset_is_filtered_alike(tmp_path_factory, table, tree, rng, group):
-    """Arrow leaves out whole row groups by their statistics, so many small ones."""
+def test_a_parquet_dataset_is_filtered_in_the_same_way(tmp_path_factory, table, tree, rng, group):
+    """Arrow skips row groups using their statistics, so there are many small ones."""
     path = tmp_path_factory.mktemp("where") / "records.parquet"
     pq.write_table(table, path, row_group_size=group)
     dataset = ds.dataset(path)
@@ -237,18 +237,18 @@ def sqlite_rows(table: pa.Table, text: str) -> list[int]:
 
 @settings(max_examples=300)
 @given(tables, filters(ilike=False), st.integers())
-def test_a_filter_chooses_what_sqlite_chooses(table, tree, seed):
+def test_a_filter_selects_the_same_as_sqlite(table, tree, seed):
     text = written(tree, random.Random(seed))
     # SQLite reads this one as a float, which is rounded to a number that the table does hold.
     assume("-9223372036854775809" not in text)
-    # SQLite has no letter that escapes unless one is named; the same random choices give the same text else.
+    # SQLite has no escape character unless one is given; otherwise the same random choices give the same text.
     sqlite_text = written(tree, random.Random(seed), escape=" ESCAPE '\\'")
     assert chosen(table, text) == sqlite_rows(table, sqlite_text), text
 
 
 @pytest.fixture(scope="module")
 def lance(tmp_path_factory):
-    """A function from a filter to what we choose and what Lance chooses, of a table without nulls or with them."""
+    """A function that returns, for a filter, our and Lance's selections from a table without or with nulls."""
     import lancedb
 
     rng = random.Random(1)
@@ -271,7 +271,7 @@ def lance(tmp_path_factory):
 
 
 def in_lance(tree: tuple) -> bool:
-    """Lance refuses fractions for whole numbers and numbers that the column cannot hold, and has no strange column."""
+    """Lance refuses fractions for whole numbers and numbers beyond the column's range, and has no strange column."""
     if tree[0] == "not":
         return in_lance(tree[1])
     if tree[0] in ("and", "or"):
@@ -287,8 +287,8 @@ def in_lance(tree: tuple) -> bool:
 
 @settings(max_examples=100)
 @given(filters().filter(in_lance), st.randoms(use_true_random=False))
-def test_lance_reads_a_filter_alike(lance, tree, rng):
-    """Without nulls: of ``NOT (s IN ('a') AND s IN ('b'))`` DataFusion makes a plain TRUE, also for null."""
+def test_lance_interprets_a_filter_in_the_same_way(lance, tree, rng):
+    """Without nulls: DataFusion turns ``NOT (s IN ('a') AND s IN ('b'))`` into a plain TRUE, even for null."""
     text = written(tree, rng)
     ours, theirs = lance["full"](text)
     assert ours == theirs, text
@@ -296,7 +296,7 @@ def test_lance_reads_a_filter_alike(lance, tree, rng):
 
 @settings(max_examples=100)
 @given(leaves(ilike=True).filter(in_lance), st.booleans(), st.randoms(use_true_random=False))
-def test_lance_treats_nulls_alike(lance, leaf, negated, rng):
+def test_lance_treats_nulls_in_the_same_way(lance, leaf, negated, rng):
     text = written(("not", leaf) if negated else leaf, rng)
     ours, theirs = lance["nulls"](text)
     assert ours == theirs, text
@@ -348,7 +348,7 @@ def test_text_columns_of_all_types(tmp_path, column, text, rows):
     assert chosen(table, text) == rows
     pq.write_table(table, tmp_path / "x.parquet")
     dataset = ds.dataset(tmp_path / "x.parquet")
-    # Parquet gives back a dictionary of strings, whatever kind of strings they were.
+    # Parquet returns a dictionary of strings, whatever kind of strings they were.
     assert pa.types.is_dictionary(dataset.schema.field("x").type) == pa.types.is_dictionary(column.type)
     found = dataset.to_table(filter=parse_where(text).expression(dataset.schema))
     assert found.column("row").to_pylist() == rows
@@ -369,7 +369,7 @@ def test_number_columns_of_all_types(kind):
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int64(), pa.uint64()], ids=str)
-def test_the_ends_of_whole_numbers(kind):
+def test_the_limits_of_whole_numbers(kind):
     bits = kind.bit_width
     low, high = (0, 2**bits - 1) if str(kind)[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     cells = [low, low + 1, None, high - 1, high]
@@ -442,43 +442,43 @@ def test_dates_and_times_are_written_as_text(kind, day, earlier):
 @pytest.mark.parametrize(
     ("text", "position", "found", "wanted"),
     [
-        ("sample", 7, "the end", "wanted =, !=, <"),
-        ("sample =", 9, "the end", "wanted a number, TRUE, FALSE or text in single quotes"),
-        ("sample == 'a'", 9, "'='", "equality is written with one ="),
-        ('sample = "a"', 10, "'\"a\"'", "text stands in single quotes"),
-        ("sample = a", 10, "'a'", "text stands in single quotes"),
+        ("sample", 7, "the end", "expected =, !=, <"),
+        ("sample =", 9, "the end", "expected a number, TRUE, FALSE or text in single quotes"),
+        ("sample == 'a'", 9, "'='", "write equality with one ="),
+        ('sample = "a"', 10, "'\"a\"'", "write text in single quotes"),
+        ("sample = a", 10, "'a'", "write text in single quotes"),
         ("sample = NULL", 10, "'NULL'", "IS NULL"),
-        ("'a' = sample", 1, "\"'a'\"", "the column stands first"),
-        ("5 < n", 1, "'5'", "the column stands first"),
-        ("not = 1", 5, "'='", "wanted a column"),
-        ("like = 1", 1, "'like'", "a column of that name is written `like`"),
-        ("n = 1 n = 2", 7, "'n'", "wanted AND, OR or the end"),
-        ("n = 1;", 6, "';'", "wanted a column, a value"),
-        ("(n = 1", 7, "the end", "wanted )"),
-        ("n = 1)", 6, "')'", "wanted AND, OR or the end"),
-        ("()", 2, "')'", "wanted a column"),
-        ("n IS 1", 6, "'1'", "wanted NULL; as in n IS NOT NULL"),
-        ("n NOT = 1", 7, "'='", "wanted LIKE, ILIKE, IN or BETWEEN"),
-        ("n IN 1", 6, "'1'", "wanted ("),
-        ("n IN ()", 7, "')'", "wanted a number"),
-        ("n IN (1 2)", 9, "'2'", "wanted )"),
-        ("n BETWEEN 1 OR 2", 13, "'OR'", "wanted AND"),
-        ("sample LIKE 5", 13, "'5'", "wanted text in single quotes"),
-        ("sample = 'a", 10, '"\'a"', "wanted a second ' that ends it"),
-        ("`sample = 'a'", 1, "\"`sample = 'a'\"", "wanted a second ` that ends it"),
-        ("12S = 1", 1, "'12S'", "a column whose name begins with a digit stands in backticks"),
-        ("n = 1e", 5, "'1e'", "wanted a number"),
-        ("n = - 1", 5, "'-'", "wanted a number"),
-        ("n = +1", 5, "'+'", "wanted a column, a value"),
+        ("'a' = sample", 1, "\"'a'\"", "write the column first"),
+        ("5 < n", 1, "'5'", "write the column first"),
+        ("not = 1", 5, "'='", "expected a column"),
+        ("like = 1", 1, "'like'", 'write a column of that name as "like"'),
+        ("n = 1 n = 2", 7, "'n'", "expected AND, OR or the end"),
+        ("n = 1;", 6, "';'", "expected a column, a value"),
+        ("(n = 1", 7, "the end", "expected )"),
+        ("n = 1)", 6, "')'", "expected AND, OR or the end"),
+        ("()", 2, "')'", "expected a column"),
+        ("n IS 1", 6, "'1'", "expected NULL; as in n IS NOT NULL"),
+        ("n NOT = 1", 7, "'='", "expected LIKE, ILIKE, IN or BETWEEN"),
+        ("n IN 1", 6, "'1'", "expected ("),
+        ("n IN ()", 7, "')'", "expected a number"),
+        ("n IN (1 2)", 9, "'2'", "expected )"),
+        ("n BETWEEN 1 OR 2", 13, "'OR'", "expected AND"),
+        ("sample LIKE 5", 13, "'5'", "expected text in single quotes"),
+        ("sample = 'a", 10, '"\'a"', "expected a second ' that ends it"),
+        ("`sample = 'a'", 1, "\"`sample = 'a'\"", "expected a second ` that ends it"),
+        ("12S = 1", 1, "'12S'", "write a column whose name begins with a digit in backticks"),
+        ("n = 1e", 5, "'1e'", "expected a number"),
+        ("n = - 1", 5, "'-'", "expected a number"),
+        ("n = +1", 5, "'+'", "expected a column, a value"),
         ("n = 1e1000", 5, "'1e1000'", "an exponent of at most 3"),
         (f"n = {'9' * 101}", 5, "'99", "at most 100 digits"),
-        ("n = 1\x00", 6, "'\\x00'", "wanted a column, a value"),
-        ("sample = 'a\ud800'", 12, "'\\ud800'", "a letter of Unicode"),
-        ("sample = ‘a’", 10, "'\\u2018'", "wanted a column, a value in single quotes"),
-        (f"sample LIKE '{'a' * (MOST_PATTERN + 1)}'", 13, "\"'aaa", f"at most {MOST_PATTERN} letters"),
+        ("n = 1\x00", 6, "'\\x00'", "expected a column, a value"),
+        ("sample = 'a\ud800'", 12, "'\\ud800'", "a Unicode character"),
+        ("sample = ‘a’", 10, "'\\u2018'", "expected a column, a value in single quotes"),
+        (f"sample LIKE '{'a' * (MAX_PATTERN + 1)}'", 13, "\"'aaa", f"at most {MAX_PATTERN} characters"),
     ],
 )
-def test_a_wrong_filter_is_answered_with_place_and_wish(text, position, found, wanted):
+def test_the_message_about_a_wrong_filter_has_position_and_expectation(text, position, found, wanted):
     with pytest.raises(UsageError) as caught:
         parse_where(text)
     message = str(caught.value)
@@ -497,9 +497,9 @@ def test_an_empty_filter_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sampel = 'a'", "position 1: there is no column 'sampel', the nearest is 'sample'; take one of 'row', "),
-        ("n = 1 OR SAMPLE = 'a'", "position 10: there is no column 'SAMPLE', the nearest is 'sample';"),
-        ("qqqqqqq IS NULL", "there is no column 'qqqqqqq'; take one of"),
+        ("sampel = 'a'", "1: there is no column 'sampel', the most similar is 'sample'; choose one of 'row', "),
+        ("n = 1 OR SAMPLE = 'a'", "position 10: there is no column 'SAMPLE', the most similar is 'sample';"),
+        ("qqqqqqq IS NULL", "there is no column 'qqqqqqq'; choose one of"),
         ("sample IN ('a', 12)", "position 17: column 'sample' holds text"),
         ("sample = TRUE", "in single quotes: 'TRUE'"),
         ("n >= '10'", "position 6: column 'n' holds whole numbers (int64) and is compared with \"'10'\"; write 10"),
@@ -511,11 +511,11 @@ def test_an_empty_filter_is_refused(text):
         ("f ilike '1%'", "column 'f' holds numbers (double), and ILIKE is for text"),
         ("flag = 1", "column 'flag' holds TRUE and FALSE (bool) and is compared with '1'; write TRUE or FALSE"),
         ("flag = 'true'", "write TRUE or FALSE without quotes"),
-        ("flag < TRUE", "which have no order for <; compare by = or !="),
+        ("flag < TRUE", "which have no order for <; compare with = or !="),
         ("day = 5", "column 'day' holds dates or times (date32[day]) and is compared with '5'; write it as text"),
         ("list = 5", "column 'list' holds list<item: int64>, which a filter cannot compare; ask only"),
         ("bytes = 'a'", "column 'bytes' holds binary, which a filter cannot compare"),
-        ("twice = 'a'", "position 1: 2 columns have the name 'twice', wanted one"),
+        ("twice = 'a'", "position 1: 2 columns have the name 'twice', expected one"),
     ],
 )  # fmt: skip
 def test_a_filter_that_does_not_fit_the_columns_is_refused(text, message):
@@ -527,7 +527,7 @@ def test_a_filter_that_does_not_fit_the_columns_is_refused(text, message):
     assert message in str(caught.value)
 
 
-def test_null_can_be_asked_of_every_type():
+def test_is_null_works_for_every_type():
     column = pa.array([[1], None, []], pa.list_(pa.int64()))
     assert chosen(pa.table({"row": range(3), "x": column}), "x IS NULL") == [1]
 
@@ -557,43 +557,43 @@ def test_depth_has_a_limit(opening):
     def nested(times: int) -> str:
         return opening * times + "n = 1" + ")" * (times * opening.count("("))
 
-    deep = MOST_DEPTH // len(opening.split())
+    deep = MAX_DEPTH // len(opening.split())
     if opening == "(NOT ":
-        deep = MOST_DEPTH // 2
+        deep = MAX_DEPTH // 2
     table = pa.table({"row": range(2), "n": [1, 2]})
     assert chosen(table, nested(deep)) == ([0] if opening == "(" or deep % 2 == 0 else [1])
     for times in (deep + 1, 10_000):
-        with pytest.raises(UsageError, match=f"at most {MOST_DEPTH} parentheses and NOTs inside each other"):
+        with pytest.raises(UsageError, match=f"at most {MAX_DEPTH} nested parentheses and NOTs"):
             parse_where(nested(times))
 
 
 def test_depth_is_not_the_count():
     table = pa.table({"row": range(2), "n": [1, 2]})
-    assert chosen(table, " AND ".join(["(NOT n = 2)"] * (3 * MOST_DEPTH))) == [0]
+    assert chosen(table, " AND ".join(["(NOT n = 2)"] * (3 * MAX_DEPTH))) == [0]
 
 
 def test_length_has_a_limit():
     table = pa.table({"row": range(3), "n": [1, 2, None]})
-    assert chosen(table, "n = 1".ljust(MOST_LETTERS)) == [0]
-    with pytest.raises(UsageError, match=r"the filter has 100,001 letters, wanted at most 100,000"):
-        parse_where("n = 1".ljust(MOST_LETTERS + 1))
+    assert chosen(table, "n = 1".ljust(MAX_CHARACTERS)) == [0]
+    with pytest.raises(UsageError, match=r"the filter has 100,001 characters, expected at most 100,000"):
+        parse_where("n = 1".ljust(MAX_CHARACTERS + 1))
 
 
 @pytest.mark.parametrize("join", [" OR ", " AND "])
 def test_the_number_of_comparisons_has_a_limit(join):
     table = pa.table({"row": range(3), "n": [1, 2, None]})
-    assert chosen(table, join.join(["n = 1"] * MOST_TESTS)) == [0]
-    with pytest.raises(UsageError, match=f"wanted at most {MOST_TESTS} comparisons; .* IN "):
-        parse_where(join.join(["n = 1"] * (MOST_TESTS + 1)))
+    assert chosen(table, join.join(["n = 1"] * MAX_TESTS)) == [0]
+    with pytest.raises(UsageError, match=f"expected at most {MAX_TESTS} comparisons; .* IN "):
+        parse_where(join.join(["n = 1"] * (MAX_TESTS + 1)))
 
 
 def test_the_largest_filter_needs_little_stack():
-    """Arrow walks a row of ANDs recursively, and threads of macOS have half a megabyte."""
+    """Arrow walks a chain of ANDs recursively, and threads of macOS have half a megabyte of stack."""
     table = pa.table({"row": range(3), "n": [1, 2, None]})
     results: list[list[int]] = []
     before = threading.stack_size(512 * 1024)
     try:
-        text = " OR ".join(["NOT n BETWEEN 2 AND 3"] * MOST_TESTS)
+        text = " OR ".join(["NOT n BETWEEN 2 AND 3"] * MAX_TESTS)
         thread = threading.Thread(target=lambda: results.append(chosen(table, text)))
         thread.start()
         thread.join()
@@ -616,7 +616,7 @@ def test_a_long_list_of_ids():
 @pytest.mark.parametrize("unit", ["%", "_", "é", "\\%", ".", "%a"])
 def test_the_longest_pattern_works(unit):
     table = pa.table({"row": range(2), "x": ["a" * 10, None]})
-    text = (unit * MOST_PATTERN)[:MOST_PATTERN]
+    text = (unit * MAX_PATTERN)[:MAX_PATTERN]
     assert chosen(table, f"x LIKE '{text}'") == ([0] if unit == "%" else [])
     assert chosen(table, f"x ILIKE '{text}'") == ([0] if unit == "%" else [])
 
@@ -624,7 +624,7 @@ def test_the_longest_pattern_works(unit):
 # -- the object --------------------------------------------------------------------------------------------------------
 
 
-def test_a_filter_tells_its_text_and_columns():
+def test_a_filter_has_its_text_and_columns():
     where = parse_where("sample = 'n' AND (`a b` IS NULL OR NOT \"c\"\"d\" IN (1, 2) OR sample = 'x')")
     assert where.columns == {"sample", "a b", 'c"d'}
     assert where.text.startswith("sample = 'n'")
@@ -636,12 +636,12 @@ def test_a_filter_tells_its_text_and_columns():
 
 
 def test_a_column_may_have_the_letters_of_another_alphabet():
-    """The capital of ı is I, yet ın is no IN."""
+    """The upper case of ı is I, but ın is not IN."""
     table = pa.table({"row": range(2), "ın": ["a", "b"], "wässer_2": [1, 2]})
     assert chosen(table, "ın = 'a' OR wässer_2 = 5") == [0]
 
 
-def test_one_filter_serves_several_schemas():
+def test_one_filter_works_for_several_schemas():
     where = parse_where("x = 1")
     assert isinstance(where.expression(pa.schema([("x", pa.int8())])), pc.Expression)
     assert isinstance(where.expression(pa.schema([("x", pa.float32())])), pc.Expression)
@@ -654,7 +654,7 @@ def test_one_filter_serves_several_schemas():
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_numbers_in_a_column_of_text_are_compared_as_numbers(kind):
-    """The columns of a TSV file are text; 10 is above 9 all the same. What is no number is neither above nor below."""
+    """The columns of a TSV file are text, but 10 is above 9. Text that is not a number is neither above nor below."""
     depths = ["5", "10", "200", " 7.5 ", "-3", "1e2", ".5", "abc", "", "12 m", None, "NaN", "0x10", "+4"]
     table = pa.table({"row": range(len(depths)), "depth": pa.array(depths, pa.string()).cast(kind)})
     assert chosen(table, "depth > 5") == [1, 2, 3, 5]

@@ -1,6 +1,6 @@
-"""Many runs as one: distinct sequences with one vector each, every occurrence, and an index over them.
+"""References: many runs combined into distinct sequences with one vector each, all occurrences, and an index.
 
-``sources`` finds the runs and refuses those that cannot be taken; ``build`` writes a build; ``parts`` are the Parquet
-files of one run in it; ``index`` chooses, trains and measures the FAISS index; ``topk`` is exact search, the judge of
-every index; ``layout`` keeps builds apart and their names; ``manifest`` says what a build is; ``opened`` opens one.
+``sources`` finds the runs and refuses those that cannot be used; ``build`` writes a build; ``parts`` holds the Parquet
+files of one run in it; ``index`` chooses, trains and measures the FAISS index; ``topk`` is exact search, by which every
+index is judged; ``layout`` manages builds and their names; ``manifest`` describes a build; ``opened`` opens one.
 """

@@ -1,9 +1,9 @@
-"""The files of a build, written: on top of an older build or from nothing.
+"""Write the files of a build, by extending an older build or from scratch.
 
-Vectors stand in the order in which their sequences first occur, run after run; so a build on top of another one copies
-the old vectors and adds the new ones at the end. Of a sequence that several runs have, the vector of the run that was
-made first is kept, also where a run is added later that is older: runs computed in another precision differ in the last
-digits, and what is found must not depend on the order in which runs were added.
+Vectors are in the order in which their sequences first occur, run after run, so a build that extends another one copies
+the old vectors and adds the new ones at the end. If several runs have a sequence, the vector of the run that was
+created first is kept, even if that run is added later: runs computed with different precision differ in the last
+digits, and results must not depend on the order in which runs were added.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ def write_build(
 
     Args:
         folder: Folder of the reference.
-        base: Build on top of which it is made, or None.
+        base: Build that is extended, or None.
         examined: The runs to add, at least one.
-        spec: The function that made all vectors.
+        spec: The function that computed all vectors.
         version: Name of its registered version, or None.
         index: One of ``index.KINDS``.
-        show_progress: True counts the sequences written on standard error, None on a terminal only.
+        show_progress: True counts the sequences written on standard error, None only on a terminal.
 
     Returns:
-        Its manifest, and whether the index was trained now.
+        The manifest of the new build, and whether the index was trained now.
 
     Raises:
         StoreError: The old build is damaged, or a run was changed in the meantime.
@@ -91,13 +91,13 @@ def write_build(
             if old is not None:
                 for block in VectorFile.open(old, VECTORS).blocks():
                     file.write(block.data)
-            at = before
-            for run, own in zip(examined, rows, strict=True):
-                markers, sizes = write_part(work, len(parts), run.source, own, at)
-                _append(file, run, own, at, sizes, table, bar)
-                parts.append(_part(run, markers, at, len(sizes)))
-                at += len(sizes)
-        _settle(work, parts, examined, rows, table)
+            first = before
+            for run, run_rows in zip(examined, rows, strict=True):
+                markers, sizes = write_part(work, len(parts), run.source, run_rows, first)
+                _append(file, run, run_rows, first, sizes, table, bar)
+                parts.append(_part(run, markers, first, len(sizes)))
+                first += len(sizes)
+        _use_oldest_vectors(work, parts, examined, rows, table)
         positions = _positions(work, parts, table)
         np.save(work / POSITIONS, positions)
         np.save(work / ROWS, table)
@@ -135,14 +135,14 @@ def write_build(
 
 
 def _check_base(old: Path, base: ReferenceManifest) -> None:
-    """Raise StoreError where the old build is damaged: a copy of the damage would get a checksum of its own."""
-    for name, wanted in base.files.items():
+    """Raise StoreError if the old build is damaged, because a damaged copy would get a valid checksum."""
+    for name, entry in base.files.items():
         path = old / name
-        # A damaged index is trained anew.
-        if name != INDEX and not (path.is_file() and sha256_file(path) == wanted["sha256"]):
-            state = "differs from its checksum" if path.is_file() else "is absent"
+        # A damaged index is trained again.
+        if name != INDEX and not (path.is_file() and sha256_file(path) == entry["sha256"]):
+            state = "differs from its checksum" if path.is_file() else "is missing"
             raise StoreError(
-                f"{path} {state}, so nothing can be added to this build; make the reference anew with "
+                f"{path} {state}, so nothing can be added to this build; rebuild the reference with "
                 "'ednabed consolidate --rebuild'"
             )
 
@@ -150,18 +150,18 @@ def _check_base(old: Path, base: ReferenceManifest) -> None:
 def _number(
     work: Path, old_parts: int, before: int, examined: list[Examined]
 ) -> tuple[list[npt.NDArray[np.int64]], int]:
-    """Give each record the number of its vector: that of the first record with this digest, new ones numbered on.
+    """Number the vector of each record: equal digests share a number, and new ones continue the numbering.
 
-    Returns the numbers, one array a run, and the number of vectors in all.
+    Returns the numbers, one array per run, and the total number of vectors.
     """
     known = read_column([work / sequences_name(i) for i in range(old_parts)], "digest") if old_parts else None
     chunks = [] if known is None else [unified_digests(chunk, f"old {i}:") for i, chunk in enumerate(known.chunks)]
     chunks += [run.names for run in examined]
-    places = np.cumsum([before] + [run.rows for run in examined])
+    bounds = np.cumsum([before] + [run.rows for run in examined])
     coded = pa.concat_arrays(chunks).dictionary_encode()
     numbers = coded.indices.to_numpy().astype(np.int64)
-    assert (numbers[:before] == np.arange(before)).all(), "a digest stands twice in the old build"
-    return [numbers[a:b] for a, b in pairwise(places.tolist())], len(coded.dictionary)
+    assert (numbers[:before] == np.arange(before)).all(), "a digest is duplicated in the old build"
+    return [numbers[a:b] for a, b in pairwise(bounds.tolist())], len(coded.dictionary)
 
 
 def _header(file: Any, rows: int, dimension: int) -> None:
@@ -171,66 +171,66 @@ def _header(file: Any, rows: int, dimension: int) -> None:
 def _append(
     file: Any,
     run: Examined,
-    own: npt.NDArray[np.int64],
-    at: int,
+    rows: npt.NDArray[np.int64],
+    first_row: int,
     sizes: npt.NDArray[np.int32],
     table: npt.NDArray[Any],
     bar: Any,
 ) -> None:
-    """Write the vectors that a run brings, in order of their numbers, and their rows of the table."""
-    new = np.flatnonzero(own >= at)
-    _, places = np.unique(own[new], return_index=True)
-    brought = new[places]
-    end = at + len(brought)
-    table["key"][at:end] = keys_of(run.names.take(pa.array(brought)).to_pylist())
-    table["length"][at:end] = sizes
-    first = 0
+    """Write the vectors that a run adds, in order of their numbers, and their rows of the table."""
+    new = np.flatnonzero(rows >= first_row)
+    _, firsts = np.unique(rows[new], return_index=True)
+    added = new[firsts]
+    end = first_row + len(added)
+    table["key"][first_row:end] = keys_of(run.names.take(pa.array(added)).to_pylist())
+    table["length"][first_row:end] = sizes
+    row, first = first_row, 0
     for block in run.source.run.blocks():
-        chosen = brought[(brought >= first) & (brought < first + len(block))] - first
+        chosen = added[(added >= first) & (added < first + len(block))] - first
         vectors = np.ascontiguousarray(block[chosen], "<f4")
-        table["norm"][at : at + len(vectors)] = lengths(vectors)
+        table["norm"][row : row + len(vectors)] = lengths(vectors)
         file.write(vectors.data)
         bar.update(len(vectors))
-        at += len(vectors)
+        row += len(vectors)
         first += len(block)
 
 
-def _settle(
+def _use_oldest_vectors(
     work: Path,
     parts: list[Part],
     examined: list[Examined],
     rows: list[npt.NDArray[np.int64]],
     table: npt.NDArray[Any],
 ) -> None:
-    """Give each sequence the vector of the first of its runs, in order of (created, identity)."""
+    """Give each sequence the vector of its oldest run, in order of (created, identity)."""
     order = sorted(range(len(parts)), key=lambda i: (parts[i].created, parts[i].identity))
     rank = np.argsort(order)
     old = len(parts) - len(examined)
     if all(rank[i] > rank[:i].max(initial=-1) for i in range(old, len(parts))):
         return
-    holder = np.empty(len(table) - 1, np.int64)
+    oldest = np.empty(len(table) - 1, np.int64)
     for i in reversed(order):
-        holder[read_column([work / records_name(i)], "row").to_numpy()] = i
+        oldest[read_column([work / records_name(i)], "row").to_numpy()] = i
     with (work / VECTORS).open("rb+") as file:
-        for i, run, own in zip(range(old, len(parts)), examined, rows, strict=True):
-            numbers, places = np.unique(own, return_index=True)
-            other = (holder[numbers] == i) & (numbers < parts[i].first)
-            if other.any():
-                _replace(file, run, numbers[other], places[other], table)
+        for i, run, run_rows in zip(range(old, len(parts)), examined, rows, strict=True):
+            numbers, records = np.unique(run_rows, return_index=True)
+            replaced = (oldest[numbers] == i) & (numbers < parts[i].first)
+            if replaced.any():
+                _replace(file, run, numbers[replaced], records[replaced], table)
 
 
 def _replace(
-    file: Any, run: Examined, numbers: npt.NDArray[np.int64], places: npt.NDArray[np.int64], table: npt.NDArray[Any]
+    file: Any, run: Examined, numbers: npt.NDArray[np.int64], records: npt.NDArray[np.int64], table: npt.NDArray[Any]
 ) -> None:
-    """Overwrite the vectors of some numbers with those of the records of a run at ``places``."""
+    """Overwrite the vectors with the given numbers by those of the given records of a run."""
     size = 4 * run.source.spec.dimension
     begin = file.seek(0, 2) - (len(table) - 1) * size
     first = 0
     for block in run.source.run.blocks():
-        here = (places >= first) & (places < first + len(block))
-        own = np.ascontiguousarray(block[places[here] - first], "<f4")
-        table["norm"][numbers[here]] = lengths(own)
-        for number, vector in zip(numbers[here].tolist(), own, strict=True):
+        in_block = (records >= first) & (records < first + len(block))
+        vectors = np.ascontiguousarray(block[records[in_block] - first], "<f4")
+        table["norm"][numbers[in_block]] = lengths(vectors)
+        for number, vector in zip(numbers[in_block].tolist(), vectors, strict=True):
             file.seek(begin + number * size)
             file.write(vector.data)
         first += len(block)
@@ -254,15 +254,15 @@ def _part(run: Examined, markers: dict[str, int], first: int, sequences: int) ->
 
 
 def _positions(work: Path, parts: list[Part], table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the records of each vector, one vector after another, and fill where each begins.
+    """Return the positions of the records of each vector, one vector after another, and fill in where each begins.
 
-    A record's position is its number when the records of all parts are laid end to end. The records of one vector stand
-    in order of (dataset, run_id, seq_idx), whatever the order of the parts.
+    The position of a record is its number in the concatenated records of all parts. The records of one vector are in
+    order of (dataset, run_id, seq_idx), whatever the order of the parts.
     """
     starts = np.cumsum([0] + [part.records for part in parts])
     order = sorted(range(len(parts)), key=lambda i: (parts[i].dataset, parts[i].run_id, parts[i].identity))
     rows = [read_column([work / records_name(i)], "row").to_numpy() for i in order]
-    places = [np.arange(starts[i], starts[i + 1]) for i in order]
+    positions = [np.arange(starts[i], starts[i + 1]) for i in order]
     joined = np.concatenate(rows)
     table["first"] = np.concatenate([[0], np.cumsum(np.bincount(joined, minlength=len(table) - 1))])
-    return np.asarray(np.concatenate(places)[np.argsort(joined, kind="stable")], np.int64)
+    return np.asarray(np.concatenate(positions)[np.argsort(joined, kind="stable")], np.int64)

@@ -1,4 +1,4 @@
-"""From runs to a build of a reference, from scratch or on top of the current one; whole or absent.
+"""Build a reference from runs, from scratch or by extending the current build; a build is complete or does not exist.
 
 A build is written (``assemble``) in a folder whose name begins with a dot, and becomes the current one in one step.
 """
@@ -29,12 +29,12 @@ class BuildRequest:
 
     Attributes:
         workspace: Folder that holds ``consolidated_data`` and ``data``.
-        runs: Folder below which runs are; None is the workspace's.
-        output: Folder of the reference, from the workspace; None is ``data/reference``.
+        runs: Folder that contains the runs, nested at any depth; None is the workspace's.
+        output: Folder of the reference, relative to the workspace; None is ``data/reference``.
         incremental: Add the new runs to the current build; False builds from scratch.
-        version: Name of a registered version: take its runs only, and say of folders of older tools that it made them.
+        version: Name of a registered version: take only its runs, and assume that it made folders of older tools.
         index: ``auto``, ``flat`` or ``ivf``.
-        drop_missing: A build from scratch may lose runs of the current build.
+        drop_missing: Whether a build from scratch may lose runs of the current build.
     """
 
     workspace: Path
@@ -55,20 +55,20 @@ class BuildRequest:
 
 @dataclass
 class BuildResult:
-    """What came out.
+    """Result of a consolidation.
 
     Attributes:
         folder: Folder of the reference.
         manifest: Manifest of the current build.
-        changed: Whether there is a new build; False where an incremental command found nothing new.
+        changed: Whether there is a new build; False if an incremental command found nothing new.
         added: Runs that were read and added.
-        refused: Folder to reason: runs that cannot go in.
-        left_out: Folder to reason: runs that nobody asked for.
-        vanished: Runs of the current build that are not below the runs folder any more, by name.
-        dropped: Runs of the build before that the new one does not have, by name.
-        changed_runs: Runs of the current build in whose place there is another content now, by name.
-        retrained: Whether the index was trained anew.
-        sources: The runs of the current build, as far as they are below the runs folder now.
+        refused: Folder to reason: runs that cannot be added.
+        left_out: Folder to reason: runs that were not requested.
+        vanished: Names of runs of the current build that are no longer below the runs folder.
+        dropped: Names of runs of the previous build that the new one does not have.
+        changed_runs: Names of runs of the current build whose content was replaced.
+        retrained: Whether the index was trained again.
+        sources: The runs of the current build that are below the runs folder now.
     """
 
     folder: Path
@@ -89,47 +89,47 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
 
     Args:
         request: What to build.
-        show_progress: True counts runs and sequences on standard error, None on a terminal only.
+        show_progress: True shows the progress on standard error, None only on a terminal.
 
     Raises:
-        StoreError: There is no run to take, the runs were made by several functions, a build from scratch would lose
-            runs of the current one without ``drop_missing``, or another process writes this reference.
-        UsageError: The version is not registered, or the index unknown.
+        StoreError: There is no usable run, the runs have several functions, a build from scratch would lose runs of
+            the current one without ``drop_missing``, or another process is writing this reference.
+        UsageError: The version is not registered, or the index is unknown.
     """
     indexes.choose_kind(0, request.index)
     version = None if request.version is None else Versions.read(request.workspace).get(request.version)
     root = find_root(request.workspace, request.runs)
     if not root.is_dir():
-        raise StoreError(f"{root} is not a folder; 'ednabed embed FILE' makes runs, --runs-root says where they are")
+        raise StoreError(f"{root} is not a folder; create runs with 'ednabed embed FILE', or give another `runs_root`")
     folder = request.folder
-    layout.check_place(folder)
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    layout.check_writable(folder)
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with layout.writing(folder):
             try:
                 layout.tidy(folder)
                 return _consolidate(request, root, version, show_progress)
             finally:
-                # While the lock is held, so that it is not taken from under another process.
+                # Done while the lock is held, so that another process's lock file is not removed.
                 layout.remove_traces(folder)
     finally:
-        _remove_empty(made)
+        _remove_empty(created)
 
 
 def _consolidate(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
     folder = request.folder
-    # Damaged files of names and of the build before would be found only after all the work.
+    # Otherwise a damaged file of names or of the previous build would only be found after all the work.
     layout.read_names(folder)
     layout.read_previous(folder)
     current = _current(request)
     base = current if request.incremental else None
     if base is not None and version is not None and base.spec.fingerprint != version.fingerprint:
         raise StoreError(
-            f"{folder} was made by {base.spec.model} ({base.spec.fingerprint[:12]}), version {version.name} is "
-            f"{version.spec.model} ({version.fingerprint[:12]}): their vectors cannot be mixed; name another --output"
+            f"{folder} was built with {base.spec.model} ({base.spec.fingerprint[:12]}), version {version.name} is "
+            f"{version.spec.model} ({version.fingerprint[:12]}): their vectors cannot be mixed; give another `output`"
         )
-    told = {} if base is None else {part.identity: base.spec for part in base.runs if part.assumed}
-    selection = find_sources(root, request.workspace, version, told)
+    assumed = {} if base is None else {part.identity: base.spec for part in base.runs if part.assumed}
+    selection = find_sources(root, request.workspace, version, assumed)
     known = {} if current is None else {part.identity: part for part in current.runs}
     vanished, changed_runs, blocked = _missing(known, selection, root, request)
     new = [source for source in selection.sources if base is None or source.identity not in known]
@@ -138,31 +138,32 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
             if source in new:
                 new.remove(source)
                 selection.refused[source.folder] = (
-                    f"{source.label} is in the reference with another content; make the reference anew with "
+                    f"{source.label} is in the reference with different content; rebuild the reference with "
                     "'ednabed consolidate --rebuild', which takes the run as it is now"
                 )
         for source in one_function(new, base.spec, ""):
             new.remove(source)
             selection.refused[source.folder] = (
-                f"{source.label} was made by {source.spec.model} ({source.spec.fingerprint[:12]}), the reference by "
-                f"{base.spec.model} ({base.spec.fingerprint[:12]}; runs {', '.join(p.label for p in base.runs[:5])}): "
-                "their vectors cannot be mixed; give each version a reference of its own with --version V --output DIR"
+                f"{source.label} was created with {source.spec.model} ({source.spec.fingerprint[:12]}), the reference "
+                f"with {base.spec.model} ({base.spec.fingerprint[:12]}; runs "
+                f"{', '.join(p.label for p in base.runs[:5])}): their vectors cannot be mixed; build a separate "
+                "reference for each version by giving `version` and another `output`"
             )
     else:
         one_function(
             new,
             None,
-            "take the runs of one with --version V ('ednabed versions register' names a version), and another "
-            "--output for each",
+            "choose those of one with `version` ('ednabed versions register' names a version), and give another "
+            "`output` for each",
         )
     if base is None:
-        # Before the runs are read, which may take long, and again after it.
+        # Checked before the runs are read, which may take long, and again afterwards.
         _dropped(known, new, selection, request)
     examined = _examine(new, selection, show_progress)
     dropped = [] if base is not None else _dropped(known, [run.source for run in examined], selection, request)
     result = BuildResult(
         folder,
-        current,  # type: ignore[arg-type]  # replaced below where there is none
+        current,  # type: ignore[arg-type]  # replaced below if there is none
         changed=False,
         refused=selection.refused,
         left_out=selection.left_out,
@@ -171,7 +172,7 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
         changed_runs=changed_runs,
     )
     if not examined and base is None:
-        raise StoreError(_nothing(root, selection))
+        raise StoreError(_no_run(root, selection))
     if not examined:
         _note_sources(result, selection)
         assert base is not None
@@ -187,7 +188,7 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
     result.added = manifest.runs[0 if base is None else len(base.runs) :]
     _note_sources(result, selection)
     if version is not None:
-        # What was said of them holds for search and later commands too.
+        # The assumption holds for search and later commands too.
         for source in result.sources:
             if source.assumed and Versions.read(request.workspace).of_run(source.run) is None:
                 tag_run(request.workspace, source.run, version.name, assume=True)
@@ -195,14 +196,15 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
 
 
 def _note_sources(result: BuildResult, selection: Selection) -> None:
-    held = {part.identity for part in result.manifest.runs}
-    result.sources = [source for source in selection.sources if source.identity in held]
+    contained = {part.identity for part in result.manifest.runs}
+    result.sources = [source for source in selection.sources if source.identity in contained]
 
 
 def _current(request: BuildRequest) -> ReferenceManifest | None:
-    """Return the manifest of the current build, None where there is none.
+    """Return the manifest of the current build, None if there is none.
 
-    Where it is damaged and nothing is added to it, it is that of the newest sound build, whose runs are not to be lost.
+    If it is damaged and the build is from scratch, return the manifest of the newest intact build, so that its runs
+    are not lost.
     """
     try:
         return layout.open_manifest(request.folder) if (request.folder / METADATA).exists() else None
@@ -215,12 +217,12 @@ def _current(request: BuildRequest) -> ReferenceManifest | None:
 def _dropped(
     known: dict[str, Part], sources: Sequence[Source], selection: Selection, request: BuildRequest
 ) -> list[str]:
-    """Return the runs of the current build that a build of these sources would not have, by name.
+    """Return the names of runs of the current build that a build from these sources would not have.
 
-    A run in whose place there is another content now is not lost: the new build has what is there.
+    A run whose content was replaced is not lost: the new build has the new content.
 
     Raises:
-        StoreError: There are some, and it was not said that they may go.
+        StoreError: There are such runs, and ``drop_missing`` is False.
     """
     identities, labels = {source.identity for source in sources}, {source.label for source in sources}
     lost = [part for identity, part in known.items() if identity not in identities and part.label not in labels]
@@ -231,24 +233,24 @@ def _dropped(
     more = f"; and {len(lost) - 5:,} more" if len(lost) > 5 else ""
     raise StoreError(
         f"{request.folder} holds {len(lost):,} {'run' if len(lost) == 1 else 'runs'} that a build from scratch would "
-        f"lose: {shown}{more}; put them back, add the new runs with 'ednabed consolidate --incremental', or say with "
-        "--drop-missing (drop_missing=True) that they are to go; nothing was changed"
+        f"lose: {shown}{more}; restore them, add the new runs with 'ednabed consolidate --incremental', or drop them "
+        "with `drop_missing=True`; nothing was changed"
     )
 
 
 def _missing(
     known: dict[str, Part], selection: Selection, root: Path, request: BuildRequest
 ) -> tuple[list[str], list[str], list[Source]]:
-    """Return the runs of the current build that vanished, those that changed, and the sources in their place.
+    """Return the names of vanished and of changed runs of the current build, and the sources that replaced them.
 
-    A run whose files are not all there with their sizes counts as changed; their content is not read. An incremental
-    build misses no run that lies where it was taken from, outside of this ``root``.
+    A run with a missing file or a file of the wrong size counts as changed; contents are not read. For an incremental
+    build, a run that was added from outside this ``root`` and is still there has not vanished.
     """
-    here = {source.identity: source for source in selection.sources}
+    present = {source.identity: source for source in selection.sources}
     vanished, changed, blocked = [], [], []
     for identity, part in known.items():
-        if identity in here:
-            run = here[identity].run
+        if identity in present:
+            run = present[identity].run
             if run.manifest is not None and not run.is_complete():
                 changed.append(part.label)
             continue
@@ -258,51 +260,49 @@ def _missing(
             blocked += others
         elif part.folder in selection.refused:
             changed.append(part.label)
-        elif part.folder not in selection.left_out and not (
-            request.incremental and _lies_elsewhere(part, root, request)
-        ):
+        elif part.folder not in selection.left_out and not (request.incremental and _is_elsewhere(part, root, request)):
             vanished.append(part.label)
     return vanished, changed, blocked
 
 
-def _lies_elsewhere(part: Part, root: Path, request: BuildRequest) -> bool:
-    place = (request.workspace / part.folder).resolve()
-    if place.is_relative_to(root.resolve()):
+def _is_elsewhere(part: Part, root: Path, request: BuildRequest) -> bool:
+    folder = (request.workspace / part.folder).resolve()
+    if folder.is_relative_to(root.resolve()):
         return False
     try:
-        run = Run.open(place)
+        run = Run.open(folder)
     except (EdnabedError, OSError):
         return False
-    # To know a run of an older tool would need all its vectors to be read.
+    # Identifying a run of an older tool would require reading all its vectors.
     return run.manifest is None or run.identity == part.identity
 
 
 def _examine(sources: Sequence[Source], selection: Selection, show_progress: bool | None) -> list[Examined]:
-    """Read the runs through; those that cannot go in are noted as refused."""
-    sound = []
+    """Read the runs completely; those that cannot be added are recorded as refused."""
+    accepted = []
     with progress_bar(len(sources), show=show_progress, doing="reading runs", unit="run") as bar:
         for source in sources:
             try:
-                sound.append(examine(source))
+                accepted.append(examine(source))
             except UNREADABLE as error:
                 selection.refused[source.folder] = readable(str(error))
             bar.update(1)
-    return sound
+    return accepted
 
 
-def _nothing(root: Path, selection: Selection) -> str:
+def _no_run(root: Path, selection: Selection) -> str:
     reasons = [*selection.refused.items(), *selection.left_out.items()]
     if not reasons:
-        return f"{root} holds no run; 'ednabed embed FILE' makes one, --runs-root says where else to look"
-    shown = "; ".join(f"{place}: {reason}" for place, reason in reasons[:3])
+        return f"{root} contains no run; create one with 'ednabed embed FILE', or give another `runs_root`"
+    shown = "; ".join(f"{folder}: {reason}" for folder, reason in reasons[:3])
     more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
-    return f"no run below {root} can go into a reference: {shown}{more}"
+    return f"no run below {root} can be added to a reference: {shown}{more}"
 
 
-def _remove_empty(made: list[Path]) -> None:
-    """Take away the folders that were made for a reference of which nothing came."""
-    for place in made:
+def _remove_empty(created: list[Path]) -> None:
+    """Remove the empty folders that were created for a reference that was not built."""
+    for folder in created:
         try:
-            place.rmdir()
+            folder.rmdir()
         except OSError:
             return

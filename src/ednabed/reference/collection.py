@@ -1,7 +1,7 @@
-"""What can be searched: distinct sequences with a vector each, and the records in which they occur.
+"""Searchable collections: distinct sequences with one vector each, and the records in which they occur.
 
-Two things are collections: an opened reference (``opened``), and runs as they lie (``loose``). Rows are numbered from
-0; records have positions of their own. Everything is read where it lies, by memory map or in pieces.
+There are two kinds: an opened reference (``opened``), and runs searched directly (``loose``). Rows are numbered from 0;
+records are numbered separately, by position. All data is read in place, as a memory map or in pieces.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ednabed.models.spec import Spec
 from ednabed.reference.topk import DIGITS, QUERY_ROWS, exact_candidates, unit
 from ednabed.store.vectors import BLOCK_BYTES
 
-# Hits of the queries that are searched at once.
-_PAIRS = 500_000
+# Maximum hits of all queries that are searched at once.
+_MAX_PAIRS = 500_000
 Block = tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]
 Ranked = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
@@ -29,13 +29,13 @@ class Collection(ABC):
     """Distinct sequences, their vectors and records.
 
     Attributes:
-        name: What to call it in messages.
-        spec: The function that made all vectors.
+        name: Name of the collection in messages.
+        spec: The function that computed all vectors.
         rows: Number of distinct sequences.
-        keys: uint64, shape (rows,): puts ties in an order of their own.
+        keys: Numbers by which ties are sorted, uint64, shape (rows,).
         norms: Length of each vector, float32, shape (rows,).
-        starts: int64, shape (rows + 1,): where the records of each row begin in ``positions``.
-        positions: int64: positions of records, row after row; those of a row in order of (dataset, run_id, seq_idx).
+        starts: Index in ``positions`` at which the records of each row begin, int64, shape (rows + 1,).
+        positions: Positions of records, row after row, int64; within a row in order of (dataset, run_id, seq_idx).
     """
 
     name: str
@@ -49,11 +49,11 @@ class Collection(ABC):
     @property
     @abstractmethod
     def record_schema(self) -> pa.Schema:
-        """Columns of the records: dataset, run_id, seq_idx, source_file, those of the runs but the letters."""
+        """Columns of the records: dataset, run_id, seq_idx, source_file, and those of the runs without the bases."""
 
     @abstractmethod
     def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
-        """Yield (rows, vectors, lengths) block by block; only the rows that are ``allowed``, None for all."""
+        """Yield (rows, vectors, lengths) block by block, only for rows that are ``allowed``; None allows all."""
 
     @abstractmethod
     def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
@@ -61,65 +61,66 @@ class Collection(ABC):
 
     @abstractmethod
     def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        """Return the records at positions, in the order given; a column that a run lacks is null there."""
+        """Return the records at positions, in the given order; a column that a run lacks is null for its records."""
 
     @abstractmethod
     def scan_records(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
-        """Yield (first position, columns and ``row``) piece by piece, all records in order of position."""
+        """Yield (first position, table of columns and ``row``) piece by piece, all records in order of position."""
 
     @abstractmethod
     def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
-        """Return ``digest``, ``length`` and ``sequence`` of rows, in the order given; null where they are unknown.
+        """Return ``digest``, ``length`` and ``sequence`` of rows, in the given order; null where unknown.
 
         Args:
             rows: Rows of the collection, int64, shape (n,).
-            bases: Whether ``sequence`` is read too; without it the column is absent.
+            bases: Whether to read ``sequence`` too; if False, the column is omitted.
         """
 
     def search(
         self, queries: FloatArray, k: int, *, allowed: npt.NDArray[np.bool_] | None = None, exact: bool = False
     ) -> Iterator[Ranked]:
-        """Find the rows most similar to each query, some queries at a time.
+        """Find the rows most similar to each query, in batches of queries.
 
         Args:
-            queries: float32, shape (q, d), any length but 0.
-            k: Rows wanted a query; a smaller collection gives what it has.
-            allowed: bool, shape (rows,): rows that may be found; None for all.
-            exact: Compare with every vector, even where there is an index.
+            queries: float32, shape (q, d), any length except 0.
+            k: Number of rows to find per query; a smaller collection returns all its rows.
+            allowed: Rows that may be found, bool, shape (rows,); None for all.
+            exact: Compare with every vector, even if there is an index.
 
         Yields:
             Query numbers, rows (both int64) and cosines (float32, -1 to 1), each of shape (c,), for the next queries:
-            in order of query, most similar first, ties by key; at most k a query.
+            in order of query, most similar first, ties by key; at most k per query.
         """
         k = min(k, self.rows)
         if not k:
             return
-        # Where many rows are wanted, fewer queries are held at once.
-        step = max(1, min(QUERY_ROWS, _PAIRS // k))
+        # The more rows per query, the fewer queries are held at once.
+        step = max(1, min(QUERY_ROWS, _MAX_PAIRS // k))
         for first in range(0, len(queries), step):
-            some = unit(np.asarray(queries[first : first + step], np.float32))
-            query, row, score = self._ranked(*self.candidates(some, k, allowed, exact), k)
+            batch = unit(np.asarray(queries[first : first + step], np.float32))
+            query, row, score = self._ranked(*self.candidates(batch, k, allowed, exact), k)
             yield query + first, row, score
 
     def candidates(
         self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
     ) -> tuple[Any, Any, Any]:
-        """Return (query, row, cosine) of the best ``k`` and of what ties with the last; here by exact search."""
+        """Return (query, row, cosine) of the best ``k`` and of all that tie with the last; here by exact search."""
         query, row, _ = exact_candidates(queries, self.blocks(allowed), k)
-        # A matrix product rounds with its shape; float64 sums of pairs do not, so ties are ties and order is kept.
+        # The rounding of a matrix product depends on its shape. Float64 sums of pairs do not, so equal rows tie exactly
+        # and the order is stable.
         score = np.empty(len(row), np.float32)
-        # In order of row: a compressed run is read through each time.
+        # In order of row, because a compressed run is read completely each time.
         order = np.argsort(row, kind="stable")
         step = max(1, 4 * BLOCK_BYTES // (4 * queries.shape[1]))
         for first in range(0, len(row), step):
-            some = order[first : first + step]
-            rows, place = np.unique(row[some], return_inverse=True)
+            pairs = order[first : first + step]
+            rows, inverse = np.unique(row[pairs], return_inverse=True)
             vectors = self.vectors_of(rows)
-            for begin in range(0, len(some), 16_384):
+            for begin in range(0, len(pairs), 16_384):
                 part = slice(begin, begin + 16_384)
-                own = some[part]
-                dots = np.einsum("nd,nd->n", vectors[place[part]], queries[query[own]], dtype=np.float64)
-                score[own] = dots / self.norms[row[own]]
+                scored = pairs[part]
+                dots = np.einsum("nd,nd->n", vectors[inverse[part]], queries[query[scored]], dtype=np.float64)
+                score[scored] = dots / self.norms[row[scored]]
         return query, row, score
 
     def _ranked(
@@ -132,7 +133,7 @@ class Collection(ABC):
 
     @abstractmethod
     def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the number of the run of each record, without reading the records."""
+        """Return the number of each record's run, without reading the records."""
 
     @property
     @abstractmethod

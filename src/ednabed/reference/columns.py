@@ -1,4 +1,4 @@
-"""The columns of the records of several runs, brought together: names, types, and values of another type."""
+"""Unify the columns of the records of several runs: their names, types and values."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-OWN = ("row", "dataset", "run_id", "seq_idx", "source_file")
-"""Columns that a collection adds to those of its runs."""
+RESERVED = ("row", "dataset", "run_id", "seq_idx", "source_file")
+"""Names of columns that a collection adds to those of its runs."""
 
 
 def free_names(names: Sequence[str]) -> list[str]:
-    """Return names for a run's columns: their own, with ``_input`` added where ours has that name."""
-    taken = {*OWN, *names}
+    """Return the names of a run's columns, with ``_input`` appended to those that are ``RESERVED``."""
+    taken = {*RESERVED, *names}
     free = []
     for name in names:
         new = name
-        if name in OWN:
+        if name in RESERVED:
             while new in taken:
                 new += "_input"
             taken.add(new)
@@ -27,8 +27,8 @@ def free_names(names: Sequence[str]) -> list[str]:
 def union(schemas: Iterable[pa.Schema]) -> dict[str, pa.Field]:
     """Return the columns of all schemas by name.
 
-    Of a column that has several types, whole numbers become int64, numbers float64, and anything else text; nulls take
-    any type. The outcome does not depend on the order of the schemas.
+    If a column has several types, whole numbers become int64, numbers become float64, and anything else becomes text;
+    nulls take any type. The result does not depend on the order of the schemas.
     """
     types: dict[str, pa.DataType] = {}
     for field in (field for schema in schemas for field in schema):
@@ -55,15 +55,15 @@ def _kind(type_: pa.DataType) -> str:
 
 
 def fitted(table: pa.Table, fields: Iterable[pa.Field]) -> pa.Table:
-    """Return the columns of ``fields`` (of ``union``) from a table of one run; those that it lacks are null."""
-    wanted = pa.schema(list(fields))
+    """Return the columns ``fields`` (from ``union``) of a table of one run; missing columns are null."""
+    schema = pa.schema(list(fields))
     columns = [
         _as(table.column(field.name), field.type)
         if field.name in table.schema.names
         else pa.nulls(table.num_rows, field.type)
-        for field in wanted
+        for field in schema
     ]
-    return pa.table(columns, schema=wanted)
+    return pa.table(columns, schema=schema)
 
 
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
@@ -71,7 +71,7 @@ def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         return column
     if pa.types.is_string(kind):
         return text(column)
-    # Large whole numbers beside fractions lose their last digits.
+    # Large whole numbers in a column with fractions lose their last digits.
     return column.cast(kind, safe=False)
 
 

@@ -1,16 +1,16 @@
-"""The FAISS index of a reference: chosen, trained, measured; and searched.
+"""Choose, train, measure and search the FAISS index of a reference.
 
-Up to ``FLAT_ROWS`` vectors the index is flat and search is exact. Above, an inverted file with RaBitQ codes (2 bits a
-dimension; Gao et al., SIGMOD 2024 and 2025) names candidates, which are then compared with the memory-mapped vectors
-themselves. So scores are exact to 1e-6, the file is small (a float16 copy inside would be seven times as large), and
-building it holds no copy of the vectors. One bit is not enough: on 115,000 barcodes its candidates missed 2 % of the
-ten nearest however wide the search (``docs/decisions.md``).
+Up to ``FLAT_ROWS`` vectors the index is flat and search is exact. Above that, an inverted file with RaBitQ codes (2
+bits per dimension; Gao et al., SIGMOD 2024 and 2025) returns candidates, which are then compared with the memory-mapped
+vectors themselves. Scores are therefore exact to 1e-6, the file is small (a float16 copy inside would be seven times as
+large), and building it needs no copy of the vectors. One bit is not enough: on 115,000 barcodes its candidates missed
+2 % of the ten nearest however wide the search (``docs/decisions.md``).
 
-How many lists are visited and how many candidates are compared is set when the index is built: until the ten nearest
-others of a sample are found with recall 0.99, and those of queries unlike all rows with 0.95.
+The numbers of lists visited and of candidates compared are set when the index is built: they grow until the ten nearest
+others of a sample are found with recall 0.99, and those of queries unlike all rows with recall 0.95.
 
-FAISS trusts its files: it hangs, takes all memory or reads what is not there when a size in one is wrong. So what says
-how the file is to be read is checked against a hash before FAISS sees it, and what it answers is checked too.
+FAISS trusts its files: if a size in one is wrong, it hangs, takes all memory or reads out of bounds. So the part of the
+file that controls how it is read is checked against a hash before FAISS opens it, and the answers are checked too.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from ednabed.store.vectors import BLOCK_BYTES, VectorFile
 log = logging.getLogger("ednabed")
 
 FLAT_ROWS = 20_000
-"""Up to so many vectors exact search takes a few milliseconds, and an index gains nothing."""
+"""Up to this number of vectors, exact search takes a few milliseconds, and an index gains nothing."""
 KINDS = ("auto", "flat", "ivf")
 
 _TRAIN_PER_LIST = 64
-_MOST_LISTS = 1024
+_MAX_LISTS = 1024
 _SAMPLE = 256
 _NEIGHBOURS = 10
-_WANTED = 0.99
-_WANTED_STRANGERS = 0.95
+_MIN_RECALL = 0.99
+_MIN_RECALL_STRANGERS = 0.95
 _SEED = 20261122
-# For so few queries, waking the threads costs more than they save.
+# For at most this many queries, waking the threads costs more than they save.
 _FEW = 4
 _WIDTHS = ((8, 4), (8, 8), (16, 8), (32, 8), (32, 16), (64, 16), (128, 16), (256, 32), (512, 64), (1024, 128))
-"""Lists visited and candidates a hit, from quick to thorough."""
+"""Lists visited and candidates per hit, from quick to thorough."""
 _SMALL = 4_000_000
 _PAGES = 256
 _PAGE = 4096
@@ -58,30 +58,30 @@ Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float
 
 
 class DamagedIndex(StoreError):
-    """The index file cannot be used; exact search can."""
+    """The index file cannot be used; exact search still works."""
 
 
 def choose_kind(rows: int, asked: str) -> str:
-    """Return ``flat`` or ``ivf`` for a number of vectors. Raises UsageError when ``asked`` is not of ``KINDS``."""
+    """Return ``flat`` or ``ivf`` for a number of vectors. Raise UsageError if ``asked`` is not one of ``KINDS``."""
     if asked not in KINDS:
-        raise UsageError(f"--index {asked!r} is unknown; choose one of {', '.join(KINDS)}")
+        raise UsageError(f"`index` {asked!r} is unknown; choose one of {', '.join(KINDS)}")
     if asked == "auto":
         return "flat" if rows <= FLAT_ROWS else "ivf"
     return asked
 
 
 def list_count(rows: int) -> int:
-    """Return the number of inverted lists for a number of vectors: a power of two near four times its root.
+    """Return the number of inverted lists for a number of vectors: a power of two near four times its square root.
 
-    At most 1,024: to train more takes minutes, and they were not faster up to a million vectors.
+    The maximum is 1,024: training more takes minutes, and up to a million vectors they were not faster.
     """
-    wanted = 2 ** round(np.log2(max(1.0, 4 * np.sqrt(rows))))
-    # k-means wants a few vectors a list.
-    return int(max(1, min(wanted, _MOST_LISTS, rows // 4)))
+    lists = 2 ** round(np.log2(max(1.0, 4 * np.sqrt(rows))))
+    # k-means needs a few vectors per list.
+    return int(max(1, min(lists, _MAX_LISTS, rows // 4)))
 
 
 def outgrown(facts: IndexFacts, rows: int) -> bool:
-    """Tell whether an index was trained on so few vectors that it should be trained again."""
+    """Return whether an index was trained on so few vectors that it should be trained again."""
     return rows > 2 * facts.trained_on
 
 
@@ -101,7 +101,7 @@ def train(vectors: VectorFile) -> tuple[Any, IndexFacts]:
 
     lists = list_count(vectors.rows)
     index: Any = faiss.index_factory(vectors.dimension, f"IVF{lists},RaBitQ2", faiss.METRIC_INNER_PRODUCT)
-    # Few vectors are no reason for a warning on standard error: recall is measured.
+    # Suppresses FAISS's warning about few vectors on standard error: recall is measured anyway.
     index.cp.min_points_per_centroid = 1
     index.train(unit(vectors.take(_sample(vectors.rows, lists * _TRAIN_PER_LIST, _SEED))))
     nprobe, factor = _WIDTHS[0]
@@ -117,11 +117,11 @@ def write(
         work: Folder of the build.
         asked: One of ``KINDS``.
         norms: Length of each vector.
-        old: Folder of the build on top of which this one is made, or None.
-        base: Its manifest.
+        old: Folder of the build that this one extends, or None.
+        base: Manifest of that build, or None.
 
     Returns:
-        What is known of the index, and whether it was trained now.
+        The facts about the index, and whether it was trained now.
     """
     vectors = VectorFile.open(work, VECTORS)
     path = work / INDEX
@@ -138,15 +138,15 @@ def write(
             add(index, _from(vectors, before))
             facts = measure(index, base.index, vectors, norms, _with_norms(vectors, norms))
         except DamagedIndex as error:
-            log.warning("%s, so the index is trained anew", error)
-    # Lists that do not fit what was added can be made up for by a wider search only up to a point.
+            log.warning("%s, so the index is trained again", error)
+    # A wider search can compensate for lists that do not fit the added vectors, but only up to a point.
     retrained = facts is None or not facts.reached or (base is not None and _width(facts) > 4 * _width(base.index))
     if retrained:
         index, facts = train(vectors)
         add(index, vectors.blocks())
         facts = measure(index, facts, vectors, norms, _with_norms(vectors, norms))
     assert facts is not None
-    # FAISS stores the width with the index: programs that only read the file then search as widely as was measured.
+    # FAISS stores the width with the index, so programs that only read the file search with the measured width.
     index.nprobe = facts.nprobe
     _save(index, path)
     structure = path.stat().st_size - vectors.rows * (index.code_size + 8)
@@ -154,12 +154,12 @@ def write(
 
 
 def _save(index: Any, path: Path) -> None:
-    """Write an index to a file. Raises StoreError where that fails; nothing of the file is left then."""
+    """Write an index to a file. Raise StoreError if that fails, and leave no partial file behind."""
     import faiss
 
     with library_writes(path):
         faiss.write_index(index, str(path))
-        # When the last bytes of a file do not fit on the disk, FAISS only prints that.
+        # If the last bytes of a file do not fit on the disk, FAISS only prints a message.
         found = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC).ntotal
         if found != index.ntotal:
             raise OSError(f"{found} of {index.ntotal} vectors")
@@ -170,7 +170,7 @@ def _width(facts: IndexFacts) -> int:
 
 
 def _open_to_grow(path: Path, base: ReferenceManifest) -> Any:
-    """Read an index into memory, some 50 bytes a vector; mapped ones cannot grow."""
+    """Read an index into memory, about 50 bytes per vector, because a memory-mapped one cannot grow."""
     import faiss
 
     open_index(path, base.counts["sequences"], base.spec.dimension, base.index)
@@ -199,9 +199,9 @@ def _with_norms(
 
 
 def seal(path: Path, structure: int) -> str:
-    """Return a hash of an index file: of all of it where it is small, else of its structure, its end and some pages.
+    """Return a hash of an index file: of all of it if it is small, else of its structure, its end and some pages.
 
-    Takes a hundredth of a second for a file of 100 MB.
+    This takes a hundredth of a second for a file of 100 MB.
     """
     size = path.stat().st_size
     found = hashlib.sha256(f"{size}\n".encode())
@@ -223,7 +223,7 @@ def add(index: Any, blocks: Iterator[FloatArray]) -> None:
 
 
 def _sample(rows: int, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return at most ``count`` of ``rows`` row numbers, ascending."""
+    """Return at most ``count`` random row numbers below ``rows``, ascending."""
     return np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
 
 
@@ -234,15 +234,15 @@ def measure(
     norms: npt.NDArray[np.float32],
     blocks: Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]],
 ) -> IndexFacts:
-    """Find the narrowest search that reaches recall 0.99 on a sample, and return it with the recall measured.
+    """Find the narrowest search that reaches recall 0.99 on a sample, and return it with the measured recall.
 
-    The sample are vectors of the reference; what is sought are the ten nearest *others* of each, by exact search. A hit
-    counts when it is as near as the tenth, so that ties do not count as errors. Half of the queries are strangers,
-    unlike all that the reference holds: of those 0.95 is wanted, because what is new has its neighbours in many lists.
+    Half of the queries are vectors of the reference; for each, exact search finds the ten nearest *other* rows. A hit
+    counts if it is as near as the tenth, so that ties do not count as errors. The other half are strangers, unlike
+    everything in the reference: for them recall 0.95 is enough, because new sequences have neighbours in many lists.
 
     Args:
         index: The filled index.
-        facts: What is known of it.
+        facts: The facts about it so far.
         vectors: All vectors.
         norms: Their lengths, shape (n,).
         blocks: The same vectors block by block (row numbers, vectors, lengths), for the exact search.
@@ -250,29 +250,29 @@ def measure(
     chosen = _sample(vectors.rows, _SAMPLE, _SEED + 1)
     members = unit(vectors.take(chosen))
     queries = np.concatenate([members, _strangers(members)])
-    # The row that a query is itself; a stranger is none.
-    own = np.concatenate([chosen, np.full(len(chosen), -1)])
+    # The query's row_of_query row; -1 for strangers, which have none.
+    row_of_query = np.concatenate([chosen, np.full(len(chosen), -1)])
     k = min(_NEIGHBOURS, vectors.rows - 1)
     if k < 1:
-        # A reference of one sequence: there is nothing else to find.
+        # In a reference of one sequence there is nothing else to find.
         return facts
     query, row, score = exact_candidates(queries, blocks, k + 1)
-    best = _threshold(query, row, score, own, k)
+    best = _threshold(query, row, score, row_of_query, k)
     for nprobe, factor in _WIDTHS:
         nprobe = min(nprobe, facts.lists)
-        found = np.zeros(len(own))
-        # So many queries that their candidates are a block.
+        found = np.zeros(len(row_of_query))
+        # As many queries as have one block of candidates.
         step = max(1, BLOCK_BYTES // (4 * vectors.dimension * (k + 1) * factor))
-        for first in range(0, len(own), step):
-            some = slice(first, first + step)
-            ids = _ask(index, queries[some], (k + 1) * factor, nprobe, vectors.rows)
+        for first in range(0, len(row_of_query), step):
+            part = slice(first, first + step)
+            ids = _ask(index, queries[part], (k + 1) * factor, nprobe, vectors.rows)
             # Read, not mapped: the system maps 64 kB around each row, which would count as memory of the build.
-            rows, place = np.unique(ids, return_inverse=True)
-            near = unit(vectors.take(np.maximum(rows, 0)))[place.reshape(ids.shape)]
-            scores = np.einsum("qkd,qd->qk", near, queries[some])
-            right = (ids >= 0) & (ids != own[some, None]) & (scores >= best[some, None] - 1e-6)
-            found[some] = np.minimum(right.sum(axis=1), k)
-        recall, strangers = (float(part.mean() / k) for part in np.split(found, 2))
+            rows, inverse = np.unique(ids, return_inverse=True)
+            candidates = unit(vectors.take(np.maximum(rows, 0)))[inverse.reshape(ids.shape)]
+            scores = np.einsum("qkd,qd->qk", candidates, queries[part])
+            right = (ids >= 0) & (ids != row_of_query[part, None]) & (scores >= best[part, None] - 1e-6)
+            found[part] = np.minimum(right.sum(axis=1), k)
+        recall, strangers = (float(half.mean() / k) for half in np.split(found, 2))
         facts = replace(
             facts,
             nprobe=nprobe,
@@ -280,7 +280,7 @@ def measure(
             recall=recall,
             recall_strangers=strangers,
             measured_on=len(chosen),
-            reached=recall >= _WANTED and strangers >= _WANTED_STRANGERS,
+            reached=recall >= _MIN_RECALL and strangers >= _MIN_RECALL_STRANGERS,
         )
         if facts.reached or (nprobe == facts.lists and factor == _WIDTHS[-1][1]):
             break
@@ -288,7 +288,7 @@ def measure(
 
 
 def _strangers(members: FloatArray) -> FloatArray:
-    """Return unit vectors at a cosine of 0.7 to some: with kmer6, as barcodes with 8 % of their letters changed."""
+    """Return unit vectors at a cosine of 0.7 to the members: with kmer6, like barcodes with 8 % of bases changed."""
     noise = np.random.default_rng(_SEED + 2).standard_normal(members.shape).astype(np.float32)
     return unit(members + unit(noise))
 
@@ -297,13 +297,13 @@ def _threshold(
     query: npt.NDArray[np.int64],
     row: npt.NDArray[np.int64],
     score: npt.NDArray[np.float32],
-    own: npt.NDArray[np.int64],
+    row_of_query: npt.NDArray[np.int64],
     k: int,
 ) -> npt.NDArray[np.float32]:
-    """Return the score of the k-th nearest row of each query, its own left out."""
-    best = np.full(len(own), -np.inf, np.float32)
-    for i in range(len(own)):
-        others = score[(query == i) & (row != own[i])]
+    """Return the score of the k-th nearest row of each query, not counting the query's own row."""
+    best = np.full(len(row_of_query), -np.inf, np.float32)
+    for i in range(len(row_of_query)):
+        others = score[(query == i) & (row != row_of_query[i])]
         best[i] = -np.partition(-others, k - 1)[k - 1]
     return best
 
@@ -324,28 +324,28 @@ def refine(
         queries: Unit vectors, float32, shape (q, d).
         vectors: All vectors, memory-mapped, float32, C order, shape (n, d).
         norms: Their lengths, shape (n,).
-        k: Rows wanted a query.
+        k: Number of rows to find per query.
         nprobe: Lists visited.
-        factor: Candidates a row wanted.
+        factor: Candidates per row to find.
 
     Returns:
-        Query numbers, rows, cosines of the best ``k`` and of all that tie with the last, each of shape (c,).
+        Query numbers, rows and cosines of the best ``k`` and of all that tie with the last, each of shape (c,).
 
     Raises:
-        DamagedIndex: The index names rows that are not there.
+        DamagedIndex: The index returns rows that do not exist.
     """
     import faiss
 
     queries = np.ascontiguousarray(queries, np.float32)
-    # Settings were measured for ten hits; a list holds only so many.
+    # The settings were measured for ten hits; more hits are spread over more lists.
     nprobe = min(index.nlist, int(np.ceil(nprobe * max(1.0, k / _NEIGHBOURS))))
     ids = _ask(index, queries, k * factor, nprobe, len(vectors))
     if len(queries) <= _FEW:
         scores = np.einsum("qkd,qd->qk", vectors[ids], queries)
     else:
         scores = np.empty(ids.shape, np.float32)
-        # Reads the mapped vectors where they lie, on all cores; -1 (nothing found) gives minus infinity.
-        faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]  # absent from the stubs
+        # Reads the mapped vectors in place, on all cores; -1 (nothing found) gives minus infinity.
+        faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]  # missing from the stubs
             faiss.swig_ptr(scores),
             faiss.swig_ptr(queries),
             faiss.swig_ptr(vectors),
@@ -365,31 +365,31 @@ def refine(
         kept = ~missing
     query, column = np.nonzero(kept)
     row = ids[query, column]
-    # A damaged list may name a row twice.
+    # A damaged list may contain a row twice.
     _, once = np.unique(query * len(vectors) + row, return_index=True)
     return query[once], row[once], scores[query, column][once]
 
 
-def _ask(index: Any, queries: FloatArray, wide: int, nprobe: int, rows: int) -> npt.NDArray[np.int64]:
-    """Return the row numbers that the index names for unit queries, int64, shape (q, at most ``wide``); -1 for none."""
+def _ask(index: Any, queries: FloatArray, width: int, nprobe: int, rows: int) -> npt.NDArray[np.int64]:
+    """Return the index's candidate rows for unit queries, int64, shape (q, at most ``width``); -1 for none."""
     import faiss
 
     parameters = faiss.SearchParametersIVF()
     parameters.nprobe = nprobe
     try:
-        _, ids = index.search(np.ascontiguousarray(queries, np.float32), min(wide, rows), params=parameters)
+        _, ids = index.search(np.ascontiguousarray(queries, np.float32), min(width, rows), params=parameters)
     except RuntimeError as error:
         raise DamagedIndex(f"the index cannot be searched ({str(error).split('Error: ')[-1].strip()[:200]})") from error
     if ids.max(initial=-1) >= rows or ids.min(initial=0) < -1:
-        raise DamagedIndex("the index names vectors that are not there")
+        raise DamagedIndex("the index returns vectors that do not exist")
     return np.asarray(ids, np.int64)
 
 
 def open_index(path: Path, rows: int, dimension: int, facts: IndexFacts) -> Any:
-    """Open an index file by memory map.
+    """Open an index file as a memory map.
 
     Raises:
-        DamagedIndex: It is absent, cannot be read, or does not belong to these vectors.
+        DamagedIndex: The file is missing, cannot be read, or does not belong to these vectors.
     """
     try:
         import faiss
@@ -397,7 +397,7 @@ def open_index(path: Path, rows: int, dimension: int, facts: IndexFacts) -> Any:
         raise DamagedIndex(f"{path} cannot be read without FAISS ({error})") from error
 
     if not path.is_file():
-        raise DamagedIndex(f"{path} is absent")
+        raise DamagedIndex(f"{path} is missing")
     try:
         if seal(path, facts.structure) != facts.seal:
             raise DamagedIndex(f"{path} is damaged")
@@ -407,5 +407,5 @@ def open_index(path: Path, rows: int, dimension: int, facts: IndexFacts) -> Any:
         raise DamagedIndex(f"{path} cannot be read ({reason})") from error
     found = (index.ntotal, index.d, getattr(index, "nlist", 0))
     if found != (rows, dimension, facts.lists):
-        raise DamagedIndex(f"{path} has {found[0]} vectors of {found[1]} dimensions, wanted {rows} of {dimension}")
+        raise DamagedIndex(f"{path} has {found[0]} vectors of {found[1]} dimensions, expected {rows} of {dimension}")
     return index

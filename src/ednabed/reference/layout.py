@@ -1,18 +1,18 @@
-"""Where the builds of a reference lie, which one is current, and what names they have.
+"""The folder layout of a reference: its builds, which of them is current, and their names.
 
 A reference is a folder::
 
     consolidated_metadata.json      the current build: its manifest, replaced in one step
-    consolidated_embeddings.npy     other names (hard links) of files of the current build, for other programs;
+    consolidated_embeddings.npy     hard links to files of the current build, for other programs;
     consolidated_index.faiss        ednabed itself reads the build's folder
     names.json                      names given to builds
     previous.json                   which build was current before, for ``undo_build``
-    map.parquet                     places of sequences on a map, by key, so that it serves all builds
-    builds/<build>/                 one immutable folder a build; a name beginning with a dot is work in progress
+    map.parquet                     positions of sequences on a map, by key, so that it serves all builds
+    builds/<build>/                 one immutable folder per build; a name that begins with a dot is work in progress
 
-A build is removed when it is neither current nor the one before nor named, and none is while a named one is missing or
-a file that names builds is damaged. A reader that met one just then reads the metadata again.
-What killed commands left (work in progress, builds that nobody reads) goes when the next one writes.
+A build is removed when it is not current, not the previous one and not named. No build is removed while a named one is
+missing or a file that names builds is damaged. A reader whose build is being removed reads the metadata again.
+The next command that writes removes what killed commands left behind (work in progress, unused builds).
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ PREVIOUS = "previous.json"
 MAP = "map.parquet"
 NAMES_SCHEMA = "ednabed.names/2"
 NAMES_SCHEMA_1 = "ednabed.names/1"
-"""Of the time before the file had a checksum; still read."""
+"""Schema from before the file had a checksum; still read."""
 ROW_TYPE = np.dtype([("key", "<u8"), ("norm", "<f4"), ("length", "<i4"), ("first", "<i8")])
-"""One row a vector, and one more at the end: ``key`` puts ties in an order that does not depend on the order of runs;
-``norm`` is the vector's length; ``length`` that of the sequence (-1 unknown); ``first`` is the first place of its
-records in the positions, which end where the next row's begin."""
+"""One row per vector, and one more at the end: ``key`` sorts ties independently of the order of runs; ``norm`` is the
+length of the vector; ``length`` is the length of the sequence (-1 if unknown); ``first`` is the index in the positions
+at which its records begin; they end where those of the next row begin."""
 
 SEALED = (VECTORS, ROWS, POSITIONS)
-"""Files of which samples are checked whenever a build is opened (``index.seal``)."""
+"""Files whose samples are checked whenever a build is opened (``index.seal``)."""
 HEADER_BYTES = 128
 """Length of the header of a ``.npy`` file."""
 
@@ -64,32 +64,33 @@ PREVIOUS_SCHEMA = "ednabed.previous/1"
 _PREVIOUS_SEAL = Seal(PREVIOUS_SCHEMA, "previous_sha256")
 _BUILDS = "builds"
 _LOCK = ".lock"
-# Nothing else below ``builds`` is ever removed.
+# Only folders with such a name are ever removed from ``builds``.
 _BUILD = re.compile(r"\.?\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{6}")
 _TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (METADATA, NAMES, VECTORS, INDEX)))})\.[0-9a-f]+\.tmp")
 
 
 def default_folder(workspace: Path) -> Path:
-    """Return the reference of a workspace."""
+    """Return the folder of the workspace's default reference."""
     return workspace / "data" / "reference"
 
 
 def reference_folders(workspace: Path) -> list[Path]:
-    """Return the references of a workspace (folders in ``data``), sorted."""
+    """Return the folders of all references of a workspace (in ``data``), sorted."""
     return sorted(path.parent for path in (workspace / "data").glob(f"*/{METADATA}"))
 
 
 def find_reference(workspace: Path, name: str | None) -> tuple[Path, str | None]:
-    """Return the folder of a reference, and the name of the build that is meant (None: the current one).
+    """Return the folder of a reference, and the name of the requested build (None: the current one).
 
     Args:
         workspace: Folder that holds ``data/reference``.
-        name: A folder (from the workspace, else from here), a folder and the name of a build (``FOLDER/NAME``), or the
-            name of a build of any reference in the workspace's ``data``. None is the workspace's reference.
+        name: A folder (relative to the workspace, else to the current directory), a folder and the name of a build
+            (``FOLDER/NAME``), or the name of a build of any reference in the workspace's ``data``. None is the
+            workspace's default reference.
 
     Raises:
-        StoreError: There is no such reference; those there are, are named. Or builds of several references have the
-            name.
+        StoreError: There is no such reference (the message lists the existing ones), or builds of several references
+            have this name.
     """
     if name is None:
         return default_folder(workspace), None
@@ -110,28 +111,28 @@ def find_reference(workspace: Path, name: str | None) -> tuple[Path, str | None]
     found = names.get(name, [])
     if len(found) > 1:
         addresses = " or ".join((folder.relative_to(workspace) / name).as_posix() for folder in found)
-        raise StoreError(f"{name!r} is the name of a build in {len(found)} references; say which: {addresses}")
+        raise StoreError(f"{name!r} is the name of a build in {len(found)} references; choose one: {addresses}")
     for fault in faults:
         log.warning("%s", fault)
     if found:
         return found[0], name
-    known = f"; names of builds there: {', '.join(sorted(names))}" if names else ""
+    known = f"; existing build names: {', '.join(sorted(names))}" if names else ""
     raise StoreError(
         f"there is no reference {name!r}: no folder with {METADATA} and no named build{known}; "
-        "'ednabed reference list' shows what there is, 'ednabed consolidate' makes one"
+        "'ednabed reference list' shows the existing ones, 'ednabed consolidate' builds one"
     )
 
 
 def check_outside(path: Path) -> None:
-    """Make sure that results do not go into a reference or a run, which nothing but its own verbs may change.
+    """Check that results are not written into a reference or a run, which only their own commands may change.
 
     Raises:
-        UsageError: They would.
+        UsageError: The path is inside a reference or a run.
     """
     for folder in path.resolve().parents:
         of_run = (folder / MANIFEST).is_file() and (folder / RECORDS).is_file()
         if of_run or (folder / METADATA).is_file():
-            raise UsageError(f"{path} lies in the {'run' if of_run else 'reference'} {folder}; name another place")
+            raise UsageError(f"{path} is inside the {'run' if of_run else 'reference'} {folder}; choose another path")
 
 
 def build_folder(folder: Path, build: str) -> Path:
@@ -140,10 +141,10 @@ def build_folder(folder: Path, build: str) -> Path:
 
 
 def read_names(folder: Path) -> dict[str, str]:
-    """Return name to build of a reference; empty where no name was given.
+    """Return the build of each name of a reference; empty if no names were given.
 
     Raises:
-        StoreError: The file is damaged or of an unknown schema.
+        StoreError: The file is damaged or has an unknown schema.
     """
     path = folder / NAMES
     try:
@@ -152,31 +153,31 @@ def read_names(folder: Path) -> dict[str, str]:
         return {}
     except UnknownSchema as found:
         raise StoreError(
-            f"{path} is of schema {found}, this version of ednabed reads {NAMES_SCHEMA_1!r} and {NAMES_SCHEMA!r}; "
+            f"{path} has schema {found}, this version of ednabed reads {NAMES_SCHEMA_1!r} and {NAMES_SCHEMA!r}; "
             "update ednabed"
         ) from None
     except Damaged as error:
         raise StoreError(
-            f"{path} is damaged ({error}), so the names of builds are unknown and no build is removed; take it from a "
-            "backup, or delete it and name the builds again"
+            f"{path} is damaged ({error}), so the names of builds are unknown and no build is removed; restore it from "
+            "a backup, or delete it and name the builds again"
         ) from None
     names = body.get("names")
     if body.keys() != {"names"} or not isinstance(names, dict) or not all(isinstance(b, str) for b in names.values()):
         raise StoreError(
-            f"{path} does not hold the names of builds, so no build is removed; take it from a backup, or delete it "
+            f"{path} does not contain names of builds, so no build is removed; restore it from a backup, or delete it "
             "and name the builds again"
         )
     return {name: check_name("build", build) for name, build in names.items()}
 
 
 def read_previous(folder: Path) -> dict[str, str]:
-    """Return build to the build that was current before it; empty where nothing is known.
+    """Return, for each build, the build that was current before it; empty if nothing is known.
 
-    There is more than the entry of the current build only while one is published or brought back, or where that was
-    killed.
+    Entries besides that of the current build exist only while a build is being published or restored, or after this
+    was killed.
 
     Raises:
-        StoreError: The file is damaged or of an unknown schema.
+        StoreError: The file is damaged or has an unknown schema.
     """
     path = folder / PREVIOUS
     try:
@@ -185,25 +186,25 @@ def read_previous(folder: Path) -> dict[str, str]:
         return {}
     except UnknownSchema as found:
         raise StoreError(
-            f"{path} is of schema {found}, this version of ednabed reads {PREVIOUS_SCHEMA!r}; update ednabed"
+            f"{path} has schema {found}, this version of ednabed reads {PREVIOUS_SCHEMA!r}; update ednabed"
         ) from None
     except Damaged as error:
         raise StoreError(
-            f"{path} is damaged ({error}), so the build before is unknown and no build is removed; take it from a "
-            "backup, or delete it to give up the build before"
+            f"{path} is damaged ({error}), so the previous build is unknown and no build is removed; restore it from a "
+            "backup, or delete it to give up the previous build"
         ) from None
     return {check_name("build", build): check_name("build", before) for build, before in body["previous"].items()}
 
 
 def newest_build(folder: Path) -> ReferenceManifest | None:
-    """Return the current build's manifest or, where that is damaged, that of the newest sound build; None for none."""
+    """Return the manifest of the current build or, if damaged, of the newest intact build; None if there is none."""
     with suppress(DamagedManifest):
         return ReferenceManifest.read(folder) if (folder / METADATA).exists() else None
     found = []
-    for place in (folder / _BUILDS).glob("*"):
-        if _BUILD.fullmatch(place.name) and not place.name.startswith("."):
+    for path in (folder / _BUILDS).glob("*"):
+        if _BUILD.fullmatch(path.name) and not path.name.startswith("."):
             with suppress(EdnabedError):
-                found.append(read_build(folder, place.name))
+                found.append(read_build(folder, path.name))
     return max(found, key=lambda manifest: (manifest.created, manifest.build), default=None)
 
 
@@ -211,7 +212,7 @@ def open_manifest(folder: Path, name: str | None = None) -> ReferenceManifest:
     """Return the manifest of the current build, or of the build called ``name``.
 
     Raises:
-        StoreError: There is no reference, no such name, or the manifest is damaged.
+        StoreError: There is no reference or no such name, or the manifest is damaged.
     """
     if name is None:
         manifest = ReferenceManifest.read(folder)
@@ -221,15 +222,15 @@ def open_manifest(folder: Path, name: str | None = None) -> ReferenceManifest:
 
 
 def read_build(folder: Path, build: str) -> ReferenceManifest:
-    """Return the manifest that a build has in its own folder.
+    """Return the manifest in the folder of a build.
 
     Raises:
-        StoreError: The build is not there, or its manifest is damaged or of another build.
+        StoreError: The build does not exist, or its manifest is damaged or belongs to another build.
     """
     manifest = ReferenceManifest.read(build_folder(folder, build))
     if manifest.build != build:
         raise StoreError(
-            f"{build_folder(folder, build)} holds the metadata of build {manifest.build!r}; take it from a backup"
+            f"{build_folder(folder, build)} holds the metadata of build {manifest.build!r}; restore it from a backup"
         )
     return manifest
 
@@ -238,31 +239,31 @@ def _build_called(folder: Path, name: str) -> str:
     names = read_names(folder)
     if name not in names:
         known = ", ".join(sorted(names)) or "none"
-        raise StoreError(f"{folder} has no build called {name!r}; names there: {known}")
+        raise StoreError(f"{folder} has no build called {name!r}; existing names: {known}")
     return names[name]
 
 
 def check_sizes(folder: Path, manifest: ReferenceManifest) -> None:
-    """Raise StoreError where a file of a build is not there with its size."""
+    """Raise StoreError if a file of a build is missing or has the wrong size."""
     for name, entry in manifest.files.items():
         path = build_folder(folder, manifest.build) / name
         if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            what = "has not the size that it was written with" if path.is_file() else "is absent"
-            raise StoreError(f"{path} {what}; make the reference again with 'ednabed consolidate --rebuild'")
+            what = "does not have the size that it was written with" if path.is_file() else "is missing"
+            raise StoreError(f"{path} {what}; rebuild the reference with 'ednabed consolidate --rebuild'")
 
 
-def check_place(folder: Path) -> None:
-    """Raise StoreError where a reference cannot be written to ``folder``, because something else is there."""
+def check_writable(folder: Path) -> None:
+    """Raise StoreError if a reference cannot be written to ``folder`` because it contains something else."""
     if not folder.exists():
         return
     if (folder / METADATA).exists():
-        # Damaged ones can be replaced; those of another program or of a newer ednabed are not ours to replace.
+        # A damaged one can be replaced; one by another program or by a newer ednabed must not be.
         with suppress(DamagedManifest):
             ReferenceManifest.read(folder)
         return
     if not folder.is_dir():
-        raise StoreError(f"{folder} is a file, so no reference can be there; name another --output")
-    # A command that was killed before it published its first build leaves these; a map may be left of an earlier one.
+        raise StoreError(f"{folder} is a file, so it cannot be a reference; give another `output`")
+    # A command that was killed before it published its first build leaves these; the map may be older.
     ours = {_BUILDS, NAMES, PREVIOUS, MAP}
     foreign = [e.name for e in folder.iterdir() if e.name not in ours]
     if (folder / _BUILDS).is_dir():
@@ -270,23 +271,24 @@ def check_place(folder: Path) -> None:
     foreign = [name for name in foreign if not name.startswith(".")]
     if foreign:
         raise StoreError(
-            f"{folder} holds something else than a reference ({', '.join(sorted(foreign)[:3])}); name another --output"
+            f"{folder} contains something other than a reference ({', '.join(sorted(foreign)[:3])}); "
+            "give another `output`"
         )
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Hold the lock of a reference for writing; readers need none."""
+    """Hold the write lock of a reference; readers do not need it."""
     doing = "writing this reference ('ednabed consolidate', or 'reference tag', 'remove' or 'undo')"
     with exclusive(folder / _LOCK, doing):
         yield
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed commands left, and mend the other names of the current build's files. Needs ``writing``."""
+    """Remove what killed commands left, and repair the hard links to the current build's files. Needs ``writing``."""
     sweep(folder)
     for left in folder.iterdir():
-        # These are written under the lock of the reference only; earlier versions had no lock for each.
+        # These are written only under the lock of the reference; in earlier versions they had no locks of their own.
         if _TEMPORARY.fullmatch(left.name):
             left.unlink(missing_ok=True)
     if not (folder / _BUILDS).is_dir():
@@ -296,7 +298,7 @@ def tidy(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             sweep(left)
-    # Where the metadata are damaged nobody knows which build is current, so all are kept.
+    # If the metadata file is damaged, the current build is unknown, so all builds are kept.
     with suppress(EdnabedError):
         remove_unused(folder)
         if (folder / METADATA).exists():
@@ -304,7 +306,7 @@ def tidy(folder: Path) -> None:
 
 
 def new_build(folder: Path) -> tuple[str, Path]:
-    """Name a build and make an empty work folder for it; return both. Needs ``writing``."""
+    """Choose a name for a new build and create its empty work folder; return both. Needs ``writing``."""
     build = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
     work = folder / _BUILDS / f".{build}"
     work.mkdir(parents=True)
@@ -312,38 +314,38 @@ def new_build(folder: Path) -> tuple[str, Path]:
 
 
 def publish(folder: Path, work: Path, manifest: ReferenceManifest) -> Path:
-    """Give a finished build its name and make it the current one, in one step for every reader. Needs ``writing``.
+    """Rename a finished build to its final name and make it current, in one step for readers. Needs ``writing``.
 
     Returns the folder of the build.
     """
     before = newest_build(folder)
     write_atomic(work / METADATA, manifest.to_text())
-    place = build_folder(folder, manifest.build)
-    work.rename(place)
+    path = build_folder(folder, manifest.build)
+    work.rename(path)
     _make_current(folder, manifest, None if before is None else before.build)
-    return place
+    return path
 
 
 def undo_build(folder: Path) -> tuple[ReferenceManifest, str]:
-    """Make the build current again that was current before; done twice, it changes nothing.
+    """Make the previous build current again; calling this twice changes nothing.
 
-    Killed at any instant, the one build or the other is current, and both are kept.
+    If this is killed at any instant, one of the two builds is current, and both are kept.
 
     Returns:
-        Its manifest, and the name of the build that was current, which is now the one before.
+        The manifest of the restored build, and the name of the build that was current, which is now the previous one.
 
     Raises:
-        StoreError: There is no reference, no build before, or that one is damaged.
+        StoreError: There is no reference or no previous build, or the previous build is damaged.
     """
-    # Before the lock, which would make the folder.
+    # Checked before taking the lock, which would create the folder.
     open_manifest(folder)
     with writing(folder):
         current = open_manifest(folder)
         before = read_previous(folder).get(current.build)
         if before is None or not build_folder(folder, before).is_dir():
             raise StoreError(
-                f"{folder} keeps no build before {current.build}, so nothing was undone; 'ednabed consolidate' makes a "
-                "new one of the runs that are there"
+                f"{folder} keeps no build before {current.build}, so nothing was undone; 'ednabed consolidate' builds "
+                "a new one from the existing runs"
             )
         manifest = read_build(folder, before)
         check_sizes(folder, manifest)
@@ -352,13 +354,13 @@ def undo_build(folder: Path) -> tuple[ReferenceManifest, str]:
 
 
 def _make_current(folder: Path, manifest: ReferenceManifest, before: str | None) -> None:
-    """Make a build that is in its place the current one, ``before`` the one before it, and tidy up. Needs the lock."""
+    """Make a published build current, record ``before`` as the previous one, and tidy up. Needs the lock."""
     try:
         if before is not None:
-            # First, and beside what is known of the builds so far: whichever of the two is current after a kill, the
-            # one before it is known.
+            # Written first, in addition to the existing entries: whichever build is current after a kill, its
+            # previous build is known.
             _write_previous(folder, {**read_previous(folder), manifest.build: before})
-        # The other names go first, so that they do not stand for another build than the metadata.
+        # The hard links are removed first, so that they never belong to a build other than the one in the metadata.
         for name in (VECTORS, INDEX):
             _unlink(folder / name)
         write_atomic(folder / METADATA, manifest.to_text())
@@ -369,32 +371,32 @@ def _make_current(folder: Path, manifest: ReferenceManifest, before: str | None)
     remove_unused(folder)
 
 
-def _link(folder: Path, place: Path) -> None:
-    """Give the files of the current build their other names where these are absent or those of another build."""
+def _link(folder: Path, build: Path) -> None:
+    """Hard-link the files of the current build into the reference's folder, unless they are linked already."""
     for name in (VECTORS, INDEX):
-        own, other = place / name, folder / name
-        if own.exists() and other.exists() and own.samefile(other):
+        source, link = build / name, folder / name
+        if source.exists() and link.exists() and source.samefile(link):
             continue
         temporary = folder / f".{name}.{secrets.token_hex(6)}.tmp"
-        # File systems without hard links (exFAT, some network drives) go without these names.
+        # On file systems without hard links (exFAT, some network drives) these links are omitted.
         with suppress(OSError):
-            if own.exists():
-                os.link(own, temporary)
-                temporary.replace(other)
+            if source.exists():
+                os.link(source, temporary)
+                temporary.replace(link)
             else:
-                other.unlink(missing_ok=True)
+                link.unlink(missing_ok=True)
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def remove_unused(folder: Path) -> None:
-    """Remove the builds that are neither current nor the one before nor named. Needs ``writing``.
+    """Remove the builds that are not current, not the previous one and not named. Needs ``writing``.
 
-    None is removed while a named one is missing, because a name may then stand for another build than it was given to.
-    On Windows a build that another process reads stays whole; it goes the next time.
+    No build is removed while a named one is missing, because a name may then refer to the wrong build.
+    On Windows a build that another process reads stays complete and is removed the next time.
 
     Raises:
-        StoreError: A file that says which builds are kept is damaged; nothing was removed.
+        StoreError: A file that states which builds are kept is damaged; nothing was removed.
     """
     names, previous = read_names(folder), read_previous(folder)
     kept = set(names.values())
@@ -410,49 +412,49 @@ def remove_unused(folder: Path) -> None:
     if missing:
         log.warning("%s, so no build was removed", missing[0])
         return
-    for place in (folder / _BUILDS).iterdir():
-        if place.name not in kept and not place.name.startswith(".") and _BUILD.fullmatch(place.name):
-            gone = place.with_name(f".{place.name}")
+    for path in (folder / _BUILDS).iterdir():
+        if path.name not in kept and not path.name.startswith(".") and _BUILD.fullmatch(path.name):
+            removed = path.with_name(f".{path.name}")
             with suppress(OSError):
-                place.rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+                path.rename(removed)
+                shutil.rmtree(removed, ignore_errors=True)
 
 
 def missing_builds(folder: Path, names: Mapping[str, str]) -> list[str]:
-    """Say of each name whose build is not there that it is missing."""
+    """Return a message for each name whose build is missing."""
     return [
-        f"{folder / NAMES} names build {build} {name!r}, which is not in {folder / _BUILDS} (take it from a backup, or "
-        f"forget the name with 'ednabed reference remove {name}')"
+        f"{folder / NAMES} gives the name {name!r} to build {build}, which is not in {folder / _BUILDS} (restore it "
+        f"from a backup, or remove the name with 'ednabed reference remove {name}')"
         for name, build in names.items()
         if not (build_folder(folder, build) / METADATA).is_file()
     ]
 
 
 def remove_traces(folder: Path) -> None:
-    """Remove what a command made in a folder in which no reference came to be."""
+    """Remove what a command created in a folder without completing a reference there."""
     if (folder / METADATA).exists():
         return
-    for place in (folder / _BUILDS, folder / _LOCK):
+    for path in (folder / _BUILDS, folder / _LOCK):
         with suppress(OSError):
-            place.rmdir() if place.is_dir() else place.unlink(missing_ok=True)
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def name_build(folder: Path, name: str) -> ReferenceManifest:
-    """Give the current build a name, by which it is kept beside later ones; return its manifest.
+    """Give the current build a name, so that it is kept when later ones are built; return its manifest.
 
     Raises:
-        UsageError: The name cannot be one, or stands for another build.
+        UsageError: The name is not valid, or it belongs to another build.
         StoreError: There is no reference.
     """
     check_name("build", name)
-    # Before the lock, which would make the folder.
+    # Checked before taking the lock, which would create the folder.
     open_manifest(folder)
     with writing(folder):
         manifest = open_manifest(folder)
         names = read_names(folder)
         if names.get(name, manifest.build) != manifest.build:
             raise UsageError(
-                f"{name!r} is the name of build {names[name]} already; take another name, or remove that one with "
+                f"{name!r} is already the name of build {names[name]}; choose another name, or remove this one with "
                 f"'ednabed reference remove {name}'"
             )
         _write_names(folder, {**names, name: manifest.build})
@@ -460,9 +462,9 @@ def name_build(folder: Path, name: str) -> ReferenceManifest:
 
 
 def remove_name(folder: Path, name: str) -> bool:
-    """Take a name away; its build goes too unless it is current, the one before, or has another name.
+    """Remove a name; its build is removed too unless it is current, the previous one, or has another name.
 
-    Returns whether it is gone.
+    Returns whether the build no longer exists.
 
     Raises:
         StoreError: There is no such name.
@@ -473,11 +475,11 @@ def remove_name(folder: Path, name: str) -> bool:
         names = read_names(folder)
         del names[name]
         missing = not build_folder(folder, build).exists()
-        # A damaged one would stop the removal half-way.
+        # If this file is damaged, fail now and not halfway through the removal.
         read_previous(folder)
         _write_names(folder, names)
         if not missing:
-            # Else the name may have stood for another build, which stays until the next command that removes some.
+            # If it is missing, the name may have belonged to another build, which stays until the next removal.
             remove_unused(folder)
     return not build_folder(folder, build).exists()
 
@@ -494,5 +496,5 @@ def _unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except PermissionError:
-        # Windows keeps a file that another program has open, under all its names. The build itself is not concerned.
-        log.warning("%s is open in another program and still that of the build before; ednabed does not read it", path)
+        # Windows keeps a file that another program has open, under all its names. The build itself is not affected.
+        log.warning("%s is open in another program and still belongs to the old build; ednabed does not read it", path)

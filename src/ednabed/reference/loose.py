@@ -1,6 +1,6 @@
-"""Runs as they lie, as one collection: exact search without a reference.
+"""Runs searched directly, as one collection: exact search without a reference.
 
-Vectors and letters stay in the files of the runs and are read in pieces; the other columns of the records are held in
+Vectors and bases stay in the files of the runs and are read in pieces; the other columns of the records are held in
 memory.
 """
 
@@ -31,17 +31,17 @@ _SHOWN = ("id", "length", "abundance", "sample", "lineage", "source")
 
 
 class LooseRuns(Collection):
-    """Some runs of one function.
+    """Runs with one embedding function, as a collection.
 
     Args:
-        sources: The runs, at least one. Each distinct sequence has the vector of the first run that has it.
+        sources: The runs, at least one. Each distinct sequence has the vector of the first run that contains it.
 
     Raises:
         StoreError: The runs have several functions, or one cannot be read.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        one_function(sources, None, "make a reference of one with 'ednabed consolidate --version V'")
+        one_function(sources, None, "build a reference from those of one with 'ednabed consolidate --version V'")
         self.sources = sorted(sources, key=lambda s: (s.dataset, s.run_id, s.identity))
         self.name = self.sources[0].label if len(self.sources) == 1 else f"{len(self.sources)} runs"
         self.spec = self.sources[0].spec
@@ -57,7 +57,7 @@ class LooseRuns(Collection):
         coded = pa.concat_arrays(filled).dictionary_encode()
         row_of = coded.indices.to_numpy().astype(np.int64)
         self.rows = len(coded.dictionary)
-        # Rows are numbered in order of first occurrence, so the first record of each is where its number appears first.
+        # Rows are numbered in order of first occurrence, so the first record of a row is where its number first occurs.
         _, self._record_of = np.unique(row_of, return_index=True)
         self._row_of = row_of
         self.positions = np.argsort(row_of, kind="stable").astype(np.int64)
@@ -66,9 +66,9 @@ class LooseRuns(Collection):
         self.norms = np.concatenate([norms for _, _, norms in self._read()] or [np.zeros(0, np.float32)])
         unusable = int((~np.isfinite(self.norms) | (self.norms == 0)).sum())
         if unusable:
-            log.warning("%s: %d vectors are not finite or all zeros and are never found", self.name, unusable)
+            log.warning("%s: %d vectors are not finite or all zeros, so they are never found", self.name, unusable)
         shelf = Shelf(_OPEN_PARTS, 0)
-        self._letters = [
+        self._sequences = [
             None
             if source.run.manifest is None
             else PartFile(source.run.folder / RECORDS, file.rows, shelf, "embed the input again")
@@ -76,17 +76,17 @@ class LooseRuns(Collection):
         ]
 
     def _read(self) -> Iterator[Block]:
-        """Yield the vectors of all rows with their lengths, which are computed on the way."""
+        """Yield the vectors of all rows block by block, with their lengths."""
         for number, source in enumerate(self.sources):
-            at = int(self._first[number])
+            first = int(self._first[number])
             for block in source.run.blocks():
-                rows = self._rows_between(at, at + len(block))
-                vectors = block[self._record_of[rows] - at]
+                rows = self._rows_between(first, first + len(block))
+                vectors = block[self._record_of[rows] - first]
                 yield rows, vectors, lengths(vectors)
-                at += len(block)
+                first += len(block)
 
     def _rows_between(self, begin: int, end: int) -> npt.NDArray[np.int64]:
-        """Return the rows whose first record is at a position from ``begin`` to before ``end``; ascending, in a row."""
+        """Return the rows, consecutive, whose first record is at a position from ``begin`` to before ``end``."""
         first, last = np.searchsorted(self._record_of, [begin, end])
         return np.arange(first, last)
 
@@ -111,27 +111,26 @@ class LooseRuns(Collection):
         records = self._record_of[rows]
         part_of = np.searchsorted(self._first, records, side="right") - 1
         for number in np.unique(part_of).tolist():
-            here = np.flatnonzero(part_of == number)
-            own = records[here] - self._first[number]
-            out[here] = self.sources[number].run.take(own)
+            selected = np.flatnonzero(part_of == number)
+            out[selected] = self.sources[number].run.take(records[selected] - self._first[number])
         return out
 
     def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
-        wanted = pa.schema([self.record_schema.field(name) for name in columns])
+        schema = pa.schema([self.record_schema.field(name) for name in columns])
 
         def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
-            return fitted(self._tables[number].take(pa.array(rows)), wanted)
+            return fitted(self._tables[number].take(pa.array(rows)), schema)
 
-        return gather(self._first, positions, take, wanted)
+        return gather(self._first, positions, take, schema)
 
     def scan_records(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
         """See ``Collection``."""
-        wanted = pa.schema([self.record_schema.field(name) for name in columns if name != "row"])
+        schema = pa.schema([self.record_schema.field(name) for name in columns if name != "row"])
         for number, table in enumerate(self._tables):
             first = int(self._first[number])
             rows = pa.array(self._row_of[first : first + table.num_rows])
-            yield first, fitted(table, wanted).append_column("row", rows)
+            yield first, fitted(table, schema).append_column("row", rows)
 
     def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """See ``Collection``."""
@@ -143,20 +142,20 @@ class LooseRuns(Collection):
         return [source.dataset for source in self.sources]
 
     def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
-        """See ``Collection``. Reads the row groups of the runs in which the rows lie."""
+        """See ``Collection``. Reads only the row groups that contain the rows."""
         schema = taken_sequences(bases)
 
-        def take(number: int, own: npt.NDArray[np.int64]) -> pa.Table:
-            part = self._letters[number]
+        def take(number: int, part_rows: npt.NDArray[np.int64]) -> pa.Table:
+            part = self._sequences[number]
             if part is None:
-                return pa.table([pa.nulls(len(own), field.type) for field in schema], schema=schema)
-            return fitted(part.take(own, schema.names), schema)
+                return pa.table([pa.nulls(len(part_rows), field.type) for field in schema], schema=schema)
+            return fitted(part.take(part_rows, schema.names), schema)
 
         return gather(self._first, self._record_of[rows], take, schema)
 
 
 def _records(source: Source, file: VectorFile) -> pa.Table:
-    """Return the records of a run without their letters, with dataset, run_id, seq_idx, source_file and digest."""
+    """Return the records of a run without their bases, with dataset, run_id, seq_idx, source_file and digest."""
     n = file.rows
     if source.run.manifest is None:
         columns = {"digest": pa.nulls(n, pa.string())} | {name: pa.nulls(n) for name in _SHOWN}
@@ -165,14 +164,14 @@ def _records(source: Source, file: VectorFile) -> pa.Table:
         table = source.run.load_records([name for name in schema.names if name != "sequence"])
         if table.num_rows != n:
             raise StoreError(
-                f"{source.run.folder}: {n} vectors and {table.num_rows} records do not belong together; "
-                f"'ednabed runs verify' says which file is damaged"
+                f"{source.run.folder} has {n} vectors but {table.num_rows} records; "
+                f"'ednabed runs verify' shows which file is damaged"
             )
         columns = dict(zip(free_names(table.schema.names), table.columns, strict=True))
-    own = {
+    added = {
         "dataset": pa.repeat(source.dataset, n),
         "run_id": pa.repeat(source.run_id, n),
         "seq_idx": pa.array(np.arange(n)),
         "source_file": pa.repeat(f"{source.folder}/{file.path.name}", n),
     }
-    return pa.table({**own, **columns})
+    return pa.table({**added, **columns})

@@ -1,6 +1,6 @@
-"""``consolidated_metadata.json``: what a build of a reference holds, how it was made, and the checksums of its files.
+"""``consolidated_metadata.json``: the contents of a build, how it was created, and the checksums of its files.
 
-Like the manifest of a run it carries a hash of itself and has one written form, so that a flipped byte shows.
+Like the manifest of a run, it contains a hash of itself and has one canonical form, so that a flipped byte is detected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COUNTS = ("sequences", "records", "runs", "datasets", "letters")
 
 
 class DamagedManifest(StoreError):
-    """The file does not have the content that was written."""
+    """The file does not have the content with which it was written."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Part:
     """One run in a reference.
 
     Attributes:
-        identity: ``Run.identity``: by this a run is known, wherever it lies.
-        dataset: Name of the study; for a run in a folder of its own, or of an older tool, taken from its path.
+        identity: ``Run.identity``, which identifies a run wherever it is.
+        dataset: Name of the study; taken from the path for a run outside a study's folder or of an older tool.
         run_id: Name of the run in the study.
-        folder: Where it lay when it was taken in, as seen from the workspace where it lies in it.
-        source_file: File name of its vectors then.
-        created: When the run was made (UTC, ISO 8601); of an older tool's folder, when its vectors were written.
-        assumed: Whether its origin is only what a user said (``--version``, or a tag with ``--assume``).
-        records: Records in the run.
-        first: Number of the first vector that this run brought.
-        sequences: How many distinct sequences it brought that no earlier run had.
-        markers: Records by marker, where the records have such a column.
+        folder: Folder of the run when it was added, relative to the workspace if it was inside.
+        source_file: File name of its vectors at that time.
+        created: When the run was created (UTC, ISO 8601); for a folder of an older tool, when its vectors were written.
+        assumed: Whether its origin is known only from a user (``--version``, or a tag with ``--assume``).
+        records: Number of records in the run.
+        first: Number of the first vector that this run added.
+        sequences: Number of distinct sequences that this run added, that is, that no earlier run had.
+        markers: Records by marker, if the records have such a column.
     """
 
     identity: str
@@ -63,20 +63,20 @@ class Part:
 
 @dataclass(frozen=True)
 class IndexFacts:
-    """The index of a build, and what was measured on it.
+    """The index of a build, and the measurements on it.
 
     Attributes:
         kind: ``flat`` (exact) or ``ivf``.
         lists: Inverted lists; 0 for flat.
         trained_on: Number of vectors in the reference when the lists were trained.
-        nprobe: Lists visited a query.
-        factor: Candidates a hit that are compared exactly.
+        nprobe: Lists visited per query.
+        factor: Candidates compared exactly per hit.
         recall: Share of the ten nearest others (by exact search) that the index finds; 1 for flat.
         recall_strangers: The same for queries unlike all rows (``index.measure``).
-        measured_on: Rows of the reference on which both were measured; 0 for flat.
-        reached: Whether recall is at least 0.99, and that of strangers 0.95.
-        structure: Bytes of the file before the first code, which say how to read the rest; 0 for flat.
-        seal: SHA-256 of these and of samples of the rest (``index.seal``); empty for flat.
+        measured_on: Number of rows of the reference on which both were measured; 0 for flat.
+        reached: Whether recall is at least 0.99, and that for strangers at least 0.95.
+        structure: Bytes of the file before the first code, which control how the rest is read; 0 for flat.
+        seal: SHA-256 of these bytes and of samples of the rest (``index.seal``); empty for flat.
     """
 
     kind: str
@@ -99,13 +99,13 @@ class ReferenceManifest:
     Attributes:
         build: Name of the build's folder.
         created: UTC time, ISO 8601.
-        spec: The function that made all vectors.
+        spec: The function that computed all vectors.
         version: Name of its registered version at that time, or None.
-        counts: sequences (vectors), records, runs, datasets, letters.
-        runs: One ``Part`` a run, in the order in which they were taken in.
+        counts: sequences (vectors), records, runs, datasets, letters (number of bases).
+        runs: One ``Part`` per run, in the order in which they were added.
         index: See ``IndexFacts``.
         software: Package versions.
-        files: File name to sha256 and bytes.
+        files: sha256 and bytes of each file, by name.
     """
 
     build: str
@@ -124,17 +124,17 @@ class ReferenceManifest:
 
     @classmethod
     def read(cls, folder: Path) -> ReferenceManifest:
-        """Read the file of a reference, or of one build of it.
+        """Read the file of a reference, or of one of its builds.
 
         Raises:
-            StoreError: It is absent, damaged, or of a schema that this version does not know.
+            StoreError: The file is missing, damaged, or has a schema that this version does not know.
         """
         path = folder / METADATA
         try:
             raw = path.read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"{folder} holds no reference ({METADATA}); 'ednabed consolidate' makes one") from None
-        damaged = f"{path} is damaged; make the reference again with 'ednabed consolidate --rebuild'"
+            raise StoreError(f"{folder} contains no reference ({METADATA}); 'ednabed consolidate' builds one") from None
+        damaged = f"{path} is damaged; rebuild the reference with 'ednabed consolidate --rebuild'"
         try:
             body = _SEAL.read(raw)
         except UnknownSchema as found:
@@ -143,7 +143,7 @@ class ReferenceManifest:
             ) from None
         except Foreign:
             raise StoreError(
-                f"{path} was not written by ednabed; move it away and make the reference with 'ednabed consolidate'"
+                f"{path} was not written by ednabed; move it away and build the reference with 'ednabed consolidate'"
             ) from None
         except Damaged:
             raise DamagedManifest(damaged) from None
@@ -153,10 +153,10 @@ class ReferenceManifest:
             check_files(manifest.files)
             require(manifest.counts, dict.fromkeys(_COUNTS, int), "counts")
             if min(manifest.counts.values()) < 0 or manifest.index.kind not in ("flat", "ivf"):
-                raise BadJson("a count is below 0, or the kind of the index is unknown")
+                raise BadJson("a count is below 0, or the kind of index is unknown")
         except ValueError as error:
             raise StoreError(
-                f"{path}: {error}; it was not written by this version of ednabed, so make the reference again with "
+                f"{path}: {error}; it was not written by this version of ednabed, so rebuild the reference with "
                 "'ednabed consolidate --rebuild'"
             ) from error
         if manifest.spec.fingerprint != fingerprint:

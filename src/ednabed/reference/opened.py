@@ -1,4 +1,4 @@
-"""An opened build of a reference: memory-mapped, and verified where asked."""
+"""An opened build of a reference: memory-mapped, and verified on request."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ednabed.store.vectors import BLOCK_BYTES
 
 log = logging.getLogger("ednabed")
 
-# Files of so many parts are opened at once, so that they can be read when another process has put a new build in the
-# place of this one.
+# The files of up to this many parts are opened at once, so that they can still be read after another process has
+# replaced this build.
 _OPEN_PARTS = 50
-_HELD_BYTES = 500_000_000
-_ADVICE = "make it again with 'ednabed consolidate --rebuild'"
+_CACHE_BYTES = 500_000_000
+_ADVICE = "rebuild the reference with 'ednabed consolidate --rebuild'"
 _TRIES = 100
 
 
@@ -42,8 +42,8 @@ class Reference(Collection):
     Attributes:
         folder: Folder of the reference.
         build: Folder of the build.
-        manifest: What it holds.
-        index_fault: Why its index cannot be used, so that search is exact; None where nothing is wrong.
+        manifest: Manifest of the build.
+        index_fault: Why the index cannot be used, so that search is exact; None if nothing is wrong.
     """
 
     def __init__(self, folder: Path, manifest: ReferenceManifest) -> None:
@@ -62,10 +62,10 @@ class Reference(Collection):
         self.norms = np.ascontiguousarray(table["norm"][:-1])
         self.starts = np.ascontiguousarray(table["first"])
         if self.starts[0] != 0 or self.starts[-1] != len(self.positions) or (np.diff(self.starts) < 1).any():
-            raise StoreError(f"{self.build / ROWS} is damaged: its rows do not share out the records; {_ADVICE}")
+            raise StoreError(f"{self.build / ROWS} is damaged: its rows do not divide up the records; {_ADVICE}")
         parts = manifest.runs
         early = len(parts) <= _OPEN_PARTS
-        shelf = Shelf(2 * _OPEN_PARTS, _HELD_BYTES)
+        shelf = Shelf(2 * _OPEN_PARTS, _CACHE_BYTES)
         self._records = [
             PartFile(self.build / records_name(i), part.records, shelf, _ADVICE, early) for i, part in enumerate(parts)
         ]
@@ -87,22 +87,20 @@ class Reference(Collection):
         except FileNotFoundError:
             raise
         except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
-            # The last two are what numpy lets through of a damaged header.
-            raise StoreError(
-                f"{path} cannot be read ({error}); make it again with 'ednabed consolidate --rebuild'"
-            ) from error
-        wanted = self.manifest.files.get(name, {}).get("seal")
-        if wanted is not None and indexes.seal(path, layout.HEADER_BYTES) != wanted:
+            # A damaged header makes numpy raise the last two.
+            raise StoreError(f"{path} cannot be read ({error}); {_ADVICE}") from error
+        expected = self.manifest.files.get(name, {}).get("seal")
+        if expected is not None and indexes.seal(path, layout.HEADER_BYTES) != expected:
             raise StoreError(f"{path} is damaged; {_ADVICE}")
         if array.dtype != dtype or array.shape != shape:
             raise StoreError(
-                f"{path} has shape {array.shape} and type {array.dtype}, the metadata say {shape} and {dtype}; "
-                "make it again with 'ednabed consolidate --rebuild'"
+                f"{path} has shape {array.shape} and type {array.dtype}, the metadata state {shape} and {dtype}; "
+                f"{_ADVICE}"
             )
         return array
 
     def _check_index(self) -> None:
-        """Find out, without reading it, whether the index file is the one that was written."""
+        """Check the existence and size of the index file without reading it, and set ``index_fault``."""
         entry = self.manifest.files.get(INDEX)
         path = self.build / INDEX
         if entry is None:
@@ -110,13 +108,13 @@ class Reference(Collection):
         if not path.is_file():
             if not self.build.is_dir():
                 raise FileNotFoundError(2, "removed while it was opened", str(self.build))
-            self.index_fault = f"{path} is absent"
+            self.index_fault = f"{path} is missing"
         elif path.stat().st_size != entry["bytes"]:
-            self.index_fault = f"{path} has {path.stat().st_size} bytes, wanted {entry['bytes']}"
+            self.index_fault = f"{path} has {path.stat().st_size} bytes, expected {entry['bytes']}"
 
     @property
     def record_schema(self) -> pa.Schema:
-        """Columns of the records of all runs; see ``columns.union`` for those that have several types."""
+        """Columns of the records of all runs; see ``columns.union`` for columns with several types."""
         if self._schema is None:
             fields = union(part.schema for part in self._records)
             self._schema = pa.schema([*fields.values(), pa.field("source_file", pa.string())])
@@ -142,10 +140,10 @@ class Reference(Collection):
     def candidates(
         self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
     ) -> tuple[Any, Any, Any]:
-        """See ``Collection``. By the index, unless exact search is asked for, rows are left out, or it is damaged.
+        """See ``Collection``. Uses the index unless exact search is requested, rows are excluded, or it is damaged.
 
-        Where the index would have to name a good part of all rows, exact search is quicker; and a query for which it
-        names too few is searched exactly.
+        If the index would have to return a large share of all rows, exact search is used because it is faster. A query
+        for which the index returns too few rows is searched exactly.
         """
         facts = self.manifest.index
         by_index = facts.kind == "ivf" and not exact and allowed is None and self.index_fault is None
@@ -171,29 +169,29 @@ class Reference(Collection):
 
     def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
-        wanted = pa.schema([self.record_schema.field(name) for name in columns])
+        schema = pa.schema([self.record_schema.field(name) for name in columns])
 
         def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
             part = self._records[number]
             present = [name for name in columns if name in part.schema.names]
-            return self._complete(part.take(rows, present), wanted, number)
+            return self._complete(part.take(rows, present), schema, number)
 
-        return gather(self._first_record, positions, take, wanted)
+        return gather(self._first_record, positions, take, schema)
 
     def scan_records(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
         """See ``Collection``."""
-        wanted = pa.schema([self.record_schema.field(name) for name in dict.fromkeys(["row", *columns])])
+        schema = pa.schema([self.record_schema.field(name) for name in dict.fromkeys(["row", *columns])])
         for number, part in enumerate(self._records):
-            present = [name for name in wanted.names if name in part.schema.names]
-            yield int(self._first_record[number]), self._complete(part.read(present), wanted, number)
+            present = [name for name in schema.names if name in part.schema.names]
+            yield int(self._first_record[number]), self._complete(part.read(present), schema, number)
 
-    def _complete(self, table: pa.Table, wanted: pa.Schema, number: int) -> pa.Table:
-        """Add the columns that a part lacks, and bring types together."""
-        if "source_file" in wanted.names:
+    def _complete(self, table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
+        """Add the columns that a part lacks, and unify the types."""
+        if "source_file" in schema.names:
             part = self.manifest.runs[number]
-            place = pa.repeat(f"{part.folder}/{part.source_file}", table.num_rows)
-            table = table.append_column("source_file", place)
-        return fitted(table, wanted)
+            source_file = pa.repeat(f"{part.folder}/{part.source_file}", table.num_rows)
+            table = table.append_column("source_file", source_file)
+        return fitted(table, schema)
 
     def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """See ``Collection``."""
@@ -208,36 +206,36 @@ class Reference(Collection):
         """See ``Collection``."""
         schema = taken_sequences(bases)
 
-        def take(number: int, own: npt.NDArray[np.int64]) -> pa.Table:
-            return self._sequences[number].take(own, schema.names)
+        def take(number: int, part_rows: npt.NDArray[np.int64]) -> pa.Table:
+            return self._sequences[number].take(part_rows, schema.names)
 
         return gather(self._first_row, rows, take, schema)
 
     def verify(self) -> list[str]:
-        """Recompute every checksum, and check that the files fit together; return the faults found.
+        """Recompute every checksum, and check that the files agree with each other; return the faults found.
 
-        Reads the whole build. Checked beside the checksums: each record belongs to one row, and the records of a row
-        are where its positions say; lengths and keys are those of the vectors and digests; the index opens and has all
-        rows.
+        Reads the complete build. Besides the checksums, this checks that each record belongs to one row and agrees
+        with the positions of that row, that lengths and keys match the vectors and digests, and that the index can be
+        opened and has all rows.
         """
         faults = []
         try:
             if ReferenceManifest.read(self.build) != self.manifest:
-                faults.append(f"{self.build / METADATA} is not that of build {self.manifest.build}")
+                faults.append(f"{self.build / METADATA} does not belong to build {self.manifest.build}")
         except StoreError as error:
             faults.append(str(error))
-        for name, wanted in self.manifest.files.items():
+        for name, entry in self.manifest.files.items():
             path = self.build / name
             if not path.is_file():
-                faults.append(f"{path} is absent")
-            elif path.stat().st_size != wanted["bytes"]:
-                faults.append(f"{path} has {path.stat().st_size} bytes, wanted {wanted['bytes']}")
-            elif sha256_file(path) != wanted["sha256"]:
+                faults.append(f"{path} is missing")
+            elif path.stat().st_size != entry["bytes"]:
+                faults.append(f"{path} has {path.stat().st_size} bytes, expected {entry['bytes']}")
+            elif sha256_file(path) != entry["sha256"]:
                 faults.append(f"{path} differs from its checksum")
-        return [*faults, *self._other_names()] or self._misfits()
+        return [*faults, *self._link_faults()] or self._disagreements()
 
-    def _other_names(self) -> Iterator[str]:
-        """Yield the faults of the other names of the current build's files, where these are not the same files."""
+    def _link_faults(self) -> Iterator[str]:
+        """Yield the faults of files that should be hard links to files of the current build but are not."""
         try:
             if ReferenceManifest.read(self.folder).build != self.manifest.build:
                 return
@@ -245,34 +243,34 @@ class Reference(Collection):
             yield str(error)
             return
         for name in (VECTORS, INDEX):
-            path, own = self.folder / name, self.build / name
-            if not path.exists() or (own.exists() and path.samefile(own)):
+            path, source = self.folder / name, self.build / name
+            if not path.exists() or (source.exists() and path.samefile(source)):
                 continue
             if name not in self.manifest.files or sha256_file(path) != self.manifest.files[name]["sha256"]:
-                yield f"{path} is not that of build {self.manifest.build}; delete it, ednabed does not read it"
+                yield f"{path} does not belong to build {self.manifest.build}; delete it, ednabed does not read it"
 
-    def _misfits(self) -> list[str]:
-        """Return where sound files do not fit together."""
+    def _disagreements(self) -> list[str]:
+        """Return where files that match their checksums contradict each other."""
         faults = []
         counts = np.diff(self.starts)
-        places = np.sort(self.positions)
-        if self.starts[0] != 0 or counts.min(initial=1) < 1 or counts.sum() != len(places):
-            return [f"{self.build / ROWS}: its rows do not share out the {len(places)} records"]
-        if not np.array_equal(places, np.arange(len(places))):
-            return [f"{self.build / POSITIONS}: not every record stands in it once"]
-        told = np.empty(len(places), np.int64)
-        told[self.positions] = np.repeat(np.arange(self.rows), counts)
+        ordered = np.sort(self.positions)
+        if self.starts[0] != 0 or counts.min(initial=1) < 1 or counts.sum() != len(ordered):
+            return [f"{self.build / ROWS}: its rows do not divide up the {len(ordered)} records"]
+        if not np.array_equal(ordered, np.arange(len(ordered))):
+            return [f"{self.build / POSITIONS}: not every record is in it exactly once"]
+        expected = np.empty(len(ordered), np.int64)
+        expected[self.positions] = np.repeat(np.arange(self.rows), counts)
         for first, table in self.scan_records(["row"]):
-            if not np.array_equal(table.column("row").to_numpy(), told[first : first + table.num_rows]):
-                faults.append(f"{self.build}: the records from {first} on are not those of their vectors")
+            if not np.array_equal(table.column("row").to_numpy(), expected[first : first + table.num_rows]):
+                faults.append(f"{self.build}: the records from {first} on do not belong to their vectors")
         for rows, vectors, norms in self.blocks():
             if not np.allclose(lengths(vectors), norms, rtol=1e-6):
-                faults.append(f"{self.build / VECTORS}: the vectors from {rows[0]} on do not have their lengths")
+                faults.append(f"{self.build / VECTORS}: the vectors from {rows[0]} on do not have the stored lengths")
         for part, file in zip(self.manifest.runs, self._sequences, strict=True):
             digests = file.read(["digest"]).column("digest").combine_chunks()
             names = unified_digests(digests, f"{part.identity}:").to_pylist()
             if not np.array_equal(keys_of(names), self.keys[part.first : part.first + part.sequences]):
-                faults.append(f"{self.build}: the sequences of run {part.label} are not those of their vectors")
+                faults.append(f"{self.build}: the sequences of run {part.label} do not belong to their vectors")
         if self.manifest.index.kind == "ivf":
             try:
                 indexes.open_index(self.build / INDEX, self.rows, self.spec.dimension, self.manifest.index)
@@ -282,33 +280,31 @@ class Reference(Collection):
 
 
 def open_build(folder: Path, build: str) -> Reference:
-    """Open a build by the name of its folder, whether it is current, named or the one before.
+    """Open a build by the name of its folder, whether it is current, named or the previous one.
 
     Raises:
-        StoreError: It is not there, or it is damaged.
+        StoreError: The build does not exist or is damaged.
     """
     try:
         return Reference(folder, layout.read_build(folder, build))
     except FileNotFoundError as error:
-        raise StoreError(f"{error.filename} is absent; take it from a backup") from error
+        raise StoreError(f"{error.filename} is missing; restore it from a backup") from error
 
 
 def open_reference(folder: Path, name: str | None = None) -> Reference:
-    """Open the current build of a reference, or the one called ``name``.
+    """Open the current build of a reference, or the build called ``name``.
 
     Raises:
-        StoreError: There is none, or it is damaged.
+        StoreError: The build does not exist or is damaged.
     """
     for attempt in range(_TRIES):
         manifest = layout.open_manifest(folder, name)
         try:
             reference = Reference(folder, manifest)
         except FileNotFoundError as error:
-            # Another process may have put a new build in its place just now.
+            # Another process may have replaced the build just now.
             if attempt == _TRIES - 1 or layout.open_manifest(folder, name).build == manifest.build:
-                raise StoreError(
-                    f"{error.filename} is absent; make the reference again with 'ednabed consolidate --rebuild'"
-                ) from error
+                raise StoreError(f"{error.filename} is missing; {_ADVICE}") from error
         else:
             log.debug("reading reference %s, build %s, %s sequences", folder, manifest.build, f"{reference.rows:,}")
             return reference

@@ -1,9 +1,9 @@
-"""The Parquet files of one run in a build: its records, and the distinct sequences that it brought.
+"""The Parquet files of one run in a build: its records, and the distinct sequences that it added.
 
-``records-00000.parquet`` has one row a record: ``row`` (number of its vector), ``dataset``, ``run_id``, ``seq_idx``,
-then the columns of the run but the letters. ``sequences-00000.parquet`` has one row a vector that this run brought:
-``digest``, ``length``, ``n_ambiguous``, ``sequence``. Small row groups make single rows quick to reach (a few ms for
-ten hits among a million records), and files of one run each need no rewriting when another run is added.
+``records-00000.parquet`` has one row per record: ``row`` (number of its vector), ``dataset``, ``run_id``, ``seq_idx``,
+then the columns of the run without the bases. ``sequences-00000.parquet`` has one row per vector that this run added:
+``digest``, ``length``, ``n_ambiguous``, ``sequence``. Small row groups make access to single rows fast (a few ms for
+ten hits among a million records), and because each file belongs to one run, adding a run rewrites no files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ednabed.store.runs import RECORDS, Run, reread
 _ROW_GROUP = 1024
 _BATCH = 65_536
 _DIGEST = re.compile(r"SQ\.[A-Za-z0-9_-]{32}")
-# What a run of an older tool lacks.
+# Columns that a run of an older tool lacks.
 _BARE = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -70,19 +70,19 @@ def records_name(part: int) -> str:
 
 
 def sequences_name(part: int) -> str:
-    """Return the file name of the distinct sequences that a part brought."""
+    """Return the file name of the distinct sequences that a part added."""
     return f"sequences-{part:05d}.parquet"
 
 
 @dataclass(frozen=True)
 class Examined:
-    """A run that was read through and found sound.
+    """A run that was read completely and found intact.
 
     Attributes:
         source: The run.
         rows: Number of its vectors.
-        names: Digest of each record, large_string. Of a run of an older tool nobody knows the letters; there each row
-            has a text of its own, so that it stands for itself.
+        names: Digest of each record, large_string. The sequences of a run of an older tool are unknown; there each row
+            has a unique text instead, so that it counts as distinct.
     """
 
     source: Source
@@ -91,10 +91,10 @@ class Examined:
 
 
 def examine(source: Source) -> Examined:
-    """Read a run through: checksums, shape, every value.
+    """Read a run completely and check the checksums, the shape and every value.
 
     Raises:
-        StoreError: The run cannot go in; the message says why.
+        StoreError: The run cannot be added; the message states why.
     """
     return reread(source.run, lambda run: _examine(replace(source, run=run)))
 
@@ -104,32 +104,32 @@ def _examine(source: Source) -> Examined:
     vectors = run.vectors()
     if vectors.dimension != source.spec.dimension:
         raise StoreError(
-            f"{vectors.path} has vectors of {vectors.dimension} dimensions, {source.spec.model} makes "
+            f"{vectors.path} has vectors of {vectors.dimension} dimensions, {source.spec.model} produces "
             f"{source.spec.dimension}"
         )
     if not vectors.rows:
-        raise StoreError(f"{vectors.path} holds no vector")
+        raise StoreError(f"{vectors.path} contains no vectors")
     if run.manifest is not None:
         for name in (vectors.path.name, RECORDS):
-            wanted = run.manifest.files.get(name, {}).get("sha256")
+            expected = run.manifest.files.get(name, {}).get("sha256")
             if not (run.folder / name).is_file():
-                raise StoreError(f"{run.folder / name} is absent")
-            if wanted is None or sha256_file(run.folder / name) != wanted:
+                raise StoreError(f"{run.folder / name} is missing")
+            if expected is None or sha256_file(run.folder / name) != expected:
                 raise StoreError(f"{run.folder / name} differs from its checksum in run.json")
         digests = run.load_records(["digest"]).column("digest").combine_chunks()
         if len(digests) != vectors.rows:
-            raise StoreError(f"{run.folder}: {vectors.rows} vectors and {len(digests)} records do not belong together")
+            raise StoreError(f"{run.folder} has {vectors.rows} vectors but {len(digests)} records")
     else:
         digests = pa.nulls(vectors.rows, pa.string())
     first = 0
     for block in vectors.blocks():
-        sums = lengths(block)
+        norms = lengths(block)
         for bad, what in (
-            (~np.isfinite(sums), "is not finite (NaN or infinite)"),
-            (sums == 0, "is all zeros"),
+            (~np.isfinite(norms), "is not finite (NaN or infinite)"),
+            (norms == 0, "is all zeros"),
             (
-                (sums < 1e-30) | (sums > 1e30),
-                "is too short or too long for a direction (its length must be from 1e-30 to 1e30)",
+                (norms < 1e-30) | (norms > 1e30),
+                "is too short or too long to have a direction (its length must be from 1e-30 to 1e30)",
             ),
         ):
             if bad.any():
@@ -149,66 +149,66 @@ def write_part(
         part: Number of the run in the build, from 0.
         source: The run.
         rows: Number of the vector of each of its records, int64, shape (n,).
-        first: Number of the first vector that it brings; its records that come first with a vector of that number or
-            a higher one bring it.
+        first: Number of the first vector that the run adds; a vector with this or a higher number is added by the
+            first record that has it.
 
     Returns:
-        Records by marker (empty where the records have no such column), and the length of each sequence that the run
-        brought, int32 (-1 where nobody knows it).
+        Records by marker (empty if the records have no such column), and the length of each sequence that the run
+        added, int32 (-1 if unknown).
     """
-    brings = _brought(rows, first)
+    adds = _adds(rows, first)
     markers: dict[str, int] = {}
-    brought: list[npt.NDArray[np.int32]] = []
+    added: list[npt.NDArray[np.int32]] = []
     writers: dict[str, pq.ParquetWriter] = {}
 
     def write(name: str, table: pa.Table) -> None:
         if name not in writers:
-            # Lists of row groups are read at each opening; statistics would double them and nothing asks for them.
+            # Row group metadata is read at each opening; statistics would double it and are not used.
             writers[name] = pq.ParquetWriter(build / name, table.schema, compression="zstd", write_statistics=False)
         if table.num_rows:
             writers[name].write_table(table, row_group_size=_ROW_GROUP)
 
     try:
-        at = 0
+        start = 0
         for batch in _batches(source.run, len(rows)):
-            here = rows[at : at + batch.num_rows]
-            own = {
-                "row": pa.array(here),
-                "dataset": pa.array([source.dataset]).take(pa.array(np.zeros(len(here), np.int64))),
-                "run_id": pa.array([source.run_id]).take(pa.array(np.zeros(len(here), np.int64))),
-                "seq_idx": pa.array(np.arange(at, at + len(here))),
+            batch_rows = rows[start : start + batch.num_rows]
+            reserved = {
+                "row": pa.array(batch_rows),
+                "dataset": pa.array([source.dataset]).take(pa.array(np.zeros(len(batch_rows), np.int64))),
+                "run_id": pa.array([source.run_id]).take(pa.array(np.zeros(len(batch_rows), np.int64))),
+                "seq_idx": pa.array(np.arange(start, start + len(batch_rows))),
             }
             kept = [name for name in batch.schema.names if name not in ("sequence", "digest")]
             columns = [batch.column(name) for name in kept]
-            write(records_name(part), pa.table([*own.values(), *columns], names=[*own, *free_names(kept)]))
+            write(records_name(part), pa.table([*reserved.values(), *columns], names=[*reserved, *free_names(kept)]))
             for name in MARKERS:
                 if name in kept:
                     for value in text(batch.column(name)).value_counts().to_pylist():
                         key = "" if value["values"] is None else str(value["values"])
                         markers[key] = markers.get(key, 0) + value["counts"]
                     break
-            chosen = pa.array(np.flatnonzero(brings[at : at + len(here)]))
+            chosen = pa.array(np.flatnonzero(adds[start : start + len(batch_rows)]))
             sequences = _sequences(batch).take(chosen)
             write(sequences_name(part), sequences)
-            brought.append(sequences.column("length").fill_null(-1).to_numpy().astype(np.int32))
-            at += len(here)
+            added.append(sequences.column("length").fill_null(-1).to_numpy().astype(np.int32))
+            start += len(batch_rows)
     finally:
         for writer in writers.values():
             writer.close()
-    return markers, np.concatenate(brought)
+    return markers, np.concatenate(added)
 
 
-def _brought(rows: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.bool_]:
-    """Tell which records are the first to have a vector of number ``first`` or more."""
-    brings = np.zeros(len(rows), bool)
+def _adds(rows: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.bool_]:
+    """Return which records are the first with a vector whose number is ``first`` or higher."""
+    adds = np.zeros(len(rows), bool)
     new = np.flatnonzero(rows >= first)
-    _, places = np.unique(rows[new], return_index=True)
-    brings[new[places]] = True
-    return brings
+    _, firsts = np.unique(rows[new], return_index=True)
+    adds[new[firsts]] = True
+    return adds
 
 
 def _batches(run: Run, count: int) -> Iterator[pa.Table]:
-    """Yield the records of a run in pieces; of a run of an older tool, that many records of which nothing is known."""
+    """Yield the records of a run in pieces; for a run of an older tool, yield ``count`` records with unknown values."""
     if run.manifest is None:
         for first in range(0, count, _BATCH):
             size = min(_BATCH, count - first)
@@ -219,7 +219,7 @@ def _batches(run: Run, count: int) -> Iterator[pa.Table]:
 
 
 def _sequences(batch: pa.Table) -> pa.Table:
-    """Return the columns of the sequences file, null where unknown."""
+    """Return the columns of the sequences file, null if unknown."""
     columns = [
         batch.column(field.name).cast(field.type)
         if field.name in batch.schema.names
@@ -230,7 +230,7 @@ def _sequences(batch: pa.Table) -> pa.Table:
 
 
 def unified_digests(digests: pa.Array, prefix: str) -> pa.Array:
-    """Return digests as large_string with a text of its own (``prefix`` and the place) in place of each null."""
+    """Return digests as large_string, with each null replaced by a unique text (``prefix`` and the index)."""
     digests = digests.cast(pa.large_string())
     if not digests.null_count:
         return digests
@@ -239,14 +239,15 @@ def unified_digests(digests: pa.Array, prefix: str) -> pa.Array:
 
 
 def keys_of(names: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """Return a number for each digest, or text in place of one (``unified_digests``): uint64, shape (n,).
+    """Return a number for each digest or text that replaces one (``unified_digests``), uint64, shape (n,).
 
-    It orders ties. It is the first eight bytes of the digest, little-endian, or of the SHA-256 of the text.
+    Ties are sorted by this number. It is the first eight bytes of the digest, little-endian, or of the SHA-256 of the
+    text.
     """
     out = np.empty(len(names), "<u8")
     known = np.array([_DIGEST.fullmatch(name) is not None for name in names], bool)
-    letters = b"".join(name.encode()[3:] for name, is_digest in zip(names, known, strict=True) if is_digest)
-    out[known] = np.frombuffer(base64.urlsafe_b64decode(letters), "<u8").reshape(-1, 3)[:, 0]
+    encoded = b"".join(name.encode()[3:] for name, is_digest in zip(names, known, strict=True) if is_digest)
+    out[known] = np.frombuffer(base64.urlsafe_b64decode(encoded), "<u8").reshape(-1, 3)[:, 0]
     hashed = b"".join(
         hashlib.sha256(name.encode()).digest()[:8]
         for name, is_digest in zip(names, known, strict=True)
@@ -269,7 +270,7 @@ def read_column(paths: Sequence[Path], column: str) -> pa.ChunkedArray:
             with parquet_errors(partial(_damaged, path)):
                 found = sound(pq.read_table(path, columns=[column], memory_map=True)).column(column)
         except FileNotFoundError as error:
-            raise _damaged(path, "it is absent") from error
+            raise _damaged(path, "it is missing") from error
         kind = found.type
         chunks += found.chunks
     return pa.chunked_array(chunks, kind)

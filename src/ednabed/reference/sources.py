@@ -1,8 +1,8 @@
-"""Which runs go into a reference: found below a folder, known by their content, of one function.
+"""Find the runs that go into a reference: below a folder, identified by their content, with one embedding function.
 
-A run is *refused* when it is damaged or cannot be what it should be; that is an error of the command, though the other
-runs go in. It is *left out* when nobody asked for it: another version, a copy of the same run, a folder of an older
-tool whose maker nobody named.
+A run is *refused* if it is damaged or otherwise unusable; the command then reports an error, but the other runs are
+added. A run is *left out* if it was not requested: it has another version, it is a copy of another run, or it is a
+folder of an older tool and no version was given for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ednabed.store.version_file import readable
 from ednabed.store.versions import Version, Versions
 
 UNREADABLE = (EdnabedError, OSError, UnicodeError)
-"""What reading a run may raise; the last comes from pyarrow for a path that is not UTF-8."""
+"""Exceptions that reading a run may raise; pyarrow raises the last one for a path that is not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Source:
     Attributes:
         run: The run.
         identity: ``Run.identity``.
-        spec: The function that made it, by its manifest or by what was said of it.
+        spec: The function that computed its vectors, from its manifest or as stated by the user.
         dataset: Name of the study.
-        run_id: Name of the run in it.
-        folder: Where it lies, as seen from the workspace where it lies in it.
+        run_id: Name of the run in the study.
+        folder: Folder of the run, relative to the workspace if it is inside.
         created: UTC, ISO 8601.
-        assumed: Whether only a user's word tells what made it.
+        assumed: Whether ``spec`` is known only from the user's statement.
     """
 
     run: Run
@@ -54,10 +54,10 @@ class Source:
 
 @dataclass
 class Selection:
-    """What was found.
+    """The runs that were found.
 
     Attributes:
-        sources: Runs to take, in the order in which they go in (created, dataset, run_id).
+        sources: Runs to add, in the order in which they are added (created, dataset, run_id).
         refused: Folder to reason.
         left_out: Folder to reason.
     """
@@ -68,30 +68,30 @@ class Selection:
 
 
 def find_sources(
-    root: Path, workspace: Path, version: Version | None = None, told: Mapping[str, Spec] | None = None
+    root: Path, workspace: Path, version: Version | None = None, assumed: Mapping[str, Spec] | None = None
 ) -> Selection:
     """Find the runs below ``root``, nested at any depth.
 
     Args:
-        root: Folder to look in.
-        workspace: Places are told as seen from here; holds the registered versions.
-        version: Take the runs of this version only, and say of folders of older tools that it made them.
-        told: By identity, the functions of runs of older tools of which a user said so before.
+        root: Folder to search.
+        workspace: Folder that holds the registered versions; paths are reported relative to it.
+        version: Take only the runs of this version, and assume that it made folders of older tools.
+        assumed: Functions of runs of older tools as a user stated them before, by identity of the run.
     """
     versions = Versions.read(workspace)
     selection = Selection()
     seen: dict[str, Source] = {}
     for folder in walk_runs(root):
-        place = seen_from(folder, workspace)
+        path = seen_from(folder, workspace)
         try:
-            source = _source(folder, root, place, versions, version, told or {})
+            source = _source(folder, root, path, versions, version, assumed or {})
         except UNREADABLE as error:
-            selection.refused[place] = readable(str(error))
+            selection.refused[path] = readable(str(error))
             continue
         if isinstance(source, str):
-            selection.left_out[place] = source
+            selection.left_out[path] = source
         elif source.identity in seen:
-            selection.left_out[place] = f"the same run as {seen[source.identity].folder}"
+            selection.left_out[path] = f"the same run as {seen[source.identity].folder}"
         else:
             seen[source.identity] = source
     selection.sources = sorted(seen.values(), key=lambda s: (s.created, s.dataset, s.run_id, s.identity))
@@ -99,17 +99,17 @@ def find_sources(
 
 
 def source_of(run: Run, root: Path, workspace: Path) -> Source:
-    """Return one run as a source; ``root`` is the folder of runs that it lies in, or else the folder above it.
+    """Return one run as a source; its names are relative to ``root`` if it is inside, else to its parent folder.
 
     Raises:
-        StoreError: Nobody knows what made it.
+        StoreError: The function that computed its vectors is unknown.
     """
     inside = run.folder.resolve().is_relative_to(root.resolve()) and run.folder.resolve() != root.resolve()
     folder = root.resolve() / run.folder.resolve().relative_to(root.resolve()) if inside else run.folder
-    place = seen_from(run.folder, workspace)
-    source = _source(folder, root.resolve() if inside else folder.parent, place, Versions.read(workspace), None, {})
+    path = seen_from(run.folder, workspace)
+    source = _source(folder, root.resolve() if inside else folder.parent, path, Versions.read(workspace), None, {})
     if isinstance(source, str):
-        raise StoreError(f"{place} was {source}")
+        raise StoreError(f"{path} was {source}")
     return source
 
 
@@ -118,11 +118,11 @@ def one_function(sources: Sequence[Source], base: Spec | None, hint: str) -> lis
 
     Args:
         sources: Runs.
-        base: Function of the reference; None: there is none yet, so all sources must have one and the same.
-        hint: What to do, for the message.
+        base: Function of the reference; None if there is none yet, so that all sources must have the same function.
+        hint: Next step for the message.
 
     Raises:
-        StoreError: Without ``base``, there are several functions; the message names them and the runs that have them.
+        StoreError: ``base`` is None and there are several functions; the message lists them and their runs.
     """
     if base is not None:
         return [source for source in sources if source.spec.fingerprint != base.fingerprint]
@@ -130,11 +130,11 @@ def one_function(sources: Sequence[Source], base: Spec | None, hint: str) -> lis
     for source in sources:
         groups.setdefault(source.spec.fingerprint, []).append(source)
     if len(groups) > 1:
-        told = "; ".join(
+        listed = "; ".join(
             f"{group[0].spec.model} ({fingerprint[:12]}): {_names(group)}" for fingerprint, group in groups.items()
         )
         raise StoreError(
-            f"the runs were made by {len(groups)} functions, whose vectors cannot be compared: {told}; {hint}"
+            f"the runs were created with {len(groups)} functions, whose vectors cannot be compared: {listed}; {hint}"
         )
     return []
 
@@ -145,7 +145,7 @@ def _names(sources: Sequence[Source]) -> str:
 
 
 def seen_from(folder: Path, workspace: Path) -> str:
-    """Write a folder as seen from the workspace where it lies in it, with slashes, else in full."""
+    """Return the path of a folder with slashes, relative to the workspace if it is inside, else absolute."""
     try:
         return readable(folder.resolve().relative_to(workspace.resolve()).as_posix() or ".")
     except ValueError:
@@ -153,38 +153,41 @@ def seen_from(folder: Path, workspace: Path) -> str:
 
 
 def _source(
-    folder: Path, root: Path, place: str, versions: Versions, version: Version | None, told: Mapping[str, Spec]
+    folder: Path, root: Path, path: str, versions: Versions, version: Version | None, assumed: Mapping[str, Spec]
 ) -> Source | str:
-    """Return the run as a source, or why it is left out."""
+    """Return the run as a source, or the reason why it is left out."""
     run = Run.open(folder)
     within = [readable(name) for name in folder.relative_to(root).parts]
-    above, own = readable(folder.parent.name) or "-", readable(folder.name)
-    dataset, run_id = (within[0], "/".join(within[1:])) if len(within) > 1 else (above, own)
+    parent, name = readable(folder.parent.name) or "-", readable(folder.name)
+    dataset, run_id = (within[0], "/".join(within[1:])) if len(within) > 1 else (parent, name)
     manifest = run.manifest
     if manifest is not None:
         if version is not None and manifest.spec.fingerprint != version.fingerprint:
-            return f"made by {manifest.spec.model} ({manifest.spec.fingerprint[:12]}), not by version {version.name}"
+            return (
+                f"created with {manifest.spec.model} ({manifest.spec.fingerprint[:12]}), not with version "
+                f"{version.name}"
+            )
         return Source(
             run,
             run.identity,
             manifest.spec,
             manifest.dataset or dataset,
             manifest.run_id if manifest.dataset or len(within) < 2 else run_id,
-            place,
+            path,
             manifest.created,
             assumed=False,
         )
     tagged = versions.of_run(run)
-    maker = version if tagged is None else tagged[0]
+    used = version if tagged is None else tagged[0]
     changed = datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    identity = run.identity if maker is not None or told else ""
-    if maker is None and identity in told:
-        return Source(run, identity, told[identity], dataset, run_id, place, changed, assumed=True)
-    if maker is None:
+    identity = run.identity if used is not None or assumed else ""
+    if used is None and identity in assumed:
+        return Source(run, identity, assumed[identity], dataset, run_id, path, changed, assumed=True)
+    if used is None:
         return (
-            "made by an older tool, so nobody knows by which model; say so with 'ednabed consolidate --version V', or "
+            "created by an older tool, so the model is unknown; state it with 'ednabed consolidate --version V' or "
             "'ednabed versions tag-run RUN --version V --assume'"
         )
-    if version is not None and maker.fingerprint != version.fingerprint:
-        return f"tagged as version {maker.name}, not {version.name}"
-    return Source(run, identity, maker.spec, dataset, run_id, place, changed, assumed=True)
+    if version is not None and used.fingerprint != version.fingerprint:
+        return f"tagged as version {used.name}, not {version.name}"
+    return Source(run, identity, used.spec, dataset, run_id, path, changed, assumed=True)

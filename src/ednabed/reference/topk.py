@@ -1,6 +1,6 @@
-"""Exact nearest neighbours by cosine: a blocked matrix product in numpy, the judge of every index.
+"""Exact nearest neighbours by cosine: a blocked matrix product in numpy, by which every index is judged.
 
-Several times faster here than a flat FAISS index, because the FAISS wheels bring a slow BLAS.
+It is several times faster here than a flat FAISS index, because the FAISS wheels contain a slow BLAS.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy.typing as npt
 from ednabed.models.base import FloatArray
 
 QUERY_ROWS = 1024
-"""Queries that are compared with a block at once."""
+"""Number of queries that are compared with a block at once."""
 
 DIGITS = 6
-"""Cosines that agree to so many digits are ties."""
+"""Cosines that agree to this number of digits are ties."""
 _SLACK = 2e-6
-"""Scores this near to the k-th best are kept too: float32 sums differ by less with the shape of a matrix product, and
-ties are put in order later, by something that does not depend on it."""
+"""Scores within this distance of the k-th best are kept too: the shape of a matrix product changes float32 sums by less
+than this, and ties are sorted later by a key that does not depend on it."""
 
 
 def unit(vectors: FloatArray) -> FloatArray:
@@ -29,16 +29,16 @@ def unit(vectors: FloatArray) -> FloatArray:
 
 
 def lengths(vectors: FloatArray) -> npt.NDArray[np.float32]:
-    """Return the length of each vector, float32, shape (n,); float64 inside, so that nothing overflows."""
+    """Return the length of each vector, float32, shape (n,); computed in float64, so that nothing overflows."""
     return np.asarray(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)), np.float32)
 
 
 class TopK:
-    """The best ``k`` rows for each of some queries, gathered block by block; ties with the k-th best are all kept.
+    """The best ``k`` rows for each query, collected block by block; all ties with the k-th best are kept.
 
     Args:
         queries: Unit vectors, float32, shape (q, d).
-        k: Rows wanted a query.
+        k: Number of rows to find per query.
     """
 
     def __init__(self, queries: FloatArray, k: int) -> None:
@@ -48,35 +48,35 @@ class TopK:
         self._found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
 
     def add(self, rows: npt.NDArray[np.int64], block: FloatArray, norms: npt.NDArray[np.float32]) -> None:
-        """Take in a block.
+        """Add a block.
 
         Args:
             rows: Row numbers, int64, shape (m,).
             block: Their vectors, float32, shape (m, d), of any length.
             norms: The lengths of these vectors, shape (m,); a row whose length is 0 or not finite is never found.
         """
-        # One vector that is not finite would hide all others of the block.
-        good = np.isfinite(norms) & (norms > 0)
-        if not good.all():
-            rows, block, norms = rows[good], block[good], norms[good]
+        # A single vector that is not finite would hide all others of the block.
+        usable = np.isfinite(norms) & (norms > 0)
+        if not usable.all():
+            rows, block, norms = rows[usable], block[usable], norms[usable]
         if not len(rows):
             return
         scale = 1 / norms
         for first in range(0, len(self._queries), QUERY_ROWS):
-            some = slice(first, first + QUERY_ROWS)
-            scores = self._queries[some] @ block.T
+            part = slice(first, first + QUERY_ROWS)
+            scores = self._queries[part] @ block.T
             scores *= scale
-            best = self._best[some]
-            hot = np.flatnonzero(scores.max(axis=1, initial=-np.inf) >= best[:, -1] - _SLACK)
-            if not len(hot):
+            best = self._best[part]
+            improved = np.flatnonzero(scores.max(axis=1, initial=-np.inf) >= best[:, -1] - _SLACK)
+            if not len(improved):
                 continue
-            scores = scores[hot]
-            joined = np.concatenate([best[hot], scores], axis=1)
-            best[hot] = -np.sort(np.partition(-joined, self._k - 1, axis=1)[:, : self._k], axis=1)
-            query, column = np.nonzero(scores >= (best[hot, -1] - _SLACK)[:, None])
+            scores = scores[improved]
+            joined = np.concatenate([best[improved], scores], axis=1)
+            best[improved] = -np.sort(np.partition(-joined, self._k - 1, axis=1)[:, : self._k], axis=1)
+            query, column = np.nonzero(scores >= (best[improved, -1] - _SLACK)[:, None])
             kept = np.isfinite(scores[query, column])
             query, column = query[kept], column[kept]
-            self._found.append((hot[query] + first, rows[column], scores[query, column]))
+            self._found.append((improved[query] + first, rows[column], scores[query, column]))
 
     def result(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return query numbers, rows and scores of all candidates, each of shape (c,), in order of query."""
@@ -92,7 +92,7 @@ class TopK:
 def exact_candidates(
     queries: FloatArray, blocks: Iterable[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]], k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return what ``TopK.result`` does, for unit queries against blocks of (row numbers, vectors, lengths)."""
+    """Return ``TopK.result`` for unit queries against blocks of (row numbers, vectors, lengths)."""
     top = TopK(queries, k)
     for rows, block, norms in blocks:
         top.add(rows, block, norms)

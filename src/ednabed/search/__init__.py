@@ -1,1 +1,1 @@
-"""Search: the vectors nearest to a query."""
+"""Search for the vectors nearest to a query."""

@@ -1,15 +1,15 @@
-"""Pairwise alignment of a query against candidates: what says how alike two sequences are in the terms of biologists.
+"""Align a query to candidates, to express the similarity of two sequences in the terms of biologists.
 
-The alignment is an overlap (semi-global) one: gaps are free at both ends of both sequences, so a fragment lies inside a
-full barcode and two barcodes of different primers may dovetail. Scores are those of blastn where a match is 2: mismatch
--3, a gap of n letters 5 + 2n; N scores 0 against everything. The scores come from Opal (SIMD; M. Šošić, 2015) through
-pyopal, and so do the columns, but those are checked letter by letter, because Opal's search for them has two faults:
+The alignment is an overlap (semi-global) alignment: gaps are free at both ends of both sequences, so a fragment aligns
+inside a full barcode, and two barcodes of different primers may dovetail. The scores are those of blastn with a match
+of 2: mismatch -3, gap of n bases 5 + 2n; N scores 0 against everything. The scores are computed by Opal (SIMD; M.
+Šošić, 2015) through pyopal. The columns are too, but they are checked base by base, because Opal has two faults:
 
-- It may stop at the edge of its band. The band is as wide as the best score of any letter asks for, so a letter that
-  stands in no sequence, with a high score, closes this one (without it 1.5 % of alignments within COI
-  genera are wrong).
-- Among the cells of the column where it stops it takes the first with the right score, at the sequence's end or not.
-  Where the check finds this (0.8 %), the columns are found here, by dynamic programming in numpy.
+- Its search for columns may stop at the edge of its band. The highest score of any character sets the width of the
+  band, so a character with a high score that occurs in no sequence avoids this fault (without it, 1.5 % of alignments
+  within COI genera are wrong).
+- In the column where it stops, it takes the first cell with the right score, even if this is not at the sequence's end.
+  If the check detects this (0.8 %), the columns are found here, by dynamic programming in numpy.
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ from ednabed.sequences import reverse_complement
 
 LETTERS = "ACGTN"
 MATCH, MISMATCH = 2, -3
-# A gap of n letters costs GAP_OPEN + (n - 1) * GAP_EXTEND, as Opal counts: blastn's 5 + 2n.
+# A gap of n bases costs GAP_OPEN + (n - 1) * GAP_EXTEND, as Opal counts: blastn's 5 + 2n.
 GAP_OPEN, GAP_EXTEND = 7, 2
-# Opal takes 12 bytes for each pair of letters within the aligned parts (measured): 1.2 GB.
-MOST_CELLS = 100_000_000
-# The letter that widens Opal's band.
-_WIDE_LETTER, _WIDE_SCORE = "Z", 127
+# Opal takes 12 bytes for each pair of bases within the aligned parts (measured): 1.2 GB.
+MAX_CELLS = 100_000_000
+# The character that widens Opal's band.
+_WIDE_CHARACTER, _WIDE_SCORE = "Z", 127
 _SCORES = np.where(np.eye(5, dtype=bool), MATCH, MISMATCH).astype(np.int32)
 _SCORES[4, :] = _SCORES[:, 4] = 0
 _CODES = np.zeros(256, np.uint8)
 _CODES[list(LETTERS.encode())] = range(5)
-_NO_LETTERS = dict.fromkeys(map(ord, LETTERS))
-# Opal writes M and X for pairs, I for letters of the target only, D for letters of the query only.
-_OF_OPAL = str.maketrans("XID", "MDI")
+_REMOVE_BASES = dict.fromkeys(map(ord, LETTERS))
+# Opal writes M and X for pairs, I for bases of the target only, D for bases of the query only.
+_FROM_OPAL = str.maketrans("XID", "MDI")
 
 Strand = Literal["+", "-"]
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """How a query lies against a target.
+    """An alignment of a query to a target.
 
-    Columns are counted between the free ends. A column with N is a mismatch, also N against N, as in blastn: an unknown
-    letter is no evidence of likeness.
+    Columns are counted between the free ends. A column with N, even N against N, is a mismatch, as in blastn, because
+    an unknown base is no evidence of similarity.
 
     Attributes:
-        strand: ``+``, or ``-`` where the reverse complement of the query was aligned.
+        strand: ``+``, or ``-`` if the reverse complement of the query was aligned.
         score: See the module; always above 0.
         identity: matches / length, in percent (BLAST's pident).
-        length: Columns.
-        matches: Columns with the same letter of A, C, G and T.
-        mismatches: Columns with two letters that are not a match.
-        gap_openings: Runs of columns with a gap in one of the two.
-        query_coverage: Share of the query's letters inside the aligned part, in percent.
-        target_coverage: The same of the target.
-        query_start: First aligned letter of the query as given, from 1.
-        query_end: Last one, inclusive.
-        target_start: Letter of the target, from 1, that lies against ``query_start``. On strand ``-`` it is larger
-            than ``target_end``, as blastn prints it.
-        target_end: Letter of the target against ``query_end``, inclusive.
-        cigar: Operations of SAM: ``=`` match, ``X`` mismatch, ``I`` letters in the query only, ``D`` in the target
+        length: Number of columns.
+        matches: Columns with the same base, one of A, C, G and T.
+        mismatches: Columns with two bases that are not a match.
+        gap_openings: Runs of columns with a gap in one of the two sequences.
+        query_coverage: Share of the query's bases inside the aligned part, in percent.
+        target_coverage: The same for the target.
+        query_start: First aligned base of the query as given, from 1.
+        query_end: Last aligned base of the query, inclusive.
+        target_start: Base of the target, from 1, that is aligned to ``query_start``. On strand ``-`` it is larger than
+            ``target_end``, as in the output of blastn.
+        target_end: Base of the target that is aligned to ``query_end``, inclusive.
+        cigar: SAM operations: ``=`` match, ``X`` mismatch, ``I`` bases in the query only, ``D`` bases in the target
             only; from left to right on the target, so on strand ``-`` along the query's reverse complement.
     """
 
@@ -89,58 +89,59 @@ class Alignment:
 
 
 def align(query: str, targets: Sequence[str], *, strand: Literal["plus", "both"] = "both") -> list[Alignment | None]:
-    """Align a query against each target.
+    """Align a query to each target.
 
     Args:
-        query: Normalised letters (A, C, G, T, N).
-        targets: Normalised letters each.
-        strand: ``both`` also tries the query's reverse complement, and takes it where it scores higher.
+        query: Normalised sequence (A, C, G, T, N).
+        targets: Normalised sequences.
+        strand: ``both`` also tries the query's reverse complement, and uses it if it scores higher.
 
     Returns:
-        For each target, in order, its alignment. None where nothing aligns (no overlap scores above 0, or a sequence
-        is empty), and where the pair is ``too_long``. Unlike sequences mostly have a small positive score by chance,
-        from a few letters at the ends: coverage tells them.
+        The alignment for each target, in order. None if nothing aligns (no overlap scores above 0, or a sequence is
+        empty) or the pair is ``too_long``. Dissimilar sequences mostly have a small positive score by chance, from a
+        few bases at the ends; a low coverage reveals them.
 
     Raises:
-        InputError: A sequence has a letter that is not normalised.
+        InputError: A sequence is not normalised.
     """
-    query_letters = _letters(query, "the query")
-    letters = [_letters(target, f"target {i}") for i, target in enumerate(targets)]
+    query_bases = _checked(query, "the query")
+    target_bases = [_checked(target, f"target {i}") for i, target in enumerate(targets)]
     # Opal crashes on an empty query.
-    usable = [i for i, t in enumerate(letters) if query and t and not too_long(len(query), len(t))]
-    results: list[Alignment | None] = [None] * len(letters)
+    usable = [i for i, t in enumerate(target_bases) if query and t and not too_long(len(query), len(t))]
+    results: list[Alignment | None] = [None] * len(target_bases)
     if not usable:
         return results
-    database = pyopal.Database([letters[i] for i in usable], alphabet=LETTERS)
-    own: dict[Strand, bytes] = {"+": query_letters}
+    database = pyopal.Database([target_bases[i] for i in usable], alphabet=LETTERS)
+    strands: dict[Strand, bytes] = {"+": query_bases}
     if strand == "both":
-        own["-"] = reverse_complement([query_letters])[0]
-    scores = {sign: _scores(letters_, database) for sign, letters_ in own.items()}
+        strands["-"] = reverse_complement([query_bases])[0]
+    scores = {sign: _scores(bases, database) for sign, bases in strands.items()}
     best = np.max(list(scores.values()), axis=0)
-    left = best > 0
-    for sign, turned in own.items():
-        chosen = np.flatnonzero(left & (scores[sign] == best))
-        left[chosen] = False
-        numbers = [usable[place] for place in chosen.tolist()]
-        found = _columns(turned, [letters[i] for i in numbers], best[chosen].tolist())
+    pending = best > 0
+    for sign, bases in strands.items():
+        chosen = np.flatnonzero(pending & (scores[sign] == best))
+        pending[chosen] = False
+        numbers = [usable[index] for index in chosen.tolist()]
+        found = _columns(bases, [target_bases[i] for i in numbers], best[chosen].tolist())
         for i, columns in zip(numbers, found, strict=True):
-            results[i] = _describe(sign, turned, letters[i], columns)
+            results[i] = _describe(sign, bases, target_bases[i], columns)
     return results
 
 
 def too_long(query_length: int, target_length: int) -> bool:
-    """Tell whether a pair would take more than 1.2 GB of memory to align; ``align`` leaves such pairs out.
+    """Return whether aligning a pair would take more than 1.2 GB of memory; ``align`` skips such pairs.
 
-    These are two sequences above 10,000 letters each, or one above 7,071 and a far longer one. The aligned part of the
-    longer sequence is less than twice the shorter one, because each letter more costs what a match gives.
+    These are two sequences of more than 10,000 bases each, or one of more than 7,071 bases and a far longer one. The
+    aligned part of the longer sequence is less than twice the shorter one, because each further base costs as much as
+    a match scores.
     """
     shorter, longer = sorted((query_length, target_length))
-    return shorter * min(longer, 2 * shorter) > MOST_CELLS
+    return shorter * min(longer, 2 * shorter) > MAX_CELLS
 
 
 @lru_cache(maxsize=2)
 def _aligner(*, wide: bool) -> pyopal.Aligner:
-    alphabet = LETTERS + (_WIDE_LETTER if wide else "")
+    alphabet = LETTERS + (_WIDE_CHARACTER if wide else "")
     scores = np.zeros((len(alphabet), len(alphabet)))
     scores[:5, :5] = _SCORES
     if wide:
@@ -150,15 +151,15 @@ def _aligner(*, wide: bool) -> pyopal.Aligner:
 
 
 def score_aligner() -> pyopal.Aligner:
-    """Return the aligner that gives scores; its alphabet is ``LETTERS``."""
+    """Return the aligner that computes scores; its alphabet is ``LETTERS``."""
     return _aligner(wide=False)
 
 
-def _letters(sequence: str, which: str) -> bytes:
-    alien = sequence.translate(_NO_LETTERS)
-    if alien:
+def _checked(sequence: str, which: str) -> bytes:
+    invalid = sequence.translate(_REMOVE_BASES)
+    if invalid:
         raise InputError(
-            f"{which} of an alignment has the letter {alien[0]!r}, wanted A, C, G, T and N; "
+            f"{which} of an alignment contains the character {invalid[0]!r}, expected A, C, G, T and N; "
             "normalise the sequence first (ednabed.sequences.normalise_one)"
         )
     return sequence.encode()
@@ -171,7 +172,7 @@ def _scores(query: bytes, database: pyopal.Database) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """An alignment: the places where it begins and stops (from 0, the stop excluded), runs of operations, score."""
+    """An alignment: start and stop positions (from 0, the stop excluded), runs of operations, and the score."""
 
     query: tuple[int, int]
     target: tuple[int, int]
@@ -180,7 +181,7 @@ class _Columns:
 
     @classmethod
     def of(cls, query: bytes, target: bytes, operations: bytes, query_start: int, target_start: int) -> _Columns:
-        """Take operations, ``M`` for any pair, and look at the letters that they put together."""
+        """Build from operations, where ``M`` is any pair, by comparing the bases that they align."""
         columns = np.frombuffer(operations, np.uint8).copy()
         pairs = columns == ord("M")
         in_query, in_target = columns != ord("D"), columns != ord("I")
@@ -196,7 +197,7 @@ class _Columns:
         return cls((query_start, query_stop), (target_start, target_stop), runs, score)
 
     def count(self, operation: str) -> int:
-        """Count the columns of one operation."""
+        """Return the number of columns with an operation."""
         return sum(n for n, other in self.runs if other == operation)
 
 
@@ -209,7 +210,7 @@ def _columns(query: bytes, targets: list[bytes], scores: list[int]) -> list[_Col
     results = aligner.align(query, database, mode="full", algorithm="ov")
     found = []
     for target, score, result in zip(targets, scores, results, strict=True):
-        operations = result.alignment.translate(_OF_OPAL).encode()
+        operations = result.alignment.translate(_FROM_OPAL).encode()
         spans = len(operations) - operations.count(b"D"), len(operations) - operations.count(b"I")
         starts, stops = (result.query_start, result.target_start), (result.query_end + 1, result.target_end + 1)
         columns = None
@@ -222,10 +223,10 @@ def _columns(query: bytes, targets: list[bytes], scores: list[int]) -> list[_Col
 
 
 def _best_columns(query: bytes, target: bytes, query_stop: int, target_stop: int) -> _Columns:
-    """Find the best columns up to a given end by dynamic programming (Gotoh 1982), a row of the matrix at a time.
+    """Find the best columns up to a given end by dynamic programming (Gotoh 1982), one row of the matrix at a time.
 
-    Gaps within a row are a running maximum, because none of them opens at the end of another. The score must be
-    positive; see ``too_long`` for why twice the shorter length is enough of the longer.
+    Gaps within a row are a running maximum, because no gap opens at the end of another. The score must be positive;
+    ``too_long`` explains why twice the length of the shorter sequence is enough of the longer one.
     """
     first_query, first_target = max(0, query_stop - 2 * target_stop), max(0, target_stop - 2 * query_stop)
     one = _CODES[np.frombuffer(query, np.uint8)[first_query:query_stop]]
@@ -233,10 +234,10 @@ def _best_columns(query: bytes, target: bytes, query_stop: int, target_stop: int
     best = np.zeros((len(one) + 1, len(other) + 1), np.int32)
     ramp = GAP_EXTEND * np.arange(len(other) + 1, dtype=np.int32)
     down = np.full(len(other) + 1, -(2**30), np.int32)
-    for i, letter in enumerate(one.tolist(), start=1):
+    for i, base in enumerate(one.tolist(), start=1):
         before, row = best[i - 1], best[i]
         down = np.maximum(down - GAP_EXTEND, before - GAP_OPEN)
-        np.maximum(before[:-1] + _SCORES[letter][other], down[1:], out=row[1:])
+        np.maximum(before[:-1] + _SCORES[base][other], down[1:], out=row[1:])
         across = np.maximum.accumulate(row + ramp)[:-1] - ramp[1:] + (GAP_EXTEND - GAP_OPEN)
         np.maximum(row[1:], across, out=row[1:])
     i, j = len(one), len(other)
@@ -246,7 +247,7 @@ def _best_columns(query: bytes, target: bytes, query_stop: int, target_stop: int
             operations += b"M"
             i, j = i - 1, j - 1
             continue
-        # The least gap that gives this score.
+        # The shortest gap that gives this score.
         ups = np.flatnonzero(best[:i, j][::-1] - GAP_OPEN - GAP_EXTEND * np.arange(i) == best[i, j])
         if len(ups):
             operations += b"I" * int(ups[0] + 1)
@@ -259,7 +260,7 @@ def _best_columns(query: bytes, target: bytes, query_stop: int, target_stop: int
 
 
 def _describe(strand: Strand, query: bytes, target: bytes, columns: _Columns) -> Alignment:
-    """Write columns in the terms of ``Alignment``; ``query`` is the strand that was aligned."""
+    """Return columns as an ``Alignment``; ``query`` is the strand that was aligned."""
     length = sum(n for n, _ in columns.runs)
     matches = columns.count("=")
     (query_start, query_stop), (target_start, target_stop) = columns.query, columns.target

@@ -1,4 +1,4 @@
-"""An alignment to read: the letters of query and hit one below the other, as BLAST shows them."""
+"""A readable alignment: the bases of query and hit one below the other, as in BLAST."""
 
 from __future__ import annotations
 
@@ -8,54 +8,53 @@ from ednabed.search.align import Alignment
 from ednabed.sequences import reverse_complement
 
 WIDTH = 60
-"""Columns a line."""
+"""Columns per line."""
 _OPERATION = re.compile(r"(\d+)([=XID])")
 
 
 def alignment_text(query: str, target: str, alignment: Alignment, width: int = WIDTH) -> str:
-    """Return the aligned part in blocks of three lines: query, ``|`` for equal letters, hit.
+    """Return the aligned part in blocks of three lines: query, ``|`` for equal bases, hit.
 
-    Numbers are those of the letters from 1; on strand ``-`` the query is shown as its reverse complement, and its
-    numbers fall.
+    Bases are numbered from 1; on strand ``-`` the query is shown as its reverse complement, and its numbers decrease.
 
     Args:
-        query: Normalised letters of the query as given.
-        target: Those of the hit.
-        alignment: Of the two.
-        width: Columns a line, at least 1.
+        query: Normalised sequence of the query as given.
+        target: Normalised sequence of the hit.
+        alignment: Alignment of the two.
+        width: Columns per line, at least 1.
     """
     forward = alignment.strand == "+"
     if forward:
-        letters = query[alignment.query_start - 1 : alignment.query_end]
+        query_bases = query[alignment.query_start - 1 : alignment.query_end]
         first, last = alignment.target_start, alignment.target_end
     else:
-        letters = reverse_complement([query[alignment.query_start - 1 : alignment.query_end].encode()])[0].decode()
+        query_bases = reverse_complement([query[alignment.query_start - 1 : alignment.query_end].encode()])[0].decode()
         first, last = alignment.target_end, alignment.target_start
-    other = target[first - 1 : last]
+    target_bases = target[first - 1 : last]
     upper, middle, lower = [], [], []
     i = j = 0
     for count, kind in ((int(n), kind) for n, kind in _OPERATION.findall(alignment.cigar)):
         step_query, step_target = (0 if kind == "D" else count), (0 if kind == "I" else count)
-        upper.append(letters[i : i + step_query] or "-" * count)
-        lower.append(other[j : j + step_target] or "-" * count)
+        upper.append(query_bases[i : i + step_query] or "-" * count)
+        lower.append(target_bases[j : j + step_target] or "-" * count)
         middle.append(("|" if kind == "=" else " ") * count)
         i, j = i + step_query, j + step_target
     above, between, below = "".join(upper), "".join(middle), "".join(lower)
-    place_query = alignment.query_start if forward else alignment.query_end
-    place_target, step = first, 1 if forward else -1
+    query_position = alignment.query_start if forward else alignment.query_end
+    target_position, step = first, 1 if forward else -1
     digits = len(str(max(alignment.query_end, alignment.target_start, alignment.target_end)))
     blocks = []
     for begin in range(0, len(above), width):
         part = slice(begin, begin + width)
         taken_query = len(above[part].replace("-", ""))
         taken_target = len(below[part].replace("-", ""))
-        end_query = place_query + step * max(taken_query - 1, 0)
-        end_target = place_target + max(taken_target - 1, 0)
+        end_query = query_position + step * max(taken_query - 1, 0)
+        end_target = target_position + max(taken_target - 1, 0)
         blocks.append(
-            f"query {place_query:>{digits}} {above[part]} {end_query}\n"
+            f"query {query_position:>{digits}} {above[part]} {end_query}\n"
             f"      {'':>{digits}} {between[part]}\n"
-            f"hit   {place_target:>{digits}} {below[part]} {end_target}"
+            f"hit   {target_position:>{digits}} {below[part]} {end_target}"
         )
-        place_query += step * taken_query
-        place_target += taken_target
+        query_position += step * taken_query
+        target_position += taken_target
     return "\n\n".join(blocks)

@@ -1,4 +1,4 @@
-"""A choice of records by what their columns say: datasets, runs and a filter. Search and export choose alike."""
+"""Select records by dataset, run and a filter on their columns, in the same way for search and export."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ednabed.search.where import parse_where
 
 @dataclass(frozen=True)
 class Choice:
-    """What records are meant; without anything, all.
+    """A selection of records; by default all records.
 
     Attributes:
-        datasets: Those of these datasets only; empty takes all.
-        runs: Those of these runs (``dataset/run_id``) only; empty takes all.
-        exclude_runs: Not those of these runs.
-        where: Filter on the columns of the records (``search.where``); None takes all.
+        datasets: Select only records of these datasets; empty selects all.
+        runs: Select only records of these runs (``dataset/run_id``); empty selects all.
+        exclude_runs: Exclude the records of these runs.
+        where: Filter on the columns of the records (``search.where``); None selects all.
     """
 
     datasets: tuple[str, ...] = ()
@@ -32,17 +32,17 @@ class Choice:
 
 
 def chosen_records(collection: Collection, choice: Choice) -> npt.NDArray[np.bool_] | None:
-    """Return which records are chosen, bool, one a position; None for all.
+    """Return which records are selected, bool, one per position; None for all.
 
     Raises:
-        UsageError: The filter is not one, or names a column that no record has.
-        StoreError: A dataset or run that was named is not there.
+        UsageError: The filter is not valid, or uses a column that no record has.
+        StoreError: A given dataset or run does not exist.
     """
     named_runs = (*choice.runs, *choice.exclude_runs)
     if not (choice.datasets or named_runs or choice.where):
         return None
     where = None if choice.where is None else parse_where(choice.where)
-    # The number of a record's vector says nothing to people.
+    # The number of a record's vector means nothing to users.
     schema = pa.schema([field for field in collection.record_schema if field.name != "row"])
     expression = None if where is None else where.expression(schema)
     columns = ["dataset", "run_id", *(sorted(where.columns) if where is not None else ())]
@@ -62,22 +62,22 @@ def chosen_records(collection: Collection, choice: Choice) -> npt.NDArray[np.boo
                 kept &= pc.is_in(labels, pa.array(choice.runs, pa.string())).to_numpy()
             kept &= ~pc.is_in(labels, pa.array(choice.exclude_runs, pa.string())).to_numpy()
         if expression is not None:
-            numbered = table.append_column("__place", [np.arange(table.num_rows)])
+            numbered = table.append_column("__position", [np.arange(table.num_rows)])
             passed = np.zeros(table.num_rows, bool)
-            passed[numbered.filter(expression).column("__place").to_numpy()] = True
+            passed[numbered.filter(expression).column("__position").to_numpy()] = True
             kept &= passed
         chosen[first : first + table.num_rows] = kept
-    for kind, asked, there in (("dataset", choice.datasets, datasets), ("run", named_runs, runs)):
-        for name in asked:
-            if name not in there:
+    for kind, requested, existing in (("dataset", choice.datasets, datasets), ("run", named_runs, runs)):
+        for name in requested:
+            if name not in existing:
                 raise StoreError(
-                    f"{collection.name} has no {kind} {name!r}; there are {', '.join(sorted(there)[:10])}"
-                    + (" and more" if len(there) > 10 else "")
+                    f"{collection.name} has no {kind} {name!r}; it has {', '.join(sorted(existing)[:10])}"
+                    + (" and more" if len(existing) > 10 else "")
                 )
     return chosen
 
 
 def rows_with(collection: Collection, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return which distinct sequences have a record that is ``chosen``, bool, shape (rows,)."""
+    """Return which distinct sequences have a ``chosen`` record, bool, shape (rows,)."""
     per_row = np.concatenate([[0], np.cumsum(chosen[collection.positions])])
     return np.asarray(np.diff(per_row[collection.starts]) > 0)

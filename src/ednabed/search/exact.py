@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ednabed.models.base import FloatArray
 from ednabed.reference.topk import exact_candidates, lengths, unit
 
-# Rows of the collection a block: 16,384 x 512 float32 is 32 MB.
+# Rows of the collection per block: 16,384 x 512 float32 is 32 MB.
 _BLOCK_ROWS = 16_384
 
 
@@ -21,8 +21,8 @@ def nearest(
 
     Args:
         queries: float32, shape (q, d); any scale.
-        collection: float32, shape (n, d), possibly memory-mapped; any scale. A zero row comes last, with similarity 0.
-        k: Neighbours wanted; where the collection is smaller, all of it is returned.
+        collection: float32, shape (n, d), possibly memory-mapped; any scale. A zero row has similarity 0.
+        k: Number of neighbours; if the collection is smaller, all its rows are returned.
 
     Returns:
         Row numbers, int64, and cosine similarities, float32 in -1 to 1, both of shape (q, min(k, n)), most similar
@@ -48,5 +48,5 @@ def _blocks(
     for first in range(0, len(collection), _BLOCK_ROWS):
         block = np.asarray(collection[first : first + _BLOCK_ROWS], np.float32)
         norms = lengths(block)
-        # Length 1 for zero rows: they take part, with similarity 0.
+        # Zero rows get length 1, so that they are included with similarity 0.
         yield np.arange(first, first + len(block)), block, np.where(norms > 0, norms, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""From queries to hits: search a collection, leave out what was not asked for, and say what each hit is."""
+"""Search a collection for the hits of queries, filter them, and describe each hit."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from ednabed.search.choice import Choice, chosen_records, rows_with
 from ednabed.search.queries import Query, QueryBatch
 
 RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
-"""What is told of the record behind a hit."""
+"""Keys of a hit that describe its record."""
 
 LineageLookup = Callable[[npt.NDArray[np.int64], Sequence[str | None]], list[str | None]]
-"""Gives the lineages of records, by row and id, that have none of their own; None where it knows none."""
+"""Returns lineages for records without a lineage, by row and id; None where unknown."""
 
 log = logging.getLogger("ednabed")
 
-# Hits that are held at once.
+# Maximum number of hits in memory at once.
 _HITS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What hits are wanted.
+    """Which hits are requested, and their content.
 
     Attributes:
-        k: Most hits a query, counted in distinct sequences.
-        exact: Compare with every vector, even where there is an index.
-        exclude_self: Leave out the query's own sequence.
-        exclude_runs: Leave out the records of these runs (``dataset/run_id``); a sequence that occurs elsewhere too
-            stays, with its other records.
-        datasets: Take the records of these datasets only; empty takes all.
-        min_similarity: Least cosine; None takes all.
-        where: Filter on the columns of the records (``search.where``); None takes all.
+        k: Maximum hits per query, counted in distinct sequences.
+        exact: Compare with every vector, even if there is an index.
+        exclude_self: Exclude the query's own sequence.
+        exclude_runs: Exclude the records of these runs (``dataset/run_id``); a sequence that also occurs elsewhere is
+            kept, with its other records.
+        datasets: Use only the records of these datasets; empty uses all.
+        min_similarity: Minimum cosine; None accepts all.
+        where: Filter on the columns of the records (``search.where``); None accepts all.
         occurrences: One hit per record instead of one per distinct sequence.
-        most_records: With ``occurrences``, the first so many records of a sequence only; None takes all.
-        align: Add the alignment of the query with each hit.
-        letters: Add the letters of each hit.
-        columns: Further columns of the records to tell with each hit, such as coordinates.
+        most_records: With ``occurrences``, the maximum number of records per sequence; None takes all.
+        align: Add the alignment of the query to each hit.
+        letters: Add the sequence of each hit.
+        columns: Further columns of the records to add to each hit, such as coordinates.
     """
 
     k: int = 10
@@ -63,24 +63,24 @@ class Wanted:
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Refuse invalid values."""
         if self.k < 1:
-            raise UsageError(f"top-k is {self.k}; it must be at least 1")
+            raise UsageError(f"`top_k` is {self.k}; it must be at least 1")
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
-            raise UsageError(f"min-similarity is {self.min_similarity}; a cosine lies between -1 and 1")
+            raise UsageError(f"`min_similarity` is {self.min_similarity}; a cosine is between -1 and 1")
 
 
 class Search:
-    """A collection with a choice of hits.
+    """A search in a collection with fixed options.
 
     Args:
-        collection: Where to search.
-        wanted: What hits.
-        lineages_of: Lineages for records that have none of their own; None for none.
+        collection: The collection to search.
+        wanted: Which hits to return.
+        lineages_of: Lineages for records without a lineage; None for no such lookup.
 
     Raises:
-        UsageError: The filter is not one, or names a column that no record has.
-        StoreError: A dataset or run that was named is not there.
+        UsageError: The filter is not valid, or uses a column that no record has.
+        StoreError: A given dataset or run does not exist.
     """
 
     def __init__(self, collection: Collection, wanted: Wanted, lineages_of: LineageLookup | None = None) -> None:
@@ -91,135 +91,135 @@ class Search:
         self._chosen = chosen_records(collection, choice)
         self._allowed = None if self._chosen is None else rows_with(collection, self._chosen)
         schema = collection.record_schema
-        self._told = False
-        told = dict.fromkeys((*RECORD_KEYS, "length", "source", "source_file", *wanted.columns))
-        self._columns = [name for name in told if name in schema.names]
+        self._warned = False
+        columns = dict.fromkeys((*RECORD_KEYS, "length", "source", "source_file", *wanted.columns))
+        self._columns = [name for name in columns if name in schema.names]
 
     def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
         """Yield each query of a batch with its hits, in the order of the batch.
 
         A hit is a dict: rank (from 1), similarity (cosine, ``DIGITS`` digits), distance (1 - similarity), the keys of
-        ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (records with this sequence),
-        datasets (name to number of records), length, source (input file) and source_file (file of its vector); with
-        ``align`` also alignment, an ``Alignment`` or None, with ``letters`` also sequence, its letters or None, and
-        with ``columns`` also columns, a dict of these. With ``lineages_of`` a record without a lineage of its own has
-        the one that this gives, and ``lineage_from`` is ``record``, ``assignment`` or None. With ``occurrences`` each
-        record of a hit is one, all with the rank of their sequence.
+        ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (number of records with this
+        sequence), datasets (number of records by name), length, source (input file) and source_file (file of its
+        vector); with ``align`` also alignment, an ``Alignment`` or None, with ``letters`` also sequence, a string or
+        None, and with ``columns`` also columns, a dict of these. With ``lineages_of``, a record without a lineage gets
+        one from there, and ``lineage_from`` is ``record``, ``assignment`` or None. With ``occurrences``, each record of
+        a distinct sequence is a hit, all with the rank of the sequence.
         """
-        # Where many hits are wanted, fewer queries are held at once.
+        # The more hits per query, the fewer queries are held at once.
         step = max(1, _HITS_AT_ONCE // self.wanted.k)
         for first in range(0, len(batch.queries), step):
             yield from self._run(batch.part(first, first + step))
 
     def _run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
         query, row, score = self._found(batch)
-        rows, place = np.unique(row, return_inverse=True)
+        rows, inverse = np.unique(row, return_inverse=True)
         details = self._details(rows)
         sequences: list[str | None] = []
         if self.wanted.align or self.wanted.letters:
             sequences = self.collection.take_sequences(rows).column("sequence").to_pylist()
         bounds = np.searchsorted(query, np.arange(len(batch.queries) + 1)).tolist()
-        places, scores = place.tolist(), score.tolist()
+        indices, scores = inverse.tolist(), score.tolist()
         for number, asked in enumerate(batch.queries):
-            own = slice(bounds[number], bounds[number + 1])
-            yield asked, self._hits(asked, places[own], scores[own], details, sequences)
+            part = slice(bounds[number], bounds[number + 1])
+            yield asked, self._hits(asked, indices[part], scores[part], details, sequences)
 
     def _found(self, batch: QueryBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Return places in the batch, rows and cosines of all hits, in order of query and then rank.
+        """Return indices in the batch, rows and cosines of all hits, in order of query and then rank.
 
-        Cosines are rounded to the digits at which two of them count as equal: so they never rise from one rank to the
-        next, and that of a sequence with itself is 1.
+        Cosines are rounded to the number of digits at which two of them count as equal, so they never increase from one
+        rank to the next, and the cosine of a sequence with itself is 1.
         """
         wanted = self.wanted
         k = wanted.k + (1 if wanted.exclude_self else 0)
-        place_of = np.array(batch.places, np.int64)
-        own = np.array([batch.queries[place].key or 0 for place in batch.places], np.uint64)
+        searchable = np.array(batch.places, np.int64)
+        query_keys = np.array([batch.queries[index].key or 0 for index in batch.places], np.uint64)
         parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
         for query, row, score in self.collection.search(batch.vectors, k, allowed=self._allowed, exact=wanted.exact):
             cosine = np.asarray(np.round(score.astype(np.float64), DIGITS), np.float64)
             kept = np.ones(len(query), bool)
             if wanted.exclude_self:
-                kept &= self.collection.keys[row] != own[query]
+                kept &= self.collection.keys[row] != query_keys[query]
             if wanted.min_similarity is not None:
                 kept &= cosine >= wanted.min_similarity
             query, row, cosine = query[kept], row[kept], cosine[kept]
             first = np.arange(len(query)) - np.searchsorted(query, query) < wanted.k
-            parts.append((place_of[query[first]], row[first], cosine[first]))
+            parts.append((searchable[query[first]], row[first], cosine[first]))
         query, row, cosine = (np.concatenate([part[i] for part in parts]) for i in range(3))
         return query, row, cosine
 
     def _hits(
         self,
         query: Query,
-        places: list[int],
+        indices: list[int],
         scores: list[float],
         details: list[list[dict[str, Any]]],
         sequences: list[str | None],
     ) -> list[dict[str, Any]]:
-        """Return the hits of one query; ``places`` are those of its rows in ``details`` and ``sequences``."""
-        alignments: list[Any] = [None] * len(places)
+        """Return the hits of one query; ``indices`` are the indices of its rows in ``details`` and ``sequences``."""
+        alignments: list[Any] = [None] * len(indices)
         if self.wanted.align and query.sequence is not None:
-            known = [(i, letters) for i, place in enumerate(places) if (letters := sequences[place]) is not None]
-            found = align(query.sequence, [letters for _, letters in known])
-            for (i, letters), alignment in zip(known, found, strict=True):
+            known = [(i, target) for i, index in enumerate(indices) if (target := sequences[index]) is not None]
+            found = align(query.sequence, [target for _, target in known])
+            for (i, target), alignment in zip(known, found, strict=True):
                 alignments[i] = alignment
-                if alignment is None and too_long(len(query.sequence), len(letters)) and not self._told:
-                    self._told = True
+                if alignment is None and too_long(len(query.sequence), len(target)) and not self._warned:
+                    self._warned = True
                     log.warning(
-                        "%s: its sequence and that of a hit are too long to align (over 1.2 GB of memory), so such "
-                        "hits have no identity",
+                        "%s: its sequence and the sequence of a hit are too long to align (over 1.2 GB of memory), so "
+                        "such hits have no identity",
                         query.told.get("id"),
                     )
         hits = []
-        for rank, (place, score, alignment) in enumerate(zip(places, scores, alignments, strict=True), start=1):
-            for record in details[place]:
+        for rank, (index, score, alignment) in enumerate(zip(indices, scores, alignments, strict=True), start=1):
+            for record in details[index]:
                 hit = {"rank": rank, "similarity": score, "distance": round(1 - score, DIGITS), **record}
                 if self.wanted.align:
                     hit["alignment"] = alignment
                 if self.wanted.letters:
-                    hit["sequence"] = sequences[places[rank - 1]]
+                    hit["sequence"] = sequences[indices[rank - 1]]
                 hits.append(hit)
         return hits
 
     def _details(self, rows: npt.NDArray[np.int64]) -> list[list[dict[str, Any]]]:
-        """Return what is told of each row: of its first record, or of all of them."""
+        """Return the description of each row: of its first record, or of all its records."""
         collection = self.collection
         sizes = collection.starts[rows + 1] - collection.starts[rows]
-        own = np.repeat(np.arange(len(rows)), sizes)
-        within = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        index_of = np.repeat(np.arange(len(rows)), sizes)
+        within = np.arange(len(index_of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         positions = np.asarray(collection.positions[np.repeat(collection.starts[rows], sizes) + within], np.int64)
         if self._chosen is not None:
-            own, positions = own[self._chosen[positions]], positions[self._chosen[positions]]
-        counts = np.bincount(own, minlength=len(rows)).tolist()
+            index_of, positions = index_of[self._chosen[positions]], positions[self._chosen[positions]]
+        counts = np.bincount(index_of, minlength=len(rows)).tolist()
         datasets: list[dict[str, int]] = [{} for _ in rows]
         names, of_part = np.unique(np.array(collection.part_datasets, object), return_inverse=True)
         codes = of_part[collection.parts_of(positions)]
-        pairs, sums = np.unique(own * len(names) + codes, return_counts=True)
+        pairs, sums = np.unique(index_of * len(names) + codes, return_counts=True)
         for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
             datasets[pair // len(names)][names[pair % len(names)]] = total
-        most = self.wanted.most_records if self.wanted.occurrences else 1
-        if most is not None:
-            early = np.arange(len(own)) - np.searchsorted(own, own) < most
-            own, positions = own[early], positions[early]
+        limit = self.wanted.most_records if self.wanted.occurrences else 1
+        if limit is not None:
+            shown = np.arange(len(index_of)) - np.searchsorted(index_of, index_of) < limit
+            index_of, positions = index_of[shown], positions[shown]
         details: list[list[dict[str, Any]]] = [[] for _ in rows]
         table = collection.take_records(positions, self._columns)
-        for place, record in zip(own.tolist(), table.to_pylist(), strict=True):
-            details[place].append(
+        for index, record in zip(index_of.tolist(), table.to_pylist(), strict=True):
+            details[index].append(
                 {key: record.get(key) for key in RECORD_KEYS}
-                | {"occurrences": counts[place], "datasets": datasets[place]}
+                | {"occurrences": counts[index], "datasets": datasets[index]}
                 | {key: record.get(key) for key in ("length", "source", "source_file")}
                 | ({"columns": {key: record.get(key) for key in self.wanted.columns}} if self.wanted.columns else {})
             )
         if self._lineages_of is not None:
-            self._name([record for records in details for record in records], rows[own], self._lineages_of)
+            self._name([record for records in details for record in records], rows[index_of], self._lineages_of)
         return details
 
     def _name(self, records: list[dict[str, Any]], rows: npt.NDArray[np.int64], lineages_of: LineageLookup) -> None:
-        """Give records without a lineage of their own the one that is known otherwise."""
+        """Look up lineages for records without one."""
         for record in records:
             record["lineage_from"] = None if record["lineage"] is None else "record"
-        nameless = [place for place, record in enumerate(records) if record["lineage"] is None]
-        found = lineages_of(rows[nameless], [records[place]["id"] for place in nameless]) if nameless else []
-        for place, lineage in zip(nameless, found, strict=True):
+        nameless = [index for index, record in enumerate(records) if record["lineage"] is None]
+        found = lineages_of(rows[nameless], [records[index]["id"] for index in nameless]) if nameless else []
+        for index, lineage in zip(nameless, found, strict=True):
             if lineage is not None:
-                records[place] |= {"lineage": lineage, "lineage_from": "assignment"}
+                records[index] |= {"lineage": lineage, "lineage_from": "assignment"}

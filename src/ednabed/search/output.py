@@ -1,15 +1,15 @@
-"""Results of a search as JSON, TSV, BLAST's columns or a table to read: a query at a time, to a stream or to a file.
+"""Write search results as JSON, TSV, BLAST columns or a readable table: one query at a time, to a stream or a file.
 
-- ``json``: for one query an object ``{"query": {…}, "results": [hits]}``; for many an array of such objects, one a
-  line. Letters beyond ASCII are escaped, NaN is refused. The fields of an alignment stand in the hit itself, null where
+- ``json``: for one query an object ``{"query": {…}, "results": [hits]}``; for many an array of such objects, one per
+  line. Characters beyond ASCII are escaped, NaN is refused. The fields of an alignment are in the hit itself, null if
   nothing aligned.
-- ``tsv``: a header and a line a hit. Nothing is quoted, so tabs and other control characters become blanks; what is not
-  known is empty. A query without hits has no line.
+- ``tsv``: a header and one line per hit. Nothing is quoted, so tabs and other control characters become spaces; unknown
+  values are empty. A query without hits has no line.
 - ``blast6``: the twelve columns of BLAST's ``-outfmt 6`` for the hits that aligned. No statistics are computed, so
-  evalue is -1 and bitscore 0, as vsearch writes them.
+  evalue is -1 and bitscore is 0, as vsearch writes them.
 - ``table``: for reading on a terminal.
 
-A file is written under another name and takes its place when all is done; until then an older one stays as it was.
+A file is written under a temporary name and renamed when it is complete; until then an older one is kept unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SUFFIXES = {
     ".m8": "blast6",
 }
 
-# Keys of a hit, and the attribute of the alignment each is; "length" is the record's.
+# Keys of a hit, and the attribute of the alignment for each; "length" is the length of the record.
 _ALIGNMENT = {
     "identity": "identity",
     "query_coverage": "query_coverage",
@@ -54,7 +54,7 @@ _ALIGNMENT = {
 _TSV = ["rank", "similarity", "distance", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage"]
 _TSV += ["occurrences"]
 _TSV_ALIGNED = ["identity", "query_coverage", "target_coverage", "strand", "cigar"]
-# Heading of the readable table, and the key it shows.
+# Headings of the readable table, and the key shown under each.
 _TABLE = {"rank": "rank", "similarity": "similarity"}
 _TABLE_ALIGNED = {"identity": "identity", "coverage": "query_coverage", "strand": "strand"}
 _TABLE_REST = {
@@ -65,10 +65,10 @@ _TABLE_DIGITS = {"similarity": 4, "identity": 1, "query_coverage": 1}
 
 
 def format_of(path: Path | None, asked: str | None) -> str:
-    """Return the format to write: the one asked for, else by the file's ending, else (no file) a table.
+    """Return the output format: the one requested, else by the file extension, else (without a file) a table.
 
     Raises:
-        UsageError: There is no such format, or the ending names none.
+        UsageError: The format or the file extension is unknown.
     """
     if asked is not None:
         _check_known(asked)
@@ -79,36 +79,36 @@ def format_of(path: Path | None, asked: str | None) -> str:
         return _SUFFIXES[path.suffix.lower()]
     except KeyError:
         raise UsageError(
-            f"{path}: the ending {path.suffix!r} names no format of results, wanted one of {', '.join(_SUFFIXES)}; "
-            f"name the file so, or say the format: {', '.join(FORMATS)}"
+            f"{path}: the extension {path.suffix!r} is not that of a result format, expected one of "
+            f"{', '.join(_SUFFIXES)}; rename the file, or give the format: {', '.join(FORMATS)}"
         ) from None
 
 
 def check_format(format: str, aligned: bool) -> None:
-    """Raise UsageError where there is no such format, or where it needs alignments and there are none."""
+    """Raise UsageError if the format is unknown, or if it needs alignments and there are none."""
     _check_known(format)
     if format == "blast6" and not aligned:
         raise UsageError(
-            "the format blast6 consists of alignments, and this search makes none; ask for alignments, "
-            "or take json, tsv or table"
+            "the format blast6 consists of alignments, and this search computes none; request alignments, "
+            "or choose json, tsv or table"
         )
 
 
 def _check_known(format: str) -> None:
     if format not in FORMATS:
-        raise UsageError(f"there is no format {format!r} of results; take one of {', '.join(FORMATS)}")
+        raise UsageError(f"the result format {format!r} is unknown; choose one of {', '.join(FORMATS)}")
 
 
 class HitWriter(TextWriter):
-    """Writes the hits of queries as they come; used as a context.
+    """Writes the hits of queries as they arrive; used as a context manager.
 
-    An exception inside the context leaves no file and an older one as it was.
+    After an exception inside the context there is no new file, and an older one is unchanged.
 
     Args:
-        target: A file, or a stream of text, which is not closed. A file that is a pipe or a device is written directly.
+        target: A file, or a text stream, which is not closed. A file that is a pipe or a device is written directly.
         format: One of ``FORMATS``.
         single: There is exactly one query (``json`` is then one object and no array, ``table`` has no heading).
-        aligned: Hits have an ``alignment`` (None where nothing aligned), which is to be written.
+        aligned: Hits have an ``alignment`` (None if nothing aligned), which is written.
 
     Raises:
         UsageError: See ``check_format``; or the target is a folder.
@@ -126,16 +126,16 @@ class HitWriter(TextWriter):
         """Write one query and its hits, best first.
 
         Args:
-            query: ``id`` (None where it has none) and whatever else is known of it; ``run`` and ``seq_idx`` name it
-                where it has no id, ``status`` and ``reason`` say why it has no hits.
-            hits: Their keys are those of ``json``, and ``alignment``.
+            query: ``id`` (None if it has none) and any other information; ``run`` and ``seq_idx`` identify it if it has
+                no id, ``status`` and ``reason`` state why it has no hits.
+            hits: The hits, with the keys of ``json``, and ``alignment``.
 
         Raises:
-            StoreError: A number is not finite, which JSON cannot hold.
+            StoreError: A number is not finite, which JSON cannot represent.
         """
         if self._single and self._queries:
             raise ValueError("a writer for a single query got a second one")
-        # In one piece, so that a stream never ends inside a query that could not be written.
+        # Written in one piece, so that a stream never ends inside a query that could not be written.
         head = "" if self._queries else self._head()
         self._stream.write(head + self._text(query, hits))
         self._queries += 1
@@ -149,7 +149,7 @@ class HitWriter(TextWriter):
             self._stream.write("\n]\n")
 
     def _head(self) -> str:
-        """Return what stands before the first query, and alone where there is none."""
+        """Return the text before the first query, which is also written if there are no queries."""
         if self._format == "json" and not self._single:
             return "["
         return "\t".join(["query", *self._tsv_keys()]) + "\n" if self._format == "tsv" else ""
@@ -170,7 +170,7 @@ class HitWriter(TextWriter):
         return self._table(query, hits)
 
     def _flat(self, hits: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Give the hits with the fields of their alignments instead of the objects."""
+        """Yield the hits with the fields of their alignments instead of the objects."""
         for hit in hits:
             flat = {key: value for key, value in hit.items() if key != "alignment"}
             if self._aligned:
@@ -185,8 +185,8 @@ class HitWriter(TextWriter):
             text = json.dumps(found, indent=2 if self._single else None, allow_nan=False)
         except ValueError as error:
             raise StoreError(
-                f"query {_name(query) or 'without id'}: a number of its results is not finite, which JSON cannot hold; "
-                "see with 'ednabed runs verify' whether the vectors are damaged"
+                f"query {_name(query) or 'without id'}: a number in its results is not finite, which JSON cannot "
+                "represent; check with 'ednabed runs verify' whether the vectors are damaged"
             ) from error
         if self._single:
             return text + "\n"
@@ -204,7 +204,7 @@ class HitWriter(TextWriter):
 
 
 def _name(query: Mapping[str, Any]) -> str:
-    """Name a query: its id, else its place in a run, else nothing."""
+    """Return the name of a query: its id, else its run and number, else the empty string."""
     if query.get("id") is not None:
         return str(query["id"])
     if query.get("seq_idx") is None:
@@ -217,7 +217,7 @@ def _cell(value: Any, digits: int | None) -> str:
         return ""
     if digits is None:
         return clean(str(value))
-    # Adding 0 makes 0 of -0, which 1 - similarity can round to.
+    # Adding 0 turns -0, to which 1 - similarity can round, into 0.
     return f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
@@ -241,7 +241,7 @@ def _word(text: str) -> str:
 
 
 def _lay_out(header: list[str], rows: list[list[str]]) -> str:
-    """Lay out columns for reading, two blanks between them."""
+    """Return aligned text columns, with two spaces between them."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows])
     return "".join(f"{line}\n" for line in lines)

@@ -1,6 +1,6 @@
-"""What is asked: records of runs, records of the collection itself, pasted letters, and files of sequences.
+"""Queries: records of runs, records of the collection itself, pasted sequences, and sequence files.
 
-Letters are embedded with the one function that made the collection, or not at all.
+Sequences are only embedded with the same function as the collection.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ednabed.reference.topk import lengths
 from ednabed.sequences import digest, normalise, normalise_one, open_records
 from ednabed.store.runs import RECORDS, Run
 
-# Queries of a file that are read, embedded and searched at once.
+# Number of queries of a file that are read, embedded and searched at once.
 _BATCH = 4_096
 
 
@@ -37,13 +37,13 @@ class Query:
     """One query.
 
     Attributes:
-        told: What is told of it beside its hits: ``id`` and where it comes from; of one that cannot be searched also
-            ``rejected``, the reason.
-        key: Its key (``keys_of``), by which it is known among the hits; None where it cannot be searched.
-        sequence: Its normalised letters; None where nobody knows them.
-        abundance: Reads that its file says it stands for; None where it does not.
-        sample: Sample that its file says it is from.
-        file: The file that it was read from, as it was named; None where it is not from a file.
+        told: Information shown with its hits: ``id`` and its origin; if it cannot be searched also ``rejected``, the
+            reason.
+        key: Key (``keys_of``) that identifies the query's own sequence among the hits; None if it cannot be searched.
+        sequence: Normalised sequence; None if unknown.
+        abundance: Number of reads stated in its file; None if not stated.
+        sample: Sample stated in its file; None if not stated.
+        file: File from which it was read, as given; None if it is not from a file.
     """
 
     told: dict[str, Any]
@@ -56,12 +56,12 @@ class Query:
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Some queries.
+    """A batch of queries.
 
     Attributes:
-        queries: All of them, in the order of the input.
-        places: Which of them can be searched.
-        vectors: Their vectors, float32, shape (len(places), d).
+        queries: All queries, in the order of the input.
+        places: Indices of the queries that can be searched.
+        vectors: Vectors of these queries, float32, shape (len(places), d).
     """
 
     queries: list[Query]
@@ -70,42 +70,43 @@ class QueryBatch:
 
     def part(self, first: int, last: int) -> QueryBatch:
         """Return the queries from number ``first`` to before ``last``."""
-        some = slice(bisect_left(self.places, first), bisect_left(self.places, last))
-        places = [place - first for place in self.places[some]]
-        return QueryBatch(self.queries[first:last], places, self.vectors[some])
+        part = slice(bisect_left(self.places, first), bisect_left(self.places, last))
+        indices = [index - first for index in self.places[part]]
+        return QueryBatch(self.queries[first:last], indices, self.vectors[part])
 
 
 def embedder_for(spec: Spec, what: str, model: str | None = None) -> Embedder:
-    """Open the embedder that made a collection.
+    """Open the embedder that computed the vectors of a collection.
 
     Args:
-        spec: Its function.
-        what: What to call the collection in messages.
-        model: Where the model is (name or folder); None takes the name in the spec.
+        spec: Function of the collection.
+        what: Name of the collection in messages.
+        model: Name or folder of the model; None takes the name in the spec.
 
     Raises:
-        StoreError: What is there is another function, or the function is not known.
-        ModelError: The weights are not here; the message says how to get them.
+        StoreError: The model is a different function, or the function of the collection is unknown.
+        ModelError: The weights are not available; the message states how to get them.
     """
     if spec.is_external:
         raise StoreError(
-            f"{what} holds vectors of {spec.model}, a function that is not known here, so no sequence can be embedded "
-            "for it; search by the record of a run (run and seq_idx)"
+            f"{what} holds vectors of {spec.model}, a function that ednabed cannot compute, so no sequence can be "
+            "embedded for it; search for the record of a run (`run` and `seq_idx`)"
         )
     where = spec.model if model is None else model
     try:
         embedder = open_embedder(where, spec.policy)
     except UsageError as error:
         raise StoreError(
-            f"{what} was made by '{spec.model}', and {where} cannot stand for it ({error}); give --model NAME, or "
-            "--model FOLDER where it was a folder"
+            f"{what} was built with '{spec.model}', and {where} cannot be used as this model ({error}); give the name "
+            "or the folder of the model as `model`"
         ) from error
     except ModelError as error:
-        raise ModelError(f"{what} was made by '{spec.model}', which the query needs too: {error}") from error
+        raise ModelError(f"{what} was built with '{spec.model}', which the query needs too: {error}") from error
     if embedder.spec.fingerprint != spec.fingerprint:
         raise StoreError(
-            f"{where} has fingerprint {embedder.spec.fingerprint[:12]}, {what} was made by {spec.fingerprint[:12]}: "
-            "their vectors cannot be compared; say by --model where the weights are that made it"
+            f"{where} has fingerprint {embedder.spec.fingerprint[:12]}, {what} was built with "
+            f"{spec.fingerprint[:12]}: their vectors cannot be compared; give the folder of the right weights as "
+            "`model`"
         )
     return embedder
 
@@ -114,14 +115,14 @@ def by_letters(embedder: Embedder, sequence: str) -> QueryBatch:
     """Return a pasted sequence as a query.
 
     Raises:
-        InputError: A letter is not accepted, or nothing is left.
-        StoreError: The model cannot take it.
+        InputError: A character is not accepted, or the sequence is empty.
+        StoreError: The model cannot embed the sequence.
     """
-    letters = normalise_one(sequence, embedder.spec.alphabet)
-    vectors, refused = Engine(embedder).embed([letters])
+    bases = normalise_one(sequence, embedder.spec.alphabet)
+    vectors, refused = Engine(embedder).embed([bases])
     if refused:
         raise StoreError(f"the sequence cannot be embedded by {embedder.spec.model}: {refused[0]}")
-    query = Query({"id": "query", "length": len(letters)}, _key(digest(letters)), letters.decode())
+    query = Query({"id": "query", "length": len(bases)}, _key(digest(bases)), bases.decode())
     return QueryBatch([query], [0], vectors)
 
 
@@ -130,69 +131,69 @@ def by_run(run: Run, label: tuple[str, str], seq_idx: int | None, record_id: str
 
     Args:
         run: The run.
-        label: Its dataset and run_id.
+        label: Dataset and run_id of the run.
         seq_idx: Number of the record, from 0.
-        record_id: Its id, where ``seq_idx`` is None.
+        record_id: Id of the record, if ``seq_idx`` is None.
 
     Raises:
-        StoreError: The run has no such record, or several sequences with this id; or its vector points nowhere.
+        StoreError: The run has no such record, or several sequences with this id; or its vector has no direction.
     """
     vectors = run.vectors()
     if record_id is not None:
         seq_idx = _row_of(run, record_id)
     if seq_idx is None or not 0 <= seq_idx < vectors.rows:
-        there = f"has records 0 to {vectors.rows - 1}" if vectors.rows else "has no record"
-        raise StoreError(f"{run.label} {there}, not {seq_idx}")
+        available = f"has records 0 to {vectors.rows - 1}" if vectors.rows else "has no records"
+        raise StoreError(f"{run.label} {available}, not {seq_idx}")
     vector = run.take(np.array([seq_idx]))
-    size = lengths(vector)[0]
-    if not (np.isfinite(size) and size > 0):
+    norm = lengths(vector)[0]
+    if not (np.isfinite(norm) and norm > 0):
         raise StoreError(
-            f"{vectors.path}: vector {seq_idx} {'is all zeros' if size == 0 else 'is not finite'}, so nothing is "
+            f"{vectors.path}: vector {seq_idx} {'is all zeros' if norm == 0 else 'is not finite'}, so nothing is "
             "similar to it; embed the input again"
         )
-    told = {"id": None, "run": "/".join(label), "dataset": label[0], "run_id": label[1], "seq_idx": seq_idx}
+    info = {"id": None, "run": "/".join(label), "dataset": label[0], "run_id": label[1], "seq_idx": seq_idx}
     if run.manifest is None:
-        return QueryBatch([Query(told, _key(f"{run.identity}:{seq_idx}"))], [0], vector)
+        return QueryBatch([Query(info, _key(f"{run.identity}:{seq_idx}"))], [0], vector)
     record = _record(run, seq_idx)
-    query = Query({**told, "id": record["id"]}, _key(record["digest"]), record["sequence"])
+    query = Query({**info, "id": record["id"]}, _key(record["digest"]), record["sequence"])
     return QueryBatch([query], [0], vector)
 
 
 def by_id(collection: Collection, record_id: str) -> QueryBatch:
-    """Return the record of a collection with an id as a query.
+    """Return the record of a collection with a given id as a query.
 
     Raises:
         StoreError: There is no such record, or several sequences have this id.
     """
     first_of: dict[int, int] = {}
     for first, table in collection.scan_records(["id"]):
-        at = pc.indices_nonzero(pc.equal(table.column("id"), record_id))
-        rows = table.column("row").take(at).to_pylist()
-        for row, place in zip(rows, at.to_pylist(), strict=True):
-            first_of.setdefault(row, first + place)
+        matches = pc.indices_nonzero(pc.equal(table.column("id"), record_id))
+        rows = table.column("row").take(matches).to_pylist()
+        for row, index in zip(rows, matches.to_pylist(), strict=True):
+            first_of.setdefault(row, first + index)
     if not first_of:
         raise StoreError(f"{collection.name} has no record with id {record_id!r}")
     shown = np.array(list(first_of.values())[:6], np.int64)
-    places = collection.take_records(shown, ["dataset", "run_id", "seq_idx"]).to_pylist()
+    records = collection.take_records(shown, ["dataset", "run_id", "seq_idx"]).to_pylist()
     if len(first_of) > 1:
-        told = ", ".join(f"--run {p['dataset']}/{p['run_id']} --seq-idx {p['seq_idx']}" for p in places)
+        listed = ", ".join(f"`run` {r['dataset']}/{r['run_id']} `seq_idx` {r['seq_idx']}" for r in records)
         raise StoreError(
-            f"{collection.name} has {len(first_of)} sequences with id {record_id!r}; choose one by {told}"
-            + (" or another" if len(first_of) > len(places) else "")
+            f"{collection.name} has {len(first_of)} sequences with id {record_id!r}; choose one by {listed}"
+            + (" or another" if len(first_of) > len(records) else "")
         )
     row = np.array(list(first_of), np.int64)
     sequence = collection.take_sequences(row).column("sequence")[0].as_py()
-    query = Query({"id": record_id, **places[0]}, int(collection.keys[row[0]]), sequence)
+    query = Query({"id": record_id, **records[0]}, int(collection.keys[row[0]]), sequence)
     return QueryBatch([query], [0], collection.vectors_of(row))
 
 
 def by_files(embedder: Embedder, paths: Sequence[Path], min_length: int = 20) -> Iterator[QueryBatch]:
-    """Yield the records of sequence files as queries, some at a time, in the order of the input.
+    """Yield the records of sequence files as queries, in batches, in the order of the input.
 
-    A record that cannot be searched comes as a query with the reason.
+    A record that cannot be searched becomes a query with the reason.
 
     Raises:
-        InputError: A file cannot be read, or holds no record.
+        InputError: A file cannot be read, or contains no records.
     """
     engine = Engine(embedder)
     for path in paths:
@@ -204,26 +205,26 @@ def by_files(embedder: Embedder, paths: Sequence[Path], min_length: int = 20) ->
 
 def _batch(engine: Engine, raw: Any, min_length: int, path: Path) -> QueryBatch:
     accepted, rejected = normalise(raw, alphabet=engine.embedder.spec.alphabet, min_length=min_length)
-    letters = accepted.column("sequence").to_pylist()
-    vectors, refused = engine.embed([sequence.encode() for sequence in letters])
+    sequences = accepted.column("sequence").to_pylist()
+    vectors, refused = engine.embed([sequence.encode() for sequence in sequences])
     numbers = dict(zip(raw.column("record").to_pylist(), range(raw.num_rows), strict=True))
     queries: list[Query | None] = [None] * raw.num_rows
     rows: dict[int, int] = {}
     keys = keys_of(accepted.column("digest").to_pylist()).tolist()
     read = accepted.select(["id", "length", "source", "record", "abundance", "sample"])
     for i, record in enumerate(read.to_pylist()):
-        place = numbers[record.pop("record")]
+        number = numbers[record.pop("record")]
         more = {"abundance": record.pop("abundance"), "sample": record.pop("sample"), "file": path}
         if i in refused:
-            queries[place] = Query({**record, "rejected": refused[i]}, **more)
+            queries[number] = Query({**record, "rejected": refused[i]}, **more)
         else:
-            queries[place] = Query(record, keys[i], letters[i], **more)
-            rows[place] = i
+            queries[number] = Query(record, keys[i], sequences[i], **more)
+            rows[number] = i
     for record in rejected.select(["id", "source", "reason", "record"]).to_pylist():
-        told = {"id": record["id"], "source": record["source"], "rejected": record["reason"]}
-        queries[numbers[record["record"]]] = Query(told, file=path)
-    places = sorted(rows)
-    return QueryBatch([q for q in queries if q is not None], places, vectors[[rows[place] for place in places]])
+        info = {"id": record["id"], "source": record["source"], "rejected": record["reason"]}
+        queries[numbers[record["record"]]] = Query(info, file=path)
+    searchable = sorted(rows)
+    return QueryBatch([q for q in queries if q is not None], searchable, vectors[[rows[n] for n in searchable]])
 
 
 def _key(name: str) -> int:
@@ -231,14 +232,16 @@ def _key(name: str) -> int:
 
 
 def _record(run: Run, row: int) -> dict[str, Any]:
-    """Return id, digest and sequence of a record, reading no more than the piece of the file that it lies in."""
+    """Return id, digest and sequence of a record, reading only the row group of the file that contains it."""
     path = run.folder / RECORDS
     columns = ["id", "digest", "sequence"]
     try:
         with parquet_errors(run.damaged_records), pq.ParquetFile(path) as file:
-            lacking = [name for name in columns if name not in file.schema_arrow.names]
-            if lacking:
-                raise StoreError(f"{path} has no column {lacking[0]!r}; it was not written by ednabed, embed the input")
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise StoreError(
+                    f"{path} has no column {missing[0]!r}, so it was not written by ednabed; embed the input"
+                )
             first = 0
             for group in range(file.metadata.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
@@ -248,15 +251,15 @@ def _record(run: Run, row: int) -> dict[str, Any]:
                     return record
                 first += rows
     except FileNotFoundError as error:
-        raise run.damaged_records("it is absent") from error
+        raise run.damaged_records("it is missing") from error
     raise StoreError(
-        f"{path} has {first} records, so record {row} is lost; 'ednabed runs verify' says which file is damaged"
+        f"{path} has {first} records, so record {row} is lost; 'ednabed runs verify' shows which file is damaged"
     )
 
 
 def _row_of(run: Run, record_id: str) -> int:
     if run.manifest is None:
-        raise StoreError(f"{run.folder} was made by an older tool, so its rows have no ids; choose one by --seq-idx")
+        raise StoreError(f"{run.folder} was created by an older tool, so its rows have no ids; choose one by `seq_idx`")
     columns = [name for name in ("id", "digest", "source") if name in run.record_schema.names]
     records = run.load_records(columns)
     rows = pc.indices_nonzero(pc.equal(records.column("id"), record_id)).to_pylist()
@@ -268,9 +271,9 @@ def _row_of(run: Run, record_id: str) -> int:
     if len(first_of) > 1:
         shown = list(first_of.values())[:6]
         sources = records.column("source") if "source" in columns else pa.nulls(len(records))
-        places = ", ".join(f"{row} ({sources[row].as_py() or 'unknown file'})" for row in shown)
+        listed = ", ".join(f"{row} ({sources[row].as_py() or 'unknown file'})" for row in shown)
         raise StoreError(
-            f"{run.label} has {len(first_of)} sequences with id {record_id!r}; choose one by --seq-idx: {places}"
+            f"{run.label} has {len(first_of)} sequences with id {record_id!r}; choose one by `seq_idx`: {listed}"
             + (" or another" if len(first_of) > len(shown) else "")
         )
     return int(rows[0])

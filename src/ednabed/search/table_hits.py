@@ -1,4 +1,4 @@
-"""What a hit in a LanceDB table is: a distinct sequence, known by its digest, told in the terms of its first row."""
+"""Hits in a LanceDB table: distinct sequences, identified by their digest and described by their first row."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _RANK[sorted(_BASE64URL)] = np.arange(64, dtype=np.uint64)
 
 @dataclass(frozen=True)
 class OpenedTable:
-    """The open table, and what of it is searched.
+    """The open table, and the part of it that is searched.
 
     Attributes:
-        database: Where it is.
+        database: Database that contains the table.
         table: LanceDB's handle, which stays at one version.
-        columns: Vector column and companions.
-        dimension: Length of its vectors.
-        alphabet: How its sequences were normalised.
+        columns: Vector column and its companion columns.
+        dimension: Dimension of the vectors.
+        alphabet: Alphabet with which the sequences were normalised.
         where: Filter for Lance (``read_filter``), or None.
     """
 
@@ -45,24 +45,24 @@ class OpenedTable:
 
     @property
     def shown(self) -> list[str]:
-        """Columns that a hit is made of."""
-        there = self.table.schema.names
-        return [c for c in (ID, SEQUENCE, "sample", "abundance", "lineage", "source", *RANKS) if c in there]
+        """Columns of the table that a hit needs."""
+        names = self.table.schema.names
+        return [c for c in (ID, SEQUENCE, "sample", "abundance", "lineage", "source", *RANKS) if c in names]
 
     def vectors(self, part: Any) -> FloatArray:
-        """Return the vectors of a batch or table of rows, zeros where null."""
+        """Return the vectors of a batch or table of rows, with zeros for null."""
         return vectors_in(part, self.columns.vector, self.dimension)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A distinct sequence.
+    """A distinct sequence that was found.
 
     Attributes:
-        digest: Of the normalised sequence.
+        digest: Digest of the normalised sequence.
         similarity: Cosine with the query.
-        occurrences: Rows that hold it, among those searched.
-        row: Number of the row that stands for it, the first by id.
+        occurrences: Number of searched rows that contain it.
+        row: Number of the row that represents it, the first by id.
     """
 
     digest: str
@@ -72,14 +72,14 @@ class Found:
 
     @property
     def order(self) -> tuple[float, str]:
-        """Most similar first, ties by digest."""
+        """Sort key: most similar first, ties by digest."""
         return -round(self.similarity, 6), self.digest
 
 
 def digests_of(sequences: Any, alphabet: Alphabet) -> npt.NDArray[np.uint8]:
-    """Return the digest of each sequence, normalised, as 35 letters, shape (n, 35).
+    """Return the digest of each sequence, normalised, as 35 ASCII characters, uint8, shape (n, 35).
 
-    What cannot be normalised (somebody changed it since) is taken as it stands.
+    A sequence that cannot be normalised (because it was changed later) is used as it is.
     """
     column = sequences.combine_chunks() if isinstance(sequences, pa.ChunkedArray) else sequences
     count = len(column)
@@ -94,12 +94,12 @@ def digests_of(sequences: Any, alphabet: Alphabet) -> npt.NDArray[np.uint8]:
     accepted, refused = normalise(
         pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA), alphabet=alphabet, min_length=1
     )
-    letters = np.zeros((count, 35), np.uint8)
-    places = accepted.column("record").to_numpy()
-    letters[places] = np.array(accepted.column("digest").to_pylist(), "S35").view(np.uint8).reshape(-1, 35)
-    for place in refused.column("record").to_pylist():
-        letters[place] = list(digest(column[place].as_py()).encode())
-    return letters
+    digests = np.zeros((count, 35), np.uint8)
+    rows = accepted.column("record").to_numpy()
+    digests[rows] = np.array(accepted.column("digest").to_pylist(), "S35").view(np.uint8).reshape(-1, 35)
+    for row in refused.column("record").to_pylist():
+        digests[row] = list(digest(column[row].as_py()).encode())
+    return digests
 
 
 def digest_texts(sequences: Any, alphabet: Alphabet) -> list[str]:
@@ -108,22 +108,22 @@ def digest_texts(sequences: Any, alphabet: Alphabet) -> list[str]:
 
 
 def digest_keys(digests: npt.NDArray[np.uint8]) -> Numbers:
-    """Return numbers that stand in the order of the digests: the first 60 of their bits."""
+    """Return numbers that sort like the digests: their first 60 bits."""
     shifts = np.arange(54, -1, -6, dtype=np.uint64)
     return np.asarray((_RANK[digests[:, 3:13]] << shifts).sum(axis=1, dtype=np.uint64))
 
 
 def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
-    """Write what was found as hits, with what the table says of the row that stands for each."""
-    rows = np.unique(np.array([f.row for own in chosen for f in own], np.uint64))
+    """Return the found sequences as hits, with the columns of the row that represents each."""
+    rows = np.unique(np.array([f.row for of_query in chosen for f in of_query], np.uint64))
     part = take_rows(opened.database, opened.table, rows, opened.shown)
     shown = dict(zip(rows.tolist(), part.to_pylist(), strict=True))
     out = []
-    for own in chosen:
+    for of_query in chosen:
         hits = []
-        for rank, f in enumerate(own, start=1):
+        for rank, f in enumerate(of_query, start=1):
             row = shown[f.row]
-            letters = _normalised(row[SEQUENCE], opened.alphabet)
+            sequence = _normalised(row[SEQUENCE], opened.alphabet)
             hits.append(
                 {
                     "rank": rank,
@@ -138,10 +138,10 @@ def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
                     "lineage": _lineage(row),
                     "occurrences": f.occurrences,
                     "datasets": {},
-                    "length": len(letters),
+                    "length": len(sequence),
                     "source": _plain(row.get("source")),
                     "source_file": opened.database.address,
-                    "sequence": letters,
+                    "sequence": sequence,
                 }
             )
         out.append(hits)
@@ -149,7 +149,7 @@ def hits_of(opened: OpenedTable, chosen: list[list[Found]]) -> list[Hits]:
 
 
 def _normalised(text: str | None, alphabet: Alphabet) -> str:
-    """Return normalised letters, none where that cannot be."""
+    """Return the normalised sequence, the empty string if it cannot be normalised."""
     try:
         return normalise_one(text or "", alphabet).decode()
     except InputError:
@@ -157,14 +157,14 @@ def _normalised(text: str | None, alphabet: Alphabet) -> str:
 
 
 def _plain(value: Any) -> str | int | float | None:
-    """Return what JSON can say of a value in a user's column."""
+    """Return a value of a user's column in a form that JSON can represent."""
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _lineage(row: dict[str, Any]) -> str | None:
-    """Return the lineage of a row: its column of that name, in the one form where it can be read, else its ranks."""
+    """Return the lineage of a row: its lineage column, in standard form if it can be parsed, else its ranks."""
     text = row.get("lineage")
     if text is None:
         ranks = [str(row.get(rank) or "").replace(";", ",") for rank in RANKS]

@@ -1,4 +1,4 @@
-"""Queries against a LanceDB table, in the words of a search in a reference."""
+"""Queries against a LanceDB table, with the same options and results as a search in a reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ednabed.store.table_nearest import ROW_ID, scan_rows, take_rows, vectors_in
 
 
 def by_table_id(database: Database, columns: VectorColumns, spec: Spec, record_id: str) -> QueryBatch:
-    """Return a row of a table as a query.
+    """Return the row of a table with a given id as a query.
 
     Raises:
         StoreError: There is no such row, or it has no vector.
@@ -35,19 +35,19 @@ def by_table_id(database: Database, columns: VectorColumns, spec: Spec, record_i
     vectors = vectors_in(row, columns.vector, spec.dimension)
     if not vectors.any():
         raise StoreError(f"{database.address}: row {record_id!r} has no vector yet; run 'ednabed table embed'")
-    letters = normalise_one(row.column(SEQUENCE)[0].as_py(), spec.alphabet).decode()
-    return QueryBatch([Query({"id": record_id, "length": len(letters)}, None, letters)], [0], vectors)
+    sequence = normalise_one(row.column(SEQUENCE)[0].as_py(), spec.alphabet).decode()
+    return QueryBatch([Query({"id": record_id, "length": len(sequence)}, None, sequence)], [0], vectors)
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Raise UsageError where something is wanted that a table does not know."""
-    for option, given in (
-        ("--dataset", wanted.datasets),
-        ("--exclude-run", wanted.exclude_runs),
-        ("--occurrences", wanted.occurrences),
+    """Raise UsageError if an option is set that a table does not support."""
+    for parameter, given in (
+        ("datasets", wanted.datasets),
+        ("exclude_runs", wanted.exclude_runs),
+        ("occurrences", wanted.occurrences),
     ):
         if given:
-            raise UsageError(f"{option} goes with runs, which a table does not have; use --where on its columns")
+            raise UsageError(f"`{parameter}` is for runs, which a table does not have; filter its columns with `where`")
 
 
 def answer(
@@ -57,12 +57,12 @@ def answer(
     wanted: Wanted,
     notices: list[str],
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
-    """Yield each query with its hits (``search_table``), in order; what a person should know goes to ``notices``."""
+    """Yield each query with its hits (``search_table``), in order; notices for the user are added to ``notices``."""
     for batch in batches:
-        own = [batch.queries[place].sequence for place in batch.places]
+        sequences = [batch.queries[index].sequence for index in batch.places]
         exclude: Sequence[str | None] | None = None
         if wanted.exclude_self:
-            exclude = [None if letters is None else digest(letters.encode()) for letters in own]
+            exclude = [None if sequence is None else digest(sequence.encode()) for sequence in sequences]
         hits, notice = search_table(
             database,
             batch.vectors,
@@ -76,11 +76,11 @@ def answer(
         if notice is not None and notice not in notices:
             notices.append(notice)
         found = dict(zip(batch.places, hits, strict=True))
-        for place, query in enumerate(batch.queries):
-            yield query, _told(query, found.get(place, []), wanted.align)
+        for index, query in enumerate(batch.queries):
+            yield query, _with_alignments(query, found.get(index, []), wanted.align)
 
 
-def _told(query: Query, hits: list[dict[str, Any]], aligned: bool) -> list[dict[str, Any]]:
+def _with_alignments(query: Query, hits: list[dict[str, Any]], aligned: bool) -> list[dict[str, Any]]:
     sequences = [hit.pop("sequence") for hit in hits]
     if aligned:
         alignments = align(query.sequence, sequences) if query.sequence is not None else [None] * len(hits)

@@ -1,4 +1,4 @@
-"""What writers of results share: a stream, or a file that takes its place when all is done."""
+"""The common part of result writers: write to a stream, or to a file that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ednabed.store.files import replacing
 
 
 class TextWriter(ABC):
-    """Opens its target when the context begins; when it has ended well, all is written and in its place.
+    """A context manager that opens its target on entry and puts the complete output in place on successful exit.
 
-    An exception inside the context leaves no file and an older one as it was.
+    After an exception inside the context there is no new file, and an older one is unchanged.
 
     Args:
-        target: A file, or a stream of text, which is not closed. A file that is a pipe or a device is written directly.
-        example: A name such as the file could have, for the message where it is a folder.
+        target: A file, or a text stream, which is not closed. A file that is a pipe or a device is written directly.
+        example: An example of a file name, for the message if the target is a folder.
 
     Raises:
-        UsageError: When the context begins: the target is a folder.
+        UsageError: On entry, if the target is a folder.
     """
 
     _stream: TextIO
@@ -45,11 +45,11 @@ class TextWriter(ABC):
             try:
                 self._finish()
                 self._stream.flush()
-            except BaseException as own:
-                self._open.__exit__(type(own), own, own.__traceback__)
+            except BaseException as failure:
+                self._open.__exit__(type(failure), failure, failure.__traceback__)
                 raise
         self._open.__exit__(kind, error, trace)
 
     @abstractmethod
     def _finish(self) -> None:
-        """Write what stands after the last query; called once, where no exception ended the context."""
+        """Write the text after the last query; called once, unless an exception ended the context."""

@@ -1,18 +1,18 @@
-"""A filter on the columns of records, written by a person as text: ``sample = 'A1' AND abundance >= 10``.
+"""A user's text filter on the columns of records: ``sample = 'A1' AND abundance >= 10``.
 
-The language is a small part of SQL, read the way Lance (DataFusion) reads it, so that one filter serves runs,
+The language is a small subset of SQL, interpreted as in Lance (DataFusion), so that one filter works for runs,
 references and tables:
 
-- ``column = value``, with ``=  !=  <>  <  <=  >  >=``; the column stands first;
-- ``column [NOT] LIKE 'a%'``, ``ILIKE`` where case does not matter: ``%`` is any text, ``_`` any letter, and a backslash
-  takes the sign after it as it is;
+- ``column = value``, with ``=  !=  <>  <  <=  >  >=``; the column comes first;
+- ``column [NOT] LIKE 'a%'``, or ``ILIKE`` to ignore case: ``%`` matches any text, ``_`` any character, and a backslash
+  makes the next character literal;
 - ``column [NOT] IN ('a', 'b')``, ``column [NOT] BETWEEN 1 AND 5``, ``column IS [NOT] NULL``;
 - ``NOT``, then ``AND``, then ``OR``, and parentheses.
 
 Values are ``'text'`` (a quote inside is doubled), numbers, ``TRUE`` and ``FALSE``; a date or time is written as text.
-Names of columns are taken as written; one that is not made of letters, digits and underscore stands in backticks or
-double quotes. A comparison with an empty cell (null) is neither true nor false, and so is its NOT: neither chooses the
-record.
+Column names are case-sensitive; a name with characters other than letters, digits and underscore is written in
+backticks or double quotes. A comparison with an empty cell (null) is neither true nor false, nor is its NOT: neither
+selects the record.
 
 The text is compiled to an Arrow expression; it is never run as SQL or Python.
 """
@@ -27,28 +27,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import UsageError
-from ednabed.search.where_arrow import MOST_PATTERN, to_arrow
+from ednabed.search.where_arrow import MAX_PATTERN, to_arrow
 from ednabed.search.where_tree import TOKEN, Comparison, Join, Node, Not, Value, shown
 
-MOST_LETTERS = 100_000
-MOST_DEPTH = 50
-"""Parentheses and NOTs inside each other."""
-MOST_TESTS = 250
-"""Comparisons: Arrow walks a row of ORs recursively and some thousands of them end the process; IN takes any number."""
+MAX_CHARACTERS = 100_000
+MAX_DEPTH = 50
+"""Maximum depth of nested parentheses and NOTs."""
+MAX_TESTS = 250
+"""Maximum comparisons: Arrow walks ORs recursively, and some thousands of them crash it; IN takes any number."""
 
 _EXAMPLE = "sample = 'A1' AND abundance >= 10"
 _KEYWORDS = frozenset(["AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "IS", "NULL", "BETWEEN", "TRUE", "FALSE"])
-# An exponent of four digits or a hundred digits are slips, and work with such numbers takes long.
+# A four-digit exponent or more than a hundred digits are typing errors, and computing with such numbers takes long.
 _NUMBER = re.compile(r"[^eE]{1,100}(?:[eE][+-]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True)
 class Where:
-    """A filter that has been read and is right in itself; made by ``parse_where``.
+    """A parsed and valid filter, created by ``parse_where``.
 
     Attributes:
         text: The filter as the user wrote it.
-        columns: The columns that it names.
+        columns: The columns that it uses.
     """
 
     text: str
@@ -56,22 +56,24 @@ class Where:
     _tree: Node = field(repr=False)
 
     def expression(self, schema: pa.Schema) -> pc.Expression:
-        """Return the filter for records of this schema, as ``Dataset.to_table(filter=…)`` takes it.
+        """Return the filter for records of this schema, in the form that ``Dataset.to_table(filter=…)`` accepts.
 
         Raises:
-            UsageError: A column is not there, or holds another kind of values than the one it is compared with.
+            UsageError: A column does not exist, or its type does not match the value that it is compared with.
         """
         return to_arrow(self._tree, schema)
 
 
 def parse_where(text: str) -> Where:
-    """Read a filter.
+    """Parse a filter.
 
     Raises:
-        UsageError: The text is not a filter; the message says at which letter (from 1) and what was wanted there.
+        UsageError: The text is not a filter; the message states the position (from 1) and what was expected there.
     """
-    if len(text) > MOST_LETTERS:
-        raise UsageError(f"the filter has {len(text):,} letters, wanted at most {MOST_LETTERS:,}; make it shorter")
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(
+            f"the filter has {len(text):,} characters, expected at most {MAX_CHARACTERS:,}; make it shorter"
+        )
     tokens = _tokens(text)
     if len(tokens) == 1:
         raise UsageError(f"the filter is empty; write, for example, {_EXAMPLE}")
@@ -85,7 +87,7 @@ def parse_where(text: str) -> Where:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """``kind``: keyword, word, name (quoted), text, number, sign or end; ``value``: without quotes, keywords large."""
+    """``kind``: keyword, word, name (quoted), text, number, sign or end; ``value``: unquoted, keywords in capitals."""
 
     kind: str
     value: str
@@ -97,13 +99,13 @@ def _tokens(text: str) -> list[_Token]:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise _error(error.start + 1, text[error.start], "a letter of Unicode", "type that letter again") from None
+        raise _error(error.start + 1, text[error.start], "a Unicode character", "type it again") from None
     tokens = []
-    place = 0
-    while place < len(text):
-        found = TOKEN.match(text, place)
+    index = 0
+    while index < len(text):
+        found = TOKEN.match(text, index)
         if found is None:
-            raise _stray(text, place)
+            raise _no_token(text, index)
         kind, written = str(found.lastgroup), found[0]
         value = written
         if kind == "word" and written.isascii() and written.upper() in _KEYWORDS:
@@ -111,42 +113,42 @@ def _tokens(text: str) -> list[_Token]:
         elif kind in ("text", "name"):
             value = written[1:-1].replace(written[0] * 2, written[0])
         if kind != "blank":
-            tokens.append(_Token(kind, value, written, place + 1))
-        place = found.end()
+            tokens.append(_Token(kind, value, written, index + 1))
+        index = found.end()
     return [*tokens, _Token("end", "", "", len(text) + 1)]
 
 
-def _stray(text: str, place: int) -> UsageError:
-    """Say what is wrong where no token begins."""
-    first, rest = text[place], text[place:]
+def _no_token(text: str, index: int) -> UsageError:
+    """Return the error for an index at which no token begins."""
+    first, rest = text[index], text[index:]
     if first in "'\"`":
-        return _error(place + 1, rest, f"a second {first} that ends it", "close the quote, double a quote inside it")
+        return _error(index + 1, rest, f"a second {first} that ends it", "close the quote, double a quote inside it")
     if first in "-.0123456789":
         return _error(
-            place + 1, rest.split()[0], "a number such as 12, -0.5 or 1e-3",
-            "a column whose name begins with a digit stands in backticks, text in single quotes",
+            index + 1, rest.split()[0], "a number such as 12, -0.5 or 1e-3",
+            "write a column whose name begins with a digit in backticks, text in single quotes",
         )  # fmt: skip
     return _error(
-        place + 1, first, "a column, a value in single quotes, a number or a sign such as = or <", f"as in {_EXAMPLE}"
+        index + 1, first, "a column, a value in single quotes, a number or a sign such as = or <", f"as in {_EXAMPLE}"
     )
 
 
-def _error(position: int, found: str, wanted: str, advice: str) -> UsageError:
-    return UsageError(f"filter, position {position}: found {shown(found)}, wanted {wanted}; {advice}")
+def _error(position: int, found: str, expected: str, advice: str) -> UsageError:
+    return UsageError(f"filter, position {position}: found {shown(found)}, expected {expected}; {advice}")
 
 
 class _Parser:
-    """Recursive descent, one method a level of precedence."""
+    """A recursive descent parser with one method per level of precedence."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens
-        self._place = 0
+        self._index = 0
         self._depth = 0
         self._tests = 0
         self.columns: set[str] = set()
 
     def filter(self) -> Node:
-        """Read all tokens."""
+        """Parse all tokens."""
         tree = self._any()
         if self._next.kind != "end":
             raise self._wrong("AND, OR or the end")
@@ -154,27 +156,27 @@ class _Parser:
 
     @property
     def _next(self) -> _Token:
-        return self._tokens[self._place]
+        return self._tokens[self._index]
 
     def _take(self, *values: str) -> str:
-        """Go past the next token where it is one of these keywords or signs, and return it; else the empty string."""
+        """Consume and return the next token if it is one of these keywords or signs; else return the empty string."""
         token = self._next
         if token.kind not in ("keyword", "sign") or token.value not in values:
             return ""
-        self._place += 1
+        self._index += 1
         return token.value
 
     def _need(self, value: str, advice: str = f"as in {_EXAMPLE}") -> None:
         if not self._take(value):
             raise self._wrong(value, advice)
 
-    def _wrong(self, wanted: str, advice: str = f"as in {_EXAMPLE}") -> UsageError:
-        return _error(self._next.position, self._next.written, wanted, advice)
+    def _wrong(self, expected: str, advice: str = f"as in {_EXAMPLE}") -> UsageError:
+        return _error(self._next.position, self._next.written, expected, advice)
 
     def _deeper(self) -> None:
         self._depth += 1
-        if self._depth > MOST_DEPTH:
-            raise self._wrong(f"at most {MOST_DEPTH} parentheses and NOTs inside each other", "write it flatter")
+        if self._depth > MAX_DEPTH:
+            raise self._wrong(f"at most {MAX_DEPTH} nested parentheses and NOTs", "reduce the nesting")
 
     def _any(self) -> Node:
         parts = [self._all()]
@@ -195,7 +197,7 @@ class _Parser:
         elif self._take("("):
             self._deeper()
             part = self._any()
-            self._need(")", "close the parenthesis, or join by AND or OR")
+            self._need(")", "close the parenthesis, or join with AND or OR")
         else:
             return self._test()
         self._depth -= 1
@@ -206,14 +208,14 @@ class _Parser:
         if token.kind not in ("word", "name"):
             advice = f"as in {_EXAMPLE}"
             if token.kind in ("text", "number"):
-                advice = "the column stands first, the value after it"
+                advice = "write the column first, then the value"
             elif token.kind == "keyword":
-                advice = f"a column of that name is written `{token.written}`"
+                advice = f'write a column of that name as "{token.written}"'
             raise self._wrong("a column", advice)
         self._tests += 1
-        if self._tests > MOST_TESTS:
-            raise self._wrong(f"at most {MOST_TESTS} comparisons", "join those of one column, as in id IN ('a', 'b')")
-        self._place += 1
+        if self._tests > MAX_TESTS:
+            raise self._wrong(f"at most {MAX_TESTS} comparisons", "combine those of one column, as in id IN ('a', 'b')")
+        self._index += 1
         self.columns.add(token.value)
         sign = self._take("=", "!=", "<>", "<", "<=", ">", ">=")
         if sign:
@@ -246,8 +248,8 @@ class _Parser:
         pattern = self._next
         if pattern.kind != "text":
             raise self._wrong("text in single quotes", "as in id LIKE 'A1%'")
-        if len(pattern.value) > MOST_PATTERN:
-            raise self._wrong(f"a pattern of at most {MOST_PATTERN} letters", "make it shorter")
+        if len(pattern.value) > MAX_PATTERN:
+            raise self._wrong(f"a pattern of at most {MAX_PATTERN} characters", "make it shorter")
         return (self._value(),)
 
     def _value(self) -> Value:
@@ -264,11 +266,11 @@ class _Parser:
         else:
             advice = f"as in {_EXAMPLE}"
             if token.value == "NULL":
-                advice = "empty cells are found by IS NULL"
+                advice = "find empty cells with IS NULL"
             elif token.kind in ("word", "name"):
-                advice = "text stands in single quotes"
+                advice = "write text in single quotes"
             elif token.value == "=":
-                advice = "equality is written with one ="
+                advice = "write equality with one ="
             raise self._wrong("a number, TRUE, FALSE or text in single quotes", advice)
-        self._place += 1
+        self._index += 1
         return Value(value, token.written, token.position)

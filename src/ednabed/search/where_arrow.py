@@ -1,4 +1,4 @@
-"""From the tree of a filter to an Arrow expression: types of columns, nulls, and what Arrow does otherwise than SQL."""
+"""Convert the tree of a filter to an Arrow expression: column types, nulls, and differences between Arrow and SQL."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ednabed.errors import UsageError
 from ednabed.search.where_tree import COMPARE, TOKEN, Comparison, Join, Node, Not, Value, shown
 from ednabed.sequences.columns import listed
 
-MOST_PATTERN = 1_000
-"""Letters of a LIKE pattern: each becomes part of a regular expression, whose size is limited."""
+MAX_PATTERN = 1_000
+"""Maximum characters of a LIKE pattern: each becomes part of a regular expression, whose size is limited."""
 
-# What Arrow can cast to a number.
+# Text that Arrow can cast to a number.
 _NUMBER_TEXT = r"^\s*-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
 _KINDS: dict[str, tuple[type, str]] = {
     "text": (str, "text"),
@@ -27,11 +27,11 @@ _KINDS: dict[str, tuple[type, str]] = {
     "truth": (bool, "TRUE and FALSE"),
     "time": (str, "dates or times"),
 }
-"""What a column holds: how a value for it is read, and how a message calls it."""
+"""Kinds of columns: the Python type of a value for it, and the name of its contents in messages."""
 
 
 def to_arrow(node: Node, schema: pa.Schema) -> pc.Expression:
-    """Return a tree as an expression for records of this schema; see ``Where.expression``."""
+    """Convert a tree to an expression for records of this schema; see ``Where.expression``."""
     if isinstance(node, Not):
         return ~to_arrow(node.part, schema)
     if isinstance(node, Join):
@@ -41,26 +41,26 @@ def to_arrow(node: Node, schema: pa.Schema) -> pc.Expression:
 
 
 def _type_of(test: Comparison, schema: pa.Schema) -> pa.DataType:
-    """Return the type of the one column of that name."""
-    places = schema.get_all_field_indices(test.column)
-    if len(places) == 1:
-        return schema.field(places[0]).type
-    if places:
+    """Return the type of the only column with that name."""
+    indices = schema.get_all_field_indices(test.column)
+    if len(indices) == 1:
+        return schema.field(indices[0]).type
+    if indices:
         raise UsageError(
-            f"filter, position {test.position}: {len(places)} columns have the name {shown(test.column)}, wanted one; "
-            "filter by another column"
+            f"filter, position {test.position}: {len(indices)} columns have the name {shown(test.column)}, expected "
+            "one; filter by another column"
         )
-    by_plain = {name.lower(): name for name in schema.names}
-    near = difflib.get_close_matches(test.column.lower(), list(by_plain), n=1, cutoff=0.5)
-    nearest = f", the nearest is {by_plain[near[0]]!r}" if near else ""
+    by_lower = {name.lower(): name for name in schema.names}
+    matches = difflib.get_close_matches(test.column.lower(), list(by_lower), n=1, cutoff=0.5)
+    similar = f", the most similar is {by_lower[matches[0]]!r}" if matches else ""
     raise UsageError(
-        f"filter, position {test.position}: there is no column {shown(test.column)}{nearest}; "
-        f"take one of {listed(schema.names)}"
+        f"filter, position {test.position}: there is no column {shown(test.column)}{similar}; "
+        f"choose one of {listed(schema.names)}"
     )
 
 
 class _Column:
-    """A column of known type, and the tests it can stand."""
+    """A comparison and the type of its column."""
 
     def __init__(self, test: Comparison, arrow_type: pa.DataType) -> None:
         self._test = test
@@ -74,7 +74,7 @@ class _Column:
             arrow_type = pa.float64()
             self._field = self._field.cast(arrow_type)
         if _kind_of(arrow_type) == "text" and test.values and all(isinstance(v.value, Decimal) for v in test.values):
-            # The columns of a TSV file are text; compared with numbers, those that are numbers count, as in SQL.
+            # The columns of a TSV file are text; in a comparison with numbers, cells that are numbers count, as in SQL.
             is_number = pc.match_substring_regex(self._field, _NUMBER_TEXT)
             kept = pc.if_else(is_number, self._field, pa.scalar(None, arrow_type))
             arrow_type = pa.float64()
@@ -83,7 +83,7 @@ class _Column:
         self._kind = _kind_of(arrow_type)
 
     def expression(self) -> pc.Expression:
-        """Return the test as an expression; but for IS NULL it is null where the column is."""
+        """Return the test as an expression; except for IS NULL, it is null where the column is."""
         test = self._test
         if test.operator == "NULL":
             return self._field.is_null()
@@ -107,13 +107,13 @@ class _Column:
             raise UsageError(
                 f"{where} {self._declared}, which a filter cannot compare; ask only whether it IS NULL or IS NOT NULL"
             )
-        wanted, called = _KINDS[self._kind]
+        expected, called = _KINDS[self._kind]
         where = f"{where} {called} ({self._declared})"
         if test.operator in ("LIKE", "ILIKE") and self._kind != "text":
-            raise UsageError(f"{where}, and {test.operator} is for text; compare by =, <, > or BETWEEN")
+            raise UsageError(f"{where}, and {test.operator} is for text; compare with =, <, > or BETWEEN")
         if self._kind == "truth" and test.operator in ("<", "<=", ">", ">=", "BETWEEN"):
-            raise UsageError(f"{where}, which have no order for {test.operator}; compare by = or !=")
-        if type(value.value) is not wanted:
+            raise UsageError(f"{where}, which have no order for {test.operator}; compare with = or !=")
+        if type(value.value) is not expected:
             raise UsageError(f"{where} and is compared with {shown(value.written)}; write {self._advice(value)}")
 
     def _compare(self, sign: str, value: Value) -> pc.Expression:
@@ -132,12 +132,12 @@ class _Column:
             except pa.ArrowInvalid:
                 raise UsageError(
                     f"filter, position {value.position}: column {shown(self._test.column)} holds dates or times "
-                    f"({self._declared}) and {shown(value.written)} is none; write {self._advice(value)}"
+                    f"({self._declared}) and {shown(value.written)} is not one; write {self._advice(value)}"
                 ) from None
         return pa.scalar(value.value, self._type)
 
     def _compare_integer(self, sign: str, value: Decimal) -> pc.Expression:
-        """Compare exactly, also with a fraction or a number that the column's type cannot hold."""
+        """Compare exactly, even with a fraction or a number that the column's type cannot hold."""
         low, high = _range_of(self._type)
         bound = int(value.to_integral_value(ROUND_CEILING if sign in ("<", ">=") else ROUND_FLOOR))
         if sign in ("=", "!="):
@@ -156,14 +156,14 @@ class _Column:
         else:
             chosen = [self._scalar(value) for value in values]
             if self._kind == "number" and any(scalar.as_py() == 0 for scalar in chosen):
-                # is_in tells 0.0 from -0.0, which = does not.
+                # is_in distinguishes 0.0 from -0.0, unlike =.
                 chosen += [pa.scalar(0.0, self._type), pa.scalar(-0.0, self._type)]
         found = pc.is_in(self._field, value_set=pa.array(chosen, self._type))
-        # is_in says false of null; SQL says neither, so that NOT IN does not choose it.
+        # For null, is_in returns false; in SQL it is neither, so that NOT IN does not select it.
         return pc.if_else(self._field.is_valid(), found, pa.scalar(None, pa.bool_()))
 
     def _advice(self, value: Value) -> str:
-        """Say how the value is written for this column."""
+        """Return how to write the value for this column."""
         if self._kind == "text":
             return f"it as text, in single quotes: '{value.written[:60]}'"
         if self._kind == "truth":
@@ -198,16 +198,16 @@ def _range_of(arrow_type: pa.DataType) -> tuple[int, int]:
 
 
 def like_regex(pattern: str, *, fold: bool) -> str:
-    """Return the regular expression (RE2) of a LIKE pattern; ``fold`` makes large and small letters the same."""
+    """Return the regular expression (RE2) for a LIKE pattern; ``fold`` ignores case."""
     parts = []
-    letters = iter(pattern)
-    for letter in letters:
-        if letter == "%":
+    characters = iter(pattern)
+    for character in characters:
+        if character == "%":
             parts.append(".*")
-        elif letter == "_":
+        elif character == "_":
             parts.append(".")
         else:
-            # A backslash at the very end stands for itself, as in DataFusion.
-            plain = next(letters, letter) if letter == "\\" else letter
+            # A backslash at the very end is literal, as in DataFusion.
+            plain = next(characters, character) if character == "\\" else character
             parts.append(plain if plain.isalnum() else f"\\x{{{ord(plain):x}}}")
     return f"(?{'is' if fold else 's'})\\A{''.join(parts)}\\z"

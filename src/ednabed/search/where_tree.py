@@ -1,4 +1,4 @@
-"""A filter as a tree: what ``where`` reads from text, and ``where_arrow`` makes an Arrow expression of."""
+"""A filter as a tree: ``where`` parses it from text, and ``where_arrow`` converts it to an Arrow expression."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value as read, as it was written, and the letter (from 1) at which it stands."""
+    """A value as parsed, as written, and the position (from 1) of its first character."""
 
     value: str | Decimal | bool
     written: str
@@ -39,7 +39,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One column against values; ``operator`` is a sign of ``COMPARE``, or LIKE, ILIKE, IN, BETWEEN, NULL."""
+    """A comparison of a column with values; ``operator`` is a key of ``COMPARE``, or LIKE, ILIKE, IN, BETWEEN, NULL."""
 
     column: str
     position: int
@@ -49,7 +49,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The opposite of a part; null stays null."""
+    """The negation of a part; null stays null."""
 
     part: Node
 
@@ -65,7 +65,7 @@ class Join:
 Node = Comparison | Not | Join
 
 
-def shown(text: str, most: int = 40) -> str:
-    """Return a piece of a filter as messages show it."""
-    # ascii() also keeps letters that no terminal takes out of the message.
-    return ascii(text if len(text) <= most else text[:most] + "...") if text else "the end"
+def shown(text: str, limit: int = 40) -> str:
+    """Return a piece of a filter as it is shown in messages, shortened to ``limit`` characters."""
+    # ascii() also escapes characters that terminals cannot display.
+    return ascii(text if len(text) <= limit else text[:limit] + "...") if text else "the end"

@@ -65,7 +65,7 @@ def pass_context(function: Callable[..., Any]) -> Callable[..., Any]:
         values = {name: _settled(asked, context, name, options_) for name in _SETTLED}
         quiet, verbose = _how_much(values)
         path = asked.command_path.partition(" ")[2]
-        console.begin(path, quiet=quiet, verbose=verbose, file=values["log_file"][0])
+        console.begin(path, quiet=quiet, verbose=verbose, file=values["log_file"][0], context=asked)
         threads = values["threads"][0]
         with limited_threads(threads):
             log.debug("workspace: %s, threads: %d", context.workspace.resolve(), cores())

@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     threads_option,
 )
 from ednabed.cli.runs import find_run_folder
+from ednabed.cli.words import in_options
 from ednabed.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class _Told:
 
     def refuse(self, run: str, reason: str) -> None:
         self.refused += 1
+        reason = in_options(reason)
         self.runs.append({"run": run, "state": "refused", "reason": reason})
         problem(f"refused: {reason}")
 

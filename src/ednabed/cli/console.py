@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from ednabed import __version__
+from ednabed.cli.words import bare_in_options, in_options
 from ednabed.errors import UsageError
 
 log = logging.getLogger("ednabed.cli")
@@ -39,11 +40,22 @@ class _Terminal(logging.Handler):
         click.echo(self.format(record), err=True)
 
 
-class _WithTime(logging.Formatter):
+class _InOptions(logging.Formatter):
+    """Shows parameters in backticks as options of the running command."""
+
+    def __init__(self, shown_by: Console, form: str = "%(message)s") -> None:
+        super().__init__(form)
+        self._console = shown_by
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_options(super().format(record), self._console.context)
+
+
+class _WithTime(_InOptions):
     """Puts the time (UTC) and the level before a line, and hides secrets."""
 
-    def __init__(self, secrets: list[str]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+    def __init__(self, shown_by: Console, secrets: list[str]) -> None:
+        super().__init__(shown_by, "%(asctime)s %(levelname)s %(message)s")
         self._secrets = secrets
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
@@ -58,14 +70,22 @@ class _WithTime(logging.Formatter):
 
 
 class Console:
-    """Standard error of one command, and its log file. ``begin`` may be called again when more is known."""
+    """Standard error of one command, and its log file. ``begin`` may be called again when more is known.
+
+    Attributes:
+        context: The click context of the running command; None before it is known.
+    """
 
     def __init__(self) -> None:
+        self.context: click.Context | None = None
         self._terminal = _Terminal()
+        self._terminal.setFormatter(_InOptions(self))
         self._file: logging.FileHandler | None = None
         self._began = time.monotonic()
 
-    def begin(self, command: str, *, quiet: bool, verbose: bool, file: Path | None) -> None:
+    def begin(
+        self, command: str, *, quiet: bool, verbose: bool, file: Path | None, context: click.Context | None = None
+    ) -> None:
         """Send what is logged to standard error, and to a file where one is named.
 
         Args:
@@ -73,12 +93,15 @@ class Console:
             quiet: Errors only, and no progress.
             verbose: Details too.
             file: The log file, to which lines are added.
+            context: The click context of the command, whose options are shown for parameters in messages. It is kept,
+                because errors are shown after click has left it.
 
         Raises:
             UsageError: The file cannot be written, or is something else than a log of ednabed.
         """
         from ednabed.engine.progress import show_bars
 
+        self.context = context
         for logger in (logging.getLogger("ednabed"), log):
             logger.setLevel(logging.DEBUG if verbose else logging.INFO)
         self._terminal.setLevel(logging.ERROR if quiet else logging.NOTSET)
@@ -86,7 +109,7 @@ class Console:
         show_bars(not quiet)
         if file is not None and self._file is None:
             self._file = _opened(file)
-            self._file.setFormatter(_WithTime(_secrets()))
+            self._file.setFormatter(_WithTime(self, _secrets()))
             self._add(self._file)
             self._note(logging.INFO, f"ednabed {__version__}: {command} begins, process {os.getpid()}")
         if quiet or file is not None:
@@ -95,7 +118,7 @@ class Console:
 
     def failed(self, text: str) -> None:
         """Write an error."""
-        log.error("%s", text)
+        log.error("%s", bare_in_options(text))
 
     def shown(self, text: str) -> None:
         """Keep in the log file what is on standard error already, such as a traceback."""
@@ -112,6 +135,7 @@ class Console:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self.context = None
         self._began = time.monotonic()
 
     def _add(self, handler: logging.Handler) -> None:

@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     problem,
     threads_option,
 )
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dic
         _, found, lacking = calibrate_reference(workspace, None if output is None else str(output), show_progress=None)
     except EdnabedError as error:
         notice(f"not calibrated: {error}")
-        return {"state": "none", "reason": str(error)}
+        return {"state": "none", "reason": in_options(str(error))}
     if lacking is not None:
         notice(f"calibrated on whole sequences only, because {lacking}")
     return {
@@ -247,7 +248,7 @@ def _compress(result: BuildResult) -> tuple[list[Outcome], dict[str, str]]:
         try:
             outcome = compress_run(source.run, delete_original=True)
         except (EdnabedError, OSError) as error:
-            failed[source.folder] = str(error)
+            failed[source.folder] = in_options(str(error))
             continue
         done.append(outcome)
         if outcome.problem is not None:

@@ -41,7 +41,6 @@ from ednabed.cli.table import table_group
 from ednabed.cli.train import train
 from ednabed.cli.validate import validate
 from ednabed.cli.versions import versions
-from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError
 
 _TWICE_SECONDS = 5.0
@@ -81,7 +80,11 @@ def cli(
     given = {name: (value, ctx.get_parameter_source(name) or ParameterSource.DEFAULT) for name, value in output.items()}
     # What fails before a verb begins gets into the log, too.
     console.begin(
-        str(ctx.invoked_subcommand), quiet=output["quiet"], verbose=output["verbose"], file=output["log_file"]
+        str(ctx.invoked_subcommand),
+        quiet=output["quiet"],
+        verbose=output["verbose"],
+        file=output["log_file"],
+        context=ctx,
     )
     defaults = find_defaults(workspace, cli)
     if defaults is not None:
@@ -191,7 +194,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except EdnabedError as error:
         if debug:
             raise
-        console.failed(f"ednabed: {in_options(str(error))}")
+        console.failed(f"ednabed: {error}")
         return error.exit_code
     except OSError as error:
         if debug:

@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     table,
     threads_option,
 )
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def show(context: Context, name: str, card_only: bool, as_json: bool) -> None:
         try:
             embedder = load_embedder(name)
         except EdnabedError as error:
-            problem = str(error)
+            problem = in_options(str(error))
         else:
             spec, fingerprint = embedder.spec.to_dict(), embedder.spec.fingerprint
     licence = facts["licence"] or (spec or {}).get("licence") or ""

@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     threads_option,
 )
 from ednabed.cli.consolidate import index_text
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def list_(context: Context, as_json: bool) -> None:
             try:
                 manifest = layout.open_manifest(folder, name)
             except EdnabedError as error:
-                rows.append({"reference": address, "state": f"damaged: {error}"})
+                rows.append({"reference": address, "state": f"damaged: {in_options(str(error))}"})
             else:
                 rows.append({"reference": address, "state": "named" if name else "current", **_summary(manifest)})
     if as_json:

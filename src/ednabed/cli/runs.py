@@ -22,6 +22,7 @@ from ednabed.cli.common import (
     table,
     threads_option,
 )
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError, StoreError
 
 # Classes that are named in a line of text.
@@ -51,7 +52,7 @@ def list_runs(context: Context, as_json: bool) -> None:
         try:
             manifest = Run.open(folder).manifest
         except EdnabedError as error:
-            row["state"] = f"damaged: {error}"
+            row["state"] = f"damaged: {in_options(str(error))}"
         else:
             if manifest is None:
                 row["state"] = "no manifest (older tool)"
@@ -184,7 +185,7 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
                 continue
             faults[str(folder)] = [*run.verify(), *verify_kept(run)]
         except EdnabedError as error:
-            faults[str(folder)] = [str(error)]
+            faults[str(folder)] = [in_options(str(error))]
     others: dict[str, list[str]] = {}
     if not names:
         others = {str(path): found for path, found in verify_kept_files(context.workspace).items()}
@@ -309,7 +310,7 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
                     found.map.unlink(missing_ok=True)
         except EdnabedError as error:
             problem(f"refused: {error}")
-            rows.append({"run": name, "state": "refused", "reason": str(error)})
+            rows.append({"run": name, "state": "refused", "reason": in_options(str(error))})
             continue
         rows.append({**row, "state": "removed" if execute else "ready"})
         if not as_json:

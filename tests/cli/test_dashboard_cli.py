@@ -43,7 +43,7 @@ def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
 def test_what_is_served(capsys, tmp_path, served, monkeypatch):
     code, out, err = call(capsys, tmp_path)
     assert (code, out) == (0, f"dashboard of {tmp_path.resolve()}: http://127.0.0.1:8501\n")
-    assert "Ctrl-C ends it" in err
+    assert "Ctrl-C stops it" in err
     assert served == [(Settings(tmp_path.resolve(), 200), "127.0.0.1", 8501, None)]
     arguments = ("--host", "0.0.0.0", "--port", 0, "--token", TOKEN, "--max-upload", 7)
     assert call(capsys, tmp_path, *arguments)[0] == 0

@@ -100,26 +100,26 @@ def test_tables_of_groups_and_verbs(workspace):
     ("text", "said"),
     [
         ("[defaults.classify]\nconfidence = 0.9", "defaults.classify.confidence is unknown, expected an option of the "
-         "verb or a verb; the nearest is 'min-confidence'"),
-        ('[defaults]\nmodle = "kmer6"', "defaults.modle is unknown, expected an option of the verb or a verb; the "
+         "command or a command; the nearest is 'min-confidence'"),
+        ('[defaults]\nmodle = "kmer6"', "defaults.modle is unknown, expected an option of the command or a command; the "
          "nearest is 'model'"),
-        ("[defaults.clasify]\nalpha = 0.1", "defaults.clasify is unknown, expected an option of the verb or a verb; "
+        ("[defaults.clasify]\nalpha = 0.1", "defaults.clasify is unknown, expected an option of the command or a command; "
          "the nearest is 'classify'"),
-        ("[defaults]\nalpha = 0.1", "defaults.alpha does not mean the same in every verb; put it below "
+        ("[defaults]\nalpha = 0.1", "defaults.alpha does not have the same meaning in every command; put it under "
          "[defaults.classify] or [defaults.discover]"),
         ("[default]\nmodel = 1", "'default' is unknown, expected the table [defaults]"),
         ("defaults = 3", "defaults is a whole number, expected the table [defaults]"),
-        ('[defaults]\nthreads = "4"', "defaults.threads is '4' (a text), expected a whole number; mend the value"),
-        ("[defaults]\nthreads = true", "defaults.threads is True (a truth value), expected a whole number"),
-        ("[defaults]\nthreads = 0", "defaults.threads: 0 is not in the range x>=1; mend the value"),
-        ("[defaults]\nmodel = 3", "defaults.model is 3 (a whole number), expected a text in quotes"),
+        ('[defaults]\nthreads = "4"', "defaults.threads is '4' (a text), expected a whole number; correct the value"),
+        ("[defaults]\nthreads = true", "defaults.threads is True (a boolean), expected a whole number"),
+        ("[defaults]\nthreads = 0", "defaults.threads: 0 is not in the range x>=1; correct the value"),
+        ("[defaults]\nmodel = 3", "defaults.model is 3 (a whole number), expected text in quotes"),
         ('[defaults]\nstrand = "bth"', "defaults.strand: 'bth' is not one of 'given', 'both'"),
         ('[defaults]\nquiet = "yes"', "defaults.quiet is 'yes' (a text), expected true or false"),
         ('[defaults.search]\ndataset = "a"', "defaults.search.dataset is 'a' (a text), expected a list"),
-        ("[defaults.compress]\nexecute = true", "defaults.compress.execute cannot be a default; type --execute where "
-         "it is meant"),
+        ("[defaults.compress]\nexecute = true", "defaults.compress.execute cannot be a default; type --execute when "
+         "needed"),
         ('[defaults.dashboard]\ntoken = "x"', "defaults.dashboard.token cannot be a default"),
-        ("[defaults]\nmodel = ", "is not TOML: Invalid value (at line 2, column 9); mend that line"),
+        ("[defaults]\nmodel = ", "is not TOML: Invalid value (at line 2, column 9); correct that line"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_the_file_is_an_error(capsys, workspace, text, said):

@@ -133,7 +133,7 @@ def test_sequences_go_through_a_pipe(workspace, tmp_path):
         (("--run", "pond", "--reference", "x"), 2, "--reference and --run exclude each other"),
         (("--run", "nobody"), 1, "nobody"),
         (("--dataset", "nobody"), 1, "has no dataset 'nobody'; there are okex2301, pond"),
-        (("--dataset", "\udcff"), 2, "bytes that are no UTF-8"),
+        (("--dataset", "\udcff"), 2, "is not valid UTF-8"),
         (("--where", "sample ="), 2, "filter, position"),
         (("--where", "nothing = 1"), 2, "nothing"),
         (("--where", "abundance < 0"), 1, "nothing to export; choose less narrowly"),

@@ -167,7 +167,7 @@ def test_what_is_classified_is_that_of_the_file(capsys, workspace, tmp_path):
         (("--run", "nobody"), 1, "there is no run 'nobody'"),
         (("--run", "okex2301", "--abundance", "x.tsv", "--taxon-table", "t.tsv"), 2, "--abundance is for files"),
         (("--run", "old"), 1, "made by an older tool"),
-        (("--run", "\udcff"), 2, "bytes that are no UTF-8"),
+        (("--run", "\udcff"), 2, "is not valid UTF-8"),
     ],
 )
 def test_what_cannot_be_classified(capsys, workspace, arguments, code, message):

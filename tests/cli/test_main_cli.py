@@ -63,12 +63,12 @@ def test_the_package_can_be_run(tmp_path):
 
 
 def test_a_request_to_end_that_comes_twice_does_not_cut_the_first_one_short(monkeypatch):
-    end = entry._ender()
+    end = entry._exit_handler()
     with pytest.raises(SystemExit) as ended:
         end(15, None)
     assert ended.value.code == 143
     end(15, None)
-    monkeypatch.setattr(entry, "_TWICE_SECONDS", -1.0)
+    monkeypatch.setattr(entry, "_SAME_REQUEST_SECONDS", -1.0)
     with pytest.raises(SystemExit):
         end(15, None)
 

@@ -159,11 +159,11 @@ def test_a_file_that_is_no_log_is_left_alone(capsys, workspace):
     before = (workspace / "in.fa").read_bytes()
     code, _, err = call(capsys, workspace, "runs", "list", "--log", workspace / "in.fa")
     assert code == 2
-    assert "in.fa: its first line does not begin with a time, expected a log of ednabed; name another file" in err
+    assert "in.fa: its first line does not begin with a time, expected a log of ednabed; give another file" in err
     assert (workspace / "in.fa").read_bytes() == before
     code, _, err = call(capsys, workspace, "runs", "list", "--log", workspace / "no" / "where")
     assert code == 2
-    assert "name a file that can be written" in err
+    assert "give a writable file" in err
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------

@@ -435,7 +435,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
         (("--run", "none", "--seq-idx", 0), 1, "there is no run 'none'"),
         (("--id", "nobody"), 1, "no record with id 'nobody'"),
         (("--run", "sea", "--id", "a1"), 1, "no record with id 'a1'"),
-        (("--id", "\udcff"), 2, r"'\udcff' has bytes that are no UTF-8"),
+        (("--id", "\udcff"), 2, r"'\udcff' is not valid UTF-8"),
         (("--sequence", "AC\udcffGT"), 2, "no UTF-8"),
         (("--sequence", A, "--dataset", "\udcff"), 2, "no UTF-8"),
         (("--sequence", A, "--where", "id = '\udcff'"), 2, "position 7"),

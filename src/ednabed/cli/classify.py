@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, check_letters, emit, notice, options, pass_context, table, threads_option
+from ednabed.cli.common import Context, check_text, emit, notice, options, pass_context, table, threads_option
 from ednabed.cli.reference import reference_option
 from ednabed.errors import UsageError
 
@@ -204,7 +204,7 @@ def _sample_table(abundance: Path | None) -> SampleTable:
 def _loose(context: Context, runs: tuple[str, ...]) -> LooseRuns:
     from ednabed.api import get_data_manager
 
-    check_letters(*runs)
+    check_text(*runs)
     return get_data_manager(context.workspace).loose_runs(runs)
 
 

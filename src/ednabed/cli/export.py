@@ -10,7 +10,7 @@ import click
 from ednabed.cli.common import (
     Context,
     assignments_option,
-    check_letters,
+    check_text,
     emit_json,
     json_option,
     notice,
@@ -116,7 +116,7 @@ def export(
 
     if reference is not None and runs:
         raise UsageError("--reference and --run exclude each other; omit one of them")
-    check_letters(*datasets)
+    check_text(*datasets)
     data = get_data_manager(context.workspace)
     collection = data.loose_runs(runs) if runs else data.collection(reference)
     if isinstance(collection, LooseRuns) and not runs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, assignments_option, check_letters, notice, pass_context, threads_option
+from ednabed.cli.common import Context, assignments_option, check_text, notice, pass_context, threads_option
 from ednabed.cli.table import database_of, db_options, vector_column_option
 from ednabed.errors import UsageError
 
@@ -119,7 +119,7 @@ def search(
         check_file(output, "hits.tsv")
         check_outside(output)
     asked = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
-    check_letters(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
+    check_text(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
     if files.count(Path("-")) > 1:
         raise UsageError("standard input (-) can be named once only")
     if in_table and reference is not None:

@@ -56,7 +56,7 @@ def test_what_is_said(workspace, capsys):
     ]
     code, out, err = call(capsys, "consolidate", "--incremental")
     assert (code, err) == (0, UNLABELLED)
-    assert out.startswith("nothing new  the reference holds all runs already; nothing was rewritten\n")
+    assert out.startswith("nothing new  the reference already contains all runs; nothing was rewritten\n")
     assert f"build {build}" in out
     assert "2 of 2 datasets, 0 read now" in out
 
@@ -90,7 +90,7 @@ def test_a_refused_run_is_named_the_others_go_in_and_the_code_is_1(workspace, ca
         assert code == 1
         assert "refused: consolidated_data/runs/sea/c: " in err
         assert "embeddings.npy differs from its checksum in run.json" in err
-        assert err.splitlines()[-1].startswith("ednabed: 1 of the runs could not go into")
+        assert err.splitlines()[-1].startswith("ednabed: 1 of the runs could not be added to")
         if arguments == ("--json",):
             assert list(json.loads(out)["refused"]) == ["consolidated_data/runs/sea/c"]
         else:
@@ -106,19 +106,20 @@ def test_runs_that_vanished_and_changed(workspace, capsys):
     code, out, err = call(capsys, "consolidate", "--no-calibrate", "--incremental")
     assert code == 0
     assert err == (
-        "vanished: run lake/a is in the reference but not among the runs any more; it stays in the reference as it "
-        "was; 'ednabed consolidate --rebuild' makes it of the runs there are now\n"
+        "vanished: run lake/a is in the reference but no longer among the runs; the reference keeps it as it was; "
+        "'ednabed consolidate --rebuild' builds it from the runs that exist now\n"
     )
     assert out.startswith("nothing new")
     add_run(workspace, "lake", "a", [8])
     code, _, err = call(capsys, "consolidate", "--no-calibrate", "--incremental")
     assert code == 1
-    assert "changed: run lake/a is not what the reference took in; it stays" in err
+    assert "changed: run lake/a is not the run that was added to the reference; the reference keeps it" in err
     assert "refused: consolidated_data/runs/lake/a: lake/a is in the reference with another content" in err
     code, _, err = call(capsys, "consolidate", "--no-calibrate", "--rebuild")
     assert (code, err) == (
         0,
-        "changed: run lake/a is not what the reference took in; the new reference is made of the runs there are now\n",
+        "changed: run lake/a is not the run that was added to the reference; the new reference is built from the runs "
+        "that exist now\n",
     )  # fmt: skip
     assert opened(workspace).rows == 3
     assert call(capsys, "consolidate", "--no-calibrate", "--incremental")[2] == ""
@@ -172,8 +173,8 @@ def test_versions(workspace, capsys):
     register(workspace, "v2", OTHER)
     code, out, err = call(capsys, "consolidate", "--version", "v1")
     assert code == 0
-    assert err.startswith("left out: consolidated_data/runs/sea/other: made by other")
-    assert "left out     1 runs (named above)" in out
+    assert err.startswith("omitted: consolidated_data/runs/sea/other: made by other")
+    assert "omitted      1 runs (named above)" in out
     assert f"fingerprint {SPEC.fingerprint[:12]}, version v1" in out
     code, out, err = call(capsys, "consolidate", "--version", "v2", "--output", "data/second")
     assert code == 0
@@ -188,7 +189,7 @@ def test_folders_of_older_tools(workspace, capsys):
     register(workspace, "v1", SPEC)
     code, _, err = call(capsys, "consolidate")
     assert code == 0
-    assert "left out: consolidated_data/runs/old/deep/x: made by an older tool" in err
+    assert "omitted: consolidated_data/runs/old/deep/x: made by an older tool" in err
     code, out, err = call(capsys, "consolidate", "--version", "v1", "--no-calibrate")
     assert (code, err) == (0, "")
     assert "runs         3 of 3 datasets" in out
@@ -230,7 +231,7 @@ def test_nothing_is_compressed_when_the_reference_is_not_sound(workspace, capsys
     state = snapshot(runs_root(workspace))
     code, _, err = call(capsys, "consolidate", "--compress")
     assert code == 1
-    assert "is not sound, so no run was compressed: x differs" in err
+    assert "has faults, so no run was compressed: x differs" in err
     assert snapshot(runs_root(workspace)) == state
 
 

@@ -99,11 +99,11 @@ def test_tables_of_groups_and_verbs(workspace):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[defaults.classify]\nconfidence = 0.9", "defaults.classify.confidence is unknown, expected an option of the "
-         "command or a command; the nearest is 'min-confidence'"),
-        ('[defaults]\nmodle = "kmer6"', "defaults.modle is unknown, expected an option of the command or a command; the "
+        ("[defaults.classify]\nconfidence = 0.9", "defaults.classify.confidence is unknown, expected an option "
+         "or a command; the nearest is 'min-confidence'"),
+        ('[defaults]\nmodle = "kmer6"', "defaults.modle is unknown, expected an option or a command; the "
          "nearest is 'model'"),
-        ("[defaults.clasify]\nalpha = 0.1", "defaults.clasify is unknown, expected an option of the command or a command; "
+        ("[defaults.clasify]\nalpha = 0.1", "defaults.clasify is unknown, expected an option or a command; "
          "the nearest is 'classify'"),
         ("[defaults]\nalpha = 0.1", "defaults.alpha does not have the same meaning in every command; put it under "
          "[defaults.classify] or [defaults.discover]"),

@@ -57,7 +57,7 @@ def test_a_run_is_made_and_summarised(folder, more, model, fingerprint):
     out = done.stdout.decode()
     assert "4 embedded of 5 read, 3 distinct sequences" in out
     assert "rejected   1, reasons in" in out
-    assert "ambiguous  1 records hold an N" in out
+    assert "ambiguous  1 records contain an N" in out
     assert "computed   3 sequences" in out
     run = find_run(folder, "see")
     # Learned weights may be exchanged for better ones; a formula does not move.
@@ -87,7 +87,7 @@ def test_the_same_command_again_does_nothing_and_says_so_on_stderr(folder, capsy
     assert call(capsys, "--workspace", folder, "embed", folder / "a.fa")[0] == 0
     code, out, err = call(capsys, "--workspace", folder, "embed", folder / "a.fa")
     assert code == 0
-    assert "nothing was done (--no-resume makes another run)" in err
+    assert "nothing was done (--no-resume creates a new run)" in err
     assert "nothing was done" not in out
     assert call(capsys, "--workspace", folder, "embed", folder / "a.fa", "--no-resume")[0] == 0
     assert len(list((folder / "consolidated_data" / "runs" / "default").iterdir())) == 2

@@ -220,7 +220,7 @@ def test_a_rebuild_that_would_lose_a_run_is_refused(workspace, capsys):
     code, out, err = call(capsys, "consolidate", "--drop-missing", "--no-calibrate", "--json")
     assert code == 0
     assert json.loads(out)["dropped"] == ["lake/a"]
-    assert "dropped: run lake/a is not in the new build; 'ednabed reference undo' brings the build before back" in err
+    assert "dropped: run lake/a is not in the new build; 'ednabed reference undo' restores the previous build" in err
     assert opened(workspace).rows == 2
     # And back, and forth, and back.
     for rows in (5, 2, 5):

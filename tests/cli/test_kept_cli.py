@@ -344,7 +344,7 @@ def test_labels_of_records_win(capsys, workspace, tmp_path):
 def test_search_shows_the_names_and_says_whose_they_are(capsys, named):
     arguments = ("search", "--run", "okex2301", "--seq-idx", "0", "--top-k", "5", "--json")
     code, out, err = call(capsys, named, *arguments)
-    assert code == 0 and "show that of their assignment" in err
+    assert code == 0 and "the lineage shown is their assignment" in err
     hits = json.loads(out)["results"]
     assert all(hit["lineage_from"] == "assignment" for hit in hits if hit["lineage"])
     assert any(hit["lineage"] for hit in hits)
@@ -363,7 +363,7 @@ def test_search_says_where_a_file_names_nothing(capsys, named, tmp_path):
     assert f"{tmp_path / 'f.tsv'} names none of the 5 hits without a lineage of their own" in err
     call(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
     code, _, err = call(capsys, named, *arguments)
-    assert code == 0 and "names none" not in err and "show that of their assignment" in err
+    assert code == 0 and "names none" not in err and "the lineage shown is their assignment" in err
 
 
 def test_a_map_of_runs_reports_the_names(capsys, named, tmp_path):

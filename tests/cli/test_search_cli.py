@@ -30,7 +30,7 @@ C = "ACGTTGCATGGGATTTCCCAGAGATTTGGG"
 D = "TTTTTGGGGGCCCCCAAAAATTTTTGGGGG"
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
 
-NO_REFERENCE = "no reference here: searched exactly in 2 runs; 'ednabed consolidate' makes a reference\n"
+NO_REFERENCE = "there is no reference: searched exactly in 2 runs; 'ednabed consolidate' builds a reference\n"
 
 
 def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
@@ -344,7 +344,7 @@ def test_an_index_that_is_absent_or_damaged(capsys, indexed, tmp_path, damage):
     assert (code, ids(out)) == (0, ["s77"])
     assert err.startswith("searched exactly, because ")
     assert str(path) in err
-    assert err.endswith("; 'ednabed consolidate --rebuild' makes the index anew\n")
+    assert err.endswith("; 'ednabed consolidate --rebuild' builds the index again\n")
     assert err.count("\n") == 1
     assert call(capsys, folder, *query, "--exact") == (0, out, "")
     # A whole index gives the same and no notice.
@@ -362,7 +362,7 @@ def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(cap
     assert "name a run of the one that you mean with --run RUN" in err
     code, out, err = call(capsys, folder, "search", "--sequence", A, "--run", "full", "--json")
     assert (code, ids(out)) == (0, ["a1", "b1", "c1"])
-    assert err.startswith("no reference here: searched exactly in full/")
+    assert err.startswith("there is no reference: searched exactly in full/")
     for more in (("--run", "lake"), ("--run", "sea")):
         code, out, err = call(capsys, folder, "search", *more, "--seq-idx", 1, "--json")
         assert (code, err) == (0, NO_REFERENCE)
@@ -416,7 +416,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
     assert lines[0].startswith("not searched: consolidated_data/runs/old/r: made by an older tool")
     assert lines[1].startswith("not searched: consolidated_data/runs/lake/")
     assert "embeddings.npy is absent" in lines[1]
-    assert lines[2].startswith("no reference here: searched exactly in sea/")
+    assert lines[2].startswith("there is no reference: searched exactly in sea/")
 
 
 # -- what cannot be answered -----------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
         (("--sequence", A, "--output", "OUT/x.foo"), 2, ".foo"),
         (("--sequence", A, "--output", "OUT/x.b6"), 2, "alignments"),
         (("--sequence", A, "--output", "WS"), 2, "is a directory"),
-        (("--fasta", "WS/lake.fa", "--output", "WS/lake.fa", "--format", "tsv"), 2, "is one of the files searched for"),
+        (("--fasta", "WS/lake.fa", "--output", "WS/lake.fa", "--format", "tsv"), 2, "is one of the query files"),
         (("--fasta", "OUT/none.fa", "--output", "OUT/x.tsv"), 1, "no such file"),
         (("--fasta", "WS/empty.fa", "--output", "OUT/x.tsv"), 1, "is empty"),
         (("--fasta", "WS"), 1, "is a folder"),

@@ -161,7 +161,10 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 output_options = options(
-    click.option("--quiet", is_flag=True, cls=SharedOption, help="Show errors and results only: no notices, no progress."),
+    click.option(
+        "--quiet", is_flag=True, cls=SharedOption,
+        help="Show only errors and results, without notices or progress.",
+    ),
     click.option(
         "--verbose", is_flag=True, cls=SharedOption,
         help="Also show the inputs, the device, the time of each stage, and the defaults taken from a file.",

@@ -122,7 +122,7 @@ class _Reader:
             )
         close = difflib.get_close_matches(_plain(key), sorted(known), n=1, cutoff=0)
         nearest = f"; the nearest is {close[0]!r}" if close else ""
-        raise UsageError(f"{self.path}: {key_path} is unknown, expected an option of the command or a command{nearest}")
+        raise UsageError(f"{self.path}: {key_path} is unknown, expected an option or a command{nearest}")
 
     def _value(self, option: click.Option, key: str, value: Any, key_path: str) -> Any:
         """Check a value and return it as the command line would give it."""

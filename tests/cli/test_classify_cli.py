@@ -120,7 +120,7 @@ def test_a_table_in_the_order_of_the_input(capsys, workspace, queries):
     assert by["foreign!"]["note"] == "letter '!' at position 31"
     assert "10 queries: " in err
     assert "4 rejected" in err
-    assert "1 are the reverse complement" in err or "1 is the reverse complement" in err
+    assert "1 are on the opposite strand" in err or "1 is the reverse complement" in err
     assert "rejected: 'short': 7 letters" in err
 
 
@@ -179,7 +179,7 @@ def test_the_share_of_known_species_is_reported_and_kept_next_to_the_results(cap
     many = write_fasta(tmp_path / "many.fa", [(one.id, one.sequence) for one in WORLD[:120]])
     output = tmp_path / "taxonomy.tsv"
     for queries, options, words in (
-        (few, [], "known species: 0.50, supposed, because 20 distinct queries do not show it"),
+        (few, [], "known species: 0.50, assumed, because 20 distinct queries are not enough to estimate it"),
         (many, [], "estimated from these"),
         (few, ["--known", "0.9"], "known species: 0.90, as asked for"),
     ):
@@ -209,7 +209,7 @@ def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
     code, out, err = call(capsys, *arguments)
     assert code == 0
     assert "species" not in {row["rank"] for row in rows_of(out)}
-    assert "precision 0.6 was not reached in calibration by any confidence at species, so no name is given there" in err
+    assert "no confidence reached precision 0.6 in calibration at species, so no name is given there" in err
 
 
 def test_names_by_consensus(capsys, workspace, uncalibrated, queries):
@@ -509,8 +509,8 @@ def test_another_marker(capsys, workspace, tmp_path):
     nothing = [row for row in rows if row["status"] == "unclassified" and not row["kingdom_confidence"]]
     assert len(nothing) >= 8
     assert all("another marker, or nothing known" in row["note"] for row in nothing)
-    assert f"{len(nothing)} are like nothing in the reference" in err
-    assert "use a reference that holds it" in err
+    assert f"{len(nothing)} have no related sequence in the reference" in err
+    assert "use a reference that contains it" in err
 
 
 def test_calibrate_says_what_it_learned(capsys, own):

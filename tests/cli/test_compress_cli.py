@@ -292,7 +292,7 @@ def test_refused_runs_are_named_and_the_others_are_done(capsys, workspace, execu
     assert "is damaged" in refused[0]
     assert str(old) in refused[1]
     assert "older tool" in refused[1]
-    assert "2 of 3 runs could not be treated as asked" in err
+    assert "2 of 3 runs could not be compressed as requested" in err
     assert ("1 done, 0 skipped, 2 refused" if execute else "1 to do, 0 to skip, 2 refused") in out
     assert {**files(lake), **files(old)} == before
     assert forms(workspace, "river") == ({F16} if execute else {NPY})
@@ -358,7 +358,7 @@ def test_an_original_that_cannot_be_deleted_is_a_sentence(capsys, workspace, mon
     ("arguments", "wanted", "words"),
     [
         (("none",), 1, "there is no run 'none'"),
-        (("none", "lake", "--execute"), 1, "1 of 2 runs could not be treated as asked"),
+        (("none", "lake", "--execute"), 1, "1 of 2 runs could not be compressed as requested"),
         (("con",), 2, "cannot be a folder on every system"),
         (("lake", "--runs-root", "x"), 2, "not both"),
         (("--runs-root", "nowhere"), 1, "nowhere is not a folder"),

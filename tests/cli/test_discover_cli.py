@@ -203,7 +203,7 @@ def test_what_is_said(calibrated, tmp_path, capsys):
     assert one.startswith("novel_1 ") and two.startswith("novel_2 ")
     assert "rejected: 'short'" in err
     assert f"{KNOWN + 5} distinct sequences: {KNOWN} assigned, " in err
-    assert "1 are the reverse complement of the reference's strand\n" in err
+    assert "1 are on the opposite strand to the reference\n" in err
     found = rows_of(tmp_path / "o" / "candidates.tsv")
     chosen = [row for row in found if row["candidate"] == "yes"]
     assert f"2 groups not in the reference, {len(chosen)} of them candidate tax" in err and "report.html" in err
@@ -245,7 +245,7 @@ def test_counts_give_reads_and_samples(calibrated, tmp_path, capsys):
     # far3 says itself that it has three reads.
     assert (one["reads"], one["samples"], one["sample_reads"]) == ("18", "2", "lake=6;sea=9")
     assert (two["reads"], two["samples"]) == ("2", "")
-    assert f"{KNOWN + 2} records are not in the table of counts, such as 'known0'" in err
+    assert f"{KNOWN + 2} records are not in the count table, such as 'known0'" in err
     counts.write_text("asv\tlake\nother\t5\n", encoding="utf-8")
     before = {name: (tmp_path / "o" / name).read_bytes() for name in FILES}
     code, _, err = call(capsys, *arguments, "--abundance", counts)

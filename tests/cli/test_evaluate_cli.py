@@ -125,7 +125,7 @@ def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_pat
     how = f"{small}, so ednabed kmer6 names by fixed limits of identity, without confidences"
     library = [record.getMessage() for record in caplog.records if record.name == "ednabed"]
     assert [text for text in library if "calibrate" in text] == [how]
-    assert f"ednabed kmer6, vectors only takes no part: {small}, and vectors alone cannot judge" in err
+    assert f"ednabed kmer6, vectors only is omitted: {small}, and vectors alone cannot judge" in err
     assert "ednabed-evaluate-" not in err + out
     assert "fixed limits of identity" in out
 

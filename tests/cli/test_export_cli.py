@@ -96,7 +96,7 @@ def test_a_table_that_was_exported_is_embedded_again(workspace, tmp_path):
 def test_the_whole_workspace_without_a_reference(capsys, workspace, tmp_path):
     code, out, err = call(capsys, workspace, "--format", "parquet", "--output", tmp_path / "x.parquet", "--json")
     assert code == 0
-    assert "no reference here: exporting from 2 runs" in err
+    assert "there is no reference: exporting from 2 runs" in err
     assert json.loads(out)["records"] == 235
     assert pq.read_table(tmp_path / "x.parquet").num_rows == 235
 

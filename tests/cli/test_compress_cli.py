@@ -379,7 +379,7 @@ def test_an_empty_workspace(capsys, tmp_path):
     code, out, err = call(capsys, "--workspace", tmp_path, "compress", "--execute")
     assert code == 0
     assert out == "0 done, 0 skipped, 0 refused\n"
-    assert "'ednabed embed FILE' makes one" in err
+    assert "'ednabed embed FILE' creates one" in err
     assert json.loads(call(capsys, "--workspace", tmp_path, "compress", "--json")[1])["runs"] == []
     assert list(tmp_path.iterdir()) == []
 

@@ -368,7 +368,7 @@ def test_without_the_model_whole_sequences_teach(tmp_path, capsys):
     add_run(tmp_path, "lake", "a", list(numbers), columns={"lineage": lineages})
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate", "--output", "data/mine")
     assert code == 0, err
-    assert err.startswith("calibrated on whole sequences only, because ") and err.count("\n") == 1
+    assert err.startswith("calibrated only on full-length sequences, because ") and err.count("\n") == 1
     assert "'hand'" in err
     assert out.splitlines()[-1].startswith("calibrated   in ")
     assert len(list(tmp_path.glob("data/mine/builds/*/calibration.json"))) == 1

@@ -176,7 +176,7 @@ def test_runs_verify_reads_what_is_kept_next_to_runs(workspace, capsys):
 
 def test_versions_verify(workspace, capsys):
     path = Path("data", "versions.json")
-    assert call(capsys, "versions", "verify")[:2] == (0, f"{path}: not there, no version is registered\n")
+    assert call(capsys, "versions", "verify")[:2] == (0, f"{path}: does not exist, no version is registered\n")
     call(capsys, "versions", "register", "--version", "v1.0", "--model", "kmer6", "--description", "Baseline")
     assert call(capsys, "versions", "verify")[:2] == (0, f"{path}: sound, 1 versions, 0 tags\n")
     raw = path.read_bytes()

@@ -39,7 +39,7 @@ def test_show(workspace, capsys):
         "model        hand, 8 dimensions, no licence stated",
         f"fingerprint  {SPEC.fingerprint}",
         "version      none registered",
-        "sequences    4 distinct, 90 letters",
+        "sequences    4 distinct, 90 bases",
         "records      6 in 3 runs of 2 datasets",
         "index        flat (exact)",
         "marker       (none): 1 records",
@@ -71,7 +71,7 @@ def test_verify(workspace, capsys):
     code, out, err = call(capsys, "verify")
     assert code == 1
     assert "records-00001.parquet differs from its checksum" in out
-    assert "has faults; each is named with what mends it" in err
+    assert "has faults; each is shown with its remedy" in err
     code, out, _ = call(capsys, "verify", "--json")
     assert code == 1
     assert len(json.loads(out)["faults"]) == 1
@@ -125,7 +125,7 @@ def test_names(workspace, capsys):
     assert (code, out) == (1, "")
     assert "no build called" in err
     call(capsys, "tag", "now")
-    assert call(capsys, "remove", "now")[1] == "now: removed; its build stays, it is in use\n"
+    assert call(capsys, "remove", "now")[1] == "now: removed; its build is kept, because it is in use\n"
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "con"])
@@ -161,7 +161,7 @@ def test_without_a_reference(tmp_path, capsys, monkeypatch):
         assert list(tmp_path.iterdir()) == []
     code, out, err = call(capsys, "list")
     assert (code, out) == (0, "")
-    assert "'ednabed consolidate' makes one" in err
+    assert "'ednabed consolidate' builds one" in err
     assert json.loads(call(capsys, "list", "--json")[1]) == []
     code, _, err = call(capsys, "show", "--reference", "nowhere")
     assert code == 1
@@ -197,8 +197,8 @@ def test_map(workspace, capsys):
     assert (told["method"], told["landmarks"], told["placed"], told["most"], told["seed"]) == ("PCA", 3, 11, 3, 0)
     assert told["file"] == str(folder / "map.parquet")
     assert err.splitlines() == [
-        "--most 12 was not used: the map there was laid out with 3; --refit lays it out anew",
-        "--seed 5 was not used: the map there was laid out with 0; --refit lays it out anew",
+        "--most 12 was not used: the existing map was laid out with 3; --refit computes a new layout",
+        "--seed 5 was not used: the existing map was laid out with 0; --refit computes a new layout",
     ]
 
 
@@ -206,7 +206,7 @@ def test_map_that_the_reference_has_outgrown(workspace, capsys):
     call(capsys, "map")
     add_run(workspace, "sea", "d", range(10, 15), created="2024-01-04T00:00:00+00:00")
     consolidate(workspace)
-    assert call(capsys, "map")[2] == "only 4 of 9 sequences are laid out; --refit shows more\n"
+    assert call(capsys, "map")[2] == "only 4 of 9 sequences are laid out; --refit lays out more\n"
     code, out, err = call(capsys, "map", "--refit")
     assert (code, err) == (0, "")
     assert "laid out     9 sequences" in out

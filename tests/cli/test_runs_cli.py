@@ -47,7 +47,7 @@ def workspace(made, tmp_path) -> Path:
 def test_an_empty_workspace(capsys, tmp_path):
     code, out, err = call(capsys, "--workspace", tmp_path, "runs", "list")
     assert (code, out) == (0, "")
-    assert "'ednabed embed FILE' makes one" in err
+    assert "'ednabed embed FILE' creates one" in err
     assert call(capsys, "--workspace", tmp_path, "runs", "list", "--json")[:2] == (0, "[]\n")
     assert call(capsys, "--workspace", tmp_path, "runs", "verify")[0] == 1
     assert call(capsys, "--workspace", tmp_path, "runs", "show", "x")[0] == 1
@@ -123,7 +123,7 @@ def test_show_of_an_older_tool(capsys, tmp_path):
     np.save(tmp_path / "embeddings.npy", np.zeros((4, 3), np.float32))
     code, out, _ = call(capsys, "runs", "show", tmp_path)
     assert code == 0
-    assert "4 x 3, made by an older tool" in out
+    assert "4 x 3, created by an older tool" in out
     told = json.loads(call(capsys, "runs", "show", tmp_path, "--json")[1])
     assert (told["records"], told["dimension"], told["made_by"]) == (4, 3, None)
     code, _, err = call(capsys, "runs", "verify", tmp_path)

@@ -60,12 +60,12 @@ def test_a_dry_run_reports_what_depends_and_changes_nothing(capsys, workspace):
     before = content(workspace)
     code, out, err = call(capsys, workspace, "see/a")
     assert (code, out) == (1, "0 to remove, 1 refused; 0 B\n")
-    assert "refused: the current build of data/reference was made from see/a" in err
+    assert "refused: the current build of data/reference was built from see/a" in err
     code, out, err = call(capsys, workspace, "see/a", "--force")
     assert code == 0
     assert "see/a: ready, " in out
-    assert "data/reference: its current build holds the run and keeps its sequences until it is rebuilt" in out
-    assert "data/reference/first: this named build holds the run and stays as it is" in out
+    assert "data/reference: its current build contains the run and keeps its sequences until it is rebuilt" in out
+    assert "data/reference/first: this named build contains the run and does not change" in out
     assert "tagged as v1: the tag is removed with the run" in out
     assert "data/maps/" in out.replace(os.sep, "/")
     assert "1 to remove, 0 refused" in out
@@ -94,7 +94,7 @@ def test_a_run_of_the_current_build_needs_force_and_the_reference_keeps_its_sequ
     consolidate(workspace)
     code, _, err = call(capsys, workspace, "see/a", "see/b", "--execute")
     assert code == 1
-    assert err.count("refused: the current build of data/reference was made from") == 2
+    assert err.count("refused: the current build of data/reference was built from") == 2
     assert len(walk_runs(runs_root(workspace))) == 2
     assert call(capsys, workspace, "see/a", "--execute", "--force")[0] == 0
     assert opened(workspace).verify() == []

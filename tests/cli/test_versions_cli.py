@@ -165,25 +165,25 @@ def test_a_model_whose_weights_are_not_here_can_be_registered_by_a_run(workspace
     assert (code, out) == (1, "")
     sentence = err.splitlines()[-1]
     assert "the weights of nt-500m-1000g are not on this machine; run 'ednabed models fetch nt-500m-1000g'" in sentence
-    assert sentence.endswith("; or give --run RUN with a run made by it")
+    assert sentence.endswith("; or give --run RUN with a run computed by it")
     assert not (workspace / "data").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--version", "v1.0"], 2, "give one of --model MODEL, --run RUN and --external"),
+        (["--version", "v1.0"], 2, "give exactly one of --model MODEL, --run RUN and --external"),
         (
             ["--version", "v1.0", "--model", "kmer6", "--run", "river"],
             2,
-            "give one of --model MODEL, --run RUN and --external",
+            "give exactly one of --model MODEL, --run RUN and --external",
         ),
-        (["--version", "v1.0", "--run", "river", "--strand", "given"], 2, "--strand belongs to --model"),
-        (["--version", "v1.0", "--run", "river", "--max-tokens", "9"], 2, "--max-tokens belongs to --model"),
+        (["--version", "v1.0", "--run", "river", "--strand", "given"], 2, "--strand applies only to --model"),
+        (["--version", "v1.0", "--run", "river", "--max-tokens", "9"], 2, "--max-tokens applies only to --model"),
         (["--version", "a b", "--model", "kmer6"], 2, "version name 'a b'"),
         (["--version", "v1.0", "--model", "kmer7"], 2, "model 'kmer7' is unknown"),
         (["--version", "v1.0", "--run", "none"], 1, "there is no run 'none'"),
-        (["--version", "v1.0", "--run", "My_Dataset"], 1, "does not say by which model; register the version by"),
+        (["--version", "v1.0", "--run", "My_Dataset"], 1, "so its model is unknown; register the version with"),
         (["--model", "kmer6"], 2, "--version"),
     ],
 )
@@ -250,7 +250,7 @@ def test_auto_tag(registered, capsys):
     assert out == "v1.0: 1 tagged now, 0 tagged before\nv2.0: 1 tagged now, 0 tagged before\n"
     river = find_run(registered, "river")
     command = f"ednabed versions register --version NAME --run {river.label}"
-    assert f"kmer6 (fingerprint {river.manifest.spec.fingerprint[:12]}), which made {river.label}; " in err
+    assert f"kmer6 (fingerprint {river.manifest.spec.fingerprint[:12]}), which computed {river.label}; " in err
     assert command in err
     assert "ednabed versions tag-run My_Dataset/2024-12-01 --version NAME --assume" in err
     assert call(capsys, *command.replace("NAME", "v3").split()[1:])[0] == 0
@@ -289,7 +289,7 @@ def test_an_empty_workspace(capsys, tmp_path):
     at = ("--workspace", tmp_path, "versions")
     code, out, err = call(capsys, *at, "list")
     assert (code, out) == (0, "")
-    assert "'ednabed versions register' makes one" in err
+    assert "'ednabed versions register' creates one" in err
     assert call(capsys, *at, "list", "--json")[:2] == (0, "[]\n")
     for verb in (("show", "v1"), ("remove", "v1"), ("compare", "v1", "v2"), ("auto-tag", "--version", "v1")):
         code, out, err = call(capsys, *at, *verb)
@@ -392,7 +392,7 @@ def test_compare_says_what_took_no_part(registered, capsys):
     for words in (
         "damaged: ",
         "v1.0: runs without records, whose sequences cannot be matched: My_Dataset/2024-12-01",
-        f"v3: tagged runs that are not in {runs_root(Path())} and took no part: {river.label}",
+        f"v3: tagged runs that are not in {runs_root(Path())} and were omitted: {river.label}",
         "v3: no runs in ",
     ):
         assert words in err

@@ -181,7 +181,7 @@ def test_the_device_is_logged(caplog):
 def test_short_sequences_are_a_matter_of_the_model(engine):
     assert engine.get_embedding_single("ATGCATGC").any()
     assert engine.get_embeddings(["ATGCATGC"]).any()
-    with pytest.raises(InputError, match="8 letters, fewer than min_length 20"):
+    with pytest.raises(InputError, match="8 bases, fewer than `min_length` 20"):
         EmbeddingEngine(min_length=20).get_embedding_single("ATGCATGC")
 
 
@@ -208,10 +208,10 @@ def test_sequences_in_any_container(engine):
 
 @pytest.mark.parametrize("bad", [None, GOOD, GOOD.encode(), 5, {GOOD: 1}, {GOOD}, [GOOD, 5], [[GOOD]], np.array(GOOD)])
 def test_what_is_no_list_of_sequences(engine, bad):
-    with pytest.raises(UsageError, match=r"^sequences(: number \d)? is .*expected"):
+    with pytest.raises(UsageError, match=r"^`sequences`(: number \d)? is .*expected"):
         engine.get_embeddings(bad)
     if not isinstance(bad, (str, bytes)):
-        with pytest.raises(UsageError, match=r"^sequence is .*expected a sequence as text"):
+        with pytest.raises(UsageError, match=r"^`sequence` is .*expected a sequence as text"):
             engine.get_embedding_single(bad)
 
 
@@ -278,7 +278,7 @@ def test_validation_of_pairs_with_free_labels(capsys):
 
 def test_validation_of_what_is_not_pairs():
     engine = EmbeddingEngine("kmer6")
-    with pytest.raises(UsageError, match=r"test_sequences: number 1 is 'ACGT.*expected a pair"):
+    with pytest.raises(UsageError, match=r"`test_sequences`: number 1 is 'ACGT.*expected a pair"):
         engine.validate_embeddings([GOOD])
     with pytest.raises(InputError, match=r"number 1 \(ACGT.*letter"):
         engine.validate_embeddings([("Sequence_1", GOOD)])

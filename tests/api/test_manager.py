@@ -73,7 +73,7 @@ def test_an_empty_workspace(tmp_path):
     manager = get_data_manager(tmp_path / "none")
     assert (manager.list_datasets(), manager.list_runs()) == ([], [])
     assert manager.storage() == {"runs": [], "runs_bytes": 0, "references": {}, "table_bytes": 0}
-    with pytest.raises(StoreError, match="holds no run that can be searched; 'ednabed embed FILE' makes one"):
+    with pytest.raises(StoreError, match="contains no run that can be searched; 'ednabed embed FILE' creates a run"):
         manager.search(record_id="x")
     with pytest.raises(StoreError, match="there is no run 'lake'"):
         manager.search_across_embeddings("lake", 0)
@@ -417,9 +417,9 @@ def test_exactly_one_query(workspace):
         {}, {"run": "lake"}, {"record_id": "x", "sequence": "ACGT"}, {"run": "lake", "seq_idx": 0, "record_id": "x"},
         {"files": ["x"], "sequence": "A"},
     ):  # fmt: skip
-        with pytest.raises(UsageError, match="name one query"):
+        with pytest.raises(UsageError, match="give exactly one query"):
             manager.search(**asked)
-    with pytest.raises(UsageError, match="name it with --run"):
+    with pytest.raises(UsageError, match="give that run as `run`"):
         manager.search(seq_idx=0)
 
 
@@ -428,7 +428,7 @@ def test_several_functions_and_nobody_says_which(workspace):
     manager = get_data_manager(workspace)
     for asked in ({"record_id": "r1-0"}, {"sequence": "ACGT"}, {"files": ["x.fa"]}):
         with pytest.raises(
-            StoreError, match=r"made by 2 functions, .*other \(\w{12}\): other/r; name a run .*--run RUN"
+            StoreError, match=r"made by 2 functions, .*other \(\w{12}\): other/r; give a run .*as `run`"
         ):
             manager.search(**asked)
     collection, answers = manager.search(run="other", seq_idx=0)
@@ -436,7 +436,7 @@ def test_several_functions_and_nobody_says_which(workspace):
     assert collection.name == "other/r"
     consolidate(workspace, version=register(workspace, "v1", SPEC).version.name)
     with pytest.raises(
-        StoreError, match=r"other/r was made by other .*, .* by hand .*: their vectors cannot be compared"
+        StoreError, match=r"other/r was computed by other .*, .* by hand .*: their vectors cannot be compared"
     ):
         manager.search(run="other", seq_idx=0)
 

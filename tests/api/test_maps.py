@@ -201,7 +201,7 @@ def test_runs_that_cannot_be_mapped(workspace):
     add_run(workspace, "sea", "b", range(5), spec=OTHER)
     with pytest.raises(StoreError, match="cannot be compared"):
         map_runs(workspace, ["lake", "sea"])
-    with pytest.raises(UsageError, match="no run is named"):
+    with pytest.raises(UsageError, match="no run is given"):
         map_runs(workspace, [])
     with pytest.raises(StoreError, match="river"):
         map_runs(workspace, ["river"])

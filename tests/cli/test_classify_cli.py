@@ -39,7 +39,7 @@ from taxonomy_support import (
 )
 
 WORLD = shared_world()
-NOT_CALIBRATED = "is not calibrated, so names are given by fixed limits of identity"
+NOT_CALIBRATED = "is not calibrated, so names are given by fixed identity thresholds"
 
 
 def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
@@ -120,7 +120,7 @@ def test_a_table_in_the_order_of_the_input(capsys, workspace, queries):
     assert by["foreign!"]["note"] == "letter '!' at position 31"
     assert "10 queries: " in err
     assert "4 rejected" in err
-    assert "1 are on the opposite strand" in err or "1 is the reverse complement" in err
+    assert "1 are on the opposite strand" in err or "1 is on the opposite strand" in err
     assert "rejected: 'short': 7 letters" in err
 
 
@@ -181,7 +181,7 @@ def test_the_share_of_known_species_is_reported_and_kept_next_to_the_results(cap
     for queries, options, words in (
         (few, [], "known species: 0.50, assumed, because 20 distinct queries are not enough to estimate it"),
         (many, [], "estimated from these"),
-        (few, ["--known", "0.9"], "known species: 0.90, as asked for"),
+        (few, ["--known", "0.9"], "known species: 0.90, as requested"),
     ):
         code, _, err = call(capsys, workspace, "classify", queries, "--output", output, *options)
         assert code == 0
@@ -201,7 +201,7 @@ def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
     code, out, err = call(capsys, *arguments)
     assert code == 0
     assert [row["rank"] for row in rows_of(out)].count("species") > 2
-    assert "was not reached" not in err
+    assert "no confidence reached" not in err
     found = Group.cutoff
     monkeypatch.setattr(
         Group, "cutoff", lambda own, rank, *more: None if rank == "species" else found(own, rank, *more)
@@ -263,7 +263,7 @@ def test_a_table_of_samples(capsys, workspace, queries, tmp_path):
     assert code == 0
     text = target.read_text(encoding="utf-8")
     assert WORLD[1].lineage[6] in text
-    assert "1 features of the table of counts (4 reads)" in err
+    assert "1 features of the count table (4 reads)" in err
     code, _, err = call(capsys, workspace, "classify", queries, "--abundance", counts)
     assert code == 2
     assert "--taxon-table" in err
@@ -368,7 +368,7 @@ def test_an_output_that_is_the_input(capsys, workspace, queries, option):
     before = queries.read_bytes()
     code, _, err = call(capsys, workspace, "classify", queries, option, queries.parent / "." / queries.name)
     assert code == 2
-    assert "named twice, as input and for results" in err
+    assert "given twice, as input and for results" in err
     assert queries.read_bytes() == before
 
 
@@ -402,7 +402,7 @@ def test_two_results_in_one_file(capsys, workspace, queries, tmp_path):
     target = tmp_path / "t.tsv"
     code, _, err = call(capsys, workspace, "classify", queries, "--output", target, "--taxon-table", target)
     assert code == 2
-    assert "named twice" in err
+    assert "given twice" in err
 
 
 def test_a_file_that_is_not_there_and_a_reference_that_is_not(capsys, workspace, queries, tmp_path):

@@ -306,7 +306,7 @@ def test_an_input_is_not_written_over(calibrated, tmp_path, capsys):
     before = source.read_bytes()
     code, _, err = call(capsys, "--workspace", calibrated / "w", "discover", source, "--output", tmp_path)
     assert code == 2
-    assert "is named twice" in err
+    assert "is given twice" in err
     assert source.read_bytes() == before
 
 

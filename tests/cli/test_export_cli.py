@@ -137,7 +137,7 @@ def test_sequences_go_through_a_pipe(workspace, tmp_path):
         (("--where", "sample ="), 2, "filter, position"),
         (("--where", "nothing = 1"), 2, "nothing"),
         (("--where", "abundance < 0"), 1, "nothing to export; choose less narrowly"),
-        (("--obsm",), 2, "vectors in obsm is a choice of h5ad, not of tsv"),
+        (("--obsm",), 2, "vectors in obsm is an option for h5ad, not for tsv"),
         (("--assignments", "absent.tsv"), 1, "absent.tsv: no such file"),
     ],
 )

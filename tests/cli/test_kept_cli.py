@@ -270,7 +270,7 @@ def test_ids_by_digest(capsys, named, tmp_path):
     code, _, err = call(
         capsys, named, "export", "--run", "okex2301", "--format", "krona", "--ids", "digest", "--output", tmp_path / "k"
     )
-    assert code == 2 and "ids of features" in err
+    assert code == 2 and "feature ids" in err
 
 
 def named_records(path: Path) -> int:
@@ -290,7 +290,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
     code, err = export()
     count = named_records(tmp_path / "x.tsv")
     assert code == 0 and count > 100
-    assert f"are assignments by data/fish, build {build}" in err.replace("\\", "/")
+    assert f"are assignments from data/fish, build {build}" in err.replace("\\", "/")
     for asked in (build, "data/fish", tmp_path / "f.jsonl"):
         assert export("--assignments", asked)[0] == 0
         assert named_records(tmp_path / "x.tsv") == count
@@ -298,7 +298,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
     assert code == 0 and named_records(tmp_path / "x.tsv") == 0
     assert "no record has a name" in err and f"'ednabed classify --run {run.label} --reference DIR'" in err
     code, err = export("--assignments", "2020-01-01_00-00-00-abcdef")
-    assert code == 1 and f"(builds there: {build})" in err
+    assert code == 1 and f"(existing builds: {build})" in err
     # A file of another study.
     (tmp_path / "other.fa").write_text(">q1\n" + "ACGTTGCATGCATGCATTGACCAGTC" * 3 + "\n")
     call(
@@ -306,7 +306,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
         tmp_path / "other.tsv",
     )  # fmt: skip
     code, err = export("--assignments", tmp_path / "other.tsv")
-    assert code == 1 and "none of its ids is one of the records to export" in err
+    assert code == 1 and "none of its ids matches a record to export" in err
 
 
 def test_a_reference_of_studies_takes_the_names_of_its_runs_wherever_these_are(capsys, workspace, tmp_path):

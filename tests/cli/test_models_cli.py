@@ -128,7 +128,7 @@ def test_show_without_weights_gives_the_card() -> None:
     assert "revision: 81b29e5786726d891dbf929404ef20adca5b36f1" in result.stdout
     assert "non-commercial use only" in result.stdout
     assert "fingerprint" not in result.stdout
-    assert "'ednabed models fetch nt-v2-50m' brings them" in result.stderr
+    assert "'ednabed models fetch nt-v2-50m' downloads them" in result.stderr
 
 
 @needs_shared

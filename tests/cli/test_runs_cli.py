@@ -71,7 +71,7 @@ def test_show_assignments(capsys, workspace):
     assert out.splitlines()[-4:] == [
         f"assignments  by data/fish, build b, {kept.facts.created[:19]}: 1 assigned, 1 not_in_reference",
         "             known species of 12S: 0.83, estimated from 1,412 distinct sequences",
-        "             known species: 0.90, as asked for",
+        "             known species: 0.90, as requested",
         "             known species of COI: 0.50, the default",
     ]
     (shown,) = json.loads(call(capsys, "--workspace", workspace, "runs", "show", "lake", "--json")[1])["assignments"]

@@ -112,7 +112,7 @@ def test_a_damaged_run_can_be_removed(capsys, workspace):
     (runs_root(workspace) / "see" / "a" / "run.json").write_text("{")
     code, _, err = call(capsys, workspace, "see/a", "--execute")
     assert code == 1
-    assert "was made from see/a" in err
+    assert "was built from see/a" in err
     code, _, err = call(capsys, workspace, "see/a", "--execute", "--force")
     assert code == 0, err
     assert not (runs_root(workspace) / "see" / "a").exists()

@@ -359,7 +359,7 @@ def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(cap
     code, out, err = call(capsys, folder, "search", "--sequence", A)
     assert (code, out) == (1, "")
     assert "made by 2 functions" in err
-    assert "name a run of the one that you mean with --run RUN" in err
+    assert "give a run of the intended function as --run" in err
     code, out, err = call(capsys, folder, "search", "--sequence", A, "--run", "full", "--json")
     assert (code, ids(out)) == (0, ["a1", "b1", "c1"])
     assert err.startswith("there is no reference: searched exactly in full/")
@@ -425,11 +425,11 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "wanted", "words"),
     [
-        ((), 2, "name one query"),
-        (("--run", "lake"), 2, "name one query"),
-        (("--run", "lake", "--seq-idx", 0, "--id", "a1"), 2, "name one query"),
-        (("--sequence", A, "--fasta", "x.fa"), 2, "name one query"),
-        (("--seq-idx", 0), 2, "name it with --run RUN"),
+        ((), 2, "give exactly one query"),
+        (("--run", "lake"), 2, "give exactly one query"),
+        (("--run", "lake", "--seq-idx", 0, "--id", "a1"), 2, "give exactly one query"),
+        (("--sequence", A, "--fasta", "x.fa"), 2, "give exactly one query"),
+        (("--seq-idx", 0), 2, "give that run as --run"),
         (("--run", "lake", "--seq-idx", -1), 2, "--seq-idx"),
         (("--run", "lake", "--seq-idx", 4), 1, "has records 0 to 3, not 4"),
         (("--run", "none", "--seq-idx", 0), 1, "there is no run 'none'"),
@@ -459,7 +459,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
         (("--fasta", "OUT/none.fa", "--output", "OUT/x.tsv"), 1, "no such file"),
         (("--fasta", "WS/empty.fa", "--output", "OUT/x.tsv"), 1, "is empty"),
         (("--fasta", "WS"), 1, "is a folder"),
-        (("--fasta", "-", "--fasta", "-"), 2, "can be named once only"),
+        (("--fasta", "-", "--fasta", "-"), 2, "can be given only once"),
         (("--id", "nobody", "--output", "OUT/x.json"), 1, "no record with id"),
         (("--sequence", A, "--reference", ".."), 1, "there is no reference '..'"),
         (("--sequence", A, "--reference", "/"), 1, "there is no reference '/'"),

@@ -118,7 +118,7 @@ def test_repeated_sequences_and_filters(capsys, workspace):
         (("--id", "t1", "--where", "nothing = 1"), 1, "nothing"),
         (("--run", "other", "--seq-idx", "0"), 1, "cannot be compared"),
         (("--id", "t1", "--db", "nowhere"), 1, "holds no table"),
-        ((), 2, "name one query"),
+        ((), 2, "give exactly one query"),
     ],
 )
 def test_what_cannot_be_answered(capsys, workspace, arguments, code, words):

@@ -99,4 +99,4 @@ def test_an_about_file_makes_the_archive_complete(capsys, tmp_path):
              "--output", str(tmp_path / "mdt")]
         )  # fmt: skip
     assert ended.value.code == 2
-    assert "a file about the data set is a choice of dwc, not of mdt; omit it" in capsys.readouterr().err
+    assert "a file about the data set is an option for dwc, not for mdt; omit it" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def discover(
     check_calibrated(classifier)
     tally = Tally(classifier, ("distinct sequence", "distinct sequences"))
     found = discover_files(
-        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, tell=tally.count,
+        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, on_result=tally.count,
         show_progress=None,
     )  # fmt: skip
     # A sequence and its reverse complement now count as one.

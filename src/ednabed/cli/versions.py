@@ -18,7 +18,7 @@ from ednabed.cli.common import (
     policy_options,
     table,
 )
-from ednabed.cli.versions_compare import compare, runs_root_option, report_damaged
+from ednabed.cli.versions_compare import compare, report_damaged, runs_root_option
 from ednabed.errors import ModelError, StoreError, UsageError
 
 if TYPE_CHECKING:

@@ -113,12 +113,13 @@ def classify(
     taxon_table: Path | None,
     **criteria: Any,
 ) -> None:
-    """Assign taxonomy to sequences using a labelled reference, with a name at every rank that is confident enough.
+    """Assign taxonomy to sequences using a labelled reference.
 
-    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A sequence shared by several
-    species gets their genus, and a column lists the species. 'ednabed reference calibrate' measures how reliable the
-    names from a reference are. In --taxon-table, if several files are read and records do not name a sample, each file
-    is a sample; files of the same name are distinguished by their folders.
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A name is given at every rank
+    that is confident enough. A sequence shared by several species gets their genus, and a column lists the species.
+    'ednabed reference calibrate' measures how reliable the names from a reference are. In --taxon-table, if several
+    files are read and records do not name a sample, each file is a sample; files of the same name are distinguished by
+    their folders.
 
     With --run, the distinct sequences of a run are classified, and their names are kept next to the run ('ednabed runs
     show' lists them): export, search, 'runs map' and the dashboard use these names. The vectors of the run are used if

@@ -53,8 +53,8 @@ class _Tally:
 @click.option(
     "--runs-root",
     type=click.Path(path_type=Path),
-    help="Compress every run in this folder, at any depth (relative to the workspace). Default: the runs of the "
-    "workspace.",
+    help="Compress every run in this folder, at any depth; relative to the workspace or absolute. Default: the runs of "
+    "the workspace.",
 )
 @click.option("--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Only runs at least this many days old.")
 @click.option(
@@ -79,13 +79,14 @@ def compress(
     delete_original: bool,
     as_json: bool,
 ) -> None:
-    """Compress the vectors of runs: embeddings.npz (lossless), or float16 (half the size).
+    """Compress the vectors of runs.
 
-    RUN is dataset/run, a dataset (its newest run) or a folder; without RUN, every run is compressed. Nothing is changed
-    without --execute. The saving shown is measured on the file itself: deflating saves only 7 to 8 % for vectors of
-    neural models, but 90 % for kmer6 on short sequences. Every value of the new form is compared with the original
-    before anything is deleted; float16 may change no vector by more than 1e-3 (1 - cosine). Run the same command again
-    after an interruption to finish.
+    The result is embeddings.npz (lossless), or embeddings.f16.npy with --float16 (half the size). RUN is dataset/run, a
+    dataset (its newest run) or a folder; without RUN, every run is compressed. Nothing is changed without --execute.
+    The saving shown is measured on the file itself: deflating saves only 7 to 8 % for vectors of neural models, but 90
+    % for kmer6 on short sequences. Every value of the new form is compared with the original before anything is
+    deleted; float16 may change no vector by more than 1e-3 (1 - cosine). Run the same command again after an
+    interruption to finish.
 
     \b
     Example:

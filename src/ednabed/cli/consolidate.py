@@ -75,12 +75,12 @@ def consolidate(
     no_calibrate: bool,
     as_json: bool,
 ) -> None:
-    """Build one searchable reference from many runs: each distinct sequence once, with all its occurrences.
+    """Build one searchable reference from many runs.
 
-    A run that cannot be added is reported, the others are added, and the exit code is 1. A build from scratch that
-    would lose runs of the current build is refused unless --drop-missing is given. The previous build is kept until the
-    next one; 'ednabed reference undo' restores it. If records are labelled, the reference is then calibrated, which
-    takes some minutes.
+    The reference has each distinct sequence once, with all its occurrences. A run that cannot be added is reported, the
+    others are added, and the exit code is 1. A build from scratch that would lose runs of the current build is refused
+    unless --drop-missing is given. The previous build is kept until the next one; 'ednabed reference undo' restores it.
+    If records are labelled, the reference is then calibrated, which takes some minutes.
 
     \b
     Example:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the run (relative to the workspace), instead of a dataset.",
+    help="Folder of the run, relative to the workspace or absolute, instead of a dataset.",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
 @click.option(
@@ -81,10 +81,11 @@ def embed(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Embed sequences from FASTA, FASTQ, TSV, CSV or Parquet (also .gz, .zst), QIIME 2 artifacts or - (standard input).
+    """Embed sequences and store the vectors as a run.
 
-    The result is a run: a folder with one vector per record, the records, the rejected records with reasons, and the
-    provenance. Run the same command again after an interruption to compute only what is missing.
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet (also .gz, .zst), a QIIME 2 artifact, or - for standard input. A run is a
+    folder with one vector per record, the records, the rejected records with reasons, and the provenance. Run the same
+    command again after an interruption to compute only what is missing.
 
     With --abundance, the run has one record per feature and sample with reads. A table that also contains the sequences
     (a DADA2 sequence table, an nf-core/ampliseq table) needs no INPUT; the ids of features that are named by their

@@ -77,12 +77,13 @@ def evaluate(
     training_to: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure the accuracy of names, confidences and claims of absence on records held out of a labelled reference.
+    """Measure the accuracy of classification on held-out records.
 
-    Records, species, genera and families are held out in turn, and exact copies of the remaining records are queried
-    too. The remaining records form a new reference. vsearch, SINTAX, blastn and MMseqs2, if installed, and a naive
-    Bayes classifier classify the same queries with the same number of threads. Every model embeds all records again,
-    which takes long for large models.
+    The accuracy of names, confidences and claims of absence is measured on records of a labelled reference. Records,
+    species, genera and families are held out in turn, and exact copies of the remaining records are queried too. The
+    remaining records form a new reference. vsearch, SINTAX, blastn and MMseqs2, if installed, and a naive Bayes
+    classifier classify the same queries with the same number of threads. Every model embeds all records again, which
+    takes long for large models.
 
     \b
     Example:

@@ -93,9 +93,10 @@ def list_models(context: Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def show(context: Context, name: str, card_only: bool, as_json: bool) -> None:
-    """Show the card, files and licence of a model, and with local weights also its spec and fingerprint.
+    """Show the card, files and licence of a model.
 
-    NAME is a name from 'ednabed models list', a Hugging Face id or a model folder.
+    If the weights are on this machine, its spec and fingerprint are also shown. NAME is a name from 'ednabed models
+    list', a Hugging Face id or a model folder.
 
     Example: ednabed models show kmer6
     """

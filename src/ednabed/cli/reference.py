@@ -44,7 +44,7 @@ def reference_group() -> None:
 @json_option
 @pass_context
 def show(context: Context, reference: str | None, as_json: bool) -> None:
-    """Show the contents of a reference by dataset, run and marker, with its model and index.
+    """Show the model, index, runs and markers of a reference.
 
     \b
     Example:
@@ -92,10 +92,10 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
 @json_option
 @pass_context
 def verify(context: Context, reference: str | None, as_json: bool) -> None:
-    """Recompute all checksums of a reference and check that its files are consistent. Exit with 1 if a fault is found.
+    """Verify the checksums and the consistency of a reference.
 
-    All kept builds (current, previous and named) are read, and the names of builds, calibrations and the map. If the
-    name of a build is given, only that build is read.
+    The exit code is 1 if a fault is found. All kept builds (current, previous and named) are read, together with the
+    names of builds, the calibrations and the map. If the name of a build is given, only that build is read.
 
     \b
     Example:
@@ -123,7 +123,9 @@ def verify(context: Context, reference: str | None, as_json: bool) -> None:
 @json_option
 @pass_context
 def tag(context: Context, name: str, reference: str | None, as_json: bool) -> None:
-    """Give the current build a NAME, under which it is kept and can be searched after later builds have replaced it.
+    """Give the current build a NAME.
+
+    Under this name, the build is kept and can be searched after later builds have replaced it.
 
     \b
     Example:
@@ -181,7 +183,9 @@ def list_(context: Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def remove(context: Context, name: str, reference: str | None, as_json: bool) -> None:
-    """Remove a NAME; its build is deleted unless it is the current or the previous one, or has another name.
+    """Remove the NAME of a build.
+
+    The build is deleted unless it is the current or the previous one, or has another name.
 
     \b
     Example:
@@ -201,10 +205,10 @@ def remove(context: Context, name: str, reference: str | None, as_json: bool) ->
 @json_option
 @pass_context
 def undo(context: Context, reference: str | None, as_json: bool) -> None:
-    """Restore the previous build, which was current before the last one; running it twice changes nothing.
+    """Restore the previous build.
 
-    The previous build is kept until the next one is created. Its calibration is restored with it; names of builds and
-    the map do not change.
+    It was current before the last build, so running this command twice changes nothing. The previous build is kept
+    until the next one is created. Its calibration is restored with it; names of builds and the map do not change.
 
     \b
     Example:
@@ -290,13 +294,13 @@ def calibrate(
     known: float | None,
     as_json: bool,
 ) -> None:
-    """Measure how reliable the names from a labelled reference are, with queries drawn from the reference itself.
+    """Calibrate a reference: measure how reliable its names are.
 
-    In turn, nothing (exact copies), or the sequence, species, genus, family, order, class or phylum of the queries is
-    held out; queries are full-length or cut to amplicon lengths. The results are confidences for 'classify', p-values
-    of absence, and how well both hold for taxa that were not used for calibration. Exact copies are weighted by how
-    often they occur in the records of the reference (column n_records, or records of the same sequence, even if they
-    are the same entry in two databases).
+    Queries are drawn from the labelled reference itself. In turn, nothing (exact copies), or the sequence, species,
+    genus, family, order, class or phylum of the queries is held out; queries are full-length or cut to amplicon
+    lengths. The results are confidences for 'classify', p-values of absence, and how well both hold for taxa that were
+    not used for calibration. Exact copies are weighted by how often they occur in the records of the reference (column
+    n_records, or records of the same sequence, even if they are the same entry in two databases).
 
     \b
     Example:
@@ -399,7 +403,7 @@ def map_(
     refit: bool,
     as_json: bool,
 ) -> None:
-    """Place every sequence of a reference on a map for viewing, and keep the map with the reference.
+    """Lay out a map of all sequences of a reference, and keep it.
 
     The sequences with the smallest keys (a hash of their bases) are laid out, and all others are placed among them. If
     there already is a map, its sequences keep their positions, and new sequences are placed among them.

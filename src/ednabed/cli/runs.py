@@ -159,10 +159,10 @@ def _known_species(shares: Mapping[str, Any]) -> list[str]:
 @json_option
 @pass_context
 def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Recompute all checksums of runs and of the assignments kept next to them. Exit with 1 if a fault is found.
+    """Verify the checksums of runs and of the assignments kept next to them.
 
-    Without RUN, every run of the workspace is verified, and also the maps of runs, the checkpoint of 'table embed' and
-    the files of the dashboard's jobs.
+    The exit code is 1 if a fault is found. Without RUN, every run of the workspace is verified, and also the maps of
+    runs, the checkpoint of 'table embed' and the files of the dashboard's jobs.
 
     \b
     Example:

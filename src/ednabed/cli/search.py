@@ -90,7 +90,9 @@ def search(
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Find the sequences most similar to a record, a pasted sequence or the records of a file, and where they occur.
+    """Find the most similar sequences, and where they occur.
+
+    The query is a record, a pasted sequence, or every record of a file.
 
     \b
     Example:

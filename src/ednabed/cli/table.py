@@ -85,7 +85,9 @@ def import_(
     replace: bool,
     as_json: bool,
 ) -> None:
-    """Add the records of sequence files to the table; ids stay unique, and importing a file twice changes nothing.
+    """Add the records of sequence files to the table.
+
+    Ids stay unique, and importing a file twice changes nothing.
 
     \b
     Example:
@@ -208,7 +210,7 @@ def embed_(
 def index_(
     context: Context, db: str | None, storage: tuple[str, ...], vector_column: str, force: bool, as_json: bool
 ) -> None:
-    """Build an index on the vectors of the table for faster search, and measure its recall.
+    """Build an index on the table for faster search, and measure its recall.
 
     Rows added later are searched without the index; build it again when there are many.
 

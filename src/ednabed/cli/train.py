@@ -24,7 +24,7 @@ from ednabed.cli.common import (
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path),
-    help="Folder of the model (relative to the workspace); must not exist.",
+    help="Folder of the model, relative to the workspace or absolute; must not exist.",
 )  # fmt: skip
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
 @click.option(
@@ -72,11 +72,12 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train an encoder on labelled barcodes: FASTA, FASTQ, TSV, CSV or Parquet with lineages.
+    """Train an encoder on labelled barcodes.
 
-    The result is a model folder for --model. Records of a file belong to one marker unless a column 'marker' states
-    otherwise. Some records, species, genera and families are held out to measure the accuracy of the model compared
-    with kmer6. Run the same command again after an interruption to continue. Requires pip install "ednabed[train]".
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet with lineages. The result is a model folder for --model. Records of a
+    file belong to one marker unless a column 'marker' states otherwise. Some records, species, genera and families are
+    held out to measure the accuracy of the model compared with kmer6. Run the same command again after an interruption
+    to continue. Requires pip install "ednabed[train]".
 
     \b
     Example:

@@ -48,7 +48,10 @@ def validate(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Print the cosine matrix of labelled sequences; exit with 1 if a related one is not nearer than an unrelated one.
+    """Check that related sequences are nearer than unrelated ones.
+
+    The cosine matrix of labelled sequences is printed. The exit code is 1 if a related sequence is not nearer than an
+    unrelated one.
 
     \b
     Example:

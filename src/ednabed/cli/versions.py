@@ -42,7 +42,7 @@ versions.add_command(compare)
 @click.option(
     "--external",
     is_flag=True,
-    help="For vectors computed elsewhere by an unknown function; they can be searched only by run and number.",
+    help="For vectors computed elsewhere by an unknown function; they can be searched only by run and record number.",
 )
 @click.option("--dimension", type=click.IntRange(min=1), help="Length of the vectors of an --external version.")
 @click.option("--description", help="Description for users.")
@@ -61,7 +61,9 @@ def register(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Give a name to an embedding function: a model and its options, the function of a run, or an external one.
+    """Give a name to an embedding function.
+
+    The function is that of a model with its options, that of a run, or an external one.
 
     \b
     Example:
@@ -131,7 +133,9 @@ def tag_run(context: Context, run: str, name: str, assume: bool, as_json: bool) 
 @json_option
 @pass_context
 def auto_tag(context: Context, name: str | None, runs_root: Path | None, as_json: bool) -> None:
-    """Tag every run whose fingerprint has a version, and list runs without one. Exit with 1 if a run is damaged.
+    """Tag every run whose fingerprint has a version, and list the others.
+
+    The exit code is 1 if a run is damaged.
 
     \b
     Example:
@@ -226,7 +230,9 @@ def list_versions(context: Context, runs_root: Path | None, as_json: bool) -> No
 @json_option
 @pass_context
 def verify(context: Context, as_json: bool) -> None:
-    """Verify the checksum and the consistency of the file of versions and tags. Exit with 1 if a fault is found.
+    """Verify the file of versions and tags.
+
+    Its checksum and its consistency are checked. The exit code is 1 if a fault is found.
 
     \b
     Example:

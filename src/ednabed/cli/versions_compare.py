@@ -11,7 +11,7 @@ from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pa
 runs_root_option = click.option(
     "--runs-root",
     type=click.Path(path_type=Path),
-    help="Folder of the runs (relative to the workspace). Default: the runs of the workspace.",
+    help="Folder of the runs, relative to the workspace or absolute. Default: the runs of the workspace.",
 )
 _RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 
@@ -52,11 +52,11 @@ def compare(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare two versions: their runs, and how far they agree on the sequences that both have embedded.
+    """Compare two versions on the sequences that both have embedded.
 
-    Overlap: share of the 10 nearest neighbours of a sequence that both versions have in common. Rank correlation:
-    Spearman's, of the cosines of pairs. 1-NN accuracy: how often the nearest other sequence has the same name, among
-    sequences whose name occurs at least twice.
+    The runs of each version are shown, and how far the versions agree. Overlap: share of the 10 nearest neighbours of a
+    sequence that both versions have in common. Rank correlation: Spearman's, of the cosines of pairs. 1-NN accuracy:
+    how often the nearest other sequence has the same name, among sequences whose name occurs at least twice.
 
     \b
     Example:

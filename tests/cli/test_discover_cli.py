@@ -197,7 +197,7 @@ def test_what_is_said(calibrated, tmp_path, capsys):
     assert code == 0
     head, one, two = printed.splitlines()
     assert re.split("  +", head) == [
-        "id", "candidate", "not in the reference", "within", "reference there", "reads", "sequences", "nearest",
+        "id", "candidate", "not in the reference", "within", "taxa in reference", "reads", "sequences", "nearest",
         "identity", "p", "q", "warnings",
     ]  # fmt: skip
     assert one.startswith("novel_1 ") and two.startswith("novel_2 ")

@@ -155,10 +155,10 @@ def classify_files(
     Raises:
         InputError: A file cannot be read, or contains no record.
     """
-    yield from looked_up(classifier, by_files(classifier.embedder, paths), threads, None, "query", show_progress)
+    yield from classify_batches(classifier, by_files(classifier.embedder, paths), threads, None, "query", show_progress)
 
 
-def looked_up(
+def classify_batches(
     classifier: Classifier,
     batches: Iterable[QueryBatch],
     threads: int | None,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.api.identify import looked_up, shares_json
+from ednabed.api.identify import classify_batches, shares_json
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.export.assignments import as_json
@@ -75,7 +75,7 @@ def classify_runs(
     ids = FeatureIds(Selection(runs))
     engine = Engine(classifier.embedder) if embeds_again(classifier, runs) else None
     batches = (_batch(runs, chunk, vectors, norms, engine) for chunk, vectors, norms in _chunks(runs, ids))
-    answers = looked_up(classifier, batches, threads, runs.rows, "sequence", show_progress)
+    answers = classify_batches(classifier, batches, threads, runs.rows, "sequence", show_progress)
     # The sequences are read a second time instead of being kept in memory.
     for chunk, _, _ in _chunks(runs, ids):
         for feature in chunk:

@@ -128,7 +128,7 @@ class DataManager:
         run = self.open_run(query_run)
         query = self._source(run)
         batch = by_run(run, (query.dataset, query.run_id), query_seq_idx, None)
-        wanted = Wanted(k=top_k)
+        options = Wanted(k=top_k)
         sources, unusable = self._sources(query.spec)
         if not exclude_same_run and query.identity not in {source.identity for source in sources}:
             sources.append(query)
@@ -144,8 +144,8 @@ class DataManager:
             folders = {part.folder: now.get(part.identity, self.workspace / part.folder) for part in parts}
             labels = {part.identity: part.label for part in parts}
         if exclude_same_run and query.identity in labels:
-            wanted = replace(wanted, exclude_runs=(labels[query.identity],))
-        _, hits = next(Search(reference or self._loose(sources, unusable), wanted).run(batch))
+            options = replace(options, exclude_runs=(labels[query.identity],))
+        _, hits = next(Search(reference or self._loose(sources, unusable), options).run(batch))
         return [{**hit, "path": folders[hit["source_file"].rpartition("/")[0]]} for hit in hits]
 
     def search(

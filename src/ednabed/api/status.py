@@ -56,22 +56,22 @@ def run_states(workspace: Path) -> list[RunState]:
     Only manifests are read. A damaged file of versions is treated as missing; ``versions_fault`` reports it.
     """
     versions = Versions() if versions_fault(workspace) else Versions.read(workspace)
-    held: set[str] | None = None
+    identities: set[str] | None = None
     try:
-        held = {part.identity for part in layout.open_manifest(layout.default_folder(workspace)).runs}
+        identities = {part.identity for part in layout.open_manifest(layout.default_folder(workspace)).runs}
     except (EdnabedError, OSError):
         # ``reference_states`` reports the reason.
-        held = None
-    return [_run_state(info, versions, held) for info in run_infos(workspace)]
+        identities = None
+    return [_run_state(info, versions, identities) for info in run_infos(workspace)]
 
 
-def _run_state(info: RunInfo, versions: Versions, held: set[str] | None) -> RunState:
+def _run_state(info: RunInfo, versions: Versions, identities: set[str] | None) -> RunState:
     version = None if info.fingerprint is None else versions.of_fingerprint(info.fingerprint)
     in_reference = None
     # The identity of a run of an older tool would have to be computed from its vectors.
-    if info.fault is None and info.fingerprint is not None and held is not None:
+    if info.fault is None and info.fingerprint is not None and identities is not None:
         try:
-            in_reference = RunManifest.read(info.path).identity in held
+            in_reference = RunManifest.read(info.path).identity in identities
         except (EdnabedError, OSError):
             # The run was removed meanwhile.
             in_reference = None

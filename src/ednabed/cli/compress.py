@@ -200,11 +200,11 @@ def _add_done(tally: _Tally, outcome: Outcome, candidate: Candidate, as_json: bo
         tally.problems += 1
         problem(f"not deleted: {outcome.problem}")
     if not as_json:
-        gone = f"{' and '.join(outcome.deleted)} deleted" if outcome.deleted else "original kept"
+        originals = f"{' and '.join(outcome.deleted)} deleted" if outcome.deleted else "original kept"
         error = outcome.worst_cosine_error
         worst = "" if error is None else f", worst 1 - cosine {error:.1e}"
         sizes = f"{human_bytes(outcome.before)} before, {human_bytes(outcome.after)} after"
-        emit(f"{outcome.label}: {outcome.form}{worst}, {gone}; {sizes}")
+        emit(f"{outcome.label}: {outcome.form}{worst}, {originals}; {sizes}")
 
 
 def _print_summary(tally: _Tally, execute: bool, half: bool, delete_original: bool, as_json: bool) -> None:
@@ -273,5 +273,5 @@ def _dry_run_cells(row: dict[str, Any], half: bool) -> list[str]:
     return [*cells, human_bytes(then), _percent(now - then, now), part, row["reason"]]
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / max(1, whole):.1f} %"
+def _percent(part: int, total: int) -> str:
+    return f"{100 * part / max(1, total):.1f} %"

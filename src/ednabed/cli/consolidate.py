@@ -113,13 +113,13 @@ def consolidate(
         notice(f"vanished: run {label} is in the reference but no longer among the runs" + _advice(incremental))
     for label in result.dropped:
         notice(f"dropped: run {label} is not in the new build; 'ednabed reference undo' restores the previous build")
-    for place, reason in result.left_out.items():
-        notice(f"omitted: {place}: {reason}")
-    for place, reason in result.refused.items():
-        problem(f"refused: {place}: {reason}")
+    for folder, reason in result.left_out.items():
+        notice(f"omitted: {folder}: {reason}")
+    for folder, reason in result.refused.items():
+        problem(f"refused: {folder}: {reason}")
     compressed, failed = _compress(result) if compress else ([], {})
-    for place, reason in failed.items():
-        problem(f"not compressed: {place}: {reason}")
+    for folder, reason in failed.items():
+        problem(f"not compressed: {folder}: {reason}")
     if not as_json:
         _print(result)
         if compress:

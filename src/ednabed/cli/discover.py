@@ -95,7 +95,7 @@ def discover(
             "candidate",
             "not in the reference",
             "within",
-            "reference there",
+            "taxa in reference",
             "reads",
             "sequences",
             "nearest",

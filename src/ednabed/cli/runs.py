@@ -291,9 +291,9 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
 
     root = runs_root(context.workspace)
     left = unfinished_removals(context.workspace, names)
-    for path, gone in left.items():
+    for path, removal in left.items():
         if execute:
-            finish_removal(gone)
+            finish_removal(removal)
         notice(f"{path}: {'removed, as' if execute else '--execute finishes what'} an interrupted command began")
     rows: list[dict[str, Any]] = []
     for name in dict.fromkeys(names):

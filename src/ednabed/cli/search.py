@@ -108,7 +108,7 @@ def search(
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")
     kind = format_of(output, "json" if as_json else format_)
-    wanted = Wanted(
+    options = Wanted(
         k=choice["top_k"],
         exact=choice["exact"],
         exclude_self=choice["exclude_self"],
@@ -119,14 +119,14 @@ def search(
         occurrences=choice["occurrences"],
         align=choice["align"],
     )
-    check_format(kind, wanted.align)
+    check_format(kind, options.align)
     if output is not None and output.resolve() in [path.resolve() for path in files]:
         raise UsageError(f"--output {output} is one of the query files; give another")
     if output is not None:
         check_file(output, "hits.tsv")
         check_outside(output)
-    asked = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
-    check_text(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
+    query_arguments = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
+    check_text(record_id, sequence, *options.exclude_runs, *options.datasets)
     if files.count(Path("-")) > 1:
         raise UsageError("standard input (-) can be given only once")
     if in_table and reference is not None:
@@ -135,14 +135,14 @@ def search(
         raise UsageError("--table and --assignments exclude each other: a table keeps no assignments; omit one of them")
     if in_table:
         database = database_of(context, db, storage)
-        answers = _in_table(context, database, vector_column, wanted, model, asked)
+        answers = _in_table(context, database, vector_column, options, model, query_arguments)
     else:
-        answers = _in_collection(context, wanted, model, asked, reference, assignments)
+        answers = _in_collection(context, options, model, query_arguments, reference, assignments)
     # Errors that concern the search as a whole are raised before any file or folder is created.
     first = next(answers, None)
     target = sys.stdout if output is None else output
     without_hits = rejected = assigned = unnamed = 0
-    with HitWriter(target, kind, single=not files, aligned=wanted.align) as writer:
+    with HitWriter(target, kind, single=not files, aligned=options.align) as writer:
         for query, hits in chain([] if first is None else [first], answers):
             writer.write(query.told, hits)
             if "rejected" in query.told:
@@ -174,9 +174,9 @@ def search(
 
 def _in_collection(
     context: Context,
-    wanted: Wanted,
+    options: Wanted,
     model: str | None,
-    asked: dict[str, Any],
+    query_arguments: dict[str, Any],
     reference: str | None,
     assignments: str | None,
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
@@ -185,14 +185,14 @@ def _in_collection(
     from ednabed.reference.opened import Reference
 
     collection, answers = get_data_manager(context.workspace).search(
-        **asked, reference=reference, model=model, wanted=wanted, assignments=assignments
+        **query_arguments, reference=reference, model=model, wanted=options, assignments=assignments
     )
     if isinstance(collection, LooseRuns):
         notice(
             f"there is no reference: searched exactly in {collection.name}; 'ednabed consolidate' builds a reference"
         )
     yield from answers
-    if isinstance(collection, Reference) and collection.index_fault is not None and not wanted.exact:
+    if isinstance(collection, Reference) and collection.index_fault is not None and not options.exact:
         notice(
             f"searched exactly, because {collection.index_fault}; 'ednabed consolidate --rebuild' builds the index "
             "again"
@@ -200,12 +200,17 @@ def _in_collection(
 
 
 def _in_table(
-    context: Context, database: Database, vector_column: str, wanted: Wanted, model: str | None, asked: dict[str, Any]
+    context: Context,
+    database: Database,
+    vector_column: str,
+    options: Wanted,
+    model: str | None,
+    query_arguments: dict[str, Any],
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
     from ednabed.api import get_data_manager
 
     notices, answers = get_data_manager(context.workspace).search_table(
-        database, **asked, vector_column=vector_column, model=model, wanted=wanted
+        database, **query_arguments, vector_column=vector_column, model=model, wanted=options
     )
     yield from answers
     for text in notices:

@@ -68,10 +68,10 @@ def _option(name: str, value: str | None, context: click.Context | None) -> str 
         context = context.parent
         commands.append(context.command)
     for command in commands:
-        for wanted in (name, f"no_{name}", _ALIASES.get(name)):
+        for candidate in (name, f"no_{name}", _ALIASES.get(name)):
             for parameter in command.params:
-                if wanted is not None and _is(parameter, wanted):
-                    return _typed(parameter, value, negated=wanted != name and wanted.startswith("no_"))
+                if candidate is not None and _is(parameter, candidate):
+                    return _typed(parameter, value, negated=candidate != name and candidate.startswith("no_"))
     return None
 
 

@@ -1,4 +1,4 @@
-"""``ednabed consolidate``: what is typed, what is said, and the exit codes."""
+"""``ednabed consolidate``: options, output, and exit codes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UNLABELLED = (
 )
 
 
-def test_what_is_said(workspace, capsys):
+def test_output(workspace, capsys):
     code, out, err = call(capsys, "consolidate")
     assert (code, err) == (0, UNLABELLED)
     build = opened(workspace).manifest.build
@@ -81,7 +81,7 @@ def test_json(workspace, capsys):
     assert (told["changed"], told["added"]) == (False, [])
 
 
-def test_a_refused_run_is_named_the_others_go_in_and_the_code_is_1(workspace, capsys):
+def test_a_refused_run_is_named_the_others_are_added_and_the_code_is_1(workspace, capsys):
     bad = add_run(workspace, "sea", "c", [5, 6])
     array = np.load(bad.folder / "embeddings.npy")
     np.save(bad.folder / "embeddings.npy", array * 2)
@@ -140,7 +140,7 @@ def test_runs_that_vanished_and_changed(workspace, capsys):
         (("surplus",), 2, "unexpected extra argument"),
     ],
 )
-def test_what_cannot_be_done(workspace, capsys, arguments, wanted, words):
+def test_impossible_requests(workspace, capsys, arguments, wanted, words):
     (workspace / "file").write_text("x")
     state = snapshot(workspace)
     code, out, err = call(capsys, "consolidate", *arguments)
@@ -224,7 +224,7 @@ def test_compress_after_the_reference_is_verified(workspace, capsys):
     }
 
 
-def test_nothing_is_compressed_when_the_reference_is_not_sound(workspace, capsys, monkeypatch):
+def test_nothing_is_compressed_if_the_reference_has_faults(workspace, capsys, monkeypatch):
     from ednabed.reference.opened import Reference
 
     monkeypatch.setattr(Reference, "verify", lambda self: ["x differs from its checksum"])
@@ -289,7 +289,7 @@ def test_a_full_or_read_only_disk_is_a_sentence(workspace, capsys, monkeypatch, 
 
 @pytest.fixture
 def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
-    """A copy of a workspace with a calibrated reference of labelled records, which learns at once what it knew."""
+    """A copy of a workspace with a reference of labelled records; calibration is replaced by a quick stand-in."""
     from ednabed.api import identify
     from ednabed.taxonomy.calibration import Calibration
 
@@ -305,7 +305,7 @@ def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
 
 
 def calibrations(workspace: Path) -> list[Path]:
-    """Those of the current build; that of the build before stays with it."""
+    """Calibrations of the current build; the calibration of the previous build stays with that build."""
     return list(opened(workspace).build.glob("calibration.json"))
 
 
@@ -317,7 +317,7 @@ def test_labelled_records_are_calibrated(labelled, capsys):
     assert calibrations(labelled) == []
     told = json.loads(call(capsys, *arguments, "--no-calibrate", "--json")[1])
     assert told["calibration"] == {"state": "skipped"}
-    # It is made up for, though nothing is new.
+    # The missing calibration is made, although nothing is new.
     code, out, err = call(capsys, *arguments, "--incremental")
     assert (code, err) == (0, "")
     assert out.startswith("nothing new")
@@ -329,7 +329,7 @@ def test_labelled_records_are_calibrated(labelled, capsys):
     assert f"by {sum(groups['']['draws'].values())} queries" in last
 
 
-def test_what_is_calibrated_and_not_changed_is_left_as_it_is(labelled, capsys):
+def test_an_unchanged_calibrated_reference_keeps_its_calibration(labelled, capsys):
     (path,) = calibrations(labelled)
     before = path.read_bytes()
     arguments = ("--workspace", labelled, "consolidate", "--incremental")
@@ -340,7 +340,7 @@ def test_what_is_calibrated_and_not_changed_is_left_as_it_is(labelled, capsys):
     told = json.loads(call(capsys, *arguments, "--json")[1])
     assert told["calibration"] == {"state": "kept", "created": created, "reason": None}
     assert path.read_bytes() == before
-    # Not so one that cannot be read.
+    # A calibration that cannot be read is made again.
     path.write_bytes(before[: len(before) // 2])
     told = json.loads(call(capsys, *arguments, "--json")[1])
     assert (told["changed"], told["calibration"]["state"]) == (False, "made")
@@ -349,7 +349,7 @@ def test_what_is_calibrated_and_not_changed_is_left_as_it_is(labelled, capsys):
     assert told["calibration"]["created"] == again["created"]
 
 
-def test_too_few_labels_leave_a_good_reference(tmp_path, capsys):
+def test_too_few_labels_do_not_harm_the_reference(tmp_path, capsys):
     reference_of(tmp_path, world(2, species=2, records=2, length=300))
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
     assert code == 0
@@ -362,7 +362,7 @@ def test_too_few_labels_leave_a_good_reference(tmp_path, capsys):
     assert calibrations(tmp_path) == []
 
 
-def test_without_the_model_whole_sequences_teach(tmp_path, capsys):
+def test_without_the_model_calibration_uses_full_length_sequences(tmp_path, capsys):
     numbers = range(200)
     lineages = [f"K;P;C;O;F{n // 40};G{n // 8};G{n // 8} s{n // 4}" for n in numbers]
     add_run(tmp_path, "lake", "a", list(numbers), columns={"lineage": lineages})

@@ -1,4 +1,4 @@
-"""``ednabed dashboard``: what it refuses, and with what it serves."""
+"""``ednabed dashboard``: what it refuses, and the settings with which it serves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def no_token(monkeypatch):
 
 @pytest.fixture
 def served(monkeypatch) -> list[tuple]:
-    """What would be served, after the checks of the place."""
+    """The arguments with which the page would be served, after the checks of the address."""
     calls: list[tuple] = []
 
     def serve(settings, host, port, *, token=None, ready=None):
@@ -78,7 +78,7 @@ def test_a_short_token(capsys, tmp_path, monkeypatch, host):
     assert call(capsys, tmp_path, "--host", host)[0] == 2
 
 
-def test_a_workspace_that_is_not_there(capsys, tmp_path, monkeypatch):
+def test_a_missing_workspace(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(server, "check_installed", lambda: None)
     code, out, err = call(capsys, tmp_path / "absent")
     assert (code, out) == (1, "")
@@ -97,7 +97,7 @@ def test_a_package_that_is_not_installed(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [("--port", "-1"), ("--port", "65536"), ("--port", "x"), ("--max-upload", "0"),
                                        ("--max-upload", "10001"), ("extra",)])  # fmt: skip
-def test_options_that_cannot_be(capsys, tmp_path, served, arguments):
+def test_impossible_options(capsys, tmp_path, served, arguments):
     code, _, err = call(capsys, tmp_path, *arguments)
     assert code == 2 and "Error" in err
     assert served == []

@@ -39,11 +39,11 @@ def embedded(capsys, workspace, *more: str) -> tuple[dict, str]:
     return json.loads(out), err
 
 
-def test_the_file_takes_the_place_of_typing(capsys, workspace):
+def test_the_file_replaces_typing(capsys, workspace):
     typed, _ = embedded(capsys, workspace, "--model", "kmer6", "--strand", "both", "--min-length", "25")
     write(workspace, '[defaults]\nmodel = "kmer6"\nstrand = "both"\nthreads = 1\n\n[defaults.embed]\nmin_length = 25\n')
     taken, err = embedded(capsys, workspace, "--verbose")
-    # The very same run: what was typed and what the file says are one and the same.
+    # It is the same run, whether options are typed or in the file.
     assert (taken["run"], taken["fingerprint"], taken["existed"]) == (typed["run"], typed["fingerprint"], True)
     manifest = json.loads((Path(taken["run"]) / "run.json").read_text(encoding="utf-8"))
     assert manifest["spec"]["strand"] == "both"
@@ -54,7 +54,7 @@ def test_the_file_takes_the_place_of_typing(capsys, workspace):
     }  # fmt: skip
 
 
-def test_the_command_line_goes_before_the_environment_and_that_before_the_file(capsys, workspace, monkeypatch):
+def test_the_command_line_overrides_the_environment_and_that_the_file(capsys, workspace, monkeypatch):
     write(workspace, '[defaults]\nmodel = "kmer6"\nstrand = "both"\n[defaults.table]\ndb = "from_file"\n')
     found, err = embedded(capsys, workspace, "--strand", "given", "--verbose")
     assert json.loads((Path(found["run"]) / "run.json").read_text())["spec"]["strand"] == "given"
@@ -71,7 +71,7 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(c
     assert json.loads(out)["address"].endswith("from_file")
 
 
-def test_output_options_from_the_file_give_way_to_typed_ones(capsys, workspace):
+def test_typed_output_options_override_the_file(capsys, workspace):
     write(workspace, '[defaults]\nquiet = true\nmodel = "kmer6"\n')
     assert embedded(capsys, workspace)[1] == ""
     assert embedded(capsys, workspace)[1] == ""
@@ -81,7 +81,7 @@ def test_output_options_from_the_file_give_way_to_typed_ones(capsys, workspace):
     assert "workspace:" in err
 
 
-def test_tables_of_groups_and_verbs(workspace):
+def test_tables_of_groups_and_commands(workspace):
     write(
         workspace,
         '[defaults]\ngpu = false\n[defaults.classify]\nmin-confidence = 1\n[defaults.table]\nvector-column = "v"\n'
@@ -122,7 +122,7 @@ def test_tables_of_groups_and_verbs(workspace):
         ("[defaults]\nmodel = ", "is not TOML: Invalid value (at line 2, column 9); correct that line"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_the_file_is_an_error(capsys, workspace, text, said):
+def test_mistakes_in_the_file_are_errors(capsys, workspace, text, said):
     write(workspace, text + "\n")
     code, out, err = call(capsys, workspace, "runs", "list")
     assert (code, out) == (2, "")
@@ -131,7 +131,7 @@ def test_what_is_wrong_in_the_file_is_an_error(capsys, workspace, text, said):
     assert err.count("\n") == 1
 
 
-def test_a_file_that_is_no_text(capsys, workspace):
+def test_a_file_that_is_not_text(capsys, workspace):
     (workspace / "ednabed.toml").write_bytes(b"\xff\xfe")
     code, _, err = call(capsys, workspace, "runs", "list")
     assert code == 2
@@ -147,7 +147,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
-def test_any_content_is_taken_or_refused_with_the_file_named(tmp_path_factory, content):
+def test_any_content_is_accepted_or_refused_with_the_file_named(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("any")
 
     def toml(value):

@@ -115,7 +115,7 @@ def test_programs_that_are_absent_are_told_unless_they_are_not_asked_for(capsys,
 
 def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_path):
     """It is measured as classify answers there, and that is told once, by the name of the user's reference."""
-    # The log's own stream may be that of an earlier test.
+    # The stream of the log may be that of an earlier test.
     monkeypatch.setattr("logging.raiseExceptions", False)
     reference = reference_of(tmp_path, world(12, length=300))
     some = ("--queries", "5", "--no-crops", "--threads", "1", "--no-others", "--vectors-only")

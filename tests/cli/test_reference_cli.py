@@ -107,7 +107,7 @@ def test_names(workspace, capsys):
     code, out, err = call(capsys, "list")
     assert (code, err) == (0, "")
     assert out.splitlines()[2].split()[:4] == ["data/reference/reference_2024-11", "named", build, "hand"]
-    # A name stands for one build.
+    # A name refers to one build.
     code, _, err = call(capsys, "tag", "reference_2024-11")
     assert code == 2
     assert "is the name of build" in err
@@ -119,7 +119,7 @@ def test_names(workspace, capsys):
         assert "is the name of one build; give the folder" in err
     assert snapshot(workspace / "data") == state
     code, out, _ = call(capsys, "remove", "reference_2024-11", "--json")
-    # It is the build before, which is kept until the next one.
+    # It is the previous build, which is kept until the next one.
     assert (code, json.loads(out)["deleted"]) == (0, False)
     code, out, err = call(capsys, "remove", "reference_2024-11")
     assert (code, out) == (1, "")
@@ -129,13 +129,13 @@ def test_names(workspace, capsys):
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "con"])
-def test_names_that_cannot_be(workspace, capsys, name):
+def test_impossible_names(workspace, capsys, name):
     code, out, err = call(capsys, "tag", name)
     assert (code, out) == (2, "")
     assert "cannot be a folder on every system" in err
 
 
-def test_list_shows_what_is_damaged_and_what_is_not(workspace, capsys):
+def test_list_shows_damaged_and_sound_references(workspace, capsys):
     consolidate(workspace, output=Path("data/second"))
     (workspace / "data" / "older").mkdir()
     (workspace / "data" / "older" / "consolidated_metadata.json").write_text('{"total_embeddings": 5}')
@@ -222,5 +222,5 @@ def test_map_that_is_damaged(workspace, capsys):
     assert call(capsys, "map", "--refit")[0] == 0
 
 
-def test_map_wants_at_least_one(workspace, capsys):
+def test_map_requires_at_least_one(workspace, capsys):
     assert call(capsys, "map", "--most", "0")[0] == 2

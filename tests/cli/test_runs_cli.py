@@ -92,7 +92,7 @@ def test_list(capsys, workspace):
     assert [row["records"] for row in told] == [2, 2]
 
 
-def test_list_shows_what_is_damaged_old_or_in_work(capsys, workspace):
+def test_list_shows_damaged_old_and_unfinished_runs(capsys, workspace):
     root = runs_root(workspace)
     (find_run(workspace, "lake").folder / "run.json").write_text("{")
     (root / "old" / "2020").mkdir(parents=True)
@@ -175,7 +175,7 @@ def test_verify_finds_one_flipped_byte_in_any_file(capsys, workspace, name, name
         ("", 1),
     ],
 )
-def test_runs_that_are_not_there(capsys, workspace, monkeypatch, verb, name, wanted):
+def test_missing_runs(capsys, workspace, monkeypatch, verb, name, wanted):
     monkeypatch.chdir(workspace)
     code, out, err = call(capsys, "--workspace", workspace, "runs", verb, name)
     assert code == wanted
@@ -201,7 +201,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
     assert out == f"map of 2 sequences by {found.method}: {found.rule}\n0 of 2 sequences have a name\n"
     [path] = (workspace / "data" / "maps").iterdir()
     before = path.read_bytes()
-    # What is there is told again, and stays.
+    # The existing map is reported again, and kept.
     code, out, _ = call(capsys, "--workspace", workspace, "runs", "map", *names, "--json")
     assert code == 0
     assert json.loads(out) == {
@@ -211,7 +211,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
     assert path.read_bytes() == before
     assert call(capsys, "--workspace", workspace, "runs", "map", *names, "--refit", "--seed", 7)[0] == 0
     assert read_runs_map(workspace, names).seed == 7
-    # It is of these runs: another choice has another map, and a folder is a name too.
+    # The map belongs to these runs: other runs have another map, and a folder is also accepted as a name.
     assert call(capsys, "--workspace", workspace, "runs", "map", find_run(workspace, "lake").folder)[0] == 0
     assert len(list((workspace / "data" / "maps").iterdir())) == 2
 
@@ -224,7 +224,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
         (("lake", "other"), 1, "cannot be compared"),
     ],
 )  # fmt: skip
-def test_runs_of_which_there_is_no_map(capsys, workspace, no_umap, names, status, told):
+def test_runs_that_cannot_be_mapped(capsys, workspace, no_umap, names, status, told):
     reference_support.add_run(workspace, "other", "r", [1, 2])
     code, out, err = call(capsys, "--workspace", workspace, "runs", "map", *names)
     assert (code, out) == (status, "")

@@ -1,4 +1,4 @@
-"""``ednabed search``: every way to ask, every form of the answer, and one sentence for what cannot be answered."""
+"""``ednabed search``: every kind of query, every format of the results, and one sentence per error."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def ids(text: str) -> list[str]:
     return [hit["id"] for hit in json.loads(text)["results"]]
 
 
-# -- ways to ask -----------------------------------------------------------------------------------------------------
+# -- queries ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_several_files_and_many_bad_queries(capsys, workspace, queries, tmp_path
 
 
 def test_results_come_while_queries_are_still_read(workspace):
-    """The first answers to a stream are there before it ends."""
+    """The first results for a stream are written before it ends."""
     command = [
         sys.executable,
         "-u",
@@ -204,7 +204,7 @@ def test_results_come_while_queries_are_still_read(workspace):
         assert process.wait() == 0
 
 
-# -- what is wanted --------------------------------------------------------------------------------------------------
+# -- search options --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_results_come_while_queries_are_still_read(workspace):
     ],
 )
 @pytest.mark.parametrize("place", ["runs", "workspace", "ivf"])
-def test_choices(capsys, runs, workspace, choice, found, place):
+def test_search_options(capsys, runs, workspace, choice, found, place):
     labels = {"LAKE": find_run(workspace, "lake").label, "SEA": find_run(workspace, "sea").label}
     choice = [labels.get(part, part) for part in choice]
     where = ("--reference", "ivf") if place == "ivf" else ()
@@ -263,7 +263,7 @@ def test_alignments(capsys, workspace):
     ]  # fmt: skip
 
 
-# -- forms of the answer ---------------------------------------------------------------------------------------------
+# -- formats of the results ------------------------------------------------------------------------------------------
 
 
 def test_the_table(capsys, workspace):
@@ -318,7 +318,7 @@ def index_of(workspace: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory) -> Path:
-    """A reference in which an index is of use."""
+    """A reference for which an index is useful."""
     folder = tmp_path_factory.mktemp("indexed")
     rng = random.Random(0)
     records = [f">s{i}\n{''.join(rng.choices('ACGT', k=60))}\n" for i in range(600)]
@@ -329,7 +329,7 @@ def indexed(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "other bytes"])
-def test_an_index_that_is_absent_or_damaged(capsys, indexed, tmp_path, damage):
+def test_a_missing_or_damaged_index(capsys, indexed, tmp_path, damage):
     folder = tmp_path / "ws"
     shutil.copytree(indexed, folder)
     path = index_of(folder)
@@ -347,7 +347,7 @@ def test_an_index_that_is_absent_or_damaged(capsys, indexed, tmp_path, damage):
     assert err.endswith("; 'ednabed consolidate --rebuild' builds the index again\n")
     assert err.count("\n") == 1
     assert call(capsys, folder, *query, "--exact") == (0, out, "")
-    # A whole index gives the same and no notice.
+    # A complete index gives the same results without a notice.
     assert call(capsys, indexed, *query) == (0, out, "")
 
 
@@ -396,7 +396,7 @@ def test_a_model_in_a_folder(capsys, shared, runs, tmp_path):
     assert call(capsys, folder, "search", "--id", "a1", "--json")[0] == 0
 
 
-def test_weights_that_are_not_here(capsys, runs, tmp_path, monkeypatch):
+def test_weights_that_are_not_available(capsys, runs, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     assert revision_of(tmp_path) is None
@@ -405,7 +405,7 @@ def test_weights_that_are_not_here(capsys, runs, tmp_path, monkeypatch):
     assert "run 'ednabed models fetch nt-v2-50m'" in err
 
 
-def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
+def test_runs_that_cannot_be_searched_are_named(capsys, runs, tmp_path):
     folder = tmp_path / "ws"
     shutil.copytree(runs, folder)
     legacy(runs_root(folder) / "old" / "r", np.ones((2, 8), np.float32))
@@ -419,7 +419,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
     assert lines[2].startswith("there is no reference: searched exactly in sea/")
 
 
-# -- what cannot be answered -----------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_one_sentence_and_nothing_written(capsys, workspace, tmp_path, arguments
     assert not out_folder.exists()
 
 
-def test_an_id_of_several_sequences_says_how_to_choose(capsys, runs, tmp_path):
+def test_an_id_of_several_sequences_shows_how_to_choose(capsys, runs, tmp_path):
     folder = tmp_path / "ws"
     shutil.copytree(runs, folder)
     (folder / "more.fa").write_text(f">a1\n{D}\n")
@@ -557,12 +557,12 @@ def test_a_workspace_without_runs(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# -- whole or not at all ---------------------------------------------------------------------------------------------
+# -- complete or not at all ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["json", "tsv", "b6"])
 @pytest.mark.parametrize("older", [False, True])
-def test_a_file_that_breaks_off_leaves_no_results(capsys, workspace, tmp_path, kind, older):
+def test_a_truncated_file_leaves_no_results(capsys, workspace, tmp_path, kind, older):
     (tmp_path / "q.fq").write_text(f"@q\n{C}\n+\n{'I' * 30}\n" * 9_000 + "@last\nACGT\n")
     target = tmp_path / "out" / f"h.{kind}"
     if older:
@@ -621,8 +621,8 @@ def test_nothing_is_written_to_the_workspace(capsys, workspace, queries):
     assert everything() == before
 
 
-def test_a_function_of_no_name(capsys, tmp_path):
-    """A run whose model nobody can open is searched by its records all the same."""
+def test_a_function_whose_model_cannot_be_opened(capsys, tmp_path):
+    """A run whose model cannot be opened is still searched by its records."""
     from reference_support import add_run
 
     add_run(tmp_path, "hand", "r", [1, 2, 3])

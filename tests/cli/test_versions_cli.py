@@ -1,4 +1,4 @@
-"""``ednabed versions``: what is typed, what is said, and the exit codes."""
+"""``ednabed versions``: options, output, and exit codes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def workspace(made, tmp_path, monkeypatch) -> Path:
     return tmp_path / "ws"
 
 
-def test_vectors_made_elsewhere(workspace, capsys):
+def test_vectors_computed_elsewhere(workspace, capsys):
     # Another folder of unknown origin, whose vectors have another length.
     shutil.rmtree(runs_root(workspace) / "My_Dataset")
     folder = runs_root(workspace) / "Old" / "2023-01-01"
@@ -78,7 +78,7 @@ def test_vectors_made_elsewhere(workspace, capsys):
     code, out, err = call(capsys, *search)
     assert code == 0, err
     assert [hit["seq_idx"] for hit in json.loads(out)["results"]] == [2, 4]
-    # Runs as they lie, without a reference, once they are tagged.
+    # Tagged runs are searched without a reference.
     assert call(capsys, "versions", "tag-run", "Old", "--version", "old", "--assume")[0] == 0
     shutil.rmtree(workspace / "data" / "reference")
     assert [hit["seq_idx"] for hit in json.loads(call(capsys, *search)[1])["results"]] == [2, 4]
@@ -95,7 +95,7 @@ def test_vectors_made_elsewhere(workspace, capsys):
     [("--external",), ("--dimension", "4"), ("--external", "--dimension", "4", "--model", "kmer6"),
      ("--external", "--dimension", "4", "--strand", "both")],
 )  # fmt: skip
-def test_what_external_does_not_go_with(tmp_path, capsys, arguments):
+def test_options_that_external_excludes(tmp_path, capsys, arguments):
     code, _, err = call(capsys, "--workspace", tmp_path, "versions", "register", "--version", "v", *arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert not (tmp_path / "data").exists()
@@ -147,7 +147,7 @@ def test_register_a_model_folder(workspace, capsys, shared):
 
 
 @pytest.mark.parametrize("how", ["label", "dataset", "folder"])
-def test_register_what_made_a_run(workspace, capsys, how):
+def test_register_the_function_of_a_run(workspace, capsys, how):
     run = find_run(workspace, "river")
     name = {"label": run.label, "dataset": "river", "folder": str(run.folder)}[how]
     code, _, err = call(capsys, "versions", "register", "--version", "v1.0", "--run", name)
@@ -155,7 +155,7 @@ def test_register_what_made_a_run(workspace, capsys, how):
     assert Versions.read(workspace).get("v1.0").spec == run.manifest.spec
 
 
-def test_a_model_whose_weights_are_not_here_can_be_registered_by_a_run(workspace, capsys, monkeypatch, tmp_path):
+def test_a_model_without_local_weights_can_be_registered_by_a_run(workspace, capsys, monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -270,7 +270,7 @@ def test_auto_tag_without_versions(workspace, capsys):
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_auto_tag_names_a_damaged_run_and_goes_on(registered, capsys, more):
+def test_auto_tag_names_a_damaged_run_and_continues(registered, capsys, more):
     folder = find_run(registered, "river").folder
     (folder / "run.json").write_text("{")
     code, out, err = call(capsys, "versions", "auto-tag", *more)
@@ -378,7 +378,7 @@ def test_compare_options(registered, capsys):
     assert call(capsys, *typed, "--runs-root", "none")[0] == 1
 
 
-def test_compare_says_what_took_no_part(registered, capsys):
+def test_compare_reports_omitted_runs(registered, capsys):
     call(capsys, "versions", "tag-run", "My_Dataset/2024-12-01", "--version", "v1.0", "--assume")
     river = find_run(registered, "river")
     call(capsys, "versions", "register", "--version", "v3", "--run", "river")

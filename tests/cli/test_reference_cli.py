@@ -184,7 +184,7 @@ def test_map(workspace, capsys):
     assert lines[2:5] == [
         "laid out     3 sequences",
         "placed       1 among them",
-        "clusters     0, groups of points in this picture, not taxa",
+        "clusters     0, groups of points on this map, not taxa",
     ]
     assert lines[5].startswith("rule         Of 4 sequences the 3 with the smallest keys")
     assert lines[6].startswith(f"file         {folder / 'map.parquet'}, ")

@@ -48,7 +48,7 @@ def test_import_embed_and_status(tmp_path: Path) -> None:
     result = ednabed("table", "embed", "--max-sequences", "10", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     out = result.stdout.decode()
-    assert "10 rows; 31 were pending" in out and "left       21 pending rows" in out
+    assert "10 rows; 31 were pending" in out and "remaining  21 pending rows" in out
 
     result = ednabed("table", "embed", "--json", cwd=tmp_path)
     stats = json.loads(result.stdout)

@@ -41,8 +41,8 @@ from ednabed.store.files import check_file
 FORMATS: Mapping[str, tuple[str, str]] = {
     "fasta": (".fasta", "sequences for VSEARCH, BLAST and others, with ;size="),
     "tsv": (".tsv", "records with all their columns, safe to open in a spreadsheet"),
-    "parquet": (".parquet", "the same with types, names unchanged: for R, Python and DuckDB"),
-    "h5ad": (".h5ad", "AnnData for scanpy: vectors, names in obs; needs anndata"),
+    "parquet": (".parquet", "the same with types and unchanged names, for R, Python and DuckDB"),
+    "h5ad": (".h5ad", "AnnData for scanpy: vectors, names in obs; requires anndata"),
     "qiime2": ("", "a folder that QIIME 2 imports: taxonomy, feature table (TSV and BIOM), sequences"),
     "qza": ("", "a folder of QIIME 2 artifacts (.qza): taxonomy, feature table, sequences; without provenance"),
     "mdt": ("", "tables for GBIF's Metabarcoding Data Toolkit, as TSV in a folder or as one .xlsx"),

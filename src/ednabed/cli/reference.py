@@ -376,7 +376,7 @@ def calibration_lines(found: Calibration) -> list[str]:
                 parts.append(f"calibration error {fact['calibration_error']:.3f}")
             if "falsely_absent_at_5_percent" in fact:
                 share = 100 * fact["falsely_absent_at_5_percent"]
-                parts.append(f"{share:.1f} % falsely absent where 5 % are allowed")
+                parts.append(f"{share:.1f} % falsely absent at a level of 5 %")
             if parts:
                 lines.append(f"{rank:<12} {marker}: {', '.join(parts)}")
         if len(lines) == n_lines:
@@ -456,6 +456,6 @@ def map_(
     emit(f"placed       {placed:,} among them")
     if unplaced:
         emit(f"not placed   {unplaced:,}, whose vectors are all zeros or not finite")
-    emit(f"clusters     {clusters:,}, groups of points in this picture, not taxa")
+    emit(f"clusters     {clusters:,}, groups of points on this map, not taxa")
     emit(f"rule         {found.rule}")
     emit(f"file         {path}, {seconds:.1f} s")

@@ -203,8 +203,8 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
         raise StoreError(f"{worse} of the files kept next to the runs have faults; each is shown with its remedy")
     if bad:
         raise StoreError(
-            f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again (faults of "
-            "assignments: delete the file and classify the run again)"
+            f"{bad} of {len(faults)} runs have faults; restore them from a backup or embed their input again (faults "
+            "of assignments: delete the file and classify the run again)"
         )
 
 

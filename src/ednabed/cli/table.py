@@ -195,7 +195,7 @@ def embed_(
     if stats.rejected:
         emit(f"rejected   {stats.rejected:,}, reasons in column '{columns.reason}'")
     if stats.left:
-        emit(f"left       {stats.left:,} pending rows")
+        emit(f"remaining  {stats.left:,} pending rows")
     taken_up = f", {stats.taken_up:,} reused from an interrupted attempt" if stats.taken_up else ""
     emit(f"computed   {stats.computed:,} distinct sequences{taken_up}, {stats.seconds:.1f} s in total")
 

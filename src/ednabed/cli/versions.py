@@ -180,8 +180,8 @@ def auto_tag(context: Context, name: str | None, runs_root: Path | None, as_json
     report_damaged(done.damaged)
     if done.damaged:
         raise StoreError(
-            f"{len(done.damaged)} damaged runs in {find_root(context.workspace, runs_root)} were not tagged; take them "
-            "from a backup or embed their input again"
+            f"{len(done.damaged)} damaged runs in {find_root(context.workspace, runs_root)} were not tagged; restore "
+            "them from a backup or embed their input again"
         )
 
 

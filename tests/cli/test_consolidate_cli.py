@@ -322,7 +322,7 @@ def test_labelled_records_are_calibrated(labelled, capsys):
     assert (code, err) == (0, "")
     assert out.startswith("nothing new")
     last = out.splitlines()[-1]
-    assert re.fullmatch(r"calibrated   in \d+ s, by \d+ queries drawn from it", last)
+    assert re.fullmatch(r"calibrated   in \d+ s, with \d+ queries drawn from it", last)
     (path,) = calibrations(labelled)
     assert path.parent == opened(labelled).build
     groups = json.loads(path.read_text(encoding="utf-8"))["groups"]

@@ -436,8 +436,8 @@ def test_runs_that_cannot_be_searched_are_named(capsys, runs, tmp_path):
         (("--id", "nobody"), 1, "no record with id 'nobody'"),
         (("--run", "sea", "--id", "a1"), 1, "no record with id 'a1'"),
         (("--id", "\udcff"), 2, r"'\udcff' is not valid UTF-8"),
-        (("--sequence", "AC\udcffGT"), 2, "no UTF-8"),
-        (("--sequence", A, "--dataset", "\udcff"), 2, "no UTF-8"),
+        (("--sequence", "AC\udcffGT"), 2, "not valid UTF-8"),
+        (("--sequence", A, "--dataset", "\udcff"), 2, "not valid UTF-8"),
         (("--sequence", A, "--where", "id = '\udcff'"), 2, "position 7"),
         (("--sequence", ""), 1, "it is empty"),
         (("--sequence", "ACGT!"), 1, "position 5"),
@@ -553,7 +553,7 @@ def test_a_workspace_without_runs(capsys, tmp_path):
     for query in (("--run", "see", "--seq-idx", 0), ("--sequence", A), ("--id", "x")):
         code, out, err = call(capsys, tmp_path, "search", *query)
         assert (code, out) == (1, "")
-        assert "'ednabed embed' makes one" in err or "'ednabed embed FILE' makes one" in err
+        assert "'ednabed embed' makes one" in err or "'ednabed embed FILE' creates a run" in err
     assert list(tmp_path.iterdir()) == []
 
 

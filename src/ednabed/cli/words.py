@@ -7,11 +7,8 @@ import re
 import click
 
 _ALIASES = {
-    "align": "no_align",
     "db_path": "db",
     "exclude_runs": "exclude_run",
-    "format": "format_",
-    "index": "index_",
     "k": "top_k",
     "model_name": "model",
     "root": "runs_root",
@@ -19,7 +16,7 @@ _ALIASES = {
     "use_counts": "no_counts",
     "use_letters": "no_align",
 }
-"""Parameters of the library to those of commands, where the names differ by more than a prefix ``no_``."""
+"""Parameters of the library to parameters of commands, for names that match neither these nor an option."""
 _IN_BACKTICKS = re.compile(r"`([A-Za-z_]\w*)(?:=([^`\s]+))?`")
 
 # Messages that do not yet have their parameters in backticks.

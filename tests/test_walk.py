@@ -147,7 +147,7 @@ def test_eight_sequences_get_the_answers_that_the_page_shows(walked):
     _, said = walked
     (made,) = output_of(said, "ednabed consolidate --runs-root labelled")
     assert "1,331 distinct, in 1,550 records" in made
-    assert re.search(r"^calibrated   in .* by [\d,]+ queries drawn from it$", made, re.MULTILINE)
+    assert re.search(r"^calibrated   in .* with [\d,]+ queries drawn from it$", made, re.MULTILINE)
     (told,) = output_of(said, "ednabed classify ../examples/unknown_12s.fasta")
     answers = {line.split()[0]: line for line in told.splitlines()[1:]}
     shown = re.findall(

@@ -1,4 +1,4 @@
-"""``EmbeddingEngine``: rows stay aligned, what was rejected is told, and errors are errors."""
+"""``EmbeddingEngine``: rows stay aligned, rejections are reported, and errors are raised."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_warning_without_a_rejection(engine):
     assert engine.last_report.ambiguous == 1
 
 
-def test_nothing_and_nothing_usable(engine):
+def test_no_sequences_and_no_usable_sequences(engine):
     assert engine.get_embeddings([]).shape == (0, 512)
     with pytest.warns(UserWarning, match="2 of 2"):
         vectors = engine.get_embeddings(["ACG", ""])
@@ -123,7 +123,7 @@ def test_batch_size_is_a_cap_that_changes_nothing(engine, batch_size):
     assert capped.get_model_info()["batch_size"] == int(batch_size)
 
 
-def test_the_bar_is_drawn_only_where_asked(engine, capfd):
+def test_the_bar_is_drawn_only_on_request(engine, capfd):
     engine.get_embeddings([GOOD])
     assert capfd.readouterr() == ("", "")
     engine.get_embeddings([GOOD], show_progress=True)
@@ -166,7 +166,7 @@ def test_impossible_settings_are_usage_errors(settings_, error):
     assert "--" not in str(caught.value)
 
 
-def test_a_gpu_is_of_no_use_to_the_default_model(caplog):
+def test_the_default_model_cannot_use_a_gpu(caplog):
     engine = EmbeddingEngine(use_gpu=True)
     assert "barcode-1 cannot use one; it runs on the CPU" in caplog.text
     assert engine.get_model_info()["device"] == "cpu"
@@ -178,10 +178,10 @@ def test_the_device_is_logged(caplog):
     assert [record.message for record in caplog.records] == ["model: kmer6, 512 dimensions, on cpu in fp32"]
 
 
-def test_short_sequences_are_a_matter_of_the_model(engine):
+def test_short_sequences_depend_on_the_model(engine):
     assert engine.get_embedding_single("ATGCATGC").any()
     assert engine.get_embeddings(["ATGCATGC"]).any()
-    with pytest.raises(InputError, match="8 letters, fewer than min_length 20"):
+    with pytest.raises(InputError, match="8 bases, fewer than `min_length` 20"):
         EmbeddingEngine(min_length=20).get_embedding_single("ATGCATGC")
 
 
@@ -207,11 +207,11 @@ def test_sequences_in_any_container(engine):
 
 
 @pytest.mark.parametrize("bad", [None, GOOD, GOOD.encode(), 5, {GOOD: 1}, {GOOD}, [GOOD, 5], [[GOOD]], np.array(GOOD)])
-def test_what_is_no_list_of_sequences(engine, bad):
-    with pytest.raises(UsageError, match=r"^sequences(: number \d)? is .*expected"):
+def test_other_than_a_list_of_sequences(engine, bad):
+    with pytest.raises(UsageError, match=r"^`sequences`(: number \d)? is .*expected"):
         engine.get_embeddings(bad)
     if not isinstance(bad, (str, bytes)):
-        with pytest.raises(UsageError, match=r"^sequence is .*expected a sequence as text"):
+        with pytest.raises(UsageError, match=r"^`sequence` is .*expected a sequence as text"):
             engine.get_embedding_single(bad)
 
 
@@ -242,7 +242,7 @@ def test_validation_prints_and_returns_the_matrix(engine, capsys):
     assert "2 of 2 sequences" in out
 
 
-def test_validation_of_sequences_of_ones_own(capsys):
+def test_validation_of_given_sequences(capsys):
     engine = EmbeddingEngine("kmer6")
     a, b = "ACGTTGCATG" * 8, "GGATTCCAAC" * 8
     matrix = engine.validate_embeddings({FISH: a, FISH2: a + "ACC", CRAB: b})
@@ -265,10 +265,10 @@ def test_validation_of_pairs_with_free_labels(capsys):
     out = capsys.readouterr().out
     assert "Sequence_A" in out
     assert "2 of 2 sequences" in out
-    # With free labels the first two are the related ones, and a model that does not see it fails.
+    # With free labels the first two are the related ones, and a model that does not find them nearest fails.
     with pytest.raises(EmbeddingError, match="Sequence_A is not nearer to its relative Sequence_C"):
         engine.validate_embeddings([(a, "Sequence_A"), (b, "Sequence_C"), (a + "ACC", "Sequence_B")])
-    # Lineages decide where the labels are lineages, whatever the order.
+    # If the labels are lineages, they decide, in any order.
     assert engine.validate_embeddings([(a, FISH), (b, CRAB), (a + "ACC", FISH2)]).shape == (3, 3)
     # Two are compared, without a verdict.
     capsys.readouterr()
@@ -276,9 +276,9 @@ def test_validation_of_pairs_with_free_labels(capsys):
     assert "not checked" in capsys.readouterr().out
 
 
-def test_validation_of_what_is_not_pairs():
+def test_validation_of_other_than_pairs():
     engine = EmbeddingEngine("kmer6")
-    with pytest.raises(UsageError, match=r"test_sequences: number 1 is 'ACGT.*expected a pair"):
+    with pytest.raises(UsageError, match=r"`test_sequences`: number 1 is 'ACGT.*expected a pair"):
         engine.validate_embeddings([GOOD])
     with pytest.raises(InputError, match=r"number 1 \(ACGT.*letter"):
         engine.validate_embeddings([("Sequence_1", GOOD)])
@@ -319,7 +319,7 @@ def test_truncation_is_counted_for_every_record(tiny):
     assert not vectors[0].any()
 
 
-def test_a_forced_gpu_that_is_not_there_is_an_error(tiny):
+def test_a_forced_gpu_that_does_not_exist_is_an_error(tiny):
     import torch
 
     if torch.cuda.is_available() or torch.backends.mps.is_available():

@@ -1,4 +1,4 @@
-"""A reference, its model and its calibration put together: what changes meanwhile, samples by file, and progress."""
+"""Classification and calibration with a reference and its model: concurrent changes, samples by file, and progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINEAGE = "Animalia;P;C;O;F;G;G s"
 
 
 class Learned:
-    """Stands for a calibration; says where it was written."""
+    """A stand-in for a calibration that records where it was written."""
 
     def __init__(self) -> None:
         self.written: list[Path] = []
@@ -39,7 +39,7 @@ def workspace(tmp_path) -> Path:
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """Let something happen while a reference is calibrated; returns what is learned."""
+    """Run an action while a reference is calibrated; return the calibration."""
 
     def during(happening) -> Learned:
         learned = Learned()
@@ -62,7 +62,7 @@ def another_build(workspace: Path) -> str:
 # -- calibrate -------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_learned_lies_beside_the_build(workspace, meanwhile):
+def test_the_calibration_is_next_to_the_build(workspace, meanwhile):
     learned = meanwhile(lambda: None)
     reference, found, lacking = calibrate_reference(workspace)
     assert found is learned
@@ -81,7 +81,7 @@ def test_a_build_that_was_replaced_meanwhile(workspace, meanwhile):
     assert learned.written == []
 
 
-def test_a_build_that_is_kept_by_its_name_is_calibrated_by_that_name_only(workspace, meanwhile):
+def test_a_build_that_only_its_name_keeps_is_calibrated_only_by_that_name(workspace, meanwhile):
     folder = workspace / "data" / "reference"
     old = layout.name_build(folder, "kept").build
     learned = meanwhile(lambda: another_build(workspace))
@@ -110,7 +110,7 @@ def test_a_reference_that_was_removed_meanwhile(workspace, meanwhile, fails):
     assert not (workspace / "data").exists()
 
 
-def test_other_failures_are_told_as_they_are(workspace, meanwhile):
+def test_other_errors_are_not_changed(workspace, meanwhile):
     def fail() -> None:
         raise StoreError("too few")
 
@@ -119,7 +119,7 @@ def test_other_failures_are_told_as_they_are(workspace, meanwhile):
         calibrate_reference(workspace)
 
 
-def test_without_labels_no_model_is_looked_for(tmp_path, monkeypatch):
+def test_without_labels_no_model_is_opened(tmp_path, monkeypatch):
     add_run(tmp_path, "lake", "a", [1, 2])
     consolidate(tmp_path)
     monkeypatch.setattr(identify, "embedder_for", lambda *_: pytest.fail("the model was loaded"))
@@ -163,14 +163,14 @@ def test_files_of_one_name_are_different_samples(paths, wanted, tmp_path, monkey
     assert list(file_samples([Path(path) for path in paths]).values()) == wanted
 
 
-def test_progress_is_counted_where_it_is_asked_for(tmp_path, capsys):
+def test_progress_is_counted_on_request(tmp_path, capsys):
     known = world(2, length=300)
     reference_of(tmp_path, known)
     path = write_fasta(tmp_path / "q.fa", [(f"q{i}", one.sequence) for i, one in enumerate(known[:7])])
     classifier = open_classifier(tmp_path, threads=1)
     capsys.readouterr()
     assert len(list(classify_files(classifier, [path], threads=1))) == 7
-    # Standard error of a test is no terminal.
+    # Standard error of a test is not a terminal.
     assert len(list(classify_files(classifier, [path], threads=1, show_progress=None))) == 7
     assert capsys.readouterr().err == ""
     assert len(list(classify_files(classifier, [path], threads=1, show_progress=True))) == 7
@@ -179,7 +179,7 @@ def test_progress_is_counted_where_it_is_asked_for(tmp_path, capsys):
     assert "?" not in last
 
 
-def test_a_line_beside_a_bar_stands_alone(capsys):
+def test_a_message_during_a_bar_is_a_line_of_its_own(capsys):
     with without_bars():
         print("before", file=sys.stderr)
     with progress_bar(None, show=True, doing="classifying") as bar:

@@ -1,4 +1,4 @@
-"""``DataManager``: what lies in a workspace, and search over all of it, whether there is a reference or not."""
+"""``DataManager``: the content of a workspace, and search over all of it, with and without a reference."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def warned(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-# -- what there is ---------------------------------------------------------------------------------------------------
+# -- inventory -------------------------------------------------------------------------------------------------------
 
 
 def test_the_name_of_the_guide(workspace):
@@ -73,14 +73,14 @@ def test_an_empty_workspace(tmp_path):
     manager = get_data_manager(tmp_path / "none")
     assert (manager.list_datasets(), manager.list_runs()) == ([], [])
     assert manager.storage() == {"runs": [], "runs_bytes": 0, "references": {}, "table_bytes": 0}
-    with pytest.raises(StoreError, match="holds no run that can be searched; 'ednabed embed FILE' makes one"):
+    with pytest.raises(StoreError, match="contains no run that can be searched; 'ednabed embed FILE' creates a run"):
         manager.search(record_id="x")
     with pytest.raises(StoreError, match="there is no run 'lake'"):
         manager.search_across_embeddings("lake", 0)
     assert not (tmp_path / "none").exists()
 
 
-def test_runs_and_what_is_known_of_them(workspace):
+def test_runs_and_their_facts(workspace):
     legacy(runs_root(workspace) / "old" / "deep" / "er", np.ones((5, 3), np.float32))
     manager = get_data_manager(workspace)
     runs = manager.list_runs()
@@ -121,7 +121,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_run_is_shown_as_broken_and_the_others_are_searched(workspace, caplog, fault):
+def test_a_damaged_run_is_shown_as_damaged_and_the_others_are_searched(workspace, caplog, fault):
     BROKEN[fault](runs_root(workspace) / "lake" / "r1")
     manager = get_data_manager(workspace)
     runs = manager.list_runs()
@@ -133,11 +133,11 @@ def test_a_broken_run_is_shown_as_broken_and_the_others_are_searched(workspace, 
     assert [entry["run"] for entry in manager.storage()["runs"] if "form" not in entry] == ["lake/r1"]
     for _ in range(2):
         assert places(manager.search_across_embeddings("sea/r1", 0))[0][:2] == ("lake", "r2")
-    # Not in silence, and not again and again.
+    # It is reported, but only once.
     [message] = warned(caplog)
     assert message.startswith("not searched: consolidated_data/runs/lake/r1: ")
     assert fault in message
-    # Where the broken run itself is asked for, it is an error.
+    # If the damaged run itself is requested, it is an error.
     for search in (
         lambda: manager.search_across_embeddings("lake/r1", 0), lambda: manager.search(run="lake/r1", seq_idx=0)
     ):  # fmt: skip
@@ -203,7 +203,7 @@ def test_storage(workspace):
     # Without a manifest that remembers the exact vectors, 'compress --float16' refuses.
     assert "saved_float16" not in old
     assert by_run["sea/r1"]["saved_float16"] == 2 * DIMENSION * 2
-    # What has two names counts once.
+    # A file with two names counts once.
     reference = workspace / "data" / "reference"
     inodes = {path.stat().st_ino: path.stat().st_size for path in reference.rglob("*") if path.is_file()}
     assert found["references"] == {"data/reference": sum(inodes.values())}
@@ -217,7 +217,7 @@ def test_storage(workspace):
 
 @pytest.fixture(params=["runs", "reference", "incomplete reference", "other reference"])
 def searched(request, workspace, monkeypatch) -> Path:
-    """A workspace whose runs are in a reference or not; which of the two is searched is checked."""
+    """A workspace with or without a reference; checks that the right collection is searched."""
     if request.param == "incomplete reference":
         shutil.move(runs_root(workspace) / "sea", workspace / "away")
         consolidate(workspace)
@@ -240,7 +240,7 @@ def searched(request, workspace, monkeypatch) -> Path:
 def test_search_across_embeddings(searched):
     manager = get_data_manager(searched)
     hits = manager.search_across_embeddings("lake/r1", 0)
-    # Sequence 1 again, then the others by their cosine; those of the run itself only where others have them too.
+    # Sequence 1 first, then the others by cosine; sequences of the run itself only if other runs have them, too.
     numbers = {("lake", "r2", 0): 4, ("lake", "r2", 1): 1, ("lake", "r2", 2): 5, ("sea", "r1", 0): 6}
     found = places(hits)
     assert set(found) == set(numbers)
@@ -259,7 +259,7 @@ def test_search_across_embeddings(searched):
     assert len(manager.search_across_embeddings("lake/r1", 0, 100, exclude_same_run=False)) == 6
 
 
-def test_queries_that_cannot_be(searched):
+def test_impossible_queries(searched):
     manager = get_data_manager(searched)
     for seq_idx in (3, -1):
         with pytest.raises(StoreError, match=f"lake/r1 has records 0 to 2, not {seq_idx}"):
@@ -281,7 +281,7 @@ def test_runs_of_another_function_are_not_among_the_hits(workspace):
         manager.search_across_embeddings("other", 2)
 
 
-def test_a_run_that_lies_elsewhere(workspace, tmp_path_factory):
+def test_a_run_in_another_folder(workspace, tmp_path_factory):
     run = write_run(tmp_path_factory.mktemp("away") / "mine", [2, 9])
     manager = get_data_manager(workspace)
     for _ in range(2):
@@ -318,7 +318,7 @@ def test_a_copy_of_a_run_is_the_same_run(workspace, tmp_path_factory, reference,
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_run_that_was_moved_since_it_went_into_the_reference(workspace, old):
+def test_a_run_that_was_moved_since_it_was_added_to_the_reference(workspace, old):
     if old:
         run = Run.open(legacy(runs_root(workspace) / "old" / "r", np.stack([vector_of(n) for n in (8, 9)])))
         register(workspace, "v1", SPEC)
@@ -336,7 +336,7 @@ def test_a_run_that_was_moved_since_it_went_into_the_reference(workspace, old):
     assert all(hit["path"].is_dir() for hit in hits)
 
 
-def test_hits_in_runs_that_are_gone_say_where_they_lay(workspace):
+def test_hits_in_removed_runs_show_their_former_folder(workspace):
     consolidate(workspace)
     shutil.rmtree(runs_root(workspace) / "sea")
     hits = get_data_manager(workspace).search_across_embeddings("lake/r1", 0)
@@ -354,7 +354,7 @@ def test_forms_do_not_change_the_hits(workspace, reference):
     assert [{**hit, "source_file": None} for hit in after] == [{**hit, "source_file": None} for hit in before]
 
 
-def test_folders_of_older_tools_take_part_once_somebody_says_what_made_them(workspace, caplog):
+def test_folders_of_older_tools_are_searched_once_their_function_is_stated(workspace, caplog):
     vectors = np.stack([vector_of(n) for n in (1, 8)])
     run = Run.open(legacy(runs_root(workspace) / "old" / "r", vectors))
     manager = get_data_manager(workspace)
@@ -419,18 +419,18 @@ def test_exactly_one_query(workspace):
         {}, {"run": "lake"}, {"record_id": "x", "sequence": "ACGT"}, {"run": "lake", "seq_idx": 0, "record_id": "x"},
         {"files": ["x"], "sequence": "A"},
     ):  # fmt: skip
-        with pytest.raises(UsageError, match="name one query"):
+        with pytest.raises(UsageError, match="give exactly one query"):
             manager.search(**asked)
-    with pytest.raises(UsageError, match="name it with --run"):
+    with pytest.raises(UsageError, match="give that run as `run`"):
         manager.search(seq_idx=0)
 
 
-def test_several_functions_and_nobody_says_which(workspace):
+def test_several_functions_without_a_choice(workspace):
     add_run(workspace, "other", "r", [1, 2], spec=OTHER)
     manager = get_data_manager(workspace)
     for asked in ({"record_id": "r1-0"}, {"sequence": "ACGT"}, {"files": ["x.fa"]}):
         with pytest.raises(
-            StoreError, match=r"created with 2 functions, .*other \(\w{12}\): other/r; name a run .*--run RUN"
+            StoreError, match=r"created with 2 functions, .*other \(\w{12}\): other/r; give a run .*as `run`"
         ):
             manager.search(**asked)
     collection, answers = manager.search(run="other", seq_idx=0)
@@ -438,7 +438,7 @@ def test_several_functions_and_nobody_says_which(workspace):
     assert collection.name == "other/r"
     consolidate(workspace, version=register(workspace, "v1", SPEC).version.name)
     with pytest.raises(
-        StoreError, match=r"other/r was made by other .*, .* by hand .*: their vectors cannot be compared"
+        StoreError, match=r"other/r was computed by other .*, .* by hand .*: their vectors cannot be compared"
     ):
         manager.search(run="other", seq_idx=0)
 
@@ -465,8 +465,8 @@ def test_a_reference_by_its_folder(workspace):
             manager.search(run="sea", seq_idx=0, reference=reference)
 
 
-def test_records_without_letters_in_a_broken_file_are_told(workspace):
-    """A run that breaks between listing and reading is one sentence too."""
+def test_a_run_that_is_damaged_after_listing_is_reported(workspace):
+    """A run that is damaged between listing and reading gives one sentence, too."""
     manager = get_data_manager(workspace)
     collection, answers = manager.search(run="lake/r1", seq_idx=0, wanted=Wanted(align=True))
     path = runs_root(workspace) / "sea" / "r1" / RECORDS

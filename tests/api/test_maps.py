@@ -1,4 +1,4 @@
-"""Maps that are kept: with a reference for all its builds, and of runs in the workspace."""
+"""Kept maps: of a reference for all its builds, and of runs in the workspace."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_it_is_kept_with_the_reference_and_survives_new_builds(workspace):
     assert path.is_file()
 
 
-def test_what_a_killed_command_left_goes_with_the_next_build(workspace):
+def test_leftovers_of_a_killed_command_are_removed_with_the_next_build(workspace):
     map_reference(workspace)
     folder = workspace / "data" / "reference"
     for ending in ("lock", "tmp"):
@@ -68,7 +68,7 @@ def test_what_a_killed_command_left_goes_with_the_next_build(workspace):
     assert (folder / "map.parquet").is_file()
 
 
-def test_nothing_is_written_where_nothing_is_new(workspace):
+def test_nothing_is_written_if_nothing_is_new(workspace):
     map_reference(workspace, most=20)
     path = workspace / "data" / "reference" / "map.parquet"
     before = path.stat()
@@ -80,7 +80,7 @@ def test_nothing_is_written_where_nothing_is_new(workspace):
     assert read_map(opened(workspace)).landmarks == 7
 
 
-def test_a_damaged_map_is_told_of_and_laid_out_anew(workspace):
+def test_a_damaged_map_is_reported_and_laid_out_again(workspace):
     map_reference(workspace)
     path = workspace / "data" / "reference" / "map.parquet"
     path.write_bytes(path.read_bytes()[:-9])
@@ -104,7 +104,7 @@ def test_a_reference_of_another_model_has_another_map(workspace):
 
 
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, OSError(28, "no space left on device")])
-def test_what_fails_leaves_the_old_map(workspace, monkeypatch, ends):
+def test_a_failure_keeps_the_old_map(workspace, monkeypatch, ends):
     map_reference(workspace, most=20)
     folder = workspace / "data" / "reference"
     before = (folder / "map.parquet").read_bytes()
@@ -119,7 +119,7 @@ def test_what_fails_leaves_the_old_map(workspace, monkeypatch, ends):
     assert not list(folder.glob(".map*"))
 
 
-def test_a_reference_that_was_removed_meanwhile_is_not_made_again(workspace, monkeypatch):
+def test_a_reference_that_was_removed_meanwhile_is_not_created_again(workspace, monkeypatch):
     real = maps.make_map
 
     def removed(*arguments, **options):
@@ -148,7 +148,7 @@ def test_a_build_that_was_replaced_meanwhile_does_not_matter(workspace, monkeypa
     assert read_map(now).of_rows(now)[3].sum() == 30
 
 
-def test_two_at_once_leave_a_whole_map(workspace):
+def test_two_at_once_leave_a_complete_map(workspace):
     threads = [
         threading.Thread(target=map_reference, args=(workspace,), kwargs={"most": most, "refit": True, "threads": 1})
         for most in (10, 20, 10, 20)
@@ -167,14 +167,14 @@ def test_no_reference(tmp_path):
     assert read_map(tmp_path) is None
 
 
-def test_runs_as_they_lie(workspace):
+def test_a_map_of_runs(workspace):
     add_run(workspace, "sea", "b", range(20, 50))
     runs, found = map_runs(workspace, ["sea/b", "lake"], most=25)
     assert (runs.rows, len(found.keys), found.landmarks) == (50, 50, 25)
     (path,) = (workspace / "data" / "maps").iterdir()
     assert path.suffix == ".parquet"
     before = path.stat().st_mtime_ns
-    # The same runs, in whatever order they are named.
+    # The same runs, in any order.
     _, again = map_runs(workspace, ["lake/a", "sea/b", "lake"])
     assert again.landmarks == 25
     assert path.stat().st_mtime_ns == before
@@ -201,7 +201,7 @@ def test_runs_that_cannot_be_mapped(workspace):
     add_run(workspace, "sea", "b", range(5), spec=OTHER)
     with pytest.raises(StoreError, match="cannot be compared"):
         map_runs(workspace, ["lake", "sea"])
-    with pytest.raises(UsageError, match="no run is named"):
+    with pytest.raises(UsageError, match="no run is given"):
         map_runs(workspace, [])
     with pytest.raises(StoreError, match="river"):
         map_runs(workspace, ["river"])

@@ -1,4 +1,4 @@
-"""Places of records, summed."""
+"""Sampling locations of records, summed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def record(dataset="lake", sample="A", abundance=1, latitude=None, longitude=Non
             "columns": {"lat": latitude, "lon": longitude}}  # fmt: skip
 
 
-def test_no_place_is_known():
+def test_no_location_is_known():
     records = [record(), record(sample=None, latitude="1")]
     assert places_of(records, ("lat", "lon")) == []
     assert places_of(records, ()) == []
     assert places_of([], ("lat", "lon")) == []
-    # Those who ask for no coordinates have no such columns.
+    # Callers without coordinates have no such columns.
     assert places_of([{"dataset": "d", "sample": "A", "abundance": 1}], ()) == []
 
 
-def test_what_cannot_be_a_place_is_none():
+def test_invalid_coordinates_are_omitted():
     records = [
         record(latitude=50.5, longitude="-7", abundance=5),
         record(latitude=50.5, longitude=-7, abundance=None),
@@ -48,12 +48,12 @@ found_records = st.builds(
 
 
 @given(st.lists(found_records, max_size=30), st.booleans())
-def test_every_record_with_a_place_is_counted_once(records, asked):
+def test_every_record_with_a_location_is_counted_once(records, asked):
     wanted: dict[tuple, list[int]] = {}
     for one in records:
         values = [one["columns"][name] for name in ("lat", "lon")] if asked else [None, None]
         own = all(value in (1, "1", 2.5, "-2.5") for value in values)
-        # 91 is a longitude, and no latitude.
+        # 91 is a longitude, but not a latitude.
         own |= values[1] == 91 and values[0] in (1, "1", 2.5, "-2.5")
         place = tuple(map(float, values)) if own else None
         if place is not None:
@@ -69,7 +69,7 @@ def test_every_record_with_a_place_is_counted_once(records, asked):
 
 
 def test_from_the_hits_of_a_search(tmp_path):
-    """What ``search.hits`` tells is what is read here."""
+    """The records of ``search.hits`` are accepted."""
     add_run(tmp_path, "lake", "a", [1, 2, 1], columns={"lat": ["1", "", None], "lon": [2.0, None, 3.0]})
     wanted = Wanted(k=1, occurrences=True, columns=("lat", "lon"))
     [(_, hits)] = get_data_manager(tmp_path).search(run="lake/a", seq_idx=0, wanted=wanted)[1]

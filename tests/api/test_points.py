@@ -1,4 +1,4 @@
-"""Facts on the rows of a collection, against plain Python over all records."""
+"""Facts about the rows of a collection, compared with plain Python over all records."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_runs_that_were_consolidated_one_by_one(tmp_path):
         consolidate(tmp_path, incremental=bool(seed))
         records += other
     facts = row_facts(opened(tmp_path))
-    # A run is called by its manifest, wherever it lies, so these are five names of ten runs.
+    # A run is named by its manifest in any folder, so these are five names of ten runs.
     assert sorted(facts.runs) == ["b/r1", "lake/r1", "lake/r2", "sea/r1", "tank/x"]
     assert facts.reads.sum() == sum(1 if r["abundance"] is None else r["abundance"] for r in records)
     assert facts.records.sum() == len(records)
@@ -142,7 +142,7 @@ def test_a_single_run_without_abundance(tmp_path):
 
 
 def test_runs_of_an_older_tool(tmp_path):
-    """Nobody knows their letters, ids, numbers of reads or names; each vector stands for itself."""
+    """Their bases, ids, read counts and names are unknown; each vector is a sequence of its own."""
     folder = legacy(runs_root(tmp_path) / "old" / "r", np.eye(3, DIMENSION, dtype=np.float32))
     register(tmp_path, "v1", SPEC)
     tag_run(tmp_path, get_data_manager(tmp_path).open_run("old/r"), "v1", assume=True)
@@ -154,7 +154,7 @@ def test_runs_of_an_older_tool(tmp_path):
         assert facts.runs == ["old/r"] and facts.in_runs(["old/r"]).all()
         assert first_ids(collection, np.arange(3)) == [""] * 3
         assert facts.lineage.tolist() == [-1] * 3 and facts.marker.tolist() == [0] * 3
-    # And beside a run of ours.
+    # Together with a current run.
     add_run(tmp_path, "lake", "a", [1, 2, 1])
     consolidate(tmp_path)
     for collection in (opened(tmp_path), loose(tmp_path)):

@@ -1,4 +1,4 @@
-"""What ``classify`` and ``discover`` wrote is read back whole, and what is damaged is told."""
+"""Results of ``classify`` and ``discover`` are read back completely, and damage is reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def done(*arguments) -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
-    """What classify and discover make of the examples."""
+    """The results of classify and discover for the examples."""
     folder = tmp_path_factory.mktemp("results")
     workspace = ("--workspace", folder / "ws")
     done(*workspace, "embed", EXAMPLES / "fish_12s.tsv.gz", "--dataset", "fish", "--model", "kmer6", "--strand", "both")
@@ -63,7 +63,7 @@ def results(tmp_path_factory) -> Path:
 
 
 def rows_of(path: Path) -> list[dict]:
-    """The file by a JSON reader, in the form of the table."""
+    """Read the file with a JSON reader, and return it in the form of the table."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -152,7 +152,7 @@ def test_long_lines_and_cells_are_read(tmp_path):
 
 
 def test_many_assignments_keep_their_order(tmp_path):
-    """More than a reader takes at once."""
+    """More rows than a reader takes at once."""
     path = tmp_path / "a.jsonl"
     lineage = ("Animalia", *["x" * 40] * 6)
     with AssignmentWriter(path, "jsonl") as writer:
@@ -187,7 +187,7 @@ def test_damaged_assignments(results, tmp_path, change):
         read_assignments(path)
 
 
-def test_files_that_are_no_assignments(tmp_path):
+def test_files_that_are_not_assignments(tmp_path):
     (tmp_path / "bytes.jsonl").write_bytes(b'{"id": "\xff\xfe"}\n')
     for name in ("none.jsonl", "bytes.jsonl", "."):
         with pytest.raises(StoreError, match="cannot be read as assignments"):
@@ -241,7 +241,7 @@ def test_damaged_sample_tables(results, tmp_path, change):
         read_sample_table(path)
 
 
-def test_files_that_are_no_sample_table(tmp_path):
+def test_files_that_are_not_a_sample_table(tmp_path):
     (tmp_path / "bytes.tsv").write_bytes(b"lineage\t\xff\n")
     for name in ("none.tsv", "bytes.tsv", "."):
         with pytest.raises(StoreError, match="run the work again"):
@@ -286,7 +286,7 @@ def test_sums_by_rank_are_those_of_plain_python(names, samples, rank, rng):
     assert totals == sorted(totals, reverse=True)
     count = Counter(key[-1] for key in sums)
     for label, row in zip(labels, own.tolist(), strict=False):
-        # A name that stands once is the label; else the label tells, by its parents, which is meant.
+        # A unique name is the label; otherwise the label shows by its parents which taxon is meant.
         fitting = [key for key in sums if label == key[-1] or label.startswith(f"{key[-1]} (")]
         assert any(sums[key] == row for key in fitting)
         if count[fitting[0][-1]] == 1:
@@ -295,7 +295,7 @@ def test_sums_by_rank_are_those_of_plain_python(names, samples, rank, rng):
     assert by.sum() == reads.sum()
 
 
-def test_taxa_of_one_name_are_told_apart_by_their_parents():
+def test_taxa_of_the_same_name_are_distinguished_by_their_parents():
     def sums(*names: tuple[str, ...], rank="genus") -> dict[str, int]:
         reads = np.arange(1, len(names) + 1)[:, None]
         labels, by = SampleReads(["s"], list(names), reads).by_rank(rank)
@@ -305,11 +305,11 @@ def test_taxa_of_one_name_are_told_apart_by_their_parents():
     bird = ("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus", "Morus bassanus")
     assert sums(plant, bird) == {"Morus (Moraceae)": 1, "Morus (Sulidae)": 2}
     assert sums(plant, bird, rank="species") == {"Morus alba": 1, "Morus bassanus": 2}
-    # What lacks names on the way is told apart by those further up.
+    # Taxa with missing parent names are distinguished by higher ranks.
     assert sums((*plant[:3], "", "", *plant[5:]), (*bird[:4], "", *bird[5:])) == {
         "Morus (Plantae)": 1, "Morus (Suliformes)": 2,
     }  # fmt: skip
-    # The same parent is not enough where it is itself below different ones, or some names between are lacking.
+    # The same parent is not enough if it occurs in different taxa itself, or if names in between are missing.
     assert sums(bird, (*bird[:3], "", *bird[4:])) == {
         "Morus (Animalia;Chordata;Aves;Suliformes;Sulidae)": 1, "Morus (Animalia;Chordata;Aves;;Sulidae)": 2,
     }  # fmt: skip
@@ -317,7 +317,7 @@ def test_taxa_of_one_name_are_told_apart_by_their_parents():
     assert sums(("",) * 5 + ("Morus", ""), bird) == {"Morus": 1, "Morus (Sulidae)": 2}
 
 
-def test_the_order_does_not_depend_on_that_of_the_rows():
+def test_the_order_does_not_depend_on_the_order_of_the_rows():
     names = [("K", "P", "", "", f"F{i % 5}", "", "") for i in range(20)]
     reads = np.ones((20, 2), np.int64)
     order = random.Random(1).sample(range(20), 20)
@@ -347,7 +347,7 @@ def test_the_discovery_of_the_example(results):
         below = RANKS.index(one["novel_rank"])
         names = one["lineage"].split(";")
         assert not any(names[below:]) and names[RANKS.index(one["parent_rank"])] == one["parent"]
-        # Of the two groups one is of the phylum, which is the whole reference.
+        # One of the two groups is assigned to the phylum, which is the complete reference.
         assert 0 < int(one["parent_genera"]) <= int(one["parent_species"]) <= 1231
         assert (int(one["parent_species"]) == 1231) == (one["parent_rank"] in ("kingdom", "phylum"))
     assert all(list(member) == list(MEMBER_COLUMNS) for member in members)

@@ -1,4 +1,4 @@
-"""How a workspace stands: also a broken one is told of, and nothing is written."""
+"""The state of a workspace: damage is reported, and nothing is written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def workspace(tmp_path) -> Path:
 
 
 def states(workspace: Path) -> dict[str, tuple[str | None, bool | None, bool]]:
-    """Version, whether it is in the reference, whether it is broken: by run."""
+    """Return by run its version, whether it is in the reference, and whether it is damaged."""
     return {
         f"{state.info.dataset}/{state.info.run_id}": (state.version, state.in_reference, state.info.fault is not None)
         for state in run_states(workspace)
@@ -61,14 +61,14 @@ def test_runs_before_and_after_they_are_in_the_reference(workspace):
     assert order == sorted(order)
 
 
-def test_a_run_is_known_by_its_content_wherever_it_lies(workspace):
+def test_a_run_is_identified_by_its_content_in_any_folder(workspace):
     consolidate(workspace)
     root = runs_root(workspace)
     (root / "lake" / "a").rename(root / "moved")
     assert states(workspace)["runs/moved"] == (None, True, False)
 
 
-def test_a_run_that_was_written_anew_is_not_in_the_reference(workspace):
+def test_a_run_that_was_written_again_is_not_in_the_reference(workspace):
     consolidate(workspace)
     shutil.rmtree(runs_root(workspace) / "lake" / "a")
     add_run(workspace, "lake", "a", [100, 101])
@@ -77,11 +77,11 @@ def test_a_run_that_was_written_anew_is_not_in_the_reference(workspace):
 
 @pytest.mark.parametrize(
     ("file", "damage"),
-    # A folder without manifest is of an older tool, one without vectors no run.
+    # A folder without a manifest is from an older tool; a folder without vectors is not a run.
     [*((file, damage) for file in (MANIFEST, RECORDS, "embeddings.npy") for damage in ("cut", "other")),
      (RECORDS, "gone")],
 )  # fmt: skip
-def test_broken_runs_are_listed_beside_sound_ones(workspace, file, damage):
+def test_damaged_runs_are_listed_with_the_others(workspace, file, damage):
     consolidate(workspace)
     path = runs_root(workspace) / "lake" / "a" / file
     if damage == "gone":
@@ -112,13 +112,13 @@ def test_a_damaged_file_of_versions(workspace, text):
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": "ednabed.reference/9"}'])
-def test_a_damaged_reference_leaves_open_what_is_in_it(workspace, text):
+def test_whether_a_damaged_reference_contains_a_run_is_unknown(workspace, text):
     consolidate(workspace)
     (workspace / "data" / "reference" / METADATA).write_text(text)
     assert states(workspace)["lake/a"] == (None, None, False)
 
 
-def test_a_reference_that_may_not_be_read_leaves_open_what_is_in_it(workspace, monkeypatch):
+def test_whether_an_unreadable_reference_contains_a_run_is_unknown(workspace, monkeypatch):
     consolidate(workspace)
     assert states(workspace)["lake/a"] == (None, True, False)
 
@@ -148,7 +148,7 @@ def test_references_and_their_named_builds(workspace):
     layout.name_build(folder, "now")
     for name in ("aaa", "zzz"):
         consolidate(workspace, output=Path("data") / name)
-    # What is no reference is none.
+    # Other folders are not references.
     (workspace / "data" / "maps").mkdir()
     (workspace / "data" / METADATA).write_text("{}")
     found = reference_states(workspace)
@@ -173,7 +173,7 @@ def test_which_builds_are_calibrated(workspace):
     assert [(state.name, state.calibrated) for state in reference_states(workspace)] == [(None, False), ("old", True)]
 
 
-def test_damaged_references_are_told_beside_sound_ones(workspace):
+def test_damaged_references_are_listed_with_the_others(workspace):
     folder = consolidate(workspace).folder
     layout.name_build(folder, "old")
     first = layout.open_manifest(folder).build
@@ -206,7 +206,7 @@ def test_a_damaged_file_of_names_hides_no_reference(workspace, text):
     assert names.fault
 
 
-def test_a_build_that_no_longer_is_what_it_says(workspace):
+def test_a_build_that_no_longer_matches_its_manifest(workspace):
     folder = consolidate(workspace).folder
     reseal(folder, lambda manifest: type(manifest)(**{**vars(manifest), "build": "../../../x"}))
     [state] = reference_states(workspace)

@@ -1,4 +1,4 @@
-"""``ednabed classify`` and ``ednabed reference calibrate``: from files to names, and a sentence for all that is bad."""
+"""``ednabed classify`` and ``ednabed reference calibrate``: from files to names, and one sentence per error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from taxonomy_support import (
 )
 
 WORLD = shared_world()
-NOT_CALIBRATED = "is not calibrated, so names are given by fixed limits of identity"
+NOT_CALIBRATED = "is not calibrated, so names are given by fixed identity thresholds"
 
 
 def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
@@ -73,7 +73,7 @@ def uncalibrated(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def queries(tmp_path) -> Path:
-    """A known species, its other strand, its piece, a new species, N, a double, and four that cannot be asked."""
+    """A known species, its other strand, a fragment of it, a new species, N, a duplicate, and four invalid queries."""
     known = WORLD[1].sequence
     return write_fasta(
         tmp_path / "q.fa",
@@ -120,8 +120,8 @@ def test_a_table_in_the_order_of_the_input(capsys, workspace, queries):
     assert by["foreign!"]["note"] == "invalid character '!' at position 31"
     assert "10 queries: " in err
     assert "4 rejected" in err
-    assert "1 are the reverse complement" in err or "1 is the reverse complement" in err
-    assert "rejected: 'short': 7 letters" in err
+    assert "1 are on the opposite strand" in err or "1 is on the opposite strand" in err
+    assert "rejected: 'short': 7 bases" in err
 
 
 def test_formats_and_files(capsys, workspace, queries, tmp_path):
@@ -146,7 +146,7 @@ def test_formats_and_files(capsys, workspace, queries, tmp_path):
     assert len(table.splitlines()) in (len(rows) + 1, len(rows) + 2)
 
 
-def test_neither_threads_nor_vectors_alone_change_who_is_known(capsys, workspace, queries):
+def test_neither_threads_nor_vectors_alone_change_the_known_species(capsys, workspace, queries):
     one, three = (
         [{**row, "similarity": ""} for row in rows_of(call(capsys, workspace, *asked, "--threads", count)[1])]
         for asked in [("classify", queries, "--format", "tsv")]
@@ -179,9 +179,9 @@ def test_the_share_of_known_species_is_reported_and_kept_next_to_the_results(cap
     many = write_fasta(tmp_path / "many.fa", [(one.id, one.sequence) for one in WORLD[:120]])
     output = tmp_path / "taxonomy.tsv"
     for queries, options, words in (
-        (few, [], "known species: 0.50, supposed, because 20 distinct queries do not show it"),
+        (few, [], "known species: 0.50, assumed, because 20 distinct queries are not enough to estimate it"),
         (many, [], "estimated from these"),
-        (few, ["--known", "0.9"], "known species: 0.90, as asked for"),
+        (few, ["--known", "0.9"], "known species: 0.90, as requested"),
     ):
         code, _, err = call(capsys, workspace, "classify", queries, "--output", output, *options)
         assert code == 0
@@ -196,12 +196,12 @@ def test_the_share_of_known_species_is_reported_and_kept_next_to_the_results(cap
 
 
 def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
-    """What no confidence reached gets no name, and that is reported."""
+    """If no confidence reaches the precision, no name is given, and this is reported."""
     arguments = (workspace, "classify", queries, "--format", "tsv", "--precision", "0.6")
     code, out, err = call(capsys, *arguments)
     assert code == 0
     assert [row["rank"] for row in rows_of(out)].count("species") > 2
-    assert "was not reached" not in err
+    assert "no confidence reached" not in err
     found = Group.cutoff
     monkeypatch.setattr(
         Group, "cutoff", lambda own, rank, *more: None if rank == "species" else found(own, rank, *more)
@@ -209,7 +209,7 @@ def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
     code, out, err = call(capsys, *arguments)
     assert code == 0
     assert "species" not in {row["rank"] for row in rows_of(out)}
-    assert "precision 0.6 was not reached in calibration by any confidence at species, so no name is given there" in err
+    assert "no confidence reached precision 0.6 in calibration at species, so no name is given there" in err
 
 
 def test_names_by_consensus(capsys, workspace, uncalibrated, queries):
@@ -241,13 +241,13 @@ def test_names_by_consensus(capsys, workspace, uncalibrated, queries):
         (["--novel-coverage", "101"], "novel-coverage is 101; expected a number from 0 to 100"),
     ],
 )
-def test_options_that_cannot_be(capsys, workspace, queries, options, words):
+def test_impossible_options(capsys, workspace, queries, options, words):
     code, out, err = call(capsys, workspace, "classify", queries, *options)
     assert (code, out) == (2, "")
     assert words in err
 
 
-def test_without_a_calibration_nothing_is_known_of_shares(capsys, uncalibrated, queries):
+def test_without_a_calibration_shares_are_unknown(capsys, uncalibrated, queries):
     code, _, err = call(capsys, uncalibrated, "classify", queries, "--known", "0.5")
     assert code == 2
     assert "is not calibrated, so --precision and --known cannot be used" in err
@@ -263,13 +263,13 @@ def test_a_table_of_samples(capsys, workspace, queries, tmp_path):
     assert code == 0
     text = target.read_text(encoding="utf-8")
     assert WORLD[1].lineage[6] in text
-    assert "1 features of the table of counts (4 reads)" in err
+    assert "1 features of the count table (4 reads)" in err
     code, _, err = call(capsys, workspace, "classify", queries, "--abundance", counts)
     assert code == 2
     assert "--taxon-table" in err
 
 
-def test_a_table_of_counts_that_has_nothing(capsys, workspace, queries, tmp_path):
+def test_a_count_table_without_any_of_the_queries(capsys, workspace, queries, tmp_path):
     counts, target, taxa = tmp_path / "counts.tsv", tmp_path / "t.tsv", tmp_path / "taxa.tsv"
     options = ("--abundance", counts, "--taxon-table", taxa, "--output", target)
     for text, told in (
@@ -284,7 +284,7 @@ def test_a_table_of_counts_that_has_nothing(capsys, workspace, queries, tmp_path
 
 
 def samples_of(path: Path) -> dict[str, int]:
-    """Reads by sample of a table of samples."""
+    """Return reads by sample from a sample-by-taxon table."""
     from ednabed.export.sample_table import COLUMNS
 
     rows = rows_of(path.read_text(encoding="utf-8"))
@@ -299,19 +299,19 @@ def test_several_files_are_samples(capsys, uncalibrated, tmp_path):
     target = tmp_path / "taxa.tsv"
     code, _, err = call(capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--format", "tsv")
     assert code == 0, err
-    # The one that is rejected counts as one read.
+    # The rejected one counts as one read.
     assert samples_of(target) == {"lake": 5, "pond": 2, "sea.v2": 8}
-    # One file is no sample by its name.
+    # A single file is not a sample by its name.
     assert call(capsys, uncalibrated, "classify", lake, "--taxon-table", target, "--format", "tsv")[0] == 0
     assert samples_of(target) == {"no_sample": 5, "pond": 2}
-    # Counts say the samples.
+    # The count table determines the samples.
     counts = tmp_path / "counts.tsv"
     counts.write_text("id\twinter\na\t3\n", encoding="utf-8")
     code, _, _ = call(
         capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--abundance", counts, "--format", "tsv"
     )
     assert (code, samples_of(target)) == (0, {"winter": 3})
-    # Two files of one name are two samples.
+    # Two files of the same name are two samples.
     (tmp_path / "p1").mkdir()
     again = shutil.copyfile(lake, tmp_path / "p1" / "lake.fasta")
     code, _, err = call(capsys, uncalibrated, "classify", lake, again, sea, "--taxon-table", target, "--format", "tsv")
@@ -327,7 +327,7 @@ def test_in_a_process_of_its_own_and_by_a_pipe(workspace, queries):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
-def test_what_is_half_written_goes_when_the_process_is_told_to_end(workspace, queries, tmp_path):
+def test_partial_files_are_removed_when_the_process_is_terminated(workspace, queries, tmp_path):
     target = tmp_path / "results" / "out.tsv"
     process = subprocess.Popen(
         [sys.executable, "-m", "ednabed.cli.main", "classify", "-", "--output", str(target)],
@@ -368,7 +368,7 @@ def test_an_output_that_is_the_input(capsys, workspace, queries, option):
     before = queries.read_bytes()
     code, _, err = call(capsys, workspace, "classify", queries, option, queries.parent / "." / queries.name)
     assert code == 2
-    assert "named twice, as input and for results" in err
+    assert "given twice, as input and for results" in err
     assert queries.read_bytes() == before
 
 
@@ -384,7 +384,7 @@ def test_an_output_that_is_the_input(capsys, workspace, queries, option):
         ("z.tsv.zst", "has the ending of a compressed file"),
     ],
 )
-def test_places_where_no_result_can_lie(monkeypatch, capsys, own, queries, tmp_path, place, told):
+def test_paths_where_no_result_can_be_written(monkeypatch, capsys, own, queries, tmp_path, place, told):
     monkeypatch.setattr("ednabed.cli.classify.open_from", lambda *_: pytest.fail("began the work"))
     (run,) = (own / "consolidated_data" / "runs" / "made-up").iterdir()
     (tmp_path / "file").write_text("mine")
@@ -402,10 +402,10 @@ def test_two_results_in_one_file(capsys, workspace, queries, tmp_path):
     target = tmp_path / "t.tsv"
     code, _, err = call(capsys, workspace, "classify", queries, "--output", target, "--taxon-table", target)
     assert code == 2
-    assert "named twice" in err
+    assert "given twice" in err
 
 
-def test_a_file_that_is_not_there_and_a_reference_that_is_not(capsys, workspace, queries, tmp_path):
+def test_a_missing_file_and_a_missing_reference(capsys, workspace, queries, tmp_path):
     code, _, err = call(capsys, workspace, "classify", tmp_path / "no.fa", "--format", "tsv")
     assert code == 1
     assert "no.fa" in err
@@ -424,7 +424,7 @@ def test_no_labels(capsys, tmp_path, queries):
         assert "embed labelled records" in err
 
 
-def test_not_calibrated_is_told_and_vectors_alone_refused(capsys, uncalibrated, tmp_path):
+def test_a_missing_calibration_is_reported_and_vectors_alone_are_refused(capsys, uncalibrated, tmp_path):
     path = write_fasta(tmp_path / "q.fa", [("a", world(8, length=300)[5].sequence)])
     code, out, err = call(capsys, uncalibrated, "classify", path, "--format", "tsv")
     (row,) = rows_of(out)
@@ -469,7 +469,7 @@ def test_a_damaged_calibration(capsys, own, queries):
 
 
 def test_a_reference_that_was_built_again(capsys, own, queries):
-    """The calibration of the old build says nothing of the new one, and that is told."""
+    """The calibration of the old build does not apply to the new one, and this is reported."""
     more = write_table(own / "more.tsv", [Barcode("more", randomly(400, 3), lineage_of(77))])
     old = calibration_of(own)
     assert call(capsys, own, "embed", more, "--dataset", "more", "--model", "kmer6")[0] == 0
@@ -482,7 +482,7 @@ def test_a_reference_that_was_built_again(capsys, own, queries):
     assert code == 0
     assert NOT_CALIBRATED in err
     assert {row["confidence"] for row in rows_of(out)} == {""}
-    # Carried over by hand, it is refused.
+    # A calibration that is copied by hand is refused.
     (build,) = (p for p in (own / "data" / "reference" / "builds").iterdir() if p != old.parent)
     (build / FILE).write_bytes(kept)
     code, _, err = call(capsys, own, "classify", queries)
@@ -496,7 +496,7 @@ def test_a_calibrated_reference_is_sound_and_stays_calibrated(capsys, own, queri
     code, _, err = call(capsys, own, "classify", queries, "--reference", "kept", "--format", "tsv")
     assert code == 0
     assert NOT_CALIBRATED not in err
-    # Nothing new: the build stays, and so does what was learned on it.
+    # Nothing is new: the build and its calibration are kept.
     assert call(capsys, own, "consolidate", "--incremental")[0] == 0
     assert NOT_CALIBRATED not in call(capsys, own, "classify", queries, "--format", "tsv")[2]
 
@@ -509,11 +509,11 @@ def test_another_marker(capsys, workspace, tmp_path):
     nothing = [row for row in rows if row["status"] == "unclassified" and not row["kingdom_confidence"]]
     assert len(nothing) >= 8
     assert all("another marker, or no related sequence" in row["note"] for row in nothing)
-    assert f"{len(nothing)} are like nothing in the reference" in err
-    assert "use a reference that holds it" in err
+    assert f"{len(nothing)} have no related sequence in the reference" in err
+    assert "use a reference that contains it" in err
 
 
-def test_calibrate_says_what_it_learned(capsys, own):
+def test_calibrate_reports_its_results(capsys, own):
     first = json.loads(calibration_of(own).read_text(encoding="utf-8"))
     code, out, err = call(
         capsys, own, "reference", "calibrate", "--queries", DRAWS, "--threads", 2, "--seed", 0, "--json"
@@ -527,16 +527,16 @@ def test_calibrate_says_what_it_learned(capsys, own):
     assert set(told["reliability"]) == {"aligned", "vectors"}
 
 
-def test_of_one_species_nothing_can_be_told_and_that_is_said(capsys, tmp_path):
+def test_nothing_can_be_measured_with_one_species_and_that_is_reported(capsys, tmp_path):
     base = randomly(300, 1)
     reference_of(tmp_path, [Barcode(f"r{i}", substituted(base, 4 + i % 6, i), lineage_of(0)) for i in range(210)])
     code, out, _ = call(capsys, tmp_path, "reference", "calibrate", "--threads", 1)
     assert code == 0
-    assert "not told     all: how well it holds, because its species, genera and families are too few" in out
+    assert "unknown      all: how well it holds, because its species, genera and families are too few" in out
 
 
 def test_files_of_any_size_are_streamed(monkeypatch, capsys, uncalibrated, tmp_path):
-    """Memory while four times as many queries are asked is no more than half as much again."""
+    """Four times as many queries take at most 50 % more memory."""
     from ednabed.search import queries as module
 
     monkeypatch.setattr(module, "_BATCH", 100)
@@ -583,7 +583,7 @@ def test_a_hundred_thousand_queries(uncalibrated, tmp_path):
 # -- real sequences --------------------------------------------------------------------------------------------------
 
 
-def test_the_demonstration_sample_by_a_part_of_the_12s_table(capsys, shared, tmp_path):
+def test_the_demonstration_sample_against_a_part_of_the_12s_table(capsys, shared, tmp_path):
     sample, table = shared / "data" / "samples" / "demo_12s_1000.fasta.gz", shared / "data" / "12s.tsv.gz"
     if not (sample.is_file() and table.is_file()):
         pytest.skip(f"no {sample} or {table}")
@@ -603,7 +603,7 @@ def test_the_demonstration_sample_by_a_part_of_the_12s_table(capsys, shared, tmp
     assert [row["id"] for row in rows] == [name for name, _ in headers]
     given = [(row, told.strip()) for row, (_, told) in zip(rows, headers, strict=True) if row["species"]]
     assert given
-    # Without calibration a species is given from 97 % on, so neighbours are mistaken for each other; genera seldom are.
+    # Without calibration a species is given from 97 %, so related species are confused; genera rarely are.
     right = [row["genus"] == told.split()[0] for row, told in given]
     assert sum(right) > 0.8 * len(right)
     for row in rows:

@@ -1,4 +1,4 @@
-"""``ednabed compress``, and the other verbs on what it leaves."""
+"""``ednabed compress``, and the other commands on compressed runs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_dry_run_changes_nothing(capsys, workspace, more):
     assert files(workspace) == before
 
 
-def test_a_dry_run_says_what_is_true(capsys, workspace):
+def test_a_dry_run_reports_the_real_saving(capsys, workspace):
     code, out, err = call(capsys, "--workspace", workspace, "compress")
     assert code == 0
     lines = out.strip().split("\n")
@@ -93,7 +93,7 @@ def test_a_dry_run_says_what_is_true(capsys, workspace):
         assert (row["form"], row["state"], row["records"], row["dimension"]) == (NPZ, "ready", 4, 512)
         assert row["bytes"] == row["measured_on_bytes"] == 8320
     call(capsys, "--workspace", workspace, "compress", "--execute", "--delete-original")
-    # Measured on the file itself, all of it: what was said is what came.
+    # Measured on the complete file, so the estimate is exact.
     for row, dataset in zip(told["runs"], ("lake", "river"), strict=True):
         assert row["estimated_bytes"] == (find_run(workspace, dataset).folder / NPZ).stat().st_size
     assert told["totals"]["after"] == sum(row["estimated_bytes"] for row in told["runs"])
@@ -101,7 +101,7 @@ def test_a_dry_run_says_what_is_true(capsys, workspace):
 
 
 def test_noise_is_not_promised_half(capsys, tmp_path):
-    """Older notes did; float32 noise gives some 7 %."""
+    """Older notes did, but float32 noise is compressed by about 7 %."""
     legacy(tmp_path / "old", np.random.default_rng(1).standard_normal((1000, 64)).astype(np.float32))
     _, out, _ = call(capsys, "compress", tmp_path / "old")
     saving = float(out.split("\n")[1].split(" %")[0].split()[-1])
@@ -138,7 +138,7 @@ WANTED = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_other_verbs_work_on_every_form(capsys, workspace, order):
+def test_the_other_commands_work_on_every_form(capsys, workspace, order):
     def answers():
         told = [call(capsys, "--workspace", workspace, "runs", "list", "--json")]
         for query in (("--seq-idx", 0), ("--seq-idx", 3), ("--id", "c1"), ("--sequence", B)):
@@ -176,7 +176,7 @@ def test_the_other_verbs_work_on_every_form(capsys, workspace, order):
     assert json.loads(done.stdout)["existed"] is True, done.stderr
 
 
-def test_the_summary_says_what_was_really_saved(capsys, workspace):
+def test_the_summary_reports_what_was_really_saved(capsys, workspace):
     folder = find_run(workspace, "lake").folder
     code, out, _ = call(capsys, "--workspace", workspace, "compress", "lake", "--execute")
     size = (folder / NPZ).stat().st_size
@@ -213,7 +213,7 @@ def test_the_summary_says_what_was_really_saved(capsys, workspace):
     }  # fmt: skip
 
 
-def test_float16_that_is_larger_than_the_archive_is_told(capsys, workspace):
+def test_float16_that_is_larger_than_the_archive_is_reported(capsys, workspace):
     """The vectors of a k-mer count of short sequences are mostly zeros."""
     call(capsys, "--workspace", workspace, "compress", "lake", "--execute", "--delete-original")
     _, out, _ = call(capsys, "--workspace", workspace, "compress", "lake", "--float16", "--delete-original")
@@ -292,7 +292,7 @@ def test_refused_runs_are_named_and_the_others_are_done(capsys, workspace, execu
     assert "is damaged" in refused[0]
     assert str(old) in refused[1]
     assert "older tool" in refused[1]
-    assert "2 of 3 runs could not be treated as asked" in err
+    assert "2 of 3 runs could not be compressed as requested" in err
     assert ("1 done, 0 skipped, 2 refused" if execute else "1 to do, 0 to skip, 2 refused") in out
     assert {**files(lake), **files(old)} == before
     assert forms(workspace, "river") == ({F16} if execute else {NPY})
@@ -358,7 +358,7 @@ def test_an_original_that_cannot_be_deleted_is_a_sentence(capsys, workspace, mon
     ("arguments", "wanted", "words"),
     [
         (("none",), 1, "there is no run 'none'"),
-        (("none", "lake", "--execute"), 1, "1 of 2 runs could not be treated as asked"),
+        (("none", "lake", "--execute"), 1, "1 of 2 runs could not be compressed as requested"),
         (("con",), 2, "cannot be a folder on every system"),
         (("lake", "--runs-root", "x"), 2, "not both"),
         (("--runs-root", "nowhere"), 1, "nowhere is not a folder"),
@@ -367,7 +367,7 @@ def test_an_original_that_cannot_be_deleted_is_a_sentence(capsys, workspace, mon
         (("--level", "3"), 2, "No such option"),
     ],
 )
-def test_what_cannot_be_asked(capsys, workspace, monkeypatch, arguments, wanted, words):
+def test_impossible_requests(capsys, workspace, monkeypatch, arguments, wanted, words):
     monkeypatch.chdir(workspace)
     code, _, err = call(capsys, "--workspace", workspace, "compress", *arguments)
     assert code == wanted
@@ -379,7 +379,7 @@ def test_an_empty_workspace(capsys, tmp_path):
     code, out, err = call(capsys, "--workspace", tmp_path, "compress", "--execute")
     assert code == 0
     assert out == "0 done, 0 skipped, 0 refused\n"
-    assert "'ednabed embed FILE' makes one" in err
+    assert "'ednabed embed FILE' creates one" in err
     assert json.loads(call(capsys, "--workspace", tmp_path, "compress", "--json")[1])["runs"] == []
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""``ednabed consolidate``: what is typed, what is said, and the exit codes."""
+"""``ednabed consolidate``: options, output, and exit codes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ UNLABELLED = (
 )
 
 
-def test_what_is_said(workspace, capsys):
+def test_output(workspace, capsys):
     code, out, err = call(capsys, "consolidate")
     assert (code, err) == (0, UNLABELLED)
     build = opened(workspace).manifest.build
@@ -57,7 +57,7 @@ def test_what_is_said(workspace, capsys):
     ]
     code, out, err = call(capsys, "consolidate", "--incremental")
     assert (code, err) == (0, UNLABELLED)
-    assert out.startswith("nothing new  the reference holds all runs already; nothing was rewritten\n")
+    assert out.startswith("nothing new  the reference already contains all runs; nothing was rewritten\n")
     assert f"build {build}" in out
     assert "2 of 2 datasets, 0 read now" in out
 
@@ -82,7 +82,7 @@ def test_json(workspace, capsys):
     assert (told["changed"], told["added"]) == (False, [])
 
 
-def test_a_refused_run_is_named_the_others_go_in_and_the_code_is_1(workspace, capsys):
+def test_a_refused_run_is_named_the_others_are_added_and_the_code_is_1(workspace, capsys):
     bad = add_run(workspace, "sea", "c", [5, 6])
     array = np.load(bad.folder / "embeddings.npy")
     np.save(bad.folder / "embeddings.npy", array * 2)
@@ -91,7 +91,7 @@ def test_a_refused_run_is_named_the_others_go_in_and_the_code_is_1(workspace, ca
         assert code == 1
         assert "refused: consolidated_data/runs/sea/c: " in err
         assert "embeddings.npy differs from its checksum in run.json" in err
-        assert err.splitlines()[-1].startswith("ednabed: 1 of the runs could not go into")
+        assert err.splitlines()[-1].startswith("ednabed: 1 of the runs could not be added to")
         if arguments == ("--json",):
             assert list(json.loads(out)["refused"]) == ["consolidated_data/runs/sea/c"]
         else:
@@ -107,19 +107,20 @@ def test_runs_that_vanished_and_changed(workspace, capsys):
     code, out, err = call(capsys, "consolidate", "--no-calibrate", "--incremental")
     assert code == 0
     assert err == (
-        "vanished: run lake/a is in the reference but not among the runs any more; it stays in the reference as it "
-        "was; 'ednabed consolidate --rebuild' makes it of the runs there are now\n"
+        "vanished: run lake/a is in the reference but no longer among the runs; the reference keeps it as it was; "
+        "'ednabed consolidate --rebuild' builds it from the runs that exist now\n"
     )
     assert out.startswith("nothing new")
     add_run(workspace, "lake", "a", [8])
     code, _, err = call(capsys, "consolidate", "--no-calibrate", "--incremental")
     assert code == 1
-    assert "changed: run lake/a is not what the reference took in; it stays" in err
+    assert "changed: run lake/a is not the run that was added to the reference; the reference keeps it" in err
     assert "refused: consolidated_data/runs/lake/a: lake/a is in the reference with different content" in err
     code, _, err = call(capsys, "consolidate", "--no-calibrate", "--rebuild")
     assert (code, err) == (
         0,
-        "changed: run lake/a is not what the reference took in; the new reference is made of the runs there are now\n",
+        "changed: run lake/a is not the run that was added to the reference; the new reference is built from the runs "
+        "that exist now\n",
     )  # fmt: skip
     assert opened(workspace).rows == 3
     assert call(capsys, "consolidate", "--no-calibrate", "--incremental")[2] == ""
@@ -140,7 +141,7 @@ def test_runs_that_vanished_and_changed(workspace, capsys):
         (("surplus",), 2, "unexpected extra argument"),
     ],
 )
-def test_what_cannot_be_done(workspace, capsys, arguments, wanted, words):
+def test_impossible_requests(workspace, capsys, arguments, wanted, words):
     (workspace / "file").write_text("x")
     state = snapshot(workspace)
     code, out, err = call(capsys, "consolidate", *arguments)
@@ -173,8 +174,8 @@ def test_versions(workspace, capsys):
     register(workspace, "v2", OTHER)
     code, out, err = call(capsys, "consolidate", "--version", "v1")
     assert code == 0
-    assert err.startswith("left out: consolidated_data/runs/sea/other: created with other")
-    assert "left out     1 runs (named above)" in out
+    assert err.startswith("omitted: consolidated_data/runs/sea/other: created with other")
+    assert "omitted      1 runs (named above)" in out
     assert f"fingerprint {SPEC.fingerprint[:12]}, version v1" in out
     code, out, err = call(capsys, "consolidate", "--version", "v2", "--output", "data/second")
     assert code == 0
@@ -189,7 +190,7 @@ def test_folders_of_older_tools(workspace, capsys):
     register(workspace, "v1", SPEC)
     code, _, err = call(capsys, "consolidate")
     assert code == 0
-    assert "left out: consolidated_data/runs/old/deep/x: created by an older tool" in err
+    assert "omitted: consolidated_data/runs/old/deep/x: created by an older tool" in err
     code, out, err = call(capsys, "consolidate", "--version", "v1", "--no-calibrate")
     assert (code, err) == (0, "")
     assert "runs         3 of 3 datasets" in out
@@ -224,14 +225,14 @@ def test_compress_after_the_reference_is_verified(workspace, capsys):
     }
 
 
-def test_nothing_is_compressed_when_the_reference_is_not_sound(workspace, capsys, monkeypatch):
+def test_nothing_is_compressed_if_the_reference_has_faults(workspace, capsys, monkeypatch):
     from ednabed.reference.opened import Reference
 
     monkeypatch.setattr(Reference, "verify", lambda self: ["x differs from its checksum"])
     state = snapshot(runs_root(workspace))
     code, _, err = call(capsys, "consolidate", "--compress")
     assert code == 1
-    assert "is not sound, so no run was compressed: x differs" in err
+    assert "has faults, so no run was compressed: x differs" in err
     assert snapshot(runs_root(workspace)) == state
 
 
@@ -289,7 +290,7 @@ def test_a_full_or_read_only_disk_is_a_sentence(workspace, capsys, monkeypatch, 
 
 @pytest.fixture
 def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
-    """A copy of a workspace with a calibrated reference of labelled records, which learns at once what it knew."""
+    """A copy of a workspace with a reference of labelled records; calibration is replaced by a quick stand-in."""
     from ednabed.api import identify
     from ednabed.taxonomy.calibration import Calibration
 
@@ -305,7 +306,7 @@ def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
 
 
 def calibrations(workspace: Path) -> list[Path]:
-    """Those of the current build; that of the build before stays with it."""
+    """Calibrations of the current build; the calibration of the previous build stays with that build."""
     return list(opened(workspace).build.glob("calibration.json"))
 
 
@@ -317,19 +318,19 @@ def test_labelled_records_are_calibrated(labelled, capsys):
     assert calibrations(labelled) == []
     told = json.loads(call(capsys, *arguments, "--no-calibrate", "--json")[1])
     assert told["calibration"] == {"state": "skipped"}
-    # It is made up for, though nothing is new.
+    # The missing calibration is made, although nothing is new.
     code, out, err = call(capsys, *arguments, "--incremental")
     assert (code, err) == (0, "")
     assert out.startswith("nothing new")
     last = out.splitlines()[-1]
-    assert re.fullmatch(r"calibrated   in \d+ s, by \d+ queries drawn from it", last)
+    assert re.fullmatch(r"calibrated   in \d+ s, with \d+ queries drawn from it", last)
     (path,) = calibrations(labelled)
     assert path.parent == opened(labelled).build
     groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
     assert f"by {sum(groups['']['draws'].values())} queries" in last
 
 
-def test_what_is_calibrated_and_not_changed_is_left_as_it_is(labelled, capsys):
+def test_an_unchanged_calibrated_reference_keeps_its_calibration(labelled, capsys):
     (path,) = calibrations(labelled)
     before = path.read_bytes()
     arguments = ("--workspace", labelled, "consolidate", "--incremental")
@@ -340,7 +341,7 @@ def test_what_is_calibrated_and_not_changed_is_left_as_it_is(labelled, capsys):
     told = json.loads(call(capsys, *arguments, "--json")[1])
     assert told["calibration"] == {"state": "kept", "created": created, "reason": None}
     assert path.read_bytes() == before
-    # Not so one that cannot be read.
+    # A calibration that cannot be read is made again.
     path.write_bytes(before[: len(before) // 2])
     told = json.loads(call(capsys, *arguments, "--json")[1])
     assert (told["changed"], told["calibration"]["state"]) == (False, "made")
@@ -349,7 +350,7 @@ def test_what_is_calibrated_and_not_changed_is_left_as_it_is(labelled, capsys):
     assert told["calibration"]["created"] == again["created"]
 
 
-def test_too_few_labels_leave_a_good_reference(tmp_path, capsys):
+def test_too_few_labels_do_not_harm_the_reference(tmp_path, capsys):
     reference_of(tmp_path, world(2, species=2, records=2, length=300))
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate")
     assert code == 0
@@ -362,13 +363,13 @@ def test_too_few_labels_leave_a_good_reference(tmp_path, capsys):
     assert calibrations(tmp_path) == []
 
 
-def test_without_the_model_whole_sequences_teach(tmp_path, capsys):
+def test_without_the_model_calibration_uses_full_length_sequences(tmp_path, capsys):
     numbers = range(200)
     lineages = [f"K;P;C;O;F{n // 40};G{n // 8};G{n // 8} s{n // 4}" for n in numbers]
     add_run(tmp_path, "lake", "a", list(numbers), columns={"lineage": lineages})
     code, out, err = call(capsys, "--workspace", tmp_path, "consolidate", "--output", "data/mine")
     assert code == 0, err
-    assert err.startswith("calibrated on whole sequences only, because ") and err.count("\n") == 1
+    assert err.startswith("calibrated only on full-length sequences, because ") and err.count("\n") == 1
     assert "'hand'" in err
     assert out.splitlines()[-1].startswith("calibrated   in ")
     assert len(list(tmp_path.glob("data/mine/builds/*/calibration.json"))) == 1

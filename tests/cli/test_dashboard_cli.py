@@ -1,4 +1,4 @@
-"""``ednabed dashboard``: what it refuses, and with what it serves."""
+"""``ednabed dashboard``: what it refuses, and the settings with which it serves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
 def test_what_is_served(capsys, tmp_path, served, monkeypatch):
     code, out, err = call(capsys, tmp_path)
     assert (code, out) == (0, f"dashboard of {tmp_path.resolve()}: http://127.0.0.1:8501\n")
-    assert "Ctrl-C ends it" in err
+    assert "Ctrl-C stops it" in err
     assert served == [(Settings(tmp_path.resolve(), 200), "127.0.0.1", 8501, None)]
     arguments = ("--host", "0.0.0.0", "--port", 0, "--token", TOKEN, "--max-upload", 7)
     assert call(capsys, tmp_path, *arguments)[0] == 0
@@ -78,7 +78,7 @@ def test_a_short_token(capsys, tmp_path, monkeypatch, host):
     assert call(capsys, tmp_path, "--host", host)[0] == 2
 
 
-def test_a_workspace_that_is_not_there(capsys, tmp_path, monkeypatch):
+def test_a_missing_workspace(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(server, "check_installed", lambda: None)
     code, out, err = call(capsys, tmp_path / "absent")
     assert (code, out) == (1, "")
@@ -97,7 +97,7 @@ def test_a_package_that_is_not_installed(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [("--port", "-1"), ("--port", "65536"), ("--port", "x"), ("--max-upload", "0"),
                                        ("--max-upload", "10001"), ("extra",)])  # fmt: skip
-def test_options_that_cannot_be(capsys, tmp_path, served, arguments):
+def test_impossible_options(capsys, tmp_path, served, arguments):
     code, _, err = call(capsys, tmp_path, *arguments)
     assert code == 2 and "Error" in err
     assert served == []

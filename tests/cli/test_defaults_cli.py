@@ -39,11 +39,11 @@ def embedded(capsys, workspace, *more: str) -> tuple[dict, str]:
     return json.loads(out), err
 
 
-def test_the_file_takes_the_place_of_typing(capsys, workspace):
+def test_the_file_replaces_typing(capsys, workspace):
     typed, _ = embedded(capsys, workspace, "--model", "kmer6", "--strand", "both", "--min-length", "25")
     write(workspace, '[defaults]\nmodel = "kmer6"\nstrand = "both"\nthreads = 1\n\n[defaults.embed]\nmin_length = 25\n')
     taken, err = embedded(capsys, workspace, "--verbose")
-    # The very same run: what was typed and what the file says are one and the same.
+    # It is the same run, whether options are typed or in the file.
     assert (taken["run"], taken["fingerprint"], taken["existed"]) == (typed["run"], typed["fingerprint"], True)
     manifest = json.loads((Path(taken["run"]) / "run.json").read_text(encoding="utf-8"))
     assert manifest["spec"]["strand"] == "both"
@@ -54,7 +54,7 @@ def test_the_file_takes_the_place_of_typing(capsys, workspace):
     }  # fmt: skip
 
 
-def test_the_command_line_goes_before_the_environment_and_that_before_the_file(capsys, workspace, monkeypatch):
+def test_the_command_line_overrides_the_environment_and_that_the_file(capsys, workspace, monkeypatch):
     write(workspace, '[defaults]\nmodel = "kmer6"\nstrand = "both"\n[defaults.table]\ndb = "from_file"\n')
     found, err = embedded(capsys, workspace, "--strand", "given", "--verbose")
     assert json.loads((Path(found["run"]) / "run.json").read_text())["spec"]["strand"] == "given"
@@ -71,7 +71,7 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(c
     assert json.loads(out)["address"].endswith("from_file")
 
 
-def test_output_options_from_the_file_give_way_to_typed_ones(capsys, workspace):
+def test_typed_output_options_override_the_file(capsys, workspace):
     write(workspace, '[defaults]\nquiet = true\nmodel = "kmer6"\n')
     assert embedded(capsys, workspace)[1] == ""
     assert embedded(capsys, workspace)[1] == ""
@@ -81,7 +81,7 @@ def test_output_options_from_the_file_give_way_to_typed_ones(capsys, workspace):
     assert "workspace:" in err
 
 
-def test_tables_of_groups_and_verbs(workspace):
+def test_tables_of_groups_and_commands(workspace):
     write(
         workspace,
         '[defaults]\ngpu = false\n[defaults.classify]\nmin-confidence = 1\n[defaults.table]\nvector-column = "v"\n'
@@ -99,30 +99,30 @@ def test_tables_of_groups_and_verbs(workspace):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[defaults.classify]\nconfidence = 0.9", "defaults.classify.confidence is unknown, expected an option of the "
-         "verb or a verb; the nearest is 'min-confidence'"),
-        ('[defaults]\nmodle = "kmer6"', "defaults.modle is unknown, expected an option of the verb or a verb; the "
+        ("[defaults.classify]\nconfidence = 0.9", "defaults.classify.confidence is unknown, expected an option "
+         "or a command; the nearest is 'min-confidence'"),
+        ('[defaults]\nmodle = "kmer6"', "defaults.modle is unknown, expected an option or a command; the "
          "nearest is 'model'"),
-        ("[defaults.clasify]\nalpha = 0.1", "defaults.clasify is unknown, expected an option of the verb or a verb; "
+        ("[defaults.clasify]\nalpha = 0.1", "defaults.clasify is unknown, expected an option or a command; "
          "the nearest is 'classify'"),
-        ("[defaults]\nalpha = 0.1", "defaults.alpha does not mean the same in every verb; put it below "
+        ("[defaults]\nalpha = 0.1", "defaults.alpha does not have the same meaning in every command; put it under "
          "[defaults.classify] or [defaults.discover]"),
         ("[default]\nmodel = 1", "'default' is unknown, expected the table [defaults]"),
         ("defaults = 3", "defaults is a whole number, expected the table [defaults]"),
-        ('[defaults]\nthreads = "4"', "defaults.threads is '4' (a text), expected a whole number; mend the value"),
-        ("[defaults]\nthreads = true", "defaults.threads is True (a truth value), expected a whole number"),
-        ("[defaults]\nthreads = 0", "defaults.threads: 0 is not in the range x>=1; mend the value"),
-        ("[defaults]\nmodel = 3", "defaults.model is 3 (a whole number), expected a text in quotes"),
+        ('[defaults]\nthreads = "4"', "defaults.threads is '4' (a text), expected a whole number; correct the value"),
+        ("[defaults]\nthreads = true", "defaults.threads is True (a boolean), expected a whole number"),
+        ("[defaults]\nthreads = 0", "defaults.threads: 0 is not in the range x>=1; correct the value"),
+        ("[defaults]\nmodel = 3", "defaults.model is 3 (a whole number), expected text in quotes"),
         ('[defaults]\nstrand = "bth"', "defaults.strand: 'bth' is not one of 'given', 'both'"),
         ('[defaults]\nquiet = "yes"', "defaults.quiet is 'yes' (a text), expected true or false"),
         ('[defaults.search]\ndataset = "a"', "defaults.search.dataset is 'a' (a text), expected a list"),
-        ("[defaults.compress]\nexecute = true", "defaults.compress.execute cannot be a default; type --execute where "
-         "it is meant"),
+        ("[defaults.compress]\nexecute = true", "defaults.compress.execute cannot be a default; type --execute when "
+         "needed"),
         ('[defaults.dashboard]\ntoken = "x"', "defaults.dashboard.token cannot be a default"),
-        ("[defaults]\nmodel = ", "is not TOML: Invalid value (at line 2, column 9); mend that line"),
+        ("[defaults]\nmodel = ", "is not TOML: Invalid value (at line 2, column 9); correct that line"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_the_file_is_an_error(capsys, workspace, text, said):
+def test_mistakes_in_the_file_are_errors(capsys, workspace, text, said):
     write(workspace, text + "\n")
     code, out, err = call(capsys, workspace, "runs", "list")
     assert (code, out) == (2, "")
@@ -131,7 +131,7 @@ def test_what_is_wrong_in_the_file_is_an_error(capsys, workspace, text, said):
     assert err.count("\n") == 1
 
 
-def test_a_file_that_is_no_text(capsys, workspace):
+def test_a_file_that_is_not_text(capsys, workspace):
     (workspace / "ednabed.toml").write_bytes(b"\xff\xfe")
     code, _, err = call(capsys, workspace, "runs", "list")
     assert code == 2
@@ -147,7 +147,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
-def test_any_content_is_taken_or_refused_with_the_file_named(tmp_path_factory, content):
+def test_any_content_is_accepted_or_refused_with_the_file_named(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("any")
 
     def toml(value):

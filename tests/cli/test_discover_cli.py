@@ -1,4 +1,4 @@
-"""``ednabed discover``: from sequences of simulated species to candidate taxa in a folder, and what is said."""
+"""``ednabed discover``: from sequences of simulated species to candidate taxa in a folder, and the output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LENGTH = 300
 FAMILIES, GENERA, SPECIES, RECORDS = 4, 5, 4, 5
 KNOWN = 20
 """Queries of known species: few, so that a handful of absent ones carries a small false discovery rate."""
-# One that a page could take for something else.
+# A name that a page could misinterpret.
 NAMES = ("F0", "<u>F1", "F2", "F3")
 
 
@@ -31,7 +31,7 @@ def call(capsys, *arguments) -> tuple[int, str, str]:
 
 
 def changed(sequence: str, share: float, chance: random.Random) -> str:
-    """Change a share of the letters into others."""
+    """Change a share of the bases."""
     letters = list(sequence)
     for place in chance.sample(range(len(letters)), round(share * len(letters))):
         letters[place] = chance.choice([c for c in "ACGT" if c != letters[place]])
@@ -66,7 +66,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    """A workspace with a reference of simulated species that is not calibrated; the queries lie beside it.
+    """A workspace with an uncalibrated reference of simulated species; the queries are next to it.
 
     ``new.fasta``: two new species-like groups far from all (``far``: three sequences, one of them twice, once as the
     reverse complement; ``lone``: one), and known ones.
@@ -107,7 +107,7 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def calibrated(world, tmp_path_factory) -> Path:
-    """A calibrated copy: the other one stays as it is."""
+    """A calibrated copy; the original does not change."""
     folder = shutil.copytree(world, tmp_path_factory.mktemp("calibrated") / "world")
     with pytest.raises(SystemExit) as ended:
         entry.main(["--workspace", str(folder / "w"), "reference", "calibrate", "--queries", "1000"])
@@ -135,7 +135,7 @@ def test_not_calibrated(world, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
-def test_what_is_new_becomes_candidates(out):
+def test_new_sequences_become_candidates(out):
     assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
     found = rows_of(out / "candidates.tsv")
     assert list(found[0]) == list(CANDIDATE_COLUMNS)
@@ -191,19 +191,19 @@ def test_a_seed_repeats_itself(calibrated, out, tmp_path, capsys):
         assert (place / name).read_bytes() == (out / name).read_bytes(), name
 
 
-def test_what_is_said(calibrated, tmp_path, capsys):
+def test_output(calibrated, tmp_path, capsys):
     arguments = ("--workspace", calibrated / "w", "discover", calibrated / "new.fasta", "--output", tmp_path / "o")
     code, printed, err = call(capsys, *arguments)
     assert code == 0
     head, one, two = printed.splitlines()
     assert re.split("  +", head) == [
-        "id", "candidate", "not in the reference", "within", "reference there", "reads", "sequences", "nearest",
+        "id", "candidate", "not in the reference", "within", "taxa in reference", "reads", "sequences", "nearest",
         "identity", "p", "q", "warnings",
     ]  # fmt: skip
     assert one.startswith("novel_1 ") and two.startswith("novel_2 ")
     assert "rejected: 'short'" in err
     assert f"{KNOWN + 5} distinct sequences: {KNOWN} assigned, " in err
-    assert "1 are the reverse complement of the reference's strand\n" in err
+    assert "1 are on the opposite strand to the reference\n" in err
     found = rows_of(tmp_path / "o" / "candidates.tsv")
     chosen = [row for row in found if row["candidate"] == "yes"]
     assert f"2 groups not in the reference, {len(chosen)} of them candidate tax" in err and "report.html" in err
@@ -223,7 +223,7 @@ def test_what_is_said(calibrated, tmp_path, capsys):
 
 
 def test_nothing_novel(calibrated, tmp_path, capsys, monkeypatch):
-    # By default the results lie in the workspace.
+    # By default the results are in the workspace.
     place = calibrated / "w" / "discovery"
     code, printed, err = call(capsys, "--workspace", calibrated / "w", "discover", calibrated / "old.fasta")
     assert (code, printed) == (0, "")
@@ -242,10 +242,10 @@ def test_counts_give_reads_and_samples(calibrated, tmp_path, capsys):
     code, _, err = call(capsys, *arguments, "--abundance", counts)
     assert code == 0
     one, two = rows_of(tmp_path / "o" / "candidates.tsv")
-    # far3 says itself that it has three reads.
+    # far3 itself states three reads.
     assert (one["reads"], one["samples"], one["sample_reads"]) == ("18", "2", "lake=6;sea=9")
     assert (two["reads"], two["samples"]) == ("2", "")
-    assert f"{KNOWN + 2} records are not in the table of counts, such as 'known0'" in err
+    assert f"{KNOWN + 2} records are not in the count table, such as 'known0'" in err
     counts.write_text("asv\tlake\nother\t5\n", encoding="utf-8")
     before = {name: (tmp_path / "o" / name).read_bytes() for name in FILES}
     code, _, err = call(capsys, *arguments, "--abundance", counts)
@@ -269,7 +269,7 @@ def test_several_files_are_samples(calibrated, tmp_path, capsys):
     assert two["sample_reads"] == "lake=2"
 
 
-def test_files_of_one_name_are_two_samples(calibrated, tmp_path, capsys):
+def test_files_of_the_same_name_are_two_samples(calibrated, tmp_path, capsys):
     letters = (calibrated / "new.fasta").read_text(encoding="utf-8").split("=far<b>1</b>;size=50\n")[1].split("\n")[0]
     for place in ("p1", "p2"):
         (tmp_path / place).mkdir()
@@ -289,7 +289,7 @@ def test_a_seed_is_not_negative(tmp_path, capsys):
     assert "-1 is not in the range" in err
 
 
-def test_other_files_of_the_folder_stay(calibrated, tmp_path, capsys):
+def test_other_files_in_the_folder_are_kept(calibrated, tmp_path, capsys):
     arguments = ("--workspace", calibrated / "w", "discover", calibrated / "old.fasta", "--output", tmp_path)
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     assert call(capsys, *arguments)[0] == 0
@@ -301,12 +301,12 @@ def test_other_files_of_the_folder_stay(calibrated, tmp_path, capsys):
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "mine too"
 
 
-def test_an_input_is_not_written_over(calibrated, tmp_path, capsys):
+def test_an_input_is_not_overwritten(calibrated, tmp_path, capsys):
     source = fasta(tmp_path / "candidates.fasta", {"novel_1;size=2": "ACGT" * 50})
     before = source.read_bytes()
     code, _, err = call(capsys, "--workspace", calibrated / "w", "discover", source, "--output", tmp_path)
     assert code == 2
-    assert "is named twice" in err
+    assert "is given twice" in err
     assert source.read_bytes() == before
 
 
@@ -318,7 +318,7 @@ def test_an_input_is_not_written_over(calibrated, tmp_path, capsys):
         ("reference.tsv/x", "is a file, wanted a folder"),
     ],
 )
-def test_folders_where_no_result_can_lie(calibrated, capsys, monkeypatch, place, told):
+def test_folders_where_no_result_can_be_written(calibrated, capsys, monkeypatch, place, told):
     monkeypatch.setattr("ednabed.cli.discover.open_from", lambda *_: pytest.fail("began the work"))
     before = sorted(calibrated.rglob("*"))
     where = ("--output", calibrated / place)

@@ -1,4 +1,4 @@
-"""``ednabed embed`` and the entry point: streams, exit codes, help that is quick."""
+"""``ednabed embed`` and the entry point: streams, exit codes, fast help."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def one_sentence(done: subprocess.CompletedProcess, code: int) -> str:
-    """The single line that an error is told in."""
+    """Return the single line in which an error is reported."""
     assert done.returncode == code, done.stderr
     assert done.stdout == b""
     lines = done.stderr.decode().strip().split("\n")
@@ -51,16 +51,16 @@ def call(capsys, *arguments) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("more", "model", "fingerprint"), [((), "barcode-1", None), (("--model", "kmer6"), "kmer6", "f003ebff2bd2")]
 )
-def test_a_run_is_made_and_summarised(folder, more, model, fingerprint):
+def test_a_run_is_created_and_summarised(folder, more, model, fingerprint):
     done = ednabed("embed", "a.fa", "--dataset", "see", *more, cwd=folder)
     assert done.returncode == 0, done.stderr
     out = done.stdout.decode()
     assert "4 embedded of 5 read, 3 distinct sequences" in out
     assert "rejected   1, reasons in" in out
-    assert "ambiguous  1 records hold an N" in out
+    assert "ambiguous  1 records contain an N" in out
     assert "computed   3 sequences" in out
     run = find_run(folder, "see")
-    # Learned weights may be exchanged for better ones; a formula does not move.
+    # Learned weights may be replaced by better ones; a formula does not change.
     fingerprint = fingerprint or run.manifest.spec.fingerprint[:12]
     assert f"{model}, 512 dimensions, fingerprint {fingerprint} (cpu fp32)" in out
     assert run.verify() == []
@@ -83,11 +83,11 @@ def test_json_is_one_document_and_nothing_else(folder):
     assert json.loads(again.stdout)["existed"] is True
 
 
-def test_the_same_command_again_does_nothing_and_says_so_on_stderr(folder, capsys):
+def test_the_same_command_again_does_nothing_and_reports_it_on_stderr(folder, capsys):
     assert call(capsys, "--workspace", folder, "embed", folder / "a.fa")[0] == 0
     code, out, err = call(capsys, "--workspace", folder, "embed", folder / "a.fa")
     assert code == 0
-    assert "nothing was done (--no-resume makes another run)" in err
+    assert "nothing was done (--no-resume creates a new run)" in err
     assert "nothing was done" not in out
     assert call(capsys, "--workspace", folder, "embed", folder / "a.fa", "--no-resume")[0] == 0
     assert len(list((folder / "consolidated_data" / "runs" / "default").iterdir())) == 2
@@ -146,7 +146,7 @@ BAD = {
 }
 
 
-def test_what_is_known_of_samples_is_joined_to_the_records(folder, capsys):
+def test_sample_metadata_are_joined_to_the_records(folder, capsys):
     fasta = "".join(f">a{i};sample=S{i % 3}\n{'ACGTTGCA' * 10}{'ACGT' * i}\n" for i in range(6))
     (folder / "s.fasta").write_text(fasta)
     known = folder / "known.tsv"
@@ -161,7 +161,7 @@ def test_what_is_known_of_samples_is_joined_to_the_records(folder, capsys):
     code, out, _ = call(capsys, "--workspace", folder, "search", "--run", "default", "--seq-idx", 0, "--where",
                         "depth >= 500", "--json")  # fmt: skip
     assert code == 0 and {hit["sample"] for hit in json.loads(out)["results"]} == {"S0"}
-    # The same table: the same run; another one: another run.
+    # The same table gives the same run, another table another run.
     assert call(capsys, *command)[0] == 0
     assert len(list(run.folder.parent.glob("2*"))) == 1
     known.write_text(known.read_text() + "S2\t1\t2\t3\n")
@@ -287,7 +287,7 @@ def test_a_full_disk_is_one_sentence(folder, capsys, monkeypatch):
     assert err.count("\n") == 1
 
 
-def test_a_fault_of_ours_is_not_hidden(folder, monkeypatch):
+def test_an_internal_error_is_not_hidden(folder, monkeypatch):
     def fault(*_, **__):
         raise ZeroDivisionError
 
@@ -313,7 +313,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     "verb", [(), *((verb,) for verb in VERBS), ("runs", "verify"), ("runs", "show"), ("runs", "list")]
 )
-def test_help_of_each_verb(capsys, verb):
+def test_help_of_each_command(capsys, verb):
     for flag in ("--help", "-h"):
         code, out, err = call(capsys, *verb, flag)
         assert code == 0
@@ -329,7 +329,7 @@ def test_version(capsys):
     assert call(capsys, "--version")[:2] == (0, f"ednabed, version {__version__}\n")
 
 
-def test_an_unknown_verb_is_usage(capsys):
+def test_an_unknown_command_is_a_usage_error(capsys):
     code, _, err = call(capsys, "embedd")
     assert code == 2
     assert "No such command" in err
@@ -364,7 +364,7 @@ def test_validate(capsys, tmp_path):
     assert "none.fa" in err
 
 
-def test_inputs_of_the_same_name_are_told_apart_and_named_once(tmp_path: Path):
+def test_inputs_of_the_same_name_are_distinguished_and_named_once(tmp_path: Path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "r.fa").write_text(f">x\n{'ACGT' * 10}{folder.upper() * 3 if folder == 'a' else 'TTT'}\n")
@@ -377,7 +377,7 @@ def test_inputs_of_the_same_name_are_told_apart_and_named_once(tmp_path: Path):
     assert b"is named twice" in twice.stderr
 
 
-def test_letters_that_the_console_lacks_are_shown_as_escapes(tmp_path: Path):
+def test_characters_that_the_console_lacks_are_shown_as_escapes(tmp_path: Path):
     (tmp_path / "r.fa").write_text(f">\u9c7c1\n{'ACGT' * 10}\n", encoding="utf-8")
     env = {"PYTHONIOENCODING": "cp1252"}
     assert ednabed("embed", "r.fa", "--output", "run", cwd=tmp_path, env=env).returncode == 0

@@ -1,4 +1,4 @@
-"""``ednabed embed`` with count tables, by the command line, up to the records of the run."""
+"""``ednabed embed`` with count tables, from the command line to the records of the run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_one_record_for_each_feature_and_sample(tmp_path):
     assert run.verify() == []
     again, told = embed(tmp_path, "a.fasta", "--abundance", "t.tsv", "--samples", "s.tsv", "--labels", "l.tsv")
     assert again.folder == run.folder and "nothing was done" not in told
-    # Another table is another run, and so is none.
+    # Another table, or none, gives another run.
     (tmp_path / "t.tsv").write_text(TABLE.replace("\t5\t6", "\t4\t5"))
     assert embed(tmp_path, "a.fasta", "--abundance", "t.tsv")[0].folder != run.folder
     plain, _ = embed(tmp_path, "a.fasta")
@@ -80,7 +80,7 @@ def test_one_record_for_each_feature_and_sample(tmp_path):
     assert "abundance" not in plain.manifest.options and "reads" not in plain.manifest.counts
 
 
-def test_features_without_reads_and_without_sequence_are_told_and_counted(tmp_path):
+def test_features_without_reads_and_without_sequence_are_reported_and_counted(tmp_path):
     table = TABLE + "zero\t0\t0\t0\nx1\t7\t0\t7\nx2\t40\t2\t42\nshort\t1\t1\t2\n"
     write(tmp_path, a_fasta=f">zero\n{A}T\n>absent\n{A}TT\n>short\nACGT\n" + FASTA, t_tsv=table)
     run, told = embed(tmp_path, "a.fasta", "--abundance", "t.tsv")
@@ -248,7 +248,7 @@ def test_taxonomy_of_a_count_table_names_what_has_no_name(tmp_path):
         (("x.biom",), 1, "such as a BIOM count table; give its sequences as input"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done(tmp_path, arguments, code, message):
+def test_impossible_requests(tmp_path, arguments, code, message):
     write(tmp_path, a_fasta=FASTA, t_tsv=TABLE, bad_tsv="id\tS1\na\t-1\n", zero_tsv="id\tS1\na\t0\n")
     write(tmp_path, s_csv=SEQTAB, x_biom=b"\x89HDF\r\n\x1a\n")
     _, told = embed(tmp_path, *arguments, code=code, stdin=FASTA.encode() if "-" in arguments else None)

@@ -115,7 +115,7 @@ def test_programs_that_are_absent_are_told_unless_they_are_not_asked_for(capsys,
 
 def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_path):
     """It is measured as classify answers there, and that is told once, by the name of the user's reference."""
-    # The log's own stream may be that of an earlier test.
+    # The stream of the log may be that of an earlier test.
     monkeypatch.setattr("logging.raiseExceptions", False)
     reference = reference_of(tmp_path, world(12, length=300))
     some = ("--queries", "5", "--no-crops", "--threads", "1", "--no-others", "--vectors-only")
@@ -125,7 +125,7 @@ def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_pat
     how = f"{small}, so ednabed kmer6 names by fixed limits of identity, without confidences"
     library = [record.getMessage() for record in caplog.records if record.name == "ednabed"]
     assert [text for text in library if "calibrate" in text] == [how]
-    assert f"ednabed kmer6, vectors only takes no part: {small}, and vectors alone cannot be used" in err
+    assert f"ednabed kmer6, vectors only is omitted: {small}, and vectors alone cannot be used" in err
     assert "ednabed-evaluate-" not in err + out
     assert "fixed limits of identity" in out
 

@@ -1,4 +1,4 @@
-"""``ednabed export``: from sequences to files and back, and one sentence for what cannot be exported."""
+"""``ednabed export``: from sequences to files and back, and one sentence per error."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_real_samples_in_every_format(capsys, with_reference, tmp_path):
             "--output", tmp_path / f"{format}{ending}",
         )  # fmt: skip
         assert code == 0, err
-        # References of other classifiers have only what has a name.
+        # References of other classifiers contain only named sequences.
         assert ("143 distinct sequences" in err) == (format not in ("sintax", "dada2")), err
     table = biom.load_table(str(tmp_path / "qiime2" / "feature-table.biom"))
     assert (table.shape, table.sum()) == ((143, 12), 1_133_607)
@@ -93,10 +93,10 @@ def test_a_table_that_was_exported_is_embedded_again(workspace, tmp_path):
         assert first == second
 
 
-def test_the_whole_workspace_without_a_reference(capsys, workspace, tmp_path):
+def test_the_complete_workspace_without_a_reference(capsys, workspace, tmp_path):
     code, out, err = call(capsys, workspace, "--format", "parquet", "--output", tmp_path / "x.parquet", "--json")
     assert code == 0
-    assert "no reference here: exporting from 2 runs" in err
+    assert "there is no reference: exporting from 2 runs" in err
     assert json.loads(out)["records"] == 235
     assert pq.read_table(tmp_path / "x.parquet").num_rows == 235
 
@@ -133,15 +133,15 @@ def test_sequences_go_through_a_pipe(workspace, tmp_path):
         (("--run", "pond", "--reference", "x"), 2, "--reference and --run exclude each other"),
         (("--run", "nobody"), 1, "nobody"),
         (("--dataset", "nobody"), 1, "has no dataset 'nobody'; there are okex2301, pond"),
-        (("--dataset", "\udcff"), 2, "bytes that are no UTF-8"),
+        (("--dataset", "\udcff"), 2, "is not valid UTF-8"),
         (("--where", "sample ="), 2, "filter, position"),
         (("--where", "nothing = 1"), 2, "nothing"),
         (("--where", "abundance < 0"), 1, "nothing to export; select less narrowly"),
-        (("--obsm",), 2, "vectors in obsm is a choice of h5ad, not of tsv"),
+        (("--obsm",), 2, "vectors in obsm is an option for h5ad, not for tsv"),
         (("--assignments", "absent.tsv"), 1, "absent.tsv: no such file"),
     ],
 )
-def test_what_cannot_be_exported_is_said_in_one_sentence(capsys, with_reference, tmp_path, arguments, code, message):
+def test_impossible_exports_are_reported_in_one_sentence(capsys, with_reference, tmp_path, arguments, code, message):
     found, out, err = call(capsys, with_reference, *arguments, "--format", "tsv", "--output", tmp_path / "x.tsv")
     assert (found, out) == (code, "")
     assert message in err

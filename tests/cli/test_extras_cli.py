@@ -1,4 +1,4 @@
-"""A plain installation has neither torch nor LanceDB: the usual work goes without, and the rest names its extra."""
+"""A plain installation has neither torch nor LanceDB: the usual work runs, other commands name the extra."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_the_run_names_no_torch(workspace, plain):
         (("table", "import", "lake.fa"), "table"),
         (("train", "lake.fa", "--output", "m"), "train"),
         (("embed", "lake.fa", "--model", "nt", "--dataset", "x"), "nt"),
-        # Before anything is fetched.
+        # The error comes before anything is fetched.
         (("embed", "lake.fa", "--model", "nt-v2-50m", "--dataset", "x"), "nt"),
         (("embed", "lake.fa", "--model", "nt", "--dataset", "x", "--gpu"), "nt"),
     ],
 )
-def test_what_needs_more_names_its_extra(workspace, plain, shared, arguments, extra):
+def test_commands_that_need_more_name_the_extra(workspace, plain, shared, arguments, extra):
     if "nt" in arguments and not (workspace / "nt").exists():
         shutil.copytree(shared / "golden" / "nt_tiny" / "v2", workspace / "nt")
     given = ["./nt" if word == "nt" else word for word in arguments]
@@ -68,7 +68,7 @@ def test_what_needs_more_names_its_extra(workspace, plain, shared, arguments, ex
     assert sorted(workspace.rglob("*")) == before
 
 
-def test_what_a_transformer_made_asks_for_the_extra_not_for_another_model(plain, shared, tmp_path):
+def test_vectors_of_a_transformer_require_the_extra_not_another_model(plain, shared, tmp_path):
     shutil.copytree(shared / "golden" / "nt_tiny" / "v2", tmp_path / "nt")
     (tmp_path / "lake.fa").write_text(f">q\n{A}\n")
     made = ednabed("embed", "lake.fa", "--model", "./nt", "--dataset", "lake", cwd=tmp_path)

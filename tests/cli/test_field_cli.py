@@ -1,4 +1,4 @@
-"""References in the forms of the field, from the file to the names that queries get."""
+"""References in the formats of the field, from the file to the names of queries."""
 
 from __future__ import annotations
 

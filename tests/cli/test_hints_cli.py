@@ -1,4 +1,4 @@
-"""What the older guides have people type is answered with today's command, and the page that maps it is right."""
+"""Usage from the older guides is answered with the current command, and the page that maps it is correct."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_other_mistakes_have_no_hint(capsys: pytest.CaptureFixture[str], typed: 
 
 
 def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The command that words name, and the words behind it."""
+    """Return the command that the words name, and the remaining words."""
     command: click.Command = cli
     words = list(words)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):

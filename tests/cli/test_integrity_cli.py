@@ -1,4 +1,4 @@
-"""What is stored shows every flipped byte, a reference loses nothing that was not meant to go, and 'undo' undoes."""
+"""Every flipped byte in stored files is found, a reference loses nothing by accident, and 'undo' restores."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_nothing_is_removed_while_a_named_build_is_missing(workspace, capsys):
     assert call(capsys, "reference", "verify", "--reference", "kept")[0] == 0
     assert call(capsys, "consolidate", "--incremental", "--no-calibrate")[0] == 0
     assert len(list((workspace / FOLDER / "builds").iterdir())) == 3
-    # A name of a build that is not there can be given up, and takes no other build with it.
+    # The name of a missing build can be removed, which removes no other build.
     path.write_text(json.dumps({"schema": "ednabed.names/1", "names": {"kept": wrong}}), encoding="utf-8")
     assert call(capsys, "reference", "remove", "kept")[0] == 0
     assert len(list((workspace / FOLDER / "builds").iterdir())) == 3
@@ -176,7 +176,7 @@ def test_runs_verify_reads_what_is_kept_next_to_runs(workspace, capsys):
 
 def test_versions_verify(workspace, capsys):
     path = Path("data", "versions.json")
-    assert call(capsys, "versions", "verify")[:2] == (0, f"{path}: not there, no version is registered\n")
+    assert call(capsys, "versions", "verify")[:2] == (0, f"{path}: does not exist, no version is registered\n")
     call(capsys, "versions", "register", "--version", "v1.0", "--model", "kmer6", "--description", "Baseline")
     assert call(capsys, "versions", "verify")[:2] == (0, f"{path}: sound, 1 versions, 0 tags\n")
     raw = path.read_bytes()
@@ -186,7 +186,7 @@ def test_versions_verify(workspace, capsys):
     assert "versions.json is damaged (its checksum does not match its content)" in err
 
 
-def test_what_an_interrupted_embedding_knows_of_itself_is_sealed(tmp_path):
+def test_the_checkpoint_of_an_interrupted_embedding_is_sealed(tmp_path):
     from ednabed.store import run_writer
 
     tries = [{"device": "cpu", "precision": "fp32", "first_row": 0}]
@@ -213,14 +213,14 @@ def test_a_rebuild_that_would_lose_a_run_is_refused(workspace, capsys):
     assert "--drop-missing" in err
     assert snapshot(workspace / FOLDER) == before
     whole = content(opened(workspace))
-    # An incremental one loses nothing.
+    # An incremental build loses nothing.
     code, _, err = call(capsys, "consolidate", "--incremental", "--no-calibrate")
     assert code == 0
     assert "vanished: run lake/a" in err
     code, out, err = call(capsys, "consolidate", "--drop-missing", "--no-calibrate", "--json")
     assert code == 0
     assert json.loads(out)["dropped"] == ["lake/a"]
-    assert "dropped: run lake/a is not in the new build; 'ednabed reference undo' brings the build before back" in err
+    assert "dropped: run lake/a is not in the new build; 'ednabed reference undo' restores the previous build" in err
     assert opened(workspace).rows == 2
     # And back, and forth, and back.
     for rows in (5, 2, 5):
@@ -235,7 +235,7 @@ def test_a_rebuild_that_would_lose_a_run_is_refused(workspace, capsys):
     assert call(capsys, "consolidate", "--incremental", "--drop-missing")[0] == 2
 
 
-def test_a_run_that_was_damaged_is_not_lost_either(workspace, capsys):
+def test_a_damaged_run_is_not_lost_either(workspace, capsys):
     flip(runs_root(workspace) / "lake" / "a" / "records.parquet", 50)
     before = snapshot(workspace / FOLDER)
     code, _, err = call(capsys, "consolidate", "--no-calibrate")
@@ -270,13 +270,13 @@ def test_the_previous_build_is_kept_until_the_next(workspace, capsys):
     told = json.loads(call(capsys, "reference", "show", "--json")[1])
     assert told["previous"] == builds[-2]
     assert f"previous     build {builds[-2]}" in call(capsys, "reference", "show")[1]
-    # After undo, a new build follows the one that was brought back.
+    # After undo, a new build follows the restored one.
     call(capsys, "reference", "undo")
     consolidate(workspace)
     assert {p.name for p in (workspace / FOLDER / "builds").iterdir()} == {builds[-2], opened(workspace).manifest.build}
 
 
-def test_a_build_before_that_is_damaged_is_not_brought_back(workspace, capsys):
+def test_a_damaged_previous_build_is_not_restored(workspace, capsys):
     before = opened(workspace).build
     consolidate(workspace)
     now = opened(workspace).manifest.build
@@ -295,7 +295,7 @@ def test_undo_needs_a_reference(tmp_path, capsys, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# -- compress beside other verbs -------------------------------------------------------------------------------------
+# -- compress at the same time as other commands ---------------------------------------------------------------------
 
 
 def compressed_before(monkeypatch, module, name: str, folder: Path) -> None:
@@ -311,7 +311,7 @@ def compressed_before(monkeypatch, module, name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["_missing", "_examine", "write_build"])
-def test_a_run_that_is_compressed_while_others_read_goes_in(tmp_path, capsys, monkeypatch, place):
+def test_a_run_that_is_compressed_while_others_read_it_is_added(tmp_path, capsys, monkeypatch, place):
     folder = add_run(tmp_path, "lake", "a", [1, 2, 3]).folder
     compressed_before(monkeypatch, build, place, folder)
     code, _, err = call(capsys, "--workspace", tmp_path, "consolidate", "--no-calibrate")
@@ -331,7 +331,7 @@ def test_a_run_that_is_compressed_while_it_is_verified_is_sound(tmp_path, capsys
     assert not (folder / "embeddings.npy").exists()
 
 
-def test_runs_as_they_lie_are_searched_while_they_are_compressed(tmp_path):
+def test_runs_are_searched_while_they_are_compressed(tmp_path):
     from ednabed import get_data_manager
 
     run = add_run(tmp_path, "lake", "a", [1, 2, 3])
@@ -343,7 +343,7 @@ def test_runs_as_they_lie_are_searched_while_they_are_compressed(tmp_path):
     assert run.is_complete()
 
 
-def test_a_run_that_another_took_the_place_of_is_not_read_on(tmp_path):
+def test_a_run_that_was_replaced_by_another_is_not_read_further(tmp_path):
     run = add_run(tmp_path, "lake", "a", [1, 2, 3])
     shutil.rmtree(run.folder)
     other = add_run(tmp_path, "lake", "a", [4, 5, 6, 7])

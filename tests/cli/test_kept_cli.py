@@ -1,4 +1,4 @@
-"""``classify --run``: names that stay with a run, and exports, search and tables that take them from there."""
+"""``classify --run``: names that are kept with a run, and exports, search and tables that use them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def classify(capsys, workspace, *more) -> str:
 # -- keeping -----------------------------------------------------------------------------------------------------------
 
 
-def test_names_are_kept_next_to_a_run_that_stays_as_it_is(capsys, workspace, monkeypatch):
+def test_names_are_kept_next_to_an_unchanged_run(capsys, workspace, monkeypatch):
     run = find_run(workspace, "okex2301")
     before, embedded = snapshot(run.folder), []
     real = Engine.embed
@@ -95,7 +95,7 @@ def test_names_are_kept_next_to_a_run_that_stays_as_it_is(capsys, workspace, mon
     assert "143 distinct sequences: " in err
     assert f"kept next to {run.label}" in err
     assert snapshot(run.folder) == before
-    # Looked up on the other strand alone.
+    # Looked up only on the other strand.
     own = set(run.load_records(["sequence"]).column("sequence").to_pylist())
     assert not own & {sequence.decode() for sequence in embedded}
     (kept,) = list_kept(run.folder, run.identity)
@@ -137,7 +137,7 @@ def test_several_runs_are_classified_together_and_kept_apart(capsys, workspace):
         assert sum(list_kept(run.folder, run.identity)[0].facts.statuses.values()) == count
 
 
-def test_a_run_of_another_function_is_embedded_again_by_that_of_the_reference(capsys, workspace, tmp_path):
+def test_a_run_of_another_function_is_embedded_again_by_the_function_of_the_reference(capsys, workspace, tmp_path):
     assert call(capsys, workspace, "embed", SAMPLE, "--dataset", "other", "--model", "barcode-1")[0] == 0
     code, _, err = call(
         capsys, workspace, "classify", "--run", "other", "--reference", workspace / "data/fish", "--output",
@@ -149,8 +149,8 @@ def test_a_run_of_another_function_is_embedded_again_by_that_of_the_reference(ca
     assert (tmp_path / "a.tsv").read_text() == (tmp_path / "b.tsv").read_text()
 
 
-def test_what_is_classified_is_that_of_the_file(capsys, workspace, tmp_path):
-    """By stored vectors as by the file that was embedded; records of one sequence share its line."""
+def test_a_run_is_classified_like_its_file(capsys, workspace, tmp_path):
+    """Stored vectors give the same results as the embedded file; records of one sequence share its line."""
     call(capsys, workspace, "classify", SAMPLE, "--reference", workspace / "data/fish", "--output", tmp_path / "f.tsv")
     classify(capsys, workspace, "--output", tmp_path / "r.tsv")
     of_file = {row["id"]: row for row in rows_of(tmp_path / "f.tsv")}
@@ -167,10 +167,10 @@ def test_what_is_classified_is_that_of_the_file(capsys, workspace, tmp_path):
         (("--run", "nobody"), 1, "there is no run 'nobody'"),
         (("--run", "okex2301", "--abundance", "x.tsv", "--taxon-table", "t.tsv"), 2, "--abundance is for files"),
         (("--run", "old"), 1, "created by an older tool"),
-        (("--run", "\udcff"), 2, "bytes that are no UTF-8"),
+        (("--run", "\udcff"), 2, "is not valid UTF-8"),
     ],
 )
-def test_what_cannot_be_classified(capsys, workspace, arguments, code, message):
+def test_runs_that_cannot_be_classified(capsys, workspace, arguments, code, message):
     folder = workspace / "consolidated_data" / "runs" / "old" / "2020"
     folder.mkdir(parents=True)
     shutil.copy(find_run(workspace, "pond").folder / "embeddings.npy", folder)
@@ -180,7 +180,7 @@ def test_what_cannot_be_classified(capsys, workspace, arguments, code, message):
     assert not list(workspace.glob("consolidated_data/runs/*/*.assignments"))
 
 
-def test_a_place_that_cannot_be_written_is_told_before_anything_is_classified(capsys, workspace):
+def test_an_unwritable_path_is_reported_before_anything_is_classified(capsys, workspace):
     folder = folder_of(find_run(workspace, "okex2301").folder)
     folder.write_text("a file")
     code, out, err = call(capsys, workspace, "classify", "--run", "okex2301", "--reference", workspace / "data/fish")
@@ -251,7 +251,7 @@ def test_ids_and_names_agree_in_all_exports_and_in_classify(capsys, named, tmp_p
     assert {row["occurrenceID"].rpartition(":")[2] for row in core} == set(ids)
     assert "Unassigned" not in {row["scientificName"] for row in core}
     assert sum(row["scientificName"] != "incertae sedis" for row in core) > 100
-    # And they are the ids of the file that was embedded.
+    # They are the ids of the embedded file.
     records = find_run(named, "okex2301").load_records(["id"]).column("id").to_pylist()
     assert set(ids) <= set(records)
 
@@ -270,7 +270,7 @@ def test_ids_by_digest(capsys, named, tmp_path):
     code, _, err = call(
         capsys, named, "export", "--run", "okex2301", "--format", "krona", "--ids", "digest", "--output", tmp_path / "k"
     )
-    assert code == 2 and "ids of features" in err
+    assert code == 2 and "feature ids" in err
 
 
 def named_records(path: Path) -> int:
@@ -290,7 +290,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
     code, err = export()
     count = named_records(tmp_path / "x.tsv")
     assert code == 0 and count > 100
-    assert f"are assignments by data/fish, build {build}" in err.replace("\\", "/")
+    assert f"are assignments from data/fish, build {build}" in err.replace("\\", "/")
     for asked in (build, "data/fish", tmp_path / "f.jsonl"):
         assert export("--assignments", asked)[0] == 0
         assert named_records(tmp_path / "x.tsv") == count
@@ -298,7 +298,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
     assert code == 0 and named_records(tmp_path / "x.tsv") == 0
     assert "no record has a name" in err and f"'ednabed classify --run {run.label} --reference DIR'" in err
     code, err = export("--assignments", "2020-01-01_00-00-00-abcdef")
-    assert code == 1 and f"(builds there: {build})" in err
+    assert code == 1 and f"(existing builds: {build})" in err
     # A file of another study.
     (tmp_path / "other.fa").write_text(">q1\n" + "ACGTTGCATGCATGCATTGACCAGTC" * 3 + "\n")
     call(
@@ -306,7 +306,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
         tmp_path / "other.tsv",
     )  # fmt: skip
     code, err = export("--assignments", tmp_path / "other.tsv")
-    assert code == 1 and "none of its ids is one of the records to export" in err
+    assert code == 1 and "none of its ids matches a record to export" in err
 
 
 def test_a_reference_of_studies_takes_the_names_of_its_runs_wherever_these_are(capsys, workspace, tmp_path):
@@ -322,7 +322,7 @@ def test_a_reference_of_studies_takes_the_names_of_its_runs_wherever_these_are(c
     folder.rename(new / folder.name)
     assert call(capsys, workspace, *arguments)[0] == 0
     assert named_records(tmp_path / "x.tsv") > 100
-    # What a classifier said is no label: it calibrates nothing and comes into no reference.
+    # Assignments are not labels: they are not used for calibration and not added to a reference.
     code, _, err = call(capsys, workspace, "reference", "calibrate")
     assert code == 1 and "no record with a lineage" in err
     assert not list(workspace.glob(f"data/reference/builds/*/{CALIBRATION}"))
@@ -341,10 +341,10 @@ def test_labels_of_records_win(capsys, workspace, tmp_path):
     assert all(found[()][id] == lineage for id, lineage in own.items() if lineage)
 
 
-def test_search_shows_the_names_and_says_whose_they_are(capsys, named):
+def test_search_shows_the_names_and_their_source(capsys, named):
     arguments = ("search", "--run", "okex2301", "--seq-idx", "0", "--top-k", "5", "--json")
     code, out, err = call(capsys, named, *arguments)
-    assert code == 0 and "show that of their assignment" in err
+    assert code == 0 and "the lineage shown is their assignment" in err
     hits = json.loads(out)["results"]
     assert all(hit["lineage_from"] == "assignment" for hit in hits if hit["lineage"])
     assert any(hit["lineage"] for hit in hits)
@@ -355,7 +355,7 @@ def test_search_shows_the_names_and_says_whose_they_are(capsys, named):
     assert code == 2 and "--table and --assignments exclude each other" in err
 
 
-def test_search_says_where_a_file_names_nothing(capsys, named, tmp_path):
+def test_search_reports_a_file_without_matching_names(capsys, named, tmp_path):
     (tmp_path / "f.tsv").write_text("id\tstatus\tlineage\tconfidence\nASV1_1\tunclassified\t\t\n", encoding="utf-8")
     arguments = ("search", "--run", "okex2301", "--seq-idx", "0", "--top-k", "5", "--assignments", tmp_path / "f.tsv")
     code, _, err = call(capsys, named, *arguments)
@@ -363,7 +363,7 @@ def test_search_says_where_a_file_names_nothing(capsys, named, tmp_path):
     assert f"{tmp_path / 'f.tsv'} names none of the 5 hits without a lineage of their own" in err
     call(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
     code, _, err = call(capsys, named, *arguments)
-    assert code == 0 and "ambiguous" not in err and "show that of their assignment" in err
+    assert code == 0 and "names none" not in err and "the lineage shown is their assignment" in err
 
 
 def test_a_map_of_runs_reports_the_names(capsys, named, tmp_path):
@@ -389,7 +389,7 @@ def test_a_map_of_runs_reports_the_names(capsys, named, tmp_path):
     assert call(capsys, named, "runs", "map", "okex2301", "--assignments", "x")[0] == 1
 
 
-def test_a_damaged_file_is_skipped_unless_it_was_asked_for(capsys, caplog, workspace, tmp_path):
+def test_a_damaged_file_is_skipped_unless_requested(capsys, caplog, workspace, tmp_path):
     classify(capsys, workspace)
     run = find_run(workspace, "okex2301")
     older = list_kept(run.folder, run.identity)[0]
@@ -410,7 +410,7 @@ def test_a_damaged_file_is_skipped_unless_it_was_asked_for(capsys, caplog, works
         assert (code, out) == (1, "") and f"{path} is damaged" in err
         assert call(capsys, workspace, *verb, "--assignments", "NONE")[0] == 0
         assert "damaged" not in caplog.text
-    # The newest sound one is taken.
+    # The newest undamaged one is used.
     assert call(capsys, workspace, *export)[0] == 0
     assert named_records(tmp_path / "x.tsv") > 100
     code, out, err = call(capsys, workspace, "runs", "verify", "okex2301")
@@ -419,7 +419,7 @@ def test_a_damaged_file_is_skipped_unless_it_was_asked_for(capsys, caplog, works
     assert call(capsys, workspace, "runs", "verify")[0] == 0
 
 
-def test_what_a_consumer_will_miss_is_told(capsys, named, tmp_path):
+def test_missing_metadata_are_reported(capsys, named, tmp_path):
     (tmp_path / "bare.fa").write_text(">b1\nACGTTGCATGCATGCATTGACCAGTCAAGG\n")
     assert call(capsys, tmp_path, "embed", tmp_path / "bare.fa", "--dataset", "bare", "--model", "kmer6")[0] == 0
     for format in ("dwc", "qiime2"):

@@ -1,6 +1,6 @@
-"""Commands that keep something, killed and run again: whole or absent at any time, the same in the end, nothing left.
+"""Commands that write files, killed and run again: files are complete or missing, results equal, nothing is left over.
 
-Each state in which files are while they are written is looked at; the slow tests kill real processes at random moments.
+Every state of the files during writing is checked; the slow tests kill real processes at random moments.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KILLS = 5
 
 
 def age(folder: Path) -> None:
-    """Make what killed commands left old, as it is when somebody comes back to it."""
+    """Make the leftovers of killed commands old, as they are when somebody returns later."""
     for path in folder.rglob(".*.tmp"):
         os.utime(path, (0, 0))
 
@@ -48,7 +48,7 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def no_rest(folder: Path, again: Callable[[], object]) -> None:
-    """Run it once more, later: nothing of killed commands is there then."""
+    """Run it once more, later; then nothing of killed commands is left."""
     age(folder)
     again()
     assert [name for name in leftovers(folder) if name.endswith(".tmp")] == []
@@ -102,7 +102,7 @@ def test_the_map_of_runs_in_each_state(mapped, tmp_path):
 
 
 def calibrated(build: Path) -> dict | None:
-    """What a build was calibrated to, but for the time; None where it is not."""
+    """Return the calibration of a build without its time; None if there is none."""
     if Calibration.read(build, build.name) is None:
         return None
     found = json.loads((build / "calibration.json").read_text(encoding="utf-8"))
@@ -163,7 +163,7 @@ def barcodes(tmp_path_factory) -> Path:
 
 
 def test_a_trained_model_in_each_state_of_its_writing(barcodes, tmp_path):
-    """From the last step on: the folder is there whole or not at all, and what was left next to it goes."""
+    """After the last step, the folder is complete or missing, and leftovers next to it are removed."""
     home = tmp_path / "models"
     home.mkdir()
 
@@ -180,7 +180,7 @@ def test_a_trained_model_in_each_state_of_its_writing(barcodes, tmp_path):
         try:
             train(state)
         except UsageError:
-            # The training had ended in this state, and nothing of it was left.
+            # The training had ended in this state, and left nothing behind.
             assert whole
             assert [p.name for p in state.iterdir()] == ["small"]
         assert {p.name: p.read_bytes() for p in (state / "small").iterdir() if p.name != "training.json"} == wanted
@@ -288,7 +288,7 @@ def test_table_index_killed_at_random(tmp_path, capsys):
     def check() -> None:
         table = database.open()
         info, why = find_index(database, table, VectorColumns(), spec)
-        # An index that is there was measured; else search is exact, without any excuse.
+        # An existing index has been measured; otherwise search is exact, without a notice.
         assert info is not None or why is None
         assert table.to_arrow().sort_by("sequence_id").equals(rows)
 
@@ -337,7 +337,7 @@ def test_a_model_that_is_being_trained_is_not_cleared(barcodes, tmp_path):
     ):
         train_model(request, show_progress=False)
     assert (tmp_path / ".small.training").is_dir()
-    # With other settings it is another model, and that name is taken.
+    # Other settings give another model, and the name is in use.
     with pytest.raises(UsageError, match="exists; name a new folder"):
         train_model(request_of(str(barcodes), str(tmp_path / "small"), "3"), show_progress=False)
     train_model(request, show_progress=False)

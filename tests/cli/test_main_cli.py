@@ -1,4 +1,4 @@
-"""What holds for every verb: progress in a file, and how the process is ended from outside."""
+"""Behaviour of every command: progress in a file, and termination from outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support import ednabed
 from taxonomy_support import DRAWS, shared_world, write_table
 
 
-def test_long_verbs_say_how_far_they_are(tmp_path, monkeypatch):
+def test_long_commands_report_their_progress(tmp_path, monkeypatch):
     from ednabed.engine import progress
 
     told = []
@@ -49,7 +49,7 @@ def test_the_file_of_the_progress(tmp_path):
     assert done.returncode == 0
     assert done.stderr == b""
     assert json.loads((tmp_path / "p.json").read_text())["done"] == 9
-    # Where it cannot be written, the work is done all the same.
+    # If the file cannot be written, the work is still done.
     done = ednabed("--progress", "no/p.json", "embed", table, "--model", "kmer6", "--dataset", "d", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     done = ednabed("--progress", tmp_path, "models", "list", cwd=tmp_path)
@@ -62,13 +62,13 @@ def test_the_package_can_be_run(tmp_path):
     assert done.stdout.startswith("ednabed, version ")
 
 
-def test_a_request_to_end_that_comes_twice_does_not_cut_the_first_one_short(monkeypatch):
-    end = entry._ender()
+def test_a_second_request_to_end_does_not_interrupt_the_first(monkeypatch):
+    end = entry._exit_handler()
     with pytest.raises(SystemExit) as ended:
         end(15, None)
     assert ended.value.code == 143
     end(15, None)
-    monkeypatch.setattr(entry, "_TWICE_SECONDS", -1.0)
+    monkeypatch.setattr(entry, "_SAME_REQUEST_SECONDS", -1.0)
     with pytest.raises(SystemExit):
         end(15, None)
 

@@ -35,7 +35,7 @@ def call(*arguments: str) -> Result:
 
 
 def put(card_name: str) -> Path:
-    """Lay the tiny checkpoint where a fetched model lies."""
+    """Put the tiny checkpoint where a fetched model is."""
     card = find_card(card_name)
     folder = cache_folder(card) / "snapshots" / str(card.revision)
     folder.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_list_shows_every_model_once() -> None:
 
 
 @needs_shared
-def test_list_as_json_says_which_weights_are_here() -> None:
+def test_list_as_json_states_which_weights_are_available() -> None:
     put("nt-v2-50m")
     rows = {row["name"]: row for row in json.loads(call("list", "--json").stdout)}
     assert rows["nt-v2-50m"]["weights_here"] is True
@@ -95,14 +95,14 @@ def test_list_shows_models_of_other_packages_without_importing_them(site: Path) 
     assert (row["name"], row["dimension"], row["notes"]) == ("guest", None, "from the package guest-pack 2.0")
 
 
-def test_list_tells_of_a_refused_package(site: Path) -> None:
+def test_list_reports_a_refused_package(site: Path) -> None:
     announce(site, "kmer6", "")
     result = call("list")
     assert "guest-pack 2.0 announces a model 'kmer6', which is a name in ednabed's own catalogue" in result.stderr
     assert result.stdout.count("kmer6 ") == 1
 
 
-def test_show_gives_spec_and_fingerprint_where_nothing_is_needed() -> None:
+def test_show_prints_spec_and_fingerprint_if_no_weights_are_needed() -> None:
     facts = json.loads(call("show", "kmer6", "--json").stdout)
     assert len(facts["fingerprint"]) == 64
     assert facts["spec"]["architecture"]["k"] == 6
@@ -128,7 +128,7 @@ def test_show_without_weights_gives_the_card() -> None:
     assert "revision: 81b29e5786726d891dbf929404ef20adca5b36f1" in result.stdout
     assert "non-commercial use only" in result.stdout
     assert "fingerprint" not in result.stdout
-    assert "'ednabed models fetch nt-v2-50m' brings them" in result.stderr
+    assert "'ednabed models fetch nt-v2-50m' downloads them" in result.stderr
 
 
 @needs_shared
@@ -148,7 +148,7 @@ def test_show_with_weights_gives_files_spec_and_fingerprint() -> None:
 
 
 @needs_shared
-def test_show_of_damaged_weights_says_so_and_still_shows_the_card() -> None:
+def test_show_reports_damaged_weights_and_still_shows_the_card() -> None:
     folder = put("nt-v2-50m")
     (folder / "model.safetensors").write_bytes(b"damaged")
     result = call("show", "nt-v2-50m")
@@ -178,23 +178,23 @@ def test_show_of_a_model_of_another_package(site: Path) -> None:
 
 
 @needs_shared
-def test_fetch_of_what_is_here_says_where() -> None:
+def test_fetch_of_existing_weights_prints_their_folder() -> None:
     folder = put("nt-v2-50m")
     result = call("fetch", "nt-v2-50m")
-    assert result.stdout == f"nt-v2-50m was here already: {folder}\n"
+    assert result.stdout == f"nt-v2-50m was already here: {folder}\n"
     assert "non-commercial" in result.stderr
     facts = json.loads(call("fetch", "nt-v2-50m", "--json").stdout)
     assert (facts["folder"], facts["revision"], facts["was_here"]) == (str(folder), folder.name, True)
 
 
-def test_fetch_of_what_has_no_weights_is_a_usage_error(site: Path) -> None:
+def test_fetch_without_weights_to_fetch_is_a_usage_error(site: Path) -> None:
     announce(site, "guest", "")
     for name in ("kmer6", "guest"):
         assert isinstance(call("fetch", name).exception, UsageError)
 
 
 @needs_shared
-def test_verify_says_what_it_could_not_verify() -> None:
+def test_verify_reports_what_it_could_not_verify() -> None:
     result = call("verify", str(TINY / "v2"))
     assert result.exit_code == 0
     assert result.stdout.startswith("v2: unverifiable: no published vector")

@@ -1,4 +1,4 @@
-"""How much is said, where it is kept, and how many threads: the options that every verb has."""
+"""Verbosity, the log file and threads: the options that every command has."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def embed(workspace: Path, *more: str) -> tuple[str | Path, ...]:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_quiet_leaves_results_and_errors(capsys, workspace, before):
+def test_quiet_shows_only_results_and_errors(capsys, workspace, before):
     code, out, err = call(capsys, workspace, *embed(workspace))
     assert code == 0
     code, again, err = call(capsys, workspace, *embed(workspace))
@@ -49,11 +49,11 @@ def test_quiet_leaves_results_and_errors(capsys, workspace, before):
     code, out, err = call(capsys, workspace, "runs", "show", "nosuch", "--quiet")
     assert (code, out) == (1, "")
     assert err.startswith("ednabed: there is no run 'nosuch'")
-    # The next command is as loud as ever.
+    # The next command is not quiet.
     assert "nothing was done" in call(capsys, workspace, *embed(workspace))[2]
 
 
-def test_quiet_says_why_one_run_of_several_was_refused(capsys, workspace):
+def test_quiet_reports_why_one_run_of_several_was_refused(capsys, workspace):
     assert call(capsys, workspace, *embed(workspace))[0] == 0
     code, _, err = call(capsys, workspace, "compress", "see", "absent", "--quiet")
     assert code == 1
@@ -79,7 +79,7 @@ def test_quiet_draws_no_bar(capsys, workspace, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_verbose_tells_what_is_read_the_model_and_times(capsys, workspace, before):
+def test_verbose_shows_inputs_the_model_and_times(capsys, workspace, before):
     given = ("--verbose", *embed(workspace)) if before else embed(workspace, "--verbose")
     code, _, err = call(capsys, workspace, *given)
     assert code == 0
@@ -101,7 +101,7 @@ def test_quiet_and_verbose(capsys, workspace):
     assert "--quiet and --verbose exclude each other" in err
 
 
-def test_the_log_gets_what_goes_to_standard_error(capsys, workspace):
+def test_the_log_has_the_lines_of_standard_error(capsys, workspace):
     log = workspace / "löг.log"
     assert call(capsys, workspace, "--log", log, *embed(workspace))[0] == 0
     assert call(capsys, workspace, *embed(workspace, "--log", log, "--quiet"))[0] == 0
@@ -116,7 +116,7 @@ def test_the_log_gets_what_goes_to_standard_error(capsys, workspace):
     assert [line.rpartition(" after ")[0] for line in text if "exit code" in line] == [
         "INFO exit code 0", "INFO exit code 0", "INFO exit code 1",
     ]  # fmt: skip
-    # Notices that --quiet keeps from the terminal are in the log.
+    # Notices that --quiet hides are in the log.
     assert any("nothing was done" in line for line in text)
     assert f"ERROR {err.strip()}" in text
 
@@ -155,15 +155,15 @@ def test_no_secret_gets_into_the_log(capsys, workspace, monkeypatch):
     assert "https://***@host/x" in text
 
 
-def test_a_file_that_is_no_log_is_left_alone(capsys, workspace):
+def test_a_file_that_is_not_a_log_is_not_changed(capsys, workspace):
     before = (workspace / "in.fa").read_bytes()
     code, _, err = call(capsys, workspace, "runs", "list", "--log", workspace / "in.fa")
     assert code == 2
-    assert "in.fa: its first line does not begin with a time, expected a log of ednabed; name another file" in err
+    assert "in.fa: its first line does not begin with a time, expected a log of ednabed; give another file" in err
     assert (workspace / "in.fa").read_bytes() == before
     code, _, err = call(capsys, workspace, "runs", "list", "--log", workspace / "no" / "where")
     assert code == 2
-    assert "name a file that can be written" in err
+    assert "give a writable file" in err
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_threads_reach_every_library_before_they_are_loaded(tmp_path):
         assert json.loads(done.stdout) == [1, 1, 1, 1, [1]], words
 
 
-def test_threads_reach_libraries_that_are_loaded_and_are_given_back():
+def test_threads_are_limited_in_loaded_libraries_and_restored():
     import pyarrow as pa
     import torch
     from threadpoolctl import threadpool_info

@@ -39,7 +39,7 @@ def test_show(workspace, capsys):
         "model        hand, 8 dimensions, no licence stated",
         f"fingerprint  {SPEC.fingerprint}",
         "version      none registered",
-        "sequences    4 distinct, 90 letters",
+        "sequences    4 distinct, 90 bases",
         "records      6 in 3 runs of 2 datasets",
         "index        flat (exact)",
         "marker       (none): 1 records",
@@ -71,7 +71,7 @@ def test_verify(workspace, capsys):
     code, out, err = call(capsys, "verify")
     assert code == 1
     assert "records-00001.parquet differs from its checksum" in out
-    assert "has faults; each is named with what mends it" in err
+    assert "has faults; each is shown with its remedy" in err
     code, out, _ = call(capsys, "verify", "--json")
     assert code == 1
     assert len(json.loads(out)["faults"]) == 1
@@ -107,7 +107,7 @@ def test_names(workspace, capsys):
     code, out, err = call(capsys, "list")
     assert (code, err) == (0, "")
     assert out.splitlines()[2].split()[:4] == ["data/reference/reference_2024-11", "named", build, "hand"]
-    # A name stands for one build.
+    # A name refers to one build.
     code, _, err = call(capsys, "tag", "reference_2024-11")
     assert code == 2
     assert "is already the name of build" in err
@@ -119,23 +119,23 @@ def test_names(workspace, capsys):
         assert "is the name of one build; give the folder" in err
     assert snapshot(workspace / "data") == state
     code, out, _ = call(capsys, "remove", "reference_2024-11", "--json")
-    # It is the build before, which is kept until the next one.
+    # It is the previous build, which is kept until the next one.
     assert (code, json.loads(out)["deleted"]) == (0, False)
     code, out, err = call(capsys, "remove", "reference_2024-11")
     assert (code, out) == (1, "")
     assert "no build called" in err
     call(capsys, "tag", "now")
-    assert call(capsys, "remove", "now")[1] == "now: removed; its build stays, it is in use\n"
+    assert call(capsys, "remove", "now")[1] == "now: removed; its build is kept, because it is in use\n"
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "con"])
-def test_names_that_cannot_be(workspace, capsys, name):
+def test_impossible_names(workspace, capsys, name):
     code, out, err = call(capsys, "tag", name)
     assert (code, out) == (2, "")
     assert "cannot be a folder on every system" in err
 
 
-def test_list_shows_what_is_damaged_and_what_is_not(workspace, capsys):
+def test_list_shows_damaged_and_sound_references(workspace, capsys):
     consolidate(workspace, output=Path("data/second"))
     (workspace / "data" / "older").mkdir()
     (workspace / "data" / "older" / "consolidated_metadata.json").write_text('{"total_embeddings": 5}')
@@ -161,7 +161,7 @@ def test_without_a_reference(tmp_path, capsys, monkeypatch):
         assert list(tmp_path.iterdir()) == []
     code, out, err = call(capsys, "list")
     assert (code, out) == (0, "")
-    assert "'ednabed consolidate' makes one" in err
+    assert "'ednabed consolidate' builds one" in err
     assert json.loads(call(capsys, "list", "--json")[1]) == []
     code, _, err = call(capsys, "show", "--reference", "nowhere")
     assert code == 1
@@ -184,7 +184,7 @@ def test_map(workspace, capsys):
     assert lines[2:5] == [
         "laid out     3 sequences",
         "placed       1 among them",
-        "clusters     0, groups of points in this picture, not taxa",
+        "clusters     0, groups of points on this map, not taxa",
     ]
     assert lines[5].startswith("rule         Of 4 sequences the 3 with the smallest keys")
     assert lines[6].startswith(f"file         {folder / 'map.parquet'}, ")
@@ -197,8 +197,8 @@ def test_map(workspace, capsys):
     assert (told["method"], told["landmarks"], told["placed"], told["most"], told["seed"]) == ("PCA", 3, 11, 3, 0)
     assert told["file"] == str(folder / "map.parquet")
     assert err.splitlines() == [
-        "--most 12 was not used: the map there was laid out with 3; --refit lays it out anew",
-        "--seed 5 was not used: the map there was laid out with 0; --refit lays it out anew",
+        "--most 12 was not used: the existing map was laid out with 3; --refit computes a new layout",
+        "--seed 5 was not used: the existing map was laid out with 0; --refit computes a new layout",
     ]
 
 
@@ -206,7 +206,7 @@ def test_map_that_the_reference_has_outgrown(workspace, capsys):
     call(capsys, "map")
     add_run(workspace, "sea", "d", range(10, 15), created="2024-01-04T00:00:00+00:00")
     consolidate(workspace)
-    assert call(capsys, "map")[2] == "only 4 of 9 sequences are laid out; --refit shows more\n"
+    assert call(capsys, "map")[2] == "only 4 of 9 sequences are laid out; --refit lays out more\n"
     code, out, err = call(capsys, "map", "--refit")
     assert (code, err) == (0, "")
     assert "laid out     9 sequences" in out
@@ -222,5 +222,5 @@ def test_map_that_is_damaged(workspace, capsys):
     assert call(capsys, "map", "--refit")[0] == 0
 
 
-def test_map_wants_at_least_one(workspace, capsys):
+def test_map_requires_at_least_one(workspace, capsys):
     assert call(capsys, "map", "--most", "0")[0] == 2

@@ -47,7 +47,7 @@ def workspace(made, tmp_path) -> Path:
 def test_an_empty_workspace(capsys, tmp_path):
     code, out, err = call(capsys, "--workspace", tmp_path, "runs", "list")
     assert (code, out) == (0, "")
-    assert "'ednabed embed FILE' makes one" in err
+    assert "'ednabed embed FILE' creates one" in err
     assert call(capsys, "--workspace", tmp_path, "runs", "list", "--json")[:2] == (0, "[]\n")
     assert call(capsys, "--workspace", tmp_path, "runs", "verify")[0] == 1
     assert call(capsys, "--workspace", tmp_path, "runs", "show", "x")[0] == 1
@@ -71,7 +71,7 @@ def test_show_assignments(capsys, workspace):
     assert out.splitlines()[-4:] == [
         f"assignments  by data/fish, build b, {kept.facts.created[:19]}: 1 assigned, 1 not_in_reference",
         "             known species of 12S: 0.83, estimated from 1,412 distinct sequences",
-        "             known species: 0.90, as asked for",
+        "             known species: 0.90, as requested",
         "             known species of COI: 0.50, the default",
     ]
     (shown,) = json.loads(call(capsys, "--workspace", workspace, "runs", "show", "lake", "--json")[1])["assignments"]
@@ -92,7 +92,7 @@ def test_list(capsys, workspace):
     assert [row["records"] for row in told] == [2, 2]
 
 
-def test_list_shows_what_is_damaged_old_or_in_work(capsys, workspace):
+def test_list_shows_damaged_old_and_unfinished_runs(capsys, workspace):
     root = runs_root(workspace)
     (find_run(workspace, "lake").folder / "run.json").write_text("{")
     (root / "old" / "2020").mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_show_of_an_older_tool(capsys, tmp_path):
     np.save(tmp_path / "embeddings.npy", np.zeros((4, 3), np.float32))
     code, out, _ = call(capsys, "runs", "show", tmp_path)
     assert code == 0
-    assert "4 x 3, made by an older tool" in out
+    assert "4 x 3, created by an older tool" in out
     told = json.loads(call(capsys, "runs", "show", tmp_path, "--json")[1])
     assert (told["records"], told["dimension"], told["made_by"]) == (4, 3, None)
     code, _, err = call(capsys, "runs", "verify", tmp_path)
@@ -175,7 +175,7 @@ def test_verify_finds_one_flipped_byte_in_any_file(capsys, workspace, name, name
         ("", 1),
     ],
 )
-def test_runs_that_are_not_there(capsys, workspace, monkeypatch, verb, name, wanted):
+def test_missing_runs(capsys, workspace, monkeypatch, verb, name, wanted):
     monkeypatch.chdir(workspace)
     code, out, err = call(capsys, "--workspace", workspace, "runs", verb, name)
     assert code == wanted
@@ -201,7 +201,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
     assert out == f"map of 2 sequences by {found.method}: {found.rule}\n0 of 2 sequences have a name\n"
     [path] = (workspace / "data" / "maps").iterdir()
     before = path.read_bytes()
-    # What is there is told again, and stays.
+    # The existing map is reported again, and kept.
     code, out, _ = call(capsys, "--workspace", workspace, "runs", "map", *names, "--json")
     assert code == 0
     assert json.loads(out) == {
@@ -211,7 +211,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
     assert path.read_bytes() == before
     assert call(capsys, "--workspace", workspace, "runs", "map", *names, "--refit", "--seed", 7)[0] == 0
     assert read_runs_map(workspace, names).seed == 7
-    # It is of these runs: another choice has another map, and a folder is a name too.
+    # The map belongs to these runs: other runs have another map, and a folder is also accepted as a name.
     assert call(capsys, "--workspace", workspace, "runs", "map", find_run(workspace, "lake").folder)[0] == 0
     assert len(list((workspace / "data" / "maps").iterdir())) == 2
 
@@ -224,7 +224,7 @@ def test_a_map_of_runs(capsys, workspace, no_umap):
         (("lake", "other"), 1, "cannot be compared"),
     ],
 )  # fmt: skip
-def test_runs_of_which_there_is_no_map(capsys, workspace, no_umap, names, status, told):
+def test_runs_that_cannot_be_mapped(capsys, workspace, no_umap, names, status, told):
     reference_support.add_run(workspace, "other", "r", [1, 2])
     code, out, err = call(capsys, "--workspace", workspace, "runs", "map", *names)
     assert (code, out) == (status, "")

@@ -1,4 +1,4 @@
-"""Removing runs: what depends on them is reported, nothing outside the workspace is touched, and a kill is finished."""
+"""Removing runs: dependents are reported, nothing outside the workspace changes, killed removals are finished."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def test_a_dry_run_reports_what_depends_and_changes_nothing(capsys, workspace):
     before = content(workspace)
     code, out, err = call(capsys, workspace, "see/a")
     assert (code, out) == (1, "0 to remove, 1 refused; 0 B\n")
-    assert "refused: the current build of data/reference was made from see/a" in err
+    assert "refused: the current build of data/reference was built from see/a" in err
     code, out, err = call(capsys, workspace, "see/a", "--force")
     assert code == 0
     assert "see/a: ready, " in out
-    assert "data/reference: its current build holds the run and keeps its sequences until it is rebuilt" in out
-    assert "data/reference/first: this named build holds the run and stays as it is" in out
+    assert "data/reference: its current build contains the run and keeps its sequences until it is rebuilt" in out
+    assert "data/reference/first: this named build contains the run and does not change" in out
     assert "tagged as v1: the tag is removed with the run" in out
     assert "data/maps/" in out.replace(os.sep, "/")
     assert "1 to remove, 0 refused" in out
@@ -73,7 +73,7 @@ def test_a_dry_run_reports_what_depends_and_changes_nothing(capsys, workspace):
     assert content(workspace) == before
 
 
-def test_removed_with_all_that_it_has(capsys, workspace):
+def test_a_run_is_removed_with_everything_that_belongs_to_it(capsys, workspace):
     path = runs_map_path(workspace, ["see/a"])
     other = snapshot(runs_root(workspace) / "see" / "b")
     assert path.is_file()
@@ -94,14 +94,14 @@ def test_a_run_of_the_current_build_needs_force_and_the_reference_keeps_its_sequ
     consolidate(workspace)
     code, _, err = call(capsys, workspace, "see/a", "see/b", "--execute")
     assert code == 1
-    assert err.count("refused: the current build of data/reference was made from") == 2
+    assert err.count("refused: the current build of data/reference was built from") == 2
     assert len(walk_runs(runs_root(workspace))) == 2
     assert call(capsys, workspace, "see/a", "--execute", "--force")[0] == 0
     assert opened(workspace).verify() == []
     assert opened(workspace).rows == 4
 
 
-def test_a_tag_stays_while_a_copy_of_the_run_is_there(capsys, workspace):
+def test_a_tag_is_kept_while_a_copy_of_the_run_exists(capsys, workspace):
     shutil.copytree(runs_root(workspace) / "see" / "a", runs_root(workspace) / "copy" / "a")
     assert call(capsys, workspace, "see/a", "--execute")[0] == 0
     assert len(Versions.read(workspace).tags) == 1
@@ -112,7 +112,7 @@ def test_a_damaged_run_can_be_removed(capsys, workspace):
     (runs_root(workspace) / "see" / "a" / "run.json").write_text("{")
     code, _, err = call(capsys, workspace, "see/a", "--execute")
     assert code == 1
-    assert "was made from see/a" in err
+    assert "was built from see/a" in err
     code, _, err = call(capsys, workspace, "see/a", "--execute", "--force")
     assert code == 0, err
     assert not (runs_root(workspace) / "see" / "a").exists()
@@ -151,7 +151,7 @@ def test_names_that_are_refused(capsys, workspace, tmp_path, name, code, said):
     assert content(tmp_path) == before
 
 
-def test_a_run_at_work_is_left_alone(workspace):
+def test_a_run_in_use_is_not_removed(workspace):
     folder = runs_root(workspace) / "see" / "a"
     with (
         locked_run(folder),
@@ -162,8 +162,8 @@ def test_a_run_at_work_is_left_alone(workspace):
     assert folder_of(folder).is_dir()
 
 
-def test_a_file_that_is_open_elsewhere_leaves_the_run_whole(capsys, workspace, monkeypatch):
-    """Windows moves no folder in which a file is open."""
+def test_a_run_with_an_open_file_stays_complete(capsys, workspace, monkeypatch):
+    """Windows does not move a folder in which a file is open."""
     before = content(workspace)
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(PermissionError(13, "in use")))
     code, _, err = call(capsys, workspace, "see/a", "--execute")
@@ -173,7 +173,7 @@ def test_a_file_that_is_open_elsewhere_leaves_the_run_whole(capsys, workspace, m
 
 
 def test_killed_at_every_instant(capsys, workspace, tmp_path):
-    """The run is whole or gone in each state, and the same command finishes from there."""
+    """In every state the run is complete or gone, and the same command finishes from there."""
     spare = shutil.copytree(workspace, tmp_path / "spare")
     folder = runs_root(workspace) / "see" / "a"
     states = snapshots(
@@ -195,7 +195,7 @@ def test_killed_at_every_instant(capsys, workspace, tmp_path):
         if code == 0:
             assert not (runs_root(again) / "see" / "a").exists(), out
         else:
-            # Killed when all was done.
+            # Killed when everything was done.
             assert "there is no run 'see/a'" in err
         assert {name for name in left if "runs/" in name} == {name for name in wanted if "runs/" in name}
         shutil.rmtree(again)
@@ -203,7 +203,7 @@ def test_killed_at_every_instant(capsys, workspace, tmp_path):
     assert len(states) > 5
 
 
-def test_a_run_that_came_back_under_the_name_keeps_what_is_its_own(capsys, workspace):
+def test_a_new_run_of_the_same_name_keeps_its_own_files(capsys, workspace):
     folder = runs_root(workspace) / "see" / "a"
     shutil.copytree(folder, folder.with_name(".removed-a"))
     assert call(capsys, workspace, "see/b", "--execute")[0] == 0
@@ -213,7 +213,7 @@ def test_a_run_that_came_back_under_the_name_keeps_what_is_its_own(capsys, works
 
 
 def test_two_at_once(workspace):
-    """One removes it, the other gets a sentence."""
+    """One removes it, the other reports an error."""
     from concurrent.futures import ThreadPoolExecutor
 
     folder = runs_root(workspace) / "see" / "a"

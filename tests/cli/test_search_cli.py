@@ -1,4 +1,4 @@
-"""``ednabed search``: every way to ask, every form of the answer, and one sentence for what cannot be answered."""
+"""``ednabed search``: every kind of query, every format of the results, and one sentence per error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ C = "ACGTTGCATGGGATTTCCCAGAGATTTGGG"
 D = "TTTTTGGGGGCCCCCAAAAATTTTTGGGGG"
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
 
-NO_REFERENCE = "no reference here: searched exactly in 2 runs; 'ednabed consolidate' makes a reference\n"
+NO_REFERENCE = "there is no reference: searched exactly in 2 runs; 'ednabed consolidate' builds a reference\n"
 
 
 def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
@@ -75,7 +75,7 @@ def ids(text: str) -> list[str]:
     return [hit["id"] for hit in json.loads(text)["results"]]
 
 
-# -- ways to ask -----------------------------------------------------------------------------------------------------
+# -- queries ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_several_files_and_many_bad_queries(capsys, workspace, queries, tmp_path
 
 
 def test_results_come_while_queries_are_still_read(workspace):
-    """The first answers to a stream are there before it ends."""
+    """The first results for a stream are written before it ends."""
     command = [
         sys.executable,
         "-u",
@@ -204,7 +204,7 @@ def test_results_come_while_queries_are_still_read(workspace):
         assert process.wait() == 0
 
 
-# -- what is wanted --------------------------------------------------------------------------------------------------
+# -- search options --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_results_come_while_queries_are_still_read(workspace):
     ],
 )
 @pytest.mark.parametrize("place", ["runs", "workspace", "ivf"])
-def test_choices(capsys, runs, workspace, choice, found, place):
+def test_search_options(capsys, runs, workspace, choice, found, place):
     labels = {"LAKE": find_run(workspace, "lake").label, "SEA": find_run(workspace, "sea").label}
     choice = [labels.get(part, part) for part in choice]
     where = ("--reference", "ivf") if place == "ivf" else ()
@@ -263,7 +263,7 @@ def test_alignments(capsys, workspace):
     ]  # fmt: skip
 
 
-# -- forms of the answer ---------------------------------------------------------------------------------------------
+# -- formats of the results ------------------------------------------------------------------------------------------
 
 
 def test_the_table(capsys, workspace):
@@ -318,7 +318,7 @@ def index_of(workspace: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory) -> Path:
-    """A reference in which an index is of use."""
+    """A reference for which an index is useful."""
     folder = tmp_path_factory.mktemp("indexed")
     rng = random.Random(0)
     records = [f">s{i}\n{''.join(rng.choices('ACGT', k=60))}\n" for i in range(600)]
@@ -329,7 +329,7 @@ def indexed(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "other bytes"])
-def test_an_index_that_is_absent_or_damaged(capsys, indexed, tmp_path, damage):
+def test_a_missing_or_damaged_index(capsys, indexed, tmp_path, damage):
     folder = tmp_path / "ws"
     shutil.copytree(indexed, folder)
     path = index_of(folder)
@@ -344,10 +344,10 @@ def test_an_index_that_is_absent_or_damaged(capsys, indexed, tmp_path, damage):
     assert (code, ids(out)) == (0, ["s77"])
     assert err.startswith("searched exactly, because ")
     assert str(path) in err
-    assert err.endswith("; 'ednabed consolidate --rebuild' makes the index anew\n")
+    assert err.endswith("; 'ednabed consolidate --rebuild' builds the index again\n")
     assert err.count("\n") == 1
     assert call(capsys, folder, *query, "--exact") == (0, out, "")
-    # A whole index gives the same and no notice.
+    # A complete index gives the same results without a notice.
     assert call(capsys, indexed, *query) == (0, out, "")
 
 
@@ -359,10 +359,10 @@ def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(cap
     code, out, err = call(capsys, folder, "search", "--sequence", A)
     assert (code, out) == (1, "")
     assert "created with 2 functions" in err
-    assert "name a run of the one that you mean with --run RUN" in err
+    assert "give a run of the intended function as --run" in err
     code, out, err = call(capsys, folder, "search", "--sequence", A, "--run", "full", "--json")
     assert (code, ids(out)) == (0, ["a1", "b1", "c1"])
-    assert err.startswith("no reference here: searched exactly in full/")
+    assert err.startswith("there is no reference: searched exactly in full/")
     for more in (("--run", "lake"), ("--run", "sea")):
         code, out, err = call(capsys, folder, "search", *more, "--seq-idx", 1, "--json")
         assert (code, err) == (0, NO_REFERENCE)
@@ -396,7 +396,7 @@ def test_a_model_in_a_folder(capsys, shared, runs, tmp_path):
     assert call(capsys, folder, "search", "--id", "a1", "--json")[0] == 0
 
 
-def test_weights_that_are_not_here(capsys, runs, tmp_path, monkeypatch):
+def test_weights_that_are_not_available(capsys, runs, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     assert revision_of(tmp_path) is None
@@ -405,7 +405,7 @@ def test_weights_that_are_not_here(capsys, runs, tmp_path, monkeypatch):
     assert "run 'ednabed models fetch nt-v2-50m'" in err
 
 
-def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
+def test_runs_that_cannot_be_searched_are_named(capsys, runs, tmp_path):
     folder = tmp_path / "ws"
     shutil.copytree(runs, folder)
     legacy(runs_root(folder) / "old" / "r", np.ones((2, 8), np.float32))
@@ -416,28 +416,28 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
     assert lines[0].startswith("not searched: consolidated_data/runs/old/r: created by an older tool")
     assert lines[1].startswith("not searched: consolidated_data/runs/lake/")
     assert "embeddings.npy is absent" in lines[1]
-    assert lines[2].startswith("no reference here: searched exactly in sea/")
+    assert lines[2].startswith("there is no reference: searched exactly in sea/")
 
 
-# -- what cannot be answered -----------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "wanted", "words"),
     [
-        ((), 2, "name one query"),
-        (("--run", "lake"), 2, "name one query"),
-        (("--run", "lake", "--seq-idx", 0, "--id", "a1"), 2, "name one query"),
-        (("--sequence", A, "--fasta", "x.fa"), 2, "name one query"),
-        (("--seq-idx", 0), 2, "name it with --run RUN"),
+        ((), 2, "give exactly one query"),
+        (("--run", "lake"), 2, "give exactly one query"),
+        (("--run", "lake", "--seq-idx", 0, "--id", "a1"), 2, "give exactly one query"),
+        (("--sequence", A, "--fasta", "x.fa"), 2, "give exactly one query"),
+        (("--seq-idx", 0), 2, "give that run as --run"),
         (("--run", "lake", "--seq-idx", -1), 2, "--seq-idx"),
         (("--run", "lake", "--seq-idx", 4), 1, "has records 0 to 3, not 4"),
         (("--run", "none", "--seq-idx", 0), 1, "there is no run 'none'"),
         (("--id", "nobody"), 1, "no record with id 'nobody'"),
         (("--run", "sea", "--id", "a1"), 1, "no record with id 'a1'"),
-        (("--id", "\udcff"), 2, r"'\udcff' has bytes that are no UTF-8"),
-        (("--sequence", "AC\udcffGT"), 2, "no UTF-8"),
-        (("--sequence", A, "--dataset", "\udcff"), 2, "no UTF-8"),
+        (("--id", "\udcff"), 2, r"'\udcff' is not valid UTF-8"),
+        (("--sequence", "AC\udcffGT"), 2, "not valid UTF-8"),
+        (("--sequence", A, "--dataset", "\udcff"), 2, "not valid UTF-8"),
         (("--sequence", A, "--where", "id = '\udcff'"), 2, "position 7"),
         (("--sequence", ""), 1, "it is empty"),
         (("--sequence", "ACGT!"), 1, "position 5"),
@@ -455,11 +455,11 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
         (("--sequence", A, "--output", "OUT/x.foo"), 2, ".foo"),
         (("--sequence", A, "--output", "OUT/x.b6"), 2, "alignments"),
         (("--sequence", A, "--output", "WS"), 2, "is a directory"),
-        (("--fasta", "WS/lake.fa", "--output", "WS/lake.fa", "--format", "tsv"), 2, "is one of the files searched for"),
+        (("--fasta", "WS/lake.fa", "--output", "WS/lake.fa", "--format", "tsv"), 2, "is one of the query files"),
         (("--fasta", "OUT/none.fa", "--output", "OUT/x.tsv"), 1, "no such file"),
         (("--fasta", "WS/empty.fa", "--output", "OUT/x.tsv"), 1, "is empty"),
         (("--fasta", "WS"), 1, "is a folder"),
-        (("--fasta", "-", "--fasta", "-"), 2, "can be named once only"),
+        (("--fasta", "-", "--fasta", "-"), 2, "can be given only once"),
         (("--id", "nobody", "--output", "OUT/x.json"), 1, "no record with id"),
         (("--sequence", A, "--reference", ".."), 1, "there is no reference '..'"),
         (("--sequence", A, "--reference", "/"), 1, "there is no reference '/'"),
@@ -489,7 +489,7 @@ def test_one_sentence_and_nothing_written(capsys, workspace, tmp_path, arguments
     assert not out_folder.exists()
 
 
-def test_an_id_of_several_sequences_says_how_to_choose(capsys, runs, tmp_path):
+def test_an_id_of_several_sequences_shows_how_to_choose(capsys, runs, tmp_path):
     folder = tmp_path / "ws"
     shutil.copytree(runs, folder)
     (folder / "more.fa").write_text(f">a1\n{D}\n")
@@ -553,16 +553,16 @@ def test_a_workspace_without_runs(capsys, tmp_path):
     for query in (("--run", "see", "--seq-idx", 0), ("--sequence", A), ("--id", "x")):
         code, out, err = call(capsys, tmp_path, "search", *query)
         assert (code, out) == (1, "")
-        assert "'ednabed embed' makes one" in err or "'ednabed embed FILE' makes one" in err
+        assert "'ednabed embed' makes one" in err or "'ednabed embed FILE' creates a run" in err
     assert list(tmp_path.iterdir()) == []
 
 
-# -- whole or not at all ---------------------------------------------------------------------------------------------
+# -- complete or not at all ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["json", "tsv", "b6"])
 @pytest.mark.parametrize("older", [False, True])
-def test_a_file_that_breaks_off_leaves_no_results(capsys, workspace, tmp_path, kind, older):
+def test_a_truncated_file_leaves_no_results(capsys, workspace, tmp_path, kind, older):
     (tmp_path / "q.fq").write_text(f"@q\n{C}\n+\n{'I' * 30}\n" * 9_000 + "@last\nACGT\n")
     target = tmp_path / "out" / f"h.{kind}"
     if older:
@@ -621,8 +621,8 @@ def test_nothing_is_written_to_the_workspace(capsys, workspace, queries):
     assert everything() == before
 
 
-def test_a_function_of_no_name(capsys, tmp_path):
-    """A run whose model nobody can open is searched by its records all the same."""
+def test_a_function_whose_model_cannot_be_opened(capsys, tmp_path):
+    """A run whose model cannot be opened is still searched by its records."""
     from reference_support import add_run
 
     add_run(tmp_path, "hand", "r", [1, 2, 3])

@@ -1,4 +1,4 @@
-"""``ednabed search --table``: the words of a search in a reference, for a LanceDB table."""
+"""``ednabed search --table``: the options of a search in a reference, for a LanceDB table."""
 
 from __future__ import annotations
 
@@ -118,10 +118,10 @@ def test_repeated_sequences_and_filters(capsys, workspace):
         (("--id", "t1", "--where", "nothing = 1"), 1, "nothing"),
         (("--run", "other", "--seq-idx", "0"), 1, "cannot be compared"),
         (("--id", "t1", "--db", "nowhere"), 1, "holds no table"),
-        ((), 2, "name one query"),
+        ((), 2, "give exactly one query"),
     ],
 )
-def test_what_cannot_be_answered(capsys, workspace, arguments, code, words):
+def test_impossible_requests(capsys, workspace, arguments, code, words):
     ended, out, err = call(capsys, "--workspace", workspace, "search", "--table", *arguments)
     assert (ended, out) == (code, "")
     assert words in err

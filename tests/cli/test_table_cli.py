@@ -1,4 +1,4 @@
-"""``ednabed table`` in a process of its own: output, exit codes, and where things are found."""
+"""``ednabed table`` in a process of its own: output, exit codes, and paths."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_import_embed_and_status(tmp_path: Path) -> None:
     result = ednabed("table", "embed", "--max-sequences", "10", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     out = result.stdout.decode()
-    assert "10 rows; 31 were pending" in out and "left       21 pending rows" in out
+    assert "10 rows; 31 were pending" in out and "remaining  21 pending rows" in out
 
     result = ednabed("table", "embed", "--json", cwd=tmp_path)
     stats = json.loads(result.stdout)
@@ -96,7 +96,7 @@ def test_import_from_standard_input_and_twice(tmp_path: Path) -> None:
     assert "id 'a': this id stands earlier in the input with another sequence" in second.stderr.decode()
 
 
-def test_a_changed_sequence_asks_for_replace(tmp_path: Path) -> None:
+def test_a_changed_sequence_requires_replace(tmp_path: Path) -> None:
     old, new = sequences(2)
     ednabed("table", "import", fasta(tmp_path / "a.fasta", [old]), cwd=tmp_path)
     ednabed("table", "embed", cwd=tmp_path)
@@ -108,7 +108,7 @@ def test_a_changed_sequence_asks_for_replace(tmp_path: Path) -> None:
     assert (status.embedded, status.pending) == (0, 1)
 
 
-def test_places_of_the_database(tmp_path: Path) -> None:
+def test_paths_of_the_database(tmp_path: Path) -> None:
     fasta(tmp_path / "a.fasta", sequences(2))
     database = tmp_path / "elsewhere" / "db"
     ednabed("table", "import", "a.fasta", "--db", database, cwd=tmp_path)
@@ -129,7 +129,7 @@ def test_the_database_of_the_environment(tmp_path: Path) -> None:
         result = ednabed("table", "status", cwd=tmp_path, env={name: str(drive)})
         assert b"rows       3" in result.stdout, result.stderr
         assert (b"BIOSCANSCAN_DB_DRIVE is the old name of EDNABED_DB" in result.stderr) == name.startswith("BIO")
-    # What is new goes where it would be looked for.
+    # A new table is created where it would be looked for.
     fasta(tmp_path / "a.fasta", sequences(2))
     for name, place in (("EDNABED_DB", ("new",)), ("BIOSCANSCAN_DB_DRIVE", ("new", "lancedb"))):
         folder = tmp_path / name
@@ -226,7 +226,7 @@ def test_an_unreachable_object_store_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_an_interrupt_ends_with_130_and_the_next_command_goes_on(tmp_path: Path) -> None:
+def test_an_interrupt_exits_with_130_and_the_next_command_continues(tmp_path: Path) -> None:
     letters = sequences(20_000, 600)
     database = simple(tmp_path / "data" / "lancedb", letters)
     process = subprocess.Popen(
@@ -235,7 +235,7 @@ def test_an_interrupt_ends_with_130_and_the_next_command_goes_on(tmp_path: Path)
         stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    # The vector column is there once the command is at work.
+    # The vector column exists once the command is working.
     while process.poll() is None and "vector" not in database.open().schema.names:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
@@ -258,17 +258,17 @@ def test_index(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
     shown = result.stdout.decode()
     assert "column 'vector'" in shown and "index      vector_idx, IVF_RQ of 1 lists" in shown
-    # LanceDB draws the rotation of its codes anew each time, so the last hundredth is chance.
+    # LanceDB draws the rotation of its codes again each time, so the last hundredth is random.
     recall = re.search(r"^recall     ([0-9.]+)% of the ten nearest", shown, re.MULTILINE)
     assert recall is not None and float(recall[1]) >= 99
     info = json.loads(ednabed("table", "index", "--force", "--json", cwd=tmp_path).stdout)
     assert (info["built"], info["rows"], info["reached"]) == (True, 300, True) and info["recall"] >= 0.99
-    # What is known of the index and of the function stand side by side, and the table is what it was.
+    # The facts about the index and the function are kept together, and the table does not change.
     status = survey(database)
     assert status.spec is not None and (status.embedded, status.spec["model"]) == (300, "kmer6")
 
 
-def test_index_of_what_cannot_be_indexed(tmp_path: Path) -> None:
+def test_tables_that_cannot_be_indexed(tmp_path: Path) -> None:
     simple(tmp_path / "unknown", sequences(3), vector=vector_array([np.ones(10)] * 3))
     assert "function that is unknown" in sentence(ednabed("table", "index", "--db", "unknown", "--force", cwd=tmp_path))
     refused = ednabed("table", "index", "--db", "unknown", "--vector-column", "a b", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Taxon ids of a reference, from its table through ``consolidate`` and ``classify`` to what is exported."""
+"""Taxon ids of a reference, from its table through ``consolidate`` and ``classify`` to exports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASES = ["".join(random.Random(n).choices("ACGT", k=240)) for n in range(4)]
 NAMES = "Animalia;Arthropoda;Insecta;Diptera;Muscidae;Musca;Musca domestica"
 OTHER = "Animalia;Arthropoda;Insecta;Diptera;Muscidae;Musca;Musca autumnalis"
 COD = "Animalia;Chordata;Teleostei;Gadiformes;Gadidae;Gadus;Gadus morhua"
-# BOLD's BCDM: coordinates in one cell, a date of collection, a BIN, and a taxid that is not NCBI's.
+# BCDM of BOLD: coordinates in one cell, a collection date, a BIN, and a taxid that is not from NCBI.
 BCDM = (
     "processid\tnuc\tmarker_code\tbin_uri\ttaxid\tkingdom\tphylum\tclass\torder\tfamily\tgenus\tspecies\tcoord\t"
     "collection_date_start\n"
@@ -99,4 +99,4 @@ def test_an_about_file_makes_the_archive_complete(capsys, tmp_path):
              "--output", str(tmp_path / "mdt")]
         )  # fmt: skip
     assert ended.value.code == 2
-    assert "a file about the data set is a choice of dwc, not of mdt; omit it" in capsys.readouterr().err
+    assert "a file about the data set is an option for dwc, not for mdt; omit it" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``ednabed train``: from the example's labelled fishes to a model that the other verbs take."""
+"""``ednabed train``: from the example's labelled fishes to a model that the other commands accept."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def workspace(tmp_path_factory) -> Path:
     return folder
 
 
-def test_what_is_told(capsys, tmp_path):
+def test_output(capsys, tmp_path):
     code, out, err = call(
         capsys, tmp_path, "train", FISHES, "--output", "fish", *SMALL, "--licence", "CC0-1.0", "--seed", "3"
     )
@@ -45,14 +45,14 @@ def test_what_is_told(capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["fish"]
 
 
-def test_the_model_is_taken_by_embed_search_and_versions(capsys, workspace, monkeypatch):
+def test_embed_search_and_versions_accept_the_model(capsys, workspace, monkeypatch):
     model = workspace / "models" / "fish"
     code, out, err = call(capsys, workspace, "embed", UNKNOWN, "--model", model, "--dataset", "unknown")
     assert code == 0, err
     assert "fish, 16 dimensions" in out
     code, out, err = call(capsys, workspace, "search", "--fasta", UNKNOWN, "--top-k", "1", "--model", model)
     assert code == 0, err
-    # Below EDNABED_MODELS its name is enough.
+    # In EDNABED_MODELS its name is enough.
     code, out, err = call(capsys, workspace, "search", "--fasta", UNKNOWN, "--top-k", "1")
     assert code == 1 and "--model FOLDER" in err
     monkeypatch.setenv("EDNABED_MODELS", str(workspace / "models"))
@@ -95,7 +95,7 @@ def test_models_show_and_verify_a_trained_folder(capsys, workspace):
 
 
 def test_short_barcodes_and_no_validation(capsys, tmp_path):
-    """Of 65 letters: refused with the reason, and taken with --shortest."""
+    """Barcodes of 65 bases are refused with the reason, and accepted with --shortest."""
     lines = ["id\tsequence\tlineage"]
     lines += [f"{i}\t{randomly(65, i)}\tA;P;C;O;F{i // 4};G{i // 2};G{i // 2} s{i}" for i in range(12)]
     (tmp_path / "short.tsv").write_text("\n".join(lines) + "\n")
@@ -140,7 +140,7 @@ def test_the_report_as_json(capsys, tmp_path):
         ([FISHES], 2, "--output"),
     ],
 )
-def test_what_cannot_be_trained(capsys, tmp_path, arguments, code, said):
+def test_impossible_trainings(capsys, tmp_path, arguments, code, said):
     found, _, err = call(capsys, tmp_path, "train", *arguments, "--steps", "2")
     assert found == code, err
     assert said in err

@@ -1,4 +1,4 @@
-"""``ednabed versions``: what is typed, what is said, and the exit codes."""
+"""``ednabed versions``: options, output, and exit codes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def workspace(made, tmp_path, monkeypatch) -> Path:
     return tmp_path / "ws"
 
 
-def test_vectors_made_elsewhere(workspace, capsys):
+def test_vectors_computed_elsewhere(workspace, capsys):
     # Another folder of unknown origin, whose vectors have another length.
     shutil.rmtree(runs_root(workspace) / "My_Dataset")
     folder = runs_root(workspace) / "Old" / "2023-01-01"
@@ -78,7 +78,7 @@ def test_vectors_made_elsewhere(workspace, capsys):
     code, out, err = call(capsys, *search)
     assert code == 0, err
     assert [hit["seq_idx"] for hit in json.loads(out)["results"]] == [2, 4]
-    # Runs as they lie, without a reference, once they are tagged.
+    # Tagged runs are searched without a reference.
     assert call(capsys, "versions", "tag-run", "Old", "--version", "old", "--assume")[0] == 0
     shutil.rmtree(workspace / "data" / "reference")
     assert [hit["seq_idx"] for hit in json.loads(call(capsys, *search)[1])["results"]] == [2, 4]
@@ -95,7 +95,7 @@ def test_vectors_made_elsewhere(workspace, capsys):
     [("--external",), ("--dimension", "4"), ("--external", "--dimension", "4", "--model", "kmer6"),
      ("--external", "--dimension", "4", "--strand", "both")],
 )  # fmt: skip
-def test_what_external_does_not_go_with(tmp_path, capsys, arguments):
+def test_options_that_external_excludes(tmp_path, capsys, arguments):
     code, _, err = call(capsys, "--workspace", tmp_path, "versions", "register", "--version", "v", *arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert not (tmp_path / "data").exists()
@@ -147,7 +147,7 @@ def test_register_a_model_folder(workspace, capsys, shared):
 
 
 @pytest.mark.parametrize("how", ["label", "dataset", "folder"])
-def test_register_what_made_a_run(workspace, capsys, how):
+def test_register_the_function_of_a_run(workspace, capsys, how):
     run = find_run(workspace, "river")
     name = {"label": run.label, "dataset": "river", "folder": str(run.folder)}[how]
     code, _, err = call(capsys, "versions", "register", "--version", "v1.0", "--run", name)
@@ -155,7 +155,7 @@ def test_register_what_made_a_run(workspace, capsys, how):
     assert Versions.read(workspace).get("v1.0").spec == run.manifest.spec
 
 
-def test_a_model_whose_weights_are_not_here_can_be_registered_by_a_run(workspace, capsys, monkeypatch, tmp_path):
+def test_a_model_without_local_weights_can_be_registered_by_a_run(workspace, capsys, monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -165,25 +165,25 @@ def test_a_model_whose_weights_are_not_here_can_be_registered_by_a_run(workspace
     assert (code, out) == (1, "")
     sentence = err.splitlines()[-1]
     assert "the weights of nt-500m-1000g are not on this machine; run 'ednabed models fetch nt-500m-1000g'" in sentence
-    assert sentence.endswith("; or give --run RUN with a run made by it")
+    assert sentence.endswith("; or give --run RUN with a run computed by it")
     assert not (workspace / "data").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--version", "v1.0"], 2, "give one of --model MODEL, --run RUN and --external"),
+        (["--version", "v1.0"], 2, "give exactly one of --model MODEL, --run RUN and --external"),
         (
             ["--version", "v1.0", "--model", "kmer6", "--run", "river"],
             2,
-            "give one of --model MODEL, --run RUN and --external",
+            "give exactly one of --model MODEL, --run RUN and --external",
         ),
-        (["--version", "v1.0", "--run", "river", "--strand", "given"], 2, "--strand belongs to --model"),
-        (["--version", "v1.0", "--run", "river", "--max-tokens", "9"], 2, "--max-tokens belongs to --model"),
+        (["--version", "v1.0", "--run", "river", "--strand", "given"], 2, "--strand applies only to --model"),
+        (["--version", "v1.0", "--run", "river", "--max-tokens", "9"], 2, "--max-tokens applies only to --model"),
         (["--version", "a b", "--model", "kmer6"], 2, "version name 'a b'"),
         (["--version", "v1.0", "--model", "kmer7"], 2, "model 'kmer7' is unknown"),
         (["--version", "v1.0", "--run", "none"], 1, "there is no run 'none'"),
-        (["--version", "v1.0", "--run", "My_Dataset"], 1, "does not say by which model; register the version by"),
+        (["--version", "v1.0", "--run", "My_Dataset"], 1, "so its model is unknown; register the version with"),
         (["--model", "kmer6"], 2, "--version"),
     ],
 )
@@ -250,7 +250,7 @@ def test_auto_tag(registered, capsys):
     assert out == "v1.0: 1 tagged now, 0 tagged before\nv2.0: 1 tagged now, 0 tagged before\n"
     river = find_run(registered, "river")
     command = f"ednabed versions register --version NAME --run {river.label}"
-    assert f"kmer6 (fingerprint {river.manifest.spec.fingerprint[:12]}), which made {river.label}; " in err
+    assert f"kmer6 (fingerprint {river.manifest.spec.fingerprint[:12]}), which computed {river.label}; " in err
     assert command in err
     assert "ednabed versions tag-run My_Dataset/2024-12-01 --version NAME --assume" in err
     assert call(capsys, *command.replace("NAME", "v3").split()[1:])[0] == 0
@@ -270,7 +270,7 @@ def test_auto_tag_without_versions(workspace, capsys):
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_auto_tag_names_a_damaged_run_and_goes_on(registered, capsys, more):
+def test_auto_tag_names_a_damaged_run_and_continues(registered, capsys, more):
     folder = find_run(registered, "river").folder
     (folder / "run.json").write_text("{")
     code, out, err = call(capsys, "versions", "auto-tag", *more)
@@ -289,7 +289,7 @@ def test_an_empty_workspace(capsys, tmp_path):
     at = ("--workspace", tmp_path, "versions")
     code, out, err = call(capsys, *at, "list")
     assert (code, out) == (0, "")
-    assert "'ednabed versions register' makes one" in err
+    assert "'ednabed versions register' creates one" in err
     assert call(capsys, *at, "list", "--json")[:2] == (0, "[]\n")
     for verb in (("show", "v1"), ("remove", "v1"), ("compare", "v1", "v2"), ("auto-tag", "--version", "v1")):
         code, out, err = call(capsys, *at, *verb)
@@ -378,7 +378,7 @@ def test_compare_options(registered, capsys):
     assert call(capsys, *typed, "--runs-root", "none")[0] == 1
 
 
-def test_compare_says_what_took_no_part(registered, capsys):
+def test_compare_reports_omitted_runs(registered, capsys):
     call(capsys, "versions", "tag-run", "My_Dataset/2024-12-01", "--version", "v1.0", "--assume")
     river = find_run(registered, "river")
     call(capsys, "versions", "register", "--version", "v3", "--run", "river")
@@ -392,7 +392,7 @@ def test_compare_says_what_took_no_part(registered, capsys):
     for words in (
         "damaged: ",
         "v1.0: runs without records, whose sequences cannot be matched: My_Dataset/2024-12-01",
-        f"v3: tagged runs that are not in {runs_root(Path())} and took no part: {river.label}",
+        f"v3: tagged runs that are not in {runs_root(Path())} and were omitted: {river.label}",
         "v3: no runs in ",
     ):
         assert words in err

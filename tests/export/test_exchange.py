@@ -219,7 +219,7 @@ def test_faire(collection, tmp_path, assigned):
     ]
     assert [row["seq_id"] for row in table] == list(by_id)
     assert any("1 controls" in note for note in done.notes)
-    assert any(note.startswith("1 records took their names") for note in done.notes)
+    assert any(note.startswith("1 records get their names") for note in done.notes)
 
 
 def test_ednabed_reads_faire_tables_back(collection, tmp_path):
@@ -384,7 +384,7 @@ def test_h5ad_by_sample(collection, tmp_path):
     assert data.var["species"].tolist()[0] == "Rattus rattus"
     assert data.var["taxon_id"].tolist() == [WORMS, "", "", ""]
     assert (done.sequences, done.samples, done.reads) == (4, 3, 105)
-    with pytest.raises(UsageError, match="omit one of both"):
+    with pytest.raises(UsageError, match="omit one of them"):
         export(collection, tmp_path / "y.h5ad", "h5ad", by_sample=True, obsm=True)
 
 

@@ -480,8 +480,8 @@ def test_assignments_name_unlabelled_records(collection, tmp_path):
     assert lines[2][1:] == ["k__Animalia; p__Chordata; c__; o__Rodentia; f__Muridae", "0.8123"]
     assert lines[6][1:] == lines[7][1:] == ["Unassigned", ""]
     # In addition to the named ones, the two records of sea that have the bases of a-0.
-    assert f"3 records took their names from {file}; the assignments of 2 more give no name" in done.notes
-    assert "1 records that have an assignment too kept the lineage of their own" in done.notes
+    assert f"3 records get their names from {file}; the assignments of 2 more have no name" in done.notes
+    assert "1 records that also have an assignment keep their own lineage" in done.notes
     export(collection, tmp_path / "x.zip", "dwc", assignments=file)
     core, dna = archive(tmp_path / "x.zip")
     remarks = [row["http://rs.tdwg.org/dwc/terms/identificationRemarks"] for row in core]
@@ -567,7 +567,7 @@ def test_a_classified_fasta_export_names_each_sequence(tmp_path):
 def test_assignments_of_another_study_are_refused(collection, tmp_path):
     names = tmp_path / "taxonomy.tsv"
     names.write_text(f"id\tstatus\tlineage\tconfidence\nzz\tassigned\t{RAT}\t0.99\n")
-    with pytest.raises(InputError, match="none of its ids is one of the records to export"):
+    with pytest.raises(InputError, match="none of its ids matches a record to export"):
         export(collection, tmp_path / "x.txt", "krona", assignments=names)
     assert not (tmp_path / "x.txt").exists()
 
@@ -676,7 +676,7 @@ def test_several_runs_of_a_dataset_are_reported(tmp_path):
     collection = DataManager(tmp_path).loose_runs(["d/r1", "d/r2", "d/r2"])
     done = export(collection, tmp_path / "k.txt", "krona")
     assert done.reads == 6
-    assert any(note.startswith("dataset d has 2 runs here, whose reads are added up") for note in done.notes)
+    assert any(note.startswith("dataset d has 2 runs, whose reads are summed") for note in done.notes)
 
 
 # -- runs of older tools -----------------------------------------------------------------------------------------------
@@ -795,15 +795,15 @@ def test_foreign_files_are_not_replaced(workspace, tmp_path):
 
 def test_options_of_other_formats(workspace, tmp_path):
     reference = opened(workspace)
-    with pytest.raises(UsageError, match="there is no format 'xlsx'"):
+    with pytest.raises(UsageError, match="export format 'xlsx' is unknown"):
         export(reference, tmp_path / "x", "xlsx")
     for format, more in (
         ("krona", {"occurrences": True}), ("tsv", {"obsm": True}), ("dwc", {"biom": False}),
         ("qiime2", {"per_sample": True}), ("fasta", {"assignments": tmp_path / "a"}),
     ):  # fmt: skip
-        with pytest.raises(UsageError, match=f"not of {format}; omit it"):
+        with pytest.raises(UsageError, match=f"not for {format}; omit it"):
             export(reference, tmp_path / "x", format, **more)
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="given twice"):
         export(reference, tmp_path / "a", "tsv", assignments=tmp_path / "a")
     assert set(BY_RECORD) < set(FORMATS)
 

@@ -1,4 +1,4 @@
-"""The guide's Python names: facades over everything to their left, without science of their own."""
+"""The Python API of the guides: facades over the other packages, without algorithms of their own."""
 
 from ednabed.api.engine import EmbeddingEngine
 from ednabed.api.manager import DataManager, get_data_manager

@@ -1,4 +1,4 @@
-"""What of a workspace depends on a run: asked before it is removed."""
+"""Find what depends on a run in a workspace, before it is removed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ednabed.store.version_file import Versions
 
 @dataclass(frozen=True)
 class Dependents:
-    """What depends on a run. Exports and references outside of ``data`` are not known to a workspace.
+    """Dependents of a run. Exports and references outside ``data`` are unknown to a workspace.
 
     Attributes:
-        current: References whose current build was made from it, as folders seen from the workspace.
-        named: Named builds that were made from it, as ``folder/name``.
-        assignments: What is kept next to it, one text for each file.
-        tag: The version that it is tagged with; None where it is not.
-        map: The map of this run alone; None where there is none.
-        faults: What could not be looked at, one sentence each.
+        current: References whose current build contains the run, as folders relative to the workspace.
+        named: Named builds that contain the run, as ``folder/name``.
+        assignments: Assignments kept next to the run, one text per file.
+        tag: The version with which the run is tagged; None if it is not tagged.
+        map: The map of this run alone; None if there is none.
+        faults: Errors of files that could not be checked, one sentence each.
     """
 
     current: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ def dependents_of(workspace: Path, folder: Path) -> Dependents:
     """Find what depends on a run of a workspace.
 
     Args:
-        workspace: Folder that holds ``data`` and ``consolidated_data``.
+        workspace: Folder that contains ``data`` and ``consolidated_data``.
         folder: Folder of the run; it may be damaged.
 
     Raises:
@@ -51,7 +51,7 @@ def dependents_of(workspace: Path, folder: Path) -> Dependents:
         run: Run | None = Run.open(folder)
         identity = None if run is None else run.identity
     except EdnabedError as error:
-        # What is damaged is known by its place alone.
+        # A damaged run can be identified only by its folder.
         run, identity = None, None
         faults.append(str(error))
     current, named = _builds_of(workspace, identity, seen_from(folder, workspace), faults)
@@ -62,7 +62,7 @@ def dependents_of(workspace: Path, folder: Path) -> Dependents:
     try:
         path = runs_map_path(workspace, [str(folder.resolve())])
     except EdnabedError:
-        # A run of which nobody said what made it has no map.
+        # A run of an unknown function has no map.
         path = None
     return Dependents(
         current,
@@ -74,25 +74,25 @@ def dependents_of(workspace: Path, folder: Path) -> Dependents:
     )
 
 
-def _builds_of(workspace: Path, identity: str | None, place: str, faults: list[str]) -> tuple[list[str], list[str]]:
-    """Return the references whose current build holds a run, and the named builds that do."""
+def _builds_of(workspace: Path, identity: str | None, run_path: str, faults: list[str]) -> tuple[list[str], list[str]]:
+    """Return the references whose current build contains a run, and the named builds that contain it."""
     current, named = [], []
 
-    def holds(manifest: ReferenceManifest) -> bool:
-        return any(_is(part, identity, place) for part in manifest.runs)
+    def contains(manifest: ReferenceManifest) -> bool:
+        return any(_is(part, identity, run_path) for part in manifest.runs)
 
     for path in sorted((workspace / "data").glob(f"*/{METADATA}")):
         folder, shown = path.parent, seen_from(path.parent, workspace)
         try:
-            if holds(layout.open_manifest(folder)):
+            if contains(layout.open_manifest(folder)):
                 current.append(shown)
             for name in layout.read_names(folder):
-                if holds(layout.open_manifest(folder, name)):
+                if contains(layout.open_manifest(folder, name)):
                     named.append(f"{shown}/{name}")
         except EdnabedError as error:
             faults.append(str(error))
     return current, named
 
 
-def _is(part: Part, identity: str | None, place: str) -> bool:
-    return part.folder == place if identity is None else part.identity == identity
+def _is(part: Part, identity: str | None, path: str) -> bool:
+    return part.folder == path if identity is None else part.identity == identity

@@ -1,4 +1,4 @@
-"""Is it new: the sequences of some files that are not in a reference, in groups, written to a folder."""
+"""Find the sequences of files that are not in a reference, group them, and write the groups to a folder."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ _WORDS = {"assigned": "assigned", "not_in_reference": "not in the reference", "u
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found, next to the files.
+    """The results of a discovery, in addition to the files.
 
     Attributes:
-        groups: The groups of sequences that are not in the reference, those with most reads first.
-        records: Records read.
-        rejected: Those of them that could not be looked up.
-        sequences: Distinct sequences by status.
-        tested: Distinct sequences for which absence from the reference was tested at some rank.
-        not_in_counts: Records that the count table lacks; they have the reads that they say themselves, else one.
+        groups: The groups of sequences that are not in the reference, in descending order of reads.
+        records: Number of records read.
+        rejected: Number of records that could not be looked up.
+        sequences: Number of distinct sequences by status.
+        tested: Number of distinct sequences for which absence from the reference was tested at some rank.
+        not_in_counts: Number of records that are not in the count table; their own counts are used, else one read.
         not_in_counts_examples: Ids of the first of them, at most three.
-        repeated: Records whose id had come before, which has the counts; they have no reads. 0 without a count table.
+        repeated: Number of records with the id of an earlier one, to which the counts belong; they have no reads. 0
+            without a count table.
     """
 
     groups: list[CandidateTaxon]
@@ -56,7 +57,7 @@ class Discovery:
 
     @property
     def candidates(self) -> int:
-        """Groups that are candidate taxa."""
+        """Number of groups that are candidate taxa."""
         return sum(one.candidate for one in self.groups)
 
 
@@ -69,28 +70,28 @@ def discover_files(
     identity: float = IDENTITY,
     seed: int = 0,
     threads: int | None = None,
-    tell: Callable[[Classified], None] | None = None,
+    on_result: Callable[[Classified], None] | None = None,
     show_progress: bool | None = False,
 ) -> Discovery:
-    """Group what is not in the reference among some sequence files, and write it as ``export.discovery`` describes.
+    """Group the sequences of files that are not in the reference, and write them as described in ``export.discovery``.
 
     Args:
         classifier: See ``identify.open_classifier``; it must be calibrated.
         paths: The files; ``-`` is standard input.
-        folder: Where to.
-        counts: Reads of each record by sample; None where the records say them. A record that says none is one read;
-            where several files are read, one that says no sample is of that of its file, see ``identify.file_samples``.
+        folder: Output folder.
+        counts: Reads of each record by sample; None takes the counts of the records. A record without a count is one
+            read; if several files are read, a record without a sample gets that of its file, see
+            ``identify.file_samples``.
         identity: Minimum percent identity of the members of a group to its representative.
-        seed: Of the map.
-        threads: Threads of the matrix products; None takes all cores.
-        tell: Is given every rejected record, and each distinct sequence once, in the order of the input; None for no
-            one.
-        show_progress: True counts the distinct sequences looked up on standard error, None on a terminal only.
+        seed: Random seed of the map.
+        threads: Number of threads for matrix products; None takes all cores.
+        on_result: Called with every rejected record, and once with each distinct sequence, in the order of the input.
+        show_progress: True counts the finished distinct sequences on standard error, None only on a terminal.
 
     Raises:
         StoreError: The reference is not calibrated.
-        InputError: A file cannot be read, or holds no record; or no record is in the count table.
-        UsageError: ``folder`` holds files of these names that are somebody else's.
+        InputError: A file cannot be read, or contains no record; or no record is in the count table.
+        UsageError: ``folder`` contains files of these names that discover did not write.
     """
     calibration = check_calibrated(classifier)
     reference = classifier.collection
@@ -102,19 +103,19 @@ def discover_files(
         with progress_bar(None, show=show_progress, doing="looking up") as bar:
             for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths)), tell=bar.update):
                 gathering.judge(found)
-                if tell is not None:
-                    tell(found)
+                if on_result is not None:
+                    on_result(found)
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:
             raise no_match(counts, reads.examples)
-        every = gathering.distinct()
-        groups = find_candidates(every, reference, labels, identity=identity)
+        distinct = gathering.distinct()
+        groups = find_candidates(distinct, reference, labels, identity=identity)
         neighbours = _neighbours(groups, classifier)
     result = Discovery(
         groups=groups,
         records=gathering.records,
         rejected=gathering.rejected,
-        sequences=Counter(str(one.status) for one in every),
-        tested=sum(one.tested for one in every),
+        sequences=Counter(str(one.status) for one in distinct),
+        tested=sum(one.tested for one in distinct),
         not_in_counts=reads.not_in_counts,
         not_in_counts_examples=tuple(reads.examples),
         repeated=reads.repeated,
@@ -126,7 +127,7 @@ def discover_files(
         "reference": f"{reference.name}, build {calibration.build}, {int(labels.labelled.sum()):,} labelled sequences, "
         f"model {reference.spec.model}, calibrated with seed {calibration.seed}",
         "read": f"{result.records:,} records, {result.rejected:,} of them rejected",
-        "distinct sequences": f"{len(every):,}: "
+        "distinct sequences": f"{len(distinct):,}: "
         + ", ".join(f"{result.sequences[status]:,} {word}" for status, word in _WORDS.items()),
         "tested for absence from the reference": f"{result.tested:,}, at a p-value and a false discovery rate of "
         f"{alpha:g}",
@@ -137,10 +138,10 @@ def discover_files(
 
 
 def check_calibrated(classifier: Classifier) -> Calibration:
-    """Return what was learned on the reference.
+    """Return the calibration of the reference.
 
     Raises:
-        StoreError: It is not calibrated.
+        StoreError: The reference is not calibrated.
     """
     if classifier.calibration is None:
         raise StoreError(
@@ -151,7 +152,7 @@ def check_calibrated(classifier: Classifier) -> Calibration:
 
 
 def _neighbours(candidates: Sequence[CandidateTaxon], classifier: Classifier) -> list[Neighbour]:
-    """Return the named nearest relatives of the representatives, once each."""
+    """Return the nearest named relatives of the representatives, each once."""
     labels = classifier.labels
     row_of = nearest_rows(candidates, classifier.collection, labels.labelled)
     names = sorted(row_of, key=row_of.__getitem__)
@@ -167,7 +168,7 @@ def _neighbours(candidates: Sequence[CandidateTaxon], classifier: Classifier) ->
 
 
 class _Reads:
-    """Says the reads of a record, and counts those that the count table cannot say."""
+    """Looks up the reads of a record, and counts the records that are not in the count table."""
 
     def __init__(self, counts: CountTable | None, files: Mapping[Path, str]) -> None:
         self.not_in_counts = self.repeated = 0
@@ -186,7 +187,7 @@ class _Reads:
             if feature is not None:
                 self._seen.add(feature)
                 found = self._counts.of(name)
-                return sum(found.values()), {self._counts.samples[place]: n for place, n in found.items()}
+                return sum(found.values()), {self._counts.samples[column]: n for column, n in found.items()}
             self.not_in_counts += 1
             if len(self.examples) < _EXAMPLES:
                 self.examples.append(name)

@@ -1,4 +1,4 @@
-"""``EmbeddingEngine``: one object that embeds, for scripts and notebooks. A facade; the work is done to its left."""
+"""``EmbeddingEngine``: embed sequences from scripts and notebooks. A facade over the other packages."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ log = logging.getLogger("ednabed")
 
 @dataclass
 class Report:
-    """What the last call of ``get_embeddings`` did.
+    """Report of the last call of ``get_embeddings``.
 
     Attributes:
-        given: Sequences given.
-        embedded: Those with a vector.
-        distinct: Distinct sequences computed.
+        given: Number of input sequences.
+        embedded: Sequences with a vector.
+        distinct: Distinct sequences that were embedded.
         truncated: Sequences cut at the token limit.
         ambiguous: Sequences with an N.
-        rejected: Position to reason; these rows are zeros.
+        rejected: Maps positions to reasons; these rows are zeros.
         seconds: Wall time.
     """
 
@@ -57,24 +57,24 @@ class EmbeddingEngine:
 
     Args:
         model_name: Name from ``ednabed models list``, hub id or model folder (text or ``Path``).
-        batch_size: Most sequences a batch; None leaves the token budget, which is the better judge.
-        use_gpu: True forces a GPU (an error where there is none; a warning for a model that has no use for one), False
-            the CPU, None takes the best one present.
+        batch_size: Maximum sequences per batch; None limits batches only by tokens, which usually is better.
+        use_gpu: True forces a GPU (an error if there is none; a warning for a model that cannot use one), False the
+            CPU, None takes the best device available.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        layer: Hidden state to pool; None is the final one.
-        pooling: ``mean``, ``mean-no-cls`` or ``cls``; None is the model's own.
-        max_tokens: Lowers the model's token limit.
+        layer: Hidden state to pool; None takes the final one.
+        pooling: ``mean``, ``mean-no-cls`` or ``cls``; None takes that of the model.
+        max_tokens: Token limit, lower than that of the model.
         strand: ``given`` or ``both``.
-        long: ``truncate``, ``window`` or ``reject`` above the token limit.
+        long: ``truncate``, ``window`` or ``reject``, for sequences above the token limit.
         alphabet: ``iupac`` or ``strict``.
-        min_length: Shortest sequence accepted, in bases; None takes what the model can embed, and in tables 20.
+        min_length: Minimum sequence length, in bases; None accepts what the model can embed, and 20 for tables.
 
     Attributes:
-        last_report: What the last call of ``get_embeddings`` did.
+        last_report: Report of the last call of ``get_embeddings``.
 
     Raises:
-        UsageError: A name or setting is unknown or impossible here.
-        ModelError: The weights are absent or damaged.
+        UsageError: A name or setting is unknown, or impossible on this machine.
+        ModelError: The weights are missing or damaged.
     """
 
     def __init__(
@@ -105,34 +105,34 @@ class EmbeddingEngine:
         log.info("model: %s, %d dimensions, on %s in %s", spec.model, spec.dimension, encoder.device, encoder.precision)
 
     def get_embedding_single(self, sequence: str | bytes) -> FloatArray:
-        """Embed one sequence: float32, shape (d,).
+        """Return the vector of one sequence, float32, shape (d,).
 
         Raises:
-            UsageError: It is no text.
-            InputError: It is empty, too short, or has a letter that is not accepted.
-            EmbeddingError: The model cannot take it.
+            UsageError: It is not text.
+            InputError: It is empty, too short, or has a character that is not accepted.
+            EmbeddingError: The model cannot embed it.
         """
-        letters = normalise_one(text_of(sequence, "sequence"), self.embedder.spec.alphabet)
-        if len(letters) < (self.min_length or 1):
-            raise InputError(f"the sequence has {len(letters)} letters, fewer than min_length {self.min_length}")
-        vectors, refused = self._engine.embed([letters])
+        bases = normalise_one(text_of(sequence, "`sequence`"), self.embedder.spec.alphabet)
+        if len(bases) < (self.min_length or 1):
+            raise InputError(f"the sequence has {len(bases)} bases, fewer than `min_length` {self.min_length}")
+        vectors, refused = self._engine.embed([bases])
         if refused:
             raise EmbeddingError(f"the sequence cannot be embedded by {self.embedder.spec.model}: {refused[0]}")
         vector: FloatArray = vectors[0]
         return vector
 
     def get_embeddings(self, sequences: Iterable[str | bytes | None], show_progress: bool = False) -> FloatArray:
-        """Embed sequences: float32, shape (n, d), row i for ``sequences[i]``.
+        """Return the vectors of sequences, float32, shape (n, d), row i for ``sequences[i]``.
 
-        A rejected sequence has a row of zeros; a warning says so, and ``last_report`` says which and why. Identical
-        sequences are computed once.
+        A rejected sequence has a row of zeros; a warning is issued, and ``last_report`` lists the rejected sequences
+        with reasons. Identical sequences are embedded once.
 
         Args:
-            sequences: A list, an array (numpy, Arrow, pandas), or anything else that gives texts in order.
+            sequences: A list, an array (numpy, Arrow, pandas), or any other ordered iterable of text.
             show_progress: Whether to draw a progress bar.
 
         Raises:
-            UsageError: It is not such a thing, or holds something that is no text.
+            UsageError: ``sequences`` is something else, or contains an item that is not text.
             EmbeddingError: The model failed on a sequence.
         """
         sequences = sequences_of(sequences)
@@ -154,8 +154,8 @@ class EmbeddingEngine:
         if report.rejected:
             lowest = min(report.rejected)
             warnings.warn(
-                f"{len(report.rejected)} of {n} sequences were rejected and have rows of zeros; number {lowest} first "
-                f"({report.rejected[lowest]}); last_report.rejected has them all",
+                f"{len(report.rejected)} of {n} sequences were rejected and have rows of zeros; the first is number "
+                f"{lowest} ({report.rejected[lowest]}); last_report.rejected lists all of them",
                 stacklevel=2,
             )
         return vectors
@@ -170,21 +170,21 @@ class EmbeddingEngine:
         truncated: npt.NDArray[np.bool_],
         report: Report,
     ) -> None:
-        """Embed ``sequences[start:end]`` into ``vectors``; ``first`` is the row of each sequence that came before."""
+        """Embed ``sequences[start:end]`` into ``vectors``; ``first`` maps each earlier sequence to its row."""
         raw = raw_records([str(i) for i in range(start, end)], sequences[start:end])
         accepted, refused = normalise(raw, alphabet=self.embedder.spec.alphabet, min_length=self.min_length or 1)
         for row, reason in zip(refused.column("record").to_pylist(), refused.column("reason").to_pylist(), strict=True):
             report.rejected[start + row] = reason
         report.ambiguous += int(np.count_nonzero(accepted.column("n_ambiguous")))
         rows = [start + row for row in accepted.column("record").to_pylist()]
-        letters = accepted.column("sequence").to_pylist()
-        new = [row for row, sequence in zip(rows, letters, strict=True) if first.setdefault(sequence, row) == row]
-        by_row = dict(zip(rows, letters, strict=True))
+        bases = accepted.column("sequence").to_pylist()
+        new = [row for row, sequence in zip(rows, bases, strict=True) if first.setdefault(sequence, row) == row]
+        by_row = dict(zip(rows, bases, strict=True))
         unusable, batches = self._engine.stream([by_row[row].encode() for row in new])
-        where = np.array(new, np.int64)
+        new_rows = np.array(new, np.int64)
         for batch in batches:
-            vectors[where[batch.index]] = batch.vectors
-            truncated[where[batch.index]] = batch.truncated
+            vectors[new_rows[batch.index]] = batch.vectors
+            truncated[new_rows[batch.index]] = batch.truncated
         report.rejected |= {new[i]: reason for i, reason in unusable.items()}
         for row, sequence in by_row.items():
             origin = first[sequence]
@@ -205,34 +205,33 @@ class EmbeddingEngine:
         storage_options: Mapping[str, str] | None = None,
         show_progress: bool | None = None,
     ) -> dict[str, Any]:
-        """Give every pending row of the LanceDB table ``sequences`` its vector; return counts (``EmbedStats``).
+        """Embed every pending row of the LanceDB table ``sequences``; return counts (``EmbedStats``).
 
-        Beside them are ``sequences_processed`` (rows looked at), ``sequences_embedded`` and ``errors`` (rejected rows).
+        It also has ``sequences_processed`` (all processed rows), ``sequences_embedded`` and ``errors`` (rejected rows).
 
         Args:
-            db_path: Folder or object-store address of the database; None is that of ``EDNABED_DB``, else
-                ``data/lancedb`` of the workspace.
-            max_sequences: Most rows this time; None takes all.
-            resume: False also replaces vectors that another function made.
-            workspace: Where the checkpoint file is kept; None is that of ``EDNABED_WORKSPACE``, else the current
-                folder.
+            db_path: Folder or object-store address of the database; None takes ``EDNABED_DB``, else ``data/lancedb`` of
+                the workspace.
+            max_sequences: Maximum rows in this call; None takes all.
+            resume: False also replaces vectors computed by another function.
+            workspace: Folder of the checkpoint file; None takes ``EDNABED_WORKSPACE``, else the current folder.
             vector_column: Column to fill.
-            storage_options: Lance's options for object stores.
-            show_progress: True, False, or None for on a terminal only.
+            storage_options: Lance options for object stores.
+            show_progress: True, False, or None for only on a terminal.
 
         Raises:
-            UsageError: ``max_sequences`` is no positive number.
+            UsageError: ``max_sequences`` is not a positive number.
             StoreError: See ``ednabed.store.table_embed.embed_table``.
         """
         from ednabed.store.defaults import workspace_folder
         from ednabed.store.table import Database, VectorColumns
         from ednabed.store.table_embed import MIN_LENGTH, embed_table
 
-        where = workspace_folder(workspace)
+        folder = workspace_folder(workspace)
         stats = embed_table(
-            Database.at(where, None if db_path is None else str(db_path), storage_options),
+            Database.at(folder, None if db_path is None else str(db_path), storage_options),
             self.embedder,
-            where,
+            folder,
             columns=VectorColumns(vector_column),
             batch_size=self.batch_size,
             max_sequences=whole_number(max_sequences, "max_sequences"),
@@ -254,14 +253,14 @@ class EmbeddingEngine:
 
         Args:
             test_sequences: Pairs of sequence and label, or a mapping of label to sequence. Labels that are lineages
-                (seven fields with semicolons, QIIME 2 or SINTAX form) decide which sequences are related; with other
-                labels the first two of three or more are. None takes two COI of one genus and one 18S, which come
-                with the package.
+                (seven fields with semicolons, QIIME 2 or SINTAX format) determine which sequences are related; with
+                other labels, the first two of three or more are. None takes two COI sequences of one genus and one 18S
+                sequence, which are part of the package.
 
         Raises:
             EmbeddingError: A related sequence is not nearer than an unrelated one.
             InputError: A sequence or lineage cannot be used.
-            UsageError: What is given is not made of pairs.
+            UsageError: ``test_sequences`` does not consist of pairs.
         """
         from ednabed.evaluate.validation import compare_pairs, validate
 
@@ -269,7 +268,7 @@ class EmbeddingEngine:
             result = validate(self.embedder)
         else:
             result = compare_pairs(self.embedder, _pairs(test_sequences))
-        # The guide's users read the matrix from their notebook or log.
+        # Users of the guide read the matrix in their notebook or log.
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(result.to_text().encode(encoding, "backslashreplace").decode(encoding) + "\n")
         if not result.passed:
@@ -277,9 +276,9 @@ class EmbeddingEngine:
         return result.similarity
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return name, dimension, token limit, licence, device, precision, fingerprint and the whole spec.
+        """Return name, dimension, token limit, licence, device, precision, fingerprint and the complete spec.
 
-        ``gpu_available`` is whether this machine has a GPU that could be used, whatever the model runs on.
+        ``gpu_available`` states whether this machine has a usable GPU, whatever device the model runs on.
         """
         spec, encoder = self.embedder.spec, self.embedder.encoder
         return {
@@ -308,20 +307,20 @@ def _pairs(test_sequences: Mapping[str, str] | Iterable[tuple[str, str]]) -> lis
         pair = () if isinstance(item, str) else tuple(item)
         if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise UsageError(
-                f"test_sequences: number {number} is {reprlib.repr(item)}, expected a pair of sequence and label such "
-                'as ("ACGT…", "Sequence_A")'
+                f"`test_sequences`: number {number} is {reprlib.repr(item)}, expected a pair of sequence and label "
+                'such as ("ACGT…", "Sequence_A")'
             )
         pairs.append((pair[0], pair[1]))
     return pairs
 
 
 def _windows(sequences: Sequence[str | None]) -> Iterator[tuple[int, int]]:
-    """Yield the bounds of consecutive parts of some millions of letters."""
-    start = letters = 0
+    """Yield the bounds of consecutive parts of some millions of bases."""
+    start = n_bases = 0
     for i, sequence in enumerate(sequences):
-        letters += len(sequence or "")
-        if letters >= WINDOW_LETTERS:
+        n_bases += len(sequence or "")
+        if n_bases >= WINDOW_LETTERS:
             yield start, i + 1
-            start, letters = i + 1, 0
+            start, n_bases = i + 1, 0
     if start < len(sequences):
         yield start, len(sequences)

@@ -1,4 +1,4 @@
-"""Export what a collection holds in a format of other programs: one function for command line and dashboard."""
+"""Export a collection in the formats of other programs, for the command line and the dashboard."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from ednabed.store.files import check_file
 FORMATS: Mapping[str, tuple[str, str]] = {
     "fasta": (".fasta", "sequences for VSEARCH, BLAST and others, with ;size="),
     "tsv": (".tsv", "records with all their columns, safe to open in a spreadsheet"),
-    "parquet": (".parquet", "the same with types, names unchanged: for R, Python and DuckDB"),
-    "h5ad": (".h5ad", "AnnData for scanpy: vectors, names in obs; needs anndata"),
+    "parquet": (".parquet", "the same with types and unchanged names, for R, Python and DuckDB"),
+    "h5ad": (".h5ad", "AnnData for scanpy: vectors, names in obs; requires anndata"),
     "qiime2": ("", "a folder that QIIME 2 imports: taxonomy, feature table (TSV and BIOM), sequences"),
     "qza": ("", "a folder of QIIME 2 artifacts (.qza): taxonomy, feature table, sequences; without provenance"),
     "mdt": ("", "tables for GBIF's Metabarcoding Data Toolkit, as TSV in a folder or as one .xlsx"),
@@ -52,11 +52,11 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "sintax": (".fasta", "named sequences as a reference for VSEARCH and USEARCH, with ;tax="),
     "dada2": ("", "a folder of references for DADA2: assignTaxonomy, addSpecies"),
 }
-"""Format to the ending of its file (empty: a folder) and what it is, in one line."""
+"""Maps each format to its file extension (empty: a folder) and its description in one line."""
 BY_RECORD = ("fasta", "tsv", "parquet")
-"""Formats that can have one entry per record as well as one per distinct sequence."""
+"""Formats with one entry per record or one per distinct sequence."""
 WITH_NAMES = tuple(format for format in FORMATS if format != "fasta")
-"""Formats that hold names, and so take assignments."""
+"""Formats that contain names, and therefore accept assignments."""
 WITH_IDS = tuple(format for format in FORMATS if format != "krona")
 """Formats in which features have ids."""
 _TEXT = ("fasta", "tsv", "krona", "sintax")
@@ -78,67 +78,67 @@ def export_records(
     per_sample: bool = False,
     dataset: Path | None = None,
 ) -> ExportReport:
-    """Write distinct sequences of a collection, with their records, in a format of other programs.
+    """Write distinct sequences of a collection, with their records, in a format of another program.
 
-    What is written appears whole or not at all, and replaces what was there when it is finished. Vectors and bases are
-    read in pieces; ids of features and names are held for all distinct sequences.
+    The output appears complete or not at all, and replaces an earlier one when it is finished. Vectors and bases are
+    read in pieces; feature ids and names are kept in memory for all distinct sequences.
 
     Args:
-        collection: An opened reference, or runs as they lie.
-        target: A file; a folder for ``qiime2``, ``qza``, ``faire``, ``dada2``, ``mdt`` but for a name that ends in
-            ``.xlsx``, and ``krona`` with ``per_sample``.
+        collection: An opened reference, or runs.
+        target: A file; a folder for ``qiime2``, ``qza``, ``faire``, ``dada2``, ``mdt`` (unless the name ends in
+            ``.xlsx``), and ``krona`` with ``per_sample``.
         format: One of ``FORMATS``.
-        rows: Distinct sequences to write, int64, numbers of rows of the collection; None takes all.
-        wanted: Which records of them; None takes all.
+        rows: Distinct sequences to write, as int64 row numbers of the collection; None takes all.
+        wanted: Selection of their records; None takes all.
         assigned: Names for records without a lineage of their own (``names.find_assignments``); None for none.
-        ids: What features are called: one of ``export.ids.RULES``.
-        occurrences: One entry per record, not per distinct sequence (``BY_RECORD``); None is the format's own: False
-            for ``fasta``, True for ``tsv`` and ``parquet``.
+        ids: Rule for feature ids, one of ``export.ids.RULES``.
+        occurrences: One entry per record, not per distinct sequence (``BY_RECORD``); None takes the default of the
+            format: False for ``fasta``, True for ``tsv`` and ``parquet``.
         obsm: ``h5ad``: vectors in ``obsm["X_ednabed"]`` instead of ``X``.
         by_sample: ``h5ad``: samples by features, reads as ``X`` and vectors in ``varm["X_ednabed"]``.
-        biom: ``qiime2``: write ``feature-table.biom`` too, which needs biom-format.
-        per_sample: ``krona``: one file a sample.
+        biom: ``qiime2``: also write ``feature-table.biom``, which requires biom-format.
+        per_sample: ``krona``: one file per sample.
         dataset: ``dwc``: a TOML file with title, licence and contact of the data set (``export.about``).
 
     Returns:
-        What was written, and what a reader should know.
+        What was written, with notes for the user.
 
     Raises:
-        UsageError: There is no such format, an option is not one of it, or nothing may be written at the target.
-        MissingPackage: A package that the format needs is not installed.
-        StoreError: Nothing is left to export, or a dataset or run that was named is not there.
-        InputError: The assignments cannot be read, name nothing of what is exported, or name an id that stands for
-            several sequences.
+        UsageError: The format is unknown, an option does not apply to it, or the target must not be written.
+        MissingPackage: A package that the format requires is not installed.
+        StoreError: There is nothing to export, or a given dataset or run does not exist.
+        InputError: The assignments cannot be read, name none of the exported records, or name an id of several
+            sequences.
     """
     assigned = assigned or AssignmentSource()
     _check(target, format, assigned, ids, occurrences, obsm, by_sample, biom, per_sample, dataset)
     published = None if dataset is None else read_about(dataset)
     selection = Selection(collection, rows, wanted)
-    called = FeatureIds(selection, ids)
+    feature_ids = FeatureIds(selection, ids)
     names = assigned.namer(collection)
     if assigned.file is not None:
-        _check_names(names, selection, called, assigned.file)
+        _check_names(names, selection, feature_ids, assigned.file)
     by_record = format in BY_RECORD and (format != "fasta" if occurrences is None else occurrences)
     has_ids = format in WITH_IDS and not by_record
     about = {**_about(collection), **({"ids": f"{ids}: {RULES[ids]}"} if has_ids else {})}
     otu_db = assigned.references(selection.runs())
     writers: dict[str, Callable[[], Written]] = {
-        "fasta": lambda: write_fasta(selection, called, target, occurrences=by_record),
-        "tsv": lambda: write_tsv(selection, names, called, target, occurrences=by_record),
-        "parquet": lambda: write_parquet(selection, names, called, target, occurrences=by_record),
+        "fasta": lambda: write_fasta(selection, feature_ids, target, occurrences=by_record),
+        "tsv": lambda: write_tsv(selection, names, feature_ids, target, occurrences=by_record),
+        "parquet": lambda: write_parquet(selection, names, feature_ids, target, occurrences=by_record),
         "h5ad": lambda: (
-            write_h5ad_samples(selection, names, called, target, about=about)
+            write_h5ad_samples(selection, names, feature_ids, target, about=about)
             if by_sample
-            else write_h5ad(selection, names, called, target, obsm=obsm, about=about)
+            else write_h5ad(selection, names, feature_ids, target, obsm=obsm, about=about)
         ),
-        "qiime2": lambda: write_qiime2(selection, names, called, target, biom=biom, about=about),
-        "qza": lambda: write_qza(selection, names, called, target, about=about),
-        "mdt": lambda: write_mdt(selection, names, called, target, otu_db=otu_db, about=about),
-        "faire": lambda: write_faire(selection, names, called, target, otu_db=otu_db, about=about),
+        "qiime2": lambda: write_qiime2(selection, names, feature_ids, target, biom=biom, about=about),
+        "qza": lambda: write_qza(selection, names, feature_ids, target, about=about),
+        "mdt": lambda: write_mdt(selection, names, feature_ids, target, otu_db=otu_db, about=about),
+        "faire": lambda: write_faire(selection, names, feature_ids, target, otu_db=otu_db, about=about),
         "dwc": lambda: write_dwc(selection, names, ids, target, published),
-        "krona": lambda: write_krona(selection, names, called, target, per_sample=per_sample, about=about),
-        "sintax": lambda: write_sintax(selection, names, called, target),
-        "dada2": lambda: write_dada2(selection, names, called, target, about=about),
+        "krona": lambda: write_krona(selection, names, feature_ids, target, per_sample=per_sample, about=about),
+        "sintax": lambda: write_sintax(selection, names, feature_ids, target),
+        "dada2": lambda: write_dada2(selection, names, feature_ids, target, about=about),
     }
     written = writers[format]()
     return ExportReport(
@@ -151,8 +151,8 @@ def export_records(
         reads=written.reads,
         notes=(
             *written.notes,
-            # Those of an archive are decided in each dataset, and noted by it.
-            *(called.notes() if has_ids and format != "dwc" else []),
+            # Ids in an archive are chosen within each dataset, which adds its own notes.
+            *(feature_ids.notes() if has_ids and format != "dwc" else []),
             *(_names_notes(names, assigned, selection) if format in WITH_NAMES else []),
             *missing(selection, format, names, per_sample=per_sample),
             *_runs_notes(selection),
@@ -173,49 +173,49 @@ def _check(
     dataset: Path | None,
 ) -> None:
     if format not in FORMATS:
-        raise UsageError(f"there is no format {format!r} of exports; take one of {', '.join(FORMATS)}")
-    only = (
+        raise UsageError(f"export format {format!r} is unknown; use one of {', '.join(FORMATS)}")
+    restricted = (
         (occurrences is not None, "one entry per record or per distinct sequence", BY_RECORD),
         (obsm, "vectors in obsm", ("h5ad",)),
         (by_sample, "samples by features", ("h5ad",)),
         (dataset is not None, "a file about the data set", ("dwc",)),
-        (not biom, "to leave BIOM out", ("qiime2",)),
-        (per_sample, "a file a sample", ("krona",)),
+        (not biom, "omitting BIOM", ("qiime2",)),
+        (per_sample, "one file per sample", ("krona",)),
         (bool(assigned), "names from assignments", WITH_NAMES),
     )
-    for asked, what, formats in only:
-        if asked and format not in formats:
-            raise UsageError(f"{what} is a choice of {', '.join(formats)}, not of {format}; omit it")
+    for requested, what, formats in restricted:
+        if requested and format not in formats:
+            raise UsageError(f"{what} is an option for {', '.join(formats)}, not for {format}; omit it")
     if obsm and by_sample:
-        raise UsageError("vectors in obsm are not there where rows are samples, which have none; omit one of both")
+        raise UsageError("`obsm` and `by_sample` exclude each other, because samples have no vectors; omit one of them")
     if ids != "own" and (format not in WITH_IDS or (occurrences is not False and format in ("tsv", "parquet"))):
-        raise UsageError(f"ids by {ids} are ids of features, which this export as {format} does not have; omit --ids")
+        raise UsageError(f"feature ids ({ids}) do not apply to this {format} export, which has none; omit `ids`")
     if assigned.file is not None and assigned.file.resolve() == target.resolve():
-        raise UsageError(f"{target} is named twice, as assignments and for the export; name another")
+        raise UsageError(f"{target} is given twice, as assignments and for the export; give another")
     example = f"export{FORMATS[format][0]}"
     if per_sample or (not FORMATS[format][0] and not (format == "mdt" and is_workbook(target))):
         check_target_folder(target, format)
     elif format in _TEXT:
-        # These may go to a pipe.
+        # These may be written to a pipe.
         check_file(target, example)
         check_outside(target)
     else:
         check_target_file(target, example)
 
 
-def _check_names(names: Namer, selection: Selection, called: FeatureIds, assignments: Path) -> None:
-    """Raise InputError where the assignments are those of something else."""
+def _check_names(names: Namer, selection: Selection, feature_ids: FeatureIds, assignments: Path) -> None:
+    """Raise InputError if the assignments match none of the records."""
     for piece in selection.pieces(("id",), bases=False):
-        lab_ids = [called.lab_id(row, digest) for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)]
+        lab_ids = [feature_ids.lab_id(row, digest) for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)]
         if any(names.fit(ids) for ids in (piece.ids, lab_ids, piece.records.column("id").to_pylist())):
             return
     raise InputError(
-        f"{assignments}: none of its ids is one of the records to export; give what 'ednabed classify' wrote of these"
+        f"{assignments}: none of its ids matches a record to export; give the output of 'ednabed classify' for these"
     )
 
 
 def _about(collection: Collection) -> dict[str, Any]:
-    """Return what made the vectors, and where they come from."""
+    """Return the provenance of the vectors."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "software": f"ednabed {__version__}",
@@ -230,22 +230,20 @@ def _about(collection: Collection) -> dict[str, Any]:
 def _names_notes(names: Namer, assigned: AssignmentSource, selection: Selection) -> list[str]:
     notes = assigned.notes(selection.runs()) if names.named < names.asked or names.assigned else []
     if names.divided:
-        notes.append(
-            f"{names.divided:,} sequences have records of different lineages; each has the one that most of them say"
-        )
+        notes.append(f"{names.divided:,} sequences have records of different lineages; each gets the most frequent one")
     if not assigned:
         return notes
-    whence = "these assignments" if assigned.file is None else str(assigned.file)
-    without = f"; the assignments of {names.nameless:,} more give no name" if names.nameless else ""
-    notes += [f"{names.assigned:,} records took their names from {whence}{without}"]
+    source = "these assignments" if assigned.file is None else str(assigned.file)
+    without = f"; the assignments of {names.nameless:,} more have no name" if names.nameless else ""
+    notes += [f"{names.assigned:,} records get their names from {source}{without}"]
     if names.kept:
-        notes.append(f"{names.kept:,} records that have an assignment too kept the lineage of their own")
+        notes.append(f"{names.kept:,} records that also have an assignment keep their own lineage")
     return notes
 
 
 def _runs_notes(selection: Selection) -> list[str]:
     several = {name: runs for name, runs in selection.runs_of_datasets().items() if runs > 1}
     return [
-        f"dataset {name} has {runs} runs here, whose reads are added up; where these are runs of one input, choose one"
+        f"dataset {name} has {runs} runs, whose reads are summed; if they are runs of the same input, choose one"
         for name, runs in several.items()
     ]

@@ -1,4 +1,4 @@
-"""What callers of the Python names give: taken where it is plain what is meant, else refused in one sentence."""
+"""Check arguments of the Python API: convert what is unambiguous, and refuse the rest in one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def text_of(value: Any, what: str) -> str:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, (bytes, bytearray)):
-        # What is no ASCII is no base either, and is reported as such with its position.
+        # A character outside ASCII is not a base, and is reported as such with its position.
         return value.decode("latin-1")
     raise UsageError(f"{what} is {_shown(value)}, expected a sequence as text")
 
@@ -31,22 +31,22 @@ def sequences_of(values: Any) -> list[str | None]:
     A missing value (None, a null of Arrow) stays None.
 
     Raises:
-        UsageError: It is one text, has no order, or holds something that is no text.
+        UsageError: ``values`` is a single text, has no order, or contains an item that is not text.
     """
     if isinstance(values, (str, bytes, bytearray)):
-        raise UsageError("sequences is one text, expected a list of them; give [sequence], or use get_embedding_single")
+        raise UsageError("`sequences` is a single text, expected a list; give [sequence], or use get_embedding_single")
     if isinstance(values, (Mapping, Set)) or not isinstance(values, Iterable):
-        raise UsageError(f"sequences is {_shown(values)}, expected a list of sequences")
-    # Arrow's and numpy's own ways out, because their elements are not texts.
+        raise UsageError(f"`sequences` is {_shown(values)}, expected a list of sequences")
+    # Arrow and numpy have their own conversions, because their elements are not str.
     convert = getattr(values, "to_pylist", None) or getattr(values, "tolist", None)
     listed = list(values) if convert is None else convert()
     if not isinstance(listed, list):
-        raise UsageError(f"sequences is {_shown(values)}, expected a list of sequences")
-    return [None if value is None else text_of(value, f"sequences: number {i}") for i, value in enumerate(listed)]
+        raise UsageError(f"`sequences` is {_shown(values)}, expected a list of sequences")
+    return [None if value is None else text_of(value, f"`sequences`: number {i}") for i, value in enumerate(listed)]
 
 
 def whole_number(value: Any, what: str) -> int | None:
-    """Return a whole number of any type, or one written as text (of a form or a settings file); None stays None.
+    """Return a whole number of any type, or one written as text (from a form or a settings file); None stays None.
 
     Raises:
         UsageError: It is something else.
@@ -58,14 +58,14 @@ def whole_number(value: Any, what: str) -> int | None:
             raise TypeError
         return int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
-        raise UsageError(f"{what} is {_shown(value)}, expected a whole number") from None
+        raise UsageError(f"`{what}` is {_shown(value)}, expected a whole number") from None
 
 
 def yes_or_no(value: Any, what: str) -> bool | None:
-    """Return True, False or None. Raises UsageError when the value is something else."""
+    """Return True, False or None. Raises UsageError if the value is something else."""
     if value is None or isinstance(value, bool):
         return value
-    raise UsageError(f"{what} is {_shown(value)}, expected True, False or None")
+    raise UsageError(f"`{what}` is {_shown(value)}, expected True, False or None")
 
 
 def model_of(value: Any) -> str:
@@ -75,11 +75,11 @@ def model_of(value: Any) -> str:
         UsageError: It is something else.
     """
     if isinstance(value, Path):
-        # A path is never looked up as a name.
+        # A path is never looked up as a model name.
         return str(value.absolute())
     if isinstance(value, str):
         return value
-    raise UsageError(f"model_name is {_shown(value)}, expected a name or a folder")
+    raise UsageError(f"`model_name` is {_shown(value)}, expected a name or a folder")
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What is it, and is it new: a reference, its model and its calibration put together for scripts and commands."""
+"""Classification and calibration for scripts and commands: a reference combined with its model and calibration."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ def calibrate_reference(
     threads: int | None = None,
     show_progress: bool | None = False,
 ) -> tuple[Reference, Calibration, str | None]:
-    """Calibrate a reference and keep what was learned beside its build.
+    """Calibrate a reference and store the calibration next to its build.
 
     Args:
-        workspace: Folder that holds ``data``.
-        reference: Folder of a reference, or name of a build; None is the workspace's.
-        model: Where its model is; None takes the name in the reference.
-        seed: Seed of the draws.
-        queries: Most draws a marker.
-        known: Share of queries whose species is supposed to be in the reference.
-        threads: Threads; None takes all cores.
-        show_progress: True counts the draws answered on standard error, None on a terminal only.
+        workspace: Folder that contains ``data``.
+        reference: Folder of a reference, or name of a build; None takes the reference of the workspace.
+        model: Name or folder of its model; None takes the name in the reference.
+        seed: Random seed of the draws.
+        queries: Maximum draws per marker.
+        known: Assumed share of queries whose species is in the reference.
+        threads: Number of threads; None takes all cores.
+        show_progress: True counts the finished draws on standard error, None only on a terminal.
 
     Returns:
-        The reference, what was learned, and why it is on whole sequences only (the model is not here); else None.
+        The reference, the calibration, and why it used only full-length sequences (the model is not available), or
+        None.
 
     Raises:
-        StoreError: There is no reference, it has no labels, or too few to learn from; or meanwhile it was removed or
-            got another build.
+        StoreError: The reference does not exist, has no or too few labels, or was removed or replaced by another build
+            meanwhile.
     """
     folder, name = layout.find_reference(workspace, reference)
     opened = open_reference(folder, name)
-    # Before a model is loaded, which may take long: without labels it is not needed.
+    # Check the labels before loading a model, which may take long.
     read_labels(opened)
     lacking = None
     try:
@@ -68,7 +69,7 @@ def calibrate_reference(
             raise
         embedder, lacking = None, str(error)
     threads = cores() if threads is None else threads
-    with _told_if_replaced(opened, name):
+    with _reporting_replaced_build(opened, name):
         with threadpool_limits(threads):
             found = calibrate(
                 opened, embedder, seed=seed, queries=queries, known=known, threads=threads, show_progress=show_progress
@@ -79,8 +80,8 @@ def calibrate_reference(
 
 
 @contextmanager
-def _told_if_replaced(opened: Reference, name: str | None) -> Iterator[None]:
-    """Say of what fails because the build was removed that it was."""
+def _reporting_replaced_build(opened: Reference, name: str | None) -> Iterator[None]:
+    """Replace errors by a clear one if the build was removed or replaced meanwhile."""
     try:
         yield
     except (OSError, StoreError):
@@ -89,7 +90,7 @@ def _told_if_replaced(opened: Reference, name: str | None) -> Iterator[None]:
 
 
 def _check_build(opened: Reference, name: str | None) -> None:
-    """Raise StoreError unless the reference, or the name of a build, still stands for the build that was opened."""
+    """Raise StoreError unless the reference, or the name of a build, still refers to the build that was opened."""
     try:
         now = layout.open_manifest(opened.folder, name).build
     except StoreError:
@@ -112,20 +113,20 @@ def open_classifier(
     use_letters: bool = True,
     threads: int | None = None,
 ) -> Classifier:
-    """Open a reference to classify by.
+    """Open a reference for classification.
 
     Args:
-        workspace: Folder that holds ``data``.
-        reference: Folder of a reference, or name of a build; None is the workspace's.
-        model: Where its model is; None takes the name in the reference.
-        criteria: When a name is given; None is ``Criteria()``.
-        use_letters: Compare letters; False judges by vectors alone.
-        threads: Threads that compare letters; None takes all cores.
+        workspace: Folder that contains ``data``.
+        reference: Folder of a reference, or name of a build; None takes the reference of the workspace.
+        model: Name or folder of its model; None takes the name in the reference.
+        criteria: Criteria for names; None takes ``Criteria()``.
+        use_letters: Compare bases; False classifies by vectors alone.
+        threads: Number of threads that compare bases; None takes all cores.
 
     Raises:
-        StoreError: There is no reference, it has no labels, or it is damaged.
-        ModelError: The weights are not here.
-        UsageError: Vectors alone are to judge, and nothing is calibrated.
+        StoreError: The reference does not exist, has no labels, or is damaged.
+        ModelError: The weights are not available.
+        UsageError: ``use_letters`` is False, and the reference is not calibrated.
     """
     opened = open_reference(*layout.find_reference(workspace, reference))
     calibration = Calibration.read(opened.build, opened.manifest.build)
@@ -143,21 +144,21 @@ def open_classifier(
 def classify_files(
     classifier: Classifier, paths: Sequence[Path], threads: int | None = None, *, show_progress: bool | None = False
 ) -> Iterator[Classified]:
-    """Yield what each record of some sequence files is, in the order of the input.
+    """Classify the records of sequence files; yield them in the order of the input.
 
     Args:
         classifier: See ``open_classifier``.
         paths: The files; ``-`` is standard input.
-        threads: Threads of the matrix products; None takes all cores.
-        show_progress: True counts the queries done on standard error, None on a terminal only.
+        threads: Number of threads for matrix products; None takes all cores.
+        show_progress: True counts the finished queries on standard error, None only on a terminal.
 
     Raises:
-        InputError: A file cannot be read, or holds no record.
+        InputError: A file cannot be read, or contains no record.
     """
-    yield from looked_up(classifier, by_files(classifier.embedder, paths), threads, None, "query", show_progress)
+    yield from classify_batches(classifier, by_files(classifier.embedder, paths), threads, None, "query", show_progress)
 
 
-def looked_up(
+def classify_batches(
     classifier: Classifier,
     batches: Iterable[QueryBatch],
     threads: int | None,
@@ -165,14 +166,14 @@ def looked_up(
     unit: str,
     show_progress: bool | None,
 ) -> Iterator[Classified]:
-    """Yield what queries are, in their order, after a progress bar of looking them up.
+    """Classify queries with a progress bar, and then yield them in their order.
 
     Args:
         classifier: See ``open_classifier``.
         batches: The queries.
-        threads: Threads of the matrix products; None takes all cores.
-        total: Number of queries; None where unknown.
-        unit: What one query is called.
+        threads: Number of threads for matrix products; None takes all cores.
+        total: Number of queries; None if unknown.
+        unit: The word for one query.
         show_progress: See ``classify_files``.
     """
     with (
@@ -187,16 +188,16 @@ def looked_up(
 
 
 def about(classifier: Classifier, statuses: Mapping[str, int], *, align: bool = True) -> dict[str, Any]:
-    """Return by what and how queries were classified, as plain JSON values.
+    """Return how queries were classified, as plain JSON values.
 
-    ``schema``; ``reference``, ``build``, ``model``, ``fingerprint``; ``calibrated`` (when, null where it was not) and
+    ``schema``; ``reference``, ``build``, ``model``, ``fingerprint``; ``calibrated`` (time, null if not calibrated) and
     ``calibration_schema``; ``criteria``; ``shares``, by marker, see ``shares_json``; ``unreached``, by marker the ranks
-    at which the precision asked for was not reached; ``statuses``, queries by status; ``software``.
+    at which the requested precision was not reached; ``statuses``, queries by status; ``software``.
 
     Args:
-        classifier: After its run.
-        statuses: Queries by status.
-        align: Whether letters were compared.
+        classifier: The classifier, after its run.
+        statuses: Number of queries by status.
+        align: Whether bases were compared.
     """
     reference, calibration = classifier.collection, classifier.calibration
     return {
@@ -216,11 +217,11 @@ def about(classifier: Classifier, statuses: Mapping[str, int], *, align: bool = 
 
 
 def shares_json(classifier: Classifier) -> dict[str, Any]:
-    """Return how common known species were among the queries of the last run, by marker (empty where unknown).
+    """Return the shares of known species among the queries of the last run, by marker (empty if unknown).
 
-    ``known``, their share; ``source`` (``estimated``, ``fixed`` or ``default``); ``queries``, distinct ones; and
-    ``lacking``, the share of queries of which the reference lacks nothing, the sequence, the species, the genus, the
-    family, or the order.
+    ``known``, the share; ``source`` (``estimated``, ``fixed`` or ``default``); ``queries``, the number of distinct
+    queries; and ``lacking``, the shares of queries for which the reference lacks nothing, the sequence, the species,
+    the genus, the family, or the order.
     """
     return {
         marker: {
@@ -234,16 +235,16 @@ def shares_json(classifier: Classifier) -> dict[str, Any]:
 
 
 def file_samples(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return the sample that each of several files is, for records that name none; nothing where it is one file.
+    """Return the sample name for each of several files, for records without a sample; empty for a single file.
 
-    It is the file's name without endings; where several files have that, with the folder before it (``p1/reads``), and
-    the whole path where several have that too.
+    The sample name is the file name without extensions; if several files share it, the folder is prepended
+    (``p1/reads``), and if that is also shared, the complete path is used.
 
     Args:
-        paths: The files, as they are read.
+        paths: The input files.
 
     Returns:
-        Path, as given, to sample.
+        A mapping of path, as given, to sample.
     """
     if len(paths) < 2:
         return {}
@@ -257,7 +258,7 @@ def file_samples(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def sample_of(query: Query, files: Mapping[Path, str]) -> str | None:
-    """Return the sample that a query is from: what its record says, else that of its file, else None.
+    """Return the sample of a query: the sample of its record, else that of its file, else None.
 
     Args:
         query: A record of a file.

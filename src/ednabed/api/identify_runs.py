@@ -1,4 +1,4 @@
-"""What the sequences of runs are: classified by the vectors that the runs hold, and kept next to them."""
+"""Classify the sequences of runs by their stored vectors, and keep the results next to the runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.api.identify import looked_up, shares_json
+from ednabed.api.identify import classify_batches, shares_json
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.export.assignments import as_json
@@ -27,17 +27,17 @@ from ednabed.search.queries import Query, QueryBatch
 from ednabed.store.assignments import COLUMNS, KeptFile, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
 
-# Distinct sequences that are classified at once.
+# Number of distinct sequences that are classified at a time.
 _BATCH = 4_096
 
 
 @dataclass(frozen=True)
 class ClassifiedFeature:
-    """A distinct sequence of some runs and what it is.
+    """A distinct sequence of runs with its classification.
 
     Attributes:
         feature: The sequence, with its reads by sample; its id is the one that exports of the same runs give it.
-        found: What it is, under that id.
+        found: Its classification, under that id.
     """
 
     feature: Feature
@@ -45,45 +45,45 @@ class ClassifiedFeature:
 
 
 def embeds_again(classifier: Classifier, runs: LooseRuns) -> bool:
-    """Return whether the sequences of runs are embedded again, because another function made the reference."""
+    """Return whether sequences of runs must be embedded again, because the reference has another function."""
     return runs.spec.fingerprint != classifier.collection.spec.fingerprint
 
 
 def classify_runs(
     classifier: Classifier, runs: LooseRuns, *, threads: int | None = None, show_progress: bool | None = False
 ) -> Iterator[ClassifiedFeature]:
-    """Yield what each distinct sequence of some runs is, in the order of an export of these runs.
+    """Classify each distinct sequence of runs; yield them in the order of an export of these runs.
 
-    The vectors are those of the runs where the function of the reference made them. Otherwise the stored bases are
-    embedded by that function; the runs do not change.
+    The vectors of the runs are used if the reference has the same function. Otherwise the stored bases are embedded by
+    the function of the reference; the runs do not change.
 
     Args:
         classifier: See ``identify.open_classifier``.
         runs: The runs.
-        threads: Threads of the matrix products; None takes all cores.
-        show_progress: True counts the sequences done on standard error, None on a terminal only.
+        threads: Number of threads for matrix products; None takes all cores.
+        show_progress: True counts the finished sequences on standard error, None only on a terminal.
 
     Raises:
-        StoreError: A run was made by an older tool, which kept no bases.
+        StoreError: A run was created by an older tool, which did not store bases.
     """
     for source in runs.sources:
         if source.run.manifest is None:
             raise StoreError(
-                f"{source.run.folder} was made by an older tool, which stored vectors without bases, so its sequences "
-                "cannot be compared with a reference; embed the input again"
+                f"{source.run.folder} was created by an older tool, which stored vectors without bases, so its "
+                "sequences cannot be compared with a reference; embed the input again"
             )
     ids = FeatureIds(Selection(runs))
     engine = Engine(classifier.embedder) if embeds_again(classifier, runs) else None
     batches = (_batch(runs, chunk, vectors, norms, engine) for chunk, vectors, norms in _chunks(runs, ids))
-    answers = looked_up(classifier, batches, threads, runs.rows, "sequence", show_progress)
-    # The sequences are read a second time rather than held.
+    answers = classify_batches(classifier, batches, threads, runs.rows, "sequence", show_progress)
+    # The sequences are read a second time instead of being kept in memory.
     for chunk, _, _ in _chunks(runs, ids):
         for feature in chunk:
             yield ClassifiedFeature(feature, next(answers))
 
 
 def _chunks(runs: LooseRuns, ids: FeatureIds) -> Iterator[tuple[list[Feature], FloatArray, FloatArray]]:
-    """Yield the distinct sequences of runs, some at a time, with their vectors and the lengths of these."""
+    """Yield the distinct sequences of runs in chunks, with their vectors and the norms of these."""
     for rows, vectors, norms in runs.blocks():
         for first in range(0, len(rows), _BATCH):
             part = slice(first, first + _BATCH)
@@ -108,21 +108,21 @@ def _batch(
         )
         for i, feature in enumerate(chunk)
     ]
-    places = [i for i in range(len(chunk)) if i not in refused]
-    return QueryBatch(queries, places, vectors[places])
+    accepted = [i for i in range(len(chunk)) if i not in refused]
+    return QueryBatch(queries, accepted, vectors[accepted])
 
 
 class Keeper:
-    """Collects the assignments of the sequences of some runs, to keep them next to each of these runs.
+    """Collects the assignments of the sequences of runs, to keep them next to each of these runs.
 
     Args:
-        classifier: What classifies; its collection is a reference.
+        classifier: The classifier; its collection is a reference.
         runs: The runs.
-        workspace: The folder of the reference is written as seen from here, where it is in it.
+        workspace: The folder of the reference is stored relative to this folder if it is inside it.
         align: Whether bases are compared.
 
     Raises:
-        StoreError: Nothing can be written next to one of the runs.
+        StoreError: The folder of a run is not writable.
     """
 
     def __init__(self, classifier: Classifier, runs: LooseRuns, workspace: Path, *, align: bool = True) -> None:
@@ -136,7 +136,7 @@ class Keeper:
         self._tables: list[pa.Table] = []
 
     def add(self, one: ClassifiedFeature) -> None:
-        """Take what one sequence is."""
+        """Add the classification of one sequence."""
         row = as_json(one.found.assignment)
         del row["id"]
         self._rows.append({"digest": one.feature.digest, **row})
@@ -148,10 +148,10 @@ class Keeper:
         self._rows = []
 
     def keep(self) -> list[KeptFile]:
-        """Write a file next to each run; all sequences of the runs must have been added.
+        """Write a file next to each run, after all sequences of the runs have been added.
 
         Raises:
-            StoreError: Another process keeps assignments of one of them just now.
+            StoreError: Another process is writing assignments of one of the runs.
         """
         self._flush()
         table = pa.concat_tables(self._tables)

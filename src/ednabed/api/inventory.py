@@ -1,4 +1,4 @@
-"""What lies in a workspace: its runs, sound or broken, and how much room they take."""
+"""The inventory of a workspace: its runs, including damaged ones, and their sizes on disk."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class RunInfo:
 
     Attributes:
         dataset: Name of the study.
-        run_id: Name of the run in it.
+        run_id: Name of the run in its dataset.
         path: Its folder.
-        records: Records with a vector; None where the run is broken.
-        dimension: Length of a vector; None where the run is broken.
-        model: Name of the model; None of a folder of an older tool, and where the manifest is broken.
-        fingerprint: Of the function that made it; None as for ``model``.
+        records: Number of records with a vector; None if the run is damaged.
+        dimension: Length of a vector; None if the run is damaged.
+        model: Name of the model; None for a folder of an older tool, and if the manifest is damaged.
+        fingerprint: Fingerprint of its function; None as for ``model``.
         created: UTC, ISO 8601; None as for ``model``.
         bytes: Size of its vectors on disk.
-        fault: Why it cannot be used; None where it can.
+        fault: Why it cannot be used; None if it can.
     """
 
     dataset: str
@@ -50,7 +50,7 @@ class RunInfo:
 
 
 def run_infos(workspace: Path) -> list[RunInfo]:
-    """Return the runs of a workspace, also broken ones, by dataset and run."""
+    """Return the runs of a workspace, including damaged ones, sorted by dataset and run."""
     root = runs_root(workspace)
     return sorted((_info(folder, root) for folder in walk_runs(root)), key=lambda run: (run.dataset, run.run_id))
 
@@ -77,11 +77,11 @@ def _info(folder: Path, root: Path) -> RunInfo:
 
 
 def fault_of(run: Run, spec: Spec | None) -> str | None:
-    """Return why a run cannot be used, as far as the beginnings of its files tell; None where nothing is wrong.
+    """Return why a run cannot be used, judging by the headers of its files; None if no fault is found.
 
     Args:
         run: The run.
-        spec: The function that made it; None where nobody knows.
+        spec: Its function; None if unknown.
     """
     import pyarrow.parquet as pq
 
@@ -89,7 +89,7 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
         vectors = run.vectors()
         if spec is not None and vectors.dimension != spec.dimension:
             raise StoreError(
-                f"{vectors.path} has vectors of {vectors.dimension} dimensions, {spec.model} makes {spec.dimension}"
+                f"{vectors.path} has vectors of {vectors.dimension} dimensions, but {spec.model} has {spec.dimension}"
             )
         if run.manifest is not None:
             with parquet_errors(run.damaged_records):
@@ -97,10 +97,10 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
             if records != vectors.rows:
                 raise StoreError(
                     f"{run.folder}: {vectors.rows} vectors and {records} records do not belong together; "
-                    "'ednabed runs verify' says which file is damaged"
+                    "'ednabed runs verify' shows which file is damaged"
                 )
     except FileNotFoundError:
-        return f"{run.folder / RECORDS} is absent; take it from a backup or embed the input again"
+        return f"{run.folder / RECORDS} is missing; restore it from a backup or embed the input again"
     except (EdnabedError, OSError) as error:
         return str(error)
     return None
@@ -130,7 +130,7 @@ def storage(workspace: Path, *, measure: bool = True) -> dict[str, Any]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder, each counted once even where it has two names."""
+    """Return the total bytes of all files in a folder, counting files with several hard links once."""
     seen: dict[tuple[int, int], int] = {}
     for path in folder.rglob("*") if folder.is_dir() else ():
         if path.is_file():

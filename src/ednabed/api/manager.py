@@ -1,6 +1,6 @@
 """``DataManager``: the runs, versions and references of a workspace, for scripts, the command line and the dashboard.
 
-A facade; the work is done to its left.
+A facade over the other packages.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class DataManager:
     """The runs and references of a workspace.
 
     Args:
-        workspace: Folder that holds ``consolidated_data`` and ``data``; None is that of ``EDNABED_WORKSPACE``, else the
+        workspace: Folder that contains ``consolidated_data`` and ``data``; None takes ``EDNABED_WORKSPACE``, else the
             current folder.
     """
 
     def __init__(self, workspace: Path | str | None = None) -> None:
         self.workspace = workspace_folder(workspace)
         self.runs_root = runs_root(self.workspace)
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
         self._opened: tuple[list[tuple[str, Path]], LooseRuns] | None = None
         self._assignments: tuple[tuple[str, ...], AssignmentSource] | None = None
 
@@ -57,19 +57,19 @@ class DataManager:
         return sorted({run.dataset for run in self.list_runs()})
 
     def list_runs(self, dataset: str | None = None) -> list[RunInfo]:
-        """Return the runs, also broken ones, by dataset and run; ``dataset`` None takes those of all."""
+        """Return the runs, including damaged ones, sorted by dataset and run; ``dataset`` None takes all datasets."""
         return [run for run in run_infos(self.workspace) if dataset in (None, run.dataset)]
 
     def open_run(self, run: Path | str | RunInfo) -> Run:
         """Open a run: ``dataset/run``, a dataset (its newest run), a folder, or an entry of ``list_runs``.
 
         Raises:
-            StoreError: There is none, or it is damaged.
+            StoreError: The run does not exist, or is damaged.
         """
         return find_run(self.workspace, str(run.path.resolve() if isinstance(run, RunInfo) else run))
 
     def get_run_files(self, run: Path | str | RunInfo) -> dict[str, Path]:
-        """Return the files of a run that are there.
+        """Return the existing files of a run.
 
         Keys: ``embeddings`` (the form that is read), ``embeddings_npy``, ``embeddings_f16``, ``embeddings_npz``,
         ``records``, ``rejected``, ``manifest``.
@@ -89,7 +89,7 @@ class DataManager:
         return files
 
     def load_embeddings(self, run: Path | str | RunInfo, mmap: bool = True) -> FloatArray:
-        """Return the vectors of a run, float32, shape (n, d); memory-mapped where asked and possible."""
+        """Return the vectors of a run, float32, shape (n, d); memory-mapped if requested and possible."""
         return self.open_run(run).load_embeddings(mmap)
 
     def load_records(self, run: Path | str | RunInfo, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
@@ -97,56 +97,56 @@ class DataManager:
         return self.open_run(run).load_records(columns)
 
     def open_reference(self, reference: str | None = None) -> Reference:
-        """Open a reference: a folder, the name of a build, or None for that of the workspace.
+        """Open a reference: a folder, the name of a build, or None for the reference of the workspace.
 
         Raises:
-            StoreError: There is none, or it is damaged.
+            StoreError: The reference does not exist, or is damaged.
         """
         return open_reference(*layout.find_reference(self.workspace, reference))
 
     def search_across_embeddings(
         self, query_run: Path | str | RunInfo, query_seq_idx: int, top_k: int = 10, exclude_same_run: bool = True
     ) -> list[dict[str, Any]]:
-        """Return the sequences most like a record of a run, over all runs of the same function.
+        """Return the sequences most similar to a record of a run, from all runs of the same function.
 
-        Through the workspace's reference where it holds all of these runs (hits may then also lie in runs that are gone
-        since), else by exact search over the runs as they lie.
+        The search uses the reference of the workspace if it contains all of these runs (hits may then also be in runs
+        that have been removed since), else it is an exact search over the runs.
 
         Args:
             query_run: ``dataset/run``, a dataset (its newest run), or a folder.
             query_seq_idx: Number of the record in the run, from 0.
-            top_k: Most hits.
-            exclude_same_run: Leave out the records of the query's run.
+            top_k: Maximum hits.
+            exclude_same_run: Exclude the records of the query's run.
 
         Returns:
-            Hits as ``Search.run`` gives them, with ``path`` (the folder of the run) beside the others.
+            Hits as returned by ``Search.run``, with the additional key ``path`` (the folder of the run).
 
         Raises:
-            StoreError: There is no such run or record, or what made the run is unknown.
+            StoreError: The run or record does not exist, or the function of the run is unknown.
             UsageError: ``top_k`` is below 1.
         """
         run = self.open_run(query_run)
-        own = self._own(run)
-        batch = by_run(run, (own.dataset, own.run_id), query_seq_idx, None)
-        wanted = Wanted(k=top_k)
-        sources, unusable = self._sources(own.spec)
-        if not exclude_same_run and own.identity not in {source.identity for source in sources}:
-            sources.append(own)
+        query = self._source(run)
+        batch = by_run(run, (query.dataset, query.run_id), query_seq_idx, None)
+        options = Wanted(k=top_k)
+        sources, unusable = self._sources(query.spec)
+        if not exclude_same_run and query.identity not in {source.identity for source in sources}:
+            sources.append(query)
         if not sources:
             return []
         reference = self._covering(sources)
-        # A run may have been moved since it went into the reference, which knows it by its old name and place.
-        places = {source.folder: source.run.folder for source in sources}
+        # A run may have been moved since it was added to the reference, which knows it by its old name and folder.
+        folders = {source.folder: source.run.folder for source in sources}
         labels = {source.identity: source.label for source in sources}
         if reference is not None:
             now = {source.identity: source.run.folder for source in sources}
             parts = reference.manifest.runs
-            places = {part.folder: now.get(part.identity, self.workspace / part.folder) for part in parts}
+            folders = {part.folder: now.get(part.identity, self.workspace / part.folder) for part in parts}
             labels = {part.identity: part.label for part in parts}
-        if exclude_same_run and own.identity in labels:
-            wanted = replace(wanted, exclude_runs=(labels[own.identity],))
-        _, hits = next(Search(reference or self._loose(sources, unusable), wanted).run(batch))
-        return [{**hit, "path": places[hit["source_file"].rpartition("/")[0]]} for hit in hits]
+        if exclude_same_run and query.identity in labels:
+            options = replace(options, exclude_runs=(labels[query.identity],))
+        _, hits = next(Search(reference or self._loose(sources, unusable), options).run(batch))
+        return [{**hit, "path": folders[hit["source_file"].rpartition("/")[0]]} for hit in hits]
 
     def search(
         self,
@@ -161,35 +161,35 @@ class DataManager:
         wanted: Wanted | None = None,
         assignments: str | None = None,
     ) -> tuple[Collection, Iterator[Answer]]:
-        """Search a reference, or the runs as they lie where the workspace has none.
+        """Search a reference, or the runs themselves if the workspace has no reference.
 
         Args:
-            run: Run that holds the query (with ``seq_idx`` or ``record_id``), or whose function embeds the letters.
+            run: Run that contains the query (with ``seq_idx`` or ``record_id``), or whose function embeds it.
             seq_idx: Query: number of the record in the run, from 0.
-            record_id: Query: id of a record, in ``run`` or, without one, in what is searched.
-            sequence: Query: letters.
+            record_id: Query: id of a record, in ``run`` or, without one, in the searched collection.
+            sequence: Query: bases.
             files: Queries: sequence files.
-            reference: A folder or the name of a build; None is the workspace's.
-            model: Where the model is that embeds letters; None takes its name in the reference.
-            wanted: What hits; None takes the defaults.
-            assignments: What names hits that have no lineage of their own: see ``names.find_assignments``.
+            reference: A folder or the name of a build; None takes the reference of the workspace.
+            model: Name or folder of the model that embeds queries; None takes its name in the reference.
+            wanted: Search options; None takes the defaults.
+            assignments: Source of names for hits without a lineage of their own, see ``names.find_assignments``.
 
         Returns:
-            What is searched, and an iterator over the queries with their hits (``Search.run``).
+            The searched collection, and an iterator over the queries with their hits (``Search.run``).
 
         Raises:
             UsageError: Not exactly one query is given.
-            InputError: There are no such assignments.
-            StoreError: A run, record or reference is not there, or the query has another function than the reference.
-            ModelError: The model that embeds letters is not here.
+            InputError: The assignments do not exist.
+            StoreError: A run, record or reference does not exist, or query and reference have different functions.
+            ModelError: The model that embeds queries is not available.
         """
         _one_query(seq_idx, record_id, sequence, files, run)
-        source = None if run is None else self._own(self.open_run(run))
+        source = None if run is None else self._source(self.open_run(run))
         collection = self.collection(reference, source)
         if source is not None:
             _same_function(source, collection.spec, collection.name)
-        source_of_names = self._assignments_of(collection, assignments)
-        lineages = HitLineages(collection, source_of_names) if source_of_names else None
+        names = self._assignments_of(collection, assignments)
+        lineages = HitLineages(collection, names) if names else None
         search = Search(collection, wanted or Wanted(), lineages)
         return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
 
@@ -230,14 +230,14 @@ class DataManager:
         model: str | None = None,
         wanted: Wanted | None = None,
     ) -> tuple[list[str], Iterator[Answer]]:
-        """Search a LanceDB table in the words of ``search``; ``record_id`` without ``run`` is the id of a row.
+        """Search a LanceDB table, with the parameters of ``search``; ``record_id`` without ``run`` is the id of a row.
 
         Returns:
             Notices, complete when the iterator has ended, and an iterator over the queries with their hits.
 
         Raises:
-            UsageError: Not exactly one query is given, or something is wanted that a table does not know.
-            StoreError: The table has vectors of several or of unknown functions, or another one than the query's run.
+            UsageError: Not exactly one query is given, or an option does not apply to tables.
+            StoreError: The table has vectors of several or of unknown functions, or of another function than the query.
         """
         _one_query(seq_idx, record_id, sequence, files, run)
         wanted = wanted or Wanted()
@@ -246,7 +246,7 @@ class DataManager:
         spec = spec_of_table(database, columns)
         batches: Iterator[QueryBatch]
         if run is not None and (seq_idx is not None or record_id is not None):
-            source = self._own(self.open_run(run))
+            source = self._source(self.open_run(run))
             _same_function(source, spec, database.address)
             batches = iter([by_run(source.run, (source.dataset, source.run_id), seq_idx, record_id)])
         elif record_id is not None:
@@ -261,55 +261,57 @@ class DataManager:
         return notices, answer(database, columns, batches, wanted, notices)
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
-        """Return what is searched: a reference, or where the workspace has none, its runs as they lie.
+        """Return the collection to search: a reference, or the runs of the workspace if it has no reference.
 
         Args:
-            reference: A folder or the name of a build; None is the workspace's.
-            source: A run whose function is meant where there is no reference; None: all runs must have one function.
+            reference: A folder or the name of a build; None takes the reference of the workspace.
+            source: Run that determines the function if there is no reference; None: all runs must have one function.
         """
         if reference is not None or (layout.default_folder(self.workspace) / METADATA).exists():
             return self.open_reference(reference)
         sources, unusable = self._sources(None if source is None else source.spec)
-        if source is not None and source.identity not in {own.identity for own in sources}:
+        if source is not None and source.identity not in {usable.identity for usable in sources}:
             sources.append(source)
         if not sources:
             raise StoreError(
-                f"{self.runs_root} holds no run that can be searched; 'ednabed embed FILE' makes one, "
+                f"{self.runs_root} contains no run that can be searched; 'ednabed embed FILE' creates a run, "
                 "'ednabed consolidate' a reference"
             )
-        one_function(sources, None, "name a run of the one that you mean with --run RUN, or make a reference of each")
+        one_function(
+            sources, None, "give a run of the intended function as `run`, or build a reference for each function"
+        )
         return self._loose(sources, unusable)
 
     def loose_runs(self, runs: Sequence[Path | str | RunInfo]) -> LooseRuns:
-        """Return some runs as they lie as one collection, whether a reference holds them or not.
+        """Return runs as one collection, whether a reference contains them or not.
 
         Args:
-            runs: Each ``dataset/run``, a dataset (its newest run), a folder, or an entry of ``list_runs``; one that is
-                named twice counts once.
+            runs: Each ``dataset/run``, a dataset (its newest run), a folder, or an entry of ``list_runs``;
+                duplicates count once.
 
         Raises:
-            StoreError: There is none, one is damaged, what made it is unknown, or they are of several functions.
+            StoreError: A run does not exist, is damaged or of an unknown function, or the runs have several functions.
         """
-        sources = {source.identity: source for source in (self._own(self.open_run(run)) for run in runs)}
+        sources = {source.identity: source for source in (self._source(self.open_run(run)) for run in runs)}
         if not sources:
-            raise UsageError("name at least one run; 'ednabed runs list' shows what there is")
+            raise UsageError("give at least one run; 'ednabed runs list' lists them")
         return LooseRuns(list(sources.values()))
 
     def storage(self, measure: bool = True) -> dict[str, Any]:
         """Return sizes in bytes.
 
         Args:
-            measure: Say also what compression would save, which takes up to half a second a run.
+            measure: Also estimate the savings of compression, which takes up to half a second per run.
 
         Returns:
-            Keys: ``runs`` (a list, largest first: run, bytes, form; and where they are not compressed
+            Keys: ``runs`` (a list, largest first: run, bytes, form; for uncompressed runs also
             ``saved_lossless``, measured on pieces of the file, and ``saved_float16``), ``runs_bytes``, ``references``
             (folder to bytes) and ``table_bytes``.
         """
         return storage(self.workspace, measure=measure)
 
     def _sources(self, spec: Spec | None) -> tuple[list[Source], dict[str, str]]:
-        """Return the usable runs of the workspace (of a function where one is given), and why others are not."""
+        """Return the usable runs of the workspace (of one function if given), and the faults of the others."""
         found = find_sources(self.runs_root, self.workspace)
         sources = []
         unusable = {**found.refused, **found.left_out}
@@ -323,30 +325,30 @@ class DataManager:
         return sources, unusable
 
     def _loose(self, sources: Sequence[Source], unusable: Mapping[str, str]) -> LooseRuns:
-        """Return runs as one collection, and say once which others of the workspace cannot be searched."""
-        for told in unusable.items():
-            if told not in self._told:
-                self._told.add(told)
-                log.warning("not searched: %s: %s", *told)
+        """Return runs as one collection, and warn once about other runs that cannot be searched."""
+        for fault in unusable.items():
+            if fault not in self._reported:
+                self._reported.add(fault)
+                log.warning("not searched: %s: %s", *fault)
         key = [(source.identity, source.run.vectors().path) for source in sources]
         last = self._opened
         if last is None or last[0] != key:
             last = self._opened = key, LooseRuns(sources)
         return last[1]
 
-    def _assignments_of(self, collection: Collection, asked: str | None) -> AssignmentSource:
-        """Return the assignments asked for, read again only where their files are others than at the last search."""
-        state = assignments_state(collection, self.workspace, asked)
+    def _assignments_of(self, collection: Collection, assignments: str | None) -> AssignmentSource:
+        """Return the requested assignments, read again only if their files have changed since the last search."""
+        state = assignments_state(collection, self.workspace, assignments)
         last = self._assignments
         if last is None or last[0] != state:
-            last = self._assignments = state, find_assignments(collection, self.workspace, asked)
+            last = self._assignments = state, find_assignments(collection, self.workspace, assignments)
         return last[1]
 
-    def _own(self, run: Run) -> Source:
-        """Return a run as a source, also where it lies outside the runs folder.
+    def _source(self, run: Run) -> Source:
+        """Return a run as a source, even if it is outside the folder of runs.
 
         Raises:
-            StoreError: It is broken, or what made it is unknown.
+            StoreError: The run is damaged, or its function is unknown.
         """
         source = source_of(run, self.runs_root, self.workspace)
         fault = fault_of(run, source.spec)
@@ -355,7 +357,7 @@ class DataManager:
         return source
 
     def _covering(self, sources: Sequence[Source]) -> Reference | None:
-        """Return the workspace's reference where it holds all these runs."""
+        """Return the reference of the workspace if it contains all these runs, else None."""
         if not sources or not (layout.default_folder(self.workspace) / METADATA).exists():
             return None
         reference = self.open_reference()
@@ -379,15 +381,16 @@ def _one_query(
 ) -> None:
     """Raise UsageError unless exactly one query is given."""
     if sum([seq_idx is not None, record_id is not None, sequence is not None, bool(files)]) != 1:
-        raise UsageError("name one query: --run RUN --seq-idx N, --id ID, --sequence LETTERS or --fasta FILE")
+        raise UsageError("give exactly one query: `run` with `seq_idx`, `record_id`, `sequence` or `files`")
     if seq_idx is not None and run is None:
-        raise UsageError("--seq-idx counts the records of a run; name it with --run RUN")
+        raise UsageError("`seq_idx` counts the records of a run; give that run as `run`")
 
 
 def _same_function(source: Source, spec: Spec, what: str) -> None:
-    """Raise StoreError when a run was made by another function than what is searched."""
+    """Raise StoreError unless a run and the searched collection have the same function."""
     if source.spec.fingerprint != spec.fingerprint:
         raise StoreError(
-            f"{source.label} was made by {source.spec.model} ({source.spec.fingerprint[:12]}), {what} by {spec.model} "
-            f"({spec.fingerprint[:12]}): their vectors cannot be compared; search what the same version has made"
+            f"{source.label} was computed by {source.spec.model} ({source.spec.fingerprint[:12]}), {what} by "
+            f"{spec.model} ({spec.fingerprint[:12]}): their vectors cannot be compared; search a collection of the "
+            "same version"
         )

@@ -1,4 +1,4 @@
-"""Maps that are laid out once and kept: of a reference in its folder, of runs in the workspace."""
+"""Maps that are laid out once and kept: for a reference in its folder, for runs in the workspace."""
 
 from __future__ import annotations
 
@@ -30,47 +30,47 @@ def map_reference(
     threads: int | None = None,
     show_progress: bool | None = None,
 ) -> tuple[Reference, SequenceMap]:
-    """Lay out the map of a reference and keep it in the reference's folder, or add to the one there what it lacks.
+    """Lay out the map of a reference and keep it in its folder, or add missing sequences to the existing map.
 
-    All builds share it, because it goes by key: what is on it keeps its place when the reference grows, and sequences
-    of other builds stay on it. Of two commands at once the map that was finished last is kept, whole.
+    All builds share the map, because it is indexed by key: sequences keep their positions when the reference grows, and
+    sequences of other builds stay on it. If two commands run at once, the complete map that is finished last is kept.
 
     Args:
-        workspace: Folder that holds ``data``.
-        reference: Folder of a reference, or name of a build; None is the workspace's.
-        most: Landmarks at most, of a map that is laid out anew.
-        seed: Seed, of a map that is laid out anew.
-        refit: Lay it out anew; all places change.
-        threads: Threads of the comparisons; None takes all cores. They change nothing but the time.
+        workspace: Folder that contains ``data``.
+        reference: Folder of a reference, or name of a build; None takes the reference of the workspace.
+        most: Maximum landmarks, for a new layout.
+        seed: Random seed, for a new layout.
+        refit: Compute a new layout; all positions change.
+        threads: Number of threads for comparisons; None takes all cores. It does not affect the result.
         show_progress: As in ``make_map``.
 
     Returns:
-        The reference and its map, on which every sequence is that has a vector.
+        The reference and its map, which contains every sequence with a vector.
 
     Raises:
-        StoreError: There is no reference, or it was removed meanwhile; or the map that is there is damaged, of another
-            function, or has no landmark that this build has, and ``refit`` is not asked for.
+        StoreError: The reference does not exist, or was removed meanwhile; or the existing map is damaged, of another
+            function, or shares no landmark with this build, and ``refit`` is False.
         UsageError: ``most`` is below 1.
     """
     opened = open_reference(*layout.find_reference(workspace, reference))
     path = opened.folder / layout.MAP
-    before = None if refit else _read(path)
-    found = _made(opened, before, most, seed, threads, show_progress)
-    if found is not before:
-        _keep(found, opened.folder)
+    earlier = None if refit else _read(path)
+    found = _layout(opened, earlier, most, seed, threads, show_progress)
+    if found is not earlier:
+        _write(found, opened.folder)
     return opened, found
 
 
 def read_map(reference: Reference | Path) -> SequenceMap | None:
-    """Return the map that is kept with a reference, None where there is none.
+    """Return the map that is kept with a reference; None if there is none.
 
-    Sequences that came after it was laid out are not on it before ``map_reference`` is called again.
+    Sequences added after the layout are not on the map until ``map_reference`` is called again.
 
     Args:
         reference: An opened reference, or the folder of one.
 
     Raises:
-        StoreError: It is damaged, of an unknown schema, or of another function than the opened reference.
+        StoreError: The map is damaged, of an unknown schema, or of another function than the opened reference.
     """
     found = _read((reference.folder if isinstance(reference, Reference) else reference) / layout.MAP)
     if found is not None and isinstance(reference, Reference):
@@ -88,13 +88,13 @@ def map_runs(
     threads: int | None = None,
     show_progress: bool | None = None,
 ) -> tuple[LooseRuns, SequenceMap]:
-    """Lay out the map of some runs as they lie, or read it where it was laid out before.
+    """Lay out the map of runs, or read it if it exists.
 
-    It is kept at ``data/maps/<name>.parquet`` of the workspace; the name is a hash of the runs' identities, so the
-    same runs have the same map wherever they lie and in whatever order they are named.
+    It is kept at ``data/maps/<name>.parquet`` in the workspace; the name is a hash of the identities of the runs, so
+    the same runs have the same map wherever they are and in whatever order they are given.
 
     Args:
-        workspace: Folder that holds ``consolidated_data`` and ``data``.
+        workspace: Folder that contains ``consolidated_data`` and ``data``.
         runs: ``dataset/run``, a dataset (its newest run), or a folder; at least one.
         most: See ``map_reference``.
         seed: See ``map_reference``.
@@ -106,54 +106,54 @@ def map_runs(
         The runs as one collection, and its map.
 
     Raises:
-        StoreError: There is no such run, one is broken, what made it is unknown, or they were made by several
-            functions; or the map that is there is damaged, and ``refit`` is not asked for.
-        UsageError: No run is named, or ``most`` is below 1.
+        StoreError: A run does not exist, is damaged or of an unknown function, or the runs have different functions; or
+            the existing map is damaged, and ``refit`` is False.
+        UsageError: No run is given, or ``most`` is below 1.
     """
     sources = _sources(workspace, runs)
     path = _runs_path(workspace, sources)
     collection = LooseRuns(sources)
-    before = None if refit else _read(path)
-    found = _made(collection, before, most, seed, threads, show_progress)
-    if found is not before:
+    earlier = None if refit else _read(path)
+    found = _layout(collection, earlier, most, seed, threads, show_progress)
+    if found is not earlier:
         found.write(path)
     return collection, found
 
 
 def read_runs_map(workspace: Path, runs: Sequence[str]) -> SequenceMap | None:
-    """Return the map of some runs that ``map_runs`` kept, None where there is none.
+    """Return the map of runs that ``map_runs`` has kept; None if there is none.
 
     Raises:
-        StoreError: There is no such run, or the map is damaged.
-        UsageError: No run is named.
+        StoreError: A run does not exist, or the map is damaged.
+        UsageError: No run is given.
     """
     return _read(runs_map_path(workspace, runs))
 
 
 def runs_map_path(workspace: Path, runs: Sequence[str]) -> Path:
-    """Return where the map of some runs is kept, whether it was laid out or not. Raises as ``read_runs_map`` does."""
+    """Return the path of the map of runs, whether it exists or not. Raises the errors of ``read_runs_map``."""
     return _runs_path(workspace, _sources(workspace, runs))
 
 
-def _keep(found: SequenceMap, folder: Path) -> None:
-    # Where the reference is gone, its folder is not made again. A new build in it does not matter.
+def _write(found: SequenceMap, folder: Path) -> None:
+    # If the reference was removed, its folder is not created again. A new build in it does not matter.
     try:
         layout.open_manifest(folder)
     except StoreError as error:
-        raise StoreError(f"the reference cannot be read any more, so its map was not kept: {error}") from error
+        raise StoreError(f"the reference can no longer be read, so its map was not kept: {error}") from error
     found.write(folder / layout.MAP)
 
 
-def _made(
+def _layout(
     collection: Collection,
-    before: SequenceMap | None,
+    earlier: SequenceMap | None,
     most: int,
     seed: int,
     threads: int | None,
     show_progress: bool | None,
 ) -> SequenceMap:
     with threadpool_limits(cores() if threads is None else threads):
-        return make_map(collection, most=most, seed=seed, earlier=before, show_progress=show_progress)
+        return make_map(collection, most=most, seed=seed, earlier=earlier, show_progress=show_progress)
 
 
 def _read(path: Path) -> SequenceMap | None:
@@ -164,9 +164,9 @@ def _read(path: Path) -> SequenceMap | None:
 
 
 def _sources(workspace: Path, runs: Sequence[str]) -> list[Source]:
-    """Return runs by their names, each once."""
+    """Return the runs with these names, each once."""
     if not runs:
-        raise UsageError("no run is named, wanted at least one; 'ednabed runs list' shows what there is")
+        raise UsageError("no run is given, expected at least one; 'ednabed runs list' lists them")
     found: dict[str, Source] = {}
     for name in runs:
         source = source_of(find_run(workspace, name), runs_root(workspace), workspace)
@@ -178,7 +178,7 @@ def _sources(workspace: Path, runs: Sequence[str]) -> list[Source]:
 
 
 def _runs_path(workspace: Path, sources: Sequence[Source]) -> Path:
-    # With the function, because of a run of an older tool only the user says what made it, and may say otherwise later.
+    # Includes the function, because for a run of an older tool the user states it, and may change it later.
     lines = sorted(f"{source.identity} {source.spec.fingerprint}\n" for source in sources)
     name = hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
     return workspace / "data" / "maps" / f"{name}.parquet"

@@ -1,4 +1,4 @@
-"""Where on the globe records were found, by the coordinates that they have."""
+"""Sampling locations of records, from their coordinates."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ednabed.sequences.samples import Coordinates, to_coordinates
 
 @dataclass(frozen=True)
 class Place:
-    """A sample at a place.
+    """A sample at a location.
 
     Attributes:
         dataset: Its dataset.
-        sample: Its name; empty where the records name none.
+        sample: Its name; empty if the records have no sample.
         latitude: Degrees, north positive.
         longitude: Degrees, east positive.
-        records: Records found there.
-        reads: Sum of their abundances, 1 for each that says none.
+        records: Number of its records.
+        reads: Sum of their abundances; records without an abundance count as 1.
     """
 
     dataset: str
@@ -31,22 +31,22 @@ class Place:
 
 
 def places_of(records: Iterable[Mapping[str, Any]], coordinates: Sequence[str]) -> list[Place]:
-    """Return where some records were found, by dataset, sample and place, those with most reads first.
+    """Return the locations of records by dataset, sample and coordinates, in descending order of reads.
 
-    Records without coordinates, or with what cannot be any, are left out.
+    Records without coordinates, or with invalid ones, are omitted.
 
     Args:
         records: Dicts with ``dataset``, ``sample``, ``abundance`` and ``columns`` (``search.hits``).
-        coordinates: Columns of latitude and longitude of the records; empty where they have none.
+        coordinates: Columns of latitude and longitude of the records; empty if they have none.
     """
     found: dict[tuple[str, str, Coordinates], list[int]] = {}
     for record in records if coordinates else ():
         latitude, longitude = (record["columns"].get(name) for name in coordinates)
-        place = to_coordinates(latitude, longitude)
-        if not isinstance(place, tuple):
+        location = to_coordinates(latitude, longitude)
+        if not isinstance(location, tuple):
             continue
-        sums = found.setdefault((record["dataset"], record["sample"] or "", place), [0, 0])
+        sums = found.setdefault((record["dataset"], record["sample"] or "", location), [0, 0])
         sums[0] += 1
         sums[1] += 1 if record["abundance"] is None else int(record["abundance"])
-    places = [Place(dataset, sample, *place, *sums) for (dataset, sample, place), sums in found.items()]
-    return sorted(places, key=lambda p: (-p.reads, p.dataset, p.sample))
+    locations = [Place(dataset, sample, *location, *sums) for (dataset, sample, location), sums in found.items()]
+    return sorted(locations, key=lambda p: (-p.reads, p.dataset, p.sample))

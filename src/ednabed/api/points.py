@@ -1,4 +1,4 @@
-"""What there is to tell of each distinct sequence of a collection, as columns: for maps, tables and legends."""
+"""Facts about each distinct sequence of a collection as columns, for maps, tables and legends."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.labels import read_labels
 
 SEVERAL = "several"
-"""What is told of a sequence that several datasets have."""
+"""The dataset shown for a sequence that occurs in several datasets."""
 
 
 @dataclass(frozen=True)
 class RowFacts:
-    """Facts on the rows of a collection, each array of shape (rows,).
+    """Facts about the rows of a collection; arrays have shape (rows,) unless stated otherwise.
 
     Attributes:
         lineages: Every lineage that occurs.
-        lineage: Number of the lineage of most records, int64; where no record has one, of that of its assignment; -1
-            where there is none either.
-        markers: Names of markers, the first empty.
-        marker: Number of the marker, int64; 0 where unknown.
-        datasets: Names of datasets, and last ``SEVERAL``.
+        lineage: Number of the lineage of most records, int64; if no record has one, of the lineage of its assignment;
+            -1 if there is none either.
+        markers: Names of markers; the first is empty.
+        marker: Number of the marker, int64; 0 if unknown.
+        datasets: Names of datasets; the last is ``SEVERAL``.
         dataset: Number of the dataset, int64.
         runs: Labels of the runs (``dataset/run_id``).
-        pairs: int64, shape (n, 2): row and number of run of each occurrence of a sequence in a run, each pair once.
-        records: Records, int64.
-        reads: Sum of their abundances, 1 for each that says none, int64.
+        pairs: int64, shape (n, 2): row and run number for each occurrence of a sequence in a run, each pair once.
+        records: Number of records, int64.
+        reads: Sum of their abundances, int64; records without an abundance count as 1.
     """
 
     lineages: list[Lineage]
@@ -49,30 +49,30 @@ class RowFacts:
     reads: npt.NDArray[np.int64]
 
     def in_runs(self, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Return whether each row is in one of some runs, bool, shape (rows,)."""
-        wanted = [self.runs.index(label) for label in labels]
+        """Return whether each row is in one of the given runs, bool, shape (rows,)."""
+        run_numbers = [self.runs.index(label) for label in labels]
         found = np.zeros(len(self.records), np.bool_)
-        found[self.pairs[np.isin(self.pairs[:, 1], wanted), 0]] = True
+        found[self.pairs[np.isin(self.pairs[:, 1], run_numbers), 0]] = True
         return found
 
     @property
     def named(self) -> int:
-        """Rows that have a name."""
+        """Number of rows that have a name."""
         return sum(any(self.lineages[number]) for number in self.lineage.tolist() if number >= 0)
 
     def names(self, rank: str) -> list[str]:
-        """Return the name of each row at a rank; empty where unknown."""
-        place = RANKS.index(rank)
-        of_lineage = [lineage[place] for lineage in self.lineages]
+        """Return the name of each row at a rank; empty if unknown."""
+        level = RANKS.index(rank)
+        of_lineage = [lineage[level] for lineage in self.lineages]
         return [of_lineage[number] if number >= 0 else "" for number in self.lineage.tolist()]
 
 
 def row_facts(collection: Collection, assigned: RowNames | None = None) -> RowFacts:
-    """Read the facts on all rows; the records are read once or twice, some columns at a time.
+    """Read the facts about all rows; the records are read once or twice, with a few columns at a time.
 
     Args:
-        collection: A reference, or runs as they lie.
-        assigned: Assignments of all rows, for those whose records have no lineage
+        collection: A reference, or runs.
+        assigned: Assignments of all rows, for rows whose records have no lineage
             (``names.AssignmentSource.row_names``); None for none.
     """
     present = collection.record_schema.names
@@ -87,7 +87,7 @@ def row_facts(collection: Collection, assigned: RowNames | None = None) -> RowFa
         rows = table.column("row").to_numpy().astype(np.int64)
         counts = np.ones(len(rows), np.int64)
         if "abundance" in columns:
-            # Of runs of older tools alone this is a column without a type.
+            # If all runs are of older tools, this column has no type.
             counts = pc.fill_null(table.column("abundance").cast(pa.int64()), 1).to_numpy()
         np.add.at(reads, rows, counts)
         label = pc.binary_join_element_wise(table.column("dataset"), table.column("run_id"), "/")
@@ -122,7 +122,7 @@ def row_facts(collection: Collection, assigned: RowNames | None = None) -> RowFa
 def _named(
     lineages: list[Lineage], main: npt.NDArray[np.int64], assigned: RowNames | None
 ) -> tuple[list[Lineage], npt.NDArray[np.int64]]:
-    """Return the lineages, and the number of that of each row, with those of assignments where there is no other."""
+    """Return the lineages and the lineage number of each row; assignments are used for rows without a lineage."""
     if assigned is None:
         return lineages, main
     numbers = {lineage: number for number, lineage in enumerate(lineages)}
@@ -131,7 +131,7 @@ def _named(
         kingdom, phylum, class_, order, family, genus, species = text.split(";")
         lineage = (kingdom, phylum, class_, order, family, genus, species)
         added.append(numbers.setdefault(lineage, len(numbers)))
-    # The last is for rows without a name.
+    # The last item is for rows without a name.
     of_row = np.array([*added, -1], np.int64)[assigned.lineage]
     return list(numbers), np.where(main < 0, of_row, main)
 
@@ -142,7 +142,7 @@ def _distinct(pairs: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
 
 
 def first_ids(collection: Collection, rows: npt.NDArray[np.int64]) -> list[str]:
-    """Return the id of the first record of each row; empty where it has none (folders of older tools)."""
+    """Return the id of the first record of each row; empty if it has none (folders of older tools)."""
     if "id" not in collection.record_schema.names:
         return [""] * len(rows)
     positions = np.asarray(collection.positions[collection.starts[rows]], np.int64)

@@ -1,4 +1,4 @@
-"""Results of ``classify`` and ``discover`` read back from their files, as columns for tables and figures."""
+"""Read the result files of ``classify`` and ``discover`` as columns for tables and figures."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _SCHEMA = pa.schema([("id", pa.string()), *(field for field in KEPT if field.nam
 
 
 def read_assignments(path: Path) -> pa.Table:
-    """Read what ``classify`` wrote as JSON lines: one row per query, in its order.
+    """Read the JSON lines written by ``classify``: one row per query, in the same order.
 
-    Files that earlier versions wrote are read as ``export.assignments.from_json`` reads them.
+    Files of earlier versions are read as ``export.assignments.from_json`` reads them.
 
     Returns:
-        The columns of ``export.assignments.as_json``, with ``ranks`` taken apart: ``<rank>_given``, ``<rank>_best`` and
+        The columns of ``export.assignments.as_json``, with ``ranks`` split: ``<rank>_given``, ``<rank>_best`` and
         ``<rank>_confidence``.
 
     Raises:
-        StoreError: The file is absent or damaged.
+        StoreError: The file is missing or damaged.
     """
     try:
         if not path.stat().st_size:
@@ -46,16 +46,16 @@ def read_assignments(path: Path) -> pa.Table:
                 read_options=pyarrow.json.ReadOptions(block_size=64 << 20),
                 parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
             )
-            # Letters that are no UTF-8, and lines that hold something else.
+            # Finds invalid UTF-8, and lines with other content.
             table.validate(full=True)
             if not table.num_rows or table.column("id").null_count or table.column("status").null_count:
-                raise pa.ArrowInvalid("a line is no assignment")
+                raise pa.ArrowInvalid("a line is not an assignment")
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path} cannot be read as assignments ({error}); run the work again") from error
     columns = {name: table.column(name) for name in table.schema.names if name != "ranks"}
     statuses = [current_status(one) for one in table.column("status").to_pylist()]
     columns["status"] = pa.chunked_array([pa.array(statuses, pa.string())])
-    # Earlier versions wrote that of the species where nothing was claimed.
+    # Earlier versions wrote the value of the species if no rank was claimed to be absent.
     claimed = pc.is_valid(columns["novel_rank"])
     columns["novel_p"] = pc.if_else(claimed, columns["novel_p"], pa.scalar(None, pa.float64()))
     ranks = table.column("ranks").combine_chunks()
@@ -71,7 +71,7 @@ class SampleReads:
 
     Attributes:
         samples: Names of the samples.
-        names: The seven names of each row; empty where none is given.
+        names: The seven names of each row; empty if none is given.
         reads: int64, shape (rows, samples).
     """
 
@@ -80,15 +80,15 @@ class SampleReads:
     reads: npt.NDArray[np.int64]
 
     def by_rank(self, rank: str) -> tuple[list[str], npt.NDArray[np.int64]]:
-        """Sum the reads of each taxon of a rank.
+        """Sum the reads of each taxon at a rank.
 
         Returns:
-            Taxa, those with most reads first and last ``UNNAMED`` where some reads have no name there, and int64
-            (taxa, samples). Taxa of one name below different parents are told apart by the nearest parent that has a
-            name; where that is not enough, by all of them.
+            Taxa in descending order of reads, with ``UNNAMED`` last if some reads have no name at this rank, and sums,
+            int64, shape (taxa, samples). Taxa of the same name in different parents are distinguished by the nearest
+            parent that has a name; if that is not enough, by all parents.
         """
-        place = RANKS.index(rank)
-        keys = [name[: place + 1] if name[place] else () for name in self.names]
+        level = RANKS.index(rank)
+        keys = [name[: level + 1] if name[level] else () for name in self.names]
         distinct = sorted(set(keys) - {()})
         number = {key: i for i, key in enumerate(distinct)} | {(): len(distinct)}
         sums = np.zeros((len(distinct) + 1, len(self.samples)), np.int64)
@@ -101,22 +101,22 @@ class SampleReads:
 
 
 def _labels(taxa: list[tuple[str, ...]]) -> list[str]:
-    """Return what each taxon, given by its names down to it, is called."""
+    """Return the label of each taxon, which is given by the names from the kingdom to the taxon."""
     short = [(*[name for name in taxon[:-1] if name][-1:], taxon[-1]) for taxon in taxa]
     of_name, of_short = Counter(taxon[-1] for taxon in taxa), Counter(short)
     labels = []
-    for taxon, near in zip(taxa, short, strict=True):
-        parent = near[0] if of_short[near] == 1 else ";".join(taxon[:-1])
-        apart = of_name[taxon[-1]] > 1 and any(taxon[:-1])
-        labels.append(f"{taxon[-1]} ({parent})" if apart else taxon[-1])
+    for taxon, short_form in zip(taxa, short, strict=True):
+        parent = short_form[0] if of_short[short_form] == 1 else ";".join(taxon[:-1])
+        ambiguous = of_name[taxon[-1]] > 1 and any(taxon[:-1])
+        labels.append(f"{taxon[-1]} ({parent})" if ambiguous else taxon[-1])
     return labels
 
 
 def read_sample_table(path: Path) -> SampleReads:
-    """Read what ``classify --taxon-table`` wrote.
+    """Read the table written by ``classify --taxon-table``.
 
     Raises:
-        StoreError: The file is absent or damaged.
+        StoreError: The file is missing or damaged.
     """
     header, rows = _read_tsv(path, list(COLUMNS), quotes=True)
     samples = header[len(COLUMNS) :]
@@ -133,19 +133,19 @@ def read_sample_table(path: Path) -> SampleReads:
 
 
 def read_candidates(folder: Path) -> list[dict[str, str]]:
-    """Read ``candidates.tsv`` of a discovery: a dict a candidate taxon, by ``CANDIDATE_COLUMNS``.
+    """Read ``candidates.tsv`` of a discovery: one dict per candidate taxon, with the keys ``CANDIDATE_COLUMNS``.
 
     Raises:
-        StoreError: The file is absent or damaged.
+        StoreError: The file is missing or damaged.
     """
     return _dicts(folder / "candidates.tsv", list(CANDIDATE_COLUMNS))
 
 
 def read_members(folder: Path) -> list[dict[str, str]]:
-    """Read ``members.tsv`` of a discovery: a dict a record, by ``MEMBER_COLUMNS``.
+    """Read ``members.tsv`` of a discovery: one dict per record, with the keys ``MEMBER_COLUMNS``.
 
     Raises:
-        StoreError: The file is absent or damaged.
+        StoreError: The file is missing or damaged.
     """
     return _dicts(folder / "members.tsv", list(MEMBER_COLUMNS))
 
@@ -154,13 +154,13 @@ def read_representatives(folder: Path) -> dict[str, str]:
     """Return the sequence of the representative of each candidate taxon, by the candidate's id.
 
     Raises:
-        StoreError: ``candidates.fasta`` is absent or damaged.
+        StoreError: ``candidates.fasta`` is missing or damaged.
     """
     try:
         lines = (folder / "candidates.fasta").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeError) as error:
         raise StoreError(f"{folder / 'candidates.fasta'} cannot be read ({error}); run the work again") from error
-    return {head[1:].partition(";")[0]: letters for head, letters in zip(lines[::2], lines[1::2], strict=False)}
+    return {head[1:].partition(";")[0]: bases for head, bases in zip(lines[::2], lines[1::2], strict=False)}
 
 
 def _dicts(path: Path, columns: list[str]) -> list[dict[str, str]]:
@@ -169,7 +169,7 @@ def _dicts(path: Path, columns: list[str]) -> list[dict[str, str]]:
 
 
 def _read_tsv(path: Path, columns: list[str], *, quotes: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Return the header, which begins with ``columns``, and the rows of a table of ours, in which quotes may quote."""
+    """Return the header, which begins with ``columns``, and the rows of a TSV file; ``quotes``: cells may be quoted."""
     try:
         text = path.read_bytes().decode("utf-8").removesuffix("\n")
         lines = (

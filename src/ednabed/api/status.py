@@ -1,4 +1,4 @@
-"""How a workspace stands: its runs, what of them is in the reference, and the references with their builds."""
+"""The state of a workspace: its runs, whether they are in the reference, and the references with their builds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ednabed.taxonomy.calibration import FILE as CALIBRATION
 
 @dataclass(frozen=True)
 class RunState:
-    """A run and where it stands.
+    """The state of a run.
 
     Attributes:
         info: The run.
-        version: Name of the registered version of its function; None where it has none.
-        in_reference: Whether the workspace's reference holds it; None where that is not known (it is broken, of an
+        version: Name of the registered version of its function; None if there is none.
+        in_reference: Whether the reference of the workspace contains it; None if unknown (the run is damaged or of an
             older tool, or there is no reference).
     """
 
@@ -36,11 +36,11 @@ class ReferenceState:
     """A build of a reference that has a name or is current.
 
     Attributes:
-        address: What ``find_reference`` takes: the folder as seen from the workspace, and the name of a build.
-        name: Name of the build; None of the current one.
-        manifest: What it holds; None where it is damaged.
-        calibrated: Whether it was calibrated.
-        fault: Why it cannot be used; None where nothing is wrong.
+        address: Argument for ``find_reference``: the folder relative to the workspace, and the name of a build.
+        name: Name of the build; None for the current one.
+        manifest: Its manifest; None if it is damaged.
+        calibrated: Whether it is calibrated.
+        fault: Why it cannot be used; None if it can.
     """
 
     address: str
@@ -51,35 +51,35 @@ class ReferenceState:
 
 
 def run_states(workspace: Path) -> list[RunState]:
-    """Return the runs of a workspace with version and place in its reference, by dataset and run.
+    """Return the runs of a workspace with their version and whether its reference contains them, by dataset and run.
 
-    Reads manifests only. A damaged file of versions is as if there were none; ``versions_fault`` says so.
+    Only manifests are read. A damaged file of versions is treated as missing; ``versions_fault`` reports it.
     """
     versions = Versions() if versions_fault(workspace) else Versions.read(workspace)
-    held: set[str] | None = None
+    identities: set[str] | None = None
     try:
-        held = {part.identity for part in layout.open_manifest(layout.default_folder(workspace)).runs}
+        identities = {part.identity for part in layout.open_manifest(layout.default_folder(workspace)).runs}
     except (EdnabedError, OSError):
-        # ``reference_states`` tells why.
-        held = None
-    return [_run_state(info, versions, held) for info in run_infos(workspace)]
+        # ``reference_states`` reports the reason.
+        identities = None
+    return [_run_state(info, versions, identities) for info in run_infos(workspace)]
 
 
-def _run_state(info: RunInfo, versions: Versions, held: set[str] | None) -> RunState:
+def _run_state(info: RunInfo, versions: Versions, identities: set[str] | None) -> RunState:
     version = None if info.fingerprint is None else versions.of_fingerprint(info.fingerprint)
-    inside = None
+    in_reference = None
     # The identity of a run of an older tool would have to be computed from its vectors.
-    if info.fault is None and info.fingerprint is not None and held is not None:
+    if info.fault is None and info.fingerprint is not None and identities is not None:
         try:
-            inside = RunManifest.read(info.path).identity in held
+            in_reference = RunManifest.read(info.path).identity in identities
         except (EdnabedError, OSError):
-            # Gone since.
-            inside = None
-    return RunState(info, None if version is None else version.name, inside)
+            # The run was removed meanwhile.
+            in_reference = None
+    return RunState(info, None if version is None else version.name, in_reference)
 
 
 def versions_fault(workspace: Path) -> str | None:
-    """Return why the file of versions cannot be read; None where it can, or there is none."""
+    """Return why the file of versions cannot be read; None if it can, or does not exist."""
     try:
         Versions.read(workspace)
     except EdnabedError as error:
@@ -88,19 +88,19 @@ def versions_fault(workspace: Path) -> str | None:
 
 
 def reference_states(workspace: Path) -> list[ReferenceState]:
-    """Return the references of a workspace (folders in ``data``) and their named builds, the workspace's own first."""
-    own = layout.default_folder(workspace)
-    folders = sorted(layout.reference_folders(workspace), key=lambda p: (p != own, p))
+    """Return the references of a workspace (folders in ``data``) and their named builds, the default one first."""
+    default = layout.default_folder(workspace)
+    folders = sorted(layout.reference_folders(workspace), key=lambda p: (p != default, p))
     states = []
     for folder in folders:
-        place = folder.relative_to(workspace).as_posix()
-        states.append(_reference_state(folder, place, None))
+        path = folder.relative_to(workspace).as_posix()
+        states.append(_reference_state(folder, path, None))
         try:
             names = layout.read_names(folder)
         except EdnabedError as error:
-            states.append(ReferenceState(f"{place}/{layout.NAMES}", None, None, False, str(error)))
+            states.append(ReferenceState(f"{path}/{layout.NAMES}", None, None, False, str(error)))
             continue
-        states += [_reference_state(folder, f"{place}/{name}", name) for name in names]
+        states += [_reference_state(folder, f"{path}/{name}", name) for name in names]
     return states
 
 
@@ -115,10 +115,10 @@ def _reference_state(folder: Path, address: str, name: str | None) -> ReferenceS
 
 
 def table_state(workspace: Path) -> TableStatus | None:
-    """Count the rows of the workspace's table; None where there is none. Reads every vector of it once.
+    """Count the rows of the table of a workspace, reading every vector once; None if there is no table.
 
     Raises:
-        StoreError: There is one and it cannot be read.
+        StoreError: The table exists but cannot be read.
     """
     database = Database.at(workspace, None)
     if database.is_local and not Path(database.address).is_dir():

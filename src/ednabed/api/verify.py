@@ -1,4 +1,4 @@
-"""What a reference and a workspace store, compared with its checksums; what is wrong is said file by file."""
+"""Compare the files of a reference and of a workspace with their checksums, and report faults file by file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ednabed.taxonomy.sequence_map import SequenceMap
 
 
 def verify_reference(folder: Path, name: str | None = None) -> list[str]:
-    """Read all that a reference stores, and return what is wrong: a sentence for each bad file, none where it is sound.
+    """Read all files of a reference and return one sentence per damaged file; empty if there are no faults.
 
     Args:
         folder: Folder of the reference.
-        name: Name of one build, of which alone the files are read; None is every build that is kept (the current one,
-            the one before and the named ones), their names, and the map.
+        name: Name of a build, to read only its files; None reads every kept build (current, previous and named), the
+            names of builds, and the map.
 
     Raises:
         OSError: The system refuses to read a file.
@@ -39,9 +39,9 @@ def verify_reference(folder: Path, name: str | None = None) -> list[str]:
     except EdnabedError as error:
         faults.append(str(error))
     try:
-        before = layout.read_previous(folder)
+        previous = layout.read_previous(folder)
         if current is not None:
-            others |= {before[build] for build in before if build == current.manifest.build}
+            others |= {previous[build] for build in previous if build == current.manifest.build}
     except EdnabedError as error:
         faults.append(str(error))
     for build in sorted(others - ({current.manifest.build} if current is not None else set())):
@@ -53,7 +53,7 @@ def verify_reference(folder: Path, name: str | None = None) -> list[str]:
         read_map(folder if current is None else current)
     except EdnabedError as error:
         faults.append(str(error))
-    # A damaged manifest is met with each build.
+    # A damaged manifest is reported with each build.
     return list(dict.fromkeys(faults))
 
 
@@ -67,9 +67,10 @@ def _of_build(opened: Reference) -> list[str]:
 
 
 def verify_kept_files(workspace: Path) -> dict[Path, list[str]]:
-    """Read what a workspace keeps next to its runs, and return each file with what is wrong with it.
+    """Read the files that a workspace keeps next to its runs, and return the faults of each file.
 
-    These are the maps of runs and the checkpoint of ``table embed``; versions, references and jobs have their own.
+    These are the maps of runs and the checkpoint of ``table embed``; versions, references and jobs are verified
+    elsewhere.
     """
     found: dict[Path, list[str]] = {}
     for path in sorted((workspace / "data" / "maps").glob("*.parquet")):

@@ -1,4 +1,4 @@
-"""``ednabed classify``: what are these sequences?"""
+"""``ednabed classify``: assign taxonomy to sequences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, check_letters, emit, notice, options, pass_context, table, threads_option
+from ednabed.cli.common import Context, check_text, emit, notice, options, pass_context, table, threads_option
 from ednabed.cli.reference import reference_option
 from ednabed.errors import UsageError
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from ednabed.reference.loose import LooseRuns
     from ednabed.taxonomy.classify import Classified, Classifier
 
-# Rejected queries that are named on standard error; the results have all of them.
-_SHOWN = 20
+# Maximum rejected queries that are named on standard error; the results list all of them.
+_MAX_SHOWN = 20
 
 judging_options = options(
     reference_option,
-    click.option("--model", help="Where the model of the reference is; default: its name in the reference."),
+    click.option("--model", help="Model of the reference, by name or folder. Default: the name in the reference."),
     click.option(
         "--min-confidence", type=float, default=0.8, show_default=True,
-        help="Minimum confidence of a name, and that a taxon is not in the reference (for a genus 0.1 less, for a "
-        "family or a higher taxon half the doubt: 0.9 by default), 0 to 1.",
+        help="Minimum confidence, 0 to 1, of a name, and of a taxon being absent from the reference (0.1 less for a "
+        "genus; half the remaining doubt for a family or above: 0.9 by default).",
     ),
     click.option(
         "--alpha", type=float, default=0.05, show_default=True,
-        help="Maximum p-value and false discovery rate of a taxon reported as not in the reference.",
+        help="Maximum p-value and false discovery rate for reporting a taxon as not in the reference.",
     ),
     click.option(
         "--known", type=float,
-        help="Share of queries whose species is in the reference, 0 to 1; exact copies among them, and what the others "
-        "lack, are then as calibration supposes. Default: all estimated from the queries.",
+        help="Share of queries whose species is in the reference, 0 to 1; the shares of exact copies and of the ranks "
+        "that the others lack are then taken from the calibration. Default: all estimated from the queries.",
     ),
     click.option(
         "--novel-coverage", type=float, default=80.0, show_default=True,
-        help="Minimum share of the query inside the alignment, in percent, to report a taxon as not in the reference.",
+        help="Minimum share of the query in the alignment, in percent, to report a taxon as not in the reference.",
     ),
     threads_option,
 )  # fmt: skip
@@ -51,7 +51,7 @@ classifier_options = options(
     judging_options,
     click.option(
         "--min-identity", type=float, default=0.0, show_default=True,
-        help="Minimum identity with the nearest sequence, in percent; below it no name is given.",
+        help="Minimum identity to the nearest sequence, in percent; no name is given below it.",
     ),
     click.option(
         "--min-coverage", type=float, default=0.0, show_default=True,
@@ -59,19 +59,19 @@ classifier_options = options(
     ),
     click.option(
         "--precision", type=float,
-        help="Give the names with the confidence that reached this precision in calibration, for each marker and rank, "
-        "instead of --min-confidence; above 0 and below 1.",
+        help="Instead of --min-confidence, use for each marker and rank the confidence that reached this precision in "
+        "calibration; above 0 and below 1.",
     ),
     click.option(
         "--consensus", is_flag=True,
-        help="Name by the consensus of the best hits and fixed limits of identity (species 97 %, genus 95 %, family "
-        "90 %), without confidences.",
+        help="Assign names by consensus of the best hits and fixed identity thresholds (species 97 %, genus 95 %, "
+        "family 90 %), without confidences.",
     ),
     click.option(
         "--margin", type=float, default=1.0, show_default=True,
-        help="With --consensus: hits up to this many percentage points of identity below the best take part.",
+        help="With --consensus: include hits up to this many percentage points of identity below the best hit.",
     ),
-    click.option("--no-align", is_flag=True, help="Judge by vectors alone; needs a calibrated reference."),
+    click.option("--no-align", is_flag=True, help="Classify by vectors alone; requires a calibrated reference."),
 )  # fmt: skip
 
 
@@ -80,23 +80,23 @@ classifier_options = options(
 @click.option(
     "--run", "runs", multiple=True,
     help="Classify the sequences of this run by its vectors, and keep their names next to the run: dataset/run, a "
-    "dataset (its newest run) or a folder; may be repeated. Takes the place of INPUT.",
+    "dataset (its newest run) or a folder; may be repeated. Replaces INPUT.",
 )  # fmt: skip
 @classifier_options
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to a file; .jsonl gives JSON lines, any other ending TSV.",
+    help="Write to a file; the extension .jsonl gives JSON lines, any other TSV.",
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["tsv", "qiime2", "sintax", "jsonl", "table"]),
-    help="Format; default: by the ending of --output, else a table to read (with --run nothing).",
+    help="Format. Default: by the extension of --output, else a readable table (nothing with --run).",
 )  # fmt: skip
 @click.option(
     "--abundance", type=click.Path(path_type=Path),
-    help="Table of counts (features by samples, TSV or CSV) for --taxon-table; default: what the records say.",
+    help="Count table (features by samples, TSV or CSV) for --taxon-table. Default: counts in the records.",
 )  # fmt: skip
 @click.option(
-    "--taxon-table", type=click.Path(path_type=Path, dir_okay=False), help="Write a table of samples by taxa (TSV)."
+    "--taxon-table", type=click.Path(path_type=Path, dir_okay=False), help="Write a sample-by-taxon table (TSV)."
 )
 @pass_context
 def classify(
@@ -113,16 +113,17 @@ def classify(
     taxon_table: Path | None,
     **criteria: Any,
 ) -> None:
-    """Assign taxonomy to sequences using a labelled reference: a name at every rank that is sure enough.
+    """Assign taxonomy to sequences using a labelled reference.
 
-    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A sequence that several species
-    share gets their genus, and the species are named in a column. 'ednabed reference calibrate' teaches a reference
-    what its answers are worth. In --taxon-table, where several files are read and records name no sample, each file is
-    a sample; files of one name are told apart by their folders.
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A name is given at every rank
+    that is confident enough. A sequence shared by several species gets their genus, and a column lists the species.
+    'ednabed reference calibrate' measures how reliable the names from a reference are. In --taxon-table, if several
+    files are read and records do not name a sample, each file is a sample; files of the same name are distinguished by
+    their folders.
 
-    With --run the distinct sequences of a run are classified, and their names are kept next to the run ('ednabed runs
-    show' lists them): export, search, 'runs map' and the dashboard take names from there. Nothing is embedded again
-    where the reference was made by the function of the run; otherwise the stored bases are embedded by that of the
+    With --run, the distinct sequences of a run are classified, and their names are kept next to the run ('ednabed runs
+    show' lists them): export, search, 'runs map' and the dashboard use these names. The vectors of the run are used if
+    the same function made the reference; otherwise the stored bases are embedded again by the function of the
     reference.
 
     \b
@@ -135,17 +136,17 @@ def classify(
 
     kind = _kind(inputs, runs, output, format_, abundance, taxon_table)
     about = about_path(output) if output is not None else None
-    check_places(inputs, [output, taxon_table, about], abundance)
+    check_paths(inputs, [output, taxon_table, about], abundance)
     samples = None if taxon_table is None else _sample_table(abundance)
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, criteria)
-    told = Told(classifier) if collection is None else Told(classifier, ("distinct sequence", "distinct sequences"))
+    tally = Tally(classifier) if collection is None else Tally(classifier, ("distinct sequence", "distinct sequences"))
     keep: Callable[[], None] | None = None
     if collection is None:
-        answers = told.run(inputs, samples)
+        answers = tally.run(inputs, samples)
     else:
         answers, keep = _of_runs(context, classifier, collection, not no_align, samples)
-        answers = told.each(answers)
+        answers = tally.each(answers)
     if kind == "table":
         rows = [list(summary(found.assignment)) for found in answers]
         emit(table([name.replace("_", " ") for name in SUMMARY_COLUMNS], rows))
@@ -157,9 +158,9 @@ def classify(
         with AssignmentWriter(target, kind) as writer:
             for found in answers:
                 writer.write(found.assignment)
-    told.summary(output)
+    tally.summary(output)
     if output is not None:
-        _write_about(classifier, output, told, not no_align)
+        _write_about(classifier, output, tally, not no_align)
     if keep is not None:
         keep()
     if taxon_table is not None and samples is not None:
@@ -174,24 +175,24 @@ def _kind(
     abundance: Path | None,
     taxon_table: Path | None,
 ) -> str:
-    """Return the format of the results; raise UsageError where options contradict each other."""
+    """Return the format of the results. Raises UsageError if options contradict each other."""
     from ednabed.export.assignments import format_of
 
     if bool(inputs) == bool(runs):
         raise UsageError("give either files (INPUT) or runs (--run), not both")
     if runs and abundance is not None:
-        raise UsageError("--abundance is for files; a run has the reads of its own records; omit --abundance")
-    to_read = format_ == "table" or (format_ is None and output is None and not runs)
-    kind = "table" if to_read else format_of(output, format_)
+        raise UsageError("--abundance is for files; a run has read counts in its records; omit --abundance")
+    readable = format_ == "table" or (format_ is None and output is None and not runs)
+    kind = "table" if readable else format_of(output, format_)
     if output is not None and kind == "table":
         raise UsageError("--format table is for reading on a terminal; omit --output or --format table")
     if abundance is not None and taxon_table is None:
-        raise UsageError("--abundance is for the table of samples by taxa; name the file to write with --taxon-table")
+        raise UsageError("--abundance is for the sample-by-taxon table; name the file to write with --taxon-table")
     return kind
 
 
 def _sample_table(abundance: Path | None) -> SampleTable:
-    """Return an empty table of samples by taxa, with the counts of a file where one is given."""
+    """Return an empty sample-by-taxon table, with the counts of a file if one is given."""
     from ednabed.export.sample_table import SampleTable
     from ednabed.sequences.counts import read_count_table
 
@@ -204,7 +205,7 @@ def _sample_table(abundance: Path | None) -> SampleTable:
 def _loose(context: Context, runs: tuple[str, ...]) -> LooseRuns:
     from ednabed.api import get_data_manager
 
-    check_letters(*runs)
+    check_text(*runs)
     return get_data_manager(context.workspace).loose_runs(runs)
 
 
@@ -215,7 +216,7 @@ def _of_runs(
     align: bool,
     samples: SampleTable | None,
 ) -> tuple[Iterator[Classified], Callable[[], None]]:
-    """Return what each distinct sequence of some runs is, and what keeps that next to the runs when all are done."""
+    """Return the classified distinct sequences of runs, and a function that keeps the results next to the runs."""
     from ednabed.api.identify_runs import Keeper, classify_runs, embeds_again
     from ednabed.export.features import sample_names
     from ednabed.export.selection import Selection
@@ -240,26 +241,26 @@ def _of_runs(
     def keep() -> None:
         for kept in keeper.keep():
             notice(
-                f"kept next to {kept.facts.label} in {kept.path}: names by {kept.facts.reference}, build "
+                f"kept next to {kept.facts.label} in {kept.path}: names from {kept.facts.reference}, build "
                 f"{kept.facts.build}"
             )
 
     return answers(), keep
 
 
-def check_places(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
-    """Refuse that a file is read and written, that two results go to one file, and where no result can or may lie."""
+def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
+    """Refuse a file that is both read and written or written twice, and outputs at paths that are not allowed."""
     from ednabed.reference.layout import check_outside
     from ednabed.store.files import check_file
 
     if (*inputs, abundance).count(Path("-")) > 1:
-        raise UsageError("standard input (-) can be named once only")
+        raise UsageError("standard input (-) can be given only once")
     taken = {path.resolve() for path in inputs if path != Path("-")}
     for path in (abundance, *outputs):
         if path is None:
             continue
         if path.resolve() in taken:
-            raise UsageError(f"{path} is named twice, as input and for results; name another")
+            raise UsageError(f"{path} is given twice, as input and for results; give another")
         taken.add(path.resolve())
     for path in outputs:
         if path is not None:
@@ -268,7 +269,7 @@ def check_places(inputs: tuple[Path, ...], outputs: list[Path | None], abundance
 
 
 def open_from(context: Context, reference: str | None, model: str | None, no_align: bool, criteria: Any) -> Classifier:
-    """Open the classifier that ``classifier_options`` ask for."""
+    """Open the classifier that ``classifier_options`` describe."""
     from ednabed.api.identify import open_classifier
     from ednabed.taxonomy.assign import Criteria
 
@@ -281,12 +282,12 @@ def open_from(context: Context, reference: str | None, model: str | None, no_ali
     )
 
 
-class Told:
-    """Counts what was said of queries, and tells it on standard error.
+class Tally:
+    """Counts the results of queries, and reports them on standard error.
 
     Args:
-        classifier: What says it.
-        things: What one query is called, and what several are.
+        classifier: The classifier.
+        things: The words for one query and for several.
     """
 
     def __init__(self, classifier: Classifier, things: tuple[str, str] = ("query", "queries")) -> None:
@@ -295,19 +296,19 @@ class Told:
         self._things = things
         self._classifier = classifier
         self.counts: Counter[str] = Counter()
-        self._turned = self._strange = 0
+        self._reversed = self._unrelated = 0
         calibration = classifier.calibration
         if calibration is not None and calibration.schema != SCHEMA:
             notice(
                 f"{classifier.collection.name} has a calibration of an earlier version ({calibration.created}), which "
-                "knows no exact copies and supposes the same share of known species in every study; "
-                "'ednabed reference calibrate' makes it again"
+                "ignores exact copies and assumes the same share of known species in every study; "
+                "'ednabed reference calibrate' updates it"
             )
         if calibration is None and not classifier.criteria.consensus:
             notice(
-                f"{classifier.collection.name} is not calibrated, so names are given by fixed limits of identity "
+                f"{classifier.collection.name} is not calibrated, so names are given by fixed identity thresholds "
                 "(species 97 %, genus 95 %, family 90 %), without confidences, and no taxon is reported as absent; "
-                "'ednabed reference calibrate' teaches it"
+                "'ednabed reference calibrate' calibrates it"
             )
 
     def run(
@@ -315,7 +316,7 @@ class Told:
         inputs: tuple[Path, ...],
         samples: SampleTable | None = None,
     ) -> Any:
-        """Yield what each query is. Raises InputError when a count table has none of them."""
+        """Yield each classified query of files. Raises InputError if a count table has none of them."""
         from ednabed.api.identify import classify_files, file_samples, sample_of
 
         files = file_samples(inputs)
@@ -327,75 +328,75 @@ class Told:
             samples.check()
 
     def each(self, answers: Iterable[Classified]) -> Iterator[Classified]:
-        """Yield what each query is, counted."""
+        """Count and yield classified queries."""
         for found in answers:
             self.count(found)
             yield found
 
     def count(self, found: Classified) -> None:
-        """Count a query; name it where it was rejected."""
+        """Count a query, and report it if it was rejected."""
         assignment = found.assignment
         self.counts[assignment.status] += 1
-        self._turned += assignment.strand == "-"
-        self._strange += assignment.status == "unclassified" and not any(assignment.names)
-        if assignment.status == "rejected" and self.counts["rejected"] <= _SHOWN:
+        self._reversed += assignment.strand == "-"
+        self._unrelated += assignment.status == "unclassified" and not any(assignment.names)
+        if assignment.status == "rejected" and self.counts["rejected"] <= _MAX_SHOWN:
             from ednabed.engine.progress import without_bars
 
             with without_bars():
                 notice(f"rejected: {assignment.id!r}: {assignment.note}")
 
     def summary(self, output: Path | None) -> None:
-        """Tell what came out."""
+        """Report the totals."""
         from ednabed.store.assignments import STATUSES
 
-        if self.counts["rejected"] > _SHOWN:
-            notice(f"... and {self.counts['rejected'] - _SHOWN:,} more were rejected")
+        if self.counts["rejected"] > _MAX_SHOWN:
+            notice(f"... and {self.counts['rejected'] - _MAX_SHOWN:,} more were rejected")
         total = self.counts.total()
         parts = ", ".join(f"{self.counts[status]:,} {status}" for status in STATUSES)
         notice(f"{total:,} {self._things[total != 1]}: {parts}" + (f"; in {output}" if output else ""))
         self._shares()
-        if self._turned:
+        if self._reversed:
             column = " (column strand)" if output else ""
-            notice(f"{self._turned:,} are the reverse complement of the reference's strand{column}")
-        if self._strange:
+            notice(f"{self._reversed:,} are on the opposite strand to the reference{column}")
+        if self._unrelated:
             markers = [name for name in self._classifier.labels.markers if name]
             held = f" ({', '.join(markers)})" if markers else ""
             notice(
-                f"{self._strange:,} are like nothing in the reference{held}; if these are of another marker, use a "
-                "reference that holds it"
+                f"{self._unrelated:,} have no related sequence in the reference{held}; if they are of another marker, "
+                "use a reference that contains it"
             )
 
     def _shares(self) -> None:
-        """Report how common known species were taken to be, and the precision that was not reached."""
+        """Report the share of known species that was used, and where the requested precision was not reached."""
         for marker, shares in self._classifier.shares.items():
             of = f" {marker}" if marker else ""
             why = {
                 "estimated": f"estimated from these {shares.queries:,} distinct{of} queries",
-                "fixed": "as asked for",
-                "default": f"supposed, because {shares.queries:,} distinct{of} queries do not show it",
+                "fixed": "as requested",
+                "default": f"assumed, because {shares.queries:,} distinct{of} queries are not enough to estimate it",
             }[shares.source]
             notice(f"known species: {shares.known:.2f}, {why}")
         precision = self._classifier.criteria.precision
         for marker, ranks in self._classifier.unreached.items():
             of = f" of {marker}" if marker else ""
             notice(
-                f"precision {precision:g} was not reached in calibration by any confidence at {', '.join(ranks)}{of}, "
-                "so no name is given there"
+                f"no confidence reached precision {precision:g} in calibration at {', '.join(ranks)}{of}, so no name "
+                "is given there"
             )
 
 
-def _write_about(classifier: Classifier, output: Path, told: Told, align: bool) -> None:
-    """Write next to the results by what and how they were found."""
+def _write_about(classifier: Classifier, output: Path, tally: Tally, align: bool) -> None:
+    """Write a file next to the results that records how they were obtained."""
     from ednabed.api.identify import about
     from ednabed.store.files import to_json, write_atomic
 
-    # A pipe or a device has no neighbour.
+    # There is no file next to a pipe or a device.
     if output.is_file():
-        write_atomic(about_path(output), to_json(about(classifier, told.counts, align=align)))
+        write_atomic(about_path(output), to_json(about(classifier, tally.counts, align=align)))
 
 
 def about_path(output: Path) -> Path:
-    """Return the file next to results that says by what and how they were found."""
+    """Return the path of the file next to results that records how they were obtained."""
     return output.with_name(f"{output.name}.about.json")
 
 
@@ -404,15 +405,15 @@ def _write_samples(samples: SampleTable, path: Path) -> None:
     notice(f"{report.rows:,} taxa in {report.samples:,} samples, {report.reads:,} reads; in {path}")
     if report.not_in_counts:
         notice(
-            f"{report.not_in_counts:,} queries are not in the table of counts, such as "
+            f"{report.not_in_counts:,} queries are not in the count table, such as "
             f"{', '.join(map(repr, report.not_in_counts_examples))}"
         )
     if report.not_in_queries:
         notice(
-            f"{report.not_in_queries:,} features of the table of counts ({report.reads_left_out:,} reads) are not "
+            f"{report.not_in_queries:,} features of the count table ({report.reads_left_out:,} reads) are not "
             f"among the queries, such as {', '.join(map(repr, report.not_in_queries_examples))}"
         )
     if report.repeated:
-        notice(f"{report.repeated:,} queries have the id of an earlier one, which has the counts")
+        notice(f"{report.repeated:,} queries have the id of an earlier one, to which the counts belong")
     if report.without_abundance:
-        notice(f"{report.without_abundance:,} queries do not say how many reads they are; each counts as one")
+        notice(f"{report.without_abundance:,} queries do not state their number of reads; each counts as one")

@@ -1,7 +1,7 @@
-"""What the verbs share: the context, options written once, and the rules for the two output streams.
+"""Code that the commands share: the context, common options, and the rules for the two output streams.
 
 Results go to standard output, notices to standard error; ``--json`` prints one JSON document instead of the readable
-form. Nothing heavier than click is imported here, so that ``ednabed --help`` stays quick.
+form. Nothing heavier than click is imported here, so that ``ednabed --help`` stays fast.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SharedOption(click.Option):
-    """An option that means the same in every verb that has it, so that it can be set for all of them at once."""
+    """An option with the same meaning in every command that has it, so that one default can apply to all of them."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Settings that hold for every verb.
+    """Settings that apply to every command.
 
     Attributes:
-        workspace: Folder that holds all relative places of DESIGN's layout (``data``, ``consolidated_data``).
+        workspace: Folder that contains ``data`` and ``consolidated_data``.
         debug: Show the traceback of an error.
-        quiet: Neither notices nor progress.
-        given: What the options of ``output_options`` and ``--threads`` are before the verb, and where it is from.
-        defaults: The file from which defaults were read; None where there is none.
+        quiet: Show neither notices nor progress.
+        given: Values of ``output_options`` and ``--threads`` before the command name, each with its source.
+        defaults: File from which defaults were read; None if there is none.
     """
 
     workspace: Path
@@ -50,39 +50,42 @@ class Context:
 
 
 def pass_context(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function a verb: give it the context first, with the output and the threads that were asked for.
+    """Turn a function into a command that gets the context first, and set up output and threads as requested.
 
-    The options for these may be before the verb or behind it.
+    The options for these may precede or follow the command name.
     """
 
-    @_after_the_verb
+    @_with_hidden_output
     @click.pass_context
-    def verb(asked: click.Context, /, **options_: Any) -> Any:
+    def verb(click_context: click.Context, /, **options_: Any) -> Any:
         from ednabed.engine.threads import cores, limited_threads
 
-        # A verb that is called by itself, without the group, works in the current folder.
-        context = asked.find_object(Context) or Context(Path())
-        values = {name: _settled(asked, context, name, options_) for name in _SETTLED}
-        quiet, verbose = _how_much(values)
-        path = asked.command_path.partition(" ")[2]
-        console.begin(path, quiet=quiet, verbose=verbose, file=values["log_file"][0])
+        # A command that is called without the group works in the current folder.
+        context = click_context.find_object(Context) or Context(Path())
+        values = {name: _resolved(click_context, context, name, options_) for name in _RESOLVED}
+        quiet, verbose = _verbosity(values)
+        path = click_context.command_path.partition(" ")[2]
+        console.begin(path, quiet=quiet, verbose=verbose, file=values["log_file"][0], context=click_context)
         threads = values["threads"][0]
         with limited_threads(threads):
             log.debug("workspace: %s, threads: %d", context.workspace.resolve(), cores())
-            _tell_defaults(asked, context)
-            return asked.invoke(function, replace(context, quiet=quiet), **options_)
+            _log_defaults(click_context, context)
+            return click_context.invoke(function, replace(context, quiet=quiet), **options_)
 
     return update_wrapper(verb, function)
 
 
-_SETTLED = ("quiet", "verbose", "log_file", "threads")
+_RESOLVED = ("quiet", "verbose", "log_file", "threads")
 
 
-def _settled(
-    asked: click.Context, context: Context, name: str, options_: dict[str, Any]
+def _resolved(
+    click_context: click.Context, context: Context, name: str, options_: dict[str, Any]
 ) -> tuple[Any, ParameterSource]:
-    """Take one of these options out; what is behind the verb goes before what is before it, and both before a file."""
-    value, source = options_.pop(name, None), asked.get_parameter_source(name)
+    """Remove one of these options and return its value and source.
+
+    An option after the command name takes precedence over one before it, and both over a file of defaults.
+    """
+    value, source = options_.pop(name, None), click_context.get_parameter_source(name)
     if source is ParameterSource.COMMANDLINE:
         return value, source
     before = context.given.get(name)
@@ -91,8 +94,8 @@ def _settled(
     return value, source or ParameterSource.DEFAULT
 
 
-def _how_much(values: Mapping[str, tuple[Any, ParameterSource]]) -> tuple[bool, bool]:
-    """Return whether to be quiet and whether to be verbose."""
+def _verbosity(values: Mapping[str, tuple[Any, ParameterSource]]) -> tuple[bool, bool]:
+    """Return whether output is quiet and whether it is verbose."""
     (quiet, from_quiet), (verbose, from_verbose) = values["quiet"], values["verbose"]
     if quiet and verbose:
         if from_quiet is from_verbose:
@@ -101,24 +104,24 @@ def _how_much(values: Mapping[str, tuple[Any, ParameterSource]]) -> tuple[bool, 
     return quiet, verbose
 
 
-def _tell_defaults(asked: click.Context, context: Context) -> None:
-    """Log which options have the value that a file of defaults gives them."""
+def _log_defaults(click_context: click.Context, context: Context) -> None:
+    """Log which options take their value from a file of defaults."""
     taken = [
-        f"{option.opts[-1]} {asked.params[option.name]}"
-        for option in asked.command.params
-        if option.name is not None and asked.get_parameter_source(option.name) is ParameterSource.DEFAULT_MAP
+        f"{option.opts[-1]} {click_context.params[option.name]}"
+        for option in click_context.command.params
+        if option.name is not None and click_context.get_parameter_source(option.name) is ParameterSource.DEFAULT_MAP
     ]
     if taken:
         log.debug("defaults from %s: %s", context.defaults, ", ".join(taken))
 
 
 def notice(text: str) -> None:
-    """Tell the person something that is not the result: one line on standard error, unless ``--quiet`` is given."""
+    """Write a line that is not part of the result to standard error, unless ``--quiet`` is given."""
     log.info("%s", text)
 
 
 def problem(text: str) -> None:
-    """Tell the person what was wrong with one thing of several: one line on standard error in any case."""
+    """Write what went wrong with one of several items as a line to standard error, even with ``--quiet``."""
     log.error("%s", text)
 
 
@@ -128,26 +131,26 @@ def emit(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON document on standard output, in ASCII, so that any terminal and file takes it. NaN is refused."""
+    """Print one JSON document on standard output, in ASCII, which every terminal and file accepts; refuse NaN."""
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Lay out columns for reading, two blanks between them."""
+    """Return a table for reading, with two spaces between the columns."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows])
     return "\n".join(lines)
 
 
 def human_bytes(n: int) -> str:
-    """Write a size in decimal units: 1.9 GB."""
+    """Format a size in decimal units: 1.9 GB."""
     from ednabed.store import files
 
     return files.human_bytes(n)
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Join option decorators into one, in the order in which the help shows them."""
+    """Combine option decorators into one, in the order in which the help shows them."""
 
     def apply(function: F) -> F:
         for decorator in reversed(decorators):
@@ -158,22 +161,25 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 output_options = options(
-    click.option("--quiet", is_flag=True, cls=SharedOption, help="Errors and results only: no notices, no progress."),
+    click.option(
+        "--quiet", is_flag=True, cls=SharedOption,
+        help="Show only errors and results, without notices or progress.",
+    ),
     click.option(
         "--verbose", is_flag=True, cls=SharedOption,
-        help="Also what is read, on which device, how long each stage takes, and which defaults come from a file.",
+        help="Also show the inputs, the device, the time of each stage, and the defaults taken from a file.",
     ),
     click.option(
         "--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), cls=SharedOption,
-        help="Add what goes to standard error to this file too, with times; with --quiet notices as well.",
+        help="Also append standard error to this file, with times; notices are included even with --quiet.",
     ),
 )  # fmt: skip
 
 
-def _after_the_verb(function: F) -> F:
-    """Add the options of ``output_options`` without lines in the help of each verb: that of ``ednabed`` has them."""
+def _with_hidden_output(function: F) -> F:
+    """Add ``output_options``, hidden from the help of the command, because the help of ``ednabed`` shows them."""
     output_options(function)
-    # click keeps options there until the command is made of them.
+    # click keeps the options here until it creates the command.
     for option in function.__click_params__:  # type: ignore[attr-defined]
         option.hidden = True
     return function
@@ -181,14 +187,14 @@ def _after_the_verb(function: F) -> F:
 
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), cls=SharedOption,
-    help="Maximum threads; the result does not depend on it. Default: all cores that the process may use.",
+    help="Maximum number of threads; it does not affect the result. Default: all cores available to the process.",
 )  # fmt: skip
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 
 keep_placeholders_option = click.option(
     "--keep-placeholders", is_flag=True, cls=SharedOption,
-    help="Keep names such as 'uncultured bacterium' in lineages; default: they count as unknown.",
+    help="Keep names such as 'uncultured bacterium' in lineages. Default: treat them as unknown.",
 )  # fmt: skip
 
 model_option = click.option(
@@ -196,59 +202,62 @@ model_option = click.option(
     cls=SharedOption,
     default=DEFAULT_MODEL,
     show_default=True,
-    help="Name from 'ednabed models list', a Hugging Face id of these layouts, or a model folder.",
+    help="Name from 'ednabed models list', a Hugging Face id of a supported architecture, or a model folder.",
 )
 
 policy_options = options(
     click.option(
         "--layer", type=int, cls=SharedOption,
-        help="Hidden state to pool: 0 (embeddings) to the number of blocks (default).",
+        help="Hidden state to pool, from 0 (embeddings) to the number of blocks (default).",
     ),
     click.option(
         "--pooling", cls=SharedOption,
-        help="mean (class token included), mean-no-cls or cls; default: the model's own.",
+        help="mean (including the class token), mean-no-cls or cls. Default: that of the model.",
     ),
-    click.option("--max-tokens", type=int, cls=SharedOption, help="Lower the model's token limit."),
+    click.option("--max-tokens", type=int, cls=SharedOption, help="Lower the token limit of the model."),
     click.option(
         "--strand", type=click.Choice(["given", "both"]), default="given", show_default=True, cls=SharedOption,
-        help="both: mean of the vectors of the two strands.",
+        help="both: average the vectors of the two strands.",
     ),
     click.option(
         "--long", type=click.Choice(["truncate", "window", "reject"]), default="truncate", show_default=True,
         cls=SharedOption,
-        help="What to do above the token limit.",
+        help="How to treat sequences above the token limit.",
     ),
     click.option(
         "--alphabet", type=click.Choice(["iupac", "strict"]), default="iupac", show_default=True, cls=SharedOption,
-        help="iupac: ambiguity codes become N; strict: they reject the record.",
+        help="iupac: ambiguity codes become N; strict: records with ambiguity codes are rejected.",
     ),
 )  # fmt: skip
 
 device_options = options(
     click.option(
         "--gpu/--cpu", "use_gpu", default=None, cls=SharedOption,
-        help="Force the device; default: the best one present.",
+        help="Force the device. Default: the best one available.",
     ),
     click.option(
         "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
-        cls=SharedOption, help="Precision of the matrix products.",
+        cls=SharedOption, help="Precision of matrix products.",
     ),
 )  # fmt: skip
 
 assignments_option = click.option(
     "--assignments", metavar="NONE|BUILD|FILE",
-    help="Names for records without a lineage of their own: those that classify kept next to their runs, by this BUILD "
-    "of a reference (see 'ednabed runs show'); those of a FILE that it wrote (TSV or .jsonl); or NONE. Default: the "
-    "newest kept next to each run.",
+    help="Names for records without a lineage of their own: assignments kept next to their runs, made against this "
+    "BUILD of a reference (see 'ednabed runs show'); a FILE written by classify (TSV or .jsonl); or NONE. Default: the "
+    "newest assignments kept next to each run.",
 )  # fmt: skip
 
 batch_size_option = click.option(
-    "--batch-size", type=click.IntRange(min=1), cls=SharedOption, help="Most sequences a batch; default: by tokens."
+    "--batch-size",
+    type=click.IntRange(min=1),
+    cls=SharedOption,
+    help="Maximum sequences per batch. Default: limited by tokens.",
 )
 
 
 def policy_of(options_: dict[str, Any]) -> Policy:
-    """Take the policy options out of a verb's keyword arguments."""
+    """Remove the policy options from the keyword arguments of a command, and return them as a policy."""
     from ednabed.models.spec import Policy
 
     return Policy(
@@ -256,10 +265,10 @@ def policy_of(options_: dict[str, Any]) -> Policy:
     )
 
 
-def check_letters(*texts: str | None) -> None:
-    """Refuse what the shell hands over of bytes that are no UTF-8: nothing in a store can be called so."""
+def check_text(*texts: str | None) -> None:
+    """Refuse arguments that are not valid UTF-8, because no name in a store can match them."""
     for text in texts:
         try:
             (text or "").encode()
         except UnicodeEncodeError:
-            raise UsageError(f"{text!a} has bytes that are no UTF-8; type it again") from None
+            raise UsageError(f"{text!a} is not valid UTF-8; type it again") from None

@@ -1,7 +1,7 @@
-"""What goes to standard error, and the file of ``--log`` that gets it too, with times and without secrets.
+"""Standard error, and the ``--log`` file that receives the same lines with times and without secrets.
 
 The library logs under ``ednabed``, the command line under ``ednabed.cli``, and both have the same handlers. With
-``--quiet`` errors alone reach the terminal. The log file gets notices in any case.
+``--quiet`` only errors reach the terminal. The log file always gets notices.
 """
 
 from __future__ import annotations
@@ -17,33 +17,45 @@ from pathlib import Path
 import click
 
 from ednabed import __version__
+from ednabed.cli.words import bare_in_options, in_options
 from ednabed.errors import UsageError
 
 log = logging.getLogger("ednabed.cli")
-# What is said to a person has been said then; it is no event of the library.
+# Lines for the user are already shown; they are not events of the library.
 log.propagate = False
 
 _LOGGERS = ("ednabed", log.name, "py.warnings")
 _HIDDEN = "***"
 _SECRET_NAME = re.compile(r"(?i)token|secret|password|passphrase|credential|api_?key|access_?key|account_?key|sas_")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
-# Shorter values would blot out parts of words.
+# Hiding shorter values would remove parts of words.
 _SHORTEST_SECRET = 6
 _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")
 
 
 class _Terminal(logging.Handler):
-    """Writes to standard error as it is at that moment."""
+    """Writes to whatever ``sys.stderr`` is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), err=True)
 
 
-class _WithTime(logging.Formatter):
-    """Puts the time (UTC) and the level before a line, and hides secrets."""
+class _InOptions(logging.Formatter):
+    """Shows parameters in backticks as options of the running command."""
 
-    def __init__(self, secrets: list[str]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+    def __init__(self, shown_by: Console, form: str = "%(message)s") -> None:
+        super().__init__(form)
+        self._console = shown_by
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_options(super().format(record), self._console.context)
+
+
+class _WithTime(_InOptions):
+    """Prefixes a line with the time (UTC) and the level, and hides secrets."""
+
+    def __init__(self, shown_by: Console, secrets: list[str]) -> None:
+        super().__init__(shown_by, "%(asctime)s %(levelname)s %(message)s")
         self._secrets = secrets
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
@@ -58,27 +70,38 @@ class _WithTime(logging.Formatter):
 
 
 class Console:
-    """Standard error of one command, and its log file. ``begin`` may be called again when more is known."""
+    """Standard error and the log file of one command. ``begin`` may be called again when more is known.
+
+    Attributes:
+        context: The click context of the running command; None before it is known.
+    """
 
     def __init__(self) -> None:
+        self.context: click.Context | None = None
         self._terminal = _Terminal()
+        self._terminal.setFormatter(_InOptions(self))
         self._file: logging.FileHandler | None = None
         self._began = time.monotonic()
 
-    def begin(self, command: str, *, quiet: bool, verbose: bool, file: Path | None) -> None:
-        """Send what is logged to standard error, and to a file where one is named.
+    def begin(
+        self, command: str, *, quiet: bool, verbose: bool, file: Path | None, context: click.Context | None = None
+    ) -> None:
+        """Send log records to standard error, and to a file if one is given.
 
         Args:
-            command: The verb, for the log.
-            quiet: Errors only, and no progress.
-            verbose: Details too.
-            file: The log file, to which lines are added.
+            command: Name of the command, for the log.
+            quiet: Show errors only, and no progress.
+            verbose: Also show details.
+            file: Log file to append to.
+            context: The click context of the command, whose options are shown for parameters in messages. It is kept,
+                because errors are shown after click has left it.
 
         Raises:
-            UsageError: The file cannot be written, or is something else than a log of ednabed.
+            UsageError: The file cannot be written, or is not a log of ednabed.
         """
         from ednabed.engine.progress import show_bars
 
+        self.context = context
         for logger in (logging.getLogger("ednabed"), log):
             logger.setLevel(logging.DEBUG if verbose else logging.INFO)
         self._terminal.setLevel(logging.ERROR if quiet else logging.NOTSET)
@@ -86,23 +109,23 @@ class Console:
         show_bars(not quiet)
         if file is not None and self._file is None:
             self._file = _opened(file)
-            self._file.setFormatter(_WithTime(_secrets()))
+            self._file.setFormatter(_WithTime(self, _secrets()))
             self._add(self._file)
             self._note(logging.INFO, f"ednabed {__version__}: {command} begins, process {os.getpid()}")
         if quiet or file is not None:
-            # What other packages warn of goes to standard error by itself otherwise.
+            # Warnings of other packages would otherwise bypass the handlers.
             logging.captureWarnings(True)
 
     def failed(self, text: str) -> None:
         """Write an error."""
-        log.error("%s", text)
+        log.error("%s", bare_in_options(text))
 
     def shown(self, text: str) -> None:
-        """Keep in the log file what is on standard error already, such as a traceback."""
+        """Write to the log file what is already on standard error, such as a traceback."""
         self._note(logging.ERROR, text)
 
     def end(self, code: int) -> None:
-        """Close the log file, and leave the logger as it was found."""
+        """Close the log file and restore the loggers."""
         self._note(logging.INFO, f"exit code {code} after {time.monotonic() - self._began:.1f} s")
         logging.captureWarnings(False)
         for name in _LOGGERS:
@@ -112,6 +135,7 @@ class Console:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self.context = None
         self._began = time.monotonic()
 
     def _add(self, handler: logging.Handler) -> None:
@@ -124,26 +148,26 @@ class Console:
 
 
 console = Console()
-"""That of this process."""
+"""The console of this process."""
 
 
 def _opened(path: Path) -> logging.FileHandler:
-    """Open a log file to add to it."""
+    """Open a log file for appending."""
     try:
         if path.is_file() and path.stat().st_size:
             with path.open(encoding="utf-8", errors="replace") as file:
                 if not _LINE.match(file.readline(100)):
                     raise UsageError(
-                        f"--log {path}: its first line does not begin with a time, expected a log of ednabed; name "
+                        f"--log {path}: its first line does not begin with a time, expected a log of ednabed; give "
                         "another file"
                     )
         return logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise UsageError(f"--log {path}: {error.strerror or error}; name a file that can be written") from None
+        raise UsageError(f"--log {path}: {error.strerror or error}; give a writable file") from None
 
 
 def _secrets() -> list[str]:
-    """Return what must not get into a file: values of variables and options whose names say so, longest first."""
+    """Return the secrets that must not be written: values of variables and options with such names, longest first."""
     found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
     for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
         # --token VALUE, --token=VALUE, --storage-option aws_secret_access_key=VALUE

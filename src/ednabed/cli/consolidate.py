@@ -1,4 +1,4 @@
-"""``ednabed consolidate``: many runs become one reference."""
+"""``ednabed consolidate``: build one reference from many runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     problem,
     threads_option,
 )
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -30,31 +31,33 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--runs-root", type=click.Path(path_type=Path), help="Folder of runs; default: those of the workspace.")
+@click.option(
+    "--runs-root", type=click.Path(path_type=Path), help="Folder of runs. Default: the runs of the workspace."
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the reference; default: data/reference in the workspace.",
+    help="Folder of the reference. Default: data/reference in the workspace.",
 )
-@click.option("--incremental", is_flag=True, help="Add the runs that are not in the reference yet.")
-@click.option("--rebuild", is_flag=True, help="Build from scratch of the runs that are there now (the default).")
+@click.option("--incremental", is_flag=True, help="Add only the runs that are not yet in the reference.")
+@click.option("--rebuild", is_flag=True, help="Build from scratch from the runs that exist now (the default).")
 @click.option(
     "--drop-missing", is_flag=True,
-    help="Build from scratch even where that loses runs of the current build, which are no longer there.",
+    help="Build from scratch even if runs of the current build no longer exist and would be lost.",
 )  # fmt: skip
-@click.option("--version", help="Take the runs of this version only, and folders of older tools too, as if made by it.")
+@click.option("--version", help="Use only runs of this version, and assume it for run folders created by older tools.")
 @click.option(
     "--index", "index_", type=click.Choice(["auto", "flat", "ivf"]), default="auto", show_default=True,
-    help="flat: exact search; ivf: quicker above some 20,000 sequences; auto: by size.",
+    help="flat: exact search; ivf: faster above about 20,000 sequences; auto: chosen by size.",
 )  # fmt: skip
 @click.option(
     "--compress", is_flag=True,
-    help="Then compress the runs (lossless), once the reference is verified; the originals go when every value was "
-    "compared.",
+    help="Compress the runs (lossless) once the reference has been verified; originals are deleted after every value "
+    "has been compared.",
 )  # fmt: skip
 @click.option(
     "--no-calibrate", is_flag=True,
-    help="Leave out what 'ednabed reference calibrate' does, which follows where records are labelled.",
+    help="Skip the calibration ('ednabed reference calibrate') that follows if records are labelled.",
 )  # fmt: skip
 @threads_option
 @json_option
@@ -72,12 +75,12 @@ def consolidate(
     no_calibrate: bool,
     as_json: bool,
 ) -> None:
-    """Make one searchable reference of many runs: each distinct sequence once, with all places where it occurs.
+    """Build one searchable reference from many runs.
 
-    A run that cannot go in is refused by name, the others go in, and the exit code is 1. A build from scratch that
-    would lose runs of the current build is refused unless --drop-missing is given. The build before is kept until the
-    next one; 'ednabed reference undo' brings it back. Where records are labelled, the reference then learns what its
-    answers are worth, which takes some minutes.
+    The reference has each distinct sequence once, with all its occurrences. A run that cannot be added is reported, the
+    others are added, and the exit code is 1. A build from scratch that would lose runs of the current build is refused
+    unless --drop-missing is given. The previous build is kept until the next one; 'ednabed reference undo' restores it.
+    If records are labelled, the reference is then calibrated, which takes some minutes.
 
     \b
     Example:
@@ -88,9 +91,9 @@ def consolidate(
     from ednabed.reference.build import consolidate as build
 
     if incremental and rebuild:
-        raise UsageError("--incremental and --rebuild exclude each other; leave one of them out")
+        raise UsageError("--incremental and --rebuild exclude each other; omit one of them")
     if incremental and drop_missing:
-        raise UsageError("--incremental drops no run, so --drop-missing means nothing with it; leave one of them out")
+        raise UsageError("--incremental drops no run, so --drop-missing has no effect with it; omit one of them")
     result = build(
         BuildRequest(
             context.workspace,
@@ -105,20 +108,20 @@ def consolidate(
     )
     manifest = result.manifest
     for label in result.changed_runs:
-        notice(f"changed: run {label} is not what the reference took in" + _advice(incremental))
+        notice(f"changed: run {label} is not the run that was added to the reference" + _advice(incremental))
     for label in (label for label in result.vanished if label not in result.dropped):
-        notice(f"vanished: run {label} is in the reference but not among the runs any more" + _advice(incremental))
+        notice(f"vanished: run {label} is in the reference but no longer among the runs" + _advice(incremental))
     for label in result.dropped:
-        notice(f"dropped: run {label} is not in the new build; 'ednabed reference undo' brings the build before back")
-    for place, reason in result.left_out.items():
-        notice(f"left out: {place}: {reason}")
-    for place, reason in result.refused.items():
-        problem(f"refused: {place}: {reason}")
+        notice(f"dropped: run {label} is not in the new build; 'ednabed reference undo' restores the previous build")
+    for folder, reason in result.left_out.items():
+        notice(f"omitted: {folder}: {reason}")
+    for folder, reason in result.refused.items():
+        problem(f"refused: {folder}: {reason}")
     compressed, failed = _compress(result) if compress else ([], {})
-    for place, reason in failed.items():
-        problem(f"not compressed: {place}: {reason}")
+    for folder, reason in failed.items():
+        problem(f"not compressed: {folder}: {reason}")
     if not as_json:
-        _tell(result)
+        _print(result)
         if compress:
             saved = sum(outcome.before - outcome.after for outcome in compressed)
             emit(f"compressed   {len(compressed):,} runs, {human_bytes(max(0, saved))} saved")
@@ -148,25 +151,24 @@ def consolidate(
             }
         )
     elif calibration["state"] == "made":
-        emit(f"calibrated   in {calibration['seconds']:,.0f} s, by {calibration['draws']:,} queries drawn from it")
+        emit(f"calibrated   in {calibration['seconds']:,.0f} s, with {calibration['draws']:,} queries drawn from it")
     elif calibration["state"] == "kept":
         emit(f"calibrated   already, {calibration['created']}")
     if failed:
-        raise StoreError(f"{len(failed)} of the runs could not be compressed; what was wrong with each is said above")
+        raise StoreError(f"{len(failed)} of the runs could not be compressed; the reasons are above")
     if result.refused:
         raise StoreError(
-            f"{len(result.refused)} of the runs could not go into {result.folder}; what was wrong with each is said "
-            "above"
+            f"{len(result.refused)} of the runs could not be added to {result.folder}; the reasons are above"
         )
 
 
-def _tell(result: BuildResult) -> None:
-    """Describe what came out."""
+def _print(result: BuildResult) -> None:
+    """Print the result of a build."""
     manifest = result.manifest
     counts = manifest.counts
     if not result.changed:
-        held = "no run could be added" if result.refused else "the reference holds all runs already"
-        emit(f"nothing new  {held}; nothing was rewritten")
+        reason = "no run could be added" if result.refused else "the reference already contains all runs"
+        emit(f"nothing new  {reason}; nothing was rewritten")
     emit(f"reference    {result.folder}, build {manifest.build}")
     named = f", version {manifest.version}" if manifest.version else ""
     emit(f"model        {manifest.spec.model}, fingerprint {manifest.spec.fingerprint[:12]}{named}")
@@ -176,55 +178,55 @@ def _tell(result: BuildResult) -> None:
     if result.refused:
         emit(f"refused      {len(result.refused):,} runs (named above)")
     if result.left_out:
-        emit(f"left out     {len(result.left_out):,} runs (named above)")
+        emit(f"omitted      {len(result.left_out):,} runs (named above)")
 
 
 def index_text(facts: IndexFacts) -> str:
-    """Describe an index in one line."""
+    """Return a description of an index in one line."""
     if facts.kind == "flat":
         return "flat (exact)"
-    short = "" if facts.reached else ", below the 0.99 and 0.95 that are wanted: search with --exact where it counts"
+    short = "" if facts.reached else ", below the targets of 0.99 and 0.95: search with --exact where it matters"
     return (
         f"ivf, {facts.nprobe} of {facts.lists} lists visited, recall of the ten nearest {facts.recall:.3f}, for "
-        f"queries unlike all {facts.recall_strangers:.3f} (measured on {facts.measured_on}){short}"
+        f"queries unlike any sequence {facts.recall_strangers:.3f} (measured on {facts.measured_on}){short}"
     )
 
 
 def _advice(incremental: bool) -> str:
     if incremental:
         return (
-            "; it stays in the reference as it was; 'ednabed consolidate --rebuild' makes it of the runs there are now"
+            "; the reference keeps it as it was; 'ednabed consolidate --rebuild' builds it from the runs that exist now"
         )
-    return "; the new reference is made of the runs there are now"
+    return "; the new reference is built from the runs that exist now"
 
 
 def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dict[str, Any]:
-    """Calibrate a reference that is not; what stands in the way is told only, because the reference is good without.
+    """Calibrate a reference unless it is calibrated; report errors as notices, because the reference works without.
 
     Returns:
         ``state``: ``made`` (with ``seconds``, and ``draws``, the number of queries), ``kept`` or ``none``; ``created``,
-        where there is one; and ``reason``: why there is none, or why whole sequences only were drawn.
+        if there is a calibration; and ``reason``: why there is none, or why only full-length sequences were drawn.
     """
     from ednabed.api.identify import calibrate_reference
     from ednabed.reference.layout import build_folder
     from ednabed.taxonomy.calibration import SCHEMA, Calibration
 
     if not result.changed:
-        # One that cannot be read, or is of an earlier version, is made again.
+        # A calibration that cannot be read, or is of an earlier version, is made again.
         with suppress(StoreError):
             kept = Calibration.read(build_folder(result.folder, result.manifest.build), result.manifest.build)
             if kept is not None and kept.schema == SCHEMA:
                 return {"state": "kept", "created": kept.created, "reason": None}
     if sys.stderr.isatty():
-        notice(f"calibrating {result.folder}; --no-calibrate leaves that out")
+        notice(f"calibrating {result.folder}; --no-calibrate skips this")
     began = time.monotonic()
     try:
         _, found, lacking = calibrate_reference(workspace, None if output is None else str(output), show_progress=None)
     except EdnabedError as error:
         notice(f"not calibrated: {error}")
-        return {"state": "none", "reason": str(error)}
+        return {"state": "none", "reason": in_options(str(error))}
     if lacking is not None:
-        notice(f"calibrated on whole sequences only, because {lacking}")
+        notice(f"calibrated only on full-length sequences, because {lacking}")
     return {
         "state": "made",
         "created": found.created,
@@ -235,19 +237,19 @@ def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dic
 
 
 def _compress(result: BuildResult) -> tuple[list[Outcome], dict[str, str]]:
-    """Compress the runs of a reference after it was verified; return what was done, and what could not be."""
+    """Verify a reference, then compress its runs; return the outcomes, and the reasons for failures by folder."""
     from ednabed.reference.opened import open_reference
     from ednabed.store.compress import compress_run
 
     faults = open_reference(result.folder).verify()
     if faults:
-        raise StoreError(f"{result.folder} is not sound, so no run was compressed: {'; '.join(faults[:3])}")
+        raise StoreError(f"{result.folder} has faults, so no run was compressed: {'; '.join(faults[:3])}")
     done, failed = [], {}
     for source in result.sources:
         try:
             outcome = compress_run(source.run, delete_original=True)
         except (EdnabedError, OSError) as error:
-            failed[source.folder] = str(error)
+            failed[source.folder] = in_options(str(error))
             continue
         done.append(outcome)
         if outcome.problem is not None:

@@ -1,4 +1,4 @@
-"""``ednabed dashboard``: the page for people who do not use a terminal."""
+"""``ednabed dashboard``: serve the page for people who do not use a terminal."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from ednabed.cli.common import Context, emit, notice, pass_context
 
 @click.command()
 @click.option(
-    "--workspace", type=click.Path(file_okay=False, path_type=Path), help="As before the verb: the folder to look at."
+    "--workspace",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to show; the same as --workspace before the command name.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), default=8501, show_default=True, help="Port; 0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8501,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free one.",
 )
 @click.option(
     "--host", default="127.0.0.1", show_default=True,
-    help="Address to listen on; one that other machines reach needs --token.",
+    help="Address to listen on; an address that other machines can reach requires --token.",
 )  # fmt: skip
 @click.option(
     "--token", envvar="EDNABED_TOKEN", show_envvar=True,
-    help="Ask whoever opens the page for this; 12 letters or more. In the variable other users do not see it.",
+    help="Token required to open the page, at least 12 characters. Set it in the variable to hide it from other users.",
 )  # fmt: skip
 @click.option(
     "--max-upload", type=click.IntRange(1, 10_000), default=200, show_default=True, metavar="MIB",
-    help="Largest file that the page takes.",
+    help="Maximum size of an uploaded file.",
 )  # fmt: skip
-@click.option("--browser/--no-browser", default=None, help="Open a browser; default: where this is a terminal.")
+@click.option("--browser/--no-browser", default=None, help="Open a browser. Default: only on a terminal.")
 @pass_context
 def dashboard(
     context: Context,
@@ -40,9 +46,10 @@ def dashboard(
     max_upload: int,
     browser: bool | None,
 ) -> None:
-    """Open a local page: the studies, the map, search, identify and discover. Ctrl-C ends it.
+    """Serve a local page with studies, map, search, identify and discover. Ctrl-C stops it.
 
-    It needs no internet, and other machines cannot reach it. Long work goes on when the page is closed.
+    The page does not need the internet, and other machines cannot reach it by default. Jobs continue when the page is
+    closed.
 
     \b
     Example:
@@ -56,7 +63,7 @@ def dashboard(
 
     def ready(address: str) -> None:
         emit(f"dashboard of {folder}: {address}")
-        notice("Ctrl-C ends it; work that was begun goes on")
+        notice("Ctrl-C stops it; jobs that have been started continue")
         sys.stdout.flush()
         if browser or (browser is None and sys.stdout.isatty()):
             import webbrowser

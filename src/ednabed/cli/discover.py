@@ -1,4 +1,4 @@
-"""``ednabed discover``: what of these sequences is not in the reference?"""
+"""``ednabed discover``: find sequences that are not in the reference."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.classify import Told, check_places, judging_options, open_from
+from ednabed.cli.classify import Tally, check_paths, judging_options, open_from
 from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table
 
 if TYPE_CHECKING:
     from ednabed.api.discover import Discovery
     from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 
-# Groups that are shown on standard output; the files have all of them.
-_SHOWN = 20
+# Maximum groups that are shown on standard output; the files contain all of them.
+_MAX_SHOWN = 20
 
 
 @click.command()
@@ -28,13 +28,13 @@ _SHOWN = 20
 )  # fmt: skip
 @click.option(
     "--abundance", type=click.Path(path_type=Path),
-    help="Table of counts (features by samples, TSV or CSV); default: what the records say, else one read each.",
+    help="Count table (features by samples, TSV or CSV). Default: counts in the records, else one read each.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the map.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of the map.")
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the results; default: discovery in the workspace. Files that discover wrote there are replaced, "
-    "all else stays.",
+    help="Folder for the results. Default: discovery in the workspace. Files written there by discover are replaced, "
+    "other files are kept.",
 )  # fmt: skip
 @json_option
 @pass_context
@@ -51,15 +51,16 @@ def discover(
     as_json: bool,
     **criteria: Any,
 ) -> None:
-    """Find candidate taxa: groups of sequences that are not in a labelled reference, each with an error rate.
+    """Find candidate taxa among sequences that are not in a reference.
 
-    INPUT is as for classify. Equal sequences count once. The results are candidates.tsv, candidates.fasta
-    (representatives), members.tsv and report.html (a page with a map). A group is a candidate if its genus, or a
-    broader taxon, is not in the reference; if only its species is absent, it may be a described one. p is the chance
-    that a sequence of a taxon in the reference looks so absent, at the rank shown; q the false discovery rate over all
-    distinct sequences. The genera and species that the reference has in the taxon above are counted. The
-    reference must be calibrated. If several files are read and records name no sample, each file is a sample; files of
-    the same name are distinguished by their folders.
+    Sequences that are not in the labelled reference are grouped, and each group gets an error rate. INPUT is as for
+    classify. Identical sequences count once. The results are candidates.tsv, candidates.fasta (representatives),
+    members.tsv and report.html (a page with a map). A group is a candidate if its genus, or a broader taxon, is not in
+    the reference; if only its species is absent, it may be a described one. p is the probability that a sequence of a
+    taxon in the reference appears this absent at the rank shown; q is the false discovery rate over all distinct
+    sequences. The table also counts the genera and species that the reference has in the next higher taxon. The
+    reference must be calibrated. If several files are read and records do not name a sample, each file is a sample;
+    files of the same name are distinguished by their folders.
 
     \b
     Example:
@@ -71,21 +72,21 @@ def discover(
 
     folder = context.workspace / "discovery" if output is None else output
     check_folder(folder)
-    check_places(inputs, [folder / name for name in FILES], abundance)
+    check_paths(inputs, [folder / name for name in FILES], abundance)
     counts = None if abundance is None else read_count_table(abundance)
     for note in () if counts is None else counts.notes:
         notice(f"{abundance}: {note}")
     classifier = open_from(context, reference, model, False, criteria)
     check_calibrated(classifier)
-    told = Told(classifier, ("distinct sequence", "distinct sequences"))
+    tally = Tally(classifier, ("distinct sequence", "distinct sequences"))
     found = discover_files(
-        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, tell=told.count,
+        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, on_result=tally.count,
         show_progress=None,
     )  # fmt: skip
-    # A sequence and its reverse complement are one now.
-    told.counts = Counter({**found.sequences, "rejected": found.rejected})
-    told.summary(None)
-    _tell_counts(found)
+    # A sequence and its reverse complement now count as one.
+    tally.counts = Counter({**found.sequences, "rejected": found.rejected})
+    tally.summary(None)
+    _report_counts(found)
     if as_json:
         emit_json(_facts(found, folder, classifier.criteria.alpha))
     elif found.groups:
@@ -94,25 +95,25 @@ def discover(
             "candidate",
             "not in the reference",
             "within",
-            "reference there",
+            "taxa in reference",
             "reads",
             "sequences",
             "nearest",
         ]
-        emit(table([*header, "identity", "p", "q", "warnings"], [_row(one) for one in found.groups[:_SHOWN]]))
+        emit(table([*header, "identity", "p", "q", "warnings"], [_row(one) for one in found.groups[:_MAX_SHOWN]]))
     count = len(found.groups)
-    if count > _SHOWN and not as_json:
-        notice(f"... and {count - _SHOWN:,} more in {folder / 'candidates.tsv'}")
+    if count > _MAX_SHOWN and not as_json:
+        notice(f"... and {count - _MAX_SHOWN:,} more in {folder / 'candidates.tsv'}")
     notice(
         f"{count:,} {'group' if count == 1 else 'groups'} not in the reference, {found.candidates:,} of them candidate "
-        f"{'taxon' if found.candidates == 1 else 'taxa'}; in {folder}, begin with report.html"
+        f"{'taxon' if found.candidates == 1 else 'taxa'}; in {folder}, start with report.html"
     )
 
 
 def _row(one: CandidateTaxon) -> list[str]:
     from ednabed.store.files import clean
 
-    near = one.representative.assignment
+    nearest = one.representative.assignment
     cells = [
         one.id,
         "yes" if one.candidate else "no",
@@ -121,8 +122,8 @@ def _row(one: CandidateTaxon) -> list[str]:
         "" if one.parent is None else f"{one.parent.genera:,} genera, {one.parent.species:,} species",
         f"{one.reads:,}",
         f"{one.sequences:,}",
-        _deepest(near.nearest_lineage),
-        "" if near.identity is None else f"{near.identity:.1f}",
+        _deepest(nearest.nearest_lineage),
+        "" if nearest.identity is None else f"{nearest.identity:.1f}",
         f"{one.claim.p:.2g}",
         f"{one.claim.q:.2g}",
         str(len(one.representative.warnings) or ""),
@@ -175,11 +176,11 @@ def _group(one: CandidateTaxon) -> dict[str, Any]:
     }
 
 
-def _tell_counts(found: Discovery) -> None:
+def _report_counts(found: Discovery) -> None:
     if found.not_in_counts:
         notice(
-            f"{found.not_in_counts:,} records are not in the table of counts, such as "
-            f"{', '.join(map(repr, found.not_in_counts_examples))}; they have the reads that they say, else one"
+            f"{found.not_in_counts:,} records are not in the count table, such as "
+            f"{', '.join(map(repr, found.not_in_counts_examples))}; their own counts are used, else one read each"
         )
     if found.repeated:
-        notice(f"{found.repeated:,} records have the id of an earlier one, which has the counts")
+        notice(f"{found.repeated:,} records have the id of an earlier one, to which the counts belong")

@@ -1,4 +1,4 @@
-"""Write the command reference from the commands themselves: ``python -m ednabed.cli.docs > docs/commands.md``."""
+"""Print the command reference, generated from the commands: ``python -m ednabed.cli.docs > docs/commands.md``."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ednabed.cli.main import cli
 
 _INTRODUCTION = """# Commands
 
-Made by `make docs` from the commands themselves; a test fails when this page is stale.
+Generated from the commands by `make docs`; a test fails when this page is out of date.
 
 Results go to standard output, notices and progress to standard error. `--json` prints one JSON document. Exit codes:
-0 done, 1 data or input/output, 2 usage, 130 interrupted. Relative places of runs and tables lie in the workspace
-(`--workspace`, or `EDNABED_WORKSPACE`; default: the current folder).
+0 done, 1 data or input/output, 2 usage, 130 interrupted. Relative paths of runs and tables are resolved in the
+workspace (`--workspace`, or `EDNABED_WORKSPACE`; default: the current folder).
 """
 
 
 def pages(command: click.Command, context: click.Context) -> Iterator[str]:
-    """Yield the help text of a command and of all its verbs, each with a heading."""
+    """Yield the help text of a command and of all its subcommands, each with a heading."""
     yield f"## {context.command_path}\n\n```text\n{command.get_help(context).strip()}\n```\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
@@ -29,7 +29,7 @@ def pages(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def reference() -> str:
-    """Return the whole page, the same on every machine."""
+    """Return the complete page, which is the same on every machine."""
     context = click.Context(cli, info_name="ednabed", terminal_width=100, **cli.context_settings)
     return "\n".join([_INTRODUCTION, *pages(cli, context)])
 

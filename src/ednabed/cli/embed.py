@@ -1,4 +1,4 @@
-"""``ednabed embed``: sequence files to a run."""
+"""``ednabed embed``: turn sequence files into a run."""
 
 from __future__ import annotations
 
@@ -31,30 +31,28 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option(
-    "--dataset", help="Name of the study; the run gets a folder named by the time below it. Default: default."
-)
+@click.option("--dataset", help="Name of the study; the run gets a folder in it, named by the time. Default: default.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the run itself (in the workspace, if relative), instead of a dataset.",
+    help="Folder of the run, relative to the workspace or absolute, instead of a dataset.",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
 @click.option(
     "--abundance", type=click.Path(path_type=Path), multiple=True, metavar="TABLE",
-    help="Reads of each feature in each sample, joined by id: TSV, CSV, BIOM, .qza, mothur or DADA2; may be repeated.",
+    help="Read counts by feature and sample, joined by id: TSV, CSV, BIOM, .qza, mothur or DADA2; may be repeated.",
 )  # fmt: skip
-@click.option("--no-counts", is_flag=True, help="Read an INPUT that holds counts by sample as sequences alone.")
+@click.option("--no-counts", is_flag=True, help="Ignore counts by sample in an INPUT, and read only its sequences.")
 @click.option(
     "--samples", type=click.Path(path_type=Path),
-    help="TSV or CSV with samples and their latitude, longitude, date, …, joined to the records by sample.",
+    help="TSV or CSV with the latitude, longitude, date, … of samples, joined to the records by sample.",
 )  # fmt: skip
 @keep_placeholders_option
-@click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after so many accepted records.")
+@click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after N accepted records.")
 @click.option(
-    "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted."
+    "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Minimum sequence length, in bases."
 )
-@click.option("--no-resume", is_flag=True, help="Throw unfinished work away; make another run even where one exists.")
+@click.option("--no-resume", is_flag=True, help="Discard unfinished work, and create a new run even if one exists.")
 @model_option
 @device_options
 @batch_size_option
@@ -83,14 +81,15 @@ def embed(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Embed sequences: FASTA, FASTQ, TSV, CSV or Parquet (also .gz, .zst), QIIME 2 artifacts, - for standard input.
+    """Embed sequences and store the vectors as a run.
 
-    The result is a run: a folder with one vector for each record, the records, what was rejected and why, and how it
-    was made. Started again after an interruption, the same command computes only what is missing.
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet (also .gz, .zst), a QIIME 2 artifact, or - for standard input. A run is a
+    folder with one vector per record, the records, the rejected records with reasons, and the provenance. Run the same
+    command again after an interruption to compute only what is missing.
 
-    With --abundance the run has one record for each feature and sample with reads. A table that holds the sequences
-    too (a sequence table of DADA2, a table of nf-core/ampliseq) needs no INPUT; features that are named by their
-    sequences get the MD5 of these as ids.
+    With --abundance, the run has one record per feature and sample with reads. A table that also contains the sequences
+    (a DADA2 sequence table, an nf-core/ampliseq table) needs no INPUT; the ids of features that are named by their
+    sequences are the MD5 sums of the sequences.
 
     \b
     Example:
@@ -103,9 +102,9 @@ def embed(
     from ednabed.store.run_writer import RunRequest, embed_to_run
 
     if dataset is not None and output is not None:
-        raise UsageError("--dataset and --output exclude each other; name a study or a folder, not both")
+        raise UsageError("--dataset and --output exclude each other; give a study or a folder, not both")
     if abundance and no_counts:
-        raise UsageError("--abundance and --no-counts exclude each other; leave one of them out")
+        raise UsageError("--abundance and --no-counts exclude each other; omit one of them")
     started = time.monotonic()
     request = RunRequest(
         inputs=[Path(name) for name in inputs],
@@ -149,7 +148,9 @@ def embed(
         )
         return
     if result.existed:
-        notice("this very input was embedded by this model before; nothing was done (--no-resume makes another run)")
+        notice(
+            "the same input has already been embedded by this model; nothing was done (--no-resume creates a new run)"
+        )
     _print(result, seconds, has_labels=labels is not None)
 
 
@@ -166,7 +167,7 @@ def _print(result: RunResult, seconds: float, *, has_labels: bool) -> None:
     )
     if counts["rejected"]:
         emit(f"rejected   {counts['rejected']:,}, reasons in {result.run.folder / 'rejected.tsv'}")
-    for key, text in (("truncated", "cut at the token limit"), ("ambiguous", "hold an N")):
+    for key, text in (("truncated", "cut at the token limit"), ("ambiguous", "contain an N")):
         if counts[key]:
             emit(f"{key:<10} {counts[key]:,} records {text}")
     if "reads" in counts:
@@ -174,5 +175,5 @@ def _print(result: RunResult, seconds: float, *, has_labels: bool) -> None:
     if has_labels or counts["labelled"]:
         emit(f"labelled   {counts['labelled']:,} records have a lineage")
     if not result.existed:
-        taken_up = f", {result.taken_up:,} taken up from an interrupted try" if result.taken_up else ""
-        emit(f"computed   {result.computed:,} sequences{taken_up}, {seconds:.1f} s in all")
+        taken_up = f", {result.taken_up:,} reused from an interrupted attempt" if result.taken_up else ""
+        emit(f"computed   {result.computed:,} sequences{taken_up}, {seconds:.1f} s in total")

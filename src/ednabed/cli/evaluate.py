@@ -1,4 +1,4 @@
-"""``ednabed evaluate``: how right are the answers, compared with those of other programs?"""
+"""``ednabed evaluate``: measure the accuracy of classification, compared with other programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ednabed.cli.classify import check_places
+from ednabed.cli.classify import check_paths
 from ednabed.cli.common import Context, emit, emit_json, notice, pass_context, threads_option
 from ednabed.cli.reference import reference_option
 from ednabed.errors import InputError, UsageError
@@ -23,38 +23,42 @@ _OTHERS = ("vsearch", "vsearch-default", "sintax", "consensus", "blastn", "mmseq
 
 @click.command()
 @reference_option
-@click.option("--marker", help="Take the records of this marker only, where the reference holds several.")
+@click.option("--marker", help="Use only records of this marker, if the reference has several.")
 @click.option(
     "--model", "models", multiple=True,
-    help="A model to measure; may be repeated; default: that of the reference, and kmer6.",
+    help="Model to evaluate; may be repeated. Default: the model of the reference, and kmer6.",
 )  # fmt: skip
 @click.option(
     "--queries", type=click.IntRange(min=1), default=500, show_default=True, help="Maximum queries per group."
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of what is held out and cut."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=1,
+    show_default=True,
+    help="Random seed for held-out records and cuts.",
 )
 @click.option(
     "--crop", "crops", multiple=True, type=click.IntRange(min=20),
-    help="Also ask the queries cut to this many bases; may be repeated; default: 313 and 150.",
+    help="Also use queries cut to this many bases; may be repeated. Default: 313 and 150.",
 )  # fmt: skip
-@click.option("--no-crops", is_flag=True, help="Whole queries only.")
-@click.option("--no-others", is_flag=True, help="Measure ednabed alone, without any other program.")
+@click.option("--no-crops", is_flag=True, help="Use only full-length queries.")
+@click.option("--no-others", is_flag=True, help="Evaluate ednabed alone, without other programs.")
 @click.option(
     "--without", multiple=True, type=click.Choice(_OTHERS),
     help="Omit one of the other methods; may be repeated.",
 )  # fmt: skip
-@click.option("--vectors-only", is_flag=True, help="Measure every model without alignment too.")
+@click.option("--vectors-only", is_flag=True, help="Also evaluate every model without alignment.")
 @threads_option
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to a file; .json gives JSON, any other ending Markdown.",
+    help="Write to a file; the extension .json gives JSON, any other Markdown.",
 )  # fmt: skip
 @click.option(
     "--training-to", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the records that stay in training to a TSV file, and stop: train on these what is to be measured here.",
+    help="Write the training records to a TSV file and stop; train models on them that are to be evaluated here.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 @pass_context
 def evaluate(
     context: Context,
@@ -73,12 +77,13 @@ def evaluate(
     training_to: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure how right names, confidences and claims of absence are, on records held out of a labelled reference.
+    """Measure the accuracy of classification on held-out records.
 
-    Records, species, genera and families are held out in turn, and exact copies of what stays are asked too. What is
-    left becomes a reference of its own. vsearch, SINTAX, blastn and MMseqs2, where they are installed, and a naive
-    Bayes classifier answer the same queries with the same threads. Models embed all records again, which takes long for
-    large ones.
+    The accuracy of names, confidences and claims of absence is measured on records of a labelled reference. Records,
+    species, genera and families are held out in turn, and exact copies of the remaining records are queried too. The
+    remaining records form a new reference. vsearch, SINTAX, blastn and MMseqs2, if installed, and a naive Bayes
+    classifier classify the same queries with the same number of threads. Every model embeds all records again, which
+    takes long for large models.
 
     \b
     Example:
@@ -99,8 +104,8 @@ def evaluate(
     from ednabed.store.files import to_json, write_atomic
 
     if no_crops and crops:
-        raise UsageError("--crop and --no-crops exclude each other; leave one of them out")
-    check_places((), [output, training_to])
+        raise UsageError("--crop and --no-crops exclude each other; omit one of them")
+    check_paths((), [output, training_to])
     opened = open_reference(*layout.find_reference(context.workspace, reference))
     records = labelled_records(opened, marker)
     if not records:
@@ -135,7 +140,7 @@ def evaluate(
             command=_command(), embedders=embedders,
         )  # fmt: skip
     for name, reason in result.failures.items():
-        notice(f"{name} takes no part: {reason}")
+        notice(f"{name} is omitted: {reason}")
     if output is not None:
         write_atomic(output, to_json(result.to_dict()) if output.suffix == ".json" else to_markdown(result))
     if as_json:

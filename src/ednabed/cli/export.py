@@ -1,4 +1,4 @@
-"""``ednabed export``: what is stored, in the formats of other programs."""
+"""``ednabed export``: write stored data in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from ednabed.cli.common import (
     Context,
     assignments_option,
-    check_letters,
+    check_text,
     emit_json,
     json_option,
     notice,
@@ -27,31 +27,31 @@ _FORMATS = (
 @click.command()
 @click.option(
     "--reference",
-    help="Folder of a reference, or the name of a build; default: data/reference in the workspace, and where there is "
-    "none, all runs as they lie.",
+    help="Folder of a reference, or the name of a build. Default: data/reference in the workspace, or all runs if it "
+    "does not exist.",
 )
 @click.option(
     "--run", "runs", multiple=True,
-    help="Export this run as it lies: dataset/run, a dataset (its newest run) or a folder; may be repeated.",
+    help="Export this run instead: dataset/run, a dataset (its newest run) or a folder; may be repeated.",
 )  # fmt: skip
-@click.option("--dataset", "datasets", multiple=True, help="Only records of this dataset; may be repeated.")
-@click.option("--where", help="Filter on columns of the records, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
+@click.option("--dataset", "datasets", multiple=True, help="Export only records of this dataset; may be repeated.")
+@click.option("--where", help="Filter on record columns, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
 @assignments_option
 @click.option("--format", "format_", required=True, type=click.Choice(_FORMATS), help="Format; see above.")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path),
     help="File to write; a folder for qiime2, qza, mdt (unless it ends in .xlsx), faire, dada2, and krona with "
-    "--per-sample. An earlier export there is replaced.",
+    "--per-sample. An earlier export at this path is replaced.",
 )  # fmt: skip
 @click.option(
     "--occurrences/--distinct", default=None,
-    help="fasta, tsv, parquet: one entry per record, or one per distinct sequence with its reads added up; default: "
+    help="fasta, tsv, parquet: one entry per record, or one per distinct sequence with its reads summed. Default: "
     "distinct for fasta, else occurrences.",
 )  # fmt: skip
 @click.option(
     "--ids", type=click.Choice(["own", "digest"]), default="own", show_default=True,
-    help="Ids of features: own, the id of the first record, with a suffix (_1, _2, …) where several sequences share "
-    "it; digest, the digest of the bases.",
+    help="Feature ids: own, the id of the first record, with a suffix (_1, _2, …) if several sequences share it; "
+    "digest, the digest of the bases.",
 )  # fmt: skip
 @click.option("--obsm", is_flag=True, help="h5ad: vectors in obsm['X_ednabed'] instead of X.")
 @click.option(
@@ -61,10 +61,10 @@ _FORMATS = (
 @click.option(
     "--about", type=click.Path(path_type=Path, dir_okay=False),
     help="dwc: TOML file with title, abstract, license, date and contact of the data set, for eml.xml; "
-    "docs/formats.md has one.",
+    "see the example in docs/formats.md.",
 )  # fmt: skip
-@click.option("--no-biom", is_flag=True, help="qiime2: leave feature-table.biom out.")
-@click.option("--per-sample", is_flag=True, help="krona: a folder with a file for each sample.")
+@click.option("--no-biom", is_flag=True, help="qiime2: omit feature-table.biom.")
+@click.option("--per-sample", is_flag=True, help="krona: write a folder with one file per sample.")
 @threads_option
 @json_option
 @pass_context
@@ -87,7 +87,7 @@ def export(
     per_sample: bool,
     as_json: bool,
 ) -> None:
-    """Write records, names and vectors for other programs.
+    """Write records, names and vectors in the formats of other programs.
 
     fasta: sequences with ;size=, for VSEARCH and others. tsv, parquet: records with all their columns. h5ad: AnnData
     with the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences; qza: the same
@@ -95,10 +95,10 @@ def export(
     Darwin Core Archive (zip) of occurrences with DNA-derived data, for GBIF and OBIS. krona: reads by lineage, for
     ktImportText. sintax, dada2: named sequences as references for VSEARCH and DADA2.
 
-    Records without a lineage of their own get the names that 'ednabed classify --run' kept next to their run.
+    Records without a lineage of their own get the names that 'ednabed classify --run' has kept next to their run.
 
-    In tsv, a cell that a spreadsheet would run as a formula gets an apostrophe in front; other formats keep names as
-    they are. h5ad, and mdt as .xlsx, need pip install "ednabed[export]".
+    In tsv, a cell that a spreadsheet would run as a formula is prefixed with an apostrophe; other formats keep names
+    unchanged. h5ad, and mdt as .xlsx, require pip install "ednabed[export]".
 
     \b
     Example:
@@ -116,11 +116,11 @@ def export(
 
     if reference is not None and runs:
         raise UsageError("--reference and --run exclude each other; omit one of them")
-    check_letters(*datasets)
+    check_text(*datasets)
     data = get_data_manager(context.workspace)
     collection = data.loose_runs(runs) if runs else data.collection(reference)
     if isinstance(collection, LooseRuns) and not runs:
-        notice(f"no reference here: exporting from {collection.name}; 'ednabed consolidate' makes a reference")
+        notice(f"there is no reference: exporting from {collection.name}; 'ednabed consolidate' builds a reference")
     assigned = None
     if format_ in WITH_NAMES or assignments is not None:
         assigned = find_assignments(collection, context.workspace, assignments)

@@ -1,4 +1,4 @@
-"""Scripts and options of the two older guides: people type them out of habit, and are told today's command."""
+"""Hints for scripts and options of the two older guides, which people type out of habit: the current command."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCRIPTS = {
     "manage_embedding_versions": "versions",
     "app": "dashboard",
 }
-"""Name of a script, without its ending, to the command that does its work."""
+"""Name of a script, without its extension, to the command that replaces it."""
 
 _PAGE = "docs/from_the_guides.md maps all of them"
-_VALIDATE = "sequences are compared by 'ednabed validate'"
+_VALIDATE = "'ednabed validate' compares sequences"
 _INPUT = "the files need no option: 'ednabed {} FILE...'"
 OPTIONS = {
     ("embed", "--input"): _INPUT.format("embed"),
@@ -29,15 +29,15 @@ OPTIONS = {
     ("table embed", "--validate-only"): _VALIDATE,
     ("table embed", "--input"): "bring the file into the table first: 'ednabed table import FILE...'",
 }
-"""Command and option of a guide to what is typed today."""
+"""Command and option of a guide to the current usage."""
 
 
 def hint_for(error: click.ClickException, arguments: Sequence[str]) -> str | None:
-    """Return what to type instead of something that the older guides have; None where it is not from them.
+    """Return what to type instead of a script or option of the older guides; None if it is not from them.
 
     Args:
-        error: What click said of the arguments.
-        arguments: Those of the process.
+        error: The error that click raised about the arguments.
+        arguments: The arguments of the process.
     """
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return None
@@ -48,9 +48,9 @@ def hint_for(error: click.ClickException, arguments: Sequence[str]) -> str | Non
     if path:
         return None
     for word in arguments:
-        # What a shell or a habit puts in front: a folder, of either system.
+        # A folder may precede the name, in the notation of either system.
         name = PureWindowsPath(PurePosixPath(word).name).name.removesuffix(".py")
         if name in SCRIPTS:
             command = "validate" if "--validate-only" in arguments else SCRIPTS[name]
-            return f"hint: {word} is 'ednabed {command}' today; 'ednabed {command} --help' has its options ({_PAGE})"
+            return f"hint: {word} is now 'ednabed {command}'; 'ednabed {command} --help' lists its options ({_PAGE})"
     return None

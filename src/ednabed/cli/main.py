@@ -1,7 +1,7 @@
-"""Entry point: the group of verbs, and the one place where errors become a sentence and an exit code.
+"""Entry point: the command group, and the one place where errors become a sentence and an exit code.
 
-Exit codes: 0 done, 1 data or I/O, 2 usage, 130 interrupted, 143 terminated. The traceback is shown with ``--debug``
-only.
+Exit codes: 0 done, 1 data or I/O, 2 usage, 130 interrupted, 143 terminated. The traceback is shown only with
+``--debug``.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ from ednabed.cli.table import table_group
 from ednabed.cli.train import train
 from ednabed.cli.validate import validate
 from ednabed.cli.versions import versions
-from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError
 
-_TWICE_SECONDS = 5.0
-"""A request to end that is repeated so soon is the same one; it must not cut short what the first one has to clean."""
+_SAME_REQUEST_SECONDS = 5.0
+"""A second request to end within this time counts as the same one, so that it does not interrupt the clean-up."""
 _GRACE_SECONDS = 30.0
-"""Time for a soft end after the program that started this one is gone."""
+"""Time for a clean exit after the program that started this one has ended."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,31 +56,35 @@ _GRACE_SECONDS = 30.0
     default=Path(),
     envvar="EDNABED_WORKSPACE",
     show_envvar=True,
-    help="Folder that holds runs, tables and references. Default: the current folder.",
+    help="Folder with runs, tables and references. Default: the current folder.",
 )
 @click.option(
     "--progress",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep in this file how far the work is, as JSON, for other programs: doing, done, total, unit, rate, seconds.",
+    help="Write progress to this file as JSON, for other programs: doing, done, total, unit, rate, seconds.",
 )
 @output_options
 @threads_option
-@click.option("--until-stdin-ends", is_flag=True, hidden=True, help="End when standard input does (see dashboard).")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--until-stdin-ends", is_flag=True, hidden=True, help="End when standard input ends (see dashboard).")
+@click.option("--debug", is_flag=True, help="Show the traceback if an error occurs.")
 @click.version_option(__version__, prog_name="ednabed")
 @click.pass_context
 def cli(
     ctx: click.Context, /, workspace: Path, progress: Path | None, until_stdin_ends: bool, debug: bool, **output: Any
 ) -> None:
-    """Turn environmental-DNA sequences into vectors, keep them in order, and ask them questions.
+    """Turn environmental-DNA sequences into vectors; store, search and classify them.
 
-    --quiet, --verbose, --log and --threads may also be behind the verb. The file ednabed.toml in the workspace sets
-    defaults of options.
+    --quiet, --verbose, --log and --threads may also follow the command name. The file ednabed.toml in the workspace
+    sets defaults for options.
     """
     given = {name: (value, ctx.get_parameter_source(name) or ParameterSource.DEFAULT) for name, value in output.items()}
-    # What fails before a verb begins gets into the log, too.
+    # Errors before a command begins are logged, too.
     console.begin(
-        str(ctx.invoked_subcommand), quiet=output["quiet"], verbose=output["verbose"], file=output["log_file"]
+        str(ctx.invoked_subcommand),
+        quiet=output["quiet"],
+        verbose=output["verbose"],
+        file=output["log_file"],
+        context=ctx,
     )
     defaults = find_defaults(workspace, cli)
     if defaults is not None:
@@ -105,41 +108,41 @@ for _verb in (
 
 
 def _end_with_stdin() -> None:
-    """End softly, as SIGTERM does, when standard input ends: the program that holds its other end is gone or says so.
+    """Exit cleanly, as on SIGTERM, when standard input ends: the program at its other end has ended or closed it.
 
-    Works on every system, however that program ended.
+    This works on every system, however that program ended.
     """
-    # The descriptor gets another number: processes that are started from here, and commands that read standard input,
-    # find it empty instead of taking part in the wait.
-    told = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    # Standard input moves to another descriptor, so that child processes, and commands that read standard input, find
+    # it empty instead of competing with the wait.
+    parent_end = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
 
     def wait() -> None:
         import _thread
 
         try:
-            while os.read(told, 1024):
+            while os.read(parent_end, 1024):
                 pass
         except OSError:
             pass
         _thread.interrupt_main(signal.SIGTERM)
         time.sleep(_GRACE_SECONDS)
-        # A long call of compiled code that does not come back; what is on the disk is made for that.
+        # A long call of compiled code does not return; the files on disk are safe in that case.
         os._exit(143)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _ender() -> Callable[..., None]:
-    """Return a handler that ends the process as Ctrl-C does, so that what is half written goes."""
+def _exit_handler() -> Callable[..., None]:
+    """Return a handler that ends the process as Ctrl-C does, so that partial files are removed."""
     last = float("-inf")
 
     def end(*_: object) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last > _TWICE_SECONDS:
+        if now - last > _SAME_REQUEST_SECONDS:
             last = now
             sys.exit(143)
 
@@ -147,17 +150,21 @@ def _ender() -> Callable[..., None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and exit with its code. ``arguments`` None takes those of the process."""
+    """Run the command line and exit with its code.
+
+    Args:
+        arguments: The arguments; None takes those of the process.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if threading.current_thread() is threading.main_thread():
-        end = _ender()
+        end = _exit_handler()
         signal.signal(signal.SIGTERM, end)
         if hasattr(signal, "SIGBREAK"):
-            # Windows has no way to send SIGTERM; this is Ctrl-Break.
+            # SIGTERM cannot be sent on Windows; this is Ctrl-Break.
             signal.signal(signal.SIGBREAK, end)
     for stream in (sys.stdout, sys.stderr):
-        # A console or file in another encoding (Windows) shows letters that it lacks as escapes, instead of failing.
+        # A console or file in another encoding (Windows) shows characters that it lacks as escapes, instead of failing.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = 1
@@ -175,11 +182,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    """Run the command line; say what went wrong, and return the exit code. With ``debug`` errors are raised."""
+    """Run the command line, report any error, and return the exit code. With ``debug``, errors are raised."""
     try:
         result: Any = cli.main(args=arguments, prog_name="ednabed", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        console.failed("interrupted; what was reported as done is kept, run the same command again to finish")
+        console.failed("interrupted; work reported as done is kept, run the same command again to finish")
         return 130
     except click.ClickException as error:
         error.show()
@@ -191,15 +198,15 @@ def _run(arguments: list[str], debug: bool) -> int:
     except EdnabedError as error:
         if debug:
             raise
-        console.failed(f"ednabed: {in_options(str(error))}")
+        console.failed(f"ednabed: {error}")
         return error.exit_code
     except OSError as error:
         if debug:
             raise
         name = f"{error.filename}: " if error.filename else ""
         console.failed(
-            f"ednabed: {name}{error.strerror or error}; look at the disk and its free space, then run the same command "
-            "again, what was computed is kept (--debug shows where it failed)"
+            f"ednabed: {name}{error.strerror or error}; check the disk and its free space, then run the same command "
+            "again, computed results are kept (--debug shows where it failed)"
         )
         return 1
     return result if isinstance(result, int) else 0

@@ -1,6 +1,6 @@
-"""The ``models`` verb: the known models, what they are, their weights, and whether those compute what they should.
+"""``ednabed models``: list, show, fetch and verify models.
 
-Only the printing is here; ``ednabed.models`` holds the catalogue, the hub, the loading and the verification.
+This module only prints; ``ednabed.models`` contains the catalogue, the hub, the loading and the verification.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     table,
     threads_option,
 )
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def models() -> None:
 @json_option
 @pass_context
 def list_models(context: Context, as_json: bool) -> None:
-    """List all models, and say whether their weights are on this machine.
+    """List all models, and whether their weights are on this machine.
 
-    Models of other installed packages come last; what they do not announce is shown as '?'.
+    Models of other installed packages come last; values that they do not declare are shown as '?'.
 
     Example: ednabed models list
     """
@@ -86,13 +87,16 @@ def list_models(context: Context, as_json: bool) -> None:
 
 @models.command("show")
 @click.argument("name")
-@click.option("--card-only", is_flag=True, help="Do not load the weights, so show neither spec nor fingerprint.")
+@click.option(
+    "--card-only", is_flag=True, help="Do not load the weights; the spec and the fingerprint are then omitted."
+)
 @json_option
 @pass_context
 def show(context: Context, name: str, card_only: bool, as_json: bool) -> None:
-    """Show a model: its card, files and licence; with weights here also its spec and fingerprint.
+    """Show the card, files and licence of a model.
 
-    NAME is a name from 'ednabed models list', a hub id or a model folder.
+    If the weights are on this machine, its spec and fingerprint are also shown. NAME is a name from 'ednabed models
+    list', a Hugging Face id or a model folder.
 
     Example: ednabed models show kmer6
     """
@@ -108,7 +112,7 @@ def show(context: Context, name: str, card_only: bool, as_json: bool) -> None:
         try:
             embedder = load_embedder(name)
         except EdnabedError as error:
-            problem = str(error)
+            problem = in_options(str(error))
         else:
             spec, fingerprint = embedder.spec.to_dict(), embedder.spec.fingerprint
     licence = facts["licence"] or (spec or {}).get("licence") or ""
@@ -130,7 +134,7 @@ def show(context: Context, name: str, card_only: bool, as_json: bool) -> None:
     for key, value in (spec or {}).items():
         emit(f"spec {key}: {value if isinstance(value, str) else json.dumps(value)}")
     if folder is None and facts["weights_here"] is False:
-        notice(f"the weights are not on this machine; 'ednabed models fetch {found.name}' brings them")
+        notice(f"the weights are not on this machine; 'ednabed models fetch {found.name}' downloads them")
 
 
 @models.command("fetch")
@@ -138,11 +142,11 @@ def show(context: Context, name: str, card_only: bool, as_json: bool) -> None:
 @json_option
 @pass_context
 def fetch(context: Context, name: str, as_json: bool) -> None:
-    """Bring the weights of a model to this machine.
+    """Download the weights of a model to this machine.
 
-    NAME is a name from 'ednabed models list' or a hub id (ORGANISATION/NAME) of the same layouts. What has arrived is
-    kept when the line breaks: run the same command again. HF_HOME says where the weights are kept, HF_ENDPOINT names
-    a mirror. Models carried by hand lie in folders below EDNABED_MODELS.
+    NAME is a name from 'ednabed models list' or a Hugging Face id (ORGANISATION/NAME) of a supported architecture. If
+    the connection breaks, run the same command again: downloaded parts are kept. HF_HOME sets where the weights are
+    stored, HF_ENDPOINT a mirror. Models copied by hand belong in folders in EDNABED_MODELS.
 
     Example: ednabed models fetch nt-v2-50m
     """
@@ -154,7 +158,7 @@ def fetch(context: Context, name: str, as_json: bool) -> None:
     found = resolve(name)
     if found.card is None:
         owner = "a folder on this machine" if found.folder is not None else "a model of another package"
-        raise UsageError(f"{found.name} is {owner}, so there is nothing to fetch; give its name to --model")
+        raise UsageError(f"{found.name} is {owner}, so there is nothing to fetch; use it with --model")
     card = found.card
     if card.hub_id is not None:
         notice(f"licence of these weights: {licence_text(card.licence)}")
@@ -173,20 +177,22 @@ def fetch(context: Context, name: str, as_json: bool) -> None:
             }
         )
     else:
-        emit(f"{card.name} {'was here already' if was_here else 'is here now'}: {folder}")
+        emit(f"{card.name} {'was already here' if was_here else 'is now here'}: {folder}")
 
 
 @models.command("verify")
 @click.argument("name")
-@click.option("--files", "check_files", is_flag=True, help="Also compare the files with their published SHA-256.")
+@click.option(
+    "--files", "check_files", is_flag=True, help="Also compare the files with their published SHA-256 checksums."
+)
 @threads_option
 @json_option
 @pass_context
 def verify_model(context: Context, name: str, check_files: bool, as_json: bool) -> None:
-    """Check that a model on this machine computes what its authors' code computed.
+    """Check that a model on this machine reproduces the vectors of its authors' code.
 
-    The weights are loaded strictly, in full precision on the CPU, and compared with published vectors. The result is
-    'verified', 'failed' (exit code 1), 'unverifiable' (nothing is published) or 'no weights'.
+    The weights are loaded strictly, in full precision on the CPU, and the vectors compared with published ones. The
+    result is 'verified', 'failed' (exit code 1), 'unverifiable' (nothing is published) or 'no weights'.
 
     Example: ednabed models verify nt-v2-50m --files
     """
@@ -232,13 +238,13 @@ def _row(card: ModelCard) -> dict[str, Any]:
 
 
 def _facts(found: Found) -> dict[str, Any]:
-    """Return what is known of a model without loading it; ``path`` is its folder or None."""
+    """Return what is known about a model without loading it; ``path`` is its folder or None."""
     from ednabed.models.catalog import ModelCard
     from ednabed.models.load import distribution_of
     from ednabed.models.weights import local_folder, revision_of
 
-    nothing = ModelCard(found.name, "", None, None, None, None, None, "", None, "a folder on this machine")
-    card = found.card or nothing
+    empty = ModelCard(found.name, "", None, None, None, None, None, "", None, "a folder on this machine")
+    card = found.card or empty
     folder = found.folder or local_folder(card)
     facts = _row(card)
     if found.folder is not None:

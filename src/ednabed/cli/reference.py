@@ -1,4 +1,4 @@
-"""``ednabed reference``: what is in a reference, whether it is sound, and names for its builds."""
+"""``ednabed reference``: show, verify, calibrate and map references, and name their builds."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ednabed.cli.common import (
     threads_option,
 )
 from ednabed.cli.consolidate import index_text
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
 reference_option = click.option(
     "--reference",
-    help="Folder of a reference, or the name of a build of any reference; default: data/reference in the workspace.",
+    help="Folder of a reference, or the name of a build of any reference. Default: data/reference in the workspace.",
 )
 
 
 @click.group("reference")
 def reference_group() -> None:
-    """Look into a reference, verify it, and give its builds names."""
+    """Show, verify, calibrate and map references, and name their builds."""
 
 
 @reference_group.command()
@@ -43,7 +44,7 @@ def reference_group() -> None:
 @json_option
 @pass_context
 def show(context: Context, reference: str | None, as_json: bool) -> None:
-    """Show what is in a reference: by dataset, run and marker, by which model, with which index.
+    """Show the model, index, runs and markers of a reference.
 
     \b
     Example:
@@ -53,10 +54,10 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
 
     folder, name = layout.find_reference(context.workspace, reference)
     manifest = layout.open_manifest(folder, name)
-    before = layout.read_previous(folder).get(manifest.build) if name is None else None
+    previous = layout.read_previous(folder).get(manifest.build) if name is None else None
     if as_json:
         parts = [asdict(part) for part in manifest.runs]
-        emit_json({"reference": str(folder), **_summary(manifest), "previous": before, "runs": parts})
+        emit_json({"reference": str(folder), **_summary(manifest), "previous": previous, "runs": parts})
         return
     spec, counts = manifest.spec, manifest.counts
     emit(f"reference    {folder}, build {manifest.build}" + (f" ({name})" if name else ""))
@@ -64,11 +65,11 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
     emit(f"model        {spec.model}, {spec.dimension} dimensions, {spec.licence or 'no licence stated'}")
     emit(f"fingerprint  {spec.fingerprint}")
     emit(f"version      {manifest.version or 'none registered'}")
-    emit(f"sequences    {counts['sequences']:,} distinct, {counts['letters']:,} letters")
+    emit(f"sequences    {counts['sequences']:,} distinct, {counts['letters']:,} bases")
     emit(f"records      {counts['records']:,} in {counts['runs']:,} runs of {counts['datasets']:,} datasets")
     emit(f"index        {index_text(manifest.index)}")
-    if before is not None:
-        emit(f"previous     build {before}; 'ednabed reference undo' brings it back")
+    if previous is not None:
+        emit(f"previous     build {previous}; 'ednabed reference undo' restores it")
     emit(f"size         {human_bytes(sum(entry['bytes'] for entry in manifest.files.values()))}")
     for marker, count in _markers(manifest).items():
         emit(f"marker       {marker or '(none)'}: {count:,} records")
@@ -91,10 +92,10 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
 @json_option
 @pass_context
 def verify(context: Context, reference: str | None, as_json: bool) -> None:
-    """Recompute all checksums of a reference and check that its files fit together. Exit 1 when a fault is found.
+    """Verify the checksums and the consistency of a reference.
 
-    Every build that is kept (the current one, the one before, those with a name) is read, and with them the names of
-    builds, calibrations and the map; by the name of a build, this build alone.
+    The exit code is 1 if a fault is found. All kept builds (current, previous and named) are read, together with the
+    names of builds, the calibrations and the map. If the name of a build is given, only that build is read.
 
     \b
     Example:
@@ -111,7 +112,7 @@ def verify(context: Context, reference: str | None, as_json: bool) -> None:
         emit(f"{folder}: {'sound' if not faults else '; '.join(faults)}")
     if faults:
         raise StoreError(
-            f"{folder} has faults; each is named with what mends it, and 'ednabed consolidate --rebuild' makes the "
+            f"{folder} has faults; each is shown with its remedy, and 'ednabed consolidate --rebuild' builds the "
             "current build again"
         )
 
@@ -122,7 +123,9 @@ def verify(context: Context, reference: str | None, as_json: bool) -> None:
 @json_option
 @pass_context
 def tag(context: Context, name: str, reference: str | None, as_json: bool) -> None:
-    """Give the current build a NAME, by which it is kept and can be searched when later builds have taken its place.
+    """Give the current build a NAME.
+
+    Under this name, the build is kept and can be searched after later builds have replaced it.
 
     \b
     Example:
@@ -152,23 +155,23 @@ def list_(context: Context, as_json: bool) -> None:
 
     rows: list[dict[str, Any]] = []
     for folder in layout.reference_folders(context.workspace):
-        place = folder.relative_to(context.workspace).as_posix()
-        entries: list[tuple[str | None, str]] = [(None, place)]
+        path = folder.relative_to(context.workspace).as_posix()
+        entries: list[tuple[str | None, str]] = [(None, path)]
         try:
-            entries += [(name, f"{place}/{name}") for name in layout.read_names(folder)]
+            entries += [(name, f"{path}/{name}") for name in layout.read_names(folder)]
         except EdnabedError as error:
             notice(str(error))
         for name, address in entries:
             try:
                 manifest = layout.open_manifest(folder, name)
             except EdnabedError as error:
-                rows.append({"reference": address, "state": f"damaged: {error}"})
+                rows.append({"reference": address, "state": f"damaged: {in_options(str(error))}"})
             else:
                 rows.append({"reference": address, "state": "named" if name else "current", **_summary(manifest)})
     if as_json:
         emit_json(rows)
     elif not rows:
-        notice(f"no reference in {context.workspace / 'data'}; 'ednabed consolidate' makes one")
+        notice(f"no reference in {context.workspace / 'data'}; 'ednabed consolidate' builds one")
     else:
         header = ["reference", "state", "build", "model", "version", "sequences", "records", "runs"]
         emit(table(header, [[_cell(row, key) for key in header] for row in rows]))
@@ -180,7 +183,9 @@ def list_(context: Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def remove(context: Context, name: str, reference: str | None, as_json: bool) -> None:
-    """Take a NAME away; its build is deleted unless it is current, the one before, or has another name.
+    """Remove the NAME of a build.
+
+    The build is deleted unless it is the current or the previous one, or has another name.
 
     \b
     Example:
@@ -188,11 +193,11 @@ def remove(context: Context, name: str, reference: str | None, as_json: bool) ->
     """
     from ednabed.reference import layout
 
-    went = layout.remove_name(folder := _folder(context, reference), name)
+    deleted = layout.remove_name(folder := _folder(context, reference), name)
     if as_json:
-        emit_json({"reference": str(folder), "name": name, "deleted": went})
+        emit_json({"reference": str(folder), "name": name, "deleted": deleted})
     else:
-        emit(f"{name}: removed" + (" with its build" if went else "; its build stays, it is in use"))
+        emit(f"{name}: removed" + (" with its build" if deleted else "; its build is kept, because it is in use"))
 
 
 @reference_group.command()
@@ -200,10 +205,10 @@ def remove(context: Context, name: str, reference: str | None, as_json: bool) ->
 @json_option
 @pass_context
 def undo(context: Context, reference: str | None, as_json: bool) -> None:
-    """Bring back the build that was current before the last one; done twice, nothing has changed.
+    """Restore the previous build.
 
-    The build before is kept until the next one is made. Its calibration comes back with it; names of builds and the map
-    stay as they are.
+    It was current before the last build, so running this command twice changes nothing. The previous build is kept
+    until the next one is created. Its calibration is restored with it; names of builds and the map do not change.
 
     \b
     Example:
@@ -218,12 +223,12 @@ def undo(context: Context, reference: str | None, as_json: bool) -> None:
         counts = manifest.counts
         emit(
             f"{folder}: build {manifest.build} is current again, with {counts['sequences']:,} sequences of "
-            f"{counts['runs']:,} runs; build {undone} is kept until the next one, the same command brings it back"
+            f"{counts['runs']:,} runs; build {undone} is kept until the next one, and the same command restores it"
         )
 
 
 def _folder(context: Context, reference: str | None) -> Path:
-    """Return the folder of a reference; the name of one build does not do."""
+    """Return the folder of a reference. Raises UsageError if the name of a build is given."""
     from ednabed.reference import layout
 
     folder, name = layout.find_reference(context.workspace, reference)
@@ -266,13 +271,15 @@ def _cell(row: dict[str, Any], key: str) -> str:
 
 @reference_group.command()
 @reference_option
-@click.option("--model", help="Where the model of the reference is; default: its name in the reference.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of what is drawn.")
-@click.option("--queries", type=click.IntRange(min=300), help="Maximum queries drawn for each marker; default: 7800.")
+@click.option("--model", help="Model of the reference, by name or folder. Default: the name in the reference.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed for the queries."
+)
+@click.option("--queries", type=click.IntRange(min=300), help="Maximum queries drawn per marker. Default: 7800.")
 @click.option(
     "--known",
     type=float,
-    help="Share of queries whose species is supposed to be in the reference, in studies too small to show it; default: "
+    help="Assumed share of queries whose species is in the reference, for studies too small to estimate it. Default: "
     "0.5.",
 )
 @threads_option
@@ -287,13 +294,13 @@ def calibrate(
     known: float | None,
     as_json: bool,
 ) -> None:
-    """Learn how far the answers of a labelled reference can be trusted, with queries drawn from itself.
+    """Calibrate a reference: measure how reliable its names are.
 
-    Nothing (exact copies), or their own sequence, species, genus, family, order, class or phylum is left out in
-    turn; queries are whole or cut to amplicon lengths. The results are confidences for 'classify' and p-values of
-    absence, and how well both hold for taxa that were not used to learn them. Exact copies count as often as the
-    records of the reference have them (column n_records, or records of the same sequence, also where they are one
-    entry of two databases).
+    Queries are drawn from the labelled reference itself. In turn, nothing (exact copies), or the sequence, species,
+    genus, family, order, class or phylum of the queries is held out; queries are full-length or cut to amplicon
+    lengths. The results are confidences for 'classify', p-values of absence, and how well both hold for taxa that were
+    not used for calibration. Exact copies are weighted by how often they occur in the records of the reference (column
+    n_records, or records of the same sequence, even if they are the same entry in two databases).
 
     \b
     Example:
@@ -314,7 +321,7 @@ def calibrate(
         show_progress=None,
     )
     if lacking is not None:
-        notice(f"calibrated on whole sequences only, because {lacking}")
+        notice(f"calibrated only on full-length sequences, because {lacking}")
     if as_json:
         facts = {
             "reference": str(opened.folder), "build": found.build, "seed": found.seed, "known": found.known,
@@ -333,7 +340,7 @@ def calibrate(
 
 
 def calibration_lines(found: Calibration) -> list[str]:
-    """Describe what was learned, for reading."""
+    """Return lines that describe a calibration, for reading."""
     from ednabed.taxonomy.calibration import Group
     from ednabed.taxonomy.draws import COPIES
     from ednabed.taxonomy.situations import SITUATIONS
@@ -348,20 +355,20 @@ def calibration_lines(found: Calibration) -> list[str]:
     for marker in found.groups:
         share = found.copies.get(marker)
         copies = (
-            f"{COPIES:.2f} of these supposed to be exact copies, because the reference has one record for each sequence"
+            f"{COPIES:.2f} of these assumed to be exact copies, because the reference has one record per sequence"
             if share is None
             else f"{share:.2f} of these exact copies, as counted in the records"
         )
         lines.append(
-            f"shares       {marker or 'all markers'}: {found.known:.2f} of queries supposed to be of known species "
-            f"(unless the queries show it), {copies}"
+            f"shares       {marker or 'all markers'}: {found.known:.2f} of queries assumed to be of known species "
+            f"(unless estimated from the queries), {copies}"
         )
         if isinstance(group := found.groups[marker], Group):
             lacking = ", ".join(f"{name} {share:.2f}" for name, share in zip(SITUATIONS, group.shares, strict=True))
             lines.append(f"lacking      {marker or 'all markers'}: {lacking}")
     for marker in found.groups:
         marker, facts = marker or "all", found.reliability["aligned"].get(marker or "all", {})
-        told = len(lines)
+        n_lines = len(lines)
         for rank in ("species", "genus", "family"):
             fact = facts.get(rank, {})
             parts = []
@@ -369,22 +376,22 @@ def calibration_lines(found: Calibration) -> list[str]:
                 parts.append(f"calibration error {fact['calibration_error']:.3f}")
             if "falsely_absent_at_5_percent" in fact:
                 share = 100 * fact["falsely_absent_at_5_percent"]
-                parts.append(f"{share:.1f} % falsely absent where 5 % are allowed")
+                parts.append(f"{share:.1f} % falsely absent at a level of 5 %")
             if parts:
                 lines.append(f"{rank:<12} {marker}: {', '.join(parts)}")
-        if len(lines) == told:
+        if len(lines) == n_lines:
             lines.append(
-                f"not told     {marker}: how well it holds, because its species, genera and families are too few to "
-                "learn from some and measure on others; add labelled records of other taxa"
+                f"unknown      {marker}: how well it holds, because its species, genera and families are too few to "
+                "calibrate with some and measure on others; add labelled records of other taxa"
             )
     return lines
 
 
 @reference_group.command("map")
 @reference_option
-@click.option("--most", type=click.IntRange(min=1), help="Sequences that are laid out at most; default: 50000.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed with which they are laid out; default: 0.")
-@click.option("--refit", is_flag=True, help="Lay it out anew: every place changes.")
+@click.option("--most", type=click.IntRange(min=1), help="Maximum sequences to lay out. Default: 50000.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed of the layout. Default: 0.")
+@click.option("--refit", is_flag=True, help="Compute the layout again; all positions change.")
 @threads_option
 @json_option
 @pass_context
@@ -396,10 +403,10 @@ def map_(
     refit: bool,
     as_json: bool,
 ) -> None:
-    """Give every sequence of a reference a place on a map, to look at, and keep the map with the reference.
+    """Lay out a map of all sequences of a reference, and keep it.
 
-    The sequences with the smallest keys (a hash of their letters) are laid out, all others placed among these. Where
-    there is a map already, what is on it stays where it is, and what came since is placed among it.
+    The sequences with the smallest keys (a hash of their bases) are laid out, and all others are placed among them. If
+    there already is a map, its sequences keep their positions, and new sequences are placed among them.
 
     \b
     Example:
@@ -423,14 +430,14 @@ def map_(
     seconds = time.monotonic() - begun
     path = opened.folder / MAP
     kept = [
-        f"{option} {asked} was not used: the map there was laid out with {has}; --refit lays it out anew"
-        for option, asked, has in (("--most", most, found.most), ("--seed", seed, found.seed))
-        if asked is not None and asked != has
+        f"{option} {requested} was not used: the existing map was laid out with {has}; --refit computes a new layout"
+        for option, requested, has in (("--most", most, found.most), ("--seed", seed, found.seed))
+        if requested is not None and requested != has
     ]
     for line in kept:
         notice(line)
     if found.outgrown:
-        notice(f"only {found.landmarks:,} of {len(found.keys):,} sequences are laid out; --refit shows more")
+        notice(f"only {found.landmarks:,} of {len(found.keys):,} sequences are laid out; --refit lays out more")
     placed, clusters = len(found.keys) - found.landmarks, int(found.clusters.max(initial=-1)) + 1
     unplaced = int((~found.of_rows(opened)[3]).sum())
     if as_json:
@@ -448,7 +455,7 @@ def map_(
     emit(f"laid out     {found.landmarks:,} sequences")
     emit(f"placed       {placed:,} among them")
     if unplaced:
-        emit(f"no place     {unplaced:,}, whose vectors are all zeros or not finite")
-    emit(f"clusters     {clusters:,}, groups of points in this picture, not taxa")
+        emit(f"not placed   {unplaced:,}, whose vectors are all zeros or not finite")
+    emit(f"clusters     {clusters:,}, groups of points on this map, not taxa")
     emit(f"rule         {found.rule}")
     emit(f"file         {path}, {seconds:.1f} s")

@@ -22,9 +22,10 @@ from ednabed.cli.common import (
     table,
     threads_option,
 )
+from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError, StoreError
 
-# Classes that are named in a line of text.
+# Maximum classes that are named in a line of text.
 _CLASSES = 5
 
 
@@ -37,7 +38,7 @@ def runs() -> None:
 @json_option
 @pass_context
 def list_runs(context: Context, as_json: bool) -> None:
-    """List the runs of the workspace, one line each; damaged ones are listed as such.
+    """List the runs of the workspace, one per line, including damaged ones.
 
     \b
     Example:
@@ -51,7 +52,7 @@ def list_runs(context: Context, as_json: bool) -> None:
         try:
             manifest = Run.open(folder).manifest
         except EdnabedError as error:
-            row["state"] = f"damaged: {error}"
+            row["state"] = f"damaged: {in_options(str(error))}"
         else:
             if manifest is None:
                 row["state"] = "no manifest (older tool)"
@@ -66,12 +67,12 @@ def list_runs(context: Context, as_json: bool) -> None:
         rows.append(row)
     for folder in unfinished(runs_root(context.workspace)):
         notice(
-            f"{folder}: unfinished; the command that began it goes on from there, or delete the folder to give it up"
+            f"{folder}: unfinished; run the command that began it again to continue, or delete the folder to discard it"
         )
     if as_json:
         emit_json(rows)
     elif not rows:
-        notice(f"no runs in {runs_root(context.workspace)}; 'ednabed embed FILE' makes one")
+        notice(f"no runs in {runs_root(context.workspace)}; 'ednabed embed FILE' creates one")
     else:
         header = ["run", "model", "fingerprint", "records", "dimension", "state"]
         cells = [[str(row.get(key, ""))[: 12 if key == "fingerprint" else None] for key in header] for row in rows]
@@ -83,7 +84,7 @@ def list_runs(context: Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def show(context: Context, run: str, as_json: bool) -> None:
-    """Show how a run was made. RUN is dataset/run, a dataset (its newest run) or a folder.
+    """Show how a run was created. RUN is dataset/run, a dataset (its newest run) or a folder.
 
     \b
     Example:
@@ -102,7 +103,8 @@ def show(context: Context, run: str, as_json: bool) -> None:
             emit_json(summary)
         else:
             emit(
-                f"{found.folder}: {len(vectors):,} x {vectors.shape[1]}, made by an older tool, so the model is unknown"
+                f"{found.folder}: {len(vectors):,} x {vectors.shape[1]}, created by an older tool, so the model is "
+                "unknown"
             )
         return
     assigned, faults = survey_kept(found.folder, found.identity)
@@ -139,10 +141,10 @@ def show(context: Context, run: str, as_json: bool) -> None:
 
 
 def _known_species(shares: Mapping[str, Any]) -> list[str]:
-    """Return one line per marker: what share of the species was taken to be in the reference, and why."""
+    """Return one line per marker: the share of species assumed to be in the reference, and its source."""
     sources = {
         "estimated": "estimated from {queries:,} distinct sequences",
-        "fixed": "as asked for",
+        "fixed": "as requested",
         "default": "the default",
     }
     lines = []
@@ -157,10 +159,10 @@ def _known_species(shares: Mapping[str, Any]) -> list[str]:
 @json_option
 @pass_context
 def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Recompute all checksums of runs and of the assignments kept next to them. Exit 1 when a fault is found.
+    """Verify the checksums of runs and of the assignments kept next to them.
 
-    Without a name, every run of the workspace is verified, and with them the maps of runs, the checkpoint of 'table
-    embed' and the files of the dashboard's jobs.
+    The exit code is 1 if a fault is found. Without RUN, every run of the workspace is verified, and also the maps of
+    runs, the checkpoint of 'table embed' and the files of the dashboard's jobs.
 
     \b
     Example:
@@ -174,42 +176,44 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
     folders = [find_run_folder(context, name, find_run) for name in names]
     folders = folders or walk_runs(runs_root(context.workspace))
     if not folders:
-        raise StoreError(f"no runs in {runs_root(context.workspace)}; 'ednabed embed FILE' makes one")
+        raise StoreError(f"no runs in {runs_root(context.workspace)}; 'ednabed embed FILE' creates one")
     faults: dict[str, list[str]] = {}
     for folder in folders:
         try:
             run = Run.open(folder)
             if run.manifest is None and not names:
-                notice(f"{folder} was made by an older tool: there are no checksums to verify")
+                notice(f"{folder} was created by an older tool: there are no checksums to verify")
                 continue
             faults[str(folder)] = [*run.verify(), *verify_kept(run)]
         except EdnabedError as error:
-            faults[str(folder)] = [str(error)]
+            faults[str(folder)] = [in_options(str(error))]
     others: dict[str, list[str]] = {}
     if not names:
         others = {str(path): found for path, found in verify_kept_files(context.workspace).items()}
         others |= {str(job.folder): found for job in Jobs(context.workspace).list() if (found := job.faults())}
     if as_json:
-        rows = [{"run": place, "faults": found} for place, found in faults.items()]
-        emit_json(rows + [{"file": place, "faults": found} for place, found in others.items()])
+        rows = [{"run": path, "faults": found} for path, found in faults.items()]
+        emit_json(rows + [{"file": path, "faults": found} for path, found in others.items()])
     else:
-        for place, found in [*faults.items(), *others.items()]:
-            emit(f"{place}: {'sound' if not found else '; '.join(found)}")
+        for path, found in [*faults.items(), *others.items()]:
+            emit(f"{path}: {'sound' if not found else '; '.join(found)}")
     bad = sum(1 for found in faults.values() if found)
     worse = sum(1 for found in others.values() if found)
     if worse and not bad:
-        raise StoreError(f"{worse} of the files kept next to the runs have faults; each is named with what mends it")
+        raise StoreError(f"{worse} of the files kept next to the runs have faults; each is shown with its remedy")
     if bad:
         raise StoreError(
-            f"{bad} of {len(faults)} runs have faults; take them from a backup or embed their input again (faults of "
-            "assignments: delete the file and classify the run again)"
+            f"{bad} of {len(faults)} runs have faults; restore them from a backup or embed their input again (faults "
+            "of assignments: delete the file and classify the run again)"
         )
 
 
 @runs.command("map")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
-@click.option("--refit", is_flag=True, help="Lay it out again; all positions change.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the layout.")
+@click.option("--refit", is_flag=True, help="Compute the layout again; all positions change.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of the layout."
+)
 @threads_option
 @assignments_option
 @json_option
@@ -217,11 +221,11 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 def map_(
     context: Context, names: tuple[str, ...], refit: bool, seed: int, assignments: str | None, as_json: bool
 ) -> None:
-    """Lay out the map of some runs as they lie, for the dashboard, and keep it; a reference has one of its own.
+    """Lay out a map of runs for the dashboard, and keep it. For a reference, see 'ednabed reference map'.
 
-    RUN is dataset/run, a dataset (its newest run) or a folder; all must be of one function. How many sequences have a
-    name, and which classes these are of, is reported. The map itself holds no names: the dashboard adds the newest ones
-    whenever it shows the map.
+    RUN is dataset/run, a dataset (its newest run) or a folder; all runs must be of the same function. The number of
+    sequences with a name, and their classes, are reported. The map itself has no names: the dashboard adds the newest
+    ones whenever it shows the map.
 
     \b
     Example:
@@ -240,7 +244,8 @@ def map_(
         notice(note)
     if source.file is not None and facts.named < collection.rows and assigned is not None and not assigned.any():
         notice(
-            f"{source.file} names none of these sequences; its ids are not those of their records, nor their digests"
+            f"{source.file} names none of these sequences; its ids match neither the ids of their records nor their "
+            "digests"
         )
     if as_json:
         emit_json(
@@ -251,26 +256,29 @@ def map_(
         )  # fmt: skip
         return
     emit(f"map of {len(found.keys):,} sequences by {found.method}: {found.rule}")
-    most = ", ".join(f"{name} {count:,}" for name, count in classes.most_common(_CLASSES))
+    common = ", ".join(f"{name} {count:,}" for name, count in classes.most_common(_CLASSES))
     more = ", …" if len(classes) > _CLASSES else ""
     emit(
-        f"{facts.named:,} of {collection.rows:,} sequences have a name" + (f" (classes: {most}{more})" if most else "")
+        f"{facts.named:,} of {collection.rows:,} sequences have a name"
+        + (f" (classes: {common}{more})" if common else "")
     )
 
 
 @runs.command()
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
-@click.option("--execute", is_flag=True, help="Do it; without, report only what would be removed.")
-@click.option("--force", is_flag=True, help="Also runs from which the current build of a reference was made.")
+@click.option(
+    "--execute", is_flag=True, help="Remove the runs; without this option, only report what would be removed."
+)
+@click.option("--force", is_flag=True, help="Also remove runs that are in the current build of a reference.")
 @json_option
 @pass_context
 def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool, as_json: bool) -> None:
-    """Remove runs, with the assignments, the map and the tag that each has. Nothing is removed without --execute.
+    """Remove runs and their assignments, maps and tags. Nothing is removed without --execute.
 
-    RUN is dataset/run or a folder in the workspace. What depends on it is reported: references that hold it keep its
-    sequences until they are rebuilt, and a run that is in the current build of one is removed only with --force.
-    Exports stay, and references outside the workspace's data folder are not known here. Started again after an
-    interruption, the same command finishes.
+    RUN is dataset/run or a folder in the workspace. Whatever depends on a run is reported: references that contain it
+    keep its sequences until they are rebuilt, and a run in the current build of a reference is removed only with
+    --force. Exports are kept, and references outside the data folder of the workspace are not checked. Run the same
+    command again after an interruption to finish.
 
     \b
     Example:
@@ -283,13 +291,13 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
 
     root = runs_root(context.workspace)
     left = unfinished_removals(context.workspace, names)
-    for place, gone in left.items():
+    for path, removal in left.items():
         if execute:
-            finish_removal(gone)
-        notice(f"{place}: {'removed, as' if execute else '--execute finishes what'} an interrupted command began")
+            finish_removal(removal)
+        notice(f"{path}: {'removed, as' if execute else '--execute finishes what'} an interrupted command began")
     rows: list[dict[str, Any]] = []
     for name in dict.fromkeys(names):
-        if any(place in left and not place.exists() for place in (root / name, context.workspace / name)):
+        if any(path in left and not path.exists() for path in (root / name, context.workspace / name)):
             rows.append({"run": name, "state": "removed" if execute else "ready", "bytes": 0})
             continue
         try:
@@ -300,8 +308,8 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
             row["map"] = None if found.map is None else str(found.map)
             if found.current and not force:
                 raise StoreError(
-                    f"the current build of {', '.join(found.current)} was made from {name}; rebuild without it "
-                    "('ednabed consolidate --rebuild' after moving the run away), or give --force"
+                    f"the current build of {', '.join(found.current)} was built from {name}; rebuild it without that "
+                    "run ('ednabed consolidate --rebuild' after moving the run away), or give --force"
                 )
             if execute:
                 remove_run(context.workspace, folder)
@@ -309,7 +317,7 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
                     found.map.unlink(missing_ok=True)
         except EdnabedError as error:
             problem(f"refused: {error}")
-            rows.append({"run": name, "state": "refused", "reason": str(error)})
+            rows.append({"run": name, "state": "refused", "reason": in_options(str(error))})
             continue
         rows.append({**row, "state": "removed" if execute else "ready"})
         if not as_json:
@@ -327,12 +335,12 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
 
 
 def _print_removal(row: Mapping[str, Any]) -> None:
-    """Print a run that is removed, and what depends on it."""
+    """Print a run to be removed, and what depends on it."""
     emit(f"{row['run']}: {row['state']}, {human_bytes(row['bytes'])}")
     for folder in row["current"]:
-        emit(f"  reference    {folder}: its current build holds the run and keeps its sequences until it is rebuilt")
+        emit(f"  reference    {folder}: its current build contains the run and keeps its sequences until it is rebuilt")
     for name in row["named"]:
-        emit(f"  reference    {name}: this named build holds the run and stays as it is")
+        emit(f"  reference    {name}: this named build contains the run and does not change")
     for text in row["assignments"]:
         emit(f"  assignments  {text}: removed with the run")
     if row["tag"] is not None:
@@ -344,7 +352,7 @@ def _print_removal(row: Mapping[str, Any]) -> None:
 
 
 def find_run_folder(context: Context, name: str, find: Any) -> Any:
-    """Return the folder of a run, also where its manifest is damaged and ``find`` cannot open it."""
+    """Return the folder of a run, even if its manifest is damaged and ``find`` cannot open it."""
     from ednabed.store.runs import runs_root
 
     folder = runs_root(context.workspace) / name

@@ -1,4 +1,4 @@
-"""``ednabed search``: what is this sequence like, and where else was it seen?"""
+"""``ednabed search``: find similar sequences and where else they occur."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, assignments_option, check_letters, notice, pass_context, threads_option
+from ednabed.cli.common import Context, assignments_option, check_text, notice, pass_context, threads_option
 from ednabed.cli.table import database_of, db_options, vector_column_option
 from ednabed.errors import UsageError
 
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from ednabed.store.table import Database
 
 _QUERY = "Query: "
-# Rejected queries that are named on standard error; the results have all of them.
-_SHOWN = 20
+# Maximum rejected queries that are named on standard error; the results list all of them.
+_MAX_SHOWN = 20
 
 
 @click.command()
-@click.option("--run", help="Run that holds the query: dataset/run, a dataset (its newest run) or a folder.")
-@click.option("--seq-idx", type=click.IntRange(min=0), help=_QUERY + "the record with this number in --run, from 0.")
-@click.option("--id", "record_id", help=_QUERY + "the record with this id, in --run or in what is searched.")
-@click.option("--sequence", help=_QUERY + "a pasted sequence; it is embedded with the model of what is searched.")
+@click.option("--run", help="Run that contains the query: dataset/run, a dataset (its newest run) or a folder.")
+@click.option(
+    "--seq-idx", type=click.IntRange(min=0), help=_QUERY + "the record with this number in --run, counted from 0."
+)
+@click.option("--id", "record_id", help=_QUERY + "the record with this id, in --run or in the searched collection.")
+@click.option("--sequence", help=_QUERY + "a pasted sequence, embedded with the model of the searched collection.")
 @click.option(
     "--fasta", "files", multiple=True, type=click.Path(path_type=Path),
     help=_QUERY + "all records of a sequence file (FASTA, FASTQ, TSV, CSV, Parquet; - is standard input); "
@@ -37,32 +39,35 @@ _SHOWN = 20
 )  # fmt: skip
 @click.option(
     "--reference",
-    help="Folder of a reference, or the name of a build; default: data/reference in the workspace, and where there is "
-    "none, all runs as they lie.",
+    help="Folder of a reference, or the name of a build. Default: data/reference in the workspace, or all runs if it "
+    "does not exist.",
 )
 @click.option("--table", "in_table", is_flag=True, help="Search the LanceDB table instead of a reference.")
 @db_options
 @vector_column_option
-@click.option("--model", help="Where the model is that embeds the query; default: its name in what is searched.")
-@click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="Most hits a query.")
-@click.option("--exclude-self", is_flag=True, help="Leave out the query's own sequence.")
-@click.option("--exclude-run", multiple=True, metavar="DATASET/RUN", help="Leave out a run; may be repeated.")
-@click.option("--dataset", "datasets", multiple=True, help="Search in this dataset only; may be repeated.")
-@click.option("--min-similarity", type=float, help="Least similarity (cosine, -1 to 1).")
-@click.option("--where", help="Filter on columns of the records, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
+@click.option(
+    "--model",
+    help="Model that embeds the query, by name or folder. Default: the model named in the searched collection.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="Maximum hits per query.")
+@click.option("--exclude-self", is_flag=True, help="Exclude the sequence of the query itself.")
+@click.option("--exclude-run", multiple=True, metavar="DATASET/RUN", help="Exclude a run; may be repeated.")
+@click.option("--dataset", "datasets", multiple=True, help="Search only this dataset; may be repeated.")
+@click.option("--min-similarity", type=float, help="Minimum similarity (cosine, -1 to 1).")
+@click.option("--where", help="Filter on record columns, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
 @assignments_option
-@click.option("--occurrences", is_flag=True, help="One line per record of a hit, not one per distinct sequence.")
-@click.option("--align", is_flag=True, help="Align the query with each hit: % identity, coverage, CIGAR.")
-@click.option("--exact", is_flag=True, help="Compare with every vector, even where there is an index.")
+@click.option("--occurrences", is_flag=True, help="Show one line per record of a hit, not one per distinct sequence.")
+@click.option("--align", is_flag=True, help="Align the query to each hit: % identity, coverage, CIGAR.")
+@click.option("--exact", is_flag=True, help="Compare with every vector, even if there is an index.")
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to a file; its ending chooses the format: .json, .tsv, .b6 (BLAST tabular).",
+    help="Write to a file; its extension selects the format: .json, .tsv, .b6 (BLAST tabular).",
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["table", "json", "tsv", "blast6"]),
-    help="Format; default: by the ending of --output, else a table to read. blast6 (outfmt 6) needs --align.",
+    help="Format. Default: by the extension of --output, else a readable table. blast6 (outfmt 6) requires --align.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
 @threads_option
 @pass_context
 def search(
@@ -85,7 +90,9 @@ def search(
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Find the sequences that are most like a record, a pasted sequence, or those of a file, and where they occur.
+    """Find the most similar sequences, and where they occur.
+
+    The query is a record, a pasted sequence, or every record of a file.
 
     \b
     Example:
@@ -101,7 +108,7 @@ def search(
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")
     kind = format_of(output, "json" if as_json else format_)
-    wanted = Wanted(
+    options = Wanted(
         k=choice["top_k"],
         exact=choice["exact"],
         exclude_self=choice["exclude_self"],
@@ -112,62 +119,64 @@ def search(
         occurrences=choice["occurrences"],
         align=choice["align"],
     )
-    check_format(kind, wanted.align)
+    check_format(kind, options.align)
     if output is not None and output.resolve() in [path.resolve() for path in files]:
-        raise UsageError(f"--output {output} is one of the files searched for; name another")
+        raise UsageError(f"--output {output} is one of the query files; give another")
     if output is not None:
         check_file(output, "hits.tsv")
         check_outside(output)
-    asked = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
-    check_letters(record_id, sequence, *wanted.exclude_runs, *wanted.datasets)
+    query_arguments = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
+    check_text(record_id, sequence, *options.exclude_runs, *options.datasets)
     if files.count(Path("-")) > 1:
-        raise UsageError("standard input (-) can be named once only")
+        raise UsageError("standard input (-) can be given only once")
     if in_table and reference is not None:
         raise UsageError("--table and --reference exclude each other; omit one of them")
     if in_table and assignments is not None:
         raise UsageError("--table and --assignments exclude each other: a table keeps no assignments; omit one of them")
     if in_table:
         database = database_of(context, db, storage)
-        answers = _in_table(context, database, vector_column, wanted, model, asked)
+        answers = _in_table(context, database, vector_column, options, model, query_arguments)
     else:
-        answers = _in_collection(context, wanted, model, asked, reference, assignments)
-    # What cannot be searched at all is told before anything is written or any folder made.
+        answers = _in_collection(context, options, model, query_arguments, reference, assignments)
+    # Errors that concern the search as a whole are raised before any file or folder is created.
     first = next(answers, None)
     target = sys.stdout if output is None else output
-    silent = rejected = assigned = nameless = 0
-    with HitWriter(target, kind, single=not files, aligned=wanted.align) as writer:
+    without_hits = rejected = assigned = unnamed = 0
+    with HitWriter(target, kind, single=not files, aligned=options.align) as writer:
         for query, hits in chain([] if first is None else [first], answers):
             writer.write(query.told, hits)
             if "rejected" in query.told:
                 rejected += 1
-                if rejected <= _SHOWN:
+                if rejected <= _MAX_SHOWN:
                     notice(f"not searched: {query.told['id']!r}: {query.told['rejected']}")
             else:
-                silent += not hits
+                without_hits += not hits
                 assigned += sum(hit.get("lineage_from") == "assignment" for hit in hits)
-                nameless += sum(hit["lineage"] is None for hit in hits)
-    if rejected > _SHOWN:
-        notice(f"... and {rejected - _SHOWN:,} more were not searched")
+                unnamed += sum(hit["lineage"] is None for hit in hits)
+    if rejected > _MAX_SHOWN:
+        notice(f"... and {rejected - _MAX_SHOWN:,} more were not searched")
     if assigned:
         notice(
-            f"{assigned:,} hits have no lineage of their own and show that of their assignment by 'ednabed classify' "
-            "(--assignments NONE omits it)"
+            f"{assigned:,} hits have no lineage of their own; the lineage shown is their assignment by 'ednabed "
+            "classify' (--assignments NONE omits it)"
         )
-    elif nameless and assignments not in (None, NONE):
+    elif unnamed and assignments not in (None, NONE):
         notice(
-            f"{assignments} names none of the {nameless:,} hits without a lineage of their own; assignments of a file "
-            "are found by the ids of records and by digests, not by ids with a suffix (_1, _2, …) that exports give to "
+            f"{assignments} names none of the {unnamed:,} hits without a lineage of their own; assignments in a file "
+            "are looked up by record ids and digests, not by the ids with a suffix (_1, _2, …) that exports give to "
             "sequences that share an id"
         )
-    if silent and (files or kind != "table"):
-        notice("no hit" if not files else f"{silent:,} {'query has' if silent == 1 else 'queries have'} no hit")
+    if without_hits and (files or kind != "table"):
+        notice(
+            "no hit" if not files else f"{without_hits:,} {'query has' if without_hits == 1 else 'queries have'} no hit"
+        )
 
 
 def _in_collection(
     context: Context,
-    wanted: Wanted,
+    options: Wanted,
     model: str | None,
-    asked: dict[str, Any],
+    query_arguments: dict[str, Any],
     reference: str | None,
     assignments: str | None,
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
@@ -176,24 +185,32 @@ def _in_collection(
     from ednabed.reference.opened import Reference
 
     collection, answers = get_data_manager(context.workspace).search(
-        **asked, reference=reference, model=model, wanted=wanted, assignments=assignments
+        **query_arguments, reference=reference, model=model, wanted=options, assignments=assignments
     )
     if isinstance(collection, LooseRuns):
-        notice(f"no reference here: searched exactly in {collection.name}; 'ednabed consolidate' makes a reference")
-    yield from answers
-    if isinstance(collection, Reference) and collection.index_fault is not None and not wanted.exact:
         notice(
-            f"searched exactly, because {collection.index_fault}; 'ednabed consolidate --rebuild' makes the index anew"
+            f"there is no reference: searched exactly in {collection.name}; 'ednabed consolidate' builds a reference"
+        )
+    yield from answers
+    if isinstance(collection, Reference) and collection.index_fault is not None and not options.exact:
+        notice(
+            f"searched exactly, because {collection.index_fault}; 'ednabed consolidate --rebuild' builds the index "
+            "again"
         )
 
 
 def _in_table(
-    context: Context, database: Database, vector_column: str, wanted: Wanted, model: str | None, asked: dict[str, Any]
+    context: Context,
+    database: Database,
+    vector_column: str,
+    options: Wanted,
+    model: str | None,
+    query_arguments: dict[str, Any],
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
     from ednabed.api import get_data_manager
 
     notices, answers = get_data_manager(context.workspace).search_table(
-        database, **asked, vector_column=vector_column, model=model, wanted=wanted
+        database, **query_arguments, vector_column=vector_column, model=model, wanted=options
     )
     yield from answers
     for text in notices:

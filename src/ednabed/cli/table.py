@@ -1,4 +1,4 @@
-"""``ednabed table``: sequences and their vectors in a LanceDB table."""
+"""``ednabed table``: import, embed and index sequences in a LanceDB table."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from ednabed.errors import UsageError
 db_options = options(
     click.option(
         "--db", envvar="EDNABED_DB", show_envvar=True,
-        help="A folder, as seen from here, or an object-store address; its subfolder lancedb is looked in too. "
+        help="Folder (relative to the current folder) or object-store address; its subfolder lancedb is also searched. "
         "Default: data/lancedb in the workspace.",
     ),
     click.option(
         "--storage-option", "storage", multiple=True, metavar="KEY=VALUE",
-        help="Option for an object store, as Lance names it; may be repeated.",
+        help="Lance option for an object store; may be repeated.",
     ),
 )  # fmt: skip
 
@@ -46,9 +46,9 @@ vector_column_option = click.option(
 
 @click.group("table")
 def table_group() -> None:
-    """Import sequences into a LanceDB table and give them vectors.
+    """Import sequences into a LanceDB table and embed them.
 
-    It needs pip install "ednabed[table]".
+    Requires pip install "ednabed[table]".
     """
 
 
@@ -71,7 +71,7 @@ def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> A
 @click.option(
     "--replace",
     is_flag=True,
-    help="Take changed sequences under known ids, with all their columns, and clear their vectors.",
+    help="Accept changed sequences under known ids, replace all their columns, and clear their vectors.",
 )
 @json_option
 @pass_context
@@ -85,7 +85,9 @@ def import_(
     replace: bool,
     as_json: bool,
 ) -> None:
-    """Add the records of sequence files to the table; ids stay unique, importing a file twice changes nothing.
+    """Add the records of sequence files to the table.
+
+    Ids stay unique, and importing a file twice changes nothing.
 
     \b
     Example:
@@ -112,28 +114,30 @@ def import_(
     for note in result.notes:
         notice(note)
     if result.with_marker:
-        notice(f"{result.with_marker:,} records are called id|marker, because a record of another marker has their id")
+        notice(
+            f"{result.with_marker:,} records are named id|marker, because a record of another marker has the same id"
+        )
     if result.repeated:
-        notice("repeated: the id stands more than once in the input; only its first record is in the table")
+        notice("repeated: the id is duplicated in the input; only its first record is in the table")
     if result.unchanged:
-        notice("unchanged: the other columns of known ids, lineages too, stay as they are in the table")
+        notice("unchanged: other columns of known ids, including lineages, keep their values in the table")
     if result.rejected:
         emit(f"rejected   {len(result.rejected):,}")
         for id_, reason, source, record in result.rejected[:20]:
             notice(f"rejected: {source}, record {record}, id {id_!r}: {reason}")
         if len(result.rejected) > 20:
-            notice(f"... and {len(result.rejected) - 20:,} more; --json lists all")
+            notice(f"... and {len(result.rejected) - 20:,} more; --json lists all of them")
 
 
 @table_group.command("embed")
 @db_options
 @vector_column_option
-@click.option("--max-sequences", type=click.IntRange(min=1), help="Most rows to embed this time.")
+@click.option("--max-sequences", type=click.IntRange(min=1), help="Maximum rows to embed in this call.")
 @click.option(
-    "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Shortest sequence accepted."
+    "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Minimum sequence length, in bases."
 )
 @click.option(
-    "--no-resume", is_flag=True, help="Also replace vectors of another function, and try rejected rows again."
+    "--no-resume", is_flag=True, help="Also replace vectors computed by another function, and retry rejected rows."
 )
 @model_option
 @device_options
@@ -158,7 +162,7 @@ def embed_(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Give every pending row of the table its vector; started again after an interruption, it goes on.
+    """Embed every pending row of the table. Run the same command again after an interruption to continue.
 
     \b
     Example:
@@ -191,24 +195,24 @@ def embed_(
     if stats.rejected:
         emit(f"rejected   {stats.rejected:,}, reasons in column '{columns.reason}'")
     if stats.left:
-        emit(f"left       {stats.left:,} pending rows")
-    taken_up = f", {stats.taken_up:,} taken up from an interrupted try" if stats.taken_up else ""
-    emit(f"computed   {stats.computed:,} distinct sequences{taken_up}, {stats.seconds:.1f} s in all")
+        emit(f"remaining  {stats.left:,} pending rows")
+    taken_up = f", {stats.taken_up:,} reused from an interrupted attempt" if stats.taken_up else ""
+    emit(f"computed   {stats.computed:,} distinct sequences{taken_up}, {stats.seconds:.1f} s in total")
 
 
 @table_group.command("index")
 @db_options
 @vector_column_option
-@click.option("--force", is_flag=True, help="Build it for a small table too, which exact search answers soon enough.")
+@click.option("--force", is_flag=True, help="Also build it for a small table, which exact search handles quickly.")
 @threads_option
 @json_option
 @pass_context
 def index_(
     context: Context, db: str | None, storage: tuple[str, ...], vector_column: str, force: bool, as_json: bool
 ) -> None:
-    """Build an index on the vectors of the table, so that searching it is quick, and measure what it finds.
+    """Build an index on the table for faster search, and measure its recall.
 
-    Rows that come later are found without it; build it again when they are many.
+    Rows added later are searched without the index; build it again when there are many.
 
     \b
     Example:
@@ -223,16 +227,14 @@ def index_(
         return
     emit(f"table      {info.address}, column '{info.vector_column}', {info.rows:,} rows with a vector")
     if not info.built:
-        emit("index      none: so few rows are searched exactly in some tenths of a second (--force builds one)")
+        emit("index      none: this few rows are searched exactly within tenths of a second (--force builds one)")
         return
     emit(f"index      {info.name}, {info.kind} of {info.lists:,} lists, built and measured in {info.seconds:.1f} s")
-    emit(f"search     {info.nprobes:,} lists visited, {info.refine_factor} candidates compared for each row wanted")
+    emit(f"search     {info.nprobes:,} lists visited, {info.refine_factor} candidates compared for each row requested")
     if info.recall is not None and info.recall_strangers is not None:
-        emit(
-            f"recall     {info.recall:.2%} of the ten nearest, {info.recall_strangers:.2%} for queries unlike all rows"
-        )
+        emit(f"recall     {info.recall:.2%} of the ten nearest, {info.recall_strangers:.2%} for queries unlike any row")
     if not info.reached:
-        notice("the recall wanted, 99 %, is not reached by any setting; exact search finds everything")
+        notice("no setting reaches the target recall of 99 %; exact search finds everything")
 
 
 @table_group.command("status")
@@ -241,9 +243,9 @@ def index_(
 @json_option
 @pass_context
 def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_column: str, as_json: bool) -> None:
-    """Count the rows of the table: pending, embedded, rejected, by fingerprint.
+    """Count the rows of the table by state (pending, embedded, rejected) and fingerprint.
 
-    What an interrupted or running 'table embed' has computed and not yet brought into the table is counted as waiting.
+    Vectors that an interrupted or running 'table embed' has computed but not yet written count as waiting.
 
     \b
     Example:
@@ -265,7 +267,7 @@ def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_c
     emit(f"embedded   {status.embedded:,}")
     emit(f"pending    {status.pending:,}")
     if waiting:
-        emit(f"waiting    {waiting:,} computed sequences, which 'ednabed table embed' brings into the table")
+        emit(f"waiting    {waiting:,} computed sequences, which 'ednabed table embed' writes to the table")
     emit(f"rejected   {status.rejected:,}")
     emit(f"invalid    {status.invalid:,}")
     if status.spec is not None:

@@ -1,4 +1,4 @@
-"""``ednabed train``: an encoder of your own from labelled barcodes."""
+"""``ednabed train``: train an encoder on labelled barcodes."""
 
 from __future__ import annotations
 
@@ -24,38 +24,40 @@ from ednabed.cli.common import (
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path),
-    help="Folder of the model (in the workspace, if relative); must not exist.",
+    help="Folder of the model, relative to the workspace or absolute; must not exist.",
 )  # fmt: skip
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
 @click.option(
     "--init",
-    help="Model to start from: a trained one is trained further, any other gets a learned map on top. Default: none.",
+    help="Initial model: a trained one is trained further, any other gets a learned projection on top. Default: none.",
 )
 @click.option(
     "--pattern", "patterns", multiple=True,
-    help="k-mers to count, 1 for a letter that counts: 1111111, 110111011; may be repeated.",
+    help="k-mers to count, 1 for a base that counts: 1111111, 110111011; may be repeated.",
 )  # fmt: skip
-@click.option("--dimension", type=click.IntRange(2, 65_536), help="Length of a vector; default: that of --init or 512.")
-@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Batches.")
-@click.option("--batch", type=click.IntRange(min=8), default=768, show_default=True, help="Views a batch.")
+@click.option(
+    "--dimension", type=click.IntRange(2, 65_536), help="Length of a vector. Default: that of --init, or 512."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Number of batches.")
+@click.option("--batch", type=click.IntRange(min=8), default=768, show_default=True, help="Views per batch.")
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Learning rate.")
 @click.option(
     "--shortest",
     type=click.IntRange(min=20),
     default=100,
     show_default=True,
-    help="Letters of the shortest piece, and of the shortest sequence taken.",
+    help="Minimum length of a fragment, and of an input sequence, in bases.",
 )
 @click.option(
     "--validation", type=click.IntRange(min=0), default=200, show_default=True,
-    help="Queries a marker and group that are left out of training to tell how good it is; 0: none.",
+    help="Held-out queries per marker and group, to measure the accuracy of the model; 0: none.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of everything drawn.")
-@click.option("--licence", default="", help="Licence of the weights, kept with them and with every run.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
+@click.option("--licence", default="", help="Licence of the weights, stored with them and with every run.")
 @click.option(
-    "--gpu/--cpu", "use_gpu", default=None, cls=SharedOption, help="Force the device; default: the best one present."
+    "--gpu/--cpu", "use_gpu", default=None, cls=SharedOption, help="Force the device. Default: the best one available."
 )
-@click.option("--no-resume", is_flag=True, help="Throw away what an interrupted training left.")
+@click.option("--no-resume", is_flag=True, help="Discard the checkpoint of an interrupted training.")
 @threads_option
 @json_option
 @pass_context
@@ -70,11 +72,12 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train an encoder on labelled barcodes: FASTA, FASTQ, TSV, CSV or Parquet with lineages.
+    """Train an encoder on labelled barcodes.
 
-    The result is a model folder for --model. Records of a file are of one marker unless a column 'marker' says
-    otherwise. Some records, species, genera and families are left out, and tell beside kmer6 how good the model is.
-    Started again after an interruption, the same command goes on where it was. It needs pip install "ednabed[train]".
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet with lineages. The result is a model folder for --model. Records of a
+    file belong to one marker unless a column 'marker' states otherwise. Some records, species, genera and families are
+    held out to measure the accuracy of the model compared with kmer6. Run the same command again after an interruption
+    to continue. Requires pip install "ednabed[train]".
 
     \b
     Example:
@@ -86,7 +89,7 @@ def train(
 
     if patterns and settings["init"] is not None:
         raise UsageError(
-            f"--pattern goes with a start from nothing, and --init {settings['init']} is one; leave one out"
+            f"--pattern is for a model trained from scratch, not for --init {settings['init']}; omit one of them"
         )
     folder = context.workspace / output
     request = TrainRequest(
@@ -112,7 +115,7 @@ def train(
 
 
 def _validation(validated: dict[str, Any]) -> str:
-    """Lay out what nearest neighbours of left-out sequences are right, a column a model."""
+    """Return a table of nearest-neighbour accuracy for held-out sequences, with a column per model."""
     names = list(validated)
     rows = []
     for marker, crops in validated[names[0]].items():

@@ -1,4 +1,4 @@
-"""``ednabed validate``: are related sequences nearer than unrelated ones?"""
+"""``ednabed validate``: check that related sequences are nearer than unrelated ones."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ from ednabed.errors import EmbeddingError, UsageError
 
 @click.command()
 @click.option(
-    "--fasta", type=click.Path(path_type=Path), help="Labelled sequences, at most 200; default: three that come along."
+    "--fasta",
+    type=click.Path(path_type=Path),
+    help="Labelled sequences, at most 200. Default: three built-in sequences.",
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, for a file without.")
+@click.option(
+    "--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, for a file without lineages."
+)
 @model_option
 @device_options
 @policy_options
@@ -44,7 +48,10 @@ def validate(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Print the cosine matrix of labelled sequences; exit 1 when a related one is not nearer than an unrelated one.
+    """Check that related sequences are nearer than unrelated ones.
+
+    The cosine matrix of labelled sequences is printed. The exit code is 1 if a related sequence is not nearer than an
+    unrelated one.
 
     \b
     Example:
@@ -55,7 +62,7 @@ def validate(
     from ednabed.sequences import read_labels
 
     if labels is not None and fasta is None:
-        raise UsageError("--labels name the sequences of --fasta; name that file too")
+        raise UsageError("--labels gives lineages for the sequences of --fasta; give that file too")
     embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
     result = run(embedder, fasta, None if labels is None else read_labels(labels))
     if as_json:

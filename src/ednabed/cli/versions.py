@@ -1,4 +1,4 @@
-"""``ednabed versions``: give functions a name, say which run belongs to which, and compare two of them."""
+"""``ednabed versions``: name embedding functions, tag runs with these names, and compare two of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ednabed.cli.common import (
     policy_options,
     table,
 )
-from ednabed.cli.versions_compare import compare, runs_root_option, tell_damaged
+from ednabed.cli.versions_compare import compare, report_damaged, runs_root_option
 from ednabed.errors import ModelError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -35,15 +35,17 @@ versions.add_command(compare)
 
 @versions.command()
 @click.option("--version", "name", required=True, help="Name of the version: letters, digits, '.', '-', '_'.")
-@click.option("--model", help="Name from 'ednabed models list', a Hugging Face id of these layouts, or a model folder.")
-@click.option("--run", "run_name", help="Take the function of this run instead: dataset/run, a dataset or a folder.")
+@click.option(
+    "--model", help="Name from 'ednabed models list', a Hugging Face id of a supported architecture, or a model folder."
+)
+@click.option("--run", "run_name", help="Use the function of this run instead: dataset/run, a dataset or a folder.")
 @click.option(
     "--external",
     is_flag=True,
-    help="The function is not known here: vectors made elsewhere, which are searched by run and index only.",
+    help="For vectors computed elsewhere by an unknown function; they can be searched only by run and record number.",
 )
 @click.option("--dimension", type=click.IntRange(min=1), help="Length of the vectors of an --external version.")
-@click.option("--description", help="What people should know about it.")
+@click.option("--description", help="Description for users.")
 @policy_options
 @json_option
 @pass_context
@@ -59,7 +61,9 @@ def register(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Give a name to the function that a model and its options are, or that made a run, or made vectors elsewhere.
+    """Give a name to an embedding function.
+
+    The function is that of a model with its options, that of a run, or an external one.
 
     \b
     Example:
@@ -70,15 +74,17 @@ def register(
     from ednabed.store.versions import register_external
 
     if [model is not None, run_name is not None, external].count(True) != 1:
-        raise UsageError("give one of --model MODEL, --run RUN and --external, whose function gets the name")
+        raise UsageError("give exactly one of --model MODEL, --run RUN and --external")
     if external != (dimension is not None):
-        raise UsageError("--external and --dimension D belong together: the length is all that is known of its vectors")
+        raise UsageError(
+            "--external and --dimension D must be used together: the length is all that is known about external vectors"
+        )
     if model is None:
         source = click.get_current_context().get_parameter_source
         given = [key for key in policy if source(key) is click.core.ParameterSource.COMMANDLINE]
         if given:
             option = "--" + given[0].replace("_", "-")
-            raise UsageError(f"{option} belongs to --model; --run and --external take the function as it is")
+            raise UsageError(f"{option} applies only to --model; --run and --external use the function unchanged")
     if dimension is not None:
         done = register_external(context.workspace, name, dimension, description)
     elif run_name is not None:
@@ -96,14 +102,14 @@ def register(
 @versions.command("tag-run")
 @click.argument("run")
 @click.option("--version", "name", required=True, help="Name of a registered version.")
-@click.option("--assume", is_flag=True, help="The run does not say what made it; take my word. It is marked as such.")
+@click.option("--assume", is_flag=True, help="Tag a run whose function is unknown, and mark the tag as assumed.")
 @json_option
 @pass_context
 def tag_run(context: Context, run: str, name: str, assume: bool, as_json: bool) -> None:
     """Tag a run with a version. RUN is dataset/run, a dataset (its newest run) or a folder.
 
-    A run that another function made is refused. A run of an older tool does not say what made it: --assume tags it on
-    your word.
+    A run that was computed by another function is refused. For a run of an older tool the function is unknown; --assume
+    tags it anyway.
 
     \b
     Example:
@@ -127,7 +133,9 @@ def tag_run(context: Context, run: str, name: str, assume: bool, as_json: bool) 
 @json_option
 @pass_context
 def auto_tag(context: Context, name: str | None, runs_root: Path | None, as_json: bool) -> None:
-    """Tag every run whose fingerprint has a version; name the runs that have none. Exit 1 when a run is damaged.
+    """Tag every run whose fingerprint has a version, and list the others.
+
+    The exit code is 1 if a run is damaged.
 
     \b
     Example:
@@ -158,22 +166,22 @@ def auto_tag(context: Context, name: str | None, runs_root: Path | None, as_json
             extra = f", {assumed:,} assumed" if assumed else ""
             emit(f"{version}: {len(runs):,} tagged now, {before:,} tagged before{extra}")
         if not done.tagged:
-            notice("no versions yet; 'ednabed versions register' makes one")
+            notice("no versions yet; 'ednabed versions register' creates one")
     for fingerprint, (model, runs) in done.unregistered.items():
         notice(
-            f"no version names {model} (fingerprint {fingerprint[:12]}), which made {', '.join(runs)}; "
-            f"name it: ednabed versions register --version NAME --run {quoted(runs[0])}"
+            f"there is no version for {model} (fingerprint {fingerprint[:12]}), which computed {', '.join(runs)}; "
+            f"register one: ednabed versions register --version NAME --run {quoted(runs[0])}"
         )
     if done.unknown:
         notice(
-            f"made by older tools, so nobody knows by which model: {', '.join(done.unknown)}; if you know it: "
+            f"created by older tools, so the model is unknown: {', '.join(done.unknown)}; if you know it: "
             f"ednabed versions tag-run {quoted(done.unknown[0])} --version NAME --assume"
         )
-    tell_damaged(done.damaged)
+    report_damaged(done.damaged)
     if done.damaged:
         raise StoreError(
-            f"{len(done.damaged)} damaged runs in {find_root(context.workspace, runs_root)} were not tagged; take them "
-            "from a backup or embed their input again"
+            f"{len(done.damaged)} damaged runs in {find_root(context.workspace, runs_root)} were not tagged; restore "
+            "them from a backup or embed their input again"
         )
 
 
@@ -182,10 +190,10 @@ def auto_tag(context: Context, name: str | None, runs_root: Path | None, as_json
 @json_option
 @pass_context
 def list_versions(context: Context, runs_root: Path | None, as_json: bool) -> None:
-    """List the versions: what they are, and how many runs belong to them.
+    """List the versions and the number of runs that belong to them.
 
-    RUNS counts the runs that are tagged, wherever they lie, or lie in the folder of runs and have the fingerprint;
-    TAGGED the tags, of which ASSUMED are those of runs that do not say themselves what made them.
+    RUNS counts tagged runs anywhere, and runs in the folder of runs that have the fingerprint; TAGGED counts the tags,
+    and ASSUMED the tags of runs whose function is not recorded.
 
     \b
     Example:
@@ -196,22 +204,22 @@ def list_versions(context: Context, runs_root: Path | None, as_json: bool) -> No
 
     known = Versions.read(context.workspace)
     runs, damaged = open_runs(find_root(context.workspace, runs_root)) if known.versions else ([], [])
-    made = {run.identity: run.manifest.spec.fingerprint for run in runs if run.manifest is not None}
+    fingerprints = {run.identity: run.manifest.spec.fingerprint for run in runs if run.manifest is not None}
     rows = []
     for version in known.versions.values():
         tags = known.tags_of(version.name)
-        own = {identity for identity, fingerprint in made.items() if fingerprint == version.fingerprint}
+        matching = {identity for identity, fingerprint in fingerprints.items() if fingerprint == version.fingerprint}
         counts = {
-            "runs": len(own | tags.keys()),
+            "runs": len(matching | tags.keys()),
             "tagged": len(tags),
             "assumed": sum(tag.assumed for tag in tags.values()),
         }
         rows.append({**_described(version), **counts})
-    tell_damaged(damaged)
+    report_damaged(damaged)
     if as_json:
         emit_json(rows)
     elif not rows:
-        notice(f"no versions in {versions_path(context.workspace)}; 'ednabed versions register' makes one")
+        notice(f"no versions in {versions_path(context.workspace)}; 'ednabed versions register' creates one")
     else:
         keys = ["version", "model", "fingerprint", "dimension", "runs", "tagged", "assumed", "created", "description"]
         cells = [[str(row[key])[: 12 if key == "fingerprint" else None] for key in keys] for row in rows]
@@ -222,7 +230,9 @@ def list_versions(context: Context, runs_root: Path | None, as_json: bool) -> No
 @json_option
 @pass_context
 def verify(context: Context, as_json: bool) -> None:
-    """Compare the file of versions and tags with its checksum, and check that it fits together. Exit 1 when not.
+    """Verify the file of versions and tags.
+
+    Its checksum and its consistency are checked. The exit code is 1 if a fault is found.
 
     \b
     Example:
@@ -238,7 +248,7 @@ def verify(context: Context, as_json: bool) -> None:
     elif path.is_file():
         emit(f"{path}: sound, {len(found.versions):,} versions, {len(found.tags):,} tags")
     else:
-        emit(f"{path}: not there, no version is registered")
+        emit(f"{path}: does not exist, no version is registered")
 
 
 @versions.command()
@@ -246,7 +256,7 @@ def verify(context: Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def show(context: Context, version: str, as_json: bool) -> None:
-    """Show a version: its function, and the runs tagged with it.
+    """Show the function of a version, and the runs tagged with it.
 
     \b
     Example:
@@ -271,23 +281,23 @@ def show(context: Context, version: str, as_json: bool) -> None:
     for tag in tags.values():
         emit(f"run          {tag.run}, tagged {tag.tagged}{', ASSUMED' if tag.assumed else ''}")
     if not tags:
-        emit("run          none is tagged; 'ednabed versions auto-tag' tags those that it made")
+        emit("run          none is tagged; 'ednabed versions auto-tag' tags the runs that it computed")
 
 
 @versions.command()
 @click.argument("version")
-@click.option("--force", is_flag=True, help="Remove its tags too.")
+@click.option("--force", is_flag=True, help="Also remove its tags.")
 @pass_context
 def remove(context: Context, version: str, force: bool) -> None:
-    """Remove a version. The runs stay as they are; where runs are tagged with it, --force is needed.
+    """Remove a version. Runs do not change; --force is required if runs are tagged with it.
 
     \b
     Example:
       ednabed versions remove v0.9
     """
-    from ednabed.store.versions import remove as take_away
+    from ednabed.store.versions import remove as remove_version
 
-    emit(f"{version}: removed, with {take_away(context.workspace, version, force=force):,} tags")
+    emit(f"{version}: removed, with {remove_version(context.workspace, version, force=force):,} tags")
 
 
 def _spec_of_run(context: Context, name: str) -> Spec:
@@ -296,7 +306,7 @@ def _spec_of_run(context: Context, name: str) -> Spec:
     run = find_run(context.workspace, name)
     if run.manifest is None:
         raise StoreError(
-            f"{run.folder} was made by an older tool and does not say by which model; register the version by --model, "
+            f"{run.folder} was created by an older tool, so its model is unknown; register the version with --model, "
             "then 'ednabed versions tag-run RUN --assume'"
         )
     return run.manifest.spec
@@ -308,7 +318,7 @@ def _spec_of_model(model: str, policy: dict[str, Any]) -> Spec:
     try:
         return open_embedder(model, policy_of(policy)).spec
     except ModelError as error:
-        raise ModelError(f"{error}; or give --run RUN with a run made by it") from error
+        raise ModelError(f"{error}; or give --run RUN with a run computed by it") from error
 
 
 def _described(version: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``ednabed versions compare``, and what the verbs of the group share."""
+"""``ednabed versions compare``, and code that the commands of the group share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pa
 runs_root_option = click.option(
     "--runs-root",
     type=click.Path(path_type=Path),
-    help="Folder below which the runs are (in the workspace, if relative); default: that of the workspace.",
+    help="Folder of the runs, relative to the workspace or absolute. Default: the runs of the workspace.",
 )
 _RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 
 
-def tell_damaged(damaged: list[str]) -> None:
-    """Name the runs that were left out, one line each."""
+def report_damaged(damaged: list[str]) -> None:
+    """Report the runs that were omitted because they are damaged, one per line."""
     for sentence in damaged:
         notice(f"damaged: {sentence}")
 
@@ -27,7 +27,7 @@ def tell_damaged(damaged: list[str]) -> None:
 @click.argument("second")
 @runs_root_option
 @click.option(
-    "--sample", type=click.IntRange(min=2), default=2000, show_default=True, help="Common sequences measured, at most."
+    "--sample", type=click.IntRange(min=2), default=2000, show_default=True, help="Maximum common sequences to measure."
 )
 @click.option(
     "--rank",
@@ -36,9 +36,9 @@ def tell_damaged(damaged: list[str]) -> None:
     multiple=True,
     default=["genus", "species"],
     show_default=True,
-    help="Rank at which names of nearest neighbours are compared; may be given again.",
+    help="Rank at which names of nearest neighbours are compared; may be repeated.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the sampling.")
 @threads_option
 @json_option
 @pass_context
@@ -52,11 +52,11 @@ def compare(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare two versions: what each has, and how far they agree on the sequences that both embedded.
+    """Compare two versions on the sequences that both have embedded.
 
-    Overlap: share of the 10 nearest others of a sequence that both versions name. Rank correlation: Spearman's, of the
-    cosines of pairs. 1-NN accuracy: how often the nearest other sequence has the same name, among sequences whose name
-    occurs at least twice.
+    The runs of each version are shown, and how far the versions agree. Overlap: share of the 10 nearest neighbours of a
+    sequence that both versions have in common. Rank correlation: Spearman's, of the cosines of pairs. 1-NN accuracy:
+    how often the nearest other sequence has the same name, among sequences whose name occurs at least twice.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def compare(
     found = compare_versions(
         context.workspace, first, second, root=runs_root, sample=sample, ranks=tuple(dict.fromkeys(ranks)), seed=seed
     )
-    tell_damaged(found.damaged)
+    report_damaged(found.damaged)
     root = find_root(context.workspace, runs_root)
     for version, holding in zip(found.versions, found.holdings, strict=True):
         if holding.unmatched:
@@ -78,11 +78,11 @@ def compare(
             )
         if holding.elsewhere:
             notice(
-                f"{version.name}: tagged runs that are not in {root} and took no part: {', '.join(holding.elsewhere)}; "
-                "--runs-root DIR says where they are"
+                f"{version.name}: tagged runs that are not in {root} and were omitted: {', '.join(holding.elsewhere)}; "
+                "give their folder with --runs-root DIR"
             )
         if not holding.runs:
-            notice(f"{version.name}: no runs in {root}; 'ednabed embed' with its model makes one")
+            notice(f"{version.name}: no runs in {root}; 'ednabed embed' with its model creates one")
     if as_json:
         emit_json(found.to_dict())
     else:

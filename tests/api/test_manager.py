@@ -176,9 +176,9 @@ def test_files_of_an_older_tool(workspace):
     path = folder / "embeddings.npz"
     assert manager.get_run_files("old/r") == {"embeddings": path, "embeddings_npz": path}
     assert manager.load_embeddings(folder).shape == (2, 3)
-    with pytest.raises(StoreError, match="made by an older tool, its rows have no ids"):
+    with pytest.raises(StoreError, match="created by an older tool, so its rows have no ids"):
         manager.load_records("old/r")
-    with pytest.raises(StoreError, match=r"there is no run 'old/x' .*runs there: lake/r1, lake/r2, old/r, sea/r1"):
+    with pytest.raises(StoreError, match=r"there is no run 'old/x' .*existing runs: lake/r1, lake/r2, old/r, sea/r1"):
         manager.get_run_files("old/x")
 
 

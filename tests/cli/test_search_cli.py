@@ -553,7 +553,7 @@ def test_a_workspace_without_runs(capsys, tmp_path):
     for query in (("--run", "see", "--seq-idx", 0), ("--sequence", A), ("--id", "x")):
         code, out, err = call(capsys, tmp_path, "search", *query)
         assert (code, out) == (1, "")
-        assert "'ednabed embed' makes one" in err or "'ednabed embed FILE' makes one" in err
+        assert "'ednabed embed' creates one" in err or "'ednabed embed FILE' makes one" in err
     assert list(tmp_path.iterdir()) == []
 
 

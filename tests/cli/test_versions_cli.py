@@ -200,7 +200,7 @@ def test_register_under_another_name_or_for_another_function(registered, capsys)
     assert "is version 'v1.0' already" in err
     code, _, err = call(capsys, "versions", "register", "--version", "v1.0", "--model", "kmer6-full")
     assert code == 1
-    assert "take another name" in err
+    assert "choose another name" in err
 
 
 # -- tags ------------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_a_run_of_an_older_tool_is_marked_wherever_it_is_shown(registered, capsy
     place = "My_Dataset/2024-12-01"
     code, _, err = call(capsys, "versions", "tag-run", place, "--version", "v1.0")
     assert code == 1
-    assert "add --assume" in err
+    assert "set --assume" in err
     code, out, _ = call(capsys, "versions", "tag-run", place, "--version", "v1.0", "--assume")
     assert (code, out) == (0, f"{place}: v1.0 (assumed)\n")
     (tag,) = Versions.read(registered).tags.values()
@@ -289,7 +289,7 @@ def test_an_empty_workspace(capsys, tmp_path):
     at = ("--workspace", tmp_path, "versions")
     code, out, err = call(capsys, *at, "list")
     assert (code, out) == (0, "")
-    assert "'ednabed versions register' makes one" in err
+    assert "'ednabed versions register' creates one" in err
     assert call(capsys, *at, "list", "--json")[:2] == (0, "[]\n")
     for verb in (("show", "v1"), ("remove", "v1"), ("compare", "v1", "v2"), ("auto-tag", "--version", "v1")):
         code, out, err = call(capsys, *at, *verb)

@@ -483,7 +483,7 @@ def test_a_failing_stream_is_told(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"is a folder, wanted a file"), AssignmentWriter(tmp_path, "tsv"):
+    with pytest.raises(UsageError, match=r"is a folder, expected a file"), AssignmentWriter(tmp_path, "tsv"):
         pytest.fail("the context must not begin")
 
 

@@ -190,9 +190,9 @@ def test_a_run_may_be_moved_with_its_assignments(run, tmp_path):
 def test_assignments_of_another_run_are_refused(run, tmp_path):
     other = add_run(tmp_path, "sea", "b", [0, 1])
     shutil.copytree(keep_by(run).path.parent, folder_of(other.folder))
-    with pytest.raises(StoreError, match=r"holds the assignments of another run \(lake/a"):
+    with pytest.raises(StoreError, match=r"contains the assignments of another run \(lake/a"):
         list_kept(other.folder, other.identity)
-    assert "is of another run (lake/a)" in verify_kept(other)[0]
+    assert "belongs to another run (lake/a)" in verify_kept(other)[0]
 
 
 def test_any_flipped_byte_is_found(run):
@@ -241,12 +241,12 @@ def test_files_of_others_do_not_matter(run):
 def test_assignments_that_lack_a_sequence_are_a_fault(run):
     part = table_of(run).slice(1)
     keep(run, part, build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={})
-    assert "names 2 sequences that are not the 3 of the run" in verify_kept(run)[0]
+    assert "contains 2 sequences, which do not match the 3 of the run" in verify_kept(run)[0]
 
 
 def test_a_second_writer_is_told(run, monkeypatch):
     def during(*arguments, **more):
-        with pytest.raises(StoreError, match="another process is keeping assignments of this run"):
+        with pytest.raises(StoreError, match="another process is saving assignments of this run"):
             keep_by(run)
         return write(*arguments, **more)
 

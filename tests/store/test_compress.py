@@ -220,7 +220,7 @@ def test_a_row_that_float16_cannot_hold_refuses_the_run(tmp_path, monkeypatch, r
     assert str(run.folder) in str(refused.value)
     assert "row 22 (from 0)" in str(refused.value)
     assert words in str(refused.value)
-    assert "without --float16" in str(refused.value)
+    assert "without `half=True`" in str(refused.value)
     assert untouched(run.folder, before)
     assert compress_run(run, delete_original=True).deleted == (NPY,)
 
@@ -266,7 +266,7 @@ def test_every_order_of_commands_leaves_a_sound_run(tmp_path):
         for half, delete in commands:
             before = contents(folder)
             if forms == {F16} and not half:
-                with pytest.raises(StoreError, match="float16 only"):
+                with pytest.raises(StoreError, match="only in float16"):
                     compress_run(Run.open(folder), delete_original=delete)
                 assert untouched(folder, before)
                 continue
@@ -330,7 +330,7 @@ def test_a_damaged_original_stays_although_the_other_form_is_sound(tame, half):
     raw[-10] ^= 1
     path.write_bytes(raw)
     before = contents(tame.folder)
-    with pytest.raises(StoreError, match=r"embeddings\.npy differs from its checksum .* take it from a backup"):
+    with pytest.raises(StoreError, match=r"embeddings\.npy does not match its checksum .* restore it from a backup"):
         compress_run(tame, half=half, delete_original=True)
     assert untouched(tame.folder, before)
 
@@ -385,7 +385,7 @@ def test_another_shape_in_what_was_written_is_found(tame, monkeypatch, other):
 def test_the_last_exact_form_is_never_made_from_float16(tame):
     compress_run(tame, half=True, delete_original=True)
     before = contents(tame.folder)
-    with pytest.raises(StoreError, match="has its vectors in float16 only") as refused:
+    with pytest.raises(StoreError, match="has its vectors only in float16") as refused:
         compress_run(tame)
     assert str(tame.folder) in str(refused.value)
     assert untouched(tame.folder, before)
@@ -448,7 +448,7 @@ def test_an_original_that_is_not_listed_goes_only_when_asked_and_only_when_it_is
 
     np.save(run.folder / NPY, noise(seed=2))
     before = contents(run.folder)
-    with pytest.raises(StoreError, match=r"not what 'embed' wrote"):
+    with pytest.raises(StoreError, match=r"was not written by 'embed'"):
         compress_run(run, delete_original=True)
     assert untouched(run.folder, before)
     assert Run.open(run.folder).verify() == []
@@ -461,7 +461,7 @@ def test_what_the_manifest_lists_is_compressed_and_not_what_lies_beside_it(tame)
     np.testing.assert_array_equal(VectorFile.open(tame.folder, F16).load(), noise().astype(np.float16))
     # Of the two forms that are listed the exact one is read.
     np.testing.assert_array_equal(Run.open(tame.folder).load_embeddings(), noise())
-    with pytest.raises(StoreError, match="not what 'embed' wrote"):
+    with pytest.raises(StoreError, match="was not written by 'embed'"):
         compress_run(tame, half=True, delete_original=True)
     assert names(tame.folder) == {NPY, NPZ, F16}
 
@@ -524,7 +524,7 @@ def test_the_last_exact_form_is_taken_up_although_it_is_not_listed(tame):
 def test_a_form_that_was_lost_is_made_again(run):
     compress_run(run)
     (run.folder / NPZ).unlink()
-    assert Run.open(run.folder).verify() == [f"{NPZ} is absent"]
+    assert Run.open(run.folder).verify() == [f"{NPZ} is missing"]
     assert compress_run(run).state == "compressed"
     assert Run.open(run.folder).verify() == []
 
@@ -533,7 +533,7 @@ def test_an_original_deleted_by_hand_is_forgotten_with_delete_original(run, arra
     compress_run(run)
     (run.folder / NPY).unlink()
     assert compress_run(run).state == "already"
-    assert Run.open(run.folder).verify() == [f"{NPY} is absent"]
+    assert Run.open(run.folder).verify() == [f"{NPY} is missing"]
     outcome = compress_run(run, delete_original=True)
     assert (outcome.state, outcome.deleted) == ("deleted", ())
     now = Run.open(run.folder)
@@ -641,7 +641,7 @@ def test_another_process_at_the_same_run(run):
     with (
         exclusive(run.folder / LOCK, "compressing this run"),
         pytest.raises(
-            StoreError, match=r"another process is compressing this run \(.*compress.*\); wait until it has ended"
+            StoreError, match=r"another process is compressing this run \(.*compress.*\); wait until it has finished"
         ) as refused,
     ):
         compress_run(run, delete_original=True)
@@ -729,7 +729,7 @@ def test_float16_of_an_older_folder_is_refused(tmp_path):
     for forms in ({"npy": noise()}, {"npz": noise()}, {"npy": noise(), "npz": noise()}):
         run = legacy(tmp_path / "-".join(forms), **forms)
         before = contents(run.folder)
-        with pytest.raises(StoreError, match="made by an older tool") as refused:
+        with pytest.raises(StoreError, match="created by an older tool") as refused:
             compress_run(run, half=True, delete_original=True)
         assert str(run.folder) in str(refused.value)
         assert untouched(run.folder, before)

@@ -140,7 +140,7 @@ def test_killed_and_then_asked_for_the_other_form(made, tmp_path, half):
             try:
                 compress_run(Run.open(again), half=other_half, delete_original=delete)
             except StoreError as error:
-                assert "float16 only" in str(error)
+                assert "only in float16" in str(error)
                 assert not exact_is_there
                 assert not other_half
             run = Run.open(again)
@@ -167,7 +167,7 @@ def stall(*_):
 if place == "written":
     compress.compare_forms = stall
 elif place == "renamed":
-    compress._list = stall
+    compress._update_manifest = stall
 elif place == "listed":
     compress._delete = stall
 compress.compress_run(Run.open(folder), half=half, delete_original=True)
@@ -187,7 +187,8 @@ def test_a_process_that_is_killed(made, tmp_path, half, place):
             time.sleep(0.005)
         for other in (half, not half):
             with pytest.raises(
-                StoreError, match=r"another process is compressing this run \(.*compress.*\); wait until it has ended"
+                StoreError,
+                match=r"another process is compressing this run \(.*compress.*\); wait until it has finished",
             ):
                 compress_run(Run.open(folder), half=other, delete_original=True)
         assert Run.open(folder).verify() == []

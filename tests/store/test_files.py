@@ -126,7 +126,7 @@ def test_the_lock_is_held_against_another_process_and_freed(tmp_path):
     with exclusive(lock, "testing"):
         done = other()
         assert done.returncode == 1
-        assert "another process is testing; wait until it has ended" in done.stderr
+        assert "another process is testing; wait until it has finished" in done.stderr
         with pytest.raises(StoreError, match="another process is testing"), exclusive(lock, "testing"):
             pass
     assert other().stdout == "held\n"

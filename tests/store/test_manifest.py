@@ -97,12 +97,12 @@ def test_bytes_that_are_no_text_are_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("schema", ["ednabed.run/2", "ednabed.reference/1", 1, None, ["ednabed.run/1"]])
 def test_an_unknown_schema_is_refused_not_guessed(tmp_path, schema):
-    with pytest.raises(StoreError, match=r"has schema .*, this version of ednabed reads 'ednabed.run/1'"):
+    with pytest.raises(StoreError, match=r"has schema .*, but this version of ednabed reads 'ednabed.run/1'"):
         RunManifest.read(write(tmp_path, forged(schema=schema)))
 
 
 def test_an_absent_manifest_is_told(tmp_path):
-    with pytest.raises(StoreError, match=r"is absent, so .* is not a finished run"):
+    with pytest.raises(StoreError, match=r"is missing, so .* is not a finished run"):
         RunManifest.read(tmp_path)
 
 

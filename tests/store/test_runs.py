@@ -112,7 +112,7 @@ def test_a_folder_of_an_older_tool_opens(tmp_path, name, mmap):
     found = Run.open(legacy(tmp_path / "old", name=name))
     assert found.manifest is None
     np.testing.assert_array_equal(found.load_embeddings(mmap), np.arange(12, dtype=np.float32).reshape(4, 3))
-    with pytest.raises(StoreError, match="made by an older tool, its rows have no ids"):
+    with pytest.raises(StoreError, match="created by an older tool, so its rows have no ids"):
         found.load_records()
     with pytest.raises(StoreError, match="nothing to verify against"):
         found.verify()
@@ -285,5 +285,5 @@ def test_what_is_no_run_is_a_sentence(tmp_path):
 
 def test_an_empty_workspace_says_how_to_make_a_run(tmp_path):
     assert walk_runs(runs_root(tmp_path)) == []
-    with pytest.raises(StoreError, match="none yet; 'ednabed embed' makes one"):
+    with pytest.raises(StoreError, match="none yet; 'ednabed embed' creates one"):
         find_run(tmp_path, "see")

@@ -225,7 +225,7 @@ def test_two_processes_at_the_same_work(tmp_path):
         for _ in range(2):
             with pytest.raises(
                 StoreError,
-                match=r"another process is embedding the same input \('ednabed embed'\); wait until it has ended",
+                match=r"another process is embedding the same input \('ednabed embed'\); wait until it has finished",
             ):
                 embed_to_run(request, letters())
         other = embed_to_run(RunRequest([job.input], job.workspace, dataset="see", min_length=21), letters())

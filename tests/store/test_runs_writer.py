@@ -166,7 +166,7 @@ def test_an_id_with_another_sequence_is_rejected_and_with_the_same_kept(tmp_path
     check(result.run, *oracle(files))
     told = read_rejected(result.run)
     assert [row[0::3] for row in told] == [["x", "2"], ["x", "5"], ["x", "2"]]
-    assert {row[1] for row in told} == {"this id stands earlier in the file with another sequence"}
+    assert {row[1] for row in told} == {"this id occurs earlier in the file with another sequence"}
 
 
 @pytest.mark.parametrize("max_sequences", [1, 2, 3, 4, 5])
@@ -219,7 +219,7 @@ def test_nothing_that_the_model_can_take_is_a_sentence_and_leaves_nothing(tmp_pa
     embedder = Embedder.of(KmerEncoder(), Policy())
     paths = write(tmp_path, {"a.fa": [("split", "ACGTN" * 6)]})
     with pytest.raises(
-        EdnabedError, match=r"none of the 1 sequences of the input can be embedded by kmer6: .*without N"
+        EdnabedError, match=r"none of the 1 sequences in the input can be embedded by kmer6: .*without N"
     ):
         embed(tmp_path, paths, embedder)
     assert not (tmp_path / "ws").exists()
@@ -423,7 +423,7 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(tmp_path, occu
 
     before = state()
     with pytest.raises(
-        StoreError, match=r"exists and (holds something else|is never written over); name another --output"
+        StoreError, match=r"exists and (contains something else|is never overwritten); give another `output`"
     ):
         embed(tmp_path, paths[:1], dataset=None, output=output, resume="no resume" not in occupied)
     assert state() == before
@@ -439,7 +439,7 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(tmp_path, occu
         ({"dataset": "d", "output": Path("o")}, "exclude each other"),
         ({"max_sequences": 0}, "at least 1"),
         ({"inputs": []}, "no input"),
-        ({"inputs": [Path("-"), Path("-")]}, "once only"),
+        ({"inputs": [Path("-"), Path("-")]}, "only once"),
     ],
 )
 def test_requests_that_cannot_be_carried_out(tmp_path, wrong, words):

@@ -70,7 +70,7 @@ def test_no_table_is_said_and_nothing_is_made(tmp_path: Path, there: str) -> Non
         lancedb.connect(str(folder)).create_table("fish", [{"a": 1}])
     elif there == "a file":
         folder.write_text("text")
-    with pytest.raises(StoreError, match="holds no table 'sequences'; make it with 'ednabed table import"):
+    with pytest.raises(StoreError, match="has no table 'sequences'; create it with 'ednabed table import"):
         Database(str(folder)).open()
     assert folder.exists() == (there != "nothing")
 
@@ -96,7 +96,7 @@ def test_a_missing_column_is_named_with_what_there_is(tmp_path: Path, lacking: s
 )
 def test_a_column_of_another_type_is_named(tmp_path: Path, column: str, values: pa.Array) -> None:
     columns = {"sequence_id": pa.array(["a"]), "dna_sequence": pa.array(["ACGT"])} | {column: values}
-    with pytest.raises(StoreError, match=f"'{column}' is {values.type}, wanted string"):
+    with pytest.raises(StoreError, match=f"'{column}' is {values.type}, expected string"):
         embed_table(make(tmp_path / "db", columns), letters(), tmp_path)
 
 

@@ -312,7 +312,7 @@ def test_vectors_that_come_while_a_column_is_replaced_are_kept(tmp_path: Path, m
     database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
     one = {"where": "sequence_id = 'r1'", "values": {"vector": [1.0] * 12}}
     while_a_column_is_replaced(monkeypatch, lambda: database.open().update(**one))
-    with pytest.raises(StoreError, match="got vectors of 12 dimensions meanwhile"):
+    with pytest.raises(StoreError, match="received vectors of 12 dimensions meanwhile"):
         embed_table(database, letters(), tmp_path)
     assert rows(database)["r1"]["vector"] == [1.0] * 12
 
@@ -336,7 +336,8 @@ def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) 
     database = simple(tmp_path / "db", sequences(3), vector=vector_array(vectors, 512))
     before = read(database)
     for resume in (True, False):
-        with pytest.raises(StoreError, match=r"'vector' holds vectors of 512 .* makes 10.*another vector_column"):
+        message = r"'vector' contains vectors of 512 .* computes 10.*another `vector_column`"
+        with pytest.raises(StoreError, match=message):
             embed_table(database, letters(), tmp_path, resume=resume)
     assert read(database).equals(before)
     embed_table(database, letters(), tmp_path, columns=VectorColumns("small"))
@@ -351,7 +352,8 @@ def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) 
 )
 def test_a_column_that_holds_no_float32_vectors_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     database = simple(tmp_path / "db", sequences(2), other=pa.array([None, None], kind))
-    with pytest.raises(StoreError, match=r"column 'other' is .* wanted fixed_size_list<float>\[d\].* by vector_column"):
+    message = r"column 'other' is .* expected fixed_size_list<float>\[d\].* another `vector_column`"
+    with pytest.raises(StoreError, match=message):
         embed_table(database, letters(), tmp_path, columns=VectorColumns("other"))
     assert "other_status" not in database.open().schema.names
 
@@ -363,7 +365,7 @@ def test_ids_that_are_not_unique_are_refused(tmp_path: Path) -> None:
     absent = make(tmp_path / "absent", {"sequence_id": ["a", None], "dna_sequence": sequences(2)})
     with pytest.raises(StoreError, match="1 rows have no sequence_id"):
         embed_table(absent, letters(), tmp_path)
-    with pytest.raises(StoreError, match="holds no table"):
+    with pytest.raises(StoreError, match="has no table 'sequences'"):
         embed_table(Database(str(tmp_path / "nowhere")), letters(), tmp_path)
 
 
@@ -378,7 +380,7 @@ def test_vectors_of_another_function_are_not_mixed(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", letters_)
     embed_table(database, letters(), tmp_path, max_sequences=10)
     before = read(database)
-    with pytest.raises(StoreError, match=rf"{OWN[:12]}.*letters-1 is {OTHER[:12]}.*resume=False.* vector_column"):
+    with pytest.raises(StoreError, match=rf"{OWN[:12]}.*letters-1 is {OTHER[:12]}.*`resume=False`.* `vector_column`"):
         embed_table(database, letters(salt=1), tmp_path)
     assert read(database).equals(before)
 
@@ -653,7 +655,7 @@ def test_two_models_at_once_never_mix_in_one_column(tmp_path: Path) -> None:
         if batch == 0:
             embed_table(database, letters(salt=1), tmp_path)
 
-    with pytest.raises(StoreError, match=f"made by another function \\({OTHER[:12]}\\).*cannot be mixed"):
+    with pytest.raises(StoreError, match=f"computed by another function \\({OTHER[:12]}\\).*cannot be mixed"):
         embed_table(database, meddler(hook), tmp_path)
     # What the other command reported as done is still there.
     for row in rows(database).values():
@@ -664,7 +666,7 @@ def test_two_models_at_once_never_mix_in_one_column(tmp_path: Path) -> None:
 def test_a_part_of_the_rows_is_not_given_to_another_function(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(20))
     embed_table(database, letters(salt=1), tmp_path)
-    with pytest.raises(StoreError, match="without max_sequences"):
+    with pytest.raises(StoreError, match="without `max_sequences`"):
         embed_table(database, letters(), tmp_path, resume=False, max_sequences=5)
     assert {row["embedding_fingerprint"] for row in rows(database).values()} == {OTHER}
 

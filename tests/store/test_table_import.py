@@ -107,7 +107,7 @@ def test_a_changed_sequence_is_refused_and_nothing_is_written(tmp_path: Path, da
     import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence"), ("a", "ACGT"), ("it's", "GG")])])
     before, version = read(database), database.open().version
     changed = write_tsv(tmp_path / "b.tsv", [("id", "sequence", "site"), ("new", "TT", "x"), ("it's", "GC", "y")])
-    with pytest.raises(StoreError, match=r"'sequences'.*it's.*--replace"):
+    with pytest.raises(StoreError, match=r"'sequences'.*it's.*`replace=True`"):
         import_records(database, [changed])
     assert read(database).equals(before)
     assert database.open().version == version
@@ -162,7 +162,7 @@ def test_ids_are_unique_within_and_across_inputs(tmp_path: Path, database: Datab
     result = import_records(database, [a, b])
     assert counts(result) == (9, 3, 0, 0, 2, 4)
     assert {id_: row["dna_sequence"] for id_, row in rows(database).items()} == {"x": "AC", "y": "GG", "z": "TT"}
-    clash = "this id stands earlier in the input with another sequence"
+    clash = "this id occurs earlier in the input with another sequence"
     assert result.rejected == [
         ("y", clash, "a.tsv", 4),
         ("z", clash, "b.tsv", 3),

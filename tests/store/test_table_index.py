@@ -69,7 +69,7 @@ def test_pending_and_rejected_rows_do_not_matter(tmp_path: Path) -> None:
 
 def test_vectors_of_unknown_origin_are_refused(tmp_path: Path) -> None:
     vectors = vector_array([np.ones(10), None, np.zeros(10)])
-    with pytest.raises(StoreError, match="by a function that is unknown"):
+    with pytest.raises(StoreError, match="by an unknown function"):
         spec_of_table(simple(tmp_path / "unknown", sequences(3), vector=vectors))
     database = embedded(tmp_path, 3)
     database.open().add(
@@ -79,7 +79,7 @@ def test_vectors_of_unknown_origin_are_refused(tmp_path: Path) -> None:
         spec_of_table(database)
     table = embedded(tmp_path / "b", 3).open()
     table.update_field_metadata({"path": "vector", "metadata": {SPEC_KEY: None}})
-    with pytest.raises(StoreError, match="by a function that is unknown"):
+    with pytest.raises(StoreError, match="by an unknown function"):
         spec_of_table(Database(str(tmp_path / "b" / "db")))
     table.update_field_metadata({"path": "vector", "metadata": {SPEC_KEY: '{"schema": 99}'}})
     with pytest.raises(StoreError, match="spec schema 99"):
@@ -87,7 +87,7 @@ def test_vectors_of_unknown_origin_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_vector_at_all_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"'vector' is not there.*table embed"):
+    with pytest.raises(StoreError, match=r"'vector' does not exist.*table embed"):
         spec_of_table(simple(tmp_path / "a", sequences(3)))
     with pytest.raises(StoreError, match=r"has no vector.*table embed"):
         spec_of_table(simple(tmp_path / "b", sequences(3), vector=vector_array([None, np.zeros(10), None])))
@@ -178,7 +178,7 @@ def brute_recall(database: Database, nprobes: int, refine_factor: int) -> float:
 
 
 def test_the_search_is_widened_until_enough_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROWS_A_LIST", 10)
+    monkeypatch.setattr(module, "_ROWS_PER_LIST", 10)
     database = embedded(tmp_path, 600)
     monkeypatch.setattr(module, "_WIDTHS", ((1, 1),))
     narrow = build_index(database, force=True)
@@ -194,7 +194,7 @@ def test_the_search_is_widened_until_enough_is_found(tmp_path: Path, monkeypatch
 
 def test_strangers_are_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = embedded(tmp_path, 600)
-    monkeypatch.setattr(module, "_ROWS_A_LIST", 10)
+    monkeypatch.setattr(module, "_ROWS_PER_LIST", 10)
     monkeypatch.setattr(module, "_WIDTHS", ((6, 4),))
     recalls = []
     for noise in (0.001, 50.0):
@@ -261,7 +261,7 @@ def test_an_index_that_was_dropped_or_replaced(tmp_path: Path) -> None:
     database.open().create_index("vector", config=IvfFlat(num_partitions=1, distance_type="l2"), name="vector_idx")
     assert why_not(database) == "its index was replaced by another program"
     database.open().drop_index("vector_idx")
-    assert why_not(database) == "its index is gone"
+    assert why_not(database) == "its index no longer exists"
 
 
 def test_many_rows_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_many_rows_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_another_version_wrote(tmp_path: Path, text: str) -> None:
     database = embedded(tmp_path, 5)
     database.open().update_field_metadata({"path": "vector", "metadata": {INDEX_KEY: text}})
-    assert why_not(database) == "its index was made by another version of ednabed"
+    assert why_not(database) == "its index was created by another version of ednabed"
 
 
 def test_one_query_and_many_have_the_same_columns(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_what_is_no_condition_is_one_sentence_and_changes_nothing(tmp_path: Path
     database = simple(tmp_path / "db", sequences(3), site=["a", "b", "c"])
     table = database.open()
     before = (table.version, table.to_arrow())
-    with pytest.raises(StoreError, match=r"the filter .* wanted a condition in SQL on the columns .*site") as error:
+    with pytest.raises(StoreError, match=r"the filter .* expected an SQL condition on the columns .*site") as error:
         read_filter(database, table, where)
     assert "\n" not in str(error.value)
     table = database.open()

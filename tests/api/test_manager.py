@@ -105,12 +105,12 @@ def cut(path: Path) -> None:
 
 BROKEN = {
     "run.json is damaged": lambda folder: (folder / "run.json").write_text("{"),
-    "embeddings.npy is absent": lambda folder: (folder / "embeddings.npy").unlink(),
+    "embeddings.npy is missing": lambda folder: (folder / "embeddings.npy").unlink(),
     "embeddings.npy cannot be read": lambda folder: cut(folder / "embeddings.npy"),
     "embeddings.npy cannot be read as an array": lambda folder: (folder / "embeddings.npy").write_bytes(
         b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'shape': (3, 8".ljust(128) + b"\n"
     ),
-    "embeddings.npy holds float64": lambda folder: np.save(folder / "embeddings.npy", np.ones((3, DIMENSION))),
+    "embeddings.npy contains float64": lambda folder: np.save(folder / "embeddings.npy", np.ones((3, DIMENSION))),
     "has vectors of 5 dimensions, hand makes 8": lambda folder: np.save(
         folder / "embeddings.npy", np.ones((3, 5), np.float32)
     ),

@@ -244,7 +244,7 @@ def test_older_than(capsys, workspace):
     assert "1 to do, 2 to skip, 0 refused" in out
     code, out, _ = call(capsys, "--workspace", workspace, "compress", "--older-than", 7, "--execute")
     assert code == 0
-    assert out.count("skipped, made on ") == 2
+    assert out.count("skipped, created on ") == 2
     assert "1 done, 2 skipped, 0 refused" in out
     assert {path.name for path in old.iterdir()} == {NPY, NPZ}
     now = files(workspace)

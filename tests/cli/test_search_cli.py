@@ -415,7 +415,7 @@ def test_what_cannot_be_searched_is_named(capsys, runs, tmp_path):
     lines = sorted(done.stderr.decode().splitlines(), reverse=True)
     assert lines[0].startswith("not searched: consolidated_data/runs/old/r: made by an older tool")
     assert lines[1].startswith("not searched: consolidated_data/runs/lake/")
-    assert "embeddings.npy is absent" in lines[1]
+    assert "embeddings.npy is missing" in lines[1]
     assert lines[2].startswith("no reference here: searched exactly in sea/")
 
 

@@ -170,9 +170,9 @@ def test_no_table_is_one_sentence(tmp_path: Path, verb: str) -> None:
 
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     make(tmp_path / "twice", {"sequence_id": ["a", "a"], "dna_sequence": sequences(2)})
-    assert "'a' stands 2 times" in sentence(ednabed("table", "embed", "--db", "twice", cwd=tmp_path))
+    assert "'a' occurs 2 times" in sentence(ednabed("table", "embed", "--db", "twice", cwd=tmp_path))
     make(tmp_path / "numbers", {"sequence_id": [1, 2], "dna_sequence": sequences(2)})
-    assert "int64, wanted string" in sentence(ednabed("table", "embed", "--db", "numbers", cwd=tmp_path))
+    assert "int64, expected string" in sentence(ednabed("table", "embed", "--db", "numbers", cwd=tmp_path))
     simple(tmp_path / "damaged", sequences(2))
     for manifest in (tmp_path / "damaged" / "sequences.lance" / "_versions").iterdir():
         manifest.write_bytes(b"garbage")

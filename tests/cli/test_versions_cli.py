@@ -197,7 +197,7 @@ def test_register_refused(workspace, capsys, arguments, code, words):
 def test_register_under_another_name_or_for_another_function(registered, capsys):
     code, _, err = call(capsys, "versions", "register", "--version", "v3", "--model", "kmer6")
     assert code == 1
-    assert "is version 'v1.0' already" in err
+    assert "is already version 'v1.0'" in err
     code, _, err = call(capsys, "versions", "register", "--version", "v1.0", "--model", "kmer6-full")
     assert code == 1
     assert "choose another name" in err

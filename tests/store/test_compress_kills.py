@@ -61,7 +61,7 @@ def vectors_of(folder: Path) -> np.ndarray:
 
 
 def age(folder: Path) -> None:
-    """Make the rests of a killed write old, as they are when somebody comes back to them."""
+    """Make the leftovers of a killed write old, as if somebody returned to them later."""
     for path in folder.glob(".run.json.*.tmp"):
         os.utime(path, (0, 0))
 
@@ -111,7 +111,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
         survey_run(state, half=half, delete_original=delete)
         again = shutil.copytree(state, tmp_path / "again")
         age(again)
-        # The lock and the folder of work are not the run's: a reader meets them and does not mind.
+        # The lock and the work folder are not part of the run, and a reader ignores them.
         sound(again)
         compress_run(Run.open(again), half=half, delete_original=delete)
         sound(again)
@@ -119,7 +119,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
         assert compress_run(Run.open(again), half=half, delete_original=delete).state == "already"
         shutil.rmtree(again)
     if (start, half, delete) == ("npy", False, True):
-        # Lock, folder of work, new form in it (empty, in part, whole), renamed, listed, not listed any more, deleted.
+        # Lock, work folder, new form in it (empty, partial, complete), renamed, listed, no longer listed, deleted.
         assert len(states) >= 10
         listings = {(state / "run.json").read_bytes() for state in states if not legacy}
         assert legacy or len(listings) == 3
@@ -127,7 +127,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
 
 @pytest.mark.parametrize("half", [False, True])
 def test_killed_and_then_asked_for_the_other_form(made, tmp_path, half):
-    """Whatever is asked after a kill: a sentence or the form, and a sound run in any case."""
+    """Any request after a kill gives an error or the form, and a sound run in either case."""
     folder = shutil.copytree(made, tmp_path / "run")
     exact, identity = np.load(made / NPY), Run.open(made).identity
     first = snapshots(
@@ -210,7 +210,7 @@ def test_a_process_that_is_killed(made, tmp_path, half, place):
 
 
 def test_many_processes_at_once(made, tmp_path):
-    """One does it; the others are told so, or come later and find it done."""
+    """One process compresses; the others get an error, or come later and find it done."""
     folder = shutil.copytree(made, tmp_path / "run")
     command = [sys.executable, "-c", STALL, str(folder), str(tmp_path / "mark"), "nowhere", "exact"]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]

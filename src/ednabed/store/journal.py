@@ -104,13 +104,13 @@ class VectorJournal:
     def flush(self) -> None:
         """Write all rows to the disk, vectors first."""
         if self._waiting_entries:
-            rows_on_disk = self._rows - len(self._waiting_entries)
+            flushed_rows = self._rows - len(self._waiting_entries)
             for file, size, parts in (
                 (self._vectors, self._row_bytes, self._waiting_vectors),
                 (self._entries, _ENTRY, self._waiting_entries),
             ):
                 # A flush that failed halfway (on a full disk) may have left an incomplete tail.
-                file.seek(rows_on_disk * size)
+                file.seek(flushed_rows * size)
                 file.truncate()
                 file.writelines(parts)
                 file.flush()

@@ -115,8 +115,8 @@ class Facts:
         software: Package versions.
         shares: For each marker, the assumed share of known species among the sequences: ``source`` (``estimated`` from
             them, ``fixed`` or ``default``), ``known`` (share whose species is in the reference), ``queries`` (number of
-            distinct sequences to which the share applies) and ``lacking`` (share of sequences by what the
-            reference lacks). Empty if nothing was calibrated, and in files of schema 1.
+            distinct sequences to which the share applies) and ``lacking`` (share of sequences by what the reference
+            lacks). Empty if nothing was calibrated, and in files of schema 1.
     """
 
     run: str
@@ -177,7 +177,7 @@ def _require_values(table: pa.Table) -> pa.Table:
 
 def _upgraded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
     """Return columns of a file of schema 1 converted to the current schema."""
-    # Without a claim, schema 1 stored the p-value of the species here, so novel_rank is needed to tell the two apart.
+    # Without a claim, schema 1 stored the p-value of the species here, so novel_rank is needed to distinguish the two.
     needed = {*columns, *(["novel_rank"] if "novel_p" in columns else [])}
     table = file.read([name for name in _COLUMNS_1.names if name in needed])
     upgraded = {}

@@ -87,7 +87,7 @@ class RunRequest:
         if self.dataset is not None:
             check_name("dataset", self.dataset)
         if self.max_sequences is not None and self.max_sequences < 1:
-            raise UsageError(f"max_sequences is {self.max_sequences}; it must be at least 1")
+            raise UsageError(f"`max_sequences` is {self.max_sequences}; it must be at least 1")
         if self.abundance and not self.use_counts:
             raise UsageError("count tables were given together with the request not to use counts; omit one of the two")
         if [*self.sources, *self.separate_tables].count(STDIN) > 1:

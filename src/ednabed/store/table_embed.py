@@ -110,7 +110,7 @@ def embed_table(
         EmbeddingError: The encoder failed on the record it names; vectors merged before are kept.
     """
     if max_sequences is not None and max_sequences < 1:
-        raise UsageError(f"max_sequences is {max_sequences}; it must be at least 1")
+        raise UsageError(f"`max_sequences` is {max_sequences}; it must be at least 1")
     job = _Job(database, embedder, workspace, columns or VectorColumns(), batch_size, min_length, resume)
     return job.run(max_sequences, show_progress)
 

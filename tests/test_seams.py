@@ -643,7 +643,7 @@ def test_a_run_with_the_right_checksum_and_wrong_types_is_refused_by_field(tmp_p
     body = json.loads(path.read_text(encoding="utf-8"))
     body.pop("manifest_sha256")
     for field, value, said in (("counts", [], "counts of the file is"), ("created", 7, "created of the file is 7"),
-                               ("files", {"../x": {}}, "files has the name '../x'")):  # fmt: skip
+                               ("files", {"../x": {}}, "files contains the name '../x'")):  # fmt: skip
         changed = {**body, field: value}
         path.write_text(to_json({**changed, "manifest_sha256": json_sha256(changed)}), encoding="utf-8", newline="\n")
         with pytest.raises(StoreError, match=re.escape(said)):

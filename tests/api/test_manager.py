@@ -105,12 +105,12 @@ def cut(path: Path) -> None:
 
 BROKEN = {
     "run.json is damaged": lambda folder: (folder / "run.json").write_text("{"),
-    "embeddings.npy is absent": lambda folder: (folder / "embeddings.npy").unlink(),
+    "embeddings.npy is missing": lambda folder: (folder / "embeddings.npy").unlink(),
     "embeddings.npy cannot be read": lambda folder: cut(folder / "embeddings.npy"),
     "embeddings.npy cannot be read as an array": lambda folder: (folder / "embeddings.npy").write_bytes(
         b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'shape': (3, 8".ljust(128) + b"\n"
     ),
-    "embeddings.npy holds float64": lambda folder: np.save(folder / "embeddings.npy", np.ones((3, DIMENSION))),
+    "embeddings.npy contains float64": lambda folder: np.save(folder / "embeddings.npy", np.ones((3, DIMENSION))),
     "has vectors of 5 dimensions, hand makes 8": lambda folder: np.save(
         folder / "embeddings.npy", np.ones((3, 5), np.float32)
     ),
@@ -176,9 +176,9 @@ def test_files_of_an_older_tool(workspace):
     path = folder / "embeddings.npz"
     assert manager.get_run_files("old/r") == {"embeddings": path, "embeddings_npz": path}
     assert manager.load_embeddings(folder).shape == (2, 3)
-    with pytest.raises(StoreError, match="made by an older tool, its rows have no ids"):
+    with pytest.raises(StoreError, match="created by an older tool, so its rows have no ids"):
         manager.load_records("old/r")
-    with pytest.raises(StoreError, match=r"there is no run 'old/x' .*runs there: lake/r1, lake/r2, old/r, sea/r1"):
+    with pytest.raises(StoreError, match=r"there is no run 'old/x' .*existing runs: lake/r1, lake/r2, old/r, sea/r1"):
         manager.get_run_files("old/x")
 
 

@@ -378,10 +378,10 @@ def test_an_output_that_is_the_input(capsys, workspace, queries, option):
         ("own/data/reference/consolidated_metadata.json", "is inside the reference"),
         ("own/data/reference/new.tsv", "is inside the reference"),
         ("own/consolidated_data/runs/made-up/RUN/run.json", "is inside the run"),
-        ("file/taxonomy.tsv", "is a file, wanted a folder"),
-        ("file/deeper/taxonomy.tsv", "is a file, wanted a folder"),
-        ("z.tsv.gz", "has the ending of a compressed file"),
-        ("z.tsv.zst", "has the ending of a compressed file"),
+        ("file/taxonomy.tsv", "is a file, expected a folder"),
+        ("file/deeper/taxonomy.tsv", "is a file, expected a folder"),
+        ("z.tsv.gz", "has the extension of a compressed file"),
+        ("z.tsv.zst", "has the extension of a compressed file"),
     ],
 )
 def test_paths_where_no_result_can_be_written(monkeypatch, capsys, own, queries, tmp_path, place, told):

@@ -189,7 +189,7 @@ def test_the_summary_reports_what_was_really_saved(capsys, workspace):
     )
     _, out, _ = call(capsys, "--workspace", workspace, "compress", "lake", "--execute")
     assert out.strip().split("\n") == [
-        f"lake/{folder.name}: skipped, embeddings.npz is there already",
+        f"lake/{folder.name}: skipped, embeddings.npz already exists",
         "0 done, 1 skipped, 0 refused",
     ]
     _, out, _ = call(capsys, "--workspace", workspace, "compress", "lake", "--execute", "--delete-original")
@@ -244,7 +244,7 @@ def test_older_than(capsys, workspace):
     assert "1 to do, 2 to skip, 0 refused" in out
     code, out, _ = call(capsys, "--workspace", workspace, "compress", "--older-than", 7, "--execute")
     assert code == 0
-    assert out.count("skipped, made on ") == 2
+    assert out.count("skipped, created on ") == 2
     assert "1 done, 2 skipped, 0 refused" in out
     assert {path.name for path in old.iterdir()} == {NPY, NPZ}
     now = files(workspace)
@@ -310,7 +310,7 @@ def test_a_damaged_original_is_refused_by_name(capsys, workspace):
     path.write_bytes(raw)
     code, _, err = call(capsys, "--workspace", workspace, "compress", "--execute", "--delete-original")
     assert code == 1
-    assert f"refused: {path} differs from its checksum in run.json, so nothing is deleted" in err
+    assert f"refused: {path} does not match its checksum in run.json, so nothing is deleted" in err
     assert path.read_bytes() == raw
     assert forms(workspace, "lake") == {NPY}
     assert forms(workspace, "river") == {NPZ}
@@ -322,7 +322,7 @@ def test_float16_back_to_lossless_is_refused_by_name(capsys, workspace):
         code, _, err = call(capsys, "--workspace", workspace, "compress", "lake", *execute)
         assert code == 1
         assert str(find_run(workspace, "lake").folder) in err
-        assert "float16 only" in err
+        assert "only in float16" in err
 
 
 def test_a_run_that_another_command_compresses_is_a_sentence(capsys, workspace):
@@ -331,7 +331,7 @@ def test_a_run_that_another_command_compresses_is_a_sentence(capsys, workspace):
         code, out, err = call(capsys, "--workspace", workspace, "compress", "--execute")
     assert code == 1
     doing = "compressing this run ('ednabed compress', or 'consolidate --compress')"
-    assert f"refused: {lake}: another process is {doing}; wait until it has ended" in err
+    assert f"refused: {lake}: another process is {doing}; wait until it has finished" in err
     assert "1 done, 0 skipped, 1 refused" in out
     assert forms(workspace, "river") == {NPY, NPZ}
 

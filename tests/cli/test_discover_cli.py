@@ -315,7 +315,7 @@ def test_an_input_is_not_overwritten(calibrated, tmp_path, capsys):
     [
         ("w/data/reference", "is inside the reference"),
         ("w/data/reference/discovery", "is inside the reference"),
-        ("reference.tsv/x", "is a file, wanted a folder"),
+        ("reference.tsv/x", "is a file, expected a folder"),
     ],
 )
 def test_folders_where_no_result_can_be_written(calibrated, capsys, monkeypatch, place, told):

@@ -227,7 +227,7 @@ def test_an_output_that_is_taken_is_exit_1(folder, capsys):
     (folder / "o" / "precious").write_text("x")
     code, _, err = call(capsys, "--workspace", folder, "embed", folder / "a.fa", "--output", "o")
     assert code == 1
-    assert "name another --output" in err
+    assert "give another --output" in err
 
 
 def test_debug_gives_the_traceback(folder):

@@ -87,8 +87,8 @@ def test_features_without_reads_and_without_sequence_are_reported_and_counted(tm
     assert rows(run) == WANTED
     with (run.folder / "rejected.tsv").open() as file:
         rejected = {row["id"]: row["reason"] for row in csv.DictReader(file, delimiter="\t")}
-    assert rejected["zero"] == "has no reads in any sample of the table of counts"
-    assert rejected["absent"] == "is not in the table of counts"
+    assert rejected["zero"] == "has no reads in any sample of the count table"
+    assert rejected["absent"] == "is not in the count table"
     assert set(rejected) == {"zero", "absent", "short"}
     assert "t.tsv: 2 records have no reads in any sample; rejected.tsv lists them" in told
     assert "t.tsv: 2 features have no sequence in the input and 49 reads, such as 'x2'" in told
@@ -118,7 +118,7 @@ def test_several_tables(tmp_path):
 def test_one_sample_and_feature_in_two_tables_is_refused(tmp_path):
     write(tmp_path, a_fasta=FASTA, one_tsv="id\tS1\nb\t1\n", two_csv="id,S1\nb,5\n")
     _, told = embed(tmp_path, "a.fasta", "--abundance", "one.tsv", "--abundance", "two.csv", code=1)
-    assert "two.csv: has reads of 'b' in sample 'S1', and so has one.tsv of 'b', the same sequence" in told
+    assert "two.csv: has reads of 'b' in sample 'S1', and one.tsv has reads of 'b', the same sequence" in told
 
 
 def test_markers_with_tables_of_their_own(tmp_path):
@@ -130,7 +130,7 @@ def test_markers_with_tables_of_their_own(tmp_path):
     folder.mkdir()
     write(folder, m1_fasta=f">x1\n{A}\n", m2_fasta=f">x1\n{B}\n", t1_tsv="id\tS1\nx1\t3\n", t2_tsv="id\tS2\nx1\t4\n")
     _, told = embed(folder, "m1.fasta", "m2.fasta", *tables, code=1)
-    assert "id 'x1' is of different sequences in m1.fasta (record 1) and m2.fasta (record 1)" in told
+    assert "id 'x1' has different sequences in m1.fasta (record 1) and m2.fasta (record 1)" in told
 
 
 def test_a_feature_twice_in_the_input_is_counted_once(tmp_path):
@@ -138,14 +138,14 @@ def test_a_feature_twice_in_the_input_is_counted_once(tmp_path):
     run, _ = embed(tmp_path, "a.fasta", "b.fasta", "--abundance", "t.tsv")
     assert rows(run) == WANTED
     text = (run.folder / "rejected.tsv").read_text()
-    assert text.count("the counts of this id are those of record 2 of a.fasta") == 2
+    assert text.count("the counts of this id belong to record 2 of a.fasta") == 2
 
 
 def test_a_transposed_table_is_read_where_the_ids_tell(tmp_path):
     write(tmp_path, a_fasta=FASTA, t_csv="sample,a,b,c\nS1,3,1,0\nS2,0,5,2\n")
     run, told = embed(tmp_path, "a.fasta", "--abundance", "t.csv")
     assert rows(run) == WANTED
-    assert "t.csv: its column names are ids of the sequences, so its rows are read as samples" in told
+    assert "t.csv: its column names are sequence ids, so its rows are read as samples" in told
 
 
 def test_nothing_matches(tmp_path):
@@ -206,7 +206,7 @@ AMPLISEQ = (
 def test_a_table_of_sequences_and_counts_is_asked_about(tmp_path):
     write(tmp_path, t_tsv=AMPLISEQ)
     _, told = embed(tmp_path, "t.tsv", code=1)
-    assert "use it as a count table too, or as sequences alone (--abundance t.tsv or --no-counts)" in told
+    assert "use it as a count table too, or use only its sequences (--abundance t.tsv or --no-counts)" in told
     for arguments in (("--abundance", "t.tsv"), ("t.tsv", "--abundance", "t.tsv")):
         run, _ = embed(tmp_path, *arguments)
         assert rows(run) == WANTED
@@ -237,13 +237,13 @@ def test_taxonomy_of_a_count_table_names_what_has_no_name(tmp_path):
     ("arguments", "code", "message"),
     [
         (("a.fasta", "--abundance", "t.tsv", "--no-counts"), 2, "--abundance and --no-counts exclude each other"),
-        ((), 2, "no input was named"),
-        (("--abundance", "t.tsv"), 1, "holds counts but no sequences; name the file of sequences as input"),
+        ((), 2, "no input was given"),
+        (("--abundance", "t.tsv"), 1, "contains counts but no sequences; give the file of sequences as input"),
         (("a.fasta", "--abundance", "gone.tsv"), 1, "gone.tsv: no such file"),
         (("a.fasta", "--abundance", "bad.tsv"), 1, "the count is '-1', expected a whole number"),
         (("a.fasta", "--abundance", "zero.tsv"), 1, "none of the 3 records has reads in zero.tsv (the first, 'a', is"),
         (("a.fasta", "--abundance", "a.fasta"), 1, "is not a count table"),
-        (("s.csv", "--abundance", "s.csv", "--abundance", "t.tsv"), 2, "has no input to be joined to"),
+        (("s.csv", "--abundance", "s.csv", "--abundance", "t.tsv"), 2, "cannot be joined to any input"),
         (("-", "--abundance", "-"), 1, "standard input: is not a count table"),
         (("x.biom",), 1, "such as a BIOM count table; give its sequences as input"),
     ],

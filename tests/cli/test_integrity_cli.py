@@ -192,12 +192,12 @@ def test_the_checkpoint_of_an_interrupted_embedding_is_sealed(tmp_path):
     tries = [{"device": "cpu", "precision": "fp32", "first_row": 0}]
     path = tmp_path / "tries.json"
     path.write_text(json.dumps(tries))
-    assert run_writer._read_tries(path) == tries
+    assert run_writer._read_attempts(path) == tries
     path.write_text(run_writer._TRIES.text({"tries": tries}), newline="\n")
-    assert run_writer._read_tries(path) == tries
+    assert run_writer._read_attempts(path) == tries
     flip(path, path.read_bytes().index(b"cpu"))
-    with pytest.raises(StoreError, match=r"tries\.json is damaged .* begin again with --no-resume"):
-        run_writer._read_tries(path)
+    with pytest.raises(StoreError, match=r"tries\.json is damaged .* start over with `resume=False`"):
+        run_writer._read_attempts(path)
 
 
 # -- runs that would be lost -----------------------------------------------------------------------------------------
@@ -348,5 +348,5 @@ def test_a_run_that_was_replaced_by_another_is_not_read_further(tmp_path):
     shutil.rmtree(run.folder)
     other = add_run(tmp_path, "lake", "a", [4, 5, 6, 7])
     compress_run(other, delete_original=True)
-    with pytest.raises(StoreError, match="holds another run than when it was opened"):
+    with pytest.raises(StoreError, match="no longer contains the run that was opened"):
         run.load_embeddings()

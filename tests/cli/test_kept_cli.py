@@ -185,7 +185,7 @@ def test_an_unwritable_path_is_reported_before_anything_is_classified(capsys, wo
     folder.write_text("a file")
     code, out, err = call(capsys, workspace, "classify", "--run", "okex2301", "--reference", workspace / "data/fish")
     assert (code, out) == (1, "")
-    assert f"{folder}: the names of run okex2301/" in err and "distinct sequences:" not in err
+    assert f"{folder}: the assignments of run okex2301/" in err and "distinct sequences:" not in err
 
 
 def test_a_table_of_taxa_has_the_reads_of_the_run(capsys, workspace, tmp_path):

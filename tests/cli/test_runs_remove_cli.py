@@ -121,15 +121,15 @@ def test_a_damaged_run_can_be_removed(capsys, workspace):
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("see", 1, "'see' is a dataset; name the run to remove: see/a, see/b"),
+        ("see", 1, "'see' is a dataset; give the run to remove: see/a, see/b"),
         ("../outside", 1, "leads out of its folder"),
         ("see/../../../../outside", 1, "leads out of its folder"),
-        ("OUTSIDE", 1, "lies outside the workspace"),
+        ("OUTSIDE", 1, "is outside the workspace"),
         ("see/none", 1, "there is no run 'see/none'"),
         ("", 1, "there is no run ''"),
-        (".", 1, "lies outside the workspace"),
+        (".", 1, "is outside the workspace"),
         ("data", 1, "is not a run"),
-        ("see/full", 1, "holds something else than a run (notes.txt)"),
+        ("see/full", 1, "contains something other than a run (notes.txt)"),
         ("link", 1, "is a link"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_run_in_use_is_not_removed(workspace):
     folder = runs_root(workspace) / "see" / "a"
     with (
         locked_run(folder),
-        pytest.raises(StoreError, match="another process is compressing this run; wait until it has ended"),
+        pytest.raises(StoreError, match="another process is compressing this run; wait until it has finished"),
     ):
         remove_run(workspace, folder)
     assert Run.open(folder).verify() == []
@@ -228,5 +228,5 @@ def test_two_at_once(workspace):
     with ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(attempt, range(4)))
     assert None in ended
-    assert all(one is None or "is gone" in one or "removing a run there" in one for one in ended)
+    assert all(one is None or "no longer exists" in one or "removing a run from it" in one for one in ended)
     assert [p.name for p in folder.parent.iterdir()] == ["b"]

@@ -415,7 +415,7 @@ def test_runs_that_cannot_be_searched_are_named(capsys, runs, tmp_path):
     lines = sorted(done.stderr.decode().splitlines(), reverse=True)
     assert lines[0].startswith("not searched: consolidated_data/runs/old/r: created by an older tool")
     assert lines[1].startswith("not searched: consolidated_data/runs/lake/")
-    assert "embeddings.npy is absent" in lines[1]
+    assert "embeddings.npy is missing" in lines[1]
     assert lines[2].startswith("there is no reference: searched exactly in sea/")
 
 
@@ -553,7 +553,7 @@ def test_a_workspace_without_runs(capsys, tmp_path):
     for query in (("--run", "see", "--seq-idx", 0), ("--sequence", A), ("--id", "x")):
         code, out, err = call(capsys, tmp_path, "search", *query)
         assert (code, out) == (1, "")
-        assert "'ednabed embed' makes one" in err or "'ednabed embed FILE' creates a run" in err
+        assert "'ednabed embed' creates one" in err or "'ednabed embed FILE' creates a run" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -117,7 +117,7 @@ def test_repeated_sequences_and_filters(capsys, workspace):
         (("--id", "t1", "--reference", "x"), 2, "exclude each other"),
         (("--id", "t1", "--where", "nothing = 1"), 1, "nothing"),
         (("--run", "other", "--seq-idx", "0"), 1, "cannot be compared"),
-        (("--id", "t1", "--db", "nowhere"), 1, "holds no table"),
+        (("--id", "t1", "--db", "nowhere"), 1, "has no table 'sequences'"),
         ((), 2, "give exactly one query"),
     ],
 )

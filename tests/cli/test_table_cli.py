@@ -93,7 +93,7 @@ def test_import_from_standard_input_and_twice(tmp_path: Path) -> None:
     second = ednabed("table", "import", "-", cwd=tmp_path, stdin=text)
     assert second.returncode == 0
     assert "0 added of 4 read" in second.stdout.decode() and "unchanged  2" in second.stdout.decode()
-    assert "id 'a': this id stands earlier in the input with another sequence" in second.stderr.decode()
+    assert "id 'a': this id occurs earlier in the input with another sequence" in second.stderr.decode()
 
 
 def test_a_changed_sequence_requires_replace(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_no_table_is_one_sentence(tmp_path: Path, verb: str) -> None:
 
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     make(tmp_path / "twice", {"sequence_id": ["a", "a"], "dna_sequence": sequences(2)})
-    assert "'a' stands 2 times" in sentence(ednabed("table", "embed", "--db", "twice", cwd=tmp_path))
+    assert "'a' occurs 2 times" in sentence(ednabed("table", "embed", "--db", "twice", cwd=tmp_path))
     make(tmp_path / "numbers", {"sequence_id": [1, 2], "dna_sequence": sequences(2)})
-    assert "int64, wanted string" in sentence(ednabed("table", "embed", "--db", "numbers", cwd=tmp_path))
+    assert "int64, expected string" in sentence(ednabed("table", "embed", "--db", "numbers", cwd=tmp_path))
     simple(tmp_path / "damaged", sequences(2))
     for manifest in (tmp_path / "damaged" / "sequences.lance" / "_versions").iterdir():
         manifest.write_bytes(b"garbage")
@@ -208,7 +208,7 @@ def test_inputs_that_cannot_be_read(tmp_path: Path) -> None:
     fasta(tmp_path / "good.fasta", sequences(2))
     for name in ("empty.fasta", "folder", "absent.fasta"):
         assert name in sentence(ednabed("table", "import", "good.fasta", name, cwd=tmp_path))
-    assert "holds no table" in sentence(ednabed("table", "status", cwd=tmp_path))
+    assert "has no table 'sequences'" in sentence(ednabed("table", "status", cwd=tmp_path))
 
 
 def test_an_unreachable_object_store_is_one_sentence(tmp_path: Path) -> None:
@@ -270,6 +270,6 @@ def test_index(tmp_path: Path) -> None:
 
 def test_tables_that_cannot_be_indexed(tmp_path: Path) -> None:
     simple(tmp_path / "unknown", sequences(3), vector=vector_array([np.ones(10)] * 3))
-    assert "function that is unknown" in sentence(ednabed("table", "index", "--db", "unknown", "--force", cwd=tmp_path))
+    assert "by an unknown function" in sentence(ednabed("table", "index", "--db", "unknown", "--force", cwd=tmp_path))
     refused = ednabed("table", "index", "--db", "unknown", "--vector-column", "a b", cwd=tmp_path)
     assert refused.returncode == 2 and "vector column" in refused.stderr.decode()

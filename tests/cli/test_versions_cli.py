@@ -197,10 +197,10 @@ def test_register_refused(workspace, capsys, arguments, code, words):
 def test_register_under_another_name_or_for_another_function(registered, capsys):
     code, _, err = call(capsys, "versions", "register", "--version", "v3", "--model", "kmer6")
     assert code == 1
-    assert "is version 'v1.0' already" in err
+    assert "is already version 'v1.0'" in err
     code, _, err = call(capsys, "versions", "register", "--version", "v1.0", "--model", "kmer6-full")
     assert code == 1
-    assert "take another name" in err
+    assert "choose another name" in err
 
 
 # -- tags ------------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_a_run_of_an_older_tool_is_marked_wherever_it_is_shown(registered, capsy
     place = "My_Dataset/2024-12-01"
     code, _, err = call(capsys, "versions", "tag-run", place, "--version", "v1.0")
     assert code == 1
-    assert "add --assume" in err
+    assert "set --assume" in err
     code, out, _ = call(capsys, "versions", "tag-run", place, "--version", "v1.0", "--assume")
     assert (code, out) == (0, f"{place}: v1.0 (assumed)\n")
     (tag,) = Versions.read(registered).tags.values()

@@ -483,7 +483,7 @@ def test_an_error_of_the_stream_is_raised(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"is a folder, wanted a file"), AssignmentWriter(tmp_path, "tsv"):
+    with pytest.raises(UsageError, match=r"is a folder, expected a file"), AssignmentWriter(tmp_path, "tsv"):
         pytest.fail("the context must not begin")
 
 

@@ -371,6 +371,6 @@ def test_a_new_folder_appears_complete(tmp_path, monkeypatch):
 def test_a_file_is_not_a_folder(tmp_path):
     path = tmp_path / "out"
     path.write_text("x", encoding="utf-8")
-    with pytest.raises(UsageError, match="is a file, wanted a folder"):
+    with pytest.raises(UsageError, match="is a file, expected a folder"):
         write_discovery(path, candidates())
     assert path.read_text(encoding="utf-8") == "x"

@@ -780,10 +780,10 @@ def test_foreign_files_are_not_replaced(workspace, tmp_path):
     with pytest.raises(UsageError, match="is not empty and not an export as qiime2"):
         export(reference, tmp_path / "mine", "qiime2", biom=False)
     assert (tmp_path / "mine" / "taxonomy.tsv").read_text() == "mine"
-    with pytest.raises(UsageError, match="is a folder, wanted a file"):
+    with pytest.raises(UsageError, match="is a folder, expected a file"):
         export(reference, tmp_path / "mine", "tsv")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UsageError, match="is a file, wanted a folder"):
+    with pytest.raises(UsageError, match="is a file, expected a folder"):
         export(reference, tmp_path / "file", "qiime2", biom=False)
     inside = reference.build
     for format in FORMATS:

@@ -231,7 +231,7 @@ def test_an_interrupted_table_changes_nothing(tmp_path, monkeypatch):
     assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"old\n")]
     table.write(path)
     assert path.read_text(encoding="utf-8").startswith("lineage\t")
-    with pytest.raises(UsageError, match="is a folder, wanted a file for the results; add a name such as"):
+    with pytest.raises(UsageError, match="is a folder, expected a file for the results; add a file name such as"):
         table.write(tmp_path)
 
 

@@ -299,12 +299,12 @@ def spoil(name: str, folder: Path) -> None:
 FAULTS = {
     "nan": r"vector 3 is not finite", "inf": r"vector 4 is not finite", "zeros": "vector 2 is all zeros",
     "tiny": "vector 2 is too short or too long", "huge": "vector 2 is too short or too long",
-    "float64": "holds float64", "dimension": "vectors of 5 dimensions, hand produces 8",
+    "float64": "contains float64", "dimension": "vectors of 5 dimensions, hand produces 8",
     "one-dimensional": "of shape",
     "empty": "contains no vectors", "fewer": "4 vectors but 6 records", "pickle": "pickle",
-    "bare pickle": "cannot be read", "truncated": "cannot be read", "header": "cannot be read|holds",
+    "bare pickle": "cannot be read", "truncated": "cannot be read", "header": "cannot be read|contains",
     "header without an end": "", "garbage": "cannot be read",
-    "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "missing",
+    "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "absent|missing",
     "records flipped": "records.parquet differs from its checksum", "no records": "records.parquet is missing",
     "manifest": "run.json is damaged", "manifest cut": "run.json is damaged", "newer manifest": "update ednabed",
 }  # fmt: skip

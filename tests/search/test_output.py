@@ -428,7 +428,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
 
 
 def test_a_folder_is_not_a_file(tmp_path):
-    message = r"is a folder, wanted a file .* hits.json"
+    message = r"is a folder, expected a file .* hits.json"
     with pytest.raises(UsageError, match=message), HitWriter(tmp_path, "json", single=True, aligned=False):
         pytest.fail("opened")
     assert list(tmp_path.iterdir()) == []

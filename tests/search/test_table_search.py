@@ -228,7 +228,7 @@ def test_minimum_similarity(tmp_path: Path, indexed: bool) -> None:
 @both_ways
 def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The filter selects the five farthest sequences, in lists that are not visited without a filter."""
-    monkeypatch.setattr("ednabed.store.table_index._ROWS_A_LIST", 10)
+    monkeypatch.setattr("ednabed.store.table_index._ROWS_PER_LIST", 10)
     monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((1, 1),))
     letters_ = sequences(80)
     query = query_of(letters_[0])
@@ -250,7 +250,7 @@ def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeyp
 
 def test_a_filter_against_the_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The farthest half of all rows fulfils it: the lists near the query hold the wrong rows."""
-    monkeypatch.setattr("ednabed.store.table_index._ROWS_A_LIST", 20)
+    monkeypatch.setattr("ednabed.store.table_index._ROWS_PER_LIST", 20)
     monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((2, 1),))
     letters_ = sequences(600)
     query = query_of(letters_[0])
@@ -348,9 +348,9 @@ def test_requests_that_make_no_sense(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             search_table(database, queries, **({"k": 3} | settings))
-    with pytest.raises(StoreError, match="'other' is not there"):
+    with pytest.raises(StoreError, match="'other' does not exist"):
         search_table(database, good, 3, columns=VectorColumns("other"))
-    with pytest.raises(StoreError, match="holds no table"):
+    with pytest.raises(StoreError, match="has no table 'sequences'"):
         search_table(Database(str(tmp_path / "nowhere")), good, 3)
 
 

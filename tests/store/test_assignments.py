@@ -1,4 +1,4 @@
-"""Assignments kept next to a run: whole or absent, bound to run and build, and damage is found."""
+"""Assignments stored next to a run are complete or missing, bound to run and build, and damage is found."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(tmp_path) -> Run:
     return add_run(tmp_path, "lake", "a", [0, 1, 2, 1])
 
 
-def test_what_is_kept_comes_back_and_the_run_does_not_change(run, tmp_path):
+def test_saved_assignments_are_read_back_and_the_run_does_not_change(run, tmp_path):
     before = snapshot(run.folder)
     kept = keep_by(run)
     assert snapshot(run.folder) == before
@@ -66,7 +66,7 @@ def test_what_is_kept_comes_back_and_the_run_does_not_change(run, tmp_path):
     assert found.facts.statuses == {"assigned": 3}
     assert (found.facts.run, found.facts.build, found.facts.label) == (run.identity, "b-1", "lake/a")
     assert verify_kept(run) == []
-    # To all that lists or walks runs it is nothing.
+    # Commands that list or walk runs ignore it.
     root = runs_root(tmp_path)
     assert walk_runs(root) == run_folders(root / "lake") == [run.folder]
     assert consolidate(tmp_path).manifest.counts["runs"] == 1
@@ -108,7 +108,7 @@ def test_every_column_comes_back(run):
 
 @pytest.fixture
 def old(tmp_path) -> Run:
-    """A run with assignments of schema 1, as they were written then."""
+    """A run with assignments in schema 1, as earlier versions wrote them."""
     shutil.copytree(OLD, tmp_path / "old")
     return Run.open(tmp_path / "old" / "a")
 
@@ -126,7 +126,7 @@ def test_schema_1_is_read_as_schema_2(old):
     assert [one["status"] for one in table.to_pylist()] == [
         "assigned", "not_in_reference", "unclassified", "rejected",
     ]  # fmt: skip
-    # Without a claim the p-value was that of the species, which stays with the ranks.
+    # Without a claim, the p-value was that of the species, which stays with the ranks.
     assert [one["novel_p"] for one in (known, absent, unsure, rejected)] == [None, 0.0125, None, None]
     assert [one["ranks"]["species"]["p"] for one in (known, absent, unsure, rejected)] == [0.4, 0.004, 0.2, None]
     assert (absent["novel_rank"], absent["rank"], absent["lineage"]) == ("genus", "family", FAMILY)
@@ -137,7 +137,7 @@ def test_schema_1_is_read_as_schema_2(old):
 
 
 @pytest.mark.parametrize("name", COLUMNS.names)
-def test_each_column_of_schema_1_alone_is_that_of_all(old, name):
+def test_each_column_of_schema_1_read_alone_equals_that_of_the_full_table(old, name):
     (kept,) = list_kept(old.folder, old.identity)
     some = kept.read([name, "digest"] if name != "digest" else [name])
     assert some.equals(kept.read().select(some.schema.names))
@@ -190,9 +190,9 @@ def test_a_run_may_be_moved_with_its_assignments(run, tmp_path):
 def test_assignments_of_another_run_are_refused(run, tmp_path):
     other = add_run(tmp_path, "sea", "b", [0, 1])
     shutil.copytree(keep_by(run).path.parent, folder_of(other.folder))
-    with pytest.raises(StoreError, match=r"holds the assignments of another run \(lake/a"):
+    with pytest.raises(StoreError, match=r"contains the assignments of another run \(lake/a"):
         list_kept(other.folder, other.identity)
-    assert "is of another run (lake/a)" in verify_kept(other)[0]
+    assert "belongs to another run (lake/a)" in verify_kept(other)[0]
 
 
 def test_any_flipped_byte_is_found(run):
@@ -213,7 +213,7 @@ def test_any_flipped_byte_is_found(run):
     assert verify_kept(run) == []
 
 
-def test_a_name_that_is_not_that_of_the_content_is_damage(run):
+def test_a_file_name_that_does_not_match_its_contents_is_damage(run):
     kept = keep_by(run)
     kept.path.rename(kept.path.with_name(kept.path.name.replace("b-1", "b-9")))
     with pytest.raises(StoreError, match="is damaged; delete it, and classify the run again"):
@@ -230,7 +230,7 @@ def test_an_unknown_schema_is_refused_and_stays(run, monkeypatch):
     assert newer.path.exists()
 
 
-def test_files_of_others_do_not_matter(run):
+def test_unrelated_files_are_ignored(run):
     kept = keep_by(run)
     for name in ("notes.txt", "b-1.parquet", ".b-1.0123456789abcdef.parquet"):
         kept.path.with_name(name).write_text("x")
@@ -241,12 +241,12 @@ def test_files_of_others_do_not_matter(run):
 def test_assignments_that_lack_a_sequence_are_a_fault(run):
     part = table_of(run).slice(1)
     keep(run, part, build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={})
-    assert "names 2 sequences that are not the 3 of the run" in verify_kept(run)[0]
+    assert "contains 2 sequences, which do not match the 3 of the run" in verify_kept(run)[0]
 
 
-def test_a_second_writer_is_told(run, monkeypatch):
+def test_a_second_writer_gets_an_error(run, monkeypatch):
     def during(*arguments, **more):
-        with pytest.raises(StoreError, match="another process is keeping assignments of this run"):
+        with pytest.raises(StoreError, match="another process is saving assignments of this run"):
             keep_by(run)
         return write(*arguments, **more)
 
@@ -279,7 +279,7 @@ keep_by(Run.open(Path(sys.argv[1])), lineage=None, status="unclassified")
 
 
 @pytest.mark.parametrize("step", ["fsync_file:before", "fsync_file:after", "_checksum:before", "_is_older:before"])
-def test_killed_at_any_time_the_old_or_the_new_is_there(run, step):
+def test_a_kill_at_any_time_leaves_the_old_or_the_new_file(run, step):
     keep_by(run)
     tests = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-c", KILLED, str(run.folder), step, str(tests)]
@@ -290,7 +290,7 @@ def test_killed_at_any_time_the_old_or_the_new_is_there(run, step):
     assert verify_kept(run) == []
     newest = list_kept(run.folder, run.identity)[0]
     assert newest.facts.statuses == ({"unclassified": 3} if step == "_is_older:before" else {"assigned": 3})
-    # The next one finishes the job and removes what was left.
+    # The next writer finishes the job and removes leftovers.
     done = keep_by(run, status="not_in_reference")
     assert list_kept(run.folder, run.identity) == [done]
     assert {path.name for path in done.path.parent.iterdir()} == {".lock", done.path.name}
@@ -326,8 +326,8 @@ def test_readers_see_the_old_or_the_new_while_it_is_replaced(run, tmp_path):
     st.lists(st.dictionaries(st.integers(0, 9), st.sampled_from([RAT, OTTER, None]), max_size=6), max_size=4),
     st.lists(st.integers(0, 12), max_size=8),
 )
-def test_names_of_keys_are_those_of_the_first_table_that_has_them(tables, asked):
-    """As looking into one table after the other gives them."""
+def test_names_come_from_the_first_table_that_has_the_key(tables, asked):
+    """The result equals looking into one table after the other."""
     digest = {n: sequence_digest(b"ACGT" + b"A" * n) for n in range(13)}
     columns = ("digest", "status", "lineage", "confidence", *kept_module.NEAREST)
     schema = pa.schema([COLUMNS.field(name) for name in columns])
@@ -361,7 +361,7 @@ def test_names_of_keys_are_those_of_the_first_table_that_has_them(tables, asked)
     assert names.any() == any(n in table for n in asked for table in tables)
 
 
-def test_a_search_reads_no_assignments_again_until_they_change(run, tmp_path, monkeypatch):
+def test_a_search_rereads_assignments_only_after_they_change(run, tmp_path, monkeypatch):
     consolidate(tmp_path)
     keep_by(run)
     reads: list[Path] = []

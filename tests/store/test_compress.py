@@ -1,4 +1,4 @@
-"""Compressed forms: the same bits (or float16 near enough), and no original gone before that is known."""
+"""Compressed forms have the same bits (or float16 close enough), and no original is deleted before that is verified."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def tame(tmp_path) -> Run:
 # -- the forms -------------------------------------------------------------------------------------------------------
 
 
-def test_lossless_beside_the_original(run, array):
+def test_lossless_next_to_the_original(run, array):
     original = (run.folder / NPY).read_bytes()
     identity = run.identity
     outcome = compress_run(run)
@@ -138,7 +138,7 @@ ANY_BITS = hnp.arrays(np.uint32, st.tuples(st.integers(0, 6), st.integers(1, 6))
 @settings(max_examples=60)
 @given(ANY_BITS, st.booleans())
 @example(np.array([[0x7F800001, 0xFFFFFFFF, 0x80000000, 1, 0x7F800000]], np.uint32), True)
-def test_any_bits_come_back(pattern, has_manifest):
+def test_any_bits_are_preserved(pattern, has_manifest):
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         values = pattern.view(np.float32)
@@ -169,7 +169,7 @@ HALVES = hnp.arrays(
 @example(np.full((4, 3), 65_519, np.float32))
 @example(np.full((4, 3), 65_520, np.float32))
 @example(np.zeros((4, 3), np.float32))
-def test_float16_is_made_of_what_it_can_hold_and_of_nothing_else(array):
+def test_float16_accepts_only_values_that_it_can_represent(array):
     with np.errstate(all="ignore"):
         half = array.astype(np.float16).astype(np.float64)
         a = array.astype(np.float64)
@@ -220,7 +220,7 @@ def test_a_row_that_float16_cannot_hold_refuses_the_run(tmp_path, monkeypatch, r
     assert str(run.folder) in str(refused.value)
     assert "row 22 (from 0)" in str(refused.value)
     assert words in str(refused.value)
-    assert "without --float16" in str(refused.value)
+    assert "without `half=True`" in str(refused.value)
     assert untouched(run.folder, before)
     assert compress_run(run, delete_original=True).deleted == (NPY,)
 
@@ -255,7 +255,7 @@ def test_the_same_run_gives_the_same_files(tmp_path):
 
 
 def test_every_order_of_commands_leaves_a_sound_run(tmp_path):
-    """A model of three lines says which forms there must be after each command."""
+    """A model of three lines predicts which forms must exist after each command."""
     array = noise(20)
     options = list(itertools.product([False, True], repeat=2))
     make_run(tmp_path / "made" / "run", array)
@@ -266,7 +266,7 @@ def test_every_order_of_commands_leaves_a_sound_run(tmp_path):
         for half, delete in commands:
             before = contents(folder)
             if forms == {F16} and not half:
-                with pytest.raises(StoreError, match="float16 only"):
+                with pytest.raises(StoreError, match="only in float16"):
                     compress_run(Run.open(folder), delete_original=delete)
                 assert untouched(folder, before)
                 continue
@@ -288,7 +288,7 @@ def test_every_order_of_commands_leaves_a_sound_run(tmp_path):
                 np.testing.assert_array_equal(VectorFile.open(folder, form).load(), kept)
 
 
-# -- nothing is deleted that is not proven ---------------------------------------------------------------------------
+# -- nothing is deleted without proof -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -330,7 +330,7 @@ def test_a_damaged_original_stays_although_the_other_form_is_sound(tame, half):
     raw[-10] ^= 1
     path.write_bytes(raw)
     before = contents(tame.folder)
-    with pytest.raises(StoreError, match=r"embeddings\.npy differs from its checksum .* take it from a backup"):
+    with pytest.raises(StoreError, match=r"embeddings\.npy does not match its checksum .* restore it from a backup"):
         compress_run(tame, half=half, delete_original=True)
     assert untouched(tame.folder, before)
 
@@ -350,7 +350,7 @@ def test_a_damaged_archive_is_not_compressed_further(tame):
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("row", [0, 20, 49])
 def test_one_wrong_bit_in_what_was_written_is_found(tame, monkeypatch, half, row):
-    """The disk, or the writer, spoils one value; also the last bit of one, which no cosine shows."""
+    """The disk or the writer corrupts one value, even only its last bit, which no cosine shows."""
     real = compress.write_form
     monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 10 * 7)
 
@@ -385,7 +385,7 @@ def test_another_shape_in_what_was_written_is_found(tame, monkeypatch, other):
 def test_the_last_exact_form_is_never_made_from_float16(tame):
     compress_run(tame, half=True, delete_original=True)
     before = contents(tame.folder)
-    with pytest.raises(StoreError, match="has its vectors in float16 only") as refused:
+    with pytest.raises(StoreError, match="has its vectors only in float16") as refused:
         compress_run(tame)
     assert str(tame.folder) in str(refused.value)
     assert untouched(tame.folder, before)
@@ -413,7 +413,7 @@ def test_a_manifest_changed_meanwhile_keeps_its_tag(tame, monkeypatch):
     assert now.verify() == []
 
 
-def test_a_manifest_of_another_run_put_there_meanwhile_deletes_nothing(tame, monkeypatch):
+def test_nothing_is_deleted_if_the_manifest_of_another_run_appears_meanwhile(tame, monkeypatch):
     real = compress.write_form
 
     def replacing(source, path):
@@ -428,15 +428,15 @@ def test_a_manifest_of_another_run_put_there_meanwhile_deletes_nothing(tame, mon
     assert Run.open(tame.folder).verify() == []
 
 
-# -- what interrupted commands and people leave ----------------------------------------------------------------------
+# -- leftovers of interrupted commands and people --------------------------------------------------------------------
 
 
 def leftover(run: Run, name: str) -> bytes:
-    """Put a file back that the manifest does not list any more."""
+    """Restore a file that the manifest no longer lists."""
     return (run.folder / name).read_bytes()
 
 
-def test_an_original_that_is_not_listed_goes_only_when_asked_and_only_when_it_is_the_one(run):
+def test_an_unlisted_original_is_deleted_only_on_request_and_only_if_it_matches(run):
     raw = leftover(run, NPY)
     compress_run(run, delete_original=True)
     (run.folder / NPY).write_bytes(raw)
@@ -448,25 +448,25 @@ def test_an_original_that_is_not_listed_goes_only_when_asked_and_only_when_it_is
 
     np.save(run.folder / NPY, noise(seed=2))
     before = contents(run.folder)
-    with pytest.raises(StoreError, match=r"not what 'embed' wrote"):
+    with pytest.raises(StoreError, match=r"was not written by 'embed'"):
         compress_run(run, delete_original=True)
     assert untouched(run.folder, before)
     assert Run.open(run.folder).verify() == []
 
 
-def test_what_the_manifest_lists_is_compressed_and_not_what_lies_beside_it(tame):
+def test_the_listed_form_is_compressed_and_not_an_unlisted_one(tame):
     compress_run(tame, delete_original=True)
     np.save(tame.folder / NPY, noise(seed=2))
     assert compress_run(tame, half=True).state == "compressed"
     np.testing.assert_array_equal(VectorFile.open(tame.folder, F16).load(), noise().astype(np.float16))
-    # Of the two forms that are listed the exact one is read.
+    # Of the two listed forms, the exact one is read.
     np.testing.assert_array_equal(Run.open(tame.folder).load_embeddings(), noise())
-    with pytest.raises(StoreError, match="not what 'embed' wrote"):
+    with pytest.raises(StoreError, match="was not written by 'embed'"):
         compress_run(tame, half=True, delete_original=True)
     assert names(tame.folder) == {NPY, NPZ, F16}
 
 
-def test_an_archive_that_is_not_listed_goes_only_when_it_is_the_one(tame):
+def test_an_unlisted_archive_is_deleted_only_if_it_matches(tame):
     compress_run(tame, delete_original=True)
     raw = leftover(tame, NPZ)
     compress_run(tame, half=True, delete_original=True)
@@ -485,7 +485,7 @@ def test_an_archive_that_is_not_listed_goes_only_when_it_is_the_one(tame):
         assert untouched(tame.folder, before)
 
 
-def test_a_form_that_is_there_but_not_listed_is_taken_up_only_when_it_is_the_right_one(tame, monkeypatch):
+def test_an_unlisted_form_is_reused_only_if_it_matches(tame, monkeypatch):
     for half, form in ((False, NPZ), (True, F16)):
         folder = shutil.copytree(tame.folder, tame.folder.with_name(form))
         compress_run(Run.open(folder), half=half)
@@ -508,8 +508,8 @@ def test_a_form_that_is_there_but_not_listed_is_taken_up_only_when_it_is_the_rig
         assert untouched(folder, before)
 
 
-def test_the_last_exact_form_is_taken_up_although_it_is_not_listed(tame):
-    """Killed on the way from npz to float16, and then asked for npz again."""
+def test_the_last_exact_form_is_reused_although_it_is_not_listed(tame):
+    """A command was killed between npz and float16, and npz is then requested again."""
     compress_run(tame, delete_original=True)
     raw = leftover(tame, NPZ)
     compress_run(tame, half=True, delete_original=True)
@@ -521,10 +521,10 @@ def test_the_last_exact_form_is_taken_up_although_it_is_not_listed(tame):
     assert Run.open(tame.folder).verify() == []
 
 
-def test_a_form_that_was_lost_is_made_again(run):
+def test_a_lost_form_is_created_again(run):
     compress_run(run)
     (run.folder / NPZ).unlink()
-    assert Run.open(run.folder).verify() == [f"{NPZ} is absent"]
+    assert Run.open(run.folder).verify() == [f"{NPZ} is missing"]
     assert compress_run(run).state == "compressed"
     assert Run.open(run.folder).verify() == []
 
@@ -533,7 +533,7 @@ def test_an_original_deleted_by_hand_is_forgotten_with_delete_original(run, arra
     compress_run(run)
     (run.folder / NPY).unlink()
     assert compress_run(run).state == "already"
-    assert Run.open(run.folder).verify() == [f"{NPY} is absent"]
+    assert Run.open(run.folder).verify() == [f"{NPY} is missing"]
     outcome = compress_run(run, delete_original=True)
     assert (outcome.state, outcome.deleted) == ("deleted", ())
     now = Run.open(run.folder)
@@ -541,7 +541,7 @@ def test_an_original_deleted_by_hand_is_forgotten_with_delete_original(run, arra
     np.testing.assert_array_equal(bits(now.load_embeddings()), bits(array))
 
 
-def test_what_killed_commands_left_is_cleared(run):
+def test_leftovers_of_killed_commands_are_removed(run):
     def litter():
         (run.folder / ".compress").mkdir()
         (run.folder / ".compress" / NPZ).write_bytes(b"half of an archive")
@@ -553,7 +553,7 @@ def test_what_killed_commands_left_is_cleared(run):
 
     litter()
     compress_run(run)
-    # A young one may belong to a program of an earlier version that is at work.
+    # A recent one may belong to a running program of an earlier version.
     assert names(run.folder) == {NPY, NPZ, ".run.json.0123456789aa.tmp"}
     litter()
     assert compress_run(run).state == "already"
@@ -589,8 +589,8 @@ def test_an_original_that_cannot_be_deleted_stays_and_is_listed(tame, monkeypatc
     assert Run.open(tame.folder).verify() == []
 
 
-def test_a_lock_file_that_cannot_be_deleted_while_it_is_held_goes_afterwards(run, monkeypatch):
-    """As on Windows."""
+def test_a_lock_file_that_cannot_be_deleted_while_held_is_deleted_afterwards(run, monkeypatch):
+    """This happens on Windows."""
     real, tries = Path.unlink, []
 
     def held(self, missing_ok=False):
@@ -636,12 +636,12 @@ def test_ctrl_c_leaves_nothing(tame, monkeypatch):
         assert untouched(tame.folder, before)
 
 
-def test_another_process_at_the_same_run(run):
+def test_another_process_is_compressing_the_same_run(run):
     before = contents(run.folder)
     with (
         exclusive(run.folder / LOCK, "compressing this run"),
         pytest.raises(
-            StoreError, match=r"another process is compressing this run \(.*compress.*\); wait until it has ended"
+            StoreError, match=r"another process is compressing this run \(.*compress.*\); wait until it has finished"
         ) as refused,
     ):
         compress_run(run, delete_original=True)
@@ -652,7 +652,7 @@ def test_another_process_at_the_same_run(run):
 
 
 def test_a_run_with_nothing_to_do_is_not_touched_at_all(run, monkeypatch):
-    """It may lie where nobody can write."""
+    """It may be in a read-only folder."""
     compress_run(run, delete_original=True)
     monkeypatch.setattr(compress, "locked_run", None)
     for delete in (False, True):
@@ -665,7 +665,7 @@ def test_a_run_with_nothing_to_do_is_not_touched_at_all(run, monkeypatch):
 def test_no_file_is_open_when_it_is_renamed_or_deleted(tame, monkeypatch, half, spoilt):
     """Windows would refuse it."""
     monkeypatch.setattr(compressed_forms, "_BLOCK_BYTES", 4 * 10 * 7)
-    # Fixtures of other tests hold files of theirs open.
+    # Fixtures of other tests have files open.
     own = str(tame.folder.resolve())
     seen = []
 
@@ -729,7 +729,7 @@ def test_float16_of_an_older_folder_is_refused(tmp_path):
     for forms in ({"npy": noise()}, {"npz": noise()}, {"npy": noise(), "npz": noise()}):
         run = legacy(tmp_path / "-".join(forms), **forms)
         before = contents(run.folder)
-        with pytest.raises(StoreError, match="made by an older tool") as refused:
+        with pytest.raises(StoreError, match="created by an older tool") as refused:
             compress_run(run, half=True, delete_original=True)
         assert str(run.folder) in str(refused.value)
         assert untouched(run.folder, before)
@@ -769,7 +769,7 @@ def test_an_older_folder_with_a_damaged_archive_keeps_the_original(tmp_path, dam
 
 def test_an_older_folder_with_doubles_is_refused(tmp_path):
     run = legacy(tmp_path / "old", npy=noise().astype(np.float64))
-    with pytest.raises(StoreError, match="wanted a float32 matrix"):
+    with pytest.raises(StoreError, match="expected a float32 matrix"):
         compress_run(run)
 
 
@@ -785,7 +785,7 @@ def test_memory_does_not_grow_with_the_run(tmp_path, half):
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
         np.lib.format.write_array_header_1_0(file, header)
         for _ in range(rows // 200):
-            # The same block again and again, in part zeros, so that deflate is quick.
+            # The same block is repeated, partly zeros, so that deflate is fast.
             block[:, 20:] = 0
             file.write(block.tobytes())
     path = run.folder / NPY

@@ -61,7 +61,7 @@ def vectors_of(folder: Path) -> np.ndarray:
 
 
 def age(folder: Path) -> None:
-    """Make the rests of a killed write old, as they are when somebody comes back to them."""
+    """Make the leftovers of a killed write old, as if somebody returned to them later."""
     for path in folder.glob(".run.json.*.tmp"):
         os.utime(path, (0, 0))
 
@@ -111,7 +111,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
         survey_run(state, half=half, delete_original=delete)
         again = shutil.copytree(state, tmp_path / "again")
         age(again)
-        # The lock and the folder of work are not the run's: a reader meets them and does not mind.
+        # The lock and the work folder are not part of the run, and a reader ignores them.
         sound(again)
         compress_run(Run.open(again), half=half, delete_original=delete)
         sound(again)
@@ -119,7 +119,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
         assert compress_run(Run.open(again), half=half, delete_original=delete).state == "already"
         shutil.rmtree(again)
     if (start, half, delete) == ("npy", False, True):
-        # Lock, folder of work, new form in it (empty, in part, whole), renamed, listed, not listed any more, deleted.
+        # Lock, work folder, new form in it (empty, partial, complete), renamed, listed, no longer listed, deleted.
         assert len(states) >= 10
         listings = {(state / "run.json").read_bytes() for state in states if not legacy}
         assert legacy or len(listings) == 3
@@ -127,7 +127,7 @@ def test_killed_at_every_instant(made, tmp_path, monkeypatch, start, half, delet
 
 @pytest.mark.parametrize("half", [False, True])
 def test_killed_and_then_asked_for_the_other_form(made, tmp_path, half):
-    """Whatever is asked after a kill: a sentence or the form, and a sound run in any case."""
+    """Any request after a kill gives an error or the form, and a sound run in either case."""
     folder = shutil.copytree(made, tmp_path / "run")
     exact, identity = np.load(made / NPY), Run.open(made).identity
     first = snapshots(
@@ -140,7 +140,7 @@ def test_killed_and_then_asked_for_the_other_form(made, tmp_path, half):
             try:
                 compress_run(Run.open(again), half=other_half, delete_original=delete)
             except StoreError as error:
-                assert "float16 only" in str(error)
+                assert "only in float16" in str(error)
                 assert not exact_is_there
                 assert not other_half
             run = Run.open(again)
@@ -167,7 +167,7 @@ def stall(*_):
 if place == "written":
     compress.compare_forms = stall
 elif place == "renamed":
-    compress._list = stall
+    compress._update_manifest = stall
 elif place == "listed":
     compress._delete = stall
 compress.compress_run(Run.open(folder), half=half, delete_original=True)
@@ -187,7 +187,8 @@ def test_a_process_that_is_killed(made, tmp_path, half, place):
             time.sleep(0.005)
         for other in (half, not half):
             with pytest.raises(
-                StoreError, match=r"another process is compressing this run \(.*compress.*\); wait until it has ended"
+                StoreError,
+                match=r"another process is compressing this run \(.*compress.*\); wait until it has finished",
             ):
                 compress_run(Run.open(folder), half=other, delete_original=True)
         assert Run.open(folder).verify() == []
@@ -209,7 +210,7 @@ def test_a_process_that_is_killed(made, tmp_path, half, place):
 
 
 def test_many_processes_at_once(made, tmp_path):
-    """One does it; the others are told so, or come later and find it done."""
+    """One process compresses; the others get an error, or come later and find it done."""
     folder = shutil.copytree(made, tmp_path / "run")
     command = [sys.executable, "-c", STALL, str(folder), str(tmp_path / "mark"), "nowhere", "exact"]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]

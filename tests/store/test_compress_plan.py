@@ -1,4 +1,4 @@
-"""What compressing runs would do and save, said without touching them."""
+"""Plans show what compressing runs would do and save, without changing them."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_a_large_file_is_measured_in_pieces_from_all_over_it(tmp_path, monkeypat
     np.savez_compressed(tmp_path / "oracle.npz", embeddings=array)
     assert found == pytest.approx((tmp_path / "oracle.npz").stat().st_size, rel=0.03)
     if kind == "noise":
-        # What is true of float32 noise: some 7 %, not 50 %.
+        # As expected for float32 noise: about 7 %, not 50 %.
         assert 0.90 < found / (run.folder / NPY).stat().st_size < 0.95
 
 
-def test_float16_is_known_to_the_byte(tmp_path):
+def test_the_size_of_float16_is_known_to_the_byte(tmp_path):
     run = make_run(tmp_path / "run", noise())
     found = survey_run(run.folder, half=True)
     assert (found.state, found.form, found.measured_on) == ("ready", F16, 0)

@@ -1,4 +1,4 @@
-"""Numbers of distinct sequences and claims of ids, against a dictionary."""
+"""Numbers of distinct sequences and claims of ids, compared with a dictionary."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_clash_does_not_bind(index):
     assert index.get_ids(0, ["a"]).tolist() == [1]
 
 
-def test_whole_64_bit_numbers_can_be_bound(index):
+def test_full_64_bit_numbers_can_be_bound(index):
     numbers = np.array([-(2**63), 2**63 - 1, 0])
     assert not index.claim(0, ["a", "b", "c"], numbers).any()
     assert not index.claim(0, ["a", "b", "c"], numbers).any()
@@ -78,7 +78,7 @@ def test_the_first_time_is_remembered(index):
     assert index.first_time(3, ["a"]).tolist() == [True]
 
 
-def test_an_old_file_is_not_taken_over(tmp_path):
+def test_an_old_file_is_not_reused(tmp_path):
     path = tmp_path / "i.sqlite"
     first = DistinctIndex(path)
     first.number(digests([1, 2]))

@@ -1,4 +1,4 @@
-"""Whole or absent: atomic text, checksums, names that cannot leave a folder, the lock."""
+"""Atomic files, checksums, names that cannot lead out of a folder, and the lock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_write_that_fails_leaves_the_old_text(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("times", [3, 1000])
 def test_a_file_that_is_being_read_is_replaced_a_little_later(tmp_path, monkeypatch, times):
-    """Windows replaces no file that another process has open."""
+    """Windows cannot replace a file that another process has open."""
     path = tmp_path / "x.bin"
     path.write_bytes(b"old")
     real, tries = Path.replace, []
@@ -100,7 +100,7 @@ def test_bad_names_are_refused(name):
 
 
 @given(st.text(max_size=20))
-def test_whatever_passes_is_one_plain_folder(name):
+def test_every_accepted_name_is_one_plain_folder(name):
     try:
         check_name("dataset", name)
     except UsageError:
@@ -126,7 +126,7 @@ def test_the_lock_is_held_against_another_process_and_freed(tmp_path):
     with exclusive(lock, "testing"):
         done = other()
         assert done.returncode == 1
-        assert "another process is testing; wait until it has ended" in done.stderr
+        assert "another process is testing; wait until it has finished" in done.stderr
         with pytest.raises(StoreError, match="another process is testing"), exclusive(lock, "testing"):
             pass
     assert other().stdout == "held\n"

@@ -1,4 +1,4 @@
-"""The journal: what was flushed is there, torn tails are cut, failures leave no shifted row."""
+"""The journal keeps flushed rows, cuts incomplete tails, and shifts no row after a failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def key(i: int) -> bytes:
 
 
 def rows(first: int, count: int):
-    """Digests, vectors and flags that belong to the numbers from ``first`` on."""
+    """Digests, vectors and flags for the numbers from ``first`` onwards."""
     numbers = np.arange(first, first + count)
     return (
         [key(i) for i in numbers],
@@ -37,7 +37,7 @@ def fill(folder, count: int) -> None:
 
 
 def check(journal: VectorJournal, numbers: list[int]) -> None:
-    """The journal holds exactly the rows that belong to these numbers."""
+    """Check that the journal contains exactly the rows of these numbers."""
     digests, flags = journal.entries()
     assert len(journal) == len(numbers)
     assert digests == [key(i) for i in numbers]
@@ -135,7 +135,7 @@ def test_nothing_reaches_the_disk_before_a_flush_is_due_and_all_of_it_after(tmp_
         assert (tmp_path / "digests.bin").stat().st_size == 5 * ENTRY
 
 
-def test_much_work_is_flushed_before_its_time(tmp_path, monkeypatch):
+def test_much_work_is_flushed_early(tmp_path, monkeypatch):
     monkeypatch.setattr("ednabed.store.journal._WAITING_BYTES", 5 * ROW)
     with VectorJournal(tmp_path, D, flush_seconds=1e9) as journal:
         journal.append(*rows(0, 4))
@@ -144,7 +144,7 @@ def test_much_work_is_flushed_before_its_time(tmp_path, monkeypatch):
         assert (tmp_path / "digests.bin").stat().st_size == 5 * ENTRY
 
 
-def test_reset_forgets_everything_also_what_was_waiting(tmp_path):
+def test_reset_discards_everything_including_waiting_rows(tmp_path):
     with VectorJournal(tmp_path, D, flush_seconds=1e9) as journal:
         journal.append(*rows(0, 4))
         journal.flush()
@@ -157,7 +157,7 @@ def test_reset_forgets_everything_also_what_was_waiting(tmp_path):
         check(journal, [9, 10])
 
 
-def test_closing_keeps_what_was_appended_also_after_an_error(tmp_path):
+def test_closing_keeps_appended_rows_even_after_an_error(tmp_path):
     with pytest.raises(RuntimeError), VectorJournal(tmp_path, D, flush_seconds=1e9) as journal:
         journal.append(*rows(0, 3))
         raise RuntimeError
@@ -168,8 +168,8 @@ def test_closing_keeps_what_was_appended_also_after_an_error(tmp_path):
 
 @pytest.mark.parametrize("fails_at", [0, 1], ids=["vectors", "entries"])
 @pytest.mark.parametrize("torn", [0, 1, 7])
-def test_a_flush_that_fails_half_way_shifts_no_row_when_it_is_tried_again(tmp_path, monkeypatch, fails_at, torn):
-    """A full disk: part of the bytes were written. The next flush must not put the rows behind that torn tail."""
+def test_a_flush_that_fails_halfway_shifts_no_row_when_it_is_retried(tmp_path, monkeypatch, fails_at, torn):
+    """On a full disk, only some bytes are written. The next flush must not append the rows to that incomplete tail."""
     real, calls = os.fsync, []
 
     def full(descriptor):
@@ -193,7 +193,7 @@ def test_a_flush_that_fails_half_way_shifts_no_row_when_it_is_tried_again(tmp_pa
 
 
 class Model:
-    """What a journal must hold, in lists."""
+    """The expected contents of a journal, in lists."""
 
     def __init__(self):
         self.flushed: list[int] = []
@@ -211,7 +211,7 @@ def test_any_order_of_operations(tmp_path_factory, operations):
             model.waiting += [number, number + 1]
             number += 2
         elif operation == "kill":
-            # What the disk holds is all that is left; the files were never closed.
+            # Only the data on the disk survives, because the files were never closed.
             kept = {n: (folder / n).read_bytes() for n in ("vectors.f32", "digests.bin")}
             journal.close()
             for n, data in kept.items():

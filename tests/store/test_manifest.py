@@ -1,4 +1,4 @@
-"""``run.json``: written in one form, and no changed byte of it goes unnoticed."""
+"""``run.json`` has one form, and every changed byte is detected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(folder, text: str):
 
 
 def forged(**changes) -> str:
-    """A manifest with other content and a hash of itself that is right."""
+    """Return a manifest with changed contents and a correct hash of itself."""
     body = json.loads(BASE.to_text())
     del body["manifest_sha256"]
     body = {k: v for k, v in {**body, **changes}.items() if v is not ...}
@@ -68,7 +68,7 @@ def test_every_flipped_byte_is_found(tmp_path):
                 RunManifest.read(tmp_path)
 
 
-def test_every_byte_taken_out_or_put_in_is_found(tmp_path):
+def test_every_removed_or_inserted_byte_is_found(tmp_path):
     raw = BASE.to_text().encode()
     path = tmp_path / MANIFEST
     for place in range(len(raw) + 1):
@@ -84,12 +84,12 @@ def test_every_byte_taken_out_or_put_in_is_found(tmp_path):
     ["", "{}", "[]", "null", "3", '"x"', "{", "\ufeff{}", '{"schema": "ednabed.run/1"}', "[" * 50_000,
      '{\n  "schema": "ednabed.run/1",\n  "x": NaN\n}\n', '{\n  "schema": "ednabed.run/1",\n  "x": "\\ud800"\n}\n'],
 )  # fmt: skip
-def test_other_text_is_a_sentence_and_no_traceback(tmp_path, text):
+def test_other_text_is_one_sentence_without_a_traceback(tmp_path, text):
     with pytest.raises(StoreError, match=r"run\.json is damaged"):
         RunManifest.read(write(tmp_path, text))
 
 
-def test_bytes_that_are_no_text_are_a_sentence(tmp_path):
+def test_bytes_that_are_not_text_are_one_sentence(tmp_path):
     (tmp_path / MANIFEST).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StoreError, match="damaged"):
         RunManifest.read(tmp_path)
@@ -97,12 +97,12 @@ def test_bytes_that_are_no_text_are_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("schema", ["ednabed.run/2", "ednabed.reference/1", 1, None, ["ednabed.run/1"]])
 def test_an_unknown_schema_is_refused_not_guessed(tmp_path, schema):
-    with pytest.raises(StoreError, match=r"has schema .*, this version of ednabed reads 'ednabed.run/1'"):
+    with pytest.raises(StoreError, match=r"has schema .*, but this version of ednabed reads 'ednabed.run/1'"):
         RunManifest.read(write(tmp_path, forged(schema=schema)))
 
 
-def test_an_absent_manifest_is_told(tmp_path):
-    with pytest.raises(StoreError, match=r"is absent, so .* is not a finished run"):
+def test_a_missing_manifest_is_reported(tmp_path):
+    with pytest.raises(StoreError, match=r"is missing, so .* is not a finished run"):
         RunManifest.read(tmp_path)
 
 

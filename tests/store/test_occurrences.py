@@ -1,4 +1,4 @@
-"""Counts joined to records: every read of a table is in the run, or is reported."""
+"""Counts are joined to records: every read of a table is in the run or reported."""
 
 from __future__ import annotations
 
@@ -94,15 +94,15 @@ def test_rows_are_written_in_pieces(tmp_path, monkeypatch):
 
 
 def test_the_first_records_with_counts(tmp_path):
-    """``max_sequences`` counts records of the input, and then nothing is said of what was not read."""
+    """``max_sequences`` counts input records, and unread records are then not reported."""
     table = "id\tS1\tS2\na\t1\t2\nb\t3\t4\nc\t5\t6\n"
     run = embed(tmp_path, [(name, SEQUENCES[i]) for i, name in enumerate("abc")], table, max_sequences=2)
     assert run.load_records(["abundance"]).column(0).to_pylist() == [1, 2, 3, 4]
     assert run.manifest.inputs[0]["accepted"] == 2
 
 
-def test_what_has_no_sequence_is_unknown_where_the_input_was_not_read_to_its_end(tmp_path, caplog):
-    """The figures of records behind the last one taken would depend on the size of a batch."""
+def test_features_without_a_sequence_are_unknown_if_the_input_was_not_read_to_its_end(tmp_path, caplog):
+    """Otherwise the figures for records after the last accepted one would depend on the batch size."""
     table = "id\tS1\tS2\n" + "".join(f"f{i}\t{i % 2}\t{i % 2}\n" for i in range(8)) + "other\t5\t5\n"
     records = [(f"f{i}", SEQUENCES[i % 5] if i != 5 else "ACG") for i in range(8)]
     run = embed(tmp_path, records, table, max_sequences=2)
@@ -118,7 +118,7 @@ def test_what_has_no_sequence_is_unknown_where_the_input_was_not_read_to_its_end
 
 
 def test_a_rejected_record_is_found_by_its_sequence(tmp_path):
-    """It is then no feature without a sequence, in a table whose features are named by their sequences."""
+    """In a table that names features by their sequences, it is then not a feature without a sequence."""
     sequences = ["GATTACA" * 4, "ACGT" * 5 + "AC"]
     table = "sample,{},{}\nS1,3,1\nS2,0,5\n".format(*sequences)
     run = embed(tmp_path, [("ASV1", sequences[0]), ("ASV2", sequences[1].lower())], table, min_length=25)
@@ -128,14 +128,14 @@ def test_a_rejected_record_is_found_by_its_sequence(tmp_path):
 
 def test_two_transposed_tables_with_the_same_samples(tmp_path):
     records = [("a", SEQUENCES[0]), ("b", SEQUENCES[1])]
-    with pytest.raises(InputError, match=r"t1.tsv: has reads of 'a' in sample 'S1', and so has .*t0.tsv of 'a'"):
+    with pytest.raises(InputError, match=r"t1.tsv: has reads of 'a' in sample 'S1', and .*t0.tsv has reads of 'a'"):
         embed(tmp_path, records, "sample\ta\tb\nS1\t1\t2\nS2\t3\t4\n", "sample\ta\tb\nS1\t1\t0\nS3\t3\t4\n")
     run = embed(tmp_path, records, "sample\ta\tb\nS1\t1\t2\n", "sample\ta\tb\nS3\t3\t4\n")
     assert run.manifest.counts["reads"] == 10
 
 
 def test_expanding_holds_few_rows(tmp_path):
-    """What is held does not grow with samples times records of a batch."""
+    """Memory use does not grow with the number of samples times the records of a batch."""
     samples, features = 3_000, 200
     table = CountTable(
         "t", tuple(f"s{i}" for i in range(samples)), (), {f"f{i}": i for i in range(features)},

@@ -1,4 +1,4 @@
-"""Run folders: opened, found, verified; nothing outside is reached, nothing pickled is loaded."""
+"""Run folders are opened, found and verified; nothing outside is reached and no pickle is loaded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(made, tmp_path):
 
 
 def faults(folder) -> list[str]:
-    """What verify says, an error on opening counted."""
+    """Return the faults found by verify, or the error on opening."""
     try:
         return Run.open(folder).verify()
     except StoreError as error:
@@ -71,7 +71,7 @@ def test_every_byte_of_the_manifest_counts(run):
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "records.parquet", "rejected.tsv"])
 @pytest.mark.parametrize("damage", ["absent", "longer", "shorter", "empty", "folder"])
-def test_files_that_are_absent_or_of_another_size_are_named(run, name, damage):
+def test_files_that_are_missing_or_have_another_size_are_named(run, name, damage):
     path = run.folder / name
     raw = path.read_bytes()
     path.unlink()
@@ -112,7 +112,7 @@ def test_a_folder_of_an_older_tool_opens(tmp_path, name, mmap):
     found = Run.open(legacy(tmp_path / "old", name=name))
     assert found.manifest is None
     np.testing.assert_array_equal(found.load_embeddings(mmap), np.arange(12, dtype=np.float32).reshape(4, 3))
-    with pytest.raises(StoreError, match="made by an older tool, its rows have no ids"):
+    with pytest.raises(StoreError, match="created by an older tool, so its rows have no ids"):
         found.load_records()
     with pytest.raises(StoreError, match="nothing to verify against"):
         found.verify()
@@ -154,14 +154,14 @@ def test_a_pickle_is_refused_and_nothing_of_it_runs(tmp_path, monkeypatch, name,
     [np.zeros((3, 2)), np.zeros(3, np.float32), np.zeros((2, 2, 2), np.float32), np.zeros((3, 2), np.int32),
      np.array(1.0, np.float32), np.zeros((2, 2), ">f4")],
 )  # fmt: skip
-def test_an_array_that_is_no_float32_matrix_is_refused(tmp_path, array):
-    with pytest.raises(StoreError, match="wanted a float32 matrix"):
+def test_an_array_that_is_not_a_float32_matrix_is_refused(tmp_path, array):
+    with pytest.raises(StoreError, match="expected a float32 matrix"):
         Run.open(legacy(tmp_path / "old", array)).load_embeddings()
 
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "embeddings.npz"])
 @pytest.mark.parametrize("mmap", [True, False])
-def test_an_array_cut_at_any_byte_is_a_sentence(tmp_path, name, mmap):
+def test_an_array_cut_at_any_byte_is_one_sentence(tmp_path, name, mmap):
     folder = legacy(tmp_path / "old", name=name)
     raw = (folder / name).read_bytes()
     for length in range(0, len(raw), 5 if len(raw) > 100 else 1):
@@ -179,11 +179,11 @@ def test_a_damaged_archive_is_a_sentence_or_the_right_array(tmp_path):
             array = Run.open(folder).load_embeddings()
         except StoreError:
             continue
-        # Bytes that nothing depends on, such as the time of the file in the archive.
+        # These bytes do not matter, such as the time of the file in the archive.
         np.testing.assert_array_equal(array, np.arange(12, dtype=np.float32).reshape(4, 3))
 
 
-def test_other_archives_are_a_sentence(tmp_path):
+def test_other_archives_are_one_sentence(tmp_path):
     folder = tmp_path / "old"
     folder.mkdir()
     np.savez(folder / "embeddings.npz", vectors=np.zeros((2, 2), np.float32))
@@ -196,7 +196,7 @@ def test_other_archives_are_a_sentence(tmp_path):
         Run.open(folder).load_embeddings()
 
 
-def test_damaged_records_are_a_sentence(run):
+def test_damaged_records_are_one_sentence(run):
     path = run.folder / "records.parquet"
     for data in (b"", b"PAR1", path.read_bytes()[:-20], b"x" * 500):
         path.write_bytes(data)
@@ -219,7 +219,7 @@ def test_runs_are_found_by_name_by_dataset_and_by_path(made, tmp_path, monkeypat
     assert find_run(made, "./my run").verify() == []
 
 
-def test_a_path_is_taken_from_the_workspace_as_that_of_output_is(tmp_path, monkeypatch):
+def test_a_path_is_relative_to_the_workspace_like_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.fa").write_text(FASTA)
     workspace = tmp_path / "ws"
@@ -252,21 +252,21 @@ def test_the_newest_run_of_a_dataset_is_taken(tmp_path):
         "see/none",
     ],
 )
-def test_names_that_lead_nowhere_are_a_sentence(made, tmp_path, monkeypatch, name):
+def test_names_without_a_run_are_one_sentence(made, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError):
         find_run(made, name)
 
 
 @pytest.mark.parametrize("name", ["con", "see/nul", "a b", "a\0b", "C:\\x", "x:y", "x" * 101, "a/*"])
-def test_names_that_can_be_no_run_are_refused(made, tmp_path, monkeypatch, name):
+def test_names_that_cannot_be_a_run_are_refused(made, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="cannot be a folder on every system"):
         find_run(made, name)
 
 
-def test_a_run_beside_the_runs_folder_is_not_found_by_a_name(tmp_path, monkeypatch):
-    """Only what is a path on purpose leaves the folder of runs."""
+def test_a_run_next_to_the_runs_folder_is_not_found_by_name(tmp_path, monkeypatch):
+    """Only an intentional path leads out of the folder of runs."""
     monkeypatch.chdir(tmp_path)
     workspace = tmp_path / "deep" / "ws"
     legacy(workspace / "consolidated_data" / "secret")
@@ -277,13 +277,13 @@ def test_a_run_beside_the_runs_folder_is_not_found_by_a_name(tmp_path, monkeypat
         find_run(workspace, "../secret")
 
 
-def test_what_is_no_run_is_a_sentence(tmp_path):
+def test_a_folder_that_is_not_a_run_is_one_sentence(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(StoreError, match="runs list"):
             Run.open(folder)
 
 
-def test_an_empty_workspace_says_how_to_make_a_run(tmp_path):
+def test_an_empty_workspace_shows_how_to_create_a_run(tmp_path):
     assert walk_runs(runs_root(tmp_path)) == []
-    with pytest.raises(StoreError, match="none yet; 'ednabed embed' makes one"):
+    with pytest.raises(StoreError, match="none yet; 'ednabed embed' creates one"):
         find_run(tmp_path, "see")

@@ -1,4 +1,4 @@
-"""Making a run, killed at any moment and started again: nothing flushed is lost, done twice or left over."""
+"""A run is killed at any moment and started again: no flushed work is lost, repeated or left over."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sequences(count: int, seed: int) -> list[str]:
 
 
 class Job:
-    """One input with duplicates and rejected records, and the run that an uninterrupted job makes of it."""
+    """One input with duplicates and rejected records, and the run that an uninterrupted job creates from it."""
 
     def __init__(
         self, folder: Path, distinct: int = 150, seconds_a_row: float = 0.0, flush_seconds: float = 0.0, seed: int = 1
@@ -94,7 +94,7 @@ class Job:
         return len(self.log.read_bytes().splitlines()) if self.log.exists() else 0
 
     def flushed(self) -> int:
-        """Rows of the journal that are whole on the disk."""
+        """Return the number of complete journal rows on the disk."""
         journals = list(self.workspace.rglob("journal"))
         assert len(journals) <= 1
         if not journals:
@@ -103,7 +103,7 @@ class Job:
         return min(sizes[0] // 40, sizes[1] // 25)
 
     def kill_when(self, process: subprocess.Popen, ready) -> bool:
-        """Kill the process as soon as ``ready()``; False when it ended before."""
+        """Kill the process as soon as ``ready()``; return False if it ended before."""
         while process.poll() is None:
             if ready():
                 process.kill()
@@ -121,7 +121,7 @@ class Job:
         return self.result
 
     def check(self) -> None:
-        """The run is there, complete, equal to the uninterrupted one, and nothing else is."""
+        """Check that the run exists, is complete and equals the uninterrupted one, and that nothing else exists."""
         left = sorted(str(p.relative_to(self.workspace)) for p in self.workspace.rglob("*") if p.name.startswith("."))
         assert left == []
         (folder,) = (self.workspace / "consolidated_data" / "runs" / "see").iterdir()
@@ -145,9 +145,9 @@ class Job:
 
 
 def killed_at_random(job: Job, kills: int, seed: int) -> None:
-    """Kill the job after a random number of rows, some times, then let it end."""
+    """Kill the job several times after a random number of rows, then let it finish."""
     rng = random.Random(seed)
-    # Rows since the last flush (each takes its time at least), the batch that was to be flushed and the one in work.
+    # Rows since the last flush (each takes a minimum time), the batch about to be flushed and the current one.
     lost_at_most = (job.flush_seconds / job.seconds_a_row if job.seconds_a_row else 0) + 2 * BATCH
     killed = 0
     for _ in range(kills):
@@ -188,7 +188,7 @@ def test_killed_many_times(tmp_path, seed):
 @pytest.mark.parametrize(
     ("place", "counted"), [*((place, False) for place in PLACES), ("staged", True), ("assembling", True)]
 )
-def test_killed_at_a_given_place(tmp_path, place, counted):
+def test_killed_at_a_given_step(tmp_path, place, counted):
     job = Job(tmp_path, 60)
     if counted:
         job.count()
@@ -214,7 +214,7 @@ def test_killed_everywhere_one_after_the_other(tmp_path):
     job.check()
 
 
-def test_two_processes_at_the_same_work(tmp_path):
+def test_two_processes_doing_the_same_work(tmp_path):
     job = Job(tmp_path, 30)
     first = job.start(stall="staged")
     try:
@@ -225,7 +225,7 @@ def test_two_processes_at_the_same_work(tmp_path):
         for _ in range(2):
             with pytest.raises(
                 StoreError,
-                match=r"another process is embedding the same input \('ednabed embed'\); wait until it has ended",
+                match=r"another process is embedding the same input \('ednabed embed'\); wait until it has finished",
             ):
                 embed_to_run(request, letters())
         other = embed_to_run(RunRequest([job.input], job.workspace, dataset="see", min_length=21), letters())
@@ -236,7 +236,7 @@ def test_two_processes_at_the_same_work(tmp_path):
     assert embed_to_run(request, letters()).computed == 30
 
 
-def test_an_input_edited_after_an_interruption_keeps_what_it_shares(tmp_path):
+def test_an_input_edited_after_an_interruption_reuses_shared_sequences(tmp_path):
     job = Job(tmp_path, 60)
     assert job.kill_when(job.start(stall="assembling"), job.mark.exists)
     assert job.flushed() == 60
@@ -251,7 +251,7 @@ def test_an_input_edited_after_an_interruption_keeps_what_it_shares(tmp_path):
     np.testing.assert_allclose(run.load_embeddings(), wanted, atol=1e-6)
 
 
-def test_no_resume_throws_the_work_away(tmp_path):
+def test_no_resume_discards_the_work(tmp_path):
     job = Job(tmp_path, 40)
     assert job.kill_when(job.start(stall="assembling"), job.mark.exists)
     result = job.finish(resume=False)
@@ -260,7 +260,7 @@ def test_no_resume_throws_the_work_away(tmp_path):
     job.check()
 
 
-def test_work_of_another_model_is_not_taken_up(tmp_path):
+def test_work_of_another_model_is_not_reused(tmp_path):
     job = Job(tmp_path, 40)
     assert job.kill_when(job.start(stall="assembling"), job.mark.exists)
     result = embed_to_run(RunRequest([job.input], job.workspace, dataset="see", batch_size=BATCH), letters(salt=1))
@@ -269,7 +269,7 @@ def test_work_of_another_model_is_not_taken_up(tmp_path):
     np.testing.assert_allclose(result.run.load_embeddings(), wanted, atol=1e-6)
 
 
-def test_a_torn_journal_is_taken_up_as_far_as_it_is_whole(tmp_path):
+def test_the_complete_rows_of_a_torn_journal_are_reused(tmp_path):
     job = Job(tmp_path, 40)
     assert job.kill_when(job.start(stall="assembling"), job.mark.exists)
     (journal,) = job.workspace.rglob("journal")
@@ -279,8 +279,8 @@ def test_a_torn_journal_is_taken_up_as_far_as_it_is_whole(tmp_path):
     job.check()
 
 
-def test_many_processes_at_once_make_one_run(tmp_path):
-    """Whoever comes while another is at it is told so; whoever comes later finds the run."""
+def test_many_processes_at_once_create_one_run(tmp_path):
+    """A process that starts during the work gets an error; one that starts later finds the run."""
     job = Job(tmp_path, 40)
     ended = [(p.communicate(), p.returncode) for p in [job.start() for _ in range(5)]]
     assert any(code == 0 for _, code in ended)

@@ -1,4 +1,4 @@
-"""From files to a run, against an oracle in plain Python: every record is embedded or rejected, row i is record i."""
+"""Runs are compared with an oracle in plain Python: every record is embedded or rejected, and row i is record i."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOOD = "ACGTTGCATGCATGCATTGACC"
 
 
 def normalised(raw: str, alphabet: str = "iupac", min_length: int = 20) -> str | None:
-    """The sequence by the documented rules, or None where the record must be rejected."""
+    """Return the sequence by the documented rules, or None if the record must be rejected."""
     out = ""
     for letter in raw.upper():
         if letter in "-.":
@@ -45,7 +45,7 @@ def normalised(raw: str, alphabet: str = "iupac", min_length: int = 20) -> str |
 
 
 def oracle(files, alphabet="iupac", min_length=20, max_sequences=None, limit=None):
-    """Rows (id, sequence, source) that must be in the run, and (id, source, record) that must be rejected, in order."""
+    """Return the expected rows (id, sequence, source) and rejections (id, source, record), in order."""
     rows, rejected = [], []
     for source, records in files.items():
         bound: dict[str, str] = {}
@@ -62,7 +62,7 @@ def oracle(files, alphabet="iupac", min_length=20, max_sequences=None, limit=Non
 
 
 def write(folder: Path, files) -> list[Path]:
-    """Write each file in the format that its name tells."""
+    """Write each file in the format given by its name."""
     paths = []
     for name, records in files.items():
         path = folder / name
@@ -84,7 +84,7 @@ def random_files(seed: int):
     files = {}
     for name in rng.sample(["a.fa", "b.fasta.gz", "c.tsv", "d.fastq", "e.tsv.gz"], rng.randint(1, 4)):
         files[name] = [(f"r{rng.randrange(30)}", rng.choice(pool)) for _ in range(rng.randint(1, 40))]
-    # One file at least has a good record.
+    # At least one file has a good record.
     files["z.fa"] = [("good", GOOD)]
     return files
 
@@ -145,7 +145,7 @@ def test_runs_equal_the_oracle(tmp_path, seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_small_batches_and_windows_change_nothing(tmp_path, monkeypatch, seed):
-    """Everything that is done piece by piece, in pieces of a few records."""
+    """All work that is done in pieces is done in pieces of a few records."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 3)
     monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_LETTERS", 100)
     files = random_files(100 + seed)
@@ -166,11 +166,11 @@ def test_an_id_with_another_sequence_is_rejected_and_with_the_same_kept(tmp_path
     check(result.run, *oracle(files))
     told = read_rejected(result.run)
     assert [row[0::3] for row in told] == [["x", "2"], ["x", "5"], ["x", "2"]]
-    assert {row[1] for row in told} == {"this id stands earlier in the file with another sequence"}
+    assert {row[1] for row in told} == {"this id occurs earlier in the file with another sequence"}
 
 
 @pytest.mark.parametrize("max_sequences", [1, 2, 3, 4, 5])
-def test_the_cap_counts_accepted_records_also_where_ids_clash(tmp_path, max_sequences):
+def test_the_cap_counts_accepted_records_even_if_ids_clash(tmp_path, max_sequences):
     files = {
         "a.fa": [
             ("x", GOOD),
@@ -215,17 +215,17 @@ def test_kmer_refuses_short_rows_with_a_reason(tmp_path):
     assert run.load_records(["id"]).column(0).to_pylist() == ["x"]
 
 
-def test_nothing_that_the_model_can_take_is_a_sentence_and_leaves_nothing(tmp_path):
+def test_input_without_any_usable_sequence_is_one_sentence_and_leaves_nothing(tmp_path):
     embedder = Embedder.of(KmerEncoder(), Policy())
     paths = write(tmp_path, {"a.fa": [("split", "ACGTN" * 6)]})
     with pytest.raises(
-        EdnabedError, match=r"none of the 1 sequences of the input can be embedded by kmer6: .*without N"
+        EdnabedError, match=r"none of the 1 sequences in the input can be embedded by kmer6: .*without N"
     ):
         embed(tmp_path, paths, embedder)
     assert not (tmp_path / "ws").exists()
 
 
-# -- what comes along with the records ------------------------------------------------------------------------------
+# -- columns joined to the records ----------------------------------------------------------------------------------
 
 
 def test_labels_samples_and_abundance_are_kept(tmp_path):
@@ -240,8 +240,8 @@ def test_labels_samples_and_abundance_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("order", [["a.tsv", "b.tsv", "c.fa"], ["c.fa", "b.tsv", "a.tsv"]])
-def test_columns_of_samples_are_called_the_same_for_all_inputs(tmp_path, order):
-    """Also where only one of the inputs has a column of that name."""
+def test_sample_columns_have_the_same_names_for_all_inputs(tmp_path, order):
+    """This also holds if only one of the inputs has a column of that name."""
     (tmp_path / "a.tsv").write_text(f"id\tsequence\tsample\nx\t{GOOD}\tS1\n")
     (tmp_path / "b.tsv").write_text(f"id\tsequence\tsample\tdepth\ny\t{GOOD}A\tS2\tshallow\n")
     (tmp_path / "c.fa").write_text(f">z;sample=S2\n{GOOD}C\n")
@@ -252,8 +252,8 @@ def test_columns_of_samples_are_called_the_same_for_all_inputs(tmp_path, order):
 
 
 @pytest.mark.parametrize("own", ["truncated", "ednabed_distinct_number"])
-def test_columns_of_samples_with_a_name_of_a_run_are_called_the_same_for_all_inputs(tmp_path, own):
-    """Also where an input has the name that a column of its own would get."""
+def test_sample_columns_with_reserved_names_have_the_same_names_for_all_inputs(tmp_path, own):
+    """This also holds if an input already has the name that the renamed column would get."""
     (tmp_path / "a.tsv").write_text(f"id\tsequence\tsample\nx\t{GOOD}\tS1\n")
     (tmp_path / "b.tsv").write_text(f"id\tsequence\tsample\t{own}_input\ny\t{GOOD}A\tS2\tno\n")
     (tmp_path / "s.tsv").write_text(f"sample\t{own}\nS1\tsonde\nS2\tnet\n")
@@ -262,7 +262,7 @@ def test_columns_of_samples_with_a_name_of_a_run_are_called_the_same_for_all_inp
     assert told == {"x": (None, "sonde"), "y": ("no", "net")}
 
 
-def test_changed_labels_make_another_run(tmp_path):
+def test_changed_labels_create_another_run(tmp_path):
     paths = write(tmp_path, {"a.fa": [("x", GOOD)]})
     (tmp_path / "l.tsv").write_text("id\ttaxonomy\nx\tAnimalia;;;;;;\n")
     first = embed(tmp_path, paths, labels=tmp_path / "l.tsv")
@@ -306,7 +306,7 @@ def test_numbers_of_two_kinds_become_text(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["distinct", "truncated", "digest", "record", "source", "length", "n_ambiguous"])
-def test_a_column_of_the_users_never_clashes_with_ours(tmp_path, name):
+def test_a_user_column_never_clashes_with_a_run_column(tmp_path, name):
     (tmp_path / "a.tsv").write_text(f"id\tsequence\t{name}\nx\t{GOOD}\tmine\ny\t{GOOD}A\tmine too\n")
     run = embed(tmp_path, [tmp_path / "a.tsv"]).run
     assert run.verify() == []
@@ -331,7 +331,7 @@ def test_tabs_and_line_ends_in_an_id_do_not_break_the_table_of_rejections(tmp_pa
     assert [row[0] for row in read_rejected(run)] == ["a b c"]
 
 
-# -- where it goes, and what is done twice --------------------------------------------------------------------------
+# -- the folder of a run, and repeated work -------------------------------------------------------------------------
 
 
 def test_a_dataset_gets_a_folder_named_by_the_time(tmp_path):
@@ -343,7 +343,7 @@ def test_a_dataset_gets_a_folder_named_by_the_time(tmp_path):
     assert plain.manifest.dataset == "default"
 
 
-def test_runs_of_one_second_get_names_of_their_own(tmp_path):
+def test_runs_created_in_the_same_second_get_different_names(tmp_path):
     paths = write(tmp_path, {"a.fa": [("x", GOOD)]})
     folders = {embed(tmp_path, paths, resume=False).run.folder for _ in range(4)}
     assert len(folders) == 4
@@ -393,7 +393,7 @@ def test_a_damaged_run_of_the_dataset_does_not_stop_new_work(tmp_path):
     assert again.run.verify() == []
 
 
-def test_an_output_folder_is_taken_where_it_is_absent_empty_or_the_same_run(tmp_path):
+def test_an_output_folder_is_accepted_if_missing_empty_or_the_same_run(tmp_path):
     paths = write(tmp_path, {"a.fa": [("x", GOOD)]})
     (tmp_path / "empty").mkdir()
     for name in ("absent", "empty", "deep/er"):
@@ -407,7 +407,7 @@ def test_an_output_folder_is_taken_where_it_is_absent_empty_or_the_same_run(tmp_
 
 
 @pytest.mark.parametrize("occupied", ["file", "folder", "run", "same run, no resume"])
-def test_an_output_folder_that_holds_something_else_is_left_alone(tmp_path, occupied):
+def test_an_output_folder_with_other_contents_is_left_alone(tmp_path, occupied):
     paths = write(tmp_path, {"a.fa": [("x", GOOD)], "b.fa": [("y", GOOD)]})
     output = tmp_path / "out"
     if occupied == "file":
@@ -423,7 +423,7 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(tmp_path, occu
 
     before = state()
     with pytest.raises(
-        StoreError, match=r"exists and (holds something else|is never written over); name another --output"
+        StoreError, match=r"exists and (contains something else|is never overwritten); give another `output`"
     ):
         embed(tmp_path, paths[:1], dataset=None, output=output, resume="no resume" not in occupied)
     assert state() == before
@@ -439,7 +439,7 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(tmp_path, occu
         ({"dataset": "d", "output": Path("o")}, "exclude each other"),
         ({"max_sequences": 0}, "at least 1"),
         ({"inputs": []}, "no input"),
-        ({"inputs": [Path("-"), Path("-")]}, "once only"),
+        ({"inputs": [Path("-"), Path("-")]}, "only once"),
     ],
 )
 def test_requests_that_cannot_be_carried_out(tmp_path, wrong, words):
@@ -519,7 +519,7 @@ def test_a_broken_label_file_leaves_nothing(tmp_path):
         assert not (tmp_path / "ws").exists()
 
 
-def test_what_was_there_before_stays_there_after_a_failure(tmp_path):
+def test_existing_files_stay_after_a_failure(tmp_path):
     embed(tmp_path, write(tmp_path, {"a.fa": [("x", GOOD)]}))
     before = sorted((tmp_path / "ws").rglob("*"))
     with pytest.raises(InputError):
@@ -528,7 +528,7 @@ def test_what_was_there_before_stays_there_after_a_failure(tmp_path):
 
 
 class Failing(LetterEncoder):
-    """Fails on a batch that holds a given length, after the longer ones."""
+    """Encoder that fails on a batch with a given length, after the longer ones."""
 
     def forward(self, tokens):
         if 25 in tokens.lengths.tolist():
@@ -536,7 +536,7 @@ class Failing(LetterEncoder):
         return super().forward(tokens)
 
 
-def test_an_encoder_that_fails_names_the_record_and_what_was_computed_is_kept(tmp_path):
+def test_a_failing_encoder_names_the_record_and_computed_vectors_are_kept(tmp_path):
     paths = write(tmp_path, {"a.fa": [(f"r{i}", "ACGT" * 5 + "A" * i) for i in range(12)]})
     with pytest.raises(EmbeddingError, match="record 'r5': 26 tokens alone do not fit"):
         embed(tmp_path, paths, Embedder.of(Failing(), Policy()), batch_size=1)
@@ -547,7 +547,7 @@ def test_an_encoder_that_fails_names_the_record_and_what_was_computed_is_kept(tm
 
 
 def test_memory_does_not_grow_with_the_sequences_held_at_once(tmp_path, monkeypatch):
-    """The engine is never given more letters than a window holds (and one batch of rows)."""
+    """The engine never gets more bases than one window (plus one batch of rows)."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 16)
     monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_LETTERS", 1000)
     given = []
@@ -565,8 +565,8 @@ def test_memory_does_not_grow_with_the_sequences_held_at_once(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("model", ["kmer6"])
-def test_the_sample_that_comes_along(tmp_path, model):
-    """Real data: every record is there, one computation for each distinct sequence."""
+def test_the_bundled_sample(tmp_path, model):
+    """In real data, every record is in the run, with one computation per distinct sequence."""
     sample = Path(__file__).resolve().parents[2] / "examples" / "okex2301_12s.fasta.gz"
     text = gzip.decompress(sample.read_bytes()).decode()
     records = [
@@ -596,7 +596,7 @@ def test_a_run_needs_no_torch_for_kmer(tmp_path):
 
 
 def test_columns_of_late_headers_are_in_the_run(tmp_path):
-    """A file of plain headers with a specimen of BOLD behind them, beyond the first block that is read."""
+    """The file has plain headers, followed by a BOLD specimen after the first block that is read."""
     late = f">A-13|Gadus morhua|COI-5P|X\n{GOOD}\n>A-13|Gadus morhua|CYTB|X\n{GOOD[::-1]}\n"
     (tmp_path / "a.fasta").write_text("".join(f">r{i}\n{GOOD * 6}\n" for i in range(8_000)) + late)
     run = embed(tmp_path, [tmp_path / "a.fasta"]).run

@@ -1,4 +1,4 @@
-"""The table itself: columns, ids, what is told about its state, and the sentences about tables that cannot be used."""
+"""The table itself: columns, ids, the reported status, and the errors for tables that cannot be used."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def test_no_two_vector_columns_share_a_companion() -> None:
     "name",
     ["", "a b", "a;drop table sequences", "vector'--", "v) OR (1=1", "a.b", "a`b", '"a"', "1a", "vé", "v\n", "a" * 101],
 )
-def test_a_vector_column_that_is_no_name_is_refused(name: str) -> None:
+def test_an_invalid_vector_column_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="vector column"):
         VectorColumns(name)
 
 
 @pytest.mark.parametrize("name", ["sequence_id", "dna_sequence", "embedding_status", "x_reason", "nt_fingerprint"])
-def test_a_vector_column_cannot_take_the_place_of_another_column(name: str) -> None:
+def test_a_vector_column_cannot_replace_another_column(name: str) -> None:
     with pytest.raises(UsageError):
         VectorColumns(name)
 
 
 @pytest.mark.parametrize("name", ["select", "order", "null", "Vector", "MIXED_case", "_x"])
-def test_words_of_sql_and_capitals_are_names_like_others(tmp_path: Path, name: str) -> None:
+def test_sql_keywords_and_capitals_are_valid_names(tmp_path: Path, name: str) -> None:
     letters_ = sequences(3)
     database = simple(tmp_path / "db", letters_, vector=vector_array([np.ones(10)] * 3))
     stats = embed_table(database, letters(), tmp_path, columns=VectorColumns(name))
@@ -58,19 +58,19 @@ def test_words_of_sql_and_capitals_are_names_like_others(tmp_path: Path, name: s
     assert all(row["vector"] == [1.0] * 10 for row in found.values())
 
 
-def test_the_default_place_is_in_the_workspace(tmp_path: Path) -> None:
+def test_the_default_location_is_in_the_workspace(tmp_path: Path) -> None:
     assert Path(Database.at(tmp_path, None).address) == tmp_path / "data" / "lancedb"
     assert Database.at(tmp_path, "s3://bucket/db").address == "s3://bucket/db"
 
 
 @pytest.mark.parametrize("there", ["nothing", "another table", "a file"])
-def test_no_table_is_said_and_nothing_is_made(tmp_path: Path, there: str) -> None:
+def test_a_missing_table_is_reported_and_nothing_is_created(tmp_path: Path, there: str) -> None:
     folder = tmp_path / "db"
     if there == "another table":
         lancedb.connect(str(folder)).create_table("fish", [{"a": 1}])
     elif there == "a file":
         folder.write_text("text")
-    with pytest.raises(StoreError, match="holds no table 'sequences'; make it with 'ednabed table import"):
+    with pytest.raises(StoreError, match="has no table 'sequences'; create it with 'ednabed table import"):
         Database(str(folder)).open()
     assert folder.exists() == (there != "nothing")
 
@@ -83,7 +83,7 @@ def test_the_table_is_found_among_many(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["sequence_id", "dna_sequence"])
-def test_a_missing_column_is_named_with_what_there_is(tmp_path: Path, lacking: str) -> None:
+def test_a_missing_column_is_named_with_the_existing_ones(tmp_path: Path, lacking: str) -> None:
     table = pa.table({"sequence_id": ["a"], "dna_sequence": ["ACGT"], "site": ["x"]}).drop_columns([lacking])
     with pytest.raises(StoreError, match=f"no column '{lacking}' .*site"):
         make(tmp_path / "db", table).open()
@@ -96,7 +96,7 @@ def test_a_missing_column_is_named_with_what_there_is(tmp_path: Path, lacking: s
 )
 def test_a_column_of_another_type_is_named(tmp_path: Path, column: str, values: pa.Array) -> None:
     columns = {"sequence_id": pa.array(["a"]), "dna_sequence": pa.array(["ACGT"])} | {column: values}
-    with pytest.raises(StoreError, match=f"'{column}' is {values.type}, wanted string"):
+    with pytest.raises(StoreError, match=f"'{column}' is {values.type}, expected string"):
         embed_table(make(tmp_path / "db", columns), letters(), tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_table_is_one_sentence(tmp_path: Path) -> None:
 def test_duplicate_and_missing_ids_are_named(tmp_path: Path) -> None:
     letters_ = sequences(4)
     twice = make(tmp_path / "twice", {"sequence_id": ["a", "b'x", "b'x", "c"], "dna_sequence": letters_})
-    with pytest.raises(StoreError, match=r"b'x.* stands 2 times"):
+    with pytest.raises(StoreError, match=r"b'x.* occurs 2 times"):
         check_ids(twice, twice.open())
     absent = make(tmp_path / "absent", {"sequence_id": ["a", None, "b", None], "dna_sequence": letters_})
     with pytest.raises(StoreError, match="2 rows have no sequence_id"):
@@ -164,7 +164,7 @@ def test_vectors_that_are_not_finite_are_invalid(tmp_path: Path) -> None:
     bad = vector_array([np.ones(10), [float("nan")] + [0.0] * 9, [0.0] * 9 + [float("-inf")], None])
     table = pa.table({"sequence_id": list("abcd"), "dna_sequence": sequences(4), "vector": bad})
     try:
-        # LanceDB refuses NaN in a column that it takes for vectors, but fills others with them when told to.
+        # LanceDB rejects NaN in a column that it recognises as vectors, but can fill other columns with it.
         lancedb.connect(str(tmp_path / "db")).create_table(
             "sequences", table, on_bad_vectors="fill", fill_value=float("nan")
         )

@@ -1,4 +1,4 @@
-"""Vectors into the table: which rows are pending, what each gets, and that all else stays as it was."""
+"""Embedding a table: which rows are pending, what each row gets, and that everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OTHER = letters(salt=1).spec.fingerprint
 
 
 class Meddler(LetterEncoder):
-    """Calls ``hook`` before each batch: what other programs do while vectors are computed."""
+    """Encoder that calls ``hook`` before each batch, to imitate other programs while vectors are computed."""
 
     def __init__(self, hook: Callable[[int], None], **further: Any) -> None:
         super().__init__(**further)
@@ -50,7 +50,7 @@ def meddler(hook: Callable[[int], None]) -> Embedder:
 
 
 def check_complete(database: Database, salt: int = 0, column: str = "vector") -> None:
-    """Every row has the vector of its own sequence."""
+    """Check that every row has the vector of its own sequence."""
     for id_, row in rows(database).items():
         assert same_vector(row, expected(row["dna_sequence"], salt), column), id_
 
@@ -72,7 +72,7 @@ def test_every_row_gets_the_vector_of_its_sequence(tmp_path: Path) -> None:
 
 
 def test_the_second_call_computes_and_writes_nothing(tmp_path: Path) -> None:
-    # Without an A the first element of the vector is 0.0, which is no sign of a zero vector.
+    # Without an A, the first element of the vector is 0.0, which does not imply a zero vector.
     letters_ = [s.replace("A", "C") for s in sequences(40)]
     assert all(expected(s)[0] == 0 for s in letters_)
     database = simple(tmp_path / "db", [*letters_, "ACGT"])
@@ -125,7 +125,7 @@ def test_rejected_rows_have_a_reason_and_no_vector(tmp_path: Path) -> None:
     assert embed_table(database, letters(), tmp_path).pending == 0
 
 
-def test_another_function_judges_rejected_rows_anew(tmp_path: Path) -> None:
+def test_another_function_checks_rejected_rows_again(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", ["ACGTR" * 6, sequences(1)[0]])
     strict = letters(Policy(alphabet="strict"))
     assert embed_table(database, strict, tmp_path).rejected == 1
@@ -143,7 +143,7 @@ def test_a_model_that_refuses_rows(tmp_path: Path) -> None:
     assert "81 tokens, more than the 50 allowed" in rows(database)["r2"]["embedding_reason"]
 
 
-def test_a_model_that_gives_zeros_ends_with_rejected_rows(tmp_path: Path) -> None:
+def test_a_model_that_returns_zeros_ends_with_rejected_rows(tmp_path: Path) -> None:
     class Zeros(LetterEncoder):
         def forward(self, tokens: Tokens) -> FloatArray:
             out = super().forward(tokens)
@@ -171,7 +171,7 @@ def test_spellings_of_one_sequence_share_a_computation(tmp_path: Path) -> None:
     assert [found[f"r{i}"]["dna_sequence"] for i in range(7)] == spellings
 
 
-def test_duplicates_far_apart_share_a_computation_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicates_far_apart_also_share_a_computation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_embed, "MERGE_ROWS", 10)
     letters_ = sequences(25)
     database = simple(tmp_path / "db", letters_ * 4)
@@ -222,13 +222,13 @@ def test_other_columns_are_untouched(tmp_path: Path) -> None:
     after = read(database)
     assert after.column_names[: len(before.column_names)] == before.column_names
     assert after.select(before.column_names).equals(before)
-    # equals() takes -0.0 for 0.0
+    # equals() treats -0.0 as 0.0.
     assert np.array_equal(np.signbit(after["odd"].to_numpy()), np.signbit(before["odd"].to_numpy()))
 
 
 @pytest.mark.parametrize("nullable", [True, False])
 @pytest.mark.parametrize("text", [pa.string(), pa.large_string()], ids=str)
-def test_a_table_made_by_someone_else(tmp_path: Path, nullable: bool, text: pa.DataType) -> None:
+def test_a_table_created_by_another_program(tmp_path: Path, nullable: bool, text: pa.DataType) -> None:
     letters_ = [*sequences(20), "ACGT"]
     schema = pa.schema(
         [
@@ -247,7 +247,7 @@ def test_a_table_made_by_someone_else(tmp_path: Path, nullable: bool, text: pa.D
     assert database.open().schema.field("dna_sequence").type == text
 
 
-def test_a_table_made_by_a_pydantic_model(tmp_path: Path) -> None:
+def test_a_table_created_by_a_pydantic_model(tmp_path: Path) -> None:
     from lancedb.pydantic import LanceModel, Vector
 
     class Row(LanceModel):
@@ -262,7 +262,7 @@ def test_a_table_made_by_a_pydantic_model(tmp_path: Path) -> None:
     check_complete(database)
 
 
-def test_ids_and_sequences_with_odd_letters(tmp_path: Path) -> None:
+def test_ids_and_sequences_with_odd_characters(tmp_path: Path) -> None:
     one = sequences(1)[0]
     ids = ["it's", 'say "x"', "日本", "a\nb", "a\tb", "", " ", "x' OR '1'='1", "\\", "`", "%", "\u0000"]
     letters_ = [f"{one[:5]}\n{one[5:]}", f"{one}'", '"', "日本", *[one] * 8]
@@ -294,7 +294,7 @@ def test_a_column_of_another_dimension_without_a_vector_is_replaced(
 
 
 def while_a_column_is_replaced(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], Any]) -> None:
-    """Let another program do something between the last look at a column and its end."""
+    """Let another program act between the last check of a column and its removal."""
     look = table_prepare._holds_vectors
     calls: list[int] = []
 
@@ -308,11 +308,11 @@ def while_a_column_is_replaced(monkeypatch: pytest.MonkeyPatch, meddle: Callable
     monkeypatch.setattr(table_prepare, "_holds_vectors", look_and_meddle)
 
 
-def test_vectors_that_come_while_a_column_is_replaced_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_written_while_a_column_is_replaced_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
     one = {"where": "sequence_id = 'r1'", "values": {"vector": [1.0] * 12}}
     while_a_column_is_replaced(monkeypatch, lambda: database.open().update(**one))
-    with pytest.raises(StoreError, match="got vectors of 12 dimensions meanwhile"):
+    with pytest.raises(StoreError, match="received vectors of 12 dimensions meanwhile"):
         embed_table(database, letters(), tmp_path)
     assert rows(database)["r1"]["vector"] == [1.0] * 12
 
@@ -331,12 +331,13 @@ def test_another_process_replaces_and_fills_the_same_column_meanwhile(
     check_complete(database)
 
 
-def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) -> None:
+def test_another_dimension_is_refused_with_both_values_and_a_solution(tmp_path: Path) -> None:
     vectors = [np.zeros(512), np.ones(512), None]
     database = simple(tmp_path / "db", sequences(3), vector=vector_array(vectors, 512))
     before = read(database)
     for resume in (True, False):
-        with pytest.raises(StoreError, match=r"'vector' holds vectors of 512 .* makes 10.*another vector_column"):
+        message = r"'vector' contains vectors of 512 .* computes 10.*another `vector_column`"
+        with pytest.raises(StoreError, match=message):
             embed_table(database, letters(), tmp_path, resume=resume)
     assert read(database).equals(before)
     embed_table(database, letters(), tmp_path, columns=VectorColumns("small"))
@@ -349,21 +350,22 @@ def test_another_dimension_is_refused_with_both_and_the_way_out(tmp_path: Path) 
     [pa.list_(pa.float32()), pa.list_(pa.float16(), 10), pa.list_(pa.float64(), 10), pa.string(), pa.binary(40)],
     ids=str,
 )
-def test_a_column_that_holds_no_float32_vectors_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
+def test_a_column_without_float32_vectors_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     database = simple(tmp_path / "db", sequences(2), other=pa.array([None, None], kind))
-    with pytest.raises(StoreError, match=r"column 'other' is .* wanted fixed_size_list<float>\[d\].* by vector_column"):
+    message = r"column 'other' is .* expected fixed_size_list<float>\[d\].* another `vector_column`"
+    with pytest.raises(StoreError, match=message):
         embed_table(database, letters(), tmp_path, columns=VectorColumns("other"))
     assert "other_status" not in database.open().schema.names
 
 
 def test_ids_that_are_not_unique_are_refused(tmp_path: Path) -> None:
     twice = make(tmp_path / "twice", {"sequence_id": ["a", "a"], "dna_sequence": sequences(2)})
-    with pytest.raises(StoreError, match="'a' stands 2 times"):
+    with pytest.raises(StoreError, match="'a' occurs 2 times"):
         embed_table(twice, letters(), tmp_path)
     absent = make(tmp_path / "absent", {"sequence_id": ["a", None], "dna_sequence": sequences(2)})
     with pytest.raises(StoreError, match="1 rows have no sequence_id"):
         embed_table(absent, letters(), tmp_path)
-    with pytest.raises(StoreError, match="holds no table"):
+    with pytest.raises(StoreError, match="has no table 'sequences'"):
         embed_table(Database(str(tmp_path / "nowhere")), letters(), tmp_path)
 
 
@@ -378,7 +380,7 @@ def test_vectors_of_another_function_are_not_mixed(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", letters_)
     embed_table(database, letters(), tmp_path, max_sequences=10)
     before = read(database)
-    with pytest.raises(StoreError, match=rf"{OWN[:12]}.*letters-1 is {OTHER[:12]}.*resume=False.* vector_column"):
+    with pytest.raises(StoreError, match=rf"{OWN[:12]}.*letters-1 is {OTHER[:12]}.*`resume=False`.* `vector_column`"):
         embed_table(database, letters(salt=1), tmp_path)
     assert read(database).equals(before)
 
@@ -393,7 +395,7 @@ def test_vectors_of_another_function_are_not_mixed(tmp_path: Path) -> None:
     assert survey(database).fingerprints == {OTHER: 30}
 
 
-def test_columns_vector_and_embedding_are_apart(tmp_path: Path) -> None:
+def test_columns_vector_and_embedding_are_independent(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(5))
     embed_table(database, letters(), tmp_path)
     embed_table(database, letters(salt=1), tmp_path, columns=VectorColumns("embedding"))
@@ -454,7 +456,7 @@ def test_a_failing_encoder_names_the_record_and_stores_no_zeros(
     assert all(found[f"r{i}"]["vector"] is None for i in range(20) if i not in kept)
 
 
-# ---- other programs at work on the table meanwhile
+# ---- other programs that write to the table meanwhile
 
 
 def test_rows_replaced_meanwhile_do_not_get_the_old_vector(tmp_path: Path) -> None:
@@ -517,7 +519,7 @@ def test_rows_deleted_meanwhile_stay_deleted(tmp_path: Path) -> None:
     assert (stats.embedded, rows(database)) == (0, {})
 
 
-def test_a_row_that_changes_all_the_time_ends_with_a_sentence(tmp_path: Path) -> None:
+def test_a_row_that_changes_constantly_ends_with_one_sentence(tmp_path: Path) -> None:
     letters_ = sequences(100)
     database = simple(tmp_path / "db", letters_[:1])
 
@@ -589,7 +591,7 @@ def test_a_writer_that_appends_meanwhile_is_not_disturbed(tmp_path: Path) -> Non
     check_complete(database)
 
 
-def test_a_writer_that_never_rests_does_not_keep_the_command_for_ever(tmp_path: Path) -> None:
+def test_a_writer_that_never_stops_does_not_keep_the_command_forever(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(10))
 
     def hook(batch: int) -> None:
@@ -604,8 +606,8 @@ def test_a_writer_that_never_rests_does_not_keep_the_command_for_ever(tmp_path: 
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_processes_at_once_all_end_well(tmp_path: Path, processes: int) -> None:
-    # Small merges, so that commits, and the compactions of those that end first, meet each other.
+def test_concurrent_processes_all_succeed(tmp_path: Path, processes: int) -> None:
+    # Merges are small, so that commits and the compactions of the first finishers coincide.
     database = simple(tmp_path / "db", [*sequences(600), "AC"])
     running = [
         start(database, tmp_path, merge_rows=40, seconds_a_row=0.0005, flush_seconds=0.0) for _ in range(processes)
@@ -627,7 +629,7 @@ def test_processes_at_once_all_end_well(tmp_path: Path, processes: int) -> None:
         done.set()
         writer.join()
     assert all(s["rows"] >= 601 for s in stats)
-    # What was appended after the last look of the last process is pending.
+    # Rows appended after the last scan of the last process are pending.
     embed_table(database, letters(), tmp_path)
     found = rows(database)
     assert len(found) == 601 + len(added)
@@ -653,24 +655,24 @@ def test_two_models_at_once_never_mix_in_one_column(tmp_path: Path) -> None:
         if batch == 0:
             embed_table(database, letters(salt=1), tmp_path)
 
-    with pytest.raises(StoreError, match=f"made by another function \\({OTHER[:12]}\\).*cannot be mixed"):
+    with pytest.raises(StoreError, match=f"computed by another function \\({OTHER[:12]}\\).*cannot be mixed"):
         embed_table(database, meddler(hook), tmp_path)
-    # What the other command reported as done is still there.
+    # The work that the other command reported is still there.
     for row in rows(database).values():
         assert row["embedding_fingerprint"] == OTHER
         assert same_vector(row, expected(row["dna_sequence"], 1))
 
 
-def test_a_part_of_the_rows_is_not_given_to_another_function(tmp_path: Path) -> None:
+def test_only_some_of_the_rows_cannot_be_replaced_by_another_function(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(20))
     embed_table(database, letters(salt=1), tmp_path)
-    with pytest.raises(StoreError, match="without max_sequences"):
+    with pytest.raises(StoreError, match="without `max_sequences`"):
         embed_table(database, letters(), tmp_path, resume=False, max_sequences=5)
     assert {row["embedding_fingerprint"] for row in rows(database).values()} == {OTHER}
 
 
-def test_rejected_rows_are_judged_again(tmp_path: Path) -> None:
-    """A mended sequence and another least length are seen; a row rejected for the same reason is left alone."""
+def test_rejected_rows_are_checked_again(tmp_path: Path) -> None:
+    """A corrected sequence and another minimum length take effect; rows rejected for the same reason are left alone."""
     database = simple(tmp_path / "db", ["ACGTACGTACGT", "JJJJJJJJJJJJJJJJJJJJJJJJJ", "ACJ" * 10])
     assert embed_table(database, letters(), tmp_path).rejected == 3
     version = database.open().version
@@ -684,7 +686,7 @@ def test_rejected_rows_are_judged_again(tmp_path: Path) -> None:
     assert same_vector(found["r2"], expected("ACG" * 10))
 
 
-def test_the_table_says_what_made_its_vectors(tmp_path: Path) -> None:
+def test_the_table_records_what_computed_its_vectors(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(5))
     assert survey(database).spec is None
     embedder = letters()
@@ -711,7 +713,7 @@ def test_the_checkpoint_has_the_keys_of_the_guide(tmp_path: Path) -> None:
     "content",
     [None, b"", b"\x00garbage", b'{"last_embedded_id": "r999", "total_processed": -1}', b'{"last_embedded_id": "r29"}'],
 )
-def test_the_checkpoint_decides_nothing(tmp_path: Path, content: bytes | None) -> None:
+def test_the_checkpoint_has_no_effect(tmp_path: Path, content: bytes | None) -> None:
     database = simple(tmp_path / "db", sequences(30))
     embed_table(database, letters(), tmp_path, max_sequences=10)
     path = checkpoint_folder(tmp_path) / CHECKPOINT
@@ -725,8 +727,8 @@ def test_the_checkpoint_decides_nothing(tmp_path: Path, content: bytes | None) -
     assert json.loads(path.read_text(encoding="utf-8"))["model"] == "letters"
 
 
-def test_an_interrupted_try_is_taken_up_also_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors that were computed before Ctrl-C are used, by however many commands it takes."""
+def test_an_interrupted_attempt_is_resumed_even_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors computed before Ctrl-C are reused, however many commands it takes."""
     monkeypatch.setattr(table_embed, "_JOURNAL_SECONDS", 0.0)
     database = simple(tmp_path / "db", sequences(300))
 
@@ -778,7 +780,7 @@ def test_a_kill_before_the_first_merge_leaves_a_checkpoint_and_a_count(
     assert json.loads(status("--json"))["waiting"] == 0
 
 
-def test_an_interrupted_try_is_found_under_another_spelling_of_the_place(
+def test_an_interrupted_attempt_is_found_under_another_spelling_of_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = simple(tmp_path / "db", sequences(300))
@@ -801,7 +803,7 @@ def test_nothing_large_stays_behind(tmp_path: Path) -> None:
     assert [p.name for p in left] == [CHECKPOINT]
 
 
-def test_work_left_for_rows_that_are_gone_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_left_for_deleted_rows_is_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_embed, "_JOURNAL_SECONDS", 0.0)
     database = simple(tmp_path / "db", sequences(300))
 
@@ -828,7 +830,7 @@ def test_the_engine_updates_the_table(tmp_path: Path) -> None:
     assert (stats["rows"], stats["pending"], stats["embedded"], stats["left"]) == (31, 31, 10, 21)
     stats = engine.embed_and_update_lancedb(Path(database.address), workspace=tmp_path)
     assert (stats["embedded"], stats["rejected"], stats["left"], stats["model"]) == (20, 1, 0, "kmer6")
-    # The older guide's keys.
+    # Keys of the older guide.
     assert (stats["sequences_processed"], stats["sequences_embedded"], stats["errors"]) == (21, 20, 1)
     wanted = engine.get_embeddings(sequences(30))
     found = rows(database)
@@ -846,7 +848,7 @@ def test_the_engine_updates_the_table(tmp_path: Path) -> None:
     assert stats["embedded"] == 30
 
 
-def test_the_engine_takes_the_table_of_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_uses_the_table_of_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = simple(tmp_path / "data" / "lancedb", sequences(3))
     monkeypatch.chdir(tmp_path)
     assert EmbeddingEngine("kmer6").embed_and_update_lancedb()["embedded"] == 3
@@ -903,7 +905,7 @@ def build(cases: list[tuple[str, str, str | None]]) -> dict[str, dict[str, Any]]
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases=st.lists(ROW, min_size=1, max_size=12), resume=st.booleans())
-def test_any_table_ends_as_the_rules_say(
+def test_any_table_ends_as_the_rules_require(
     tmp_path_factory: pytest.TempPathFactory, cases: list[tuple[str, str, str | None]], resume: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -942,7 +944,7 @@ def test_any_table_ends_as_the_rules_say(
     assert stats.pending == len(pending)
     pending |= judged
     usable = {id_ for id_ in pending if built[id_]["usable"]}
-    # None of the rejected rows has its reason in this table, so all get one.
+    # No rejected row has a reason in this table, so all get one.
     assert (stats.embedded, stats.rejected) == (len(usable), len(pending - usable))
     assert stats.computed == len({built[id_]["sequence"].upper() for id_ in usable})
     found = rows(database)

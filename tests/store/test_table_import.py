@@ -1,4 +1,4 @@
-"""Files into the table: nothing lost, nothing twice, nothing written when something is wrong."""
+"""Importing files: no record is lost or duplicated, and nothing is written if something is wrong."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_same_file_again_changes_nothing(tmp_path: Path, database: Database)
     assert database.open().version == version
 
 
-def test_a_file_with_more_records_adds_those_only(tmp_path: Path, database: Database) -> None:
+def test_a_file_with_more_records_adds_only_those(tmp_path: Path, database: Database) -> None:
     letters_ = sequences(10)
     lines = [(f"r{i}", s) for i, s in enumerate(letters_)]
     import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence"), *lines[:6]])])
@@ -107,13 +107,13 @@ def test_a_changed_sequence_is_refused_and_nothing_is_written(tmp_path: Path, da
     import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence"), ("a", "ACGT"), ("it's", "GG")])])
     before, version = read(database), database.open().version
     changed = write_tsv(tmp_path / "b.tsv", [("id", "sequence", "site"), ("new", "TT", "x"), ("it's", "GC", "y")])
-    with pytest.raises(StoreError, match=r"'sequences'.*it's.*--replace"):
+    with pytest.raises(StoreError, match=r"'sequences'.*it's.*`replace=True`"):
         import_records(database, [changed])
     assert read(database).equals(before)
     assert database.open().version == version
 
 
-def test_replace_takes_the_new_sequence_and_clears_all_vectors_of_the_row(tmp_path: Path, database: Database) -> None:
+def test_replace_stores_the_new_sequence_and_clears_all_vectors_of_the_row(tmp_path: Path, database: Database) -> None:
     old = sequences(4)
     lines = [(f"r{i}", s, f"site {i}") for i, s in enumerate([*old, "AC"])]
     import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence", "site"), *lines])])
@@ -143,7 +143,7 @@ def test_replace_takes_the_new_sequence_and_clears_all_vectors_of_the_row(tmp_pa
     assert same_vector(found["r1"], expected(new[0], 1), "second")
 
 
-def test_replace_leaves_lists_alone_that_are_no_vectors_of_ours(tmp_path: Path) -> None:
+def test_replace_leaves_user_lists_alone(tmp_path: Path) -> None:
     place = pa.array([[1.5, 2.5], [3.5, 4.5]], pa.list_(pa.float64(), 2))
     further = {"place": place, "odd name": place, "vector": vector_array([np.ones(10)] * 2)}
     database = simple(tmp_path / "db", ["ACGT", "GGGG"], **further)
@@ -162,7 +162,7 @@ def test_ids_are_unique_within_and_across_inputs(tmp_path: Path, database: Datab
     result = import_records(database, [a, b])
     assert counts(result) == (9, 3, 0, 0, 2, 4)
     assert {id_: row["dna_sequence"] for id_, row in rows(database).items()} == {"x": "AC", "y": "GG", "z": "TT"}
-    clash = "this id stands earlier in the input with another sequence"
+    clash = "this id occurs earlier in the input with another sequence"
     assert result.rejected == [
         ("y", clash, "a.tsv", 4),
         ("z", clash, "b.tsv", 3),
@@ -178,7 +178,7 @@ def test_a_known_id_repeated_with_the_replacing_sequence_is_replaced_once(tmp_pa
     assert rows(database)["x"]["dna_sequence"] == "GG"
 
 
-def test_ids_and_columns_with_odd_letters(tmp_path: Path, database: Database) -> None:
+def test_ids_and_columns_with_odd_characters(tmp_path: Path, database: Database) -> None:
     ids = ["it's", 'say "x"', "日本 語", "a;DROP TABLE", "%_\\", "x' OR '1'='1"]
     lines = [(f"{id_}", s, 1) for id_, s in zip(ids, sequences(6), strict=True)]
     header = ("id", "sequence", "lat.deg")
@@ -191,11 +191,11 @@ def test_ids_and_columns_with_odd_letters(tmp_path: Path, database: Database) ->
     found = rows(database)
     assert {id_: row["dna_sequence"] for id_, row in found.items()} == {id_: s for id_, s, _ in new}
     assert all(same_vector(found[id_], expected(s)) for id_, s, _ in new)
-    # Lance takes no dot in the name of a column.
+    # Lance does not allow a dot in a column name.
     assert [str(row["lat_deg"]) for row in found.values()] == ["2"] * 6
 
 
-def test_columns_named_like_those_of_the_table_are_kept_beside(tmp_path: Path, database: Database) -> None:
+def test_columns_named_like_those_of_the_table_are_kept_under_new_names(tmp_path: Path, database: Database) -> None:
     header = ("id", "sequence", "sequence_id", "dna_sequence", "a.b", "a_b")
     path = write_tsv(tmp_path / "a.tsv", [header, ("x", "ACGT", "y", "GG", "dot", "line")])
     import_records(database, [path])
@@ -283,7 +283,7 @@ def test_a_file_without_records_is_refused(tmp_path: Path, database: Database, t
         database.open()
 
 
-def test_into_a_table_made_by_someone_else(tmp_path: Path) -> None:
+def test_import_into_a_table_created_by_another_program(tmp_path: Path) -> None:
     schema = pa.schema(
         [
             pa.field("sequence_id", pa.string(), nullable=False),
@@ -306,7 +306,7 @@ def test_into_a_table_made_by_someone_else(tmp_path: Path) -> None:
 
 def test_duplicate_ids_in_the_table_are_refused(tmp_path: Path) -> None:
     database = make(tmp_path / "db", {"sequence_id": ["a", "a"], "dna_sequence": ["AC", "AC"]})
-    with pytest.raises(StoreError, match="stands 2 times"):
+    with pytest.raises(StoreError, match="occurs 2 times"):
         import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence"), ("b", "AC")])])
 
 

@@ -1,4 +1,4 @@
-"""The index of a table: when it is built, what is measured, when it is not used; and who made the vectors."""
+"""The index of a table: when it is built, measured and not used; and the function that computed the vectors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_pending_and_rejected_rows_do_not_matter(tmp_path: Path) -> None:
     embed_table(database, letters(), tmp_path)
     database.open().add(pa.table({"sequence_id": ["new"], "dna_sequence": sequences(1)}))
     assert spec_of_table(database) == letters().spec
-    # Cleared by hand, beside the fingerprint of another function.
+    # Cleared by hand, while the fingerprint of another function remained.
     table = database.open()
     table.update(where="sequence_id = 'r0'", values={"embedding_fingerprint": "f" * 64, "vector": None})
     assert spec_of_table(database) == letters().spec
@@ -69,7 +69,7 @@ def test_pending_and_rejected_rows_do_not_matter(tmp_path: Path) -> None:
 
 def test_vectors_of_unknown_origin_are_refused(tmp_path: Path) -> None:
     vectors = vector_array([np.ones(10), None, np.zeros(10)])
-    with pytest.raises(StoreError, match="by a function that is unknown"):
+    with pytest.raises(StoreError, match="by an unknown function"):
         spec_of_table(simple(tmp_path / "unknown", sequences(3), vector=vectors))
     database = embedded(tmp_path, 3)
     database.open().add(
@@ -79,15 +79,15 @@ def test_vectors_of_unknown_origin_are_refused(tmp_path: Path) -> None:
         spec_of_table(database)
     table = embedded(tmp_path / "b", 3).open()
     table.update_field_metadata({"path": "vector", "metadata": {SPEC_KEY: None}})
-    with pytest.raises(StoreError, match="by a function that is unknown"):
+    with pytest.raises(StoreError, match="by an unknown function"):
         spec_of_table(Database(str(tmp_path / "b" / "db")))
     table.update_field_metadata({"path": "vector", "metadata": {SPEC_KEY: '{"schema": 99}'}})
     with pytest.raises(StoreError, match="spec has schema 99"):
         spec_of_table(Database(str(tmp_path / "b" / "db")))
 
 
-def test_no_vector_at_all_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"'vector' is not there.*table embed"):
+def test_a_column_without_vectors_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"'vector' does not exist.*table embed"):
         spec_of_table(simple(tmp_path / "a", sequences(3)))
     with pytest.raises(StoreError, match=r"has no vector.*table embed"):
         spec_of_table(simple(tmp_path / "b", sequences(3), vector=vector_array([None, np.zeros(10), None])))
@@ -102,7 +102,7 @@ def test_no_vector_at_all_is_said(tmp_path: Path) -> None:
 # -- building ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_small_table_gets_none_unless_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_table_gets_no_index_unless_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = embedded(tmp_path, 30)
     before = database.open().version
     info = build_index(database)
@@ -113,7 +113,7 @@ def test_a_small_table_gets_none_unless_forced(tmp_path: Path, monkeypatch: pyte
     assert build_index(database).built
 
 
-def test_what_is_known_of_an_index_stands_beside_the_function(tmp_path: Path) -> None:
+def test_the_properties_of_an_index_are_stored_next_to_the_function(tmp_path: Path) -> None:
     database = embedded(tmp_path, 300)
     info = build_index(database, force=True)
     kept = metadata(database)
@@ -141,7 +141,7 @@ def test_dimensions_of_models_get_codes(tmp_path: Path) -> None:
     assert INDEX_KEY in metadata(database, "kmer")
 
 
-def test_rows_without_vectors_are_no_part_of_it(tmp_path: Path) -> None:
+def test_rows_without_vectors_are_not_indexed(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", [*sequences(40), "ACGT", None])
     embed_table(database, letters(), tmp_path, max_sequences=20)
     info = build_index(database, force=True)
@@ -150,7 +150,7 @@ def test_rows_without_vectors_are_no_part_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_hardly_any_rows(tmp_path: Path, n: int) -> None:
+def test_very_few_rows(tmp_path: Path, n: int) -> None:
     database = embedded(tmp_path, n)
     info = build_index(database, force=True)
     assert info.built and info.reached
@@ -158,7 +158,7 @@ def test_hardly_any_rows(tmp_path: Path, n: int) -> None:
 
 
 def brute_recall(database: Database, nprobes: int, refine_factor: int) -> float:
-    """Recall of an index over all rows, from the definition."""
+    """Return the recall of an index over all rows, by definition."""
     table = database.open()
     info, _ = find_index(database, table, COLUMNS, spec_of_column(database, table, COLUMNS))
     assert info is not None
@@ -178,13 +178,13 @@ def brute_recall(database: Database, nprobes: int, refine_factor: int) -> float:
 
 
 def test_the_search_is_widened_until_enough_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROWS_A_LIST", 10)
+    monkeypatch.setattr(module, "_ROWS_PER_LIST", 10)
     database = embedded(tmp_path, 600)
     monkeypatch.setattr(module, "_WIDTHS", ((1, 1),))
     narrow = build_index(database, force=True)
     assert narrow.lists == 64
     assert narrow.recall is not None and narrow.recall < 0.9 and not narrow.reached
-    # 200 rows of 600 are the sample.
+    # The sample is 200 of 600 rows.
     assert narrow.recall == pytest.approx(brute_recall(database, 1, 1), abs=0.05)
     monkeypatch.setattr(module, "_WIDTHS", ((1, 1), (2, 1), (32, 4), (64, 4), (64, 8)))
     wide = build_index(database, force=True)
@@ -192,9 +192,9 @@ def test_the_search_is_widened_until_enough_is_found(tmp_path: Path, monkeypatch
     assert brute_recall(database, wide.nprobes, wide.refine_factor) >= 0.98
 
 
-def test_strangers_are_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strangers_are_also_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = embedded(tmp_path, 600)
-    monkeypatch.setattr(module, "_ROWS_A_LIST", 10)
+    monkeypatch.setattr(module, "_ROWS_PER_LIST", 10)
     monkeypatch.setattr(module, "_WIDTHS", ((6, 4),))
     recalls = []
     for noise in (0.001, 50.0):
@@ -214,8 +214,8 @@ def test_both_recalls_must_be_reached(tmp_path: Path) -> None:
         assert not replace(info, **values).reached
 
 
-def test_ties_are_no_errors(tmp_path: Path) -> None:
-    """Thirty rows of each sequence: any ten of them are the ten nearest."""
+def test_ties_are_not_errors(tmp_path: Path) -> None:
+    """Each sequence has thirty rows, so any ten of them are the ten nearest."""
     database = simple(tmp_path / "db", sequences(10) * 30)
     embed_table(database, letters(), tmp_path)
     assert build_index(database, force=True).recall == 1.0
@@ -248,7 +248,7 @@ def test_an_index_that_was_not_measured_is_not_used(tmp_path: Path, monkeypatch:
 # -- when it is not used -----------------------------------------------------------------------------------------------
 
 
-def test_vectors_of_another_function_end_it(tmp_path: Path) -> None:
+def test_vectors_of_another_function_invalidate_the_index(tmp_path: Path) -> None:
     database = embedded(tmp_path, 50)
     build_index(database, force=True)
     embed_table(database, letters(salt=1), tmp_path, resume=False)
@@ -261,10 +261,10 @@ def test_an_index_that_was_dropped_or_replaced(tmp_path: Path) -> None:
     database.open().create_index("vector", config=IvfFlat(num_partitions=1, distance_type="l2"), name="vector_idx")
     assert why_not(database) == "its index was replaced by another program"
     database.open().drop_index("vector_idx")
-    assert why_not(database) == "its index is gone"
+    assert why_not(database) == "its index no longer exists"
 
 
-def test_many_rows_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_outside_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = embedded(tmp_path, 50)
     build_index(database, force=True)
     database.open().add(pa.table({"sequence_id": ["x", "y"], "dna_sequence": sequences(2)}))
@@ -275,10 +275,10 @@ def test_many_rows_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "name": "vector_idx"}', "no json"])
-def test_what_another_version_wrote(tmp_path: Path, text: str) -> None:
+def test_metadata_written_by_another_version(tmp_path: Path, text: str) -> None:
     database = embedded(tmp_path, 5)
     database.open().update_field_metadata({"path": "vector", "metadata": {INDEX_KEY: text}})
-    assert why_not(database) == "its index was made by another version of ednabed"
+    assert why_not(database) == "its index was created by another version of ednabed"
 
 
 def test_one_query_and_many_have_the_same_columns(tmp_path: Path) -> None:

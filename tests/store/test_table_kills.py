@@ -1,4 +1,4 @@
-"""Embedding a table, killed at any moment and started again: whole, equal, and nothing done twice."""
+"""Embedding a table is killed at any moment and started again: complete, equal, and nothing is repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def log_lines(log: Path) -> int:
 
 
 def kill_at_a_random_moment(process: subprocess.Popen[str], log: Path, longest: float, chance: random.Random) -> bool:
-    """Kill a process some time after it began to compute; tell whether it was still running."""
+    """Kill a process some time after it began to compute; return whether it was still running."""
     begun = log_lines(log)
     while process.poll() is None and log_lines(log) == begun:
         time.sleep(0.002)
@@ -68,8 +68,8 @@ def test_kills_at_random_moments(tmp_path: Path, merge_rows: int, seconds_a_row:
             assert row["embedding_status"] == "embedded"
         else:
             assert (row["vector"], row["embedding_status"]) == (None, "rejected")
-    # A kill costs at most the batch in work (at most 33 sequences of 30 letters in 1,000 tokens), and what was merged
-    # before it is not at hand for the 280 duplicates any more.
+    # A kill costs at most the current batch (at most 33 sequences of 30 bases in 1,000 tokens), and what was merged
+    # before it is no longer in the cache for the 280 duplicates.
     again = 280 if merge_rows < 2000 else 0
     assert 1700 <= log_lines(log) <= 1700 + kills * 33 + again
     assert stats["pending"] < 2000 or stats["taken_up"] > 0
@@ -100,7 +100,7 @@ def test_kills_at_each_step(tmp_path: Path, name: str, at: int, when: str) -> No
     assert process.returncode == 137, err
     again = log_lines(log)
     stats = embed_table(database, letters(log=log), tmp_path)
-    # Only what was computed and had not reached the disk is computed again.
+    # Only vectors that had not reached the disk are computed again.
     assert log_lines(log) <= 300 + (33 if name == "flush" else 0)
     assert stats.computed == log_lines(log) - again
     found = rows(database)
@@ -124,7 +124,7 @@ def test_a_kill_between_two_processes_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_100_000_rows_and_20_kills(tmp_path: Path, shared: Path) -> None:
-    """Through the command line, with kmer6; a table that gets finished before a kill is taken from the start again."""
+    """Use the command line and kmer6; a table that is finished before a kill starts over."""
     chance = random.Random(20)
     source = pa.csv.read_csv(
         shared / "data" / "coi.tsv.gz", parse_options=pa.csv.ParseOptions(delimiter="\t", quote_char=False)

@@ -1,4 +1,4 @@
-"""Exact nearest keys against the definition, rows by number, and filters that Lance must read to their end."""
+"""Exact nearest keys by definition, rows by number, and filters that Lance must read completely."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from table_support import sequences, simple, vector_array
 
 
 @given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_the_nearest_keys_are_those_of_the_whole_matrix(keys: int, batches: int, k: int, seed: int) -> None:
-    """Each key has one vector and stands in any number of batches; equal vectors stand in the order of their keys."""
+def test_the_nearest_keys_are_those_of_the_full_matrix(keys: int, batches: int, k: int, seed: int) -> None:
+    """Each key has one vector and occurs in any number of batches; equal vectors are in the order of their keys."""
     chance = np.random.default_rng(seed)
-    # Small whole numbers make many ties.
+    # Small integers produce many ties.
     vectors = chance.integers(-2, 3, (keys, 3)).astype(np.float32)
     vectors[~vectors.any(axis=1)] = 1
     queries = chance.integers(1, 4, (4, 3)).astype(np.float32)
@@ -45,7 +45,7 @@ def test_the_nearest_keys_are_those_of_the_whole_matrix(keys: int, batches: int,
         wanted = sorted(seen, key=lambda key: (-round(scores[key], 4), key))
         found = [int(key) - 7 for key in nearest.found(q)]
         assert len(set(found)) == len(found) == min(len(wanted), nearest.width)
-        # In float32 neighbours may change places; there is room for that beyond k.
+        # In float32, neighbours may swap; the spare keys beyond k allow for this.
         assert set(wanted[:k]) <= set(found)
         assert all(scores[a] >= scores[b] - 1e-5 for a, b in itertools.pairwise(found))
 
@@ -58,7 +58,7 @@ def test_queries_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [int(nearest.found(i)[0]) for i in range(10)] == list(range(10))
 
 
-def test_a_cosine_does_not_depend_on_its_company() -> None:
+def test_a_cosine_does_not_depend_on_the_other_rows() -> None:
     vectors = np.random.default_rng(1).normal(size=(100, 512)).astype(np.float32) ** 2
     queries = np.roll(vectors, 1, axis=0)
     alone = [float(cosines(queries[i : i + 1], vectors[i : i + 1])[0]) for i in range(100)]
@@ -66,12 +66,12 @@ def test_a_cosine_does_not_depend_on_its_company() -> None:
     assert cosines(vectors[:1] * 1e-18, vectors[:1] * 1e18).tolist() == [1.0]
 
 
-def test_what_is_usable() -> None:
+def test_usable_vectors() -> None:
     rows = [[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [1e-30, 0], [3e38, 3e38]]
     assert usable(np.array(rows, np.float32)).tolist() == [True, False, False, False, True, True]
 
 
-def test_rows_come_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_rows_are_returned_in_the_requested_order(tmp_path: Path) -> None:
     vectors = np.random.default_rng(2).normal(size=(40, 10)).astype(np.float32)
     database = simple(tmp_path / "db", sequences(40), vector=vector_array(list(vectors)))
     table = database.open()
@@ -125,11 +125,11 @@ def test_a_filter_is_read_to_its_end(tmp_path: Path) -> None:
         "(" * 3000 + "true" + ")" * 3000,
     ],
 )
-def test_what_is_no_condition_is_one_sentence_and_changes_nothing(tmp_path: Path, where: str) -> None:
+def test_an_invalid_filter_is_one_sentence_and_changes_nothing(tmp_path: Path, where: str) -> None:
     database = simple(tmp_path / "db", sequences(3), site=["a", "b", "c"])
     table = database.open()
     before = (table.version, table.to_arrow())
-    with pytest.raises(StoreError, match=r"the filter .* wanted a condition in SQL on the columns .*site") as error:
+    with pytest.raises(StoreError, match=r"the filter .* expected an SQL condition on the columns .*site") as error:
         read_filter(database, table, where)
     assert "\n" not in str(error.value)
     table = database.open()

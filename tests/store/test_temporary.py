@@ -1,4 +1,4 @@
-"""What killed commands left goes with the next command; what a live one is writing stays."""
+"""The next command removes leftovers of killed commands; work of live commands stays."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def writing():
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_the_work_of_a_live_command_stays_and_that_of_a_killed_one_goes(tmp_path, writing, kind):
+def test_work_of_a_live_command_stays_and_work_of_a_killed_one_is_removed(tmp_path, writing, kind):
     process, work = writing(tmp_path / "out.tsv", kind)
     for name in ("out.tsv", "other.tsv"):
         write_atomic(tmp_path / name, "whole")
@@ -62,7 +62,7 @@ def test_the_work_of_a_live_command_stays_and_that_of_a_killed_one_goes(tmp_path
     assert (tmp_path / "out.tsv").read_text() == "whole"
 
 
-def test_nothing_is_left_after_an_end_or_an_error(tmp_path):
+def test_nothing_is_left_after_success_or_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), in_progress(tmp_path / "deep" / "x") as work:
         work.mkdir()
         (work / "part").touch()
@@ -72,8 +72,8 @@ def test_nothing_is_left_after_an_end_or_an_error(tmp_path):
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x"]
 
 
-def test_what_earlier_versions_left_goes_when_it_is_old(tmp_path):
-    """They made no lock file, so one of theirs may be at work now."""
+def test_old_leftovers_of_earlier_versions_are_removed(tmp_path):
+    """They created no lock file, so one of them may still be running."""
     old, young, other = (tmp_path / f".{name}.0123456789a{i}.tmp" for i, name in enumerate(("x", "x", "y")))
     for path in (old, young, other):
         path.write_text("half")
@@ -84,7 +84,7 @@ def test_what_earlier_versions_left_goes_when_it_is_old(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"x", young.name, other.name}
 
 
-def test_only_what_has_our_names_is_swept(tmp_path):
+def test_only_our_temporary_names_are_swept(tmp_path):
     names = [".lock", ".versions.json.lock", ".x.0123.lock", "x.0123456789ab.lock", ".x.0123456789ab.locked", "a.tmp"]
     for name in names:
         (tmp_path / name).touch()

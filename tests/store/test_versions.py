@@ -1,4 +1,4 @@
-"""Versions: one name a function, one version a run; nothing lost by two writers or a kill, nothing damaged guessed."""
+"""Versions: one name per function, one version per run; no loss by two writers or a kill, no guessing after damage."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def workspace(made, tmp_path) -> Path:
 
 
 def legacy(workspace, name="My_Dataset/2024-12-01", dimension=10, seed=1) -> Run:
-    """A run of an older tool: vectors and nothing else."""
+    """A run of an older tool, with vectors and nothing else."""
     folder = runs_root(workspace) / name
     folder.mkdir(parents=True)
     np.save(folder / "embeddings.npy", np.random.default_rng(seed).random((5, dimension), np.float32))
@@ -81,7 +81,7 @@ def test_a_workspace_without_versions(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_version_is_what_was_registered(tmp_path):
+def test_a_registered_version_is_read_back(tmp_path):
     done = register(tmp_path, "v1.0", ONE, "Initial\nbaseline ü")
     assert (done.is_new, done.is_changed) == (True, False)
     register(tmp_path, "v2.0", TWO)
@@ -113,7 +113,7 @@ def test_the_file_is_json_that_people_can_read(tmp_path):
     assert all(name.startswith(".") for name in others)
 
 
-def test_the_same_again_is_fine_and_may_change_the_description(tmp_path):
+def test_repeating_a_registration_is_allowed_and_can_change_the_description(tmp_path):
     register(tmp_path, "v1.0", ONE, "first")
     before = text(tmp_path)
     for description in (None, "first"):
@@ -128,12 +128,12 @@ def test_the_same_again_is_fine_and_may_change_the_description(tmp_path):
 
 
 def test_the_same_function_under_another_model_name_is_the_same(tmp_path):
-    """The name of a model is no part of the fingerprint."""
+    """The name of a model is not part of the fingerprint."""
     register(tmp_path, "v1.0", ONE)
     assert not register(tmp_path, "v1.0", replace(ONE, model="renamed")).is_new
 
 
-def test_a_name_stands_for_one_function(tmp_path):
+def test_a_name_is_bound_to_one_function(tmp_path):
     register(tmp_path, "v1.0", ONE)
     before = text(tmp_path)
     with pytest.raises(StoreError) as refused:
@@ -143,7 +143,7 @@ def test_a_name_stands_for_one_function(tmp_path):
     assert text(tmp_path) == before
 
 
-def test_the_refusal_says_in_what_two_functions_of_one_model_differ(tmp_path):
+def test_the_error_states_how_two_functions_of_one_model_differ(tmp_path):
     register(tmp_path, "v1.0", ONE)
     both = letters(Policy(strand="both"), salt=1).spec
     with pytest.raises(StoreError, match=r"\(they differ in strand\)"):
@@ -153,19 +153,19 @@ def test_the_refusal_says_in_what_two_functions_of_one_model_differ(tmp_path):
 def test_a_function_has_one_name(tmp_path):
     register(tmp_path, "v1.0", ONE)
     before = text(tmp_path)
-    with pytest.raises(StoreError, match=r"is version 'v1\.0' already, and a run must have one version; use that name"):
+    with pytest.raises(StoreError, match=r"is already version 'v1\.0', and a run must have one version; use that name"):
         register(tmp_path, "v1.1", ONE)
     assert text(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../v1", "v/1", "con", ".v1", "v1.", "x" * 101, "v1\n"])
-def test_names_that_cannot_be_taken(tmp_path, name):
+def test_invalid_names(tmp_path, name):
     with pytest.raises(UsageError, match="version name"):
         register(tmp_path, name, ONE)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_description_that_utf8_does_not_take(tmp_path):
+def test_a_description_that_utf8_cannot_encode(tmp_path):
     register(tmp_path, "v1.0", ONE, "caf\udce9")
     assert Versions.read(tmp_path).get("v1.0").description == "caf\\udce9"
 
@@ -214,7 +214,7 @@ def test_a_file_cut_anywhere_is_refused_and_stays(tagged):
 
 
 def unsealed(workspace) -> dict:
-    """The content as the first form of the file had it, without a checksum, which people may have changed."""
+    """The contents in the first form of the file, without a checksum, which people may have changed."""
     body = json.loads(text(workspace))
     del body["versions_sha256"]
     return {**body, "schema": "ednabed.versions/1"}
@@ -285,11 +285,11 @@ def damages():
 
 
 @pytest.mark.parametrize("name", damages())
-def test_what_does_not_fit_together_is_refused(tagged, name):
+def test_inconsistent_contents_are_refused(tagged, name):
     body = unsealed(tagged)
     damages()[name](body)
     versions_path(tagged).write_text(json.dumps(body), encoding="utf-8")
-    with pytest.raises(StoreError, match=r"versions\.json is damaged \(.+\); take it from a backup, or, where"):
+    with pytest.raises(StoreError, match=r"versions\.json is damaged \(.+\); restore it from a backup, or, if"):
         Versions.read(tagged)
 
 
@@ -302,22 +302,22 @@ def test_two_names_of_one_function_in_the_file_are_refused(tagged):
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"schema": []}', b"NaN"])
-def test_what_is_no_such_file_at_all(tmp_path, raw):
+def test_a_file_of_another_kind_is_refused(tmp_path, raw):
     versions_path(tmp_path).parent.mkdir()
     versions_path(tmp_path).write_bytes(raw)
     with pytest.raises(StoreError):
         Versions.read(tmp_path)
 
 
-def test_a_key_that_stands_twice_is_refused(tagged):
-    """As after a merge by hand; JSON readers keep the last in silence."""
+def test_a_duplicate_key_is_refused(tagged):
+    """This can happen after a merge by hand; JSON readers silently keep the last one."""
     raw = text(tagged).replace('"v2.0": {', '"v1.0": {')
     versions_path(tagged).write_text(raw, encoding="utf-8")
     with pytest.raises(StoreError, match=r"'v1\.0' is duplicated"):
         Versions.read(tagged)
 
 
-def test_a_description_mended_by_hand_is_fine(tagged):
+def test_a_description_corrected_by_hand_is_accepted(tagged):
     body = unsealed(tagged)
     body["versions"]["v1.0"]["description"] = "by hand"
     versions_path(tagged).write_text(json.dumps(body), encoding="utf-8")
@@ -365,11 +365,11 @@ def test_an_unknown_version_leaves_nothing_behind(workspace):
     assert not (workspace / "data").exists()
 
 
-def test_a_run_of_unknown_origin_is_tagged_on_a_persons_word_only(workspace):
+def test_a_run_of_unknown_origin_is_tagged_only_on_a_persons_word(workspace):
     register(workspace, "v1.0", ONE)
     run = legacy(workspace)
     assert Versions.read(workspace).of_run(run) is None
-    with pytest.raises(StoreError, match=r"My_Dataset/2024-12-01 was made by an older tool .* add --assume"):
+    with pytest.raises(StoreError, match=r"My_Dataset/2024-12-01 was created by an older tool .* set `assume=True`"):
         tag_run(workspace, run, "v1.0")
     assert Versions.read(workspace).of_run(run) is None
     done = tag_run(workspace, run, "v1.0", assume=True)
@@ -385,17 +385,17 @@ def test_a_run_of_unknown_origin_is_tagged_on_a_persons_word_only(workspace):
 @pytest.mark.parametrize("assume", [False, True])
 def test_vectors_of_another_length_are_never_assumed(workspace, assume):
     register(workspace, "v1.0", ONE)
-    with pytest.raises(StoreError, match=r"vectors of length 11, version 'v1\.0' \(letters-1\) makes 10"):
+    with pytest.raises(StoreError, match=r"vectors of length 11, but version 'v1\.0' \(letters-1\) computes 10"):
         tag_run(workspace, legacy(workspace, dimension=11), "v1.0", assume=assume)
     assert Versions.read(workspace).tags == {}
 
 
-def test_a_wrong_assumption_can_be_mended(workspace):
+def test_a_wrong_assumption_can_be_corrected(workspace):
     register(workspace, "v1.0", ONE)
     register(workspace, "v2.0", TWO)
     run = legacy(workspace)
     tag_run(workspace, run, "v1.0", assume=True)
-    with pytest.raises(StoreError, match="--assume"):
+    with pytest.raises(StoreError, match="`assume=True`"):
         tag_run(workspace, run, "v2.0")
     done = tag_run(workspace, run, "v2.0", assume=True)
     assert (done.is_new, done.previous) == (True, "v1.0")
@@ -431,7 +431,7 @@ def test_a_run_with_a_manifest_has_the_version_of_its_fingerprint_without_a_tag(
 
 
 def test_no_tag_in_the_file_overrules_a_fingerprint(workspace):
-    """Also where somebody wrote one by hand; tagging puts it right."""
+    """This also holds if somebody wrote one by hand; tagging corrects it."""
     register(workspace, "v1.0", ONE)
     register(workspace, "v2.0", TWO)
     run = run_of(workspace, "lake")
@@ -509,7 +509,7 @@ def test_a_damaged_run_does_not_stop_the_others(workspace):
         assert sum(str(folder) in sentence for sentence in done.damaged) == 1, done.damaged
 
 
-def test_the_same_run_in_two_places_has_one_tag(workspace):
+def test_a_run_in_two_folders_has_one_tag(workspace):
     register(workspace, "v1.0", ONE)
     folder = run_of(workspace, "lake").folder
     shutil.copytree(folder, runs_root(workspace) / "copy" / folder.name)
@@ -527,7 +527,7 @@ def test_runs_of_another_folder(workspace, tmp_path):
         done = auto_tag(workspace, root=root)
         assert len(done.tagged["v1.0"] + done.already["v1.0"]) == 1
         assert done.unregistered == {}
-    with pytest.raises(StoreError, match="none is not a folder, neither in"):
+    with pytest.raises(StoreError, match="none is not a folder in"):
         auto_tag(workspace, root=Path("none"))
 
 
@@ -542,9 +542,10 @@ def test_a_version_without_tags_is_removed(workspace):
     assert register(workspace, "v9", ONE).is_new
 
 
-def test_a_version_with_tags_is_removed_by_force_only_and_with_its_tags(tagged):
+def test_a_version_with_tags_is_removed_only_by_force_and_together_with_its_tags(tagged):
     before = text(tagged)
-    with pytest.raises(StoreError, match=r"'v1\.0' is the tag of 3 runs \(1 of them assumed\); --force removes"):
+    message = r"3 runs are tagged with version 'v1\.0' \(1 of them assumed\); `force=True` removes"
+    with pytest.raises(StoreError, match=message):
         remove(tagged, "v1.0")
     assert text(tagged) == before
     assert remove(tagged, "v1.0", force=True) == 3
@@ -599,7 +600,7 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path):
     assert {versions.of_run(run)[0].name for run in runs} == {"v4", "v24", "v44", "v64"}
 
 
-def test_readers_see_a_whole_file_while_others_write(tmp_path):
+def test_readers_see_a_complete_file_while_others_write(tmp_path):
     register(tmp_path, "v0", letters().spec)
     writer = start(WRITER, tmp_path, 1, 60, "")
     (tmp_path / "go").touch()
@@ -612,7 +613,7 @@ def test_readers_see_a_whole_file_while_others_write(tmp_path):
     assert len(set(seen)) > 2
 
 
-def test_killed_at_any_moment_what_was_reported_is_there(tmp_path):
+def test_a_kill_at_any_moment_keeps_everything_that_was_reported(tmp_path):
     rng = random.Random(3)
     (tmp_path / "go").touch()
     reported: set[str] = set()
@@ -642,7 +643,7 @@ register(Path(sys.argv[1]), "v2.0", letters(salt=2).spec)
 """
 
 
-def test_killed_while_it_writes_the_old_file_stays_and_the_lock_is_free(tmp_path):
+def test_a_kill_during_a_write_keeps_the_old_file_and_frees_the_lock(tmp_path):
     register(tmp_path, "v1.0", ONE)
     before = text(tmp_path)
     writer = start(STALLED, tmp_path)

@@ -1,12 +1,12 @@
-"""Assignments kept next to a run: what ``ednabed classify --run`` found out about its distinct sequences.
+"""Assignments stored next to a run: the results of ``ednabed classify --run`` for its distinct sequences.
 
 They are in ``<run folder>.assignments/``, one Parquet file for each build of a reference and set of criteria, so that
-the run itself does not change. A file is called ``<build>.<checksum>.parquet``, by the first 16 hexadecimal digits of
-the SHA-256 of its bytes, and appears whole: a reader of one that is being replaced gets the old one or the new one. The
-metadata of its schema say which run, which build and which criteria it is of.
+the run itself does not change. A file is called ``<build>.<checksum>.parquet``; the checksum is the first 16
+hexadecimal digits of the SHA-256 of its bytes. Files are replaced atomically, so a reader gets either the old file or
+the new one. The schema metadata of a file state its run, build and criteria.
 
-Files of schema 1, which earlier versions wrote, are read as if they were of schema 2: columns that they lack are null,
-and the status ``novel`` is ``not_in_reference``.
+Files of schema 1, written by earlier versions, are read as schema 2: columns that they lack are null, and the status
+``novel`` becomes ``not_in_reference``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OLD_STATUSES = {"novel": "not_in_reference"}
 _FACTS = b"ednabed.assignments"
 _SHARES = {"source": str, "known": float, "queries": int}
 _TRIES = 20
-"""How often files are listed where one of them is replaced meanwhile."""
+"""Maximum number of listings if files are replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _RANK = pa.struct(
@@ -80,43 +80,43 @@ COLUMNS = pa.schema(
         ("note", pa.string()),
     ]
 )
-"""Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence for an id."""
+"""Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence as the id."""
 
 _RANK_1 = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
 _COLUMNS_1 = pa.schema(
     [
-        pa.field("ranks", pa.struct([(rank, _RANK_1) for rank in RANKS])) if one.name == "ranks" else one
-        for one in COLUMNS
-        if one.name not in ("withheld", "nearest_taxon_id", "novel_q")
+        pa.field("ranks", pa.struct([(rank, _RANK_1) for rank in RANKS])) if column.name == "ranks" else column
+        for column in COLUMNS
+        if column.name not in ("withheld", "nearest_taxon_id", "novel_q")
     ]
 )
 
 
 def current_status(status: str) -> str:
-    """Return what this version calls a status, which an earlier one may have called something else."""
+    """Return the current name of a status, which may have had another name in an earlier version."""
     return _OLD_STATUSES.get(status, status)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file of assignments says of itself.
+    """Metadata of a file of assignments.
 
     Attributes:
         run: Identity of the run (``Run.identity``).
-        label: Name of the run when it was classified: ``dataset/run_id``, else its folder.
+        label: Name of the run when it was classified: ``dataset/run_id``, otherwise its folder.
         build: Build of the reference.
-        reference: Folder of the reference, as seen from the workspace where it was in it.
+        reference: Folder of the reference, relative to the workspace if it was in it.
         model: Model of the reference.
-        fingerprint: Function of the reference.
-        calibrated: When the calibration was made (UTC, ISO 8601); None where there was none.
-        criteria: When a name was given: ``Criteria`` by field, and ``align``.
+        fingerprint: Fingerprint of the function of the reference.
+        calibrated: Time of the calibration (UTC, ISO 8601); None if there was none.
+        criteria: Criteria for assigning a name: the fields of ``Criteria``, and ``align``.
         statuses: Status to number of distinct sequences.
         created: UTC, ISO 8601, with microseconds.
         software: Package versions.
-        shares: Marker to how common known species were taken to be among the sequences: ``source`` (``estimated`` from
-            them, ``fixed`` or ``default``), ``known`` (share whose species is in the reference), ``queries`` (distinct
-            sequences it is the share of) and ``lacking`` (the share of sequences by what the reference lacks of them).
-            Empty where nothing was calibrated, and in files of schema 1.
+        shares: For each marker, the assumed share of known species among the sequences: ``source`` (``estimated`` from
+            them, ``fixed`` or ``default``), ``known`` (share whose species is in the reference), ``queries`` (number of
+            distinct sequences to which the share applies) and ``lacking`` (share of sequences by what the reference
+            lacks). Empty if nothing was calibrated, and in files of schema 1.
     """
 
     run: str
@@ -139,7 +139,7 @@ class KeptFile:
 
     Attributes:
         path: The file.
-        facts: What it says of itself.
+        facts: Its metadata.
     """
 
     path: Path
@@ -149,8 +149,8 @@ class KeptFile:
         """Return columns of the assignments, one row per distinct sequence, in the form of ``COLUMNS``.
 
         Raises:
-            FileNotFoundError: It was replaced just now.
-            StoreError: It is damaged.
+            FileNotFoundError: The file has just been replaced.
+            StoreError: The file is damaged.
         """
         data = self.path.read_bytes()
         if _checksum(data) != _name(self.path)[1]:
@@ -161,14 +161,14 @@ class KeptFile:
         ):
             schema = file.schema_arrow.remove_metadata()
             if schema == _COLUMNS_1:
-                return _complete(sound(_upgraded(file, columns)))
+                return _require_values(sound(_upgraded(file, columns)))
             if schema != COLUMNS:
                 raise _damaged(self.path)
-            return _complete(sound(file.read(list(columns)).select(list(columns)).replace_schema_metadata(None)))
+            return _require_values(sound(file.read(list(columns)).select(list(columns)).replace_schema_metadata(None)))
 
 
-def _complete(table: pa.Table) -> pa.Table:
-    """Refuse rows without a digest or a status; only in a block of ``parquet_errors``."""
+def _require_values(table: pa.Table) -> pa.Table:
+    """Reject rows without a digest or a status; only for use in a ``parquet_errors`` block."""
     for name in ("digest", "status"):
         if name in table.column_names and table.column(name).null_count:
             raise ValueError(f"a row has no {name}")
@@ -176,57 +176,59 @@ def _complete(table: pa.Table) -> pa.Table:
 
 
 def _upgraded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
-    """Return columns of a file of schema 1 as this version has them."""
-    # The p-value of a claim needs to know whether there is one: without a claim it was that of the species.
-    wanted = {*columns, *(["novel_rank"] if "novel_p" in columns else [])}
-    table = file.read([name for name in _COLUMNS_1.names if name in wanted])
-    found = {}
+    """Return columns of a file of schema 1 converted to the current schema."""
+    # Without a claim, schema 1 stored the p-value of the species here, so novel_rank is needed to distinguish the two.
+    needed = {*columns, *(["novel_rank"] if "novel_p" in columns else [])}
+    table = file.read([name for name in _COLUMNS_1.names if name in needed])
+    upgraded = {}
     for name in columns:
         kind = COLUMNS.field(name).type
         if name not in _COLUMNS_1.names:
-            found[name] = pa.nulls(table.num_rows, kind)
+            upgraded[name] = pa.nulls(table.num_rows, kind)
         elif name == "status":
-            found[name] = pa.array([current_status(one) for one in table.column(name).to_pylist()], kind)
+            upgraded[name] = pa.array([current_status(status) for status in table.column(name).to_pylist()], kind)
         elif name == "novel_p":
             claimed = pc.is_valid(table.column("novel_rank"))
-            found[name] = pc.if_else(claimed, table.column(name), pa.scalar(None, kind))
+            upgraded[name] = pc.if_else(claimed, table.column(name), pa.scalar(None, kind))
         elif name == "ranks":
-            found[name] = _upgraded_ranks(table.column(name).combine_chunks())
+            upgraded[name] = _upgraded_ranks(table.column(name).combine_chunks())
         else:
-            found[name] = table.column(name)
-    return pa.table(found)
+            upgraded[name] = table.column(name)
+    return pa.table(upgraded)
 
 
 def _upgraded_ranks(ranks: pa.StructArray) -> pa.StructArray:
-    """Return the structs of all ranks with the fields that schema 1 lacks as null."""
-    there = {one.name for one in _RANK_1}
+    """Return the structs of all ranks, with null for the fields that schema 1 lacks."""
+    old_names = {column.name for column in _RANK_1}
     parts = []
     for rank in RANKS:
         old = ranks.field(rank)
-        new = [old.field(one.name) if one.name in there else pa.nulls(len(old), one.type) for one in _RANK]
+        new = [
+            old.field(column.name) if column.name in old_names else pa.nulls(len(old), column.type) for column in _RANK
+        ]
         parts.append(pa.StructArray.from_arrays(new, fields=list(_RANK), mask=pc.is_null(old)))
     return pa.StructArray.from_arrays(parts, fields=list(COLUMNS.field("ranks").type), mask=pc.is_null(ranks))
 
 
 def folder_of(folder: Path) -> Path:
-    """Return where the assignments of a run folder are kept."""
-    # By a link, and as ".", a run has another name than its own.
-    place = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
-    return place.with_name(f"{place.name}.assignments")
+    """Return the folder for the assignments of a run folder."""
+    # A link, or a path such as ".", does not have the name of the run folder itself.
+    actual = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
+    return actual.with_name(f"{actual.name}.assignments")
 
 
 def check_writable(run: Run) -> None:
-    """Make sure that assignments can be kept next to a run, before it is classified rather than after.
+    """Check that assignments can be written next to a run, before it is classified rather than after.
 
     Raises:
-        StoreError: They cannot.
+        StoreError: They cannot be written.
     """
-    place = folder_of(run.folder)
-    there = place if place.exists() else place.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    folder = folder_of(run.folder)
+    existing = folder if folder.exists() else folder.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise StoreError(
-            f"{place}: the names of run {run.label} cannot be written there, next to the run; ask for the right to "
-            "write in that folder, or copy the run to a place of yours"
+            f"{folder}: the assignments of run {run.label} cannot be written there, next to the run; ask for write "
+            "permission, or copy the run to a folder of your own"
         )
 
 
@@ -242,21 +244,21 @@ def keep(
     criteria: Mapping[str, Any],
     shares: Mapping[str, Any] | None = None,
 ) -> KeptFile:
-    """Keep the assignments of a run; those by the same build and criteria that were kept before are replaced.
+    """Save the assignments of a run, replacing earlier ones of the same build and criteria.
 
     Args:
         run: The run.
-        table: ``COLUMNS``, a row for each distinct sequence of the run.
-        build: See ``Facts``, as all others.
-        reference: See there.
-        model: See there.
-        fingerprint: See there.
-        calibrated: See there.
-        criteria: See there.
-        shares: See there; None where nothing was calibrated.
+        table: Table with the schema ``COLUMNS`` and one row per distinct sequence of the run.
+        build: See ``Facts``.
+        reference: See ``Facts``.
+        model: See ``Facts``.
+        fingerprint: See ``Facts``.
+        calibrated: See ``Facts``.
+        criteria: See ``Facts``.
+        shares: See ``Facts``; None if nothing was calibrated.
 
     Raises:
-        StoreError: Another process is keeping assignments of this run just now.
+        StoreError: Another process is saving assignments of this run.
     """
     check_name("build", build)
     statuses = {row["values"]: row["counts"] for row in pc.value_counts(table.column("status")).to_pylist()}
@@ -276,36 +278,36 @@ def keep(
     )
     folder = folder_of(run.folder)
     text = json.dumps({"schema": SCHEMA, **asdict(facts)}, ensure_ascii=False).encode()
-    with exclusive(folder / ".lock", "keeping assignments of this run ('ednabed classify --run')"):
-        for left in folder.iterdir():
-            if _TEMPORARY.fullmatch(left.name):
-                left.unlink()
+    with exclusive(folder / ".lock", "saving assignments of this run ('ednabed classify --run')"):
+        for leftover in folder.iterdir():
+            if _TEMPORARY.fullmatch(leftover.name):
+                leftover.unlink()
         work = folder / f".{uuid.uuid4().hex}.tmp"
         try:
             pq.write_table(table.cast(COLUMNS).replace_schema_metadata({_FACTS: text}), work, compression="zstd")
             fsync_file(work)
-            place = folder / f"{build}.{_checksum(work.read_bytes())}.parquet"
-            work.replace(place)
+            saved = folder / f"{build}.{_checksum(work.read_bytes())}.parquet"
+            work.replace(saved)
         finally:
             work.unlink(missing_ok=True)
-        kept = KeptFile(place, facts)
+        kept = KeptFile(saved, facts)
         for path in _files(folder):
-            if path != place and _is_older(path, facts):
+            if path != saved and _is_older(path, facts):
                 path.unlink(missing_ok=True)
     return kept
 
 
 def list_kept(folder: Path, identity: str) -> list[KeptFile]:
-    """Return the assignments kept next to a run folder, the newest first.
+    """Return the files of assignments stored next to a run folder, newest first.
 
-    Only what the files say of themselves is read, at their ends; ``KeptFile.read`` reads the assignments.
+    Only the metadata at the end of each file is read; ``KeptFile.read`` reads the assignments.
 
     Args:
         folder: The run folder.
         identity: ``Run.identity`` of the run.
 
     Raises:
-        StoreError: A file cannot be opened, is of a schema that this version does not know, or of another run.
+        StoreError: A file cannot be opened, has a schema that this version does not know, or belongs to another run.
     """
     found, faults = survey_kept(folder, identity)
     if faults:
@@ -314,10 +316,10 @@ def list_kept(folder: Path, identity: str) -> list[KeptFile]:
 
 
 def survey_kept(folder: Path, identity: str) -> tuple[list[KeptFile], list[str]]:
-    """Return the assignments kept next to a run folder, as ``list_kept`` does, and what is wrong with other files."""
+    """Return the files that ``list_kept`` returns, and the faults of the other files."""
     for attempt in range(_TRIES):
         found, faults, replaced = _survey(folder, identity)
-        # A folder may be listed just when the old file is gone and the new one is not seen yet.
+        # The listing may miss both files if it happens just as the old one is replaced by the new one.
         seems_empty = not found and not faults and folder_of(folder).is_dir() and attempt < 3
         if not replaced and not seems_empty:
             break
@@ -326,7 +328,7 @@ def survey_kept(folder: Path, identity: str) -> tuple[list[KeptFile], list[str]]
 
 
 def _survey(folder: Path, identity: str) -> tuple[list[KeptFile], list[str], bool]:
-    """Return the files of assignments, the faults of others, and whether one was replaced meanwhile."""
+    """Return the files of assignments, the faults of other files, and whether a file was replaced meanwhile."""
     found: list[KeptFile] = []
     faults: list[str] = []
     replaced = False
@@ -341,7 +343,7 @@ def _survey(folder: Path, identity: str) -> tuple[list[KeptFile], list[str], boo
             continue
         if kept.facts.run != identity:
             faults.append(
-                f"{path} holds the assignments of another run ({clean(kept.facts.label)[:200]}, identity "
+                f"{path} contains the assignments of another run ({clean(kept.facts.label)[:200]}, identity "
                 f"{clean(kept.facts.run[:12])}), "
                 f"expected those of {folder} ({identity[:12]}); move it next to its run, or delete it and classify "
                 "this run"
@@ -352,12 +354,12 @@ def _survey(folder: Path, identity: str) -> tuple[list[KeptFile], list[str], boo
 
 
 def file_names(folder: Path) -> list[str]:
-    """Return the names of the files kept next to a run folder, which change whenever their contents do."""
+    """Return the names of the files stored next to a run folder; a name changes whenever its contents change."""
     return [path.name for path in _files(folder_of(folder))]
 
 
 def verify_kept(run: Run) -> list[str]:
-    """Read all assignments kept next to a run and compare checksums and sequences; return the faults found."""
+    """Read all assignments stored next to a run, check checksums and sequences, and return the faults found."""
     faults = []
     for path in _files(folder_of(run.folder)):
         try:
@@ -371,23 +373,26 @@ def verify_kept(run: Run) -> list[str]:
 
 def _faults(run: Run, kept: KeptFile) -> list[str]:
     if kept.facts.run != run.identity:
-        return [f"is of another run ({kept.facts.label}); move it next to its run, or delete it"]
-    named = kept.read(["digest"]).column("digest")
+        return [f"belongs to another run ({kept.facts.label}); move it next to its run, or delete it"]
+    assigned = kept.read(["digest"]).column("digest")
     digests = pa.chunked_array(run.load_records(["digest"]).column("digest")).unique()
-    if len(named) == len(digests) and pc.all(pc.is_in(digests, value_set=named.combine_chunks())).as_py():
+    if len(assigned) == len(digests) and pc.all(pc.is_in(digests, value_set=assigned.combine_chunks())).as_py():
         return []
-    return [f"names {len(named):,} sequences that are not the {len(digests):,} of the run; classify the run again"]
+    return [
+        f"contains {len(assigned):,} sequences, which do not match the {len(digests):,} of the run; classify the run "
+        "again"
+    ]
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files of assignments in a folder, sorted; whatever else is there is not ours."""
+    """Return the files of assignments in a folder, sorted; other files are ignored."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if _FILE.fullmatch(path.name))
 
 
 def _open(path: Path) -> KeptFile | None:
-    """Return a file; None where it was replaced just now."""
+    """Open a file; return None if it has just been replaced."""
     try:
         with parquet_errors(lambda _: _damaged(path)), path.open("rb") as file:
             metadata = pq.read_schema(file).metadata or {}
@@ -401,7 +406,7 @@ def _open(path: Path) -> KeptFile | None:
     schema = body.pop("schema", None)
     if schema not in (SCHEMA, SCHEMA_1):
         raise StoreError(
-            f"{path} has schema {brief(schema)}, this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; "
+            f"{path} has schema {brief(schema)}, but this version of ednabed reads {SCHEMA_1!r} and {SCHEMA!r}; "
             "update ednabed"
         )
     try:
@@ -416,7 +421,7 @@ def _open(path: Path) -> KeptFile | None:
 
 
 def _current(facts: Facts) -> Facts:
-    """Return facts with the statuses as this version calls them."""
+    """Return facts with the current names of the statuses."""
     statuses: Counter[str] = Counter()
     for status, count in facts.statuses.items():
         statuses[current_status(status)] += count
@@ -424,17 +429,17 @@ def _current(facts: Facts) -> Facts:
 
 
 def _is_older(path: Path, facts: Facts) -> bool:
-    """Return whether a file holds what was kept before by the same build and criteria."""
+    """Return whether a file contains earlier assignments of the same build and criteria."""
     try:
         kept = _open(path)
     except StoreError:
-        # What is damaged, or of a newer version, is not ours to remove.
+        # A file that is damaged or from a newer version must not be removed.
         return False
     return kept is not None and (kept.facts.build, kept.facts.criteria) == (facts.build, facts.criteria)
 
 
 def _name(path: Path) -> tuple[str, str]:
-    """Return the build and the checksum of which a file's name consists."""
+    """Return the build and the checksum from the name of a file."""
     parts = _FILE.fullmatch(path.name)
     assert parts is not None
     return parts["build"], parts["checksum"]

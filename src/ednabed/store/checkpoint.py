@@ -1,6 +1,6 @@
-"""The checkpoint file of ``table embed``: information for people and for scripts that know the old guide's keys.
+"""The checkpoint file of ``table embed``: information for people, and for scripts that use the old guide's keys.
 
-Nothing is ever decided from it: what is pending is read from the table itself. Deleting it, or a wrong id in it,
+The program itself never uses it: pending rows are found in the table itself. Deleting the file, or a wrong id in it,
 changes nothing.
 """
 
@@ -17,7 +17,7 @@ _SEAL = Seal("ednabed.checkpoint/1", unsealed=(None,))
 
 
 def checkpoint_folder(workspace: Path) -> Path:
-    """Return the folder of checkpoints and of work in progress on tables."""
+    """Return the folder for the checkpoint file and for work in progress on tables."""
     return workspace / "data" / "processed" / "embedder_checkpoints"
 
 
@@ -37,12 +37,12 @@ def write_checkpoint(workspace: Path, *, last_id: str, total: int, model: str) -
 
 
 def verify_checkpoint(workspace: Path) -> list[str]:
-    """Return what is wrong with the checkpoint file of a workspace; nothing where there is none."""
+    """Return the faults of the checkpoint file of a workspace; an empty list if there is no file."""
     path = checkpoint_folder(workspace) / CHECKPOINT
     try:
         _SEAL.read(path.read_bytes())
     except FileNotFoundError:
         return []
     except (Damaged, UnknownSchema) as error:
-        return [f"{path} is damaged ({error}); delete it, nothing is decided from it"]
+        return [f"{path} is damaged ({error}); delete it, because it is for information only"]
     return []

@@ -1,7 +1,7 @@
-"""What compressing a run would do: decided from what lies in its folder and what its manifest lists.
+"""Decide what compressing a run would do, from the files in its folder and the entries of its manifest.
 
-``plan_run`` is where ``compress_run`` begins; ``survey_run`` tells it to people, with an estimate of the size. Nothing
-is written here.
+``compress_run`` begins with ``plan_run``; ``survey_run`` describes the plan for people, with an estimate of the size.
+Nothing is written here.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFil
 
 @dataclass(frozen=True)
 class Candidate:
-    """What ``compress_run`` would do with a run.
+    """The expected effect of ``compress_run`` on a run.
 
     Attributes:
-        label: Name of the run: dataset/run, else its folder.
-        folder: Where it is.
-        form: File name of the wanted form.
-        state: ``ready`` (would be compressed), ``original`` (is in the wanted form; an original beside it would be
+        label: Name of the run: dataset/run, otherwise its folder.
+        folder: Folder of the run.
+        form: File name of the requested form.
+        state: ``ready`` (would be compressed), ``original`` (has the requested form; an original next to it would be
             deleted), ``already`` (nothing to do), ``young`` (not old enough), ``refused``.
-        reason: One sentence on every state but ``ready``; else empty.
-        rows: Number of vectors; None where refused.
-        dimension: Length of a vector; None where refused.
-        bytes: Size of the file that would be compressed, or, where there is nothing to compress, of the wanted form.
-        estimated: Size that the wanted form would have, in bytes; None where the state is not ``ready`` or nothing was
+        reason: One sentence for every state except ``ready``, for which it is empty.
+        rows: Number of vectors; None if refused.
+        dimension: Length of a vector; None if refused.
+        bytes: Size of the file that would be compressed, or of the requested form if there is nothing to compress.
+        estimated: Estimated size of the requested form, in bytes; None if the state is not ``ready`` or nothing was
             measured.
-        measured_on: Bytes of the file on which this was measured; 0 for float16, whose size is known.
+        measured_on: Bytes of the file on which the estimate is based; 0 for float16, whose size is known.
     """
 
     label: str
@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """``vectors`` is the file to compress where the state is ready, else the wanted form."""
+    """A decision; ``vectors`` is the file to compress if the state is ready, otherwise the requested form."""
 
     state: Literal["ready", "original", "already"]
     vectors: VectorFile
@@ -67,16 +67,16 @@ def survey_run(
     measure: bool = True,
     now: datetime | None = None,
 ) -> Candidate:
-    """Say what ``compress_run`` would do with a run folder; nothing is written and nothing raised.
+    """Return what ``compress_run`` would do with a run folder; nothing is written and nothing raised.
 
     Args:
         folder: Run folder.
         half: Float16 instead of the lossless form.
         delete_original: As for ``compress_run``.
-        older_than: Days; a younger run stays as it is. The age is counted from ``created`` of the manifest, that of a
-            folder of an older tool from the time of change of its vectors.
+        older_than: Minimum age in days; a younger run is not changed. The age is counted from ``created`` in the
+            manifest, or from the modification time of the vectors for a folder of an older tool.
         measure: Estimate the size, which deflates up to 16 MB of the file.
-        now: Time from which the age is counted; None is the present.
+        now: Time up to which the age is counted; None is the current time.
     """
     form = HALF if half else COMPRESSED
     label = str(folder)
@@ -86,7 +86,7 @@ def survey_run(
         if older_than is not None:
             created = _created(run)
             if ((now or datetime.now(UTC)) - created).total_seconds() < older_than * 86_400:
-                reason = f"made on {created:%Y-%m-%d}, less than {older_than:g} days ago"
+                reason = f"created on {created:%Y-%m-%d}, less than {older_than:g} days ago"
                 return Candidate(label, folder, form, "young", reason)
         plan = plan_run(run, form, delete_original)
         vectors = plan.vectors
@@ -95,8 +95,8 @@ def survey_run(
             estimated, measured_on = estimate(vectors, half=half)
         reason = {
             "ready": "",
-            "original": f"{form} is there already; its original would be deleted after a comparison",
-            "already": f"{form} is there already",
+            "original": f"{form} already exists; its original would be deleted after a comparison",
+            "already": f"{form} already exists",
         }[plan.state]
         size = vectors.path.stat().st_size
     except EdnabedError as error:
@@ -116,7 +116,7 @@ def survey_runs(
     older_than: float | None = None,
     measure: bool = True,
 ) -> list[Candidate]:
-    """Say what ``compress_run`` would do with each of some run folders, in their order; see ``survey_run``."""
+    """Return what ``compress_run`` would do with each run folder, in the given order; see ``survey_run``."""
     return [
         survey_run(folder, half=half, delete_original=delete_original, older_than=older_than, measure=measure)
         for folder in folders
@@ -124,72 +124,72 @@ def survey_runs(
 
 
 def plan_run(run: Run, form: str, delete_original: bool) -> Plan:
-    """Decide what is to be done. Raises StoreError for a run that cannot get the wanted form."""
+    """Decide what to do. Raises StoreError if the requested form cannot be created for the run."""
     folder = run.folder
     if run.manifest is None and form == HALF:
         raise StoreError(
-            f"{folder} was made by an older tool and has no {MANIFEST} that could remember the exact vectors, so "
-            "--float16 is refused; compress it without, or embed the input again"
+            f"{folder} was created by an older tool and has no {MANIFEST} to record the exact vectors, so float16 is "
+            "refused; compress it without `half=True`, or embed the input again"
         )
-    there = [name for name in FORMS if (folder / name).is_file()]
-    listed = there if run.manifest is None else [name for name in FORMS if name in run.manifest.files]
-    sources = [name for name in originals_of(form) if name in there]
-    if form in there and form in listed:
+    existing = [name for name in FORMS if (folder / name).is_file()]
+    listed = existing if run.manifest is None else [name for name in FORMS if name in run.manifest.files]
+    sources = [name for name in originals_of(form) if name in existing]
+    if form in existing and form in listed:
         state: Literal["original", "already"] = "already"
-        if delete_original and any(name in there or name in listed for name in originals_of(form)):
+        if delete_original and any(name in existing or name in listed for name in originals_of(form)):
             state = "original"
         try:
             return Plan(state, VectorFile.open(folder, form))
         except StoreError as error:
             if not sources:
                 raise
-            raise spoilt(folder / form, sources[0]) from error
-    if form == COMPRESSED and form in there:
-        # Not listed: it got its name, or was to be deleted, when a command was killed. It may be the last exact form.
+            raise damaged_form(folder / form, sources[0]) from error
+    if form == COMPRESSED and form in existing:
+        # It is not listed, because a command was killed while publishing or deleting it. It may be the last exact form.
         sources.append(form)
-    # What the manifest lists comes first; what it does not is the rest of an interrupted deletion.
+    # Listed files come first; unlisted ones are left over from an interrupted deletion.
     sources.sort(key=lambda name: name not in listed)
     if sources:
         return Plan("ready", VectorFile.open(folder, sources[0]))
-    if HALF in there:
+    if HALF in existing:
         raise StoreError(
-            f"{folder} has its vectors in float16 only, so the exact ones cannot be had from it; take {EMBEDDINGS} "
+            f"{folder} has its vectors only in float16, so the exact ones are not available; restore {EMBEDDINGS} "
             "from a backup or embed the input again"
         )
-    raise StoreError(f"{folder / EMBEDDINGS} is absent; take it from a backup or embed the input again")
+    raise StoreError(f"{folder / EMBEDDINGS} is missing; restore it from a backup or embed the input again")
 
 
 def originals_of(form: str) -> tuple[str, ...]:
-    """Other forms of which ``form`` can be made, the preferred first."""
+    """Return the other forms from which ``form`` can be created, preferred first."""
     return {HALF: (EMBEDDINGS, COMPRESSED), COMPRESSED: (EMBEDDINGS,)}.get(form, ())
 
 
-def spoilt(path: Path, original: str) -> StoreError:
-    """Return the error for a damaged form of which ``original``, a file name, is still there."""
+def damaged_form(path: Path, original: str) -> StoreError:
+    """Return the error for a damaged form whose original (file name ``original``) still exists."""
     return StoreError(
-        f"{path} is damaged, so nothing is deleted; move it away and run the same command again, which makes it anew "
-        f"from {original}"
+        f"{path} is damaged, so nothing is deleted; move it away and run the same command again, which creates it "
+        f"again from {original}"
     )
 
 
 def system_problem(folder: Path, error: OSError) -> str:
-    """Say what the system refused in a run's folder."""
+    """Return the message for a file operation that failed in a run's folder."""
     name = error.filename or folder
     return (
-        f"{name}: {error.strerror or error}; no vector was lost: look at the disk, its free space and the rights of "
+        f"{name}: {error.strerror or error}; no vector was lost: check the disk, its free space and the permissions of "
         f"{folder}, then run the same command again"
     )
 
 
 def _created(run: Run) -> datetime:
-    """Time at which a run was made, with its zone."""
+    """Return the time at which a run was created, with its time zone."""
     if run.manifest is None:
         return datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC)
     try:
         created = datetime.fromisoformat(run.manifest.created)
     except ValueError:
         raise StoreError(
-            f"{run.folder / MANIFEST}: created is {run.manifest.created!r}, wanted a time in ISO 8601; its age is "
-            "unknown, leave --older-than away"
+            f"{run.folder / MANIFEST}: created is {run.manifest.created!r}, expected a time in ISO 8601; the age of "
+            "the run is unknown, so omit `older_than`"
         ) from None
     return created if created.tzinfo else created.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The compressed forms of vectors: estimated, written, and compared value by value with their original."""
+"""Estimate and write the compressed forms of vectors, and compare them value by value with their original."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ednabed.store.files import fsync_file
 from ednabed.store.vectors import COMPRESSED, HALF, VectorFile
 
 WORST_COSINE_ERROR = 1e-3
-"""A float16 vector may be so far from its original (1 - cosine); 4e-8 is typical, 7e-5 has been seen."""
+"""Maximum 1 - cosine between a float16 vector and its original; 4e-8 is typical, 7e-5 has been observed."""
 PIECES = 16
 PIECE_BYTES = 1_000_000
-"""An estimate deflates so many pieces of so many bytes, evenly spread; a smaller file is deflated whole."""
+"""An estimate deflates ``PIECES`` evenly spaced pieces of ``PIECE_BYTES`` each; a smaller file is deflated whole."""
 
 _MEMBER = "embeddings.npy"
 _CHUNK = 1 << 20
@@ -37,7 +37,7 @@ def estimate(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
         half: Float16 instead of the lossless form; its size is known.
 
     Returns:
-        Bytes of the compressed form, and bytes of the file on which that was measured (0 for float16, whose size is
+        Bytes of the compressed form, and bytes of the file on which the estimate is based (0 for float16, whose size is
         known).
 
     Raises:
@@ -59,7 +59,7 @@ def estimate(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
             packed += len(deflate.flush())
         else:
             for number in range(PIECES):
-                # At a multiple of four bytes, as the values are: deflate then sees them as it does in the whole file.
+                # Start at a multiple of four bytes, so that deflate sees the values aligned as in the whole file.
                 file.seek(round(number * (size - PIECE_BYTES) / (PIECES - 1)) // 4 * 4)
                 piece = file.read(PIECE_BYTES)
                 measured += len(piece)
@@ -70,7 +70,7 @@ def estimate(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
 def write_form(source: VectorFile, path: Path) -> None:
     """Write a compressed form of ``source`` and force it to the disk."""
     if path.name == COMPRESSED:
-        # The very bytes of the file, as np.savez_compressed has them: the member's SHA-256 is that of the original.
+        # The member has exactly the bytes of the file, as with np.savez_compressed, so its SHA-256 is the original's.
         with (
             source.path.open("rb") as file,
             zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -83,7 +83,7 @@ def write_form(source: VectorFile, path: Path) -> None:
             first = 0
             for block in blocks:
                 half = _to_half(block)
-                # Refused here already, before the rest is written.
+                # Fail here already, before the rest is written.
                 _cosine_error(source, first, block, half.astype(np.float32))
                 file.write(half.astype("<f2", copy=False).tobytes())
                 first += len(block)
@@ -94,22 +94,22 @@ def compare_forms(old: VectorFile, new: VectorFile) -> float | None:
     """Compare every value of a compressed form with its original.
 
     Returns:
-        For float16 the largest 1 - cosine of a row; None for the lossless form, whose bits are equal.
+        For float16, the largest 1 - cosine of a row; None for the lossless form, whose bits are equal.
 
     Raises:
         StoreError: They differ by more than the form allows, or one of them cannot be read.
     """
     if (old.rows, old.dimension) != (new.rows, new.dimension):
         raise StoreError(
-            f"{new.path} holds {new.rows} x {new.dimension} values, {old.path} {old.rows} x {old.dimension}: one is no "
-            "form of the other, so nothing is deleted; move the wrong one away"
+            f"{new.path} contains {new.rows} x {new.dimension} values, {old.path} {old.rows} x {old.dimension}: they "
+            "are not forms of the same vectors, so nothing is deleted; move the wrong one away"
         )
     worst, first = 0.0, 0
     with closing(_blocks(old)) as originals, closing(_blocks(new)) as compressed:
         for block, other in zip(originals, compressed, strict=True):
-            wanted = _to_half(block).astype(np.float32) if new.path.name == HALF else block
-            # As bits: NaN is equal to itself so, and -0.0 is not 0.0.
-            same = np.asarray(wanted.view(np.uint32) == other.view(np.uint32)).all(axis=1)
+            expected = _to_half(block).astype(np.float32) if new.path.name == HALF else block
+            # Compare bits, so that NaN equals itself and -0.0 differs from 0.0.
+            same = np.asarray(expected.view(np.uint32) == other.view(np.uint32)).all(axis=1)
             if not same.all():
                 row = first + int(np.argmin(same))
                 raise StoreError(
@@ -128,10 +128,10 @@ def _to_half(block: FloatArray) -> np.ndarray[Any, np.dtype[np.float16]]:
 
 
 def _cosine_error(source: VectorFile, first: int, block: FloatArray, half: FloatArray) -> float:
-    """Return the largest 1 - cosine of a row; ``half`` holds float16 values as float32, shape that of ``block``.
+    """Return the largest 1 - cosine of a row; ``half`` has float16 values as float32, in the shape of ``block``.
 
     Raises:
-        StoreError: A row (``first`` is the number of the block's first) is not finite in float16, or is too far off.
+        StoreError: A row is not finite in float16, or too far from its original. Rows are counted from ``first``.
     """
     if not block.size:
         return 0.0
@@ -140,9 +140,9 @@ def _cosine_error(source: VectorFile, first: int, block: FloatArray, half: Float
         row = first + int(np.argmin(finite))
         raise StoreError(
             f"{source.path}: row {row} (from 0) has a value that float16 cannot hold (above 65,504, or not finite); "
-            "nothing is deleted, compress without --float16"
+            "nothing is deleted; compress without `half=True`"
         )
-    # In float64, in which the squares of any float32 neither overflow nor vanish.
+    # In float64, the squares of float32 values neither overflow nor underflow.
     dot, old, new = (
         np.einsum("ij,ij->i", a, b, dtype=np.float64) for a, b in ((block, half), (block, block), (half, half))
     )
@@ -154,13 +154,13 @@ def _cosine_error(source: VectorFile, first: int, block: FloatArray, half: Float
     if not errors[row] <= WORST_COSINE_ERROR:
         raise StoreError(
             f"{source.path}: row {first + row} (from 0) would be {errors[row]:.1e} (1 - cosine) from its original in "
-            f"float16, more than {WORST_COSINE_ERROR:g}; nothing is deleted, compress without --float16"
+            f"float16, more than {WORST_COSINE_ERROR:g}; nothing is deleted; compress without `half=True`"
         )
     return float(max(errors[row], 0.0))
 
 
 def _blocks(vectors: VectorFile) -> Generator[FloatArray, None, None]:
-    """The vectors in blocks of about 4 MB. To be closed, which closes the file: Windows deletes no open one."""
+    """Yield the vectors in blocks of about 4 MB. Close the generator to close the file, for Windows to delete it."""
     yield from vectors.blocks(max(1, _BLOCK_BYTES // (4 * max(1, vectors.dimension))))
 
 
@@ -172,7 +172,7 @@ def _half_header(vectors: VectorFile) -> bytes:
 
 
 def _archive_overhead() -> int:
-    """Bytes that an archive of one member takes beside the member's own."""
+    """Return the bytes that an archive of one member takes in addition to the member's data."""
     buffer = BytesIO()
     with (
         zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive,

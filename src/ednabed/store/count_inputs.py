@@ -1,4 +1,4 @@
-"""Which inputs of a run are count tables themselves, and the count tables of each input, opened."""
+"""Find the inputs of a run that are themselves count tables, and open the count tables of each input."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ednabed.store.staging import Input
 
 
 class UndecidedCounts(InputError):
-    """An input holds sequences and counts, and it is unknown whether the counts are to be used.
+    """An input contains sequences and counts, and it is unknown whether the counts are to be used.
 
     Attributes:
-        given: The input as it was named.
+        given: The name of the input as given by the user.
     """
 
     def __init__(self, message: str, given: str) -> None:
@@ -35,124 +35,126 @@ class CountInputs:
 
     Attributes:
         inputs: The inputs.
-        apart: Count tables that are not inputs; each is joined to all inputs that have no counts of their own.
-        holding: Numbers of the inputs that hold sequences and counts in one table.
-        counted: Numbers of those of ``holding`` whose own counts are used.
+        separate_tables: Count tables that are not inputs; each is joined to all inputs without their own counts.
+        combined: Indices of the inputs that contain sequences and counts in one table.
+        using_own_counts: Indices of those inputs in ``combined`` whose own counts are used.
     """
 
     inputs: list[Input]
-    apart: list[Input]
-    holding: frozenset[int]
-    counted: frozenset[int]
+    separate_tables: list[Input]
+    combined: frozenset[int]
+    using_own_counts: frozenset[int]
 
     @property
     def tables(self) -> list[Input]:
         """All count tables that are used."""
-        return [*self.apart, *(self.inputs[number] for number in sorted(self.counted))]
+        return [*self.separate_tables, *(self.inputs[number] for number in sorted(self.using_own_counts))]
 
 
 def find_count_inputs(inputs: list[Input], tables: list[Input], *, use_counts: bool = True) -> CountInputs:
     """Find the count tables of a run without reading them.
 
-    A sequence table (DADA2) among the inputs is its own count table; any other input is where it is named as one too.
+    A sequence table (DADA2) among the inputs is its own count table. Any other input is a count table only if it is
+    also given as one.
 
     Args:
         inputs: Sequences.
-        tables: Count tables, as named; one that is an input too must hold sequences.
-        use_counts: False reads inputs as sequences alone.
+        tables: Count tables, as given; one that is also an input must contain sequences.
+        use_counts: False reads only the sequences of the inputs.
 
     Raises:
-        UndecidedCounts: An input holds counts, and it is unknown whether they are to be used.
+        UndecidedCounts: An input contains counts, and it is unknown whether they are to be used.
         InputError: An input cannot be read.
-        UsageError: A table belongs to no input.
+        UsageError: A table does not belong to any input.
     """
     for table in tables:
         with table.stdin() as stdin, Source(table.path if stdin is None else "-", stdin, use="counts"):
-            # Reports at once that the file is absent or cannot be read.
+            # Fail at once if the file is missing or cannot be read.
             pass
     number_of = {source.path.resolve(): number for number, source in enumerate(inputs)}
-    apart = [table for table in tables if table.path.resolve() not in number_of]
-    named = {number_of[table.path.resolve()] for table in tables if table.path.resolve() in number_of}
-    holding, counted = set(named), set(named)
+    separate_tables = [table for table in tables if table.path.resolve() not in number_of]
+    given_as_tables = {number_of[table.path.resolve()] for table in tables if table.path.resolve() in number_of}
+    combined, using_own_counts = set(given_as_tables), set(given_as_tables)
     for number, source in enumerate(inputs):
-        if number in named:
+        if number in given_as_tables:
             continue
         with source.stdin() as stdin:
             found = find_counts(source.path if stdin is None else "-", stdin=stdin)
         if found == "sequence table":
-            holding.add(number)
-            counted |= {number} if use_counts and not apart else set()
+            combined.add(number)
+            using_own_counts |= {number} if use_counts and not separate_tables else set()
         elif found == "sequences and counts" and use_counts and not tables:
             raise UndecidedCounts(
-                f"{_shown(source)}: has ids, sequences and columns of whole numbers, as a table of reads by sample "
-                "has; use it as a count table too, or as sequences alone",
+                f"{_shown(source)}: has ids, sequences and columns of whole numbers, like a table of reads per sample; "
+                "use it as a count table too, or use only its sequences",
                 source.given,
             )
-    if apart and len(counted) == len(inputs):
+    if separate_tables and len(using_own_counts) == len(inputs):
         raise UsageError(
-            f"{_shown(apart[0])} has no input to be joined to, each input has counts of its own; name the sequences of "
-            "that table as an input too"
+            f"{_shown(separate_tables[0])} cannot be joined to any input, because each input has its own counts; give "
+            "the sequences of that table as an input too"
         )
-    return CountInputs(inputs, apart, frozenset(holding), frozenset(counted))
+    return CountInputs(inputs, separate_tables, frozenset(combined), frozenset(using_own_counts))
 
 
 def open_counts(found: CountInputs, folder: Path, *, keep_placeholders: bool) -> tuple[list[Input], list[Any]]:
     """Read the count tables.
 
     Args:
-        found: What ``find_count_inputs`` found.
-        folder: Where the records of inputs that are count tables are written.
+        found: Result of ``find_count_inputs``.
+        folder: Folder for the records of inputs that are count tables.
         keep_placeholders: See ``open_records``.
 
     Returns:
-        The inputs, ready to be read; and for each of them its ``Occurrences``, None where it has no count table.
+        The inputs, ready to be read, and the ``Occurrences`` of each input, or None if it has no count table.
 
     Raises:
-        InputError: A table cannot be read, or an input that is a table of counts holds no sequences.
+        InputError: A table cannot be read, or an input that is a count table contains no sequences.
     """
-    apart = [_read(table) for table in found.apart]
-    own = {number: _read(found.inputs[number]) for number in sorted(found.holding)}
-    joint = Occurrences(apart, keep_placeholders=keep_placeholders) if apart else None
+    separate_tables = [_read(table) for table in found.separate_tables]
+    tables_of_inputs = {number: _read(found.inputs[number]) for number in sorted(found.combined)}
+    joint = Occurrences(separate_tables, keep_placeholders=keep_placeholders) if separate_tables else None
     inputs: list[Input] = []
     counts: list[Occurrences | None] = []
     for number, source in enumerate(found.inputs):
-        if number in own:
+        if number in tables_of_inputs:
             records = folder / f"input-{number}.parquet"
-            _write_records(own[number], records)
+            _write_records(tables_of_inputs[number], records)
             source = replace(source, records=records)
-        if number in found.counted:
-            # The lineages of the table are columns of its records.
-            table = replace(own[number], labels={})
+        if number in found.using_own_counts:
+            # The lineages of the table are already columns of its records.
+            table = replace(tables_of_inputs[number], labels={})
             counts.append(Occurrences([table], keep_placeholders=keep_placeholders))
         else:
             counts.append(joint)
-        # The samples of a header (OBITools) do not count where there is a table.
+        # Samples in a header (OBITools) are ignored if there is a table.
         inputs.append(source if counts[-1] is None else replace(source, by_sample=False))
     return inputs, counts
 
 
-def counts_summary(counts: Sequence[Occurrences | None], *, whole: bool) -> dict[str, int]:
-    """Return the sums of ``Occurrences.summary`` over the tables of a run; empty where there are none."""
-    used = [one for one in dict.fromkeys(counts) if one is not None]
-    parts = [one.summary(whole=whole) for one in used]
+def counts_summary(counts: Sequence[Occurrences | None], *, complete: bool) -> dict[str, int]:
+    """Return the sums of ``Occurrences.summary`` over the tables of a run; empty if there are none."""
+    used = [occurrences for occurrences in dict.fromkeys(counts) if occurrences is not None]
+    parts = [occurrences.summary(complete=complete) for occurrences in used]
     return {key: sum(part[key] for part in parts) for key in parts[0]} if parts else {}
 
 
-def counts_notes(counts: Sequence[Occurrences | None], *, whole: bool) -> list[str]:
-    """Return what a person should know of the tables of a run.
+def counts_notes(counts: Sequence[Occurrences | None], *, complete: bool) -> list[str]:
+    """Return remarks for the user about the count tables of a run.
 
     Args:
         counts: The count tables of each input.
-        whole: Whether the input was read to its end, so that it is known what has no sequence.
+        complete: Whether the input was read to its end, so that features without a sequence are known.
     """
     notes: list[str] = []
-    for one in dict.fromkeys(counts):
-        if one is not None:
-            notes += one.notes
-            if one.without_reads:
-                records = "1 record has" if one.without_reads == 1 else f"{one.without_reads:,} records have"
-                notes.append(f"{one.name}: {records} no reads in any sample; rejected.tsv lists them")
-            notes += one.unmatched() if whole else []
+    for occurrences in dict.fromkeys(counts):
+        if occurrences is not None:
+            notes += occurrences.notes
+            without_reads = occurrences.without_reads
+            if without_reads:
+                records = "1 record has" if without_reads == 1 else f"{without_reads:,} records have"
+                notes.append(f"{occurrences.name}: {records} no reads in any sample; rejected.tsv lists them")
+            notes += occurrences.unmatched() if complete else []
     return notes
 
 
@@ -164,7 +166,7 @@ def _read(table: Input) -> CountTable:
 def _write_records(table: CountTable, path: Path) -> None:
     if table.sequences is None:
         raise InputError(
-            f"{table.path}: holds counts but no sequences; name the file of sequences as input and this one as its "
+            f"{table.path}: contains counts but no sequences; give the file of sequences as input and this one as its "
             "count table"
         )
     columns = {

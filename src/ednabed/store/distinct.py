@@ -1,6 +1,6 @@
-"""Numbers for distinct sequences, and ids that were seen, kept in SQLite so that memory does not grow with the file.
+"""Numbers of distinct sequences and known ids, stored in SQLite so that memory use does not grow with the file.
 
-Distinct sequences get the numbers 0, 1, 2, ... in order of first occurrence. The file is scratch: it is made anew from
+Distinct sequences get the numbers 0, 1, 2, ... in order of first occurrence. The file is temporary: it is rebuilt from
 the input each time a command starts.
 """
 
@@ -18,17 +18,17 @@ from ednabed.errors import StoreError
 
 
 class DistinctIndex:
-    """Digest to number, and (source, id) to number.
+    """Index from digest to number, and from (source, id) to number.
 
     Args:
-        path: Scratch file; an old one is removed.
+        path: Temporary file; an old one is removed.
     """
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         self._path = path
         self._db = sqlite3.connect(path, isolation_level=None)
-        # Scratch: nothing needs to survive, so no journal and no waiting for the disk.
+        # The file is temporary, so it needs no journal and does not wait for the disk.
         for statement in (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
@@ -42,38 +42,38 @@ class DistinctIndex:
         self._count = 0
 
     def __len__(self) -> int:
-        """Return how many distinct sequences were numbered."""
+        """Return the number of distinct sequences."""
         return self._count
 
     def number(self, digests: Sequence[bytes]) -> npt.NDArray[np.int64]:
-        """Return the number of each digest, new ones numbered on. int64, shape (n,)."""
-        block = {digest: -1 for digest in digests}
+        """Return the number of each digest; new digests get the next numbers. int64, shape (n,)."""
+        number_of = {digest: -1 for digest in digests}
         with self._cursor() as cursor:
             cursor.executemany(
                 "INSERT OR IGNORE INTO sequences (number, digest) "
                 "VALUES ((SELECT COALESCE(MAX(number), -1) + 1 FROM sequences), ?)",
-                [(digest,) for digest in block],
+                [(digest,) for digest in number_of],
             )
             new = cursor.rowcount
-            if new == len(block):
-                block.update(zip(block, range(self._count, self._count + new), strict=True))
+            if new == len(number_of):
+                number_of.update(zip(number_of, range(self._count, self._count + new), strict=True))
             else:
-                for digest in block:
-                    block[digest] = cursor.execute(
+                for digest in number_of:
+                    number_of[digest] = cursor.execute(
                         "SELECT number FROM sequences WHERE digest = ?", (digest,)
                     ).fetchone()[0]
         self._count += new
-        return np.fromiter((block[d] for d in digests), np.int64, len(digests))
+        return np.fromiter((number_of[d] for d in digests), np.int64, len(digests))
 
     def find(self, digests: Sequence[bytes]) -> npt.NDArray[np.int64]:
-        """Return the number of each digest, -1 where it was never numbered. int64, shape (n,)."""
+        """Return the number of each digest, or -1 if it has none. int64, shape (n,)."""
         with self._cursor() as cursor:
             select = "SELECT number FROM sequences WHERE digest = ?"
             found = (cursor.execute(select, (digest,)).fetchone() for digest in digests)
             return np.fromiter((-1 if row is None else row[0] for row in found), np.int64, len(digests))
 
     def claim(self, source: int, ids: Sequence[str], numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Bind ids of one source to sequences; return where an id is bound to another sequence already. bool, (n,)."""
+        """Bind ids of one source to sequences; return which are already bound to another sequence. bool, shape (n,)."""
         rows = [(source, id_, number) for id_, number in zip(ids, numbers.tolist(), strict=True)]
         with self._cursor() as cursor:
             cursor.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?, ?)", rows)
@@ -83,14 +83,14 @@ class DistinctIndex:
             return np.array([cursor.execute(select, row[:2]).fetchone()[0] != row[2] for row in rows], bool)
 
     def get_ids(self, source: int, ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the number to which each id of a source is bound, -1 where it was never claimed. int64, shape (n,)."""
+        """Return the number to which each id of a source is bound, or -1 if it is not bound. int64, shape (n,)."""
         select = "SELECT number FROM ids WHERE source = ? AND id = ?"
         with self._cursor() as cursor:
             found = (cursor.execute(select, (source, id_)).fetchone() for id_ in ids)
             return np.fromiter((-1 if row is None else row[0] for row in found), np.int64, len(ids))
 
     def first_time(self, source: int, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Return where an id of a source is seen for the first time, and remember it. bool, shape (n,)."""
+        """Return which ids of a source are seen for the first time, and record them. bool, shape (n,)."""
         insert = "INSERT OR IGNORE INTO ids VALUES (?, ?, 0)"
         with self._cursor() as cursor:
             return np.array([cursor.execute(insert, (source, id_)).rowcount == 1 for id_ in ids], bool)
@@ -101,10 +101,8 @@ class DistinctIndex:
             with closing(self._db.cursor()) as cursor:
                 yield cursor
         except sqlite3.OperationalError as error:
-            raise StoreError(
-                f"{self._path}: {error}; free some space on that disk and run the command again"
-            ) from error
+            raise StoreError(f"{self._path}: {error}; free some space on its disk and run the command again") from error
 
     def close(self) -> None:
-        """Close the file; it can then be removed."""
+        """Close the file, so that it can be removed."""
         self._db.close()

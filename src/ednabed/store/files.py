@@ -1,4 +1,4 @@
-"""Whole or absent: checksums, atomic replacement, texts and names from users, and the lock on work in progress."""
+"""Checksums, atomic file replacement, cleaning of user-supplied texts and names, and the lock on work in progress."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.store.temporary import in_progress
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# Windows keeps these names for devices, with any extension.
+# Windows reserves these names for devices, with any extension.
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-# Line ends, tabs, what steers a terminal (C0, C1), the line ends of Unicode, and what turns the direction of text.
+# Line ends, tabs, terminal control codes (C0, C1), Unicode line separators and text direction controls.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _COMPRESSED = (".gz", ".zst")
 _STALE_SECONDS = 600
-# Halves of pairs, from names of files that are no Unicode: UTF-8 cannot hold them.
+# Lone surrogates, from file names that are not valid Unicode: UTF-8 cannot encode them.
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -34,56 +34,58 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a UTF-8 file under another name and rename it, so that readers see the old text or the new."""
+    """Write a UTF-8 file under another name and rename it, so that readers see either the old text or the new."""
     with _renamed_at_the_end(path) as file:
         file.write(text)
 
 
 def check_file(path: Path, example: str) -> None:
-    """Make sure that results can be written to a file, before hours of work rather than after.
+    """Check that results can be written to a file, before hours of work rather than after.
 
     Args:
         path: The file.
         example: See ``replacing``.
 
     Raises:
-        UsageError: It is a folder, its ending is that of a compressed file, or what stands above it is no folder.
+        UsageError: The path is a folder, has the extension of a compressed file, or has a file among its parents.
     """
     if path.is_dir():
-        raise UsageError(f"{path} is a folder, wanted a file for the results; add a name such as {example}")
+        raise UsageError(f"{path} is a folder, expected a file for the results; add a file name such as {example}")
     if path.suffix.lower() in _COMPRESSED:
-        raise UsageError(f"{path} has the ending of a compressed file, but results are text; leave {path.suffix} away")
+        raise UsageError(
+            f"{path} has the extension of a compressed file, but results are plain text; omit {path.suffix}"
+        )
     check_above(path)
 
 
 def check_above(path: Path) -> None:
-    """Make sure that folders can be made down to a path.
+    """Check that the parent folders of a path can be created.
 
     Raises:
-        UsageError: The nearest of them that is there is a file.
+        UsageError: The nearest existing parent is a file.
     """
-    there = next((above for above in path.parents if above.exists()), None)
-    if there is not None and not there.is_dir():
-        raise UsageError(f"{there} is a file, wanted a folder for the results; give another name")
+    existing = next((parent for parent in path.parents if parent.exists()), None)
+    if existing is not None and not existing.is_dir():
+        raise UsageError(f"{existing} is a file, expected a folder for the results; give another path")
 
 
 @contextmanager
 def replacing(path: Path, example: str) -> Iterator[TextIO]:
-    """Open a UTF-8 file for writing that takes the place of ``path`` when the block has ended well, and else vanishes.
+    """Open a UTF-8 file for writing that replaces ``path`` if the block succeeds, and is discarded otherwise.
 
     A link stays a link and its target is replaced; a pipe or a device is written to directly.
 
     Args:
-        path: The file; folders above it are made.
-        example: A name such as it could have, for the message where it is a folder.
+        path: The file; its parent folders are created.
+        example: An example file name, for the error message if the path is a folder.
 
     Raises:
         UsageError: See ``check_file``.
     """
     check_file(path, example)
     if path.exists() and not path.is_file():
-        # A pipe or a device must be written to; renaming a file over it would do away with it. By its own name: that
-        # of a pipe behind a link, such as standard output, is none that can be opened.
+        # A pipe or a device must be written to directly, because renaming a file over it would remove it. The given
+        # name is used, because the target of a link to a pipe, such as standard output, cannot be opened.
         with path.open("w", encoding="utf-8", newline="\n") as file:
             yield file
         return
@@ -93,16 +95,17 @@ def replacing(path: Path, example: str) -> Iterator[TextIO]:
 
 @contextmanager
 def _renamed_at_the_end(path: Path) -> Iterator[TextIO]:
-    """Open a file of another name in the same folder; it is on the disk before it gets its own."""
+    """Open a temporary file in the same folder; it is on the disk before it gets its final name."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yield file
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give another name in the same folder, to write a file to that takes the place of ``path`` when the block ended.
+    """Yield a temporary path in the same folder for a file that replaces ``path`` when the block ends.
 
-    It is on the disk before it gets its own name; when the block fails it vanishes. Folders above it are made.
+    The file is on the disk before it gets its final name, and is removed if the block fails. Parent folders are
+    created.
     """
     with in_progress(path) as temporary:
         try:
@@ -111,13 +114,13 @@ def whole_file(path: Path) -> Iterator[Path]:
             _replace(temporary, path)
         except OSError as error:
             if error.errno is not None and error.filename is None:
-                # A write that fails, as on a full disk, does not say of which file.
+                # A failed write, as on a full disk, does not name the file.
                 error.filename = str(path)
             raise
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Rename a file over another; on Windows that fails while another process reads it, which takes no time."""
+    """Rename a file over another; on Windows this fails while another process reads it, so it is retried briefly."""
     for _ in range(50):
         try:
             temporary.replace(path)
@@ -128,16 +131,16 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def clean(text: str) -> str:
-    """Return a text that can stand in a line of a table or on a terminal.
+    """Return a text that is safe in a line of a table or on a terminal.
 
-    Tabs, line ends and other control characters become blanks, what UTF-8 cannot hold U+FFFD.
+    Tabs, line ends and other control characters become spaces; characters that UTF-8 cannot encode become U+FFFD.
     """
-    # All that is replaced is not printable, and nearly all text is.
+    # Every replaced character is unprintable, and nearly all text is printable.
     return text if text.isprintable() else _HALF.sub("\ufffd", _CONTROL.sub(" ", text))
 
 
 def human_bytes(n: int) -> str:
-    """Write a size in decimal units: 1.9 GB."""
+    """Format a size in decimal units, such as 1.9 GB."""
     value = float(n)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
@@ -153,27 +156,27 @@ def fsync_file(path: Path) -> None:
 
 
 def check_name(kind: str, name: str) -> str:
-    """Return ``name`` when it can be one folder on every system, else raise UsageError.
+    """Return ``name`` if it is a valid folder name on every system, otherwise raise UsageError.
 
-    Letters, digits, dot, hyphen and underscore, at most 100, first a letter or digit: such a name cannot leave the
-    workspace.
+    A name has at most 100 letters, digits, dots, hyphens and underscores and begins with a letter or digit, so it
+    cannot lead out of the workspace.
     """
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.endswith("."):
         raise UsageError(
-            f"{kind} name {name!r} cannot be a folder on every system; take up to 100 letters, digits, '.', '-', '_', "
-            "the first a letter or digit"
+            f"{kind} name {name!r} cannot be a folder on every system; use up to 100 letters, digits, '.', '-' or '_', "
+            "beginning with a letter or digit"
         )
     return name
 
 
 @contextmanager
 def exclusive(path: Path, doing: str, *, remove: bool = False) -> Iterator[None]:
-    """Hold a lock file for the time of the block; the system frees it when the process dies.
+    """Hold a lock file during the block; the system releases the lock when the process dies.
 
     Args:
-        path: The lock file; folders above it are made.
-        doing: What is being done, and in brackets by which commands, for the message.
-        remove: Leave no lock file behind.
+        path: The lock file; its parent folders are created.
+        doing: The work in progress, with the commands that do it in brackets, for the error message.
+        remove: Delete the lock file at the end.
 
     Raises:
         StoreError: Another process holds it.
@@ -186,26 +189,26 @@ def exclusive(path: Path, doing: str, *, remove: bool = False) -> Iterator[None]
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise StoreError(f"{path.parent}: another process is {doing}; wait until it has ended") from None
+            raise StoreError(f"{path.parent}: another process is {doing}; wait until it has finished") from None
         except FileNotFoundError:
-            # A process that was at it has ended just now and took its folder away.
+            # The process that held it has just finished and removed the folder.
             continue
         if path.exists():
             break
         lock.release()
     else:
-        raise StoreError(f"{path} cannot be locked: it vanishes as soon as it is made; look at its folder")
+        raise StoreError(f"{path} cannot be locked: it disappears as soon as it is created; check its folder")
     gone = not remove
     try:
         try:
             yield
         finally:
-            # While it is held, so that it is not taken from under another process.
+            # Done while the lock is held, so that no other process loses a lock file it has just acquired.
             gone = gone or _unlinked(path)
     finally:
         lock.release()
         if not gone:
-            # Windows keeps an open file, so it can go only now; one that another process has opened stays.
+            # Windows cannot delete an open file, so it is deleted only now, unless another process has it open.
             _unlinked(path)
 
 

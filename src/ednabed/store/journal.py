@@ -1,8 +1,9 @@
-"""Computed vectors that survive a kill: two append-only files in a work folder.
+"""A journal of computed vectors that survives a killed process: two append-only files in a work folder.
 
-``vectors.f32`` holds rows of little-endian float32; ``digests.bin`` one entry of 25 bytes a row: the 24 bytes of the
-sequence's digest and a flag byte (1: truncated at the token limit). Vectors reach the disk before their entries do, so
-after a kill or a power cut every whole entry has its vector; torn tails are cut off when the journal is opened.
+``vectors.f32`` contains rows of little-endian float32; ``digests.bin`` contains one entry of 25 bytes per row: the 24
+bytes of the sequence's digest and a flag byte (1: truncated at the token limit). Vectors reach the disk before their
+entries, so after a kill or a power failure every complete entry has its vector; incomplete tails are cut off when the
+journal is opened.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from ednabed.models.base import FloatArray
 _ENTRIES = "digests.bin"
 _ENTRY = 25
 DIGEST_BYTES = 24
-# More than this is not held back in memory.
+# Maximum bytes held in memory before a flush.
 _WAITING_BYTES = 64_000_000
 
 
 def digest_bytes(digest: str) -> bytes:
-    """Return the 24 bytes behind a digest ``SQ.…`` (GA4GH refget, sha512t24u)."""
+    """Return the 24 bytes encoded by a digest ``SQ.…`` (GA4GH refget, sha512t24u)."""
     return base64.urlsafe_b64decode(digest[3:])
 
 
 def rows_on_disk(folder: Path) -> int:
-    """Return how many whole rows the journal in a folder has on the disk; 0 where there is none."""
+    """Return the number of complete rows on the disk in the journal of a folder; 0 if there is no journal."""
     try:
         return (folder / _ENTRIES).stat().st_size // _ENTRY
     except FileNotFoundError:
@@ -43,9 +44,9 @@ class VectorJournal:
     """An append-only store of (digest, vector, truncated) rows.
 
     Args:
-        folder: Work folder; made if absent.
+        folder: Work folder; created if missing.
         dimension: Length of a vector.
-        flush_seconds: Work of so many seconds at most is lost by a kill.
+        flush_seconds: Maximum seconds of work lost if the process is killed.
     """
 
     def __init__(self, folder: Path, dimension: int, flush_seconds: float = 2.0) -> None:
@@ -69,11 +70,11 @@ class VectorJournal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the files; what was appended is kept, also after an error."""
+        """Close the files; appended rows are kept even after an error."""
         self.close()
 
     def __len__(self) -> int:
-        """Return the number of rows, those not yet on the disk counted."""
+        """Return the number of rows, including those not yet on the disk."""
         return self._rows
 
     @property
@@ -101,15 +102,15 @@ class VectorJournal:
         return first
 
     def flush(self) -> None:
-        """Bring all rows to the disk, vectors first."""
+        """Write all rows to the disk, vectors first."""
         if self._waiting_entries:
-            done = self._rows - len(self._waiting_entries)
+            flushed_rows = self._rows - len(self._waiting_entries)
             for file, size, parts in (
                 (self._vectors, self._row_bytes, self._waiting_vectors),
                 (self._entries, _ENTRY, self._waiting_entries),
             ):
-                # A flush that failed half-way (a full disk) may have left a torn tail.
-                file.seek(done * size)
+                # A flush that failed halfway (on a full disk) may have left an incomplete tail.
+                file.seek(flushed_rows * size)
                 file.truncate()
                 file.writelines(parts)
                 file.flush()
@@ -120,7 +121,7 @@ class VectorJournal:
         self._flushed = time.monotonic()
 
     def reset(self) -> None:
-        """Forget all rows: they are safe elsewhere. Rows that never reached the disk do not go there."""
+        """Discard all rows because they are stored elsewhere. Rows that are not on the disk yet are not written."""
         self._waiting_vectors.clear()
         self._waiting_entries.clear()
         self._waiting_bytes = 0
@@ -136,7 +137,7 @@ class VectorJournal:
         try:
             return np.asarray(mapped[rows], np.float32)
         finally:
-            # Windows cannot remove a file that is still mapped.
+            # Windows cannot delete a file that is still mapped.
             mapped._mmap.close()  # type: ignore[attr-defined]
 
     def close(self) -> None:
@@ -150,7 +151,7 @@ class VectorJournal:
             self._entries.close()
 
     def _cut(self, rows: int) -> None:
-        """Keep the first ``rows`` rows of both files. Entries go first, so that none is ever without its vector."""
+        """Keep the first ``rows`` rows of both files. Entries are cut first, so none is ever without its vector."""
         for file, size in ((self._entries, _ENTRY), (self._vectors, self._row_bytes)):
             file.truncate(rows * size)
         self._rows = rows

@@ -1,7 +1,7 @@
-"""``run.json``: what a run is, how it was made, and the checksums of its files.
+"""``run.json``: the description and origin of a run, and the checksums of its files.
 
-The file carries a hash of itself, and it must be byte for byte what this module would write for its content, so that
-one flipped byte is found in it too. An unknown schema is refused, not guessed.
+The file contains a hash of itself, and must be byte for byte what this module would write for its contents, so that
+even a single flipped byte is detected. An unknown schema is rejected, not guessed.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _INPUT = {"name": str, "sha256": str, "bytes": int, "read": int, "accepted": int
 
 @dataclass(frozen=True)
 class RunManifest:
-    """Content of ``run.json``.
+    """Contents of ``run.json``.
 
     Attributes:
-        dataset: Name of the study, or None for a run written to a folder of its own.
+        dataset: Name of the study, or None for a run written to a separate folder.
         run_id: Name of the run folder.
         created: UTC time, ISO 8601.
-        spec: The function that made the vectors.
+        spec: The function that computed the vectors.
         version: Name of a registered version, or None.
-        inputs: One entry a file: name, sha256, bytes, read, accepted, rejected.
+        inputs: One entry per file: name, sha256, bytes, read, accepted, rejected.
         labels: name and sha256 of the label file, or None.
-        options: What else decided which records are in the run: min_length, max_sequences.
+        options: The other settings that decided which records are in the run: min_length, max_sequences.
         counts: read, embedded, rejected, distinct, truncated, ambiguous (records), labelled.
-        compute: One entry for each try that computed something: device, precision, sequences.
+        compute: One entry for each attempt that computed something: device, precision, sequences.
         software: Package versions.
         files: File name to sha256 and bytes; a compressed form of the vectors also has ``original_sha256``, the
-            checksum of the ``embeddings.npy`` that ``embed`` wrote.
+            checksum of the ``embeddings.npy`` written by ``embed``.
     """
 
     dataset: str | None
@@ -61,10 +61,10 @@ class RunManifest:
 
     @property
     def identity(self) -> str:
-        """SHA-256 by which the run is known, wherever it lies and in whichever form its vectors are.
+        """SHA-256 that identifies the run regardless of its location and the form of its vectors.
 
-        It covers dataset, run_id, created, fingerprint and the checksums of the records and of the vectors as they
-        were when ``embed`` wrote them.
+        It covers dataset, run_id, created, fingerprint, and the checksums of the records and of the vectors as
+        originally written by ``embed``.
         """
         vectors = {
             entry.get("original_sha256", entry["sha256"])
@@ -85,22 +85,22 @@ class RunManifest:
 
     @classmethod
     def read(cls, folder: Path) -> RunManifest:
-        """Read ``run.json`` of a run folder.
+        """Read ``run.json`` from a run folder.
 
         Raises:
-            StoreError: It is absent, damaged, or of a schema that this version does not know.
+            StoreError: The file is missing, damaged, or has a schema that this version does not know.
         """
         path = folder / MANIFEST
         try:
             raw = path.read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"{path} is absent, so {folder} is not a finished run of ednabed") from None
-        damaged = f"{path} is damaged; take the run from a backup or embed the input again"
+            raise StoreError(f"{path} is missing, so {folder} is not a finished run of ednabed") from None
+        damaged = f"{path} is damaged; restore the run from a backup or embed the input again"
         try:
             body = _SEAL.read(raw)
         except UnknownSchema as found:
             raise StoreError(
-                f"{path} has schema {found}, this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
+                f"{path} has schema {found}, but this version of ednabed reads {RUN_SCHEMA!r}; update ednabed"
             ) from None
         except Damaged:
             raise StoreError(damaged) from None
@@ -115,8 +115,8 @@ class RunManifest:
                 require(entry, {"device": str, "precision": str, "sequences": int}, "an entry of compute")
         except ValueError as error:
             raise StoreError(
-                f"{path}: {error}; it was not written by this version of ednabed, so take the run from a backup or "
-                "embed the input again"
+                f"{path}: {error}; it was not written by this version of ednabed, so restore the run from a backup "
+                "or embed the input again"
             ) from error
         if manifest.spec.fingerprint != fingerprint:
             raise StoreError(damaged)
@@ -124,14 +124,14 @@ class RunManifest:
 
 
 def check_files(files: Mapping[str, Any]) -> None:
-    """Make sure that a list of files names files of one folder, each with its checksum and size.
+    """Check that every entry in a list of files is a plain file name with its checksum and size.
 
     Raises:
-        BadJson: It does not.
+        BadJson: An entry is invalid.
     """
     for name, entry in files.items():
         if not name or name in (".", "..") or any(mark in name for mark in "/\\:\0"):
-            raise BadJson(f"files has the name {name[:60]!r}, expected names of files in this folder")
+            raise BadJson(f"files contains the name {name[:60]!r}, expected names of files in this folder")
         require(entry, {"sha256": str, "bytes": int}, f"file {name!r}")
         if "original_sha256" in entry:
             require(entry, {"original_sha256": str}, f"file {name!r}")

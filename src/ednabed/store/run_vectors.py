@@ -1,8 +1,8 @@
-"""Second half of making a run: a vector for each distinct sequence, then the run's arrays in input order.
+"""Second half of creating a run: compute a vector for each distinct sequence, then write the arrays in input order.
 
-``compute`` embeds what the journal does not have yet; ``assemble`` writes ``embeddings.npy`` and ``records.parquet``
-row by row from the journal and the staged records. Neither holds more than a window of sequences or a batch of rows,
-beside some bytes for each distinct sequence.
+``compute`` embeds the sequences that the journal does not contain yet; ``assemble`` writes ``embeddings.npy`` and
+``records.parquet`` row by row from the journal and the staged records. Neither holds more in memory than one window of
+sequences or one batch of rows, plus a few bytes per distinct sequence.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Window = tuple[npt.NDArray[np.int64], list[str], list[bytes], list[bytes]]
 
 
 class Computed:
-    """Where the vector of each distinct sequence lies in the journal.
+    """The journal row of the vector of each distinct sequence.
 
     Attributes:
-        row: Journal row, -1 while not computed. int64, shape (distinct,).
-        truncated: Cut at the token limit. bool, shape (distinct,).
-        refused: Number of a distinct sequence that the model cannot take, to the reason.
+        row: Journal row, -1 if not yet computed. int64, shape (distinct,).
+        truncated: Whether the sequence was cut at the token limit. bool, shape (distinct,).
+        refused: Number of each distinct sequence that the model cannot embed, mapped to the reason.
     """
 
     def __init__(self, distinct: int) -> None:
@@ -46,7 +46,7 @@ class Computed:
         self.refused: dict[int, str] = {}
 
     def take_up(self, journal: VectorJournal, index: DistinctIndex) -> int:
-        """Take the rows that an earlier try left; return how many sequences of this input they cover."""
+        """Reuse the rows left by an earlier attempt; return how many sequences of this input they cover."""
         digests, truncated = journal.entries()
         for first in range(0, len(digests), 65_536):
             numbers = index.find(digests[first : first + 65_536])
@@ -65,7 +65,7 @@ def compute(
     taken_up: int,
     show_progress: bool | None,
 ) -> int:
-    """Embed every distinct sequence that has no vector yet; return how many were computed."""
+    """Embed every distinct sequence that has no vector yet; return the number of vectors computed."""
     engine = Engine(embedder, batch_size)
     computed = 0
     with progress_bar(staged.distinct, done=taken_up, show=show_progress) as bar:
@@ -73,11 +73,11 @@ def compute(
             refused, batches = engine.stream(sequences, ids)
             for batch in batches:
                 first = journal.append([digests[i] for i in batch.index], batch.vectors, batch.truncated)
-                where = numbers[batch.index]
-                vectors.row[where] = first + np.arange(len(where))
-                vectors.truncated[where] = batch.truncated
-                computed += len(where)
-                bar.update(len(where))
+                batch_numbers = numbers[batch.index]
+                vectors.row[batch_numbers] = first + np.arange(len(batch_numbers))
+                vectors.truncated[batch_numbers] = batch.truncated
+                computed += len(batch_numbers)
+                bar.update(len(batch_numbers))
             vectors.refused |= {int(numbers[i]): reason for i, reason in refused.items()}
             bar.update(len(refused))
         journal.flush()
@@ -87,18 +87,18 @@ def compute(
 def _windows(staged: Staged, vectors: Computed) -> Iterator[Window]:
     """Yield (numbers, ids, sequences, digests) of distinct sequences without a vector, window by window."""
     parts: list[Any] = []
-    letters, seen = 0, -1
+    bases, highest_so_far = 0, -1
     for batch in staged.batches(["id", "sequence", "digest", "length", NUMBER]):
         column = batch.column(NUMBER).to_numpy()
-        # Numbers were given in order of first occurrence, so a first occurrence is a new maximum.
-        highest = np.maximum.accumulate(np.concatenate(([seen], column)))
-        seen = int(highest[-1])
+        # Numbers were assigned in order of first occurrence, so a first occurrence is a new maximum.
+        highest = np.maximum.accumulate(np.concatenate(([highest_so_far], column)))
+        highest_so_far = int(highest[-1])
         parts.append(batch.filter(pa.array((column > highest[:-1]) & (vectors.row[column] < 0))))
-        letters += int(parts[-1].column("length").to_numpy().sum())
-        if letters >= WINDOW_LETTERS:
+        bases += int(parts[-1].column("length").to_numpy().sum())
+        if bases >= WINDOW_LETTERS:
             yield _window(parts)
-            parts, letters = [], 0
-    if letters:
+            parts, bases = [], 0
+    if bases:
         yield _window(parts)
 
 
@@ -125,14 +125,12 @@ def assemble(
     refused[list(vectors.refused)] = True
     missing = np.flatnonzero((vectors.row < 0) & ~refused)
     if len(missing):
-        raise StoreError(
-            f"{build}: {len(missing)} sequences have no vector after embedding; this is a fault of ednabed"
-        )
+        raise StoreError(f"{build}: {len(missing)} sequences have no vector after embedding; this is a bug in ednabed")
     kept_rows = sum(int(np.count_nonzero(~refused[b.column(0).to_numpy()])) for b in staged.batches([NUMBER]))
     if not kept_rows:
         first = next(iter(vectors.refused.values()))
         raise StoreError(
-            f"none of the {staged.accepted} sequences of the input can be embedded by {embedder.spec.model}: the first "
+            f"none of the {staged.accepted} sequences in the input can be embedded by {embedder.spec.model}: the first "
             f"{first}; choose another model or policy"
         )
 
@@ -151,11 +149,11 @@ def assemble(
             numbers: npt.NDArray[np.int64] = batch.column(NUMBER).to_numpy()
             bad = refused[numbers]
             if bad.any():
-                lost = batch.filter(pa.array(bad))
-                reasons = [vectors.refused[number] for number in lost.column(NUMBER).to_pylist()]
-                ids, sources, records = (lost.column(c).to_pylist() for c in ("id", "source", "record"))
+                dropped = batch.filter(pa.array(bad))
+                reasons = [vectors.refused[number] for number in dropped.column(NUMBER).to_pylist()]
+                ids, sources, records = (dropped.column(c).to_pylist() for c in ("id", "source", "record"))
                 for row in zip(ids, reasons, sources, records, strict=True):
-                    # The samples of a record follow each other; it is rejected once.
+                    # The samples of a record are consecutive rows; the record is rejected once.
                     if row[2:] != last:
                         rejected.write([row])
                     last = row[2:]
@@ -175,7 +173,7 @@ def assemble(
     rejected.close()
     for name in (EMBEDDINGS, RECORDS, REJECTED):
         fsync_file(build / name)
-    counted = {} if staged.reads is None else {"samples": len(samples), "reads": reads}
+    count_table_totals = {} if staged.reads is None else {"samples": len(samples), "reads": reads}
     return {
         "read": kept_rows + rejected.count,
         "embedded": kept_rows,
@@ -184,5 +182,5 @@ def assemble(
         "truncated": truncated_rows,
         "ambiguous": staged.ambiguous,
         "labelled": staged.labelled,
-        **counted,
+        **count_table_totals,
     }

@@ -1,8 +1,8 @@
-"""From input files to a finished run folder, exactly once, whatever interrupts it.
+"""Turn input files into a finished run folder, exactly once, regardless of interruptions.
 
-Work happens in a folder whose name begins with a dot, beside where the run will be. Computed vectors go to its journal,
-so the same command, started again after a kill, computes only what is missing. The run appears under its own name by
-one rename, when every file in it is complete and checksummed.
+Work happens in a folder whose name begins with a dot, next to the future run folder. Computed vectors go to the journal
+in that folder, so if a killed command is started again, it computes only what is missing. A single rename gives the run
+its final name once every file in it is complete and has a checksum.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ _TRIES = Seal("ednabed.tries/1")
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What to embed and where to put it.
+    """The sequences to embed and the path of the run.
 
     Attributes:
-        inputs: Files; ``Path("-")`` is standard input. Empty: the count tables, which then must hold sequences.
-        workspace: Folder that holds ``consolidated_data``.
-        dataset: Name of the study; the run gets a folder named by the time below it. None with ``output`` None is
-            ``default``.
+        inputs: Files; ``Path("-")`` is standard input. If empty, the count tables, which must then contain sequences.
+        workspace: Folder that contains ``consolidated_data``.
+        dataset: Name of the study; the run gets a folder in it, named after the current time. If both this and
+            ``output`` are None, the dataset is ``default``.
         output: Folder of the run itself, instead of a dataset.
         labels: TSV or CSV with id and lineage, or None.
-        samples: TSV or CSV with samples and what is known of them, or None.
+        samples: TSV or CSV with sample metadata, or None.
         abundance: Count tables; the run then has one record for each feature and sample with reads.
-        use_counts: False reads inputs that hold counts by sample as sequences alone.
-        min_length: Shortest sequence accepted.
-        max_sequences: Stop after so many accepted records; None takes all.
-        batch_size: Most sequences a batch; None leaves the token budget.
-        keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages, which else are unknown.
-        resume: False throws earlier unfinished work away and makes another run even where the same one exists.
+        use_counts: False reads only the sequences from inputs that contain counts by sample.
+        min_length: Minimum sequence length, in bases.
+        max_sequences: Maximum number of accepted records; None accepts all.
+        batch_size: Maximum sequences per batch; None applies only the token budget.
+        keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages instead of treating them as unknown.
+        resume: False discards earlier unfinished work and creates another run even if the same one exists.
     """
 
     inputs: Sequence[Path]
@@ -79,19 +79,19 @@ class RunRequest:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done."""
+        """Refuse an invalid request."""
         if not self.sources:
-            raise UsageError("no input was named; give one or more sequence files, or - for standard input")
+            raise UsageError("no input was given; give one or more sequence files, or - for standard input")
         if self.dataset is not None and self.output is not None:
-            raise UsageError("a dataset and an output folder exclude each other; name one of them")
+            raise UsageError("a dataset and an output folder exclude each other; give only one of them")
         if self.dataset is not None:
             check_name("dataset", self.dataset)
         if self.max_sequences is not None and self.max_sequences < 1:
-            raise UsageError(f"max_sequences is {self.max_sequences}; it must be at least 1")
+            raise UsageError(f"`max_sequences` is {self.max_sequences}; it must be at least 1")
         if self.abundance and not self.use_counts:
-            raise UsageError("count tables were named, but counts are not to be used; omit one of the two")
-        if [*self.sources, *self.apart].count(STDIN) > 1:
-            raise UsageError("standard input (-) can be named once only")
+            raise UsageError("count tables were given together with the request not to use counts; omit one of the two")
+        if [*self.sources, *self.separate_tables].count(STDIN) > 1:
+            raise UsageError("standard input (-) can be given only once")
 
     @property
     def sources(self) -> Sequence[Path]:
@@ -99,20 +99,20 @@ class RunRequest:
         return self.inputs or self.abundance
 
     @property
-    def apart(self) -> Sequence[Path]:
+    def separate_tables(self) -> Sequence[Path]:
         """The count tables that are not ``sources``."""
         return [path for path in self.abundance if path not in self.sources]
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came out.
+    """Outcome of ``embed_to_run``.
 
     Attributes:
         run: The finished run.
-        existed: Whether the same run was there already and nothing was done.
-        computed: Distinct sequences computed this time.
-        taken_up: Distinct sequences that an interrupted earlier try had computed.
+        existed: Whether the same run already existed, so that nothing was done.
+        computed: Distinct sequences computed by this call.
+        taken_up: Distinct sequences reused from an interrupted earlier attempt.
     """
 
     run: Run
@@ -125,36 +125,37 @@ def embed_to_run(request: RunRequest, embedder: Embedder, *, show_progress: bool
     """Embed the inputs of ``request`` into a new run.
 
     Raises:
-        InputError: An input cannot be read, or holds no usable record; nothing is left behind.
-        StoreError: ``output`` exists and is another run, or another process is at the same work.
-        EmbeddingError: The encoder failed on a named record; computed vectors are kept for the next try.
+        InputError: An input cannot be read or contains no usable record; nothing is left behind.
+        StoreError: ``output`` exists and is another run, or another process is doing the same work.
+        EmbeddingError: The encoder failed on the record it names; computed vectors are kept for the next attempt.
     """
-    parent, name = _place(request)
+    parent, name = _parent_and_name(request)
     work = parent / f".partial-{_work_key(request, embedder)}-{name[:20]}"
-    made = [folder for folder in work.parents if not folder.exists()]
-    held = False
-    source = "standard input into the same place" if STDIN in request.sources else "the same input"
+    created = [folder for folder in work.parents if not folder.exists()]
+    lock_left = False
+    source = "standard input into the same folder" if STDIN in request.sources else "the same input"
     doing = f"embedding {source} ('ednabed embed')"
     try:
         with exclusive(work / "lock", doing):
-            held = True
+            lock_left = True
             if not request.resume:
                 _clear(work)
             try:
                 result = _embed(request, embedder, work, show_progress)
                 _clear(work)
             except BaseException:
-                # Nothing computed, nothing to keep; computed vectors stay for the next try.
+                # Without computed vectors there is nothing to keep; with them, they stay for the next attempt.
                 if not _has_vectors(work):
                     _clear(work)
                 raise
             finally:
-                # While the lock is held, so that it is not taken from under another process.
-                held = not _remove_empty(work, made)
+                # Done while the lock is held, so that no other process loses a lock file it has just acquired.
+                lock_left = not _remove_empty(work, created)
     finally:
-        if held:
-            # Windows keeps an open file, so the lock file can go only now; one that another process has opened stays.
-            _remove_empty(work, made)
+        if lock_left:
+            # Windows cannot delete an open file, so the lock file is deleted only now, unless another process has it
+            # open.
+            _remove_empty(work, created)
     return result
 
 
@@ -162,11 +163,11 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
     inputs, tables = _local_files(request, work)
     found = find_count_inputs(inputs, tables, use_counts=request.use_counts)
     for number, source in enumerate(inputs):
-        if number not in found.holding:
-            # Tells at once whether the file can be read as sequences at all.
+        if number not in found.combined:
+            # Fail at once if the file cannot be read as sequences.
             with source.open():
                 pass
-    files = [*inputs, *found.apart]
+    files = [*inputs, *found.separate_tables]
     stamps = [_stamp(source.path) for source in files]
     labels = (
         None if request.labels is None else read_labels(request.labels, keep_placeholders=request.keep_placeholders)
@@ -206,30 +207,32 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             min_length=request.min_length, max_sequences=request.max_sequences,
             show_progress=show_progress,
         )  # fmt: skip
-        table_notes = counts_notes(occurrences, whole=staged.whole)
+        table_notes = counts_notes(occurrences, complete=staged.complete)
         for note in (*(() if labels is None else labels.notes), *staged.notes, *table_notes):
             log.warning("%s", note)
         if labels is not None and not labels.matched:
             log.warning(
-                "%s: none of its %d ids stands in the input, so no record got its label", request.labels, len(labels)
+                "%s: none of its %d ids is in the input, so no record was labelled", request.labels, len(labels)
             )
         if samples is not None and not samples.matched:
-            log.warning("%s: no record is of one of its %d samples, so it told nothing", request.samples, len(samples))
+            log.warning(
+                "%s: no record belongs to any of its %d samples, so it was not used", request.samples, len(samples)
+            )
         for source, stamp in zip(files, stamps, strict=True):
             if _stamp(source.path) != stamp:
                 raise InputError(
-                    f"{source.given}: changed while it was read; run again when nothing writes to it any more"
+                    f"{source.given}: changed while it was being read; run again when nothing writes to it any more"
                 )
         with VectorJournal(work / "journal", embedder.spec.dimension) as journal:
             vectors = Computed(staged.distinct)
             taken_up = vectors.take_up(journal, index)
             index.close()
-            tries = _note_try(work, embedder, len(journal))
+            attempts = _record_attempt(work, embedder, len(journal))
             computed = compute(staged, embedder, request.batch_size, journal, vectors, taken_up, show_progress)
-            tries_done = _by_try(tries, len(journal))
+            compute_entries = _compute_entries(attempts, len(journal))
             counts = assemble(staged, embedder, journal, vectors, rejected, build)
             if staged.reads is not None:
-                counts |= counts_summary(occurrences, whole=staged.whole)
+                counts |= counts_summary(occurrences, complete=staged.complete)
                 counts["reads_rejected"] += staged.reads - counts["reads"]
     finally:
         index.close()
@@ -250,7 +253,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             labels=identity["labels"],
             options=identity["options"],
             counts=counts,
-            compute=tries_done,
+            compute=compute_entries,
             software=_software(),
             files={
                 f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size}
@@ -261,8 +264,8 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
     return RunResult(run, existed=False, computed=computed, taken_up=taken_up)
 
 
-def _place(request: RunRequest) -> tuple[Path, str]:
-    """Return the folder in which the run folder will be, and a name for the work folder."""
+def _parent_and_name(request: RunRequest) -> tuple[Path, str]:
+    """Return the parent of the future run folder, and a name for the work folder."""
     if request.output is not None:
         output = request.output if request.output.is_absolute() else request.workspace / request.output
         return output.parent, output.name
@@ -271,7 +274,10 @@ def _place(request: RunRequest) -> tuple[Path, str]:
 
 
 def _work_key(request: RunRequest, embedder: Embedder) -> str:
-    """Name the work: the same command has the same key. Contents are not in it, so an edited file is taken up too."""
+    """Return a key for the work; the same command has the same key.
+
+    The key does not depend on file contents, so work on a file that has since been edited is also reused.
+    """
     key = [
         embedder.spec.fingerprint,
         embedder.encoder.precision,
@@ -291,9 +297,9 @@ def _work_key(request: RunRequest, embedder: Embedder) -> str:
 
 
 def _local_files(request: RunRequest, work: Path) -> tuple[list[Input], list[Input]]:
-    """Return inputs and count tables that can be read more than once; standard input and pipes are copied to files."""
+    """Return inputs and count tables that can be read repeatedly; standard input and pipes are copied to files."""
     local: dict[Path, Path] = {}
-    for number, path in enumerate([*request.sources, *request.apart]):
+    for number, path in enumerate([*request.sources, *request.separate_tables]):
         if path == STDIN:
             local[path] = work / "stdin"
             with local[path].open("wb") as file:
@@ -311,18 +317,18 @@ def _local_files(request: RunRequest, work: Path) -> tuple[list[Input], list[Inp
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of change of a file."""
+    """Return the size and modification time of a file."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def _same_run(request: RunRequest, identity: Mapping[str, Any], precision: str) -> Run | None:
-    """Return the run that this very job made before.
+    """Return the existing run of this same request, or None.
 
     Raises:
-        StoreError: ``output`` exists and holds something else.
+        StoreError: ``output`` exists and contains something else.
     """
-    parent, name = _place(request)
+    parent, name = _parent_and_name(request)
     if request.output is not None:
         folder = parent / name
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -331,14 +337,14 @@ def _same_run(request: RunRequest, identity: Mapping[str, Any], precision: str) 
             run = Run.open(folder)
             if _is_same(run, identity, precision):
                 return run
-        what = "holds something else" if request.resume else "is never written over"
-        raise StoreError(f"{folder} exists and {what}; name another --output, or move that folder away")
+        what = "contains something else" if request.resume else "is never overwritten"
+        raise StoreError(f"{folder} exists and {what}; give another `output`, or move that folder away")
     for folder in reversed(run_folders(parent)) if request.resume else ():
         if (folder / MANIFEST).exists():
             try:
                 run = Run.open(folder)
             except StoreError:
-                # Damaged, or of a newer ednabed: whatever it is, it is not this run, and no reason to stop.
+                # Damaged or written by a newer ednabed: it is not the run looked for, and no reason to stop.
                 continue
             if _is_same(run, identity, precision):
                 return run
@@ -346,7 +352,7 @@ def _same_run(request: RunRequest, identity: Mapping[str, Any], precision: str) 
 
 
 def _is_same(run: Run, identity: Mapping[str, Any], precision: str) -> bool:
-    """Tell whether a run is what this job would make. One whose files are gone is not."""
+    """Return whether a run is what this request would produce. A run with missing files is not."""
     manifest = run.manifest
     if manifest is None or not run.is_complete() or any(entry["precision"] != precision for entry in manifest.compute):
         return False
@@ -360,8 +366,8 @@ def _is_same(run: Run, identity: Mapping[str, Any], precision: str) -> bool:
 
 
 def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None, str], RunManifest]) -> Run:
-    """Write the manifest into the finished folder and give the folder its name."""
-    parent, name = _place(request)
+    """Write the manifest into the finished folder and rename the folder to its final name."""
+    parent, name = _parent_and_name(request)
     if request.output is not None:
         folder = parent / name
         write_atomic(build / MANIFEST, manifest_of(None, name).to_text())
@@ -371,7 +377,7 @@ def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None
             build.rename(folder)
         except OSError as error:
             raise StoreError(
-                f"{folder} was made by another program meanwhile ({error.strerror}); move that folder away and "
+                f"{folder} was created by another program meanwhile ({error.strerror}); move that folder away and "
                 "run the same command again, which then computes nothing twice"
             ) from error
         return Run.open(folder)
@@ -390,49 +396,50 @@ def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None
         moment += timedelta(seconds=1)
 
 
-def _note_try(work: Path, embedder: Embedder, first_row: int) -> list[dict[str, Any]]:
-    """Note device and precision of this try and the journal row at which it begins, before it computes anything."""
+def _record_attempt(work: Path, embedder: Embedder, first_row: int) -> list[dict[str, Any]]:
+    """Record the device, precision and first journal row of this attempt, before it computes anything."""
     path = work / "tries.json"
-    tries = _read_tries(path) if path.exists() else []
-    tries.append({"device": embedder.encoder.device, "precision": embedder.encoder.precision, "first_row": first_row})
-    write_atomic(path, _TRIES.text({"tries": tries}))
-    return tries
+    attempts = _read_attempts(path) if path.exists() else []
+    encoder = embedder.encoder
+    attempts.append({"device": encoder.device, "precision": encoder.precision, "first_row": first_row})
+    write_atomic(path, _TRIES.text({"tries": attempts}))
+    return attempts
 
 
-def _read_tries(path: Path) -> list[dict[str, Any]]:
+def _read_attempts(path: Path) -> list[dict[str, Any]]:
     raw = path.read_bytes()
     try:
-        # Before it was sealed it was a list.
-        tries = parse_json(raw) if raw.startswith(b"[") else _TRIES.read(raw).get("tries")
-        if not isinstance(tries, list):
-            raise BadJson("it holds no list of tries")
-        for entry in tries:
-            require(entry, {"device": str, "precision": str, "first_row": int}, "a try")
-        return tries
+        # Earlier versions wrote a plain list without a checksum.
+        attempts = parse_json(raw) if raw.startswith(b"[") else _TRIES.read(raw).get("tries")
+        if not isinstance(attempts, list):
+            raise BadJson("it does not contain a list of attempts")
+        for entry in attempts:
+            require(entry, {"device": str, "precision": str, "first_row": int}, "an attempt")
+        return attempts
     except ValueError as error:
         raise StoreError(
-            f"{path} is damaged ({error}), so on which device its vectors were computed is unknown; begin again with "
-            "--no-resume"
+            f"{path} is damaged ({error}), so the device that computed its vectors is unknown; start over with "
+            "`resume=False`"
         ) from error
 
 
-def _by_try(tries: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
-    """Return device, precision and number of sequences of each try that computed something."""
-    ends = [entry["first_row"] for entry in tries[1:]] + [rows]
+def _compute_entries(attempts: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
+    """Return the device, precision and number of sequences of each attempt that computed something."""
+    ends = [entry["first_row"] for entry in attempts[1:]] + [rows]
     return [
         {"device": entry["device"], "precision": entry["precision"], "sequences": end - entry["first_row"]}
-        for entry, end in zip(tries, ends, strict=True)
+        for entry, end in zip(attempts, ends, strict=True)
         if end > entry["first_row"]
     ]
 
 
 def _software() -> dict[str, str]:
-    found = {"python": platform.python_version(), "system": platform.system()}
+    versions = {"python": platform.python_version(), "system": platform.system()}
     for name in ("ednabed", "numpy", "pyarrow", "torch"):
-        # torch need not be there.
+        # torch is optional.
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 def _has_vectors(work: Path) -> bool:
@@ -441,7 +448,7 @@ def _has_vectors(work: Path) -> bool:
 
 
 def _clear(work: Path) -> None:
-    """Remove all of the work folder but its lock file, which this process holds."""
+    """Remove everything in the work folder except its lock file, which this process holds."""
     for entry in work.iterdir() if work.is_dir() else ():
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -449,10 +456,10 @@ def _clear(work: Path) -> None:
             entry.unlink()
 
 
-def _remove_empty(work: Path, made: list[Path]) -> bool:
-    """Remove the work folder if only its lock file is left, and the folders made for it that stayed empty.
+def _remove_empty(work: Path, created: list[Path]) -> bool:
+    """Remove the work folder if only its lock file is left, and the parent folders created for it if they are empty.
 
-    Returns False when the lock file is all that is left and could not be removed.
+    Returns False if only the lock file is left and it could not be removed.
     """
     if [entry.name for entry in work.iterdir()] != ["lock"]:
         return True
@@ -461,7 +468,7 @@ def _remove_empty(work: Path, made: list[Path]) -> bool:
         work.rmdir()
     except OSError:
         return False
-    for folder in made:
+    for folder in created:
         with suppress(OSError):
             folder.rmdir()
     return True

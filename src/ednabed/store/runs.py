@@ -1,8 +1,9 @@
-"""Runs on disk: find, open, list and verify them. ``run_writer`` makes them.
+"""Find, open, list and verify runs on disk. ``run_writer`` creates them.
 
-A run is one immutable folder, at ``consolidated_data/runs/<dataset>/<YYYY-MM-DD_HH-MM-SS>/`` or where ``--output`` put
-it. Names that begin with a dot are work in progress and are never listed. Folders of older tools that hold only
-``embeddings.npy`` (or ``.npz``) are readable; they have no manifest, so nobody knows what made them.
+A run is one immutable folder at ``consolidated_data/runs/<dataset>/<YYYY-MM-DD_HH-MM-SS>/``, or at the path given by
+``--output``. Names that begin with a dot are work in progress and are never listed. Folders created by older tools that
+contain only ``embeddings.npy`` (or ``.npz``) can be read; they have no manifest, so the origin of their vectors is
+unknown.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _BATCH_BYTES = 100_000_000
 
 
 def runs_root(workspace: Path) -> Path:
-    """Return the folder that holds the datasets of a workspace."""
+    """Return the folder that contains the datasets of a workspace."""
     return workspace / "consolidated_data" / "runs"
 
 
@@ -43,8 +44,8 @@ class Run:
     """A run folder.
 
     Attributes:
-        folder: Where it is.
-        manifest: Content of ``run.json``; None for a folder of an older tool.
+        folder: Path of the folder.
+        manifest: Contents of ``run.json``; None for a folder created by an older tool.
     """
 
     folder: Path
@@ -52,20 +53,20 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Open a run folder. Raises StoreError when it is none, or its manifest is damaged."""
+        """Open a run folder. Raises StoreError if it is not a run folder or its manifest is damaged."""
         if not folder.is_dir():
-            raise StoreError(f"{folder} is not a folder; 'ednabed runs list' shows the runs there are")
+            raise StoreError(f"{folder} is not a folder; 'ednabed runs list' shows the existing runs")
         if (folder / MANIFEST).exists():
             return cls(folder, RunManifest.read(folder))
         if any((folder / form).exists() for form in FORMS):
             return cls(folder, None)
         raise StoreError(
-            f"{folder} holds neither {MANIFEST} nor {EMBEDDINGS}; 'ednabed runs list' shows the runs there are"
+            f"{folder} contains neither {MANIFEST} nor {EMBEDDINGS}; 'ednabed runs list' shows the existing runs"
         )
 
     @property
     def label(self) -> str:
-        """``dataset/run`` where the run has a dataset, else the folder."""
+        """``dataset/run`` if the run has a dataset, otherwise the folder."""
         if self.manifest is None or self.manifest.dataset is None:
             return str(self.folder)
         return f"{self.manifest.dataset}/{self.manifest.run_id}"
@@ -73,11 +74,11 @@ class Run:
     def load_embeddings(self, mmap: bool = True) -> FloatArray:
         """Return the vectors, float32, shape (n, d).
 
-        Memory-mapped where asked and possible, which is the form ``embeddings.npy``; the other forms are read into
-        memory, and ``vectors().blocks()`` reads them piece by piece.
+        They are memory-mapped if requested and possible, that is, if the form is ``embeddings.npy``. The other forms
+        are read into memory; ``vectors().blocks()`` reads them block by block.
 
         Raises:
-            StoreError: The array is absent, damaged, no matrix of its form's type, or would need a pickle.
+            StoreError: The array is missing, damaged, not a matrix of the type of its form, or would need a pickle.
         """
 
         def load(run: Run) -> FloatArray:
@@ -88,72 +89,72 @@ class Run:
         return reread(self, load)
 
     def vectors(self) -> VectorFile:
-        """Return the file of vectors: the preferred form of those that the manifest knows and that are there.
+        """Return the vector file: the preferred form among those that the manifest lists and that exist.
 
         Raises:
-            StoreError: There is none, or its header is damaged or of another type.
+            StoreError: There is no vector file, or its header is damaged or has another type.
         """
         return reread(self, Run._vectors)
 
     def _vectors(self) -> VectorFile:
         known = [form for form in FORMS if self.manifest is None or form in self.manifest.files]
-        # Where none of those that are listed is there, the first is named as absent; others are of another manifest.
-        absent = known[0] if known else EMBEDDINGS
-        return VectorFile.open(self.folder, next((form for form in known if (self.folder / form).exists()), absent))
+        # If no listed form exists, report the first as missing; unlisted forms belong to another manifest.
+        fallback = known[0] if known else EMBEDDINGS
+        return VectorFile.open(self.folder, next((form for form in known if (self.folder / form).exists()), fallback))
 
     def blocks(self) -> Iterator[FloatArray]:
-        """Yield the vectors block by block, as ``VectorFile.blocks`` does, in the form that is there now.
+        """Yield the vectors block by block, like ``VectorFile.blocks``, from the form that exists now.
 
         Raises:
-            StoreError: The file is absent or damaged.
+            StoreError: The file is missing or damaged.
         """
 
         def begin(run: Run) -> Iterator[FloatArray]:
-            # The first block opens the file, which then stays readable to its end.
+            # Reading the first block opens the file, which then stays readable to its end.
             blocks = run._vectors().blocks()
             return chain(list(islice(blocks, 1)), blocks)
 
         yield from reread(self, begin)
 
     def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
-        """Return the vectors of the given rows, as ``VectorFile.take`` does, in the form that is there now.
+        """Return the vectors of the given rows, like ``VectorFile.take``, from the form that exists now.
 
         Raises:
-            StoreError: The file is absent or damaged.
+            StoreError: The file is missing or damaged.
         """
         return reread(self, lambda run: run._vectors().take(rows))
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 (64 hexadecimal digits) by which a run is known wherever it lies and in whichever form.
+        """SHA-256 (64 hexadecimal digits) that identifies a run regardless of its location and form.
 
-        Of a folder of an older tool the vectors themselves are hashed, which reads them.
+        For a folder created by an older tool, the vectors themselves are read and hashed.
         """
         if self.manifest is not None:
             return self.manifest.identity
         vectors = self.vectors()
-        found = hashlib.sha256(f"vectors {vectors.rows} {vectors.dimension}\n".encode())
+        checksum = hashlib.sha256(f"vectors {vectors.rows} {vectors.dimension}\n".encode())
         for block in self.blocks():
-            found.update(np.ascontiguousarray(block, "<f4").data)
-        return found.hexdigest()
+            checksum.update(np.ascontiguousarray(block, "<f4").data)
+        return checksum.hexdigest()
 
     def load_records(self, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
-        """Return the records as a ``pyarrow.Table``, row i for vector i.
+        """Return the records as a ``pyarrow.Table``; row i belongs to vector i.
 
         Raises:
-            StoreError: There are none, or they cannot be read.
+            StoreError: The records are missing or cannot be read.
         """
         import pyarrow.parquet as pq
 
         path = self.folder / RECORDS
         if not path.exists():
-            raise StoreError(f"{path} is absent: {self.folder} was made by an older tool, its rows have no ids")
+            raise StoreError(f"{path} is missing: {self.folder} was created by an older tool, so its rows have no ids")
         with parquet_errors(self.damaged_records):
             return sound(pq.read_table(path, columns=columns))
 
     @property
     def record_schema(self):  # type: ignore[no-untyped-def]
-        """Columns of the records, as a ``pyarrow.Schema``. Raises StoreError as ``load_records`` does."""
+        """Columns of the records, as a ``pyarrow.Schema``. Raises StoreError like ``load_records``."""
         import pyarrow.parquet as pq
 
         path = self.folder / RECORDS
@@ -161,17 +162,17 @@ class Run:
             with parquet_errors(self.damaged_records):
                 return pq.read_schema(path)
         except FileNotFoundError as error:
-            raise self.damaged_records("it is absent") from error
+            raise self.damaged_records("it is missing") from error
 
     def record_batches(self, rows: int | None = None, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
-        """Yield the records as ``pyarrow.RecordBatch``, row i for vector i, without holding all of them.
+        """Yield the records as ``pyarrow.RecordBatch`` without loading all of them; row i belongs to vector i.
 
         Args:
-            rows: Records in a batch at most; None: about 65,536, fewer where they have many letters.
-            columns: Columns to read; None is all.
+            rows: Maximum records per batch; None means about 65,536, or fewer if the sequences are long.
+            columns: Columns to read; None reads all.
 
         Raises:
-            StoreError: They are absent or damaged.
+            StoreError: The records are missing or damaged.
         """
         import pyarrow.parquet as pq
 
@@ -181,9 +182,9 @@ class Run:
                     file = stack.enter_context(pq.ParquetFile(self.folder / RECORDS))
                     batches = file.iter_batches(rows or _batch_rows(file.metadata), columns=columns)
             except FileNotFoundError as error:
-                raise self.damaged_records("it is absent") from error
+                raise self.damaged_records("it is missing") from error
             while True:
-                # Not around the yield, which raises what the caller does wrong.
+                # The yield stays outside, because it raises the caller's own errors.
                 with parquet_errors(self.damaged_records):
                     batch = next(batches, None)
                     if batch is None:
@@ -192,11 +193,11 @@ class Run:
                 yield batch
 
     def damaged_records(self, reason: str) -> StoreError:
-        """Return the error for records that cannot be read, to be raised."""
+        """Return the error to raise for records that cannot be read."""
         return StoreError(f"{self.folder / RECORDS} cannot be read ({reason}); embed the input again")
 
     def is_complete(self) -> bool:
-        """Whether every file of the manifest is there with its size; ``verify`` also reads them."""
+        """Return whether every file in the manifest exists with its listed size; ``verify`` also reads the files."""
 
         def complete(run: Run) -> bool:
             files = {} if run.manifest is None else run.manifest.files
@@ -206,7 +207,7 @@ class Run:
         return reread(self, complete, sound=bool)
 
     def verify(self) -> list[str]:
-        """Recompute every checksum and compare sizes; return the faults found, none when the run is sound.
+        """Recompute every checksum, compare sizes, and return the faults found (an empty list for a sound run).
 
         Raises:
             StoreError: There is no manifest to verify against.
@@ -218,14 +219,14 @@ class Run:
     def _faults(self) -> list[str]:
         assert self.manifest is not None
         faults = []
-        for name, wanted in self.manifest.files.items():
+        for name, expected in self.manifest.files.items():
             path = self.folder / name
             if not path.is_file():
-                faults.append(f"{name} is absent")
-            elif path.stat().st_size != wanted["bytes"]:
-                faults.append(f"{name} has {path.stat().st_size} bytes, wanted {wanted['bytes']}")
-            elif sha256_file(path) != wanted["sha256"]:
-                faults.append(f"{name} differs from its checksum")
+                faults.append(f"{name} is missing")
+            elif path.stat().st_size != expected["bytes"]:
+                faults.append(f"{name} has {path.stat().st_size} bytes, expected {expected['bytes']}")
+            elif sha256_file(path) != expected["sha256"]:
+                faults.append(f"{name} does not match its checksum")
         return faults or self._count_faults()
 
     def _count_faults(self) -> list[str]:
@@ -235,22 +236,23 @@ class Run:
         faults = []
         if (vectors.rows, vectors.dimension) != shape:
             found = (vectors.rows, vectors.dimension)
-            faults.append(f"{vectors.path.name} has shape {found}, the manifest says {shape}")
+            faults.append(f"{vectors.path.name} has shape {found}, but the manifest states {shape}")
         if records.num_rows != shape[0]:
-            faults.append(f"{RECORDS} has {records.num_rows} rows, the manifest says {shape[0]}")
+            faults.append(f"{RECORDS} has {records.num_rows} rows, but the manifest states {shape[0]}")
         return faults
 
 
 def reread(run: Run, read: Callable[[Run], T], *, sound: Callable[[T], bool] = lambda _: True) -> T:
-    """Read of a run, and again with its new manifest where ``compress`` exchanged the form of its vectors meanwhile.
+    """Read from a run, and retry with its new manifest if ``compress`` replaced the form of its vectors meanwhile.
 
     Args:
         run: The run, as it was opened.
-        read: What is done with it.
-        sound: Whether a result is as it should be; one that is not counts only where nothing was exchanged.
+        read: Function that reads from the run.
+        sound: Function that returns whether a result is valid; an invalid result is accepted only if the form was not
+            replaced.
 
     Raises:
-        StoreError: As ``read`` does, or another run is in its folder now.
+        StoreError: ``read`` raised it, or the folder now contains another run.
     """
     while True:
         forms = _forms(run.folder)
@@ -267,7 +269,7 @@ def reread(run: Run, read: Callable[[Run], T], *, sound: Callable[[T], bool] = l
                 raise fault
             return found
         if now.manifest is not None and now.identity != run.identity:
-            raise StoreError(f"{run.folder} holds another run than when it was opened; run the same command again")
+            raise StoreError(f"{run.folder} no longer contains the run that was opened; run the same command again")
         run = now
 
 
@@ -275,7 +277,7 @@ def _reopened(run: Run) -> Run | None:
     try:
         return Run.open(run.folder)
     except (EdnabedError, OSError):
-        # What is wrong with it is said by what failed before.
+        # The earlier failure reports what is wrong with it.
         return None
 
 
@@ -284,13 +286,13 @@ def _forms(folder: Path) -> list[str]:
 
 
 def find_run(workspace: Path, name: str) -> Run:
-    """Open the run called ``dataset/run``, the newest of a dataset by its name, or a folder by its path.
+    """Open the run called ``dataset/run``, the newest run of a named dataset, or the run folder at a path.
 
-    A path is taken from the workspace, as that of ``--output`` is, else from the current folder.
+    A path is relative to the workspace, like ``--output``, or otherwise to the current folder.
 
     Raises:
         StoreError: There is no such run.
-        UsageError: The name can be neither a run nor a folder.
+        UsageError: The name is neither a valid run name nor an existing folder.
     """
     parts = name.replace("\\", "/").split("/")
     root = runs_root(workspace)
@@ -311,8 +313,8 @@ def find_run(workspace: Path, name: str) -> Run:
     if paths:
         return Run.open(paths[0])
     known = [folder.relative_to(root).as_posix() for folder in walk_runs(root)]
-    shown = ", ".join(known[-5:]) if known else "none yet; 'ednabed embed' makes one"
-    raise StoreError(f"there is no run {name!r} in {root} and no folder of that name; runs there: {shown}")
+    shown = ", ".join(known[-5:]) if known else "none yet; 'ednabed embed' creates one"
+    raise StoreError(f"there is no run {name!r} in {root} and no folder with that name; existing runs: {shown}")
 
 
 def unfinished(root: Path) -> list[Path]:
@@ -321,7 +323,7 @@ def unfinished(root: Path) -> list[Path]:
 
 
 def run_folders(dataset: Path) -> list[Path]:
-    """Return the run folders of a dataset, oldest first; none where there is no such folder."""
+    """Return the run folders of a dataset, oldest first; empty if the dataset does not exist."""
     if not dataset.is_dir():
         return []
     folders = (folder for folder in sorted(dataset.iterdir()) if folder.is_dir() and not folder.name.startswith("."))
@@ -329,27 +331,28 @@ def run_folders(dataset: Path) -> list[Path]:
 
 
 def walk_runs(root: Path) -> list[Path]:
-    """Return every run folder below ``root``, at any depth and ``root`` itself included, sorted by path.
+    """Return every run folder below ``root`` at any depth, including ``root`` itself, sorted by path.
 
-    Older tools nested their folders in many ways. Folders whose name begins with a dot are work in progress.
+    Older tools nested their folders in many ways. Folders whose name begins with a dot are work in progress and are
+    skipped.
     """
     found = []
-    waiting = [root] if root.is_dir() else []
+    pending = [root] if root.is_dir() else []
     seen: set[Path] = set()
-    while waiting:
-        folder = waiting.pop()
-        # A link may lead back up.
+    while pending:
+        folder = pending.pop()
+        # A link may point to a parent folder.
         real = folder.resolve()
         if real in seen:
             continue
         seen.add(real)
         if any((folder / mark).is_file() for mark in (MANIFEST, *FORMS)):
             found.append(folder)
-        waiting += [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        pending += [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return sorted(found)
 
 
 def _batch_rows(metadata) -> int:  # type: ignore[no-untyped-def]
-    """Return how many records are read at once: fewer where they have many letters."""
+    """Return the number of records to read at once; fewer if the sequences are long."""
     size: int = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES * int(metadata.num_rows) // max(1, size)))

@@ -1,7 +1,8 @@
-"""First half of making a run: read all of the input, normalise it, number distinct sequences, before any embedding.
+"""First half of creating a run: read all input, normalise it and number distinct sequences, before any embedding.
 
-So a broken file is told in seconds and not after hours of computing, and the number of sequences to embed is known.
-Accepted records go to one Parquet file an input, refused ones to ``rejected.tsv``; memory does not grow with the input.
+A broken file is therefore reported within seconds rather than after hours of computation, and the number of sequences
+to embed is known in advance. Accepted records go to one Parquet file per input, rejected ones to ``rejected.tsv``;
+memory use does not grow with the input.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ BATCH_ROWS = 8192
 
 @dataclass(frozen=True)
 class Input:
-    """One input that can be read more than once.
+    """One input that can be read repeatedly.
 
     Attributes:
-        given: As the user named it; ``-`` is standard input.
-        path: The file; for standard input, a pipe or the like a copy of what came in.
-        name: What the column ``source`` says: the base name, or as much of the path as tells the inputs apart.
+        given: The name given by the user; ``-`` is standard input.
+        path: The file; for standard input, a pipe or similar, a copy of its contents.
+        name: Value for the column ``source``: the base name, or as much of the path as distinguishes the inputs.
         keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages.
         by_sample: See ``open_records``.
-        records: The records of a count table with sequences, as a file of their own; None: they are in ``path``.
+        records: Separate file with the records of a count table that contains sequences; None if they are in ``path``.
     """
 
     given: str
@@ -56,7 +57,7 @@ class Input:
 
     @contextmanager
     def stdin(self) -> Iterator[BinaryIO | None]:
-        """Open the copy of standard input; None where the input is another file."""
+        """Open the copy of standard input; yield None if the input is another file."""
         if self.given != "-":
             yield None
         else:
@@ -65,7 +66,7 @@ class Input:
 
     @contextmanager
     def open(self, labels: Labels | None = None) -> Iterator[Records]:
-        """Open the records. Raises InputError when the file cannot be read as sequences."""
+        """Open the records. Raises InputError if the file cannot be read as sequences."""
         with open_records(
             self.records or self.path,
             batch_size=BATCH_ROWS,
@@ -79,19 +80,19 @@ class Input:
 
 @dataclass
 class Staged:
-    """What was read.
+    """The records read from all inputs.
 
     Attributes:
-        inputs: For each input: read, accepted, rejected records.
-        parts: Parquet files of the inputs with an accepted record: the columns of ``records.parquet`` and the number of
-            the distinct sequence.
-        distinct: Distinct sequences.
-        ambiguous: Accepted records with an N.
-        labelled: Accepted records with a lineage.
-        reads: Reads of the accepted records where count tables were given, else None.
-        whole: Whether the inputs were read to their end.
+        inputs: Numbers of read, accepted and rejected records for each input.
+        parts: Parquet files of the inputs that have an accepted record, with the columns of ``records.parquet`` and the
+            number of the distinct sequence.
+        distinct: Number of distinct sequences.
+        ambiguous: Number of accepted records with an N.
+        labelled: Number of accepted records with a lineage.
+        reads: Reads of the accepted records if count tables were given, otherwise None.
+        complete: Whether the inputs were read to their end.
         schema: Union of the columns of all parts, without the number.
-        notes: What a person should know of the inputs, one sentence each.
+        notes: Remarks about the inputs for the user, one sentence each.
     """
 
     inputs: list[dict[str, int]]
@@ -100,44 +101,44 @@ class Staged:
     ambiguous: int = 0
     labelled: int = 0
     reads: int | None = None
-    whole: bool = True
+    complete: bool = True
     schema: Any = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def accepted(self) -> int:
-        """Accepted records of all inputs."""
+        """Number of accepted records from all inputs."""
         return sum(counts["accepted"] for counts in self.inputs)
 
     def batches(self, columns: list[str] | None = None) -> Iterator[Any]:
-        """Yield the accepted records in input order as Arrow batches, numbers included."""
+        """Yield the accepted records, including their numbers, as Arrow batches in input order."""
         for part in self.parts:
             with pq.ParquetFile(part) as file:
                 yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
 
 
 def display_names(paths: list[Path]) -> list[str]:
-    """Return a name for each input: base names, with the folders that tell them apart where they are the same.
+    """Return a name for each input: the base name, preceded by as many folders as are needed to make it unique.
 
     Raises:
-        UsageError: One file is named twice.
+        UsageError: A file is given twice.
     """
     parts = [("stdin",) if str(p) == "-" else p.resolve().parts for p in paths]
-    for i, one in enumerate(parts):
-        if one in parts[:i]:
-            raise UsageError(f"{paths[i]} is named twice; name each input once")
+    for i, path_parts in enumerate(parts):
+        if path_parts in parts[:i]:
+            raise UsageError(f"{paths[i]} is given twice; give each input once")
     names = []
-    for one in parts:
+    for path_parts in parts:
         length = 1
-        while sum(other[-length:] == one[-length:] for other in parts) > 1:
+        while sum(other[-length:] == path_parts[-length:] for other in parts) > 1:
             length += 1
-        # A name of bytes that are no UTF-8 can stand in no table.
-        names.append("/".join(one[-length:]).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        # A table cannot contain bytes that are not valid UTF-8.
+        names.append("/".join(path_parts[-length:]).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     return names
 
 
 class RejectedFile:
-    """``rejected.tsv``: id, reason, source, record; one line a rejected record."""
+    """``rejected.tsv``: id, reason, source, record; one line per rejected record."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="\n")
@@ -145,7 +146,7 @@ class RejectedFile:
         self.count = 0
 
     def write(self, rows: Iterable[tuple[str, str, str, int]]) -> None:
-        """Add rows; tabs and line ends inside a field become blanks."""
+        """Add rows; tabs and line ends inside a field become spaces."""
         for row in rows:
             self._file.write("\t".join(" ".join(str(field).split()) for field in row) + "\n")
             self.count += 1
@@ -172,21 +173,21 @@ def stage(
     """Read ``inputs`` into ``folder``.
 
     Args:
-        inputs: What to read.
+        inputs: Inputs to read.
         folder: Work folder.
         index: Empty index of distinct sequences.
-        rejected: Takes the refused records.
+        rejected: File that receives the rejected records.
         labels: Record id to lineage, or None.
-        samples: What is known of samples, joined to the accepted records, or None.
-        counts: The count tables of each input, None for an input without; empty where no table was given.
+        samples: Sample metadata to join to the accepted records, or None.
+        counts: The count tables of each input, None for an input without one; empty if no table was given.
         alphabet: See ``Policy``.
-        min_length: Shortest sequence accepted, letters after normalising.
-        max_sequences: Stop after so many accepted records; None reads all.
-        show_progress: True counts the records read on standard error, None on a terminal only.
+        min_length: Minimum sequence length, in bases after normalisation.
+        max_sequences: Maximum number of accepted records; None reads all.
+        show_progress: True shows the number of records read on standard error; None shows it only on a terminal.
 
     Raises:
-        InputError: A file cannot be read, no record of all of them was accepted, none is in the count tables, or two of
-            these have reads of one sequence in one sample.
+        InputError: A file cannot be read, no record in any of them was accepted, no record is in the count tables, or
+            two tables have reads of the same sequence in the same sample.
     """
     join = None if samples is None else _join(samples, inputs)
     staged = Staged(inputs=[{"read": 0, "accepted": 0, "rejected": 0} for _ in inputs])
@@ -214,9 +215,9 @@ def stage(
         read = sum(c["read"] for c in staged.inputs)
         if read and sum(table.without_reads for table in used) == read:
             found = f"none of the {read} records has reads in {', '.join(table.name for table in used)}"
-            advice = "check that this table of counts belongs to these sequences, and that it is not all zeros"
+            advice = "check that this count table belongs to these sequences and is not all zeros"
         else:
-            found, advice = f"none of the {read} records can be embedded", "check that the file holds DNA sequences"
+            found, advice = f"none of the {read} records can be embedded", "check that the file contains DNA sequences"
         raise InputError(f"{', '.join(source.name for source in inputs)}: {found} ({reasons}); {advice}")
     staged.distinct = len(index)
     schema = _unify(schemas)
@@ -225,8 +226,8 @@ def stage(
 
 
 def _join(samples: Samples, inputs: list[Input]) -> Callable[[Any], Any]:
-    """Return what joins the samples to a batch, under names that are free in all inputs and in the run."""
-    # ``_free_columns`` would call them otherwise in each input.
+    """Return a function that joins the samples to a batch, under names unused in all inputs and in the run."""
+    # Otherwise ``_free_columns`` would rename them differently in each input.
     columns = {TRUNCATED, NUMBER, *LATE_COLUMNS}
     for source in inputs:
         with source.open() as records:
@@ -238,11 +239,11 @@ def _join(samples: Samples, inputs: list[Input]) -> Callable[[Any], Any]:
 
 
 class PartWriter:
-    """Writes batches to Parquet files: to a new one where the columns change, as late columns of a file do.
+    """Writer of batches to Parquet files; starts a new file if the columns change, as with late columns in an input.
 
     Args:
-        folder: Where the files are.
-        name: What they are called, a number apart.
+        folder: Folder of the files.
+        name: Stem of the file names; a number is appended.
 
     Attributes:
         paths: The files, in order.
@@ -291,8 +292,8 @@ def _stage_one(
     counts = staged.inputs[number]
     with source.open(labels) as records:
         for raw in records:
-            place = raw.schema.get_field_index("source")
-            raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
+            column = raw.schema.get_field_index("source")
+            raw = raw.set_column(column, raw.schema.field(column), pa.repeat(source.name, len(raw)))
             accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
             accepted = _free_columns(accepted)
             refusals = list(
@@ -311,7 +312,7 @@ def _stage_one(
                 kept.append(batch)
                 room = None if room is None else room - len(batch)
             if room == 0 and kept:
-                # Records behind the last one taken were not asked for.
+                # Records after the last accepted one were not requested.
                 last = kept[-1].column("record")[-1].as_py()
                 refusals = [row for row in refusals if row[3] <= last]
                 refused = refused.filter(pc.less_equal(refused.column("record"), last))
@@ -332,23 +333,23 @@ def _stage_one(
                         staged.reads += sum(batch.column("abundance").drop_null().to_pylist())
                     parts.write(batch)
             if room == 0:
-                staged.whole = False
+                staged.complete = False
                 break
         staged.notes += records.notes
     counts["read"] = counts["accepted"] + counts["rejected"]
 
 
 def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tuple[str, str, str, int]]]:
-    """Add the number of the distinct sequence; take out ids that have another sequence in the same input."""
+    """Add the number of the distinct sequence; remove records whose id has another sequence in the same input."""
     digests = [digest_bytes(d) for d in batch.column("digest").to_pylist()]
-    # An id is bound to the first 8 bytes of the digest: only sequences that stay in the run may get a number.
+    # An id is bound to the first 8 bytes of the digest, because only sequences that stay in the run may get a number.
     keys = np.frombuffer(b"".join(d[:8] for d in digests), np.int64)
     clash = index.claim(source, unique_ids(batch), keys)
     refused: list[tuple[str, str, str, int]] = []
     if clash.any():
         bad = batch.filter(pa.array(clash))
         rows = zip(*(bad.column(c).to_pylist() for c in ("id", "source", "record")), strict=True)
-        reason = "this id stands earlier in the file with another sequence"
+        reason = "this id occurs earlier in the file with another sequence"
         refused = [(id_, reason, source_, record) for id_, source_, record in rows]
         batch = batch.filter(pa.array(~clash))
         digests = [d for d, bad_ in zip(digests, clash, strict=True) if not bad_]
@@ -357,19 +358,19 @@ def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tu
 
 
 def _free_columns(batch: Any) -> Any:
-    """Rename the user's columns whose name a run's records need: ``truncated`` to ``truncated_input``."""
+    """Rename input columns whose name is reserved for the records of a run: ``truncated`` to ``truncated_input``."""
     names = batch.schema.names
-    for own in (TRUNCATED, NUMBER):
-        if own in names:
-            new = own
+    for reserved in (TRUNCATED, NUMBER):
+        if reserved in names:
+            new = reserved
             while new in names:
                 new += "_input"
-            names = [new if name == own else name for name in names]
+            names = [new if name == reserved else name for name in names]
     return batch.rename_columns(names)
 
 
 def _unify(schemas: list[Any]) -> Any:
-    """Return the union of the columns; one of different types in two inputs becomes text, which holds any value."""
+    """Return the union of the columns; a column with different types becomes text, which can hold any value."""
     fields: dict[str, Any] = {}
     for field_ in (field_ for schema in schemas for field_ in schema):
         known = fields.setdefault(field_.name, field_)
@@ -383,4 +384,4 @@ def _first_reason(path: Path, rejected: RejectedFile) -> str:
     with path.open(encoding="utf-8") as lines:
         next(lines)
         first = next(lines, "").rstrip("\n").split("\t")
-    return f"the first, '{first[0]}', is rejected: {first[1]}" if len(first) > 1 else "there is none"
+    return f"the first, '{first[0]}', is rejected: {first[1]}" if len(first) > 1 else "there are no records"

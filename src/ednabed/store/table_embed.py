@@ -1,7 +1,7 @@
-"""Fill the vectors of a LanceDB table, exactly once, whatever interrupts it and whoever else writes.
+"""Fill in the vectors of a LanceDB table exactly once, regardless of interruptions and other writers.
 
-What is pending is read from the table itself (``table_pending``) until a scan finds nothing; vectors go back in merges
-of thousands of rows. Between merges the work of slow models is kept in a journal on this machine.
+Pending rows are read from the table itself (``table_pending``) until a scan finds none; vectors are written back in
+merges of thousands of rows. Between merges, the results of slow models are kept in a journal on this machine.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from ednabed.store.table_prepare import add_columns, check_functions, check_tabl
 
 log = logging.getLogger("ednabed")
 
-# A merge scans the ids of the whole table, so merges are few and large; the journal guards what lies between them.
+# A merge scans the ids of the entire table, so merges are few and large; the journal protects the work in between.
 MERGE_ROWS = 10_000
 MIN_LENGTH = 20
-"""Shortest sequence that is embedded in a table, unless another one is asked for."""
+"""Default minimum sequence length for a table, in bases."""
 _MERGE_BYTES = 256_000_000
 _MERGE_SECONDS = 600.0
 _JOURNAL_SECONDS = 10.0
-# Vectors kept at hand for sequences that come again further down the table.
+# Size of the cache of vectors for sequences that recur further down the table.
 _RECENT_BYTES = 256_000_000
-# Passes over the table. The first takes what is there, the others what came meanwhile; with a writer that never rests
-# there would be no last one.
+# Maximum passes over the table. The first fills the existing rows, the others the rows added meanwhile; with a writer
+# that never stops, there would be no last pass.
 _PASSES = 20
-# Whole passes in which no row took a vector, because others changed each of them meanwhile, before giving up.
+# Maximum consecutive passes in which no row accepts a vector because other programs have changed every row meanwhile.
 _FRUITLESS = 5
 
 
 @dataclass
 class EmbedStats:
-    """What ``embed_table`` did.
+    """Outcome of ``embed_table``.
 
     Attributes:
-        rows: Rows of the table at the start.
+        rows: Rows in the table at the start.
         pending: Rows that were pending at the start.
         embedded: Rows that got a vector.
         rejected: Rows that were marked as rejected.
         computed: Distinct sequences computed.
-        taken_up: Sequences whose vector an interrupted try had left.
-        left: Pending rows when the command ended: ``max_sequences`` was reached, or others add rows without rest.
+        taken_up: Sequences whose vector was reused from an interrupted attempt.
+        left: Rows still pending at the end, because ``max_sequences`` was reached or other programs keep adding rows.
         seconds: Wall time.
         model: Name of the model.
-        fingerprint: Of the function.
-        device: Where it ran.
-        precision: In which precision.
+        fingerprint: Fingerprint of the function.
+        device: Device that computed the vectors.
+        precision: Precision of the computation.
     """
 
     rows: int
@@ -89,34 +89,34 @@ def embed_table(
     resume: bool = True,
     show_progress: bool | None = None,
 ) -> EmbedStats:
-    """Give every pending row of the table its vector.
+    """Compute the vectors of all pending rows of the table.
 
     A vector column of another dimension in which every row is pending is replaced, with a warning.
 
     Args:
-        database: Where the table is.
+        database: Location of the table.
         embedder: The function.
-        workspace: Where the checkpoint file and unfinished work are kept.
+        workspace: Folder for the checkpoint file and unfinished work.
         columns: Vector column and companions; None is ``vector``. A missing column is added.
-        batch_size: Most sequences a batch; None leaves the token budget.
-        max_sequences: Most rows to embed this time; None takes all.
-        min_length: Shortest sequence accepted.
-        resume: False also replaces vectors that another function made.
-        show_progress: True, False, or None for on a terminal only.
+        batch_size: Maximum sequences per batch; None applies only the token budget.
+        max_sequences: Maximum rows to embed in this call; None embeds all.
+        min_length: Minimum sequence length, in bases.
+        resume: False also replaces vectors computed by another function.
+        show_progress: True, False, or None to show progress only on a terminal.
 
     Raises:
-        StoreError: There is no such table, its ids are not unique, its vector column holds vectors of another
-            dimension, or of another or unknown function and ``resume`` is True.
-        EmbeddingError: The encoder failed on a named record; vectors merged before are kept.
+        StoreError: There is no such table, its ids are not unique, its vector column contains vectors of another
+            dimension, or vectors of another or unknown function and ``resume`` is True.
+        EmbeddingError: The encoder failed on the record it names; vectors merged before are kept.
     """
     if max_sequences is not None and max_sequences < 1:
-        raise UsageError(f"max_sequences is {max_sequences}; it must be at least 1")
+        raise UsageError(f"`max_sequences` is {max_sequences}; it must be at least 1")
     job = _Job(database, embedder, workspace, columns or VectorColumns(), batch_size, min_length, resume)
     return job.run(max_sequences, show_progress)
 
 
 class _Job:
-    """One command at work on one table."""
+    """The work of one command on one table."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class _Job:
         started = time.monotonic()
         spec, encoder = self.embedder.spec, self.embedder.encoder
         table = self.database.open()
-        # A part of the rows only would leave two functions in one column.
+        # Replacing only some of the rows would leave vectors of two functions in one column.
         check_table(self.database, table, self.columns, spec, resume=self.resume or max_sequences is not None)
         make_room(self.database, table, self.columns, spec)
         add_columns(self.database, table, self.columns, spec)
@@ -177,29 +177,30 @@ class _Job:
                     for window in self.rows.windows(table, MERGE_ROWS, rejected=True):
                         self._compute(window, journal, carried, stats, bar)
                     self._merge(table, journal, carried, stats)
-                    # What an interrupted try left for rows that are gone is of no use to anyone.
+                    # Vectors that an interrupted attempt left for deleted rows are of no use.
                     journal.reset()
                     break
                 fruitless = fruitless + 1 if stats.embedded + stats.rejected == before else 0
                 if fruitless == _FRUITLESS:
                     raise StoreError(
-                        f"{self.database.address}, table '{TABLE}': {seen} pending rows took no vector; another "
-                        "program keeps changing their sequences; run the command again when it has ended"
+                        f"{self.database.address}, table '{TABLE}': {seen} pending rows did not accept a vector, "
+                        "because another program keeps changing their sequences; run the command again when it has "
+                        "finished"
                     )
                 table.checkout_latest()
         table.checkout_latest()
         if room == 0 or passes == _PASSES:
             stats.left = self.rows.count(table)
         if self.resume:
-            # Another function may have been at work on the same column meanwhile.
+            # Another function may have written to the same column meanwhile.
             check_functions(self.database, table, self.columns, spec)
         if stats.embedded or stats.rejected:
             try:
                 with lance_errors(self.database.address):
                     table.optimize()
             except StoreError as error:
-                # Another writer was at work on the same files; every vector is in the table all the same.
-                log.warning("all vectors are in the table; its compaction is left to the next command (%s)", error)
+                # Another writer was using the same files; every vector is in the table nevertheless.
+                log.warning("all vectors are in the table, but its compaction is left to the next command (%s)", error)
         stats.seconds = time.monotonic() - started
         return stats
 
@@ -211,7 +212,7 @@ class _Job:
         stats: EmbedStats,
         bar: Any,
     ) -> None:
-        """Embed one window of rows into ``waiting``."""
+        """Embed one window of rows and add the results to ``waiting``."""
         ids, sequences = window.ids, window.sequences
         accepted, refused = normalise(
             raw_records(ids, sequences, TABLE), alphabet=self.embedder.spec.alphabet, min_length=self.min_length
@@ -220,9 +221,9 @@ class _Job:
         positions = accepted.column("record").to_numpy()
         number: dict[bytes, int] = {}
         digests = [digest_bytes(d) for d in accepted.column("digest").to_pylist()]
-        of_row = np.fromiter((number.setdefault(d, len(number)) for d in digests), np.int64, len(digests))
+        number_of_row = np.fromiter((number.setdefault(d, len(number)) for d in digests), np.int64, len(digests))
         distinct = list(number)
-        first_row = np.unique(of_row, return_index=True)[1]
+        first_row = np.unique(number_of_row, return_index=True)[1]
         vectors = np.zeros((len(distinct), self.embedder.spec.dimension), np.float32)
         todo = []
         for i, digest in enumerate(distinct):
@@ -235,30 +236,32 @@ class _Job:
                 todo.append(i)
             else:
                 vectors[i] = kept
-        letters = accepted.column("sequence")
+        normalised = accepted.column("sequence")
         row_ids = accepted.column("id")
         todo_rows = first_row[todo] if todo else np.empty(0, np.int64)
         unusable, batches = self.engine.stream(
-            [letters[int(r)].as_py().encode() for r in todo_rows], [row_ids[int(r)].as_py() for r in todo_rows]
+            [normalised[int(r)].as_py().encode() for r in todo_rows], [row_ids[int(r)].as_py() for r in todo_rows]
         )
-        chosen = np.array(todo, np.int64)
+        todo_numbers = np.array(todo, np.int64)
         for batch in batches:
-            where = chosen[batch.index]
-            vectors[where] = batch.vectors
-            journal.append([distinct[i] for i in where.tolist()], batch.vectors, batch.truncated)
-            stats.computed += len(where)
-            if len(where) and journal.is_flushed:
-                # What is on the disk is not lost by a kill, so the checkpoint may count it.
+            batch_numbers = todo_numbers[batch.index]
+            vectors[batch_numbers] = batch.vectors
+            journal.append([distinct[i] for i in batch_numbers.tolist()], batch.vectors, batch.truncated)
+            stats.computed += len(batch_numbers)
+            if len(batch_numbers) and journal.is_flushed:
+                # Vectors on the disk survive a kill, so the checkpoint may count them.
                 done = stats.embedded + stats.computed - self.computed_before_merge
                 self._write_checkpoint(row_ids[int(todo_rows[batch.index[-1]])].as_py(), done, stats.model)
-            bar.update(len(where))
-        refused_numbers = {int(chosen[i]): reason for i, reason in unusable.items()}
+            bar.update(len(batch_numbers))
+        refused_numbers = {int(todo_numbers[i]): reason for i, reason in unusable.items()}
         self._remember(distinct, vectors, refused_numbers)
         reasons |= {
-            int(p): refused_numbers[n] for p, n in zip(positions, of_row.tolist(), strict=True) if n in refused_numbers
+            int(p): refused_numbers[n]
+            for p, n in zip(positions, number_of_row.tolist(), strict=True)
+            if n in refused_numbers
         }
         bar.update(len(ids) - (len(todo) - len(unusable)))
-        self.waiting.add(window, positions, of_row, vectors, reasons)
+        self.waiting.add(window, positions, number_of_row, vectors, reasons)
 
     def _remember(self, digests: list[bytes], vectors: FloatArray, refused: dict[int, str]) -> None:
         self.recent.update((d, vectors[i]) for i, d in enumerate(digests) if i not in refused)
@@ -269,20 +272,20 @@ class _Job:
         try:
             write_checkpoint(self.workspace, last_id=last_id, total=total, model=model)
         except OSError as error:
-            # It is information only; the vectors are in the table or the journal.
+            # The file is for information only; the vectors are in the table or the journal.
             log.warning("the checkpoint file could not be written (%s); nothing else depends on it", error)
 
     def _merge_is_due(self) -> bool:
         return len(self.waiting) >= MERGE_ROWS and time.monotonic() - self.merged_at >= _MERGE_SECONDS
 
     def _merge(self, table: Any, journal: VectorJournal, carried: dict[bytes, FloatArray], stats: EmbedStats) -> None:
-        """Bring what waits into the table, then forget its journal."""
+        """Write the waiting results to the table, then reset the journal."""
         waiting = self.waiting
         if waiting.ids:
-            stats.embedded += self.rows.give_vectors(table, waiting)
+            stats.embedded += self.rows.write_vectors(table, waiting)
             self._write_checkpoint(waiting.ids[-1], stats.embedded, stats.model)
         if waiting.refused_ids:
-            stats.rejected += self.rows.give_reasons(table, waiting)
+            stats.rejected += self.rows.write_rejections(table, waiting)
         if len(waiting):
             self.computed_before_merge = stats.computed
             self.waiting = Results()
@@ -294,6 +297,6 @@ class _Job:
 
 
 def _carried(journal: VectorJournal) -> dict[bytes, FloatArray]:
-    """Return the vectors that an interrupted try left, by digest."""
+    """Return the vectors left by an interrupted attempt, by digest."""
     digests, _ = journal.entries()
     return dict(zip(digests, journal.read(np.arange(len(digests))), strict=True))

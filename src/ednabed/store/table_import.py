@@ -1,8 +1,8 @@
-"""Records from files into the LanceDB table ``sequences``; ids stay unique, importing twice changes nothing.
+"""Import records from files into the LanceDB table ``sequences``; ids stay unique, importing twice changes nothing.
 
-Where an id comes with a second marker, as a specimen of BOLD may, that record is called ``id|marker``. The whole input
-is read and compared with the table before anything is written: a broken file or a changed sequence leaves the table as
-it was. Sequences are kept as they are in the file; bases are judged when they are embedded.
+If an id occurs with a second marker, as with some BOLD specimens, the second record is called ``id|marker``. The entire
+input is read and compared with the table before anything is written, so a broken file or a changed sequence leaves the
+table unchanged. Sequences are stored as they are in the file; their bases are checked when they are embedded.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ from ednabed.store.table import (
 log = logging.getLogger("ednabed")
 
 _NEW, _CHANGED = "new", "changed"
-# Number of the source under which the scratch index binds ids to markers.
-_MARKER = 3
+# Source number under which the temporary index binds ids to markers.
+_MARKER_SOURCE = 3
 _LOCK = ".ednabed-import.lock"
 STDIN = Path("-")
-# Names that the first vector column and its companions will have.
-_TAKEN = {VectorColumns().vector, VectorColumns().status, VectorColumns().reason, VectorColumns().fingerprint}
+# Names of the default vector column and its companions.
+_COLUMN_NAMES = {VectorColumns().vector, VectorColumns().status, VectorColumns().reason, VectorColumns().fingerprint}
 _RESERVED = frozenset(
     ("_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version", "_row_last_updated_at_version", "_distance",
      "_score", "_relevance_score")
 )  # fmt: skip
-"""Columns that Lance keeps for itself, or that its searches add."""
+"""Columns that Lance reserves, or that its searches add."""
 
 
 @dataclass
 class ImportResult:
-    """What an import did, in records.
+    """Outcome of an import, in numbers of records.
 
     Attributes:
         read: Records in the input.
         added: New rows.
         replaced: Rows whose sequence was changed and whose vectors were cleared.
-        unchanged: Records whose id and sequence are in the table already.
-        repeated: Records that stand again in the input with the same id and sequence.
-        rejected: Refused records: id, reason, source, record.
-        with_marker: Records that got their marker behind their id, because another record has the id.
-        notes: What a person should know of the inputs, one sentence each.
+        unchanged: Records whose id and sequence were already in the table.
+        repeated: Records that occur again in the input with the same id and sequence.
+        rejected: Rejected records: id, reason, source, record.
+        with_marker: Records whose marker was appended to their id, because another record has the id.
+        notes: Remarks about the inputs for the user, one sentence each.
     """
 
     read: int
@@ -89,23 +89,23 @@ def import_records(
     replace: bool = False,
     keep_placeholders: bool = False,
 ) -> ImportResult:
-    """Add the records of ``inputs`` to the table, which is made if absent.
+    """Add the records of ``inputs`` to the table, which is created if missing.
 
     Args:
-        database: Where the table is.
+        database: Location of the table.
         inputs: Sequence files; ``Path("-")`` is standard input.
         labels: TSV or CSV with id and lineage, or None.
-        replace: Take a changed sequence under a known id, and clear its vectors.
-        keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages, which else are unknown.
+        replace: Accept a changed sequence under a known id, and clear its vectors.
+        keep_placeholders: Keep names such as ``uncultured bacterium`` in lineages instead of treating them as unknown.
 
     Raises:
-        InputError: An input cannot be read, or has a column whose name LanceDB keeps for itself.
-        StoreError: A known id comes with another sequence and ``replace`` is False; nothing is written.
+        InputError: An input cannot be read, or has a column whose name LanceDB reserves.
+        StoreError: A known id has another sequence and ``replace`` is False; nothing is written.
     """
     names = display_names(list(inputs))
     for path in inputs:
         if path.is_file():
-            # Tells at once whether the file can be read as sequences at all, before a database is made for it.
+            # Fail at once if the file cannot be read as sequences, before a database is created for it.
             with open_records(path):
                 pass
     with tempfile.TemporaryDirectory(prefix="ednabed-") as scratch:
@@ -118,25 +118,25 @@ def import_records(
         try:
             if not database.is_local:
                 return _import(database, sources, labels, replace, folder, index)
-            place = Path(database.address)
-            is_new = not place.exists()
-            with exclusive(place / _LOCK, "importing into this database ('ednabed table import')"):
+            database_folder = Path(database.address)
+            is_new = not database_folder.exists()
+            with exclusive(database_folder / _LOCK, "importing into this database ('ednabed table import')"):
                 try:
                     return _import(database, sources, labels, replace, folder, index)
                 except BaseException:
                     if is_new:
-                        # Only what is empty goes; Windows keeps the lock file, which is open.
+                        # Remove the folder only if it is empty. Windows cannot delete the lock file, which is open.
                         with suppress(OSError):
-                            if [entry.name for entry in place.iterdir()] == [_LOCK]:
-                                (place / _LOCK).unlink()
-                                place.rmdir()
+                            if [entry.name for entry in database_folder.iterdir()] == [_LOCK]:
+                                (database_folder / _LOCK).unlink()
+                                database_folder.rmdir()
                     raise
         finally:
             index.close()
 
 
 def _local(path: Path, folder: Path) -> Path:
-    """Return the file; standard input is copied into a folder, because it may have to be read twice."""
+    """Return the path of the file; standard input is copied into ``folder``, because it may have to be read twice."""
     if path != STDIN:
         return path
     with (folder / "stdin").open("wb") as copy:
@@ -163,7 +163,7 @@ def _import(
             for batch in scan(database, table, [ID, SEQUENCE, *marker]):
                 sequences = [s or "" for s in batch.column(SEQUENCE).to_pylist()]
                 ids = batch.column(ID).to_pylist()
-                known.claim(0, ids, index.number(_keys(sequences)))
+                known.claim(0, ids, index.number(_sequence_keys(sequences)))
                 _with_markers(ids, markers_of(batch), index, markers)
         result, parts = _read(inputs, labels, folder, index, known, markers)
     finally:
@@ -172,8 +172,8 @@ def _import(
     if changed and not replace:
         first = pq.read_table(changed[0], columns=[ID]).column(ID)[0].as_py()
         raise StoreError(
-            f"{database.address}, table '{TABLE}': {ID} {first!r} is there with another sequence "
-            f"({result.replaced} such records in the input); give --replace to take the new sequences and clear "
+            f"{database.address}, table '{TABLE}': {ID} {first!r} is already in the table with another sequence "
+            f"({result.replaced} such records in the input); set `replace=True` to accept the new sequences and clear "
             "their vectors"
         )
     new = [path for path, kind in parts if kind == _NEW]
@@ -189,21 +189,21 @@ def _import(
     else:
         _widen(database, table, schema)
         with lance_errors(database.address):
-            # Not add(): on an object store, where there is no lock, two imports at once must not double an id.
+            # add() could duplicate an id if two imports run at once on an object store, where there is no lock.
             table.merge_insert(ID).when_not_matched_insert_all().execute(_rows(new, schema))
     return result
 
 
-def _keys(sequences: list[str]) -> list[bytes]:
-    """Return a key of the text of each sequence, as it stands."""
+def _sequence_keys(sequences: list[str]) -> list[bytes]:
+    """Return a key of the text of each sequence, without normalisation."""
     return [hashlib.sha256(s.encode()).digest()[:24] for s in sequences]
 
 
 def _with_markers(ids: list[str], markers: list[str], index: DistinctIndex, numbers: dict[str, int]) -> list[str]:
-    """Bind each id to its first marker; return the ids, with the marker behind where an id is bound to another."""
+    """Bind each id to its first marker; return the ids, with the marker appended if an id is bound to another one."""
     with_marker = [i for i, (name, marker) in enumerate(zip(ids, markers, strict=True)) if name and marker]
-    given = np.array([numbers.setdefault(markers[i], len(numbers)) for i in with_marker], np.int64)
-    clash = index.claim(_MARKER, [ids[i] for i in with_marker], given)
+    marker_numbers = np.array([numbers.setdefault(markers[i], len(numbers)) for i in with_marker], np.int64)
+    clash = index.claim(_MARKER_SOURCE, [ids[i] for i in with_marker], marker_numbers)
     renamed = list(ids)
     for i in np.array(with_marker, np.int64)[clash].tolist():
         renamed[i] = f"{ids[i]}|{markers[i]}"
@@ -220,8 +220,8 @@ def _read(
 ) -> tuple[ImportResult, list[tuple[Path, str]]]:
     """Read all inputs into Parquet files of new and of changed rows."""
     result = ImportResult(0, 0, 0, 0, 0, [])
-    keep = any(source.keep_placeholders for source in inputs)
-    lineages = None if labels is None else read_labels(labels, keep_placeholders=keep)
+    keep_placeholders = any(source.keep_placeholders for source in inputs)
+    lineages = None if labels is None else read_labels(labels, keep_placeholders=keep_placeholders)
     result.notes += () if lineages is None else lineages.notes
     parts: list[tuple[Path, str]] = []
     for number, source in enumerate(inputs):
@@ -230,8 +230,8 @@ def _read(
             with source.open(lineages) as records:
                 for raw in records:
                     _refuse_reserved(raw.schema.names, source.given)
-                    place = raw.schema.get_field_index("source")
-                    raw = raw.set_column(place, raw.schema.field(place), pa.repeat(source.name, len(raw)))
+                    column = raw.schema.get_field_index("source")
+                    raw = raw.set_column(column, raw.schema.field(column), pa.repeat(source.name, len(raw)))
                     for kind, rows in _sort(raw, number, index, known, markers, result).items():
                         writers[kind].write(rows)
                 result.notes += records.notes
@@ -240,35 +240,35 @@ def _read(
                 writer.close()
         parts += [(path, kind) for kind, writer in writers.items() for path in writer.paths]
     if lineages is not None and not lineages.matched:
-        log.warning("%s: none of its %d ids stands in the input, so no record got its label", labels, len(lineages))
+        log.warning("%s: none of its %d ids is in the input, so no record was labelled", labels, len(lineages))
     if not (result.added or result.replaced or result.unchanged):
         first = f": the first, {result.rejected[0][0]!r}, {result.rejected[0][1]}" if result.rejected else ""
         raise InputError(
-            f"{', '.join(source.name for source in inputs)}: none of the {result.read} records can be taken{first}"
+            f"{', '.join(source.name for source in inputs)}: none of the {result.read} records can be imported{first}"
         )
     return result, parts
 
 
 def _refuse_reserved(columns: Sequence[str], path: str) -> None:
-    wrong = [name for name in columns if name in _RESERVED or "`" in name]
-    if wrong:
-        why = "LanceDB keeps for itself" if wrong[0] in _RESERVED else "LanceDB cannot have"
+    invalid = [name for name in columns if name in _RESERVED or "`" in name]
+    if invalid:
+        why = "LanceDB reserves" if invalid[0] in _RESERVED else "LanceDB does not allow"
         raise InputError(
-            f"{path}: column {wrong[0]!r} has a name that {why}; rename the column in the file, for example to "
-            f"{wrong[0].strip('_').replace('`', '')!r}"
+            f"{path}: column {invalid[0]!r} has a name that {why}; rename the column in the file, for example to "
+            f"{invalid[0].strip('_').replace('`', '')!r}"
         )
 
 
 def _sort(
     raw: Any, number: int, index: DistinctIndex, known: DistinctIndex, markers: dict[str, int], result: ImportResult
 ) -> dict[str, Any]:
-    """Part a batch into new and changed rows; count the others."""
+    """Split a batch into new and changed rows; count the others."""
     sequences = ["".join((s or b"").decode("utf-8", "replace").split()) for s in raw.column("sequence").to_pylist()]
-    written, sources, records = (raw.column(c).to_pylist() for c in ("id", "source", "record"))
-    ids = _with_markers(written, markers_of(raw), index, markers)
-    result.with_marker += sum(own != given for own, given in zip(ids, written, strict=True))
-    keys = index.number(_keys(sequences))
-    # Ids are unique over all inputs, as they are in the table.
+    original_ids, sources, records = (raw.column(c).to_pylist() for c in ("id", "source", "record"))
+    ids = _with_markers(original_ids, markers_of(raw), index, markers)
+    result.with_marker += sum(id_ != original for id_, original in zip(ids, original_ids, strict=True))
+    keys = index.number(_sequence_keys(sequences))
+    # Ids are unique across all inputs, as in the table.
     clash = index.claim(1, ids, keys)
     stored = known.get_ids(0, ids)
     first = index.first_time(2, ids)
@@ -276,7 +276,7 @@ def _sort(
     for i, id_ in enumerate(ids):
         reason = None if id_ else "the record has no id"
         if clash[i] and id_:
-            reason = "this id stands earlier in the input with another sequence"
+            reason = "this id occurs earlier in the input with another sequence"
         if reason is not None:
             result.rejected.append((id_, reason, sources[i], records[i]))
         elif not first[i]:
@@ -290,21 +290,21 @@ def _sort(
     result.read += len(ids)
     result.added += len(kinds[_NEW])
     result.replaced += len(kinds[_CHANGED])
-    further = [n for n in raw.schema.names if n not in ("id", "sequence", "record")]
+    other_names = [n for n in raw.schema.names if n not in ("id", "sequence", "record")]
     names = [ID, SEQUENCE]
-    for name in further:
-        # Lance takes no dot in a name.
-        own = name.replace(".", "_")
-        while own in names or own in _TAKEN or (own != name and own in further):
-            own += "_input"
-        names.append(own)
-    columns = [pa.array(ids), pa.array(sequences), *(raw.column(n) for n in further)]
+    for name in other_names:
+        # Lance does not allow a dot in a name.
+        new = name.replace(".", "_")
+        while new in names or new in _COLUMN_NAMES or (new != name and new in other_names):
+            new += "_input"
+        names.append(new)
+    columns = [pa.array(ids), pa.array(sequences), *(raw.column(n) for n in other_names)]
     rows = pa.record_batch([*columns], names=names)
     return {kind: rows.take(pa.array(chosen)) for kind, chosen in kinds.items() if chosen}
 
 
 def _rows(parts: list[Path], schema: pa.Schema) -> Any:
-    """Stream the rows of several files in one schema, nulls where a file lacks a column: one commit."""
+    """Stream the rows of several files in one schema for a single commit; a missing column becomes null."""
 
     def batches() -> Iterator[Any]:
         for part in parts:
@@ -323,18 +323,20 @@ def _rows(parts: list[Path], schema: pa.Schema) -> Any:
 
 
 def _schema(parts: list[Path], table: Any) -> pa.Schema:
-    """Return the schema of all new rows, in the table's own types, when every value fits.
+    """Return the schema of all new rows, using the types of the table, after checking that every value fits.
 
     Raises:
-        InputError: A column holds values that the table, or an input before it, has in another type.
+        InputError: A column has values that do not fit its type in the table or in an earlier input.
     """
     fields: dict[str, pa.Field] = {} if table is None else {f.name: f for f in table.schema}
     schema = pa.schema([])
     for part in parts:
-        own = pq.read_schema(part)
-        own = pa.schema([pa.field(f.name, fields[f.name].type if f.name in fields else f.type) for f in own])
+        part_schema = pq.read_schema(part)
+        part_schema = pa.schema(
+            [pa.field(f.name, fields[f.name].type if f.name in fields else f.type) for f in part_schema]
+        )
         try:
-            schema = pa.unify_schemas([schema, own], promote_options="permissive")
+            schema = pa.unify_schemas([schema, part_schema], promote_options="permissive")
         except pa.ArrowTypeError as error:
             raise InputError(f"the inputs differ in a column: {error}; rename it in one of them") from error
     for part in parts:
@@ -351,23 +353,23 @@ def _try_cast(file: Any, field: pa.Field, kind: pa.DataType) -> None:
             batch.column(field.name).cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(
-                f"{batch.column('source')[0].as_py()}: column {field.name!r} is {field.type} there and {kind} in the "
+                f"{batch.column('source')[0].as_py()}: column {field.name!r} is {field.type}, but {kind} in the "
                 f"table ({error}); rename the column in the input"
             ) from error
 
 
 def _widen(database: Database, table: Any, schema: pa.Schema) -> None:
-    """Add columns that the table lacks, and let vectors be null where it does not."""
-    lacking = [f for f in schema if f.name not in table.schema.names]
-    if lacking:
+    """Add the columns that the table lacks, and make its vector columns nullable."""
+    missing = [f for f in schema if f.name not in table.schema.names]
+    if missing:
         with lance_errors(database.address):
-            table.add_columns(pa.schema(lacking))
-    for columns in _vectors(table):
+            table.add_columns(pa.schema(missing))
+    for columns in _vector_columns(table):
         allow_null(database, table, columns.vector)
 
 
-def _vectors(table: Any) -> list[VectorColumns]:
-    """Return the vector columns: ``vector``, and those with a fingerprint beside them. Other lists are the user's."""
+def _vector_columns(table: Any) -> list[VectorColumns]:
+    """Return the vector columns: ``vector``, and lists with a fingerprint column. Other lists belong to the user."""
     names = table.schema.names
     found = []
     for f in table.schema:
@@ -382,9 +384,9 @@ def _vectors(table: Any) -> list[VectorColumns]:
 
 
 def _replace(database: Database, table: Any, parts: list[Path]) -> None:
-    """Write changed sequences with all that the input says of them, and clear every vector of the old ones."""
+    """Write changed sequences with all their columns from the input, and clear every vector of the old ones."""
     names = table.schema.names
-    vectors = _vectors(table)
+    vectors = _vector_columns(table)
     for v in vectors:
         allow_null(database, table, v.vector)
     cleared = [c for v in vectors for c in (v.vector, v.status, v.reason, v.fingerprint) if c in names]
@@ -402,5 +404,6 @@ def _replace(database: Database, table: Any, parts: list[Path]) -> None:
                     done = update.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows
                 if done != len(batch):
                     raise StoreError(
-                        f"table '{TABLE}': {done} of {len(batch)} rows took their new sequence; run the import again"
+                        f"table '{TABLE}': only {done} of {len(batch)} rows were updated with their new sequence; run "
+                        "the import again"
                     )

@@ -1,6 +1,6 @@
-"""Where the journals of a table are: vectors that were computed for it and are not in it yet.
+"""The journals of a table: vectors that were computed for it but are not in it yet.
 
-One folder for each table, vector column, function and precision, and for each process at work on it; see ``journal``.
+There is one folder for each table, vector column, function, precision and process working on it; see ``journal``.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _PRECISIONS = ("fp32", "bf16", "fp16")
 def open_journal(
     workspace: Path, database: Database, columns: VectorColumns, embedder: Embedder, flush_seconds: float
 ) -> Iterator[VectorJournal]:
-    """Open the journal of a table and function; a second process at the same work gets one of its own.
+    """Open the journal of a table and function; a second process doing the same work gets a separate one.
 
     Args:
-        workspace: Where journals are kept.
-        database: Where the table is.
+        workspace: Folder that contains the journals.
+        database: Location of the table.
         columns: The vector column.
         embedder: The function, and the precision in which it is computed.
-        flush_seconds: Work of so many seconds at most is lost by a kill.
+        flush_seconds: Maximum seconds of work lost if the process is killed.
 
     Raises:
-        StoreError: Too many processes are at the same work.
+        StoreError: Too many processes are doing the same work.
     """
     stem = _stem(database, columns, embedder.spec.fingerprint, embedder.encoder.precision)
     for number in range(1, _PROCESSES + 1):
@@ -45,7 +45,7 @@ def open_journal(
             lock.__enter__()
         except StoreError:
             continue
-        # The folder stays, empty of vectors: were it removed, two processes could hold its lock at once.
+        # The folder stays, without vectors, because two processes could hold its lock at once if it were removed.
         try:
             with VectorJournal(folder, embedder.spec.dimension, flush_seconds=flush_seconds) as journal:
                 yield journal
@@ -53,17 +53,18 @@ def open_journal(
             lock.__exit__(None, None, None)
         return
     raise StoreError(
-        f"{checkpoint_folder(workspace)}: {_PROCESSES} processes are embedding this table already; wait for one"
+        f"{checkpoint_folder(workspace)}: {_PROCESSES} processes are already embedding this table; wait until one has "
+        "finished"
     )
 
 
 def rows_waiting(workspace: Path, database: Database, columns: VectorColumns, fingerprint: str) -> int:
-    """Return how many computed vectors of a function wait in journals on this machine to be brought into the table."""
+    """Return the number of computed vectors of a function that are in journals on this machine but not in the table."""
     stems = [_stem(database, columns, fingerprint, precision) for precision in _PRECISIONS]
     return sum(rows_on_disk(folder) for stem in stems for folder in checkpoint_folder(workspace).glob(f"{stem}*"))
 
 
 def _stem(database: Database, columns: VectorColumns, fingerprint: str, precision: str) -> str:
-    place = Path(database.address).resolve() if database.is_local else database.address
-    name = f"{place}\n{columns.vector}\n{fingerprint}\n{precision}"
+    address = Path(database.address).resolve() if database.is_local else database.address
+    name = f"{address}\n{columns.vector}\n{fingerprint}\n{precision}"
     return f".work-{hashlib.sha256(name.encode()).hexdigest()[:16]}-"

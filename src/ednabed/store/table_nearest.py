@@ -1,7 +1,7 @@
-"""Exact nearest rows of a LanceDB table: one pass over the vectors for all queries together.
+"""Find the exact nearest rows of a LanceDB table in one pass over the vectors for all queries together.
 
-LanceDB's own search without an index answers one to three queries a second over 200,000 rows; a blocked matrix product
-over the streamed vectors answers hundreds. Vectors that are null, zero or not finite are never found.
+Over 200,000 rows, LanceDB's own search without an index answers one to three queries per second; a blocked matrix
+product over the streamed vectors answers hundreds. Vectors that are null, zero or not finite are never found.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ from ednabed.models.base import FloatArray
 from ednabed.store.table import TABLE, Database, lance_errors, vectors_of
 
 ROW_ID = "_rowid"
-"""Lance's number of a row, valid within one version of the table."""
+"""Lance's row number, valid within one version of the table."""
 TIE = 1e-6
-"""Similarities that are no further apart are one: the order of a sum moves them by as much."""
-# Beyond the rows wanted, so that those whose float32 products are off by rounding are not lost.
+"""Maximum difference between tied similarities; the order of summation can change them by this much."""
+# Extra rows to keep, so that rows whose float32 products are affected by rounding are not lost.
 _SPARE = 16
 _NO_COLUMN = "ednabed_no_such_column"
 _QUERY_ROWS = 1024
 _TAKE_ROWS = 10_000
 NO_KEY = np.uint64(2**64 - 1)
-"""The number of no row and no sequence."""
+"""Marker for a missing key; never the number of a row or sequence."""
 Numbers = npt.NDArray[np.uint64]
 
 
 def read_filter(database: Database, table: Any, where: str) -> tuple[str, int]:
-    """Return a user's filter so that Lance reads all of it, and the number of rows that fulfil it.
+    """Return a user's filter in a form that Lance reads completely, and the number of rows that match it.
 
-    Lance stops at the end of the first condition and forgets what follows (``a = 1 ADN b = 2``). Within brackets it
-    does not, and a column that cannot be there tells whether it got beyond them. A filter is a condition and nothing
-    else: Lance has no statements that change data in it.
+    Lance stops at the end of the first condition and ignores the rest (``a = 1 ADN b = 2``). It does not do so within
+    brackets; a column that cannot exist then shows whether Lance read past them. A filter is only a condition, because
+    Lance does not allow statements that change data in it.
 
     Raises:
-        StoreError: It is no condition on the columns of the table.
+        StoreError: The filter is not a condition on the columns of the table.
     """
-    # The line break ends a comment of SQL.
+    # The line break ends an SQL comment.
     condition = f"(\n{where}\n)"
-    said = None
+    problem = None
     try:
         count = int(table.count_rows(condition))
         try:
             table.count_rows(f"{condition} AND {_NO_COLUMN} IS NULL")
-            said = "it ends in the middle"
+            problem = "Lance does not read all of it"
         except Exception as error:
             if _NO_COLUMN not in str(error):
                 raise
-    except Exception as error:  # also a panic inside Lance, which is an Exception of its own
-        said = (str(error).splitlines() or [type(error).__name__])[0].split(", /")[0][:300]
-    if said is not None:
+    except Exception as error:  # includes a panic in Lance, which has its own exception type
+        problem = (str(error).splitlines() or [type(error).__name__])[0].split(", /")[0][:300]
+    if problem is not None:
         raise StoreError(
-            f"{database.address}, table '{TABLE}': the filter {where!r} cannot be used ({said}); wanted a condition in "
-            f"SQL on the columns {', '.join(table.schema.names)}, such as \"sample = 'A'\""
+            f"{database.address}, table '{TABLE}': the filter {where!r} cannot be used ({problem}); expected an SQL "
+            f"condition on the columns {', '.join(table.schema.names)}, such as \"sample = 'A'\""
         )
     return condition, count
 
 
 def scan_rows(database: Database, table: Any, names: Sequence[str], where: str | None = None) -> Iterator[Any]:
-    """Yield Arrow batches of these columns and ``ROW_ID``, as ``scan`` does."""
+    """Yield Arrow batches of these columns and ``ROW_ID``, like ``scan``."""
     with lance_errors(database.address):
         query = table.search().select(list(names)).with_row_id(True).limit(None)
         if where is not None:
@@ -72,23 +72,23 @@ def scan_rows(database: Database, table: Any, names: Sequence[str], where: str |
 
 
 def take_rows(database: Database, table: Any, rows: Numbers, names: Sequence[str]) -> pa.Table:
-    """Return these columns and ``ROW_ID`` of rows by their number, in the order asked for."""
-    wanted = np.unique(rows)
+    """Return these columns and ``ROW_ID`` of the rows with the given numbers, in the given order."""
+    distinct_rows = np.unique(rows)
     parts = []
     with lance_errors(database.address):
-        for first in range(0, len(wanted), _TAKE_ROWS):
-            some = wanted[first : first + _TAKE_ROWS].tolist()
-            parts.append(table.take_row_ids(some).select(list(names)).with_row_id().to_arrow())
+        for first in range(0, len(distinct_rows), _TAKE_ROWS):
+            block = distinct_rows[first : first + _TAKE_ROWS].tolist()
+            parts.append(table.take_row_ids(block).select(list(names)).with_row_id().to_arrow())
         if not parts:
             parts.append(table.search().select(list(names)).with_row_id(True).limit(0).to_arrow())
     taken = pa.concat_tables(parts)
-    # Lance returns them in an order of its own, each once.
-    places = {row: place for place, row in enumerate(taken.column(ROW_ID).to_pylist())}
-    return taken.take(pa.array([places[row] for row in rows.tolist()], pa.int64())).combine_chunks()
+    # Lance returns each row once, in arbitrary order.
+    index_of_row = {row: index for index, row in enumerate(taken.column(ROW_ID).to_pylist())}
+    return taken.take(pa.array([index_of_row[row] for row in rows.tolist()], pa.int64())).combine_chunks()
 
 
 def vectors_in(part: Any, column: str, dimension: int) -> FloatArray:
-    """Return the vectors of a batch or table, float32, shape (n, d), zeros where null."""
+    """Return the vectors of a batch or table, float32, shape (n, d), with zeros for nulls."""
     values = part.column(column)
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
@@ -96,7 +96,7 @@ def vectors_in(part: Any, column: str, dimension: int) -> FloatArray:
 
 
 def usable(vectors: FloatArray) -> npt.NDArray[np.bool_]:
-    """Tell which vectors are finite and not zero."""
+    """Return which vectors are finite and not zero; bool, shape (n,)."""
     with np.errstate(all="ignore"):
         squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
     return np.asarray(np.isfinite(squares) & (squares > 0), np.bool_)
@@ -109,9 +109,9 @@ def unit(vectors: FloatArray) -> FloatArray:
 
 
 def cosines(queries: FloatArray, vectors: FloatArray) -> npt.NDArray[np.float32]:
-    """Return the cosine of each query with the vector beside it, float32, shape (n,), both of shape (n, d).
+    """Return the cosine of each query with the vector in the same row, float32, shape (n,); both have shape (n, d).
 
-    Summed in float64, so that it depends on the two vectors only and not on how many are compared at once.
+    Sums are in float64, so that a cosine depends only on its two vectors and not on how many are compared at once.
     """
     products = np.einsum("nd,nd->n", queries, vectors, dtype=np.float64)
     norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
@@ -120,13 +120,13 @@ def cosines(queries: FloatArray, vectors: FloatArray) -> npt.NDArray[np.float32]
 
 
 class NearestKeys:
-    """The most similar keys for each of some queries, gathered batch by batch.
+    """The most similar keys for each query, collected batch by batch.
 
-    Rows with the same key are one thing (the same sequence) with the same vector, and count as one.
+    Rows with the same key stand for the same sequence with the same vector, and count as one.
 
     Args:
         queries: Usable vectors, float32, shape (q, d).
-        k: Keys wanted a query; some more are kept (``_SPARE``), because products in float32 are not exact.
+        k: Requested keys per query; ``_SPARE`` more are kept, because products in float32 are not exact.
     """
 
     def __init__(self, queries: FloatArray, k: int) -> None:
@@ -136,35 +136,35 @@ class NearestKeys:
         self._keys = np.full((len(queries), self.width), NO_KEY, np.uint64)
 
     def add(self, keys: Numbers, vectors: FloatArray) -> None:
-        """Take in usable vectors, float32, shape (m, d), with their keys, shape (m,)."""
+        """Add usable vectors, float32, shape (m, d), with their keys, shape (m,)."""
         keys, first = np.unique(keys, return_index=True)
         block = unit(vectors[first]).T
         for start in range(0, len(self._queries), _QUERY_ROWS):
-            some = slice(start, start + _QUERY_ROWS)
-            scores = self._queries[some] @ block
-            hot = np.flatnonzero(scores.max(axis=1, initial=-np.inf) >= self._scores[some, -1] - TIE) + start
-            if len(hot):
-                self._merge(hot, scores[hot - start], keys)
+            rows = slice(start, start + _QUERY_ROWS)
+            scores = self._queries[rows] @ block
+            improved = np.flatnonzero(scores.max(axis=1, initial=-np.inf) >= self._scores[rows, -1] - TIE) + start
+            if len(improved):
+                self._merge(improved, scores[improved - start], keys)
 
     def _merge(self, queries: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], keys: Numbers) -> None:
-        best = _first(scores, self.width)
+        best = _best(scores, self.width)
         scores = np.concatenate([self._scores[queries], np.take_along_axis(scores, best, 1)], axis=1)
-        own = np.concatenate([self._keys[queries], keys[best]], axis=1)
-        by_key = np.argsort(own, axis=1, kind="stable")
-        scores, own = np.take_along_axis(scores, by_key, 1), np.take_along_axis(own, by_key, 1)
-        scores[:, 1:][own[:, 1:] == own[:, :-1]] = -np.inf
-        best = _first(scores, self.width)
+        merged = np.concatenate([self._keys[queries], keys[best]], axis=1)
+        by_key = np.argsort(merged, axis=1, kind="stable")
+        scores, merged = np.take_along_axis(scores, by_key, 1), np.take_along_axis(merged, by_key, 1)
+        scores[:, 1:][merged[:, 1:] == merged[:, :-1]] = -np.inf
+        best = _best(scores, self.width)
         self._scores[queries] = np.take_along_axis(scores, best, 1)
-        self._keys[queries] = np.take_along_axis(own, best, 1)
+        self._keys[queries] = np.take_along_axis(merged, best, 1)
 
     def found(self, query: int) -> Numbers:
         """Return the keys of one query, most similar first, at most ``width`` of them."""
         return np.asarray(self._keys[query][np.isfinite(self._scores[query])])
 
 
-def _first(scores: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.int64]:
-    """Return the columns of the ``n`` best scores of each row, best first; ties stand in the order of the columns."""
-    # Score and column in one number: to sort a few of those is far quicker than to sort all scores stably.
+def _best(scores: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.int64]:
+    """Return the columns of the ``n`` best scores of each row, best first; ties are in column order."""
+    # Score and column are combined in one number: sorting a few of those is much faster than a stable sort of all.
     steps = np.where(np.isfinite(scores), np.round(scores / TIE), -(10.0**9)).astype(np.int64)
     bits = max(1, int(scores.shape[1] - 1).bit_length())
     numbers = (-steps << bits) | np.arange(scores.shape[1])

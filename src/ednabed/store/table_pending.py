@@ -1,7 +1,8 @@
-"""Rows of a LanceDB table that wait for a vector: found by scans of a snapshot, given back by guarded merges.
+"""Find the pending rows of a LanceDB table by scanning a snapshot, and write their results back by guarded merges.
 
-Results go back by id, each guarded by the sequence it was computed from, so a row whose sequence was replaced meanwhile
-keeps its null and is found by the next scan; vectors that another function put there meanwhile are left alone.
+Results are merged by id, on condition that the sequence is still the one they were computed from. A row whose sequence
+was replaced meanwhile therefore keeps its null and is found by the next scan. Vectors that another function wrote
+meanwhile are left alone.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ _SAME_SEQUENCE = f"(target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the table: id, sequence, and why this function rejected them before (None where it did not)."""
+    """Rows of the table: id, sequence, and the reason for an earlier rejection by this function, or None."""
 
     ids: list[str]
     sequences: list[str | None]
     reasons: list[str | None]
 
     def first(self, n: int | None) -> Rows:
-        """Return the first ``n`` rows; None takes all."""
+        """Return the first ``n`` rows; None returns all."""
         return Rows(self.ids[:n], self.sequences[:n], self.reasons[:n])
 
 
 @dataclass
 class Results:
-    """Rows with their result, not yet in the table: a vector, or the reason why there is none."""
+    """Results that are not in the table yet: for each row a vector, or the reason why there is none."""
 
     ids: list[str] = field(default_factory=list)
     sequences: list[str | None] = field(default_factory=list)
@@ -63,27 +64,27 @@ class Results:
         self,
         window: Rows,
         positions: npt.NDArray[np.int64],
-        of_row: npt.NDArray[np.int64],
+        number_of_row: npt.NDArray[np.int64],
         vectors: FloatArray,
         reasons: dict[int, str],
     ) -> None:
-        """Add what became of some rows.
+        """Add the results of a window of rows.
 
         Args:
-            window: The rows, n of them.
-            positions: int64, shape (m,): the rows, counted from 0, whose sequence could be used.
-            of_row: int64, shape (m,): the row of ``vectors`` that is theirs.
+            window: The rows.
+            positions: Positions in the window, counted from 0, of the rows with a usable sequence; int64, shape (m,).
+            number_of_row: For each of ``positions``, the row of ``vectors`` with its vector; int64, shape (m,).
             vectors: float32, shape (distinct sequences, d).
-            reasons: Number of a row to why it has no vector, also of some of ``positions``.
+            reasons: Position of a row to the reason why it has no vector; may include some of ``positions``.
         """
         good = np.array([p not in reasons for p in positions.tolist()], bool)
         ids, sequences = window.ids, window.sequences
         self.ids += [ids[p] for p in positions[good].tolist()]
         self.sequences += [sequences[p] for p in positions[good].tolist()]
-        self.vectors.append(vectors[of_row[good]])
+        self.vectors.append(vectors[number_of_row[good]])
         for p, reason in reasons.items():
             if reason == window.reasons[p]:
-                # Rejected before, for the same reason.
+                # It was rejected before for the same reason.
                 continue
             self.refused_ids.append(ids[p])
             self.refused_sequences.append(sequences[p])
@@ -92,14 +93,14 @@ class Results:
 
 @dataclass(frozen=True)
 class PendingRows:
-    """The rows that one function has to fill.
+    """The rows that still need a vector of one function.
 
     Attributes:
-        database: Where the table is.
+        database: Location of the table.
         columns: Vector column and companions.
-        fingerprint: Of the function.
+        fingerprint: Fingerprint of the function.
         dimension: Length of its vectors.
-        resume: False also takes the rows whose vector another function made.
+        resume: False also includes the rows whose vector another function computed.
     """
 
     database: Database
@@ -109,30 +110,30 @@ class PendingRows:
     resume: bool
 
     def count(self, table: Any) -> int:
-        """Return how many rows are pending in a snapshot of the table."""
+        """Return the number of pending rows in a snapshot of the table."""
         return sum(len(rows.ids) for rows in self._scan(table, with_sequence=False))
 
-    def windows(self, table: Any, most: int, *, rejected: bool = False) -> Iterator[Rows]:
-        """Yield pending rows, at most ``most`` or some millions of letters at a time.
+    def windows(self, table: Any, max_rows: int, *, rejected: bool = False) -> Iterator[Rows]:
+        """Yield pending rows, at most ``max_rows`` or some millions of bases at a time.
 
-        ``rejected`` gives the rows that this function rejected before: their sequence, or the least length, may be
-        another now, so they are judged again by each command.
+        ``rejected`` yields the rows that this function rejected before. Each command checks them again, because their
+        sequence or the minimum length may have changed.
         """
-        window, letters = Rows([], [], []), 0
+        window, bases = Rows([], [], []), 0
         for part in self._scan(table, with_sequence=True, rejected=rejected):
             for id_, sequence, reason in zip(part.ids, part.sequences, part.reasons, strict=True):
                 window.ids.append(id_)
                 window.sequences.append(sequence)
                 window.reasons.append(reason)
-                letters += len(sequence or "")
-                if len(window.ids) == most or letters >= WINDOW_LETTERS:
+                bases += len(sequence or "")
+                if len(window.ids) == max_rows or bases >= WINDOW_LETTERS:
                     yield window
-                    window, letters = Rows([], [], []), 0
+                    window, bases = Rows([], [], []), 0
         if window.ids:
             yield window
 
-    def give_vectors(self, table: Any, results: Results) -> int:
-        """Bring vectors into the table; return how many rows took theirs."""
+    def write_vectors(self, table: Any, results: Results) -> int:
+        """Write vectors to the table; return the number of rows updated."""
         c = self.columns
         flat = np.concatenate(results.vectors).ravel()
         return self._update(
@@ -147,8 +148,8 @@ class PendingRows:
             },
         )
 
-    def give_reasons(self, table: Any, results: Results) -> int:
-        """Mark rows as rejected, with the reason; return how many took it."""
+    def write_rejections(self, table: Any, results: Results) -> int:
+        """Mark rows as rejected, with the reason; return the number of rows updated."""
         c, n = self.columns, len(results.refused_ids)
         return self._update(
             table,
@@ -165,7 +166,7 @@ class PendingRows:
     def _where(self, rejected: bool) -> str:
         """Return the filter for rows that may be pending, or for those that this function rejected.
 
-        Zero vectors are told from others by looking at them.
+        The filter cannot recognise zero vectors; they are identified from the vectors themselves.
         """
         names = self.columns
         vector, status, fingerprint = quoted(names.vector), quoted(names.status), quoted(names.fingerprint)
@@ -194,9 +195,9 @@ class PendingRows:
             )
 
     def _update(self, table: Any, rows: dict[str, Any]) -> int:
-        """Merge rows into the table by id and sequence; return how many took it.
+        """Merge rows into the table by id and sequence; return the number of rows updated.
 
-        Unless all vectors are to be replaced, a row that another function filled meanwhile does not take it.
+        Unless all vectors are to be replaced, a row that another function filled meanwhile is not updated.
         """
         if not self.resume:
             return self._merge_where(table, rows, _SAME_SEQUENCE)
@@ -206,13 +207,13 @@ class PendingRows:
         guard = f"{_SAME_SEQUENCE} AND ({ours} OR target.{status} = '{REJECTED}')"
         done = self._merge_where(table, rows, guard)
         if done < len(rows[ID]):
-            # A vector that was cleared by hand beside its old fingerprint. Asked only now, because a guard on vectors
-            # doubles the time of a merge; the rows that took it above are ours by now, so they count again.
+            # A vector may have been cleared by hand while its old fingerprint remained. This is checked only now,
+            # because a guard on vectors doubles the time of a merge. Rows updated above match too and count again.
             done = self._merge_where(table, rows, f"{_SAME_SEQUENCE} AND ({ours} OR target.{vector} IS NULL)")
         return done
 
     def _merge_where(self, table: Any, rows: dict[str, Any], guard: str) -> int:
         merge = table.merge_insert(ID).when_matched_update_all(where=guard)
         with lance_errors(self.database.address):
-            # Nulls of a rejected row's vector pass only under this word; vectors are known to be finite.
+            # Null vectors of rejected rows are accepted only with this setting; all other vectors are finite.
             return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)

@@ -1,8 +1,8 @@
-"""Work in progress next to what it becomes, under another name, and held by a lock for as long as its process lives.
+"""Temporary files and folders for work in progress, locked for as long as their process lives.
 
-Work on ``NAME`` is called ``.NAME.<12 hexadecimal digits>.tmp``, a file or a folder; ``.NAME.<same digits>.lock`` is
-there before it and after it, and locked while its process lives. So what a killed command left can be told from what a
-live one is still writing.
+Work on ``NAME`` is a file or folder next to it called ``.NAME.<12 hexadecimal digits>.tmp``. The lock file
+``.NAME.<same digits>.lock`` is created before it and removed after it, and is locked while its process lives. This
+distinguishes leftovers of a killed command from work that a live one is still writing.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 
 _LOCK = re.compile(r"(\..+\.[0-9a-f]{12})\.lock", re.DOTALL)
 _OLD_SECONDS = 86_400
-"""Age at which work without a lock file goes, of which nothing shows whether its process lives."""
+"""Age at which work without a lock file is removed, because nothing shows whether its process lives."""
 
 
 @contextmanager
 def in_progress(path: Path) -> Iterator[Path]:
-    """Give the name under which to write what becomes ``path``; what is left under it when the block ends is removed.
+    """Yield a temporary path for work that becomes ``path``; anything left under it when the block ends is removed.
 
-    Folders above it are made. What killed commands left in the same folder is removed first.
+    Parent folders are created. Leftovers of killed commands in the same folder are removed first.
 
     Args:
-        path: What the work is to become. Renaming it is up to the block.
+        path: The final path. The block itself must rename the work to it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
@@ -42,22 +42,22 @@ def in_progress(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             _remove(temporary)
-        # What cannot be removed now goes with the next command, which needs its lock file to know that it is dead.
+        # Work that cannot be removed now is removed by the next command, which needs the lock file to recognise it.
         gone = not os.path.lexists(temporary)
         if gone:
             _unlink(held)
         lock.release()
         if gone:
-            # Windows keeps an open file, so there it can go only now.
+            # Windows cannot delete an open file, so it is deleted only now.
             _unlink(held)
 
 
 def sweep(folder: Path, *names: str) -> None:
-    """Remove what killed commands left of work in progress in a folder; what a live one is writing stays.
+    """Remove leftover work of killed commands from a folder; work that a live command is writing stays.
 
     Args:
-        folder: Where to look.
-        names: Names of which also the work of earlier versions goes, when it is old: they made no lock file.
+        folder: The folder to clean.
+        names: Final names for which old work without a lock file, from earlier versions, is also removed.
     """
     from filelock import FileLock, Timeout
 
@@ -72,12 +72,12 @@ def sweep(folder: Path, *names: str) -> None:
         try:
             lock.acquire(timeout=0)
         except (Timeout, OSError):
-            # At work, of another user, or swept by another command just now.
+            # Still in use, owned by another user, or just removed by another command.
             continue
-        left = folder / f"{found[1]}.tmp"
+        leftover = folder / f"{found[1]}.tmp"
         with suppress(OSError):
-            _remove(left)
-        gone = not os.path.lexists(left)
+            _remove(leftover)
+        gone = not os.path.lexists(leftover)
         if gone:
             _unlink(folder / entry)
         lock.release()
@@ -86,7 +86,7 @@ def sweep(folder: Path, *names: str) -> None:
 
 
 def _hold(path: Path) -> Any:
-    """Return a lock on a new file. Another process takes it for an instant only, to see whether it is held."""
+    """Return a lock on a new file. Another process acquires it only for an instant, to see whether it is held."""
     from filelock import FileLock
 
     lock = FileLock(path)
@@ -100,11 +100,11 @@ def _hold(path: Path) -> Any:
 def _remove_old(folder: Path, name: str, hidden: list[str]) -> None:
     work = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{12}}\.tmp")
     for entry in hidden:
-        left = folder / entry
-        if work.fullmatch(entry) and not left.with_suffix(".lock").exists():
+        leftover = folder / entry
+        if work.fullmatch(entry) and not leftover.with_suffix(".lock").exists():
             with suppress(OSError):
-                if time.time() - left.stat().st_mtime > _OLD_SECONDS:
-                    _remove(left)
+                if time.time() - leftover.stat().st_mtime > _OLD_SECONDS:
+                    _remove(leftover)
 
 
 def _hidden(folder: Path) -> list[str]:

@@ -1,8 +1,8 @@
-"""The vectors of a run, in whichever form they lie: float32, float16 or a compressed archive; read block by block.
+"""The vectors of a run in any form (float32, float16 or a compressed archive), read block by block.
 
-``embeddings.npy`` is what ``embed`` writes. ``compress`` makes ``embeddings.npz`` (the same float32 values, deflated)
-or ``embeddings.f16.npy`` (float16, half the size). All are read as float32, and no form is ever held in memory whole
-unless asked for. No pickle is read.
+``embed`` writes ``embeddings.npy``. ``compress`` writes ``embeddings.npz`` (the same float32 values, deflated) or
+``embeddings.f16.npy`` (float16, half the size). All are read as float32, and no form is loaded completely unless
+requested. Pickles are never read.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ EMBEDDINGS = "embeddings.npy"
 HALF = "embeddings.f16.npy"
 COMPRESSED = "embeddings.npz"
 FORMS = (EMBEDDINGS, COMPRESSED, HALF)
-"""Names of the forms, the preferred first: those that are exact."""
+"""Names of the forms in order of preference, the exact ones first."""
 
 _MEMBER = "embeddings.npy"
-# The last two are what numpy lets through of a damaged header.
+# numpy raises the last two for some damaged headers.
 _UNREADABLE = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError, TokenError,
 )  # fmt: skip
 BLOCK_BYTES = 32_000_000
-"""A block of vectors has about so many bytes as float32."""
+"""Approximate bytes of a block of vectors as float32."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class VectorFile:
     """One file of vectors.
 
     Attributes:
-        path: Where it is.
+        path: Path of the file.
         rows: Number of vectors.
         dimension: Length of a vector.
-        dtype: Of the file: float32 or float16.
+        dtype: Data type of the file: float32 or float16.
     """
 
     path: Path
@@ -58,10 +58,11 @@ class VectorFile:
 
         Args:
             folder: Run folder.
-            name: Which form; None takes the preferred one of those that are there.
+            name: File name of the form; None takes the preferred one of those that exist.
 
         Raises:
-            StoreError: There are none, or the header is damaged, needs a pickle, or is no matrix of this form's type.
+            StoreError: There is no file, or its header is damaged, needs a pickle, or does not describe a matrix of the
+                type of this form.
         """
         if name is None:
             name = next((form for form in FORMS if (folder / form).exists()), EMBEDDINGS)
@@ -74,23 +75,24 @@ class VectorFile:
                 with path.open("rb") as file:
                     shape, _, dtype = _header(file)
                     size = path.stat().st_size - file.tell()
-                wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-                if size != wanted and not dtype.hasobject:
-                    raise ValueError(f"{size} bytes of values, its header promises {wanted}")
+                expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                if size != expected and not dtype.hasobject:
+                    raise ValueError(f"it has {size} bytes of values, but its header states {expected}")
             if dtype.hasobject:
-                raise ValueError("it holds Python objects, which would need a pickle")
+                raise ValueError("it contains Python objects, which would need a pickle")
         except _UNREADABLE as error:
             raise _unreadable(path, error) from error
-        wanted_type = np.float16 if name == HALF else np.float32
-        if len(shape) != 2 or dtype != wanted_type:
+        expected_type = np.float16 if name == HALF else np.float32
+        if len(shape) != 2 or dtype != expected_type:
             raise StoreError(
-                f"{path} holds {dtype} of shape {shape}; wanted a {np.dtype(wanted_type).name} matrix, one row a record"
+                f"{path} contains {dtype} values of shape {shape}; expected a {np.dtype(expected_type).name} matrix, "
+                "one row per record"
             )
         return cls(path, shape[0], shape[1], dtype)
 
     @property
     def mapped(self) -> npt.NDArray[Any] | None:
-        """The file as a memory map in its own type, shape (rows, dimension); None where it cannot be mapped (npz)."""
+        """The file as a memory map in its own type, shape (rows, dimension); None if it cannot be mapped (npz)."""
         if self.path.name == COMPRESSED:
             return None
         try:
@@ -100,9 +102,9 @@ class VectorFile:
         return array
 
     def blocks(self, rows: int | None = None) -> Iterator[FloatArray]:
-        """Yield the vectors in order as float32 blocks, shape (at most ``rows``, dimension); None: about 32 MB each.
+        """Yield the vectors in order as float32 blocks of shape (at most ``rows``, dimension); None means about 32 MB.
 
-        Nothing is mapped, so memory in use stays that of one block. Raises StoreError when the file is damaged.
+        Nothing is mapped, so memory use stays at one block. Raises StoreError if the file is damaged.
         """
         rows = max(1, BLOCK_BYTES // (4 * max(1, self.dimension))) if rows is None else rows
         try:
@@ -118,31 +120,31 @@ class VectorFile:
     def _blocks(self, file: Any, rows: int) -> Iterator[FloatArray]:
         _, fortran, _ = _header(file)
         if fortran and min(self.rows, self.dimension) > 1:
-            # Column order cannot be read by rows; only tools other than ours write it.
-            whole = np.frombuffer(_read(file, self.rows * self.dimension, self.dtype), self.dtype)
-            turned = whole.reshape(self.dimension, self.rows).T
+            # Column order cannot be read by rows; only tools other than ednabed write it.
+            values = np.frombuffer(_read(file, self.rows * self.dimension, self.dtype), self.dtype)
+            by_row = values.reshape(self.dimension, self.rows).T
             for first in range(0, self.rows, rows):
-                yield np.ascontiguousarray(turned[first : first + rows], np.float32)
+                yield np.ascontiguousarray(by_row[first : first + rows], np.float32)
             return
         for first in range(0, self.rows, rows):
             count = min(rows, self.rows - first)
             block = np.frombuffer(_read(file, count * self.dimension, self.dtype), self.dtype)
             yield np.asarray(block.reshape(count, self.dimension), np.float32)
         if file.read(1):
-            raise ValueError("more values than the header promises")
+            raise ValueError("it has more values than its header states")
 
     def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
         """Return the vectors of the given rows, float32, shape (len(rows), dimension).
 
-        Rows are read one by one where they lie, not mapped: the system maps 64 kB around each row that is touched. An
-        archive is read through.
+        Rows are read one by one from their position in the file. They are not mapped, because the system would map
+        64 kB around each row. An archive is read from beginning to end.
         """
         out = np.empty((len(rows), self.dimension), np.float32)
         if self.path.name == COMPRESSED:
             first = 0
             for block in self.blocks():
-                here = np.flatnonzero((rows >= first) & (rows < first + len(block)))
-                out[here] = block[rows[here] - first]
+                in_block = np.flatnonzero((rows >= first) & (rows < first + len(block)))
+                out[in_block] = block[rows[in_block] - first]
                 first += len(block)
             return out
         try:
@@ -172,10 +174,10 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def _read(file: Any, values: int, dtype: np.dtype[Any]) -> bytes:
-    wanted = values * dtype.itemsize
-    data: bytes = file.read(wanted)
-    if len(data) != wanted:
-        raise EOFError(f"{len(data)} of {wanted} bytes")
+    expected = values * dtype.itemsize
+    data: bytes = file.read(expected)
+    if len(data) != expected:
+        raise EOFError(f"it ends after {len(data)} of {expected} bytes")
     return data
 
 
@@ -183,5 +185,5 @@ def _unreadable(path: Path, error: BaseException) -> StoreError:
     if isinstance(error, StoreError):
         return error
     if isinstance(error, FileNotFoundError):
-        return StoreError(f"{path} is absent; take it from a backup or embed the input again")
-    return StoreError(f"{path} cannot be read as an array ({error}); take it from a backup or embed the input again")
+        return StoreError(f"{path} is missing; restore it from a backup or embed the input again")
+    return StoreError(f"{path} cannot be read as an array ({error}); restore it from a backup or embed the input again")

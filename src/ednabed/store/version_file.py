@@ -1,7 +1,7 @@
 """``data/versions.json``: names and descriptions for fingerprints, and the runs that are tagged with them.
 
-The file carries a checksum of itself, and what does not fit together in it is refused, not guessed. Writers take turns
-by a lock beside it; readers need none, because the file is replaced whole.
+The file contains a checksum of itself, and inconsistent contents are rejected, not guessed. Writers take turns using a
+lock file next to it; readers need no lock, because the file is replaced atomically.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ednabed.store.runs import Run
 
 VERSIONS_SCHEMA = "ednabed.versions/2"
 VERSIONS_SCHEMA_1 = "ednabed.versions/1"
-"""Of the time before the file had a checksum; still read."""
+"""Schema from before the file had a checksum; still readable."""
 _SEAL = Seal(VERSIONS_SCHEMA, "versions_sha256", unsealed=(VERSIONS_SCHEMA_1,))
 LOCK_SECONDS = 30.0
-"""How long a writer waits for another one."""
+"""Maximum time that a writer waits for another one."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Version:
     Attributes:
         name: Such as ``v1.0``.
         spec: The function from a sequence to a vector.
-        description: What people say about it.
+        description: Free text for people.
         created: UTC time, ISO 8601.
     """
 
@@ -55,8 +55,8 @@ class Tag:
 
     Attributes:
         version: Name of the version.
-        run: Name of the run (dataset/run or folder) when it was tagged; for people, the identity counts.
-        assumed: Whether a person says so, because the run itself does not.
+        run: Name of the run (dataset/run or folder) when it was tagged; for people only, runs are matched by identity.
+        assumed: Whether the version was stated by a person, because the run itself does not record it.
         tagged: UTC time, ISO 8601.
     """
 
@@ -68,7 +68,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Versions:
-    """Content of ``data/versions.json``; never changed, each change makes another one.
+    """Contents of ``data/versions.json``; immutable, each change creates a new object.
 
     Attributes:
         versions: By name, in order of registration.
@@ -80,10 +80,10 @@ class Versions:
 
     @classmethod
     def read(cls, workspace: Path) -> Versions:
-        """Read the versions of a workspace; an empty one where there is no file.
+        """Read the versions of a workspace; empty if there is no file.
 
         Raises:
-            StoreError: The file is damaged, or of a schema that this version of ednabed does not know.
+            StoreError: The file is damaged, or has a schema that this version of ednabed does not know.
         """
         path = versions_path(workspace)
         try:
@@ -94,24 +94,26 @@ class Versions:
             return cls._of(_SEAL.read(raw))
         except UnknownSchema as found:
             raise StoreError(
-                f"{path} has schema {found}, this version of ednabed reads {VERSIONS_SCHEMA_1!r} and "
+                f"{path} has schema {found}, but this version of ednabed reads {VERSIONS_SCHEMA_1!r} and "
                 f"{VERSIONS_SCHEMA!r}; update ednabed"
             ) from None
         except (Damaged, ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"{error.args[0]!r} is absent" if isinstance(error, KeyError) else str(error)
+            what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise StoreError(
-                f"{path} is damaged ({what}); take it from a backup, or, where it was changed on purpose, give it "
-                f"schema {VERSIONS_SCHEMA_1!r} and delete the line {_SEAL.key!r}"
+                f"{path} is damaged ({what}); restore it from a backup, or, if it was changed on purpose, set its "
+                f"schema to {VERSIONS_SCHEMA_1!r} and delete the line {_SEAL.key!r}"
             ) from error
 
     @classmethod
     def _of(cls, body: dict[str, Any]) -> Versions:
-        """Check and take the parsed file; ValueError, KeyError or TypeError where it is not what ``to_text`` makes."""
-        _fields("file", body, {"versions": dict, "tags": dict})
+        """Convert the parsed file; raise ValueError, KeyError or TypeError if it is not what ``to_text`` writes."""
+        _require_fields("file", body, {"versions": dict, "tags": dict})
         versions: dict[str, Version] = {}
         owners: dict[str, str] = {}
         for name, entry in body["versions"].items():
-            _fields(f"version {name!r}", entry, {"fingerprint": str, "spec": dict, "description": str, "created": str})
+            _require_fields(
+                f"version {name!r}", entry, {"fingerprint": str, "spec": dict, "description": str, "created": str}
+            )
             version = Version(name, Spec.from_dict(entry["spec"]), entry["description"], entry["created"])
             if version.fingerprint != entry["fingerprint"]:
                 raise ValueError(f"the spec of version {name!r} does not have its fingerprint")
@@ -120,9 +122,9 @@ class Versions:
                 raise ValueError(f"versions {other!r} and {name!r} have the same fingerprint")
             versions[name] = version
         for identity, entry in body["tags"].items():
-            _fields(f"tag {identity!r}", entry, {"version": str, "run": str, "assumed": bool, "tagged": str})
+            _require_fields(f"tag {identity!r}", entry, {"version": str, "run": str, "assumed": bool, "tagged": str})
             if entry["version"] not in versions:
-                raise ValueError(f"tag {identity!r} names version {entry['version']!r}, which is not there")
+                raise ValueError(f"tag {identity!r} has version {entry['version']!r}, which does not exist")
         return cls(versions, {identity: Tag(**entry) for identity, entry in body["tags"].items()})
 
     def to_text(self) -> str:
@@ -140,21 +142,21 @@ class Versions:
         return _SEAL.text({"versions": versions, "tags": tags})
 
     def get(self, name: str) -> Version:
-        """Return the version of a name. Raises StoreError, with the names there are, when there is none."""
+        """Return the version with a name. Raises StoreError, listing the existing names, if there is none."""
         if name not in self.versions:
-            known = ", ".join(self.versions) or "none yet; 'ednabed versions register' makes one"
+            known = ", ".join(self.versions) or "none yet; 'ednabed versions register' creates one"
             raise StoreError(f"there is no version {name!r}; registered: {known}")
         return self.versions[name]
 
     def of_fingerprint(self, fingerprint: str) -> Version | None:
-        """Return the version of a function, None where it has none."""
+        """Return the version of a function, or None if it has none."""
         return next((v for v in self.versions.values() if v.fingerprint == fingerprint), None)
 
     def of_run(self, run: Run) -> tuple[Version, bool] | None:
-        """Return the version of a run and whether it is assumed; None where it has none.
+        """Return the version of a run and whether it is assumed, or None if the run has no version.
 
-        A run with a manifest has the version of its fingerprint, tagged or not; one of unknown origin that of its tag,
-        for which its vectors are hashed if a tag for vectors of their length exists.
+        A run with a manifest has the version of its fingerprint, tagged or not. A run of unknown origin has the version
+        of its tag; to find the tag, its vectors are hashed if any tag exists for vectors of their length.
 
         Raises:
             StoreError: The vectors of a run of unknown origin are damaged.
@@ -174,13 +176,13 @@ class Versions:
 
 
 def versions_path(workspace: Path) -> Path:
-    """Return the file of the versions of a workspace."""
+    """Return the path of the versions file of a workspace."""
     return workspace / "data" / "versions.json"
 
 
 @contextmanager
 def locked(workspace: Path) -> Iterator[None]:
-    """Keep other writers away; the system frees the lock when the process dies."""
+    """Lock out other writers; the system releases the lock when the process dies."""
     from filelock import FileLock, Timeout
 
     path = versions_path(workspace)
@@ -191,7 +193,7 @@ def locked(workspace: Path) -> Iterator[None]:
     except Timeout:
         raise StoreError(
             f"{path} was held by another ednabed command ('versions', or 'consolidate --version') for "
-            f"{LOCK_SECONDS:g} seconds; wait until that has ended and run the same command again"
+            f"{LOCK_SECONDS:g} seconds; wait until it has finished and run the same command again"
         ) from None
     try:
         yield
@@ -200,23 +202,23 @@ def locked(workspace: Path) -> Iterator[None]:
 
 
 def write_versions(workspace: Path, versions: Versions) -> None:
-    """Replace the file; only while it is locked."""
+    """Replace the file; the caller must hold the lock."""
     write_atomic(versions_path(workspace), versions.to_text())
 
 
 def readable(text: str) -> str:
-    """Return one line that UTF-8 takes; names of files may hold bytes that it does not."""
+    """Return a text as one line that UTF-8 can encode; file names may contain bytes that it cannot."""
     return " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").splitlines())
 
 
 def utc_now() -> str:
-    """Return the time as ISO 8601, in UTC, to the second."""
+    """Return the current time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _fields(what: str, entry: Any, wanted: Mapping[str, type]) -> None:
-    if not isinstance(entry, dict) or entry.keys() != wanted.keys():
-        raise ValueError(f"{what} does not have the fields {', '.join(wanted)}")
-    for key, kind in wanted.items():
+def _require_fields(what: str, entry: Any, expected: Mapping[str, type]) -> None:
+    if not isinstance(entry, dict) or entry.keys() != expected.keys():
+        raise ValueError(f"{what} does not have the fields {', '.join(expected)}")
+    for key, kind in expected.items():
         if not isinstance(entry[key], kind):
-            raise ValueError(f"{key} of {what} is no {kind.__name__}")
+            raise ValueError(f"{key} of {what} is not of type {kind.__name__}")

@@ -1,9 +1,9 @@
 """Versions: names and descriptions for fingerprints, and the runs that are tagged with them.
 
-They lie in one small file (``version_file``). A run with a manifest belongs to the version of its fingerprint, and no
-tag can say otherwise; a run of an older tool, whose origin nobody knows, belongs to a version only where a person said
-so, and is marked as assumed wherever it is shown. Runs are known by ``Run.identity``, so they keep their version when
-they are moved or compressed.
+They are stored in one small file (``version_file``). A run with a manifest belongs to the version of its fingerprint,
+and no tag can contradict this. A run of an older tool has an unknown origin; it belongs to a version only if a person
+said so, and is marked as assumed wherever it is shown. Runs are identified by ``Run.identity``, so they keep their
+version when they are moved or compressed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Tagged:
-    """Outcome of ``tag_run``: the tag, whether it is new, and the version that the run was assumed to have before."""
+    """Outcome of ``tag_run``: the tag, whether it is new, and the version that the run was previously tagged with."""
 
     tag: Tag
     is_new: bool
@@ -56,13 +56,13 @@ class Tagged:
 
 @dataclass(frozen=True)
 class AutoTagged:
-    """Outcome of ``auto_tag``. Runs are given as ``find_run`` takes them: dataset/run, or the folder.
+    """Outcome of ``auto_tag``. Runs are named as ``find_run`` accepts them: dataset/run, or the folder.
 
     Attributes:
-        tagged: By version, the runs tagged now.
-        already: By version, the runs that had this tag before; ``assumed`` ones are not among them.
-        assumed: By version, the runs of unknown origin that a person tagged with it.
-        unregistered: By fingerprint without a version, the name of the model and its runs.
+        tagged: Version to the runs tagged by this call.
+        already: Version to the runs that already had this tag, without the ``assumed`` ones.
+        assumed: Version to the runs of unknown origin that a person tagged with it.
+        unregistered: Fingerprint without a version to the name of its model and its runs.
         unknown: Runs of unknown origin without a tag.
         damaged: One sentence for each run that cannot be opened.
     """
@@ -76,18 +76,18 @@ class AutoTagged:
 
 
 def register(workspace: Path, name: str, spec: Spec, description: str | None = None) -> Registered:
-    """Bind a name to a function. The same name for the same function again is fine, and may change the description.
+    """Bind a name to a function. Repeating the same binding is allowed, and can change the description.
 
     Args:
         workspace: Folder of the workspace.
         name: Letters, digits, dot, hyphen, underscore.
         spec: The function.
-        description: For people; None leaves it as it is.
+        description: For people; None leaves it unchanged.
 
     Raises:
-        UsageError: The name cannot be taken.
-        StoreError: The name stands for another function, the function has another name, or the file is damaged or
-            locked for too long.
+        UsageError: The name is not valid.
+        StoreError: The name is bound to another function, the function has another name, or the file is damaged or
+            was locked for too long.
     """
     check_name("version", name)
     _check_registration(Versions.read(workspace), name, spec)
@@ -105,19 +105,19 @@ def register(workspace: Path, name: str, spec: Spec, description: str | None = N
 
 
 def register_external(workspace: Path, name: str, dimension: int, description: str | None = None) -> Registered:
-    """Bind a name to a function that is not known here, so that vectors made elsewhere can be kept and compared.
+    """Bind a name to a function unknown to ednabed, so that vectors computed elsewhere can be stored and compared.
 
-    The same name and dimension again is the same function, and may change the description.
+    The same name with the same dimension is taken as the same function; repeating it can change the description.
 
     Args:
         workspace: Folder of the workspace.
         name: Letters, digits, dot, hyphen, underscore.
         dimension: Length of its vectors.
-        description: For people; None leaves it as it is.
+        description: For people; None leaves it unchanged.
 
     Raises:
-        UsageError: The name cannot be taken, or the dimension is not positive.
-        StoreError: The name stands for another function, or the file is damaged or locked for too long.
+        UsageError: The name is not valid, or the dimension is not positive.
+        StoreError: The name is bound to another function, or the file is damaged or was locked for too long.
     """
     known = Versions.read(workspace).versions.get(name)
     is_same = known is not None and known.spec.is_external and known.spec.dimension == dimension
@@ -132,8 +132,8 @@ def tag_run(workspace: Path, run: Run, name: str, assume: bool = False) -> Tagge
         workspace: Folder of the workspace.
         run: The run; one of unknown origin is hashed.
         name: The version.
-        assume: Take the caller's word for a run of unknown origin; its tag is marked as assumed. Its earlier tag, if
-            any, is replaced.
+        assume: Accept the caller's statement about a run of unknown origin; its tag is marked as assumed and replaces
+            any earlier tag.
 
     Raises:
         StoreError: There is no such version, the run's fingerprint contradicts it, the run is of unknown origin and
@@ -158,22 +158,22 @@ def auto_tag(workspace: Path, *, version: str | None = None, root: Path | None =
 
     Args:
         workspace: Folder of the workspace.
-        version: Tag only runs of this one; None: of all.
-        root: Folder below which the runs are, taken from the workspace if relative; None: that of the workspace.
+        version: Tag only runs of this version; None tags runs of all versions.
+        root: Folder that contains the runs, relative to the workspace; None is the workspace's own folder of runs.
 
     Raises:
-        StoreError: There is no such version or folder, or the file is damaged or locked for too long.
+        StoreError: There is no such version or folder, or the file is damaged or was locked for too long.
     """
     versions = Versions.read(workspace)
-    wanted = list(versions.versions) if version is None else [versions.get(version).name]
+    requested = list(versions.versions) if version is None else [versions.get(version).name]
     runs, damaged = open_runs(find_root(workspace, root))
     # Hashing is slow, so it is done before the file is locked.
-    assumed: dict[str, list[str]] = {name: [] for name in wanted}
+    assumed: dict[str, list[str]] = {name: [] for name in requested}
     unknown: list[str] = []
-    known: list[Run] = []
+    with_manifest: list[Run] = []
     for run in runs:
         if run.manifest is not None:
-            known.append(run)
+            with_manifest.append(run)
             continue
         try:
             found = versions.of_run(run)
@@ -184,24 +184,24 @@ def auto_tag(workspace: Path, *, version: str | None = None, root: Path | None =
             unknown.append(run_address(workspace, run))
         elif found[0].name in assumed:
             assumed[found[0].name].append(run_address(workspace, run))
-    tagged: dict[str, list[str]] = {name: [] for name in wanted}
-    already: dict[str, list[str]] = {name: [] for name in wanted}
+    tagged: dict[str, list[str]] = {name: [] for name in requested}
+    already: dict[str, list[str]] = {name: [] for name in requested}
     unregistered: dict[str, tuple[str, list[str]]] = {}
-    with locked(workspace) if wanted and known else nullcontext():
+    with locked(workspace) if requested and with_manifest else nullcontext():
         versions = Versions.read(workspace)
         tags = dict(versions.tags)
-        for run in known:
+        for run in with_manifest:
             assert run.manifest is not None
-            spec, place = run.manifest.spec, run_address(workspace, run)
+            spec, address = run.manifest.spec, run_address(workspace, run)
             owner = versions.of_fingerprint(spec.fingerprint)
             if owner is None:
-                unregistered.setdefault(spec.fingerprint, (spec.model, []))[1].append(place)
+                unregistered.setdefault(spec.fingerprint, (spec.model, []))[1].append(address)
             elif owner.name in tagged:
                 old = tags.get(run.identity)
                 if old is not None and old.version == owner.name:
-                    already[owner.name].append(place)
+                    already[owner.name].append(address)
                 else:
-                    tagged[owner.name].append(place)
+                    tagged[owner.name].append(address)
                     tags[run.identity] = Tag(owner.name, run_label(workspace, run), False, utc_now())
         if any(tagged.values()):
             write_versions(workspace, replace(versions, tags=tags))
@@ -209,7 +209,7 @@ def auto_tag(workspace: Path, *, version: str | None = None, root: Path | None =
 
 
 def remove(workspace: Path, name: str, *, force: bool = False) -> int:
-    """Remove a version and its tags; return how many tags. The runs stay as they are.
+    """Remove a version and its tags; return the number of tags removed. The runs do not change.
 
     Raises:
         StoreError: There is no such version, or runs are tagged with it and ``force`` is False.
@@ -218,65 +218,66 @@ def remove(workspace: Path, name: str, *, force: bool = False) -> int:
     with locked(workspace):
         versions = Versions.read(workspace)
         versions.get(name)
-        gone = versions.tags_of(name)
-        if gone and not force:
-            assumed = sum(tag.assumed for tag in gone.values())
+        removed_tags = versions.tags_of(name)
+        if removed_tags and not force:
+            assumed = sum(tag.assumed for tag in removed_tags.values())
             raise StoreError(
-                f"version {name!r} is the tag of {len(gone)} runs ({assumed} of them assumed); "
-                "--force removes it with its tags, the runs stay"
+                f"{len(removed_tags)} runs are tagged with version {name!r} ({assumed} of them assumed); "
+                "`force=True` removes it with its tags, but not the runs"
             )
         kept = {other: version for other, version in versions.versions.items() if other != name}
-        write_versions(workspace, Versions(kept, {i: tag for i, tag in versions.tags.items() if i not in gone}))
-    return len(gone)
+        tags = {identity: tag for identity, tag in versions.tags.items() if identity not in removed_tags}
+        write_versions(workspace, Versions(kept, tags))
+    return len(removed_tags)
 
 
 def _check_registration(versions: Versions, name: str, spec: Spec) -> Version | None:
-    """Return the version if it is there already; raise StoreError where name or function is taken."""
+    """Return the version if it already exists; raise StoreError if the name or the function is taken."""
     known = versions.versions.get(name)
     if known is not None:
         if known.fingerprint != spec.fingerprint:
             raise StoreError(
                 f"version {name!r} is {_named(known.spec)}, not {_named(spec)} ({_difference(known.spec, spec)}); "
-                "take another name"
+                "choose another name"
             )
         return known
     owner = versions.of_fingerprint(spec.fingerprint)
     if owner is not None:
         raise StoreError(
-            f"{_named(spec)} is version {owner.name!r} already, and a run must have one version; use that name, or "
+            f"{_named(spec)} is already version {owner.name!r}, and a run must have one version; use that name, or run "
             f"'ednabed versions remove {owner.name}' first"
         )
     return None
 
 
 def _check_tag(workspace: Path, versions: Versions, run: Run, name: str, assume: bool) -> None:
-    """Raise StoreError where a run may not be tagged with a version."""
+    """Raise StoreError if a run must not be tagged with a version."""
     spec = versions.get(name).spec
-    place = run_address(workspace, run)
+    address = run_address(workspace, run)
     if run.manifest is not None:
-        own = run.manifest.spec
-        if own.fingerprint != spec.fingerprint:
-            owner = versions.of_fingerprint(own.fingerprint)
+        run_spec = run.manifest.spec
+        if run_spec.fingerprint != spec.fingerprint:
+            owner = versions.of_fingerprint(run_spec.fingerprint)
             hint = (
                 f"its version is {owner.name!r}"
                 if owner is not None
-                else f"give it a version of its own: ednabed versions register --version NAME --run {quoted(place)}"
+                else f"give it its own version with 'ednabed versions register --version NAME --run {quoted(address)}'"
             )
             raise StoreError(
-                f"{place} was made by {_named(own)}, version {name!r} is {_named(spec)} ({_difference(own, spec)}); "
-                f"{hint}"
+                f"{address} was computed by {_named(run_spec)}, but version {name!r} is {_named(spec)} "
+                f"({_difference(run_spec, spec)}); {hint}"
             )
         return
     dimension = run.vectors().dimension
     if dimension != spec.dimension:
         raise StoreError(
-            f"{place} has vectors of length {dimension}, version {name!r} ({spec.model}) makes {spec.dimension}; "
-            "another function made them, name its version"
+            f"{address} has vectors of length {dimension}, but version {name!r} ({spec.model}) computes "
+            f"{spec.dimension}; another function computed them, so give its version"
         )
     if not assume:
         raise StoreError(
-            f"{place} was made by an older tool and does not say by which model; if you know that it was "
-            f"{spec.model}, add --assume, and the tag is marked as assumed"
+            f"{address} was created by an older tool and does not record its model; if you know that it was "
+            f"{spec.model}, set `assume=True`, and the tag is marked as assumed"
         )
 
 
@@ -285,7 +286,7 @@ def _named(spec: Spec) -> str:
 
 
 def _difference(first: Spec, second: Spec) -> str:
-    """Say in which fields two functions differ."""
+    """Return a text that lists the fields in which two functions differ."""
     a, b = first.to_dict(), second.to_dict()
     differing = [key for key in a if a[key] != b[key] and key not in ("model", "licence", "revision")]
     return "they differ in " + ", ".join(differing)

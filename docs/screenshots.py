@@ -49,7 +49,7 @@ def identify(page: Page) -> None:
 
 
 def discover(page: Page) -> None:
-    unfold(page, "Look for what is new")
+    unfold(page, "Look for new taxa")
     page.get_by_text("a run of this workspace").click()
     rest(page)
     page.get_by_role("button", name="Discover", exact=True).click()

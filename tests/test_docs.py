@@ -77,7 +77,7 @@ def test_the_defaults_of_the_pages_are_taken(tmp_path):
 
 def test_the_options_that_are_shared_are_those_of_the_page():
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    listed = page.partition("same in every verb: ")[2].partition("Other options")[0]
+    listed = page.partition("same in every command: ")[2].partition("Other options")[0]
     shared = {option.opts[0] for option in shared_options(cli)}
     assert shared == {f"--{name}" for name in re.findall(r"`([a-z-]+)`", listed)} - {"--embed", "--validate"}
 

@@ -183,7 +183,7 @@ def test_many_assignments_keep_their_order(tmp_path):
 def test_damaged_assignments(results, tmp_path, change):
     path = tmp_path / "a.jsonl"
     path.write_text(change((results / "a.jsonl").read_text(encoding="utf-8")), encoding="utf-8")
-    with pytest.raises(StoreError, match=r"a\.jsonl cannot be read as assignments .*run the work again"):
+    with pytest.raises(StoreError, match=r"a\.jsonl cannot be read as assignments .*compute the results again"):
         read_assignments(path)
 
 
@@ -237,14 +237,14 @@ def test_the_sample_table_of_the_example(results):
 def test_damaged_sample_tables(results, tmp_path, change):
     path = tmp_path / "taxa.tsv"
     path.write_text(change((results / "taxa.tsv").read_text(encoding="utf-8")), encoding="utf-8")
-    with pytest.raises(StoreError, match=r"taxa\.tsv.*run the work again"):
+    with pytest.raises(StoreError, match=r"taxa\.tsv.*compute the results again"):
         read_sample_table(path)
 
 
 def test_files_that_are_not_a_sample_table(tmp_path):
     (tmp_path / "bytes.tsv").write_bytes(b"lineage\t\xff\n")
     for name in ("none.tsv", "bytes.tsv", "."):
-        with pytest.raises(StoreError, match="run the work again"):
+        with pytest.raises(StoreError, match="compute the results again"):
             read_sample_table(tmp_path / name)
 
 
@@ -373,8 +373,8 @@ def test_damaged_discoveries(results, tmp_path, name, reader):
         changes += [b"", content[1:], content.rpartition(b"\t")[0], content + b"\n\nx", content.replace(b"\t", b",")]
     for changed in changes:
         (folder / name).write_bytes(changed)
-        with pytest.raises(StoreError, match=rf"{name.replace('.', '[.]')}.*run the work again"):
+        with pytest.raises(StoreError, match=rf"{name.replace('.', '[.]')}.*compute the results again"):
             reader(folder)
     (folder / name).unlink()
-    with pytest.raises(StoreError, match="run the work again"):
+    with pytest.raises(StoreError, match="compute the results again"):
         reader(folder)

@@ -532,7 +532,7 @@ def test_nothing_can_be_measured_with_one_species_and_that_is_reported(capsys, t
     reference_of(tmp_path, [Barcode(f"r{i}", substituted(base, 4 + i % 6, i), lineage_of(0)) for i in range(210)])
     code, out, _ = call(capsys, tmp_path, "reference", "calibrate", "--threads", 1)
     assert code == 0
-    assert "unknown      all: how well it holds, because its species, genera and families are too few" in out
+    assert "unknown      all: the accuracy of the calibration, because there are too few species" in out
 
 
 def test_files_of_any_size_are_streamed(monkeypatch, capsys, uncalibrated, tmp_path):

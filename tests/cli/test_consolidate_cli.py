@@ -90,7 +90,7 @@ def test_a_refused_run_is_named_the_others_are_added_and_the_code_is_1(workspace
         code, out, err = call(capsys, "consolidate", *arguments)
         assert code == 1
         assert "refused: consolidated_data/runs/sea/c: " in err
-        assert "embeddings.npy differs from its checksum in run.json" in err
+        assert "embeddings.npy does not match its checksum in run.json" in err
         assert err.splitlines()[-1].startswith("ednabed: 1 of the runs could not be added to")
         if arguments == ("--json",):
             assert list(json.loads(out)["refused"]) == ["consolidated_data/runs/sea/c"]
@@ -228,7 +228,7 @@ def test_compress_after_the_reference_is_verified(workspace, capsys):
 def test_nothing_is_compressed_if_the_reference_has_faults(workspace, capsys, monkeypatch):
     from ednabed.reference.opened import Reference
 
-    monkeypatch.setattr(Reference, "verify", lambda self: ["x differs from its checksum"])
+    monkeypatch.setattr(Reference, "verify", lambda self: ["x does not match its checksum"])
     state = snapshot(runs_root(workspace))
     code, _, err = call(capsys, "consolidate", "--compress")
     assert code == 1

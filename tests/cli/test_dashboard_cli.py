@@ -65,7 +65,7 @@ def test_the_token_is_never_printed(capsys, tmp_path, served):
 def test_other_machines_need_a_token(capsys, tmp_path, host):
     code, out, err = call(capsys, tmp_path, "--host", host)
     assert (code, out) == (2, "")
-    assert f"--host {host} lets other machines in; give --token too" in err
+    assert f"--host {host} makes the page reachable from other machines; give --token too" in err
     assert "Traceback" not in err and len(err.splitlines()) <= 2
 
 
@@ -82,7 +82,7 @@ def test_a_missing_workspace(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(server, "check_installed", lambda: None)
     code, out, err = call(capsys, tmp_path / "absent")
     assert (code, out) == (1, "")
-    assert f"{tmp_path / 'absent'} is not a folder; name an existing one by --workspace" in err
+    assert f"{tmp_path / 'absent'} is not a folder; give an existing one as --workspace" in err
     assert not (tmp_path / "absent").exists()
 
 

@@ -122,12 +122,12 @@ def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_pat
     code, out, err = call(capsys, tmp_path, "evaluate", *some)
     assert code == 0, err
     small = f"the part of {reference.name} that remains for training is too small to calibrate"
-    how = f"{small}, so ednabed kmer6 names by fixed limits of identity, without confidences"
+    how = f"{small}, so ednabed kmer6 names by fixed identity thresholds, without confidences"
     library = [record.getMessage() for record in caplog.records if record.name == "ednabed"]
     assert [text for text in library if "calibrate" in text] == [how]
     assert f"ednabed kmer6, vectors only is omitted: {small}, and vectors alone cannot be used" in err
     assert "ednabed-evaluate-" not in err + out
-    assert "fixed limits of identity" in out
+    assert "fixed identity thresholds" in out
 
 
 @pytest.mark.parametrize(

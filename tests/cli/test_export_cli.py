@@ -132,11 +132,11 @@ def test_sequences_go_through_a_pipe(workspace, tmp_path):
     [
         (("--run", "pond", "--reference", "x"), 2, "--reference and --run exclude each other"),
         (("--run", "nobody"), 1, "nobody"),
-        (("--dataset", "nobody"), 1, "has no dataset 'nobody'; there are okex2301, pond"),
+        (("--dataset", "nobody"), 1, "has no dataset 'nobody'; it has okex2301, pond"),
         (("--dataset", "\udcff"), 2, "is not valid UTF-8"),
         (("--where", "sample ="), 2, "filter, position"),
         (("--where", "nothing = 1"), 2, "nothing"),
-        (("--where", "abundance < 0"), 1, "nothing to export; select less narrowly"),
+        (("--where", "abundance < 0"), 1, "nothing to export; select more records"),
         (("--obsm",), 2, "vectors in obsm is an option for h5ad, not for tsv"),
         (("--assignments", "absent.tsv"), 1, "absent.tsv: no such file"),
     ],

@@ -209,7 +209,7 @@ def test_a_rebuild_that_would_lose_a_run_is_refused(workspace, capsys):
     before = snapshot(workspace / FOLDER)
     code, out, err = call(capsys, "consolidate", "--no-calibrate")
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "holds 1 run that a build from scratch would lose: lake/a (not among the runs)" in err
+    assert "contains 1 run that a build from scratch would lose: lake/a (not among the runs)" in err
     assert "--drop-missing" in err
     assert snapshot(workspace / FOLDER) == before
     whole = content(opened(workspace))
@@ -241,7 +241,7 @@ def test_a_damaged_run_is_not_lost_either(workspace, capsys):
     code, _, err = call(capsys, "consolidate", "--no-calibrate")
     assert code == 1
     assert "would lose: lake/a (" in err
-    assert "records.parquet differs from its checksum" in err
+    assert "records.parquet does not match its checksum" in err
     assert snapshot(workspace / FOLDER) == before
 
 

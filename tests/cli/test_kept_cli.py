@@ -144,7 +144,7 @@ def test_a_run_of_another_function_is_embedded_again_by_the_function_of_the_refe
         tmp_path / "a.tsv",
     )  # fmt: skip
     assert code == 0
-    assert "143 distinct sequences are embedded again by the latter; the run does not change" in err
+    assert "143 distinct sequences are embedded again with the latter; the run does not change" in err
     classify(capsys, workspace, "--output", tmp_path / "b.tsv")
     assert (tmp_path / "a.tsv").read_text() == (tmp_path / "b.tsv").read_text()
 

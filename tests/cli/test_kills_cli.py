@@ -338,7 +338,7 @@ def test_a_model_that_is_being_trained_is_not_cleared(barcodes, tmp_path):
         train_model(request, show_progress=False)
     assert (tmp_path / ".small.training").is_dir()
     # Other settings give another model, and the name is in use.
-    with pytest.raises(UsageError, match="exists; name a new folder"):
+    with pytest.raises(UsageError, match="exists; give a new folder"):
         train_model(request_of(str(barcodes), str(tmp_path / "small"), "3"), show_progress=False)
     train_model(request, show_progress=False)
     assert leftovers(tmp_path) == []

@@ -70,7 +70,7 @@ def test_verify(workspace, capsys):
     path.write_bytes(raw[:-20] + bytes([raw[-20] ^ 1]) + raw[-19:])
     code, out, err = call(capsys, "verify")
     assert code == 1
-    assert "records-00001.parquet differs from its checksum" in out
+    assert "records-00001.parquet does not match its checksum" in out
     assert "has faults; each is shown with its remedy" in err
     code, out, _ = call(capsys, "verify", "--json")
     assert code == 1
@@ -186,7 +186,7 @@ def test_map(workspace, capsys):
         "placed       1 among them",
         "clusters     0, groups of points on this map, not taxa",
     ]
-    assert lines[5].startswith("rule         Of 4 sequences the 3 with the smallest keys")
+    assert lines[5].startswith("rule         Of 4 sequences, the 3 with the smallest keys")
     assert lines[6].startswith(f"file         {folder / 'map.parquet'}, ")
     add_run(workspace, "sea", "d", range(10, 20), created="2024-01-04T00:00:00+00:00")
     consolidate(workspace)

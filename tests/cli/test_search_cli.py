@@ -447,8 +447,8 @@ def test_runs_that_cannot_be_searched_are_named(capsys, runs, tmp_path):
         (("--sequence", A, "--min-similarity", "nan"), 2, "min-similarity is nan"),
         (("--sequence", A, "--where", "sample = "), 2, "found the end"),
         (("--sequence", A, "--where", "nothing = 1"), 2, "no column 'nothing'"),
-        (("--sequence", A, "--dataset", "none"), 1, "no dataset 'none'; there are lake, sea"),
-        (("--sequence", A, "--exclude-run", "lake"), 1, "no run 'lake'; there are lake/"),
+        (("--sequence", A, "--dataset", "none"), 1, "no dataset 'none'; it has lake, sea"),
+        (("--sequence", A, "--exclude-run", "lake"), 1, "no run 'lake'; it has lake/"),
         (("--sequence", A, "--format", "blast6"), 2, "alignments"),
         (("--sequence", A, "--format", "xml"), 2, "xml"),
         (("--sequence", A, "--json", "--format", "tsv"), 2, "exclude each other"),
@@ -630,4 +630,4 @@ def test_a_function_whose_model_cannot_be_opened(capsys, tmp_path):
     assert (code, ids(out)[0]) == (0, "r-1")
     code, _, err = call(capsys, tmp_path, "search", "--sequence", A)
     assert code == 1
-    assert f"holds vectors of {SPEC.model}" in err
+    assert f"contains vectors of {SPEC.model}" in err

@@ -149,4 +149,4 @@ def test_impossible_trainings(capsys, tmp_path, arguments, code, said):
 
 def test_a_folder_that_exists(capsys, workspace):
     code, _, err = call(capsys, workspace, "train", FISHES, "--output", "models/fish", *SMALL)
-    assert code == 2 and "exists; name a new folder" in err
+    assert code == 2 and "exists; give a new folder" in err

@@ -185,7 +185,7 @@ def test_a_token_is_asked_for(chromium, evil, tmp_path, way):
 def test_another_host_needs_a_token(evil):
     done = ednabed("--workspace", evil, "dashboard", "--host", "0.0.0.0", "--port", "0", cwd=evil)
     assert done.returncode == 2
-    assert b"--host 0.0.0.0 lets other machines in; give --token too" in done.stderr
+    assert b"--host 0.0.0.0 makes the page reachable from other machines; give --token too" in done.stderr
     done = ednabed("--workspace", evil, "dashboard", "--token", "short", "--port", "0", cwd=evil)
     assert done.returncode == 2
     assert b"expected at least 12" in done.stderr

@@ -179,7 +179,7 @@ def test_identify_is_cancelled_and_leaves_nothing_half_written(visit, served, tm
 
 def test_discover_shows_cards_and_their_positions_on_the_map(visit, served, tmp_path):
     page = visit("discover")
-    unfold(page, "Look for what is new")
+    unfold(page, "Look for new taxa")
     page.get_by_text("a run of this workspace").click()
     rest(page)
     choose(page, "Run", "okex2301")

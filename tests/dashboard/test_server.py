@@ -25,7 +25,8 @@ def test_this_machine_needs_no_token(host, token):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "lab.example.org", ""])
 def test_other_machines_need_one(host):
     with pytest.raises(
-        UsageError, match=r"`host` .*lets other machines in; give `token` too.*ssh -L 8501:127\.0\.0\.1"
+        UsageError,
+        match=r"`host` .*reachable from other machines; give `token` too.*ssh -L 8501:127\.0\.0\.1",
     ):
         check_access(host, None)
     check_access(host, TOKEN)
@@ -61,7 +62,7 @@ def installed(monkeypatch):
 def test_a_workspace_that_is_not_a_folder(installed, tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("absent", "file"):
-        with pytest.raises(StoreError, match=rf"{name} is not a folder; name an existing one by `workspace`"):
+        with pytest.raises(StoreError, match=rf"{name} is not a folder; give an existing one as `workspace`"):
             serve(Settings(tmp_path / name), port=0)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

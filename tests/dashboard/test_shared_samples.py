@@ -58,7 +58,7 @@ def test_reads_of_a_fastq_file_are_identified_and_filtered(visit, served, shared
 def test_what_is_new_on_the_cruise(visit, served, shared):
     samples = shared / "data" / "samples"
     page = visit("discover")
-    unfold(page, "Look for what is new")
+    unfold(page, "Look for new taxa")
     upload(page, "Sequence files", samples / "okex2301_12s_asv.fasta.gz")
     upload(page, "Reads by sample", samples / "okex2301_12s_counts.tsv.gz")
     page.get_by_role("button", name="Discover", exact=True).click()

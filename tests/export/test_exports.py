@@ -633,7 +633,7 @@ def test_choices(workspace, tmp_path):
     assert ids(wanted=Choice(runs=("lake/a",), where="abundance > 4")) == ["a-4", "a-5"]
     assert ids(wanted=Choice(exclude_runs=("lake/a",)), rows=np.array([0])) == ["b-0", "b-2"]
     assert ids(rows=np.array([6, 1])) == ["a-1", "b-1"]
-    with pytest.raises(StoreError, match="no dataset 'x'; there are lake, sea"):
+    with pytest.raises(StoreError, match="no dataset 'x'; it has lake, sea"):
         ids(wanted=Choice(datasets=("x",)))
     with pytest.raises(StoreError, match="no run 'lake/x'"):
         ids(wanted=Choice(runs=("lake/x",)))
@@ -656,7 +656,7 @@ def test_the_size_of_pieces_does_not_matter(workspace, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_empty_selection_writes_nothing(workspace, tmp_path, format):
-    with pytest.raises(StoreError, match="nothing to export; select less narrowly"):
+    with pytest.raises(StoreError, match="nothing to export; select more records"):
         export(opened(workspace), tmp_path / "x", format, wanted=Choice(where="abundance > 1000"))
     with pytest.raises(StoreError, match="nothing to export"):
         export(opened(workspace), tmp_path / "x", format, rows=np.zeros(0, np.int64))

@@ -96,7 +96,7 @@ def test_a_converted_file_equals_a_file_written_directly(tmp_path_factory, assig
 def test_a_damaged_line_is_reported(tmp_path, line, format):
     path = tmp_path / "a.jsonl"
     path.write_bytes(json.dumps(as_json(ONE)).encode() + b"\n" + line + b"\n")
-    with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is not an assignment .*run the work again"):
+    with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is not an assignment .*compute the results again"):
         written_as(path, format)
 
 

@@ -294,8 +294,8 @@ def test_a_broken_transfer_is_continued(stub: Stub, tmp_path: Path) -> None:
 def test_received_data_are_kept_for_the_next_command(stub: Stub, tmp_path: Path) -> None:
     stub.end["model.safetensors"] = 2_000_000
     sentence = error(run("org/name", tmp_path, stub.url))
-    assert "the transfer of model.safetensors broke at 1.8 MB of 3.0 MB" in sentence
-    assert "run 'ednabed models fetch org/name' again, received data are kept" in sentence
+    assert "the transfer of model.safetensors failed after 1.8 MB of 3.0 MB" in sentence
+    assert "run 'ednabed models fetch org/name' again; received data are kept" in sentence
     assert len(stub.file_requests("model.safetensors")) < 30
     repository = tmp_path / "hub" / "models--org--name"
     assert not (repository / "snapshots" / COMMIT / "model.safetensors").exists()

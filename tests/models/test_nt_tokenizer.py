@@ -91,11 +91,11 @@ def test_published_examples() -> None:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        ([b"ACGT", b"ACGU"], r"row 1 holds b'U' at position 3"),
-        ([b"acgt"], r"row 0 holds b'a' at position 0"),
-        ([b"", b"ACN-"], r"row 1 holds b'-' at position 3"),
-        ([b"AC\n"], r"row 0 holds b'\\n' at position 2"),
-        ([b"AC\xff"], r"row 0 holds b'\\xff' at position 2"),
+        ([b"ACGT", b"ACGU"], r"row 1 contains b'U' at position 3"),
+        ([b"acgt"], r"row 0 contains b'a' at position 0"),
+        ([b"", b"ACN-"], r"row 1 contains b'-' at position 3"),
+        ([b"AC\n"], r"row 0 contains b'\\n' at position 2"),
+        ([b"AC\xff"], r"row 0 contains b'\\xff' at position 2"),
     ],
 )
 def test_other_characters_are_refused(batch: list[bytes], message: str) -> None:

@@ -304,8 +304,8 @@ FAULTS = {
     "empty": "contains no vectors", "fewer": "4 vectors but 6 records", "pickle": "pickle",
     "bare pickle": "cannot be read", "truncated": "cannot be read", "header": "cannot be read|contains",
     "header without an end": "", "garbage": "cannot be read",
-    "nothing": "cannot be read", "flipped": "differs from its checksum", "absent": "absent|missing",
-    "records flipped": "records.parquet differs from its checksum", "no records": "records.parquet is missing",
+    "nothing": "cannot be read", "flipped": "does not match its checksum", "absent": "absent|missing",
+    "records flipped": "records.parquet does not match its checksum", "no records": "records.parquet is missing",
     "manifest": "run.json is damaged", "manifest cut": "run.json is damaged", "newer manifest": "update ednabed",
 }  # fmt: skip
 

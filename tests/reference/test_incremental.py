@@ -269,7 +269,7 @@ def test_a_damaged_build_is_not_built_upon(tmp_path):
         raw = path.read_bytes()
         state = snapshot(build.parent)
         path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
-        with pytest.raises(StoreError, match=r"differs from its checksum.*--rebuild"):
+        with pytest.raises(StoreError, match=r"does not match its checksum.*--rebuild"):
             consolidate(tmp_path, incremental=True)
         path.unlink()
         with pytest.raises(StoreError, match=r"is missing.*--rebuild"):

@@ -492,7 +492,7 @@ def test_damage_that_opening_does_not_detect_is_not_built_upon(copy, monkeypatch
     reference = opened(copy)
     assert len(hits(reference, clustered(3, 4), 10)) == 30
     assert reference.index_fault is None
-    assert "consolidated_index.faiss differs from its checksum" in reference.verify()[0]
+    assert "consolidated_index.faiss does not match its checksum" in reference.verify()[0]
     add_many(copy, "b", COUNT, 100)
     assert consolidate(copy, incremental=True, index="ivf").retrained
     assert opened(copy).verify() == []

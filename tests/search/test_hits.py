@@ -509,5 +509,5 @@ def test_a_run_outside_the_workspace_can_be_the_query(workspace, tmp_path):
 
 def test_another_function_is_refused(workspace, tmp_path):
     run = add_run(tmp_path, "c", "r", [9], spec=replace(SPEC, model="other", layer=3))
-    with pytest.raises(StoreError, match=r"made by other .*their vectors cannot be compared"):
+    with pytest.raises(StoreError, match=r"computed by other .*their vectors cannot be compared"):
         get_data_manager(workspace).search(run=run.folder, seq_idx=0)

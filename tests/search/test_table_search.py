@@ -315,7 +315,7 @@ def test_another_function_in_the_same_column(tmp_path: Path) -> None:
     assert notice is not None and "another function" in notice and "'ednabed table index'" in notice
     embed_table(database, letters(), tmp_path, resume=False, max_sequences=None)
     database.open().update(where="sequence_id = 'r1'", values={"embedding_fingerprint": "e" * 64})
-    with pytest.raises(StoreError, match="made by 2 functions"):
+    with pytest.raises(StoreError, match="computed by 2 functions"):
         search_table(database, query, 3)
 
 

@@ -428,7 +428,7 @@ def test_dates_and_times_are_written_as_text(kind, day, earlier):
     assert chosen(table, f"t < '{day}'") == [1]
     assert chosen(table, f"t BETWEEN '{earlier}' AND '{day}'") == [1, 2]
     for wrong in ("'soon'", "5"):
-        message = r"position 5: column 't' holds dates or times .*; write it as text"
+        message = r"position 5: column 't' contains dates or times .*; write it as text"
         with pytest.raises(UsageError, match=message) as caught:
             chosen(table, f"t = {wrong}")
         # What the message advises is right.
@@ -500,21 +500,21 @@ def test_an_empty_filter_is_refused(text):
         ("sampel = 'a'", "1: there is no column 'sampel', the most similar is 'sample'; choose one of 'row', "),
         ("n = 1 OR SAMPLE = 'a'", "position 10: there is no column 'SAMPLE', the most similar is 'sample';"),
         ("qqqqqqq IS NULL", "there is no column 'qqqqqqq'; choose one of"),
-        ("sample IN ('a', 12)", "position 17: column 'sample' holds text"),
+        ("sample IN ('a', 12)", "position 17: column 'sample' contains text"),
         ("sample = TRUE", "in single quotes: 'TRUE'"),
-        ("n >= '10'", "position 6: column 'n' holds whole numbers (int64) and is compared with \"'10'\"; write 10"),
+        ("n >= '10'", "position 6: column 'n' contains whole numbers (int64) and is compared with \"'10'\"; write 10"),
         ("n >= 'ten'", "write a number without quotes"),
         ("n = '-'", "write a number without quotes"),
-        ("f BETWEEN 1 AND '2'", "position 17: column 'f' holds numbers (double)"),
+        ("f BETWEEN 1 AND '2'", "position 17: column 'f' contains numbers (double)"),
         ("n = TRUE", "write a number without quotes"),
-        ("n LIKE '1%'", "column 'n' holds whole numbers (int64), and LIKE is for text"),
-        ("f ilike '1%'", "column 'f' holds numbers (double), and ILIKE is for text"),
-        ("flag = 1", "column 'flag' holds TRUE and FALSE (bool) and is compared with '1'; write TRUE or FALSE"),
+        ("n LIKE '1%'", "column 'n' contains whole numbers (int64), and LIKE is for text"),
+        ("f ilike '1%'", "column 'f' contains numbers (double), and ILIKE is for text"),
+        ("flag = 1", "column 'flag' contains TRUE and FALSE (bool) and is compared with '1'; write TRUE or FALSE"),
         ("flag = 'true'", "write TRUE or FALSE without quotes"),
         ("flag < TRUE", "which have no order for <; compare with = or !="),
-        ("day = 5", "column 'day' holds dates or times (date32[day]) and is compared with '5'; write it as text"),
-        ("list = 5", "column 'list' holds list<item: int64>, which a filter cannot compare; ask only"),
-        ("bytes = 'a'", "column 'bytes' holds binary, which a filter cannot compare"),
+        ("day = 5", "column 'day' contains dates or times (date32[day]) and is compared with '5'; write it as text"),
+        ("list = 5", "column 'list' contains list<item: int64>, which a filter cannot compare; test only"),
+        ("bytes = 'a'", "column 'bytes' contains binary, which a filter cannot compare"),
         ("twice = 'a'", "position 1: 2 columns have the name 'twice', expected one"),
     ],
 )  # fmt: skip
@@ -648,7 +648,7 @@ def test_one_filter_works_for_several_schemas():
     with pytest.raises(UsageError, match="there is no column 'x'"):
         where.expression(pa.schema([]))
     assert isinstance(where.expression(pa.schema([("x", pa.string())])), pc.Expression)
-    with pytest.raises(UsageError, match="holds dates or times"):
+    with pytest.raises(UsageError, match="contains dates or times"):
         where.expression(pa.schema([("x", pa.date32())]))
 
 

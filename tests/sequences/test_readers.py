@@ -190,7 +190,7 @@ def test_closed_before_it_was_read(tmp_path):
 
 
 def test_batch_size_has_to_be_positive(tmp_path):
-    with pytest.raises(UsageError, match="batch_size is 0"):
+    with pytest.raises(UsageError, match="`batch_size` is 0"):
         open_records(tmp_path / "x", batch_size=0)
 
 

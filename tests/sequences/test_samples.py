@@ -110,8 +110,8 @@ def test_rows_without_a_name_are_not_samples(tmp_path):
         ("1\t180.01", r"its longitude is 180\.01, expected degrees from -180 to 180; correct it"),
         ("inf\t2", r"its latitude is inf, expected"),
         ("1\t-inf", r"its longitude is -inf, expected"),
-        ("45,5\t2", r"its latitude is '45,5', expected a decimal point; correct it"),
-        ("1\t-124,75", r"its longitude is '-124,75', expected a decimal point"),
+        ("45,5\t2", r"its latitude is '45,5', expected a number with a decimal point; correct it"),
+        ("1\t-124,75", r"its longitude is '-124,75', expected a number with a decimal point"),
         # Latitude and longitude are swapped.
         ("-124.7\t45.4", r"its latitude is -124\.7, expected"),
     ],
@@ -235,7 +235,7 @@ def test_any_text_is_a_number_or_uninformative(text, number):
         value = float("none" if "_" in text else text)
     except ValueError:
         # A decimal comma is reported, so that no sample is lost silently.
-        assert found is None or ("," in text and "expected a decimal point" in found)
+        assert found is None or ("," in text and "expected a number with a decimal point" in found)
         return
     assert found == to_coordinates(value, number) or (isinstance(found, str) and not -90 <= value <= 90)
 

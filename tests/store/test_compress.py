@@ -198,10 +198,10 @@ def test_float16_accepts_only_values_that_it_can_represent(array):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ([70_000, 1, 1], "cannot hold"),
-        ([-65_520, 1, 1], "cannot hold"),
-        ([np.nan, 1, 1], "cannot hold"),
-        ([np.inf, 1, 1], "cannot hold"),
+        ([70_000, 1, 1], "cannot represent"),
+        ([-65_520, 1, 1], "cannot represent"),
+        ([np.nan, 1, 1], "cannot represent"),
+        ([np.inf, 1, 1], "cannot represent"),
         ([1e-9, 0, 0], "1.0e+00 (1 - cosine)"),
         ([1e-40, 1e-40, 0], "1.0e+00 (1 - cosine)"),
         ([1.4e-7, 1e-7, 0.4e-7], "(1 - cosine) from its original"),
@@ -393,7 +393,7 @@ def test_the_last_exact_form_is_never_made_from_float16(tame):
 
 def test_a_run_without_vectors_is_refused(run):
     (run.folder / NPY).unlink()
-    with pytest.raises(StoreError, match=r"embeddings\.npy is absent"):
+    with pytest.raises(StoreError, match=r"embeddings\.npy is missing"):
         compress_run(run)
 
 

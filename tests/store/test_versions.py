@@ -663,7 +663,7 @@ def test_a_writer_waits_for_another_one_and_gives_up_in_time(tmp_path, monkeypat
     register(tmp_path, "v1.0", ONE)
     lock = FileLock(versions_path(tmp_path).with_name(".versions.json.lock"))
     monkeypatch.setattr(version_file, "LOCK_SECONDS", 0.2)
-    with lock, pytest.raises(StoreError, match=r"versions\.json was held by another .* for 0\.2 seconds"):
+    with lock, pytest.raises(StoreError, match=r"versions\.json was locked by another .* for 0\.2 seconds"):
         register(tmp_path, "v2.0", TWO)
     assert list(Versions.read(tmp_path).versions) == ["v1.0"]
     monkeypatch.setattr(version_file, "LOCK_SECONDS", 60)

@@ -468,7 +468,7 @@ def test_a_rank_about_which_nothing_was_learned_is_named_by_the_fixed_limit(clas
     known = KNOWN[5]
     a = one(own, substituted(known.sequence, 2, 1))
     assert (a.lineage, a.status, a.confidence) == (known.lineage, "assigned", None)
-    assert "species by the fixed limit of 97 % identity" in a.note
+    assert "species by the fixed threshold of 97 % identity" in a.note
     assert one(own, substituted(known.sequence, 30, 1)).lineage[6] == ""
     strict = Classifier(classifier.collection, classifier.embedder, calibration, Criteria(min_confidence=1.0))
     assert one(strict, substituted(known.sequence, 2, 1)).lineage[6] == "", "nor where a rank above is withheld"

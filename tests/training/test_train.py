@@ -159,7 +159,7 @@ def test_a_state_of_other_settings_is_not_resumed(barcodes, tmp_path, monkeypatc
     raw = (work / loop.STATE).read_bytes()
     for at in (len(raw) - 3, raw.index(b"loss_")):
         (work / loop.STATE).write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
-        with pytest.raises(StoreError, match=r"damaged \(it differs from its checksum\)"):
+        with pytest.raises(StoreError, match=r"damaged \(it does not match its checksum\)"):
             train_model(request_of(str(barcodes), str(output), "6"), show_progress=False)
     (work / loop.STATE).write_bytes(b"\x80damaged")
     with pytest.raises(StoreError, match="damaged"):

@@ -89,7 +89,8 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
         vectors = run.vectors()
         if spec is not None and vectors.dimension != spec.dimension:
             raise StoreError(
-                f"{vectors.path} has vectors of {vectors.dimension} dimensions, but {spec.model} has {spec.dimension}"
+                f"{vectors.path} has vectors of {vectors.dimension} dimensions, but {spec.model} produces "
+                f"{spec.dimension}"
             )
         if run.manifest is not None:
             with parquet_errors(run.damaged_records):

@@ -51,7 +51,7 @@ def read_assignments(path: Path) -> pa.Table:
             if not table.num_rows or table.column("id").null_count or table.column("status").null_count:
                 raise pa.ArrowInvalid("a line is not an assignment")
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path} cannot be read as assignments ({error}); run the work again") from error
+        raise StoreError(f"{path} cannot be read as assignments ({error}); compute the results again") from error
     columns = {name: table.column(name) for name in table.schema.names if name != "ranks"}
     statuses = [current_status(one) for one in table.column("status").to_pylist()]
     columns["status"] = pa.chunked_array([pa.array(statuses, pa.string())])
@@ -124,7 +124,7 @@ def read_sample_table(path: Path) -> SampleReads:
     try:
         reads = np.array([[int(cell) for cell in row[len(COLUMNS) :]] for row in rows], np.int64)
     except (ValueError, OverflowError) as error:
-        raise StoreError(f"{path}: a number of reads cannot be read ({error}); run the work again") from error
+        raise StoreError(f"{path}: a number of reads cannot be read ({error}); compute the results again") from error
     return SampleReads(
         samples,
         [tuple(row[first : first + len(RANKS)]) for row in rows],
@@ -159,7 +159,9 @@ def read_representatives(folder: Path) -> dict[str, str]:
     try:
         lines = (folder / "candidates.fasta").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeError) as error:
-        raise StoreError(f"{folder / 'candidates.fasta'} cannot be read ({error}); run the work again") from error
+        raise StoreError(
+            f"{folder / 'candidates.fasta'} cannot be read ({error}); compute the results again"
+        ) from error
     return {head[1:].partition(";")[0]: bases for head, bases in zip(lines[::2], lines[1::2], strict=False)}
 
 
@@ -178,8 +180,8 @@ def _read_tsv(path: Path, columns: list[str], *, quotes: bool = False) -> tuple[
             else [line.split("\t") for line in text.split("\n")]
         )
     except (OSError, UnicodeError, csv.Error) as error:
-        raise StoreError(f"{path} cannot be read ({error}); run the work again") from error
+        raise StoreError(f"{path} cannot be read ({error}); compute the results again") from error
     header, rows = lines[0], lines[1:]
     if header[: len(columns)] != columns or any(len(row) != len(header) for row in rows):
-        raise StoreError(f"{path} is not the table that was written; run the work again")
+        raise StoreError(f"{path} is not the table that was written; compute the results again")
     return header, rows

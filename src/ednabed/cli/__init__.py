@@ -1,1 +1,1 @@
-"""The command line: one file a verb. It parses, calls the library, prints and exits; it holds no science."""
+"""The command line: one file per command. It parses, calls the library, prints and exits; it contains no science."""

@@ -225,7 +225,7 @@ def _of_runs(
         notice(
             f"{runs.name} was embedded by {runs.spec.model} ({runs.spec.fingerprint[:12]}), the reference by "
             f"{classifier.collection.spec.model} ({classifier.collection.spec.fingerprint[:12]}), so the bases of its "
-            f"{runs.rows:,} distinct sequences are embedded again by the latter; the run does not change"
+            f"{runs.rows:,} distinct sequences are embedded again with the latter; the run does not change"
         )
     keeper = Keeper(classifier, runs, context.workspace, align=align)
     names = {} if samples is None else sample_names(Selection(runs).samples())

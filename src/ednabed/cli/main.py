@@ -186,7 +186,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         result: Any = cli.main(args=arguments, prog_name="ednabed", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        console.failed("interrupted; work reported as done is kept, run the same command again to finish")
+        console.failed("interrupted; work reported as done is kept; run the same command again to finish")
         return 130
     except click.ClickException as error:
         error.show()
@@ -206,7 +206,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         name = f"{error.filename}: " if error.filename else ""
         console.failed(
             f"ednabed: {name}{error.strerror or error}; check the disk and its free space, then run the same command "
-            "again, computed results are kept (--debug shows where it failed)"
+            "again; computed results are kept (--debug shows where it failed)"
         )
         return 1
     return result if isinstance(result, int) else 0

@@ -381,8 +381,8 @@ def calibration_lines(found: Calibration) -> list[str]:
                 lines.append(f"{rank:<12} {marker}: {', '.join(parts)}")
         if len(lines) == n_lines:
             lines.append(
-                f"unknown      {marker}: how well it holds, because its species, genera and families are too few to "
-                "calibrate with some and measure on others; add labelled records of other taxa"
+                f"unknown      {marker}: the accuracy of the calibration, because there are too few species, genera "
+                "and families to calibrate with some and measure on others; add labelled records of other taxa"
             )
     return lines
 

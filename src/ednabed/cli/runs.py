@@ -67,7 +67,7 @@ def list_runs(context: Context, as_json: bool) -> None:
         rows.append(row)
     for folder in unfinished(runs_root(context.workspace)):
         notice(
-            f"{folder}: unfinished; run the command that began it again to continue, or delete the folder to discard it"
+            f"{folder}: unfinished; repeat the command that began it to continue, or delete the folder to discard it"
         )
     if as_json:
         emit_json(rows)

@@ -40,7 +40,7 @@ db_options = options(
 )  # fmt: skip
 
 vector_column_option = click.option(
-    "--vector-column", default="vector", show_default=True, help="Column that holds the vectors."
+    "--vector-column", default="vector", show_default=True, help="Column that contains the vectors."
 )
 
 
@@ -227,7 +227,7 @@ def index_(
         return
     emit(f"table      {info.address}, column '{info.vector_column}', {info.rows:,} rows with a vector")
     if not info.built:
-        emit("index      none: this few rows are searched exactly within tenths of a second (--force builds one)")
+        emit("index      none: a table of this size is searched exactly within tenths of a second (--force builds one)")
         return
     emit(f"index      {info.name}, {info.kind} of {info.lists:,} lists, built and measured in {info.seconds:.1f} s")
     emit(f"search     {info.nprobes:,} lists visited, {info.refine_factor} candidates compared for each row requested")

@@ -147,10 +147,10 @@ class Job:
         if state == "broken":
             return self.broken
         if state == "lost" and (faults := self.faults()):
-            return f"{faults[0]}, so how the job ended is unknown; start it again, computed results are kept"
+            return f"{faults[0]}, so how the job ended is unknown; start it again; computed results are kept"
         if state == "lost":
             return (
-                "its process stopped without reporting an end, as when the machine is switched off; start it again, "
+                "its process stopped without reporting an end, as when the machine is switched off; start it again; "
                 "computed results are kept"
             )
         if state != "failed":

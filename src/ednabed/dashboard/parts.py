@@ -134,7 +134,7 @@ def open_reference(state: ReferenceState) -> Reference:
 def _opened(workspace: str, address: str, build: str) -> Reference:
     opened = DataManager(workspace).open_reference(address)
     if opened.manifest.build != build:
-        raise StoreError(f"{address} got another build just now; reload the page")
+        raise StoreError(f"{address} was just replaced by another build; reload the page")
     return opened
 
 

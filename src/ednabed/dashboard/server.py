@@ -35,8 +35,8 @@ def check_access(host: str, token: str | None) -> None:
         )
     if token is None and not is_loopback(host):
         raise UsageError(
-            f"`host` {host} lets other machines in; give `token` too, which visitors must then enter, or reach the "
-            "page from another machine through 'ssh -L 8501:127.0.0.1:8501 MACHINE'"
+            f"`host` {host} makes the page reachable from other machines; give `token` too, which visitors must then "
+            "enter, or reach the page through 'ssh -L 8501:127.0.0.1:8501 MACHINE'"
         )
 
 
@@ -77,7 +77,7 @@ def serve(
     check_access(host, token)
     check_installed()
     if not settings.workspace.is_dir():
-        raise StoreError(f"{settings.workspace} is not a folder; name an existing one by `workspace`")
+        raise StoreError(f"{settings.workspace} is not a folder; give an existing one as `workspace`")
     _configure(settings)
     listening = _bind(host, port)
     import uvicorn

@@ -64,7 +64,7 @@ class Own:
     def settings(self) -> str:
         """Version, model fingerprint and whether it is calibrated."""
         how = "" if self.use_letters else " --no-align"
-        learned = "calibrated" if self.calibrated else "fixed limits of identity"
+        learned = "calibrated" if self.calibrated else "fixed identity thresholds"
         return f"ednabed {__version__}: classify{how}, model {self.embedder.spec.fingerprint[:12]}, {learned}"
 
     @contextmanager
@@ -103,7 +103,7 @@ class Own:
                 raise StoreError(
                     f"{reason}, and vectors alone cannot be used without calibration; add labelled records"
                 ) from error
-            log.warning("%s, so %s names by fixed limits of identity, without confidences", reason, self.name)
+            log.warning("%s, so %s names by fixed identity thresholds, without confidences", reason, self.name)
             self.calibrated = False
             return None
         self.calibrated = True

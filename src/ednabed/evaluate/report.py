@@ -162,7 +162,7 @@ def _confidence(evaluation: Evaluation, crop: str) -> str:
         ("false novel among held-out records", lambda measured, rank: measured.novelty[rank]["false_novel_records"]),
         ("found novel", lambda measured, rank: measured.novelty[rank]["found_novel"]),
     ]
-    header = ["method", *(f"{name}, {' / '.join(_SHOWN)}" for name, _ in columns), "queries a second"]
+    header = ["method", *(f"{name}, {' / '.join(_SHOWN)}" for name, _ in columns), "queries per second"]
     rows = []
     for result in evaluation.results:
         measured = result.crops[crop]

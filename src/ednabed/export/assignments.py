@@ -244,7 +244,7 @@ def written_as(path: Path, format: str) -> str:
                 writer.write(typed(Assignment, vars(from_json(parse_json(line)))))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(
-                    f"{path}, line {number}: is not an assignment ({error}); run the work again"
+                    f"{path}, line {number}: is not an assignment ({error}); compute the results again"
                 ) from error
     return text.getvalue()
 

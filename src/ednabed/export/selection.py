@@ -81,7 +81,7 @@ class Selection:
         if not len(selected):
             raise StoreError(
                 f"{collection.name} has no record that matches the selection, so there is nothing to export; "
-                "select less narrowly"
+                "select more records"
             )
 
     def __len__(self) -> int:

@@ -130,13 +130,15 @@ class Embedder:
         limit = encoder.max_tokens
         if policy.max_tokens is not None:
             if limit is None:
-                raise UsageError(f"{encoder.name} has no token limit, so max_tokens {policy.max_tokens} has no effect")
+                raise UsageError(
+                    f"{encoder.name} has no token limit, so `max_tokens` {policy.max_tokens} has no effect"
+                )
             if policy.max_tokens > limit:
-                raise UsageError(f"max_tokens is {policy.max_tokens}, but {encoder.name} accepts at most {limit}")
+                raise UsageError(f"`max_tokens` is {policy.max_tokens}, but {encoder.name} accepts at most {limit}")
             limit = policy.max_tokens
         if limit is not None and limit <= encoder.special_tokens:
             raise UsageError(
-                f"max_tokens is {limit}, but {encoder.name} needs {encoder.special_tokens} for its special tokens alone"
+                f"`max_tokens` is {limit}, but the special tokens of {encoder.name} alone are {encoder.special_tokens}"
             )
         spec = Spec(
             model=encoder.name,

@@ -224,7 +224,7 @@ def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> No
             if fruitless >= FRUITLESS_ATTEMPTS:
                 raise ModelError(
                     f"{card.name}: the transfer of {file.name} failed after {_readable(_size(partial))} of "
-                    f"{_readable(file.size)} ({reason_of(error)}); run 'ednabed models fetch {card.name}' again, "
+                    f"{_readable(file.size)} ({reason_of(error)}); run 'ednabed models fetch {card.name}' again; "
                     f"received data are kept"
                 ) from error
             time.sleep(1)

@@ -42,7 +42,7 @@ def explain(card: ModelCard, error: Exception) -> str:
     if getattr(error, "errno", None) == errno.ENOSPC:
         return (
             f"{card.name}: the disk of {cache_folder(card)} is full; free some space or set HF_HOME to a folder on "
-            f"another disk, then run 'ednabed models fetch {card.name}' again, received data are kept"
+            f"another disk, then run 'ednabed models fetch {card.name}' again; received data are kept"
         )
     if status is None:
         return without_network(card, f"cannot reach {constants.ENDPOINT}: {reason_of(error)}")
@@ -62,12 +62,12 @@ def explain(card: ModelCard, error: Exception) -> str:
         return f"{where} does not exist; check the spelling ('ednabed models list' shows the known ones)"
     if status == 429:
         return (
-            f"{constants.ENDPOINT} asks to slow down (HTTP 429); fetch {card.name} again later, received data are kept"
+            f"{constants.ENDPOINT} asks to slow down (HTTP 429); fetch {card.name} again later; received data are kept"
         )
     if status >= 500:
         return (
-            f"{constants.ENDPOINT} has a server error (HTTP {status}); fetch {card.name} again later, received data "
-            f"are kept, or set HF_ENDPOINT to a mirror"
+            f"{constants.ENDPOINT} has a server error (HTTP {status}); fetch {card.name} again later (received data "
+            f"are kept), or set HF_ENDPOINT to a mirror"
         )
     return f"{where} answers HTTP {status} ({reason_of(error)}); check HF_ENDPOINT and HF_TOKEN"
 
@@ -84,5 +84,5 @@ def without_network(card: ModelCard, reason: str) -> str:
     return (
         f"{card.name}: {reason}; on a machine with internet run 'ednabed models fetch {card.name}' and copy its "
         f"{cache_folder(card).name} folder to {cache_folder(card)} here, or put {_BY_HAND} from {page} into {target}, "
-        f"or into any folder and give that folder by `model`"
+        f"or into any folder and give that folder as `model`"
     )

@@ -59,7 +59,7 @@ class Policy:
             if value not in get_args(choices):
                 raise UsageError(f"{name} '{value}' is unknown; choose one of {', '.join(get_args(choices))}")
         if self.max_tokens is not None and self.max_tokens < 2:
-            raise UsageError(f"max_tokens is {self.max_tokens}; it must be at least 2")
+            raise UsageError(f"`max_tokens` is {self.max_tokens}; it must be at least 2")
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,9 @@ def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
         return Report(name, "failed", f"{path} is damaged ({error}): {ADVICE}", folder)
     for file, sha256 in report.get("files", {}).items():
         if not (folder / file).is_file() or _sha256(folder / file) != sha256:
-            return Report(name, "failed", f"{folder / file} differs from its checksum in {path.name}: {ADVICE}", folder)
+            return Report(
+                name, "failed", f"{folder / file} does not match its checksum in {path.name}: {ADVICE}", folder
+            )
     expected = report.get("weights")
     if expected is None:
         message = f"{path} does not state the weights: they were loaded strictly, but cannot be compared"

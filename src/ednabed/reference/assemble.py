@@ -140,7 +140,7 @@ def _check_base(old: Path, base: ReferenceManifest) -> None:
         path = old / name
         # A damaged index is trained again.
         if name != INDEX and not (path.is_file() and sha256_file(path) == entry["sha256"]):
-            state = "differs from its checksum" if path.is_file() else "is missing"
+            state = "does not match its checksum" if path.is_file() else "is missing"
             raise StoreError(
                 f"{path} {state}, so nothing can be added to this build; rebuild the reference with "
                 "'ednabed consolidate --rebuild'"

@@ -153,8 +153,8 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
         one_function(
             new,
             None,
-            "choose those of one with `version` ('ednabed versions register' names a version), and give another "
-            "`output` for each",
+            "choose the runs of one function with `version` ('ednabed versions register' names a version), and give "
+            "another `output` for each",
         )
     if base is None:
         # Checked before the runs are read, which may take long, and again afterwards.
@@ -232,9 +232,9 @@ def _dropped(
     shown = "; ".join(f"{part.label} ({reasons.get(part.folder, 'not among the runs')})" for part in lost[:5])
     more = f"; and {len(lost) - 5:,} more" if len(lost) > 5 else ""
     raise StoreError(
-        f"{request.folder} holds {len(lost):,} {'run' if len(lost) == 1 else 'runs'} that a build from scratch would "
-        f"lose: {shown}{more}; restore them, add the new runs with 'ednabed consolidate --incremental', or drop them "
-        "with `drop_missing=True`; nothing was changed"
+        f"{request.folder} contains {len(lost):,} {'run' if len(lost) == 1 else 'runs'} that a build from scratch "
+        f"would lose: {shown}{more}; restore them, add the new runs with 'ednabed consolidate --incremental', or drop "
+        "them with `drop_missing=True`; nothing was changed"
     )
 
 

@@ -175,7 +175,7 @@ def _open_to_grow(path: Path, base: ReferenceManifest) -> Any:
 
     open_index(path, base.counts["sequences"], base.spec.dimension, base.index)
     if sha256_file(path) != base.files.get(INDEX, {}).get("sha256"):
-        raise DamagedIndex(f"{path} differs from its checksum")
+        raise DamagedIndex(f"{path} does not match its checksum")
     return faiss.read_index(str(path))
 
 

@@ -230,7 +230,7 @@ def read_build(folder: Path, build: str) -> ReferenceManifest:
     manifest = ReferenceManifest.read(build_folder(folder, build))
     if manifest.build != build:
         raise StoreError(
-            f"{build_folder(folder, build)} holds the metadata of build {manifest.build!r}; restore it from a backup"
+            f"{build_folder(folder, build)} contains the metadata of build {manifest.build!r}; restore it from a backup"
         )
     return manifest
 

@@ -41,7 +41,7 @@ class LooseRuns(Collection):
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        one_function(sources, None, "build a reference from those of one with 'ednabed consolidate --version V'")
+        one_function(sources, None, "build a reference from the runs of one with 'ednabed consolidate --version V'")
         self.sources = sorted(sources, key=lambda s: (s.dataset, s.run_id, s.identity))
         self.name = self.sources[0].label if len(self.sources) == 1 else f"{len(self.sources)} runs"
         self.spec = self.sources[0].spec

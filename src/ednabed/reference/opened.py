@@ -231,7 +231,7 @@ class Reference(Collection):
             elif path.stat().st_size != entry["bytes"]:
                 faults.append(f"{path} has {path.stat().st_size} bytes, expected {entry['bytes']}")
             elif sha256_file(path) != entry["sha256"]:
-                faults.append(f"{path} differs from its checksum")
+                faults.append(f"{path} does not match its checksum")
         return [*faults, *self._link_faults()] or self._disagreements()
 
     def _link_faults(self) -> Iterator[str]:

@@ -115,7 +115,7 @@ def _examine(source: Source) -> Examined:
             if not (run.folder / name).is_file():
                 raise StoreError(f"{run.folder / name} is missing")
             if expected is None or sha256_file(run.folder / name) != expected:
-                raise StoreError(f"{run.folder / name} differs from its checksum in run.json")
+                raise StoreError(f"{run.folder / name} does not match its checksum in run.json")
         digests = run.load_records(["digest"]).column("digest").combine_chunks()
         if len(digests) != vectors.rows:
             raise StoreError(f"{run.folder} has {vectors.rows} vectors but {len(digests)} records")

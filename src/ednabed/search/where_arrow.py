@@ -102,10 +102,10 @@ class _Column:
 
     def _check(self, value: Value) -> None:
         test = self._test
-        where = f"filter, position {value.position}: column {shown(test.column)} holds"
+        where = f"filter, position {value.position}: column {shown(test.column)} contains"
         if not self._kind:
             raise UsageError(
-                f"{where} {self._declared}, which a filter cannot compare; ask only whether it IS NULL or IS NOT NULL"
+                f"{where} {self._declared}, which a filter cannot compare; test only whether it IS NULL or IS NOT NULL"
             )
         expected, called = _KINDS[self._kind]
         where = f"{where} {called} ({self._declared})"
@@ -131,7 +131,7 @@ class _Column:
                 return pa.scalar(value.value).cast(self._type)
             except pa.ArrowInvalid:
                 raise UsageError(
-                    f"filter, position {value.position}: column {shown(self._test.column)} holds dates or times "
+                    f"filter, position {value.position}: column {shown(self._test.column)} contains dates or times "
                     f"({self._declared}) and {shown(value.written)} is not one; write {self._advice(value)}"
                 ) from None
         return pa.scalar(value.value, self._type)

@@ -70,7 +70,7 @@ class Records(Iterator[pa.RecordBatch]):
     ) -> None:
         """See ``open_records``."""
         if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}, it must be at least 1")
+            raise UsageError(f"`batch_size` is {batch_size}; it must be at least 1")
         self._labels = labels
         self._given = Path(path)
         self._path = str(path)

@@ -126,7 +126,7 @@ def to_coordinates(latitude: object, longitude: object) -> Coordinates | str | N
     for cell, limit, name in ((latitude, 90.0, "latitude"), (longitude, 180.0, "longitude")):
         text = str(cell)
         if _DECIMAL_COMMA.fullmatch(text):
-            return f"its {name} is {text.strip()!r}, expected a decimal point"
+            return f"its {name} is {text.strip()!r}, expected a number with a decimal point"
         try:
             # Python's digit separator is not part of a number in a table.
             value = float(text.replace("_", "?"))

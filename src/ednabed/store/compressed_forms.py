@@ -139,8 +139,8 @@ def _cosine_error(source: VectorFile, first: int, block: FloatArray, half: Float
     if not finite.all():
         row = first + int(np.argmin(finite))
         raise StoreError(
-            f"{source.path}: row {row} (from 0) has a value that float16 cannot hold (above 65,504, or not finite); "
-            "nothing is deleted; compress without `half=True`"
+            f"{source.path}: row {row} (from 0) has a value that float16 cannot represent (above 65,504, or not "
+            "finite); nothing is deleted; compress without `half=True`"
         )
     # In float64, the squares of float32 values neither overflow nor underflow.
     dot, old, new = (

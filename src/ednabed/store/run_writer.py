@@ -83,13 +83,13 @@ class RunRequest:
         if not self.sources:
             raise UsageError("no input was given; give one or more sequence files, or - for standard input")
         if self.dataset is not None and self.output is not None:
-            raise UsageError("a dataset and an output folder exclude each other; give only one of them")
+            raise UsageError("`dataset` and `output` exclude each other; omit one of them")
         if self.dataset is not None:
             check_name("dataset", self.dataset)
         if self.max_sequences is not None and self.max_sequences < 1:
             raise UsageError(f"`max_sequences` is {self.max_sequences}; it must be at least 1")
         if self.abundance and not self.use_counts:
-            raise UsageError("count tables were given together with the request not to use counts; omit one of the two")
+            raise UsageError("`abundance` and `use_counts=False` exclude each other; omit one of them")
         if [*self.sources, *self.separate_tables].count(STDIN) > 1:
             raise UsageError("standard input (-) can be given only once")
 

@@ -46,7 +46,7 @@ def check_table(database: Database, table: Any, columns: VectorColumns, spec: Sp
         if not _holds_vectors(database, table, columns, dimension):
             return
         raise StoreError(
-            f"{where}: column '{columns.vector}' contains vectors of {dimension} dimensions, but {spec.model} computes "
+            f"{where}: column '{columns.vector}' contains vectors of {dimension} dimensions, but {spec.model} produces "
             f"{spec.dimension}; use another `vector_column` to keep both"
         )
     if resume:

@@ -192,7 +192,7 @@ def locked(workspace: Path) -> Iterator[None]:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise StoreError(
-            f"{path} was held by another ednabed command ('versions', or 'consolidate --version') for "
+            f"{path} was locked by another ednabed command ('versions', or 'consolidate --version') for "
             f"{LOCK_SECONDS:g} seconds; wait until it has finished and run the same command again"
         ) from None
     try:

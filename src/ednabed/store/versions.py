@@ -271,7 +271,7 @@ def _check_tag(workspace: Path, versions: Versions, run: Run, name: str, assume:
     dimension = run.vectors().dimension
     if dimension != spec.dimension:
         raise StoreError(
-            f"{address} has vectors of length {dimension}, but version {name!r} ({spec.model}) computes "
+            f"{address} has vectors of length {dimension}, but version {name!r} ({spec.model}) produces "
             f"{spec.dimension}; another function computed them, so give its version"
         )
     if not assume:

@@ -87,7 +87,7 @@ def calibrate(
     if not 0 < known < 1:
         raise UsageError(f"`known` is {known}; expected a share above 0 and below 1, such as {KNOWN}")
     if queries < MIN_DRAWS:
-        raise UsageError(f"`queries` is {queries}; expected at least {MIN_DRAWS}, because fewer draws teach nothing")
+        raise UsageError(f"`queries` is {queries}; expected at least {MIN_DRAWS}, because fewer do not suffice")
     labels = read_labels(reference)
     finder = Finder(reference, labels, default_exponents(reference.spec), threads=threads)
     crops = CROPS if embedder is not None else CROPS[:1]
@@ -107,7 +107,7 @@ def calibrate(
     if all(part.level == COPY for parts in drawn.values() for part in parts):
         raise StoreError(
             f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister taxon, so "
-            "nothing can be left out; add records (until then, names have no confidences)"
+            "nothing can be held out; add records (until then, names have no confidences)"
         )
     if sum(sequences.values()) < MIN_SEQUENCES:
         raise StoreError(

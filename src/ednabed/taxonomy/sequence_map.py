@@ -423,10 +423,10 @@ def _first_of_equals(vectors: FloatArray) -> npt.NDArray[np.int64]:
 
 def _rule(rows: int, most: int) -> str:
     if rows <= most:
-        return "All sequences are laid out; of those with equal vectors the first by key, the others placed on it."
+        return "All sequences are laid out; of those with equal vectors only the first by key, the others placed on it."
     return (
-        f"Of {rows:,} sequences the {most:,} with the smallest keys (a hash of the bases, so a random sample that is "
-        f"the same for the same sequences) are laid out, the others placed among their {N_NEAREST} nearest of these."
+        f"Of {rows:,} sequences, the {most:,} with the smallest keys (a hash of the bases, so a random sample that is "
+        f"the same for the same sequences) are laid out, and the others placed among the {N_NEAREST} nearest of these."
     )
 
 

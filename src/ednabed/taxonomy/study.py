@@ -204,7 +204,9 @@ class Study:
             notes.append(_UNRELATED)
         if verdict.by_limit is not None:
             rank = verdict.by_limit
-            notes.append(f"{RANKS[rank]} by the fixed limit of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}")
+            notes.append(
+                f"{RANKS[rank]} by the fixed threshold of {100 * IDENTITIES[rank]:g} % identity: {_NOT_LEARNED}"
+            )
         if verdict.note:
             notes.append(verdict.note)
         conflict = self._conflicts.get(self._taxon_ids[number] or "")
@@ -215,7 +217,7 @@ class Study:
             if any(verdict.names[r] for r in range(above + 1, verdict.novel_rank)):
                 notes.append(
                     f"absent at {RANKS[verdict.novel_rank]} or above, within {verdict.lineage[above]}: no name between "
-                    "them is sure"
+                    "them is certain"
                 )
         return "; ".join(notes)
 

@@ -1,4 +1,4 @@
-"""Training of encoders on labelled barcodes: the ``train`` verb.
+"""Training of encoders on labelled barcodes: the ``train`` command.
 
 ``records`` reads the barcodes, ``sampling`` draws batches by taxon, ``views`` alters sequences as they vary in eDNA,
 ``networks`` are the trainable networks, ``objective`` is the loss, ``validation`` measures accuracy on held-out taxa,

@@ -217,7 +217,7 @@ def _resume(
             raise StoreError(f"{path} belongs to other data or settings; remove its folder, or set `resume=False`")
         # States written by earlier versions do not contain one.
         if metadata.pop("sha256", None) not in (None, _checksum(tensors, metadata)):
-            raise ValueError("it differs from its checksum")
+            raise ValueError("it does not match its checksum")
         state = {}
         with torch.no_grad():
             for number, (name, parameter) in enumerate(network.named_parameters()):

@@ -123,7 +123,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             _remove_finished_work(output, work)
             if report is not None:
                 return report
-        raise UsageError(f"{output} exists; name a new folder for the model")
+        raise UsageError(f"{output} exists; give a new folder for the model")
     if output.name == BASELINE:
         raise UsageError(
             f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"

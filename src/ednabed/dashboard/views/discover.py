@@ -40,7 +40,7 @@ MAX_PLACED = 500
 def show() -> None:
     """Show the page."""
     st.title("Discover")
-    with st.expander("Look for what is new", expanded=not jobs_of(KIND)), shown_errors():
+    with st.expander("Look for new taxa", expanded=not jobs_of(KIND)), shown_errors():
         _begin()
     job = choose_job(KIND, "Results")
     if job is not None and job_panel(job):

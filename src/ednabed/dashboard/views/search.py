@@ -149,7 +149,7 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
         st.caption("Select another row of the table to see its alignment.")
         _alignment(query, hit)
     with right, shown_errors():
-        st.header("Where it was seen")
+        st.header("Where it was found")
         _occurrences([record for record in hits if record["rank"] == hit["rank"]], coordinates)
 
 

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from ednabed.cli.main import cli, main
-from ednabed.cli.words import _ALIASES, _BARE, bare_in_options, in_options
+from ednabed.cli.words import _ALIASES, in_options
 from ednabed.errors import UsageError
 
 
@@ -63,19 +63,6 @@ def test_errors_and_notices_show_options(tmp_path, capsys, monkeypatch) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("max_tokens is 9, x takes 8", "--max-tokens is 9, x takes 8"),
-        ("replace by resume=False (without max_sequences)", "replace by --no-resume (without --max-sequences)"),
-        ("(run and seq_idx)", "(run and --seq-idx)"),
-        ("'max_tokens' of a/batch_size.tsv and my_seq_idx", "'max_tokens' of a/batch_size.tsv and my_seq_idx"),
-    ],
-)  # fmt: skip
-def test_bare_parameters_become_options(text: str, shown: str) -> None:
-    assert bare_in_options(text) == shown
-
-
 def test_every_option_exists() -> None:
     def options(command: click.Command) -> set[str]:
         found = {text for option in command.params for text in (option.name, *option.opts, *option.secondary_opts)}
@@ -83,4 +70,4 @@ def test_every_option_exists() -> None:
             found = found.union(*(options(inner) for inner in command.commands.values()))
         return found
 
-    assert {*_BARE.values(), *_ALIASES.values()} <= options(cli)
+    assert set(_ALIASES.values()) <= options(cli)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ednabed.dashboard.texts import cell, file_name, plain, time_text
+from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
 from ednabed.store.files import check_name, clean, human_bytes
 
 # Any text that Python can hold, including lone surrogates.
@@ -63,6 +63,11 @@ def test_a_reader_of_markdown_shows_the_text_and_nothing_else(text, before):
     shown.feed(reader.render(before.replace(".", "\\.") + plain(text.strip()).strip()))
     assert set(shown.tags) <= {"p"}
     assert shown.text.replace("\u2060", "").split() == (before + clean(text.strip())).split()
+
+
+def test_parameters_in_a_message_lose_their_backticks():
+    assert message("give another `output`, or set `resume=False`") == plain("give another output, or set resume=False")
+    assert message("'a `b c` d'") == plain("'a `b c` d'")
 
 
 # -- cells -------------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_the_choice_is_logged(caplog):
 def test_kmer_runs_on_the_cpu_in_fp32_only(caplog):
     assert open_embedder("kmer6", use_gpu=True).encoder.device == "cpu"
     assert "a GPU was requested but kmer6 cannot use one" in caplog.text
-    with pytest.raises(UsageError, match="choose precision auto"):
+    with pytest.raises(UsageError, match=r"choose `precision=.auto.`"):
         open_embedder("kmer6", precision="bf16")
     with pytest.raises(UsageError, match="neither layers nor poolings"):
         open_embedder("kmer6", Policy(layer=1))

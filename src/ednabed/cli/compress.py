@@ -150,7 +150,7 @@ def _add_skipped(tally: _Tally, candidate: Candidate) -> None:
             "folder": str(candidate.folder),
             "form": candidate.form,
             "state": candidate.state,
-            "reason": candidate.reason,
+            "reason": in_options(candidate.reason),
         }
     )
 
@@ -189,7 +189,7 @@ def _add_done(tally: _Tally, outcome: Outcome, candidate: Candidate, as_json: bo
             "folder": str(outcome.folder),
             "form": outcome.form,
             "state": outcome.state,
-            "reason": outcome.problem or "",
+            "reason": in_options(outcome.problem or ""),
             "bytes_before": outcome.before,
             "bytes_after": outcome.after,
             "deleted": list(outcome.deleted),

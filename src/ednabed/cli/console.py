@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from ednabed import __version__
-from ednabed.cli.words import bare_in_options, in_options
+from ednabed.cli.words import in_options
 from ednabed.errors import UsageError
 
 log = logging.getLogger("ednabed.cli")
@@ -118,7 +118,7 @@ class Console:
 
     def failed(self, text: str) -> None:
         """Write an error."""
-        log.error("%s", bare_in_options(text))
+        log.error("%s", text)
 
     def shown(self, text: str) -> None:
         """Write to the log file what is already on standard error, such as a traceback."""

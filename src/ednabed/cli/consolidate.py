@@ -134,8 +134,8 @@ def consolidate(
                 "changed": result.changed,
                 "added": [part.label for part in result.added],
                 "retrained": result.retrained,
-                "refused": result.refused,
-                "left_out": result.left_out,
+                "refused": {folder: in_options(reason) for folder, reason in result.refused.items()},
+                "left_out": {folder: in_options(reason) for folder, reason in result.left_out.items()},
                 "vanished": result.vanished,
                 "dropped": result.dropped,
                 "changed_runs": result.changed_runs,
@@ -232,7 +232,7 @@ def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dic
         "created": found.created,
         "seconds": round(time.monotonic() - began, 1),
         "draws": sum(found.groups[""].draws.values()),
-        "reason": lacking,
+        "reason": None if lacking is None else in_options(lacking),
     }
 
 
@@ -253,5 +253,5 @@ def _compress(result: BuildResult) -> tuple[list[Outcome], dict[str, str]]:
             continue
         done.append(outcome)
         if outcome.problem is not None:
-            failed[source.folder] = outcome.problem
+            failed[source.folder] = in_options(outcome.problem)
     return done, failed

@@ -200,9 +200,9 @@ def verify_model(context: Context, name: str, check_files: bool, as_json: bool) 
 
     report = verify(name, check_files=check_files)
     if as_json:
-        emit_json(report.to_dict())
+        emit_json(report.to_dict() | {"message": in_options(report.message)})
     else:
-        emit(f"{report.model}: {report.status}: {report.message}")
+        emit(f"{report.model}: {report.status}: {in_options(report.message)}")
         if report.folder is not None:
             emit(f"folder: {report.folder}")
         if report.source is not None:

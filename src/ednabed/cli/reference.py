@@ -105,7 +105,7 @@ def verify(context: Context, reference: str | None, as_json: bool) -> None:
     from ednabed.reference import layout
 
     folder, name = layout.find_reference(context.workspace, reference)
-    faults = verify_reference(folder, name)
+    faults = [in_options(fault) for fault in verify_reference(folder, name)]
     if as_json:
         emit_json({"reference": str(folder), "name": name, "faults": faults})
     else:

@@ -184,13 +184,14 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
             if run.manifest is None and not names:
                 notice(f"{folder} was created by an older tool: there are no checksums to verify")
                 continue
-            faults[str(folder)] = [*run.verify(), *verify_kept(run)]
+            faults[str(folder)] = [in_options(fault) for fault in (*run.verify(), *verify_kept(run))]
         except EdnabedError as error:
             faults[str(folder)] = [in_options(str(error))]
     others: dict[str, list[str]] = {}
     if not names:
         others = {str(path): found for path, found in verify_kept_files(context.workspace).items()}
         others |= {str(job.folder): found for job in Jobs(context.workspace).list() if (found := job.faults())}
+        others = {path: [in_options(fault) for fault in found] for path, found in others.items()}
     if as_json:
         rows = [{"run": path, "faults": found} for path, found in faults.items()]
         emit_json(rows + [{"file": path, "faults": found} for path, found in others.items()])
@@ -306,6 +307,7 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             row: dict[str, Any] = {"run": name, "folder": str(folder), "bytes": size, **asdict(found)}
             row["map"] = None if found.map is None else str(found.map)
+            row["faults"] = [in_options(fault) for fault in found.faults]
             if found.current and not force:
                 raise StoreError(
                     f"the current build of {', '.join(found.current)} was built from {name}; rebuild it without that "

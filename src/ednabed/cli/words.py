@@ -19,20 +19,6 @@ _ALIASES = {
 """Parameters of the library to parameters of commands, for names that match neither these nor an option."""
 _IN_BACKTICKS = re.compile(r"`([A-Za-z_]\w*)(?:=([^`\s]+))?`")
 
-# Messages that do not yet have their parameters in backticks.
-_BARE = {
-    "batch_size": "--batch-size",
-    "max_sequences": "--max-sequences",
-    "max_tokens": "--max-tokens",
-    "min_length": "--min-length",
-    "resume=False": "--no-resume",
-    "seq_idx": "--seq-idx",
-    "use_gpu": "--gpu",
-    "vector_column": "--vector-column",
-}
-# Names in quotes or paths are those of files, columns and records.
-_BARE_NAME = re.compile(rf"(?<![\w'\"`./\\-])({'|'.join(map(re.escape, _BARE))})(?![\w'\"`./\\-])")
-
 
 def in_options(text: str, context: click.Context | None = None) -> str:
     """Replace parameters in backticks by the options of a command: `` `seq_idx` `` becomes ``--seq-idx``.
@@ -49,11 +35,6 @@ def in_options(text: str, context: click.Context | None = None) -> str:
         return _option(found[1], found[2], context) or found[0].strip("`")
 
     return _IN_BACKTICKS.sub(shown, text)
-
-
-def bare_in_options(text: str) -> str:
-    """Replace the few parameters that messages of the library still name without backticks by options."""
-    return _BARE_NAME.sub(lambda found: _BARE[found[1]], text)
 
 
 def _option(name: str, value: str | None, context: click.Context | None) -> str | None:

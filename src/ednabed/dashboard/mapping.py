@@ -19,7 +19,7 @@ from ednabed.api.status import ReferenceState
 from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
 from ednabed.dashboard.plots import groups, sequence_map, shortened, text
 from ednabed.dashboard.settings import settings
-from ednabed.dashboard.texts import arrows, plain
+from ednabed.dashboard.texts import arrows, message
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.models.base import FloatArray
@@ -101,7 +101,7 @@ def map_of(state: ReferenceState, assignments: str | None = None) -> Mapped | No
         build = state.manifest.build
         found = _of_reference(str(workspace), state.address, build, changed, assignments, files, state)
     except StoreError as error:
-        st.error(plain(str(error)))
+        st.error(message(str(error)))
         _button(f"Map of {state.address}, again", [*arguments, "--refit"], "Lay it out again")
         return None
     _offer_more(found, f"Map of {state.address}", arguments)

@@ -19,7 +19,7 @@ from ednabed.api.status import ReferenceState, reference_states
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.jobs import Jobs
 from ednabed.dashboard.settings import settings
-from ednabed.dashboard.texts import cell, file_name, plain, time_text
+from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
@@ -48,7 +48,7 @@ def shown_errors() -> Iterator[None]:
     try:
         yield
     except EdnabedError as error:
-        st.error(plain(str(error)))
+        st.error(message(str(error)))
     except OSError as error:
         log.exception("a part of the page failed")
         st.error(plain(f"{error.filename or ''}: {error.strerror or error}; check the disk and its free space"))

@@ -14,11 +14,17 @@ _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")
 _JOINED = re.compile(r"(?<=[-<>~=])(?=[-<>~=])|(?<=:)(?=\w|//)|(?<=\w)(?=@)|(?i:(?<=www))(?=[.])")
 _JOINER = "\u2060"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_PARAMETER = re.compile(r"`([A-Za-z_]\w*(?:=[^`\s]+)?)`")
 
 
 def plain(text: str) -> str:
     """Return Markdown that shows a text literally, on one line."""
     return _MARKS.sub(r"\\\1", _JOINED.sub(_JOINER, clean(text)))
+
+
+def message(text: str) -> str:
+    """Return Markdown for a message of the library; parameters, such as `` `seq_idx` ``, lose their backticks."""
+    return plain(_PARAMETER.sub(r"\1", text))
 
 
 def arrows(lineage: str | Sequence[str] | None) -> str:

@@ -141,7 +141,7 @@ class Engine:
         if not finite.all():
             raise EmbeddingError(
                 f"record {_name(int(index[finite.argmin()]), names)}: {self.embedder.spec.model} returned a vector "
-                f"that is not finite in {self.embedder.encoder.precision}; run again with precision fp32"
+                f"that is not finite in {self.embedder.encoder.precision}; run again with `precision='fp32'`"
             )
         if self.embedder.spec.normalisation == "l2":
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -37,7 +37,7 @@ def open_embedder(
     if computes_on_cpu(resolve(model)):
         # k-mers are counted by numpy on the CPU, without torch, which takes seconds to import.
         if precision not in ("auto", "fp32"):
-            raise UsageError(f"{model} computes in fp32 only, not {precision}; choose precision auto")
+            raise UsageError(f"{model} computes in fp32 only, not {precision}; choose `precision='auto'`")
         if use_gpu:
             log.warning("a GPU was requested but %s cannot use one; it runs on the CPU", model)
         return _loaded(model, policy, "cpu", "fp32")

@@ -117,7 +117,7 @@ def load_encoder(
         return _load_third_party(found.entry_point, settings)
     if found.card is not None and found.card.family == "kmer":
         if layer is not None or pooling is not None:
-            raise UsageError(f"{found.name} has neither layers nor poolings; omit layer and pooling")
+            raise UsageError(f"{found.name} has neither layers nor poolings; omit `layer` and `pooling`")
         from ednabed.models.kmer import KmerEncoder
 
         full = found.card.dimension == 4**6
@@ -214,7 +214,7 @@ def _load_trained(folder: Path, name: str, settings: dict[str, Any]) -> Encoder:
 
     config = read_config(folder)
     if settings["layer"] is not None or settings["pooling"] is not None:
-        raise UsageError(f"{name} was trained with its own layer and pooling; omit layer and pooling")
+        raise UsageError(f"{name} was trained with its own layer and pooling; omit `layer` and `pooling`")
     if config.encoder is None:
         return BarcodeEncoder.load(folder, config, name=name)
     below = settings | {"layer": config.encoder.layer, "pooling": config.encoder.pooling}

@@ -28,7 +28,7 @@ from ednabed.dashboard.parts import (
     table,
 )
 from ednabed.dashboard.settings import settings
-from ednabed.dashboard.texts import plain
+from ednabed.dashboard.texts import message, plain
 from ednabed.dashboard.views.export import show_export
 from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
@@ -90,15 +90,15 @@ def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
     last.metric("Storage", human_bytes(_storage(str(settings().workspace))))
     broken = [run for run in runs if run.info.fault is not None]
     for run in broken[:10]:
-        st.error(f"**{plain(run.info.label)} is broken:** {plain(str(run.info.fault))}")
+        st.error(f"**{plain(run.info.label)} is broken:** {message(str(run.info.fault))}")
     if len(broken) > 10:
         st.error(f"… and {len(broken) - 10:,} more runs are broken; the table shows which.")
     for reference in references:
         if reference.fault is not None:
-            st.error(f"**{plain(reference.address)} is broken:** {plain(reference.fault)}")
+            st.error(f"**{plain(reference.address)} is broken:** {message(reference.fault)}")
     fault = versions_fault(settings().workspace)
     if fault is not None:
-        st.error(plain(fault))
+        st.error(message(fault))
 
 
 @st.cache_data(ttl=60, show_spinner=False)

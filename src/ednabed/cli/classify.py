@@ -25,11 +25,11 @@ _MAX_SHOWN = 20
 
 judging_options = options(
     reference_option,
-    click.option("--model", help="Model of the reference, by name or folder. Default: the name in the reference."),
+    click.option("--model", help="Model of the reference, by name or folder. Default: the model named in it."),
     click.option(
         "--min-confidence", type=float, default=0.8, show_default=True,
-        help="Minimum confidence, 0 to 1, of a name, and of a taxon being absent from the reference (0.1 less for a "
-        "genus; half the remaining doubt for a family or above: 0.9 by default).",
+        help="Minimum confidence of a name, 0 to 1, and minimum probability that a taxon is absent from the reference "
+        "(0.1 lower for a genus, halfway to 1 for a family or above: 0.9 by default).",
     ),
     click.option(
         "--alpha", type=float, default=0.05, show_default=True,
@@ -37,8 +37,8 @@ judging_options = options(
     ),
     click.option(
         "--known", type=float,
-        help="Share of queries whose species is in the reference, 0 to 1; the shares of exact copies and of the ranks "
-        "that the others lack are then taken from the calibration. Default: all estimated from the queries.",
+        help="Share of queries whose species is in the reference, 0 to 1; the shares of exact copies, absent genera, "
+        "absent families, … are then taken from the calibration. Default: all shares are estimated from the queries.",
     ),
     click.option(
         "--novel-coverage", type=float, default=80.0, show_default=True,
@@ -71,7 +71,7 @@ classifier_options = options(
         "--margin", type=float, default=1.0, show_default=True,
         help="With --consensus: include hits up to this many percentage points of identity below the best hit.",
     ),
-    click.option("--no-align", is_flag=True, help="Classify by vectors alone; requires a calibrated reference."),
+    click.option("--no-align", is_flag=True, help="Classify using vectors only; requires a calibrated reference."),
 )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ classifier_options = options(
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--run", "runs", multiple=True,
-    help="Classify the sequences of this run by its vectors, and keep their names next to the run: dataset/run, a "
+    help="Classify the sequences of this run using its vectors, and keep their names next to the run: dataset/run, a "
     "dataset (its newest run) or a folder; may be repeated. Replaces INPUT.",
 )  # fmt: skip
 @classifier_options
@@ -116,15 +116,15 @@ def classify(
     """Assign taxonomy to sequences using a labelled reference.
 
     INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A name is given at every rank
-    that is confident enough. A sequence shared by several species gets their genus, and a column lists the species.
-    'ednabed reference calibrate' measures how reliable the names from a reference are. In --taxon-table, if several
-    files are read and records do not name a sample, each file is a sample; files of the same name are distinguished by
-    their folders.
+    at which it is confident enough. A sequence shared by several species gets their genus, and a column lists the
+    species. 'ednabed reference calibrate' measures how reliable the names from a reference are. In --taxon-table, if
+    several files are read and records do not name a sample, each file is a sample; files of the same name are
+    distinguished by their folders.
 
     With --run, the distinct sequences of a run are classified, and their names are kept next to the run ('ednabed runs
     show' lists them): export, search, 'runs map' and the dashboard use these names. The vectors of the run are used if
-    the same function made the reference; otherwise the stored bases are embedded again by the function of the
-    reference.
+    the reference was built with the same function; otherwise the stored bases are embedded again with the function of
+    the reference.
 
     \b
     Example:

@@ -214,7 +214,7 @@ policy_options = options(
         "--pooling", cls=SharedOption,
         help="mean (including the class token), mean-no-cls or cls. Default: that of the model.",
     ),
-    click.option("--max-tokens", type=int, cls=SharedOption, help="Lower the token limit of the model."),
+    click.option("--max-tokens", type=int, cls=SharedOption, help="Use a lower token limit than that of the model."),
     click.option(
         "--strand", type=click.Choice(["given", "both"]), default="given", show_default=True, cls=SharedOption,
         help="both: average the vectors of the two strands.",
@@ -243,8 +243,8 @@ device_options = options(
 
 assignments_option = click.option(
     "--assignments", metavar="NONE|BUILD|FILE",
-    help="Names for records without a lineage of their own: assignments kept next to their runs, made against this "
-    "BUILD of a reference (see 'ednabed runs show'); a FILE written by classify (TSV or .jsonl); or NONE. Default: the "
+    help="Names for records without a lineage of their own: assignments from this BUILD of a reference, kept next "
+    "to their runs (see 'ednabed runs show'); a FILE written by classify (TSV or .jsonl); or NONE. Default: the "
     "newest assignments kept next to each run.",
 )  # fmt: skip
 

@@ -33,7 +33,7 @@ _MAX_SHOWN = 20
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of the map.")
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the results. Default: discovery in the workspace. Files written there by discover are replaced, "
+    help="Folder for the results. Default: discovery in the workspace. Files written there by discover are replaced; "
     "other files are kept.",
 )  # fmt: skip
 @json_option
@@ -53,13 +53,13 @@ def discover(
 ) -> None:
     """Find candidate taxa among sequences that are not in a reference.
 
-    Sequences that are not in the labelled reference are grouped, and each group gets an error rate. INPUT is as for
-    classify. Identical sequences count once. The results are candidates.tsv, candidates.fasta (representatives),
+    Sequences that are not in the labelled reference are grouped, and each group gets a false discovery rate. INPUT is
+    as for classify. Identical sequences count once. The results are candidates.tsv, candidates.fasta (representatives),
     members.tsv and report.html (a page with a map). A group is a candidate if its genus, or a broader taxon, is not in
-    the reference; if only its species is absent, it may be a described one. p is the probability that a sequence of a
-    taxon in the reference appears this absent at the rank shown; q is the false discovery rate over all distinct
-    sequences. The table also counts the genera and species that the reference has in the next higher taxon. The
-    reference must be calibrated. If several files are read and records do not name a sample, each file is a sample;
+    the reference; if only its species is absent, it may well be a described one. p is the probability that a sequence
+    appears this new if its taxon of the rank shown is in the reference; q is the false discovery rate over all
+    distinct sequences. The table also counts the genera and species that the reference has in the next higher taxon.
+    The reference must be calibrated. If several files are read and records do not name a sample, each file is a sample;
     files of the same name are distinguished by their folders.
 
     \b

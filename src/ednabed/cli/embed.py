@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("--dataset", help="Name of the study; the run gets a folder in it, named by the time. Default: default.")
+@click.option("--dataset", help="Name of the study; its runs are folders named after the time. Default: default.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 @click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
 @click.option(
     "--abundance", type=click.Path(path_type=Path), multiple=True, metavar="TABLE",
-    help="Read counts by feature and sample, joined by id: TSV, CSV, BIOM, .qza, mothur or DADA2; may be repeated.",
+    help="Read counts per feature and sample, joined by id: TSV, CSV, BIOM, .qza, mothur or DADA2; may be repeated.",
 )  # fmt: skip
-@click.option("--no-counts", is_flag=True, help="Ignore counts by sample in an INPUT, and read only its sequences.")
+@click.option("--no-counts", is_flag=True, help="Ignore counts per sample in an INPUT, and read only its sequences.")
 @click.option(
     "--samples", type=click.Path(path_type=Path),
     help="TSV or CSV with the latitude, longitude, date, … of samples, joined to the records by sample.",
@@ -88,8 +88,8 @@ def embed(
     command again after an interruption to compute only what is missing.
 
     With --abundance, the run has one record per feature and sample with reads. A table that also contains the sequences
-    (a DADA2 sequence table, an nf-core/ampliseq table) needs no INPUT; the ids of features that are named by their
-    sequences are the MD5 sums of the sequences.
+    (a DADA2 sequence table, an nf-core/ampliseq table) needs no INPUT; features that are named by their sequences
+    get the MD5 sums of the sequences as ids.
 
     \b
     Example:

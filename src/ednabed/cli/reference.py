@@ -271,7 +271,7 @@ def _cell(row: dict[str, Any], key: str) -> str:
 
 @reference_group.command()
 @reference_option
-@click.option("--model", help="Model of the reference, by name or folder. Default: the name in the reference.")
+@click.option("--model", help="Model of the reference, by name or folder. Default: the model named in it.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed for the queries."
 )

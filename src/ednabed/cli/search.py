@@ -61,7 +61,7 @@ _MAX_SHOWN = 20
 @click.option("--exact", is_flag=True, help="Compare with every vector, even if there is an index.")
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to a file; its extension selects the format: .json, .tsv, .b6 (BLAST tabular).",
+    help="Write to a file; its extension determines the format: .json, .tsv, .b6 (BLAST tabular).",
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["table", "json", "tsv", "blast6"]),

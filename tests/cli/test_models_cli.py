@@ -181,7 +181,7 @@ def test_show_of_a_model_of_another_package(site: Path) -> None:
 def test_fetch_of_existing_weights_prints_their_folder() -> None:
     folder = put("nt-v2-50m")
     result = call("fetch", "nt-v2-50m")
-    assert result.stdout == f"nt-v2-50m was already here: {folder}\n"
+    assert result.stdout == f"nt-v2-50m was already on this machine: {folder}\n"
     assert "non-commercial" in result.stderr
     facts = json.loads(call("fetch", "nt-v2-50m", "--json").stdout)
     assert (facts["folder"], facts["revision"], facts["was_here"]) == (str(folder), folder.name, True)

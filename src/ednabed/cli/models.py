@@ -177,7 +177,7 @@ def fetch(context: Context, name: str, as_json: bool) -> None:
             }
         )
     else:
-        emit(f"{card.name} {'was already here' if was_here else 'is now here'}: {folder}")
+        emit(f"{card.name} {'was already' if was_here else 'is now'} on this machine: {folder}")
 
 
 @models.command("verify")

@@ -21,7 +21,7 @@ from ednabed.models.spec import Policy
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import find_sources
 from ednabed.search import queries as module
-from ednabed.search.queries import QueryBatch, by_files, by_id, by_letters, by_run, embedder_for
+from ednabed.search.queries import QueryBatch, by_files, by_id, by_run, by_sequence, embedder_for
 from ednabed.sequences import digest
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import RECORDS, Run, runs_root
@@ -118,7 +118,7 @@ def test_the_same_network_with_other_weights_is_refused(shared):
     "text", [GOOD, GOOD.lower(), GOOD.replace("T", "U"), f">name\n{GOOD[:9]}\n{GOOD[9:]}\n", "ACGT"]
 )
 def test_pasted_sequences(text):
-    query, vector = only(by_letters(letters(), text))
+    query, vector = only(by_sequence(letters(), text))
     sequence = "ACGT" if text == "ACGT" else GOOD
     assert query.told == {"id": "query", "length": len(sequence)}
     assert query.sequence == sequence
@@ -128,7 +128,7 @@ def test_pasted_sequences(text):
 def test_a_pasted_sequence_has_the_key_of_the_record_with_the_same_bases(tmp_path):
     add_run(tmp_path, *LABEL, [1, 2, 3])
     for text in (letters_of(2), letters_of(2).lower(), f"{letters_of(2)[:5]}--{letters_of(2)[5:]}"):
-        assert only(by_letters(letters(), text))[0].key == loose(tmp_path).keys[1]
+        assert only(by_sequence(letters(), text))[0].key == loose(tmp_path).keys[1]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_pasted_sequence_has_the_key_of_the_record_with_the_same_bases(tmp_pat
 )
 def test_sequences_that_cannot_be_searched(text, policy, words):
     with pytest.raises(EdnabedError, match=words):
-        by_letters(letters(policy, max_tokens=100), text)
+        by_sequence(letters(policy, max_tokens=100), text)
 
 
 # -- a record of a run -----------------------------------------------------------------------------------------------

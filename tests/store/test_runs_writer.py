@@ -147,7 +147,7 @@ def test_runs_equal_the_oracle(tmp_path, seed):
 def test_small_batches_and_windows_change_nothing(tmp_path, monkeypatch, seed):
     """All work that is done in pieces is done in pieces of a few records."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 3)
-    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_LETTERS", 100)
+    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_BASES", 100)
     files = random_files(100 + seed)
     for max_sequences in (None, 1, 4, 9):
         result = embed(
@@ -549,7 +549,7 @@ def test_a_failing_encoder_names_the_record_and_computed_vectors_are_kept(tmp_pa
 def test_memory_does_not_grow_with_the_sequences_held_at_once(tmp_path, monkeypatch):
     """The engine never gets more bases than one window (plus one batch of rows)."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 16)
-    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_LETTERS", 1000)
+    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_BASES", 1000)
     given = []
 
     class Watching(LetterEncoder):

@@ -19,7 +19,7 @@ from ednabed.export.discovery import check_folder, write_discovery
 from ednabed.export.discovery_page import Neighbour
 from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, by_files
-from ednabed.sequences.counts import CountTable, no_match
+from ednabed.sequences.counts import CountTable, no_match_error
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 from ednabed.taxonomy.classify import Classified, Classifier
@@ -106,7 +106,7 @@ def discover_files(
                 if on_result is not None:
                     on_result(found)
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:
-            raise no_match(counts, reads.examples)
+            raise no_match_error(counts, reads.examples)
         distinct = gathering.distinct()
         groups = find_candidates(distinct, reference, labels, identity=identity)
         neighbours = _neighbours(groups, classifier)

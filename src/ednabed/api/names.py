@@ -18,7 +18,7 @@ from ednabed.export.names import NO_NAME, Identification, Namer, SequenceIds, id
 from ednabed.export.selection import Selection
 from ednabed.reference.collection import Collection
 from ednabed.reference.kept import KeptNames, RowNames, is_by, kept_facts, kept_files, kept_names
-from ednabed.reference.sources import seen_from
+from ednabed.reference.sources import shown_path
 from ednabed.store.assignments import STATUSES
 
 NONE = "NONE"
@@ -197,4 +197,4 @@ def assignments_state(collection: Collection, workspace: Path, assignments: str 
 
 def _builds(assignments: str, workspace: Path) -> tuple[str, ...]:
     """Return the forms under which ``kept.is_by`` may know a build or the folder of a reference."""
-    return (assignments, seen_from(workspace / assignments, workspace), seen_from(Path(assignments), workspace))
+    return (assignments, shown_path(workspace / assignments, workspace), shown_path(Path(assignments), workspace))

@@ -278,7 +278,7 @@ def open_from(context: Context, reference: str | None, model: str | None, no_ali
         reference,
         model=model,
         criteria=Criteria(**criteria),
-        use_letters=not no_align,
+        align=not no_align,
     )
 
 
@@ -410,7 +410,7 @@ def _write_samples(samples: SampleTable, path: Path) -> None:
         )
     if report.not_in_queries:
         notice(
-            f"{report.not_in_queries:,} features of the count table ({report.reads_left_out:,} reads) are not "
+            f"{report.not_in_queries:,} features of the count table ({report.reads_omitted:,} reads) are not "
             f"among the queries, such as {', '.join(map(repr, report.not_in_queries_examples))}"
         )
     if report.repeated:

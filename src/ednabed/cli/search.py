@@ -16,7 +16,7 @@ from ednabed.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ednabed.search.hits import Wanted
+    from ednabed.search.hits import SearchOptions
     from ednabed.search.queries import Query
     from ednabed.store.table import Database
 
@@ -101,14 +101,14 @@ def search(
     """
     from ednabed.api.names import NONE
     from ednabed.reference.layout import check_outside
-    from ednabed.search.hits import Wanted
+    from ednabed.search.hits import SearchOptions
     from ednabed.search.output import HitWriter, check_format, format_of
     from ednabed.store.files import check_file
 
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")
     kind = format_of(output, "json" if as_json else format_)
-    options = Wanted(
+    options = SearchOptions(
         k=choice["top_k"],
         exact=choice["exact"],
         exclude_self=choice["exclude_self"],
@@ -174,7 +174,7 @@ def search(
 
 def _in_collection(
     context: Context,
-    options: Wanted,
+    options: SearchOptions,
     model: str | None,
     query_arguments: dict[str, Any],
     reference: str | None,
@@ -203,7 +203,7 @@ def _in_table(
     context: Context,
     database: Database,
     vector_column: str,
-    options: Wanted,
+    options: SearchOptions,
     model: str | None,
     query_arguments: dict[str, Any],
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:

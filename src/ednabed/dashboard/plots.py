@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.api.places import Place
+from ednabed.api.places import SampleLocation
 from ednabed.api.results import UNNAMED
 from ednabed.store.files import clean
 
@@ -142,7 +142,7 @@ def _coast() -> tuple[list[float | None], list[float | None]]:
     return x, y
 
 
-def world(places: Sequence[Place]) -> go.Figure:
+def world(places: Sequence[SampleLocation]) -> go.Figure:
     """Draw samples on a world map (equirectangular, in degrees); the more reads, the larger the marker."""
     import plotly.graph_objects as go
 

@@ -47,7 +47,7 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
         # Models that use another framework run on the CPU.
         return Device("cpu", "fp32", "CPU, fp32")
     torch = needed("torch", "nt", "a GPU or a precision other than fp32")
-    gpu = None if use_gpu is False else gpu_here()
+    gpu = None if use_gpu is False else available_gpu()
     if use_gpu and gpu is None:
         raise UsageError(
             "a GPU was requested but none can be used here (torch "
@@ -66,7 +66,7 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
     return device
 
 
-def gpu_here() -> str | None:
+def available_gpu() -> str | None:
     """Return the kind of GPU that torch can use, ``cuda`` or ``mps``; None without a GPU or without torch."""
     if not installed("torch"):
         return None

@@ -46,7 +46,7 @@ from ednabed.export.event_terms import standard_cells, text_of_value
 from ednabed.export.features import NO_SAMPLE, Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import whole_target
+from ednabed.export.place import atomic_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 from ednabed.export.taxon_terms import OUR_TOOL, remarks, taxon_id_terms
@@ -78,7 +78,7 @@ def write_dwc(
         UsageError: The target is a folder, a pipe or a device, or is in a run or a reference.
     """
     with (
-        whole_target(target, "archive.zip") as work,
+        atomic_target(target, "archive.zip") as work,
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".export.") as folder,
     ):
         parts = Path(folder)

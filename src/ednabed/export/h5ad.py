@@ -19,7 +19,7 @@ import numpy as np
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import check_target_file, whole_target
+from ednabed.export.place import atomic_target, check_target_file
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.extras import needed
@@ -66,7 +66,7 @@ def write_h5ad(
     dimension = selection.collection.spec.dimension
     var = pandas.DataFrame(index=[f"dim_{index}" for index in range(0 if obsm else dimension)])
     data = anndata.AnnData(obs=obs, var=var, uns={"ednabed": cleaned(about or {})})
-    with whole_target(target, "vectors.h5ad") as work:
+    with atomic_target(target, "vectors.h5ad") as work:
         data.write_h5ad(work)
         with h5py.File(work, "r+") as file:
             write_vectors(file, f"obsm/{OBSM}" if obsm else "X", selection)

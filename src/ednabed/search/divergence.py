@@ -44,7 +44,7 @@ _FEW = 4
 _GAPPED = -1
 # Maximum cells of the table of diagonals (8 bytes each): more rows are compared in several parts.
 _MAX_CELLS = 8_000_000
-LEAST_COVER = 0.5
+MIN_COVERAGE = 0.5
 """Share of the shorter of two sequences that must be aligned to the other."""
 # This share of the bases that are missing from it counts as mismatches, as in alignments of unrelated sequences.
 _UNRELATED = 0.4
@@ -161,7 +161,7 @@ class Comparer:
         lengths = self._sequences.lengths[rows]
         for part in _parts(lengths, len(query)):
             mismatches[part], compared[part], overlap[part], covered[part] = self._compare(query, rows[part], thorough)
-        lacking = np.maximum(LEAST_COVER * np.minimum(lengths, len(query)) - covered, 0)
+        lacking = np.maximum(MIN_COVERAGE * np.minimum(lengths, len(query)) - covered, 0)
         return Divergence(mismatches, compared, overlap, lacking)
 
     def _compare(self, query: Codes, rows: Ints, thorough: bool) -> tuple[npt.NDArray[np.float64], Ints, Ints, Ints]:

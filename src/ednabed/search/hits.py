@@ -30,7 +30,7 @@ _HITS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchOptions:
     """Which hits are requested, and their content.
 
     Attributes:
@@ -43,7 +43,7 @@ class Wanted:
         min_similarity: Minimum cosine; None accepts all.
         where: Filter on the columns of the records (``search.where``); None accepts all.
         occurrences: One hit per record instead of one per distinct sequence.
-        most_records: With ``occurrences``, the maximum number of records per sequence; None takes all.
+        max_records: With ``occurrences``, the maximum number of records per sequence; None takes all.
         align: Add the alignment of the query to each hit.
         letters: Add the sequence of each hit.
         columns: Further columns of the records to add to each hit, such as coordinates.
@@ -57,7 +57,7 @@ class Wanted:
     min_similarity: float | None = None
     where: str | None = None
     occurrences: bool = False
-    most_records: int | None = None
+    max_records: int | None = None
     align: bool = False
     letters: bool = False
     columns: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Search:
         StoreError: A given dataset or run does not exist.
     """
 
-    def __init__(self, collection: Collection, wanted: Wanted, lineages_of: LineageLookup | None = None) -> None:
+    def __init__(self, collection: Collection, wanted: SearchOptions, lineages_of: LineageLookup | None = None) -> None:
         self.collection = collection
         self.wanted = wanted
         self._lineages_of = lineages_of
@@ -197,7 +197,7 @@ class Search:
         pairs, sums = np.unique(index_of * len(names) + codes, return_counts=True)
         for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
             datasets[pair // len(names)][names[pair % len(names)]] = total
-        limit = self.wanted.most_records if self.wanted.occurrences else 1
+        limit = self.wanted.max_records if self.wanted.occurrences else 1
         if limit is not None:
             shown = np.arange(len(index_of)) - np.searchsorted(index_of, index_of) < limit
             index_of, positions = index_of[shown], positions[shown]

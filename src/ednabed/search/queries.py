@@ -111,7 +111,7 @@ def embedder_for(spec: Spec, what: str, model: str | None = None) -> Embedder:
     return embedder
 
 
-def by_letters(embedder: Embedder, sequence: str) -> QueryBatch:
+def by_sequence(embedder: Embedder, sequence: str) -> QueryBatch:
     """Return a pasted sequence as a query.
 
     Raises:

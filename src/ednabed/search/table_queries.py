@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.spec import Spec
 from ednabed.search.align import align
-from ednabed.search.hits import Wanted
+from ednabed.search.hits import SearchOptions
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.search.table import search_table
 from ednabed.sequences import digest, normalise_one
@@ -39,7 +39,7 @@ def by_table_id(database: Database, columns: VectorColumns, spec: Spec, record_i
     return QueryBatch([Query({"id": record_id, "length": len(sequence)}, None, sequence)], [0], vectors)
 
 
-def check_wanted(wanted: Wanted) -> None:
+def check_options(wanted: SearchOptions) -> None:
     """Raise UsageError if an option is set that a table does not support."""
     for parameter, given in (
         ("datasets", wanted.datasets),
@@ -54,7 +54,7 @@ def answer(
     database: Database,
     columns: VectorColumns,
     batches: Iterator[QueryBatch],
-    wanted: Wanted,
+    wanted: SearchOptions,
     notices: list[str],
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
     """Yield each query with its hits (``search_table``), in order; notices for the user are added to ``notices``."""

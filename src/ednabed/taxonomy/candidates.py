@@ -67,7 +67,7 @@ class Finder:
         self.collection = collection
         self.exponents = tuple(exponents)
         self._threads = threads
-        self.letters = read_letters(collection)
+        self.letters = read_bases(collection)
         self._labelled = labels.labelled
         self._lengths = np.maximum(self.letters.lengths, 1)
         self._comparers = [Comparer(self.letters) for _ in range(threads)]
@@ -194,7 +194,7 @@ def _covered(bases: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
     return np.asarray(np.clip(bases / np.maximum(lengths, 1), _MIN_SHARE, 1) ** COVERAGE_POWER, np.float64)
 
 
-def read_letters(collection: Collection) -> Letters:
+def read_bases(collection: Collection) -> Letters:
     """Read the bases of all rows of a collection; rows whose sequence is unknown have none."""
 
     def batches() -> Iterator[list[bytes]]:

@@ -18,7 +18,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
-from ednabed.search.divergence import LEAST_COVER, Codes, decode, encode, turn
+from ednabed.search.divergence import MIN_COVERAGE, Codes, decode, encode, turn
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.taxonomy.assign import IDENTITIES, NOVEL_COVERAGE, Criteria
 from ednabed.taxonomy.assignment import Assignment
@@ -68,7 +68,7 @@ class Classifier:
         embedder: The function that computed its vectors.
         calibration: What was learned about it; None: names by fixed identity limits, without confidences.
         criteria: When a name is given.
-        use_letters: Compare the bases of the candidates; False judges by vectors alone, which needs a calibration.
+        align: Compare the bases of the candidates; False judges by vectors alone, which needs a calibration.
         threads: Threads that compare bases.
 
     Attributes:
@@ -89,24 +89,22 @@ class Classifier:
         calibration: Calibration | None,
         criteria: Criteria,
         *,
-        use_letters: bool = True,
+        align: bool = True,
         threads: int = 1,
     ) -> None:
-        if calibration is None and not use_letters:
+        if calibration is None and not align:
             raise UsageError(
                 f"{collection.name} is not calibrated, and without alignment there is no other measure of what a "
-                "similarity means; run 'ednabed reference calibrate' or omit `use_letters=False`"
+                "similarity means; run 'ednabed reference calibrate' or omit `align=False`"
             )
-        if not use_letters and criteria.consensus:
-            raise UsageError(
-                "`consensus` compares identities, which need alignment; omit `consensus` or `use_letters=False`"
-            )
-        if not use_letters and criteria.novel_coverage != NOVEL_COVERAGE:
-            raise UsageError("without alignment there is no coverage; omit `novel_coverage` or `use_letters=False`")
-        if not use_letters and max(criteria.min_identity, criteria.min_coverage) > 0:
+        if not align and criteria.consensus:
+            raise UsageError("`consensus` compares identities, which need alignment; omit `consensus` or `align=False`")
+        if not align and criteria.novel_coverage != NOVEL_COVERAGE:
+            raise UsageError("without alignment there is no coverage; omit `novel_coverage` or `align=False`")
+        if not align and max(criteria.min_identity, criteria.min_coverage) > 0:
             raise UsageError(
                 "without alignment there is no identity and no coverage; omit `min_identity` and `min_coverage`, or "
-                "omit `use_letters=False`"
+                "omit `align=False`"
             )
         learned = calibration is not None and calibration.schema == SCHEMA
         if not learned and (criteria.known is not None or criteria.precision is not None):
@@ -126,7 +124,7 @@ class Classifier:
         learned_exponents = None if self.calibration is None else self.calibration.exponents
         exponents = learned_exponents or default_exponents(collection.spec)
         self._finder = Finder(collection, self.labels, exponents, threads=threads)
-        self._use_letters = use_letters
+        self._align = align
         self._engine = Engine(embedder)
         self._both_strands = collection.spec.strand == "both" or embedder.encoder.strands_alike
 
@@ -146,7 +144,7 @@ class Classifier:
                 found += self._take(batch, numbers, spool)
                 if tell is not None:
                     tell(len(batch.queries))
-            study = Study(found, self.collection, self.labels, self.calibration, self.criteria, self._use_letters)
+            study = Study(found, self.collection, self.labels, self.calibration, self.criteria, self._align)
             self.shares, self.unreached = study.shares, study.unreached
             del numbers
             found.clear()
@@ -218,7 +216,7 @@ class Classifier:
         """Look up some queries; return the findings, and the vectors and bases on the strand of the reference."""
         size = int(self._sizes(np.array([len(codes[0])]))[0])
         found = self._find(vectors, codes, size, turned=False)
-        limit = _OTHER_STRAND_BY_BASES if self._use_letters else _OTHER_STRAND_BY_VECTORS
+        limit = _OTHER_STRAND_BY_BASES if self._align else _OTHER_STRAND_BY_VECTORS
         far = np.flatnonzero(found.distance > limit)
         if not len(far):
             return found, vectors, codes
@@ -227,7 +225,7 @@ class Classifier:
             other_vectors = vectors[far]
         else:
             other_vectors, _ = self._engine.embed([decode(bases) for bases in turned])
-        quick = self._finder.find(other_vectors, turned, size, align=self._use_letters, thorough=False)
+        quick = self._finder.find(other_vectors, turned, size, align=self._align, thorough=False)
         nearer = np.flatnonzero(quick.distances[:, 0] < found.distance[far])
         if not len(nearer):
             return found, vectors, codes
@@ -247,7 +245,7 @@ class Classifier:
 
     def _find(self, vectors: FloatArray, codes: list[Codes], size: int, *, turned: bool) -> Findings:
         """Return the findings on queries of one strand."""
-        candidates = self._finder.find(vectors, codes, size, align=self._use_letters)
+        candidates = self._finder.find(vectors, codes, size, align=self._align)
         evidence = weigh(candidates, self.labels)
         if self.criteria.consensus:
             evidence = consensus(evidence, candidates, self.labels, self.criteria.margin)
@@ -259,7 +257,7 @@ class Classifier:
         # A pair that was only scored counts as unrelated if its alignment turns out to cover only a few bases.
         shorter = np.minimum(candidates.lengths, self._finder.letters.lengths[rows])
         too_few = (candidates.overlaps[all_queries, column] < 0) & (
-            coverage / 100 * candidates.lengths < LEAST_COVER * shorter
+            coverage / 100 * candidates.lengths < MIN_COVERAGE * shorter
         )
         evidence = replace(evidence, distance=np.where(too_few, np.inf, evidence.distance))
         similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
@@ -268,7 +266,7 @@ class Classifier:
         calibration = self.calibration
         for marker in np.unique(found.marker) if calibration is not None else ():
             of_marker = np.flatnonzero(found.marker == marker)
-            group = calibration.group(self.labels.markers[marker], self._use_letters) if calibration else None
+            group = calibration.group(self.labels.markers[marker], self._align) if calibration else None
             if group is not None:
                 found.learn(of_marker, group.outlook(evidence.part(of_marker), candidates.lengths[of_marker]))
                 found.unrelated[of_marker] = evidence.distance[of_marker] >= group.limits(candidates.lengths[of_marker])
@@ -286,7 +284,7 @@ class Classifier:
         identity = np.full(len(codes), np.nan)
         coverage = np.full(len(codes), np.nan)
         likeness = np.full(len(codes), np.nan)
-        if not self._use_letters:
+        if not self._align:
             return identity, coverage, likeness
         for i, row in enumerate(rows.tolist()):
             if row < 0:

@@ -21,7 +21,7 @@ from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
-from ednabed.store.files import check_above, exclusive, fsync_file, json_sha256, sha256_file, to_json
+from ednabed.store.files import check_parents, exclusive, fsync_file, json_sha256, sha256_file, to_json
 from ednabed.store.temporary import in_progress, sweep
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
@@ -128,7 +128,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         raise UsageError(
             f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"
         )
-    check_above(output)
+    check_parents(output)
     started = time.monotonic()
     labels = None if request.labels is None else read_labels(request.labels)
     records, inputs = read_labelled(request.inputs, labels, min_length=request.min_length)

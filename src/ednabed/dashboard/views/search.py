@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from ednabed.api.places import Place, places_of
+from ednabed.api.places import SampleLocation, sample_locations
 from ednabed.dashboard.parts import (
     choose_reference,
     count_records,
@@ -25,7 +25,7 @@ from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.errors import UsageError
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.search.alignment_text import alignment_text
-from ednabed.search.hits import Wanted
+from ednabed.search.hits import SearchOptions
 from ednabed.search.output import HitWriter
 from ednabed.search.queries import Query
 from ednabed.sequences.columns import find_coordinates
@@ -59,8 +59,8 @@ def show() -> None:
         with shown_errors(), st.spinner("Searching …"):
             reference = open_reference(state)
             coordinates = find_coordinates(reference.record_schema.names) or ()
-            wanted = Wanted(
-                k=hits, occurrences=True, most_records=MAX_RECORDS, align=True, letters=True, columns=coordinates
+            wanted = SearchOptions(
+                k=hits, occurrences=True, max_records=MAX_RECORDS, align=True, letters=True, columns=coordinates
             )
             answers = _answers(state.address, pasted, upload, wanted)
             st.session_state["search_answers"] = (state.address, answers, coordinates)
@@ -70,7 +70,7 @@ def show() -> None:
             _show(answers, coordinates)
 
 
-def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
+def _answers(address: str, pasted: str, upload: Any, wanted: SearchOptions) -> Answers:
     text = pasted.strip()
     if upload is None and not text:
         raise UsageError("there is neither a pasted sequence nor a file; paste a sequence or choose a file")
@@ -199,7 +199,7 @@ def _occurrences(records: list[dict[str, Any]], coordinates: Sequence[str]) -> N
         st.caption("A record without a number of reads counts as one.")
     if records[0]["occurrences"] > len(records):
         st.caption(f"Only the first {len(records):,} of {records[0]['occurrences']:,} records are shown.")
-    places: list[Place] = places_of(records, coordinates)
+    places: list[SampleLocation] = sample_locations(records, coordinates)
     if not places:
         st.caption(
             "No map: these records have no latitude and longitude. Give a table of samples when you add a study to "

@@ -136,7 +136,7 @@ def sequence_id(sequence: str) -> str:
     return hashlib.md5(sequence.upper().encode(), usedforsecurity=False).hexdigest()
 
 
-def no_match(table: CountTable, names: Sequence[str]) -> InputError:
+def no_match_error(table: CountTable, names: Sequence[str]) -> InputError:
     """Return the error for the case that none of the sequences is in a count table.
 
     Args:

@@ -72,7 +72,7 @@ def test_from_the_hits_of_a_search(tmp_path):
     """The records of ``search.hits`` are accepted."""
     add_run(tmp_path, "lake", "a", [1, 2, 1], columns={"lat": ["1", "", None], "lon": [2.0, None, 3.0]})
     wanted = SearchOptions(k=1, occurrences=True, columns=("lat", "lon"))
-    [(_, hits)] = get_data_manager(tmp_path).search(run="lake/a", seq_idx=0, wanted=wanted)[1]
+    [(_, hits)] = get_data_manager(tmp_path).search(run="lake/a", seq_idx=0, options=wanted)[1]
     assert sample_locations(hits, ("lat", "lon")) == [
         SampleLocation("lake", "S0", 1.0, 2.0, 1, 1),
     ]

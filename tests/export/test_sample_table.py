@@ -37,7 +37,10 @@ def counts_of(tmp_path: Path, text: str | bytes):
 
 def dense(counts) -> dict[str, list[int]]:
     """Return all counts by id, in the order of the samples."""
-    return {name: [counts.of(name).get(place, 0) for place in range(len(counts.samples))] for name in counts.places}
+    return {
+        name: [counts.counts_of(name).get(place, 0) for place in range(len(counts.samples))]
+        for name in counts.row_of_id
+    }
 
 
 def written(table: SampleTable) -> tuple[list[str], list[dict[str, str]], SampleTableReport]:

@@ -172,24 +172,24 @@ def test_hits_are_those_of_the_definition_from_runs_from_a_reference_and_from_it
         if unknown:
             for reference in (None, "flat", "ivf"):
                 with pytest.raises(EdnabedError, match=unknown[-1] if "depth" in unknown else unknown[0]):
-                    manager.search(**asked, reference=reference, wanted=wish)
+                    manager.search(**asked, reference=reference, options=wish)
             continue
         hits = oracle(records, query["number"], wish, FILTERS[wish.where])
         exact = []
         for reference in (None, "flat", "ivf"):
-            collection, answers = manager.search(**asked, reference=reference, wanted=replace(wish, exact=True))
+            collection, answers = manager.search(**asked, reference=reference, options=replace(wish, exact=True))
             [(told, found)] = answers
-            assert told.told["id"] == query["id"]
-            assert told.told["seq_idx"] == query["seq_idx"]
+            assert told.info["id"] == query["id"]
+            assert told.info["seq_idx"] == query["seq_idx"]
             check(found, hits, wish)
             exact.append(found)
         # Not one digit depends on whether there is a reference.
         assert exact[0] == exact[1] == exact[2]
-        [(_, found)] = manager.search(**asked, reference="flat", wanted=wish)[1]
+        [(_, found)] = manager.search(**asked, reference="flat", options=wish)[1]
         assert found == exact[0]
         if wish.k * facts.factor >= rows and facts.nprobe == facts.lists:
             # All vectors are candidates then, so even the index misses nothing.
-            collection, answers = manager.search(**asked, reference="ivf", wanted=wish)
+            collection, answers = manager.search(**asked, reference="ivf", options=wish)
             [(_, found)] = answers
             check(found, hits, wish)
             assert collection.index_fault is None
@@ -211,7 +211,7 @@ def workspace(tmp_path_factory) -> Path:
 
 
 def ask(workspace: Path, seq_idx: int = 0, run: str = "a/r", **wanted) -> list[dict]:
-    [(_, hits)] = get_data_manager(workspace).search(run=run, seq_idx=seq_idx, wanted=SearchOptions(**wanted))[1]
+    [(_, hits)] = get_data_manager(workspace).search(run=run, seq_idx=seq_idx, options=SearchOptions(**wanted))[1]
     return hits
 
 
@@ -324,18 +324,18 @@ def test_a_run_of_an_older_tool(tmp_path):
     tag_run(tmp_path, manager.open_run("old/r"), "v1", assume=True)
     for _ in range(2):
         for where, count in ((None, 4), ("length IS NULL", 3), ("id IS NOT NULL", 1)):
-            [(query, hits)] = manager.search(run=folder, seq_idx=1, wanted=SearchOptions(where=where))[1]
+            [(query, hits)] = manager.search(run=folder, seq_idx=1, options=SearchOptions(where=where))[1]
             assert len(hits) == count
-        assert query.told == {"id": None, "run": "old/r", "dataset": "old", "run_id": "r", "seq_idx": 1}
+        assert query.info == {"id": None, "run": "old/r", "dataset": "old", "run_id": "r", "seq_idx": 1}
         # Whether records of an older tool are the same sequence is unknown: each counts as distinct.
-        [(_, hits)] = manager.search(run=folder, seq_idx=0, wanted=SearchOptions(min_similarity=0.5, align=True))[1]
+        [(_, hits)] = manager.search(run=folder, seq_idx=0, options=SearchOptions(min_similarity=0.5, align=True))[1]
         assert sorted((hit["dataset"], hit["seq_idx"], hit["id"]) for hit in hits) == [
             ("new", 0, "r-0"),
             ("old", 0, None),
         ]
         assert [hit["alignment"] for hit in hits] == [None, None]
         [(_, hits)] = manager.search(
-            run=folder, seq_idx=0, wanted=SearchOptions(min_similarity=0.5, exclude_self=True)
+            run=folder, seq_idx=0, options=SearchOptions(min_similarity=0.5, exclude_self=True)
         )[1]
         assert [hit["dataset"] for hit in hits] == ["new"]
         consolidate(tmp_path)
@@ -373,7 +373,7 @@ def both_ways(workspace: Path, **wanted) -> list[list[dict]]:
 @pytest.mark.parametrize("occurrences", [False, True])
 @pytest.mark.parametrize("aligned", [False, True])
 def test_bases_are_those_of_each_hit(located, occurrences, aligned):
-    for hits in both_ways(located, letters=True, occurrences=occurrences, align=aligned):
+    for hits in both_ways(located, sequences=True, occurrences=occurrences, align=aligned):
         assert len(hits) == (9 if occurrences else 6)
         for hit in hits:
             assert hit["sequence"] == letters_of(NUMBERS[hit["dataset"], hit["seq_idx"]])
@@ -409,7 +409,7 @@ def test_columns_of_a_chosen_record(located):
 def test_nothing_changes_unless_requested(located, occurrences):
     for more in ({}, {"where": "seq_idx > 0"}, {"exclude_self": True}, {"align": True}):
         bare = both_ways(located, occurrences=occurrences, **more)
-        full = both_ways(located, occurrences=occurrences, letters=True, columns=("depth", "source"), **more)
+        full = both_ways(located, occurrences=occurrences, sequences=True, columns=("depth", "source"), **more)
         assert not any({"sequence", "columns"} & set(hit) for hits in bare for hit in hits)
         left = [[{k: v for k, v in hit.items() if k not in ("sequence", "columns")} for hit in hits] for hits in full]
         assert left == bare
@@ -431,7 +431,7 @@ def test_unknown_bases(tmp_path):
     folder = legacy(runs_root(tmp_path) / "old" / "r", vectors)
     tag_run(tmp_path, manager.open_run("old/r"), "v1", assume=True)
     [(_, hits)] = manager.search(
-        run=folder, seq_idx=0, wanted=SearchOptions(letters=True, columns=("lineage", "depth"))
+        run=folder, seq_idx=0, options=SearchOptions(sequences=True, columns=("lineage", "depth"))
     )[1]
     assert {(hit["dataset"], hit["seq_idx"]): hit["sequence"] for hit in hits} == {
         ("new", 0): letters_of(7), ("old", 0): None, ("old", 1): None, ("old", 2): None,
@@ -487,7 +487,7 @@ def test_many_queries_are_answered_as_each_alone_and_in_their_order(workspace, m
     search = Search(opened(workspace), SearchOptions(k=4, exclude_self=True))
     batch = batch_of(40)
     answers = list(search.run(batch))
-    assert [query.told["id"] for query, _ in answers] == list(range(40))
+    assert [query.info["id"] for query, _ in answers] == list(range(40))
     for i, (query, hits) in enumerate(answers):
         assert query is batch.queries[i]
         assert [hits] == [alone for _, alone in search.run(batch.part(i, i + 1))]

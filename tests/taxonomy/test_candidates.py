@@ -49,7 +49,7 @@ def test_bases_are_those_of_the_collection(reference):
 
 def counted(divergence, length):
     """The distance that counts: the divergence, raised if only a part of the query was compared."""
-    covered = np.clip(divergence.letters / length, 0.01, 1)
+    covered = np.clip(divergence.n_bases / length, 0.01, 1)
     return divergence.distance / covered**module.COVERAGE_POWER
 
 
@@ -70,7 +70,7 @@ def test_distances_match_those_of_the_bases(reference, queries):
             [
                 tuple(values)
                 for values in zip(
-                    counted(exact, len(query.sequence)), exact.mismatches, exact.letters, exact.overlap, strict=True
+                    counted(exact, len(query.sequence)), exact.mismatches, exact.n_bases, exact.overlap, strict=True
                 )
             ]
             for exact in (
@@ -182,7 +182,7 @@ def test_cosines_do_not_depend_on_other_queries(reference, queries):
 
 def test_a_query_far_from_all_rows_gets_a_longer_list(monkeypatch, reference, queries):
     """Queries with near rows need none, and relatives of unrelated queries are not searched."""
-    monkeypatch.setattr(module, "LONGEST", 60)
+    monkeypatch.setattr(module, "MAX_CANDIDATES", 60)
     quick = find(reference, queries, k=3, thorough=False)
     found = find(reference, queries, k=3)
     # At most three of each of two lists, and as many of the longer list.

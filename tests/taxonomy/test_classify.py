@@ -244,7 +244,7 @@ def test_all_batches_are_looked_up_before_anything_is_yielded(classifier, mixed)
     for number, found in enumerate(classifier.run(batches(), reported.append)):
         assert taken == list(range(0, len(mixed), 10))
         assert sum(reported) == len(mixed) and max(reported) == 10
-        assert found.query.told["id"] == mixed[number][0]
+        assert found.query.info["id"] == mixed[number][0]
 
 
 def test_no_query(classifier):

@@ -158,7 +158,7 @@ class DataManager:
         files: Sequence[Path | str] = (),
         reference: str | None = None,
         model: str | None = None,
-        wanted: SearchOptions | None = None,
+        options: SearchOptions | None = None,
         assignments: str | None = None,
     ) -> tuple[Collection, Iterator[Answer]]:
         """Search a reference, or the runs themselves if the workspace has no reference.
@@ -171,7 +171,7 @@ class DataManager:
             files: Queries: sequence files.
             reference: A folder or the name of a build; None takes the reference of the workspace.
             model: Name or folder of the model that embeds queries; None takes its name in the reference.
-            wanted: Search options; None takes the defaults.
+            options: Search options; None takes the defaults.
             assignments: Source of names for hits without a lineage of their own, see ``names.find_assignments``.
 
         Returns:
@@ -190,7 +190,7 @@ class DataManager:
             _same_function(source, collection.spec, collection.name)
         names = self._assignments_of(collection, assignments)
         lineages = HitLineages(collection, names) if names else None
-        search = Search(collection, wanted or SearchOptions(), lineages)
+        search = Search(collection, options or SearchOptions(), lineages)
         return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
 
     def _answers(
@@ -228,7 +228,7 @@ class DataManager:
         files: Sequence[Path | str] = (),
         vector_column: str = "vector",
         model: str | None = None,
-        wanted: SearchOptions | None = None,
+        options: SearchOptions | None = None,
     ) -> tuple[list[str], Iterator[Answer]]:
         """Search a LanceDB table, with the parameters of ``search``; ``record_id`` without ``run`` is the id of a row.
 
@@ -240,8 +240,8 @@ class DataManager:
             StoreError: The table has vectors of several or of unknown functions, or of another function than the query.
         """
         _one_query(seq_idx, record_id, sequence, files, run)
-        wanted = wanted or SearchOptions()
-        check_options(wanted)
+        options = options or SearchOptions()
+        check_options(options)
         columns = VectorColumns(vector_column)
         spec = spec_of_table(database, columns)
         batches: Iterator[QueryBatch]
@@ -258,7 +258,7 @@ class DataManager:
             else:
                 batches = by_files(embedder, [Path(path) for path in files])
         notices: list[str] = []
-        return notices, answer(database, columns, batches, wanted, notices)
+        return notices, answer(database, columns, batches, options, notices)
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
         """Return the collection to search: a reference, or the runs of the workspace if it has no reference.

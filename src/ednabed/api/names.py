@@ -137,7 +137,7 @@ class HitLineages:
     def _by_row(self, rows: npt.NDArray[np.int64]) -> list[Identification]:
         assert self._kept is not None
         names = self._kept.of_keys(self._collection.keys[rows])
-        found = [names.of(i) for i in range(len(rows))]
+        found = [names.assignment_of(i) for i in range(len(rows))]
         return [NO_NAME if one is None else identification(*one) for one in found]
 
     def _by_id(self, rows: npt.NDArray[np.int64], ids: Sequence[str | None]) -> list[Identification]:
@@ -146,7 +146,7 @@ class HitLineages:
         keys = self._collection.keys[distinct].tolist()
         known = [f"key.{key:016x}" if digest is None else digest for digest, key in zip(digests, keys, strict=True)]
         return [
-            self._namer.of(id, None, SequenceIds(row, (known[at], known[at], None)))
+            self._namer.identify(id, None, SequenceIds(row, (known[at], known[at], None)))
             for id, row, at in zip(ids, rows.tolist(), index.tolist(), strict=True)
         ]
 

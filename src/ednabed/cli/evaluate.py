@@ -124,9 +124,9 @@ def evaluate(
             embedders.append(open_embedder("kmer6"))
     methods: list[Method] = []
     for embedder in embedders:
-        methods.append(EdnabedMethod(embedder, of=opened.name))
+        methods.append(EdnabedMethod(embedder, reference_name=opened.name))
         if vectors_only:
-            methods.append(EdnabedMethod(embedder, align=False, of=opened.name))
+            methods.append(EdnabedMethod(embedder, align=False, reference_name=opened.name))
     if not no_others:
         others, absent = installed()
         methods += [method for method in others if method.name not in without]

@@ -144,11 +144,11 @@ def search(
     without_hits = rejected = assigned = unnamed = 0
     with HitWriter(target, kind, single=not files, aligned=options.align) as writer:
         for query, hits in chain([] if first is None else [first], answers):
-            writer.write(query.told, hits)
-            if "rejected" in query.told:
+            writer.write(query.info, hits)
+            if "rejected" in query.info:
                 rejected += 1
                 if rejected <= _MAX_SHOWN:
-                    notice(f"not searched: {query.told['id']!r}: {query.told['rejected']}")
+                    notice(f"not searched: {query.info['id']!r}: {query.info['rejected']}")
             else:
                 without_hits += not hits
                 assigned += sum(hit.get("lineage_from") == "assignment" for hit in hits)
@@ -185,7 +185,7 @@ def _in_collection(
     from ednabed.reference.opened import Reference
 
     collection, answers = get_data_manager(context.workspace).search(
-        **query_arguments, reference=reference, model=model, wanted=options, assignments=assignments
+        **query_arguments, reference=reference, model=model, options=options, assignments=assignments
     )
     if isinstance(collection, LooseRuns):
         notice(
@@ -210,7 +210,7 @@ def _in_table(
     from ednabed.api import get_data_manager
 
     notices, answers = get_data_manager(context.workspace).search_table(
-        database, **query_arguments, vector_column=vector_column, model=model, wanted=options
+        database, **query_arguments, vector_column=vector_column, model=model, options=options
     )
     yield from answers
     for text in notices:

@@ -45,13 +45,13 @@ class EdnabedMethod:
     Attributes:
         embedder: The embedder.
         align: Align the candidates to the query; False assigns by vectors alone.
-        of: Name of the measured reference, for messages.
+        reference_name: Name of the measured reference, for messages.
         calibrated: Whether there were enough training records for a calibration; set by ``prepare``.
     """
 
     embedder: Embedder
     align: bool = True
-    of: str = "the reference"
+    reference_name: str = "the reference"
     calibrated: bool = field(default=True, init=False)
 
     @property
@@ -98,7 +98,7 @@ class EdnabedMethod:
         try:
             found = calibrate(reference, self.embedder, threads=threads)
         except StoreError as error:
-            reason = f"the part of {self.of} that remains for training is too small to calibrate"
+            reason = f"the part of {self.reference_name} that remains for training is too small to calibrate"
             if not self.align:
                 raise StoreError(
                     f"{reason}, and vectors alone cannot be used without calibration; add labelled records"

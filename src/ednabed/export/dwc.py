@@ -119,7 +119,7 @@ class _Archive:
         verbatim = {other: None for term, other in VERBATIM.items() if term in self._core and other not in self._core}
         ids = [term for term in TAXON_IDS if term not in self._core]
         self.core_terms = (*CORE_GENERATED, *ids, *self._core, *verbatim)
-        appraised = ("otu_seq_comp_appr",) if names.given and "otu_seq_comp_appr" not in self._dna else ()
+        appraised = ("otu_seq_comp_appr",) if names.has_assignments and "otu_seq_comp_appr" not in self._dna else ()
         self.dna_terms = (*DNA_GENERATED, *self._dna, *appraised)
         self._nonstandard = {term: 0 for term in VERBATIM}
         self._without = {term: 0 for term in REQUESTED}
@@ -139,7 +139,7 @@ class _Archive:
                 if not count:
                     continue
                 name = clean(sample[1] or "").strip()
-                feature_id = self._ids.of(feature.row, feature.digest, sample[0])
+                feature_id = self._ids.id_of(feature.row, feature.digest, sample[0])
                 id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{feature_id}"
                 event = f"{clean(sample[0])}:{name}" if name else ""
                 size = None if sample[1] is None else sizes[sample]

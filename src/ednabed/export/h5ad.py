@@ -22,7 +22,7 @@ from ednabed.export.names import Namer
 from ednabed.export.place import atomic_target, check_target_file
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
-from ednabed.extras import needed
+from ednabed.extras import import_extra
 from ednabed.models.base import FloatArray
 from ednabed.sequences.lineage import RANKS, format_lineage
 from ednabed.store.files import clean
@@ -75,7 +75,9 @@ def write_h5ad(
 
 def packages() -> tuple[Any, Any, Any]:
     """Return anndata, h5py and pandas. Raises MissingPackage if one of them is not installed."""
-    anndata, h5py, pandas = (needed(module, "export", "an export as h5ad") for module in ("anndata", "h5py", "pandas"))
+    anndata, h5py, pandas = (
+        import_extra(module, "export", "an export as h5ad") for module in ("anndata", "h5py", "pandas")
+    )
     return anndata, h5py, pandas
 
 

@@ -76,10 +76,10 @@ def write_files(selection: Selection, names: Namer, ids: FeatureIds, folder: Pat
         (folder / TABLE_TSV).open("w", encoding="utf-8", newline="\n") as table,
         (folder / SEQUENCES).open("w", encoding="utf-8", newline="\n") as fasta,
     ):
-        taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
+        taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.has_assignments else "") + "\n")
         table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
         for feature in features(selection, names, ids):
-            confidence = f"\t{truncated(feature.named.confidence, 4)}" if names.given else ""
+            confidence = f"\t{truncated(feature.named.confidence, 4)}" if names.has_assignments else ""
             taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{confidence}\n")
             table.write("\t".join((feature.id, *_counts(feature.counts, column_of))) + "\n")
             if feature.sequence is not None:

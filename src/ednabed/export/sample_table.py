@@ -113,7 +113,7 @@ class SampleTable:
             self._repeated += 1
         else:
             self._seen.add(feature)
-            self._put(assignment, self._counts.of(assignment.id))
+            self._put(assignment, self._counts.counts_of(assignment.id))
 
     def add_feature(self, assignment: Assignment, counts: Mapping[str | None, int], *, uncounted: bool = False) -> None:
         """Add a query that occurs in several samples, if there is no count table.
@@ -191,9 +191,9 @@ class SampleTable:
 
     def _report(self) -> SampleTableReport:
         unused = (
-            [] if self._counts is None else [name for name, i in self._counts.places.items() if i not in self._seen]
+            [] if self._counts is None else [name for name, i in self._counts.row_of_id.items() if i not in self._seen]
         )
-        left_out = 0 if self._counts is None else sum(sum(self._counts.of(name).values()) for name in unused)
+        left_out = 0 if self._counts is None else sum(sum(self._counts.counts_of(name).values()) for name in unused)
         return SampleTableReport(
             rows=len(self._rows),
             samples=len(self._samples),

@@ -82,7 +82,7 @@ def read_samples(path: str | Path) -> Samples:
         InputError: The file cannot be read as a table, has no column of sample names or no other column, has a
             duplicated column or sample, or contains a location that is not on the globe.
     """
-    with Source(path, None, wanted="sample with its location") as source:
+    with Source(path, None, expected="sample with its location") as source:
         if sniff(source.head, source.path) != "table":
             raise InputError(
                 f"{source.path}: is not a table of samples; give a TSV or CSV: sample, latitude, longitude"

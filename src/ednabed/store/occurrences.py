@@ -55,7 +55,7 @@ class _Table:
         """Return the feature of a record, or None if it has none."""
         feature = self.counts.find(name)
         if feature is None and sequence is not None and self.counts.named_by_sequence:
-            feature = self.counts.places.get(sequence_id(sequence))
+            feature = self.counts.row_of_id.get(sequence_id(sequence))
         return feature
 
 

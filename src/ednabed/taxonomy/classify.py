@@ -18,7 +18,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
-from ednabed.search.divergence import MIN_COVERAGE, Codes, decode, encode, turn
+from ednabed.search.divergence import MIN_COVERAGE, Codes, decode, encode, reverse_complement_codes
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.taxonomy.assign import IDENTITIES, NOVEL_COVERAGE, Criteria
 from ednabed.taxonomy.assignment import Assignment
@@ -128,34 +128,36 @@ class Classifier:
         self._engine = Engine(embedder)
         self._both_strands = collection.spec.strand == "both" or embedder.encoder.strands_alike
 
-    def run(self, batches: Iterable[QueryBatch], tell: Callable[[int], object] | None = None) -> Iterator[Classified]:
+    def run(
+        self, batches: Iterable[QueryBatch], on_progress: Callable[[int], object] | None = None
+    ) -> Iterator[Classified]:
         """Yield the assignment of each query, in the order of the input, once all are looked up.
 
         Equal sequences are looked up once.
 
         Args:
             batches: The queries; read to the end before anything is yielded.
-            tell: Called with the number of queries looked up, batch by batch; None for no reports.
+            on_progress: Called with the number of queries looked up, batch by batch; None for no reports.
         """
         numbers: dict[bytes, int] = {}
         found: list[Findings] = []
         with Spool() as spool:
             for batch in batches:
                 found += self._take(batch, numbers, spool)
-                if tell is not None:
-                    tell(len(batch.queries))
+                if on_progress is not None:
+                    on_progress(len(batch.queries))
             study = Study(found, self.collection, self.labels, self.calibration, self.criteria, self._align)
             self.shares, self.unreached = study.shares, study.unreached
             del numbers
             found.clear()
             for query, number in spool.queries():
-                name = str(query.told["id"])
+                name = str(query.info["id"])
                 if number is None:
-                    note = str(query.told.get("rejected", "it cannot be looked up"))
+                    note = str(query.info.get("rejected", "it cannot be looked up"))
                     yield Classified(query, Assignment(name, "rejected", note=note), None, None)
                     continue
                 codes = spool.bases(number)
-                query_codes = turn(codes) if study.found.turned[number] else codes
+                query_codes = reverse_complement_codes(codes) if study.found.turned[number] else codes
                 yield Classified(
                     replace(query, sequence=decode(query_codes).decode()),
                     replace(study.assignment(number), id=name),
@@ -165,7 +167,7 @@ class Classifier:
 
     def _take(self, batch: QueryBatch, numbers: dict[bytes, int], spool: Spool) -> list[Findings]:
         """Look up the new distinct sequences of a batch, and spool all its queries."""
-        row_of_position = {position: row for row, position in enumerate(batch.places)}
+        row_of_position = {position: row for row, position in enumerate(batch.searchable)}
         texts: list[str] = []
         rows: list[int] = []
         first = len(numbers)
@@ -174,7 +176,7 @@ class Classifier:
                 spool.add_query(query, None)
                 continue
             if query.sequence is None:
-                raise StoreError(f"query {query.told['id']!r} has no sequence; give records with sequences")
+                raise StoreError(f"query {query.info['id']!r} has no sequence; give records with sequences")
             key = hashlib.blake2b(query.sequence.encode(), digest_size=16).digest()
             if key not in numbers:
                 numbers[key] = first + len(texts)
@@ -220,7 +222,7 @@ class Classifier:
         far = np.flatnonzero(found.distance > limit)
         if not len(far):
             return found, vectors, codes
-        turned = [turn(codes[i]) for i in far.tolist()]
+        turned = [reverse_complement_codes(codes[i]) for i in far.tolist()]
         if self._both_strands:
             other_vectors = vectors[far]
         else:
@@ -255,7 +257,7 @@ class Classifier:
         rows = np.where(has_nearest, candidates.rows[all_queries, column], -1)
         identity, coverage, likeness = self._identities(candidates, column, rows, codes)
         # A pair that was only scored counts as unrelated if its alignment turns out to cover only a few bases.
-        shorter = np.minimum(candidates.lengths, self._finder.letters.lengths[rows])
+        shorter = np.minimum(candidates.lengths, self._finder.bases.lengths[rows])
         too_few = (candidates.overlaps[all_queries, column] < 0) & (
             coverage / 100 * candidates.lengths < MIN_COVERAGE * shorter
         )
@@ -296,7 +298,7 @@ class Classifier:
                 identity[i] = 100 * (n_bases - mismatches) / overlap
                 coverage[i] = 100 * overlap / len(codes[i])
                 continue
-            target = self._finder.letters.codes(row)
+            target = self._finder.bases.codes(row)
             if too_long(len(codes[i]), len(target)):
                 continue
             found = align(decode(codes[i]).decode(), [decode(target).decode()], strand="plus")[0]

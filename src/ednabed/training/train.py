@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ednabed import __version__
 from ednabed.base.library_writes import library_writes
 from ednabed.errors import StoreError, UsageError
-from ednabed.extras import needed
+from ednabed.extras import import_extra
 from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT
 from ednabed.models.barcode.files import digest
 from ednabed.models.base import Embedder, Encoder
@@ -113,7 +113,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         ModelError: The model to start from does not exist.
         StoreError: The state of an interrupted training is damaged or belongs to other data, or the loss is not finite.
     """
-    needed("torch", "train", "training")
+    import_extra("torch", "train", "training")
     output = request.output
     work = output.with_name(f".{output.name}.training")
     if output.exists():
@@ -167,7 +167,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         report = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "software": _software(),
-            "fingerprint": Embedder.of(encoder, Policy()).spec.fingerprint,
+            "fingerprint": Embedder.from_encoder(encoder, Policy()).spec.fingerprint,
             "weights": encoder.weights,
             "licence": request.licence,
             "inputs": [asdict(one) for one in inputs],

@@ -59,10 +59,10 @@ def show() -> None:
         with shown_errors(), st.spinner("Searching …"):
             reference = open_reference(state)
             coordinates = find_coordinates(reference.record_schema.names) or ()
-            wanted = SearchOptions(
-                k=hits, occurrences=True, max_records=MAX_RECORDS, align=True, letters=True, columns=coordinates
+            options = SearchOptions(
+                k=hits, occurrences=True, max_records=MAX_RECORDS, align=True, sequences=True, columns=coordinates
             )
-            answers = _answers(state.address, pasted, upload, wanted)
+            answers = _answers(state.address, pasted, upload, options)
             st.session_state["search_answers"] = (state.address, answers, coordinates)
     if "search_answers" in st.session_state:
         address, answers, coordinates = st.session_state["search_answers"]
@@ -70,14 +70,14 @@ def show() -> None:
             _show(answers, coordinates)
 
 
-def _answers(address: str, pasted: str, upload: Any, wanted: SearchOptions) -> Answers:
+def _answers(address: str, pasted: str, upload: Any, options: SearchOptions) -> Answers:
     text = pasted.strip()
     if upload is None and not text:
         raise UsageError("there is neither a pasted sequence nor a file; paste a sequence or choose a file")
     if upload is not None and text:
         raise UsageError("there are both a pasted sequence and a file; remove one of them")
     if upload is None and not text.startswith((">", "@")):
-        _, found = manager().search(sequence=_NOT_BASES.sub("", text), reference=address, wanted=wanted)
+        _, found = manager().search(sequence=_NOT_BASES.sub("", text), reference=address, options=options)
         return list(found)
     answers: Answers = []
 
@@ -87,12 +87,12 @@ def _answers(address: str, pasted: str, upload: Any, wanted: SearchOptions) -> A
             paths[0].write_text(text + "\n", encoding="utf-8", newline="\n")
         name = "the pasted text" if upload is None else upload.name
         count = count_records(paths, [name])
-        if count is None or min(count, MAX_QUERIES) * wanted.k > MAX_HITS:
+        if count is None or min(count, MAX_QUERIES) * options.k > MAX_HITS:
             raise UsageError(
-                f"{name}: {wanted.k} hits per sequence need more than {MAX_HITS:,} alignments; choose fewer hits, or "
+                f"{name}: {options.k} hits per sequence need more than {MAX_HITS:,} alignments; choose fewer hits, or "
                 "use 'ednabed search --fasta FILE --align'"
             )
-        _, found = manager().search(files=paths, reference=address, wanted=wanted)
+        _, found = manager().search(files=paths, reference=address, options=options)
         for answer in found:
             answers.append(answer)
             if len(answers) > MAX_QUERIES:
@@ -112,11 +112,11 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
         answers = answers[:MAX_QUERIES]
     number = 0
     if len(answers) > 1:
-        names = [str(query.told.get("id")) for query, _ in answers]
+        names = [str(query.info.get("id")) for query, _ in answers]
         number = st.selectbox("Query", range(len(answers)), format_func=lambda i: names[i], key="search_query")
     query, hits = answers[number]
-    if "rejected" in query.told:
-        st.error(plain(f"{query.told.get('id')} cannot be searched: {query.told['rejected']}"))
+    if "rejected" in query.info:
+        st.error(plain(f"{query.info.get('id')} cannot be searched: {query.info['rejected']}"))
         return
     sequences = _first_records(hits)
     st.header(f"{len(sequences)} nearest sequences")
@@ -221,7 +221,7 @@ def _downloads(answers: Answers) -> None:
         def write(path: Path) -> None:
             with HitWriter(path, kind, single=len(answers) == 1, aligned=True) as writer:
                 for query, hits in plain_answers:
-                    writer.write(query.told, hits)
+                    writer.write(query.info, hits)
 
         found = file_bytes(name, write)
         return found if kind == "json" else for_spreadsheets(found.decode())

@@ -431,7 +431,8 @@ def _rule(rows: int, max_landmarks: int) -> str:
         return "All sequences are laid out; of those with equal vectors the first by key, the others placed on it."
     return (
         f"Of {rows:,} sequences the {max_landmarks:,} with the smallest keys (a hash of the bases, so a random sample "
-        f"that is the same for the same sequences) are laid out, the others placed among their {N_NEAREST} nearest of these."
+        f"that is the same for the same sequences) are laid out, the others placed among their {N_NEAREST} "
+        "nearest of these."
     )
 
 

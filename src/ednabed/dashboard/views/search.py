@@ -199,14 +199,14 @@ def _occurrences(records: list[dict[str, Any]], coordinates: Sequence[str]) -> N
         st.caption("A record without a number of reads counts as one.")
     if records[0]["occurrences"] > len(records):
         st.caption(f"Only the first {len(records):,} of {records[0]['occurrences']:,} records are shown.")
-    places: list[SampleLocation] = sample_locations(records, coordinates)
-    if not places:
+    locations: list[SampleLocation] = sample_locations(records, coordinates)
+    if not locations:
         st.caption(
             "No map: these records have no latitude and longitude. Give a table of samples when you add a study to "
             "include them."
         )
         return
-    st.plotly_chart(world(places), width="stretch", key="search_world")
+    st.plotly_chart(world(locations), width="stretch", key="search_world")
     st.caption("Coast lines: Natural Earth, 1:110 million.")
 
 

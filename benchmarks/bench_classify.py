@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ednabed.engine.open import open_embedder
 from ednabed.evaluate.methods import installed
-from ednabed.evaluate.own import Own
+from ednabed.evaluate.own import EdnabedMethod
 from ednabed.evaluate.splits import Labelled
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.sequences import normalise_one
@@ -48,7 +48,7 @@ def main() -> None:
         print(sentence)
     rates = {}
     with threadpool_limits(given.threads):
-        for method in (Own(open_embedder(given.model)), *others):
+        for method in (EdnabedMethod(open_embedder(given.model)), *others):
             begin = time.perf_counter()
             with method.prepare(training, given.threads) as classify:
                 ready = time.perf_counter()

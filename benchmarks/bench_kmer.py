@@ -23,7 +23,7 @@ from ednabed.search.exact import nearest
 
 
 def engine(dimension: int | None, strand: str = "given") -> Engine:
-    return Engine(Embedder.of(KmerEncoder(dimension=dimension), Policy(strand=strand)))
+    return Engine(Embedder.from_encoder(KmerEncoder(dimension=dimension), Policy(strand=strand)))
 
 
 def speed() -> None:

@@ -75,7 +75,9 @@ def ours(model, layers: int, precision: str) -> Engine:
     }
     network = Network(config, tensors, layers, "cpu", precision)
     return Engine(
-        Embedder.of(NucleotideTransformer(network, name="nt", weights="random", precision=precision), Policy())
+        Embedder.from_encoder(
+            NucleotideTransformer(network, name="nt", weights="random", precision=precision), Policy()
+        )
     )
 
 

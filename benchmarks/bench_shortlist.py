@@ -20,12 +20,12 @@ from ednabed.reference.build import BuildRequest, consolidate
 from ednabed.reference.opened import open_reference
 from ednabed.search.divergence import Comparer, decode
 from ednabed.store.run_writer import RunRequest, embed_to_run
-from ednabed.taxonomy.candidates import COVERAGE_POWER, LONGEST, Finder
+from ednabed.taxonomy.candidates import COVERAGE_POWER, MAX_CANDIDATES, Finder
 from ednabed.taxonomy.draws import CROPS, RECORD, draw, left_out
 from ednabed.taxonomy.labels import read_labels
 from ednabed.taxonomy.shortlist import default_exponents, shortlist
 
-SIZES = (50, 100, 200, LONGEST)
+SIZES = (50, 100, 200, MAX_CANDIDATES)
 
 
 def main() -> None:
@@ -45,11 +45,11 @@ def main() -> None:
         reference = open_reference(consolidate(BuildRequest(workspace)).folder)
         labels = read_labels(reference)
         finder = Finder(reference, labels, default_exponents(reference.spec))
-        comparer = Comparer(finder.letters)
+        comparer = Comparer(finder.bases)
         labelled_rows = np.flatnonzero(labels.labelled)
         print("| marker | query | queries | " + " | ".join(f"nearest among {size}" for size in SIZES) + " |")
         print("|" + " --- |" * (3 + len(SIZES)))
-        for part in draw(labels, finder.letters, labels.labelled, given.queries, CROPS, 0):
+        for part in draw(labels, finder.bases, labels.labelled, given.queries, CROPS, 0):
             if part.level != RECORD:
                 continue
             selected = np.random.default_rng(0).permutation(len(part.rows))[: given.queries]
@@ -60,14 +60,14 @@ def main() -> None:
             (groups, query_groups), _ = excluded
             lengths = np.array([len(query) for query in codes])
             rows = shortlist(
-                reference.blocks(None), finder.letters.lengths, vectors, lengths, LONGEST, finder.exponents,
+                reference.blocks(None), finder.bases.lengths, vectors, lengths, MAX_CANDIDATES, finder.exponents,
                 (groups, query_groups[selected]),
             )  # fmt: skip
             found = np.zeros(len(SIZES))
             for i, query in enumerate(codes):
                 others = labelled_rows[groups[labelled_rows] != query_groups[selected[i]]]
                 divergence = comparer.compare(query, others, thorough=False)
-                distance = divergence.distance / np.clip(divergence.letters / len(query), 0.01, 1) ** COVERAGE_POWER
+                distance = divergence.distance / np.clip(divergence.n_bases / len(query), 0.01, 1) ** COVERAGE_POWER
                 nearest = set(others[distance <= distance.min() + 1e-9].tolist())
                 for j, size in enumerate(SIZES):
                     found[j] += bool(nearest & set(rows[i, : size * len(finder.exponents)].tolist()))

@@ -19,7 +19,7 @@ import numpy as np
 from data import shared
 
 from ednabed.evaluate.metrics import judge
-from ednabed.evaluate.own import Own
+from ednabed.evaluate.own import EdnabedMethod
 from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query, split
 from ednabed.models.load import load_embedder
 from ednabed.sequences.lineage import RANKS
@@ -67,7 +67,7 @@ def main() -> None:
     for marker in arguments.markers:
         data_split = split(records_of(folder / f"{marker}.tsv.gz", marker), queries=arguments.queries // 2, seed=SEED)
         queries = [*data_split.crop(None), *data_split.crop_copies(None)]
-        with Own(load_embedder("barcode-1")).prepare(data_split.training, arguments.threads) as classify:
+        with EdnabedMethod(load_embedder("barcode-1")).prepare(data_split.training, arguments.threads) as classify:
             for known in SHARES:
                 asked = study(queries, known, arguments.queries, np.random.default_rng(SEED))
                 pairs = [(query.id, query.sequence) for query in asked]

@@ -98,7 +98,7 @@ def expected(sequence: str, salt: int = 0) -> np.ndarray:
 
 def letters(policy: Policy | None = None, **settings) -> Embedder:
     """An embedder of a ``LetterEncoder``."""
-    return Embedder.of(LetterEncoder(**settings), policy or Policy())
+    return Embedder.from_encoder(LetterEncoder(**settings), policy or Policy())
 
 
 def ednabed(*arguments: str | Path, cwd: Path, stdin: bytes | None = None, env: dict[str, str] | None = None):

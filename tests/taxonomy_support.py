@@ -202,10 +202,10 @@ def candidates_of(
     there = table >= 0
     return Candidates(
         rows=table,
-        places=np.broadcast_to(np.arange(k), (q, k)),
+        positions=np.broadcast_to(np.arange(k), (q, k)),
         distances=far,
         mismatches=np.where(there, np.minimum(far, 1) * letters, 0.0),
-        letters=np.where(there, letters, 0),
+        bases=np.where(there, letters, 0),
         overlaps=np.where(there, letters, -1),
         lacking=np.zeros((q, k)),
         lengths=np.full(q, lengths),

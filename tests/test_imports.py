@@ -150,7 +150,7 @@ OF_TORCH = [
     *(f"ednabed.training.{name}" for name in ("loop", "networks", "objective")),
     *(f"ednabed.models.nucleotide_transformer.{name}" for name in ("network", "weights")),
 ]
-"""Modules that are imported only after ``extras.needed`` found torch."""
+"""Modules that are imported only after ``extras.import_extra`` found torch."""
 
 
 @by_module

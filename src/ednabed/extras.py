@@ -9,7 +9,7 @@ from typing import Any
 from ednabed.errors import MissingPackage
 
 
-def needed(module: str, extra: str, what: str) -> Any:
+def import_extra(module: str, extra: str, what: str) -> Any:
     """Import a module of an extra and return it.
 
     Args:
@@ -28,7 +28,7 @@ def needed(module: str, extra: str, what: str) -> Any:
         ) from error
 
 
-def installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
     """Return whether a module is installed, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None

@@ -20,7 +20,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.reference import loose
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
-from ednabed.search.hits import Wanted
+from ednabed.search.hits import SearchOptions
 from ednabed.store import vectors as vector_files
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import RECORDS, Run, runs_root
@@ -447,7 +447,7 @@ def test_a_reference_by_its_folder(workspace):
     consolidate(workspace, output=Path("mine"))
     manager = get_data_manager(workspace)
     for reference in ("mine", str(workspace / "mine"), workspace / "mine"):
-        collection, answers = manager.search(run="sea", seq_idx=0, reference=reference, wanted=Wanted(k=1))
+        collection, answers = manager.search(run="sea", seq_idx=0, reference=reference, options=SearchOptions(k=1))
         assert isinstance(collection, Reference)
         assert [hit["seq_idx"] for _, hits in answers for hit in hits] == [0]
     assert isinstance(manager.search(run="sea", seq_idx=0)[0], LooseRuns)
@@ -468,7 +468,7 @@ def test_a_reference_by_its_folder(workspace):
 def test_a_run_that_is_damaged_after_listing_is_reported(workspace):
     """A run that is damaged between listing and reading gives one sentence, too."""
     manager = get_data_manager(workspace)
-    collection, answers = manager.search(run="lake/r1", seq_idx=0, wanted=Wanted(align=True))
+    collection, answers = manager.search(run="lake/r1", seq_idx=0, options=SearchOptions(align=True))
     path = runs_root(workspace) / "sea" / "r1" / RECORDS
     table = pq.read_table(path)
     path.unlink()

@@ -31,12 +31,12 @@ def workspace(tmp_path):
 
 
 def places(found: SequenceMap) -> dict[int, tuple[float, ...]]:
-    return {int(key): tuple(place) for key, place in zip(found.keys, found.places.tolist(), strict=True)}
+    return {int(key): tuple(place) for key, place in zip(found.keys, found.coordinates.tolist(), strict=True)}
 
 
 def test_it_is_kept_with_the_reference_and_survives_new_builds(workspace):
     assert read_map(opened(workspace)) is None
-    reference, found = map_reference(workspace, most=20)
+    reference, found = map_reference(workspace, max_landmarks=20)
     path = workspace / "data" / "reference" / "map.parquet"
     assert path.is_file()
     assert places(read_map(reference)) == places(read_map(reference.folder)) == places(found)
@@ -69,13 +69,13 @@ def test_leftovers_of_a_killed_command_are_removed_with_the_next_build(workspace
 
 
 def test_nothing_is_written_if_nothing_is_new(workspace):
-    map_reference(workspace, most=20)
+    map_reference(workspace, max_landmarks=20)
     path = workspace / "data" / "reference" / "map.parquet"
     before = path.stat()
-    _, found = map_reference(workspace, most=7, seed=3)
+    _, found = map_reference(workspace, max_landmarks=7, seed=3)
     assert found.landmarks == 20
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    _, anew = map_reference(workspace, most=7, seed=3, refit=True)
+    _, anew = map_reference(workspace, max_landmarks=7, seed=3, refit=True)
     assert (anew.landmarks, anew.seed) == (7, 3)
     assert read_map(opened(workspace)).landmarks == 7
 
@@ -105,7 +105,7 @@ def test_a_reference_of_another_model_has_another_map(workspace):
 
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, OSError(28, "no space left on device")])
 def test_a_failure_keeps_the_old_map(workspace, monkeypatch, ends):
-    map_reference(workspace, most=20)
+    map_reference(workspace, max_landmarks=20)
     folder = workspace / "data" / "reference"
     before = (folder / "map.parquet").read_bytes()
 
@@ -150,7 +150,9 @@ def test_a_build_that_was_replaced_meanwhile_does_not_matter(workspace, monkeypa
 
 def test_two_at_once_leave_a_complete_map(workspace):
     threads = [
-        threading.Thread(target=map_reference, args=(workspace,), kwargs={"most": most, "refit": True, "threads": 1})
+        threading.Thread(
+            target=map_reference, args=(workspace,), kwargs={"max_landmarks": most, "refit": True, "threads": 1}
+        )
         for most in (10, 20, 10, 20)
     ]
     for thread in threads:
@@ -169,7 +171,7 @@ def test_no_reference(tmp_path):
 
 def test_a_map_of_runs(workspace):
     add_run(workspace, "sea", "b", range(20, 50))
-    runs, found = map_runs(workspace, ["sea/b", "lake"], most=25)
+    runs, found = map_runs(workspace, ["sea/b", "lake"], max_landmarks=25)
     assert (runs.rows, len(found.keys), found.landmarks) == (50, 50, 25)
     (path,) = (workspace / "data" / "maps").iterdir()
     assert path.suffix == ".parquet"
@@ -182,7 +184,7 @@ def test_a_map_of_runs(workspace):
     assert read_runs_map(workspace, ["sea"]) is None
     map_runs(workspace, ["sea"])
     assert len(list((workspace / "data" / "maps").iterdir())) == 2
-    _, anew = map_runs(workspace, ["lake", "sea"], most=5, refit=True)
+    _, anew = map_runs(workspace, ["lake", "sea"], max_landmarks=5, refit=True)
     assert anew.landmarks == 5
 
 
@@ -190,7 +192,7 @@ def test_other_runs_on_the_map_of_a_reference(workspace):
     reference, found = map_reference(workspace)
     add_run(workspace, "sea", "b", [3, 4, 90])
     runs, _ = map_runs(workspace, ["sea"])
-    placed, similar = found.place(reference, runs.vectors_of(np.arange(3)))
+    placed, similar = found.coordinates_of(reference, runs.vectors_of(np.arange(3)))
     told = places(found)
     assert [tuple(place) for place in placed[:2].tolist()] == [told[int(key)] for key in runs.keys[:2]]
     assert similar[:2] == pytest.approx([1, 1])

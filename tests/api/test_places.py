@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed import get_data_manager
-from ednabed.api.places import Place, places_of
-from ednabed.search.hits import Wanted
+from ednabed.api.places import SampleLocation, sample_locations
+from ednabed.search.hits import SearchOptions
 from reference_support import add_run
 
 
@@ -18,11 +18,11 @@ def record(dataset="lake", sample="A", abundance=1, latitude=None, longitude=Non
 
 def test_no_location_is_known():
     records = [record(), record(sample=None, latitude="1")]
-    assert places_of(records, ("lat", "lon")) == []
-    assert places_of(records, ()) == []
-    assert places_of([], ("lat", "lon")) == []
+    assert sample_locations(records, ("lat", "lon")) == []
+    assert sample_locations(records, ()) == []
+    assert sample_locations([], ("lat", "lon")) == []
     # Callers without coordinates have no such columns.
-    assert places_of([{"dataset": "d", "sample": "A", "abundance": 1}], ()) == []
+    assert sample_locations([{"dataset": "d", "sample": "A", "abundance": 1}], ()) == []
 
 
 def test_invalid_coordinates_are_omitted():
@@ -34,9 +34,9 @@ def test_invalid_coordinates_are_omitted():
         record(latitude=95, longitude=3),
         record(sample=None, latitude=1, longitude=2, abundance=9),
     ]
-    assert places_of(records, ("lat", "lon")) == [
-        Place("lake", "", 1.0, 2.0, 1, 9),
-        Place("lake", "A", 50.5, -7.0, 2, 6),
+    assert sample_locations(records, ("lat", "lon")) == [
+        SampleLocation("lake", "", 1.0, 2.0, 1, 9),
+        SampleLocation("lake", "A", 50.5, -7.0, 2, 6),
     ]
 
 
@@ -60,7 +60,7 @@ def test_every_record_with_a_location_is_counted_once(records, asked):
             wanted.setdefault((one["dataset"], one["sample"] or "", *place), []).append(
                 1 if one["abundance"] is None else one["abundance"]
             )
-    found = places_of(records, ("lat", "lon") if asked else ())
+    found = sample_locations(records, ("lat", "lon") if asked else ())
     assert {(p.dataset, p.sample, p.latitude, p.longitude): (p.records, p.reads) for p in found} == {
         key: (len(reads), sum(reads)) for key, reads in wanted.items()
     }
@@ -71,8 +71,8 @@ def test_every_record_with_a_location_is_counted_once(records, asked):
 def test_from_the_hits_of_a_search(tmp_path):
     """The records of ``search.hits`` are accepted."""
     add_run(tmp_path, "lake", "a", [1, 2, 1], columns={"lat": ["1", "", None], "lon": [2.0, None, 3.0]})
-    wanted = Wanted(k=1, occurrences=True, columns=("lat", "lon"))
-    [(_, hits)] = get_data_manager(tmp_path).search(run="lake/a", seq_idx=0, wanted=wanted)[1]
-    assert places_of(hits, ("lat", "lon")) == [
-        Place("lake", "S0", 1.0, 2.0, 1, 1),
+    wanted = SearchOptions(k=1, occurrences=True, columns=("lat", "lon"))
+    [(_, hits)] = get_data_manager(tmp_path).search(run="lake/a", seq_idx=0, options=wanted)[1]
+    assert sample_locations(hits, ("lat", "lon")) == [
+        SampleLocation("lake", "S0", 1.0, 2.0, 1, 1),
     ]

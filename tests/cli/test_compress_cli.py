@@ -330,7 +330,7 @@ def test_a_run_that_another_command_compresses_is_a_sentence(capsys, workspace):
     with exclusive(lake / LOCK, "compressing this run"):
         code, out, err = call(capsys, "--workspace", workspace, "compress", "--execute")
     assert code == 1
-    doing = "compressing this run ('ednabed compress', or 'consolidate --compress')"
+    doing = "compressing this run ('ednabed compress', or 'ednabed consolidate --compress')"
     assert f"refused: {lake}: another process is {doing}; wait until it has finished" in err
     assert "1 done, 0 skipped, 1 refused" in out
     assert forms(workspace, "river") == {NPY, NPZ}

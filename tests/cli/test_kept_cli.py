@@ -240,7 +240,7 @@ def test_ids_and_names_agree_in_all_exports_and_in_classify(capsys, named, tmp_p
     heads = [line[1:].partition(";")[0] for line in (tmp_path / "x.fasta").read_text().splitlines()[::2]]
     assert heads == ids
     assert [line[1:] for line in (tmp_path / "q" / "sequences.fasta").read_text().splitlines()[::2]] == ids
-    assert list(read_count_table(tmp_path / "q" / "feature-table.tsv").places) == ids
+    assert list(read_count_table(tmp_path / "q" / "feature-table.tsv").row_of_id) == ids
     assert list(biom.load_table(str(tmp_path / "q" / "feature-table.biom")).ids("observation")) == ids
     assert list(anndata.read_h5ad(tmp_path / "x.h5ad").obs_names) == ids
     assert [row["id"] for row in rows_of(tmp_path / "tsv")] == ids

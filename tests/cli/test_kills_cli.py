@@ -66,20 +66,20 @@ def mapped(tmp_path) -> Path:
 
 
 def test_the_map_of_a_reference_in_each_state(mapped, tmp_path):
-    map_reference(mapped, most=20, threads=1)
-    old = read_map(opened(mapped)).places.tobytes()
+    map_reference(mapped, max_landmarks=20, threads=1)
+    old = read_map(opened(mapped)).coordinates.tobytes()
 
     def lay_out(workspace: Path = mapped) -> None:
         map_reference(workspace, seed=1, refit=True, threads=1)
 
     states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
-    new = read_map(opened(mapped)).places.tobytes()
+    new = read_map(opened(mapped)).coordinates.tobytes()
     found = []
     for state in states:
-        found.append(read_map(opened(state)).places.tobytes())
+        found.append(read_map(opened(state)).coordinates.tobytes())
         assert opened(state).verify() == []
         no_rest(state, lambda state=state: lay_out(state))
-        assert read_map(opened(state)).places.tobytes() == new
+        assert read_map(opened(state)).coordinates.tobytes() == new
     assert found == sorted(found, key=[old, new].index)
     assert set(found) == {old, new}
     assert len(states) >= 3
@@ -90,14 +90,14 @@ def test_the_map_of_runs_in_each_state(mapped, tmp_path):
         map_runs(workspace, ["lake/a"], refit=True, threads=1)
 
     states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
-    new = read_runs_map(mapped, ["lake/a"]).places.tobytes()
+    new = read_runs_map(mapped, ["lake/a"]).coordinates.tobytes()
     seen = set()
     for state in states:
         found = read_runs_map(state, ["lake/a"])
         seen.add(found is None)
-        assert found is None or found.places.tobytes() == new
+        assert found is None or found.coordinates.tobytes() == new
         no_rest(state, lambda state=state: lay_out(state))
-        assert read_runs_map(state, ["lake/a"]).places.tobytes() == new
+        assert read_runs_map(state, ["lake/a"]).coordinates.tobytes() == new
     assert seen == {True, False}
 
 
@@ -236,10 +236,10 @@ def test_maps_killed_at_random(tmp_path, what):
         )
         lay_out = lambda: map_runs(workspace, ["lake/a"], refit=True, threads=1)  # noqa: E731
     lay_out()
-    wanted = read().places
+    wanted = read().coordinates
 
     def check() -> None:
-        np.testing.assert_array_equal(read().places, wanted)
+        np.testing.assert_array_equal(read().coordinates, wanted)
 
     assert killed_at_random(words, KILLS, 2, check)
     no_rest(workspace, lay_out)

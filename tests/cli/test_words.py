@@ -27,7 +27,7 @@ def context_of(path: str) -> click.Context:
         ("search", "`record_id` or `run`", "--id or --run"),
         ("search", "`k` is 0; `exclude_runs`", "--top-k is 0; --exclude-run"),
         ("classify", "`run` and `abundance`", "--run and --abundance"),
-        ("classify", "set `use_letters=False` or `align=False`", "set --no-align or --no-align"),
+        ("classify", "set `align=False`", "set --no-align"),
         ("embed", "set `resume=False` or another `output`", "set --no-resume or another --output"),
         ("embed", "`resume=True`, `resume`", "resume=True, resume"),
         ("embed", "give `inputs`", "give INPUT"),

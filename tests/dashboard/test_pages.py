@@ -154,11 +154,13 @@ def test_identify_is_cancelled_and_leaves_nothing_half_written(visit, served, tm
     table = gzip.decompress((EXAMPLES / "fish_12s.tsv.gz").read_bytes()).decode().splitlines()[1:]
     many = tmp_path / "many.fasta"
     with many.open("w", encoding="utf-8", newline="\n") as file:
-        for turn in range(30):
+        for reverse_complement_codes in range(30):
             for number, line in enumerate(table):
                 sequence = line.split("\t")[2]
                 # Another sequence each time, so that none is computed once for all.
-                file.write(f">q{turn}_{number}\n{sequence[: len(sequence) - turn]}\n")
+                file.write(
+                    f">q{reverse_complement_codes}_{number}\n{sequence[: len(sequence) - reverse_complement_codes]}\n"
+                )
     page = visit("identify")
     before = len(Jobs(served.workspace).list())
     unfold(page, "Identify sequences")

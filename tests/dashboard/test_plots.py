@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.api.places import Place
+from ednabed.api.places import SampleLocation
 from ednabed.api.results import UNNAMED
 from ednabed.dashboard.plots import (
     COLOURS,
@@ -138,7 +138,7 @@ def test_any_number_of_points(count):
 
 # -- the globe ---------------------------------------------------------------------------------------------------------
 
-degrees = st.builds(Place, st.sampled_from(["lake", EVIL]), st.sampled_from(["", "A"]), st.floats(-90, 90),
+degrees = st.builds(SampleLocation, st.sampled_from(["lake", EVIL]), st.sampled_from(["", "A"]), st.floats(-90, 90),
                     st.floats(-180, 180), st.integers(1, 9), st.integers(0, 10**7))  # fmt: skip
 
 
@@ -162,7 +162,9 @@ def test_all_samples_are_in_sight(places):
 
 
 def test_hover_text_of_a_sample():
-    said = world([Place(EVIL, "", 1.5, -2.25, 3, 1234), Place("lake", "A<b>", 0, 0, 1, 1)]).data[1].text
+    said = (
+        world([SampleLocation(EVIL, "", 1.5, -2.25, 3, 1234), SampleLocation("lake", "A<b>", 0, 0, 1, 1)]).data[1].text
+    )
     assert said[0] == f"{text(EVIL)}<br>{text(EVIL)}<br>1.5000, -2.2500<br>1,234 reads"
     assert said[1].startswith("A&lt;b&gt;<br>lake<br>")
 

@@ -22,7 +22,7 @@ MANY = st.lists(DNA, min_size=1, max_size=25)
 
 
 def kmer(policy: Policy | None = None) -> Embedder:
-    return Embedder.of(KmerEncoder(), policy or Policy())
+    return Embedder.from_encoder(KmerEncoder(), policy or Policy())
 
 
 def encoded(sequences: list[str]) -> list[bytes]:
@@ -80,7 +80,7 @@ class Watching(LetterEncoder):
 @given(MANY, st.integers(1, 300))
 def test_a_batch_is_within_the_budget_or_a_single_sequence_and_longest_come_first(sequences, budget):
     encoder = Watching()
-    streamed(Engine(Embedder.of(encoder, Policy()), token_budget=budget), sequences)
+    streamed(Engine(Embedder.from_encoder(encoder, Policy()), token_budget=budget), sequences)
     assert all(rows == 1 or tokens <= budget for rows, tokens in encoder.tokens)
     per_row = [tokens / rows for rows, tokens in encoder.tokens]
     assert per_row == sorted(per_row, reverse=True)
@@ -196,7 +196,7 @@ class Failing(LetterEncoder):
     ],
 )
 def test_out_of_memory_messages_of_torch_are_recognised(words):
-    engine = Engine(Embedder.of(Failing(RuntimeError(words), rows=2), Policy()))
+    engine = Engine(Embedder.from_encoder(Failing(RuntimeError(words), rows=2), Policy()))
     sequences = ["ACGT" * n for n in range(5, 15)]
     vectors, _ = engine.embed(encoded(sequences))
     np.testing.assert_allclose(vectors, np.stack([expected(s) for s in sequences]), atol=1e-6)
@@ -206,7 +206,7 @@ def test_out_of_memory_messages_of_torch_are_recognised(words):
     "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no"), OSError("x")]
 )
 def test_other_errors_name_their_records(error):
-    engine = Engine(Embedder.of(Failing(error), Policy()))
+    engine = Engine(Embedder.from_encoder(Failing(error), Policy()))
     _, batches = engine.stream([b"ACGT" * 5, b"TTTT" * 5], ["one", "two"])
     message = f"record 'one' and 1 others: letters failed .{type(error).__name__}: {error}"
     with pytest.raises(EmbeddingError, match=message) as caught:
@@ -256,7 +256,7 @@ class Broken(LetterEncoder):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("normalisation", ["none", "l2"])
 def test_a_vector_that_is_not_finite_is_an_error_on_its_record(value, normalisation):
-    engine = Engine(Embedder.of(Broken(value, normalisation=normalisation), Policy()))
+    engine = Engine(Embedder.from_encoder(Broken(value, normalisation=normalisation), Policy()))
     refused, batches = engine.stream([b"ACGT" * 5, b"A" * 20, b"TTTT"], ["good", "bad", "other"])
     with pytest.raises(EmbeddingError, match=r"record 'bad': letters returned a vector that is not finite in fp32"):
         list(batches)
@@ -270,11 +270,11 @@ def test_a_vector_that_is_not_finite_is_an_error_on_its_record(value, normalisat
 )
 def test_an_array_of_another_shape_is_refused(change):
     with pytest.raises(EmbeddingError, match=r"expected .*: the encoder is faulty"):
-        Engine(Embedder.of(Broken(change=change), Policy())).embed([b"ACGT", b"ACGA", b"ACGC"])
+        Engine(Embedder.from_encoder(Broken(change=change), Policy())).embed([b"ACGT", b"ACGA", b"ACGC"])
 
 
 def test_l2_gives_unit_vectors():
-    vectors, _ = Engine(Embedder.of(Broken(normalisation="l2"), Policy())).embed([b"ACGT", b"AACC", b"T"])
+    vectors, _ = Engine(Embedder.from_encoder(Broken(normalisation="l2"), Policy())).embed([b"ACGT", b"AACC", b"T"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
@@ -285,9 +285,11 @@ def test_a_batch_size_below_one_is_refused(size):
 
 
 def test_float64_from_an_encoder_becomes_float32():
-    vectors, _ = Engine(Embedder.of(Broken(change=lambda v: v.astype(np.float64)), Policy())).embed([b"ACGT"])
+    vectors, _ = Engine(Embedder.from_encoder(Broken(change=lambda v: v.astype(np.float64)), Policy())).embed([b"ACGT"])
     assert vectors.dtype == np.float32
-    _, batches = Engine(Embedder.of(Broken(change=lambda v: v.astype(np.float64)), Policy())).stream([b"ACGT"])
+    _, batches = Engine(Embedder.from_encoder(Broken(change=lambda v: v.astype(np.float64)), Policy())).stream(
+        [b"ACGT"]
+    )
     assert next(batches).vectors.dtype == np.float32
 
 
@@ -297,11 +299,15 @@ def test_an_encoder_may_give_a_read_only_array_or_another_type(policy):
         vectors.flags.writeable = False
         return vectors
 
-    plain, _ = Engine(Embedder.of(Broken(normalisation="l2"), policy)).embed([b"ACGT", b"AACC"])
+    plain, _ = Engine(Embedder.from_encoder(Broken(normalisation="l2"), policy)).embed([b"ACGT", b"AACC"])
     for change in (read_only, lambda v: v.astype(np.float64), lambda v: np.broadcast_to(v, v.shape)):
-        vectors, _ = Engine(Embedder.of(Broken(change=change, normalisation="l2"), policy)).embed([b"ACGT", b"AACC"])
+        vectors, _ = Engine(Embedder.from_encoder(Broken(change=change, normalisation="l2"), policy)).embed(
+            [b"ACGT", b"AACC"]
+        )
         np.testing.assert_allclose(vectors, plain, atol=1e-6)
-    halves, _ = Engine(Embedder.of(Broken(change=lambda v: v.astype(np.float16)), policy)).embed([b"ACGT", b"AACC"])
+    halves, _ = Engine(Embedder.from_encoder(Broken(change=lambda v: v.astype(np.float16)), policy)).embed(
+        [b"ACGT", b"AACC"]
+    )
     assert halves.dtype == np.float32
 
 
@@ -317,7 +323,7 @@ def test_a_vector_of_zeros_is_a_refusal():
             out[tokens.lengths == 25] = 0
             return out
 
-    embedder = Embedder.of(Nothing(), Policy())
+    embedder = Embedder.from_encoder(Nothing(), Policy())
     refused, batches = Engine(embedder, token_budget=60).stream([b"ACGTA" * 5, b"ACGT" * 7, b"TTTTT" * 5])
     done = sorted(i for batch in batches for i in batch.index.tolist())
     assert done == [1]

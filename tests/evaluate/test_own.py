@@ -8,7 +8,7 @@ import pytest
 
 from ednabed.engine.open import open_embedder
 from ednabed.evaluate import own
-from ednabed.evaluate.own import Own, labelled_records
+from ednabed.evaluate.own import EdnabedMethod, labelled_records
 from ednabed.evaluate.splits import Labelled, split
 from ednabed.taxonomy.labels import read_labels
 from taxonomy_support import lineage_of, randomly, reference_of, world
@@ -38,7 +38,7 @@ def test_training_keeps_its_markers(monkeypatch):
     training = [
         Labelled(f"r{i}", randomly(100, i), lineage_of(i), marker) for i, marker in enumerate(["COI", "12S", "", "12S"])
     ]
-    with pytest.raises(StoppedError), Own(open_embedder("kmer6")).prepare(training, 1):
+    with pytest.raises(StoppedError), EdnabedMethod(open_embedder("kmer6")).prepare(training, 1):
         pass
     assert seen == [["", "12S", "12S", "COI"]]
 
@@ -60,7 +60,7 @@ def test_numbers_of_source_records_reach_the_reference(monkeypatch):
 
     monkeypatch.setattr(own, "embed_to_run", look)
     training = [Labelled(f"r{i}", randomly(100, i), lineage_of(i), "COI", 1 + i) for i in range(3)]
-    with pytest.raises(StoppedError), Own(open_embedder("kmer6")).prepare(training, 1):
+    with pytest.raises(StoppedError), EdnabedMethod(open_embedder("kmer6")).prepare(training, 1):
         pass
     assert seen[0][-1] == "n_records"
     assert [row[-1] for row in seen[1:]] == ["1", "2", "3"]

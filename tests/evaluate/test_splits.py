@@ -58,7 +58,7 @@ records = st.lists(
 
 def check(data, data_split):
     taxa = Taxa(record.lineage for record in data)
-    present = [{taxa.of(record.lineage)[rank] for record in data_split.training} for rank in range(7)]
+    present = [{taxa.taxa_of(record.lineage)[rank] for record in data_split.training} for rank in range(7)]
     training = {record.id for record in data_split.training}
     ids = [query.id for query in data_split.queries]
     assert len(set(ids)) == len(ids)
@@ -66,10 +66,10 @@ def check(data, data_split):
     by_id = {record.id: record for record in data}
     for query in data_split.queries:
         assert by_id[query.id][:3] == (query.id, query.sequence, query.lineage)
-        keys = taxa.of(query.lineage)
+        keys = taxa.taxa_of(query.lineage)
         assert query.present == tuple(key is not None and key in present[rank] for rank, key in enumerate(keys))
         if query.group == "record":
-            in_species = [r.sequence for r in data_split.training if taxa.of(r.lineage)[6] == keys[6]]
+            in_species = [r.sequence for r in data_split.training if taxa.taxa_of(r.lineage)[6] == keys[6]]
             assert in_species
             assert query.sequence not in in_species
         else:
@@ -92,7 +92,7 @@ def test_a_split_of_any_data_leaks_nothing_and_adds_up(data, maximum, seed):
         species = {}
         for record in data:
             if record.lineage[6]:
-                species.setdefault(Taxa(r.lineage for r in data).of(record.lineage)[6], set()).add(record.sequence)
+                species.setdefault(Taxa(r.lineage for r in data).taxa_of(record.lineage)[6], set()).add(record.sequence)
         assert all(len(sequences) < 2 for sequences in species.values())
         return
     check(data, data_split)
@@ -168,11 +168,13 @@ def test_a_record_is_held_out_only_if_its_region_stays():
 
 def test_a_name_in_two_phyla_is_two_taxa_and_a_gap_is_no_taxon():
     taxa = Taxa([lineage(genus="Morus", phylum=p) for p in ("Chordata", "Streptophyta")] + [lineage(genus="Sula")])
-    chordate, plant = (taxa.of(lineage(genus="Morus", phylum=p))[5] for p in ("Chordata", "Streptophyta"))
+    chordate, plant = (taxa.taxa_of(lineage(genus="Morus", phylum=p))[5] for p in ("Chordata", "Streptophyta"))
     assert chordate != plant
-    assert taxa.of(lineage(genus="Morus", phylum=""))[5] not in (chordate, plant)
-    assert taxa.of(lineage(genus="Sula", phylum=""))[5] == taxa.of(lineage(genus="Sula", family="", order=""))[5]
-    assert taxa.of(lineage())[6] is None
+    assert taxa.taxa_of(lineage(genus="Morus", phylum=""))[5] not in (chordate, plant)
+    assert (
+        taxa.taxa_of(lineage(genus="Sula", phylum=""))[5] == taxa.taxa_of(lineage(genus="Sula", family="", order=""))[5]
+    )
+    assert taxa.taxa_of(lineage())[6] is None
 
 
 def test_a_homonym_in_another_phylum_stays_when_its_namesake_is_held_out():

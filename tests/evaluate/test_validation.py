@@ -15,7 +15,7 @@ from ednabed.models.spec import Policy
 from ednabed.sequences.labels import Labels
 from support import LetterEncoder, letters
 
-KMER = Embedder.of(KmerEncoder(), Policy())
+KMER = Embedder.from_encoder(KmerEncoder(), Policy())
 FISH = "Animalia;Chordata;Actinopteri;Perciformes;Gobiidae;Gobius;Gobius niger"
 FISH2 = "Animalia;Chordata;Actinopteri;Perciformes;Gobiidae;Gobius;Gobius paganellus"
 CRAB = "Animalia;Arthropoda;Malacostraca;Decapoda;Portunidae;Carcinus;Carcinus maenas"
@@ -41,7 +41,7 @@ class Fixed(LetterEncoder):
 
 
 def fixed(*vectors):
-    return Embedder.of(Fixed(vectors), Policy())
+    return Embedder.from_encoder(Fixed(vectors), Policy())
 
 
 def test_the_packaged_sequences_pass_with_kmer6():

@@ -227,7 +227,7 @@ def test_ednabed_reads_faire_tables_back(collection, tmp_path):
     taxa, table = (tmp_path / "faire" / f"{name}_lake_12S_run-1.tsv" for name in ("taxaFinal", "otuFinal"))
     assert read_labels(taxa)["a"] == RAT
     counts = read_count_table(table)
-    assert {counts.samples[place]: n for place, n in counts.of("d").items() if n} == {"S2": 40}
+    assert {counts.samples[place]: n for place, n in counts.counts_of("d").items() if n} == {"S2": 40}
 
 
 # -- QIIME 2 -----------------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_qza_can_be_embedded_again(collection, tmp_path):
     with open_records(tmp_path / "q" / "rep-seqs.qza", labels=labels) as batches:
         found = {row["id"]: row["lineage"] for row in pa.Table.from_batches(list(batches)).to_pylist()}
     assert found == {"a": RAT, "b": FAMILY, "c": ODD, "d": None}
-    assert {counts.samples[place]: n for place, n in counts.of("a").items()} == {"S1": 10, "blank": 5}
+    assert {counts.samples[place]: n for place, n in counts.counts_of("a").items()} == {"S1": 10, "blank": 5}
 
 
 # -- references of other classifiers -----------------------------------------------------------------------------------

@@ -302,7 +302,7 @@ def test_qiime2(collection, tmp_path):
         assert one.sum() == done.reads == 34
     assert table.type == "OTU table"
     ours = read_count_table(tmp_path / "q" / "feature-table.tsv")
-    assert list(ours.places) == ids
+    assert list(ours.row_of_id) == ids
     fasta = (tmp_path / "q" / "sequences.fasta").read_text().splitlines()
     assert fasta == [line for n, id in enumerate(ids) for line in (f">{id}", letters_of(n))]
     about = json.loads((tmp_path / "q" / "export.json").read_text())
@@ -395,7 +395,7 @@ def test_dwc(collection, tmp_path):
 
 
 def test_the_size_of_a_sample_includes_records_not_selected(workspace, tmp_path):
-    export(opened(workspace), tmp_path / "x.zip", "dwc", wanted=Choice(where=f"lineage = '{RAT}'"))
+    export(opened(workspace), tmp_path / "x.zip", "dwc", choice=Choice(where=f"lineage = '{RAT}'"))
     core, _ = archive(tmp_path / "x.zip")
     (row,) = core
     assert row["http://rs.tdwg.org/dwc/terms/sampleSizeValue"] == "5"
@@ -406,7 +406,7 @@ def test_an_occurrence_has_the_same_id_in_every_export(collection, tmp_path):
     export(collection, tmp_path / "all.zip", "dwc")
     all_ids = {row["id"] for row in archive(tmp_path / "all.zip")[0]}
     for dataset in ("lake", "sea"):
-        export(collection, tmp_path / "one.zip", "dwc", wanted=Choice(datasets=(dataset,)))
+        export(collection, tmp_path / "one.zip", "dwc", choice=Choice(datasets=(dataset,)))
         dataset_ids = {row["id"] for row in archive(tmp_path / "one.zip")[0]}
         assert dataset_ids == {id for id in all_ids if id.startswith(f"{dataset}:")} != set()
 
@@ -456,7 +456,7 @@ def test_krona_by_sample(tmp_path):
     assert total == done.reads == 28
     # With fewer samples, the files of the other samples are removed, and foreign files stay.
     (tmp_path / "k" / "mine.html").write_text("x")
-    done = export(collection, tmp_path / "k", "krona", per_sample=True, wanted=Choice(where="sample = 'A'"))
+    done = export(collection, tmp_path / "k", "krona", per_sample=True, choice=Choice(where="sample = 'A'"))
     assert sorted(p.name for p in (tmp_path / "k").iterdir()) == ["export.json", "mine.html", "sample_A.txt"]
     assert done.files == ("export.json", "sample_A.txt")
 
@@ -527,7 +527,7 @@ def test_an_assignment_with_an_ambiguous_id_is_refused(tmp_path):
     for format in ("tsv", "krona", "qiime2"):
         with pytest.raises(InputError, match="id 'ASV1' belongs to several sequences here"):
             export(collection, tmp_path / f"x_{format}", format, assignments=names)
-    one = export(collection, tmp_path / "one.tsv", "tsv", assignments=names, wanted=Choice(datasets=("a",)))
+    one = export(collection, tmp_path / "one.tsv", "tsv", assignments=names, choice=Choice(datasets=("a",)))
     assert one.records == 1 and "Rattus" in (tmp_path / "one.tsv").read_text()
     # The digests, which the FASTA export uses if ids collide, identify each sequence.
     names.write_text(
@@ -629,14 +629,14 @@ def test_choices(workspace, tmp_path):
         export(reference, tmp_path / "x.parquet", "parquet", **more)
         return pq.read_table(tmp_path / "x.parquet").column("id").to_pylist()
 
-    assert ids(wanted=Choice(datasets=("sea",))) == ["b-0", "b-2", "b-1"]
-    assert ids(wanted=Choice(runs=("lake/a",), where="abundance > 4")) == ["a-4", "a-5"]
-    assert ids(wanted=Choice(exclude_runs=("lake/a",)), rows=np.array([0])) == ["b-0", "b-2"]
+    assert ids(choice=Choice(datasets=("sea",))) == ["b-0", "b-2", "b-1"]
+    assert ids(choice=Choice(runs=("lake/a",), where="abundance > 4")) == ["a-4", "a-5"]
+    assert ids(choice=Choice(exclude_runs=("lake/a",)), rows=np.array([0])) == ["b-0", "b-2"]
     assert ids(rows=np.array([6, 1])) == ["a-1", "b-1"]
     with pytest.raises(StoreError, match="no dataset 'x'; it has lake, sea"):
-        ids(wanted=Choice(datasets=("x",)))
+        ids(choice=Choice(datasets=("x",)))
     with pytest.raises(StoreError, match="no run 'lake/x'"):
-        ids(wanted=Choice(runs=("lake/x",)))
+        ids(choice=Choice(runs=("lake/x",)))
     with pytest.raises(UsageError, match="7 distinct sequences, numbered from 0; got 7"):
         ids(rows=np.array([1, 7]))
     with pytest.raises(UsageError, match="got -1"):
@@ -657,7 +657,7 @@ def test_the_size_of_pieces_does_not_matter(workspace, tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_empty_selection_writes_nothing(workspace, tmp_path, format):
     with pytest.raises(StoreError, match="nothing to export; select more records"):
-        export(opened(workspace), tmp_path / "x", format, wanted=Choice(where="abundance > 1000"))
+        export(opened(workspace), tmp_path / "x", format, choice=Choice(where="abundance > 1000"))
     with pytest.raises(StoreError, match="nothing to export"):
         export(opened(workspace), tmp_path / "x", format, rows=np.zeros(0, np.int64))
     assert list(tmp_path.iterdir()) == []

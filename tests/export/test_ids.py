@@ -20,7 +20,7 @@ IDS = st.text(st.sampled_from('ab_1 \t;=#"é'), max_size=5) | st.sampled_from(["
 def called(selection: Selection, rule: str = "own") -> dict[int, str]:
     ids = FeatureIds(selection, rule)
     return {
-        row: ids.of(row, digest)
+        row: ids.id_of(row, digest)
         for piece in selection.pieces(())
         for row, digest in zip(piece.rows.tolist(), piece.ids, strict=True)
     }
@@ -51,7 +51,12 @@ def test_shared_ids_get_unique_numbers(tmp_path):
 def test_ids_of_a_dataset_do_not_depend_on_other_datasets(tmp_path):
     chosen = selection(tmp_path, ([0, 1], ["ASV1", "ASV2"]), ([1, 0], ["ASV1", "ASV2"]))
     ids = FeatureIds(chosen, by_dataset=True)
-    assert [ids.of(row, "", dataset) for dataset in ("d0", "d1") for row in (0, 1)] == ["ASV1", "ASV2", "ASV2", "ASV1"]
+    assert [ids.id_of(row, "", dataset) for dataset in ("d0", "d1") for row in (0, 1)] == [
+        "ASV1",
+        "ASV2",
+        "ASV2",
+        "ASV1",
+    ]
 
 
 def test_only_requested_data_are_read(tmp_path, monkeypatch):
@@ -62,7 +67,7 @@ def test_only_requested_data_are_read(tmp_path, monkeypatch):
         chosen.collection, "take_sequences", lambda rows, *, bases=True: reads.append(bases) or real(rows, bases=bases)
     )
     ids = FeatureIds(chosen, "digest")
-    assert (ids.of(0, "SQ.x"), ids.numbered, len(ids.notes()), reads) == ("SQ.x", 0, 1, [])
+    assert (ids.id_of(0, "SQ.x"), ids.numbered, len(ids.notes()), reads) == ("SQ.x", 0, 1, [])
     # An id that an assignment from a file may use.
     assert (ids.lab_id(0, "SQ.x"), ids.lab_id(1, "SQ.y"), reads) == ("ASV1_1", "ASV1_2", [False])
 
@@ -72,7 +77,7 @@ def test_an_archive_reads_the_ids_of_its_complete_datasets(tmp_path):
     one = Selection(chosen.collection, np.array([0]), Choice(datasets=("d0",)))
     assert (len(one), len(one.with_complete_datasets()), len(chosen.with_complete_datasets())) == (1, 2, 3)
     ids = FeatureIds(one.with_complete_datasets(), by_dataset=True)
-    assert (ids.of(0, "", "d0"), ids.of(1, "", "d0")) == ("ASV1_1", "ASV1_2")
+    assert (ids.id_of(0, "", "d0"), ids.id_of(1, "", "d0")) == ("ASV1_1", "ASV1_2")
 
 
 def test_a_sequence_without_an_id_gets_its_digest(tmp_path):

@@ -137,7 +137,7 @@ def test_qiime2_can_be_read_back(tmp_path_factory, records):
         found = {
             (bases, counts.samples[place]): count
             for bases, id in study.ids.items()
-            for place, count in counts.of(id).items()
+            for place, count in counts.counts_of(id).items()
         }
         assert found == study.reads
     with open_records(folder / "sequences.fasta", labels=labels) as batches:

@@ -24,7 +24,9 @@ SEQUENCE = "CCACCGCGGTTATACGAGAGGCCCAAGTTGAAAGACATCGGCGTAAAGAGTGGTTAAGTAAAAACTAA
 
 
 def embed(sequences: list[str], k: int = 6, dimension: int | None = 512, policy: Policy | None = None):
-    return Engine(Embedder.of(KmerEncoder(k, dimension), policy or Policy())).embed([s.encode() for s in sequences])
+    return Engine(Embedder.from_encoder(KmerEncoder(k, dimension), policy or Policy())).embed(
+        [s.encode() for s in sequences]
+    )
 
 
 def places(k: int, dimension: int) -> dict[str, tuple[int, int]]:
@@ -116,7 +118,7 @@ def test_fixed_fingerprints():
         load_embedder("kmer6-full").spec.fingerprint
         == "9a75e0bcee0ae23924888336bd4f30569b99a71de4840daefa40543005db99d3"
     )
-    assert Embedder.of(KmerEncoder(), Policy()).spec.fingerprint == load_embedder("kmer6").spec.fingerprint
+    assert Embedder.from_encoder(KmerEncoder(), Policy()).spec.fingerprint == load_embedder("kmer6").spec.fingerprint
 
 
 def test_kmers_with_n_do_not_count_and_kmers_stay_within_rows():
@@ -184,7 +186,7 @@ def test_all_buckets_have_the_same_number_of_kmers():
     assert set(buckets.values()) == {8}
 
 
-SPEC = Embedder.of(KmerEncoder(), Policy()).spec
+SPEC = Embedder.from_encoder(KmerEncoder(), Policy()).spec
 CHANGES = {
     "architecture": [{**SPEC.architecture, "k": 5}, {}],
     "weights": ["sha256:00"],
@@ -215,7 +217,7 @@ def test_each_field_that_affects_a_vector_changes_the_fingerprint():
 )
 def test_policies_have_their_own_fingerprints(strand, long, alphabet):
     policy = Policy(strand=strand, long=long, alphabet=alphabet)
-    same = Embedder.of(KmerEncoder(), policy).spec.fingerprint == SPEC.fingerprint
+    same = Embedder.from_encoder(KmerEncoder(), policy).spec.fingerprint == SPEC.fingerprint
     # No sequence is too long for k-mers, so the setting for long sequences does not change the function.
     assert same == (policy == Policy(long=long))
 

@@ -37,7 +37,7 @@ def oracle(config: dict[str, Any], tensors: Arrays, ids: list[int]) -> np.ndarra
     def linear(x: np.ndarray, name: str) -> np.ndarray:
         return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0.0)
 
-    def turn(x: np.ndarray) -> np.ndarray:
+    def reverse_complement_codes(x: np.ndarray) -> np.ndarray:
         if not rotary:
             return x
         out = np.empty_like(x)
@@ -65,7 +65,7 @@ def oracle(config: dict[str, Any], tensors: Arrays, ids: list[int]) -> np.ndarra
         mixed = []
         for head in range(heads):
             cut = slice(head * dim, (head + 1) * dim)
-            scores = turn(q[:, cut]) @ turn(k[:, cut]).T / math.sqrt(dim)
+            scores = reverse_complement_codes(q[:, cut]) @ reverse_complement_codes(k[:, cut]).T / math.sqrt(dim)
             share = np.exp(scores - scores.max(-1, keepdims=True))
             mixed.append(share / share.sum(-1, keepdims=True) @ v[:, cut])
         x = x + linear(np.concatenate(mixed, axis=1), f"{at}.attention.output.dense")
@@ -258,7 +258,7 @@ def test_description(folder: Path) -> None:
         "eps": 1e-5,
         "token_dropout": False,
     }
-    spec = Embedder.of(model, Policy()).spec
+    spec = Embedder.from_encoder(model, Policy()).spec
     assert spec.layer == 2 and spec.licence == "CC-BY-NC-SA-4.0" and spec.revision == "abc"
-    other = Embedder.of(load(folder, layer=1), Policy()).spec
+    other = Embedder.from_encoder(load(folder, layer=1), Policy()).spec
     assert other.weights == spec.weights and other.fingerprint != spec.fingerprint

@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.search.align import GAP_EXTEND, GAP_OPEN, MATCH, MISMATCH
-from ednabed.search.divergence import Comparer, Divergence, Letters, decode, encode, turn
+from ednabed.search.divergence import Comparer, Divergence, PackedSequences, decode, encode, reverse_complement_codes
 from taxonomy_support import randomly, reverse_complement, substituted
 
 dna = st.text("ACGTN", max_size=60)
 
 
 def compare(query: str, *rows: str) -> Divergence:
-    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    comparer = Comparer(PackedSequences.from_batches([[row.encode() for row in rows]]))
     return comparer.compare(encode(query.encode()), np.arange(len(rows)))
 
 
 def figures(found: Divergence) -> list[tuple[float, int, int]]:
-    return list(zip(found.mismatches.tolist(), found.letters.tolist(), found.overlap.tolist(), strict=True))
+    return list(zip(found.mismatches.tolist(), found.n_bases.tolist(), found.overlap.tolist(), strict=True))
 
 
 def counted(one: str, other: str) -> tuple[float, int, int]:
@@ -57,12 +57,12 @@ def test_codes_are_the_bases(text):
     codes = encode(text.encode())
     assert codes.tolist() == ["ACGTN".index(letter) for letter in text]
     assert decode(codes) == text.encode()
-    assert decode(turn(codes)).decode() == reverse_complement(text)
+    assert decode(reverse_complement_codes(codes)).decode() == reverse_complement(text)
 
 
 @given(st.lists(dna, max_size=6))
 def test_each_sequence_is_kept(texts):
-    held = Letters.of([[text.encode()] for text in texts])
+    held = PackedSequences.from_batches([[text.encode()] for text in texts])
     assert [held.text(i).decode() for i in range(len(texts))] == texts
     assert held.lengths.tolist() == [len(text) for text in texts]
 
@@ -117,8 +117,8 @@ def test_fewer_bases_are_weaker_evidence():
 
 
 def test_no_rows():
-    found = Comparer(Letters.of([[b"ACGT"]])).compare(encode(b"ACGTACGT"), np.zeros(0, np.int64))
-    assert (len(found.mismatches), len(found.letters), len(found.overlap)) == (0, 0, 0)
+    found = Comparer(PackedSequences.from_batches([[b"ACGT"]])).compare(encode(b"ACGTACGT"), np.zeros(0, np.int64))
+    assert (len(found.mismatches), len(found.n_bases), len(found.overlap)) == (0, 0, 0)
 
 
 # -- gaps, and nothing in common -------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_similar_ends_alone_are_not_near(covered):
     found = compare(query, query[-covered:] + row[covered:])
     lacking = max(150 - covered, 0)
     if covered > 30:
-        assert found.letters[0] == covered
+        assert found.n_bases[0] == covered
         assert found.distance[0] == pytest.approx((1 + 0.4 * lacking) / (covered + 2 + lacking))
     else:
         assert found.distance[0] > 0.25
@@ -240,7 +240,7 @@ def test_bases_missing_to_half_of_the_shorter_one_count_as_unrelated(seed, one, 
 def test_a_quick_comparison_counts_pairs_without_shared_words_as_unrelated():
     query = randomly(300, 1)
     rows = [randomly(300, 2), randomly(100, 3), substituted(query, 120, 4), substituted(query, 9, 5)]
-    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    comparer = Comparer(PackedSequences.from_batches([[row.encode() for row in rows]]))
     quick = comparer.compare(encode(query.encode()), np.arange(4), thorough=False)
     assert figures(quick) == [(120, 300, -1), (40, 100, -1), (120, 300, -1), (9, 300, 300)]
     assert not quick.lacking.any()
@@ -287,7 +287,7 @@ def test_a_thousand_unknown_bases_in_the_middle():
     # Half of it is on another diagonal, and the gap between is longer than any that is looked for.
     assert figures(found)[1] == (0, 300, 300)
     assert found.distance[1] == pytest.approx(1 / 302)
-    assert found.mismatches[0] == 0 and found.letters[0] == 300
+    assert found.mismatches[0] == 0 and found.n_bases[0] == 300
     assert found.distance[2:].min() >= 0.25
 
 
@@ -295,7 +295,7 @@ def test_a_record_of_a_million_bases_does_not_enlarge_the_memory_of_others():
     """A table of a hundred rows by a million diagonals would be 800 MB."""
     long, query = randomly(1_000_000, 14), randomly(300, 12)
     rows = [substituted(query, 2 * i, i) for i in range(99)] + [long]
-    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    comparer = Comparer(PackedSequences.from_batches([[row.encode() for row in rows]]))
     asked = [encode(query.encode()), encode(long[700_000:700_300].encode())]
     tracemalloc.start()
     found = [comparer.compare(one, np.arange(100)) for one in asked]
@@ -327,7 +327,7 @@ def test_a_distance_does_not_depend_on_the_other_rows(seed, percent, data):
         for i in range(8)
     ]
     rows += [whole[20:90], randomly(77, seed + 10**7)]
-    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    comparer = Comparer(PackedSequences.from_batches([[row.encode() for row in rows]]))
     query = encode(whole.encode())
     order = data.draw(st.permutations(range(len(rows))))
     together = figures(comparer.compare(query, np.array(order)))
@@ -337,7 +337,7 @@ def test_a_distance_does_not_depend_on_the_other_rows(seed, percent, data):
 
 def test_threads_have_comparers_of_their_own():
     rows = [with_gaps(substituted(randomly(200, 12), 10 * (i % 5), i), i) for i in range(60)]
-    held = Letters.of([[row.encode() for row in rows]])
+    held = PackedSequences.from_batches([[row.encode() for row in rows]])
     queries = [encode(row.encode()) for row in rows]
     one = Comparer(held)
     wanted = [figures(one.compare(query, np.arange(60))) for query in queries]
@@ -354,7 +354,7 @@ def test_a_row_of_any_length_does_not_take_memory_of_all_others(monkeypatch):
 
     rows = [substituted(randomly(200, 12), 4 * i, i) for i in range(20)] + [randomly(5_000, 3), "A", ""]
     query = encode(rows[3].encode())
-    comparer = Comparer(Letters.of([[row.encode() for row in rows]]))
+    comparer = Comparer(PackedSequences.from_batches([[row.encode() for row in rows]]))
     wanted = figures(comparer.compare(query, np.arange(23)))
     for cells in (1, 1_000, 4_000):
         monkeypatch.setattr(module, "_MAX_CELLS", cells)

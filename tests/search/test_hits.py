@@ -18,7 +18,7 @@ from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.reference.sources import source_of
 from ednabed.search import hits as module
 from ednabed.search.align import align
-from ednabed.search.hits import RECORD_KEYS, Search, Wanted
+from ednabed.search.hits import RECORD_KEYS, Search, SearchOptions
 from ednabed.search.queries import Query, QueryBatch, by_run
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import runs_root
@@ -81,7 +81,7 @@ def cosine(one: int, other: int) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
-def oracle(records: list[dict], query: int, wanted: Wanted, passes) -> list[dict]:
+def oracle(records: list[dict], query: int, wanted: SearchOptions, passes) -> list[dict]:
     """Return the hits by their definition; ``passes`` is ``wanted.where`` in Python."""
     groups: dict[int, list[dict]] = {}
     for record in records:
@@ -106,7 +106,7 @@ def oracle(records: list[dict], query: int, wanted: Wanted, passes) -> list[dict
     return hits
 
 
-def check(found: list[dict], hits: list[dict], wanted: Wanted) -> None:
+def check(found: list[dict], hits: list[dict], wanted: SearchOptions) -> None:
     """Compare hits; their cosines may differ in the last digit, as float32 does."""
     assert [hit["similarity"] for hit in found] == pytest.approx([hit["similarity"] for hit in hits], abs=1.5e-6)
     assert [hit["distance"] for hit in found] == pytest.approx([1 - hit["similarity"] for hit in found], abs=1e-9)
@@ -130,7 +130,7 @@ FILTERS = {
 
 @st.composite
 def choices(draw):
-    return Wanted(
+    return SearchOptions(
         k=draw(st.sampled_from([1, 2, 3, 7, 60])),
         exclude_self=draw(st.booleans()),
         min_similarity=draw(st.sampled_from([None, None, -1.0, 0.0, 0.5, 1.0])),
@@ -143,7 +143,15 @@ def choices(draw):
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32 - 1), st.lists(choices(), min_size=4, max_size=8))
-@example(0, [Wanted(k=60), Wanted(k=3, exclude_self=True), Wanted(k=60, occurrences=True), Wanted(min_similarity=1.0)])
+@example(
+    0,
+    [
+        SearchOptions(k=60),
+        SearchOptions(k=3, exclude_self=True),
+        SearchOptions(k=60, occurrences=True),
+        SearchOptions(min_similarity=1.0),
+    ],
+)
 def test_hits_are_those_of_the_definition_from_runs_from_a_reference_and_from_its_index(tmp_path_factory, seed, wishes):
     workspace = tmp_path_factory.mktemp("ws")
     records = make(workspace, seed)
@@ -164,24 +172,24 @@ def test_hits_are_those_of_the_definition_from_runs_from_a_reference_and_from_it
         if unknown:
             for reference in (None, "flat", "ivf"):
                 with pytest.raises(EdnabedError, match=unknown[-1] if "depth" in unknown else unknown[0]):
-                    manager.search(**asked, reference=reference, wanted=wish)
+                    manager.search(**asked, reference=reference, options=wish)
             continue
         hits = oracle(records, query["number"], wish, FILTERS[wish.where])
         exact = []
         for reference in (None, "flat", "ivf"):
-            collection, answers = manager.search(**asked, reference=reference, wanted=replace(wish, exact=True))
+            collection, answers = manager.search(**asked, reference=reference, options=replace(wish, exact=True))
             [(told, found)] = answers
-            assert told.told["id"] == query["id"]
-            assert told.told["seq_idx"] == query["seq_idx"]
+            assert told.info["id"] == query["id"]
+            assert told.info["seq_idx"] == query["seq_idx"]
             check(found, hits, wish)
             exact.append(found)
         # Not one digit depends on whether there is a reference.
         assert exact[0] == exact[1] == exact[2]
-        [(_, found)] = manager.search(**asked, reference="flat", wanted=wish)[1]
+        [(_, found)] = manager.search(**asked, reference="flat", options=wish)[1]
         assert found == exact[0]
         if wish.k * facts.factor >= rows and facts.nprobe == facts.lists:
             # All vectors are candidates then, so even the index misses nothing.
-            collection, answers = manager.search(**asked, reference="ivf", wanted=wish)
+            collection, answers = manager.search(**asked, reference="ivf", options=wish)
             [(_, found)] = answers
             check(found, hits, wish)
             assert collection.index_fault is None
@@ -203,7 +211,7 @@ def workspace(tmp_path_factory) -> Path:
 
 
 def ask(workspace: Path, seq_idx: int = 0, run: str = "a/r", **wanted) -> list[dict]:
-    [(_, hits)] = get_data_manager(workspace).search(run=run, seq_idx=seq_idx, wanted=Wanted(**wanted))[1]
+    [(_, hits)] = get_data_manager(workspace).search(run=run, seq_idx=seq_idx, options=SearchOptions(**wanted))[1]
     return hits
 
 
@@ -284,14 +292,14 @@ def test_missing_datasets_runs_and_columns_are_named(workspace, wanted, words):
 )
 def test_invalid_options(wanted, words):
     with pytest.raises(UsageError, match=words):
-        Wanted(**wanted)
+        SearchOptions(**wanted)
 
 
 @pytest.mark.parametrize("reference", [True, False])
 def test_alignments_are_those_of_the_sequences(workspace, tmp_path, reference):
     manager = get_data_manager(workspace)
     collection = opened(workspace) if reference else manager._loose(*manager._sources(None))
-    search = Search(collection, Wanted(k=4, align=True))
+    search = Search(collection, SearchOptions(k=4, align=True))
     [(query, hits)] = search.run(by_run(manager.open_run("b/r"), ("b", "r"), 0, None))
     assert query.sequence == letters_of(3)
     numbers = {("a", 0): 0, ("a", 1): 1, ("a", 2): 2, ("b", 0): 3, ("b", 2): 4}
@@ -316,17 +324,19 @@ def test_a_run_of_an_older_tool(tmp_path):
     tag_run(tmp_path, manager.open_run("old/r"), "v1", assume=True)
     for _ in range(2):
         for where, count in ((None, 4), ("length IS NULL", 3), ("id IS NOT NULL", 1)):
-            [(query, hits)] = manager.search(run=folder, seq_idx=1, wanted=Wanted(where=where))[1]
+            [(query, hits)] = manager.search(run=folder, seq_idx=1, options=SearchOptions(where=where))[1]
             assert len(hits) == count
-        assert query.told == {"id": None, "run": "old/r", "dataset": "old", "run_id": "r", "seq_idx": 1}
+        assert query.info == {"id": None, "run": "old/r", "dataset": "old", "run_id": "r", "seq_idx": 1}
         # Whether records of an older tool are the same sequence is unknown: each counts as distinct.
-        [(_, hits)] = manager.search(run=folder, seq_idx=0, wanted=Wanted(min_similarity=0.5, align=True))[1]
+        [(_, hits)] = manager.search(run=folder, seq_idx=0, options=SearchOptions(min_similarity=0.5, align=True))[1]
         assert sorted((hit["dataset"], hit["seq_idx"], hit["id"]) for hit in hits) == [
             ("new", 0, "r-0"),
             ("old", 0, None),
         ]
         assert [hit["alignment"] for hit in hits] == [None, None]
-        [(_, hits)] = manager.search(run=folder, seq_idx=0, wanted=Wanted(min_similarity=0.5, exclude_self=True))[1]
+        [(_, hits)] = manager.search(
+            run=folder, seq_idx=0, options=SearchOptions(min_similarity=0.5, exclude_self=True)
+        )[1]
         assert [hit["dataset"] for hit in hits] == ["new"]
         consolidate(tmp_path)
 
@@ -355,7 +365,7 @@ def both_ways(workspace: Path, **wanted) -> list[list[dict]]:
     found = []
     for collection in (opened(workspace), manager._loose(*manager._sources(None))):
         batch = by_run(manager.open_run("a/r"), ("a", "r"), 0, None)
-        [(_, hits)] = Search(collection, Wanted(k=60, exact=True, **wanted)).run(batch)
+        [(_, hits)] = Search(collection, SearchOptions(k=60, exact=True, **wanted)).run(batch)
         found.append(hits)
     return found
 
@@ -363,7 +373,7 @@ def both_ways(workspace: Path, **wanted) -> list[list[dict]]:
 @pytest.mark.parametrize("occurrences", [False, True])
 @pytest.mark.parametrize("aligned", [False, True])
 def test_bases_are_those_of_each_hit(located, occurrences, aligned):
-    for hits in both_ways(located, letters=True, occurrences=occurrences, align=aligned):
+    for hits in both_ways(located, sequences=True, occurrences=occurrences, align=aligned):
         assert len(hits) == (9 if occurrences else 6)
         for hit in hits:
             assert hit["sequence"] == letters_of(NUMBERS[hit["dataset"], hit["seq_idx"]])
@@ -399,7 +409,7 @@ def test_columns_of_a_chosen_record(located):
 def test_nothing_changes_unless_requested(located, occurrences):
     for more in ({}, {"where": "seq_idx > 0"}, {"exclude_self": True}, {"align": True}):
         bare = both_ways(located, occurrences=occurrences, **more)
-        full = both_ways(located, occurrences=occurrences, letters=True, columns=("depth", "source"), **more)
+        full = both_ways(located, occurrences=occurrences, sequences=True, columns=("depth", "source"), **more)
         assert not any({"sequence", "columns"} & set(hit) for hits in bare for hit in hits)
         left = [[{k: v for k, v in hit.items() if k not in ("sequence", "columns")} for hit in hits] for hits in full]
         assert left == bare
@@ -410,7 +420,7 @@ def test_bases_are_not_read_unless_requested(located, monkeypatch):
     collection = opened(located)
     monkeypatch.setattr(collection, "take_sequences", lambda rows: pytest.fail("read the letters"))
     batch = by_run(get_data_manager(located).open_run("a/r"), ("a", "r"), 0, None)
-    assert len(list(Search(collection, Wanted(columns=("depth",))).run(batch))) == 1
+    assert len(list(Search(collection, SearchOptions(columns=("depth",))).run(batch))) == 1
 
 
 def test_unknown_bases(tmp_path):
@@ -420,7 +430,9 @@ def test_unknown_bases(tmp_path):
     manager = get_data_manager(tmp_path)
     folder = legacy(runs_root(tmp_path) / "old" / "r", vectors)
     tag_run(tmp_path, manager.open_run("old/r"), "v1", assume=True)
-    [(_, hits)] = manager.search(run=folder, seq_idx=0, wanted=Wanted(letters=True, columns=("lineage", "depth")))[1]
+    [(_, hits)] = manager.search(
+        run=folder, seq_idx=0, options=SearchOptions(sequences=True, columns=("lineage", "depth"))
+    )[1]
     assert {(hit["dataset"], hit["seq_idx"]): hit["sequence"] for hit in hits} == {
         ("new", 0): letters_of(7), ("old", 0): None, ("old", 1): None, ("old", 2): None,
     }  # fmt: skip
@@ -445,7 +457,9 @@ def test_the_index_finds_what_exact_search_finds(tmp_path, seed):
     collection.manifest = replace(collection.manifest, index=wide)
     queries = rng.standard_normal((50, DIMENSION)).astype(np.float32)
     batch = QueryBatch([Query({"id": i}, i) for i in range(50)], list(range(50)), queries)
-    found, exact = (list(Search(collection, Wanted(k=k, exact=is_exact)).run(batch)) for is_exact in (False, True))
+    found, exact = (
+        list(Search(collection, SearchOptions(k=k, exact=is_exact)).run(batch)) for is_exact in (False, True)
+    )
     assert collection._index is not None
     assert collection.index_fault is None
     for (_, hits), (_, right) in zip(found, exact, strict=True):
@@ -470,10 +484,10 @@ def batch_of(count: int) -> QueryBatch:
 @pytest.mark.parametrize("at_once", [1, 7, 20, 10_000])
 def test_many_queries_are_answered_as_each_alone_and_in_their_order(workspace, monkeypatch, at_once):
     monkeypatch.setattr(module, "_HITS_AT_ONCE", at_once)
-    search = Search(opened(workspace), Wanted(k=4, exclude_self=True))
+    search = Search(opened(workspace), SearchOptions(k=4, exclude_self=True))
     batch = batch_of(40)
     answers = list(search.run(batch))
-    assert [query.told["id"] for query, _ in answers] == list(range(40))
+    assert [query.info["id"] for query, _ in answers] == list(range(40))
     for i, (query, hits) in enumerate(answers):
         assert query is batch.queries[i]
         assert [hits] == [alone for _, alone in search.run(batch.part(i, i + 1))]
@@ -490,20 +504,22 @@ def test_the_more_hits_are_requested_the_fewer_queries_are_held(workspace, monke
     monkeypatch.setattr(
         collection, "search", lambda queries, *rest, **more: asked.append(len(queries)) or real(queries, *rest, **more)
     )
-    answers = Search(collection, Wanted(k=30_000)).run(batch_of(40))
+    answers = Search(collection, SearchOptions(k=30_000)).run(batch_of(40))
     next(answers)
     assert asked == [2], "three queries at once, one of which is rejected"
     assert len(list(answers)) == 39
     assert max(asked) == 2
     asked.clear()
-    assert len(list(Search(collection, Wanted(k=10)).run(batch_of(4000)))) == 4000
+    assert len(list(Search(collection, SearchOptions(k=10)).run(batch_of(4000)))) == 4000
     assert len(asked) == 1
 
 
 def test_a_run_outside_the_workspace_can_be_the_query(workspace, tmp_path):
     run = add_run(tmp_path, "c", "r", [9], vectors=np.eye(1, DIMENSION, dtype=np.float32))
     source = source_of(run, runs_root(workspace), workspace)
-    [(_, hits)] = Search(opened(workspace), Wanted(k=2)).run(by_run(run, (source.dataset, source.run_id), 0, None))
+    [(_, hits)] = Search(opened(workspace), SearchOptions(k=2)).run(
+        by_run(run, (source.dataset, source.run_id), 0, None)
+    )
     assert [hit["similarity"] for hit in hits] == [1, 1]
 
 

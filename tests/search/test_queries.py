@@ -21,7 +21,7 @@ from ednabed.models.spec import Policy
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import find_sources
 from ednabed.search import queries as module
-from ednabed.search.queries import QueryBatch, by_files, by_id, by_letters, by_run, embedder_for
+from ednabed.search.queries import QueryBatch, by_files, by_id, by_run, by_sequence, embedder_for
 from ednabed.sequences import digest
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import RECORDS, Run, runs_root
@@ -48,7 +48,7 @@ def loose(workspace: Path) -> LooseRuns:
 
 def only(batch: QueryBatch):
     """The one query of a batch, and its vector."""
-    assert (len(batch.queries), batch.places, len(batch.vectors)) == (1, [0], 1)
+    assert (len(batch.queries), batch.searchable, len(batch.vectors)) == (1, [0], 1)
     assert batch.vectors.dtype == np.float32
     return batch.queries[0], batch.vectors[0]
 
@@ -118,9 +118,9 @@ def test_the_same_network_with_other_weights_is_refused(shared):
     "text", [GOOD, GOOD.lower(), GOOD.replace("T", "U"), f">name\n{GOOD[:9]}\n{GOOD[9:]}\n", "ACGT"]
 )
 def test_pasted_sequences(text):
-    query, vector = only(by_letters(letters(), text))
+    query, vector = only(by_sequence(letters(), text))
     sequence = "ACGT" if text == "ACGT" else GOOD
-    assert query.told == {"id": "query", "length": len(sequence)}
+    assert query.info == {"id": "query", "length": len(sequence)}
     assert query.sequence == sequence
     np.testing.assert_allclose(vector, expected(sequence), atol=1e-6)
 
@@ -128,7 +128,7 @@ def test_pasted_sequences(text):
 def test_a_pasted_sequence_has_the_key_of_the_record_with_the_same_bases(tmp_path):
     add_run(tmp_path, *LABEL, [1, 2, 3])
     for text in (letters_of(2), letters_of(2).lower(), f"{letters_of(2)[:5]}--{letters_of(2)[5:]}"):
-        assert only(by_letters(letters(), text))[0].key == loose(tmp_path).keys[1]
+        assert only(by_sequence(letters(), text))[0].key == loose(tmp_path).keys[1]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_pasted_sequence_has_the_key_of_the_record_with_the_same_bases(tmp_pat
 )
 def test_sequences_that_cannot_be_searched(text, policy, words):
     with pytest.raises(EdnabedError, match=words):
-        by_letters(letters(policy, max_tokens=100), text)
+        by_sequence(letters(policy, max_tokens=100), text)
 
 
 # -- a record of a run -----------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_a_record_by_its_number_and_by_its_id(tmp_path, form):
         for batch in (by_run(run, LABEL, row, None), by_run(run, LABEL, None, f"r-{row}")):
             query, vector = only(batch)
             told = {"id": f"r-{row}", "run": "see/r", "dataset": "see", "run_id": "r", "seq_idx": row}
-            assert query.told == told
+            assert query.info == told
             assert query.sequence == letters_of(number)
             assert query.key == collection.keys[[4, 5, 6].index(number)]
             np.testing.assert_array_equal(vector, vectors[row])
@@ -212,7 +212,7 @@ def test_ids_of_a_run(tmp_path):
     columns = {"id": ids, "source": [f"{n}.fa" for n in numbers]}
     run = add_run(tmp_path, *LABEL, numbers, columns=columns)
     # The same sequence twice is one sequence.
-    assert only(by_run(run, LABEL, None, "x"))[0].told["seq_idx"] == 0
+    assert only(by_run(run, LABEL, None, "x"))[0].info["seq_idx"] == 0
     with pytest.raises(StoreError, match=r"2 sequences with id 'y'; choose one by `seq_idx`: 2 \(2.fa\), 3 \(3.fa\)$"):
         by_run(run, LABEL, None, "y")
     with pytest.raises(StoreError, match=r"8 sequences with id 'z'; .*: 5 \(10.fa\), .*, 10 \(15.fa\) or another$"):
@@ -245,7 +245,7 @@ def test_a_record_of_an_older_tool_is_identified_by_its_number(tmp_path):
     vectors = np.stack([vector_of(n) for n in range(3)])
     run = Run.open(legacy(tmp_path / "old" / "r", vectors, "npz"))
     query, vector = only(by_run(run, ("old", "r"), 2, None))
-    assert (query.told["id"], query.told["seq_idx"], query.sequence) == (None, 2, None)
+    assert (query.info["id"], query.info["seq_idx"], query.sequence) == (None, 2, None)
     np.testing.assert_array_equal(vector, vectors[2])
     assert query.key != only(by_run(run, ("old", "r"), 1, None))[0].key
     with pytest.raises(StoreError, match="created by an older tool, so its rows have no ids"):
@@ -264,7 +264,7 @@ def test_ids_of_a_collection(tmp_path, reference):
     collection = opened(tmp_path) if reference else loose(tmp_path)
     for record_id, number, where in (("x", 1, ("a", 0)), ("only", 8, ("c", 0))):
         query, vector = only(by_id(collection, record_id))
-        assert query.told == {"id": record_id, "dataset": where[0], "run_id": "r", "seq_idx": where[1]}
+        assert query.info == {"id": record_id, "dataset": where[0], "run_id": "r", "seq_idx": where[1]}
         assert query.sequence == letters_of(number)
         sequences = collection.take_sequences(np.arange(collection.rows)).column("sequence").to_pylist()
         assert query.key == collection.keys[sequences.index(letters_of(number))]
@@ -335,25 +335,25 @@ def test_every_record_of_files_is_a_query_in_their_order(tmp_path_factory, seeds
     assert all(len(batch.queries) <= at_once for batch in batches)
     queries = [(query, batch, i) for batch in batches for i, query in enumerate(batch.queries)]
     wanted = [(path.name, *record) for path, records in files.items() for record in records]
-    assert [(query.told["source"], query.told["id"]) for query, _, _ in queries] == [entry[:2] for entry in wanted]
+    assert [(query.info["source"], query.info["id"]) for query, _, _ in queries] == [entry[:2] for entry in wanted]
     for (query, batch, i), (_, _, raw) in zip(queries, wanted, strict=True):
         sequence = raw.upper().replace("U", "T")
         is_good = len(sequence) >= 20 and bool(sequence.strip("N")) and "!" not in sequence and len(sequence) <= 42
-        assert ("rejected" not in query.told) == is_good == (i in batch.places)
+        assert ("rejected" not in query.info) == is_good == (i in batch.searchable)
         if not is_good:
-            assert query.told["rejected"]
+            assert query.info["rejected"]
             assert (query.key, query.sequence) == (None, None)
             continue
-        assert (query.sequence, query.told["length"]) == (sequence, len(sequence))
+        assert (query.sequence, query.info["length"]) == (sequence, len(sequence))
         assert query.key == module._key(digest(sequence.encode()))
-        np.testing.assert_allclose(batch.vectors[batch.places.index(i)], expected(sequence), atol=1e-6)
-    assert all(len(batch.places) == len(batch.vectors) for batch in batches)
+        np.testing.assert_allclose(batch.vectors[batch.searchable.index(i)], expected(sequence), atol=1e-6)
+    assert all(len(batch.searchable) == len(batch.vectors) for batch in batches)
 
 
 def test_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f">a\n{GOOD}\n".encode())))
     [batch] = by_files(letters(), [Path("-")])
-    assert batch.queries[0].told == {"id": "a", "length": len(GOOD), "source": "stdin"}
+    assert batch.queries[0].info == {"id": "a", "length": len(GOOD), "source": "stdin"}
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_files_without_queries(tmp_path, content, words):
     if content is not None:
         bad.write_bytes(content)
     batches = by_files(letters(), [good, bad])
-    assert next(batches).queries[0].told["id"] == "a"
+    assert next(batches).queries[0].info["id"] == "a"
     with pytest.raises(InputError, match=rf"bad.fa: .*{words}"):
         next(batches)
     with pytest.raises(InputError, match="is a folder"):
@@ -414,5 +414,5 @@ def test_a_part_of_a_batch(good, first, last):
     batch = QueryBatch(queries, places, np.array(places, np.float32)[:, None])
     part = batch.part(first, last)
     assert part.queries == queries[first:last]
-    assert [part.queries[place].told["id"] for place in part.places] == part.vectors[:, 0].tolist()
-    assert len(part.places) == sum(good[first:last])
+    assert [part.queries[place].info["id"] for place in part.searchable] == part.vectors[:, 0].tolist()
+    assert len(part.searchable) == sum(good[first:last])

@@ -61,7 +61,7 @@ def zipped(*names):
         ("x.bin", bytes(range(1, 256)), ["is a binary file", "give FASTA"]),
         ("x.tsv", "id\tsequence\na\tACGT\n".encode("utf-16"), ["is UTF-16 text; save it as UTF-8"]),
         ("x.tsv", "id\tsequence\na\tACGT\n".encode("utf-16-be"), ["binary file or UTF-16"]),
-        ("x.qza", zipped("0a1b/VERSION"), ["export QIIME 2 artifacts first: qiime tools export --input-path"]),
+        ("x.qza", zipped("0a1b/VERSION"), ["export QIIME 2 artifacts first, with 'qiime tools export --input-path"]),
         ("x.zip", zipped("0a1b/VERSION"), ["qiime tools export"]),
         ("x.xlsx", zipped("[Content_Types].xml"), ["save the sheet as 'CSV UTF-8'"]),
         ("x.zip", zipped("seqs.fasta"), ["is a zip archive; unpack it first"]),

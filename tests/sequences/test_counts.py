@@ -24,7 +24,10 @@ def counts_of(tmp_path: Path, text: str | bytes):
 
 def dense(counts) -> dict[str, list[int]]:
     """Return all counts by id, in the order of the samples."""
-    return {name: [counts.of(name).get(place, 0) for place in range(len(counts.samples))] for name in counts.places}
+    return {
+        name: [counts.counts_of(name).get(place, 0) for place in range(len(counts.samples))]
+        for name in counts.row_of_id
+    }
 
 
 # -- reading counts ----------------------------------------------------------------------------------------------------
@@ -57,7 +60,7 @@ def test_all_notations_of_counts(tmp_path, text):
     assert counts.omitted == (("taxonomy",) if "taxonomy" in text else ())
     assert counts.counts.dtype == np.int64
     with pytest.raises(KeyError):
-        counts.of("nobody")
+        counts.counts_of("nobody")
 
 
 def test_compressed_counts(tmp_path):

@@ -136,7 +136,7 @@ def test_a_table_of_such_numbers_only_is_refused(tmp_path):
 
 def test_the_row_numbers_of_pandas_are_not_ids(tmp_path):
     got = read(tmp_path, ["Unnamed: 0", "ASV_ID", "S1"], [[0, "a", 3], [1, "b", 4]], ",")
-    assert (list(got.places), got.samples) == (["a", "b"], ("S1",))
+    assert (list(got.row_of_id), got.samples) == (["a", "b"], ("S1",))
 
 
 @pytest.mark.parametrize("separator", [" ", "   "])

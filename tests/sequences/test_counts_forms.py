@@ -36,7 +36,10 @@ def read(folder: Path, data: str | bytes, name: str = "counts") -> CountTable:
 
 def dense(counts: CountTable) -> dict[str, list[int]]:
     """Return all counts by id, in the order of the samples."""
-    return {name: [counts.of(name).get(place, 0) for place in range(len(counts.samples))] for name in counts.places}
+    return {
+        name: [counts.counts_of(name).get(place, 0) for place in range(len(counts.samples))]
+        for name in counts.row_of_id
+    }
 
 
 # -- writers of each format, independent of the readers ----------------------------------------------------------------
@@ -222,10 +225,10 @@ def test_what_is_a_sum_and_what_is_not(tmp_path, samples, rows, kept):
 def test_a_row_that_is_the_sum_is_omitted(tmp_path):
     got = read(tmp_path, as_text(["id", "S1", "S2", "total"], [*[[r[0], r[2], r[3], r[1]] for r in ROWS],
                                                                ["TOTAL", 14, 7, 21]]))  # fmt: skip
-    assert (list(got.places), got.samples, got.reads) == (["a", "b", "c", "d"], ("S1", "S2"), 21)
+    assert (list(got.row_of_id), got.samples, got.reads) == (["a", "b", "c", "d"], ("S1", "S2"), 21)
     assert len(got.notes) == 2
     got = read(tmp_path, as_text(["id", "S1"], [["a", 1], ["total eclipse", 2], ["Sum 4", 3]]))
-    assert list(got.places) == ["a", "total eclipse", "Sum 4"]
+    assert list(got.row_of_id) == ["a", "total eclipse", "Sum 4"]
 
 
 # -- ids, cells, columns -----------------------------------------------------------------------------------------------
@@ -238,15 +241,15 @@ def test_a_row_that_is_the_sum_is_omitted(tmp_path):
 )  # fmt: skip
 def test_ids_match_with_and_without_annotations(tmp_path, written, asked):
     got = read(tmp_path, f"id\tS1\tS2\n{written}\t3\t4\nother;size=1\t1\t1\n")
-    assert asked in got and got.of(asked) == {0: 3, 1: 4}
+    assert asked in got and got.counts_of(asked) == {0: 3, 1: 4}
     assert "nobody;size=3" not in got
-    assert next(iter(got.places)) == written
+    assert next(iter(got.row_of_id)) == written
 
 
 def test_an_id_that_matches_two_features_matches_none(tmp_path):
     got = read(tmp_path, "id\tS1\nasv1;size=1\t3\nasv1;size=2\t4\n")
     assert "asv1" not in got
-    assert got.of("asv1;size=2") == {0: 4}
+    assert got.counts_of("asv1;size=2") == {0: 4}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +319,7 @@ def test_a_long_header_keeps_all_names(tmp_path):
     assert len("\t".join(samples)) > 300_000
     got = read(tmp_path, as_text(["id", *samples], [["a", *[1] * 3_000], ["b", *[0] * 2_999, 7]]))
     assert got.samples == tuple(samples)
-    assert got.of("b") == {2_999: 7}
+    assert got.counts_of("b") == {2_999: 7}
     path = tmp_path / "wide.tsv"
     path.write_text(as_text(["id", *samples, "sequence"], [["a", *[1] * 3_000, "ACGT"]]))
     with open_records(path) as records:
@@ -576,9 +579,9 @@ def test_mothur_of_the_field(shared, name):
 
 def test_other_tables_of_the_field(shared):
     got = read_count_table(shared / "field" / "30_biom.tsv")
-    assert got.samples == ("S1", "S 2", "S3") and got.of("asv3") == {2: 100_000}
+    assert got.samples == ("S1", "S 2", "S3") and got.counts_of("asv3") == {2: 100_000}
     got = read_count_table(shared / "field" / "35b_otutab.txt")
-    assert got.of("asv1") == {0: 12}
+    assert got.counts_of("asv1") == {0: 12}
     with (shared / "field" / "34_seqtab.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     got = read_count_table(shared / "field" / "34_seqtab.csv")

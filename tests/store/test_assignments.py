@@ -168,7 +168,7 @@ def test_names_come_from_schema_1(old, tmp_path):
     consolidate(tmp_path)
     reference = opened(tmp_path)
     names = kept_names(reference, tmp_path)
-    found = Counter(names.of_keys(reference.keys).of(row) for row in range(reference.rows))
+    found = Counter(names.of_keys(reference.keys).assignment_of(row) for row in range(reference.rows))
     assert found == Counter(
         {
             ("assigned", TROUT, 0.99): 1,
@@ -312,7 +312,7 @@ def test_readers_see_the_old_or_the_new_while_it_is_replaced(run, tmp_path):
             reference = opened(tmp_path)
             while time.monotonic() < ended:
                 names = kept_names(reference, tmp_path)
-                assert names.of_keys(reference.keys).of(0) == ("assigned", RAT, 0.9)
+                assert names.of_keys(reference.keys).assignment_of(0) == ("assigned", RAT, 0.9)
                 assert process.poll() is None
         finally:
             process.kill()
@@ -353,7 +353,7 @@ def test_names_come_from_the_first_table_that_has_the_key(tables, asked):
     for place, n in enumerate(asked):
         table = next((table for table in tables if n in table), None)
         expected = None if table is None else ("assigned" if table[n] else "unclassified", table[n], None)
-        assert names.of(place) == expected
+        assert names.assignment_of(place) == expected
         number = next((number for number, table in enumerate(tables) if n in table), None)
         nearest = names.nearest_of(place)
         assert nearest["nearest_id"] == (None if number is None else f"{number}.{n}")
@@ -386,7 +386,7 @@ def test_the_newest_file_that_can_be_read_counts(run, tmp_path):
     newest.path.write_bytes(newest.path.read_bytes()[:-9])
     reference = opened(tmp_path)
     names = kept_names(reference, tmp_path)
-    assert names.of_keys(reference.keys).of(0) == ("assigned", RAT, 0.9)
+    assert names.of_keys(reference.keys).assignment_of(0) == ("assigned", RAT, 0.9)
     assert [fault.partition(";")[0] for fault in names.faults] == [f"{newest.path} is damaged"]
     with pytest.raises(StoreError, match="is damaged"):
         kept_names(reference, tmp_path, "b-1")

@@ -147,7 +147,7 @@ def test_runs_equal_the_oracle(tmp_path, seed):
 def test_small_batches_and_windows_change_nothing(tmp_path, monkeypatch, seed):
     """All work that is done in pieces is done in pieces of a few records."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 3)
-    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_LETTERS", 100)
+    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_BASES", 100)
     files = random_files(100 + seed)
     for max_sequences in (None, 1, 4, 9):
         result = embed(
@@ -207,7 +207,7 @@ def test_truncated_records_are_marked_and_counted(tmp_path):
 
 
 def test_kmer_refuses_short_rows_with_a_reason(tmp_path):
-    embedder = Embedder.of(KmerEncoder(), Policy())
+    embedder = Embedder.from_encoder(KmerEncoder(), Policy())
     paths = write(tmp_path, {"a.fa": [("split", "ACGTN" * 6), ("x", GOOD), ("tiny", "ACGTA")]})
     run = embed(tmp_path, paths, embedder, min_length=1).run
     assert [row[0] for row in read_rejected(run)] == ["split", "tiny"]
@@ -216,7 +216,7 @@ def test_kmer_refuses_short_rows_with_a_reason(tmp_path):
 
 
 def test_input_without_any_usable_sequence_is_one_sentence_and_leaves_nothing(tmp_path):
-    embedder = Embedder.of(KmerEncoder(), Policy())
+    embedder = Embedder.from_encoder(KmerEncoder(), Policy())
     paths = write(tmp_path, {"a.fa": [("split", "ACGTN" * 6)]})
     with pytest.raises(
         EdnabedError, match=r"none of the 1 sequences in the input can be embedded by kmer6: .*without N"
@@ -539,7 +539,7 @@ class Failing(LetterEncoder):
 def test_a_failing_encoder_names_the_record_and_computed_vectors_are_kept(tmp_path):
     paths = write(tmp_path, {"a.fa": [(f"r{i}", "ACGT" * 5 + "A" * i) for i in range(12)]})
     with pytest.raises(EmbeddingError, match="record 'r5': 26 tokens alone do not fit"):
-        embed(tmp_path, paths, Embedder.of(Failing(), Policy()), batch_size=1)
+        embed(tmp_path, paths, Embedder.from_encoder(Failing(), Policy()), batch_size=1)
     result = embed(tmp_path, paths, letters())
     assert (result.computed, result.taken_up) == (6, 6)
     check(result.run, *oracle({"a.fa": [(f"r{i}", "ACGT" * 5 + "A" * i) for i in range(12)]}))
@@ -549,7 +549,7 @@ def test_a_failing_encoder_names_the_record_and_computed_vectors_are_kept(tmp_pa
 def test_memory_does_not_grow_with_the_sequences_held_at_once(tmp_path, monkeypatch):
     """The engine never gets more bases than one window (plus one batch of rows)."""
     monkeypatch.setattr("ednabed.store.staging.BATCH_ROWS", 16)
-    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_LETTERS", 1000)
+    monkeypatch.setattr("ednabed.store.run_vectors.WINDOW_BASES", 1000)
     given = []
 
     class Watching(LetterEncoder):
@@ -559,7 +559,7 @@ def test_memory_does_not_grow_with_the_sequences_held_at_once(tmp_path, monkeypa
 
     rng = random.Random(1)
     files = {"a.fa": [(f"r{i}", "".join(rng.choices("ACGT", k=40))) for i in range(400)]}
-    check(embed(tmp_path, write(tmp_path, files), Embedder.of(Watching(), Policy())).run, *oracle(files))
+    check(embed(tmp_path, write(tmp_path, files), Embedder.from_encoder(Watching(), Policy())).run, *oracle(files))
     assert max(given) <= 1000 + 16 * 40
     assert len(given) >= 10
 
@@ -572,7 +572,7 @@ def test_the_bundled_sample(tmp_path, model):
     records = [
         (part.split("\n", 1)[0].split(";")[0], part.split("\n", 1)[1].replace("\n", "")) for part in text.split(">")[1:]
     ]
-    result = embed(tmp_path, [sample], Embedder.of(KmerEncoder(), Policy()))
+    result = embed(tmp_path, [sample], Embedder.from_encoder(KmerEncoder(), Policy()))
     run = result.run
     assert run.verify() == []
     assert run.load_records(["id"]).column(0).to_pylist() == [name for name, _ in records]

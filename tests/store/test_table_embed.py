@@ -46,7 +46,7 @@ class Meddler(LetterEncoder):
 
 
 def meddler(hook: Callable[[int], None]) -> Embedder:
-    return Embedder.of(Meddler(hook), Policy())
+    return Embedder.from_encoder(Meddler(hook), Policy())
 
 
 def check_complete(database: Database, salt: int = 0, column: str = "vector") -> None:
@@ -152,7 +152,7 @@ def test_a_model_that_returns_zeros_ends_with_rejected_rows(tmp_path: Path) -> N
 
     zero, other = "CG" * 15, "AC" * 15
     database = simple(tmp_path / "db", [zero, other, zero])
-    stats = embed_table(database, Embedder.of(Zeros(), Policy()), tmp_path)
+    stats = embed_table(database, Embedder.from_encoder(Zeros(), Policy()), tmp_path)
     assert (stats.embedded, stats.rejected) == (1, 2)
     row = rows(database)["r0"]
     assert (row["vector"], row["embedding_status"]) == (None, "rejected")
@@ -449,7 +449,7 @@ def test_a_failing_encoder_names_the_record_and_stores_no_zeros(
         {"sequence_id": [*(f"r{i}" for i in range(20)), "bad"], "dna_sequence": [*sequences(20), "A" * 30]},
     )
     with pytest.raises(EmbeddingError, match=r"'bad'.*not finite"):
-        embed_table(database, Embedder.of(Failing(), Policy()), tmp_path)
+        embed_table(database, Embedder.from_encoder(Failing(), Policy()), tmp_path)
     found = rows(database)
     assert found["bad"]["vector"] is None
     kept = [i for i in range(20) if same_vector(found[f"r{i}"], expected(found[f"r{i}"]["dna_sequence"]))]

@@ -17,7 +17,7 @@ from ednabed.engine.open import open_embedder
 from ednabed.errors import StoreError
 from ednabed.store.table import SPEC_KEY, Database, VectorColumns, survey
 from ednabed.store.table_embed import embed_table
-from ednabed.store.table_index import INDEX_KEY, ask_index, build_index, fetched, find_index
+from ednabed.store.table_index import INDEX_KEY, build_index, find_index, rows_to_fetch, search_index
 from ednabed.store.table_spec import spec_of_column, spec_of_table
 from support import letters
 from table_support import rows, sequences, simple, vector_array
@@ -170,7 +170,9 @@ def brute_recall(database: Database, nprobes: int, refine_factor: int) -> float:
     np.fill_diagonal(scores, -2)
     least = np.sort(scores, axis=1)[:, -10]
     narrow = replace(info, nprobes=nprobes, refine_factor=refine_factor)
-    hits = ask_index(database, table, COLUMNS, narrow, vectors.astype(np.float32), fetched(10), ["sequence_id"])
+    hits = search_index(
+        database, table, COLUMNS, narrow, vectors.astype(np.float32), rows_to_fetch(10), ["sequence_id"]
+    )
     counts = np.zeros(len(ids))
     for query, id_ in zip(hits.column("query_index").to_pylist(), hits.column("sequence_id").to_pylist(), strict=True):
         counts[query] += scores[query, ids.index(id_)] >= least[query] - 1e-6
@@ -287,9 +289,9 @@ def test_one_query_and_many_have_the_same_columns(tmp_path: Path) -> None:
     table = database.open()
     vectors = np.array([row["vector"] for row in rows(database).values()], np.float32)
     ids = list(rows(database))
-    many = ask_index(database, table, COLUMNS, info, vectors, 1, ["sequence_id"])
+    many = search_index(database, table, COLUMNS, info, vectors, 1, ["sequence_id"])
     assert many.column("query_index").to_pylist() == list(range(150))
     assert many.column("sequence_id").to_pylist() == ids
-    single = ask_index(database, table, COLUMNS, info, vectors[7:8], 1, ["sequence_id"])
+    single = search_index(database, table, COLUMNS, info, vectors[7:8], 1, ["sequence_id"])
     assert (single.column_names, single.column("query_index").to_pylist()) == (many.column_names, [0])
     assert single.column("sequence_id").to_pylist() == [ids[7]]

@@ -95,13 +95,13 @@ def test_only_our_temporary_names_are_swept(tmp_path):
 
 
 def test_a_folder_in_which_a_killed_export_worked_is_exported_to(tmp_path, writing):
-    from ednabed.export.place import whole_folder
+    from ednabed.export.place import atomic_folder
 
     folder = tmp_path / "out"
     process, _ = writing(folder / "export", "folder")
     process.kill()
     process.wait()
-    with whole_folder(folder, "fasta", {}) as work:
+    with atomic_folder(folder, "fasta", {}) as work:
         (work / "a.fasta").touch()
     assert {p.name for p in folder.iterdir()} == {"a.fasta", "export.json"}
 

@@ -86,7 +86,7 @@ def test_what_is_left_out_does_not_vote(calibration, reference, seen):
     own = [left_out.query_taxa[0] for _, left_out in seen if left_out is not None]
     ranks = {tuple(rank for rank in range(7) if taxon in labels.taxa[:, rank]) for taxon in own}
     assert ranks == {(rank,) for rank in range(7) if rank not in (0, 2)}
-    letters = candidates.read_letters(reference)
+    letters = candidates.read_bases(reference)
     kinds = set()
     for found, left_out in seen:
         kind = "copy" if left_out is None else "taxon" if left_out.rows is None else "record"

@@ -8,7 +8,7 @@ import pytest
 from ednabed.engine.open import open_embedder
 from ednabed.search.divergence import Comparer, encode
 from ednabed.taxonomy import candidates as module
-from ednabed.taxonomy.candidates import Finder, read_letters
+from ednabed.taxonomy.candidates import Finder, read_bases
 from ednabed.taxonomy.labels import read_labels
 from ednabed.taxonomy.shortlist import default_exponents
 from taxonomy_support import Barcode, batch_of, randomly, reference_of, substituted, world
@@ -42,20 +42,20 @@ def lines(found):
 
 
 def test_bases_are_those_of_the_collection(reference):
-    letters = read_letters(reference)
+    letters = read_bases(reference)
     texts = reference.take_sequences(np.arange(reference.rows)).column("sequence").to_pylist()
     assert [letters.text(row).decode() for row in range(reference.rows)] == texts
 
 
 def counted(divergence, length):
     """The distance that counts: the divergence, raised if only a part of the query was compared."""
-    covered = np.clip(divergence.letters / length, 0.01, 1)
+    covered = np.clip(divergence.n_bases / length, 0.01, 1)
     return divergence.distance / covered**module.COVERAGE_POWER
 
 
 def test_distances_match_those_of_the_bases(reference, queries):
     found = find(reference, queries)
-    comparer = Comparer(read_letters(reference))
+    comparer = Comparer(read_bases(reference))
     labelled = read_labels(reference).labelled
     aligned = 0
     for i, query in enumerate(queries.queries):
@@ -70,7 +70,7 @@ def test_distances_match_those_of_the_bases(reference, queries):
             [
                 tuple(values)
                 for values in zip(
-                    counted(exact, len(query.sequence)), exact.mismatches, exact.letters, exact.overlap, strict=True
+                    counted(exact, len(query.sequence)), exact.mismatches, exact.n_bases, exact.overlap, strict=True
                 )
             ]
             for exact in (
@@ -88,7 +88,7 @@ def test_distances_match_those_of_the_bases(reference, queries):
 
 def test_the_nearest_is_the_nearest_of_all_labelled_sequences(reference, queries):
     found = find(reference, queries, k=50)
-    comparer = Comparer(read_letters(reference))
+    comparer = Comparer(read_bases(reference))
     rows = np.flatnonzero(read_labels(reference).labelled)
     for i, query in enumerate(queries.queries[:-1]):
         least = counted(comparer.compare(encode(query.sequence.encode()), rows), len(query.sequence)).min()
@@ -151,7 +151,7 @@ def cosines_of(reference, vector, rows):
 
 def test_by_vectors_the_distance_is_one_minus_the_similarity_scaled_by_lengths(reference, queries):
     found = find(reference, queries, align=False)
-    lengths = read_letters(reference).lengths
+    lengths = read_bases(reference).lengths
     for i in range(len(queries.queries)):
         there = found.rows[i] >= 0
         own = len(queries.queries[i].sequence)
@@ -182,7 +182,7 @@ def test_cosines_do_not_depend_on_other_queries(reference, queries):
 
 def test_a_query_far_from_all_rows_gets_a_longer_list(monkeypatch, reference, queries):
     """Queries with near rows need none, and relatives of unrelated queries are not searched."""
-    monkeypatch.setattr(module, "LONGEST", 60)
+    monkeypatch.setattr(module, "MAX_CANDIDATES", 60)
     quick = find(reference, queries, k=3, thorough=False)
     found = find(reference, queries, k=3)
     # At most three of each of two lists, and as many of the longer list.
@@ -211,7 +211,7 @@ def test_positions_are_those_of_the_shortlist(reference, queries):
     codes = [encode(query.sequence.encode()) for query in queries.queries]
     found = finder.find(queries.vectors, codes, 20, thorough=False)
     own = np.array([len(query.sequence) for query in queries.queries])
-    lengths = read_letters(reference).lengths
+    lengths = read_bases(reference).lengths
     rows = np.flatnonzero(labels.labelled)
     for i in range(len(codes)):
         cosines = cosines_of(reference, queries.vectors[i], rows)

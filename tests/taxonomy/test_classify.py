@@ -72,7 +72,7 @@ def classifier(workspace):
 
 @pytest.fixture(scope="module")
 def by_vectors(workspace):
-    return open_classifier(workspace, use_letters=False, threads=1)
+    return open_classifier(workspace, align=False, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def one(classifier, sequence):
 def with_criteria(classifier, **more):
     return Classifier(
         classifier.collection, classifier.embedder, classifier.calibration, Criteria(**more),
-        use_letters=classifier._use_letters,
+        align=classifier._align,
     )  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def test_all_batches_are_looked_up_before_anything_is_yielded(classifier, mixed)
     for number, found in enumerate(classifier.run(batches(), reported.append)):
         assert taken == list(range(0, len(mixed), 10))
         assert sum(reported) == len(mixed) and max(reported) == 10
-        assert found.query.told["id"] == mixed[number][0]
+        assert found.query.info["id"] == mixed[number][0]
 
 
 def test_no_query(classifier):
@@ -606,8 +606,8 @@ def test_limits_of_identity_and_coverage(classifier, limit, note):
 def test_limits_that_need_alignment_are_refused_by_vectors_alone(workspace, by_vectors, limit):
     """Without bases there is no identity: a limit of it must not be ignored silently."""
     for least in (97, 0.1):
-        with pytest.raises(UsageError, match=rf"without alignment.*`{limit}`.*`use_letters=False`"):
-            open_classifier(workspace, use_letters=False, criteria=Criteria(**{limit: least}), threads=1)
+        with pytest.raises(UsageError, match=rf"without alignment.*`{limit}`.*`align=False`"):
+            open_classifier(workspace, align=False, criteria=Criteria(**{limit: least}), threads=1)
         with pytest.raises(UsageError, match=limit):
             with_criteria(by_vectors, **{limit: least})
     # A limit of 0 is no limit.
@@ -616,7 +616,7 @@ def test_limits_that_need_alignment_are_refused_by_vectors_alone(workspace, by_v
 
 def test_vectors_alone_need_a_calibration(classifier):
     with pytest.raises(UsageError, match="is not calibrated, and without alignment"):
-        Classifier(classifier.collection, classifier.embedder, None, Criteria(), use_letters=False)
+        Classifier(classifier.collection, classifier.embedder, None, Criteria(), align=False)
 
 
 def test_rejected_queries_keep_their_position(classifier):
@@ -790,7 +790,7 @@ def test_a_consensus_needs_bases(classifier):
     with pytest.raises(UsageError, match="`consensus` compares identities, which need alignment"):
         Classifier(
             classifier.collection, classifier.embedder, classifier.calibration, Criteria(consensus=True),
-            use_letters=False,
+            align=False,
         )  # fmt: skip
 
 

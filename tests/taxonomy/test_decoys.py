@@ -102,7 +102,7 @@ def test_they_have_the_bases_of_real_sequences_in_another_order(finder, engine, 
     monkeypatch.setattr(module, "LONG", ())
     decoy_limits(finder, engine, np.arange(240), MIN_DECOYS, 50, 1)
     forward, turned = asked
-    real = {finder.letters.text(row) for row in range(240)}
+    real = {finder.bases.text(row) for row in range(240)}
     letters = {bytes(sorted(text)) for text in real}
     words = {tuple(sorted(text[i : i + 3] for i in range(0, 399, 3))) for text in real}
     for text, other in zip(forward, turned, strict=True):
@@ -128,10 +128,10 @@ def test_only_from_the_given_rows_and_only_with_enough_of_them(tmp_path, finder,
     lineage = world(1)[0].lineage
     texts = [randomly(120, i) for i in range(22)] + ["ACGTACGTACGTACGTACGTACGT" + "N" * (500 + i) for i in range(40)]
     short = finder_of(tmp_path, [Barcode(f"r{i}", text, lineage) for i, text in enumerate(texts)])
-    among = np.flatnonzero(short.letters.lengths == 120)
+    among = np.flatnonzero(short.bases.lengths == 120)
     assert len(among) == 22
     assert [letters for letters, _ in decoy_limits(short, engine, among, MAX_DECOYS, 50, 0)[True]] == [25, 50, 100, 120]
-    unknown = np.flatnonzero(short.letters.lengths > 120)
+    unknown = np.flatnonzero(short.bases.lengths > 120)
     found = decoy_limits(short, engine, unknown, MAX_DECOYS, 50, 0)
     assert all(np.isfinite(limit) for limits in found.values() for _, limit in limits)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ednabed.search.divergence import Letters, decode
+from ednabed.search.divergence import PackedSequences, decode
 from ednabed.taxonomy import draws
 from ednabed.taxonomy.draws import (
     COPIES,
@@ -84,7 +84,7 @@ def drawn_rows(parts, level, crop=0):
 def related(count, length=40):
     """Return the given number of sequences of one region."""
     base = randomly(length, 5)
-    return Letters.of([[substituted(base, 1, i).encode() for i in range(count)]])
+    return PackedSequences.from_batches([[substituted(base, 1, i).encode() for i in range(count)]])
 
 
 def labels_and_bases(some):
@@ -154,12 +154,19 @@ def test_a_record_without_others_of_its_region_is_not_drawn_as_known():
     left, right = randomly(200, 1), randomly(200, 2)
     texts = [left, substituted(left, 4, 1), right, left + right, substituted(right, 30, 2), randomly(200, 3)]
     rows = [[(lineage_of(0, 0), 1)]] * 5 + [[(lineage_of(0, 1), 1)], [(lineage_of(0, 1), 1)]]
-    letters = Letters.of([[text.encode() for text in [*texts, randomly(200, 4)]]])
+    letters = PackedSequences.from_batches([[text.encode() for text in [*texts, randomly(200, 4)]]])
     parts = draw(labels_of(rows), letters, np.ones(7, bool), 100, (0,), 1)
     # The two of the second species have nothing in common; the fifth differs by 15 % from the right one.
     assert set(drawn_rows(parts, RECORD)) == {0, 1, 2, 3, 4}
     assert set(drawn_rows(parts, 6)) == set(range(7)), "an unknown species needs no relatives"
-    alone = draw(labels_of(rows[:3]), Letters.of([[t.encode() for t in texts[:3]]]), np.ones(3, bool), 100, (0,), 1)
+    alone = draw(
+        labels_of(rows[:3]),
+        PackedSequences.from_batches([[t.encode() for t in texts[:3]]]),
+        np.ones(3, bool),
+        100,
+        (0,),
+        1,
+    )
     assert set(drawn_rows(alone, RECORD)) == {0, 1}
     # An exact copy is known from the record that stays.
     assert set(drawn_rows(parts, COPY)) == set(range(7))
@@ -169,7 +176,7 @@ def test_pieces_that_no_other_record_covers_are_not_drawn_as_known():
     """A short and a long record: only the piece of the long one that aligns to the short one may be known from it."""
     long = randomly(600, 1)
     rows = [[(lineage_of(0, 0), 1)]] * 2 + [[(lineage_of(0, 1), 1)]]
-    letters = Letters.of([[long.encode(), long[:180].encode(), randomly(600, 2).encode()]])
+    letters = PackedSequences.from_batches([[long.encode(), long[:180].encode(), randomly(600, 2).encode()]])
     met = 0
     for seed in range(60):
         for part in draw(labels_of(rows), letters, np.ones(3, bool), 9, (150,), seed):
@@ -221,7 +228,7 @@ def test_each_taxon_that_is_left_out_counts_as_one(some, seed, count):
 def made_up():
     barcodes = world(32, length=400)
     labels = labels_of([[(b.lineage, 1)] for b in barcodes])
-    return labels, Letters.of([[b.sequence.encode() for b in barcodes]]), np.ones(len(barcodes), bool)
+    return labels, PackedSequences.from_batches([[b.sequence.encode() for b in barcodes]]), np.ones(len(barcodes), bool)
 
 
 def test_draws_of_the_simulated_world(made_up):
@@ -246,7 +253,7 @@ def test_classes_and_phyla_are_left_out_if_there_are_others():
         for i in range(1_000 if class_ == "A" else 3):
             rows.append([(("K", phylum_, class_, "", "", "", f"{class_} species{i}"), 1)])
             own.append((phylum_, class_))
-    letters = Letters.of([[randomly(25, i).encode() for i in range(len(rows))]])
+    letters = PackedSequences.from_batches([[randomly(25, i).encode() for i in range(len(rows))]])
     parts = {part.level: part for part in draw(labels_of(rows), letters, np.ones(len(rows), bool), 8, (0,), 1)}
     assert set(parts) == {COPY, 6, 2, 1}
     assert Counter(own[row][1] for row in parts[2].rows.tolist()) == dict.fromkeys("ABCD", 2)
@@ -270,7 +277,7 @@ def test_only_the_given_rows_are_drawn_and_used(made_up):
 def test_pieces_are_shorter_than_their_sequence(made_up):
     labels, _, among = made_up
     texts = [randomly(332 if i % 2 else 333, i).encode() for i in range(len(among))]
-    parts = draw(labels, Letters.of([texts]), among, 1_000, (313,), 4)
+    parts = draw(labels, PackedSequences.from_batches([texts]), among, 1_000, (313,), 4)
     assert {int(row) % 2 for part in parts for row in part.rows} == {0}
 
 
@@ -278,7 +285,9 @@ def test_empty_sequences_are_not_drawn(made_up):
     labels, _, among = made_up
     texts = [b"" if i % 3 else randomly(60, i).encode() for i in range(len(among))]
     assert {
-        int(row) % 3 for part in draw(labels, Letters.of([texts]), among, 99, (0, 150), 4) for row in part.rows
+        int(row) % 3
+        for part in draw(labels, PackedSequences.from_batches([texts]), among, 99, (0, 150), 4)
+        for row in part.rows
     } == {0}
 
 
@@ -298,7 +307,7 @@ def test_a_single_species_leaves_nothing_but_records():
     assert [part.level for part in draw(labels, letters, np.ones(5, bool), 9, (0,), 0)] == [COPY, RECORD]
     for records in (9, 1):
         alone = labels_of([[(lineage_of(0, 0), records)]])
-        found = draw(alone, Letters.of([[b"ACGT" * 9]]), np.ones(1, bool), 9, (0,), 0)
+        found = draw(alone, PackedSequences.from_batches([[b"ACGT" * 9]]), np.ones(1, bool), 9, (0,), 0)
         assert [part.level for part in found] == [COPY]
 
 

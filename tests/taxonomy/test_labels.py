@@ -54,7 +54,7 @@ def test_taxa_are_names_with_their_phylum(some):
     numbers = number_taxa(some)
     for i, one in enumerate(some):
         for r in range(7):
-            assert (numbers[i, r] == -1) == (one[r] == "") == (known.of(one)[r] is None)
+            assert (numbers[i, r] == -1) == (one[r] == "") == (known.taxa_of(one)[r] is None)
             for j, other in enumerate(some):
                 if not (one[r] and other[r]):
                     continue

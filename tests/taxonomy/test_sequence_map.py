@@ -39,18 +39,18 @@ def same(one: SequenceMap, other: SequenceMap) -> bool:
 
 
 def on(found: SequenceMap) -> dict[int, tuple[float, float]]:
-    return {int(key): tuple(place) for key, place in zip(found.keys, found.places.tolist(), strict=True)}
+    return {int(key): tuple(place) for key, place in zip(found.keys, found.coordinates.tolist(), strict=True)}
 
 
 def test_the_smallest_keys_are_laid_out_and_all_are_on_it(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(40))
     runs = loose(tmp_path)
-    found = make_map(runs, most=15)
-    assert (found.keys.dtype, found.places.dtype, found.places.shape) == (np.uint64, np.float32, (40, 2))
+    found = make_map(runs, max_landmarks=15)
+    assert (found.keys.dtype, found.coordinates.dtype, found.coordinates.shape) == (np.uint64, np.float32, (40, 2))
     assert (found.landmark.dtype, found.clusters.dtype) == (np.bool_, np.int32)
     assert found.keys.tolist() == sorted(runs.keys.tolist())
     assert found.keys[found.landmark].tolist() == sorted(runs.keys.tolist())[:15]
-    assert np.isfinite(found.places).all()
+    assert np.isfinite(found.coordinates).all()
     assert (found.method, found.model, found.fingerprint) == ("PCA", "hand", runs.spec.fingerprint)
     assert "the 15 with the smallest keys" in found.rule
     assert make_map(runs).landmark.all()
@@ -61,14 +61,14 @@ def test_it_does_not_depend_on_the_runs_or_their_order(tmp_path, no_umap):
     add_run(tmp_path / "two", "sea", "b", [*range(29, 14, -1)])
     add_run(tmp_path / "two", "sea", "c", [*range(20)], created="2024-02-01T00:00:00+00:00")
     consolidate(tmp_path / "two")
-    one = make_map(loose(tmp_path / "one"), most=12)
-    assert same(one, make_map(loose(tmp_path / "two"), most=12))
-    assert same(one, make_map(opened(tmp_path / "two"), most=12))
+    one = make_map(loose(tmp_path / "one"), max_landmarks=12)
+    assert same(one, make_map(loose(tmp_path / "two"), max_landmarks=12))
+    assert same(one, make_map(opened(tmp_path / "two"), max_landmarks=12))
 
 
 def test_rows_find_their_coordinates_by_key(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(12))
-    found = make_map(loose(tmp_path), most=6)
+    found = make_map(loose(tmp_path), max_landmarks=6)
     add_run(tmp_path, "sea", "b", [50, 3, 51])
     runs = loose(tmp_path)
     places, landmark, clusters, on_map = found.of_rows(runs)
@@ -83,10 +83,10 @@ def test_rows_find_their_coordinates_by_key(tmp_path, no_umap):
 
 def test_coordinates_stay_when_sequences_are_added(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(30))
-    before = make_map(loose(tmp_path), most=20)
+    before = make_map(loose(tmp_path), max_landmarks=20)
     add_run(tmp_path, "sea", "b", range(25, 60), created="2024-02-01T00:00:00+00:00")
     runs = loose(tmp_path)
-    after = make_map(runs, most=5, seed=9, earlier=before)
+    after = make_map(runs, max_landmarks=5, seed=9, earlier=before)
     coordinates, now = on(before), on(after)
     assert len(now) == 60
     assert all(now[key] == place for key, place in coordinates.items())
@@ -95,7 +95,7 @@ def test_coordinates_stay_when_sequences_are_added(tmp_path, no_umap):
     assert (after.most, after.seed, after.created) == (20, 0, before.created)
     # New sequences are where `place` puts them, however they were added.
     new = np.flatnonzero(~np.isin(runs.keys, before.keys))
-    places, similar = before.place(runs, runs.vectors_of(new))
+    places, similar = before.coordinates_of(runs, runs.vectors_of(new))
     assert [now[int(key)] for key in runs.keys[new]] == [tuple(place) for place in places.tolist()]
     assert ((similar <= 1) & (similar >= -1)).all()
     assert make_map(runs, earlier=after) is after
@@ -108,7 +108,7 @@ def test_coordinates_stay_when_sequences_are_added(tmp_path, no_umap):
 def test_a_vector_of_a_landmark_gets_its_coordinates(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(40), kinds=10)
     runs = loose(tmp_path)
-    found = make_map(runs, most=40)
+    found = make_map(runs, max_landmarks=40)
     assert found.landmarks == 10, "of equal vectors the first is laid out"
     first: dict[bytes, int] = {}
     for row in np.argsort(runs.keys).tolist():
@@ -118,7 +118,7 @@ def test_a_vector_of_a_landmark_gets_its_coordinates(tmp_path, no_umap):
     for row in range(runs.rows):
         assert coordinates[int(runs.keys[row])] == coordinates[first[runs.vectors_of(np.array([row])).tobytes()]]
     # The length of a vector does not count.
-    places, similar = found.place(found.landmark_vectors(runs), 7 * runs.vectors_of(np.arange(10)))
+    places, similar = found.coordinates_of(found.landmark_vectors(runs), 7 * runs.vectors_of(np.arange(10)))
     assert np.array_equal(places, found.of_rows(runs)[0][:10])
     assert similar == pytest.approx(np.ones(10))
 
@@ -132,8 +132,8 @@ def test_the_mean_of_the_nearest(tmp_path, no_umap):
     cosines = vectors @ (query / np.linalg.norm(query))
     nearest = np.argsort(-cosines)[:5]
     weights = (1 - cosines[nearest]) ** -2
-    expected = (found.places[nearest] * weights[:, None]).sum(axis=0) / weights.sum()
-    places, similar = found.place(runs, query[None])
+    expected = (found.coordinates[nearest] * weights[:, None]).sum(axis=0) / weights.sum()
+    places, similar = found.coordinates_of(runs, query[None])
     assert places[0] == pytest.approx(expected, abs=1e-4)
     assert similar[0] == pytest.approx(cosines.max(), abs=1e-5)
 
@@ -148,10 +148,10 @@ def test_vectors_without_coordinates(tmp_path, no_umap):
     assert len(found.keys) == 12
     on_map = found.of_rows(runs)[3]
     assert np.flatnonzero(~on_map).tolist() == [3, 5]
-    places, similar = found.place(runs, vectors[:6])
+    places, similar = found.coordinates_of(runs, vectors[:6])
     assert np.isnan(places).any(axis=1).tolist() == [False, False, False, True, False, True]
     assert np.isnan(similar).tolist() == [False, False, False, True, False, True]
-    none, similar = found.place(runs, vectors[:0])
+    none, similar = found.coordinates_of(runs, vectors[:0])
     assert (none.shape, similar.shape) == ((0, 2), (0,))
 
 
@@ -159,7 +159,7 @@ def test_all_vectors_equal(tmp_path):
     add_run(tmp_path, "lake", "a", range(20), kinds=1)
     found = make_map(loose(tmp_path))
     assert (found.landmarks, len(found.keys)) == (1, 20)
-    assert (found.places == 0).all()
+    assert (found.coordinates == 0).all()
     assert (found.clusters == -1).all()
 
 
@@ -172,12 +172,12 @@ def test_nothing_to_lay_out(tmp_path):
     add_run(tmp_path, "lake", "a", range(3), vectors=np.zeros((3, 8)))
     runs = loose(tmp_path)
     found = make_map(runs)
-    assert (len(found.keys), found.places.shape) == (0, (0, 2))
+    assert (len(found.keys), found.coordinates.shape) == (0, (0, 2))
     assert not found.of_rows(runs)[3].any()
     found.write(tmp_path / "map.parquet")
     assert same(SequenceMap.read(tmp_path / "map.parquet"), found)
     with pytest.raises(UsageError, match="no landmarks"):
-        found.place(runs, vector_of(1)[None])
+        found.coordinates_of(runs, vector_of(1)[None])
 
 
 @needs_umap
@@ -186,11 +186,11 @@ def test_umap_is_reproducible_and_keeps_groups_together(tmp_path):
                               for kind in (1000, 2000, 3000)])  # fmt: skip
     add_run(tmp_path, "lake", "a", range(120), vectors=vectors)
     runs = loose(tmp_path)
-    found = make_map(runs, most=90, seed=4)
+    found = make_map(runs, max_landmarks=90, seed=4)
     assert found.method == "UMAP"
     assert "umap-learn" in found.software
-    assert same(found, make_map(runs, most=90, seed=4))
-    assert not same(found, make_map(runs, most=90, seed=5))
+    assert same(found, make_map(runs, max_landmarks=90, seed=4))
+    assert not same(found, make_map(runs, max_landmarks=90, seed=5))
     clusters = found.of_rows(runs)[2]
     assert (clusters >= 0).mean() > 0.9
     for number in range(clusters.max() + 1):
@@ -216,12 +216,12 @@ def test_another_function_is_refused(tmp_path, no_umap):
     for refused in (
         lambda: make_map(other, earlier=found),
         lambda: found.of_rows(other),
-        lambda: found.place(other, vector_of(1)[None]),
+        lambda: found.coordinates_of(other, vector_of(1)[None]),
     ):
         with pytest.raises(StoreError, match=r"cannot be compared; .*reference map --refit"):
             refused()
     with pytest.raises(UsageError, match="same dimension"):
-        found.place(loose(tmp_path / "one"), np.ones((2, 5), np.float32))
+        found.coordinates_of(loose(tmp_path / "one"), np.ones((2, 5), np.float32))
 
 
 def test_a_collection_without_the_landmarks_is_refused(tmp_path, no_umap):
@@ -241,7 +241,7 @@ def test_a_collection_without_the_landmarks_is_refused(tmp_path, no_umap):
 def test_a_number_of_landmarks_below_one_is_refused(tmp_path):
     add_run(tmp_path, "lake", "a", range(3))
     with pytest.raises(UsageError, match="at least 1"):
-        make_map(loose(tmp_path), most=0)
+        make_map(loose(tmp_path), max_landmarks=0)
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_a_number_of_landmarks_below_one_is_refused(tmp_path):
 @pytest.fixture
 def kept(tmp_path, no_umap):
     add_run(tmp_path, "lake", "a", range(30))
-    found = make_map(loose(tmp_path), most=20)
+    found = make_map(loose(tmp_path), max_landmarks=20)
     path = tmp_path / "deep" / "map.parquet"
     found.write(path)
     return path, found

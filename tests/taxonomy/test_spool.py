@@ -35,7 +35,7 @@ def test_queries_come_back_in_their_order(some):
         for query, number in some:
             spool.add_query(query, number)
         expected = [
-            (Query(q.told, q.key, q.sequence if n is None else None, q.abundance, q.sample, q.file), n)
+            (Query(q.info, q.key, q.sequence if n is None else None, q.abundance, q.sample, q.file), n)
             for q, n in some
         ]  # fmt: skip
         assert list(spool.queries()) == expected

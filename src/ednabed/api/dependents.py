@@ -9,7 +9,7 @@ from ednabed.api.maps import runs_map_path
 from ednabed.errors import EdnabedError
 from ednabed.reference import layout
 from ednabed.reference.manifest import METADATA, Part, ReferenceManifest
-from ednabed.reference.sources import seen_from
+from ednabed.reference.sources import shown_path
 from ednabed.store.assignments import survey_kept
 from ednabed.store.runs import Run
 from ednabed.store.version_file import Versions
@@ -54,7 +54,7 @@ def dependents_of(workspace: Path, folder: Path) -> Dependents:
         # A damaged run can be identified only by its folder.
         run, identity = None, None
         faults.append(str(error))
-    current, named = _builds_of(workspace, identity, seen_from(folder, workspace), faults)
+    current, named = _builds_of(workspace, identity, shown_path(folder, workspace), faults)
     if run is None or identity is None:
         return Dependents(current, named, faults=faults)
     kept, damaged = survey_kept(folder, identity)
@@ -82,7 +82,7 @@ def _builds_of(workspace: Path, identity: str | None, run_path: str, faults: lis
         return any(_is(part, identity, run_path) for part in manifest.runs)
 
     for path in sorted((workspace / "data").glob(f"*/{METADATA}")):
-        folder, shown = path.parent, seen_from(path.parent, workspace)
+        folder, shown = path.parent, shown_path(path.parent, workspace)
         try:
             if contains(layout.open_manifest(folder)):
                 current.append(shown)

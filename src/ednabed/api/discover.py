@@ -19,7 +19,7 @@ from ednabed.export.discovery import check_folder, write_discovery
 from ednabed.export.discovery_page import Neighbour
 from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, by_files
-from ednabed.sequences.counts import CountTable, no_match
+from ednabed.sequences.counts import CountTable, no_match_error
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 from ednabed.taxonomy.classify import Classified, Classifier
@@ -101,12 +101,12 @@ def discover_files(
     labels = classifier.labels
     with threadpool_limits(cores() if threads is None else threads):
         with progress_bar(None, show=show_progress, doing="looking up") as bar:
-            for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths)), tell=bar.update):
+            for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths)), on_progress=bar.update):
                 gathering.judge(found)
                 if on_result is not None:
                     on_result(found)
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:
-            raise no_match(counts, reads.examples)
+            raise no_match_error(counts, reads.examples)
         distinct = gathering.distinct()
         groups = find_candidates(distinct, reference, labels, identity=identity)
         neighbours = _neighbours(groups, classifier)
@@ -178,7 +178,7 @@ class _Reads:
         self._seen: set[int] = set()
 
     def __call__(self, query: Query) -> tuple[int, Mapping[str, int]]:
-        name = str(query.told["id"])
+        name = str(query.info["id"])
         if self._counts is not None:
             feature = self._counts.find(name)
             if feature in self._seen:
@@ -186,7 +186,7 @@ class _Reads:
                 return 0, {}
             if feature is not None:
                 self._seen.add(feature)
-                found = self._counts.of(name)
+                found = self._counts.counts_of(name)
                 return sum(found.values()), {self._counts.samples[column]: n for column, n in found.items()}
             self.not_in_counts += 1
             if len(self.examples) < _EXAMPLES:

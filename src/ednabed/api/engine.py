@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.api.given import model_of, sequences_of, text_of, whole_number, yes_or_no
-from ednabed.engine.device import gpu_here
-from ednabed.engine.embed import WINDOW_LETTERS, Engine
+from ednabed.engine.device import available_gpu
+from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.open import open_embedder
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EmbeddingError, InputError, UsageError
@@ -289,7 +289,7 @@ class EmbeddingEngine:
             "tokenizer_type": spec.tokenizer,
             "licence": spec.licence,
             "device": encoder.device,
-            "gpu_available": gpu_here() is not None,
+            "gpu_available": available_gpu() is not None,
             "precision": encoder.precision,
             "batch_size": self.batch_size,
             "token_budget": self._engine.token_budget,
@@ -319,7 +319,7 @@ def _windows(sequences: Sequence[str | None]) -> Iterator[tuple[int, int]]:
     start = n_bases = 0
     for i, sequence in enumerate(sequences):
         n_bases += len(sequence or "")
-        if n_bases >= WINDOW_LETTERS:
+        if n_bases >= WINDOW_BASES:
             yield start, i + 1
             start, n_bases = i + 1, 0
     if start < len(sequences):

@@ -68,7 +68,7 @@ def export_records(
     format: str,
     *,
     rows: npt.NDArray[np.int64] | None = None,
-    wanted: Choice | None = None,
+    choice: Choice | None = None,
     assigned: AssignmentSource | None = None,
     ids: str = "own",
     occurrences: bool | None = None,
@@ -89,7 +89,7 @@ def export_records(
             ``.xlsx``), and ``krona`` with ``per_sample``.
         format: One of ``FORMATS``.
         rows: Distinct sequences to write, as int64 row numbers of the collection; None takes all.
-        wanted: Selection of their records; None takes all.
+        choice: Selection of their records; None takes all.
         assigned: Names for records without a lineage of their own (``names.find_assignments``); None for none.
         ids: Rule for feature ids, one of ``export.ids.RULES``.
         occurrences: One entry per record, not per distinct sequence (``BY_RECORD``); None takes the default of the
@@ -113,7 +113,7 @@ def export_records(
     assigned = assigned or AssignmentSource()
     _check(target, format, assigned, ids, occurrences, obsm, by_sample, biom, per_sample, dataset)
     published = None if dataset is None else read_about(dataset)
-    selection = Selection(collection, rows, wanted)
+    selection = Selection(collection, rows, choice)
     feature_ids = FeatureIds(selection, ids)
     names = assigned.namer(collection)
     if assigned.file is not None:
@@ -228,7 +228,7 @@ def _about(collection: Collection) -> dict[str, Any]:
 
 
 def _names_notes(names: Namer, assigned: AssignmentSource, selection: Selection) -> list[str]:
-    notes = assigned.notes(selection.runs()) if names.named < names.asked or names.assigned else []
+    notes = assigned.notes(selection.runs()) if names.named < names.requested or names.assigned else []
     if names.divided:
         notes.append(f"{names.divided:,} sequences have records of different lineages; each gets the most frequent one")
     if not assigned:

@@ -110,7 +110,7 @@ def open_classifier(
     *,
     model: str | None = None,
     criteria: Criteria | None = None,
-    use_letters: bool = True,
+    align: bool = True,
     threads: int | None = None,
 ) -> Classifier:
     """Open a reference for classification.
@@ -120,13 +120,13 @@ def open_classifier(
         reference: Folder of a reference, or name of a build; None takes the reference of the workspace.
         model: Name or folder of its model; None takes the name in the reference.
         criteria: Criteria for names; None takes ``Criteria()``.
-        use_letters: Compare bases; False classifies by vectors alone.
+        align: Compare bases; False classifies by vectors alone.
         threads: Number of threads that compare bases; None takes all cores.
 
     Raises:
         StoreError: The reference does not exist, has no labels, or is damaged.
         ModelError: The weights are not available.
-        UsageError: ``use_letters`` is False, and the reference is not calibrated.
+        UsageError: ``align`` is False, and the reference is not calibrated.
     """
     opened = open_reference(*layout.find_reference(workspace, reference))
     calibration = Calibration.read(opened.build, opened.manifest.build)
@@ -136,7 +136,7 @@ def open_classifier(
         embedder,
         calibration,
         Criteria() if criteria is None else criteria,
-        use_letters=use_letters,
+        align=align,
         threads=cores() if threads is None else threads,
     )
 

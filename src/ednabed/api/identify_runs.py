@@ -22,7 +22,7 @@ from ednabed.export.selection import Selection
 from ednabed.models.base import FloatArray
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
-from ednabed.reference.sources import seen_from
+from ednabed.reference.sources import shown_path
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.store.assignments import COLUMNS, KeptFile, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
@@ -165,7 +165,7 @@ class Keeper:
                     source.run,
                     table.filter(pc.is_in(table.column("digest"), value_set=digests)),
                     build=reference.manifest.build,
-                    reference=seen_from(reference.folder, self._workspace),
+                    reference=shown_path(reference.folder, self._workspace),
                     model=reference.spec.model,
                     fingerprint=reference.spec.fingerprint,
                     calibrated=None if calibration is None else calibration.created,

@@ -22,10 +22,10 @@ from ednabed.reference.loose import LooseRuns
 from ednabed.reference.manifest import METADATA
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.reference.sources import Source, find_sources, one_function, source_of
-from ednabed.search.hits import Search, Wanted
-from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_letters, by_run, embedder_for
+from ednabed.search.hits import Search, SearchOptions
+from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_run, by_sequence, embedder_for
 from ednabed.search.table import spec_of_table
-from ednabed.search.table_queries import answer, by_table_id, check_wanted
+from ednabed.search.table_queries import answer, by_table_id, check_options
 from ednabed.store.defaults import workspace_folder
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
@@ -128,7 +128,7 @@ class DataManager:
         run = self.open_run(query_run)
         query = self._source(run)
         batch = by_run(run, (query.dataset, query.run_id), query_seq_idx, None)
-        options = Wanted(k=top_k)
+        options = SearchOptions(k=top_k)
         sources, unusable = self._sources(query.spec)
         if not exclude_same_run and query.identity not in {source.identity for source in sources}:
             sources.append(query)
@@ -158,7 +158,7 @@ class DataManager:
         files: Sequence[Path | str] = (),
         reference: str | None = None,
         model: str | None = None,
-        wanted: Wanted | None = None,
+        options: SearchOptions | None = None,
         assignments: str | None = None,
     ) -> tuple[Collection, Iterator[Answer]]:
         """Search a reference, or the runs themselves if the workspace has no reference.
@@ -171,7 +171,7 @@ class DataManager:
             files: Queries: sequence files.
             reference: A folder or the name of a build; None takes the reference of the workspace.
             model: Name or folder of the model that embeds queries; None takes its name in the reference.
-            wanted: Search options; None takes the defaults.
+            options: Search options; None takes the defaults.
             assignments: Source of names for hits without a lineage of their own, see ``names.find_assignments``.
 
         Returns:
@@ -190,7 +190,7 @@ class DataManager:
             _same_function(source, collection.spec, collection.name)
         names = self._assignments_of(collection, assignments)
         lineages = HitLineages(collection, names) if names else None
-        search = Search(collection, wanted or Wanted(), lineages)
+        search = Search(collection, options or SearchOptions(), lineages)
         return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
 
     def _answers(
@@ -210,7 +210,7 @@ class DataManager:
         elif record_id is not None:
             batches = iter([by_id(collection, record_id)])
         elif sequence is not None:
-            batches = iter([by_letters(embedder_for(collection.spec, collection.name, model), sequence)])
+            batches = iter([by_sequence(embedder_for(collection.spec, collection.name, model), sequence)])
         else:
             embedder = embedder_for(collection.spec, collection.name, model)
             batches = by_files(embedder, [Path(path) for path in files])
@@ -228,7 +228,7 @@ class DataManager:
         files: Sequence[Path | str] = (),
         vector_column: str = "vector",
         model: str | None = None,
-        wanted: Wanted | None = None,
+        options: SearchOptions | None = None,
     ) -> tuple[list[str], Iterator[Answer]]:
         """Search a LanceDB table, with the parameters of ``search``; ``record_id`` without ``run`` is the id of a row.
 
@@ -240,8 +240,8 @@ class DataManager:
             StoreError: The table has vectors of several or of unknown functions, or of another function than the query.
         """
         _one_query(seq_idx, record_id, sequence, files, run)
-        wanted = wanted or Wanted()
-        check_wanted(wanted)
+        options = options or SearchOptions()
+        check_options(options)
         columns = VectorColumns(vector_column)
         spec = spec_of_table(database, columns)
         batches: Iterator[QueryBatch]
@@ -254,11 +254,11 @@ class DataManager:
         else:
             embedder = embedder_for(spec, database.address, model)
             if sequence is not None:
-                batches = iter([by_letters(embedder, sequence)])
+                batches = iter([by_sequence(embedder, sequence)])
             else:
                 batches = by_files(embedder, [Path(path) for path in files])
         notices: list[str] = []
-        return notices, answer(database, columns, batches, wanted, notices)
+        return notices, answer(database, columns, batches, options, notices)
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
         """Return the collection to search: a reference, or the runs of the workspace if it has no reference.

@@ -17,14 +17,14 @@ from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.reference.sources import Source, source_of
 from ednabed.store.runs import find_run, runs_root
-from ednabed.taxonomy.sequence_map import MOST, SequenceMap, make_map
+from ednabed.taxonomy.sequence_map import DEFAULT_LANDMARKS, SequenceMap, make_map
 
 
 def map_reference(
     workspace: Path,
     reference: str | None = None,
     *,
-    most: int = MOST,
+    max_landmarks: int = DEFAULT_LANDMARKS,
     seed: int = 0,
     refit: bool = False,
     threads: int | None = None,
@@ -38,7 +38,7 @@ def map_reference(
     Args:
         workspace: Folder that contains ``data``.
         reference: Folder of a reference, or name of a build; None takes the reference of the workspace.
-        most: Maximum landmarks, for a new layout.
+        max_landmarks: Maximum landmarks, for a new layout.
         seed: Random seed, for a new layout.
         refit: Compute a new layout; all positions change.
         threads: Number of threads for comparisons; None takes all cores. It does not affect the result.
@@ -50,12 +50,12 @@ def map_reference(
     Raises:
         StoreError: The reference does not exist, or was removed meanwhile; or the existing map is damaged, of another
             function, or shares no landmark with this build, and ``refit`` is False.
-        UsageError: ``most`` is below 1.
+        UsageError: ``max_landmarks`` is below 1.
     """
     opened = open_reference(*layout.find_reference(workspace, reference))
     path = opened.folder / layout.MAP
     earlier = None if refit else _read(path)
-    found = _layout(opened, earlier, most, seed, threads, show_progress)
+    found = _layout(opened, earlier, max_landmarks, seed, threads, show_progress)
     if found is not earlier:
         _write(found, opened.folder)
     return opened, found
@@ -82,7 +82,7 @@ def map_runs(
     workspace: Path,
     runs: Sequence[str],
     *,
-    most: int = MOST,
+    max_landmarks: int = DEFAULT_LANDMARKS,
     seed: int = 0,
     refit: bool = False,
     threads: int | None = None,
@@ -96,7 +96,7 @@ def map_runs(
     Args:
         workspace: Folder that contains ``consolidated_data`` and ``data``.
         runs: ``dataset/run``, a dataset (its newest run), or a folder; at least one.
-        most: See ``map_reference``.
+        max_landmarks: See ``map_reference``.
         seed: See ``map_reference``.
         refit: See ``map_reference``.
         threads: See ``map_reference``.
@@ -108,13 +108,13 @@ def map_runs(
     Raises:
         StoreError: A run does not exist, is damaged or of an unknown function, or the runs have different functions; or
             the existing map is damaged, and ``refit`` is False.
-        UsageError: No run is given, or ``most`` is below 1.
+        UsageError: No run is given, or ``max_landmarks`` is below 1.
     """
     sources = _sources(workspace, runs)
     path = _runs_path(workspace, sources)
     collection = LooseRuns(sources)
     earlier = None if refit else _read(path)
-    found = _layout(collection, earlier, most, seed, threads, show_progress)
+    found = _layout(collection, earlier, max_landmarks, seed, threads, show_progress)
     if found is not earlier:
         found.write(path)
     return collection, found
@@ -147,13 +147,15 @@ def _write(found: SequenceMap, folder: Path) -> None:
 def _layout(
     collection: Collection,
     earlier: SequenceMap | None,
-    most: int,
+    max_landmarks: int,
     seed: int,
     threads: int | None,
     show_progress: bool | None,
 ) -> SequenceMap:
     with threadpool_limits(cores() if threads is None else threads):
-        return make_map(collection, most=most, seed=seed, earlier=earlier, show_progress=show_progress)
+        return make_map(
+            collection, max_landmarks=max_landmarks, seed=seed, earlier=earlier, show_progress=show_progress
+        )
 
 
 def _read(path: Path) -> SequenceMap | None:

@@ -18,7 +18,7 @@ from ednabed.export.names import NO_NAME, Identification, Namer, SequenceIds, id
 from ednabed.export.selection import Selection
 from ednabed.reference.collection import Collection
 from ednabed.reference.kept import KeptNames, RowNames, is_by, kept_facts, kept_files, kept_names
-from ednabed.reference.sources import seen_from
+from ednabed.reference.sources import shown_path
 from ednabed.store.assignments import STATUSES
 
 NONE = "NONE"
@@ -137,7 +137,7 @@ class HitLineages:
     def _by_row(self, rows: npt.NDArray[np.int64]) -> list[Identification]:
         assert self._kept is not None
         names = self._kept.of_keys(self._collection.keys[rows])
-        found = [names.of(i) for i in range(len(rows))]
+        found = [names.assignment_of(i) for i in range(len(rows))]
         return [NO_NAME if one is None else identification(*one) for one in found]
 
     def _by_id(self, rows: npt.NDArray[np.int64], ids: Sequence[str | None]) -> list[Identification]:
@@ -146,7 +146,7 @@ class HitLineages:
         keys = self._collection.keys[distinct].tolist()
         known = [f"key.{key:016x}" if digest is None else digest for digest, key in zip(digests, keys, strict=True)]
         return [
-            self._namer.of(id, None, SequenceIds(row, (known[at], known[at], None)))
+            self._namer.identify(id, None, SequenceIds(row, (known[at], known[at], None)))
             for id, row, at in zip(ids, rows.tolist(), index.tolist(), strict=True)
         ]
 
@@ -197,4 +197,4 @@ def assignments_state(collection: Collection, workspace: Path, assignments: str 
 
 def _builds(assignments: str, workspace: Path) -> tuple[str, ...]:
     """Return the forms under which ``kept.is_by`` may know a build or the folder of a reference."""
-    return (assignments, seen_from(workspace / assignments, workspace), seen_from(Path(assignments), workspace))
+    return (assignments, shown_path(workspace / assignments, workspace), shown_path(Path(assignments), workspace))

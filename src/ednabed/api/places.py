@@ -10,7 +10,7 @@ from ednabed.sequences.samples import Coordinates, to_coordinates
 
 
 @dataclass(frozen=True)
-class Place:
+class SampleLocation:
     """A sample at a location.
 
     Attributes:
@@ -30,7 +30,7 @@ class Place:
     reads: int
 
 
-def places_of(records: Iterable[Mapping[str, Any]], coordinates: Sequence[str]) -> list[Place]:
+def sample_locations(records: Iterable[Mapping[str, Any]], coordinates: Sequence[str]) -> list[SampleLocation]:
     """Return the locations of records by dataset, sample and coordinates, in descending order of reads.
 
     Records without coordinates, or with invalid ones, are omitted.
@@ -48,5 +48,7 @@ def places_of(records: Iterable[Mapping[str, Any]], coordinates: Sequence[str]) 
         sums = found.setdefault((record["dataset"], record["sample"] or "", location), [0, 0])
         sums[0] += 1
         sums[1] += 1 if record["abundance"] is None else int(record["abundance"])
-    locations = [Place(dataset, sample, *location, *sums) for (dataset, sample, location), sums in found.items()]
+    locations = [
+        SampleLocation(dataset, sample, *location, *sums) for (dataset, sample, location), sums in found.items()
+    ]
     return sorted(locations, key=lambda p: (-p.reads, p.dataset, p.sample))

@@ -37,7 +37,7 @@ def parquet_errors(damaged: Callable[[str], EdnabedError]) -> Iterator[None]:
         raise damaged(_reason(error)) from error
 
 
-def sound(data: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
+def checked_text(data: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
     """Check that the text of rows is UTF-8, and return the rows; call it only in a block of ``parquet_errors``."""
     data.validate(full=True)
     return data

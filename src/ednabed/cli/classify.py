@@ -278,7 +278,7 @@ def open_from(context: Context, reference: str | None, model: str | None, no_ali
         reference,
         model=model,
         criteria=Criteria(**criteria),
-        use_letters=not no_align,
+        align=not no_align,
     )
 
 
@@ -369,19 +369,19 @@ class Tally:
     def _shares(self) -> None:
         """Report the share of known species that was used, and where the requested precision was not reached."""
         for marker, shares in self._classifier.shares.items():
-            of = f" {marker}" if marker else ""
+            kind = f" {marker}" if marker else ""
             why = {
-                "estimated": f"estimated from these {shares.queries:,} distinct{of} queries",
+                "estimated": f"estimated from these {shares.queries:,} distinct{kind} queries",
                 "fixed": "as requested",
-                "default": f"assumed, because {shares.queries:,} distinct{of} queries are not enough to estimate it",
+                "default": f"assumed, because {shares.queries:,} distinct{kind} queries are not enough to estimate it",
             }[shares.source]
             notice(f"known species: {shares.known:.2f}, {why}")
         precision = self._classifier.criteria.precision
         for marker, ranks in self._classifier.unreached.items():
-            of = f" of {marker}" if marker else ""
+            scope = f" of {marker}" if marker else ""
             notice(
-                f"no confidence reached precision {precision:g} in calibration at {', '.join(ranks)}{of}, so no name "
-                "is given there"
+                f"no confidence reached precision {precision:g} in calibration at {', '.join(ranks)}{scope}, so no "
+                "name is given there"
             )
 
 
@@ -410,7 +410,7 @@ def _write_samples(samples: SampleTable, path: Path) -> None:
         )
     if report.not_in_queries:
         notice(
-            f"{report.not_in_queries:,} features of the count table ({report.reads_left_out:,} reads) are not "
+            f"{report.not_in_queries:,} features of the count table ({report.reads_omitted:,} reads) are not "
             f"among the queries, such as {', '.join(map(repr, report.not_in_queries_examples))}"
         )
     if report.repeated:

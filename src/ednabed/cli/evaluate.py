@@ -95,7 +95,7 @@ def evaluate(
     from ednabed.engine.threads import cores
     from ednabed.evaluate.accuracy import evaluate as run
     from ednabed.evaluate.methods import installed
-    from ednabed.evaluate.own import Own, labelled_records
+    from ednabed.evaluate.own import EdnabedMethod, labelled_records
     from ednabed.evaluate.report import to_markdown
     from ednabed.evaluate.splits import split, write_records
     from ednabed.reference import layout
@@ -124,9 +124,9 @@ def evaluate(
             embedders.append(open_embedder("kmer6"))
     methods: list[Method] = []
     for embedder in embedders:
-        methods.append(Own(embedder, of=opened.name))
+        methods.append(EdnabedMethod(embedder, reference_name=opened.name))
         if vectors_only:
-            methods.append(Own(embedder, use_letters=False, of=opened.name))
+            methods.append(EdnabedMethod(embedder, align=False, reference_name=opened.name))
     if not no_others:
         others, absent = installed()
         methods += [method for method in others if method.name not in without]

@@ -125,7 +125,7 @@ def export(
     if format_ in WITH_NAMES or assignments is not None:
         assigned = find_assignments(collection, context.workspace, assignments)
     done = export_records(
-        collection, output, format_, wanted=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
+        collection, output, format_, choice=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
         occurrences=occurrences, obsm=obsm, by_sample=by_sample, biom=not no_biom, per_sample=per_sample, dataset=about,
     )  # fmt: skip
     for note in done.notes:

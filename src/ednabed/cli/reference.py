@@ -389,7 +389,9 @@ def calibration_lines(found: Calibration) -> list[str]:
 
 @reference_group.command("map")
 @reference_option
-@click.option("--most", type=click.IntRange(min=1), help="Maximum sequences to lay out. Default: 50000.")
+@click.option(
+    "--most", "max_landmarks", type=click.IntRange(min=1), help="Maximum sequences to lay out. Default: 50000."
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed of the layout. Default: 0.")
 @click.option("--refit", is_flag=True, help="Compute the layout again; all positions change.")
 @threads_option
@@ -398,7 +400,7 @@ def calibration_lines(found: Calibration) -> list[str]:
 def map_(
     context: Context,
     reference: str | None,
-    most: int | None,
+    max_landmarks: int | None,
     seed: int | None,
     refit: bool,
     as_json: bool,
@@ -417,13 +419,13 @@ def map_(
 
     from ednabed.api.maps import map_reference
     from ednabed.reference.layout import MAP
-    from ednabed.taxonomy.sequence_map import MOST
+    from ednabed.taxonomy.sequence_map import DEFAULT_LANDMARKS
 
     begun = time.monotonic()
     opened, found = map_reference(
         context.workspace,
         reference,
-        most=MOST if most is None else most,
+        max_landmarks=DEFAULT_LANDMARKS if max_landmarks is None else max_landmarks,
         seed=0 if seed is None else seed,
         refit=refit,
     )
@@ -431,7 +433,7 @@ def map_(
     path = opened.folder / MAP
     kept = [
         f"{option} {requested} was not used: the existing map was laid out with {has}; --refit computes a new layout"
-        for option, requested, has in (("--most", most, found.most), ("--seed", seed, found.seed))
+        for option, requested, has in (("--most", max_landmarks, found.most), ("--seed", seed, found.seed))
         if requested is not None and requested != has
     ]
     for line in kept:

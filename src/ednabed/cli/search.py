@@ -16,7 +16,7 @@ from ednabed.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ednabed.search.hits import Wanted
+    from ednabed.search.hits import SearchOptions
     from ednabed.search.queries import Query
     from ednabed.store.table import Database
 
@@ -101,14 +101,14 @@ def search(
     """
     from ednabed.api.names import NONE
     from ednabed.reference.layout import check_outside
-    from ednabed.search.hits import Wanted
+    from ednabed.search.hits import SearchOptions
     from ednabed.search.output import HitWriter, check_format, format_of
     from ednabed.store.files import check_file
 
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")
     kind = format_of(output, "json" if as_json else format_)
-    options = Wanted(
+    options = SearchOptions(
         k=choice["top_k"],
         exact=choice["exact"],
         exclude_self=choice["exclude_self"],
@@ -144,11 +144,11 @@ def search(
     without_hits = rejected = assigned = unnamed = 0
     with HitWriter(target, kind, single=not files, aligned=options.align) as writer:
         for query, hits in chain([] if first is None else [first], answers):
-            writer.write(query.told, hits)
-            if "rejected" in query.told:
+            writer.write(query.info, hits)
+            if "rejected" in query.info:
                 rejected += 1
                 if rejected <= _MAX_SHOWN:
-                    notice(f"not searched: {query.told['id']!r}: {query.told['rejected']}")
+                    notice(f"not searched: {query.info['id']!r}: {query.info['rejected']}")
             else:
                 without_hits += not hits
                 assigned += sum(hit.get("lineage_from") == "assignment" for hit in hits)
@@ -174,7 +174,7 @@ def search(
 
 def _in_collection(
     context: Context,
-    options: Wanted,
+    options: SearchOptions,
     model: str | None,
     query_arguments: dict[str, Any],
     reference: str | None,
@@ -185,7 +185,7 @@ def _in_collection(
     from ednabed.reference.opened import Reference
 
     collection, answers = get_data_manager(context.workspace).search(
-        **query_arguments, reference=reference, model=model, wanted=options, assignments=assignments
+        **query_arguments, reference=reference, model=model, options=options, assignments=assignments
     )
     if isinstance(collection, LooseRuns):
         notice(
@@ -203,14 +203,14 @@ def _in_table(
     context: Context,
     database: Database,
     vector_column: str,
-    options: Wanted,
+    options: SearchOptions,
     model: str | None,
     query_arguments: dict[str, Any],
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
     from ednabed.api import get_data_manager
 
     notices, answers = get_data_manager(context.workspace).search_table(
-        database, **query_arguments, vector_column=vector_column, model=model, wanted=options
+        database, **query_arguments, vector_column=vector_column, model=model, options=options
     )
     yield from answers
     for text in notices:

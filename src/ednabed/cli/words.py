@@ -14,7 +14,6 @@ _ALIASES = {
     "root": "runs_root",
     "storage_options": "storage",
     "use_counts": "no_counts",
-    "use_letters": "no_align",
 }
 """Parameters of the library to parameters of commands, for names that match neither these nor an option."""
 _IN_BACKTICKS = re.compile(r"`([A-Za-z_]\w*)(?:=([^`\s]+))?`")

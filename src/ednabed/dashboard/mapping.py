@@ -62,8 +62,8 @@ class Mapped:
     on_map: npt.NDArray[np.bool_]
     ids: npt.NDArray[np.object_]
 
-    def place(self, sequences: Sequence[str]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
-        """Place sequences, which need not be in the collection, on the map; see ``SequenceMap.place``.
+    def coordinates_of(self, sequences: Sequence[str]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
+        """Place sequences, which need not be in the collection, on the map; see ``SequenceMap.coordinates_of``.
 
         Raises:
             ModelError: The model of the collection is not installed.
@@ -73,7 +73,7 @@ class Mapped:
         vectors, rejected = Engine(embedder).embed([bases.encode() for bases in sequences])
         if rejected:
             raise StoreError(f"sequence {min(rejected) + 1} cannot be embedded: {rejected[min(rejected)]}")
-        return self.map.place(_landmarks(self.key, self), vectors)
+        return self.map.coordinates_of(_landmarks(self.key, self), vectors)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.api.places import Place
+from ednabed.api.places import SampleLocation
 from ednabed.api.results import UNNAMED
 from ednabed.store.files import clean
 
@@ -142,17 +142,17 @@ def _coast() -> tuple[list[float | None], list[float | None]]:
     return x, y
 
 
-def world(places: Sequence[Place]) -> go.Figure:
+def world(locations: Sequence[SampleLocation]) -> go.Figure:
     """Draw samples on a world map (equirectangular, in degrees); the more reads, the larger the marker."""
     import plotly.graph_objects as go
 
-    reads = np.array([place.reads for place in places], np.float64)
-    x = np.array([place.longitude for place in places])
-    y = np.array([place.latitude for place in places])
+    reads = np.array([location.reads for location in locations], np.float64)
+    x = np.array([location.longitude for location in locations])
+    y = np.array([location.latitude for location in locations])
     hover_texts = [
         f"{text(p.sample or p.dataset)}<br>{text(p.dataset)}<br>{p.latitude:.4f}, {p.longitude:.4f}<br>"
         f"{p.reads:,} reads"
-        for p in places
+        for p in locations
     ]
     coast_x, coast_y = _coast()
     figure = go.Figure()

@@ -11,7 +11,7 @@ from pathlib import Path
 from ednabed.dashboard.gate import MIN_TOKEN_LENGTH, Gate, is_loopback
 from ednabed.dashboard.settings import Settings, set_settings
 from ednabed.errors import StoreError, UsageError
-from ednabed.extras import installed
+from ednabed.extras import is_installed
 
 HOST, PORT = "127.0.0.1", 8501
 _BACKLOG = 100
@@ -46,7 +46,7 @@ def check_installed() -> None:
     Raises:
         UsageError: One is not.
     """
-    missing = [name for name in _NEEDED if not installed(name)]
+    missing = [name for name in _NEEDED if not is_installed(name)]
     if missing:
         raise UsageError(
             f'the dashboard needs {" and ".join(missing)}, not installed here; run: pip install "ednabed[dashboard]"'

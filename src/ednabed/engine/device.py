@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 
 from ednabed.errors import UsageError
-from ednabed.extras import installed, needed
+from ednabed.extras import import_extra, is_installed
 
 log = logging.getLogger("ednabed")
 
@@ -43,11 +43,11 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
     """
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise UsageError(f"precision '{precision}' is unknown; choose auto, fp32, bf16 or fp16")
-    if not installed("torch") and not use_gpu and precision in ("auto", "fp32"):
+    if not is_installed("torch") and not use_gpu and precision in ("auto", "fp32"):
         # Models that use another framework run on the CPU.
         return Device("cpu", "fp32", "CPU, fp32")
-    torch = needed("torch", "nt", "a GPU or a precision other than fp32")
-    gpu = None if use_gpu is False else gpu_here()
+    torch = import_extra("torch", "nt", "a GPU or a precision other than fp32")
+    gpu = None if use_gpu is False else available_gpu()
     if use_gpu and gpu is None:
         raise UsageError(
             "a GPU was requested but none can be used here (torch "
@@ -66,9 +66,9 @@ def choose_device(use_gpu: bool | None = None, precision: str = "auto") -> Devic
     return device
 
 
-def gpu_here() -> str | None:
+def available_gpu() -> str | None:
     """Return the kind of GPU that torch can use, ``cuda`` or ``mps``; None without a GPU or without torch."""
-    if not installed("torch"):
+    if not is_installed("torch"):
         return None
     import torch
 

@@ -23,7 +23,7 @@ log = logging.getLogger("ednabed")
 
 # Bases that callers pass at once: about 12,000 barcodes, enough to sort by length and few enough to hold in memory (a
 # k-mer profile takes about 20 bytes per base while it is computed).
-WINDOW_LETTERS = 8_000_000
+WINDOW_BASES = 8_000_000
 
 
 @dataclass(frozen=True)

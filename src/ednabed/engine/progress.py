@@ -38,7 +38,7 @@ class Report:
         self.path = path
         self._written = float("-inf")
 
-    def tell(self, state: dict[str, Any], *, now: bool) -> None:
+    def write_state(self, state: dict[str, Any], *, now: bool) -> None:
         """Write a state; if ``now`` is False, only when the last one is old enough."""
         if not now and time.monotonic() - self._written < _MIN_INTERVAL:
             return
@@ -79,7 +79,7 @@ class _Stage:
         seconds = time.monotonic() - self._began
         moved = self._done - self._first
         rate = moved / seconds if moved and seconds > 0 else None
-        self._report.tell({**self._facts, "done": self._done, "rate": rate, "seconds": seconds}, now=now)
+        self._report.write_state({**self._facts, "done": self._done, "rate": rate, "seconds": seconds}, now=now)
 
     def __enter__(self) -> _Stage:
         return self

@@ -129,7 +129,9 @@ class Evaluation:
             "unlabelled": data_split.unlabelled,
             "training": len(data_split.training),
             "training_taxa": {
-                rank: len({key for record in data_split.training if (key := data_split.taxa.of(record.lineage)[i])})
+                rank: len(
+                    {key for record in data_split.training if (key := data_split.taxa.taxa_of(record.lineage)[i])}
+                )
                 for i, rank in enumerate(RANKS)
             },
             "taken": data_split.taken,

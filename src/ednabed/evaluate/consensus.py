@@ -105,10 +105,10 @@ def agreed(lineages: Sequence[Lineage], taxa: Taxa) -> Lineage:
     """
     minimum_votes = ceil(len(lineages) * MAJORITY)
     for rank in reversed(range(len(RANKS))):
-        votes = Counter(key for lineage in lineages if (key := taxa.of(lineage)[rank]) is not None)
+        votes = Counter(key for lineage in lineages if (key := taxa.taxa_of(lineage)[rank]) is not None)
         taxon, count = next(iter(votes.most_common(1)), (None, 0))
         if count >= minimum_votes:
-            voters = Counter(lineage for lineage in lineages if taxa.of(lineage)[rank] == taxon)
+            voters = Counter(lineage for lineage in lineages if taxa.taxa_of(lineage)[rank] == taxon)
             kept = [text if r <= rank else "" for r, text in enumerate(voters.most_common(1)[0][0])]
             kingdom, phylum, class_, order, family, genus, species = kept
             return kingdom, phylum, class_, order, family, genus, species

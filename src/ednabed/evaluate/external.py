@@ -162,7 +162,7 @@ class _Codes:
     def encode(self, lineage: Lineage) -> str:
         """Encode a lineage as a SINTAX taxonomy field."""
         fields = []
-        for rank, taxon in enumerate(self._taxa.of(lineage)):
+        for rank, taxon in enumerate(self._taxa.taxa_of(lineage)):
             if taxon is not None:
                 code = self._codes.setdefault((rank, taxon), f"t{len(self._codes)}")
                 self._names[code] = taxon[0]

@@ -96,8 +96,8 @@ def judge(queries: Sequence[Query], predictions: Sequence[Prediction], taxa: Tax
     known = np.zeros((len(queries), len(RANKS)), bool)
     named, right = known.copy(), known.astype(float)
     for i, (query, prediction) in enumerate(zip(queries, predictions, strict=True)):
-        truth = taxa.of(query.lineage)
-        guesses = [taxa.of(lineage) for lineage in prediction.tied or (prediction.names,)]
+        truth = taxa.taxa_of(query.lineage)
+        guesses = [taxa.taxa_of(lineage) for lineage in prediction.tied or (prediction.names,)]
         for rank, true in enumerate(truth):
             names = {guess[rank] for guess in guesses} - {None}
             known[i, rank] = true is not None

@@ -258,12 +258,14 @@ def only_species(queries: Sequence[Query], training: Sequence[Labelled], taxa: T
 
     A training sequence counts if it contains the query, because a crop that species share does not identify one.
     """
-    named = [(record.sequence, key) for record in training if (key := taxa.of(record.lineage)[_SPECIES]) is not None]
+    named = [
+        (record.sequence, key) for record in training if (key := taxa.taxa_of(record.lineage)[_SPECIES]) is not None
+    ]
     text = "\n".join(sequence for sequence, _ in named)
     ends = np.cumsum([len(sequence) + 1 for sequence, _ in named]).tolist()
     unique = np.ones(len(queries), bool)
     for i, query in enumerate(queries):
-        species = taxa.of(query.lineage)[_SPECIES]
+        species = taxa.taxa_of(query.lineage)[_SPECIES]
         position = text.find(query.sequence)
         while position >= 0:
             row = bisect_right(ends, position)

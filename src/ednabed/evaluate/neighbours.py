@@ -56,7 +56,7 @@ def nearest_names(
         that is right, 0 to 1. Under ``new genera told``: the probability that the nearest neighbour of a held-out genus
         is farther than that of a held-out record (AUROC). None if there is no such query.
     """
-    keys = [taxa.of(record.lineage) for record in training]
+    keys = [taxa.taxa_of(record.lineage) for record in training]
     columns = {rank: _numbers([key[RANKS.index(rank)] for key in keys]) for _, rank in QUESTIONS}
     chosen = [query for query in queries if query.group in dict(QUESTIONS)]
     vectors, _ = engine.embed([query.sequence.encode() for query in chosen])
@@ -74,7 +74,7 @@ def nearest_names(
         for i, query in enumerate(chosen[first : first + _BLOCK_QUERIES]):
             rank = dict(QUESTIONS)[query.group]
             numbers, known = columns[rank]
-            true = known.get(taxa.of(query.lineage)[RANKS.index(rank)])
+            true = known.get(taxa.taxa_of(query.lineage)[RANKS.index(rank)])
             found = similar[i, nearest[i]]
             best = nearest[i][found >= found.max() - _TIE]
             distances.setdefault(query.group, []).append(1 - float(found.max()))
@@ -117,7 +117,7 @@ def fragments_together(
     rng = np.random.default_rng(seed)
     family = RANKS.index("family")
     long = [r for r in records if len(r.sequence) >= 2 * FRAGMENT - MAX_OVERLAP and r.lineage[family]]
-    keys = [taxa.of(record.lineage)[family] for record in long]
+    keys = [taxa.taxa_of(record.lineage)[family] for record in long]
     if len(set(keys)) < 2:
         return None
     parts: list[bytes] = []

@@ -27,7 +27,7 @@ from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
 from ednabed.taxonomy.calibration import Calibration
-from ednabed.taxonomy.candidates import read_letters
+from ednabed.taxonomy.candidates import read_bases
 from ednabed.taxonomy.classify import Classifier
 from ednabed.taxonomy.labels import read_labels
 from ednabed.taxonomy.situations import KNOWN, Shares
@@ -39,31 +39,31 @@ _BATCH_QUERIES = 4_096
 
 
 @dataclass
-class Own:
+class EdnabedMethod:
     """An embedder with ednabed's taxonomic assignment.
 
     Attributes:
         embedder: The embedder.
-        use_letters: Align the candidates to the query; False assigns by vectors alone.
-        of: Name of the measured reference, for messages.
+        align: Align the candidates to the query; False assigns by vectors alone.
+        reference_name: Name of the measured reference, for messages.
         calibrated: Whether there were enough training records for a calibration; set by ``prepare``.
     """
 
     embedder: Embedder
-    use_letters: bool = True
-    of: str = "the reference"
+    align: bool = True
+    reference_name: str = "the reference"
     calibrated: bool = field(default=True, init=False)
 
     @property
     def name(self) -> str:
         """Name of the model, and whether vectors alone are compared."""
         model = self.embedder.spec.model
-        return f"ednabed {model}" + ("" if self.use_letters else ", vectors only")
+        return f"ednabed {model}" + ("" if self.align else ", vectors only")
 
     @property
     def settings(self) -> str:
         """Version, model fingerprint and whether it is calibrated."""
-        how = "" if self.use_letters else " --no-align"
+        how = "" if self.align else " --no-align"
         learned = "calibrated" if self.calibrated else "fixed identity thresholds"
         return f"ednabed {__version__}: classify{how}, model {self.embedder.spec.fingerprint[:12]}, {learned}"
 
@@ -90,7 +90,7 @@ class Own:
             reference = open_reference(built.folder)
             calibration = self._calibrate(reference, threads)
             yield _Prepared(Classifier(
-                reference, self.embedder, calibration, Criteria(), use_letters=self.use_letters, threads=threads
+                reference, self.embedder, calibration, Criteria(), align=self.align, threads=threads
             ))  # fmt: skip
 
     def _calibrate(self, reference: Reference, threads: int) -> Calibration | None:
@@ -98,8 +98,8 @@ class Own:
         try:
             found = calibrate(reference, self.embedder, threads=threads)
         except StoreError as error:
-            reason = f"the part of {self.of} that remains for training is too small to calibrate"
-            if not self.use_letters:
+            reason = f"the part of {self.reference_name} that remains for training is too small to calibrate"
+            if not self.align:
                 raise StoreError(
                     f"{reason}, and vectors alone cannot be used without calibration; add labelled records"
                 ) from error
@@ -165,7 +165,7 @@ def labelled_records(collection: Collection, marker: str | None = None) -> list[
         StoreError: No record has a lineage.
     """
     labels = read_labels(collection)
-    bases = read_letters(collection)
+    bases = read_bases(collection)
     chosen = labels.labelled & (bases.lengths > 0)
     if marker is not None:
         chosen &= np.array([name.casefold() == marker.casefold() for name in labels.markers])[labels.marker]

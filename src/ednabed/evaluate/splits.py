@@ -22,7 +22,7 @@ import numpy as np
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.store.files import clean, replacing
-from ednabed.taxonomy.regions import meets
+from ednabed.taxonomy.regions import same_region
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 GROUPS = ("record", "species", "genus", "family")
@@ -215,7 +215,7 @@ class _Draw:
         self.records = records
         self.random = random
         self.taxa = Taxa(record.lineage for record in records)
-        self.keys = [self.taxa.of(record.lineage) for record in records]
+        self.keys = [self.taxa.taxa_of(record.lineage) for record in records]
         self.remaining = [True] * len(records)
         self.taken = dict.fromkeys(GROUPS, 0)
         self.drawn: dict[str, list[int]] = {group: [] for group in GROUPS}
@@ -256,7 +256,7 @@ class _Draw:
                 sequences = list(rows_by_sequence)
                 encoded = [sequence.encode() for sequence in sequences]
                 for i in self.random.permutation(len(sequences)).tolist():
-                    if meets(encoded[i], encoded[:i] + encoded[i + 1 :]):
+                    if same_region(encoded[i], encoded[:i] + encoded[i + 1 :]):
                         # The same sequence under the same species would give the answer away, so all its rows go.
                         rows = rows_by_sequence[sequences[i]]
                         self.drawn["record"].append(rows[0])

@@ -231,7 +231,7 @@ def from_json(value: Mapping[str, Any]) -> Assignment:
     )
 
 
-def written_as(path: Path, format: str) -> str:
+def converted(path: Path, format: str) -> str:
     """Return the assignments of a JSON lines file as text in another of ``FORMATS``.
 
     Raises:

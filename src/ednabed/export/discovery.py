@@ -19,7 +19,7 @@ from pathlib import Path
 from ednabed.errors import UsageError
 from ednabed.export.discovery_page import PAGE_BEGINNING, Neighbour, page
 from ednabed.sequences import digest, format_lineage
-from ednabed.store.files import check_above, clean
+from ednabed.store.files import check_parents, clean
 from ednabed.store.temporary import in_progress
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 
@@ -130,7 +130,7 @@ def check_folder(folder: Path) -> None:
         UsageError: The folder or one of its parents is a file, or it contains a file of ``FILES`` that does not begin
             as ednabed's files do.
     """
-    check_above(folder / FILES[0])
+    check_parents(folder / FILES[0])
     for name, beginning in _BEGINNINGS.items():
         path = folder / name
         if not os.path.lexists(path):

@@ -46,7 +46,7 @@ from ednabed.export.event_terms import standard_cells, text_of_value
 from ednabed.export.features import NO_SAMPLE, Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import whole_target
+from ednabed.export.place import atomic_target
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 from ednabed.export.taxon_terms import OUR_TOOL, remarks, taxon_id_terms
@@ -78,7 +78,7 @@ def write_dwc(
         UsageError: The target is a folder, a pipe or a device, or is in a run or a reference.
     """
     with (
-        whole_target(target, "archive.zip") as work,
+        atomic_target(target, "archive.zip") as work,
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".export.") as folder,
     ):
         parts = Path(folder)
@@ -119,7 +119,7 @@ class _Archive:
         verbatim = {other: None for term, other in VERBATIM.items() if term in self._core and other not in self._core}
         ids = [term for term in TAXON_IDS if term not in self._core]
         self.core_terms = (*CORE_GENERATED, *ids, *self._core, *verbatim)
-        appraised = ("otu_seq_comp_appr",) if names.given and "otu_seq_comp_appr" not in self._dna else ()
+        appraised = ("otu_seq_comp_appr",) if names.has_assignments and "otu_seq_comp_appr" not in self._dna else ()
         self.dna_terms = (*DNA_GENERATED, *self._dna, *appraised)
         self._nonstandard = {term: 0 for term in VERBATIM}
         self._without = {term: 0 for term in REQUESTED}
@@ -139,7 +139,7 @@ class _Archive:
                 if not count:
                     continue
                 name = clean(sample[1] or "").strip()
-                feature_id = self._ids.of(feature.row, feature.digest, sample[0])
+                feature_id = self._ids.id_of(feature.row, feature.digest, sample[0])
                 id = f"{clean(sample[0])}:{name or NO_SAMPLE}:{feature_id}"
                 event = f"{clean(sample[0])}:{name}" if name else ""
                 size = None if sample[1] is None else sizes[sample]

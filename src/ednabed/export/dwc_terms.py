@@ -90,7 +90,7 @@ DNA_FROM_COLUMNS = {
 }  # fmt: skip
 """Terms of the extension filled from columns of the same name (``target_gene`` also from a marker), with addresses."""
 _DNA_OTHER = {
-    # If a sample table has a marker column, it is added under the second name (``Samples.names_beside``).
+    # If a sample table has a marker column, it is added under the second name (``Samples.column_names_with``).
     "target_gene": (*MARKERS, *(f"{name}_sample" for name in MARKERS)),
     "pcr_primer_forward": ("primer_forward", "forward_primer"),
     "pcr_primer_reverse": ("primer_reverse", "reverse_primer"),

@@ -25,7 +25,7 @@ from ednabed.export.assignments import truncated
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import whole_folder
+from ednabed.export.place import atomic_folder
 from ednabed.export.report import Written
 from ednabed.export.sample_terms import TARGET_GENE, SampleTerms
 from ednabed.export.selection import Selection
@@ -79,7 +79,7 @@ def write_faire(
         )
     found: dict[str, dict[str, None]] = {part: {} for part in named}
     sequences = records = reads = nameless = 0
-    with whole_folder(target, "faire", about) as work:
+    with atomic_folder(target, "faire", about) as work:
         table_file, taxa_file = work / "otuFinal.tsv", work / "taxaFinal.tsv"
         with (
             table_file.open("w", encoding="utf-8", newline="\n") as table,

@@ -75,7 +75,7 @@ def features(selection: Selection, names: Namer, ids: FeatureIds, columns: tuple
             row, digest = rows[index], piece.ids[index]
             lab_id = ids.lab_id(row, digest) if names.by_id else digest
             known = SequenceIds(row, (digest, lab_id, records[begin]["id"]))
-            yield _feature(known, ids.of(row, digest), bases[index], lengths[index], records[begin:end], names, taxa)
+            yield _feature(known, ids.id_of(row, digest), bases[index], lengths[index], records[begin:end], names, taxa)
 
 
 def _feature(
@@ -95,7 +95,7 @@ def _feature(
             unknown.add(sample)
         counts[sample] = counts.get(sample, 0) + (1 if abundance is None else int(abundance))
         first.setdefault(sample, record)
-        named = names.of(record["id"], record["lineage"], known)
+        named = names.identify(record["id"], record["lineage"], known)
         if named.status:
             assigned = assigned or named
         elif any(named.lineage):

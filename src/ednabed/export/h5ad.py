@@ -19,10 +19,10 @@ import numpy as np
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import check_target_file, whole_target
+from ednabed.export.place import atomic_target, check_target_file
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
-from ednabed.extras import needed
+from ednabed.extras import import_extra
 from ednabed.models.base import FloatArray
 from ednabed.sequences.lineage import RANKS, format_lineage
 from ednabed.store.files import clean
@@ -66,7 +66,7 @@ def write_h5ad(
     dimension = selection.collection.spec.dimension
     var = pandas.DataFrame(index=[f"dim_{index}" for index in range(0 if obsm else dimension)])
     data = anndata.AnnData(obs=obs, var=var, uns={"ednabed": cleaned(about or {})})
-    with whole_target(target, "vectors.h5ad") as work:
+    with atomic_target(target, "vectors.h5ad") as work:
         data.write_h5ad(work)
         with h5py.File(work, "r+") as file:
             write_vectors(file, f"obsm/{OBSM}" if obsm else "X", selection)
@@ -75,7 +75,9 @@ def write_h5ad(
 
 def packages() -> tuple[Any, Any, Any]:
     """Return anndata, h5py and pandas. Raises MissingPackage if one of them is not installed."""
-    anndata, h5py, pandas = (needed(module, "export", "an export as h5ad") for module in ("anndata", "h5py", "pandas"))
+    anndata, h5py, pandas = (
+        import_extra(module, "export", "an export as h5ad") for module in ("anndata", "h5py", "pandas")
+    )
     return anndata, h5py, pandas
 
 

@@ -20,7 +20,7 @@ from ednabed.export.features import Feature, features, sample_names
 from ednabed.export.h5ad import OBSM, cleaned, feature_frame, packages, write_vectors
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import check_target_file, whole_target
+from ednabed.export.place import atomic_target, check_target_file
 from ednabed.export.report import Written
 from ednabed.export.sample_terms import SampleTerms
 from ednabed.export.selection import Selection
@@ -82,7 +82,7 @@ def write_h5ad_samples(
         varm={OBSM: np.zeros((len(var), 1), np.float32)},
         uns={"ednabed": cleaned(about or {})},
     )
-    with whole_target(target, "samples.h5ad") as work:
+    with atomic_target(target, "samples.h5ad") as work:
         data.write_h5ad(work)
         with h5py.File(work, "r+") as file:
             write_vectors(file, f"varm/{OBSM}", selection)

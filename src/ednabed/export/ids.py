@@ -87,7 +87,7 @@ class FeatureIds:
         self._selection = selection
         self._by_dataset = by_dataset
 
-    def of(self, row: int, digest: str, dataset: str = "") -> str:
+    def id_of(self, row: int, digest: str, dataset: str = "") -> str:
         """Return the id of a sequence.
 
         Args:

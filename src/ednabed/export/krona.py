@@ -15,7 +15,7 @@ from typing import Any
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Identification, Namer
-from ednabed.export.place import whole_folder
+from ednabed.export.place import atomic_folder
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 from ednabed.sequences.lineage import RANKS
@@ -64,7 +64,7 @@ def write_krona(
     written = sample_names({sample: None for sample in sums if sample is not None})
     files = _file_names(written)
     body = {**(about or {}), "samples": {files[sample]: name for sample, name in written.items()}}
-    with whole_folder(target, "krona", body) as work:
+    with atomic_folder(target, "krona", body) as work:
         for sample, file in files.items():
             (work / file).write_text(_text(sums[sample]), encoding="utf-8", newline="\n")
     return Written(len(selection), records, len(files), reads)

@@ -22,7 +22,7 @@ from ednabed.errors import StoreError
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import whole_folder, whole_target
+from ednabed.export.place import atomic_folder, atomic_target
 from ednabed.export.report import Written
 from ednabed.export.sample_terms import TARGET_GENE, SampleTerms
 from ednabed.export.selection import Sample, Selection
@@ -60,13 +60,13 @@ def write_mdt(
         MissingPackage: XlsxWriter, which ``.xlsx`` needs, is not installed.
     """
     if is_workbook(target):
-        with whole_target(target, "mdt.xlsx") as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as parts:
+        with atomic_target(target, "mdt.xlsx") as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as parts:
             folder = Path(parts)
             written = _write_tables(selection, names, ids, folder, otu_db)
             tables = {name: folder / f"{name}.tsv" for name in (OTU_TABLE, TAXONOMY, SAMPLES, STUDY)}
             write_workbook(work, tables, lambda sheet, row, column: sheet == OTU_TABLE and min(row, column) > 0)
         return written
-    with whole_folder(target, "mdt", about) as work:
+    with atomic_folder(target, "mdt", about) as work:
         return _write_tables(selection, names, ids, work, otu_db)
 
 

@@ -21,7 +21,7 @@ def missing(selection: Selection, format: str, names: Namer, *, per_sample: bool
         per_sample: For ``krona``: whether one file per sample was written.
     """
     notes = []
-    if format in NEED_NAMES and names.asked and not names.named and not names.given:
+    if format in NEED_NAMES and names.requested and not names.named and not names.has_assignments:
         runs = selection.runs()
         more = f" (and {len(runs) - 1:,} more runs)" if len(runs) > 1 else ""
         notes.append(

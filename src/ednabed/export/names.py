@@ -110,9 +110,9 @@ class Namer:
             the two is given.
 
     Attributes:
-        given: Whether there are any assignments.
+        has_assignments: Whether there are any assignments.
         by_id: Whether assignments are found by id.
-        asked: Number of records whose names were requested.
+        requested: Number of records whose names were requested.
         named: Number of these records that have a name.
         assigned: Number of records that took the names of an assignment.
         nameless: Number of records whose assignment gives no name.
@@ -121,18 +121,18 @@ class Namer:
     """
 
     def __init__(self, assignments: dict[str, Identification] | None = None, kept: RowNames | None = None) -> None:
-        self.given = assignments is not None or kept is not None
+        self.has_assignments = assignments is not None or kept is not None
         self.by_id = assignments is not None
         self._assignments = assignments or {}
         self._kept = kept
         self._sequence_of: dict[str, str | None] = {}
-        self.asked = self.named = self.assigned = self.nameless = self.kept = self.divided = 0
+        self.requested = self.named = self.assigned = self.nameless = self.kept = self.divided = 0
 
     def fit(self, ids: Iterable[str | None]) -> bool:
         """Return whether any of the ids has an assignment."""
         return any(id is not None and clean(id) in self._assignments for id in ids)
 
-    def of(self, id: str | None, lineage: str | None, sequence: SequenceIds) -> Identification:
+    def identify(self, id: str | None, lineage: str | None, sequence: SequenceIds) -> Identification:
         """Return the names of a record.
 
         Args:
@@ -153,13 +153,13 @@ class Namer:
                 self.assigned += 1
             else:
                 self.nameless += 1
-        self.asked += 1
+        self.requested += 1
         self.named += any(named.lineage)
         return named
 
     def _by_row(self, row: int) -> Identification | None:
         assert self._kept is not None
-        found = self._kept.of(row)
+        found = self._kept.assignment_of(row)
         return None if found is None else identification(*found, self._kept.nearest_of(row))
 
     def _by_id(self, id: str | None, sequence: SequenceIds) -> Identification | None:
@@ -197,7 +197,7 @@ def names_by_id(path: Path) -> dict[str, Identification]:
         InputError: The file cannot be read, is of another kind, or has contradictory assignments of one id.
     """
     found: dict[str, Identification] = {}
-    with Source(path, wanted="assignment") as source:
+    with Source(path, expected="assignment") as source:
         lines = _json_lines(source) if source.head.lstrip().startswith(b"{") else _table(source)
         for number, (id, status, lineage, confidence, nearest) in enumerate(lines, 1):
             where = f"{source.path}: assignment {number} (id {id!r})"

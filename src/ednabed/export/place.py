@@ -17,7 +17,7 @@ from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import UsageError
 from ednabed.reference.layout import check_outside
 from ednabed.store import files
-from ednabed.store.files import check_above, check_file, fsync_file, sha256_file, to_json, write_atomic
+from ednabed.store.files import check_file, check_parents, fsync_file, sha256_file, to_json, write_atomic
 from ednabed.store.temporary import in_progress, sweep
 
 ABOUT = "export.json"
@@ -44,7 +44,7 @@ def check_target_folder(folder: Path, format: str) -> None:
         UsageError: The folder or one of its parents is a file; it is in a run or a reference; or it contains something
             that is not an export of this format.
     """
-    check_above(folder / ABOUT)
+    check_parents(folder / ABOUT)
     check_outside(folder / ABOUT)
     # Files that a killed command left in an otherwise empty folder are not from another source.
     sweep(folder)
@@ -55,7 +55,7 @@ def check_target_folder(folder: Path, format: str) -> None:
 
 
 @contextmanager
-def whole_target(path: Path, example: str) -> Iterator[Path]:
+def atomic_target(path: Path, example: str) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` when the block succeeds, and is deleted otherwise.
 
     Args:
@@ -71,7 +71,7 @@ def whole_target(path: Path, example: str) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterator[Path]:
+def atomic_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterator[Path]:
     """Yield a temporary folder whose files are moved to ``folder`` when the block succeeds; otherwise it is deleted.
 
     A new folder appears only when it is complete. In the folder of an earlier export, its files are replaced one after

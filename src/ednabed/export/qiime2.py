@@ -25,7 +25,7 @@ from ednabed.export.assignments import qiime2_taxon, truncated
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import check_target_folder, whole_folder
+from ednabed.export.place import atomic_folder, check_target_folder
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 
@@ -44,7 +44,7 @@ def write_qiime2(
     biom: bool = True,
     about: dict[str, Any] | None = None,
 ) -> Written:
-    """Write the folder, which appears complete or not at all; see ``place.whole_folder`` for an existing folder.
+    """Write the folder, which appears complete or not at all; see ``place.atomic_folder`` for an existing folder.
 
     Memory grows with the pairs of feature and sample (about 100 bytes each).
 
@@ -60,7 +60,7 @@ def write_qiime2(
         UsageError: The folder is a file, is in a run or a reference, or contains something else.
     """
     check_target_folder(target, "qiime2")
-    with whole_folder(target, "qiime2", dict(about or {})) as work:
+    with atomic_folder(target, "qiime2", dict(about or {})) as work:
         return write_files(selection, names, ids, work, biom=biom)
 
 
@@ -76,10 +76,10 @@ def write_files(selection: Selection, names: Namer, ids: FeatureIds, folder: Pat
         (folder / TABLE_TSV).open("w", encoding="utf-8", newline="\n") as table,
         (folder / SEQUENCES).open("w", encoding="utf-8", newline="\n") as fasta,
     ):
-        taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.given else "") + "\n")
+        taxonomy.write("Feature ID\tTaxon" + ("\tConfidence" if names.has_assignments else "") + "\n")
         table.write("# Constructed from biom file\n" + "\t".join(["#OTU ID", *samples.values()]) + "\n")
         for feature in features(selection, names, ids):
-            confidence = f"\t{truncated(feature.named.confidence, 4)}" if names.given else ""
+            confidence = f"\t{truncated(feature.named.confidence, 4)}" if names.has_assignments else ""
             taxonomy.write(f"{feature.id}\t{qiime2_taxon(feature.named.lineage)}{confidence}\n")
             table.write("\t".join((feature.id, *_counts(feature.counts, column_of))) + "\n")
             if feature.sequence is not None:

@@ -19,7 +19,7 @@ from typing import Any
 from ednabed import __version__
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import check_target_folder, whole_folder
+from ednabed.export.place import atomic_folder, check_target_folder
 from ednabed.export.qiime2 import SEQUENCES, TABLE_BIOM, TAXONOMY, write_files
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
@@ -54,7 +54,7 @@ def write_qza(selection: Selection, names: Namer, ids: FeatureIds, target: Path,
         UsageError: The folder is a file, is in a run or a reference, or contains something else.
     """
     check_target_folder(target, "qza")
-    with whole_folder(target, "qza", about) as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as parts:
+    with atomic_folder(target, "qza", about) as work, TemporaryDirectory(dir=work.parent, prefix=".export.") as parts:
         written = write_files(selection, names, ids, Path(parts))
         for name, source, data, type_, format_ in _ARTIFACTS:
             if (Path(parts) / source).exists():

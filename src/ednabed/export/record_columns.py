@@ -64,7 +64,7 @@ class RecordTables:
         self._ids = ids
         self._occurrences = occurrences
         self._taxa: list[str] = []
-        columns = {**(RECORD_COLUMNS if occurrences else DISTINCT_COLUMNS), **(_GIVEN if names.given else {})}
+        columns = {**(RECORD_COLUMNS if occurrences else DISTINCT_COLUMNS), **(_GIVEN if names.has_assignments else {})}
         self._others: dict[str, str] = {}
         if occurrences:
             for field in selection.collection.record_schema:
@@ -84,7 +84,8 @@ class RecordTables:
             yield from self._distinct()
             return
         # Without assignments, columns with taxon ids are written unchanged and not evaluated.
-        self._taxa = taxon_id_columns(self._selection.collection.record_schema.names) if self._names.given else []
+        columns = self._selection.collection.record_schema.names
+        self._taxa = taxon_id_columns(columns) if self._names.has_assignments else []
         for piece in self._selection.pieces((*_REBUILT[1:], *self._others)):
             yield self._record_table(piece)
 
@@ -98,7 +99,7 @@ class RecordTables:
             for row, digest, begin in zip(piece.rows.tolist(), piece.ids, piece.starts.tolist(), strict=False)
         ]
         rows = zip(ids, lineages, sequence_of.tolist(), strict=True)
-        named = [self._names.of(id, lineage, known[sequence]) for id, lineage, sequence in rows]
+        named = [self._names.identify(id, lineage, known[sequence]) for id, lineage, sequence in rows]
         columns = {
             **{name: records.column(name) for name in ("id", "dataset", "run_id", "seq_idx", "abundance", "sample")},
             **{name: sequences.column(name) for name in ("sequence", "digest", "length")},

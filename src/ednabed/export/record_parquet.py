@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import whole_target
+from ednabed.export.place import atomic_target
 from ednabed.export.record_columns import RecordTables
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
@@ -32,7 +32,7 @@ def write_parquet(
     tables = RecordTables(selection, names, ids, occurrences=occurrences)
     rows = 0
     with (
-        whole_target(target, "records.parquet") as work,
+        atomic_target(target, "records.parquet") as work,
         pq.ParquetWriter(work, tables.schema, compression="zstd") as writer,
     ):
         for table in tables:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ednabed.export.assignments import quoted
-from ednabed.sequences.counts import CountTable, no_match
+from ednabed.sequences.counts import CountTable, no_match_error
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
 from ednabed.store.files import clean, replacing
 from ednabed.taxonomy.assignment import Assignment
@@ -41,7 +41,7 @@ class SampleTableReport:
         repeated: Queries whose id occurred before; their reads are in the row of the first. 0 without a count table.
         not_in_queries: Ids of the count table that no query has; their reads are not in the table.
         not_in_queries_examples: The first of these ids in file order, at most three.
-        reads_left_out: The reads of these ids.
+        reads_omitted: The reads of these ids.
         without_abundance: Queries without an abundance, which were counted as one read. 0 with a count table.
     """
 
@@ -55,7 +55,7 @@ class SampleTableReport:
     repeated: int
     not_in_queries: int
     not_in_queries_examples: tuple[str, ...]
-    reads_left_out: int
+    reads_omitted: int
     without_abundance: int
 
 
@@ -113,7 +113,7 @@ class SampleTable:
             self._repeated += 1
         else:
             self._seen.add(feature)
-            self._put(assignment, self._counts.of(assignment.id))
+            self._put(assignment, self._counts.counts_of(assignment.id))
 
     def add_feature(self, assignment: Assignment, counts: Mapping[str | None, int], *, uncounted: bool = False) -> None:
         """Add a query that occurs in several samples, if there is no count table.
@@ -146,7 +146,7 @@ class SampleTable:
             InputError: The count table contains none of them.
         """
         if self._counts is not None and self._queries and not self._counted:
-            raise no_match(self._counts, self._not_in_counts_examples)
+            raise no_match_error(self._counts, self._not_in_counts_examples)
 
     def write(self, target: Path | TextIO) -> SampleTableReport:
         """Write the table as TSV: ``COLUMNS``, then one column per sample.
@@ -191,9 +191,9 @@ class SampleTable:
 
     def _report(self) -> SampleTableReport:
         unused = (
-            [] if self._counts is None else [name for name, i in self._counts.places.items() if i not in self._seen]
+            [] if self._counts is None else [name for name, i in self._counts.row_of_id.items() if i not in self._seen]
         )
-        left_out = 0 if self._counts is None else sum(sum(self._counts.of(name).values()) for name in unused)
+        left_out = 0 if self._counts is None else sum(sum(self._counts.counts_of(name).values()) for name in unused)
         return SampleTableReport(
             rows=len(self._rows),
             samples=len(self._samples),
@@ -205,6 +205,6 @@ class SampleTable:
             repeated=self._repeated,
             not_in_queries=len(unused),
             not_in_queries_examples=tuple(unused[:_EXAMPLES]),
-            reads_left_out=left_out,
+            reads_omitted=left_out,
             without_abundance=self._without_abundance,
         )

@@ -23,7 +23,7 @@ from ednabed.errors import StoreError
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
-from ednabed.export.place import whole_folder
+from ednabed.export.place import atomic_folder
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.export.taxon_terms import specific_epithet
@@ -77,7 +77,7 @@ def write_dada2(selection: Selection, names: Namer, ids: FeatureIds, target: Pat
         UsageError: The folder is a file, is in a run or a reference, or contains something else.
     """
     sequences = records = species = 0
-    with whole_folder(target, "dada2", about) as work:
+    with atomic_folder(target, "dada2", about) as work:
         with (
             (work / DADA2_LEVELS).open("w", encoding="utf-8", newline="\n") as levels,
             (work / DADA2_SPECIES).open("w", encoding="utf-8", newline="\n") as binomials,

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ednabed.errors import StoreError
-from ednabed.extras import needed
+from ednabed.extras import import_extra
 
 _ROWS, _COLUMNS, _CHARACTERS = 1_048_576, 16_384, 32_767
 """Maximum rows, columns, and characters per cell of an Excel sheet."""
@@ -29,7 +29,7 @@ def write_workbook(path: Path, tables: Mapping[str, Path], is_number: Callable[[
         MissingPackage: XlsxWriter is not installed.
         StoreError: A table is larger than an Excel sheet.
     """
-    xlsxwriter = needed("xlsxwriter", "export", "an export as xlsx")
+    xlsxwriter = import_extra("xlsxwriter", "export", "an export as xlsx")
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(str(path), {**options, "tmpdir": str(path.parent)})
     try:

@@ -125,7 +125,7 @@ class Embedder:
     spec: Spec
 
     @classmethod
-    def of(cls, encoder: Encoder, policy: Policy) -> Embedder:
+    def from_encoder(cls, encoder: Encoder, policy: Policy) -> Embedder:
         """Combine the two. Raises UsageError if the policy asks for more tokens than the encoder accepts."""
         limit = encoder.max_tokens
         if policy.max_tokens is not None:

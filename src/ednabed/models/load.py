@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ednabed.errors import EdnabedError, ModelError, UsageError
-from ednabed.extras import needed
+from ednabed.extras import import_extra
 from ednabed.models import catalog, hub, weights
 from ednabed.models.barcode.config import is_trained
 from ednabed.models.base import Embedder, Encoder
@@ -125,11 +125,11 @@ def load_encoder(
 
     if found.card is not None and found.card.family == "nucleotide-transformer":
         # Checked first, so that nobody fetches weights that cannot be used.
-        needed("torch", "nt", f"model {found.name}")
+        import_extra("torch", "nt", f"model {found.name}")
     folder = weights_of(found)
     if is_trained(folder):
         return _load_trained(folder, found.name, settings)
-    needed("torch", "nt", f"model {found.name}")
+    import_extra("torch", "nt", f"model {found.name}")
     from ednabed.models.nucleotide_transformer.encoder import NucleotideTransformer
 
     return NucleotideTransformer.load(
@@ -146,11 +146,11 @@ def load_embedder(
 ) -> Embedder:
     """Load an encoder with the layer and pooling of a policy, and combine the two.
 
-    ``policy`` None takes the default policy. Raises the errors of ``load_encoder`` and ``Embedder.of``.
+    ``policy`` None takes the default policy. Raises the errors of ``load_encoder`` and ``Embedder.from_encoder``.
     """
     policy = Policy() if policy is None else policy
     encoder = load_encoder(name_or_path, layer=policy.layer, pooling=policy.pooling, device=device, precision=precision)
-    return Embedder.of(encoder, policy)
+    return Embedder.from_encoder(encoder, policy)
 
 
 def weights_of(found: Found) -> Path:

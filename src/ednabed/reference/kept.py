@@ -58,7 +58,7 @@ class RowNames:
         """Return whether any of the rows has an assignment."""
         return bool((self.status >= 0).any())
 
-    def of(self, row: int) -> tuple[str, str | None, float | None] | None:
+    def assignment_of(self, row: int) -> tuple[str, str | None, float | None] | None:
         """Return status, lineage (None if it has no name) and confidence of a row; None without assignment.
 
         Args:

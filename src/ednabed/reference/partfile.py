@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import StoreError
 
 # Columns of a part are kept in memory once this share of its row groups was requested, as by large batches.
@@ -124,7 +124,7 @@ class PartFile:
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Return columns of all rows."""
         with self._shelf.lock, parquet_errors(self._damaged):
-            return self._complete(sound(self.file.read(columns=list(columns))), columns)
+            return self._complete(checked_text(self.file.read(columns=list(columns))), columns)
 
     def _complete(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
         """Return a table after checking that it has all columns, because pyarrow silently omits missing ones."""
@@ -161,7 +161,7 @@ class PartFile:
             for group, selected in zip(groups.tolist(), np.split(order, firsts[1:]), strict=True):
                 piece = self.file.read_row_group(group, columns=list(columns), use_threads=False)
                 taken = self._complete(piece, columns).take(pa.array(rows[selected] - starts[group]))
-                pieces.append(_large_sequences(sound(taken)))
+                pieces.append(_large_sequences(checked_text(taken)))
         if not pieces:
             return _large_sequences(pa.schema([self.schema.field(name) for name in columns]).empty_table())
         inverse = np.empty(len(rows), np.int64)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import StoreError
 from ednabed.reference.columns import free_names, text
 from ednabed.reference.sources import Source
@@ -268,7 +268,7 @@ def read_column(paths: Sequence[Path], column: str) -> pa.ChunkedArray:
     for path in paths:
         try:
             with parquet_errors(partial(_damaged, path)):
-                found = sound(pq.read_table(path, columns=[column], memory_map=True)).column(column)
+                found = checked_text(pq.read_table(path, columns=[column], memory_map=True)).column(column)
         except FileNotFoundError as error:
             raise _damaged(path, "it is missing") from error
         kind = found.type

@@ -82,7 +82,7 @@ def find_sources(
     selection = Selection()
     seen: dict[str, Source] = {}
     for folder in walk_runs(root):
-        path = seen_from(folder, workspace)
+        path = shown_path(folder, workspace)
         try:
             source = _source(folder, root, path, versions, version, assumed or {})
         except UNREADABLE as error:
@@ -106,7 +106,7 @@ def source_of(run: Run, root: Path, workspace: Path) -> Source:
     """
     inside = run.folder.resolve().is_relative_to(root.resolve()) and run.folder.resolve() != root.resolve()
     folder = root.resolve() / run.folder.resolve().relative_to(root.resolve()) if inside else run.folder
-    path = seen_from(run.folder, workspace)
+    path = shown_path(run.folder, workspace)
     source = _source(folder, root.resolve() if inside else folder.parent, path, Versions.read(workspace), None, {})
     if isinstance(source, str):
         raise StoreError(f"{path} was {source}")
@@ -144,7 +144,7 @@ def _names(sources: Sequence[Source]) -> str:
     return shown if len(sources) <= 5 else f"{shown} and {len(sources) - 5} more"
 
 
-def seen_from(folder: Path, workspace: Path) -> str:
+def shown_path(folder: Path, workspace: Path) -> str:
     """Return the path of a folder with slashes, relative to the workspace if it is inside, else absolute."""
     try:
         return readable(folder.resolve().relative_to(workspace.resolve()).as_posix() or ".")

@@ -27,7 +27,7 @@ from scoring_matrices.lib import ScoringMatrix
 from ednabed.errors import InputError
 from ednabed.sequences import reverse_complement
 
-LETTERS = "ACGTN"
+BASES = "ACGTN"
 MATCH, MISMATCH = 2, -3
 # A gap of n bases costs GAP_OPEN + (n - 1) * GAP_EXTEND, as Opal counts: blastn's 5 + 2n.
 GAP_OPEN, GAP_EXTEND = 7, 2
@@ -38,8 +38,8 @@ _WIDE_CHARACTER, _WIDE_SCORE = "Z", 127
 _SCORES = np.where(np.eye(5, dtype=bool), MATCH, MISMATCH).astype(np.int32)
 _SCORES[4, :] = _SCORES[:, 4] = 0
 _CODES = np.zeros(256, np.uint8)
-_CODES[list(LETTERS.encode())] = range(5)
-_REMOVE_BASES = dict.fromkeys(map(ord, LETTERS))
+_CODES[list(BASES.encode())] = range(5)
+_REMOVE_BASES = dict.fromkeys(map(ord, BASES))
 # Opal writes M and X for pairs, I for bases of the target only, D for bases of the query only.
 _FROM_OPAL = str.maketrans("XID", "MDI")
 
@@ -111,7 +111,7 @@ def align(query: str, targets: Sequence[str], *, strand: Literal["plus", "both"]
     results: list[Alignment | None] = [None] * len(target_bases)
     if not usable:
         return results
-    database = pyopal.Database([target_bases[i] for i in usable], alphabet=LETTERS)
+    database = pyopal.Database([target_bases[i] for i in usable], alphabet=BASES)
     strands: dict[Strand, bytes] = {"+": query_bases}
     if strand == "both":
         strands["-"] = reverse_complement([query_bases])[0]
@@ -141,7 +141,7 @@ def too_long(query_length: int, target_length: int) -> bool:
 
 @lru_cache(maxsize=2)
 def _aligner(*, wide: bool) -> pyopal.Aligner:
-    alphabet = LETTERS + (_WIDE_CHARACTER if wide else "")
+    alphabet = BASES + (_WIDE_CHARACTER if wide else "")
     scores = np.zeros((len(alphabet), len(alphabet)))
     scores[:5, :5] = _SCORES
     if wide:
@@ -180,7 +180,9 @@ class _Columns:
     score: int
 
     @classmethod
-    def of(cls, query: bytes, target: bytes, operations: bytes, query_start: int, target_start: int) -> _Columns:
+    def from_operations(
+        cls, query: bytes, target: bytes, operations: bytes, query_start: int, target_start: int
+    ) -> _Columns:
         """Build from operations, where ``M`` is any pair, by comparing the bases that they align."""
         columns = np.frombuffer(operations, np.uint8).copy()
         pairs = columns == ord("M")
@@ -188,7 +190,7 @@ class _Columns:
         query_stop, target_stop = query_start + int(in_query.sum()), target_start + int(in_target.sum())
         one = _CODES[np.frombuffer(query, np.uint8)[query_start:query_stop]][pairs[in_query]]
         other = _CODES[np.frombuffer(target, np.uint8)[target_start:target_stop]][pairs[in_target]]
-        columns[pairs] = np.where((one == other) & (one < len(LETTERS) - 1), ord("="), ord("X"))
+        columns[pairs] = np.where((one == other) & (one < len(BASES) - 1), ord("="), ord("X"))
         firsts = np.flatnonzero(np.diff(columns, prepend=0))
         lengths = np.diff(firsts, append=len(columns)).tolist()
         runs = list(zip(lengths, map(chr, columns[firsts].tolist()), strict=True))
@@ -215,7 +217,7 @@ def _columns(query: bytes, targets: list[bytes], scores: list[int]) -> list[_Col
         starts, stops = (result.query_start, result.target_start), (result.query_end + 1, result.target_end + 1)
         columns = None
         if min(starts) == 0 and spans == (stops[0] - starts[0], stops[1] - starts[1]):
-            columns = _Columns.of(query, target, operations, *starts)
+            columns = _Columns.from_operations(query, target, operations, *starts)
         if columns is None or columns.score != score:
             columns = _best_columns(query, target, *stops)
         found.append(columns)
@@ -256,7 +258,7 @@ def _best_columns(query: bytes, target: bytes, query_stop: int, target_stop: int
             back = np.flatnonzero(best[i, :j][::-1] - GAP_OPEN - GAP_EXTEND * np.arange(j) == best[i, j])
             operations += b"D" * int(back[0] + 1)
             j -= int(back[0] + 1)
-    return _Columns.of(query, target, bytes(operations[::-1]), first_query + i, first_target + j)
+    return _Columns.from_operations(query, target, bytes(operations[::-1]), first_query + i, first_target + j)
 
 
 def _describe(strand: Strand, query: bytes, target: bytes, columns: _Columns) -> Alignment:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyopal
 from rapidfuzz.distance import Levenshtein
 
-from ednabed.search.align import LETTERS, MATCH, MISMATCH, score_aligner, too_long
+from ednabed.search.align import BASES, MATCH, MISMATCH, score_aligner, too_long
 
 K = 8
 _CELLS = 4**K
@@ -44,7 +44,7 @@ _FEW = 4
 _GAPPED = -1
 # Maximum cells of the table of diagonals (8 bytes each): more rows are compared in several parts.
 _MAX_CELLS = 8_000_000
-LEAST_COVER = 0.5
+MIN_COVERAGE = 0.5
 """Share of the shorter of two sequences that must be aligned to the other."""
 # This share of the bases that are missing from it counts as mismatches, as in alignments of unrelated sequences.
 _UNRELATED = 0.4
@@ -65,12 +65,12 @@ def decode(codes: Codes) -> bytes:
     return _BASES[codes].tobytes()
 
 
-def turn(codes: Codes) -> Codes:
+def reverse_complement_codes(codes: Codes) -> Codes:
     """Return the reverse complement of codes."""
     return _COMPLEMENT[codes[::-1]]
 
 
-class Letters:
+class PackedSequences:
     """Sequences in memory, with one byte per base.
 
     Attributes:
@@ -85,7 +85,7 @@ class Letters:
         self.starts = np.concatenate([[0], np.cumsum(-(-lengths // _STRIDE) * _STRIDE)])
 
     @classmethod
-    def of(cls, sequences: Iterable[Sequence[bytes]]) -> Letters:
+    def from_batches(cls, sequences: Iterable[Sequence[bytes]]) -> PackedSequences:
         """Encode normalised sequences, which are given in batches."""
         flats, lengths = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
         for batch in sequences:
@@ -111,26 +111,26 @@ class Divergence:
         mismatches: Bases that differ; with gaps, bases to substitute, insert or delete; if hardly any 8-mers are
             shared, 0.4 of the bases, or the difference between the alignment score and a perfect score, in units of a
             mismatch. float64, shape (n,).
-        letters: Bases compared: those of the query that are aligned to the candidate, without N. int64, shape (n,).
+        n_bases: Bases compared: those of the query that are aligned to the candidate, without N. int64, shape (n,).
         overlap: The same with N, int64, shape (n,); -1 if there may be gaps, because only ``align`` can count then.
         lacking: Bases missing until half of the shorter sequence is aligned to the other, float64, shape (n,).
     """
 
     mismatches: npt.NDArray[np.float64]
-    letters: Ints
+    n_bases: Ints
     overlap: Ints
     lacking: npt.NDArray[np.float64]
 
     @property
     def distance(self) -> npt.NDArray[np.float64]:
-        """Expected share of differing bases, (mismatches + 1 + 0.4 lacking) / (letters + 2 + lacking), shape (n,).
+        """Expected share of differing bases, (mismatches + 1 + 0.4 lacking) / (n_bases + 2 + lacking), shape (n,).
 
         This is Laplace's rule of succession: the posterior mean of the share under a uniform prior. It shows that no
         mismatch in 100 bases is weaker evidence than none in 600, which a percentage of identity hides. And if only the
         ends of two sequences align to each other, they are similar by chance or because of a primer site.
         """
         return np.asarray(
-            (self.mismatches + 1 + _UNRELATED * self.lacking) / (self.letters + 2 + self.lacking), np.float64
+            (self.mismatches + 1 + _UNRELATED * self.lacking) / (self.n_bases + 2 + self.lacking), np.float64
         )
 
 
@@ -141,7 +141,7 @@ class Comparer:
         sequences: The sequences that queries are compared with.
     """
 
-    def __init__(self, sequences: Letters) -> None:
+    def __init__(self, sequences: PackedSequences) -> None:
         self._sequences = sequences
         self._position_of = np.full(_CELLS, _NONE, np.int32)
 
@@ -161,7 +161,7 @@ class Comparer:
         lengths = self._sequences.lengths[rows]
         for part in _parts(lengths, len(query)):
             mismatches[part], compared[part], overlap[part], covered[part] = self._compare(query, rows[part], thorough)
-        lacking = np.maximum(LEAST_COVER * np.minimum(lengths, len(query)) - covered, 0)
+        lacking = np.maximum(MIN_COVERAGE * np.minimum(lengths, len(query)) - covered, 0)
         return Divergence(mismatches, compared, overlap, lacking)
 
     def _compare(self, query: Codes, rows: Ints, thorough: bool) -> tuple[npt.NDArray[np.float64], Ints, Ints, Ints]:
@@ -327,13 +327,13 @@ def _on_diagonal(
     return mismatches, compared, np.maximum(overlap, 0)
 
 
-def _scores(query: Codes, sequences: Letters, rows: Ints) -> list[int | None]:
+def _scores(query: Codes, sequences: PackedSequences, rows: Ints) -> list[int | None]:
     """Return the score of the best alignment with each row; None if the pair is too long to align."""
     text = decode(query)
     usable = [i for i, row in enumerate(rows.tolist()) if not too_long(len(text), int(sequences.lengths[row]))]
     scores: list[int | None] = [None] * len(rows)
     if usable and text:
-        database: Any = pyopal.Database([sequences.text(int(rows[i])) for i in usable], alphabet=LETTERS)
+        database: Any = pyopal.Database([sequences.text(int(rows[i])) for i in usable], alphabet=BASES)
         found = score_aligner().align(text, database, mode="score", algorithm="ov")
         for i, result in zip(usable, found, strict=True):
             scores[i] = int(result.score)

@@ -30,7 +30,7 @@ _HITS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchOptions:
     """Which hits are requested, and their content.
 
     Attributes:
@@ -43,9 +43,9 @@ class Wanted:
         min_similarity: Minimum cosine; None accepts all.
         where: Filter on the columns of the records (``search.where``); None accepts all.
         occurrences: One hit per record instead of one per distinct sequence.
-        most_records: With ``occurrences``, the maximum number of records per sequence; None takes all.
+        max_records: With ``occurrences``, the maximum number of records per sequence; None takes all.
         align: Add the alignment of the query to each hit.
-        letters: Add the sequence of each hit.
+        sequences: Add the sequence of each hit.
         columns: Further columns of the records to add to each hit, such as coordinates.
     """
 
@@ -57,9 +57,9 @@ class Wanted:
     min_similarity: float | None = None
     where: str | None = None
     occurrences: bool = False
-    most_records: int | None = None
+    max_records: int | None = None
     align: bool = False
-    letters: bool = False
+    sequences: bool = False
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class Search:
 
     Args:
         collection: The collection to search.
-        wanted: Which hits to return.
+        options: Which hits to return.
         lineages_of: Lineages for records without a lineage; None for no such lookup.
 
     Raises:
@@ -83,16 +83,18 @@ class Search:
         StoreError: A given dataset or run does not exist.
     """
 
-    def __init__(self, collection: Collection, wanted: Wanted, lineages_of: LineageLookup | None = None) -> None:
+    def __init__(
+        self, collection: Collection, options: SearchOptions, lineages_of: LineageLookup | None = None
+    ) -> None:
         self.collection = collection
-        self.wanted = wanted
+        self.options = options
         self._lineages_of = lineages_of
-        choice = Choice(datasets=wanted.datasets, exclude_runs=wanted.exclude_runs, where=wanted.where)
+        choice = Choice(datasets=options.datasets, exclude_runs=options.exclude_runs, where=options.where)
         self._chosen = chosen_records(collection, choice)
         self._allowed = None if self._chosen is None else rows_with(collection, self._chosen)
         schema = collection.record_schema
         self._warned = False
-        columns = dict.fromkeys((*RECORD_KEYS, "length", "source", "source_file", *wanted.columns))
+        columns = dict.fromkeys((*RECORD_KEYS, "length", "source", "source_file", *options.columns))
         self._columns = [name for name in columns if name in schema.names]
 
     def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
@@ -101,13 +103,13 @@ class Search:
         A hit is a dict: rank (from 1), similarity (cosine, ``DIGITS`` digits), distance (1 - similarity), the keys of
         ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (number of records with this
         sequence), datasets (number of records by name), length, source (input file) and source_file (file of its
-        vector); with ``align`` also alignment, an ``Alignment`` or None, with ``letters`` also sequence, a string or
+        vector); with ``align`` also alignment, an ``Alignment`` or None, with ``sequences`` also sequence, a string or
         None, and with ``columns`` also columns, a dict of these. With ``lineages_of``, a record without a lineage gets
         one from there, and ``lineage_from`` is ``record``, ``assignment`` or None. With ``occurrences``, each record of
         a distinct sequence is a hit, all with the rank of the sequence.
         """
         # The more hits per query, the fewer queries are held at once.
-        step = max(1, _HITS_AT_ONCE // self.wanted.k)
+        step = max(1, _HITS_AT_ONCE // self.options.k)
         for first in range(0, len(batch.queries), step):
             yield from self._run(batch.part(first, first + step))
 
@@ -116,7 +118,7 @@ class Search:
         rows, inverse = np.unique(row, return_inverse=True)
         details = self._details(rows)
         sequences: list[str | None] = []
-        if self.wanted.align or self.wanted.letters:
+        if self.options.align or self.options.sequences:
             sequences = self.collection.take_sequences(rows).column("sequence").to_pylist()
         bounds = np.searchsorted(query, np.arange(len(batch.queries) + 1)).tolist()
         indices, scores = inverse.tolist(), score.tolist()
@@ -130,20 +132,20 @@ class Search:
         Cosines are rounded to the number of digits at which two of them count as equal, so they never increase from one
         rank to the next, and the cosine of a sequence with itself is 1.
         """
-        wanted = self.wanted
-        k = wanted.k + (1 if wanted.exclude_self else 0)
-        searchable = np.array(batch.places, np.int64)
-        query_keys = np.array([batch.queries[index].key or 0 for index in batch.places], np.uint64)
+        options = self.options
+        k = options.k + (1 if options.exclude_self else 0)
+        searchable = np.array(batch.searchable, np.int64)
+        query_keys = np.array([batch.queries[index].key or 0 for index in batch.searchable], np.uint64)
         parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-        for query, row, score in self.collection.search(batch.vectors, k, allowed=self._allowed, exact=wanted.exact):
+        for query, row, score in self.collection.search(batch.vectors, k, allowed=self._allowed, exact=options.exact):
             cosine = np.asarray(np.round(score.astype(np.float64), DIGITS), np.float64)
             kept = np.ones(len(query), bool)
-            if wanted.exclude_self:
+            if options.exclude_self:
                 kept &= self.collection.keys[row] != query_keys[query]
-            if wanted.min_similarity is not None:
-                kept &= cosine >= wanted.min_similarity
+            if options.min_similarity is not None:
+                kept &= cosine >= options.min_similarity
             query, row, cosine = query[kept], row[kept], cosine[kept]
-            first = np.arange(len(query)) - np.searchsorted(query, query) < wanted.k
+            first = np.arange(len(query)) - np.searchsorted(query, query) < options.k
             parts.append((searchable[query[first]], row[first], cosine[first]))
         query, row, cosine = (np.concatenate([part[i] for part in parts]) for i in range(3))
         return query, row, cosine
@@ -158,7 +160,7 @@ class Search:
     ) -> list[dict[str, Any]]:
         """Return the hits of one query; ``indices`` are the indices of its rows in ``details`` and ``sequences``."""
         alignments: list[Any] = [None] * len(indices)
-        if self.wanted.align and query.sequence is not None:
+        if self.options.align and query.sequence is not None:
             known = [(i, target) for i, index in enumerate(indices) if (target := sequences[index]) is not None]
             found = align(query.sequence, [target for _, target in known])
             for (i, target), alignment in zip(known, found, strict=True):
@@ -168,15 +170,15 @@ class Search:
                     log.warning(
                         "%s: its sequence and the sequence of a hit are too long to align (over 1.2 GB of memory), so "
                         "such hits have no identity",
-                        query.told.get("id"),
+                        query.info.get("id"),
                     )
         hits = []
         for rank, (index, score, alignment) in enumerate(zip(indices, scores, alignments, strict=True), start=1):
             for record in details[index]:
                 hit = {"rank": rank, "similarity": score, "distance": round(1 - score, DIGITS), **record}
-                if self.wanted.align:
+                if self.options.align:
                     hit["alignment"] = alignment
-                if self.wanted.letters:
+                if self.options.sequences:
                     hit["sequence"] = sequences[indices[rank - 1]]
                 hits.append(hit)
         return hits
@@ -197,7 +199,7 @@ class Search:
         pairs, sums = np.unique(index_of * len(names) + codes, return_counts=True)
         for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
             datasets[pair // len(names)][names[pair % len(names)]] = total
-        limit = self.wanted.most_records if self.wanted.occurrences else 1
+        limit = self.options.max_records if self.options.occurrences else 1
         if limit is not None:
             shown = np.arange(len(index_of)) - np.searchsorted(index_of, index_of) < limit
             index_of, positions = index_of[shown], positions[shown]
@@ -208,7 +210,7 @@ class Search:
                 {key: record.get(key) for key in RECORD_KEYS}
                 | {"occurrences": counts[index], "datasets": datasets[index]}
                 | {key: record.get(key) for key in ("length", "source", "source_file")}
-                | ({"columns": {key: record.get(key) for key in self.wanted.columns}} if self.wanted.columns else {})
+                | ({"columns": {key: record.get(key) for key in self.options.columns}} if self.options.columns else {})
             )
         if self._lineages_of is not None:
             self._name([record for records in details for record in records], rows[index_of], self._lineages_of)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, StoreError, UsageError
@@ -37,7 +37,7 @@ class Query:
     """One query.
 
     Attributes:
-        told: Information shown with its hits: ``id`` and its origin; if it cannot be searched also ``rejected``, the
+        info: Information shown with its hits: ``id`` and its origin; if it cannot be searched also ``rejected``, the
             reason.
         key: Key (``keys_of``) that identifies the query's own sequence among the hits; None if it cannot be searched.
         sequence: Normalised sequence; None if unknown.
@@ -46,7 +46,7 @@ class Query:
         file: File from which it was read, as given; None if it is not from a file.
     """
 
-    told: dict[str, Any]
+    info: dict[str, Any]
     key: int | None = None
     sequence: str | None = None
     abundance: int | None = None
@@ -60,18 +60,18 @@ class QueryBatch:
 
     Attributes:
         queries: All queries, in the order of the input.
-        places: Indices of the queries that can be searched.
+        searchable: Indices of the queries that can be searched.
         vectors: Vectors of these queries, float32, shape (len(places), d).
     """
 
     queries: list[Query]
-    places: list[int]
+    searchable: list[int]
     vectors: FloatArray
 
     def part(self, first: int, last: int) -> QueryBatch:
         """Return the queries from number ``first`` to before ``last``."""
-        part = slice(bisect_left(self.places, first), bisect_left(self.places, last))
-        indices = [index - first for index in self.places[part]]
+        part = slice(bisect_left(self.searchable, first), bisect_left(self.searchable, last))
+        indices = [index - first for index in self.searchable[part]]
         return QueryBatch(self.queries[first:last], indices, self.vectors[part])
 
 
@@ -111,7 +111,7 @@ def embedder_for(spec: Spec, what: str, model: str | None = None) -> Embedder:
     return embedder
 
 
-def by_letters(embedder: Embedder, sequence: str) -> QueryBatch:
+def by_sequence(embedder: Embedder, sequence: str) -> QueryBatch:
     """Return a pasted sequence as a query.
 
     Raises:
@@ -246,7 +246,7 @@ def _record(run: Run, row: int) -> dict[str, Any]:
             for group in range(file.metadata.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if row < first + rows:
-                    table = sound(file.read_row_group(group, columns=columns))
+                    table = checked_text(file.read_row_group(group, columns=columns))
                     record: dict[str, Any] = table.slice(row - first, 1).to_pylist()[0]
                     return record
                 first += rows

@@ -17,7 +17,7 @@ from ednabed.models.base import FloatArray
 from ednabed.reference.topk import DIGITS
 from ednabed.search.table_hits import Found, Hits, OpenedTable, digest_keys, digest_texts, digests_of, hits_of
 from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns, lance_errors, vector_dimension
-from ednabed.store.table_index import SMALL_ROWS, IndexInfo, ask_index, fetched, find_index
+from ednabed.store.table_index import SMALL_ROWS, IndexInfo, find_index, rows_to_fetch, search_index
 from ednabed.store.table_nearest import (
     ROW_ID,
     TIE,
@@ -185,7 +185,7 @@ def _by_index(opened: OpenedTable, info: IndexInfo, queries: FloatArray, k: int)
     """Return at least the ``k`` most similar sequences of each query, using the index."""
     found: dict[int, list[Found]] = {}
     pending = np.arange(len(queries))
-    limit = fetched(k)
+    limit = rows_to_fetch(k)
     # The settings were measured for ten hits; more hits are spread over more lists.
     info = replace(info, nprobes=min(info.lists, int(np.ceil(info.nprobes * max(1.0, k / 10)))))
     if opened.where is not None:
@@ -197,7 +197,7 @@ def _by_index(opened: OpenedTable, info: IndexInfo, queries: FloatArray, k: int)
         for start in range(0, len(pending), step):
             selected = pending[start : start + step]
             names = [ID, SEQUENCE, opened.columns.vector]
-            part = ask_index(
+            part = search_index(
                 opened.database, opened.table, opened.columns, info, queries[selected], limit, names, opened.where
             )
             fetched_rows = np.bincount(part.column("query_index").to_numpy(), minlength=len(selected))

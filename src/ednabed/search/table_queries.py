@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.spec import Spec
 from ednabed.search.align import align
-from ednabed.search.hits import Wanted
+from ednabed.search.hits import SearchOptions
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.search.table import search_table
 from ednabed.sequences import digest, normalise_one
@@ -39,12 +39,12 @@ def by_table_id(database: Database, columns: VectorColumns, spec: Spec, record_i
     return QueryBatch([Query({"id": record_id, "length": len(sequence)}, None, sequence)], [0], vectors)
 
 
-def check_wanted(wanted: Wanted) -> None:
+def check_options(options: SearchOptions) -> None:
     """Raise UsageError if an option is set that a table does not support."""
     for parameter, given in (
-        ("datasets", wanted.datasets),
-        ("exclude_runs", wanted.exclude_runs),
-        ("occurrences", wanted.occurrences),
+        ("datasets", options.datasets),
+        ("exclude_runs", options.exclude_runs),
+        ("occurrences", options.occurrences),
     ):
         if given:
             raise UsageError(f"`{parameter}` is for runs, which a table does not have; filter its columns with `where`")
@@ -54,30 +54,30 @@ def answer(
     database: Database,
     columns: VectorColumns,
     batches: Iterator[QueryBatch],
-    wanted: Wanted,
+    options: SearchOptions,
     notices: list[str],
 ) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
     """Yield each query with its hits (``search_table``), in order; notices for the user are added to ``notices``."""
     for batch in batches:
-        sequences = [batch.queries[index].sequence for index in batch.places]
+        sequences = [batch.queries[index].sequence for index in batch.searchable]
         exclude: Sequence[str | None] | None = None
-        if wanted.exclude_self:
+        if options.exclude_self:
             exclude = [None if sequence is None else digest(sequence.encode()) for sequence in sequences]
         hits, notice = search_table(
             database,
             batch.vectors,
-            wanted.k,
+            options.k,
             columns=columns,
-            exact=wanted.exact,
+            exact=options.exact,
             exclude=exclude,
-            where=wanted.where,
-            min_similarity=wanted.min_similarity,
+            where=options.where,
+            min_similarity=options.min_similarity,
         )
         if notice is not None and notice not in notices:
             notices.append(notice)
-        found = dict(zip(batch.places, hits, strict=True))
+        found = dict(zip(batch.searchable, hits, strict=True))
         for index, query in enumerate(batch.queries):
-            yield query, _with_alignments(query, found.get(index, []), wanted.align)
+            yield query, _with_alignments(query, found.get(index, []), options.align)
 
 
 def _with_alignments(query: Query, hits: list[dict[str, Any]], aligned: bool) -> list[dict[str, Any]]:

@@ -123,7 +123,7 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
         InputError: The file cannot be read, lacks ids or lineages, gives one id two lineages, or none of its lineages
             is understood.
     """
-    with Source(path, stdin, wanted="id with its lineage", use="labels") as source:
+    with Source(path, stdin, expected="id with its lineage", use="labels") as source:
         if sniff(source.head, source.path) != "table":
             raise InputError(
                 f"{source.path}: contains sequences, not labels; give a TSV or CSV with an id and a lineage"

@@ -85,7 +85,7 @@ class Source:
         path: str | Path,
         stdin: BinaryIO | None = None,
         *,
-        wanted: str = "sequence",
+        expected: str = "sequence",
         use: Use = "sequences",
         shown: str | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class Source:
         Args:
             path: The file.
             stdin: The stream that ``-`` reads.
-            wanted: The thing of which the file needs at least one, for the message about an empty file.
+            expected: The thing of which the file needs at least one, for the message about an empty file.
             use: The purpose of reading; an artifact of another type is refused.
             shown: The name used in messages, for copies of the user's file; None uses the path.
 
@@ -128,7 +128,7 @@ class Source:
             self._given = 0
             if not self.head.strip():
                 what = "is empty" if not self.head else "contains only blank lines"
-                raise InputError(f"{self.path}: {what}; give a file with at least one {wanted}")
+                raise InputError(f"{self.path}: {what}; give a file with at least one {expected}")
             self._stack = stack.pop_all()
 
     def _open_zip(self, stack: ExitStack, use: Use) -> None:

@@ -13,7 +13,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import InputError
 from ednabed.sequences.opening import Source
 from ednabed.sequences.tables import text_of
@@ -53,7 +53,7 @@ class ParquetTable:
                 batch = next(batches, None)
                 if batch is None:
                     return
-                sound(batch)
+                checked_text(batch)
             yield batch
 
     def close(self) -> None:

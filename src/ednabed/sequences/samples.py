@@ -46,7 +46,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.names)
 
-    def names_beside(self, columns: Iterable[str]) -> tuple[str, ...]:
+    def column_names_with(self, columns: Iterable[str]) -> tuple[str, ...]:
         """Return the names that the table's columns get in records that already have the given columns.
 
         A column whose name is taken is called ``<name>_sample``. Records of one input must agree on these names.
@@ -65,11 +65,11 @@ class Samples:
 
         Args:
             batch: The records.
-            names: Names for the columns; None uses ``names_beside`` with the columns of the batch.
+            names: Names for the columns; None uses ``column_names_with`` with the columns of the batch.
         """
         rows = pc.index_in(batch.column("sample"), value_set=self.names)
         self.matched += len(batch) - rows.null_count
-        names = self.names_beside(batch.schema.names) if names is None else names
+        names = self.column_names_with(batch.schema.names) if names is None else names
         for name, column in zip(names, self.table.columns, strict=True):
             batch = batch.append_column(name, column.combine_chunks().take(rows))
         return batch
@@ -82,7 +82,7 @@ def read_samples(path: str | Path) -> Samples:
         InputError: The file cannot be read as a table, has no column of sample names or no other column, has a
             duplicated column or sample, or contains a location that is not on the globe.
     """
-    with Source(path, None, wanted="sample with its location") as source:
+    with Source(path, None, expected="sample with its location") as source:
         if sniff(source.head, source.path) != "table":
             raise InputError(
                 f"{source.path}: is not a table of samples; give a TSV or CSV: sample, latitude, longitude"

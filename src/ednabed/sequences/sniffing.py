@@ -87,7 +87,7 @@ def binary_error(path: str) -> InputError:
 def _unzip_advice(head: bytes, path: str) -> str:
     lower = path.lower()
     if lower.endswith((".qza", ".qzv")) or b"/VERSION" in head[:4096]:
-        return f"export QIIME 2 artifacts first: qiime tools export --input-path {path} --output-path exported"
+        return f"export QIIME 2 artifacts first, with 'qiime tools export --input-path {path} --output-path exported'"
     if lower.endswith(".xlsx") or b"[Content_Types].xml" in head[:4096]:
         return "export Excel workbooks first: save the sheet as 'CSV UTF-8'"
     return "unpack it first and give the sequence file in it"

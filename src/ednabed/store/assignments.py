@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
@@ -161,10 +161,12 @@ class KeptFile:
         ):
             schema = file.schema_arrow.remove_metadata()
             if schema == _COLUMNS_1:
-                return _require_values(sound(_upgraded(file, columns)))
+                return _require_values(checked_text(_upgraded(file, columns)))
             if schema != COLUMNS:
                 raise _damaged(self.path)
-            return _require_values(sound(file.read(list(columns)).select(list(columns)).replace_schema_metadata(None)))
+            return _require_values(
+                checked_text(file.read(list(columns)).select(list(columns)).replace_schema_metadata(None))
+            )
 
 
 def _require_values(table: pa.Table) -> pa.Table:

@@ -41,7 +41,7 @@ LOCK = ".compress.lock"
 
 _MEMBER = "embeddings.npy"
 _CHUNK = 1 << 20
-_DOING = "compressing this run ('ednabed compress', or 'consolidate --compress')"
+_DOING = "compressing this run ('ednabed compress', or 'ednabed consolidate --compress')"
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
 Entry = dict[str, Any]

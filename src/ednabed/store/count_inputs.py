@@ -170,7 +170,7 @@ def _write_records(table: CountTable, path: Path) -> None:
             "count table"
         )
     columns = {
-        "id": pa.array(list(table.places), pa.string()),
+        "id": pa.array(list(table.row_of_id), pa.string()),
         "sequence": pa.array(list(table.sequences), pa.string()),
         **{name: pa.array(list(cells), pa.string()) for name, cells in table.labels.items()},
     }

@@ -55,10 +55,10 @@ def check_file(path: Path, example: str) -> None:
         raise UsageError(
             f"{path} has the extension of a compressed file, but results are plain text; omit {path.suffix}"
         )
-    check_above(path)
+    check_parents(path)
 
 
-def check_above(path: Path) -> None:
+def check_parents(path: Path) -> None:
     """Check that the parent folders of a path can be created.
 
     Raises:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
-from ednabed.sequences.counts import CountTable, lineages_of, no_match
+from ednabed.sequences.counts import CountTable, lineages_of, no_match_error
 from ednabed.sequences.counts.table import Ints, sequence_id
 
 Refusal = tuple[str, str, str, int]
@@ -55,7 +55,7 @@ class _Table:
         """Return the feature of a record, or None if it has none."""
         feature = self.counts.find(name)
         if feature is None and sequence is not None and self.counts.named_by_sequence:
-            feature = self.counts.places.get(sequence_id(sequence))
+            feature = self.counts.row_of_id.get(sequence_id(sequence))
         return feature
 
 
@@ -190,7 +190,7 @@ class Occurrences:
             InputError: No record was found in any table.
         """
         if self._examples and not any(table.record_of or table.refused for table in self._tables):
-            raise no_match(self._tables[0].counts, self._examples)
+            raise no_match_error(self._tables[0].counts, self._examples)
 
     def summary(self, *, complete: bool) -> dict[str, int]:
         """Return the numbers of unmatched features and reads.

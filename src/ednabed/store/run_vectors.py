@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ednabed.engine.embed import WINDOW_LETTERS, Engine
+from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.base import Embedder
@@ -95,7 +95,7 @@ def _windows(staged: Staged, vectors: Computed) -> Iterator[Window]:
         highest_so_far = int(highest[-1])
         parts.append(batch.filter(pa.array((column > highest[:-1]) & (vectors.row[column] < 0))))
         bases += int(parts[-1].column("length").to_numpy().sum())
-        if bases >= WINDOW_LETTERS:
+        if bases >= WINDOW_BASES:
             yield _window(parts)
             parts, bases = [], 0
     if bases:

@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.store.files import check_name, sha256_file
@@ -150,7 +150,7 @@ class Run:
         if not path.exists():
             raise StoreError(f"{path} is missing: {self.folder} was created by an older tool, so its rows have no ids")
         with parquet_errors(self.damaged_records):
-            return sound(pq.read_table(path, columns=columns))
+            return checked_text(pq.read_table(path, columns=columns))
 
     @property
     def record_schema(self):  # type: ignore[no-untyped-def]
@@ -189,7 +189,7 @@ class Run:
                     batch = next(batches, None)
                     if batch is None:
                         return
-                    sound(batch)
+                    checked_text(batch)
                 yield batch
 
     def damaged_records(self, reason: str) -> StoreError:

@@ -235,7 +235,7 @@ def _join(samples: Samples, inputs: list[Input]) -> Callable[[Any], Any]:
                 columns.update(batch.schema.names)
                 # All other columns of an input are in its first batch.
                 break
-    return partial(samples.apply, names=samples.names_beside(columns))
+    return partial(samples.apply, names=samples.column_names_with(columns))
 
 
 class PartWriter:

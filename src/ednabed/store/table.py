@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import StoreError, UsageError
-from ednabed.extras import needed
+from ednabed.extras import import_extra
 from ednabed.store.defaults import database_address
 
 TABLE = "sequences"
@@ -127,7 +127,7 @@ class Database:
         """
         # LanceDB warns on standard error when it creates a data set, and when a compaction meets another writer.
         os.environ.setdefault("LANCEDB_LOG", "error")
-        lancedb = needed("lancedb", "table", "a LanceDB table")
+        lancedb = import_extra("lancedb", "table", "a LanceDB table")
         with lance_errors(self.address):
             return lancedb.connect(self.address, storage_options=dict(self.storage_options) or None)
 

@@ -197,7 +197,7 @@ def _measure(database: Database, table: Any, columns: VectorColumns, info: Index
         min_cosine[i] = np.sort(cosines(np.broadcast_to(query, found.shape), found))[-k]
     for nprobes, factor in dict.fromkeys((min(nprobes, info.lists), factor) for nprobes, factor in _WIDTHS):
         info = replace(info, nprobes=nprobes, refine_factor=factor)
-        part = ask_index(database, table, columns, info, queries, fetched(k), [columns.vector])
+        part = search_index(database, table, columns, info, queries, rows_to_fetch(k), [columns.vector])
         query_of_hit = part.column("query_index").to_numpy()
         similarities = cosines(queries[query_of_hit], vectors_in(part, columns.vector, dimension))
         correct = similarities >= min_cosine[query_of_hit] - TIE
@@ -249,12 +249,12 @@ def find_index(
     return info, None
 
 
-def fetched(k: int) -> int:
+def rows_to_fetch(k: int) -> int:
     """Return the number of rows to request from an index for ``k`` distinct sequences, allowing for repeated ones."""
     return k + max(_NEIGHBOURS, k // 2)
 
 
-def ask_index(
+def search_index(
     database: Database,
     table: Any,
     columns: VectorColumns,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ednabed.engine.embed import WINDOW_LETTERS
+from ednabed.engine.embed import WINDOW_BASES
 from ednabed.models.base import FloatArray
 from ednabed.store.table import (
     EMBEDDED,
@@ -126,7 +126,7 @@ class PendingRows:
                 window.sequences.append(sequence)
                 window.reasons.append(reason)
                 bases += len(sequence or "")
-                if len(window.ids) == max_rows or bases >= WINDOW_LETTERS:
+                if len(window.ids) == max_rows or bases >= WINDOW_BASES:
                     yield window
                     window, bases = Rows([], [], []), 0
         if window.ids:

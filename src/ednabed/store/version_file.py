@@ -91,7 +91,7 @@ class Versions:
         except FileNotFoundError:
             return cls()
         try:
-            return cls._of(_SEAL.read(raw))
+            return cls._from_body(_SEAL.read(raw))
         except UnknownSchema as found:
             raise StoreError(
                 f"{path} has schema {found}, but this version of ednabed reads {VERSIONS_SCHEMA_1!r} and "
@@ -105,7 +105,7 @@ class Versions:
             ) from error
 
     @classmethod
-    def _of(cls, body: dict[str, Any]) -> Versions:
+    def _from_body(cls, body: dict[str, Any]) -> Versions:
         """Convert the parsed file; raise ValueError, KeyError or TypeError if it is not what ``to_text`` writes."""
         _require_fields("file", body, {"versions": dict, "tags": dict})
         versions: dict[str, Version] = {}
@@ -192,7 +192,7 @@ def locked(workspace: Path) -> Iterator[None]:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise StoreError(
-            f"{path} was locked by another ednabed command ('versions', or 'consolidate --version') for "
+            f"{path} was locked by another command ('ednabed versions', or 'ednabed consolidate --version') for "
             f"{LOCK_SECONDS:g} seconds; wait until it has finished and run the same command again"
         ) from None
     try:

@@ -18,7 +18,7 @@ from ednabed.reference.opened import Reference
 from ednabed.search.divergence import decode
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.calibration import Calibration
-from ednabed.taxonomy.candidates import LONGEST, Finder
+from ednabed.taxonomy.candidates import MAX_CANDIDATES, Finder
 from ednabed.taxonomy.decoys import Limits, decoy_limits
 from ednabed.taxonomy.draws import (
     COPY,
@@ -42,7 +42,7 @@ from ednabed.taxonomy.situations import KNOWN
 
 QUERIES = 7_800
 """Draws for each marker by default."""
-_FULL_SIZE = LONGEST
+_FULL_SIZE = MAX_CANDIDATES
 """Candidates per draw, against which the candidates missed by a shorter shortlist are counted."""
 _SIZES = (50, 100, 200)
 """Shortlist sizes that are tried; the first that finds 0.97 of what ``_FULL_SIZE`` candidates find is used."""
@@ -103,7 +103,7 @@ def calibrate(
             sequences[marker] = int(among.sum())
             records = labels.records[np.repeat(among, np.diff(labels.starts))]
             copies[marker], counted[marker] = copy_share(records), _counted_copies(records)
-            drawn[marker] = draw(labels, finder.letters, among, count, crops, seed + number)
+            drawn[marker] = draw(labels, finder.bases, among, count, crops, seed + number)
     if all(part.level == COPY for parts in drawn.values() for part in parts):
         raise StoreError(
             f"{reference.name} cannot be calibrated: no taxon in it has a second sequence or a sister taxon, so "

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Collection
-from ednabed.search.divergence import RELATED, Codes, Comparer, Letters
+from ednabed.search.divergence import RELATED, Codes, Comparer, PackedSequences
 from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates, Ints
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist
@@ -30,7 +30,7 @@ FAR_BY_VECTORS = 0.3
 without any related sequence (``RELATED``) does not get one."""
 _UNCERTAIN = 0.2
 """Distance above which pairs are aligned that hardly share any 8-mers: they are further apart than that."""
-LONGEST = 400
+MAX_CANDIDATES = 400
 """Candidates per exponent for a query that is far from all near ones."""
 COVERAGE_POWER = 0.2
 """A distance over a share c of the query's bases is multiplied by 1 / c ** 0.2: among many short sequences one is near
@@ -67,10 +67,10 @@ class Finder:
         self.collection = collection
         self.exponents = tuple(exponents)
         self._threads = threads
-        self.letters = read_letters(collection)
+        self.bases = read_bases(collection)
         self._labelled = labels.labelled
-        self._lengths = np.maximum(self.letters.lengths, 1)
-        self._comparers = [Comparer(self.letters) for _ in range(threads)]
+        self._lengths = np.maximum(self.bases.lengths, 1)
+        self._comparers = [Comparer(self.bases) for _ in range(threads)]
 
     def find(
         self,
@@ -87,16 +87,16 @@ class Finder:
         Args:
             queries: Vectors, float32, shape (q, d).
             codes: The bases of each query (``divergence.encode``), on the strand of its vector.
-            k: Candidates per query and exponent; ``LONGEST`` for queries that are far from all of these.
+            k: Candidates per query and exponent; ``MAX_CANDIDATES`` for queries that are far from all of these.
             left_out: A group of each row and of each query: rows of a query's own group are not candidates.
             align: Compare bases; False uses 1 - similarity as the distance.
             thorough: Look for distant relatives if there are no near ones; False quickly finds whether any row shares
                 some words.
         """
         lengths = np.fromiter(map(len, codes), np.int64, len(codes))
-        usable = self._labelled & (self.letters.lengths > 0) if align else self._labelled
+        usable = self._labelled & (self.bases.lengths > 0) if align else self._labelled
         blocks = self.collection.blocks(None if usable.all() else usable)
-        longest = max(k, LONGEST) if thorough else k
+        longest = max(k, MAX_CANDIDATES) if thorough else k
         rows = shortlist(blocks, self._lengths, queries, lengths, longest, self.exponents, left_out)
         found = _Measured(rows)
         first_rows = rows[:, : k * len(self.exponents)]
@@ -165,9 +165,9 @@ class Finder:
                 if thorough and not first and divergence.distance.min(initial=1) > _UNCERTAIN:
                     divergence = comparer.compare(codes[i], rows[i, columns])
                 columns += first
-                found.distances[i, columns] = divergence.distance / _covered(divergence.letters, len(codes[i]))
+                found.distances[i, columns] = divergence.distance / _covered(divergence.n_bases, len(codes[i]))
                 found.mismatches[i, columns] = divergence.mismatches
-                found.bases[i, columns] = divergence.letters
+                found.bases[i, columns] = divergence.n_bases
                 found.overlaps[i, columns] = divergence.overlap
                 found.lacking[i, columns] = divergence.lacking
 
@@ -194,7 +194,7 @@ def _covered(bases: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
     return np.asarray(np.clip(bases / np.maximum(lengths, 1), _MIN_SHARE, 1) ** COVERAGE_POWER, np.float64)
 
 
-def read_letters(collection: Collection) -> Letters:
+def read_bases(collection: Collection) -> PackedSequences:
     """Read the bases of all rows of a collection; rows whose sequence is unknown have none."""
 
     def batches() -> Iterator[list[bytes]]:
@@ -202,4 +202,4 @@ def read_letters(collection: Collection) -> Letters:
             rows = np.arange(first, min(first + _ROWS, collection.rows))
             yield [(text or "").encode() for text in collection.take_sequences(rows).column("sequence").to_pylist()]
 
-    return Letters.of(batches())
+    return PackedSequences.from_batches(batches())

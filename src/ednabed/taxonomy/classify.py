@@ -18,7 +18,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder, FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
-from ednabed.search.divergence import LEAST_COVER, Codes, decode, encode, turn
+from ednabed.search.divergence import MIN_COVERAGE, Codes, decode, encode, reverse_complement_codes
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.taxonomy.assign import IDENTITIES, NOVEL_COVERAGE, Criteria
 from ednabed.taxonomy.assignment import Assignment
@@ -68,7 +68,7 @@ class Classifier:
         embedder: The function that computed its vectors.
         calibration: What was learned about it; None: names by fixed identity limits, without confidences.
         criteria: When a name is given.
-        use_letters: Compare the bases of the candidates; False judges by vectors alone, which needs a calibration.
+        align: Compare the bases of the candidates; False judges by vectors alone, which needs a calibration.
         threads: Threads that compare bases.
 
     Attributes:
@@ -89,24 +89,22 @@ class Classifier:
         calibration: Calibration | None,
         criteria: Criteria,
         *,
-        use_letters: bool = True,
+        align: bool = True,
         threads: int = 1,
     ) -> None:
-        if calibration is None and not use_letters:
+        if calibration is None and not align:
             raise UsageError(
                 f"{collection.name} is not calibrated, and without alignment there is no other measure of what a "
-                "similarity means; run 'ednabed reference calibrate' or omit `use_letters=False`"
+                "similarity means; run 'ednabed reference calibrate' or omit `align=False`"
             )
-        if not use_letters and criteria.consensus:
-            raise UsageError(
-                "`consensus` compares identities, which need alignment; omit `consensus` or `use_letters=False`"
-            )
-        if not use_letters and criteria.novel_coverage != NOVEL_COVERAGE:
-            raise UsageError("without alignment there is no coverage; omit `novel_coverage` or `use_letters=False`")
-        if not use_letters and max(criteria.min_identity, criteria.min_coverage) > 0:
+        if not align and criteria.consensus:
+            raise UsageError("`consensus` compares identities, which need alignment; omit `consensus` or `align=False`")
+        if not align and criteria.novel_coverage != NOVEL_COVERAGE:
+            raise UsageError("without alignment there is no coverage; omit `novel_coverage` or `align=False`")
+        if not align and max(criteria.min_identity, criteria.min_coverage) > 0:
             raise UsageError(
                 "without alignment there is no identity and no coverage; omit `min_identity` and `min_coverage`, or "
-                "omit `use_letters=False`"
+                "omit `align=False`"
             )
         learned = calibration is not None and calibration.schema == SCHEMA
         if not learned and (criteria.known is not None or criteria.precision is not None):
@@ -126,38 +124,40 @@ class Classifier:
         learned_exponents = None if self.calibration is None else self.calibration.exponents
         exponents = learned_exponents or default_exponents(collection.spec)
         self._finder = Finder(collection, self.labels, exponents, threads=threads)
-        self._use_letters = use_letters
+        self._align = align
         self._engine = Engine(embedder)
         self._both_strands = collection.spec.strand == "both" or embedder.encoder.strands_alike
 
-    def run(self, batches: Iterable[QueryBatch], tell: Callable[[int], object] | None = None) -> Iterator[Classified]:
+    def run(
+        self, batches: Iterable[QueryBatch], on_progress: Callable[[int], object] | None = None
+    ) -> Iterator[Classified]:
         """Yield the assignment of each query, in the order of the input, once all are looked up.
 
         Equal sequences are looked up once.
 
         Args:
             batches: The queries; read to the end before anything is yielded.
-            tell: Called with the number of queries looked up, batch by batch; None for no reports.
+            on_progress: Called with the number of queries looked up, batch by batch; None for no reports.
         """
         numbers: dict[bytes, int] = {}
         found: list[Findings] = []
         with Spool() as spool:
             for batch in batches:
                 found += self._take(batch, numbers, spool)
-                if tell is not None:
-                    tell(len(batch.queries))
-            study = Study(found, self.collection, self.labels, self.calibration, self.criteria, self._use_letters)
+                if on_progress is not None:
+                    on_progress(len(batch.queries))
+            study = Study(found, self.collection, self.labels, self.calibration, self.criteria, self._align)
             self.shares, self.unreached = study.shares, study.unreached
             del numbers
             found.clear()
             for query, number in spool.queries():
-                name = str(query.told["id"])
+                name = str(query.info["id"])
                 if number is None:
-                    note = str(query.told.get("rejected", "it cannot be looked up"))
+                    note = str(query.info.get("rejected", "it cannot be looked up"))
                     yield Classified(query, Assignment(name, "rejected", note=note), None, None)
                     continue
                 codes = spool.bases(number)
-                query_codes = turn(codes) if study.found.turned[number] else codes
+                query_codes = reverse_complement_codes(codes) if study.found.turned[number] else codes
                 yield Classified(
                     replace(query, sequence=decode(query_codes).decode()),
                     replace(study.assignment(number), id=name),
@@ -167,7 +167,7 @@ class Classifier:
 
     def _take(self, batch: QueryBatch, numbers: dict[bytes, int], spool: Spool) -> list[Findings]:
         """Look up the new distinct sequences of a batch, and spool all its queries."""
-        row_of_position = {position: row for row, position in enumerate(batch.places)}
+        row_of_position = {position: row for row, position in enumerate(batch.searchable)}
         texts: list[str] = []
         rows: list[int] = []
         first = len(numbers)
@@ -176,7 +176,7 @@ class Classifier:
                 spool.add_query(query, None)
                 continue
             if query.sequence is None:
-                raise StoreError(f"query {query.told['id']!r} has no sequence; give records with sequences")
+                raise StoreError(f"query {query.info['id']!r} has no sequence; give records with sequences")
             key = hashlib.blake2b(query.sequence.encode(), digest_size=16).digest()
             if key not in numbers:
                 numbers[key] = first + len(texts)
@@ -218,16 +218,16 @@ class Classifier:
         """Look up some queries; return the findings, and the vectors and bases on the strand of the reference."""
         size = int(self._sizes(np.array([len(codes[0])]))[0])
         found = self._find(vectors, codes, size, turned=False)
-        limit = _OTHER_STRAND_BY_BASES if self._use_letters else _OTHER_STRAND_BY_VECTORS
+        limit = _OTHER_STRAND_BY_BASES if self._align else _OTHER_STRAND_BY_VECTORS
         far = np.flatnonzero(found.distance > limit)
         if not len(far):
             return found, vectors, codes
-        turned = [turn(codes[i]) for i in far.tolist()]
+        turned = [reverse_complement_codes(codes[i]) for i in far.tolist()]
         if self._both_strands:
             other_vectors = vectors[far]
         else:
             other_vectors, _ = self._engine.embed([decode(bases) for bases in turned])
-        quick = self._finder.find(other_vectors, turned, size, align=self._use_letters, thorough=False)
+        quick = self._finder.find(other_vectors, turned, size, align=self._align, thorough=False)
         nearer = np.flatnonzero(quick.distances[:, 0] < found.distance[far])
         if not len(nearer):
             return found, vectors, codes
@@ -247,7 +247,7 @@ class Classifier:
 
     def _find(self, vectors: FloatArray, codes: list[Codes], size: int, *, turned: bool) -> Findings:
         """Return the findings on queries of one strand."""
-        candidates = self._finder.find(vectors, codes, size, align=self._use_letters)
+        candidates = self._finder.find(vectors, codes, size, align=self._align)
         evidence = weigh(candidates, self.labels)
         if self.criteria.consensus:
             evidence = consensus(evidence, candidates, self.labels, self.criteria.margin)
@@ -257,9 +257,9 @@ class Classifier:
         rows = np.where(has_nearest, candidates.rows[all_queries, column], -1)
         identity, coverage, likeness = self._identities(candidates, column, rows, codes)
         # A pair that was only scored counts as unrelated if its alignment turns out to cover only a few bases.
-        shorter = np.minimum(candidates.lengths, self._finder.letters.lengths[rows])
+        shorter = np.minimum(candidates.lengths, self._finder.bases.lengths[rows])
         too_few = (candidates.overlaps[all_queries, column] < 0) & (
-            coverage / 100 * candidates.lengths < LEAST_COVER * shorter
+            coverage / 100 * candidates.lengths < MIN_COVERAGE * shorter
         )
         evidence = replace(evidence, distance=np.where(too_few, np.inf, evidence.distance))
         similarity = self._finder.cosines(vectors, rows[:, None])[:, 0]
@@ -268,7 +268,7 @@ class Classifier:
         calibration = self.calibration
         for marker in np.unique(found.marker) if calibration is not None else ():
             of_marker = np.flatnonzero(found.marker == marker)
-            group = calibration.group(self.labels.markers[marker], self._use_letters) if calibration else None
+            group = calibration.group(self.labels.markers[marker], self._align) if calibration else None
             if group is not None:
                 found.learn(of_marker, group.outlook(evidence.part(of_marker), candidates.lengths[of_marker]))
                 found.unrelated[of_marker] = evidence.distance[of_marker] >= group.limits(candidates.lengths[of_marker])
@@ -286,7 +286,7 @@ class Classifier:
         identity = np.full(len(codes), np.nan)
         coverage = np.full(len(codes), np.nan)
         likeness = np.full(len(codes), np.nan)
-        if not self._use_letters:
+        if not self._align:
             return identity, coverage, likeness
         for i, row in enumerate(rows.tolist()):
             if row < 0:
@@ -298,7 +298,7 @@ class Classifier:
                 identity[i] = 100 * (n_bases - mismatches) / overlap
                 coverage[i] = 100 * overlap / len(codes[i])
                 continue
-            target = self._finder.letters.codes(row)
+            target = self._finder.bases.codes(row)
             if too_long(len(codes[i]), len(target)):
                 continue
             found = align(decode(codes[i]).decode(), [decode(target).decode()], strand="plus")[0]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyopal
 
 from ednabed.models.base import FloatArray
-from ednabed.search.align import GAP_OPEN, LETTERS, MATCH, align, score_aligner, too_long
+from ednabed.search.align import BASES, GAP_OPEN, MATCH, align, score_aligner, too_long
 from ednabed.sequences import RANKS, digest
 from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.assignment import UNKNOWN
@@ -168,7 +168,7 @@ def _promising(novel: list[Novel], i: int, firsts: list[int], identity: float, c
     if not targets:
         return []
     column_score = (identity * MATCH - (100 - identity) * GAP_OPEN) / 100
-    database = pyopal.Database([target.encode() for target in targets.values()], alphabet=LETTERS)
+    database = pyopal.Database([target.encode() for target in targets.values()], alphabet=BASES)
     scores = score_aligner().align(bases.encode(), database, mode="score", algorithm="ov")
     return [
         first

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ednabed.engine.embed import Engine
 from ednabed.models.base import FloatArray
-from ednabed.search.divergence import Codes, decode, turn
+from ednabed.search.divergence import Codes, decode, reverse_complement_codes
 from ednabed.taxonomy.calibration import DIGITS
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.draws import random_piece
@@ -71,7 +71,7 @@ def decoy_limits(
         if len(usable) < MIN_DECOYS:
             continue
         scrambled, vectors = [scrambled[i] for i in usable.tolist()], vectors[usable]
-        turned = [turn(codes) for codes in scrambled]
+        turned = [reverse_complement_codes(codes) for codes in scrambled]
         turned_vectors, _ = engine.embed([decode(codes) for codes in turned])
         n_bases = int(np.median([len(codes) for codes in scrambled]))
         for align in (False,) if joined else (True, False):
@@ -88,18 +88,18 @@ def decoy_limits(
 
 def _pieces(finder: Finder, among: Ints, length: int, count: int, rng: np.random.Generator) -> list[Codes]:
     """Return scrambled pieces of sequences; fewer than requested if too few sequences are long enough."""
-    rows = rng.permutation(among[finder.letters.lengths[among] >= max(length, 1)])[:count]
-    return [_scrambled(random_piece(finder.letters.codes(row), length, rng), rng) for row in rows.tolist()]
+    rows = rng.permutation(among[finder.bases.lengths[among] >= max(length, 1)])[:count]
+    return [_scrambled(random_piece(finder.bases.codes(row), length, rng), rng) for row in rows.tolist()]
 
 
 def _joined(finder: Finder, among: Ints, length: int, count: int, rng: np.random.Generator) -> list[Codes]:
     """Return sequences of the given number of bases, each several sequences joined and scrambled together."""
-    rows = among[finder.letters.lengths[among] > 0]
+    rows = among[finder.bases.lengths[among] > 0]
     sequences: list[Codes] = []
     while len(sequences) < count and len(rows) >= MIN_DECOYS:
         parts: list[Codes] = []
         while sum(map(len, parts)) < length:
-            parts.append(finder.letters.codes(int(rng.choice(rows))))
+            parts.append(finder.bases.codes(int(rng.choice(rows))))
         sequences.append(_scrambled(np.concatenate(parts)[:length], rng))
     return sequences
 

@@ -93,7 +93,7 @@ class Gathering:
         for batch in batches:
             kept: list[Query] = []
             positions, rows = [], []
-            row_of_position = {position: row for row, position in enumerate(batch.places)}
+            row_of_position = {position: row for row, position in enumerate(batch.searchable)}
             for position, query in enumerate(batch.queries):
                 if not self._count(query):
                     continue
@@ -112,7 +112,7 @@ class Gathering:
             return True
         new = query.sequence not in self._by_sequence
         one = self._by_sequence.setdefault(query.sequence, Distinct(query.sequence))
-        one.add([str(query.told["id"])], *self._reads_of(query))
+        one.add([str(query.info["id"])], *self._reads_of(query))
         return new
 
     def judge(self, found: Classified) -> None:

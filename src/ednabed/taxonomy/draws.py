@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.search.divergence import Codes, Letters, decode
+from ednabed.search.divergence import Codes, PackedSequences, decode
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
 from ednabed.taxonomy.labels import Labels
-from ednabed.taxonomy.regions import meets
+from ednabed.taxonomy.regions import same_region
 
 COPY = len(RANKS) + 1
 RECORD = len(RANKS)
@@ -71,7 +71,7 @@ class Draws:
 
 
 def draw(
-    labels: Labels, letters: Letters, among: npt.NDArray[np.bool_], count: int, crops: Sequence[int], seed: int
+    labels: Labels, letters: PackedSequences, among: npt.NDArray[np.bool_], count: int, crops: Sequence[int], seed: int
 ) -> list[Draws]:
     """Draw queries.
 
@@ -202,7 +202,7 @@ def deepest(taxa: Ints) -> Ints:
 class _Relatives:
     """Compares draws with other sequences of their taxon: only those of the same region can identify a draw."""
 
-    def __init__(self, rows: Ints, taxa: Ints, letters: Letters, rng: np.random.Generator) -> None:
+    def __init__(self, rows: Ints, taxa: Ints, letters: PackedSequences, rng: np.random.Generator) -> None:
         self._rows = rows
         self._taxa = taxa
         self._letters = letters
@@ -215,7 +215,7 @@ class _Relatives:
         others = others[others != self._rows[number]]
         if len(others) > _MAX_KIN:
             others = self._rng.choice(others, _MAX_KIN, replace=False)
-        return meets(decode(codes), map(self._letters.text, others.tolist()))
+        return same_region(decode(codes), map(self._letters.text, others.tolist()))
 
 
 def _remaining(rows: Ints, taxa: Ints, level: int) -> Ints:

@@ -173,7 +173,7 @@ def number_taxa(lineages: list[Lineage]) -> Ints:
     numbers: dict[tuple[int, Taxon], int] = {}
     taxa = np.full((len(lineages), len(RANKS)), -1, np.int64)
     for i, lineage in enumerate(lineages):
-        for rank, taxon in enumerate(known.of(lineage)):
+        for rank, taxon in enumerate(known.taxa_of(lineage)):
             if taxon is not None:
                 taxa[i, rank] = numbers.setdefault((rank, taxon), len(numbers))
     return taxa

@@ -68,15 +68,15 @@ class Logistic:
 
 def check_columns(
     knots: list[list[float]],
-    least: list[float],
-    most: list[float],
+    lowest: list[float],
+    highest: list[float],
     mean: list[float],
     scale: list[float],
     features: int,
 ) -> None:
     """Raise BadJson unless the numbers of a model that was read match the number of features."""
     wide = features + sum(map(len, knots))
-    if [len(knots), len(least), len(most)] != [features] * 3 or [len(mean), len(scale)] != [wide] * 2 or 0 in scale:
+    if [len(knots), len(lowest), len(highest)] != [features] * 3 or [len(mean), len(scale)] != [wide] * 2 or 0 in scale:
         raise BadJson(f"a model does not have the numbers of {features} features")
 
 

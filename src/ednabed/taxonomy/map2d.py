@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from ednabed.extras import installed
+from ednabed.extras import is_installed
 from ednabed.models.base import FloatArray
 from ednabed.taxonomy.near import nearest_vectors
 
@@ -40,7 +40,7 @@ def map_2d(vectors: FloatArray, *, seed: int = 0, bar: Any = None) -> tuple[Floa
     Returns:
         Coordinates, float32, shape (n, 2), without a unit; and the name of the method, ``UMAP`` or ``PCA``.
     """
-    if len(vectors) < MIN_VECTORS or not installed("umap"):
+    if len(vectors) < MIN_VECTORS or not is_installed("umap"):
         return _principal(vectors), "PCA"
     from umap import UMAP
 

@@ -9,7 +9,7 @@ _WORD = 10
 _SHARED = 0.05
 
 
-def meets(sequence: bytes, others: Iterable[bytes]) -> bool:
+def same_region(sequence: bytes, others: Iterable[bytes]) -> bool:
     """Return whether a sequence is of the same region as one of the others; true for sequences that are too short.
 
     Sequences of one species and region share most of their ten-base words; those of two regions share almost none.

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ednabed.base.parquet_files import parquet_errors, sound
+from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
@@ -38,7 +38,7 @@ from ednabed.store.files import json_sha256, whole_file
 from ednabed.taxonomy.map2d import map_2d
 from ednabed.taxonomy.near import nearest_vectors
 
-MOST = 50_000
+DEFAULT_LANDMARKS = 50_000
 """Maximum number of landmarks by default."""
 N_NEAREST = 5
 """Number of landmarks among which a sequence is placed."""
@@ -66,7 +66,7 @@ class SequenceMap:
 
     Attributes:
         keys: Key of each sequence (``Collection.keys``), uint64, shape (n,), ascending, each once.
-        places: x and y, float32, shape (n, 2), finite, without a unit.
+        coordinates: x and y, float32, shape (n, 2), finite, without a unit.
         landmark: bool, shape (n,): laid out by the method itself; False: placed among its nearest landmarks.
         clusters: Number of its group of points, int32, shape (n,), from 0, largest group first; -1 for none. A group
             consists of points that are close together in this picture (``point_groups``); it is not a taxon.
@@ -81,7 +81,7 @@ class SequenceMap:
     """
 
     keys: Keys
-    places: FloatArray
+    coordinates: FloatArray
     landmark: Bools
     clusters: Numbers
     method: str
@@ -127,7 +127,7 @@ class SequenceMap:
         vectors[at[known]] = unit(collection.vectors_of(rows[known]))
         return vectors
 
-    def place(
+    def coordinates_of(
         self, landmarks: Collection | FloatArray, vectors: FloatArray
     ) -> tuple[FloatArray, npt.NDArray[np.float32]]:
         """Place vectors that are not on the map, such as those of novel sequences or of other runs.
@@ -154,8 +154,8 @@ class SequenceMap:
                 f"got vectors of shape {vectors.shape} to place among landmarks of shape {known.shape}, expected "
                 f"{self.landmarks:,} landmarks of the same dimension; use vectors and landmarks of one model"
             )
-        places, similar, _ = self._among(known, vectors)
-        return places, similar
+        coordinates, similar, _ = self._among(known, vectors)
+        return coordinates, similar
 
     def of_rows(self, collection: Collection) -> tuple[FloatArray, Bools, Numbers, Bools]:
         """Return the map data of each row of a collection.
@@ -170,13 +170,13 @@ class SequenceMap:
         """
         self.check_function(collection)
         at, on_map = _find(self.keys, collection.keys)
-        places = np.full((collection.rows, 2), np.nan, np.float32)
+        coordinates = np.full((collection.rows, 2), np.nan, np.float32)
         landmark = np.zeros(collection.rows, np.bool_)
         clusters = np.full(collection.rows, -1, np.int32)
-        places[on_map] = self.places[at[on_map]]
+        coordinates[on_map] = self.coordinates[at[on_map]]
         landmark[on_map] = self.landmark[at[on_map]]
         clusters[on_map] = self.clusters[at[on_map]]
-        return places, landmark, clusters, on_map
+        return coordinates, landmark, clusters, on_map
 
     def write(self, path: Path) -> None:
         """Write the map to one Parquet file, completely or not at all; an earlier file stays until it is finished."""
@@ -186,7 +186,7 @@ class SequenceMap:
             "software": self.software, "content_sha256": self._content(),
         }  # fmt: skip
         text = json.dumps({**facts, "map_sha256": json_sha256(facts)}, ensure_ascii=False)
-        columns = [self.keys, self.places[:, 0], self.places[:, 1], self.landmark, self.clusters]
+        columns = [self.keys, self.coordinates[:, 0], self.coordinates[:, 1], self.landmark, self.clusters]
         table = pa.table([pa.array(np.ascontiguousarray(column)) for column in columns], schema=_COLUMNS)
         with whole_file(path) as temporary:
             pq.write_table(table.replace_schema_metadata({_FACTS: text.encode()}), temporary, compression="zstd")
@@ -203,7 +203,7 @@ class SequenceMap:
         try:
             # The complete file is read and closed, so that it can be replaced at any time.
             with parquet_errors(lambda reason: StoreError(f"{path} cannot be read ({reason}); {again}")):
-                table = sound(pq.ParquetFile(pa.BufferReader(path.read_bytes())).read())
+                table = checked_text(pq.ParquetFile(pa.BufferReader(path.read_bytes())).read())
             facts = parse_json((table.schema.metadata or {}).get(_FACTS, b"null"))
         except BadJson as error:
             raise StoreError(f"{path} cannot be read ({error}); {again}") from error
@@ -219,10 +219,12 @@ class SequenceMap:
         if any(column.null_count for column in table.columns):
             raise damaged
         key, x, y, landmark, cluster = (column.to_numpy() for column in table.columns)
-        places = np.stack([x, y], axis=1)
+        coordinates = np.stack([x, y], axis=1)
         try:
             require(facts, _FACTS_TYPES, "the map")
-            found = cls(key, places, landmark.astype(np.bool_), cluster, **{name: facts[name] for name in _FACTS_TYPES})
+            found = cls(
+                key, coordinates, landmark.astype(np.bool_), cluster, **{name: facts[name] for name in _FACTS_TYPES}
+            )
         except BadJson:
             raise damaged from None
         if found._content() != content:
@@ -233,7 +235,7 @@ class SequenceMap:
         """Return the SHA-256 of all columns, one after another, little-endian."""
         hashed = hashlib.sha256()
         for column, kind in (
-            (self.keys, "<u8"), (self.places[:, 0], "<f4"), (self.places[:, 1], "<f4"), (self.landmark, "u1"),
+            (self.keys, "<u8"), (self.coordinates[:, 0], "<f4"), (self.coordinates[:, 1], "<f4"), (self.landmark, "u1"),
             (self.clusters, "<i4"),
         ):  # fmt: skip
             hashed.update(np.ascontiguousarray(column, kind).tobytes())
@@ -256,109 +258,112 @@ class SequenceMap:
             raise UsageError(f"the map has no landmarks to place sequences among; {_AGAIN}")
         if len(present) < len(known):
             known = known[present]
-        landmark_places = self.places[self.landmark][present].astype(np.float64)
+        landmark_coordinates = self.coordinates[self.landmark][present].astype(np.float64)
         landmark_clusters = self.clusters[self.landmark][present]
-        places = np.full((len(vectors), 2), np.nan, np.float32)
+        coordinates = np.full((len(vectors), 2), np.nan, np.float32)
         similar = np.full(len(vectors), np.nan, np.float32)
         clusters = np.full(len(vectors), -1, np.int32)
         norms = lengths(vectors)
         good = np.flatnonzero(np.isfinite(norms) & (norms > 0))
         rows, cosines = nearest_vectors(unit(vectors[good]), known, N_NEAREST, bar)
         if not len(good):
-            return places, similar, clusters
+            return coordinates, similar, clusters
         distances = 1 - cosines
         weights = np.maximum(distances, _MIN_DISTANCE) ** -2
-        mean = (landmark_places[rows] * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]
+        mean = (landmark_coordinates[rows] * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]
         upon = distances[:, 0] < _MIN_DISTANCE / 2
-        places[good] = np.where(upon[:, None], landmark_places[rows[:, 0]], mean)
+        coordinates[good] = np.where(upon[:, None], landmark_coordinates[rows[:, 0]], mean)
         similar[good] = cosines[:, 0]
         clusters[good] = landmark_clusters[rows[:, 0]]
-        return places, similar, clusters
+        return coordinates, similar, clusters
 
 
 def make_map(
     collection: Collection,
     *,
-    most: int = MOST,
+    max_landmarks: int = DEFAULT_LANDMARKS,
     seed: int = 0,
     earlier: SequenceMap | None = None,
     show_progress: bool | None = False,
 ) -> SequenceMap:
     """Lay out a map of a collection, or add missing sequences to an earlier map.
 
-    Landmarks are the ``most`` sequences with the smallest keys. A key is a hash of the bases, so this is a random
-    sample without random numbers: the same for the same sequences, whatever their order and their runs. Of landmarks
-    with equal vectors the first is laid out, and the others get its coordinates. A vector that is all zeros or not
-    finite has no coordinates.
+    Landmarks are the ``max_landmarks`` sequences with the smallest keys. A key is a hash of the bases, so this is a
+    random sample without random numbers: the same for the same sequences, whatever their order and their runs. Of
+    landmarks with equal vectors the first is laid out, and the others get its coordinates. A vector that is all zeros
+    or not finite has no coordinates.
 
-    The same sequences, vectors, ``most`` and ``seed`` give the same map on the same machine, whatever the number of
-    threads. With 512 dimensions 50,000 landmarks take one to two minutes on one core, and as many other sequences take
-    another minute (``docs/decisions.md``); for landmarks the time grows with the square of their number. Memory is
-    0.6 GB plus some 10 kB per landmark, whatever the number of the others.
+    The same sequences, vectors, ``max_landmarks`` and ``seed`` give the same map on the same machine, whatever the
+    number of threads. With 512 dimensions 50,000 landmarks take one to two minutes on one core, and as many other
+    sequences take another minute (``docs/decisions.md``); for landmarks the time grows with the square of their number.
+    Memory is 0.6 GB plus some 10 kB per landmark, whatever the number of the others.
 
     Args:
         collection: A reference, or runs that are not consolidated.
-        most: Maximum number of landmarks, at least 1.
+        max_landmarks: Maximum number of landmarks, at least 1.
         seed: Seed of UMAP's random numbers, 0 to 2**32 - 1.
         earlier: A map of the same function: its sequences keep their exact coordinates, including those that are not in
-            the collection, and new sequences are placed among its landmarks; ``most`` and ``seed`` are then its own.
+            the collection, and new sequences are placed among its landmarks; ``max_landmarks`` and ``seed`` are then
+            those of this map.
         show_progress: True draws bars on standard error, False none, None on a terminal only.
 
     Raises:
         StoreError: The earlier map is of another function, or the collection has none of its landmarks.
-        UsageError: ``most`` is below 1.
+        UsageError: ``max_landmarks`` is below 1.
     """
-    if most < 1:
-        raise UsageError(f"the maximum number of landmarks is {most}, expected at least 1; give another `most`")
+    if max_landmarks < 1:
+        raise UsageError(
+            f"the maximum number of landmarks is {max_landmarks}, expected at least 1; give another `max_landmarks`"
+        )
     if earlier is not None:
         return _with_all(collection, earlier, show_progress)
     rows = _usable_rows(collection)
-    chosen = rows[:most]
+    chosen = rows[:max_landmarks]
     vectors = unit(collection.vectors_of(chosen))
     kept = _first_of_equals(vectors)
     chosen, vectors = chosen[kept], vectors[kept]
     with progress_bar(len(chosen), show=show_progress, doing="laying out") as bar:
-        places, method = map_2d(vectors, seed=seed, bar=bar)
+        coordinates, method = map_2d(vectors, seed=seed, bar=bar)
     laid_out = SequenceMap(
         keys=collection.keys[chosen].astype(np.uint64),
-        places=places,
+        coordinates=coordinates,
         landmark=np.ones(len(chosen), np.bool_),
-        clusters=point_groups(places),
+        clusters=point_groups(coordinates),
         method=method,
         seed=seed,
-        most=most,
+        most=max_landmarks,
         fingerprint=collection.spec.fingerprint,
         model=collection.spec.model,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rule=_rule(len(rows), most),
+        rule=_rule(len(rows), max_landmarks),
         software=_software(),
     )
     return _with_all(collection, laid_out, show_progress, vectors)
 
 
-def point_groups(places: FloatArray) -> Numbers:
+def point_groups(coordinates: FloatArray) -> Numbers:
     """Group points that are close together on a map, by density, with HDBSCAN (Campello et al. 2013).
 
     A group has at least 5 points, or one in a thousand of all points if that is more. 50,000 points take 6 s; the time
     grows with the square of their number.
 
     Args:
-        places: float32, shape (n, 2).
+        coordinates: float32, shape (n, 2).
 
     Returns:
         Group number of each point, int32, shape (n,), the largest group 0; -1 if it is in none.
     """
     from sklearn.cluster import HDBSCAN
 
-    fewest = max(5, len(places) // 1000)
-    if len(places) < 2 * fewest:
-        return np.full(len(places), -1, np.int32)
-    found = HDBSCAN(min_cluster_size=fewest, min_samples=5, copy=True).fit(places.astype(np.float64)).labels_
+    fewest = max(5, len(coordinates) // 1000)
+    if len(coordinates) < 2 * fewest:
+        return np.full(len(coordinates), -1, np.int32)
+    found = HDBSCAN(min_cluster_size=fewest, min_samples=5, copy=True).fit(coordinates.astype(np.float64)).labels_
     inside = found >= 0
     sizes = np.bincount(found[inside])
     number = np.empty(len(sizes), np.int32)
     number[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    clusters = np.full(len(places), -1, np.int32)
+    clusters = np.full(len(coordinates), -1, np.int32)
     clusters[inside] = number[found[inside]]
     return clusters
 
@@ -380,14 +385,14 @@ def _with_all(
     parts: list[tuple[Keys, FloatArray, Numbers]] = []
     with progress_bar(len(new), show=show_progress, doing="placing") as bar:
         for found, vectors, _ in collection.blocks(allowed):
-            places, _, clusters = base._among(known, np.asarray(vectors, np.float32), bar)
-            parts.append((collection.keys[found].astype(np.uint64), places, clusters))
+            coordinates, _, clusters = base._among(known, np.asarray(vectors, np.float32), bar)
+            parts.append((collection.keys[found].astype(np.uint64), coordinates, clusters))
     keys = np.concatenate([base.keys, *(part[0] for part in parts)])
     order = np.argsort(keys, kind="stable")
     return replace(
         base,
         keys=keys[order],
-        places=np.concatenate([base.places, *(part[1] for part in parts)])[order],
+        coordinates=np.concatenate([base.coordinates, *(part[1] for part in parts)])[order],
         landmark=np.concatenate([base.landmark, np.zeros(len(keys) - len(base.keys), np.bool_)])[order],
         clusters=np.concatenate([base.clusters, *(part[2] for part in parts)])[order],
     )
@@ -421,11 +426,11 @@ def _first_of_equals(vectors: FloatArray) -> npt.NDArray[np.int64]:
     return np.array(kept, np.int64)
 
 
-def _rule(rows: int, most: int) -> str:
-    if rows <= most:
+def _rule(rows: int, max_landmarks: int) -> str:
+    if rows <= max_landmarks:
         return "All sequences are laid out; of those with equal vectors only the first by key, the others placed on it."
     return (
-        f"Of {rows:,} sequences, the {most:,} with the smallest keys (a hash of the bases, so a random sample that is "
+        f"Of {rows:,} sequences, the {max_landmarks:,} with the smallest keys (a hash of the bases, so a random sample that is "
         f"the same for the same sequences) are laid out, and the others placed among the {N_NEAREST} nearest of these."
     )
 

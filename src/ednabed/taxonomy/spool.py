@@ -43,7 +43,7 @@ class Spool:
         """Store a query and the number of its distinct sequence, which has its bases; None if it was rejected."""
         file = None if query.file is None else self._paths.setdefault(query.file, len(self._paths))
         bases = query.sequence if number is None else None
-        cells = [query.told, query.key, bases, query.abundance, query.sample, file, number]
+        cells = [query.info, query.key, bases, query.abundance, query.sample, file, number]
         self._queries.write(json.dumps(cells) + "\n")
 
     def add_distinct(self, vectors: FloatArray, codes: Sequence[Codes]) -> None:

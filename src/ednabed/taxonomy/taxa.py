@@ -31,7 +31,7 @@ class Taxa:
         self._only = {key: next(iter(names)) for key, names in phyla.items() if len(names) == 1}
         self._known: dict[Lineage, tuple[Taxon | None, ...]] = {}
 
-    def of(self, lineage: Lineage) -> tuple[Taxon | None, ...]:
+    def taxa_of(self, lineage: Lineage) -> tuple[Taxon | None, ...]:
         """Return the taxon of each rank, None where the lineage has no name."""
         found = self._known.get(lineage)
         if found is None:

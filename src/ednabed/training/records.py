@@ -122,7 +122,7 @@ class Pool:
         self.marker = marker
         self.codes: list[Codes] = [encode(record.sequence.encode()) for record in records]
         taxa = Taxa(record.lineage for record in records)
-        keys = [taxa.of(record.lineage) for record in records]
+        keys = [taxa.taxa_of(record.lineage) for record in records]
         self.taxa: dict[str, Ints] = {}
         for rank in TAUGHT_RANKS:
             numbers: dict[Taxon, int] = {}

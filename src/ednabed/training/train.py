@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ednabed import __version__
 from ednabed.base.library_writes import library_writes
 from ednabed.errors import StoreError, UsageError
-from ednabed.extras import needed
+from ednabed.extras import import_extra
 from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT
 from ednabed.models.barcode.files import digest
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
-from ednabed.store.files import check_above, exclusive, fsync_file, json_sha256, sha256_file, to_json
+from ednabed.store.files import check_parents, exclusive, fsync_file, json_sha256, sha256_file, to_json
 from ednabed.store.temporary import in_progress, sweep
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
@@ -113,7 +113,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         ModelError: The model to start from does not exist.
         StoreError: The state of an interrupted training is damaged or belongs to other data, or the loss is not finite.
     """
-    needed("torch", "train", "training")
+    import_extra("torch", "train", "training")
     output = request.output
     work = output.with_name(f".{output.name}.training")
     if output.exists():
@@ -128,7 +128,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         raise UsageError(
             f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"
         )
-    check_above(output)
+    check_parents(output)
     started = time.monotonic()
     labels = None if request.labels is None else read_labels(request.labels)
     records, inputs = read_labelled(request.inputs, labels, min_length=request.min_length)
@@ -167,7 +167,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         report = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "software": _software(),
-            "fingerprint": Embedder.of(encoder, Policy()).spec.fingerprint,
+            "fingerprint": Embedder.from_encoder(encoder, Policy()).spec.fingerprint,
             "weights": encoder.weights,
             "licence": request.licence,
             "inputs": [asdict(one) for one in inputs],

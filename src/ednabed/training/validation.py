@@ -91,7 +91,7 @@ def hold_out(records: Sequence[Labelled], queries: int, seed: int) -> list[HeldO
 
 def judge(encoder: Encoder, held_out: Iterable[HeldOut], policy: Policy | None = None) -> dict[str, dict[str, Figures]]:
     """Return the figures of ``nearest_names`` by marker and crop (``whole``, ``150``)."""
-    engine = Engine(Embedder.of(encoder, policy or Policy()))
+    engine = Engine(Embedder.from_encoder(encoder, policy or Policy()))
     found = {}
     for one in held_out:
         data_split = one.split

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ednabed.search.divergence import Codes, turn
+from ednabed.search.divergence import Codes, reverse_complement_codes
 
 _N = 4
 
@@ -69,5 +69,5 @@ def view(codes: Codes, alterations: Alterations, rng: np.random.Generator, *, wh
         start = int(rng.integers(0, len(codes)))
         codes[start : start + int(rng.integers(5, 31))] = _N
     if strand < a.strands:
-        codes = turn(codes)
+        codes = reverse_complement_codes(codes)
     return codes

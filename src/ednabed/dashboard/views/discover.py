@@ -186,7 +186,7 @@ def _map(job: Job, candidates: list[dict[str, str]], folder: Path) -> None:
 def _positions(key: str, folder: str, maximum: int, _found: Mapped) -> FloatArray:
     representatives = read_representatives(Path(folder))
     placed = read_candidates(Path(folder))[:maximum]
-    return _found.place([representatives[group["id"]] for group in placed])[0]
+    return _found.coordinates_of([representatives[group["id"]] for group in placed])[0]
 
 
 def members_of(job: Job) -> dict[str, str]:

@@ -27,7 +27,7 @@ from ednabed.dashboard.parts import (
 )
 from ednabed.dashboard.plots import MAX_GROUPS, composition, lines, others
 from ednabed.dashboard.texts import arrows, deepest, plain
-from ednabed.export.assignments import written_as
+from ednabed.export.assignments import converted
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignments import STATUSES
@@ -198,11 +198,11 @@ def _round(column: pa.ChunkedArray, digits: int) -> list[float | None]:
 
 
 def _as_tsv(folder: Path) -> bytes:
-    return for_spreadsheets(written_as(folder / ASSIGNMENTS, "tsv"))
+    return for_spreadsheets(converted(folder / ASSIGNMENTS, "tsv"))
 
 
 def _as_qiime2(folder: Path) -> bytes:
-    return written_as(folder / ASSIGNMENTS, "qiime2").encode()
+    return converted(folder / ASSIGNMENTS, "qiime2").encode()
 
 
 # -- samples -----------------------------------------------------------------------------------------------------------

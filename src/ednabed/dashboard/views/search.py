@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from ednabed.api.places import Place, places_of
+from ednabed.api.places import SampleLocation, sample_locations
 from ednabed.dashboard.parts import (
     choose_reference,
     count_records,
@@ -25,7 +25,7 @@ from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.errors import UsageError
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.search.alignment_text import alignment_text
-from ednabed.search.hits import Wanted
+from ednabed.search.hits import SearchOptions
 from ednabed.search.output import HitWriter
 from ednabed.search.queries import Query
 from ednabed.sequences.columns import find_coordinates
@@ -59,10 +59,10 @@ def show() -> None:
         with shown_errors(), st.spinner("Searching …"):
             reference = open_reference(state)
             coordinates = find_coordinates(reference.record_schema.names) or ()
-            wanted = Wanted(
-                k=hits, occurrences=True, most_records=MAX_RECORDS, align=True, letters=True, columns=coordinates
+            options = SearchOptions(
+                k=hits, occurrences=True, max_records=MAX_RECORDS, align=True, sequences=True, columns=coordinates
             )
-            answers = _answers(state.address, pasted, upload, wanted)
+            answers = _answers(state.address, pasted, upload, options)
             st.session_state["search_answers"] = (state.address, answers, coordinates)
     if "search_answers" in st.session_state:
         address, answers, coordinates = st.session_state["search_answers"]
@@ -70,14 +70,14 @@ def show() -> None:
             _show(answers, coordinates)
 
 
-def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
+def _answers(address: str, pasted: str, upload: Any, options: SearchOptions) -> Answers:
     text = pasted.strip()
     if upload is None and not text:
         raise UsageError("there is neither a pasted sequence nor a file; paste a sequence or choose a file")
     if upload is not None and text:
         raise UsageError("there are both a pasted sequence and a file; remove one of them")
     if upload is None and not text.startswith((">", "@")):
-        _, found = manager().search(sequence=_NOT_BASES.sub("", text), reference=address, wanted=wanted)
+        _, found = manager().search(sequence=_NOT_BASES.sub("", text), reference=address, options=options)
         return list(found)
     answers: Answers = []
 
@@ -87,12 +87,12 @@ def _answers(address: str, pasted: str, upload: Any, wanted: Wanted) -> Answers:
             paths[0].write_text(text + "\n", encoding="utf-8", newline="\n")
         name = "the pasted text" if upload is None else upload.name
         count = count_records(paths, [name])
-        if count is None or min(count, MAX_QUERIES) * wanted.k > MAX_HITS:
+        if count is None or min(count, MAX_QUERIES) * options.k > MAX_HITS:
             raise UsageError(
-                f"{name}: {wanted.k} hits per sequence need more than {MAX_HITS:,} alignments; choose fewer hits, or "
+                f"{name}: {options.k} hits per sequence need more than {MAX_HITS:,} alignments; choose fewer hits, or "
                 "use 'ednabed search --fasta FILE --align'"
             )
-        _, found = manager().search(files=paths, reference=address, wanted=wanted)
+        _, found = manager().search(files=paths, reference=address, options=options)
         for answer in found:
             answers.append(answer)
             if len(answers) > MAX_QUERIES:
@@ -112,11 +112,11 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
         answers = answers[:MAX_QUERIES]
     number = 0
     if len(answers) > 1:
-        names = [str(query.told.get("id")) for query, _ in answers]
+        names = [str(query.info.get("id")) for query, _ in answers]
         number = st.selectbox("Query", range(len(answers)), format_func=lambda i: names[i], key="search_query")
     query, hits = answers[number]
-    if "rejected" in query.told:
-        st.error(plain(f"{query.told.get('id')} cannot be searched: {query.told['rejected']}"))
+    if "rejected" in query.info:
+        st.error(plain(f"{query.info.get('id')} cannot be searched: {query.info['rejected']}"))
         return
     sequences = _first_records(hits)
     st.header(f"{len(sequences)} nearest sequences")
@@ -199,14 +199,14 @@ def _occurrences(records: list[dict[str, Any]], coordinates: Sequence[str]) -> N
         st.caption("A record without a number of reads counts as one.")
     if records[0]["occurrences"] > len(records):
         st.caption(f"Only the first {len(records):,} of {records[0]['occurrences']:,} records are shown.")
-    places: list[Place] = places_of(records, coordinates)
-    if not places:
+    locations: list[SampleLocation] = sample_locations(records, coordinates)
+    if not locations:
         st.caption(
             "No map: these records have no latitude and longitude. Give a table of samples when you add a study to "
             "include them."
         )
         return
-    st.plotly_chart(world(places), width="stretch", key="search_world")
+    st.plotly_chart(world(locations), width="stretch", key="search_world")
     st.caption("Coast lines: Natural Earth, 1:110 million.")
 
 
@@ -221,7 +221,7 @@ def _downloads(answers: Answers) -> None:
         def write(path: Path) -> None:
             with HitWriter(path, kind, single=len(answers) == 1, aligned=True) as writer:
                 for query, hits in plain_answers:
-                    writer.write(query.told, hits)
+                    writer.write(query.info, hits)
 
         found = file_bytes(name, write)
         return found if kind == "json" else for_spreadsheets(found.decode())

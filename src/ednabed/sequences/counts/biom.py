@@ -74,7 +74,7 @@ def read_biom(source: Source) -> CountTable:
             raise builder.bad_count(name, samples[columns[bad]], repr(float(values[bad])))
         builder.add_counts(name, columns.astype(np.int64), values.astype(np.int64))
     read = without_sums(replace(builder.table(), labels=_labels(metadata, len(features))))
-    return by_sequence(read) if all(is_sequence_name(name) for name in read.places) else read
+    return by_sequence(read) if all(is_sequence_name(name) for name in read.row_of_id) else read
 
 
 def _load_hdf5(source: Source) -> Any:

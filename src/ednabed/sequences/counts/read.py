@@ -49,7 +49,7 @@ def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> Coun
         InputError: The file cannot be read as a table, has no sample or no feature, names a sample or a feature twice,
             lacks an id, or a count is not a whole number of 0 or more.
     """
-    with Source(path, stdin, wanted="id and its counts", use="counts") as source:
+    with Source(path, stdin, expected="id and its counts", use="counts") as source:
         text = source.head.removeprefix(UTF8_BOM).lstrip()
         if source.head.startswith(HDF5_MAGIC) or text.startswith(b"{"):
             return read_biom(source)

@@ -200,7 +200,7 @@ def _select_columns(table: CountTable, rows: npt.NDArray[np.int64], kept: npt.ND
 
 def _without_sum_rows(table: CountTable) -> CountTable:
     """Omit the rows that are named as sums and are the sum of all rows that are not."""
-    named = [row for row, name in enumerate(table.places) if _HAS_SUM.search(name)]
+    named = [row for row, name in enumerate(table.row_of_id) if _HAS_SUM.search(name)]
     if not named or len(named) == len(table):
         return table
     rows = np.repeat(np.arange(len(table)), np.diff(table.starts))
@@ -221,7 +221,7 @@ def _without_sum_rows(table: CountTable) -> CountTable:
     kept = [int(row) for row in keep]
     return replace(
         table,
-        places={ids[row]: new for new, row in enumerate(kept)},
+        row_of_id={ids[row]: new for new, row in enumerate(kept)},
         starts=_starts(new_row[rows[is_kept]], len(keep)),
         columns=table.columns[is_kept],
         counts=table.counts[is_kept],

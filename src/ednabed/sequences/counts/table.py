@@ -27,7 +27,7 @@ class CountTable:
         path: The file, for messages.
         samples: Names of the samples, in the order of the file.
         omitted: Columns that are not samples (lineages, sequences, sums).
-        places: Maps feature ids to rows, in the order of the file.
+        row_of_id: Maps feature ids to rows, in the order of the file.
         starts: int64 (features + 1): the counts of feature i are at ``starts[i]`` up to, but not including,
             ``starts[i + 1]``.
         columns: int64: index of the sample of each count.
@@ -41,7 +41,7 @@ class CountTable:
     path: str
     samples: tuple[str, ...]
     omitted: tuple[str, ...]
-    places: dict[str, int]
+    row_of_id: dict[str, int]
     starts: Ints
     columns: Ints
     counts: Ints
@@ -51,7 +51,7 @@ class CountTable:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.row_of_id)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.find(name) is not None
@@ -59,7 +59,7 @@ class CountTable:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """Ids of the features, by row."""
-        return tuple(self.places)
+        return tuple(self.row_of_id)
 
     @property
     def reads(self) -> int:
@@ -70,7 +70,7 @@ class CountTable:
     def _bare(self) -> dict[str, int]:
         """Maps ids without annotations to rows; -1 if two features share one."""
         found: dict[str, int] = {}
-        for name, row in self.places.items():
+        for name, row in self.row_of_id.items():
             bare = bare_id(name)
             found[bare] = row if bare not in found else -1
         return found
@@ -80,12 +80,12 @@ class CountTable:
 
         Annotations (``;size=12``) on either side are ignored if this is unambiguous.
         """
-        row = self.places.get(name)
+        row = self.row_of_id.get(name)
         if row is None:
             row = self._bare.get(bare_id(name), -1)
         return None if row < 0 else row
 
-    def of(self, name: str) -> dict[int, int]:
+    def counts_of(self, name: str) -> dict[int, int]:
         """Return the counts of a feature by sample index; empty if all are 0. Raises KeyError for an unknown id."""
         row = self.find(name)
         if row is None:
@@ -119,7 +119,7 @@ class CountTable:
         return replace(
             self,
             samples=self.ids,
-            places={name: row for row, name in enumerate(self.samples)},
+            row_of_id={name: row for row, name in enumerate(self.samples)},
             starts=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
             columns=rows[order].astype(np.int64),
             counts=self.counts[order],
@@ -136,14 +136,14 @@ def sequence_id(sequence: str) -> str:
     return hashlib.md5(sequence.upper().encode(), usedforsecurity=False).hexdigest()
 
 
-def no_match(table: CountTable, names: Sequence[str]) -> InputError:
+def no_match_error(table: CountTable, names: Sequence[str]) -> InputError:
     """Return the error for the case that none of the sequences is in a count table.
 
     Args:
         table: The table.
         names: Ids of some sequences, at least one.
     """
-    first = next(iter(table.places))
+    first = next(iter(table.row_of_id))
     example = names[0]
     column = next((name for name in names if name in table.samples), None)
     if column is not None:

@@ -72,7 +72,7 @@ def read_features(
         notes=(f"columns that are not samples are omitted: {listed(unused)}",) if unused else (),
     )
     table = without_sums(table)
-    if table.sequences is None and all(is_sequence_name(name) for name in table.places):
+    if table.sequences is None and all(is_sequence_name(name) for name in table.row_of_id):
         return by_sequence(table)
     return table
 
@@ -120,18 +120,20 @@ def by_sequence(table: CountTable) -> CountTable:
     Raises:
         InputError: A name is not a sequence, or two names are the same sequence.
     """
-    row_by_id: dict[str, int] = {}
-    for name, row in table.places.items():
+    row_of_id: dict[str, int] = {}
+    for name, row in table.row_of_id.items():
         if not is_sequence_name(name):
             raise InputError(
                 f"{table.path}: feature {shortened(name)!r} is not a sequence of at least 20 bases, but the features "
                 "are named by their sequences; correct it, or give the table a column of ids"
             )
-        if row_by_id.setdefault(sequence_id(name), row) != row:
+        if row_of_id.setdefault(sequence_id(name), row) != row:
             raise InputError(
                 f"{table.path}: sequence {shortened(name)!r} is in the table twice; add its counts up or remove one"
             )
-    return replace(table, places=row_by_id, sequences=table.ids, named_by_sequence=True, notes=(*table.notes, MD5_NOTE))
+    return replace(
+        table, row_of_id=row_of_id, sequences=table.ids, named_by_sequence=True, notes=(*table.notes, MD5_NOTE)
+    )
 
 
 def _picker(columns: Sequence[int]) -> Callable[[Sequence[str]], Sequence[str]]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.export.assignments import FORMATS, AssignmentWriter, as_json, from_json, written_as
+from ednabed.export.assignments import FORMATS, AssignmentWriter, as_json, converted, from_json
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.assignment import Assignment, Status, Withheld
 
@@ -74,7 +74,7 @@ def test_a_converted_file_equals_a_file_written_directly(tmp_path_factory, assig
         for one in assignments:
             writer.write(one)
     for format in FORMATS:
-        assert written_as(path, format) == direct(assignments, format)
+        assert converted(path, format) == direct(assignments, format)
         assert path.exists()
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_line_is_reported(tmp_path, line, format):
     path = tmp_path / "a.jsonl"
     path.write_bytes(json.dumps(as_json(ONE)).encode() + b"\n" + line + b"\n")
     with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is not an assignment .*compute the results again"):
-        written_as(path, format)
+        converted(path, format)
 
 
 def test_objects_of_earlier_versions_are_read():
@@ -115,7 +115,7 @@ def test_objects_of_earlier_versions_are_read():
     assert (absent.rank, absent.names, absent.novel_rank, absent.confidence) == ("family", TROUT, "genus", 0.9)
     assert (known.lineage, known.nearest_id, known.identity, known.marker) == (TROUT, "r1", 99.5, "12S")
     assert (rejected.note, unsure.confidences[0]) == ("its vector in the run is all zeros or not finite", 0.4)
-    rows = [line.split("\t") for line in written_as(OLD, "tsv").splitlines()]
+    rows = [line.split("\t") for line in converted(OLD, "tsv").splitlines()]
     assert dict(zip(rows[0], rows[2], strict=True))["status"] == "not_in_reference"
 
 
@@ -123,13 +123,13 @@ def test_numbers_that_are_not_finite(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({**as_json(ONE), "identity": float("nan")}) + "\n")
     with pytest.raises(StoreError, match="not finite"):
-        written_as(path, "tsv")
+        converted(path, "tsv")
 
 
 def test_an_unknown_format(tmp_path):
     path: Path = tmp_path / "a.jsonl"
     path.write_text("")
     with pytest.raises(UsageError, match="xlsx"):
-        written_as(path, "xlsx")
-    assert written_as(path, "jsonl") == ""
-    assert written_as(path, "tsv").startswith("id\tstatus\t")
+        converted(path, "xlsx")
+    assert converted(path, "jsonl") == ""
+    assert converted(path, "tsv").startswith("id\tstatus\t")

@@ -430,8 +430,9 @@ def _rule(rows: int, max_landmarks: int) -> str:
     if rows <= max_landmarks:
         return "All sequences are laid out; of those with equal vectors only the first by key, the others placed on it."
     return (
-        f"Of {rows:,} sequences, the {max_landmarks:,} with the smallest keys (a hash of the bases, so a random sample that is "
-        f"the same for the same sequences) are laid out, and the others placed among the {N_NEAREST} nearest of these."
+        f"Of {rows:,} sequences, the {max_landmarks:,} with the smallest keys (a hash of the bases, so a random sample "
+        "that is the same for the same sequences) are laid out, and the others placed among the "
+        f"{N_NEAREST} nearest of these."
     )
 
 

@@ -111,7 +111,7 @@ BROKEN = {
         b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'shape': (3, 8".ljust(128) + b"\n"
     ),
     "embeddings.npy contains float64": lambda folder: np.save(folder / "embeddings.npy", np.ones((3, DIMENSION))),
-    "has vectors of 5 dimensions, hand produces 8": lambda folder: np.save(
+    "has vectors of 5 dimensions, but hand produces 8": lambda folder: np.save(
         folder / "embeddings.npy", np.ones((3, 5), np.float32)
     ),
     "2 vectors and 3 records": lambda folder: np.save(folder / "embeddings.npy", np.ones((2, DIMENSION), np.float32)),

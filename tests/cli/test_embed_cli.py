@@ -207,7 +207,7 @@ def test_errors_in_a_process_of_their_own(folder):
         ["a.fa", "--precision", "fp8"],
         ["a.fa", "--precision", "bf16"],
         ["a.fa", "--nonsense"],
-        ["a.fa", "--gpu"],
+        ["a.fa", "--model", "nt-v2-50m", "--gpu"],
         ["a.fa", "--layer", "2"],
         ["a.fa", "--max-tokens", "50"],
         ["a.fa", "--model", "kmer66"],
@@ -316,7 +316,7 @@ def test_help_imports_nothing_heavy():
 def test_help_of_each_command(capsys, verb):
     for flag in ("--help", "-h"):
         code, out, err = call(capsys, *verb, flag)
-        assert code == 0
+        assert code == 0, err
         assert out.startswith("Usage: ednabed")
         assert err == ""
     if not verb:
@@ -374,7 +374,7 @@ def test_inputs_of_the_same_name_are_distinguished_and_named_once(tmp_path: Path
     assert records.column("source").to_pylist() == ["a/r.fa", "b/r.fa"]
     twice = ednabed("embed", "a/r.fa", "b/../a/r.fa", "--output", "again", cwd=tmp_path)
     assert twice.returncode == 2
-    assert b"is named twice" in twice.stderr
+    assert b"is given twice" in twice.stderr
 
 
 def test_characters_that_the_console_lacks_are_shown_as_escapes(tmp_path: Path):

@@ -168,7 +168,7 @@ def test_a_sequence_table_alone(tmp_path, arguments):
     run, told = embed(tmp_path, *arguments)
     assert rows(run) == [(md5(A), "S1", 3), (md5(B), "S1", 1), (md5(B), "S2", 5)]
     assert rows(run, "source", "record", "sequence") == [("s.csv", 1, A), ("s.csv", 2, B), ("s.csv", 2, B)]
-    assert "features are named by their sequences, so their ids are the MD5 of these" in told
+    assert "features are named by their sequences, so their ids are the MD5 of the sequences" in told
     # All three ways are the same run.
     for others in (("s.csv",), ("--abundance", "s.csv"), ("s.csv", "--abundance", "s.csv")):
         assert embed(tmp_path, *others)[0].folder == run.folder
@@ -194,7 +194,7 @@ def test_several_sequence_tables(tmp_path):
     assert run.manifest.counts["distinct"] == 3
     (tmp_path / "t.csv").write_text(f'"","{B}","{C}"\n"S1",8,0\n"S4",0,9\n')
     done = ednabed("embed", "s.csv", "t.csv", "--model", "kmer6", cwd=tmp_path)
-    assert done.returncode == 1 and b"in sample 'S1', and so has" in done.stderr
+    assert done.returncode == 1 and b"in sample 'S1', and s.csv has reads of" in done.stderr
 
 
 AMPLISEQ = (

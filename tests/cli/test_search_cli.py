@@ -21,7 +21,7 @@ from ednabed.models.weights import revision_of
 from ednabed.reference.manifest import METADATA
 from ednabed.store import files as files_module
 from ednabed.store.runs import find_run, runs_root
-from reference_support import SPEC, legacy
+from reference_support import legacy
 from support import ednabed
 
 A = "ACGTTGCATGCATGCATTGACCAGTCAAGG"
@@ -413,10 +413,10 @@ def test_runs_that_cannot_be_searched_are_named(capsys, runs, tmp_path):
     done = ednabed("search", "--sequence", A, "--json", cwd=folder)
     assert (done.returncode, ids(done.stdout.decode())) == (0, ["a3", "d1"])
     lines = sorted(done.stderr.decode().splitlines(), reverse=True)
-    assert lines[0].startswith("not searched: consolidated_data/runs/old/r: created by an older tool")
-    assert lines[1].startswith("not searched: consolidated_data/runs/lake/")
-    assert "embeddings.npy is missing" in lines[1]
-    assert lines[2].startswith("there is no reference: searched exactly in sea/")
+    assert lines[0].startswith("there is no reference: searched exactly in sea/")
+    assert lines[1].startswith("not searched: consolidated_data/runs/old/r: created by an older tool")
+    assert lines[2].startswith("not searched: consolidated_data/runs/lake/")
+    assert "embeddings.npy is missing" in lines[2]
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
@@ -586,9 +586,9 @@ def test_ctrl_c_leaves_no_results(workspace, tmp_path):
         process.stdin.write(f">q\n{C}\n".encode() * 20_000)
         process.stdin.flush()
         limit = time.monotonic() + 120
-        while len(list(tmp_path.iterdir())) == 1 and time.monotonic() < limit:
+        while not list(tmp_path.glob(".h.tsv.*.tmp")) and time.monotonic() < limit:
             time.sleep(0.01)
-        assert len(list(tmp_path.iterdir())) == 2, "results are being written"
+        assert list(tmp_path.glob(".h.tsv.*.tmp")), "results are being written"
         process.send_signal(signal.SIGINT)
         process.stdin.close()
         err = process.stderr.read().decode()
@@ -630,4 +630,4 @@ def test_a_function_whose_model_cannot_be_opened(capsys, tmp_path):
     assert (code, ids(out)[0]) == (0, "r-1")
     code, _, err = call(capsys, tmp_path, "search", "--sequence", A)
     assert code == 1
-    assert f"contains vectors of {SPEC.model}" in err
+    assert "hand/r was built with" in err

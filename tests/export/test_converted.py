@@ -122,7 +122,7 @@ def test_objects_of_earlier_versions_are_read():
 def test_numbers_that_are_not_finite(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({**as_json(ONE), "identity": float("nan")}) + "\n")
-    with pytest.raises(StoreError, match="not finite"):
+    with pytest.raises(StoreError, match="has NaN, which is not a JSON number"):
         converted(path, "tsv")
 
 

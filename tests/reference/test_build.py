@@ -299,7 +299,7 @@ def spoil(name: str, folder: Path) -> None:
 FAULTS = {
     "nan": r"vector 3 is not finite", "inf": r"vector 4 is not finite", "zeros": "vector 2 is all zeros",
     "tiny": "vector 2 is too short or too long", "huge": "vector 2 is too short or too long",
-    "float64": "contains float64", "dimension": "vectors of 5 dimensions, hand produces 8",
+    "float64": "contains float64", "dimension": "vectors of 5 dimensions, but hand produces 8",
     "one-dimensional": "of shape",
     "empty": "contains no vectors", "fewer": "4 vectors but 6 records", "pickle": "pickle",
     "bare pickle": "cannot be read", "truncated": "cannot be read", "header": "cannot be read|contains",
@@ -474,7 +474,7 @@ def test_a_folder_of_another_dimension_is_refused(tmp_path):
     add_run(tmp_path, "see", "a", [1])
     register(tmp_path, "v1", SPEC)
     result = consolidate(tmp_path, version="v1")
-    assert "vectors of 5 dimensions, hand produces 8" in result.refused["consolidated_data/runs/old/x"]
+    assert "vectors of 5 dimensions, but hand produces 8" in result.refused["consolidated_data/runs/old/x"]
 
 
 def test_the_same_vectors_in_two_folders_are_one_run(tmp_path):

@@ -336,7 +336,7 @@ def test_another_dimension_is_refused_with_both_values_and_a_solution(tmp_path: 
     database = simple(tmp_path / "db", sequences(3), vector=vector_array(vectors, 512))
     before = read(database)
     for resume in (True, False):
-        message = r"'vector' contains vectors of 512 .* computes 10.*another `vector_column`"
+        message = r"'vector' contains vectors of 512 .* produces 10.*another `vector_column`"
         with pytest.raises(StoreError, match=message):
             embed_table(database, letters(), tmp_path, resume=resume)
     assert read(database).equals(before)
@@ -703,7 +703,7 @@ def test_the_checkpoint_has_the_keys_of_the_guide(tmp_path: Path) -> None:
     path = tmp_path / "data" / "processed" / "embedder_checkpoints" / "embedding_checkpoint.json"
     assert path == checkpoint_folder(tmp_path) / CHECKPOINT
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert sorted(content) == ["last_embedded_id", "model", "timestamp", "total_processed"]
+    assert content.keys() >= {"last_embedded_id", "model", "timestamp", "total_processed"}
     assert (content["model"], content["total_processed"]) == ("letters", 5)
     assert content["last_embedded_id"] in rows(database)
     assert datetime.fromisoformat(content["timestamp"]).tzinfo is not None
@@ -840,8 +840,8 @@ def test_the_engine_updates_the_table(tmp_path: Path) -> None:
     both = EmbeddingEngine("kmer6", strand="both")
     with pytest.raises(StoreError, match="resume=False"):
         both.embed_and_update_lancedb(database.address, workspace=tmp_path)
-    with pytest.raises(UsageError, match=r"max_sequences is '5'.*expected a whole number"):
-        engine.embed_and_update_lancedb(database.address, workspace=tmp_path, max_sequences="5")
+    with pytest.raises(UsageError, match=r"max_sequences` is 'five'.*expected a whole number"):
+        engine.embed_and_update_lancedb(database.address, workspace=tmp_path, max_sequences="five")
     stats = both.embed_and_update_lancedb(database.address, resume=False, workspace=tmp_path)
     assert stats["embedded"] == 30
     stats = engine.embed_and_update_lancedb(database.address, workspace=tmp_path, vector_column="given")

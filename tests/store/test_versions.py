@@ -385,7 +385,7 @@ def test_a_run_of_unknown_origin_is_tagged_only_on_a_persons_word(workspace):
 @pytest.mark.parametrize("assume", [False, True])
 def test_vectors_of_another_length_are_never_assumed(workspace, assume):
     register(workspace, "v1.0", ONE)
-    with pytest.raises(StoreError, match=r"vectors of length 11, but version 'v1\.0' \(letters-1\) computes 10"):
+    with pytest.raises(StoreError, match=r"vectors of length 11, but version 'v1\.0' \(letters-1\) produces 10"):
         tag_run(workspace, legacy(workspace, dimension=11), "v1.0", assume=assume)
     assert Versions.read(workspace).tags == {}
 

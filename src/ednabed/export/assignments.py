@@ -34,6 +34,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -241,12 +242,16 @@ def converted(path: Path, format: str) -> str:
     with AssignmentWriter(text, format) as writer, path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                writer.write(typed(Assignment, vars(from_json(parse_json(line)))))
+                writer.write(typed(Assignment, _fields(from_json(parse_json(line)))))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(
                     f"{path}, line {number}: is not an assignment ({error}); compute the results again"
                 ) from error
     return text.getvalue()
+
+
+def _fields(assignment: Assignment) -> dict[str, Any]:
+    return {field.name: getattr(assignment, field.name) for field in fields(assignment)}
 
 
 def _lineage_of_text(text: str | None) -> Lineage:

@@ -91,6 +91,30 @@ def test_what_a_model_may_be_trained_on(capsys, workspace, tmp_path):
     assert code == 2 and "directory" in err
 
 
+def test_queries_are_drawn_from_listed_records(capsys, workspace, tmp_path):
+    """The records that leave training are all listed; a list that does not fit is refused before any work."""
+    training, ids = tmp_path / "training.tsv", tmp_path / "unseen.txt"
+    records = labelled_records(open_reference(*layout.find_reference(workspace, None)))
+    families = sorted({record.lineage[4] for record in records} - {""})[:2]
+    unseen = {record.id for record in records if record.lineage[4] in families}
+    ids.write_text("\n".join(sorted(unseen)), encoding="utf-8")
+    arguments = ("evaluate", "--queries", "10", "--unseen", ids, "--training-to", training)
+    code, _, err = call(capsys, workspace, *arguments)
+    assert code == 0, err
+    with open_records(training) as batches:
+        remaining = {row["sequence"].decode() for batch in batches for row in batch.to_pylist()}
+    removed = {record.sequence for record in records} - remaining
+    assert removed and removed <= {record.sequence for record in records if record.id in unseen}
+    for content, words in (
+        (b"nobody\n", "have an id in --unseen"), (b"\n", "only blank lines"), (b"\xff", "is not UTF-8"),
+    ):  # fmt: skip
+        ids.write_bytes(content)
+        ended, _, err = call(capsys, workspace, *arguments)
+        assert ended == 1 and words in err and "Traceback" not in err
+    code, _, err = call(capsys, workspace, "evaluate", "--unseen", tmp_path / "absent.txt", "--no-others")
+    assert code == 1 and "absent.txt: no such file" in err
+
+
 def test_a_file_of_json_and_whole_queries_only(capsys, workspace, quick, tmp_path):
     target = tmp_path / "report.json"
     code, out, err = call(capsys, workspace, "evaluate", *FEW, "--no-crops", "--vectors-only", "--output", target)

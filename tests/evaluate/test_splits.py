@@ -56,6 +56,37 @@ records = st.lists(
 ).map(lambda rows: [Labelled(f"r{i}", r[0], ("K", r[1], "C", *r[2:])) for i, r in enumerate(rows)])
 
 
+@settings(max_examples=100, deadline=None)
+@given(records, st.sets(st.integers(0, 59)), st.integers(0, 3))
+def test_queries_are_drawn_from_unseen_records_alone(data, listed, seed):
+    unseen = {f"r{i}" for i in listed}
+    try:
+        found = split(data, queries=4, seed=seed, unseen=unseen)
+    except InputError:
+        return
+    taxa = Taxa(record.lineage for record in data)
+    assert found.unseen == sum(record.id in unseen for record in data if any(record.lineage))
+    removed = {record.id for record in data if any(record.lineage)} - {record.id for record in found.training}
+    assert {query.id for query in found.queries} <= removed <= unseen
+    for query in found.queries:
+        if query.group != "record":
+            rank = NAMED[query.group]
+            taxon = taxa.taxa_of(query.lineage)[rank]
+            assert {record.id for record in data if taxa.taxa_of(record.lineage)[rank] == taxon} <= unseen
+
+
+def test_all_records_unseen_give_the_split_without_the_list():
+    data = tree()
+    plain, listed = split(data, queries=20), split(data, queries=20, unseen=[record.id for record in data])
+    assert (plain.queries, plain.training, plain.copies) == (listed.queries, listed.training, listed.copies)
+    assert (plain.unseen, listed.unseen) == (None, len(data))
+
+
+def test_a_list_that_gives_nothing_to_hold_out():
+    with pytest.raises(InputError, match=r"of 480 labelled records 0 have an id in `unseen`"):
+        split(tree(), unseen=["another"])
+
+
 def check(data, data_split):
     taxa = Taxa(record.lineage for record in data)
     present = [{taxa.taxa_of(record.lineage)[rank] for record in data_split.training} for rank in range(7)]

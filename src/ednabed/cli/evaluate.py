@@ -58,6 +58,11 @@ _OTHERS = ("vsearch", "vsearch-default", "sintax", "consensus", "blastn", "mmseq
     "--training-to", type=click.Path(path_type=Path, dir_okay=False),
     help="Write the training records to a TSV file and stop; train models on them that are to be evaluated here.",
 )  # fmt: skip
+@click.option(
+    "--unseen", type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw queries only from records whose ids are in this file, one per line, such as those that the model was "
+    "not trained on; a taxon is held out only if all its records are.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 @pass_context
 def evaluate(
@@ -75,6 +80,7 @@ def evaluate(
     vectors_only: bool,
     output: Path | None,
     training_to: Path | None,
+    unseen: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the accuracy of classification on held-out records.
@@ -98,6 +104,7 @@ def evaluate(
     from ednabed.evaluate.own import EdnabedMethod, labelled_records
     from ednabed.evaluate.report import to_markdown
     from ednabed.evaluate.splits import split, write_records
+    from ednabed.evaluate.unseen import read_ids
     from ednabed.reference import layout
     from ednabed.reference.opened import open_reference
     from ednabed.search.queries import embedder_for
@@ -105,14 +112,15 @@ def evaluate(
 
     if no_crops and crops:
         raise UsageError("--crop and --no-crops exclude each other; omit one of them")
-    check_paths((), [output, training_to])
+    check_paths(() if unseen is None else (unseen,), [output, training_to])
+    unseen_ids = None if unseen is None else read_ids(unseen)
     opened = open_reference(*layout.find_reference(context.workspace, reference))
     records = labelled_records(opened, marker)
     if not records:
         markers = ", ".join(sorted({name for run in opened.manifest.runs for name in run.markers if name})) or "none"
         raise InputError(f"{opened.name} has no labelled record of marker {marker!r}; its markers are: {markers}")
     if training_to is not None:
-        parted = split(records, queries=queries, seed=seed)
+        parted = split(records, queries=queries, seed=seed, unseen=unseen_ids)
         write_records(training_to, parted.training)
         emit(f"{len(parted.training):,} of {parted.records:,} records, seed {seed}, {queries} queries: {training_to}")
         return
@@ -137,7 +145,7 @@ def evaluate(
     with threadpool_limits(threads):
         result = run(
             records, methods, queries=queries, seed=seed, crops=chosen, threads=threads, title=marker or opened.name,
-            command=_command(), embedders=embedders,
+            command=_command(), embedders=embedders, unseen=unseen_ids,
         )  # fmt: skip
     for name, reason in result.failures.items():
         notice(f"{name} is omitted: {reason}")

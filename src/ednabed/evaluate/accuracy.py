@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,6 +141,7 @@ class Evaluation:
             "copies_of_crop": self.copies,
             "copies_counted": data_split.counted,
             "seed": data_split.seed,
+            "unseen": data_split.unseen,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -191,6 +192,7 @@ def evaluate(
     title: str = "",
     command: str = "",
     embedders: Sequence[Embedder] = (),
+    unseen: Collection[str] | None = None,
 ) -> Evaluation:
     """Measure methods on held-out records.
 
@@ -206,6 +208,7 @@ def evaluate(
         title: Title of the data, for the report.
         command: Command that creates the report again.
         embedders: Embedders whose nearest neighbours are measured too, without alignment (``neighbours``).
+        unseen: Ids of the records from which alone queries are drawn, see ``splits.split``; None: from all.
 
     Raises:
         UsageError: There is no method or no crop, two methods have the same name, or ``identities_from`` is not one of
@@ -220,7 +223,7 @@ def evaluate(
         raise UsageError(f"{wrong}; name at least one crop length and one or more methods, each once")
     if identities_from is not None and identities_from not in names:
         raise UsageError(f"`identities_from` is {identities_from!r}; choose one of {', '.join(names)}")
-    data_split = split(records, queries=queries, seed=seed)
+    data_split = split(records, queries=queries, seed=seed, unseen=unseen)
     held_out = {"full" if crop is None else str(crop): data_split.crop(crop) for crop in crops}
     copies = {"full" if crop is None else str(crop): data_split.crop_copies(crop) for crop in crops}
     all_queries = {crop: held_out[crop] + copies[crop] for crop in held_out}

@@ -90,7 +90,8 @@ def _data(evaluation: Evaluation) -> str:
         + (f" ({facts['unlabelled']:,} more without names were omitted)" if facts["unlabelled"] else "")
         + f"; {facts['training']:,} of them are training records, with {taxa['species']:,} species, "
         f"{taxa['genus']:,} genera and "
-        f"{taxa['family']:,} families. Seed {facts['seed']}.",
+        f"{taxa['family']:,} families. Seed {facts['seed']}."
+        + ("" if facts["unseen"] is None else f" Queries were drawn from {facts['unseen']:,} listed records only."),
     ]
     counts = facts["queries_of_crop"]
     header = ["held out", "still in training", "records taken from training", *(f"queries, {crop}" for crop in counts)]

@@ -12,7 +12,7 @@ these groups.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -98,6 +98,7 @@ class Split:
         copies: Queries whose sequence stays in training, in the order of the data.
         counted: Whether copies were drawn in proportion to their numbers of source records; False if every sequence has
             one record, in which case rows with a species were drawn at random.
+        unseen: Number of labelled records from which alone queries were drawn; None: from all.
     """
 
     training: list[Labelled]
@@ -109,6 +110,7 @@ class Split:
     taken: dict[str, int]
     copies: list[Query] = field(default_factory=list)
     counted: bool = True
+    unseen: int | None = None
 
     def sizes(self) -> dict[str, int]:
         """Return the number of queries in each group."""
@@ -151,7 +153,9 @@ def _crop(queries: Sequence[Query], length: int | None, seed: int, *stream: int)
     return cropped
 
 
-def split(records: Sequence[Labelled], *, queries: int = 500, seed: int = 1) -> Split:
+def split(
+    records: Sequence[Labelled], *, queries: int = 500, seed: int = 1, unseen: Collection[str] | None = None
+) -> Split:
     """Split labelled records into training records and queries.
 
     Families are drawn first, then genera, species and records from the remaining data. Taxa are drawn at random, all
@@ -171,20 +175,30 @@ def split(records: Sequence[Labelled], *, queries: int = 500, seed: int = 1) -> 
             are never queries of the groups that need it.
         queries: Maximum queries per group.
         seed: Seed of the draw; the same seed and records give the same split.
+        unseen: Ids of the records from which alone the queries of the four groups are drawn, such as those that a model
+            was not trained on: a taxon is held out only if all its records are among them. Copies are drawn from all
+            records, because their sequence is in the reference in any case. None: all records.
 
     Raises:
         UsageError: ``queries`` is less than 1.
-        InputError: Nothing can be held out: there are fewer than two named taxa, or no species with two sequences.
+        InputError: Nothing can be held out: there are fewer than two named taxa, or no species with two sequences, or
+            too few of them in ``unseen``.
     """
     if queries < 1:
         raise UsageError(f"`queries` is {queries}; it must be at least 1")
     named = [record for record in records if any(record.lineage)]
-    draw = _Draw(named, np.random.default_rng(seed))
+    eligible = [unseen is None or record.id in unseen for record in named]
+    draw = _Draw(named, np.random.default_rng(seed), eligible)
     for group in reversed(GROUPS[1:]):
         draw.hold_out_taxa(group, queries)
     draw.hold_out_records(queries)
     found = draw.queries()
     if not found:
+        if named and not all(eligible):
+            raise InputError(
+                f"of {len(named):,} labelled records {sum(eligible):,} have an id in `unseen`, which give nothing to "
+                "hold out; check that the ids are those of this reference, and that complete taxa are among them"
+            )
         raise InputError(
             f"{len(named)} labelled records give nothing to hold out; to measure accuracy, the reference needs a "
             "species with two different sequences or a genus with two species"
@@ -196,7 +210,10 @@ def split(records: Sequence[Labelled], *, queries: int = 500, seed: int = 1) -> 
             named[i] = named[i]._replace(records=named[i].records - 1)
     training = [record for record, remains in zip(named, draw.remaining, strict=True) if remains]
     taken = dict(draw.taken)
-    return Split(training, found, draw.taxa, seed, len(named), len(records) - len(named), taken, copies, counted)
+    listed = None if unseen is None else sum(eligible)
+    return Split(
+        training, found, draw.taxa, seed, len(named), len(records) - len(named), taken, copies, counted, listed
+    )
 
 
 def write_records(path: Path, records: Iterable[Labelled]) -> None:
@@ -211,8 +228,9 @@ def write_records(path: Path, records: Iterable[Labelled]) -> None:
 class _Draw:
     """The records that remain in training while groups are drawn."""
 
-    def __init__(self, records: Sequence[Labelled], random: np.random.Generator) -> None:
+    def __init__(self, records: Sequence[Labelled], random: np.random.Generator, eligible: Sequence[bool]) -> None:
         self.records = records
+        self.eligible = eligible
         self.random = random
         self.taxa = Taxa(record.lineage for record in records)
         self.keys = [self.taxa.taxa_of(record.lineage) for record in records]
@@ -236,7 +254,7 @@ class _Draw:
                 return
             parents = {parent for i in members if (parent := self.keys[i][rank - 1]) is not None}
             chosen = self._choose([i for i in members if self.keys[i][rank - 1] is not None])
-            if not chosen or self.taken[group] + len(members) > budget:
+            if not chosen or self.taken[group] + len(members) > budget or not all(self.eligible[i] for i in members):
                 continue
             if all(any(n and child != taxon for child, n in self.children[rank, p].items()) for p in parents):
                 self.drawn[group] += chosen[: maximum - len(self.drawn[group])]
@@ -256,9 +274,11 @@ class _Draw:
                 sequences = list(rows_by_sequence)
                 encoded = [sequence.encode() for sequence in sequences]
                 for i in self.random.permutation(len(sequences)).tolist():
-                    if same_region(encoded[i], encoded[:i] + encoded[i + 1 :]):
-                        # The same sequence under the same species would give the answer away, so all its rows go.
-                        rows = rows_by_sequence[sequences[i]]
+                    # The same sequence under the same species would give the answer away, so all its rows go.
+                    rows = rows_by_sequence[sequences[i]]
+                    if all(self.eligible[row] for row in rows) and same_region(
+                        encoded[i], encoded[:i] + encoded[i + 1 :]
+                    ):
                         self.drawn["record"].append(rows[0])
                         self._remove(rows, "record")
                         break

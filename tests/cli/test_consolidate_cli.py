@@ -232,7 +232,7 @@ def test_nothing_is_compressed_if_the_reference_has_faults(workspace, capsys, mo
     state = snapshot(runs_root(workspace))
     code, _, err = call(capsys, "consolidate", "--compress")
     assert code == 1
-    assert "has faults, so no run was compressed: x differs" in err
+    assert "has faults, so no run was compressed: x does not match" in err
     assert snapshot(runs_root(workspace)) == state
 
 
@@ -327,7 +327,7 @@ def test_labelled_records_are_calibrated(labelled, capsys):
     (path,) = calibrations(labelled)
     assert path.parent == opened(labelled).build
     groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
-    assert f"by {sum(groups['']['draws'].values())} queries" in last
+    assert f"with {sum(groups['']['draws'].values())} queries" in last
 
 
 def test_an_unchanged_calibrated_reference_keeps_its_calibration(labelled, capsys):

@@ -75,6 +75,6 @@ def test_every_command_and_flag_of_the_page_exists() -> None:
 
 def test_the_page_has_every_script_and_option_of_the_hints() -> None:
     for script in SCRIPTS:
-        assert f"`{script}.py" in PAGE
+        assert f"{script}.py" in PAGE
     for _, option in OPTIONS:
         assert option in PAGE

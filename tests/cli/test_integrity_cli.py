@@ -105,7 +105,7 @@ def test_nothing_is_removed_while_a_named_build_is_missing(workspace, capsys):
     for _ in range(3):
         code, _, err = call(capsys, "consolidate", "--no-calibrate")
         assert code == 0
-        assert f"{wrong} 'kept', which is not in" in err
+        assert f"the name 'kept' to build {wrong}, which is not in" in err
         assert "no build was removed" in err
     assert len(list((workspace / FOLDER / "builds").iterdir())) == 4
     path.write_text(json.dumps({"schema": "ednabed.names/1", "names": {"kept": named}}), encoding="utf-8")

@@ -54,7 +54,7 @@ def test_embed_search_and_versions_accept_the_model(capsys, workspace, monkeypat
     assert code == 0, err
     # In EDNABED_MODELS its name is enough.
     code, out, err = call(capsys, workspace, "search", "--fasta", UNKNOWN, "--top-k", "1")
-    assert code == 1 and "--model FOLDER" in err
+    assert code == 1 and "the folder of the model as --model" in err
     monkeypatch.setenv("EDNABED_MODELS", str(workspace / "models"))
     code, out, err = call(capsys, workspace, "search", "--fasta", UNKNOWN, "--top-k", "1")
     assert code == 0, err

@@ -87,7 +87,7 @@ def test_vectors_computed_elsewhere(workspace, capsys):
     for arguments in (("search", "--sequence", SEQUENCES[0]), ("search", "--fasta", "q.fa"), ("classify", "q.fa")):
         code, out, err = call(capsys, *arguments)
         assert (code, out) == (1, ""), arguments
-        assert "external:old, a function that is not known here" in err and "--seq-idx" in err
+        assert "external:old, a function that ednabed cannot compute" in err and "--seq-idx" in err
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_settings_can_be_read_back(folder, tmp_path):
 
 @pytest.mark.parametrize("setting", [{"layer": 1}, {"pooling": "cls"}])
 def test_layer_and_pooling_cannot_be_chosen(folder, setting):
-    with pytest.raises(UsageError, match="omit layer"):
+    with pytest.raises(UsageError, match="omit `layer`"):
         load.load_encoder(str(folder), **setting)
 
 

@@ -259,7 +259,7 @@ def kept(tmp_path, no_umap):
 def test_what_is_written_is_read(kept):
     path, found = kept
     again = SequenceMap.read(path)
-    for name in ("keys", "places", "landmark", "clusters"):
+    for name in ("keys", "coordinates", "landmark", "clusters"):
         one, other = getattr(found, name), getattr(again, name)
         assert one.dtype == other.dtype
         assert np.array_equal(one, other)

@@ -79,7 +79,7 @@ class Seal:
             Damaged: It is not JSON, its checksum does not match, or it differs from the format in which it was written.
         """
         try:
-            body = parse_json(raw, _unique)
+            body = parse_json(raw, _unique, undecodable=self.ascii_only)
             if not isinstance(body, dict):
                 raise Foreign("it is not an object")
             schema, checksum = body.get("schema"), body.get(self.key)

@@ -26,12 +26,19 @@ class BadJson(ValueError):
     """The text is not JSON, or its values are not what its reader expects; the message is part of a sentence."""
 
 
-def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def parse_json(
+    text: str | bytes,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    *,
+    undecodable: bool = False,
+) -> Any:
     """Return the value of a JSON text.
 
     Args:
         text: The text; bytes are UTF-8.
         pairs: Builds an object from its names and values, which may repeat; None keeps the last value of each name.
+        undecodable: Accept halves of surrogate pairs, by which Python represents bytes that are not
+            UTF-8 in file names.
 
     Raises:
         BadJson: The text is not UTF-8, not JSON, nested too deeply, or has a number or text that JSON does not allow.
@@ -39,7 +46,7 @@ def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] 
     try:
         written = text.decode("utf-8") if isinstance(text, bytes) else text
         value = json.loads(written, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=pairs)
-        if "\\ud" in written or "\\uD" in written:
+        if not undecodable and ("\\ud" in written or "\\uD" in written):
             # Half of a surrogate pair, which no file and no terminal accepts.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:

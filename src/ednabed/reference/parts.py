@@ -104,7 +104,7 @@ def _examine(source: Source) -> Examined:
     vectors = run.vectors()
     if vectors.dimension != source.spec.dimension:
         raise StoreError(
-            f"{vectors.path} has vectors of {vectors.dimension} dimensions, {source.spec.model} produces "
+            f"{vectors.path} has vectors of {vectors.dimension} dimensions, but {source.spec.model} produces "
             f"{source.spec.dimension}"
         )
     if not vectors.rows:

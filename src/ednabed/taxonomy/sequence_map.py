@@ -222,6 +222,8 @@ class SequenceMap:
         coordinates = np.stack([x, y], axis=1)
         try:
             require(facts, _FACTS_TYPES, "the map")
+            if facts.keys() != {*_FACTS_TYPES, "schema", "content_sha256"}:
+                raise damaged
             found = cls(
                 key, coordinates, landmark.astype(np.bool_), cluster, **{name: facts[name] for name in _FACTS_TYPES}
             )

@@ -90,7 +90,7 @@ def embedder_for(spec: Spec, what: str, model: str | None = None) -> Embedder:
     if spec.is_external:
         raise StoreError(
             f"{what} contains vectors of {spec.model}, a function that ednabed cannot compute, so no sequence can be "
-            "embedded for it; search for the record of a run (`run` and `seq_idx`)"
+            "embedded for it; search for a record of a run instead ('ednabed search --run RUN --seq-idx N')"
         )
     where = spec.model if model is None else model
     try:

@@ -77,8 +77,8 @@ def test_the_end_of_standard_input_ends_the_command(tmp_path):
     script = (
         "import sys, time\nfrom ednabed.cli import main as entry\n"
         "def loop(*_, **__):\n"
-        "    print('up', flush=True)\n"
         "    try:\n"
+        "        print('up', flush=True)\n"
         "        while True: time.sleep(0.01)\n"
         "    finally:\n"
         "        print(repr(sys.stdin.read()), 'cleaned', flush=True)\n"

@@ -123,6 +123,7 @@ def test_refusals_name_file_key_value_and_choice(
         (b"{", "config.json is not JSON"),
         (b"\xff\xfe{}", "config.json is not JSON"),
         (b"[" * 200_000, "config.json is not JSON"),
+        (b'{"layer_norm_eps": NaN}', "config.json is not JSON .it has NaN"),
         (b"[1]", "config.json contains a JSON list, expected an object"),
     ],
 )

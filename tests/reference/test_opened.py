@@ -455,3 +455,10 @@ def test_a_disk_without_hard_links(tmp_path, monkeypatch):
     consolidate(tmp_path, incremental=True)
     assert {path.name for path in folder.iterdir()} - {".lock"} == {"builds", METADATA, layout.PREVIOUS}
     assert (opened(tmp_path).rows, faults(folder)) == (3, [])
+
+
+@pytest.mark.parametrize("previous", [None, [], "x", {"a": 1}, {"a": None}])
+def test_a_sealed_record_of_previous_builds_with_other_types_is_damaged(tmp_path, previous):
+    (tmp_path / layout.PREVIOUS).write_text(layout._PREVIOUS_SEAL.text({"previous": previous}), encoding="utf-8")
+    with pytest.raises(StoreError, match=r"previous\.json is damaged .* the previous build is unknown"):
+        layout.read_previous(tmp_path)

@@ -146,28 +146,10 @@ def read_names(folder: Path) -> dict[str, str]:
     Raises:
         StoreError: The file is damaged or has an unknown schema.
     """
-    path = folder / NAMES
-    try:
-        body = _NAMES_SEAL.read(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except UnknownSchema as found:
-        raise StoreError(
-            f"{path} has schema {found}, this version of ednabed reads {NAMES_SCHEMA_1!r} and {NAMES_SCHEMA!r}; "
-            "update ednabed"
-        ) from None
-    except Damaged as error:
-        raise StoreError(
-            f"{path} is damaged ({error}), so the names of builds are unknown and no build is removed; restore it from "
-            "a backup, or delete it and name the builds again"
-        ) from None
-    names = body.get("names")
-    if body.keys() != {"names"} or not isinstance(names, dict) or not all(isinstance(b, str) for b in names.values()):
-        raise StoreError(
-            f"{path} does not contain names of builds, so no build is removed; restore it from a backup, or delete it "
-            "and name the builds again"
-        )
-    return {name: check_name("build", build) for name, build in names.items()}
+    return _read_builds(
+        folder / NAMES, _NAMES_SEAL, "names", f"{NAMES_SCHEMA_1!r} and {NAMES_SCHEMA!r}",
+        "the names of builds are unknown", "delete it and name the builds again",
+    )  # fmt: skip
 
 
 def read_previous(folder: Path) -> dict[str, str]:
@@ -179,21 +161,33 @@ def read_previous(folder: Path) -> dict[str, str]:
     Raises:
         StoreError: The file is damaged or has an unknown schema.
     """
-    path = folder / PREVIOUS
+    previous = _read_builds(
+        folder / PREVIOUS, _PREVIOUS_SEAL, "previous", repr(PREVIOUS_SCHEMA),
+        "the previous build is unknown", "delete it to give up the previous build",
+    )  # fmt: skip
+    return {check_name("build", build): before for build, before in previous.items()}
+
+
+def _read_builds(path: Path, seal: Seal, field: str, known: str, lost: str, otherwise: str) -> dict[str, str]:
+    """Return the only field of a file that states which builds are kept: texts to builds, empty without the file."""
     try:
-        body = _PREVIOUS_SEAL.read(path.read_bytes())
+        body = seal.read(path.read_bytes())
+        builds = body.get(field)
+        if (
+            body.keys() != {field}
+            or not isinstance(builds, dict)
+            or not all(isinstance(b, str) for b in builds.values())
+        ):
+            raise Damaged(f"its only field has to be {field!r}, with texts")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except UnknownSchema as found:
-        raise StoreError(
-            f"{path} has schema {found}, this version of ednabed reads {PREVIOUS_SCHEMA!r}; update ednabed"
-        ) from None
+        raise StoreError(f"{path} has schema {found}, this version of ednabed reads {known}; update ednabed") from None
     except Damaged as error:
         raise StoreError(
-            f"{path} is damaged ({error}), so the previous build is unknown and no build is removed; restore it from a "
-            "backup, or delete it to give up the previous build"
+            f"{path} is damaged ({error}), so {lost} and no build is removed; restore it from a backup, or {otherwise}"
         ) from None
-    return {check_name("build", build): check_name("build", before) for build, before in body["previous"].items()}
+    return {name: check_name("build", build) for name, build in builds.items()}
 
 
 def newest_build(folder: Path) -> ReferenceManifest | None:
@@ -405,7 +399,9 @@ def remove_unused(folder: Path) -> None:
         known = {build: before for build, before in previous.items() if build == current}
         kept |= {current, *known.values()}
         if known != previous:
-            _write_previous(folder, known)
+            # The new build is current already, and entries of other builds do no harm.
+            with suppress(OSError):
+                _write_previous(folder, known)
     else:
         kept |= {*previous, *previous.values()}
     missing = missing_builds(folder, names)

@@ -17,6 +17,12 @@ settings.register_profile("ednabed", deadline=None)
 settings.load_profile("ednabed")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Return the name of the parameter for bytes: the bytes of an archive made at collection contain the time, so that
+    two test processes would collect different tests."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared real data and golden files; a test that needs it is skipped where it is absent."""

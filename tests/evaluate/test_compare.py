@@ -16,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.evaluate import common_sequences
 from ednabed.evaluate import compare as module
 from ednabed.evaluate.compare import (
-    average_ranks,
+    accuracy,
     compare_versions,
     cosines,
     neighbours,
@@ -33,13 +32,7 @@ from ednabed.store.runs import Run, find_run, runs_root
 from ednabed.store.versions import register, tag_run
 from support import expected, letters
 
-# -- ranks and correlation -------------------------------------------------------------------------------------------
-
-
-def test_ranks_worked_by_hand():
-    assert average_ranks(np.array([10.0, 20, 20, 5])).tolist() == [2, 3.5, 3.5, 1]
-    assert average_ranks(np.array([7.0, 7, 7])).tolist() == [2, 2, 2]
-    assert average_ranks(np.array([])).tolist() == []
+# -- rank correlation ------------------------------------------------------------------------------------------------
 
 
 def test_correlation_worked_by_hand():
@@ -268,18 +261,6 @@ def test_swapping_the_versions_gives_the_same_figures(made):
     assert one.accuracies[0].right == other.accuracies[0].right[::-1]
 
 
-def test_records_are_read_batch_by_batch(made, monkeypatch):
-    before = compare_versions(made, "v1", "v2")
-    monkeypatch.setattr(common_sequences, "_BATCH_ROWS", 7)
-    after = compare_versions(made, "v1", "v2")
-    assert (after.overlap, after.correlation, after.accuracies) == (
-        before.overlap,
-        before.correlation,
-        before.accuracies,
-    )
-    assert after.holdings == before.holdings
-
-
 def test_few_common_sequences_have_fewer_neighbours(tmp_path):
     rows = [(s, "") for s in sequences(4, 7)]
     for version in (1, 2):
@@ -353,7 +334,7 @@ def test_names_of_either_version_count_and_contradictions_do_not(tmp_path):
     species, genus, order = found.accuracies
     # Sequence 0: genus A, species disputed, so "A x" and "A y" occur once. Sequence 4: genus disputed, species "B x".
     assert (genus.asked, species.asked, order.asked) == (5, 3, 0)
-    assert found.conflicting == {"species": 1, "genus": 1, "order": 0}
+    assert (species.conflicting, genus.conflicting, order.conflicting) == (1, 1, 0)
     genera[4] = ""
     assert definition(selected, dict(zip(selected, genera, strict=True)))[2:] == (5, genus.right)
 
@@ -362,9 +343,9 @@ def test_accuracy_worked_by_hand():
     names = np.array(["A", "A", "B", "", "C", "B"])
     nearest = np.array([[1, 5], [3, 5], [5, 0], [0, 1], [0, 1], [4, 2]])
     other = np.array([[1], [0], [5], [0], [0], [2]])
-    found = module._accuracy("genus", names, (nearest, other))
+    found = accuracy("genus", names, 3, (nearest, other))
     # Asked: 0, 1, 2, 5. Nearest by the first: A right, "" wrong, B right, C wrong.
-    assert (found.asked, found.right, found.unnamed) == (4, (2, 4), (1, 0))
+    assert (found.conflicting, found.asked, found.right, found.unnamed) == (3, 4, (2, 4), (1, 0))
     assert found.share == (0.5, 1.0)
 
 
@@ -449,8 +430,7 @@ def test_runs_elsewhere_are_reported(workspace, tmp_path):
     assert (found.holdings[0].records, found.holdings[0].elsewhere, found.common) == (20, [], 0)
 
 
-def test_digests_of_many_runs_are_merged(tmp_path, monkeypatch):
-    monkeypatch.setattr(common_sequences, "_MERGE_ROWS", 3)
+def test_digests_of_many_runs_are_merged(tmp_path):
     rows = [(s, "") for s in sequences(30, 5)]
     for i in range(10):
         embed(tmp_path, f"a{i}", rows[2 * i : 2 * i + 5], 1)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.errors import UsageError
-from ednabed.evaluate.common_sequences import Digests, common_digests, find_holdings, gather
 from ednabed.evaluate.comparison import Accuracy, Comparison
+from ednabed.evaluate.holdings import find_holdings, names_of, take_vectors
 from ednabed.models.base import FloatArray
 from ednabed.search.exact import nearest
 from ednabed.sequences.lineage import RANKS
@@ -58,7 +58,8 @@ def compare_versions(
         UsageError: The two versions are the same, or a number or rank is invalid.
     """
     versions = Versions.read(workspace)
-    pair = versions.get(first), versions.get(second)
+    for name in (first, second):
+        versions.get(name)
     if first == second:
         raise UsageError(f"{first!r} was named twice; name two versions")
     if sample < 2 or seed < 0:
@@ -66,37 +67,27 @@ def compare_versions(
     unknown = [rank for rank in ranks if rank not in RANKS]
     if unknown:
         raise UsageError(f"rank {unknown[0]!r} is unknown; choose from {', '.join(RANKS)}")
-    holdings, digests, damaged = find_holdings(workspace, versions, pair, root)
-    common = common_digests(*digests)
-    chosen = _sample(common, sample, seed)
-    vectors, names, conflicting = gather(holdings, chosen, ranks)
-    k = shared = chance = correlation = None
-    pairs = 0
-    accuracies = [Accuracy(rank, 0, None, None) for rank in ranks]
-    n = len(chosen)
+    holdings, collections, damaged = find_holdings(workspace, versions, (first, second), root)
+    # The number of a sequence has the first bytes of its digest in reverse, so these are in order of digest.
+    a, b = (np.empty(0, np.uint64) if one is None else one.keys.byteswap() for one in collections)
+    common, *rows = np.intersect1d(a, b, assume_unique=True, return_indices=True)
+    n = min(sample, len(common))
+    if n < len(common):
+        chosen = np.sort(np.random.default_rng([seed, 0]).choice(len(common), n, replace=False, shuffle=False))
+        rows = [one[chosen] for one in rows]
+    both = [(one, selected) for one, selected in zip(collections, rows, strict=True) if one is not None and n]
+    names = names_of(both, ranks)
+    found = Comparison(holdings, damaged, len(common), n, seed, [Accuracy(rank, names[rank][1]) for rank in ranks])
+    vectors = [take_vectors(one, selected) for one, selected in both]
     if n > 1:
-        k = min(NEIGHBOURS, n - 1)
+        found.neighbours = k = min(NEIGHBOURS, n - 1)
         nearest_rows = neighbours(vectors[0], k), neighbours(vectors[1], k)
-        shared, chance = overlap(*nearest_rows), k / (n - 1)
+        found.overlap, found.overlap_by_chance = overlap(*nearest_rows), k / (n - 1)
         i, j = pairs_of(n, MAX_PAIRS, seed)
-        pairs = len(i)
-        correlation = spearman(cosines(vectors[0], i, j), cosines(vectors[1], i, j))
-        accuracies = [_accuracy(rank, names[rank], nearest_rows) for rank in ranks]
-    return Comparison(
-        versions=pair,
-        holdings=holdings,
-        damaged=damaged,
-        common=len(common),
-        sampled=n,
-        seed=seed,
-        neighbours=k,
-        overlap=shared,
-        overlap_by_chance=chance,
-        pairs=pairs,
-        correlation=correlation,
-        conflicting=conflicting,
-        accuracies=accuracies,
-    )
+        found.pairs = len(i)
+        found.correlation = spearman(cosines(vectors[0], i, j), cosines(vectors[1], i, j))
+        found.accuracies = [accuracy(rank, *names[rank], nearest_rows) for rank in ranks]
+    return found
 
 
 def neighbours(vectors: FloatArray, k: int) -> npt.NDArray[np.int64]:
@@ -163,41 +154,30 @@ def cosines(vectors: FloatArray, i: npt.NDArray[np.int64], j: npt.NDArray[np.int
     return np.round(found, _DECIMALS)
 
 
-def average_ranks(values: Float64) -> Float64:
-    """Return the rank of each value, from 1, float64, shape (n,); equal values share the mean of their ranks."""
-    _, value_index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Float64 = (last - (counts - 1) / 2)[value_index]
-    return ranks
-
-
 def spearman(first: Float64, second: Float64) -> float | None:
     """Return Spearman's rank correlation of two arrays, -1 to 1; None if one is empty or all its values are equal."""
+    from scipy.stats import rankdata
+
     if len(first) < 2:
         return None
-    a, b = (ranks - ranks.mean() for ranks in (average_ranks(first), average_ranks(second)))
+    a, b = (ranks - ranks.mean() for ranks in (rankdata(first), rankdata(second)))
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return None if scale == 0 else float(np.clip((a @ b) / scale, -1, 1))
 
 
-def _sample(digests: Digests, maximum: int, seed: int) -> Digests:
-    """Return at most ``maximum`` of the sorted digests, sorted."""
-    if len(digests) <= maximum:
-        return digests
-    rows = np.random.default_rng([seed, 0]).choice(len(digests), maximum, replace=False, shuffle=False)
-    return digests[np.sort(rows)]
-
-
-def _accuracy(
-    rank: str, names: npt.NDArray[np.str_], nearest_rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+def accuracy(
+    rank: str,
+    names: npt.NDArray[np.str_],
+    conflicting: int,
+    nearest_rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
 ) -> Accuracy:
     """Count how often the nearest neighbour has the same name; ``names`` has shape (n,), empty if unknown."""
     _, name_index, counts = np.unique(names, return_inverse=True, return_counts=True)
     asked = np.flatnonzero((names != "") & (counts[name_index] > 1))
     if not len(asked):
-        return Accuracy(rank, 0, None, None)
+        return Accuracy(rank, conflicting)
     found = [names[rows[asked, 0]] for rows in nearest_rows]
     right, unnamed = (
         [int(np.count_nonzero(name == expected)) for name in found] for expected in (names[asked], np.str_(""))
     )
-    return Accuracy(rank, len(asked), (right[0], right[1]), (unnamed[0], unnamed[1]))
+    return Accuracy(rank, conflicting, len(asked), (right[0], right[1]), (unnamed[0], unnamed[1]))

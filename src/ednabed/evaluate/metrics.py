@@ -232,13 +232,14 @@ def identity_bins(identity: Floats) -> npt.NDArray[np.int64]:
 
 def auroc(positive: Floats, negative: Floats) -> float | None:
     """Return the chance that a positive scores higher than a negative, ties counting half; None if either is empty."""
+    from scipy.stats import rankdata
+
     if not len(positive) or not len(negative):
         return None
-    _, value_index, counts = np.unique(np.concatenate([positive, negative]), return_inverse=True, return_counts=True)
-    # Mean rank of each value, from 1; the sum over the positives is the rank sum of Mann and Whitney.
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[value_index.reshape(-1)]
+    # The rank sum of Mann and Whitney.
+    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
     minimum = len(positive) * (len(positive) + 1) / 2
-    return float((ranks[: len(positive)].sum() - minimum) / (len(positive) * len(negative)))
+    return float((ranks.sum() - minimum) / (len(positive) * len(negative)))
 
 
 def wilson(right: float, total: int) -> tuple[float | None, float | None]:

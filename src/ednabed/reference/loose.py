@@ -35,12 +35,15 @@ class LooseRuns(Collection):
 
     Args:
         sources: The runs, at least one. Each distinct sequence has the vector of the first run that contains it.
+        columns: Columns of the records to read (``digest`` among them) from every run that has them, also from one of
+            an older tool. The lengths of the vectors are then not read, so that the collection cannot be searched. None
+            reads everything from the runs of ednabed.
 
     Raises:
         StoreError: The runs have several functions, or one cannot be read.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], columns: Sequence[str] | None = None) -> None:
         one_function(sources, None, "build a reference from the runs of one with 'ednabed consolidate --version V'")
         self.sources = sorted(sources, key=lambda s: (s.dataset, s.run_id, s.identity))
         self.name = self.sources[0].label if len(self.sources) == 1 else f"{len(self.sources)} runs"
@@ -48,7 +51,7 @@ class LooseRuns(Collection):
         for source in self.sources:
             log.debug("reading run %s", source.label)
         files = [source.run.vectors() for source in self.sources]
-        self._tables = [_records(s, f) for s, f in zip(self.sources, files, strict=True)]
+        self._tables = [_records(s, f, columns) for s, f in zip(self.sources, files, strict=True)]
         self._first = np.cumsum([0] + [file.rows for file in files])
         filled = [
             unified_digests(table.column("digest").combine_chunks(), f"{source.identity}:")
@@ -63,10 +66,11 @@ class LooseRuns(Collection):
         self.positions = np.argsort(row_of, kind="stable").astype(np.int64)
         self.starts = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=self.rows))]).astype(np.int64)
         self.keys = keys_of(coded.dictionary.to_pylist())
-        self.norms = np.concatenate([norms for _, _, norms in self._read()] or [np.zeros(0, np.float32)])
-        unusable = int((~np.isfinite(self.norms) | (self.norms == 0)).sum())
-        if unusable:
-            log.warning("%s: %d vectors are not finite or all zeros, so they are never found", self.name, unusable)
+        if columns is None:
+            self.norms = np.concatenate([norms for _, _, norms in self._read()] or [np.zeros(0, np.float32)])
+            unusable = int((~np.isfinite(self.norms) | (self.norms == 0)).sum())
+            if unusable:
+                log.warning("%s: %d vectors are not finite or all zeros, so they are never found", self.name, unusable)
         shelf = Shelf(_OPEN_PARTS, 0)
         self._sequences = [
             None
@@ -154,14 +158,14 @@ class LooseRuns(Collection):
         return gather(self._first, self._record_of[rows], take, schema)
 
 
-def _records(source: Source, file: VectorFile) -> pa.Table:
+def _records(source: Source, file: VectorFile, selected: Sequence[str] | None) -> pa.Table:
     """Return the records of a run without their bases, with dataset, run_id, seq_idx, source_file and digest."""
     n = file.rows
-    if source.run.manifest is None:
+    if source.run.manifest is None and selected is None:
         columns = {"digest": pa.nulls(n, pa.string())} | {name: pa.nulls(n) for name in _SHOWN}
     else:
-        schema = source.run.record_schema
-        table = source.run.load_records([name for name in schema.names if name != "sequence"])
+        names = source.run.record_schema.names
+        table = source.run.load_records([name for name in names if name != "sequence" and name in (selected or names)])
         if table.num_rows != n:
             raise StoreError(
                 f"{source.run.folder} has {n} vectors but {table.num_rows} records; "

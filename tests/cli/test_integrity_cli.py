@@ -187,17 +187,17 @@ def test_versions_verify(workspace, capsys):
 
 
 def test_the_checkpoint_of_an_interrupted_embedding_is_sealed(tmp_path):
-    from ednabed.store import run_writer
+    from ednabed.store import attempts
 
     tries = [{"device": "cpu", "precision": "fp32", "first_row": 0}]
     path = tmp_path / "tries.json"
     path.write_text(json.dumps(tries))
-    assert run_writer._read_attempts(path) == tries
-    path.write_text(run_writer._TRIES.text({"tries": tries}), newline="\n")
-    assert run_writer._read_attempts(path) == tries
+    assert attempts.read_attempts(path) == tries
+    path.write_text(attempts.TRIES.text({"tries": tries}), newline="\n")
+    assert attempts.read_attempts(path) == tries
     flip(path, path.read_bytes().index(b"cpu"))
     with pytest.raises(StoreError, match=r"tries\.json is damaged .* start over with `resume=False`"):
-        run_writer._read_attempts(path)
+        attempts.read_attempts(path)
 
 
 # -- runs that would be lost -----------------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ from ednabed.export.names import names_by_id
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.barcode.files import read_arrays, write_arrays
 from ednabed.models.fields import read_json_object
+from ednabed.reference import build_names, layout
 from ednabed.reference import index as indexes
-from ednabed.reference import layout
 from ednabed.reference.index import open_index
 from ednabed.reference.partfile import PartFile, Shelf
 from ednabed.reference.parts import keys_of
@@ -157,9 +157,9 @@ def reference_json(folder: Path) -> Seam:
 
 
 def names_json(folder: Path) -> Seam:
-    path = folder / layout.NAMES
-    body = {"schema": layout.NAMES_SCHEMA, "names": {"first": "2024-01-01_00-00-00"}}
-    return lambda rng: write_json(path, body, rng), lambda: layout.read_names(folder)
+    path = folder / build_names.NAMES
+    body = {"schema": build_names.NAMES_SCHEMA, "names": {"first": "2024-01-01_00-00-00"}}
+    return lambda rng: write_json(path, body, rng), lambda: build_names.read_names(folder)
 
 
 def versions_json(folder: Path) -> Seam:

@@ -10,7 +10,7 @@ import pytest
 
 from ednabed.api.status import ReferenceState, reference_states, run_states, table_state, versions_fault
 from ednabed.errors import StoreError
-from ednabed.reference import layout
+from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import METADATA
 from ednabed.reference.opened import open_reference
 from ednabed.store.manifest import MANIFEST
@@ -199,7 +199,7 @@ def test_damaged_references_are_listed_with_the_others(workspace):
 def test_a_damaged_file_of_names_hides_no_reference(workspace, text):
     folder = consolidate(workspace).folder
     consolidate(workspace, output=Path("data") / "other")
-    (folder / layout.NAMES).write_text(text)
+    (folder / build_names.NAMES).write_text(text)
     one, names, other = reference_states(workspace)
     assert (one.fault, other.fault) == (None, None)
     assert (names.address, names.name, names.manifest) == ("data/reference/names.json", None, None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ednabed.cli import main as entry
 from ednabed.errors import StoreError
-from ednabed.reference import build, layout
+from ednabed.reference import build, build_names, layout
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import Run, runs_root
 from reference_support import add_run, consolidate, content, opened, snapshot
@@ -69,14 +69,14 @@ def test_a_flipped_byte_in_the_names_is_found_and_nothing_is_removed(workspace, 
 @pytest.mark.parametrize("name", ["names.json", "previous.json"])
 def test_every_flipped_byte_shows(workspace, name, data):
     folder = workspace / FOLDER
-    if not (folder / layout.PREVIOUS).exists():
+    if not (folder / build_names.PREVIOUS).exists():
         consolidate(workspace)
     path = folder / name
     raw = path.read_bytes()
     try:
         flip(path, data.draw(st.integers(0, len(raw) - 1)), data.draw(st.integers(0, 7)))
         with pytest.raises(StoreError, match=rf"{name} (is damaged|has schema)"):
-            layout.read_names(folder) if name == "names.json" else layout.read_previous(folder)
+            build_names.read_names(folder) if name == "names.json" else build_names.read_previous(folder)
     finally:
         path.write_bytes(raw)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ednabed.api.maps import runs_map_path
 from ednabed.errors import EdnabedError
-from ednabed.reference import layout
+from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import METADATA, Part, ReferenceManifest
 from ednabed.reference.sources import shown_path
 from ednabed.store.assignments import survey_kept
@@ -86,7 +86,7 @@ def _builds_of(workspace: Path, identity: str | None, run_path: str, faults: lis
         try:
             if contains(layout.open_manifest(folder)):
                 current.append(shown)
-            for name in layout.read_names(folder):
+            for name in build_names.read_names(folder):
                 if contains(layout.open_manifest(folder, name)):
                     named.append(f"{shown}/{name}")
         except EdnabedError as error:

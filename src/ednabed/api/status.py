@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ednabed.api.inventory import RunInfo, run_infos
 from ednabed.errors import EdnabedError
-from ednabed.reference import layout
+from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import ReferenceManifest
 from ednabed.store.manifest import RunManifest
 from ednabed.store.table import Database, TableStatus, VectorColumns, survey
@@ -96,9 +96,9 @@ def reference_states(workspace: Path) -> list[ReferenceState]:
         path = folder.relative_to(workspace).as_posix()
         states.append(_reference_state(folder, path, None))
         try:
-            names = layout.read_names(folder)
+            names = build_names.read_names(folder)
         except EdnabedError as error:
-            states.append(ReferenceState(f"{path}/{layout.NAMES}", None, None, False, str(error)))
+            states.append(ReferenceState(f"{path}/{build_names.NAMES}", None, None, False, str(error)))
             continue
         states += [_reference_state(folder, f"{path}/{name}", name) for name in names]
     return states

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ednabed.api.maps import read_map
 from ednabed.errors import EdnabedError
-from ednabed.reference import layout
+from ednabed.reference import build_names, layout
 from ednabed.reference.opened import Reference, open_build, open_reference
 from ednabed.store.checkpoint import CHECKPOINT, checkpoint_folder, verify_checkpoint
 from ednabed.taxonomy.calibration import Calibration
@@ -33,13 +33,13 @@ def verify_reference(folder: Path, name: str | None = None) -> list[str]:
         return faults
     others: set[str] = set()
     try:
-        names = layout.read_names(folder)
+        names = build_names.read_names(folder)
         faults += layout.missing_builds(folder, names)
         others |= {build for build in names.values() if layout.build_folder(folder, build).is_dir()}
     except EdnabedError as error:
         faults.append(str(error))
     try:
-        previous = layout.read_previous(folder)
+        previous = build_names.read_previous(folder)
         if current is not None:
             others |= {previous[build] for build in previous if build == current.manifest.build}
     except EdnabedError as error:

@@ -50,11 +50,11 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
     Example:
       ednabed reference show
     """
-    from ednabed.reference import layout
+    from ednabed.reference import build_names, layout
 
     folder, name = layout.find_reference(context.workspace, reference)
     manifest = layout.open_manifest(folder, name)
-    previous = layout.read_previous(folder).get(manifest.build) if name is None else None
+    previous = build_names.read_previous(folder).get(manifest.build) if name is None else None
     if as_json:
         parts = [asdict(part) for part in manifest.runs]
         emit_json({"reference": str(folder), **_summary(manifest), "previous": previous, "runs": parts})
@@ -151,14 +151,14 @@ def list_(context: Context, as_json: bool) -> None:
     Example:
       ednabed reference list
     """
-    from ednabed.reference import layout
+    from ednabed.reference import build_names, layout
 
     rows: list[dict[str, Any]] = []
     for folder in layout.reference_folders(context.workspace):
         path = folder.relative_to(context.workspace).as_posix()
         entries: list[tuple[str | None, str]] = [(None, path)]
         try:
-            entries += [(name, f"{path}/{name}") for name in layout.read_names(folder)]
+            entries += [(name, f"{path}/{name}") for name in build_names.read_names(folder)]
         except EdnabedError as error:
             notice(str(error))
         for name, address in entries:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EdnabedError, StoreError
+from ednabed.reference import build_names, layout
 from ednabed.reference import index as indexes
-from ednabed.reference import layout
 from ednabed.reference.assemble import write_build
 from ednabed.reference.manifest import METADATA, DamagedManifest, Part, ReferenceManifest
 from ednabed.reference.parts import Examined, examine
@@ -119,8 +119,8 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
 def _consolidate(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
     folder = request.folder
     # Otherwise a damaged file of names or of the previous build would only be found after all the work.
-    layout.read_names(folder)
-    layout.read_previous(folder)
+    build_names.read_names(folder)
+    build_names.read_previous(folder)
     current = _current(request)
     base = current if request.incremental else None
     if base is not None and version is not None and base.spec.fingerprint != version.fingerprint:

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
 from ednabed.base.parquet_files import parquet_errors
 from ednabed.errors import EdnabedError, StoreError
-from ednabed.models.base import FloatArray
 from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.records import flat
 from ednabed.store.runs import RECORDS, Run

@@ -18,8 +18,9 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import UsageError
-from ednabed.models.base import Encoder, FloatArray, Tokens
+from ednabed.models.base import Encoder, Tokens
 
 _BASES = "ACGT"
 _OTHER = 4

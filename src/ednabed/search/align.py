@@ -20,10 +20,10 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyopal
 from scoring_matrices.lib import ScoringMatrix
 
+from ednabed.base.arrays import Ints
 from ednabed.errors import InputError
 from ednabed.sequences import reverse_complement
 
@@ -165,7 +165,7 @@ def _checked(sequence: str, which: str) -> bytes:
     return sequence.encode()
 
 
-def _scores(query: bytes, database: pyopal.Database) -> npt.NDArray[np.int64]:
+def _scores(query: bytes, database: pyopal.Database) -> Ints:
     found = _aligner(wide=False).align(query, database, mode="score", algorithm="ov")
     return np.array([result.score for result in found], np.int64)
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyopal
 from rapidfuzz.distance import Levenshtein
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.search.align import BASES, MATCH, MISMATCH, score_aligner, too_long
 
 K = 8
@@ -52,7 +53,6 @@ RELATED = 0.33
 """From this distance on, two sequences are unrelated or of different regions: scrambled ones are at 0.36."""
 
 Codes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
 
 
 def encode(sequence: bytes) -> Codes:
@@ -116,13 +116,13 @@ class Divergence:
         lacking: Bases missing until half of the shorter sequence is aligned to the other, float64, shape (n,).
     """
 
-    mismatches: npt.NDArray[np.float64]
+    mismatches: Floats
     n_bases: Ints
     overlap: Ints
-    lacking: npt.NDArray[np.float64]
+    lacking: Floats
 
     @property
-    def distance(self) -> npt.NDArray[np.float64]:
+    def distance(self) -> Floats:
         """Expected share of differing bases, (mismatches + 1 + 0.4 lacking) / (n_bases + 2 + lacking), shape (n,).
 
         This is Laplace's rule of succession: the posterior mean of the share under a uniform prior. It shows that no
@@ -164,7 +164,7 @@ class Comparer:
         lacking = np.maximum(MIN_COVERAGE * np.minimum(lengths, len(query)) - covered, 0)
         return Divergence(mismatches, compared, overlap, lacking)
 
-    def _compare(self, query: Codes, rows: Ints, thorough: bool) -> tuple[npt.NDArray[np.float64], Ints, Ints, Ints]:
+    def _compare(self, query: Codes, rows: Ints, thorough: bool) -> tuple[Floats, Ints, Ints, Ints]:
         """Return mismatches, bases compared, overlap as in ``Divergence``, and bases covered."""
         sequences = self._sequences
         lengths = sequences.lengths[rows]
@@ -253,7 +253,7 @@ class _Diagonals:
 
     best: Ints
     votes: Ints
-    gapped: npt.NDArray[np.bool_]
+    gapped: Bools
     left: Ints
     right: Ints
 
@@ -299,9 +299,7 @@ def _kmers(codes: Codes, stride: int) -> npt.NDArray[np.uint16]:
     return kmers
 
 
-def _on_diagonal(
-    query: Codes, codes: Codes, firsts: Ints, lengths: Ints, diagonal: Ints
-) -> tuple[npt.NDArray[np.float64], Ints, Ints]:
+def _on_diagonal(query: Codes, codes: Codes, firsts: Ints, lengths: Ints, diagonal: Ints) -> tuple[Floats, Ints, Ints]:
     """Count the differing bases, the compared bases, and the overlap with N, of each row on its diagonal."""
     first = np.maximum(0, -diagonal)
     last = np.minimum(len(query), lengths - diagonal)

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
 from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.chimeras import ParentPool, find_chimera
 from ednabed.taxonomy.genetic_codes import codes_of, stops_of
@@ -153,12 +153,10 @@ def dust(sequence: str) -> float:
     return float(pairs.max()) / (width - 1)
 
 
-def _triplets(sequence: str) -> npt.NDArray[np.int64]:
+def _triplets(sequence: str) -> Ints:
     codes = _CODES[np.frombuffer(sequence.encode(), np.uint8)]
     if len(codes) < 3:
         return np.empty(0, np.int64)
     known = (codes[:-2] >= 0) & (codes[1:-1] >= 0) & (codes[2:] >= 0)
-    triplets: npt.NDArray[np.int64] = np.where(
-        known, 16 * codes[:-2] + 4 * codes[1:-1] + codes[2:], -1 - np.arange(len(codes) - 2)
-    )
+    triplets: Ints = np.where(known, 16 * codes[:-2] + 4 * codes[1:-1] + codes[2:], -1 - np.arange(len(codes) - 2))
     return triplets

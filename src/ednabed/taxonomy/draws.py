@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.search.divergence import Codes, PackedSequences, decode
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
@@ -45,9 +45,6 @@ _MIN_WEIGHT = 1e-3
 # A reference without new sequences among its records says little about future ones.
 _MAX_COPIES = 0.95
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -71,7 +68,7 @@ class Draws:
 
 
 def draw(
-    labels: Labels, letters: PackedSequences, among: npt.NDArray[np.bool_], count: int, crops: Sequence[int], seed: int
+    labels: Labels, letters: PackedSequences, among: Bools, count: int, crops: Sequence[int], seed: int
 ) -> list[Draws]:
     """Draw queries.
 

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray
 from ednabed.search.divergence import Codes
 from ednabed.search.queries import Query
 

@@ -15,13 +15,14 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from ednabed.base.arrays import FloatArray
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
 from ednabed.models.barcode.config import BarcodeConfig, EncoderInput
 from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
 from ednabed.models.barcode.files import BIAS, MAP, digest, quantise, table_of
 from ednabed.models.barcode.kmers import SpacedKmers
-from ednabed.models.base import Embedder, Encoder, FloatArray
+from ednabed.models.base import Embedder, Encoder
 from ednabed.search.divergence import Codes, decode
 
 

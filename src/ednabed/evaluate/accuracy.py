@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ednabed import __version__
 from ednabed.base.arrays import Bools, Ints
+from ednabed.base.version import __version__
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.metrics import (
     ASSUMED_SHARES,

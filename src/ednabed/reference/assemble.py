@@ -8,10 +8,8 @@ digits, and results must not depend on the order in which runs were added.
 
 from __future__ import annotations
 
-import platform
 import shutil
 from datetime import UTC, datetime
-from importlib.metadata import version as package_version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ednabed.base.arrays import Ints
+from ednabed.base.version import software_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
@@ -118,8 +117,7 @@ def write_build(
             },
             runs=parts,
             index=facts,
-            software={"python": platform.python_version(), "system": platform.system()}
-            | {p: package_version(p) for p in ("ednabed", "numpy", "pyarrow", "faiss-cpu")},
+            software=software_versions("numpy", "pyarrow", "faiss-cpu"),
             files={
                 path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
                 | ({"seal": indexes.seal(path, layout.HEADER_BYTES)} if path.name in layout.SEALED else {})

@@ -10,19 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import platform
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ednabed.base.sealed import Seal
 from ednabed.base.stored_json import BadJson, parse_json, require
+from ednabed.base.version import software_versions
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels, read_samples
@@ -254,7 +253,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             options=identity["options"],
             counts=counts,
             compute=compute_entries,
-            software=_software(),
+            software=software_versions("numpy", "pyarrow", "torch"),
             files={
                 f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size}
                 for f in (EMBEDDINGS, RECORDS, REJECTED)
@@ -431,15 +430,6 @@ def _compute_entries(attempts: list[dict[str, Any]], rows: int) -> list[dict[str
         for entry, end in zip(attempts, ends, strict=True)
         if end > entry["first_row"]
     ]
-
-
-def _software() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "system": platform.system()}
-    for name in ("ednabed", "numpy", "pyarrow", "torch"):
-        # torch is optional.
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
 
 
 def _has_vectors(work: Path) -> bool:

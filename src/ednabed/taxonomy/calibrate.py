@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-import ednabed
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.version import package_versions
 from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
@@ -155,7 +155,7 @@ def calibrate(
         shortlist=facts,
         reliability=reliability,
         copies=counted,
-        software={"ednabed": ednabed.__version__, "numpy": np.__version__},
+        software=package_versions("numpy"),
     )
 
 

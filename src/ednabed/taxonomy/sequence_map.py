@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ import pyarrow.parquet as pq
 from ednabed.base.arrays import Bools, FloatArray, Ints
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require
+from ednabed.base.version import package_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.collection import Collection
@@ -333,7 +332,7 @@ def make_map(
         model=collection.spec.model,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rule=_rule(len(rows), max_landmarks),
-        software=_software(),
+        software=package_versions("umap-learn", "scikit-learn", "numpy"),
     )
     return _with_all(collection, laid_out, show_progress, vectors)
 
@@ -431,12 +430,3 @@ def _rule(rows: int, max_landmarks: int) -> str:
         "that is the same for the same sequences) are laid out, and the others placed among the "
         f"{N_NEAREST} nearest of these."
     )
-
-
-def _software() -> dict[str, str]:
-    found = {}
-    for name in ("ednabed", "umap-learn", "scikit-learn", "numpy"):
-        # umap-learn is optional.
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.bases import decode
 from ednabed.base.version import package_versions
 from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import Embedder
 from ednabed.reference.opened import Reference
-from ednabed.search.divergence import decode
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import MAX_CANDIDATES, Finder

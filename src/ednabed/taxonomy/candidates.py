@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Floats, Ints
+from ednabed.base.bases import Codes
 from ednabed.reference.collection import Collection
-from ednabed.search.divergence import RELATED, Codes, Comparer, PackedSequences
+from ednabed.search.divergence import RELATED, Comparer, PackedSequences
 from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ednabed.base.arrays import Bools, Ints
+from ednabed.base.bases import OTHER, encode
 from ednabed.search.align import Alignment, align
 
 MAX_UNEXPLAINED = 1.0
@@ -43,8 +44,6 @@ ABUNDANCE_RATIO = 2
 # Bases in the words with which likely parents are found, parts of a query that are searched separately, and parents per
 # part.
 _WORD, _PARTS, _PER_PART = 8, 4, 3
-_CODES = np.full(256, -1, np.int64)
-_CODES[list(b"ACGT")] = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +141,11 @@ class ParentPool:
 
 def _words(sequence: str) -> Ints:
     """Return the words of a sequence as base-4 numbers, in their order; words with N are omitted."""
-    codes = _CODES[np.frombuffer(sequence.encode(), np.uint8)]
+    codes = encode(sequence.encode())
     if len(codes) < _WORD:
         return np.empty(0, np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(codes, _WORD)
-    known = (windows >= 0).all(axis=1)
+    known = (windows < OTHER).all(axis=1)
     words: Ints = (windows @ (4 ** np.arange(_WORD)[::-1]))[known]
     return words
 

@@ -21,7 +21,8 @@ import numpy as np
 import pyopal
 
 from ednabed.base.arrays import FloatArray, Ints
-from ednabed.search.align import BASES, GAP_OPEN, MATCH, align, score_aligner, too_long
+from ednabed.base.bases import BASES
+from ednabed.search.align import GAP_OPEN, MATCH, align, score_aligner, too_long
 from ednabed.sequences import RANKS, digest
 from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.assignment import UNKNOWN

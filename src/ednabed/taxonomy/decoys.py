@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Floats, Ints
+from ednabed.base.bases import Codes, decode, reverse_complement_codes
 from ednabed.engine.embed import Engine
-from ednabed.search.divergence import Codes, decode, reverse_complement_codes
 from ednabed.taxonomy.calibration import DIGITS
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.draws import random_piece

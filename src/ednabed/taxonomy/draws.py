@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ednabed.base.arrays import Bools, Floats, Ints
-from ednabed.search.divergence import Codes, PackedSequences, decode
+from ednabed.base.bases import Codes, decode
+from ednabed.search.divergence import PackedSequences
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
 from ednabed.taxonomy.labels import Labels

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from ednabed.base.arrays import FloatArray
-from ednabed.search.divergence import Codes
+from ednabed.base.bases import Codes
 from ednabed.search.queries import Query
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ednabed.base.arrays import Ints
+from ednabed.base.bases import Codes, encode
 from ednabed.errors import InputError, UsageError
 from ednabed.evaluate.splits import Labelled
-from ednabed.search.divergence import Codes, encode
 from ednabed.sequences import Labels, normalise, open_records
 from ednabed.sequences.lineage import RANKS, split_lineage
 from ednabed.store.files import sha256_file

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from ednabed.base.arrays import Floats, Ints
-from ednabed.search.divergence import Codes
+from ednabed.base.bases import Codes
 from ednabed.training.records import TAUGHT_RANKS, Pool
 from ednabed.training.views import Alterations, view
 

@@ -16,13 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.base.arrays import Ints
+from ednabed.base.bases import OTHER, encode
 from ednabed.errors import UsageError
 from ednabed.models.base import Tokens
 
-_OTHER = 4
-_CODES = np.full(256, _OTHER, np.uint8)
-for _i, _base in enumerate(b"ACGT"):
-    _CODES[_base] = _i
 MAX_BASES = 9
 """Maximum bases of a k-mer: 131,072 columns."""
 MAX_SPAN = 32
@@ -84,10 +81,10 @@ class SpacedKmers:
     def _columns_of(self, sequences: Sequence[bytes]) -> tuple[npt.NDArray[np.int32], Ints]:
         # The separator is not a base, so no k-mer extends beyond the end of a row.
         longest = max(map(len, self.patterns))
-        codes = _CODES[np.frombuffer(b"\n".join(sequences) + b"\n" * longest, np.uint8)]
+        codes = encode(b"\n".join(sequences) + b"\n" * longest)
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
         n_positions = len(codes) - longest + 1
-        other = codes == _OTHER
+        other = codes == OTHER
         bases = codes.astype(np.int32) & 3
         columns = np.empty((n_positions, len(self.patterns)), np.int32)
         fits = np.empty((n_positions, len(self.patterns)), bool)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from data import shared
 
+from ednabed.base.bases import decode
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference.build import BuildRequest, consolidate
 from ednabed.reference.opened import open_reference
-from ednabed.search.divergence import Comparer, decode
+from ednabed.search.divergence import Comparer
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.candidates import COVERAGE_POWER, MAX_CANDIDATES, Finder
 from ednabed.taxonomy.draws import CROPS, RECORD, draw, left_out

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ednabed.base.bases import encode
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.base import Encoder, Tokens
 from ednabed.models.load import load_encoder
-from ednabed.search.divergence import encode
 from ednabed.training.loop import Plan, train
 from ednabed.training.networks import KmerNetwork, Network
 from ednabed.training.records import pools, read_labelled

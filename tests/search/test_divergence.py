@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ednabed.base.bases import encode
 from ednabed.search.align import GAP_EXTEND, GAP_OPEN, MATCH, MISMATCH
-from ednabed.search.divergence import Comparer, Divergence, PackedSequences, decode, encode, reverse_complement_codes
-from taxonomy_support import randomly, reverse_complement, substituted
+from ednabed.search.divergence import Comparer, Divergence, PackedSequences
+from taxonomy_support import randomly, substituted
 
 dna = st.text("ACGTN", max_size=60)
 
@@ -49,15 +50,7 @@ def overlap_score(one: str, other: str) -> int:
     return max(max(row[-1] for row in best), max(best[-1]))
 
 
-# -- bases and codes -------------------------------------------------------------------------------------------------
-
-
-@given(dna)
-def test_codes_are_the_bases(text):
-    codes = encode(text.encode())
-    assert codes.tolist() == ["ACGTN".index(letter) for letter in text]
-    assert decode(codes) == text.encode()
-    assert decode(reverse_complement_codes(codes)).decode() == reverse_complement(text)
+# -- sequences in memory ----------------------------------------------------------------------------------------------
 
 
 @given(st.lists(dna, max_size=6))

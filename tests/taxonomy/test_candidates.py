@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ednabed.base.bases import encode
 from ednabed.engine.open import open_embedder
-from ednabed.search.divergence import Comparer, encode
+from ednabed.search.divergence import Comparer
 from ednabed.taxonomy import candidates as module
 from ednabed.taxonomy.candidates import Finder, read_bases
 from ednabed.taxonomy.labels import read_labels

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from ednabed.base.bases import encode
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
-from ednabed.search.divergence import encode
 from ednabed.taxonomy import decoys as module
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.decoys import LENGTHS, LONG, MAX_DECOYS, MIN_DECOYS, decoy_limits, limit_of, min_limits

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ednabed import __version__
 from ednabed.api.identify import file_samples, sample_of
+from ednabed.base.version import __version__
 from ednabed.engine.progress import progress_bar
 from ednabed.engine.threads import cores
 from ednabed.errors import StoreError

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.api.given import model_of, sequences_of, text_of, whole_number, yes_or_no
+from ednabed.base.arrays import FloatArray
 from ednabed.engine.device import available_gpu
 from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.open import open_embedder
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EmbeddingError, InputError, UsageError
-from ednabed.models.base import FloatArray
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
 from ednabed.sequences import normalise, normalise_one, raw_records

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed import __version__
 from ednabed.api.names import AssignmentSource
+from ednabed.base.version import __version__
 from ednabed.errors import InputError, UsageError
 from ednabed.export.about import read_about
 from ednabed.export.dwc import write_dwc

@@ -11,7 +11,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.engine.progress import progress_bar
 from ednabed.engine.threads import cores
 from ednabed.errors import EdnabedError, StoreError

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.api.identify import classify_batches, shares_json
+from ednabed.base.arrays import FloatArray
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.export.assignments import as_json
@@ -19,7 +20,6 @@ from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
 from ednabed.export.selection import Selection
-from ednabed.models.base import FloatArray
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
 from ednabed.reference.sources import shown_path

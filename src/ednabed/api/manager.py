@@ -13,8 +13,8 @@ from typing import Any
 
 from ednabed.api.inventory import RunInfo, fault_of, run_infos, storage
 from ednabed.api.names import AssignmentSource, HitLineages, assignments_state, find_assignments
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
 from ednabed.reference import layout
 from ednabed.reference.collection import Collection

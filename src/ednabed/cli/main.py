@@ -20,7 +20,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.cli.classify import classify
 from ednabed.cli.common import Context, output_options, threads_option
 from ednabed.cli.compress import compress

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed import __version__
+from ednabed.base.arrays import Bools, Ints
+from ednabed.base.version import __version__
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.metrics import (
     ASSUMED_SHARES,
-    Bools,
     Judged,
     identity_bins,
     judge,
@@ -288,7 +287,7 @@ def _source_of_identities(answers: list[_Answer], name: str | None) -> _Answer |
     return None
 
 
-def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64], mixed: Judged, unique: Bools) -> Measured:
+def _measured(judged: Judged, seconds: float, bins: Ints, mixed: Judged, unique: Bools) -> Measured:
     """Measure the held-out groups separately, and the mixture."""
     is_held_out = judged.groups != COPY
     held_out = judged.select(is_held_out)

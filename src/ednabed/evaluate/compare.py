@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import UsageError
 from ednabed.evaluate.comparison import Accuracy, Comparison
 from ednabed.evaluate.holdings import find_holdings, names_of, take_vectors
-from ednabed.models.base import FloatArray
 from ednabed.search.exact import nearest
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.versions import Versions

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.errors import EdnabedError, StoreError
-from ednabed.models.base import FloatArray
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import source_of
 from ednabed.sequences.lineage import RANKS
@@ -23,7 +23,6 @@ from ednabed.store.versions import Version, Versions
 
 _COLUMNS = ("digest", "lineage")
 _DIGEST = r"^SQ\.[A-Za-z0-9_-]{32}$"
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -114,7 +113,7 @@ def find_holdings(
     return list(holdings.values()), collections, damaged
 
 
-def take_vectors(collection: LooseRuns, rows: Rows) -> FloatArray:
+def take_vectors(collection: LooseRuns, rows: Ints) -> FloatArray:
     """Return the vectors of rows, float32, shape (n, d). Raises StoreError if one is not finite."""
     vectors = collection.vectors_of(rows)
     for row in rows[~np.isfinite(vectors).all(axis=1)].tolist():
@@ -124,7 +123,7 @@ def take_vectors(collection: LooseRuns, rows: Rows) -> FloatArray:
 
 
 def names_of(
-    both: Sequence[tuple[LooseRuns, Rows]], ranks: Sequence[str]
+    both: Sequence[tuple[LooseRuns, Ints]], ranks: Sequence[str]
 ) -> dict[str, tuple[npt.NDArray[np.str_], int]]:
     """Return the names of sequences at each rank, and the number of sequences whose records disagree about it.
 

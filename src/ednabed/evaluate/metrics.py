@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
 from ednabed.evaluate.predictions import ByRank, Prediction
 from ednabed.evaluate.splits import GROUPS, Query
@@ -21,9 +22,6 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.situations import KNOWN
 from ednabed.taxonomy.taxa import Taxa
-
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 CONFIDENT = 0.8
 """Minimum confidence at which a name counts as given."""
@@ -76,7 +74,7 @@ class Judged:
     p_values: Floats
     identity: Floats
     stated: Floats
-    claimed: npt.NDArray[np.int64]
+    claimed: Ints
 
     def select(self, chosen: Bools) -> Judged:
         """Return the chosen queries; ``chosen`` is bool, shape (n,)."""
@@ -204,7 +202,7 @@ def measure_novelty(judged: Judged, rank: str) -> dict[str, Any]:
     }
 
 
-def measure_bins(judged: Judged, bins: npt.NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+def measure_bins(judged: Judged, bins: Ints) -> dict[str, dict[str, Any]]:
     """Measure the accuracy by identity bin, over the queries of all groups whose true taxon is in training.
 
     Args:
@@ -223,7 +221,7 @@ def measure_bins(judged: Judged, bins: npt.NDArray[np.int64]) -> dict[str, dict[
     return found
 
 
-def identity_bins(identity: Floats) -> npt.NDArray[np.int64]:
+def identity_bins(identity: Floats) -> Ints:
     """Return the index in ``IDENTITY_BINS`` of each identity (percent, NaN for none), int64, same shape."""
     # An identity of 100 that is computed as a quotient may be lower by a rounding error.
     bins = len(_EDGES) - np.searchsorted(np.array(_EDGES[::-1]), identity + 1e-9, side="right")

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.evaluate.metrics import Bools, Floats, Judged, measure
+from ednabed.base.arrays import Bools, Floats, Ints
+from ednabed.evaluate.metrics import Judged, measure
 from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
@@ -71,7 +72,7 @@ def weigh(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
     return weights
 
 
-def natural_part(groups: Sequence[str]) -> npt.NDArray[np.int64]:
+def natural_part(groups: Sequence[str]) -> Ints:
     """Return the rows of a study in which half of the queries are known species, as in the mixture.
 
     The first queries of each group are taken. The groups of known species are equal in size. The other groups are as

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.engine.embed import Engine
 from ednabed.evaluate.metrics import auroc
 from ednabed.evaluate.splits import Labelled, Query, Split
-from ednabed.models.base import Embedder, FloatArray
+from ednabed.models.base import Embedder
 from ednabed.reference.topk import unit
 from ednabed.sequences.letters import reverse_complement
 from ednabed.sequences.lineage import RANKS
@@ -137,7 +137,7 @@ def fragments_together(
     return float(np.mean((same > different) + 0.5 * (same == different)))
 
 
-def _numbers(keys: Sequence[Taxon | None]) -> tuple[npt.NDArray[np.int64], dict[Taxon | None, int]]:
+def _numbers(keys: Sequence[Taxon | None]) -> tuple[Ints, dict[Taxon | None, int]]:
     """Return the number of each key's taxon, -1 for None, and the numbers by taxon."""
     known: dict[Taxon | None, int] = {}
     return np.array([-1 if key is None else known.setdefault(key, len(known)) for key in keys], np.int64), known

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.evaluate.predictions import Classify, Prediction, from_assignment

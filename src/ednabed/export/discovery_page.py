@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray
 from ednabed.sequences.lineage import Lineage
 from ednabed.store.files import clean
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent

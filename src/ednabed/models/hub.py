@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.errors import ModelError, UsageError
 from ednabed.models.catalog import ModelCard
 from ednabed.models.hub_errors import explain, reason_of, status_of, transport_errors, without_network

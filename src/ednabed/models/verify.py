@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats
 from ednabed.base.sealed import Damaged, UnknownSchema
 from ednabed.base.stored_json import parse_json
 from ednabed.errors import ModelError
@@ -198,7 +198,7 @@ def _compare(encoder: Encoder, entry: dict[str, Any]) -> VectorCheck:
     return VectorCheck(sequence, tokens_equal, max_abs, mean_abs, cosine, tolerance, passed)
 
 
-def _cosine(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+def _cosine(a: Floats, b: Floats) -> float:
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norms if norms else 0.0
 

@@ -8,10 +8,8 @@ digits, and results must not depend on the order in which runs were added.
 
 from __future__ import annotations
 
-import platform
 import shutil
 from datetime import UTC, datetime
-from importlib.metadata import version as package_version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Ints
+from ednabed.base.version import software_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
@@ -117,8 +117,7 @@ def write_build(
             },
             runs=parts,
             index=facts,
-            software={"python": platform.python_version(), "system": platform.system()}
-            | {p: package_version(p) for p in ("ednabed", "numpy", "pyarrow", "faiss-cpu")},
+            software=software_versions("numpy", "pyarrow", "faiss-cpu"),
             files={
                 path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
                 | ({"seal": indexes.seal(path, layout.HEADER_BYTES)} if path.name in layout.SEALED else {})
@@ -147,9 +146,7 @@ def _check_base(old: Path, base: ReferenceManifest) -> None:
             )
 
 
-def _number(
-    work: Path, old_parts: int, before: int, examined: list[Examined]
-) -> tuple[list[npt.NDArray[np.int64]], int]:
+def _number(work: Path, old_parts: int, before: int, examined: list[Examined]) -> tuple[list[Ints], int]:
     """Number the vector of each record: equal digests share a number, and new ones continue the numbering.
 
     Returns the numbers, one array per run, and the total number of vectors.
@@ -171,7 +168,7 @@ def _header(file: Any, rows: int, dimension: int) -> None:
 def _append(
     file: Any,
     run: Examined,
-    rows: npt.NDArray[np.int64],
+    rows: Ints,
     first_row: int,
     sizes: npt.NDArray[np.int32],
     table: npt.NDArray[Any],
@@ -199,7 +196,7 @@ def _use_oldest_vectors(
     work: Path,
     parts: list[Part],
     examined: list[Examined],
-    rows: list[npt.NDArray[np.int64]],
+    rows: list[Ints],
     table: npt.NDArray[Any],
 ) -> None:
     """Give each sequence the vector of its oldest run, in order of (created, identity)."""
@@ -219,9 +216,7 @@ def _use_oldest_vectors(
                 _replace(file, run, numbers[replaced], records[replaced], table)
 
 
-def _replace(
-    file: Any, run: Examined, numbers: npt.NDArray[np.int64], records: npt.NDArray[np.int64], table: npt.NDArray[Any]
-) -> None:
+def _replace(file: Any, run: Examined, numbers: Ints, records: Ints, table: npt.NDArray[Any]) -> None:
     """Overwrite the vectors with the given numbers by those of the given records of a run."""
     size = 4 * run.source.spec.dimension
     begin = file.seek(0, 2) - (len(table) - 1) * size
@@ -253,7 +248,7 @@ def _part(run: Examined, markers: dict[str, int], first: int, sequences: int) ->
     )
 
 
-def _positions(work: Path, parts: list[Part], table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _positions(work: Path, parts: list[Part], table: npt.NDArray[Any]) -> Ints:
     """Return the positions of the records of each vector, one vector after another, and fill in where each begins.
 
     The position of a record is its number in the concatenated records of all parts. The records of one vector are in

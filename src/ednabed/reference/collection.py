@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import Bools, FloatArray, Ints
 from ednabed.models.spec import Spec
 from ednabed.reference.topk import DIGITS, QUERY_ROWS, exact_candidates, unit
 from ednabed.store.vectors import BLOCK_BYTES
 
 # Maximum hits of all queries that are searched at once.
 _MAX_PAIRS = 500_000
-Block = tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]
-Ranked = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+Block = tuple[Ints, FloatArray, FloatArray]
+Ranked = tuple[Ints, Ints, FloatArray]
 
 
 class Collection(ABC):
@@ -42,9 +42,9 @@ class Collection(ABC):
     spec: Spec
     rows: int
     keys: npt.NDArray[np.uint64]
-    norms: npt.NDArray[np.float32]
-    starts: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
+    norms: FloatArray
+    starts: Ints
+    positions: Ints
 
     @property
     @abstractmethod
@@ -52,15 +52,15 @@ class Collection(ABC):
         """Columns of the records: dataset, run_id, seq_idx, source_file, and those of the runs without the bases."""
 
     @abstractmethod
-    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+    def blocks(self, allowed: Bools | None = None) -> Iterator[Block]:
         """Yield (rows, vectors, lengths) block by block, only for rows that are ``allowed``; None allows all."""
 
     @abstractmethod
-    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def vectors_of(self, rows: Ints) -> FloatArray:
         """Return the vectors of rows, float32, shape (len(rows), d)."""
 
     @abstractmethod
-    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take_records(self, positions: Ints, columns: Sequence[str]) -> pa.Table:
         """Return the records at positions, in the given order; a column that a run lacks is null for its records."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Collection(ABC):
         """Yield (first position, table of columns and ``row``) piece by piece, all records in order of position."""
 
     @abstractmethod
-    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
+    def take_sequences(self, rows: Ints, *, bases: bool = True) -> pa.Table:
         """Return ``digest``, ``length`` and ``sequence`` of rows, in the given order; null where unknown.
 
         Args:
@@ -77,7 +77,7 @@ class Collection(ABC):
         """
 
     def search(
-        self, queries: FloatArray, k: int, *, allowed: npt.NDArray[np.bool_] | None = None, exact: bool = False
+        self, queries: FloatArray, k: int, *, allowed: Bools | None = None, exact: bool = False
     ) -> Iterator[Ranked]:
         """Find the rows most similar to each query, in batches of queries.
 
@@ -101,9 +101,7 @@ class Collection(ABC):
             query, row, score = self._ranked(*self.candidates(batch, k, allowed, exact), k)
             yield query + first, row, score
 
-    def candidates(
-        self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
-    ) -> tuple[Any, Any, Any]:
+    def candidates(self, queries: FloatArray, k: int, allowed: Bools | None, exact: bool) -> tuple[Any, Any, Any]:
         """Return (query, row, cosine) of the best ``k`` and of all that tie with the last; here by exact search."""
         query, row, _ = exact_candidates(queries, self.blocks(allowed), k)
         # The rounding of a matrix product depends on its shape. Float64 sums of pairs do not, so equal rows tie exactly
@@ -123,16 +121,14 @@ class Collection(ABC):
                 score[scored] = dots / self.norms[row[scored]]
         return query, row, score
 
-    def _ranked(
-        self, query: npt.NDArray[np.int64], row: npt.NDArray[np.int64], score: npt.NDArray[np.float32], k: int
-    ) -> Ranked:
+    def _ranked(self, query: Ints, row: Ints, score: FloatArray, k: int) -> Ranked:
         order = np.lexsort((self.keys[row], -np.round(score.astype(np.float64), DIGITS), query))
         query, row, score = query[order], row[order], score[order]
         kept = np.arange(len(query)) - np.searchsorted(query, query) < k
         return query[kept], row[kept], np.clip(score[kept], -1, 1)
 
     @abstractmethod
-    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def parts_of(self, positions: Ints) -> Ints:
         """Return the number of each record's run, without reading the records."""
 
     @property
@@ -140,6 +136,6 @@ class Collection(ABC):
     def part_datasets(self) -> list[str]:
         """Dataset of each run."""
 
-    def positions_of(self, row: int) -> npt.NDArray[np.int64]:
+    def positions_of(self, row: int) -> Ints:
         """Return the positions of the records of a row."""
         return np.asarray(self.positions[self.starts[row] : self.starts[row + 1]], np.int64)

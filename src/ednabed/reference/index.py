@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.base.library_writes import library_writes
 from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import FloatArray
 from ednabed.reference.layout import INDEX, VECTORS
 from ednabed.reference.manifest import IndexFacts, ReferenceManifest
 from ednabed.reference.topk import exact_candidates, unit
@@ -54,7 +53,7 @@ _WIDTHS = ((8, 4), (8, 8), (16, 8), (32, 8), (32, 16), (64, 16), (128, 16), (256
 _SMALL = 4_000_000
 _PAGES = 256
 _PAGE = 4096
-Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+Pairs = tuple[Ints, Ints, FloatArray]
 
 
 class DamagedIndex(StoreError):
@@ -109,7 +108,7 @@ def train(vectors: VectorFile) -> tuple[Any, IndexFacts]:
 
 
 def write(
-    work: Path, asked: str, norms: npt.NDArray[np.float32], old: Path | None, base: ReferenceManifest | None
+    work: Path, asked: str, norms: FloatArray, old: Path | None, base: ReferenceManifest | None
 ) -> tuple[IndexFacts, bool]:
     """Write the index of a build whose vectors are written.
 
@@ -188,9 +187,7 @@ def _from(vectors: VectorFile, before: int) -> Iterator[FloatArray]:
         first += len(block)
 
 
-def _with_norms(
-    vectors: VectorFile, norms: npt.NDArray[np.float32]
-) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]]:
+def _with_norms(vectors: VectorFile, norms: FloatArray) -> Iterator[tuple[Ints, FloatArray, FloatArray]]:
     first = 0
     for block in vectors.blocks():
         rows = np.arange(first, first + len(block))
@@ -222,7 +219,7 @@ def add(index: Any, blocks: Iterator[FloatArray]) -> None:
         index.add(unit(block))
 
 
-def _sample(rows: int, count: int, seed: int) -> npt.NDArray[np.int64]:
+def _sample(rows: int, count: int, seed: int) -> Ints:
     """Return at most ``count`` random row numbers below ``rows``, ascending."""
     return np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
 
@@ -231,8 +228,8 @@ def measure(
     index: Any,
     facts: IndexFacts,
     vectors: VectorFile,
-    norms: npt.NDArray[np.float32],
-    blocks: Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]],
+    norms: FloatArray,
+    blocks: Iterator[tuple[Ints, FloatArray, FloatArray]],
 ) -> IndexFacts:
     """Find the narrowest search that reaches recall 0.99 on a sample, and return it with the measured recall.
 
@@ -294,12 +291,12 @@ def _strangers(members: FloatArray) -> FloatArray:
 
 
 def _threshold(
-    query: npt.NDArray[np.int64],
-    row: npt.NDArray[np.int64],
-    score: npt.NDArray[np.float32],
-    row_of_query: npt.NDArray[np.int64],
+    query: Ints,
+    row: Ints,
+    score: FloatArray,
+    row_of_query: Ints,
     k: int,
-) -> npt.NDArray[np.float32]:
+) -> FloatArray:
     """Return the score of the k-th nearest row of each query, not counting the query's own row."""
     best = np.full(len(row_of_query), -np.inf, np.float32)
     for i in range(len(row_of_query)):
@@ -311,8 +308,8 @@ def _threshold(
 def refine(
     index: Any,
     queries: FloatArray,
-    vectors: npt.NDArray[np.float32],
-    norms: npt.NDArray[np.float32],
+    vectors: FloatArray,
+    norms: FloatArray,
     k: int,
     nprobe: int,
     factor: int,
@@ -370,7 +367,7 @@ def refine(
     return query[once], row[once], scores[query, column][once]
 
 
-def _ask(index: Any, queries: FloatArray, width: int, nprobe: int, rows: int) -> npt.NDArray[np.int64]:
+def _ask(index: Any, queries: FloatArray, width: int, nprobe: int, rows: int) -> Ints:
     """Return the index's candidate rows for unit queries, int64, shape (q, at most ``width``); -1 for none."""
     import faiss
 

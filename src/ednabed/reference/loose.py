@@ -10,11 +10,10 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Bools, FloatArray, Ints
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Block, Collection
 from ednabed.reference.columns import fitted, free_names, union
 from ednabed.reference.partfile import PartFile, Shelf, gather
@@ -89,7 +88,7 @@ class LooseRuns(Collection):
                 yield rows, vectors, lengths(vectors)
                 first += len(block)
 
-    def _rows_between(self, begin: int, end: int) -> npt.NDArray[np.int64]:
+    def _rows_between(self, begin: int, end: int) -> Ints:
         """Return the rows, consecutive, whose first record is at a position from ``begin`` to before ``end``."""
         first, last = np.searchsorted(self._record_of, [begin, end])
         return np.arange(first, last)
@@ -100,7 +99,7 @@ class LooseRuns(Collection):
         fields = union(table.schema for table in self._tables)
         return pa.schema([field for name, field in fields.items() if name != "digest"])
 
-    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+    def blocks(self, allowed: Bools | None = None) -> Iterator[Block]:
         """See ``Collection``."""
         for rows, vectors, norms in self._read():
             if allowed is None:
@@ -109,7 +108,7 @@ class LooseRuns(Collection):
                 kept = allowed[rows]
                 yield rows[kept], vectors[kept], norms[kept]
 
-    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def vectors_of(self, rows: Ints) -> FloatArray:
         """See ``Collection``."""
         out = np.empty((len(rows), self.spec.dimension), np.float32)
         records = self._record_of[rows]
@@ -119,11 +118,11 @@ class LooseRuns(Collection):
             out[selected] = self.sources[number].run.take(records[selected] - self._first[number])
         return out
 
-    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take_records(self, positions: Ints, columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
         schema = pa.schema([self.record_schema.field(name) for name in columns])
 
-        def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, rows: Ints) -> pa.Table:
             return fitted(self._tables[number].take(pa.array(rows)), schema)
 
         return gather(self._first, positions, take, schema)
@@ -136,7 +135,7 @@ class LooseRuns(Collection):
             rows = pa.array(self._row_of[first : first + table.num_rows])
             yield first, fitted(table, schema).append_column("row", rows)
 
-    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def parts_of(self, positions: Ints) -> Ints:
         """See ``Collection``."""
         return np.asarray(np.searchsorted(self._first, positions, side="right") - 1, np.int64)
 
@@ -145,11 +144,11 @@ class LooseRuns(Collection):
         """See ``Collection``."""
         return [source.dataset for source in self.sources]
 
-    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
+    def take_sequences(self, rows: Ints, *, bases: bool = True) -> pa.Table:
         """See ``Collection``. Reads only the row groups that contain the rows."""
         schema = taken_sequences(bases)
 
-        def take(number: int, part_rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, part_rows: Ints) -> pa.Table:
             part = self._sequences[number]
             if part is None:
                 return pa.table([pa.nulls(len(part_rows), field.type) for field in schema], schema=schema)

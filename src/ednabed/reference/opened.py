@@ -9,11 +9,10 @@ from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Bools, FloatArray, Ints
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 from ednabed.reference import index as indexes
 from ednabed.reference import layout
 from ednabed.reference.collection import Block, Collection
@@ -54,9 +53,7 @@ class Reference(Collection):
         self.spec = manifest.spec
         self.rows = manifest.counts["sequences"]
         table = self._array(ROWS, ROW_TYPE, (self.rows + 1,))
-        self.vectors: npt.NDArray[np.float32] = self._array(
-            VECTORS, np.dtype("<f4"), (self.rows, manifest.spec.dimension)
-        )
+        self.vectors: FloatArray = self._array(VECTORS, np.dtype("<f4"), (self.rows, manifest.spec.dimension))
         self.positions = self._array(POSITIONS, np.dtype("<i8"), (manifest.counts["records"],))
         self.keys = np.ascontiguousarray(table["key"][:-1])
         self.norms = np.ascontiguousarray(table["norm"][:-1])
@@ -120,7 +117,7 @@ class Reference(Collection):
             self._schema = pa.schema([*fields.values(), pa.field("source_file", pa.string())])
         return self._schema
 
-    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+    def blocks(self, allowed: Bools | None = None) -> Iterator[Block]:
         """See ``Collection``. Reads through the memory map."""
         size = max(1, BLOCK_BYTES // (4 * self.spec.dimension))
         for first in range(0, self.rows, size):
@@ -133,13 +130,11 @@ class Reference(Collection):
                 if len(rows):
                     yield rows, self.vectors[rows], self.norms[rows]
 
-    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def vectors_of(self, rows: Ints) -> FloatArray:
         """See ``Collection``."""
         return np.asarray(self.vectors[rows], np.float32)
 
-    def candidates(
-        self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
-    ) -> tuple[Any, Any, Any]:
+    def candidates(self, queries: FloatArray, k: int, allowed: Bools | None, exact: bool) -> tuple[Any, Any, Any]:
         """See ``Collection``. Uses the index unless exact search is requested, rows are excluded, or it is damaged.
 
         If the index would have to return a large share of all rows, exact search is used because it is faster. A query
@@ -167,11 +162,11 @@ class Reference(Collection):
             np.concatenate([found[2][kept], score]),
         )
 
-    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take_records(self, positions: Ints, columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
         schema = pa.schema([self.record_schema.field(name) for name in columns])
 
-        def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, rows: Ints) -> pa.Table:
             part = self._records[number]
             present = [name for name in columns if name in part.schema.names]
             return self._complete(part.take(rows, present), schema, number)
@@ -193,7 +188,7 @@ class Reference(Collection):
             table = table.append_column("source_file", source_file)
         return fitted(table, schema)
 
-    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def parts_of(self, positions: Ints) -> Ints:
         """See ``Collection``."""
         return np.asarray(np.searchsorted(self._first_record, positions, side="right") - 1, np.int64)
 
@@ -202,11 +197,11 @@ class Reference(Collection):
         """See ``Collection``."""
         return [part.dataset for part in self.manifest.runs]
 
-    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
+    def take_sequences(self, rows: Ints, *, bases: bool = True) -> pa.Table:
         """See ``Collection``."""
         schema = taken_sequences(bases)
 
-        def take(number: int, part_rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, part_rows: Ints) -> pa.Table:
             return self._sequences[number].take(part_rows, schema.names)
 
         return gather(self._first_row, rows, take, schema)

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Bools, Ints
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import StoreError
 from ednabed.reference.columns import free_names, text
@@ -140,7 +141,7 @@ def _examine(source: Source) -> Examined:
 
 
 def write_part(
-    build: Path, part: int, source: Source, rows: npt.NDArray[np.int64], first: int
+    build: Path, part: int, source: Source, rows: Ints, first: int
 ) -> tuple[dict[str, int], npt.NDArray[np.int32]]:
     """Write the two files of a run.
 
@@ -198,7 +199,7 @@ def write_part(
     return markers, np.concatenate(added)
 
 
-def _adds(rows: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.bool_]:
+def _adds(rows: Ints, first: int) -> Bools:
     """Return which records are the first with a vector whose number is ``first`` or higher."""
     adds = np.zeros(len(rows), bool)
     new = np.flatnonzero(rows >= first)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray, Ints
 
 QUERY_ROWS = 1024
 """Number of queries that are compared with a block at once."""
@@ -28,7 +27,7 @@ def unit(vectors: FloatArray) -> FloatArray:
     return np.asarray(vectors / np.where(norms > 0, norms, 1)[:, None], np.float32)
 
 
-def lengths(vectors: FloatArray) -> npt.NDArray[np.float32]:
+def lengths(vectors: FloatArray) -> FloatArray:
     """Return the length of each vector, float32, shape (n,); computed in float64, so that nothing overflows."""
     return np.asarray(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)), np.float32)
 
@@ -45,9 +44,9 @@ class TopK:
         self._queries = queries
         self._k = k
         self._best = np.full((len(queries), k), -np.inf, np.float32)
-        self._found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+        self._found: list[tuple[Ints, Ints, FloatArray]] = []
 
-    def add(self, rows: npt.NDArray[np.int64], block: FloatArray, norms: npt.NDArray[np.float32]) -> None:
+    def add(self, rows: Ints, block: FloatArray, norms: FloatArray) -> None:
         """Add a block.
 
         Args:
@@ -78,7 +77,7 @@ class TopK:
             query, column = query[kept], column[kept]
             self._found.append((improved[query] + first, rows[column], scores[query, column]))
 
-    def result(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def result(self) -> tuple[Ints, Ints, FloatArray]:
         """Return query numbers, rows and scores of all candidates, each of shape (c,), in order of query."""
         if not self._found:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -90,8 +89,8 @@ class TopK:
 
 
 def exact_candidates(
-    queries: FloatArray, blocks: Iterable[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    queries: FloatArray, blocks: Iterable[tuple[Ints, FloatArray, FloatArray]], k: int
+) -> tuple[Ints, Ints, FloatArray]:
     """Return ``TopK.result`` for unit queries against blocks of (row numbers, vectors, lengths)."""
     top = TopK(queries, k)
     for rows, block, norms in blocks:

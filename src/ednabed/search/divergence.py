@@ -19,17 +19,13 @@ import numpy.typing as npt
 import pyopal
 from rapidfuzz.distance import Levenshtein
 
-from ednabed.search.align import BASES, MATCH, MISMATCH, score_aligner, too_long
+from ednabed.base.arrays import Bools, Floats, Ints
+from ednabed.base.bases import BASES, OTHER, Codes, decode, encode
+from ednabed.search.align import MATCH, MISMATCH, score_aligner, too_long
 
 K = 8
 _CELLS = 4**K
 _NONE = -1
-_OTHER = 4
-_CODES = np.full(256, _OTHER, np.uint8)
-for _i, _base in enumerate(b"ACGT"):
-    _CODES[_base] = _i
-_BASES = np.frombuffer(b"ACGTN", np.uint8)
-_COMPLEMENT = np.array([3, 2, 1, 0, 4], np.uint8)
 # Only every third 8-mer of the rows is looked up.
 _STRIDE = 3
 _PADDING = (b"", b"NN", b"N")
@@ -50,24 +46,6 @@ MIN_COVERAGE = 0.5
 _UNRELATED = 0.4
 RELATED = 0.33
 """From this distance on, two sequences are unrelated or of different regions: scrambled ones are at 0.36."""
-
-Codes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
-
-
-def encode(sequence: bytes) -> Codes:
-    """Return bases as codes: A, C, G, T are 0 to 3, anything else is 4. uint8, shape (length,)."""
-    return _CODES[np.frombuffer(sequence, np.uint8)]
-
-
-def decode(codes: Codes) -> bytes:
-    """Return the bases of codes."""
-    return _BASES[codes].tobytes()
-
-
-def reverse_complement_codes(codes: Codes) -> Codes:
-    """Return the reverse complement of codes."""
-    return _COMPLEMENT[codes[::-1]]
 
 
 class PackedSequences:
@@ -116,13 +94,13 @@ class Divergence:
         lacking: Bases missing until half of the shorter sequence is aligned to the other, float64, shape (n,).
     """
 
-    mismatches: npt.NDArray[np.float64]
+    mismatches: Floats
     n_bases: Ints
     overlap: Ints
-    lacking: npt.NDArray[np.float64]
+    lacking: Floats
 
     @property
-    def distance(self) -> npt.NDArray[np.float64]:
+    def distance(self) -> Floats:
         """Expected share of differing bases, (mismatches + 1 + 0.4 lacking) / (n_bases + 2 + lacking), shape (n,).
 
         This is Laplace's rule of succession: the posterior mean of the share under a uniform prior. It shows that no
@@ -164,7 +142,7 @@ class Comparer:
         lacking = np.maximum(MIN_COVERAGE * np.minimum(lengths, len(query)) - covered, 0)
         return Divergence(mismatches, compared, overlap, lacking)
 
-    def _compare(self, query: Codes, rows: Ints, thorough: bool) -> tuple[npt.NDArray[np.float64], Ints, Ints, Ints]:
+    def _compare(self, query: Codes, rows: Ints, thorough: bool) -> tuple[Floats, Ints, Ints, Ints]:
         """Return mismatches, bases compared, overlap as in ``Divergence``, and bases covered."""
         sequences = self._sequences
         lengths = sequences.lengths[rows]
@@ -184,7 +162,7 @@ class Comparer:
             other = codes[firsts[i] + first + left : firsts[i] + last + right]
             edits = _edits(query[first:last], other, int(mismatches[i]))
             if edits < mismatches[i]:
-                mismatches[i], compared[i] = edits, last - first - np.count_nonzero(query[first:last] == _OTHER)
+                mismatches[i], compared[i] = edits, last - first - np.count_nonzero(query[first:last] == OTHER)
                 covered[i], overlap[i] = last - first, _GAPPED
         # How these pairs align is unknown, so all bases of the shorter sequence are counted.
         compared[few] = covered[few] = np.minimum(len(query), lengths[few])
@@ -253,7 +231,7 @@ class _Diagonals:
 
     best: Ints
     votes: Ints
-    gapped: npt.NDArray[np.bool_]
+    gapped: Bools
     left: Ints
     right: Ints
 
@@ -277,14 +255,14 @@ def _parts(lengths: Ints, query_length: int) -> Iterator[Ints]:
 
 def _edits(one: Codes, other: Codes, cutoff: int) -> int:
     """Return the edit distance of two pieces, where an N costs nothing; any value above ``cutoff`` if it is larger."""
-    if max(one.max(), other.max()) < _OTHER:
+    if max(one.max(), other.max()) < OTHER:
         return int(Levenshtein.distance(one.tobytes(), other.tobytes(), score_cutoff=cutoff))
     # An N must not match an N, or a path through them would be as good as one through bases.
-    texts = one.tolist(), np.where(other == _OTHER, _OTHER + 1, other).tolist()
+    texts = one.tolist(), np.where(other == OTHER, OTHER + 1, other).tolist()
     edits = 0
     for step in Levenshtein.editops(*texts):
-        from_n = step.tag != "insert" and one[step.src_pos] == _OTHER
-        to_n = step.tag != "delete" and other[step.dest_pos] == _OTHER
+        from_n = step.tag != "insert" and one[step.src_pos] == OTHER
+        to_n = step.tag != "delete" and other[step.dest_pos] == OTHER
         edits += not (from_n or to_n)
     return edits
 
@@ -299,9 +277,7 @@ def _kmers(codes: Codes, stride: int) -> npt.NDArray[np.uint16]:
     return kmers
 
 
-def _on_diagonal(
-    query: Codes, codes: Codes, firsts: Ints, lengths: Ints, diagonal: Ints
-) -> tuple[npt.NDArray[np.float64], Ints, Ints]:
+def _on_diagonal(query: Codes, codes: Codes, firsts: Ints, lengths: Ints, diagonal: Ints) -> tuple[Floats, Ints, Ints]:
     """Count the differing bases, the compared bases, and the overlap with N, of each row on its diagonal."""
     first = np.maximum(0, -diagonal)
     last = np.minimum(len(query), lengths - diagonal)
@@ -317,10 +293,10 @@ def _on_diagonal(
     other = np.concatenate([pair[1] for pair in pairs])
     begins = np.cumsum(overlap[rows]) - overlap[rows]
     differ = one != other
-    if max(one.max(), other.max()) < _OTHER:
+    if max(one.max(), other.max()) < OTHER:
         compared[rows] = overlap[rows]
     else:
-        known = (one < _OTHER) & (other < _OTHER)
+        known = (one < OTHER) & (other < OTHER)
         compared[rows] = np.add.reduceat(known, begins, dtype=np.int64)
         differ &= known
     mismatches[rows] = np.add.reduceat(differ, begins, dtype=np.int64)

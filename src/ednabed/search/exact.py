@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.reference.topk import exact_candidates, lengths, unit
 
 # Rows of the collection per block: 16,384 x 512 float32 is 32 MB.
 _BLOCK_ROWS = 16_384
 
 
-def nearest(
-    queries: FloatArray, collection: FloatArray, k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def nearest(queries: FloatArray, collection: FloatArray, k: int) -> tuple[Ints, FloatArray]:
     """Find the ``k`` rows of ``collection`` most similar to each query.
 
     Args:
@@ -44,7 +41,7 @@ def nearest(
 
 def _blocks(
     collection: FloatArray,
-) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]]:
+) -> Iterator[tuple[Ints, FloatArray, FloatArray]]:
     for first in range(0, len(collection), _BLOCK_ROWS):
         block = np.asarray(collection[first : first + _BLOCK_ROWS], np.float32)
         norms = lengths(block)

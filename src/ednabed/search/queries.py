@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import FloatArray
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, StoreError, UsageError
-from ednabed.models.base import Embedder, FloatArray
+from ednabed.models.base import Embedder
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Collection
 from ednabed.reference.parts import keys_of

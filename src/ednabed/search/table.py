@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import UsageError
-from ednabed.models.base import FloatArray
 from ednabed.reference.topk import DIGITS
 from ednabed.search.table_hits import Found, Hits, OpenedTable, digest_keys, digest_texts, digests_of, hits_of
 from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns, lance_errors, vector_dimension

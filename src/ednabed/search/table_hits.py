@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import InputError
-from ednabed.models.base import FloatArray
 from ednabed.reference.topk import DIGITS
 from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, normalise_one, tidy_lineage
 from ednabed.sequences.lineage import tidy_ranks

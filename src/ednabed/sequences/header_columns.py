@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Ints
 from ednabed.sequences.headers import PIPED, Header, parse_header
 from ednabed.sequences.records import RAW_SCHEMA
 from ednabed.sequences.sniffing import UTF8_BOM
@@ -130,7 +131,7 @@ def _split_plain(written: bytes) -> tuple[pa.Array, pa.Array] | None:
     return _strings(codes, starts, splits), descriptions
 
 
-def _strings(codes: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Array:
+def _strings(codes: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> pa.Array:
     """Gather spans of a buffer, in order and one per line, into a string column."""
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(ends - starts, out=offsets[1:])

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Ints
 from ednabed.errors import InputError
 from ednabed.sequences.records import NORMALISED_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, digest_array, flat, positions_of
 
@@ -91,14 +91,14 @@ def normalise(
     return accepted, _rejected(batch, reasons)
 
 
-def _count(bases: bytes, character: bytes, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _count(bases: bytes, character: bytes, offsets: Ints) -> Ints:
     """Count a character in each row."""
     if character not in bases:
         return np.zeros(len(offsets) - 1, np.int64)
     return np.diff(np.searchsorted(positions_of(bases, character), offsets))
 
 
-def _first_invalid(bases: bytes, offsets: npt.NDArray[np.int64]) -> dict[int, int]:
+def _first_invalid(bases: bytes, offsets: Ints) -> dict[int, int]:
     """Map each row with a character that is not accepted to the position of the first one in the whole buffer."""
     if _INVALID not in bases and _CODE not in bases:
         return {}
@@ -111,9 +111,9 @@ def _first_invalid(bases: bytes, offsets: npt.NDArray[np.int64]) -> dict[int, in
 def _reasons(
     batch: pa.RecordBatch,
     data: bytes,
-    offsets: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-    ambiguous: npt.NDArray[np.int64],
+    offsets: Ints,
+    lengths: Ints,
+    ambiguous: Ints,
     invalid: dict[int, int],
     min_length: int,
 ) -> dict[int, str]:

@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ import pyarrow.parquet as pq
 
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
+from ednabed.base.version import package_versions
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.files import check_name, clean, exclusive, fsync_file
@@ -275,7 +275,7 @@ def keep(
         criteria=dict(criteria),
         statuses=statuses,
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        software={"ednabed": version("ednabed")},
+        software=package_versions(),
         shares=dict(shares or {}),
     )
     folder = folder_of(run.folder)

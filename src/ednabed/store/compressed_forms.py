@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 from ednabed.store.files import fsync_file
 from ednabed.store.vectors import COMPRESSED, HALF, VectorFile
 

@@ -6,11 +6,8 @@ even a single flipped byte is detected. An unknown schema is rejected, not guess
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +135,3 @@ def check_files(files: Mapping[str, Any]) -> None:
         require(entry, {"sha256": str, "bytes": int}, f"file {name!r}")
         if "original_sha256" in entry:
             require(entry, {"original_sha256": str}, f"file {name!r}")
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of the programs that may affect vectors or files, by name."""
-    versions = {"python": platform.python_version(), "system": platform.system()}
-    for name in ("ednabed", "numpy", "pyarrow", "torch"):
-        # torch is optional.
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Ints
 from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
@@ -28,7 +28,7 @@ from ednabed.store.runs import RECORDS, REJECTED
 from ednabed.store.staging import NUMBER, TRUNCATED, RejectedFile, Staged
 from ednabed.store.vectors import EMBEDDINGS
 
-Window = tuple[npt.NDArray[np.int64], list[str], list[bytes], list[bytes]]
+Window = tuple[Ints, list[str], list[bytes], list[bytes]]
 
 
 class Computed:
@@ -146,7 +146,7 @@ def assemble(
         header = {"descr": "<f4", "fortran_order": False, "shape": (kept_rows, embedder.spec.dimension)}
         np.lib.format.write_array_header_1_0(file, header)
         for batch in staged.batches():
-            numbers: npt.NDArray[np.int64] = batch.column(NUMBER).to_numpy()
+            numbers: Ints = batch.column(NUMBER).to_numpy()
             bad = refused[numbers]
             if bad.any():
                 dropped = batch.filter(pa.array(bad))

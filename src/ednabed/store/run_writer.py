@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.version import software_versions
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels, read_samples
@@ -28,7 +29,7 @@ from ednabed.store.count_inputs import CountInputs, counts_notes, counts_summary
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.files import check_name, exclusive, sha256_file, write_atomic
 from ednabed.store.journal import VectorJournal
-from ednabed.store.manifest import MANIFEST, RunManifest, software_versions
+from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.run_vectors import Computed, assemble, compute
 from ednabed.store.runs import RECORDS, REJECTED, Run, run_folders, runs_root
 from ednabed.store.staging import Acceptance, Input, Joined, RejectedFile, Staged, display_names, stage
@@ -214,7 +215,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             options=identity["options"],
             counts=counts,
             compute=compute_entries,
-            software=software_versions(),
+            software=software_versions("numpy", "pyarrow", "torch"),
             files={
                 f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size}
                 for f in (EMBEDDINGS, RECORDS, REJECTED)

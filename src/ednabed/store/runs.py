@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import EdnabedError, StoreError, UsageError
-from ednabed.models.base import FloatArray
 from ednabed.store.files import check_name, sha256_file
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.vectors import EMBEDDINGS, FORMS, VectorFile
@@ -116,7 +115,7 @@ class Run:
 
         yield from reread(self, begin)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def take(self, rows: Ints) -> FloatArray:
         """Return the vectors of the given rows, like ``VectorFile.take``, from the form that exists now.
 
         Raises:

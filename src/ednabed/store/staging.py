@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Ints
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
@@ -393,7 +393,7 @@ def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[Re
         refused = [(id_, reason, source_, record) for id_, source_, record in rows]
         batch = batch.filter(pa.array(~clash))
         digests = [d for d, bad_ in zip(digests, clash, strict=True) if not bad_]
-    numbers: npt.NDArray[np.int64] = index.number(digests)
+    numbers: Ints = index.number(digests)
     return batch.append_column(NUMBER, pa.array(numbers)), refused
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from ednabed.base.arrays import FloatArray
 from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import Embedder, FloatArray
+from ednabed.models.base import Embedder
 from ednabed.sequences import normalise, raw_records
 from ednabed.store.checkpoint import write_checkpoint
 from ednabed.store.journal import VectorJournal, digest_bytes

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import FloatArray
 from ednabed.base.stored_json import BadJson, parse_json, require, typed
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
 from ednabed.store.table import (
     TABLE,

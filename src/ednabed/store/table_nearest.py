@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 from ednabed.store.table import TABLE, Database, lance_errors, vectors_of
 
 ROW_ID = "_rowid"

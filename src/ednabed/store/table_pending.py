@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import FloatArray
 from ednabed.engine.embed import WINDOW_BASES
-from ednabed.models.base import FloatArray
 from ednabed.store.table import (
     EMBEDDED,
     ID,

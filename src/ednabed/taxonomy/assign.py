@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.assignment import UNKNOWN, Withheld
-from ednabed.taxonomy.evidence import Floats
 from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
 IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
@@ -103,7 +102,7 @@ class Opinion:
         learned: Whether the names rest on calibration; otherwise on fixed identity limits.
     """
 
-    sources: npt.NDArray[np.int64]
+    sources: Ints
     tied: tuple[int, ...]
     likeness: float
     coverage: float
@@ -190,7 +189,7 @@ def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Float
     return found
 
 
-def raised_by_deeper(confidences: Floats, named: npt.NDArray[np.bool_]) -> Floats:
+def raised_by_deeper(confidences: Floats, named: Bools) -> Floats:
     """Return confidences, shape (q, 7), in which a name never has less confidence than a deeper one."""
     found = confidences.copy()
     deeper = np.full(len(found), np.nan)

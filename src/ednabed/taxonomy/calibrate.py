@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-import ednabed
+from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.bases import decode
+from ednabed.base.version import package_versions
 from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import Embedder, FloatArray
+from ednabed.models.base import Embedder
 from ednabed.reference.opened import Reference
-from ednabed.search.divergence import decode
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import MAX_CANDIDATES, Finder
@@ -52,8 +52,6 @@ _MAX_TRIED = 200
 _DRAWS_PER_DECOY = 10
 """Draws per decoy of each length."""
 _BATCH_SIZE = 256
-
-Ints = npt.NDArray[np.int64]
 
 
 def calibrate(
@@ -157,7 +155,7 @@ def calibrate(
         shortlist=facts,
         reliability=reliability,
         copies=counted,
-        software={"ednabed": ednabed.__version__, "numpy": np.__version__},
+        software=package_versions("numpy"),
     )
 
 

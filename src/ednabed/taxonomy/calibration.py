@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
@@ -44,8 +44,6 @@ CUTOFFS = tuple(round(0.01 * step, 2) for step in range(100))
 """Confidences at which the precision is stored."""
 _EXACT_COPY, _GENUS_KNOWN = SITUATIONS.index("nothing"), SITUATIONS.index("species")
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Reached = tuple[float, float, float, list[float | None]]
 """Shares assumed for a study, and the precisions of names under them; see ``Group.precision``."""
 

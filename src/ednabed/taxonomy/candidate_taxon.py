@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.assignment import UNKNOWN, Assignment
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray, Floats, Ints
+from ednabed.base.bases import Codes
 from ednabed.reference.collection import Collection
-from ednabed.search.divergence import RELATED, Codes, Comparer, PackedSequences
-from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates, Ints
+from ednabed.search.divergence import RELATED, Comparer, PackedSequences
+from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.shortlist import shortlist
 
@@ -127,7 +127,7 @@ class Finder:
         positions = kept // len(self.exponents)
         return Candidates(rows, positions, distances, mismatches, bases, overlaps, lacking, lengths, widths, align)
 
-    def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
+    def cosines(self, queries: FloatArray, rows: Ints) -> Floats:
         """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), in float64 to avoid rounding."""
         found = np.zeros(rows.shape)
         for i, query in enumerate(queries.astype(np.float64)):
@@ -189,7 +189,7 @@ class Finder:
             list(pool.map(work, self._comparers))
 
 
-def _covered(bases: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
+def _covered(bases: Ints, lengths: Ints | int) -> Floats:
     """Return the divisor of a distance from the bases compared and those of the query (``COVERAGE_POWER``)."""
     return np.asarray(np.clip(bases / np.maximum(lengths, 1), _MIN_SHARE, 1) ** COVERAGE_POWER, np.float64)
 

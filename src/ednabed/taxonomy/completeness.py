@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ednabed.base.arrays import Ints
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
-from ednabed.taxonomy.labels import GENUS, SPECIES, Ints, Labels
+from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
 _PHYLUM = RANKS.index("phylum")
 # Rank, name, and phylum (empty for phyla and kingdoms, and where unknown).

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.search.divergence import Codes, PackedSequences, decode
+from ednabed.base.arrays import Bools, Floats, Ints
+from ednabed.base.bases import Codes, decode
+from ednabed.search.divergence import PackedSequences
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
 from ednabed.taxonomy.labels import Labels
@@ -45,9 +46,6 @@ _MIN_WEIGHT = 1e-3
 # A reference without new sequences among its records says little about future ones.
 _MAX_COPIES = 0.95
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -71,7 +69,7 @@ class Draws:
 
 
 def draw(
-    labels: Labels, letters: PackedSequences, among: npt.NDArray[np.bool_], count: int, crops: Sequence[int], seed: int
+    labels: Labels, letters: PackedSequences, among: Bools, count: int, crops: Sequence[int], seed: int
 ) -> list[Draws]:
     """Draw queries.
 

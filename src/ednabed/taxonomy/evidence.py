@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
@@ -51,9 +52,6 @@ MIN_DISTANCE = 1e-4
 _MAX_MISMATCHES = 500.0
 # Minimum share of the weights of equally near voters at which a name does not count as tied.
 _MIN_CLEAR_SHARE = 0.9
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -295,7 +293,7 @@ class _Voters:
             lengths=candidates.lengths,
         )
 
-    def features(self, chosen: npt.NDArray[np.bool_], named: npt.NDArray[np.bool_]) -> Floats:
+    def features(self, chosen: Bools, named: Bools) -> Floats:
         """Return ``FEATURES`` at a rank, shape (q, 8), given which voters have the chosen name, and which have any."""
         all_queries = np.arange(len(chosen))
         best = np.where(chosen, self.distance, np.inf).argmin(axis=1)
@@ -325,7 +323,7 @@ class _Voters:
             ]
         return np.asarray(np.nan_to_num(np.stack(columns, axis=1), nan=0.0, posinf=0.0, neginf=0.0), np.float64)
 
-    def nearest(self) -> npt.NDArray[np.bool_]:
+    def nearest(self) -> Bools:
         """Return which voters are as near as the nearest, shape (q, v)."""
         return (self.distance <= self.distance[:, :1] + TIE) & (self.lineage >= 0)
 

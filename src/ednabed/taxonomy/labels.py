@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Bools, Ints
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
 from ednabed.reference.columns import text
@@ -24,8 +24,6 @@ from ednabed.taxonomy.taxa import Taxa, Taxon
 
 SPECIES = RANKS.index("species")
 GENUS = RANKS.index("genus")
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Labels:
     marker: Ints
 
     @property
-    def labelled(self) -> npt.NDArray[np.bool_]:
+    def labelled(self) -> Bools:
         """Which rows have a lineage, shape (rows,)."""
         return np.diff(self.starts) > 0
 

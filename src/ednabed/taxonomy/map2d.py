@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from ednabed.base.arrays import FloatArray
 from ednabed.extras import is_installed
-from ednabed.models.base import FloatArray
 from ednabed.taxonomy.near import nearest_vectors
 
 NEIGHBOURS = 15

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray, Floats, Ints
 from ednabed.reference.topk import DIGITS
 from ednabed.search.exact import nearest
 
@@ -16,12 +15,8 @@ _SPARE = 4
 _QUERIES, _PAIRS = 4_096, 16_384
 """Queries, and pairs of vectors in float64, that are processed at once; 150 MB in all at 512 dimensions."""
 
-Rows = npt.NDArray[np.int64]
 
-
-def nearest_vectors(
-    queries: FloatArray, among: FloatArray, k: int, bar: Any = None
-) -> tuple[Rows, npt.NDArray[np.float64]]:
+def nearest_vectors(queries: FloatArray, among: FloatArray, k: int, bar: Any = None) -> tuple[Ints, Floats]:
     """Find the ``k`` most similar vectors for each query.
 
     50,000 queries of 512 dimensions among as many vectors take 40 s on one core, nearly all of it a matrix product.

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +25,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Bools, FloatArray, Ints
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require
+from ednabed.base.version import package_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.reference.topk import lengths, unit
 from ednabed.store.files import json_sha256, whole_file
@@ -55,7 +54,6 @@ _COLUMNS = pa.schema(
     [("key", pa.uint64()), ("x", pa.float32()), ("y", pa.float32()), ("landmark", pa.bool_()), ("cluster", pa.int32())]
 )
 
-Bools = npt.NDArray[np.bool_]
 Keys = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int32]
 
@@ -127,9 +125,7 @@ class SequenceMap:
         vectors[at[known]] = unit(collection.vectors_of(rows[known]))
         return vectors
 
-    def coordinates_of(
-        self, landmarks: Collection | FloatArray, vectors: FloatArray
-    ) -> tuple[FloatArray, npt.NDArray[np.float32]]:
+    def coordinates_of(self, landmarks: Collection | FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Place vectors that are not on the map, such as those of novel sequences or of other runs.
 
         A sequence is placed at the mean of its five nearest landmarks, weighted by 1 / (1 - cosine)^2; a sequence whose
@@ -251,9 +247,7 @@ class SequenceMap:
                 f"map is of {self.model} ({self.fingerprint[:12]}): they cannot be compared; {_AGAIN}"
             )
 
-    def _among(
-        self, known: FloatArray, vectors: FloatArray, bar: Any = None
-    ) -> tuple[FloatArray, npt.NDArray[np.float32], Numbers]:
+    def _among(self, known: FloatArray, vectors: FloatArray, bar: Any = None) -> tuple[FloatArray, FloatArray, Numbers]:
         """Return coordinates, cosines with the nearest landmark, and its cluster."""
         present = np.flatnonzero(np.isfinite(known[:, 0]))
         if not len(present):
@@ -338,7 +332,7 @@ def make_map(
         model=collection.spec.model,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rule=_rule(len(rows), max_landmarks),
-        software=_software(),
+        software=package_versions("umap-learn", "scikit-learn", "numpy"),
     )
     return _with_all(collection, laid_out, show_progress, vectors)
 
@@ -400,14 +394,14 @@ def _with_all(
     )
 
 
-def _usable_rows(collection: Collection) -> npt.NDArray[np.int64]:
+def _usable_rows(collection: Collection) -> Ints:
     """Return the rows that have a vector, in order of key; of rows with equal keys (one in 10^19 pairs) the first."""
     good = np.flatnonzero(np.isfinite(collection.norms) & (collection.norms > 0))
     _, first = np.unique(collection.keys[good], return_index=True)
     return np.asarray(good[first], np.int64)
 
 
-def _find(keys: Keys, others: Keys) -> tuple[npt.NDArray[np.int64], Bools]:
+def _find(keys: Keys, others: Keys) -> tuple[Ints, Bools]:
     """Return the positions of other keys in the ascending ``keys``, and whether they are in it at all."""
     if not len(keys):
         return np.zeros(len(others), np.int64), np.zeros(len(others), np.bool_)
@@ -415,7 +409,7 @@ def _find(keys: Keys, others: Keys) -> tuple[npt.NDArray[np.int64], Bools]:
     return at, np.asarray(keys[at] == others, np.bool_)
 
 
-def _first_of_equals(vectors: FloatArray) -> npt.NDArray[np.int64]:
+def _first_of_equals(vectors: FloatArray) -> Ints:
     """Return, ascending, the rows whose vector is in no earlier row."""
     seen: set[bytes] = set()
     kept = []
@@ -436,12 +430,3 @@ def _rule(rows: int, max_landmarks: int) -> str:
         "that is the same for the same sequences) are laid out, and the others placed among the "
         f"{N_NEAREST} nearest of these."
     )
-
-
-def _software() -> dict[str, str]:
-    found = {}
-    for name in ("ednabed", "umap-learn", "scikit-learn", "numpy"):
-        # umap-learn is optional.
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

@@ -12,8 +12,8 @@ from typing import IO
 
 import numpy as np
 
-from ednabed.models.base import FloatArray
-from ednabed.search.divergence import Codes
+from ednabed.base.arrays import FloatArray
+from ednabed.base.bases import Codes
 from ednabed.search.queries import Query
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
@@ -25,7 +26,6 @@ from ednabed.taxonomy.assign import (
 from ednabed.taxonomy.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.bins import conflicts
 from ednabed.taxonomy.calibration import Calibration, Group
-from ednabed.taxonomy.evidence import Floats, Ints
 from ednabed.taxonomy.findings import Findings, join_findings
 from ednabed.taxonomy.labels import Labels
 from ednabed.taxonomy.outlook import Outlook

@@ -15,14 +15,15 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from ednabed.base.arrays import FloatArray
+from ednabed.base.bases import Codes, decode
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
 from ednabed.models.barcode.config import BarcodeConfig, EncoderInput
 from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
 from ednabed.models.barcode.files import BIAS, MAP, digest, quantise, table_of
 from ednabed.models.barcode.kmers import SpacedKmers
-from ednabed.models.base import Embedder, Encoder, FloatArray
-from ednabed.search.divergence import Codes, decode
+from ednabed.models.base import Embedder, Encoder
 
 
 class Network(torch.nn.Module):

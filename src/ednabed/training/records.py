@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
+from ednabed.base.bases import Codes, encode
 from ednabed.errors import InputError, UsageError
 from ednabed.evaluate.splits import Labelled
-from ednabed.search.divergence import Codes, encode
 from ednabed.sequences import Labels, normalise, open_records
 from ednabed.sequences.lineage import RANKS, split_lineage
 from ednabed.store.files import sha256_file
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
-Ints = npt.NDArray[np.int64]
 TAUGHT_RANKS = ("species", "genus", "family")
 """Ranks whose names are taught."""
 QUESTIONS = ("record", *TAUGHT_RANKS)

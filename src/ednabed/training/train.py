@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ednabed import __version__
 from ednabed.base.library_writes import library_writes
+from ednabed.base.version import __version__
 from ednabed.errors import StoreError, UsageError
 from ednabed.extras import import_extra
 from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ednabed.search.divergence import Codes, reverse_complement_codes
+from ednabed.base.bases import Codes, reverse_complement_codes
 
 _N = 4
 

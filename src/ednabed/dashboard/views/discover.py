@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from ednabed.api.results import read_candidates, read_members, read_representatives
+from ednabed.base.arrays import FloatArray
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import Mapped, draw_map, map_of
@@ -27,7 +28,6 @@ from ednabed.dashboard.plots import text
 from ednabed.dashboard.texts import arrows, plain
 from ednabed.export.discovery import FILES
 from ednabed.export.spreadsheet import for_spreadsheets
-from ednabed.models.base import FloatArray
 
 KIND = "discover"
 RESULTS = "discovery"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.barcode.files import BIAS, MAP, digest, read_arrays, table_of
 from ednabed.models.barcode.kmers import SpacedKmers
-from ednabed.models.base import Encoder, FloatArray, Tokens
+from ednabed.models.base import Encoder, Tokens
 
 # Rows summed together: the intermediate arrays stay small.
 _ROWS_AT_ONCE = 256

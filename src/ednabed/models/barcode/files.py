@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError
 from ednabed.models.barcode.config import ADVICE, BarcodeConfig
-from ednabed.models.base import FloatArray
 
 WEIGHTS = "model.safetensors"
 TABLE, SCALE = "table.weight", "table.scale"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError, UsageError
-from ednabed.models.base import Encoder, FloatArray, Tokens
+from ednabed.models.base import Encoder, Tokens
 from ednabed.models.nucleotide_transformer.config import NTConfig, read_config
 from ednabed.models.nucleotide_transformer.packing import pack
 
@@ -152,7 +152,7 @@ class NucleotideTransformer(Encoder):
         if not len(tokens):
             return states
         batch = pack(tokens, self._network.config.vocab_size, self.max_tokens or 0)
-        packed: npt.NDArray[np.float32] = self._network.hidden_states(batch).cpu().numpy()
+        packed: FloatArray = self._network.hidden_states(batch).cpu().numpy()
         ends = np.cumsum(tokens.lengths[batch.order] + 1)
         for row, part in zip(batch.order, np.split(packed, ends[:-1], axis=1), strict=True):
             states[row] = part

@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.models.base import Tokens
 from ednabed.models.nucleotide_transformer.tokenizer import CLS_ID, MASK_ID
-
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,11 @@ class Packed:
         mask_ratio: Share of ``<mask>`` ids in each token's row, float32, shape (total,); None if no id is a mask.
     """
 
-    ids: Index
-    positions: Index
+    ids: Ints
+    positions: Ints
     groups: tuple[Group, ...]
-    order: Index
-    mask_ratio: npt.NDArray[np.float32] | None
+    order: Ints
+    mask_ratio: FloatArray | None
 
 
 def pack(tokens: Tokens, vocab_size: int, max_tokens: int) -> Packed:

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
 from ednabed.errors import InputError
 from ednabed.sequences.columns import shortened
-
-Ints = npt.NDArray[np.int64]
 
 _ANNOTATION = re.compile(r";\s*[A-Za-z_][\w.]*=[^;]*")
 

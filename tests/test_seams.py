@@ -45,7 +45,7 @@ from ednabed.reference.parts import keys_of
 from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments import COLUMNS, SCHEMA, keep, list_kept
+from ednabed.store.assignments import COLUMNS, SCHEMA, ClassifiedBy, keep, list_kept
 from ednabed.store.files import json_sha256, to_json, write_atomic
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, Run
@@ -220,8 +220,13 @@ def kept_parquet(folder: Path) -> Seam:
                else pa.nulls(6, field.type) for field in COLUMNS]  # fmt: skip
     table = pa.table(columns, schema=COLUMNS)
     shares = {"": {"source": "default", "known": 0.5, "queries": 6, "lacking": {"genus": 0.1}}}
-    kept = keep(run, table, build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={"a": 1},
-                shares=shares)  # fmt: skip
+    kept = keep(
+        run,
+        table,
+        ClassifiedBy(
+            build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={"a": 1}, shares=shares
+        ),
+    )
     facts = {"schema": SCHEMA, **asdict(kept.facts)}
     data = kept.path.read_bytes()
     bad = table.set_column(0, COLUMNS.field("digest"), pa.nulls(6, pa.string()))

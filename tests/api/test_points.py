@@ -15,7 +15,7 @@ from ednabed.api.points import SEVERAL, RowFacts, first_ids, row_facts
 from ednabed.reference.collection import Collection
 from ednabed.reference.kept import kept_names
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments import COLUMNS, keep
+from ednabed.store.assignments import COLUMNS, ClassifiedBy, keep
 from ednabed.store.runs import runs_root
 from ednabed.store.versions import register, tag_run
 from reference_support import DIMENSION, SPEC, add_run, consolidate, legacy, letters_of, opened
@@ -178,9 +178,10 @@ def test_rows_without_a_lineage_take_the_newest_name_of_their_runs(tmp_path, kin
             for digest, lineage in named
         ]
         keep(
-            run, pa.Table.from_pylist(rows, COLUMNS), build="b", reference="r", model="m", fingerprint="f",
-            calibrated=None, criteria={},
-        )  # fmt: skip
+            run,
+            pa.Table.from_pylist(rows, COLUMNS),
+            ClassifiedBy(build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={}),
+        )
     consolidate(tmp_path)
     collection = opened(tmp_path) if kind == "reference" else get_data_manager(tmp_path).loose_runs(["lake", "sea"])
     before = row_facts(collection)

@@ -14,7 +14,7 @@ import pytest
 import reference_support
 from ednabed.api.maps import map_runs, read_runs_map
 from ednabed.cli import main as entry
-from ednabed.store.assignments import COLUMNS, keep
+from ednabed.store.assignments import COLUMNS, ClassifiedBy, keep
 from ednabed.store.runs import find_run, runs_root
 from support import ednabed
 
@@ -64,8 +64,19 @@ def test_show_assignments(capsys, workspace):
         "": {"source": "fixed", "known": 0.9, "queries": 7, "shares": [0.45, 0.45, 0.1, 0.0, 0.0, 0.0]},
         "COI": {"source": "default", "known": 0.5, "queries": 0, "shares": [0.25, 0.25, 0.5, 0.0, 0.0, 0.0]},
     }
-    kept = keep(run, pa.Table.from_pylist(rows, COLUMNS), build="b", reference="data/fish", model="hand",
-                fingerprint="f" * 64, calibrated=None, criteria={}, shares=shares)  # fmt: skip
+    kept = keep(
+        run,
+        pa.Table.from_pylist(rows, COLUMNS),
+        ClassifiedBy(
+            build="b",
+            reference="data/fish",
+            model="hand",
+            fingerprint="f" * 64,
+            calibrated=None,
+            criteria={},
+            shares=shares,
+        ),
+    )
     code, out, err = call(capsys, "--workspace", workspace, "runs", "show", "lake")
     assert (code, err) == (0, "")
     assert out.splitlines()[-4:] == [

@@ -24,7 +24,7 @@ from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
 from ednabed.reference.sources import shown_path
 from ednabed.search.queries import Query, QueryBatch
-from ednabed.store.assignments import COLUMNS, KeptFile, check_writable, keep
+from ednabed.store.assignments import COLUMNS, ClassifiedBy, KeptFile, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
 
 # Number of distinct sequences that are classified at a time.
@@ -157,20 +157,17 @@ class Keeper:
         table = pa.concat_tables(self._tables)
         reference, calibration = self._classifier.collection, self._classifier.calibration
         assert isinstance(reference, Reference)
+        by = ClassifiedBy(
+            build=reference.manifest.build,
+            reference=shown_path(reference.folder, self._workspace),
+            model=reference.spec.model,
+            fingerprint=reference.spec.fingerprint,
+            calibrated=None if calibration is None else calibration.created,
+            criteria=self._criteria,
+            shares=shares_json(self._classifier),
+        )
         written = []
         for source in self._runs.sources:
             digests = pa.chunked_array(source.run.load_records(["digest"]).column("digest")).unique()
-            written.append(
-                keep(
-                    source.run,
-                    table.filter(pc.is_in(table.column("digest"), value_set=digests)),
-                    build=reference.manifest.build,
-                    reference=shown_path(reference.folder, self._workspace),
-                    model=reference.spec.model,
-                    fingerprint=reference.spec.fingerprint,
-                    calibrated=None if calibration is None else calibration.created,
-                    criteria=self._criteria,
-                    shares=shares_json(self._classifier),
-                )
-            )
+            written.append(keep(source.run, table.filter(pc.is_in(table.column("digest"), value_set=digests)), by))
         return written

@@ -18,7 +18,7 @@ from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
 from ednabed.export.sample_table import COLUMNS
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignments import COLUMNS as KEPT
-from ednabed.store.assignments import current_status
+from ednabed.store.assignments_old import current_status
 
 UNNAMED = "(no name at this rank)"
 _SCHEMA = pa.schema([("id", pa.string()), *(field for field in KEPT if field.name != "digest")])

@@ -43,7 +43,7 @@ from ednabed.base.stored_json import parse_json, typed
 from ednabed.errors import StoreError, UsageError
 from ednabed.search.text_writer import TextWriter
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
-from ednabed.store.assignments import current_status
+from ednabed.store.assignments_old import current_status
 from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import UNKNOWN, Assignment, Status
 

@@ -5,8 +5,7 @@ the run itself does not change. A file is called ``<build>.<checksum>.parquet``;
 hexadecimal digits of the SHA-256 of its bytes. Files are replaced atomically, so a reader gets either the old file or
 the new one. The schema metadata of a file state its run, build and criteria.
 
-Files of schema 1, written by earlier versions, are read as schema 2: columns that they lack are null, and the status
-``novel`` becomes ``not_in_reference``.
+Files of schema 1, written by earlier versions, are read too (``assignments_old``).
 """
 
 from __future__ import annotations
@@ -33,13 +32,12 @@ from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.base.version import package_versions
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignments_old import SCHEMA_1, columns_1, current_status, upgraded
 from ednabed.store.files import check_name, clean, exclusive, fsync_file
 from ednabed.store.runs import Run
 
 SCHEMA = "ednabed.assignments/2"
-SCHEMA_1 = "ednabed.assignments/1"
 STATUSES = ("assigned", "not_in_reference", "unclassified", "rejected")
-_OLD_STATUSES = {"novel": "not_in_reference"}
 _FACTS = b"ednabed.assignments"
 _SHARES = {"source": str, "known": float, "queries": int}
 _TRIES = 20
@@ -81,20 +79,6 @@ COLUMNS = pa.schema(
     ]
 )
 """Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence as the id."""
-
-_RANK_1 = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
-_COLUMNS_1 = pa.schema(
-    [
-        pa.field("ranks", pa.struct([(rank, _RANK_1) for rank in RANKS])) if column.name == "ranks" else column
-        for column in COLUMNS
-        if column.name not in ("withheld", "nearest_taxon_id", "novel_q")
-    ]
-)
-
-
-def current_status(status: str) -> str:
-    """Return the current name of a status, which may have had another name in an earlier version."""
-    return _OLD_STATUSES.get(status, status)
 
 
 @dataclass(frozen=True)
@@ -160,8 +144,8 @@ class KeptFile:
             pq.ParquetFile(pa.BufferReader(data)) as file,
         ):
             schema = file.schema_arrow.remove_metadata()
-            if schema == _COLUMNS_1:
-                return _require_values(checked_text(_upgraded(file, columns)))
+            if schema == columns_1(COLUMNS):
+                return _require_values(checked_text(upgraded(file, columns, COLUMNS)))
             if schema != COLUMNS:
                 raise _damaged(self.path)
             return _require_values(
@@ -175,41 +159,6 @@ def _require_values(table: pa.Table) -> pa.Table:
         if name in table.column_names and table.column(name).null_count:
             raise ValueError(f"a row has no {name}")
     return table
-
-
-def _upgraded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
-    """Return columns of a file of schema 1 converted to the current schema."""
-    # Without a claim, schema 1 stored the p-value of the species here, so novel_rank is needed to distinguish the two.
-    needed = {*columns, *(["novel_rank"] if "novel_p" in columns else [])}
-    table = file.read([name for name in _COLUMNS_1.names if name in needed])
-    upgraded = {}
-    for name in columns:
-        kind = COLUMNS.field(name).type
-        if name not in _COLUMNS_1.names:
-            upgraded[name] = pa.nulls(table.num_rows, kind)
-        elif name == "status":
-            upgraded[name] = pa.array([current_status(status) for status in table.column(name).to_pylist()], kind)
-        elif name == "novel_p":
-            claimed = pc.is_valid(table.column("novel_rank"))
-            upgraded[name] = pc.if_else(claimed, table.column(name), pa.scalar(None, kind))
-        elif name == "ranks":
-            upgraded[name] = _upgraded_ranks(table.column(name).combine_chunks())
-        else:
-            upgraded[name] = table.column(name)
-    return pa.table(upgraded)
-
-
-def _upgraded_ranks(ranks: pa.StructArray) -> pa.StructArray:
-    """Return the structs of all ranks, with null for the fields that schema 1 lacks."""
-    old_names = {column.name for column in _RANK_1}
-    parts = []
-    for rank in RANKS:
-        old = ranks.field(rank)
-        new = [
-            old.field(column.name) if column.name in old_names else pa.nulls(len(old), column.type) for column in _RANK
-        ]
-        parts.append(pa.StructArray.from_arrays(new, fields=list(_RANK), mask=pc.is_null(old)))
-    return pa.StructArray.from_arrays(parts, fields=list(COLUMNS.field("ranks").type), mask=pc.is_null(ranks))
 
 
 def folder_of(folder: Path) -> Path:
@@ -234,49 +183,38 @@ def check_writable(run: Run) -> None:
         )
 
 
-def keep(
-    run: Run,
-    table: pa.Table,
-    *,
-    build: str,
-    reference: str,
-    model: str,
-    fingerprint: str,
-    calibrated: str | None,
-    criteria: Mapping[str, Any],
-    shares: Mapping[str, Any] | None = None,
-) -> KeptFile:
+@dataclass(frozen=True)
+class ClassifiedBy:
+    """The reference and the criteria by which a run was classified; all attributes are as in ``Facts``."""
+
+    build: str
+    reference: str
+    model: str
+    fingerprint: str
+    calibrated: str | None
+    criteria: Mapping[str, Any]
+    shares: Mapping[str, Any] = field(default_factory=dict)
+
+
+def keep(run: Run, table: pa.Table, by: ClassifiedBy) -> KeptFile:
     """Save the assignments of a run, replacing earlier ones of the same build and criteria.
 
     Args:
         run: The run.
         table: Table with the schema ``COLUMNS`` and one row per distinct sequence of the run.
-        build: See ``Facts``.
-        reference: See ``Facts``.
-        model: See ``Facts``.
-        fingerprint: See ``Facts``.
-        calibrated: See ``Facts``.
-        criteria: See ``Facts``.
-        shares: See ``Facts``; None if nothing was calibrated.
+        by: The reference and the criteria.
 
     Raises:
         StoreError: Another process is saving assignments of this run.
     """
-    check_name("build", build)
-    statuses = {row["values"]: row["counts"] for row in pc.value_counts(table.column("status")).to_pylist()}
+    check_name("build", by.build)
     facts = Facts(
         run=run.identity,
         label=run.label,
-        build=build,
-        reference=reference,
-        model=model,
-        fingerprint=fingerprint,
-        calibrated=calibrated,
-        criteria=dict(criteria),
-        statuses=statuses,
+        statuses={row["values"]: row["counts"] for row in pc.value_counts(table.column("status")).to_pylist()},
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
         software=package_versions(),
-        shares=dict(shares or {}),
+        **asdict(by),
     )
     folder = folder_of(run.folder)
     text = json.dumps({"schema": SCHEMA, **asdict(facts)}, ensure_ascii=False).encode()
@@ -288,7 +226,7 @@ def keep(
         try:
             pq.write_table(table.cast(COLUMNS).replace_schema_metadata({_FACTS: text}), work, compression="zstd")
             fsync_file(work)
-            saved = folder / f"{build}.{_checksum(work.read_bytes())}.parquet"
+            saved = folder / f"{by.build}.{_checksum(work.read_bytes())}.parquet"
             work.replace(saved)
         finally:
             work.unlink(missing_ok=True)

@@ -73,30 +73,7 @@ def write_build(
         _check_base(old, base)
     build, work = layout.new_build(folder)
     try:
-        before = 0 if base is None else base.counts["sequences"]
-        parts = [] if base is None else list(base.runs)
-        if old is not None:
-            for number in range(len(parts)):
-                for name in (records_name(number), sequences_name(number)):
-                    shutil.copyfile(old / name, work / name)
-        rows, total = _number(work, len(parts), before, examined)
-        table = np.zeros(total + 1, ROW_TYPE)
-        if old is not None:
-            table[:before] = np.load(old / ROWS, mmap_mode="r", allow_pickle=False)[:before]
-        with (
-            (work / VECTORS).open("wb") as file,
-            progress_bar(total - before, show=show_progress, doing="writing the reference") as bar,
-        ):
-            _header(file, total, spec.dimension)
-            if old is not None:
-                for block in VectorFile.open(old, VECTORS).blocks():
-                    file.write(block.data)
-            first = before
-            for run, run_rows in zip(examined, rows, strict=True):
-                markers, sizes = write_part(work, len(parts), run.source, run_rows, first)
-                _append(file, run, run_rows, first, sizes, table, bar)
-                parts.append(_part(run, markers, first, len(sizes)))
-                first += len(sizes)
+        parts, rows, table = _write_runs(work, old, base, examined, spec.dimension, show_progress)
         _use_oldest_vectors(work, parts, examined, rows, table)
         positions = _positions(work, parts, table)
         np.save(work / POSITIONS, positions)
@@ -109,7 +86,7 @@ def write_build(
             spec=spec,
             version=version,
             counts={
-                "sequences": total,
+                "sequences": len(table) - 1,
                 "records": len(positions),
                 "runs": len(parts),
                 "datasets": len({part.dataset for part in parts}),
@@ -131,6 +108,47 @@ def write_build(
         shutil.rmtree(work, ignore_errors=True)
         raise
     return manifest, retrained
+
+
+def _write_runs(
+    work: Path,
+    old: Path | None,
+    base: ReferenceManifest | None,
+    examined: list[Examined],
+    dimension: int,
+    show_progress: bool | None,
+) -> tuple[list[Part], list[Ints], npt.NDArray[Any]]:
+    """Write the records, sequences and vectors of the old build and of the runs to add.
+
+    Returns:
+        The parts of the build, the number of the vector of each record of the runs to add, and the table of vectors
+        (``layout.ROW_TYPE``).
+    """
+    before = 0 if base is None else base.counts["sequences"]
+    parts = [] if base is None else list(base.runs)
+    if old is not None:
+        for number in range(len(parts)):
+            for name in (records_name(number), sequences_name(number)):
+                shutil.copyfile(old / name, work / name)
+    rows, total = _number(work, len(parts), before, examined)
+    table = np.zeros(total + 1, ROW_TYPE)
+    if old is not None:
+        table[:before] = np.load(old / ROWS, mmap_mode="r", allow_pickle=False)[:before]
+    with (
+        (work / VECTORS).open("wb") as file,
+        progress_bar(total - before, show=show_progress, doing="writing the reference") as bar,
+    ):
+        _header(file, total, dimension)
+        if old is not None:
+            for block in VectorFile.open(old, VECTORS).blocks():
+                file.write(block.data)
+        first = before
+        for run, run_rows in zip(examined, rows, strict=True):
+            markers, sizes = write_part(work, len(parts), run.source, run_rows, first)
+            _append(file, run, run_rows, first, sizes, table, bar)
+            parts.append(_part(run, markers, first, len(sizes)))
+            first += len(sizes)
+    return parts, rows, table
 
 
 def _check_base(old: Path, base: ReferenceManifest) -> None:

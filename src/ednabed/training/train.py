@@ -116,18 +116,9 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     import_extra("torch", "train", "training")
     output = request.output
     work = output.with_name(f".{output.name}.training")
-    if output.exists():
-        if work.is_dir():
-            # A command was killed after it wrote the model and before it removed the work folder.
-            report = _finished_report(request, output)
-            _remove_finished_work(output, work)
-            if report is not None:
-                return report
-        raise UsageError(f"{output} exists; give a new folder for the model")
-    if output.name == BASELINE:
-        raise UsageError(
-            f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"
-        )
+    report = _existing(request, work)
+    if report is not None:
+        return report
     check_parents(output)
     started = time.monotonic()
     labels = None if request.labels is None else read_labels(request.labels)
@@ -182,6 +173,27 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         report = _write(output, network, request.licence, report)
         _clear(work)
     return report
+
+
+def _existing(request: TrainRequest, work: Path) -> dict[str, Any] | None:
+    """Return the report of a training that was killed after it wrote the model, and remove its work folder.
+
+    Raises:
+        UsageError: The folder exists for another reason, or its name is that of the baseline.
+    """
+    output = request.output
+    if output.exists():
+        if work.is_dir():
+            report = _finished_report(request, output)
+            _remove_finished_work(output, work)
+            if report is not None:
+                return report
+        raise UsageError(f"{output} exists; give a new folder for the model")
+    if output.name == BASELINE:
+        raise UsageError(
+            f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"
+        )
+    return None
 
 
 def _finished_report(request: TrainRequest, output: Path) -> dict[str, Any] | None:

@@ -18,24 +18,25 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
 FEATURES = (
-    "log_distance",
-    "log_margin",
-    "agreement",
-    "wide_agreement",
-    "log_letters",
-    "coverage",
-    "log_spread",
-    "log_voters",
+    "log_distance",  # log of the distance of its nearest voter
+    "log_margin",  # log of the ratio of the distance of the nearest voter of another name to it
+    "agreement",  # its share of the weights
+    "wide_agreement",  # the same with weights that fall by a factor of e for every fifth of the minimum distance
+    "log_letters",  # log of 1 + bases compared
+    "coverage",  # share of the query compared
+    "log_spread",  # log of the ratio of the tenth smallest distance to the smallest
+    "log_voters",  # log of the number of its voters
 )
-"""Features of the chosen name at a rank: log of the distance of its nearest voter; log of the ratio of the distance of
-the nearest voter of another name to it; its share of the weights; the same with weights that fall by a factor of e for
-every fifth of the minimum distance; log of 1 + bases compared; share of the query compared; log of the ratio of the
-tenth smallest distance to the smallest; log of the number of its voters."""
-
-QUERY_FEATURES = ("exact", "log_species", "log_genera", "log_mismatches", "log_records", "log_sequences")
-"""Features of a query that do not depend on the rank: 1 if a nearest voter is identical wherever the two overlap, else
-0; log of the number of species among the nearest voters, and of their genera; log of 1 + the mismatches of the nearest;
-log of the records, and of the distinct sequences, that the reference has of the chosen species."""
+"""Features of the chosen name at a rank."""
+QUERY_FEATURES = (
+    "exact",  # 1 if a nearest voter is identical wherever the two overlap, else 0
+    "log_species",  # log of the number of species among the nearest voters
+    "log_genera",  # log of the number of their genera
+    "log_mismatches",  # log of 1 + the mismatches of the nearest
+    "log_records",  # log of the records that the reference has of the chosen species
+    "log_sequences",  # log of the distinct sequences that the reference has of the chosen species
+)
+"""Features of a query that do not depend on the rank."""
 RANK_SIZE = len(FEATURES) + len(QUERY_FEATURES)
 """Number of features by which the name at a rank is judged."""
 

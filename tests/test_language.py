@@ -127,7 +127,7 @@ ALLOWED_NAMES = {
     "ednabed.taxonomy.calibration_old.OldRankModel.most": STORED,
     "ednabed.taxonomy.logistic.Logistic.least": STORED,
     "ednabed.taxonomy.logistic.Logistic.most": STORED,
-    "ednabed.taxonomy.sequence_map.SequenceMap.most": "stored under this name in the metadata of a map",
+    "ednabed.maps.sequence_map.SequenceMap.most": "stored under this name in the metadata of a map",
 }
 """Qualified name to the reason why it may have a banned name."""
 

@@ -34,6 +34,7 @@ from ednabed.base.library_writes import library_writes
 from ednabed.cli.main import main
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.export.names import names_by_id
+from ednabed.maps.sequence_map import SequenceMap
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.barcode.files import read_arrays, write_arrays
 from ednabed.models.fields import read_json_object
@@ -56,7 +57,6 @@ from ednabed.taxonomy.calibration import ALL_LENGTHS, Calibration, Group, Model
 from ednabed.taxonomy.calibration_old import OldGroup
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, QUERY_SIZE, RANK_SIZE, Evidence
 from ednabed.taxonomy.logistic import constant
-from ednabed.taxonomy.sequence_map import SequenceMap
 from ednabed.training import loop
 from reference_support import DIMENSION, SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run
 from table_support import simple

@@ -11,13 +11,14 @@ from threadpoolctl import threadpool_limits
 from ednabed.api.inventory import fault_of
 from ednabed.engine.threads import cores
 from ednabed.errors import StoreError, UsageError
+from ednabed.maps.make import DEFAULT_LANDMARKS, make_map
+from ednabed.maps.sequence_map import SequenceMap
 from ednabed.reference import layout
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.reference.sources import Source, source_of
 from ednabed.store.runs import find_run, runs_root
-from ednabed.taxonomy.sequence_map import DEFAULT_LANDMARKS, SequenceMap, make_map
 
 
 def map_reference(

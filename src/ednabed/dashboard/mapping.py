@@ -23,12 +23,12 @@ from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import arrows, message
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
+from ednabed.maps.sequence_map import SequenceMap
 from ednabed.reference import layout
 from ednabed.reference.collection import Collection
 from ednabed.search.queries import embedder_for
 from ednabed.store.assignments import file_names
 from ednabed.store.runs import find_run
-from ednabed.taxonomy.sequence_map import SequenceMap
 
 KIND = "map"
 MAX_POINTS = 50_000

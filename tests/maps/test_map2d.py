@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from ednabed.taxonomy.map2d import map_2d
+from ednabed.maps.map2d import map_2d
 
 needs_umap = pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ednabed.api.identify import calibrate_reference
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.models.base import Embedder
@@ -23,6 +22,7 @@ from ednabed.sequences.lineage import Lineage, format_lineage
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.evidence import Candidates
 from ednabed.taxonomy.labels import Labels, number_taxa
+from ednabed.workflows.identify import calibrate_reference
 
 DRAWS = 720
 """Draws that calibrate ``shared_world`` in seconds: enough for p-values (50 a rank) when all lengths are taken

@@ -291,8 +291,8 @@ def test_a_full_or_read_only_disk_is_a_sentence(workspace, capsys, monkeypatch, 
 @pytest.fixture
 def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
     """A copy of a workspace with a reference of labelled records; calibration is replaced by a quick stand-in."""
-    from ednabed.api import identify
     from ednabed.taxonomy.calibration import Calibration
+    from ednabed.workflows import identify
 
     own = Path(shutil.copytree(world_workspace(tmp_path_factory.mktemp("world") / "ws"), tmp_path / "own"))
     (path,) = calibrations(own)

@@ -12,10 +12,10 @@ import biom
 import pyarrow.parquet as pq
 import pytest
 
-from ednabed.api.exports import FORMATS
 from ednabed.cli import export as export_module
 from ednabed.cli import main as entry
 from ednabed.store.runs import find_run
+from ednabed.workflows.exports import FORMATS
 from support import ednabed
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -15,8 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ednabed.api.identify import calibrate_reference
-from ednabed.api.maps import map_reference, map_runs, read_map, read_runs_map
 from ednabed.cli.main import main
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.opened import open_reference
@@ -29,6 +27,8 @@ from ednabed.store.table_spec import spec_of_table
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.training import train as training
 from ednabed.training.train import train_model
+from ednabed.workflows.identify import calibrate_reference
+from ednabed.workflows.maps import map_reference, map_runs, read_map, read_runs_map
 from kill_support import command, killed_at_random, snapshots
 from reference_support import add_run, consolidate, opened
 from taxonomy_support import DRAWS, shared_world, world, world_workspace, write_table

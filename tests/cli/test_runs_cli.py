@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 import reference_support
-from ednabed.api.maps import map_runs, read_runs_map
 from ednabed.cli import main as entry
 from ednabed.store.assignments import COLUMNS, keep
 from ednabed.store.runs import find_run, runs_root
+from ednabed.workflows.maps import map_runs, read_runs_map
 from support import ednabed
 
 GOOD = "ACGTTGCATGCATGCATTGACC"

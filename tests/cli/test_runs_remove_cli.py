@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.api.maps import map_runs, runs_map_path
 from ednabed.cli.main import main
 from ednabed.errors import StoreError
 from ednabed.reference import layout
@@ -20,6 +19,7 @@ from ednabed.store.run_removal import remove_run
 from ednabed.store.runs import Run, runs_root, walk_runs
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import register, tag_run
+from ednabed.workflows.maps import map_runs, runs_map_path
 from kill_support import snapshots
 from reference_support import SPEC, add_run, consolidate, opened, snapshot
 

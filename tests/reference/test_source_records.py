@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ednabed.api.exports import FORMATS, export_records
 from ednabed.reference.build import BuildRequest, consolidate
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import open_reference
@@ -19,6 +18,7 @@ from ednabed.store.compress import compress_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run, runs_root
 from ednabed.taxonomy.labels import read_labels
+from ednabed.workflows.exports import FORMATS, export_records
 from reference_support import content, letters_of
 from support import letters
 

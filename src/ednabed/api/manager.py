@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ednabed.api.inventory import RunInfo, fault_of, run_infos, storage
-from ednabed.api.names import AssignmentSource, HitLineages, assignments_state, find_assignments
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
@@ -31,6 +29,8 @@ from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
 from ednabed.store.table import Database, VectorColumns
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, HALF
+from ednabed.workflows.inventory import RunInfo, fault_of, run_infos, storage
+from ednabed.workflows.names import AssignmentSource, HitLineages, assignments_state, find_assignments
 
 log = logging.getLogger("ednabed")
 

@@ -207,9 +207,9 @@ def _calibrate(workspace: Path, output: Path | None, result: BuildResult) -> dic
         ``state``: ``made`` (with ``seconds``, and ``draws``, the number of queries), ``kept`` or ``none``; ``created``,
         if there is a calibration; and ``reason``: why there is none, or why only full-length sequences were drawn.
     """
-    from ednabed.api.identify import calibrate_reference
     from ednabed.reference.layout import build_folder
     from ednabed.taxonomy.calibration import SCHEMA, Calibration
+    from ednabed.workflows.identify import calibrate_reference
 
     if not result.changed:
         # A calibration that cannot be read, or is of an earlier version, is made again.

@@ -99,11 +99,11 @@ def search(
       ednabed search --run lake_2026 --seq-idx 0 --top-k 5
       ednabed search --fasta unknown.fasta --align --output hits.tsv
     """
-    from ednabed.api.names import NONE
     from ednabed.reference.layout import check_outside
     from ednabed.search.hits import SearchOptions
     from ednabed.search.output import HitWriter, check_format, format_of
     from ednabed.store.files import check_file
+    from ednabed.workflows.names import NONE
 
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")

@@ -13,16 +13,16 @@ from typing import Any
 import streamlit as st
 
 from ednabed.api.manager import DataManager
-from ednabed.api.names import assignments_state, find_assignments
-from ednabed.api.points import RowFacts, row_facts
-from ednabed.api.status import ReferenceState, reference_states
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.jobs import Jobs
 from ednabed.dashboard.settings import settings
+from ednabed.dashboard.status import ReferenceState, reference_states
 from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
+from ednabed.workflows.names import assignments_state, find_assignments
+from ednabed.workflows.points import RowFacts, row_facts
 
 ACTIVE = ("waiting", "running")
 """States of jobs that have not ended."""

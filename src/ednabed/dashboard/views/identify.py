@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from ednabed.api.results import UNNAMED, SampleReads, read_assignments, read_sample_table
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.parts import (
@@ -26,6 +25,7 @@ from ednabed.dashboard.parts import (
     table,
 )
 from ednabed.dashboard.plots import MAX_GROUPS, composition, lines, others
+from ednabed.dashboard.results import UNNAMED, SampleReads, read_assignments, read_sample_table
 from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.export.assignments import converted
 from ednabed.export.spreadsheet import for_spreadsheets

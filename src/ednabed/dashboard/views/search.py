@@ -9,7 +9,6 @@ from typing import Any
 
 import streamlit as st
 
-from ednabed.api.places import SampleLocation, sample_locations
 from ednabed.dashboard.parts import (
     choose_reference,
     count_records,
@@ -20,6 +19,7 @@ from ednabed.dashboard.parts import (
     shown_errors,
     table,
 )
+from ednabed.dashboard.places import SampleLocation, sample_locations
 from ednabed.dashboard.plots import world
 from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.errors import UsageError

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed import get_data_manager
-from ednabed.api.places import SampleLocation, sample_locations
+from ednabed.dashboard.places import SampleLocation, sample_locations
 from ednabed.search.hits import SearchOptions
 from reference_support import add_run
 

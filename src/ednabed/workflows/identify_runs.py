@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.api.identify import classify_batches, shares_json
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
 from ednabed.export.assignments import as_json
@@ -26,6 +25,7 @@ from ednabed.reference.sources import shown_path
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.store.assignments import COLUMNS, KeptFile, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
+from ednabed.workflows.identify import classify_batches, shares_json
 
 # Number of distinct sequences that are classified at a time.
 _BATCH = 4_096

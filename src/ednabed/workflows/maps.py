@@ -8,7 +8,6 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from ednabed.api.inventory import fault_of
 from ednabed.engine.threads import cores
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference import layout
@@ -18,6 +17,7 @@ from ednabed.reference.opened import Reference, open_reference
 from ednabed.reference.sources import Source, source_of
 from ednabed.store.runs import find_run, runs_root
 from ednabed.taxonomy.sequence_map import DEFAULT_LANDMARKS, SequenceMap, make_map
+from ednabed.workflows.inventory import fault_of
 
 
 def map_reference(

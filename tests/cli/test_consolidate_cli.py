@@ -251,16 +251,16 @@ def test_runs_that_are_not_in_the_reference_are_not_compressed(workspace, capsys
 @pytest.mark.parametrize("error", ["ours", "system"])
 def test_a_run_that_cannot_be_compressed_is_named(workspace, capsys, monkeypatch, error):
     from ednabed.errors import StoreError
-    from ednabed.store import compress
+    from ednabed.workflows import consolidate as module
 
-    real = compress.compress_run
+    real = module.compress_run
 
     def failing(run, **keywords):
         if run.folder.name == "a":
             raise StoreError("held") if error == "ours" else PermissionError(13, "denied", "some file")
         return real(run, **keywords)
 
-    monkeypatch.setattr(compress, "compress_run", failing)
+    monkeypatch.setattr(module, "compress_run", failing)
     code, out, err = call(capsys, "consolidate", "--compress")
     assert code == 1
     assert "not compressed: consolidated_data/runs/lake/a: " in err

@@ -15,6 +15,7 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.models.base import FloatArray
 from ednabed.models.spec import Spec
 from ednabed.reference import layout
+from ednabed.reference.build import BuildRequest
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.manifest import METADATA
@@ -29,6 +30,7 @@ from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
 from ednabed.store.table import Database, VectorColumns
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, HALF
+from ednabed.workflows.consolidate import Consolidation, consolidate
 from ednabed.workflows.inventory import RunInfo, fault_of, run_infos, storage
 from ednabed.workflows.names import AssignmentSource, HitLineages, assignments_state, find_assignments
 
@@ -103,6 +105,50 @@ class DataManager:
             StoreError: The reference does not exist, or is damaged.
         """
         return open_reference(*layout.find_reference(self.workspace, reference))
+
+    def consolidate(
+        self,
+        *,
+        runs_root: Path | str | None = None,
+        output: Path | str | None = None,
+        incremental: bool = False,
+        version: str | None = None,
+        index: str = "auto",
+        drop_missing: bool = False,
+        compress: bool = False,
+        calibrate: bool = True,
+    ) -> Consolidation:
+        """Build a reference from the runs, as 'ednabed consolidate' does; progress is shown on a terminal only.
+
+        Args:
+            runs_root: Folder of the runs; None takes the runs of the workspace.
+            output: Folder of the reference, relative to the workspace; None takes ``data/reference``.
+            incremental: Add the new runs to the current build; False builds from scratch.
+            version: Take only the runs of this version, and assume it for folders of older tools.
+            index: ``auto``, ``flat`` or ``ivf``.
+            drop_missing: Whether a build from scratch may lose runs of the current build.
+            compress: Compress the runs (lossless) after the reference has been verified, and delete the originals.
+            calibrate: Calibrate the reference, which takes some minutes; the result states why this is not possible.
+
+        Returns:
+            The build with the runs that were added and refused, the compressed runs, and the state of calibration.
+
+        Raises:
+            StoreError: There is no usable run, the runs have several functions, or runs of the current build would be
+                lost without ``drop_missing``.
+            UsageError: The version is not registered, or the index is unknown.
+        """
+        root = None if runs_root is None else Path(runs_root)
+        request = BuildRequest(
+            self.workspace, root, None if output is None else Path(output), incremental=incremental, version=version,
+            index=index, drop_missing=drop_missing,
+        )  # fmt: skip
+        done = consolidate(request, compress=compress, calibrate=calibrate, show_progress=None)
+        for folder, reason in {**done.build.refused, **done.not_compressed}.items():
+            log.warning("%s: %s", folder, reason)
+        if done.calibration.state == "none":
+            log.warning("%s is not calibrated: %s", done.build.folder, done.calibration.reason)
+        return done
 
     def search_across_embeddings(
         self, query_run: Path | str | RunInfo, query_seq_idx: int, top_k: int = 10, exclude_same_run: bool = True

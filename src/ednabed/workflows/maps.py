@@ -14,10 +14,9 @@ from ednabed.reference import layout
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference, open_reference
-from ednabed.reference.sources import Source, source_of
-from ednabed.store.runs import find_run, runs_root
+from ednabed.reference.sources import Source
 from ednabed.taxonomy.sequence_map import DEFAULT_LANDMARKS, SequenceMap, make_map
-from ednabed.workflows.inventory import fault_of
+from ednabed.workflows.inventory import usable_source
 
 
 def map_reference(
@@ -171,10 +170,7 @@ def _sources(workspace: Path, runs: Sequence[str]) -> list[Source]:
         raise UsageError("no run is given, expected at least one; 'ednabed runs list' lists them")
     found: dict[str, Source] = {}
     for name in runs:
-        source = source_of(find_run(workspace, name), runs_root(workspace), workspace)
-        fault = fault_of(source.run, source.spec)
-        if fault is not None:
-            raise StoreError(fault)
+        source = usable_source(workspace, name)
         found[source.identity] = source
     return list(found.values())
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ednabed.dashboard.results import UNNAMED, read_assignments
 from ednabed.export.assignments import AssignmentWriter
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.store.assignment import Assignment
 
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")

@@ -31,7 +31,7 @@ from ednabed.errors import StoreError
 from ednabed.export.assignments import AssignmentWriter
 from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import Assignment, Status, Withheld
+from ednabed.store.assignment import Assignment, Status, Withheld
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PARTS = ("given", "best", "confidence")

@@ -36,9 +36,9 @@ from ednabed.sequences import digest, open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignment import Assignment
 from ednabed.store.runs import Run
 from ednabed.store.versions import register, tag_run
-from ednabed.taxonomy.assignment import Assignment
 from ednabed.workflows.exports import BY_RECORD, FORMATS, export_records
 from ednabed.workflows.names import AssignmentSource
 from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run

@@ -347,7 +347,7 @@ class Tally:
 
     def summary(self, output: Path | None) -> None:
         """Report the totals."""
-        from ednabed.store.assignments import STATUSES
+        from ednabed.store.assignment import STATUSES
 
         if self.counts["rejected"] > _MAX_SHOWN:
             notice(f"... and {self.counts['rejected'] - _MAX_SHOWN:,} more were rejected")

@@ -92,7 +92,8 @@ def show(context: Context, run: str, as_json: bool) -> None:
     """
     import json
 
-    from ednabed.store.assignments import STATUSES, survey_kept
+    from ednabed.store.assignment import STATUSES
+    from ednabed.store.assignments import survey_kept
     from ednabed.store.runs import find_run
 
     found = find_run(context.workspace, run)

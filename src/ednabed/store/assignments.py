@@ -33,54 +33,20 @@ from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignment import ASSIGNMENT_COLUMNS, RANK_COLUMNS, current_status
 from ednabed.store.files import check_name, clean, exclusive, fsync_file
 from ednabed.store.runs import Run
 
 SCHEMA = "ednabed.assignments/2"
 SCHEMA_1 = "ednabed.assignments/1"
-STATUSES = ("assigned", "not_in_reference", "unclassified", "rejected")
-_OLD_STATUSES = {"novel": "not_in_reference"}
 _FACTS = b"ednabed.assignments"
 _SHARES = {"source": str, "known": float, "queries": int}
 _TRIES = 20
 """Maximum number of listings if files are replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
-_RANK = pa.struct(
-    [
-        ("given", pa.string()),
-        ("best", pa.string()),
-        ("confidence", pa.float64()),
-        ("absence", pa.float64()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
-    ]
-)
-COLUMNS = pa.schema(
-    [
-        ("digest", pa.string()),
-        ("status", pa.string()),
-        ("rank", pa.string()),
-        ("lineage", pa.string()),
-        ("confidence", pa.float64()),
-        ("ranks", pa.struct([(rank, _RANK) for rank in RANKS])),
-        ("withheld", pa.string()),
-        ("nearest_id", pa.string()),
-        ("nearest_lineage", pa.string()),
-        ("nearest_taxon_id", pa.string()),
-        ("identity", pa.float64()),
-        ("coverage", pa.float64()),
-        ("similarity", pa.float64()),
-        ("novel_rank", pa.string()),
-        ("novel_p", pa.float64()),
-        ("novel_q", pa.float64()),
-        ("tied", pa.list_(pa.string())),
-        ("strand", pa.string()),
-        ("marker", pa.string()),
-        ("note", pa.string()),
-    ]
-)
-"""Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence as the id."""
+COLUMNS = pa.schema([("digest", pa.string()), *(one for one in ASSIGNMENT_COLUMNS if one.name != "id")])
+"""Columns of a file: those of assignments, with the digest of the sequence as the id."""
 
 _RANK_1 = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
 _COLUMNS_1 = pa.schema(
@@ -90,11 +56,6 @@ _COLUMNS_1 = pa.schema(
         if column.name not in ("withheld", "nearest_taxon_id", "novel_q")
     ]
 )
-
-
-def current_status(status: str) -> str:
-    """Return the current name of a status, which may have had another name in an earlier version."""
-    return _OLD_STATUSES.get(status, status)
 
 
 @dataclass(frozen=True)
@@ -206,9 +167,10 @@ def _upgraded_ranks(ranks: pa.StructArray) -> pa.StructArray:
     for rank in RANKS:
         old = ranks.field(rank)
         new = [
-            old.field(column.name) if column.name in old_names else pa.nulls(len(old), column.type) for column in _RANK
+            old.field(column.name) if column.name in old_names else pa.nulls(len(old), column.type)
+            for column in RANK_COLUMNS
         ]
-        parts.append(pa.StructArray.from_arrays(new, fields=list(_RANK), mask=pc.is_null(old)))
+        parts.append(pa.StructArray.from_arrays(new, fields=list(RANK_COLUMNS), mask=pc.is_null(old)))
     return pa.StructArray.from_arrays(parts, fields=list(COLUMNS.field("ranks").type), mask=pc.is_null(ranks))
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.taxonomy.assignment import UNKNOWN, Withheld
+from ednabed.store.assignment import UNKNOWN, Withheld
 from ednabed.taxonomy.evidence import Floats
 from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
+from ednabed.store.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.absence import q_values
 from ednabed.taxonomy.assign import (
     IDENTITIES,
@@ -22,7 +23,6 @@ from ednabed.taxonomy.assign import (
     min_absence,
     raised_by_deeper,
 )
-from ednabed.taxonomy.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.bins import conflicts
 from ednabed.taxonomy.calibration import Calibration, Group
 from ednabed.taxonomy.evidence import Floats, Ints

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
-from ednabed.export.assignments import as_json
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
@@ -137,7 +136,7 @@ class Keeper:
 
     def add(self, one: ClassifiedFeature) -> None:
         """Add the classification of one sequence."""
-        row = as_json(one.found.assignment)
+        row = one.found.assignment.to_dict()
         del row["id"]
         self._rows.append({"digest": one.feature.digest, **row})
         if len(self._rows) == _BATCH:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.export.assignments import converted
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments import STATUSES
+from ednabed.store.assignment import STATUSES
 from ednabed.taxonomy.diversity import Diversity, diversity, rarefaction_curve
 
 KIND = "identify"
@@ -167,7 +167,7 @@ def _status_text(status: str) -> str:
     return status.replace("_", " ")
 
 
-def filtered(found: pa.Table, rank: str | None, minimum: float, status: list[str], part: str) -> pa.Table:
+def filtered(found: pa.Table, rank: str | None, minimum: float, status: Sequence[str], part: str) -> pa.Table:
     """Return the queries that match all criteria.
 
     Args:

@@ -11,20 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call
 from ednabed.reference.opened import open_reference
 from ednabed.store.runs import Run, runs_root
 from ednabed.store.versions import register
 from reference_support import OTHER, SPEC, add_run, content, legacy, opened, snapshot, vector_of
 from support import ednabed
 from taxonomy_support import reference_of, world, world_workspace
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cli_support import call_in
 from ednabed.cli.main import main
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.opened import open_reference
@@ -192,10 +193,8 @@ def test_a_trained_model_in_each_state_of_its_writing(barcodes, tmp_path):
 
 
 def read_json(capsys, workspace: Path, *words: str) -> dict:
-    with pytest.raises(SystemExit) as ended:
-        main(["--workspace", str(workspace), *words])
-    out, err = capsys.readouterr()
-    assert not ended.value.code, err
+    code, out, err = call_in(capsys, workspace, *words)
+    assert not code, err
     return json.loads(out)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.cli.main import main
+from cli_support import call_in
 from ednabed.errors import StoreError
 from ednabed.reference import layout
 from ednabed.store import run_removal
@@ -24,11 +24,8 @@ from kill_support import snapshots
 from reference_support import SPEC, add_run, consolidate, opened, snapshot
 
 
-def call(capsys, workspace: Path, *arguments: str | Path) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["--workspace", str(workspace), "runs", "remove", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return int(ended.value.code), out, err
+def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
+    return call_in(capsys, workspace, "runs", "remove", *arguments)
 
 
 def content(workspace: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from ednabed.base.bases import decode
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.models.catalog import DEFAULT_MODEL
-from ednabed.reference.build import BuildRequest, consolidate
+from ednabed.reference.build import BuildRequest, build_reference
 from ednabed.reference.opened import open_reference
 from ednabed.search.divergence import Comparer
 from ednabed.store.run_writer import RunRequest, embed_to_run
@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workspace = Path(folder)
         embed_to_run(RunRequest([table], workspace, dataset=given.marker), embedder, show_progress=False)
-        reference = open_reference(consolidate(BuildRequest(workspace)).folder)
+        reference = open_reference(build_reference(BuildRequest(workspace)).folder)
         labels = read_labels(reference)
         finder = Finder(reference, labels, default_exponents(reference.spec))
         comparer = Comparer(finder.bases)

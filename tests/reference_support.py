@@ -94,7 +94,7 @@ def add_run(workspace: Path, dataset: str, name: str, numbers: Sequence[int], **
 
 
 def consolidate(workspace: Path, **more: Any) -> BuildResult:
-    return building.consolidate(BuildRequest(workspace, **more))
+    return building.build_reference(BuildRequest(workspace, **more))
 
 
 def opened(workspace: Path, name: str | None = None) -> Reference:

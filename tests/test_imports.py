@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ednabed"
 ORDER = [
     "base", "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "maps", "evaluate", "export",
-    "training", "api", "dashboard", "cli",
+    "training", "workflows", "api", "dashboard", "cli",
 ]  # fmt: skip
 FREE = ("errors", "extras")
 """What every module may import: errors and packages of extras."""

@@ -10,19 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ednabed.cli import main as entry
+from cli_support import call
 from ednabed.errors import StoreError
 from ednabed.reference import build, build_names, layout
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import Run, runs_root
 from reference_support import add_run, consolidate, content, opened, snapshot
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([*map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture

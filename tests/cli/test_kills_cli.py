@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ednabed.api.identify import calibrate_reference
-from ednabed.api.maps import map_reference, map_runs, read_map, read_runs_map
+from cli_support import call_in
 from ednabed.cli.main import main
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.opened import open_reference
@@ -29,6 +28,8 @@ from ednabed.store.table_spec import spec_of_table
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.training import train as training
 from ednabed.training.train import train_model
+from ednabed.workflows.identify import calibrate_reference
+from ednabed.workflows.maps import map_reference, map_runs, read_map, read_runs_map
 from kill_support import command, killed_at_random, snapshots
 from reference_support import add_run, consolidate, opened
 from taxonomy_support import DRAWS, shared_world, world, world_workspace, write_table
@@ -192,10 +193,8 @@ def test_a_trained_model_in_each_state_of_its_writing(barcodes, tmp_path):
 
 
 def read_json(capsys, workspace: Path, *words: str) -> dict:
-    with pytest.raises(SystemExit) as ended:
-        main(["--workspace", str(workspace), *words])
-    out, err = capsys.readouterr()
-    assert not ended.value.code, err
+    code, out, err = call_in(capsys, workspace, *words)
+    assert not code, err
     return json.loads(out)
 
 

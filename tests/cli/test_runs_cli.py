@@ -12,20 +12,13 @@ import pyarrow as pa
 import pytest
 
 import reference_support
-from ednabed.api.maps import map_runs, read_runs_map
-from ednabed.cli import main as entry
+from cli_support import call
 from ednabed.store.assignments import COLUMNS, ClassifiedBy, keep
 from ednabed.store.runs import find_run, runs_root
+from ednabed.workflows.maps import map_runs, read_runs_map
 from support import ednabed
 
 GOOD = "ACGTTGCATGCATGCATTGACC"
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture(scope="module")

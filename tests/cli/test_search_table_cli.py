@@ -9,16 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli_support import call
 from ednabed import EmbeddingEngine
-from ednabed.cli import main as entry
 from support import ednabed
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 def sequences() -> list[str]:

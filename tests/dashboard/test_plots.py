@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.api.places import SampleLocation
-from ednabed.api.results import UNNAMED
+from ednabed.dashboard.places import SampleLocation
 from ednabed.dashboard.plots import (
     COLOURS,
     MAX_GROUPS,
@@ -28,6 +27,7 @@ from ednabed.dashboard.plots import (
     text,
     world,
 )
+from ednabed.dashboard.results import UNNAMED
 from ednabed.store.files import clean
 
 pytest.importorskip("plotly")

@@ -25,7 +25,7 @@ from ednabed.evaluate.metrics import (
 )
 from ednabed.evaluate.predictions import Prediction, from_assignment
 from ednabed.evaluate.splits import GROUPS, Query
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.store.assignment import Assignment
 from ednabed.taxonomy.draws import LEVEL_NAMES
 from ednabed.taxonomy.fitting import level_weights
 from ednabed.taxonomy.situations import KNOWN

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ednabed.errors import StoreError, UsageError
 from ednabed.export.assignments import FORMATS, SUMMARY_COLUMNS, TSV_COLUMNS, AssignmentWriter, format_of, summary
 from ednabed.sequences.lineage import RANKS, parse_lineage
-from ednabed.taxonomy.assignment import Assignment, Status, Withheld
+from ednabed.store.assignment import Assignment, Status, Withheld
 
 TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
 SALMON = (*TROUT[:6], "Salmo salar")

@@ -98,7 +98,7 @@ def test_progress_bars_are_shown_on_request(tmp_path, monkeypatch, show, termina
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: terminal, raising=False)
     monkeypatch.setattr("sys.stderr", screen)
-    building.consolidate(BuildRequest(tmp_path), **({} if show == "as given" else {"show_progress": show}))
+    building.build_reference(BuildRequest(tmp_path), **({} if show == "as given" else {"show_progress": show}))
     text = screen.getvalue()
     assert ("reading runs" in text, "writing the reference" in text) == (shown, shown)
     assert shown or not text

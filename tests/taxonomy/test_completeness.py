@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.store.assignment import UNKNOWN, Assignment
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Claim, Member, Novel, Parent
 from ednabed.taxonomy.completeness import parents_of
 from ednabed.taxonomy.labels import Labels, number_taxa

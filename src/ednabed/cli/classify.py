@@ -217,9 +217,9 @@ def _of_runs(
     samples: SampleTable | None,
 ) -> tuple[Iterator[Classified], Callable[[], None]]:
     """Return the classified distinct sequences of runs, and a function that keeps the results next to the runs."""
-    from ednabed.api.identify_runs import Keeper, classify_runs, embeds_again
     from ednabed.export.features import sample_names
     from ednabed.export.selection import Selection
+    from ednabed.workflows.identify_runs import Keeper, classify_runs, embeds_again
 
     if embeds_again(classifier, runs):
         notice(
@@ -270,8 +270,8 @@ def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance:
 
 def open_from(context: Context, reference: str | None, model: str | None, no_align: bool, criteria: Any) -> Classifier:
     """Open the classifier that ``classifier_options`` describe."""
-    from ednabed.api.identify import open_classifier
     from ednabed.taxonomy.assign import Criteria
+    from ednabed.workflows.identify import open_classifier
 
     return open_classifier(
         context.workspace,
@@ -317,7 +317,7 @@ class Tally:
         samples: SampleTable | None = None,
     ) -> Any:
         """Yield each classified query of files. Raises InputError if a count table has none of them."""
-        from ednabed.api.identify import classify_files, file_samples, sample_of
+        from ednabed.workflows.identify import classify_files, file_samples, sample_of
 
         files = file_samples(inputs)
         for found in self.each(classify_files(self._classifier, inputs, show_progress=None)):
@@ -347,7 +347,7 @@ class Tally:
 
     def summary(self, output: Path | None) -> None:
         """Report the totals."""
-        from ednabed.store.assignments import STATUSES
+        from ednabed.store.assignment import STATUSES
 
         if self.counts["rejected"] > _MAX_SHOWN:
             notice(f"... and {self.counts['rejected'] - _MAX_SHOWN:,} more were rejected")
@@ -387,8 +387,8 @@ class Tally:
 
 def _write_about(classifier: Classifier, output: Path, tally: Tally, align: bool) -> None:
     """Write a file next to the results that records how they were obtained."""
-    from ednabed.api.identify import about
     from ednabed.store.files import to_json, write_atomic
+    from ednabed.workflows.identify import about
 
     # There is no file next to a pipe or a device.
     if output.is_file():

@@ -12,8 +12,8 @@ from ednabed.cli.classify import Tally, check_paths, judging_options, open_from
 from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table
 
 if TYPE_CHECKING:
-    from ednabed.api.discover import Discovery
     from ednabed.taxonomy.candidate_taxon import CandidateTaxon
+    from ednabed.workflows.discover import Discovery
 
 # Maximum groups that are shown on standard output; the files contain all of them.
 _MAX_SHOWN = 20
@@ -66,9 +66,9 @@ def discover(
     Example:
       ednabed discover asvs.fasta --abundance counts.tsv --output discovery
     """
-    from ednabed.api.discover import check_calibrated, discover_files
     from ednabed.export.discovery import FILES, check_folder
     from ednabed.sequences.counts import read_count_table
+    from ednabed.workflows.discover import check_calibrated, discover_files
 
     folder = context.workspace / "discovery" if output is None else output
     check_folder(folder)

@@ -109,10 +109,10 @@ def export(
       ednabed export --dataset lake_2026 --where "marker = '12S'" --format mdt --output lake.xlsx
     """
     from ednabed.api import get_data_manager
-    from ednabed.api.exports import WITH_NAMES, export_records
-    from ednabed.api.names import find_assignments
     from ednabed.reference.loose import LooseRuns
     from ednabed.search.choice import Choice
+    from ednabed.workflows.exports import WITH_NAMES, export_records
+    from ednabed.workflows.names import find_assignments
 
     if reference is not None and runs:
         raise UsageError("--reference and --run exclude each other; omit one of them")

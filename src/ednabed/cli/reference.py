@@ -101,8 +101,8 @@ def verify(context: Context, reference: str | None, as_json: bool) -> None:
     Example:
       ednabed reference verify
     """
-    from ednabed.api.verify import verify_reference
     from ednabed.reference import layout
+    from ednabed.workflows.verify import verify_reference
 
     folder, name = layout.find_reference(context.workspace, reference)
     faults = [in_options(fault) for fault in verify_reference(folder, name)]
@@ -306,10 +306,10 @@ def calibrate(
     Example:
       ednabed reference calibrate
     """
-    from ednabed.api.identify import calibrate_reference
     from ednabed.taxonomy.calibrate import QUERIES
     from ednabed.taxonomy.calibration import Group
     from ednabed.taxonomy.situations import KNOWN, SITUATIONS
+    from ednabed.workflows.identify import calibrate_reference
 
     opened, found, lacking = calibrate_reference(
         context.workspace,
@@ -369,9 +369,9 @@ def map_(
     """
     import time
 
-    from ednabed.api.maps import map_reference
     from ednabed.maps.make import DEFAULT_LANDMARKS
     from ednabed.reference.layout import MAP
+    from ednabed.workflows.maps import map_reference
 
     begun = time.monotonic()
     opened, found = map_reference(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from itertools import chain
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from ednabed.cli.table import database_of, db_options, vector_column_option
 from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ednabed.search.hits import SearchOptions
     from ednabed.search.queries import Query
     from ednabed.store.table import Database
+    from ednabed.workflows.search import Answer, QueryInput, SearchReport
 
 _QUERY = "Query: "
 # Maximum rejected queries that are named on standard error; the results list all of them.
@@ -99,33 +100,15 @@ def search(
       ednabed search --run lake_2026 --seq-idx 0 --top-k 5
       ednabed search --fasta unknown.fasta --align --output hits.tsv
     """
-    from ednabed.api.names import NONE
-    from ednabed.reference.layout import check_outside
-    from ednabed.search.hits import SearchOptions
-    from ednabed.search.output import HitWriter, check_format, format_of
-    from ednabed.store.files import check_file
+    from ednabed.search.output import check_format, format_of
+    from ednabed.workflows.search import QueryInput, write_answers
 
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")
     kind = format_of(output, "json" if as_json else format_)
-    options = SearchOptions(
-        k=choice["top_k"],
-        exact=choice["exact"],
-        exclude_self=choice["exclude_self"],
-        exclude_runs=choice["exclude_run"],
-        datasets=choice["datasets"],
-        min_similarity=choice["min_similarity"],
-        where=choice["where"],
-        occurrences=choice["occurrences"],
-        align=choice["align"],
-    )
+    options = _options(choice)
     check_format(kind, options.align)
-    if output is not None and output.resolve() in [path.resolve() for path in files]:
-        raise UsageError(f"--output {output} is one of the query files; give another")
-    if output is not None:
-        check_file(output, "hits.tsv")
-        check_outside(output)
-    query_arguments = {"run": run, "seq_idx": seq_idx, "record_id": record_id, "sequence": sequence, "files": files}
+    _check_output(output, files)
     check_text(record_id, sequence, *options.exclude_runs, *options.datasets)
     if files.count(Path("-")) > 1:
         raise UsageError("standard input (-) can be given only once")
@@ -133,59 +116,86 @@ def search(
         raise UsageError("--table and --reference exclude each other; omit one of them")
     if in_table and assignments is not None:
         raise UsageError("--table and --assignments exclude each other: a table keeps no assignments; omit one of them")
-    if in_table:
-        database = database_of(context, db, storage)
-        answers = _in_table(context, database, vector_column, options, model, query_arguments)
+    database = database_of(context, db, storage) if in_table else None
+    query = QueryInput(run, seq_idx, record_id, sequence, files)
+    if database is not None:
+        answers = _in_table(context, database, query, vector_column, model, options)
     else:
-        answers = _in_collection(context, options, model, query_arguments, reference, assignments)
-    # Errors that concern the search as a whole are raised before any file or folder is created.
-    first = next(answers, None)
+        answers = _in_collection(context, query, reference, model, options, assignments)
     target = sys.stdout if output is None else output
-    without_hits = rejected = assigned = unnamed = 0
-    with HitWriter(target, kind, single=not files, aligned=options.align) as writer:
-        for query, hits in chain([] if first is None else [first], answers):
-            writer.write(query.info, hits)
-            if "rejected" in query.info:
-                rejected += 1
-                if rejected <= _MAX_SHOWN:
-                    notice(f"not searched: {query.info['id']!r}: {query.info['rejected']}")
-            else:
-                without_hits += not hits
-                assigned += sum(hit.get("lineage_from") == "assignment" for hit in hits)
-                unnamed += sum(hit["lineage"] is None for hit in hits)
-    if rejected > _MAX_SHOWN:
-        notice(f"... and {rejected - _MAX_SHOWN:,} more were not searched")
-    if assigned:
+    report = write_answers(
+        answers, target, kind, single=not files, aligned=options.align, on_rejected=_rejected_shown()
+    )
+    _report(report, assignments, many=bool(files), readable=kind == "table")
+
+
+def _options(choice: dict[str, Any]) -> SearchOptions:
+    from ednabed.search.hits import SearchOptions
+
+    names = {"k": "top_k", "exclude_runs": "exclude_run"}
+    same = ("exact", "exclude_self", "datasets", "min_similarity", "where", "occurrences", "align")
+    return SearchOptions(**{name: choice[names.get(name, name)] for name in (*names, *same)})
+
+
+def _check_output(output: Path | None, files: tuple[Path, ...]) -> None:
+    """Refuse a file that is also read, and a path at which no results may be written."""
+    from ednabed.reference.layout import check_outside
+    from ednabed.store.files import check_file
+
+    if output is not None and output.resolve() in [path.resolve() for path in files]:
+        raise UsageError(f"--output {output} is one of the query files; give another")
+    if output is not None:
+        check_file(output, "hits.tsv")
+        check_outside(output)
+
+
+def _rejected_shown() -> Callable[[Query], None]:
+    """Return a function that shows a query that could not be searched, if it is one of the first."""
+    shown = count()
+
+    def show(query: Query) -> None:
+        if next(shown) < _MAX_SHOWN:
+            notice(f"not searched: {query.info['id']!r}: {query.info['rejected']}")
+
+    return show
+
+
+def _report(report: SearchReport, assignments: str | None, *, many: bool, readable: bool) -> None:
+    """Report the totals on standard error."""
+    from ednabed.workflows.names import NONE
+
+    if report.rejected > _MAX_SHOWN:
+        notice(f"... and {report.rejected - _MAX_SHOWN:,} more were not searched")
+    if report.assigned:
         notice(
-            f"{assigned:,} hits have no lineage of their own; the lineage shown is their assignment by 'ednabed "
+            f"{report.assigned:,} hits have no lineage of their own; the lineage shown is their assignment by 'ednabed "
             "classify' (--assignments NONE omits it)"
         )
-    elif unnamed and assignments not in (None, NONE):
+    elif report.unnamed and assignments not in (None, NONE):
         notice(
-            f"{assignments} names none of the {unnamed:,} hits without a lineage of their own; assignments in a file "
-            "are looked up by record ids and digests, not by the ids with a suffix (_1, _2, …) that exports give to "
-            "sequences that share an id"
+            f"{assignments} names none of the {report.unnamed:,} hits without a lineage of their own; assignments in a "
+            "file are looked up by record ids and digests, not by the ids with a suffix (_1, _2, …) that exports give "
+            "to sequences that share an id"
         )
-    if without_hits and (files or kind != "table"):
-        notice(
-            "no hit" if not files else f"{without_hits:,} {'query has' if without_hits == 1 else 'queries have'} no hit"
-        )
+    if report.without_hits and (many or not readable):
+        have = "query has" if report.without_hits == 1 else "queries have"
+        notice(f"{report.without_hits:,} {have} no hit" if many else "no hit")
 
 
 def _in_collection(
     context: Context,
-    options: SearchOptions,
-    model: str | None,
-    query_arguments: dict[str, Any],
+    query: QueryInput,
     reference: str | None,
+    model: str | None,
+    options: SearchOptions,
     assignments: str | None,
-) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
-    from ednabed.api import get_data_manager
+) -> Iterator[Answer]:
     from ednabed.reference.loose import LooseRuns
     from ednabed.reference.opened import Reference
+    from ednabed.workflows.search import Searcher
 
-    collection, answers = get_data_manager(context.workspace).search(
-        **query_arguments, reference=reference, model=model, options=options, assignments=assignments
+    collection, answers = Searcher(context.workspace).search(
+        query, reference=reference, model=model, options=options, assignments=assignments
     )
     if isinstance(collection, LooseRuns):
         notice(
@@ -202,15 +212,15 @@ def _in_collection(
 def _in_table(
     context: Context,
     database: Database,
+    query: QueryInput,
     vector_column: str,
-    options: SearchOptions,
     model: str | None,
-    query_arguments: dict[str, Any],
-) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
-    from ednabed.api import get_data_manager
+    options: SearchOptions,
+) -> Iterator[Answer]:
+    from ednabed.workflows.search import Searcher
 
-    notices, answers = get_data_manager(context.workspace).search_table(
-        database, **query_arguments, vector_column=vector_column, model=model, options=options
+    notices, answers = Searcher(context.workspace).search_table(
+        database, query, vector_column=vector_column, model=model, options=options
     )
     yield from answers
     for text in notices:

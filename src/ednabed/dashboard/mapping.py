@@ -12,14 +12,11 @@ import numpy.typing as npt
 import streamlit as st
 
 from ednabed.api.manager import DataManager
-from ednabed.api.maps import read_map, read_runs_map
-from ednabed.api.names import assignments_state, find_assignments
-from ednabed.api.points import RowFacts, first_ids, row_facts
-from ednabed.api.status import ReferenceState
 from ednabed.base.arrays import FloatArray
 from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
 from ednabed.dashboard.plots import groups, sequence_map, shortened, text
 from ednabed.dashboard.settings import settings
+from ednabed.dashboard.status import ReferenceState
 from ednabed.dashboard.texts import arrows, message
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
@@ -29,6 +26,9 @@ from ednabed.reference.collection import Collection
 from ednabed.search.queries import embedder_for
 from ednabed.store.assignments import file_names
 from ednabed.store.runs import find_run
+from ednabed.workflows.maps import read_map, read_runs_map
+from ednabed.workflows.names import assignments_state, find_assignments
+from ednabed.workflows.points import RowFacts, first_ids, row_facts
 
 KIND = "map"
 MAX_POINTS = 50_000

@@ -13,16 +13,17 @@ from typing import Any
 import streamlit as st
 
 from ednabed.api.manager import DataManager
-from ednabed.api.names import assignments_state, find_assignments
-from ednabed.api.points import RowFacts, row_facts
-from ednabed.api.status import ReferenceState, reference_states
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.jobs import Jobs
 from ednabed.dashboard.settings import settings
+from ednabed.dashboard.status import ReferenceState, reference_states
 from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
+from ednabed.workflows.names import assignments_state, find_assignments
+from ednabed.workflows.points import RowFacts, row_facts
+from ednabed.workflows.search import Searcher
 
 ACTIVE = ("waiting", "running")
 """States of jobs that have not ended."""
@@ -59,13 +60,18 @@ def shown_errors() -> Iterator[None]:
 
 
 def manager() -> DataManager:
-    """Return the ``DataManager`` of the workspace; all visits share it, with what the last search opened."""
-    return _manager(str(settings().workspace))
+    """Return the ``DataManager`` of the workspace."""
+    return DataManager(settings().workspace)
+
+
+def searcher() -> Searcher:
+    """Return the ``Searcher`` of the workspace; all visits share it, with what the last search opened."""
+    return _searcher(str(settings().workspace))
 
 
 @st.cache_resource(show_spinner=False)
-def _manager(workspace: str) -> DataManager:
-    return DataManager(workspace)
+def _searcher(workspace: str) -> Searcher:
+    return Searcher(Path(workspace))
 
 
 def sound_runs() -> list[str]:

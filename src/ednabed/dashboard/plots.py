@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.api.places import SampleLocation
-from ednabed.api.results import UNNAMED
+from ednabed.dashboard.places import SampleLocation
+from ednabed.dashboard.results import UNNAMED
 from ednabed.store.files import clean
 
 if TYPE_CHECKING:

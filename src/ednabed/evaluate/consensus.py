@@ -22,8 +22,8 @@ from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
 from ednabed.evaluate.tools import run, scratch, version, write_fasta
 from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.store.assignment import UNKNOWN
 from ednabed.taxonomy.assign import IDENTITIES
-from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.taxa import Taxa
 
 MARGIN = 1.0

@@ -17,7 +17,7 @@ from ednabed.errors import StoreError
 from ednabed.evaluate.predictions import Classify, Prediction, from_assignment
 from ednabed.evaluate.splits import Labelled
 from ednabed.models.base import Embedder
-from ednabed.reference.build import BuildRequest, consolidate
+from ednabed.reference.build import BuildRequest, build_reference
 from ednabed.reference.collection import Collection
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.search.queries import Query, QueryBatch
@@ -86,7 +86,7 @@ class EdnabedMethod:
                     file.write("\t".join((*cells, str(record.records))) + "\n")
             request = RunRequest(inputs=[table], workspace=workspace, dataset="training", use_counts=False)
             embed_to_run(request, self.embedder, show_progress=False)
-            built = consolidate(BuildRequest(workspace))
+            built = build_reference(BuildRequest(workspace))
             reference = open_reference(built.folder)
             calibration = self._calibrate(reference, threads)
             yield _Prepared(Classifier(

@@ -24,10 +24,8 @@ from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
 from ednabed.sequences.opening import Source
 from ednabed.sequences.stream import decode
 from ednabed.sequences.tables import text_of
-from ednabed.store.assignments import STATUSES
-from ednabed.store.assignments_old import current_status
+from ednabed.store.assignment import STATUSES, UNKNOWN, current_status
 from ednabed.store.files import clean
-from ednabed.taxonomy.assignment import UNKNOWN
 
 _COLUMNS = ("id", "status", "lineage", "confidence")
 _LINE = {

@@ -16,8 +16,8 @@ from typing import TextIO
 from ednabed.export.assignments import quoted
 from ednabed.sequences.counts import CountTable, no_match_error
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
+from ednabed.store.assignment import Assignment
 from ednabed.store.files import clean, replacing
-from ednabed.taxonomy.assignment import Assignment
 
 COLUMNS = ("lineage", "named", "rank", *RANKS, "total", "features")
 UNASSIGNED = "Unassigned"

@@ -25,7 +25,7 @@ from ednabed.store.versions import Version, Versions, tag_run
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to consolidate.
+    """What to build.
 
     Attributes:
         workspace: Folder that holds ``consolidated_data`` and ``data``.
@@ -55,7 +55,7 @@ class BuildRequest:
 
 @dataclass
 class BuildResult:
-    """Result of a consolidation.
+    """Result of a build.
 
     Attributes:
         folder: Folder of the reference.
@@ -84,7 +84,7 @@ class BuildResult:
     sources: list[Source] = field(default_factory=list)
 
 
-def consolidate(request: BuildRequest, *, show_progress: bool | None = False) -> BuildResult:
+def build_reference(request: BuildRequest, *, show_progress: bool | None = False) -> BuildResult:
     """Build a reference.
 
     Args:
@@ -108,7 +108,7 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
         with layout.writing(folder):
             try:
                 layout.tidy(folder)
-                return _consolidate(request, root, version, show_progress)
+                return _build(request, root, version, show_progress)
             finally:
                 # Done while the lock is held, so that another process's lock file is not removed.
                 layout.remove_traces(folder)
@@ -116,7 +116,7 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
         _remove_empty(created)
 
 
-def _consolidate(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
+def _build(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
     folder = request.folder
     # Otherwise a damaged file of names or of the previous build would only be found after all the work.
     build_names.read_names(folder)

@@ -31,54 +31,20 @@ from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
 from ednabed.base.version import package_versions
 from ednabed.errors import StoreError
-from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments_old import SCHEMA_1, columns_1, current_status, upgraded
+from ednabed.store.assignment import ASSIGNMENT_COLUMNS, current_status
+from ednabed.store.assignments_old import SCHEMA_1, columns_1, upgraded
 from ednabed.store.files import check_name, clean, exclusive, fsync_file
 from ednabed.store.runs import Run
 
 SCHEMA = "ednabed.assignments/2"
-STATUSES = ("assigned", "not_in_reference", "unclassified", "rejected")
 _FACTS = b"ednabed.assignments"
 _SHARES = {"source": str, "known": float, "queries": int}
 _TRIES = 20
 """Maximum number of listings if files are replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
-_RANK = pa.struct(
-    [
-        ("given", pa.string()),
-        ("best", pa.string()),
-        ("confidence", pa.float64()),
-        ("absence", pa.float64()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
-    ]
-)
-COLUMNS = pa.schema(
-    [
-        ("digest", pa.string()),
-        ("status", pa.string()),
-        ("rank", pa.string()),
-        ("lineage", pa.string()),
-        ("confidence", pa.float64()),
-        ("ranks", pa.struct([(rank, _RANK) for rank in RANKS])),
-        ("withheld", pa.string()),
-        ("nearest_id", pa.string()),
-        ("nearest_lineage", pa.string()),
-        ("nearest_taxon_id", pa.string()),
-        ("identity", pa.float64()),
-        ("coverage", pa.float64()),
-        ("similarity", pa.float64()),
-        ("novel_rank", pa.string()),
-        ("novel_p", pa.float64()),
-        ("novel_q", pa.float64()),
-        ("tied", pa.list_(pa.string())),
-        ("strand", pa.string()),
-        ("marker", pa.string()),
-        ("note", pa.string()),
-    ]
-)
-"""Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence as the id."""
+COLUMNS = pa.schema([("digest", pa.string()), *(one for one in ASSIGNMENT_COLUMNS if one.name != "id")])
+"""Columns of a file: those of assignments, with the digest of the sequence as the id."""
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignment import current_status
 
 SCHEMA_1 = "ednabed.assignments/1"
-_OLD_STATUSES = {"novel": "not_in_reference"}
 _LACKING = ("withheld", "nearest_taxon_id", "novel_q")
 _RANK_1 = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
-
-
-def current_status(status: str) -> str:
-    """Return the current name of a status, which may have had another name in an earlier version."""
-    return _OLD_STATUSES.get(status, status)
 
 
 def columns_1(current: pa.Schema) -> pa.Schema:

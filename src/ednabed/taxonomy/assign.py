@@ -9,7 +9,7 @@ import numpy as np
 from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.taxonomy.assignment import UNKNOWN, Withheld
+from ednabed.store.assignment import UNKNOWN, Withheld
 from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
 IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ednabed.base.arrays import FloatArray
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.store.assignment import UNKNOWN, Assignment
 
 _GENUS = RANKS.index("genus")
 

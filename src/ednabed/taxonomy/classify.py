@@ -22,8 +22,8 @@ from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
 from ednabed.search.divergence import MIN_COVERAGE
 from ednabed.search.queries import Query, QueryBatch
+from ednabed.store.assignment import Assignment
 from ednabed.taxonomy.assign import IDENTITIES, NOVEL_COVERAGE, Criteria
-from ednabed.taxonomy.assignment import Assignment
 from ednabed.taxonomy.calibration import SCHEMA, Calibration
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.consensus import consensus

@@ -25,7 +25,7 @@ from ednabed.base.bases import BASES
 from ednabed.search.align import GAP_OPEN, MATCH, align, score_aligner, too_long
 from ednabed.sequences import RANKS, digest
 from ednabed.sequences.lineage import Lineage
-from ednabed.taxonomy.assignment import UNKNOWN
+from ednabed.store.assignment import UNKNOWN
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, claim_of
 
 IDENTITY = 97.0

@@ -18,8 +18,8 @@ from ednabed.base.arrays import Bools, FloatArray
 from ednabed.reference.collection import Collection
 from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, QueryBatch
+from ednabed.store.assignment import Assignment, Status
 from ednabed.taxonomy.artefacts import UsualLength, warnings_of
-from ednabed.taxonomy.assignment import Assignment, Status
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel
 from ednabed.taxonomy.chimeras import ABUNDANCE_RATIO, ParentPool
 from ednabed.taxonomy.classify import Classified

@@ -12,6 +12,7 @@ from ednabed.base.arrays import Floats, Ints
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
+from ednabed.store.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.absence import q_values
 from ednabed.taxonomy.assign import (
     IDENTITIES,
@@ -23,7 +24,6 @@ from ednabed.taxonomy.assign import (
     min_absence,
     raised_by_deeper,
 )
-from ednabed.taxonomy.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.bins import conflicts
 from ednabed.taxonomy.calibration import Calibration, Group
 from ednabed.taxonomy.findings import Findings, join_findings

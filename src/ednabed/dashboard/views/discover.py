@@ -8,7 +8,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from ednabed.api.results import read_candidates, read_members, read_representatives
 from ednabed.base.arrays import FloatArray
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.job import Job
@@ -25,6 +24,7 @@ from ednabed.dashboard.parts import (
     table,
 )
 from ednabed.dashboard.plots import text
+from ednabed.dashboard.results import read_candidates, read_members, read_representatives
 from ednabed.dashboard.texts import arrows, plain
 from ednabed.export.discovery import FILES
 from ednabed.export.spreadsheet import for_spreadsheets

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from ednabed.api.exports import FORMATS, WITH_NAMES
-from ednabed.api.names import NONE
-from ednabed.api.status import ReferenceState, RunState
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.parts import job_panel, jobs, jobs_of, show_started
+from ednabed.dashboard.status import ReferenceState, RunState
 from ednabed.dashboard.texts import plain
 from ednabed.dashboard.views.identify import ASSIGNMENTS
 from ednabed.dashboard.views.identify import KIND as IDENTIFY
 from ednabed.store.files import human_bytes
+from ednabed.workflows.exports import FORMATS, WITH_NAMES
+from ednabed.workflows.names import NONE
 
 KIND = "export"
 _NEWEST, _RECORDS_ONLY = "newest assignments of each run", "names of the records only"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from ednabed.api.results import UNNAMED, SampleReads, read_assignments, read_sample_table
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.parts import (
@@ -26,11 +25,12 @@ from ednabed.dashboard.parts import (
     table,
 )
 from ednabed.dashboard.plots import MAX_GROUPS, composition, lines, others
+from ednabed.dashboard.results import UNNAMED, SampleReads, read_assignments, read_sample_table
 from ednabed.dashboard.texts import arrows, deepest, plain
 from ednabed.export.assignments import converted
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments import STATUSES
+from ednabed.store.assignment import STATUSES
 from ednabed.taxonomy.diversity import Diversity, diversity, rarefaction_curve
 
 KIND = "identify"
@@ -167,7 +167,7 @@ def _status_text(status: str) -> str:
     return status.replace("_", " ")
 
 
-def filtered(found: pa.Table, rank: str | None, minimum: float, status: list[str], part: str) -> pa.Table:
+def filtered(found: pa.Table, rank: str | None, minimum: float, status: Sequence[str], part: str) -> pa.Table:
     """Return the queries that match all criteria.
 
     Args:

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from ednabed.api.exports import FORMATS, WITH_NAMES, export_records
-from ednabed.api.names import NONE, find_assignments
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import MAX_ALL_POINTS, MAX_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
 from ednabed.dashboard.parts import choose_reference, file_bytes, jobs_of, shown_errors, sound_runs, table
@@ -21,6 +19,8 @@ from ednabed.dashboard.views.discover import KIND as DISCOVER
 from ednabed.dashboard.views.discover import members_of
 from ednabed.reference.parts import keys_of
 from ednabed.sequences.lineage import RANKS
+from ednabed.workflows.exports import FORMATS, WITH_NAMES, export_records
+from ednabed.workflows.names import NONE, find_assignments
 
 _REFERENCE, _RUNS = "a reference", "individual runs"
 _NAMES: Mapping[str, str | None] = {"newest assignments of each run": None, "names of the records only": NONE}

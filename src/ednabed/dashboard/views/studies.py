@@ -9,9 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from ednabed.api.inventory import folder_bytes
 from ednabed.api.manager import DataManager
-from ednabed.api.status import ReferenceState, RunState, reference_states, run_states, table_state, versions_fault
 from ednabed.dashboard.parts import (
     ACTIVE,
     count_records,
@@ -28,6 +26,7 @@ from ednabed.dashboard.parts import (
     table,
 )
 from ednabed.dashboard.settings import settings
+from ednabed.dashboard.status import ReferenceState, RunState, reference_states, run_states, table_state, versions_fault
 from ednabed.dashboard.texts import message, plain
 from ednabed.dashboard.views.export import show_export
 from ednabed.errors import UsageError
@@ -39,6 +38,7 @@ from ednabed.store.files import check_name, human_bytes
 from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
+from ednabed.workflows.inventory import folder_bytes
 
 KIND = "studies"
 _NO_COUNTS = "The sequence files contain no counts"

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ednabed.api.identify import file_samples, sample_of
 from ednabed.base.version import __version__
 from ednabed.engine.progress import progress_bar
 from ednabed.engine.threads import cores
@@ -25,6 +24,7 @@ from ednabed.taxonomy.candidate_taxon import CandidateTaxon
 from ednabed.taxonomy.classify import Classified, Classifier
 from ednabed.taxonomy.clusters import IDENTITY
 from ednabed.taxonomy.discover import Gathering, find_candidates, nearest_rows
+from ednabed.workflows.identify import file_samples, sample_of
 
 _EXAMPLES = 3
 _WORDS = {"assigned": "assigned", "not_in_reference": "not in the reference", "unclassified": "unclassified"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ednabed.search.hit import Hit
 from ednabed.sequences.samples import Coordinates, to_coordinates
 
 
@@ -30,24 +30,24 @@ class SampleLocation:
     reads: int
 
 
-def sample_locations(records: Iterable[Mapping[str, Any]], coordinates: Sequence[str]) -> list[SampleLocation]:
+def sample_locations(records: Iterable[Hit], coordinates: Sequence[str]) -> list[SampleLocation]:
     """Return the locations of records by dataset, sample and coordinates, in descending order of reads.
 
     Records without coordinates, or with invalid ones, are omitted.
 
     Args:
-        records: Dicts with ``dataset``, ``sample``, ``abundance`` and ``columns`` (``search.hits``).
+        records: Hits, one per record, with these columns.
         coordinates: Columns of latitude and longitude of the records; empty if they have none.
     """
     found: dict[tuple[str, str, Coordinates], list[int]] = {}
     for record in records if coordinates else ():
-        latitude, longitude = (record["columns"].get(name) for name in coordinates)
+        latitude, longitude = ((record.columns or {}).get(name) for name in coordinates)
         location = to_coordinates(latitude, longitude)
         if not isinstance(location, tuple):
             continue
-        sums = found.setdefault((record["dataset"], record["sample"] or "", location), [0, 0])
+        sums = found.setdefault((record.dataset or "", record.sample or "", location), [0, 0])
         sums[0] += 1
-        sums[1] += 1 if record["abundance"] is None else int(record["abundance"])
+        sums[1] += record.reads
     locations = [
         SampleLocation(dataset, sample, *location, *sums) for (dataset, sample, location), sums in found.items()
     ]

@@ -11,11 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.api.identify import classify_batches, shares_json
 from ednabed.base.arrays import FloatArray
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
-from ednabed.export.assignments import as_json
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
@@ -26,6 +24,7 @@ from ednabed.reference.sources import shown_path
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.store.assignments import COLUMNS, ClassifiedBy, KeptFile, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
+from ednabed.workflows.identify import classify_batches, shares_json
 
 # Number of distinct sequences that are classified at a time.
 _BATCH = 4_096
@@ -137,7 +136,7 @@ class Keeper:
 
     def add(self, one: ClassifiedFeature) -> None:
         """Add the classification of one sequence."""
-        row = as_json(one.found.assignment)
+        row = one.found.assignment.to_dict()
         del row["id"]
         self._rows.append({"digest": one.feature.digest, **row})
         if len(self._rows) == _BATCH:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from ednabed.api.inventory import fault_of
 from ednabed.engine.threads import cores
 from ednabed.errors import StoreError, UsageError
 from ednabed.maps.make import DEFAULT_LANDMARKS, make_map
@@ -17,8 +16,8 @@ from ednabed.reference import layout
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference, open_reference
-from ednabed.reference.sources import Source, source_of
-from ednabed.store.runs import find_run, runs_root
+from ednabed.reference.sources import Source
+from ednabed.workflows.inventory import usable_source
 
 
 def map_reference(
@@ -172,10 +171,7 @@ def _sources(workspace: Path, runs: Sequence[str]) -> list[Source]:
         raise UsageError("no run is given, expected at least one; 'ednabed runs list' lists them")
     found: dict[str, Source] = {}
     for name in runs:
-        source = source_of(find_run(workspace, name), runs_root(workspace), workspace)
-        fault = fault_of(source.run, source.spec)
-        if fault is not None:
-            raise StoreError(fault)
+        source = usable_source(workspace, name)
         found[source.identity] = source
     return list(found.values())
 

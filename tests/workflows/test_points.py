@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 
 from ednabed import get_data_manager
-from ednabed.api.points import SEVERAL, RowFacts, first_ids, row_facts
 from ednabed.reference.collection import Collection
 from ednabed.reference.kept import kept_names
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignments import COLUMNS, ClassifiedBy, keep
 from ednabed.store.runs import runs_root
 from ednabed.store.versions import register, tag_run
+from ednabed.workflows.points import SEVERAL, RowFacts, first_ids, row_facts
 from reference_support import DIMENSION, SPEC, add_run, consolidate, legacy, letters_of, opened
 
 LINEAGES = [

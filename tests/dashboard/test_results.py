@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ednabed.api.results import (
+from ednabed.cli import main as entry
+from ednabed.dashboard.results import (
     UNNAMED,
     SampleReads,
     read_assignments,
@@ -26,12 +27,11 @@ from ednabed.api.results import (
     read_representatives,
     read_sample_table,
 )
-from ednabed.cli import main as entry
 from ednabed.errors import StoreError
 from ednabed.export.assignments import AssignmentWriter
 from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import Assignment, Status, Withheld
+from ednabed.store.assignment import Assignment, Status, Withheld
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PARTS = ("given", "best", "confidence")

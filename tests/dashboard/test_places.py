@@ -5,15 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed import get_data_manager
-from ednabed.api.places import SampleLocation, sample_locations
+from ednabed.dashboard.places import SampleLocation, sample_locations
+from ednabed.search.hit import Hit
 from ednabed.search.hits import SearchOptions
+from ednabed.workflows.search import QueryInput, Searcher
 from reference_support import add_run
 
 
-def record(dataset="lake", sample="A", abundance=1, latitude=None, longitude=None) -> dict:
-    return {"dataset": dataset, "sample": sample, "abundance": abundance,
-            "columns": {"lat": latitude, "lon": longitude}}  # fmt: skip
+def record(dataset="lake", sample="A", abundance=1, latitude=None, longitude=None, columns=True) -> Hit:
+    located = {"lat": latitude, "lon": longitude} if columns else None
+    return Hit(
+        1, 1.0, 0.0, "r", dataset, "a", 0, sample, abundance, None, 1, {dataset: 1}, 9, None, None, columns=located
+    )  # fmt: skip
 
 
 def test_no_location_is_known():
@@ -22,7 +25,7 @@ def test_no_location_is_known():
     assert sample_locations(records, ()) == []
     assert sample_locations([], ("lat", "lon")) == []
     # Callers without coordinates have no such columns.
-    assert sample_locations([{"dataset": "d", "sample": "A", "abundance": 1}], ()) == []
+    assert sample_locations([record(columns=False)], ()) == []
 
 
 def test_invalid_coordinates_are_omitted():
@@ -51,14 +54,14 @@ found_records = st.builds(
 def test_every_record_with_a_location_is_counted_once(records, asked):
     wanted: dict[tuple, list[int]] = {}
     for one in records:
-        values = [one["columns"][name] for name in ("lat", "lon")] if asked else [None, None]
+        values = [one.columns[name] for name in ("lat", "lon")] if asked else [None, None]
         own = all(value in (1, "1", 2.5, "-2.5") for value in values)
         # 91 is a longitude, but not a latitude.
         own |= values[1] == 91 and values[0] in (1, "1", 2.5, "-2.5")
         place = tuple(map(float, values)) if own else None
         if place is not None:
-            wanted.setdefault((one["dataset"], one["sample"] or "", *place), []).append(
-                1 if one["abundance"] is None else one["abundance"]
+            wanted.setdefault((one.dataset, one.sample or "", *place), []).append(
+                1 if one.abundance is None else one.abundance
             )
     found = sample_locations(records, ("lat", "lon") if asked else ())
     assert {(p.dataset, p.sample, p.latitude, p.longitude): (p.records, p.reads) for p in found} == {
@@ -72,7 +75,7 @@ def test_from_the_hits_of_a_search(tmp_path):
     """The records of ``search.hits`` are accepted."""
     add_run(tmp_path, "lake", "a", [1, 2, 1], columns={"lat": ["1", "", None], "lon": [2.0, None, 3.0]})
     wanted = SearchOptions(k=1, occurrences=True, columns=("lat", "lon"))
-    [(_, hits)] = get_data_manager(tmp_path).search(run="lake/a", seq_idx=0, options=wanted)[1]
+    [(_, hits)] = Searcher(tmp_path).search(QueryInput("lake/a", 0), options=wanted)[1]
     assert sample_locations(hits, ("lat", "lon")) == [
         SampleLocation("lake", "S0", 1.0, 2.0, 1, 1),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ednabed.api.status import ReferenceState, reference_states, run_states, table_state, versions_fault
+from ednabed.dashboard.status import ReferenceState, reference_states, run_states, table_state, versions_fault
 from ednabed.errors import StoreError
 from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import METADATA

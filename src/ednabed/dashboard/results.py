@@ -17,20 +17,18 @@ from ednabed.errors import StoreError
 from ednabed.export.discovery import CANDIDATE_COLUMNS, MEMBER_COLUMNS
 from ednabed.export.sample_table import COLUMNS
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments import COLUMNS as KEPT
-from ednabed.store.assignments_old import current_status
+from ednabed.store.assignment import ASSIGNMENT_COLUMNS, current_status
 
 UNNAMED = "(no name at this rank)"
-_SCHEMA = pa.schema([("id", pa.string()), *(field for field in KEPT if field.name != "digest")])
 
 
 def read_assignments(path: Path) -> pa.Table:
     """Read the JSON lines written by ``classify``: one row per query, in the same order.
 
-    Files of earlier versions are read as ``export.assignments.from_json`` reads them.
+    Files of earlier versions are read as ``Assignment.from_dict`` reads them.
 
     Returns:
-        The columns of ``export.assignments.as_json``, with ``ranks`` split: ``<rank>_given``, ``<rank>_best`` and
+        The columns of assignments, with ``ranks`` split: ``<rank>_given``, ``<rank>_best`` and
         ``<rank>_confidence``.
 
     Raises:
@@ -38,13 +36,15 @@ def read_assignments(path: Path) -> pa.Table:
     """
     try:
         if not path.stat().st_size:
-            table = _SCHEMA.empty_table()
+            table = ASSIGNMENT_COLUMNS.empty_table()
         else:
             table = pyarrow.json.read_json(
                 path,
                 # A line with many tied species is long.
                 read_options=pyarrow.json.ReadOptions(block_size=64 << 20),
-                parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
+                parse_options=pyarrow.json.ParseOptions(
+                    explicit_schema=ASSIGNMENT_COLUMNS, unexpected_field_behavior="error"
+                ),
             )
             # Finds invalid UTF-8, and lines with other content.
             table.validate(full=True)

@@ -9,11 +9,11 @@ import threading
 import numpy as np
 import pytest
 
-from ednabed.api import maps
-from ednabed.api.maps import map_reference, map_runs, read_map, read_runs_map
 from ednabed.errors import StoreError, UsageError
 from ednabed.maps.sequence_map import SequenceMap
 from ednabed.reference import layout
+from ednabed.workflows import maps
+from ednabed.workflows.maps import map_reference, map_runs, read_map, read_runs_map
 from reference_support import OTHER, add_run, consolidate, opened
 
 

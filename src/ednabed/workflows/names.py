@@ -19,7 +19,7 @@ from ednabed.export.selection import Selection
 from ednabed.reference.collection import Collection
 from ednabed.reference.kept import KeptNames, RowNames, is_by, kept_facts, kept_files, kept_names
 from ednabed.reference.sources import shown_path
-from ednabed.store.assignments import STATUSES
+from ednabed.store.assignment import STATUSES
 
 NONE = "NONE"
 """Given instead of a build or file, for no assignments."""

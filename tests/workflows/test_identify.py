@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.api import identify
-from ednabed.api.identify import calibrate_reference, classify_files, file_samples, open_classifier, sample_of
 from ednabed.engine.progress import progress_bar, without_bars
 from ednabed.errors import StoreError
 from ednabed.reference import layout
 from ednabed.search.queries import Query
+from ednabed.workflows import identify
+from ednabed.workflows.identify import calibrate_reference, classify_files, file_samples, open_classifier, sample_of
 from reference_support import add_run, consolidate, opened
 from taxonomy_support import reference_of, world, write_fasta
 

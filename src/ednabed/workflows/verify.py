@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ednabed.api.maps import read_map
 from ednabed.errors import EdnabedError
 from ednabed.maps.sequence_map import SequenceMap
 from ednabed.reference import build_names, layout
 from ednabed.reference.opened import Reference, open_build, open_reference
 from ednabed.store.checkpoint import CHECKPOINT, checkpoint_folder, verify_checkpoint
 from ednabed.taxonomy.calibration import Calibration
+from ednabed.workflows.maps import read_map
 
 
 def verify_reference(folder: Path, name: str | None = None) -> list[str]:

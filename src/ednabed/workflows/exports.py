@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.api.names import AssignmentSource
 from ednabed.base.version import __version__
 from ednabed.errors import InputError, UsageError
 from ednabed.export.about import read_about
@@ -37,6 +36,7 @@ from ednabed.reference.layout import check_outside
 from ednabed.reference.opened import Reference
 from ednabed.search.choice import Choice
 from ednabed.store.files import check_file
+from ednabed.workflows.names import AssignmentSource
 
 FORMATS: Mapping[str, tuple[str, str]] = {
     "fasta": (".fasta", "sequences for VSEARCH, BLAST and others, with ;size="),

@@ -10,8 +10,9 @@ from ednabed.base.parquet_files import parquet_errors
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
 from ednabed.reference.manifest import METADATA
+from ednabed.reference.sources import Source, source_of
 from ednabed.store.compressed_forms import estimate
-from ednabed.store.runs import RECORDS, Run, runs_root, walk_runs
+from ednabed.store.runs import RECORDS, Run, find_run, runs_root, walk_runs
 from ednabed.store.vectors import EMBEDDINGS, FORMS
 
 
@@ -105,6 +106,24 @@ def fault_of(run: Run, spec: Spec | None) -> str | None:
     except (EdnabedError, OSError) as error:
         return str(error)
     return None
+
+
+def usable_source(workspace: Path, run: Run | str) -> Source:
+    """Return a run with its function, even if it is outside the folder of runs.
+
+    Args:
+        workspace: Folder that contains ``consolidated_data``.
+        run: An opened run; or ``dataset/run``, a dataset (its newest run), or a folder.
+
+    Raises:
+        StoreError: The run does not exist, is damaged, or its function is unknown.
+    """
+    opened = find_run(workspace, run) if isinstance(run, str) else run
+    source = source_of(opened, runs_root(workspace), workspace)
+    fault = fault_of(opened, source.spec)
+    if fault is not None:
+        raise StoreError(fault)
+    return source
 
 
 def storage(workspace: Path, *, measure: bool = True) -> dict[str, Any]:

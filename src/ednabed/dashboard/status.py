@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ednabed.api.inventory import RunInfo, run_infos
 from ednabed.errors import EdnabedError
 from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import ReferenceManifest
@@ -13,6 +12,7 @@ from ednabed.store.manifest import RunManifest
 from ednabed.store.table import Database, TableStatus, VectorColumns, survey
 from ednabed.store.version_file import Versions
 from ednabed.taxonomy.calibration import FILE as CALIBRATION
+from ednabed.workflows.inventory import RunInfo, run_infos
 
 
 @dataclass(frozen=True)

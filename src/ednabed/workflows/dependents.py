@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ednabed.api.maps import runs_map_path
 from ednabed.errors import EdnabedError
 from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import METADATA, Part, ReferenceManifest
@@ -13,6 +12,7 @@ from ednabed.reference.sources import shown_path
 from ednabed.store.assignments import survey_kept
 from ednabed.store.runs import Run
 from ednabed.store.version_file import Versions
+from ednabed.workflows.maps import runs_map_path
 
 
 @dataclass(frozen=True)

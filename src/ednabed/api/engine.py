@@ -22,9 +22,11 @@ from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.open import open_embedder
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EmbeddingError, InputError, UsageError
+from ednabed.evaluate.validation import compare_pairs, validate
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
 from ednabed.sequences import normalise, normalise_one, raw_records
+from ednabed.store.defaults import workspace_folder
 
 log = logging.getLogger("ednabed")
 
@@ -223,7 +225,6 @@ class EmbeddingEngine:
             UsageError: ``max_sequences`` is not a positive number.
             StoreError: See ``ednabed.store.table_embed.embed_table``.
         """
-        from ednabed.store.defaults import workspace_folder
         from ednabed.store.table import Database, VectorColumns
         from ednabed.store.table_embed import MIN_LENGTH, embed_table
 
@@ -262,8 +263,6 @@ class EmbeddingEngine:
             InputError: A sequence or lineage cannot be used.
             UsageError: ``test_sequences`` does not consist of pairs.
         """
-        from ednabed.evaluate.validation import compare_pairs, validate
-
         if test_sequences is None:
             result = validate(self.embedder)
         else:

@@ -263,6 +263,7 @@ class DataManager:
 
         Raises:
             StoreError: A run does not exist, is damaged or of an unknown function, or the runs have several functions.
+            UsageError: No run was given.
         """
         sources = {source.identity: source for source in (usable_source(self.workspace, _name_of(run)) for run in runs)}
         if not sources:

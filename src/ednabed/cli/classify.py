@@ -249,7 +249,11 @@ def _of_runs(
 
 
 def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
-    """Refuse a file that is both read and written or written twice, and outputs at paths that are not allowed."""
+    """Check files: none is both read and written or written twice, and outputs are at paths that are allowed.
+
+    Raises:
+        UsageError: A file may not be used.
+    """
     from ednabed.reference.layout import check_outside
     from ednabed.store.files import check_file
 

@@ -266,7 +266,7 @@ def policy_of(options_: dict[str, Any]) -> Policy:
 
 
 def check_text(*texts: str | None) -> None:
-    """Refuse arguments that are not valid UTF-8, because no name in a store can match them."""
+    """Raise UsageError for arguments that are not valid UTF-8, because no name in a store can match them."""
     for text in texts:
         try:
             (text or "").encode()

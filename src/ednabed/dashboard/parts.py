@@ -198,7 +198,7 @@ def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[P
 
 @contextmanager
 def named_in_errors(path: Path, name: str) -> Iterator[None]:
-    """Replace a path by the original name of the file in the errors of the block."""
+    """Raise an InputError of the block again with the original name of the file instead of its path."""
     try:
         yield
     except InputError as error:

@@ -48,6 +48,9 @@ class Engine:
         embedder: The embedding function.
         batch_size: Maximum sequences per batch; None applies only the token budget.
         token_budget: Maximum tokens per batch; None takes the encoder's default.
+
+    Raises:
+        UsageError: ``batch_size`` is less than 1.
     """
 
     def __init__(self, embedder: Embedder, batch_size: int | None = None, token_budget: int | None = None) -> None:

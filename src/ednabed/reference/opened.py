@@ -43,6 +43,9 @@ class Reference(Collection):
         build: Folder of the build.
         manifest: Manifest of the build.
         index_fault: Why the index cannot be used, so that search is exact; None if nothing is wrong.
+
+    Raises:
+        StoreError: A file of the build is damaged or missing.
     """
 
     def __init__(self, folder: Path, manifest: ReferenceManifest) -> None:

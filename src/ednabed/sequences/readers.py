@@ -55,6 +55,10 @@ class Records(Iterator[pa.RecordBatch]):
         compression: ``gz``, ``zst`` or None.
         count: Number of records returned so far.
         labelled: Number of records returned so far whose lineage came from the labels.
+
+    Raises:
+        UsageError: ``batch_size`` is less than 1.
+        InputError: The file cannot be read as sequences.
     """
 
     def __init__(

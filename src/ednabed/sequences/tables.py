@@ -96,7 +96,11 @@ def _coordinates(values: pa.Array, roles: Roles, path: str) -> list[tuple[str, p
 
 
 def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
-    """Return a column as text: bytes are UTF-8, or else Latin-1 cell by cell; numbers keep their notation."""
+    """Return a column as text: bytes are UTF-8, or else Latin-1 cell by cell; numbers keep their notation.
+
+    Raises:
+        InputError: The cells are lists or other nested values.
+    """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_string(values.type):

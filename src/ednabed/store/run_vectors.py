@@ -120,7 +120,11 @@ def assemble(
     rejected: RejectedFile,
     build: Path,
 ) -> dict[str, int]:
-    """Write ``embeddings.npy`` and ``records.parquet``, row by row in input order; return the counts."""
+    """Write ``embeddings.npy`` and ``records.parquet``, row by row in input order; return the counts.
+
+    Raises:
+        StoreError: The embedder can embed none of the sequences.
+    """
     refused = np.zeros(staged.distinct, bool)
     refused[list(vectors.refused)] = True
     missing = np.flatnonzero((vectors.row < 0) & ~refused)

@@ -182,7 +182,11 @@ def versions_path(workspace: Path) -> Path:
 
 @contextmanager
 def locked(workspace: Path) -> Iterator[None]:
-    """Lock out other writers; the system releases the lock when the process dies."""
+    """Lock out other writers; the system releases the lock when the process dies.
+
+    Raises:
+        StoreError: Another command held the lock for ``LOCK_SECONDS``.
+    """
     from filelock import FileLock, Timeout
 
     path = versions_path(workspace)

@@ -18,6 +18,7 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from ednabed.base.library_writes import library_writes
 from ednabed.base.sealed import json_sha256
@@ -207,8 +208,6 @@ def _resume(
     """Restore network and optimiser from the saved state; return its step, its curves and the losses summed since."""
     if not path.exists():
         return 0, [], torch.zeros(len(QUESTIONS))
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

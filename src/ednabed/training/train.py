@@ -11,12 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ednabed.base.library_writes import library_writes
 from ednabed.base.version import __version__
+from ednabed.engine.device import choose_device
+from ednabed.engine.open import open_embedder
 from ednabed.errors import StoreError, UsageError
 from ednabed.extras import import_extra
 from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT
-from ednabed.models.barcode.files import digest
+from ednabed.models.barcode.encoder import BarcodeEncoder
+from ednabed.models.barcode.files import WEIGHTS, digest, write_arrays
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
@@ -237,9 +242,6 @@ def _remove_finished_work(output: Path, work: Path) -> None:
 
 def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
     """Return the initial network on its device, the name of the device, and the encoder that ``init`` names."""
-    from ednabed.engine.device import choose_device
-    from ednabed.engine.open import open_embedder
-    from ednabed.models.barcode.encoder import BarcodeEncoder
     from ednabed.training.networks import KmerNetwork, MapNetwork
 
     dimension = request.dimension or DIMENSION
@@ -265,7 +267,6 @@ def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
 
 
 def _software() -> dict[str, str]:
-    import numpy as np
     import torch
 
     return {"ednabed": __version__, "torch": torch.__version__, "numpy": np.__version__}
@@ -273,8 +274,6 @@ def _software() -> dict[str, str]:
 
 def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> dict[str, Any]:
     """Write the model folder under a temporary name and rename it; return the report as written."""
-    from ednabed.models.barcode.files import WEIGHTS, write_arrays
-
     with in_progress(output) as temporary:
         temporary.mkdir()
         with library_writes(temporary / WEIGHTS):

@@ -204,6 +204,9 @@ class Searcher:
         Args:
             reference: A folder or the name of a build; None takes the reference of the workspace.
             source: Run that determines the function if there is no reference; None: all runs must have one function.
+
+        Raises:
+            StoreError: There is no such reference, or neither a reference nor a run that can be searched.
         """
         if reference is not None or (layout.default_folder(self.workspace) / METADATA).exists():
             return open_reference(*layout.find_reference(self.workspace, reference))

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError
@@ -48,8 +50,6 @@ def expected(config: BarcodeConfig, inputs: int) -> dict[str, tuple[tuple[int, .
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays to a safetensors file."""
-    from safetensors.numpy import save
-
     # The package's function for writing files would make them readable only by their owner.
     path.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
 
@@ -61,9 +61,6 @@ def read_arrays(folder: Path, config: BarcodeConfig, inputs: int) -> dict[str, n
         ModelError: The file is missing or damaged, or an array is missing, unexpected, of another shape or dtype, or
             not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     path = folder / WEIGHTS
     try:
         arrays = load(path.read_bytes())

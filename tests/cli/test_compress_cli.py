@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ednabed.base.locks import exclusive
 from ednabed.cli import main as entry
 from ednabed.store.compress import LOCK
-from ednabed.store.files import exclusive
 from ednabed.store.runs import find_run, runs_root
 from support import ednabed
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ednabed.api.places import SampleLocation
 from ednabed.api.results import UNNAMED
+from ednabed.base.text import clean
 from ednabed.dashboard.plots import (
     COLOURS,
     MAX_GROUPS,
@@ -28,7 +29,6 @@ from ednabed.dashboard.plots import (
     text,
     world,
 )
-from ednabed.store.files import clean
 
 pytest.importorskip("plotly")
 EVIL = '<b>x</b> & "y" <a href="javascript:alert(1)">%{x}</a>'

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ednabed.base.sealed import json_sha256
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import find_sources
-from ednabed.store.files import json_sha256
 from ednabed.store.runs import runs_root
 from ednabed.taxonomy import sequence_map
 from ednabed.taxonomy.sequence_map import SequenceMap, make_map, point_groups

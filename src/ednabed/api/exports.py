@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.api.names import AssignmentSource
+from ednabed.base.files import check_file
 from ednabed.base.version import __version__
 from ednabed.errors import InputError, UsageError
 from ednabed.export.about import read_about
@@ -36,7 +37,6 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.layout import check_outside
 from ednabed.reference.opened import Reference
 from ednabed.search.choice import Choice
-from ednabed.store.files import check_file
 
 FORMATS: Mapping[str, tuple[str, str]] = {
     "fasta": (".fasta", "sequences for VSEARCH, BLAST and others, with ;size="),

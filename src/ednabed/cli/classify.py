@@ -250,8 +250,8 @@ def _of_runs(
 
 def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
     """Refuse a file that is both read and written or written twice, and outputs at paths that are not allowed."""
+    from ednabed.base.files import check_file
     from ednabed.reference.layout import check_outside
-    from ednabed.store.files import check_file
 
     if (*inputs, abundance).count(Path("-")) > 1:
         raise UsageError("standard input (-) can be given only once")
@@ -388,7 +388,8 @@ class Tally:
 def _write_about(classifier: Classifier, output: Path, tally: Tally, align: bool) -> None:
     """Write a file next to the results that records how they were obtained."""
     from ednabed.api.identify import about
-    from ednabed.store.files import to_json, write_atomic
+    from ednabed.base.atomic import write_atomic
+    from ednabed.base.sealed import to_json
 
     # There is no file next to a pipe or a device.
     if output.is_file():

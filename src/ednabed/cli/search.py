@@ -100,10 +100,10 @@ def search(
       ednabed search --fasta unknown.fasta --align --output hits.tsv
     """
     from ednabed.api.names import NONE
+    from ednabed.base.files import check_file
     from ednabed.reference.layout import check_outside
     from ednabed.search.hits import SearchOptions
     from ednabed.search.output import HitWriter, check_format, format_of
-    from ednabed.store.files import check_file
 
     if as_json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_} exclude each other; omit one of them")

@@ -17,8 +17,9 @@ from ednabed.api.names import assignments_state, find_assignments
 from ednabed.api.points import RowFacts, first_ids, row_facts
 from ednabed.api.status import ReferenceState
 from ednabed.base.arrays import FloatArray
+from ednabed.base.text import shortened
 from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
-from ednabed.dashboard.plots import groups, sequence_map, shortened, text
+from ednabed.dashboard.plots import groups, sequence_map, text
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.texts import arrows, message
 from ednabed.engine.embed import Engine

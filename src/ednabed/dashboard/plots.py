@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ednabed.api.places import SampleLocation
 from ednabed.api.results import UNNAMED
-from ednabed.store.files import clean
+from ednabed.base.text import clean, shortened
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -124,11 +124,6 @@ def sequence_map(
         hoverlabel={"align": "left"},
     )
     return figure
-
-
-def shortened(value: str, length: int) -> str:
-    """Return a text cut to at most ``length`` characters."""
-    return value if len(value) <= length else f"{value[: length - 1]}…"
 
 
 @lru_cache(maxsize=1)

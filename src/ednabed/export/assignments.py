@@ -40,11 +40,11 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from ednabed.base.stored_json import parse_json, typed
+from ednabed.base.text import clean
 from ednabed.errors import StoreError, UsageError
 from ednabed.search.text_writer import TextWriter
 from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
 from ednabed.store.assignments import current_status
-from ednabed.store.files import clean
 from ednabed.taxonomy.assignment import UNKNOWN, Assignment, Status
 
 FORMATS = ("tsv", "qiime2", "sintax", "jsonl")

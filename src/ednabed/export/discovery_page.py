@@ -9,8 +9,8 @@ from html import escape
 import numpy as np
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.text import clean
 from ednabed.sequences.lineage import Lineage
-from ednabed.store.files import clean
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 from ednabed.taxonomy.map2d import map_2d
 

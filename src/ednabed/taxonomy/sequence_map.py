@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.atomic import whole_file
+from ednabed.base.nearest import nearest_vectors
 from ednabed.base.parquet_files import checked_text, parquet_errors
+from ednabed.base.sealed import json_sha256
 from ednabed.base.stored_json import BadJson, brief, parse_json, require
+from ednabed.base.times import utc_now
+from ednabed.base.topk import lengths, unit
 from ednabed.base.version import package_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.collection import Collection
-from ednabed.reference.topk import lengths, unit
-from ednabed.store.files import json_sha256, whole_file
 from ednabed.taxonomy.map2d import map_2d
-from ednabed.taxonomy.near import nearest_vectors
 
 DEFAULT_LANDMARKS = 50_000
 """Maximum number of landmarks by default."""
@@ -330,7 +331,7 @@ def make_map(
         most=max_landmarks,
         fingerprint=collection.spec.fingerprint,
         model=collection.spec.model,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         rule=_rule(len(rows), max_landmarks),
         software=package_versions("umap-learn", "scikit-learn", "numpy"),
     )

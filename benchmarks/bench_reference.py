@@ -86,10 +86,10 @@ def main() -> None:
 def search(folder: Path) -> None:
     import faiss
 
+    from ednabed.base.topk import unit
     from ednabed.reference.index import open_index
     from ednabed.reference.layout import INDEX
     from ednabed.reference.opened import open_reference
-    from ednabed.reference.topk import unit
 
     reference = open_reference(folder)
     facts = reference.manifest.index

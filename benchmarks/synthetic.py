@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import sha256_file
 from ednabed.base.version import software_versions
 from ednabed.models.spec import Spec
 from ednabed.sequences import digest_array
-from ednabed.store.files import sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 
 

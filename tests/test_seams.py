@@ -30,7 +30,9 @@ from safetensors.torch import load_file, save_file
 from xopen import xopen
 
 from damage_support import damaged, strange
+from ednabed.base.atomic import write_atomic
 from ednabed.base.library_writes import library_writes
+from ednabed.base.sealed import json_sha256, to_json
 from ednabed.cli.main import main
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.export.names import names_by_id
@@ -47,7 +49,6 @@ from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignments import COLUMNS, SCHEMA, ClassifiedBy, keep, list_kept
-from ednabed.store.files import json_sha256, to_json, write_atomic
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, Run
 from ednabed.store.table import scan, survey

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cli_support import call
+from ednabed.base.locks import exclusive
 from ednabed.store.compress import LOCK
-from ednabed.store.files import exclusive
 from ednabed.store.runs import find_run, runs_root
 from support import ednabed
 

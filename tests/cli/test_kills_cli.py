@@ -16,10 +16,11 @@ import pyarrow as pa
 import pytest
 
 from cli_support import call_in
+from ednabed.base import atomic, files, locks
 from ednabed.cli.main import main
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.opened import open_reference
-from ednabed.store import assignments, files
+from ednabed.store import assignments
 from ednabed.store.assignments import COLUMNS, folder_of, list_kept
 from ednabed.store.runs import find_run
 from ednabed.store.table import Database, VectorColumns
@@ -36,6 +37,8 @@ from taxonomy_support import DRAWS, shared_world, world, world_workspace, write_
 from train_driver import request_of
 
 KILLS = 5
+WRITING = {atomic.__file__, files.__file__, locks.__file__}
+"""The modules that write and replace files."""
 
 
 def age(folder: Path) -> None:
@@ -73,7 +76,7 @@ def test_the_map_of_a_reference_in_each_state(mapped, tmp_path):
     def lay_out(workspace: Path = mapped) -> None:
         map_reference(workspace, seed=1, refit=True, threads=1)
 
-    states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
+    states = snapshots(mapped, lay_out, tmp_path / "states", WRITING)
     new = read_map(opened(mapped)).coordinates.tobytes()
     found = []
     for state in states:
@@ -90,7 +93,7 @@ def test_the_map_of_runs_in_each_state(mapped, tmp_path):
     def lay_out(workspace: Path = mapped) -> None:
         map_runs(workspace, ["lake/a"], refit=True, threads=1)
 
-    states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
+    states = snapshots(mapped, lay_out, tmp_path / "states", WRITING)
     new = read_runs_map(mapped, ["lake/a"]).coordinates.tobytes()
     seen = set()
     for state in states:
@@ -117,7 +120,7 @@ def test_a_calibration_in_each_state(tmp_path):
     wanted = Calibration.read(reference.build, build)
     content = calibrated(reference.build)
     (reference.build / "calibration.json").unlink()
-    states = snapshots(reference.folder, lambda: wanted.write(reference.build), tmp_path / "states", {files.__file__})
+    states = snapshots(reference.folder, lambda: wanted.write(reference.build), tmp_path / "states", WRITING)
     seen = set()
     for state in states:
         there = open_reference(state)
@@ -144,7 +147,7 @@ def test_assignments_in_each_state(mapped, tmp_path):
         )  # fmt: skip
 
     keep(note="old")
-    states = snapshots(run.folder.parent, keep, tmp_path / "states", {assignments.__file__, files.__file__})
+    states = snapshots(run.folder.parent, keep, tmp_path / "states", {assignments.__file__, *WRITING})
     seen = []
     for state in states:
         there = type(run).open(state / "a")
@@ -331,7 +334,7 @@ def test_a_model_that_is_being_trained_is_not_cleared(barcodes, tmp_path):
     request = request_of(str(barcodes), str(tmp_path / "small"), "2")
     train_model(request, show_progress=False)
     with (
-        files.exclusive(tmp_path / ".small.training" / "lock", "training this model"),
+        locks.exclusive(tmp_path / ".small.training" / "lock", "training this model"),
         pytest.raises(StoreError, match="another process is training this model"),
     ):
         train_model(request, show_progress=False)

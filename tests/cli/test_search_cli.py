@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from cli_support import call_in
+from ednabed.base import files as files_module
 from ednabed.models.weights import revision_of
 from ednabed.reference.manifest import METADATA
-from ednabed.store import files as files_module
 from ednabed.store.runs import find_run, runs_root
 from reference_support import legacy
 from support import ednabed

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ednabed.base.text import clean
 from ednabed.dashboard.places import SampleLocation
 from ednabed.dashboard.plots import (
     COLOURS,
@@ -28,7 +29,6 @@ from ednabed.dashboard.plots import (
     world,
 )
 from ednabed.dashboard.results import UNNAMED
-from ednabed.store.files import clean
 
 pytest.importorskip("plotly")
 EVIL = '<b>x</b> & "y" <a href="javascript:alert(1)">%{x}</a>'

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ednabed.base.files import check_name
+from ednabed.base.text import clean
 from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
-from ednabed.store.files import check_name, clean, human_bytes
 
 # Any text that Python can hold, including lone surrogates.
 anything = st.text(st.characters(), max_size=30)
@@ -137,15 +138,6 @@ def test_the_safe_part_of_a_name_is_kept(name, kept):
 
 
 # -- sizes and times ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_900_000_000, "1.9 GB"), (5 * 10**12, "5.0 TB"),
-     (7 * 10**15, "7000.0 TB")],
-)  # fmt: skip
-def test_sizes(size, text):
-    assert human_bytes(size) == text
 
 
 @pytest.mark.parametrize(

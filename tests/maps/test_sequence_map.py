@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ednabed.base.sealed import json_sha256
 from ednabed.errors import StoreError, UsageError
 from ednabed.maps import sequence_map
 from ednabed.maps.make import make_map, point_groups
 from ednabed.maps.sequence_map import SequenceMap
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import find_sources
-from ednabed.store.files import json_sha256
 from ednabed.store.runs import runs_root
 from reference_support import OTHER, add_run, consolidate, opened, vector_of
 

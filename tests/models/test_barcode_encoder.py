@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from ednabed.base.sealed import to_json
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, UsageError
@@ -18,7 +19,6 @@ from ednabed.models.barcode.files import BIAS, MAP, SCALE, TABLE, WEIGHTS, diges
 from ednabed.models.barcode.kmers import SpacedKmers
 from ednabed.models.spec import Policy
 from ednabed.sequences.letters import reverse_complement
-from ednabed.store.files import to_json
 from support import LetterEncoder
 
 PATTERNS = ("111", "11011")

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ednabed.base.topk import lengths, unit
 from ednabed.errors import UsageError
 from ednabed.reference import index as indexes
 from ednabed.reference.opened import open_reference
-from ednabed.reference.topk import lengths, unit
 from ednabed.store.runs import runs_root
 from reference_support import DIMENSION, SPEC, add_run, check_hits, consolidate, hits, opened, vector_of
 
@@ -342,7 +342,7 @@ from pathlib import Path
 import numpy as np
 from ednabed.reference import index as indexes
 from ednabed.reference.manifest import IndexFacts
-from ednabed.reference.topk import lengths, unit
+from ednabed.base.topk import lengths, unit
 
 settings = json.loads(sys.argv[1])
 indexes._SMALL, indexes._PAGES, indexes._PAGE = settings["small"], 4, 16

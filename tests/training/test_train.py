@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from ednabed.base.locks import exclusive
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.evaluate.splits import Labelled, write_records
 from ednabed.models.barcode.files import WEIGHTS
 from ednabed.models.load import load_encoder
-from ednabed.store.files import exclusive
 from ednabed.training import loop
 from ednabed.training.records import QUESTIONS, read_labelled
 from ednabed.training.train import TrainRequest, train_model

@@ -254,8 +254,8 @@ def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance:
     Raises:
         UsageError: A file may not be used.
     """
+    from ednabed.base.files import check_file
     from ednabed.reference.layout import check_outside
-    from ednabed.store.files import check_file
 
     if (*inputs, abundance).count(Path("-")) > 1:
         raise UsageError("standard input (-) can be given only once")
@@ -391,7 +391,8 @@ class Tally:
 
 def _write_about(classifier: Classifier, output: Path, tally: Tally, align: bool) -> None:
     """Write a file next to the results that records how they were obtained."""
-    from ednabed.store.files import to_json, write_atomic
+    from ednabed.base.atomic import write_atomic
+    from ednabed.base.sealed import to_json
     from ednabed.workflows.identify import about
 
     # There is no file next to a pipe or a device.

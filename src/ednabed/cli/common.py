@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ednabed.base.text import aligned
 from ednabed.cli.console import console, log
 from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
@@ -137,16 +138,7 @@ def emit_json(value: Any) -> None:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a table for reading, with two spaces between the columns."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows])
-    return "\n".join(lines)
-
-
-def human_bytes(n: int) -> str:
-    """Format a size in decimal units: 1.9 GB."""
-    from ednabed.store import files
-
-    return files.human_bytes(n)
+    return "\n".join(aligned([header, *rows]))
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:

@@ -111,7 +111,7 @@ def discover(
 
 
 def _row(one: CandidateTaxon) -> list[str]:
-    from ednabed.store.files import clean
+    from ednabed.base.text import clean
 
     nearest = one.representative.assignment
     cells = [

@@ -97,6 +97,8 @@ def evaluate(
     """
     from threadpoolctl import threadpool_limits
 
+    from ednabed.base.atomic import write_atomic
+    from ednabed.base.sealed import to_json
     from ednabed.engine.open import open_embedder
     from ednabed.engine.threads import cores
     from ednabed.evaluate.accuracy import evaluate as run
@@ -108,7 +110,6 @@ def evaluate(
     from ednabed.reference import layout
     from ednabed.reference.opened import open_reference
     from ednabed.search.queries import embedder_for
-    from ednabed.store.files import to_json, write_atomic
 
     if no_crops and crops:
         raise UsageError("--crop and --no-crops exclude each other; omit one of them")

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from ednabed.base.text import human_bytes
 from ednabed.cli.common import (
     Context,
     assignments_option,
     emit,
     emit_json,
-    human_bytes,
     json_option,
     notice,
     pass_context,
@@ -287,6 +287,7 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
       ednabed runs remove lake_2026/2026-05-01_09-30-00
       ednabed runs remove lake_2026/2026-05-01_09-30-00 --execute
     """
+    from ednabed.base.files import folder_bytes
     from ednabed.store.run_removal import finish_removal, removable_run, remove_run, unfinished_removals
     from ednabed.store.runs import runs_root
     from ednabed.workflows.dependents import dependents_of
@@ -305,7 +306,7 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
         try:
             folder = removable_run(context.workspace, name)
             found = dependents_of(context.workspace, folder)
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            size = folder_bytes(folder)
             row: dict[str, Any] = {"run": name, "folder": str(folder), "bytes": size, **asdict(found)}
             row["map"] = None if found.map is None else str(found.map)
             row["faults"] = [in_options(fault) for fault in found.faults]

@@ -139,8 +139,8 @@ def _options(choice: dict[str, Any]) -> SearchOptions:
 
 def _check_output(output: Path | None, files: tuple[Path, ...]) -> None:
     """Refuse a file that is also read, and a path at which no results may be written."""
+    from ednabed.base.files import check_file
     from ednabed.reference.layout import check_outside
-    from ednabed.store.files import check_file
 
     if output is not None and output.resolve() in [path.resolve() for path in files]:
         raise UsageError(f"--output {output} is one of the query files; give another")

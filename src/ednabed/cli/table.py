@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from ednabed.base.text import human_bytes
 from ednabed.cli.common import (
     Context,
     batch_size_option,
     device_options,
     emit,
     emit_json,
-    human_bytes,
     json_option,
     keep_placeholders_option,
     model_option,

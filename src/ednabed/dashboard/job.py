@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ednabed.base.sealed import Damaged, Seal, UnknownSchema
+from ednabed.base.times import utc_now
 from ednabed.engine.progress import SEAL as PROGRESS_SEAL
 from ednabed.errors import StoreError
 
@@ -256,7 +257,7 @@ def _for_windows(word: str) -> str:
 
 def now() -> str:
     """Return the current time (UTC) in the form used in the files of a job."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return utc_now("milliseconds")
 
 
 def parse_time(text: Any) -> datetime | None:

@@ -13,8 +13,9 @@ import streamlit as st
 
 from ednabed.api.manager import DataManager
 from ednabed.base.arrays import FloatArray
+from ednabed.base.text import shortened
 from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
-from ednabed.dashboard.plots import groups, sequence_map, shortened, text
+from ednabed.dashboard.plots import groups, sequence_map, text
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.status import ReferenceState
 from ednabed.dashboard.texts import arrows, message

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.text import clean, shortened
 from ednabed.dashboard.places import SampleLocation
 from ednabed.dashboard.results import UNNAMED
-from ednabed.store.files import clean
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -124,11 +124,6 @@ def sequence_map(
         hoverlabel={"align": "left"},
     )
     return figure
-
-
-def shortened(value: str, length: int) -> str:
-    """Return a text cut to at most ``length`` characters."""
-    return value if len(value) <= length else f"{value[: length - 1]}…"
 
 
 @lru_cache(maxsize=1)

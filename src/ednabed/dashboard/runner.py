@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import write_atomic
 from ednabed.dashboard.job import (
     CANCEL,
     CHILD,
@@ -29,7 +30,6 @@ from ednabed.dashboard.job import (
     workspace_of,
 )
 from ednabed.dashboard.jobs import Jobs, python
-from ednabed.store.files import write_atomic
 
 GRACE_SECONDS = 30.0
 """Time in seconds that a cancelled command has to end by itself before it is killed."""

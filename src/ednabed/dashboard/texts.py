@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ednabed.base.text import clean
 from ednabed.export.spreadsheet import safe_cell
-from ednabed.store.files import clean
 
 # Characters with a meaning in Markdown or in Streamlit's additions to it (colours, formulas). HTML is not interpreted.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.nearest import nearest
 from ednabed.errors import UsageError
 from ednabed.evaluate.comparison import Accuracy, Comparison
 from ednabed.evaluate.holdings import find_holdings, names_of, take_vectors
-from ednabed.search.exact import nearest
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.versions import Versions
 

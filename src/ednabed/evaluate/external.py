@@ -16,7 +16,7 @@ from pathlib import Path
 from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
 from ednabed.evaluate.tools import run, scratch, version, write_fasta
-from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
 from ednabed.taxonomy.taxa import Taxa
 
 _RANK_PREFIXES = "dpcofgs"
@@ -176,10 +176,8 @@ class _Codes:
         for prefix, code, number in re.findall(r"([a-z]):(\w+)\(([\d.]+)\)", text):
             rank = _RANK_PREFIXES.index(prefix)
             names[rank], support[rank] = self._names[code], float(number)
-        kingdom, phylum, class_, order, family, genus, species = names
-        lineage = (kingdom, phylum, class_, order, family, genus, species)
         novelty = tuple(1 - (s or 0.0) for s in support)
-        return Prediction(query, lineage, confidences=tuple(support), novelty=novelty)
+        return Prediction(query, as_lineage(names), confidences=tuple(support), novelty=novelty)
 
 
 VSEARCH_FIELDS = "query+target+ids+mism+gaps+id"

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.topk import unit
 from ednabed.engine.embed import Engine
 from ednabed.evaluate.metrics import auroc
 from ednabed.evaluate.splits import Labelled, Query, Split
 from ednabed.models.base import Embedder
-from ednabed.reference.topk import unit
 from ednabed.sequences.letters import reverse_complement
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.taxa import Taxa, Taxon

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ednabed.base.text import clean
 from ednabed.base.version import __version__
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
@@ -22,7 +23,6 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.sequences.lineage import format_lineage
-from ednabed.store.files import clean
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ednabed.base.atomic import replacing
+from ednabed.base.text import tsv_line
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.store.files import clean, replacing
 from ednabed.taxonomy.regions import same_region
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
@@ -222,7 +223,7 @@ def write_records(path: Path, records: Iterable[Labelled]) -> None:
         file.write("\t".join(("id", "marker", "sequence", *RANKS)) + "\n")
         for record in records:
             cells = (record.id, record.marker, record.sequence, *record.lineage)
-            file.write("\t".join(map(clean, cells)) + "\n")
+            file.write(tsv_line(cells))
 
 
 class _Draw:

@@ -40,11 +40,11 @@ from pathlib import Path
 from typing import TextIO
 
 from ednabed.base.stored_json import parse_json
+from ednabed.base.text import clean
 from ednabed.errors import StoreError, UsageError
 from ednabed.search.text_writer import TextWriter
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.store.assignment import Assignment, lineage_text
-from ednabed.store.files import clean
 
 FORMATS = ("tsv", "qiime2", "sintax", "jsonl")
 SUMMARY_COLUMNS = ("id", "status", "rank", "name", "confidence", "identity", "not in reference")

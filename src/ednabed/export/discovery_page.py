@@ -9,9 +9,9 @@ from html import escape
 import numpy as np
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.text import clean
 from ednabed.maps.map2d import map_2d
 from ednabed.sequences.lineage import Lineage
-from ednabed.store.files import clean
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 
 WIDTH, HEIGHT, MARGIN = 760, 480, 16

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.text import clean
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
@@ -25,7 +26,6 @@ from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.extras import import_extra
 from ednabed.sequences.lineage import RANKS, format_lineage
-from ednabed.store.files import clean
 from ednabed.store.vectors import BLOCK_BYTES
 
 OBSM = "X_ednabed"

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.base.stored_json import BadJson, parse_json, require
+from ednabed.base.text import clean
 from ednabed.errors import InputError
 from ednabed.reference.kept import NEAREST, RowNames
 from ednabed.sequences.delimited import find_dialect, read_delimited
-from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage, parse_lineage
 from ednabed.sequences.opening import Source
 from ednabed.sequences.stream import decode
 from ednabed.sequences.tables import text_of
 from ednabed.store.assignment import STATUSES, UNKNOWN, current_status
-from ednabed.store.files import clean
 
 _COLUMNS = ("id", "status", "lineage", "confidence")
 _LINE = {
@@ -181,8 +181,7 @@ class Namer:
 def _labelled(text: str) -> Identification:
     fields = text.split(";")
     if len(fields) == len(RANKS):
-        kingdom, phylum, class_, order, family, genus, species = fields
-        return Identification((kingdom, phylum, class_, order, family, genus, species))
+        return Identification(as_lineage(fields))
     return Identification(parse_lineage(text) or UNKNOWN)
 
 

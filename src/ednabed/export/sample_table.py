@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from ednabed.base.atomic import replacing
+from ednabed.base.text import clean
 from ednabed.export.assignments import quoted
 from ednabed.sequences.counts import CountTable, no_match_error
-from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage, format_lineage
 from ednabed.store.assignment import Assignment
-from ednabed.store.files import clean, replacing
 
 COLUMNS = ("lineage", "named", "rank", *RANKS, "total", "features")
 UNASSIGNED = "Unassigned"
@@ -130,10 +131,7 @@ class SampleTable:
 
     def _put(self, assignment: Assignment, reads: dict[int, int]) -> None:
         self._counted += 1
-        kingdom, phylum, class_, order, family, genus, species = (
-            clean(name).replace(";", ",") for name in assignment.lineage
-        )
-        lineage = (kingdom, phylum, class_, order, family, genus, species)
+        lineage = as_lineage(clean(name).replace(";", ",") for name in assignment.lineage)
         row = self._rows.setdefault(lineage, _Row())
         row.features += 1
         for column, count in reads.items():

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.times import utc_now
+from ednabed.base.topk import unit
 from ednabed.base.version import package_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import UsageError
 from ednabed.maps.map2d import map_2d
 from ednabed.maps.sequence_map import N_NEAREST, Keys, Numbers, SequenceMap, find_keys, usable_rows
 from ednabed.reference.collection import Collection
-from ednabed.reference.topk import unit
 
 DEFAULT_LANDMARKS = 50_000
 """Maximum number of landmarks by default."""
@@ -77,7 +77,7 @@ def make_map(
         most=max_landmarks,
         fingerprint=collection.spec.fingerprint,
         model=collection.spec.model,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         rule=_rule(len(rows), max_landmarks),
         software=package_versions("umap-learn", "scikit-learn", "numpy"),
     )

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.nearest import nearest_vectors
 from ednabed.extras import is_installed
-from ednabed.taxonomy.near import nearest_vectors
 
 NEIGHBOURS = 15
 """Neighbours that UMAP keeps near (its default), including the vector itself; fewer if there are fewer vectors."""

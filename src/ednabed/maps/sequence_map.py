@@ -25,13 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.atomic import whole_file
+from ednabed.base.nearest import nearest_vectors
 from ednabed.base.parquet_files import checked_text, parquet_errors
+from ednabed.base.sealed import json_sha256
 from ednabed.base.stored_json import BadJson, brief, parse_json, require
+from ednabed.base.topk import lengths, unit
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.collection import Collection
-from ednabed.reference.topk import lengths, unit
-from ednabed.store.files import json_sha256, whole_file
-from ednabed.taxonomy.near import nearest_vectors
 
 N_NEAREST = 5
 """Number of landmarks among which a sequence is placed."""

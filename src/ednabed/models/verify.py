@@ -8,7 +8,6 @@ compared with published SHA-256 sums, which reads all of them.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ednabed.base.arrays import Floats
+from ednabed.base.files import sha256_file
 from ednabed.base.sealed import Damaged, UnknownSchema
 from ednabed.base.stored_json import parse_json
 from ednabed.errors import ModelError
@@ -147,7 +147,7 @@ def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
     except (Damaged, UnknownSchema) as error:
         return Report(name, "failed", f"{path} is damaged ({error}): {ADVICE}", folder)
     for file, sha256 in report.get("files", {}).items():
-        if not (folder / file).is_file() or _sha256(folder / file) != sha256:
+        if not (folder / file).is_file() or sha256_file(folder / file) != sha256:
             return Report(
                 name, "failed", f"{folder / file} does not match its checksum in {path.name}: {ADVICE}", folder
             )
@@ -176,7 +176,7 @@ def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:
 def _is_about(entry: dict[str, Any], hub_id: str | None, folder: Path) -> bool:
     if hub_id is not None:
         return bool(entry["model_id"].lower() == hub_id.lower())
-    return bool(entry["files"]["config.json"]["sha256"] == _sha256(folder / "config.json"))
+    return bool(entry["files"]["config.json"]["sha256"] == sha256_file(folder / "config.json"))
 
 
 def _compare(encoder: Encoder, entry: dict[str, Any]) -> VectorCheck:
@@ -211,10 +211,5 @@ def _check_files(folder: Path, entries: list[dict[str, Any]]) -> tuple[FileCheck
         if not path.is_file():
             checks.append(FileCheck(name, "absent"))
         else:
-            checks.append(FileCheck(name, "equal" if _sha256(path) == sha256 else "differs"))
+            checks.append(FileCheck(name, "equal" if sha256_file(path) == sha256 else "differs"))
     return tuple(checks)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,7 +9,6 @@ digits, and results must not depend on the order in which runs were added.
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ednabed.base.arrays import Ints
+from ednabed.base.files import file_entry, fsync_file, sha256_file
+from ednabed.base.times import utc_now
+from ednabed.base.topk import lengths
 from ednabed.base.version import software_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
@@ -36,8 +38,6 @@ from ednabed.reference.parts import (
     unified_digests,
     write_part,
 )
-from ednabed.reference.topk import lengths
-from ednabed.store.files import fsync_file, sha256_file
 from ednabed.store.vectors import VectorFile
 
 
@@ -82,7 +82,7 @@ def write_build(
         facts, retrained = indexes.write(work, index, norms, old, base)
         manifest = ReferenceManifest(
             build=build,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=utc_now(),
             spec=spec,
             version=version,
             counts={
@@ -96,7 +96,7 @@ def write_build(
             index=facts,
             software=software_versions("numpy", "pyarrow", "faiss-cpu"),
             files={
-                path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+                path.name: file_entry(path)
                 | ({"seal": indexes.seal(path, layout.HEADER_BYTES)} if path.name in layout.SEALED else {})
                 for path in sorted(work.iterdir())
             },

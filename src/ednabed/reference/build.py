@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ednabed.base.text import readable
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference import build_names, layout
@@ -18,7 +19,6 @@ from ednabed.reference.manifest import METADATA, DamagedManifest, Part, Referenc
 from ednabed.reference.parts import Examined, examine
 from ednabed.reference.sources import UNREADABLE, Selection, Source, find_sources, one_function
 from ednabed.store.runs import Run
-from ednabed.store.version_file import readable
 from ednabed.store.version_runs import find_root
 from ednabed.store.versions import Version, Versions, tag_run
 

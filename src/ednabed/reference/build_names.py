@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import check_name
 from ednabed.base.sealed import Damaged, Seal, UnknownSchema
 from ednabed.errors import StoreError
-from ednabed.store.files import check_name, write_atomic
 
 NAMES = "names.json"
 PREVIOUS = "previous.json"

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.topk import DIGITS, QUERY_ROWS, exact_candidates, unit
 from ednabed.models.spec import Spec
-from ednabed.reference.topk import DIGITS, QUERY_ROWS, exact_candidates, unit
 from ednabed.store.vectors import BLOCK_BYTES
 
 # Maximum hits of all queries that are searched at once.

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.files import sha256_file
 from ednabed.base.library_writes import library_writes
+from ednabed.base.topk import exact_candidates, unit
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.layout import INDEX, VECTORS
 from ednabed.reference.manifest import IndexFacts, ReferenceManifest
-from ednabed.reference.topk import exact_candidates, unit
-from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES, VectorFile
 
 log = logging.getLogger("ednabed")

@@ -29,13 +29,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ednabed.base.atomic import sweep, write_atomic
+from ednabed.base.files import check_name
+from ednabed.base.locks import exclusive
 from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.reference.build_names import NAMES, PREVIOUS, read_names, read_previous, write_names, write_previous
 from ednabed.reference.manifest import METADATA, DamagedManifest, ReferenceManifest
-from ednabed.store.files import check_name, exclusive, write_atomic
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS
-from ednabed.store.temporary import sweep
 
 log = logging.getLogger("ednabed")
 

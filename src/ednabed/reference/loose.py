@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.topk import lengths
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Block, Collection
 from ednabed.reference.columns import fitted, free_names, union
 from ednabed.reference.partfile import PartFile, Shelf, gather
 from ednabed.reference.parts import keys_of, taken_sequences, unified_digests
 from ednabed.reference.sources import Source, one_function
-from ednabed.reference.topk import lengths
 from ednabed.store.runs import RECORDS
 from ednabed.store.vectors import VectorFile
 

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.files import file_fault, sha256_file
+from ednabed.base.topk import lengths
 from ednabed.errors import StoreError
 from ednabed.reference import index as indexes
 from ednabed.reference import layout
@@ -21,8 +23,6 @@ from ednabed.reference.layout import INDEX, POSITIONS, ROW_TYPE, ROWS, VECTORS
 from ednabed.reference.manifest import METADATA, ReferenceManifest
 from ednabed.reference.partfile import PartFile, Shelf, gather
 from ednabed.reference.parts import keys_of, records_name, sequences_name, taken_sequences, unified_digests
-from ednabed.reference.topk import lengths
-from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES
 
 log = logging.getLogger("ednabed")
@@ -223,13 +223,9 @@ class Reference(Collection):
         except StoreError as error:
             faults.append(str(error))
         for name, entry in self.manifest.files.items():
-            path = self.build / name
-            if not path.is_file():
-                faults.append(f"{path} is missing")
-            elif path.stat().st_size != entry["bytes"]:
-                faults.append(f"{path} has {path.stat().st_size} bytes, expected {entry['bytes']}")
-            elif sha256_file(path) != entry["sha256"]:
-                faults.append(f"{path} does not match its checksum")
+            fault = file_fault(self.build / name, entry)
+            if fault is not None:
+                faults.append(f"{self.build / name} {fault}")
         return [*faults, *self._link_faults()] or self._disagreements()
 
     def _link_faults(self) -> Iterator[str]:

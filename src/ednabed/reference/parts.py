@@ -24,13 +24,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ednabed.base.arrays import Bools, Ints
+from ednabed.base.files import sha256_file
 from ednabed.base.parquet_files import checked_text, parquet_errors
+from ednabed.base.topk import lengths
 from ednabed.errors import StoreError
 from ednabed.reference.columns import free_names, text
 from ednabed.reference.sources import Source
-from ednabed.reference.topk import lengths
 from ednabed.sequences.records import MARKERS
-from ednabed.store.files import sha256_file
 from ednabed.store.runs import RECORDS, Run, reread
 
 _ROW_GROUP = 1024

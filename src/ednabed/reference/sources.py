@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
+from ednabed.base.text import readable
+from ednabed.base.times import utc_changed
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.runs import Run, walk_runs
-from ednabed.store.version_file import readable
 from ednabed.store.versions import Version, Versions
 
 UNREADABLE = (EdnabedError, OSError, UnicodeError)
@@ -179,7 +179,7 @@ def _source(
         )
     tagged = versions.of_run(run)
     used = version if tagged is None else tagged[0]
-    changed = datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    changed = utc_changed(run.vectors().path).isoformat(timespec="seconds")
     identity = run.identity if used is not None or assumed else ""
     if used is None and identity in assumed:
         return Source(run, identity, assumed[identity], dataset, run_id, path, changed, assumed=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.topk import DIGITS
 from ednabed.errors import UsageError
 from ednabed.reference.collection import Collection
-from ednabed.reference.topk import DIGITS
 from ednabed.search.align import align, too_long
 from ednabed.search.choice import Choice, chosen_records, rows_with
 from ednabed.search.hit import RECORD_COLUMNS, Hit

@@ -20,11 +20,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from ednabed.base.text import aligned, clean
 from ednabed.errors import StoreError, UsageError
 from ednabed.search.align import Alignment
 from ednabed.search.hit import RECORD_COLUMNS, TSV_ALIGNMENT_COLUMNS, TSV_COLUMNS, Hit
 from ednabed.search.text_writer import TextWriter
-from ednabed.store.files import clean
 
 FORMATS = ("json", "tsv", "blast6", "table")
 _SUFFIXES = {
@@ -216,6 +216,4 @@ def _word(text: str) -> str:
 
 def _lay_out(header: list[str], rows: list[list[str]]) -> str:
     """Return aligned text columns, with two spaces between them."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows])
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in aligned([header, *rows]))

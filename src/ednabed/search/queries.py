@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ednabed.base.arrays import FloatArray
 from ednabed.base.parquet_files import checked_text, parquet_errors
+from ednabed.base.topk import lengths
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, StoreError, UsageError
@@ -25,7 +26,6 @@ from ednabed.models.base import Embedder
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Collection
 from ednabed.reference.parts import keys_of
-from ednabed.reference.topk import lengths
 from ednabed.sequences import digest, normalise, normalise_one, open_records
 from ednabed.store.runs import RECORDS, Run
 

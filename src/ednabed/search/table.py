@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.topk import DIGITS
 from ednabed.errors import UsageError
-from ednabed.reference.topk import DIGITS
 from ednabed.search.table_hits import Found, Hits, OpenedTable, digest_keys, digest_texts, digests_of, hits_of
 from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns, lance_errors, vector_dimension
 from ednabed.store.table_index import SMALL_ROWS, IndexInfo, find_index, rows_to_fetch, search_index

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.topk import DIGITS
 from ednabed.errors import InputError
-from ednabed.reference.topk import DIGITS
 from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, normalise_one, tidy_lineage
 from ednabed.sequences.lineage import tidy_ranks
 from ednabed.store.table import ID, SEQUENCE, Database, VectorColumns

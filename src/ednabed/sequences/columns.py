@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
 from ednabed.sequences.lineage_fields import RANKS
 from ednabed.sequences.records import SOURCE_RECORDS, free_name
@@ -183,11 +184,6 @@ def listed(columns: Sequence[str], limit: int = 12) -> str:
     """List column names for a message, only the first ones if there are many; long names (sequences) are shortened."""
     shown = ", ".join(repr(shortened(name)) for name in columns[:limit])
     return shown if len(columns) <= limit else f"{shown} and {len(columns) - limit} more"
-
-
-def shortened(text: str, limit: int = 40) -> str:
-    """Return a text as shown in messages: a long one is cut, with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _find(columns: Sequence[str], names: Sequence[str], role: str, path: str) -> str | None:

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import ID, plain, shortened
+from ednabed.sequences.columns import ID, plain
 from ednabed.sequences.opening import Source
 from ednabed.sequences.records import MAX_LENGTH
 from ednabed.sequences.sniffing import UTF8_BOM

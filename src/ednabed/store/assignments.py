@@ -15,11 +15,9 @@ import json
 import os
 import re
 import time
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.atomic import in_progress
+from ednabed.base.files import check_name, fsync_file
+from ednabed.base.locks import exclusive
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
+from ednabed.base.text import clean
+from ednabed.base.times import utc_now
 from ednabed.base.version import package_versions
 from ednabed.errors import StoreError
 from ednabed.store.assignment import ASSIGNMENT_COLUMNS, current_status
 from ednabed.store.assignments_old import SCHEMA_1, columns_1, upgraded
-from ednabed.store.files import check_name, clean, exclusive, fsync_file
 from ednabed.store.runs import Run
 
 SCHEMA = "ednabed.assignments/2"
@@ -42,7 +44,6 @@ _SHARES = {"source": str, "known": float, "queries": int}
 _TRIES = 20
 """Maximum number of listings if files are replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 COLUMNS = pa.schema([("digest", pa.string()), *(one for one in ASSIGNMENT_COLUMNS if one.name != "id")])
 """Columns of a file: those of assignments, with the digest of the sequence as the id."""
 
@@ -178,24 +179,20 @@ def keep(run: Run, table: pa.Table, by: ClassifiedBy) -> KeptFile:
         run=run.identity,
         label=run.label,
         statuses={row["values"]: row["counts"] for row in pc.value_counts(table.column("status")).to_pylist()},
-        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        created=utc_now("microseconds"),
         software=package_versions(),
         **asdict(by),
     )
     folder = folder_of(run.folder)
     text = json.dumps({"schema": SCHEMA, **asdict(facts)}, ensure_ascii=False).encode()
-    with exclusive(folder / ".lock", "saving assignments of this run ('ednabed classify --run')"):
-        for leftover in folder.iterdir():
-            if _TEMPORARY.fullmatch(leftover.name):
-                leftover.unlink()
-        work = folder / f".{uuid.uuid4().hex}.tmp"
-        try:
-            pq.write_table(table.cast(COLUMNS).replace_schema_metadata({_FACTS: text}), work, compression="zstd")
-            fsync_file(work)
-            saved = folder / f"{by.build}.{_checksum(work.read_bytes())}.parquet"
-            work.replace(saved)
-        finally:
-            work.unlink(missing_ok=True)
+    with (
+        exclusive(folder / ".lock", "saving assignments of this run ('ednabed classify --run')"),
+        in_progress(folder / by.build) as work,
+    ):
+        pq.write_table(table.cast(COLUMNS).replace_schema_metadata({_FACTS: text}), work, compression="zstd")
+        fsync_file(work)
+        saved = folder / f"{by.build}.{_checksum(work.read_bytes())}.parquet"
+        work.replace(saved)
         kept = KeptFile(saved, facts)
         for path in _files(folder):
             if path != saved and _is_older(path, facts):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import write_atomic
 from ednabed.base.sealed import Seal
 from ednabed.base.stored_json import BadJson, parse_json, require
 from ednabed.errors import StoreError
 from ednabed.models.base import Embedder
-from ednabed.store.files import write_atomic
 
 TRIES = Seal("ednabed.tries/1")
 

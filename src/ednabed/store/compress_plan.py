@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from ednabed.base.times import utc_changed
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.store.compressed_forms import estimate
 from ednabed.store.manifest import MANIFEST
@@ -184,7 +185,7 @@ def system_problem(folder: Path, error: OSError) -> str:
 def _created(run: Run) -> datetime:
     """Return the time at which a run was created, with its time zone."""
     if run.manifest is None:
-        return datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC)
+        return utc_changed(run.vectors().path)
     try:
         created = datetime.fromisoformat(run.manifest.created)
     except ValueError:

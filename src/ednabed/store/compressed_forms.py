@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import FloatArray
+from ednabed.base.files import fsync_file
 from ednabed.errors import StoreError
-from ednabed.store.files import fsync_file
 from ednabed.store.vectors import COMPRESSED, HALF, VectorFile
 
 WORST_COSINE_ERROR = 1e-3

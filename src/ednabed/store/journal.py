@@ -13,7 +13,6 @@ import os
 import time
 from io import BufferedRandom
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -66,9 +65,7 @@ class VectorJournal:
         """Return the journal itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the files; appended rows are kept even after an error."""
         self.close()
 

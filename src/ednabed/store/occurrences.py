@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from ednabed.base.arrays import Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts import CountTable, lineages_of, no_match_error
 from ednabed.sequences.counts.table import sequence_id
 

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ednabed.base.arrays import Ints
+from ednabed.base.files import fsync_file
 from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.base import Embedder
 from ednabed.store.distinct import DistinctIndex
-from ednabed.store.files import fsync_file
 from ednabed.store.journal import VectorJournal, digest_bytes
 from ednabed.store.runs import RECORDS, REJECTED
 from ednabed.store.staging import NUMBER, TRUNCATED, RejectedFile, Staged

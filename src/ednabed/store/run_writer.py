@@ -15,10 +15,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import check_name, file_entry, sha256_file
+from ednabed.base.locks import exclusive
+from ednabed.base.times import utc_now
 from ednabed.base.version import software_versions
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
@@ -27,7 +31,6 @@ from ednabed.sequences.readers import READING
 from ednabed.store.attempts import entries_of, record_attempt
 from ednabed.store.count_inputs import CountInputs, counts_notes, counts_summary, find_count_inputs, open_counts
 from ednabed.store.distinct import DistinctIndex
-from ednabed.store.files import check_name, exclusive, sha256_file, write_atomic
 from ednabed.store.journal import VectorJournal
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.run_vectors import Computed, assemble, compute
@@ -207,7 +210,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
         return RunManifest(
             dataset=dataset,
             run_id=run_id,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=utc_now(),
             spec=embedder.spec,
             version=None,
             inputs=[{**a, **b} for a, b in zip(identity["inputs"], staged.inputs, strict=True)],
@@ -216,10 +219,7 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             counts=counts,
             compute=compute_entries,
             software=software_versions("numpy", "pyarrow", "torch"),
-            files={
-                f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size}
-                for f in (EMBEDDINGS, RECORDS, REJECTED)
-            },
+            files={f: file_entry(build / f) for f in (EMBEDDINGS, RECORDS, REJECTED)},
         )
 
     return RunResult(_publish(request, build, manifest_of), existed=False, computed=computed, taken_up=taken_up)
@@ -243,7 +243,7 @@ def _identity(request: RunRequest, embedder: Embedder, found: CountInputs) -> di
         options["abundance"] = [named(table.path, table.name) for table in found.tables]
     return {
         "fingerprint": embedder.spec.fingerprint,
-        "inputs": [{**named(i.path, i.name), "bytes": i.path.stat().st_size} for i in found.inputs],
+        "inputs": [{"name": i.name, **file_entry(i.path)} for i in found.inputs],
         "labels": None if request.labels is None else named(request.labels, request.labels.name),
         "options": options,
     }

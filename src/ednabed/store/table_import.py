@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.locks import exclusive
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.sequences import open_records, read_labels
 from ednabed.sequences.records import MARKERS, markers_of
 from ednabed.store.distinct import DistinctIndex
-from ednabed.store.files import exclusive
 from ednabed.store.staging import Input, PartWriter, display_names
 from ednabed.store.table import (
     ID,

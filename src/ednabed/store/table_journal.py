@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ednabed.base.locks import exclusive
 from ednabed.errors import StoreError
 from ednabed.models.base import Embedder
 from ednabed.store.checkpoint import checkpoint_folder
-from ednabed.store.files import exclusive
 from ednabed.store.journal import VectorJournal, rows_on_disk
 from ednabed.store.table import Database, VectorColumns
 

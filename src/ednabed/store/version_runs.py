@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ednabed.base.text import readable
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.store.runs import Run, runs_root, walk_runs
-from ednabed.store.version_file import readable
 
 
 def find_root(workspace: Path, root: Path | None = None) -> Path:

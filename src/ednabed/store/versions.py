@@ -13,11 +13,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ednabed.base.files import check_name
+from ednabed.base.text import readable
+from ednabed.base.times import utc_now
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import check_name
 from ednabed.store.runs import Run
-from ednabed.store.version_file import Tag, Version, Versions, locked, readable, utc_now, versions_path, write_versions
+from ednabed.store.version_file import Tag, Version, Versions, locked, versions_path, write_versions
 from ednabed.store.version_runs import fault, find_root, open_runs, quoted, run_address, run_label
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 
 from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
-from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
 from ednabed.store.assignment import UNKNOWN, Withheld
 from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
 
@@ -148,7 +148,7 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
         criteria: When a name is given.
     """
     sources = opinion.sources.tolist()
-    names = _lineage([labels.lineages[n][r] if n >= 0 else "" for r, n in enumerate(sources)])
+    names = as_lineage([labels.lineages[n][r] if n >= 0 else "" for r, n in enumerate(sources)])
     reasons = [_reason(opinion, r, differ) for r, differ in enumerate(_ties_differ(opinion.tied, labels))]
     given = _given(opinion, names, reasons)
     limit, note = _failed_limit(opinion, criteria)
@@ -157,7 +157,7 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
     by_limit = deepest if opinion.learned and deepest >= 0 and np.isnan(opinion.confidences[deepest]) else None
     return Verdict(
         names=names,
-        lineage=_lineage([name if r <= deepest else "" for r, name in enumerate(names)]),
+        lineage=as_lineage([name if r <= deepest else "" for r, name in enumerate(names)]),
         tied=tuple(labels.lineages[n] for n in opinion.tied),
         withheld=(limit or reasons[below[0]] or "confidence") if below else None,
         novel_rank=_absent(opinion, names, deepest, criteria),
@@ -273,8 +273,3 @@ def _absent(opinion: Opinion, names: Lineage, deepest: int, criteria: Criteria) 
             break
         found = r
     return found
-
-
-def _lineage(names: list[str]) -> Lineage:
-    kingdom, phylum, class_, order, family, genus, species = names
-    return kingdom, phylum, class_, order, family, genus, species

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Ints
 from ednabed.base.bases import decode
+from ednabed.base.times import utc_now
 from ednabed.base.version import package_versions
 from ednabed.engine.embed import Engine
 from ednabed.engine.progress import progress_bar
@@ -110,7 +110,7 @@ def calibrate(
         )
     return Calibration(
         build=reference.manifest.build,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         seed=seed,
         known=known,
         queries=queries,

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import Floats, Ints
+from ednabed.base.atomic import write_atomic
+from ednabed.base.sealed import json_sha256, to_json
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
+from ednabed.base.text import clean
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import clean, json_sha256, to_json, write_atomic
 from ednabed.taxonomy import calibration_old
 from ednabed.taxonomy.calibration_old import OldGroup
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, QUERY_SIZE, RANK_SIZE, Evidence

@@ -86,7 +86,7 @@ class Finder:
 
         Args:
             queries: Vectors, float32, shape (q, d).
-            codes: The bases of each query (``divergence.encode``), on the strand of its vector.
+            codes: The bases of each query (``bases.encode``), on the strand of its vector.
             k: Candidates per query and exponent; ``MAX_CANDIDATES`` for queries that are far from all of these.
             left_out: A group of each row and of each query: rows of a query's own group are not candidates.
             align: Compare bases; False uses 1 - similarity as the distance.

@@ -24,7 +24,7 @@ from ednabed.base.arrays import FloatArray, Ints
 from ednabed.base.bases import BASES
 from ednabed.search.align import GAP_OPEN, MATCH, align, score_aligner, too_long
 from ednabed.sequences import RANKS, digest
-from ednabed.sequences.lineage import Lineage
+from ednabed.sequences.lineage import Lineage, as_lineage
 from ednabed.store.assignment import UNKNOWN
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, claim_of
 
@@ -184,7 +184,7 @@ def _taxon(name: str, members: list[Member]) -> CandidateTaxon:
     claim = claim_of(assignments)
     lineage = _agreed([assignment.lineage for assignment in assignments])
     above = RANKS.index(claim.rank)
-    return CandidateTaxon(name, tuple(members), claim, _lineage([*lineage[:above], *UNKNOWN[above:]]))
+    return CandidateTaxon(name, tuple(members), claim, as_lineage([*lineage[:above], *UNKNOWN[above:]]))
 
 
 def _agreed(lineages: list[Lineage]) -> Lineage:
@@ -203,9 +203,4 @@ def _agreed(lineages: list[Lineage]) -> Lineage:
             break
         names.append(name)
         remaining = [lineage for lineage in remaining if lineage[rank] == name]
-    return _lineage([*names, *UNKNOWN[len(names) :]])
-
-
-def _lineage(names: list[str]) -> Lineage:
-    kingdom, phylum, class_, order, family, genus, species = names
-    return kingdom, phylum, class_, order, family, genus, species
+    return as_lineage([*names, *UNKNOWN[len(names) :]])

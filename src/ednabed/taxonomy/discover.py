@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.base.arrays import Bools, FloatArray
+from ednabed.base.topk import unit
 from ednabed.reference.collection import Collection
-from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.store.assignment import Assignment, Status
 from ednabed.taxonomy.artefacts import UsualLength, warnings_of

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.topk import unit
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Block
-from ednabed.reference.topk import unit
 
 QUERY_ROWS = 512
 _HISTOGRAM = "histogram"

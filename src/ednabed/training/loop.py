@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ednabed.base.files import fsync_file
 from ednabed.base.library_writes import library_writes
 from ednabed.base.sealed import json_sha256
 from ednabed.base.stored_json import parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.barcode.files import digest
-from ednabed.store.files import fsync_file
 from ednabed.training.networks import Network
 from ednabed.training.objective import losses
 from ednabed.training.records import QUESTIONS

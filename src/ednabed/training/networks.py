@@ -31,7 +31,7 @@ class Network(torch.nn.Module):
 
     @abstractmethod
     def prepare(self, views: Sequence[Codes]) -> Any:
-        """Turn views (base codes as from ``divergence.encode``) into the input of ``forward``."""
+        """Turn views (base codes as from ``bases.encode``) into the input of ``forward``."""
 
     @abstractmethod
     def forward(self, prepared: Any) -> torch.Tensor:

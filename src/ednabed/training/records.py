@@ -11,11 +11,11 @@ import numpy as np
 
 from ednabed.base.arrays import Ints
 from ednabed.base.bases import Codes, encode
+from ednabed.base.files import sha256_file
 from ednabed.errors import InputError, UsageError
 from ednabed.evaluate.splits import Labelled
 from ednabed.sequences import Labels, normalise, open_records
 from ednabed.sequences.lineage import RANKS, split_lineage
-from ednabed.store.files import sha256_file
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 TAUGHT_RANKS = ("species", "genus", "family")
@@ -112,7 +112,7 @@ class Pool:
 
     Attributes:
         marker: Name of the marker.
-        codes: Bases of each record as codes (``divergence.encode``).
+        codes: Bases of each record as codes (``bases.encode``).
         taxa: By rank of ``TAUGHT_RANKS``, the number of each record's taxon, -1 if it has no name; int64, shape (n,).
         families: Record numbers nested by family, genus and species; a record without a name forms its own taxon.
     """

@@ -7,13 +7,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ednabed.base.atomic import in_progress, sweep
+from ednabed.base.files import check_parents, fsync_file, sha256_file
 from ednabed.base.library_writes import library_writes
+from ednabed.base.locks import exclusive
+from ednabed.base.sealed import json_sha256, to_json
+from ednabed.base.times import utc_now
 from ednabed.base.version import __version__
 from ednabed.engine.device import choose_device
 from ednabed.engine.open import open_embedder
@@ -26,8 +30,6 @@ from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
-from ednabed.store.files import check_parents, exclusive, fsync_file, json_sha256, sha256_file, to_json
-from ednabed.store.temporary import in_progress, sweep
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
 from ednabed.training.validation import BASELINE, hold_out, judge, means, summarise
@@ -161,7 +163,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         if start is not None:
             validated[f"{start.name}, the start"] = judge(start, held_out)
         report = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": utc_now(),
             "software": _software(),
             "fingerprint": Embedder.from_encoder(encoder, Policy()).spec.fingerprint,
             "weights": encoder.weights,

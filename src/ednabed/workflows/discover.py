@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ednabed.base.topk import unit
 from ednabed.base.version import __version__
 from ednabed.engine.progress import progress_bar
 from ednabed.engine.threads import cores
 from ednabed.errors import StoreError
 from ednabed.export.discovery import check_folder, write_discovery
 from ednabed.export.discovery_page import Neighbour
-from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, by_files
 from ednabed.sequences.counts import CountTable, no_match_error
 from ednabed.taxonomy.calibration import Calibration

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.files import check_file
 from ednabed.base.version import __version__
 from ednabed.errors import InputError, UsageError
 from ednabed.export.about import read_about
@@ -35,7 +36,6 @@ from ednabed.reference.collection import Collection
 from ednabed.reference.layout import check_outside
 from ednabed.reference.opened import Reference
 from ednabed.search.choice import Choice
-from ednabed.store.files import check_file
 from ednabed.workflows.names import AssignmentSource
 
 FORMATS: Mapping[str, tuple[str, str]] = {

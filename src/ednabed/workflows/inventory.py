@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.files import folder_bytes
 from ednabed.base.parquet_files import parquet_errors
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
@@ -147,13 +148,3 @@ def storage(workspace: Path, *, measure: bool = True) -> dict[str, Any]:
         "references": {folder.relative_to(workspace).as_posix(): folder_bytes(folder) for folder in references},
         "table_bytes": folder_bytes(workspace / "data" / "lancedb"),
     }
-
-
-def folder_bytes(folder: Path) -> int:
-    """Return the total bytes of all files in a folder, counting files with several hard links once."""
-    seen: dict[tuple[int, int], int] = {}
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file():
-            status = path.stat()
-            seen[status.st_dev, status.st_ino or id(path)] = status.st_size
-    return sum(seen.values())

@@ -10,6 +10,8 @@ from typing import Any
 import streamlit as st
 
 from ednabed.api.manager import DataManager
+from ednabed.base.files import check_name, folder_bytes
+from ednabed.base.text import human_bytes
 from ednabed.dashboard.parts import (
     ACTIVE,
     count_records,
@@ -34,11 +36,9 @@ from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.counts import find_counts, read_count_table
-from ednabed.store.files import check_name, human_bytes
 from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
-from ednabed.workflows.inventory import folder_bytes
 
 KIND = "studies"
 _NO_COUNTS = "The sequence files contain no counts"

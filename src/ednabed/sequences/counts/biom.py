@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import is_label, is_sequence_name
 from ednabed.sequences.counts.sums import without_sums

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ednabed.base.arrays import Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts.table import CountTable
 from ednabed.sequences.numbers import parse_count
 

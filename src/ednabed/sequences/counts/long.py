@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import listed, shortened
+from ednabed.sequences.columns import listed
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import is_label, sequence_column
 from ednabed.sequences.counts.sums import without_sums

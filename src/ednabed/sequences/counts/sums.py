@@ -14,8 +14,9 @@ from itertools import compress
 import numpy as np
 
 from ednabed.base.arrays import Bools, Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import ABUNDANCE, listed, plain, shortened
+from ednabed.sequences.columns import ABUNDANCE, listed, plain
 from ednabed.sequences.counts.table import CountTable
 
 _ABUNDANCE = frozenset(map(plain, ABUNDANCE))

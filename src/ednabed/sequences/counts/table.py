@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from ednabed.base.arrays import Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 
 _ANNOTATION = re.compile(r";\s*[A-Za-z_][\w.]*=[^;]*")
 

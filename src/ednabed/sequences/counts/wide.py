@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import listed, shortened
+from ednabed.sequences.columns import listed
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import Layout, find_layout, is_sequence_name
 from ednabed.sequences.counts.sums import without_sums

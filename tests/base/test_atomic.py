@@ -1,4 +1,4 @@
-"""The next command removes leftovers of killed commands; work of live commands stays."""
+"""Files are complete or absent; the next command removes leftovers of killed commands, work of live ones stays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.store.files import whole_file, write_atomic
-from ednabed.store.temporary import in_progress, sweep
+from ednabed.base.atomic import in_progress, sweep, whole_file, write_atomic
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from ednabed.store.temporary import in_progress
+from ednabed.base.atomic import in_progress
 with in_progress(Path(sys.argv[1])) as work:
     if sys.argv[2] == "folder":
         work.mkdir()
@@ -44,6 +43,55 @@ def writing():
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_atomic_text_replaces_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "deep" / "er" / "x.json"
+    write_atomic(path, "old\n")
+    write_atomic(path, "neu: ä\nβ\n")
+    assert path.read_bytes() == "neu: ä\nβ\n".encode()
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_text(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    write_atomic(path, "old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("times", [3, 1000])
+def test_a_file_that_is_being_read_is_replaced_a_little_later(tmp_path, monkeypatch, times):
+    """Windows cannot replace a file that another process has open."""
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"old")
+    real, tries = Path.replace, []
+
+    def replace(self, target):
+        tries.append(self)
+        if len(tries) <= times:
+            raise PermissionError(13, "in use", str(target))
+        return real(self, target)
+
+    def write():
+        with whole_file(path) as work:
+            work.write_bytes(b"new")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    if times == 3:
+        write()
+    else:
+        with pytest.raises(PermissionError, match="in use"):
+            write()
+    assert path.read_bytes() == (b"new" if times == 3 else b"old")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.bin"]
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.search import exact
-from ednabed.search.exact import nearest
+from ednabed.base import nearest as module
+from ednabed.base.nearest import nearest
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -25,7 +25,7 @@ def test_neighbours_equal_the_oracle(n, q, k, block, seed):
     queries = rng.integers(-1, 2, (q, 3)).astype(np.float32) * 7
     before = collection.copy(), queries.copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "_BLOCK_ROWS", block)
+        patch.setattr(module, "_BLOCK_ROWS", block)
         rows, scores = nearest(queries, collection, k)
     assert rows.shape == scores.shape == (q, min(k, n))
     assert rows.dtype == np.int64
@@ -43,7 +43,7 @@ def test_neighbours_equal_the_oracle(n, q, k, block, seed):
 
 @pytest.mark.parametrize("block", [1, 3, 16_384])
 def test_exact_ties_are_in_order_of_row_number(monkeypatch, block):
-    monkeypatch.setattr(exact, "_BLOCK_ROWS", block)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", block)
     axes = np.eye(4, dtype=np.float32)
     collection = axes[[1, 0, 2, 0, 1, 0, 3, 0]]
     rows, scores = nearest(axes[:1], collection, 6)

@@ -1,4 +1,4 @@
-"""Temporary files and folders for work in progress, locked for as long as their process lives.
+"""Files and folders that are complete or absent: work in progress has another name, and a rename is the last step.
 
 Work on ``NAME`` is a file or folder next to it called ``.NAME.<12 hexadecimal digits>.tmp``. The lock file
 ``.NAME.<same digits>.lock`` is created before it and removed after it, and is locked while its process lives. This
@@ -15,11 +15,80 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from ednabed.base.files import check_file, fsync_file
+from ednabed.base.locks import release
 
 _LOCK = re.compile(r"(\..+\.[0-9a-f]{12})\.lock", re.DOTALL)
 _OLD_SECONDS = 86_400
 """Age at which work without a lock file is removed, because nothing shows whether its process lives."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a UTF-8 file under another name and rename it, so that readers see either the old text or the new."""
+    with _text_file(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def replacing(path: Path, example: str) -> Iterator[TextIO]:
+    """Open a UTF-8 file for writing that replaces ``path`` if the block succeeds, and is discarded otherwise.
+
+    A link stays a link and its target is replaced; a pipe or a device is written to directly.
+
+    Args:
+        path: The file; its parent folders are created.
+        example: An example file name, for the error message if the path is a folder.
+
+    Raises:
+        UsageError: See ``check_file``.
+    """
+    check_file(path, example)
+    if path.exists() and not path.is_file():
+        # A pipe or a device must be written to directly, because renaming a file over it would remove it. The given
+        # name is used, because the target of a link to a pipe, such as standard output, cannot be opened.
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
+    with _text_file(Path(os.path.realpath(path))) as file:
+        yield file
+
+
+@contextmanager
+def _text_file(path: Path) -> Iterator[TextIO]:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder for a file that replaces ``path`` when the block ends.
+
+    The file is on the disk before it gets its final name, and is removed if the block fails. Parent folders are
+    created.
+    """
+    with in_progress(path) as temporary:
+        try:
+            yield temporary
+            fsync_file(temporary)
+            _replace(temporary, path)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:
+                # A failed write, as on a full disk, does not name the file.
+                error.filename = str(path)
+            raise
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a file over another; on Windows this fails while another process reads it, so it is retried briefly."""
+    for _ in range(50):
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            time.sleep(0.02)
+    temporary.replace(path)
 
 
 @contextmanager
@@ -43,13 +112,7 @@ def in_progress(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             _remove(temporary)
         # Work that cannot be removed now is removed by the next command, which needs the lock file to recognise it.
-        gone = not os.path.lexists(temporary)
-        if gone:
-            _unlink(held)
-        lock.release()
-        if gone:
-            # Windows cannot delete an open file, so it is deleted only now.
-            _unlink(held)
+        release(lock, held, remove=not os.path.lexists(temporary))
 
 
 def sweep(folder: Path, *names: str) -> None:
@@ -77,12 +140,7 @@ def sweep(folder: Path, *names: str) -> None:
         leftover = folder / f"{found[1]}.tmp"
         with suppress(OSError):
             _remove(leftover)
-        gone = not os.path.lexists(leftover)
-        if gone:
-            _unlink(folder / entry)
-        lock.release()
-        if gone:
-            _unlink(folder / entry)
+        release(lock, folder / entry, remove=not os.path.lexists(leftover))
 
 
 def _hold(path: Path) -> Any:
@@ -119,9 +177,4 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
-        path.unlink(missing_ok=True)
-
-
-def _unlink(path: Path) -> None:
-    with suppress(OSError):
         path.unlink(missing_ok=True)

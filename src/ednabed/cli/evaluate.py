@@ -124,7 +124,7 @@ def evaluate(
         emit(f"{len(parted.training):,} of {parted.records:,} records, seed {seed}, {queries} queries: {training_to}")
         return
     embedders = _embedders(opened, models)
-    methods = [*_own_methods(embedders, opened.name, vectors_only), *([] if no_others else _other_methods(without))]
+    methods = [*_ednabed_methods(embedders, opened.name, vectors_only), *([] if no_others else _other_methods(without))]
     threads = cores()
     chosen = (None,) if no_crops else (None, *(crops or (313, 150)))
     with threadpool_limits(threads):
@@ -149,11 +149,11 @@ def _embedders(reference: Reference, models: tuple[str, ...]) -> list[Embedder]:
 
     if models:
         return [open_embedder(name) for name in dict.fromkeys(models)]
-    own = embedder_for(reference.spec, reference.name)
-    return [own] if reference.spec.model == "kmer6" else [own, open_embedder("kmer6")]
+    embedder = embedder_for(reference.spec, reference.name)
+    return [embedder] if reference.spec.model == "kmer6" else [embedder, open_embedder("kmer6")]
 
 
-def _own_methods(embedders: list[Embedder], name: str, vectors_only: bool) -> list[Method]:
+def _ednabed_methods(embedders: list[Embedder], name: str, vectors_only: bool) -> list[Method]:
     from ednabed.evaluate.own import EdnabedMethod
 
     ways = (True, False) if vectors_only else (True,)

@@ -90,7 +90,7 @@ class Searcher:
         options: SearchOptions | None = None,
         assignments: str | None = None,
     ) -> tuple[Collection, Iterator[Answer]]:
-        """Search a reference, or the runs themselves if the workspace has no reference; see ``DataManager.search``."""
+        """See ``DataManager.search``."""
         source = None if query.run is None else usable_source(self.workspace, str(query.run))
         collection = self.collection(reference, source)
         if source is not None:
@@ -109,7 +109,7 @@ class Searcher:
         model: str | None = None,
         options: SearchOptions | None = None,
     ) -> tuple[list[str], Iterator[Answer]]:
-        """Search a LanceDB table; see ``DataManager.search_table``."""
+        """See ``DataManager.search_table``."""
         options = options or SearchOptions()
         check_options(options)
         columns = VectorColumns(vector_column)
@@ -127,10 +127,7 @@ class Searcher:
         return notices, ((one, [Hit(**hit, requested=requested) for hit in hits]) for one, hits in answers)
 
     def similar_in_runs(self, run: Run, seq_idx: int, k: int, *, exclude_same_run: bool) -> list[tuple[Hit, Path]]:
-        """Return the ``k`` sequences most similar to a record of a run, each with the folder of its run.
-
-        See ``DataManager.search_across_embeddings``.
-        """
+        """See ``DataManager.search_across_embeddings``; each hit is returned with the folder of its run."""
         query = usable_source(self.workspace, run)
         batch = by_run(run, (query.dataset, query.run_id), seq_idx, None)
         options = SearchOptions(k=k)
@@ -154,7 +151,11 @@ class Searcher:
         return [(hit, folders[str(hit.source_file).rpartition("/")[0]]) for hit in hits]
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
-        """Return the collection to search; see ``DataManager.collection``."""
+        """See ``DataManager.collection``.
+
+        Raises:
+            StoreError: The reference does not exist, no run can be searched, or the runs have several functions.
+        """
         if reference is not None or (layout.default_folder(self.workspace) / METADATA).exists():
             return open_reference(*layout.find_reference(self.workspace, reference))
         sources, unusable = self.sources(None if source is None else source.spec)

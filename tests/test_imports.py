@@ -180,6 +180,7 @@ def test_packages_of_extras_are_imported_where_they_are_needed(path, module, is_
         ("ednabed.store.runs", "__import__('ednabed.cli.main')"),
         ("ednabed.search.runs", "from ednabed.taxonomy import assign"),
         ("ednabed.training.train", "from ednabed.api import EmbeddingEngine"),
+        ("ednabed.workflows.search", "from ednabed.api import DataManager"),
         ("ednabed.api.engine", "from ednabed.cli.common import notice"),
         ("ednabed.dashboard.app", "from ednabed.cli import main"),
         ("ednabed.errors", "from ednabed.sequences import digest"),

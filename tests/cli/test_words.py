@@ -54,7 +54,7 @@ def test_errors_and_notices_show_options(tmp_path, capsys, monkeypatch) -> None:
         logging.getLogger("ednabed").warning("`refit` is slow")
         raise UsageError("give another `seed` or `workspace`, or set `use_gpu=False`")
 
-    monkeypatch.setattr("ednabed.workflows.maps.find_run", refuse)
+    monkeypatch.setattr("ednabed.workflows.maps.usable_source", refuse)
     with pytest.raises(SystemExit):
         main(["--workspace", str(tmp_path), "runs", "map", "x"])
     assert capsys.readouterr().err.splitlines() == [

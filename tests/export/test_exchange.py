@@ -30,7 +30,7 @@ from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
 from ednabed.store.run_writer import RunRequest, embed_to_run
-from ednabed.workflows.exports import export_records
+from ednabed.workflows.exports import ExportOptions, export_records
 from ednabed.workflows.names import AssignmentSource
 from reference_support import add_run, letters_of, vector_of
 
@@ -75,7 +75,7 @@ def assigned(tmp_path) -> AssignmentSource:
 
 
 def export(collection, target: Path, format: str, assigned: AssignmentSource | None = None, **more):
-    return export_records(collection, target, format, assigned=assigned or AssignmentSource(), **more)
+    return export_records(collection, target, format, assigned=assigned, options=ExportOptions(**more))
 
 
 def rows(path: Path) -> list[dict[str, str]]:

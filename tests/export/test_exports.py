@@ -39,7 +39,7 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignment import Assignment
 from ednabed.store.runs import Run
 from ednabed.store.versions import register, tag_run
-from ednabed.workflows.exports import BY_RECORD, FORMATS, export_records
+from ednabed.workflows.exports import BY_RECORD, FORMATS, ExportOptions, export_records
 from ednabed.workflows.names import AssignmentSource
 from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run
 
@@ -78,8 +78,11 @@ def collection(workspace, request):
     return data.open_reference() if request.param == "reference" else data.loose_runs(["lake/a", "sea/b"])
 
 
-def export(collection, target: Path, format: str, *, assignments: Path | None = None, **more):
-    return export_records(collection, target, format, assigned=AssignmentSource(file=assignments), **more)
+def export(collection, target: Path, format: str, *, assignments: Path | None = None, rows=None, choice=None, **more):
+    assigned = AssignmentSource(file=assignments)
+    return export_records(
+        collection, target, format, rows=rows, choice=choice, assigned=assigned, options=ExportOptions(**more)
+    )
 
 
 def possible(format: str) -> bool:

@@ -251,6 +251,9 @@ class DataManager:
         Args:
             reference: A folder or the name of a build; None takes the reference of the workspace.
             source: Run that determines the function if there is no reference; None: all runs must have one function.
+
+        Raises:
+            StoreError: The reference does not exist, no run can be searched, or the runs have several functions.
         """
         return self._searcher.collection(reference, source)
 

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, check_text, emit, notice, options, pass_context, table, threads_option
+from ednabed.cli.common import (
+    Context,
+    FirstNotices,
+    check_text,
+    emit,
+    notice,
+    options,
+    pass_context,
+    table,
+    threads_option,
+)
 from ednabed.cli.reference import reference_option
 from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from ednabed.export.sample_table import SampleTable
     from ednabed.reference.loose import LooseRuns
     from ednabed.taxonomy.classify import Classified, Classifier
+    from ednabed.workflows.identify import Tally
+    from ednabed.workflows.identify_runs import Keeper
 
-# Maximum rejected queries that are named on standard error; the results list all of them.
-_MAX_SHOWN = 20
+DISTINCT = ("distinct sequence", "distinct sequences")
+"""Words for one query and for several, if equal sequences count once."""
 
 judging_options = options(
     reference_option,
@@ -132,7 +143,8 @@ def classify(
       ednabed classify --run lake_2026 --reference data/fish
       ednabed classify asvs.fasta --output taxonomy.tsv --abundance counts.tsv --taxon-table taxa.tsv
     """
-    from ednabed.export.assignments import SUMMARY_COLUMNS, AssignmentWriter, summary
+    from ednabed.export.assignments import SUMMARY_COLUMNS, summary
+    from ednabed.workflows.identify import classify_files, write_assignments
 
     kind = _kind(inputs, runs, output, format_, abundance, taxon_table)
     about = about_path(output) if output is not None else None
@@ -140,29 +152,24 @@ def classify(
     samples = None if taxon_table is None else _sample_table(abundance)
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, criteria)
-    tally = Tally(classifier) if collection is None else Tally(classifier, ("distinct sequence", "distinct sequences"))
-    keep: Callable[[], None] | None = None
+    report = TallyReport(classifier, ("query", "queries") if collection is None else DISTINCT)
+    keeper: Keeper | None = None
     if collection is None:
-        answers = tally.run(inputs, samples)
+        answers = classify_files(classifier, inputs, samples=samples, show_progress=None)
     else:
-        answers, keep = _of_runs(context, classifier, collection, not no_align, samples)
-        answers = tally.each(answers)
+        answers, keeper = _of_runs(context, classifier, collection, not no_align, samples)
+    assignments = report.tally.each(answers)
     if kind == "table":
-        rows = [list(summary(found.assignment)) for found in answers]
+        rows = [list(summary(one)) for one in assignments]
         emit(table([name.replace("_", " ") for name in SUMMARY_COLUMNS], rows))
-    elif output is None and format_ is None:
-        for _ in answers:
-            pass
     else:
-        target = sys.stdout if output is None else output
-        with AssignmentWriter(target, kind) as writer:
-            for found in answers:
-                writer.write(found.assignment)
-    tally.summary(output)
+        target = sys.stdout if output is None and format_ is not None else output
+        write_assignments(assignments, target, kind)
+    report.end(output)
     if output is not None:
-        _write_about(classifier, output, tally, not no_align)
-    if keep is not None:
-        keep()
+        _write_about(classifier, output, report.tally, not no_align)
+    if keeper is not None:
+        _keep(keeper)
     if taxon_table is not None and samples is not None:
         _write_samples(samples, taxon_table)
 
@@ -215,10 +222,8 @@ def _of_runs(
     runs: LooseRuns,
     align: bool,
     samples: SampleTable | None,
-) -> tuple[Iterator[Classified], Callable[[], None]]:
-    """Return the classified distinct sequences of runs, and a function that keeps the results next to the runs."""
-    from ednabed.export.features import sample_names
-    from ednabed.export.selection import Selection
+) -> tuple[Iterator[Classified], Keeper]:
+    """Return the classified distinct sequences of runs, and what keeps the results next to the runs."""
     from ednabed.workflows.identify_runs import Keeper, classify_runs, embeds_again
 
     if embeds_again(classifier, runs):
@@ -228,24 +233,15 @@ def _of_runs(
             f"{runs.rows:,} distinct sequences are embedded again with the latter; the run does not change"
         )
     keeper = Keeper(classifier, runs, context.workspace, align=align)
-    names = {} if samples is None else sample_names(Selection(runs).samples())
+    return classify_runs(classifier, runs, keeper, samples=samples, show_progress=None), keeper
 
-    def answers() -> Iterator[Classified]:
-        for one in classify_runs(classifier, runs, show_progress=None):
-            keeper.add(one)
-            if samples is not None:
-                counts: dict[str | None, int] = {names[sample]: reads for sample, reads in one.feature.counts.items()}
-                samples.add_feature(one.found.assignment, counts, uncounted=bool(one.feature.unknown))
-            yield one.found
 
-    def keep() -> None:
-        for kept in keeper.keep():
-            notice(
-                f"kept next to {kept.facts.label} in {kept.path}: names from {kept.facts.reference}, build "
-                f"{kept.facts.build}"
-            )
-
-    return answers(), keep
+def _keep(keeper: Keeper) -> None:
+    for kept in keeper.keep():
+        notice(
+            f"kept next to {kept.facts.label} in {kept.path}: names from {kept.facts.reference}, build "
+            f"{kept.facts.build}"
+        )
 
 
 def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
@@ -286,21 +282,25 @@ def open_from(context: Context, reference: str | None, model: str | None, no_ali
     )
 
 
-class Tally:
-    """Counts the results of queries, and reports them on standard error.
+class TallyReport:
+    """Reports on standard error how queries were classified.
 
     Args:
         classifier: The classifier.
         things: The words for one query and for several.
+
+    Attributes:
+        tally: Counts the queries.
     """
 
-    def __init__(self, classifier: Classifier, things: tuple[str, str] = ("query", "queries")) -> None:
+    def __init__(self, classifier: Classifier, things: tuple[str, str]) -> None:
         from ednabed.taxonomy.calibration import SCHEMA
+        from ednabed.workflows.identify import Tally
 
         self._things = things
         self._classifier = classifier
-        self.counts: Counter[str] = Counter()
-        self._reversed = self._unrelated = 0
+        self._rejected = FirstNotices()
+        self.tally = Tally(lambda one: self._rejected.add(f"rejected: {one.id!r}: {one.note}"))
         calibration = classifier.calibration
         if calibration is not None and calibration.schema != SCHEMA:
             notice(
@@ -315,58 +315,24 @@ class Tally:
                 "'ednabed reference calibrate' calibrates it"
             )
 
-    def run(
-        self,
-        inputs: tuple[Path, ...],
-        samples: SampleTable | None = None,
-    ) -> Any:
-        """Yield each classified query of files. Raises InputError if a count table has none of them."""
-        from ednabed.workflows.identify import classify_files, file_samples, sample_of
-
-        files = file_samples(inputs)
-        for found in self.each(classify_files(self._classifier, inputs, show_progress=None)):
-            if samples is not None:
-                samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
-            yield found
-        if samples is not None:
-            samples.check()
-
-    def each(self, answers: Iterable[Classified]) -> Iterator[Classified]:
-        """Count and yield classified queries."""
-        for found in answers:
-            self.count(found)
-            yield found
-
-    def count(self, found: Classified) -> None:
-        """Count a query, and report it if it was rejected."""
-        assignment = found.assignment
-        self.counts[assignment.status] += 1
-        self._reversed += assignment.strand == "-"
-        self._unrelated += assignment.status == "unclassified" and not any(assignment.names)
-        if assignment.status == "rejected" and self.counts["rejected"] <= _MAX_SHOWN:
-            from ednabed.engine.progress import without_bars
-
-            with without_bars():
-                notice(f"rejected: {assignment.id!r}: {assignment.note}")
-
-    def summary(self, output: Path | None) -> None:
-        """Report the totals."""
+    def end(self, output: Path | None) -> None:
+        """Report the totals; ``output`` is the file with the results, None if there is none."""
         from ednabed.store.assignment import STATUSES
 
-        if self.counts["rejected"] > _MAX_SHOWN:
-            notice(f"... and {self.counts['rejected'] - _MAX_SHOWN:,} more were rejected")
-        total = self.counts.total()
-        parts = ", ".join(f"{self.counts[status]:,} {status}" for status in STATUSES)
+        self._rejected.end("were rejected")
+        tally = self.tally
+        total = tally.statuses.total()
+        parts = ", ".join(f"{tally.statuses[status]:,} {status}" for status in STATUSES)
         notice(f"{total:,} {self._things[total != 1]}: {parts}" + (f"; in {output}" if output else ""))
         self._shares()
-        if self._reversed:
+        if tally.reversed:
             column = " (column strand)" if output else ""
-            notice(f"{self._reversed:,} are on the opposite strand to the reference{column}")
-        if self._unrelated:
+            notice(f"{tally.reversed:,} are on the opposite strand to the reference{column}")
+        if tally.unrelated:
             markers = [name for name in self._classifier.labels.markers if name]
             held = f" ({', '.join(markers)})" if markers else ""
             notice(
-                f"{self._unrelated:,} have no related sequence in the reference{held}; if they are of another marker, "
+                f"{tally.unrelated:,} have no related sequence in the reference{held}; if they are of another marker, "
                 "use a reference that contains it"
             )
 
@@ -397,7 +363,7 @@ def _write_about(classifier: Classifier, output: Path, tally: Tally, align: bool
 
     # There is no file next to a pipe or a device.
     if output.is_file():
-        write_atomic(about_path(output), to_json(about(classifier, tally.counts, align=align)))
+        write_atomic(about_path(output), to_json(about(classifier, tally.statuses, align=align)))
 
 
 def about_path(output: Path) -> Path:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ednabed.models.spec import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
+_MAX_NOTICES = 20
 
 
 class SharedOption(click.Option):
@@ -124,6 +125,27 @@ def notice(text: str) -> None:
 def problem(text: str) -> None:
     """Write what went wrong with one of several items as a line to standard error, even with ``--quiet``."""
     log.error("%s", text)
+
+
+class FirstNotices:
+    """Writes the first of many similar lines to standard error, and how many more there are; the results list all."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, text: str) -> None:
+        """Write a line if it is one of the first 20."""
+        from ednabed.engine.progress import without_bars
+
+        self._count += 1
+        if self._count <= _MAX_NOTICES:
+            with without_bars():
+                notice(text)
+
+    def end(self, what: str) -> None:
+        """Write how many lines were omitted, if any; ``what`` completes the sentence, such as ``were rejected``."""
+        if self._count > _MAX_NOTICES:
+            notice(f"... and {self._count - _MAX_NOTICES:,} more {what}")
 
 
 def emit(text: str) -> None:

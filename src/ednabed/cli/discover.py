@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.classify import Tally, check_paths, judging_options, open_from
+from ednabed.cli.classify import DISTINCT, TallyReport, check_paths, judging_options, open_from
 from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def discover(
         notice(f"{abundance}: {note}")
     classifier = open_from(context, reference, model, False, criteria)
     check_calibrated(classifier)
-    tally = Tally(classifier, ("distinct sequence", "distinct sequences"))
+    report = TallyReport(classifier, DISTINCT)
     found = discover_files(
-        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, on_result=tally.count,
+        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, on_result=report.tally.add,
         show_progress=None,
     )  # fmt: skip
     # A sequence and its reverse complement now count as one.
-    tally.counts = Counter({**found.sequences, "rejected": found.rejected})
-    tally.summary(None)
+    report.tally.statuses = Counter({**found.sequences, "rejected": found.rejected})
+    report.end(None)
     _report_counts(found)
     if as_json:
         emit_json(_facts(found, folder, classifier.criteria.alpha))

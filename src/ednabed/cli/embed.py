@@ -127,31 +127,33 @@ def embed(
     except UndecidedCounts as error:
         raise InputError(f"{error} (--abundance {error.given} or --no-counts)") from error
     seconds = time.monotonic() - started
-    manifest = result.run.manifest
-    assert manifest is not None
     if as_json:
-        emit_json(
-            {
-                "run": str(result.run.folder),
-                "dataset": manifest.dataset,
-                "run_id": manifest.run_id,
-                "existed": result.existed,
-                "model": manifest.spec.model,
-                "fingerprint": manifest.spec.fingerprint,
-                "dimension": manifest.spec.dimension,
-                "counts": manifest.counts,
-                "computed": result.computed,
-                "taken_up": result.taken_up,
-                "compute": manifest.compute,
-                "seconds": round(seconds, 2),
-            }
-        )
+        emit_json(_facts(result, seconds))
         return
     if result.existed:
         notice(
             "the same input has already been embedded by this model; nothing was done (--no-resume creates a new run)"
         )
     _print(result, seconds, has_labels=labels is not None)
+
+
+def _facts(result: RunResult, seconds: float) -> dict[str, Any]:
+    manifest = result.run.manifest
+    assert manifest is not None
+    return {
+        "run": str(result.run.folder),
+        "dataset": manifest.dataset,
+        "run_id": manifest.run_id,
+        "existed": result.existed,
+        "model": manifest.spec.model,
+        "fingerprint": manifest.spec.fingerprint,
+        "dimension": manifest.spec.dimension,
+        "counts": manifest.counts,
+        "computed": result.computed,
+        "taken_up": result.taken_up,
+        "compute": manifest.compute,
+        "seconds": round(seconds, 2),
+    }
 
 
 def _print(result: RunResult, seconds: float, *, has_labels: bool) -> None:

@@ -111,7 +111,7 @@ def export(
     from ednabed.api import get_data_manager
     from ednabed.reference.loose import LooseRuns
     from ednabed.search.choice import Choice
-    from ednabed.workflows.exports import WITH_NAMES, export_records
+    from ednabed.workflows.exports import WITH_NAMES, ExportOptions, export_records
     from ednabed.workflows.names import find_assignments
 
     if reference is not None and runs:
@@ -124,10 +124,9 @@ def export(
     assigned = None
     if format_ in WITH_NAMES or assignments is not None:
         assigned = find_assignments(collection, context.workspace, assignments)
-    done = export_records(
-        collection, output, format_, choice=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
-        occurrences=occurrences, obsm=obsm, by_sample=by_sample, biom=not no_biom, per_sample=per_sample, dataset=about,
-    )  # fmt: skip
+    options = ExportOptions(ids, occurrences, obsm, by_sample, not no_biom, per_sample, about)
+    choice = Choice(datasets=datasets, where=where)
+    done = export_records(collection, output, format_, choice=choice, assigned=assigned, options=options)
     for note in done.notes:
         notice(note)
     if as_json:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import sys
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, assignments_option, check_text, notice, pass_context, threads_option
+from ednabed.cli.common import (
+    Context,
+    FirstNotices,
+    assignments_option,
+    check_text,
+    notice,
+    pass_context,
+    threads_option,
+)
 from ednabed.cli.table import database_of, db_options, vector_column_option
 from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ednabed.search.hits import SearchOptions
-    from ednabed.search.queries import Query
     from ednabed.store.table import Database
     from ednabed.workflows.search import Answer, QueryInput, SearchReport
 
 _QUERY = "Query: "
-# Maximum rejected queries that are named on standard error; the results list all of them.
-_MAX_SHOWN = 20
 
 
 @click.command()
@@ -123,9 +127,12 @@ def search(
     else:
         answers = _in_collection(context, query, reference, model, options, assignments)
     target = sys.stdout if output is None else output
+    rejected = FirstNotices()
     report = write_answers(
-        answers, target, kind, single=not files, aligned=options.align, on_rejected=_rejected_shown()
-    )
+        answers, target, kind, single=not files, aligned=options.align,
+        on_rejected=lambda one: rejected.add(f"not searched: {one.info['id']!r}: {one.info['rejected']}"),
+    )  # fmt: skip
+    rejected.end("were not searched")
     _report(report, assignments, many=bool(files), readable=kind == "table")
 
 
@@ -149,23 +156,10 @@ def _check_output(output: Path | None, files: tuple[Path, ...]) -> None:
         check_outside(output)
 
 
-def _rejected_shown() -> Callable[[Query], None]:
-    """Return a function that shows a query that could not be searched, if it is one of the first."""
-    shown = count()
-
-    def show(query: Query) -> None:
-        if next(shown) < _MAX_SHOWN:
-            notice(f"not searched: {query.info['id']!r}: {query.info['rejected']}")
-
-    return show
-
-
 def _report(report: SearchReport, assignments: str | None, *, many: bool, readable: bool) -> None:
     """Report the totals on standard error."""
     from ednabed.workflows.names import NONE
 
-    if report.rejected > _MAX_SHOWN:
-        notice(f"... and {report.rejected - _MAX_SHOWN:,} more were not searched")
     if report.assigned:
         notice(
             f"{report.assigned:,} hits have no lineage of their own; the lineage shown is their assignment by 'ednabed "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from ednabed.base.stored_json import typed
@@ -18,38 +19,21 @@ _OLD_STATUSES = {"novel": "not_in_reference"}
 UNKNOWN: Lineage = ("", "", "", "", "", "", "")
 ByRank = tuple[float | None, ...]
 _NOTHING: ByRank = (None,) * len(RANKS)
+_TEXT, _NUMBER = pa.string(), pa.float64()
 RANK_COLUMNS = pa.struct(
-    [
-        ("given", pa.string()),
-        ("best", pa.string()),
-        ("confidence", pa.float64()),
-        ("absence", pa.float64()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
-    ]
+    [("given", _TEXT), ("best", _TEXT), *((name, _NUMBER) for name in ("confidence", "absence", "p", "q"))]
 )
 ASSIGNMENT_COLUMNS = pa.schema(
     [
-        ("id", pa.string()),
-        ("status", pa.string()),
-        ("rank", pa.string()),
-        ("lineage", pa.string()),
-        ("confidence", pa.float64()),
+        *((name, _TEXT) for name in ("id", "status", "rank", "lineage")),
+        ("confidence", _NUMBER),
         ("ranks", pa.struct([(rank, RANK_COLUMNS) for rank in RANKS])),
-        ("withheld", pa.string()),
-        ("nearest_id", pa.string()),
-        ("nearest_lineage", pa.string()),
-        ("nearest_taxon_id", pa.string()),
-        ("identity", pa.float64()),
-        ("coverage", pa.float64()),
-        ("similarity", pa.float64()),
-        ("novel_rank", pa.string()),
-        ("novel_p", pa.float64()),
-        ("novel_q", pa.float64()),
-        ("tied", pa.list_(pa.string())),
-        ("strand", pa.string()),
-        ("marker", pa.string()),
-        ("note", pa.string()),
+        *((name, _TEXT) for name in ("withheld", "nearest_id", "nearest_lineage", "nearest_taxon_id")),
+        *((name, _NUMBER) for name in ("identity", "coverage", "similarity")),
+        ("novel_rank", _TEXT),
+        *((name, _NUMBER) for name in ("novel_p", "novel_q")),
+        ("tied", pa.list_(_TEXT)),
+        *((name, _TEXT) for name in ("strand", "marker", "note")),
     ]
 )
 """Columns of assignments (``Assignment.to_dict``), in JSON lines and next to runs."""
@@ -163,20 +147,11 @@ class Assignment:
     def to_dict(self) -> dict[str, Any]:
         """Return the assignment as plain values, with the keys ``ASSIGNMENT_COLUMNS`` in this order.
 
-        ``id``; ``status``; ``rank`` (None if none is assigned); ``lineage`` (the assigned names as one string, None if
-        there are none); ``confidence``; ``ranks``, which has for each rank ``given`` and ``best`` (the assigned name
-        and the best guess, None if there is none), ``confidence`` (of the best guess), ``absence`` (probability that
-        the taxon of the query at this rank is not in the reference), ``p`` (p-value of the hypothesis that it is) and
-        ``q`` (the same as a false discovery rate); ``withheld``; ``nearest_id``; ``nearest_lineage``;
-        ``nearest_taxon_id``; ``identity`` and ``coverage`` in percent; ``similarity``; ``novel_rank``; ``novel_p``;
-        ``novel_q``; ``tied`` (list of lineages); ``strand``; ``marker``; ``note`` (an empty string if there is none).
+        Keys that differ from the attributes: ``lineage``, ``nearest_lineage`` and ``tied`` have lineages as strings
+        (None for an unknown one), and ``ranks`` has for each rank ``given`` and ``best`` (the names in ``lineage`` and
+        ``names``, None if there is none), ``confidence``, ``absence``, ``p`` and ``q``.
         """
-        numbers = {
-            name: _plain(getattr(self, name))
-            for name in ("confidence", "identity", "coverage", "similarity", "novel_p", "novel_q")
-        }
-        found = {
-            **numbers,
+        found: dict[str, Any] = {
             "lineage": lineage_text(self.lineage) or None,
             "nearest_lineage": lineage_text(self.nearest_lineage) or None,
             "tied": [lineage_text(lineage) for lineage in self.tied],
@@ -192,7 +167,8 @@ class Assignment:
                 for r, rank in enumerate(RANKS)
             },
         }
-        return {name: found[name] if name in found else getattr(self, name) for name in ASSIGNMENT_COLUMNS.names}
+        names = ASSIGNMENT_COLUMNS.names
+        return {name: found[name] if name in found else _plain(getattr(self, name)) for name in names}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Assignment:
@@ -207,31 +183,24 @@ class Assignment:
         """
         ranks = [value["ranks"][rank] for rank in RANKS]
         claimed = "novel_q" in value or value["novel_rank"] is not None
-        found = cls(
-            id=value["id"],
-            status=cast(Status, current_status(value["status"])),
-            lineage=_lineage([rank["given"] or "" for rank in ranks]),
-            names=_lineage([rank["best"] or "" for rank in ranks]),
-            confidences=tuple(rank["confidence"] for rank in ranks),
-            withheld=value.get("withheld"),
-            tied=tuple(_lineage_of_text(text) for text in value["tied"]),
-            nearest_id=value["nearest_id"],
-            nearest_lineage=_lineage_of_text(value["nearest_lineage"]),
-            nearest_taxon_id=value.get("nearest_taxon_id"),
-            identity=value["identity"],
-            coverage=value["coverage"],
-            similarity=value["similarity"],
-            strand=value["strand"],
-            marker=value["marker"],
-            novel_rank=value["novel_rank"],
-            novel_p=value["novel_p"] if claimed else None,
-            novel_q=value.get("novel_q"),
-            p_values=tuple(rank["p"] for rank in ranks),
-            q_values=tuple(rank.get("q") for rank in ranks),
-            absences=tuple(rank.get("absence") for rank in ranks),
-            note=value["note"],
+        unchanged = ("id", "nearest_id", "identity", "coverage", "similarity", "strand", "marker", "novel_rank", "note")
+        return typed(
+            cls,
+            {
+                **{name: value[name] for name in unchanged},
+                **{name: value.get(name) for name in ("withheld", "nearest_taxon_id", "novel_q")},
+                "status": current_status(value["status"]),
+                "lineage": _lineage([rank["given"] or "" for rank in ranks]),
+                "names": _lineage([rank["best"] or "" for rank in ranks]),
+                "confidences": tuple(rank["confidence"] for rank in ranks),
+                "tied": tuple(_lineage_of_text(text) for text in value["tied"]),
+                "nearest_lineage": _lineage_of_text(value["nearest_lineage"]),
+                "novel_p": value["novel_p"] if claimed else None,
+                "p_values": tuple(rank["p"] for rank in ranks),
+                "q_values": tuple(rank.get("q") for rank in ranks),
+                "absences": tuple(rank.get("absence") for rank in ranks),
+            },
         )
-        return typed(cls, {one.name: getattr(found, one.name) for one in fields(cls)})
 
 
 def _lineage_of_text(text: str | None) -> Lineage:
@@ -243,6 +212,6 @@ def _lineage(names: list[str]) -> Lineage:
     return kingdom, phylum, class_, order, family, genus, species
 
 
-def _plain(value: float | None) -> float | None:
-    """Return a plain float, which JSON can represent."""
-    return None if value is None else float(value)
+def _plain(value: Any) -> Any:
+    """Return a number as a plain float, which JSON can represent, and other values unchanged."""
+    return float(value) if isinstance(value, int | float | np.number) else value

@@ -69,7 +69,6 @@ def discover_files(
     counts: CountTable | None = None,
     identity: float = IDENTITY,
     seed: int = 0,
-    threads: int | None = None,
     on_result: Callable[[Classified], None] | None = None,
     show_progress: bool | None = False,
 ) -> Discovery:
@@ -84,7 +83,6 @@ def discover_files(
             ``identify.file_samples``.
         identity: Minimum percent identity of the members of a group to its representative.
         seed: Random seed of the map.
-        threads: Number of threads for matrix products; None takes all cores.
         on_result: Called with every rejected record, and once with each distinct sequence, in the order of the input.
         show_progress: True counts the finished distinct sequences on standard error, None only on a terminal.
 
@@ -94,12 +92,10 @@ def discover_files(
         UsageError: ``folder`` contains files of these names that discover did not write.
     """
     calibration = check_calibrated(classifier)
-    reference = classifier.collection
     check_folder(folder)
     reads = _Reads(counts, {} if counts is not None else file_samples(paths))
     gathering = Gathering(reads)
-    labels = classifier.labels
-    with threadpool_limits(cores() if threads is None else threads):
+    with threadpool_limits(cores()):
         with progress_bar(None, show=show_progress, doing="looking up") as bar:
             for found in classifier.run(gathering.unseen(by_files(classifier.embedder, paths)), on_progress=bar.update):
                 gathering.judge(found)
@@ -108,7 +104,7 @@ def discover_files(
         if counts is not None and reads.not_in_counts == gathering.records - gathering.rejected > 0:
             raise no_match_error(counts, reads.examples)
         distinct = gathering.distinct()
-        groups = find_candidates(distinct, reference, labels, identity=identity)
+        groups = find_candidates(distinct, classifier.collection, classifier.labels, identity=identity)
         neighbours = _neighbours(groups, classifier)
     result = Discovery(
         groups=groups,
@@ -120,21 +116,28 @@ def discover_files(
         not_in_counts_examples=tuple(reads.examples),
         repeated=reads.repeated,
     )
-    alpha = classifier.criteria.alpha
-    inputs = ", ".join("standard input" if path == Path("-") else path.name for path in paths)
-    summary = {
-        "made by": f"ednabed {__version__} discover, from {inputs}",
-        "reference": f"{reference.name}, build {calibration.build}, {int(labels.labelled.sum()):,} labelled sequences, "
-        f"model {reference.spec.model}, calibrated with seed {calibration.seed}",
-        "read": f"{result.records:,} records, {result.rejected:,} of them rejected",
-        "distinct sequences": f"{len(distinct):,}: "
-        + ", ".join(f"{result.sequences[status]:,} {word}" for status, word in _WORDS.items()),
-        "tested for absence from the reference": f"{result.tested:,}, at a p-value and a false discovery rate of "
-        f"{alpha:g}",
-        "group": f"sequences not in the reference that are at least {identity:g} % identical to their representative",
-    }
+    summary = _summary(result, classifier, calibration, paths, identity)
     write_discovery(folder, groups, neighbours=neighbours, summary=summary, seed=seed)
     return result
+
+
+def _summary(
+    result: Discovery, classifier: Classifier, calibration: Calibration, paths: Sequence[Path], identity: float
+) -> dict[str, str]:
+    """Return the facts at the top of the report."""
+    reference, labelled = classifier.collection, int(classifier.labels.labelled.sum())
+    inputs = ", ".join("standard input" if path == Path("-") else path.name for path in paths)
+    return {
+        "made by": f"ednabed {__version__} discover, from {inputs}",
+        "reference": f"{reference.name}, build {calibration.build}, {labelled:,} labelled sequences, model "
+        f"{reference.spec.model}, calibrated with seed {calibration.seed}",
+        "read": f"{result.records:,} records, {result.rejected:,} of them rejected",
+        "distinct sequences": f"{sum(result.sequences.values()):,}: "
+        + ", ".join(f"{result.sequences[status]:,} {word}" for status, word in _WORDS.items()),
+        "tested for absence from the reference": f"{result.tested:,}, at a p-value and a false discovery rate of "
+        f"{classifier.criteria.alpha:g}",
+        "group": f"sequences not in the reference that are at least {identity:g} % identical to their representative",
+    }
 
 
 def check_calibrated(classifier: Classifier) -> Calibration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from ednabed.base.files import check_file
 from ednabed.base.version import __version__
 from ednabed.errors import InputError, UsageError
-from ednabed.export.about import read_about
+from ednabed.export.about import DatasetAbout, read_about
 from ednabed.export.dwc import write_dwc
 from ednabed.export.faire import write_faire
 from ednabed.export.fasta import write_fasta
@@ -62,6 +63,30 @@ WITH_IDS = tuple(format for format in FORMATS if format != "krona")
 _TEXT = ("fasta", "tsv", "krona", "sintax")
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of an export; most of them apply to some formats only.
+
+    Attributes:
+        ids: Rule for feature ids, one of ``export.ids.RULES``.
+        occurrences: One entry per record, not per distinct sequence (``BY_RECORD``); None takes the default of the
+            format: False for ``fasta``, True for ``tsv`` and ``parquet``.
+        obsm: ``h5ad``: vectors in ``obsm["X_ednabed"]`` instead of ``X``.
+        by_sample: ``h5ad``: samples by features, reads as ``X`` and vectors in ``varm["X_ednabed"]``.
+        biom: ``qiime2``: also write ``feature-table.biom``, which requires biom-format.
+        per_sample: ``krona``: one file per sample.
+        dataset: ``dwc``: a TOML file with title, licence and contact of the data set (``export.about``).
+    """
+
+    ids: str = "own"
+    occurrences: bool | None = None
+    obsm: bool = False
+    by_sample: bool = False
+    biom: bool = True
+    per_sample: bool = False
+    dataset: Path | None = None
+
+
 def export_records(
     collection: Collection,
     target: Path,
@@ -70,13 +95,7 @@ def export_records(
     rows: npt.NDArray[np.int64] | None = None,
     choice: Choice | None = None,
     assigned: AssignmentSource | None = None,
-    ids: str = "own",
-    occurrences: bool | None = None,
-    obsm: bool = False,
-    by_sample: bool = False,
-    biom: bool = True,
-    per_sample: bool = False,
-    dataset: Path | None = None,
+    options: ExportOptions | None = None,
 ) -> ExportReport:
     """Write distinct sequences of a collection, with their records, in a format of another program.
 
@@ -91,14 +110,7 @@ def export_records(
         rows: Distinct sequences to write, as int64 row numbers of the collection; None takes all.
         choice: Selection of their records; None takes all.
         assigned: Names for records without a lineage of their own (``names.find_assignments``); None for none.
-        ids: Rule for feature ids, one of ``export.ids.RULES``.
-        occurrences: One entry per record, not per distinct sequence (``BY_RECORD``); None takes the default of the
-            format: False for ``fasta``, True for ``tsv`` and ``parquet``.
-        obsm: ``h5ad``: vectors in ``obsm["X_ednabed"]`` instead of ``X``.
-        by_sample: ``h5ad``: samples by features, reads as ``X`` and vectors in ``varm["X_ednabed"]``.
-        biom: ``qiime2``: also write ``feature-table.biom``, which requires biom-format.
-        per_sample: ``krona``: one file per sample.
-        dataset: ``dwc``: a TOML file with title, licence and contact of the data set (``export.about``).
+        options: Further options; None takes the defaults.
 
     Returns:
         What was written, with notes for the user.
@@ -111,36 +123,21 @@ def export_records(
             sequences.
     """
     assigned = assigned or AssignmentSource()
-    _check(target, format, assigned, ids, occurrences, obsm, by_sample, biom, per_sample, dataset)
-    published = None if dataset is None else read_about(dataset)
+    options = options or ExportOptions()
+    _check(target, format, assigned, options)
+    published = None if options.dataset is None else read_about(options.dataset)
     selection = Selection(collection, rows, choice)
-    feature_ids = FeatureIds(selection, ids)
+    feature_ids = FeatureIds(selection, options.ids)
     names = assigned.namer(collection)
     if assigned.file is not None:
         _check_names(names, selection, feature_ids, assigned.file)
-    by_record = format in BY_RECORD and (format != "fasta" if occurrences is None else occurrences)
+    by_record = format in BY_RECORD and (format != "fasta" if options.occurrences is None else options.occurrences)
     has_ids = format in WITH_IDS and not by_record
-    about = {**_about(collection), **({"ids": f"{ids}: {RULES[ids]}"} if has_ids else {})}
+    about = {**_about(collection), **({"ids": f"{options.ids}: {RULES[options.ids]}"} if has_ids else {})}
     otu_db = assigned.references(selection.runs())
-    writers: dict[str, Callable[[], Written]] = {
-        "fasta": lambda: write_fasta(selection, feature_ids, target, occurrences=by_record),
-        "tsv": lambda: write_tsv(selection, names, feature_ids, target, occurrences=by_record),
-        "parquet": lambda: write_parquet(selection, names, feature_ids, target, occurrences=by_record),
-        "h5ad": lambda: (
-            write_h5ad_samples(selection, names, feature_ids, target, about=about)
-            if by_sample
-            else write_h5ad(selection, names, feature_ids, target, obsm=obsm, about=about)
-        ),
-        "qiime2": lambda: write_qiime2(selection, names, feature_ids, target, biom=biom, about=about),
-        "qza": lambda: write_qza(selection, names, feature_ids, target, about=about),
-        "mdt": lambda: write_mdt(selection, names, feature_ids, target, otu_db=otu_db, about=about),
-        "faire": lambda: write_faire(selection, names, feature_ids, target, otu_db=otu_db, about=about),
-        "dwc": lambda: write_dwc(selection, names, ids, target, published),
-        "krona": lambda: write_krona(selection, names, feature_ids, target, per_sample=per_sample, about=about),
-        "sintax": lambda: write_sintax(selection, names, feature_ids, target),
-        "dada2": lambda: write_dada2(selection, names, feature_ids, target, about=about),
-    }
-    written = writers[format]()
+    written = _WRITERS[format](
+        _Export(selection, names, feature_ids, target, options, by_record, published, otu_db, about)
+    )
     return ExportReport(
         format=format,
         target=target,
@@ -154,46 +151,77 @@ def export_records(
             # Ids in an archive are chosen within each dataset, which adds its own notes.
             *(feature_ids.notes() if has_ids and format != "dwc" else []),
             *(_names_notes(names, assigned, selection) if format in WITH_NAMES else []),
-            *missing(selection, format, names, per_sample=per_sample),
+            *missing(selection, format, names, per_sample=options.per_sample),
             *_runs_notes(selection),
         ),
     )
 
 
-def _check(
-    target: Path,
-    format: str,
-    assigned: AssignmentSource,
-    ids: str,
-    occurrences: bool | None,
-    obsm: bool,
-    by_sample: bool,
-    biom: bool,
-    per_sample: bool,
-    dataset: Path | None,
-) -> None:
+@dataclass(frozen=True)
+class _Export:
+    """What the writers of the formats need."""
+
+    selection: Selection
+    names: Namer
+    ids: FeatureIds
+    target: Path
+    options: ExportOptions
+    by_record: bool
+    published: DatasetAbout | None
+    otu_db: str
+    about: dict[str, Any]
+
+
+def _write_h5ad(e: _Export) -> Written:
+    if e.options.by_sample:
+        return write_h5ad_samples(e.selection, e.names, e.ids, e.target, about=e.about)
+    return write_h5ad(e.selection, e.names, e.ids, e.target, obsm=e.options.obsm, about=e.about)
+
+
+_WRITERS: Mapping[str, Callable[[_Export], Written]] = {
+    "fasta": lambda e: write_fasta(e.selection, e.ids, e.target, occurrences=e.by_record),
+    "tsv": lambda e: write_tsv(e.selection, e.names, e.ids, e.target, occurrences=e.by_record),
+    "parquet": lambda e: write_parquet(e.selection, e.names, e.ids, e.target, occurrences=e.by_record),
+    "h5ad": _write_h5ad,
+    "qiime2": lambda e: write_qiime2(e.selection, e.names, e.ids, e.target, biom=e.options.biom, about=e.about),
+    "qza": lambda e: write_qza(e.selection, e.names, e.ids, e.target, about=e.about),
+    "mdt": lambda e: write_mdt(e.selection, e.names, e.ids, e.target, otu_db=e.otu_db, about=e.about),
+    "faire": lambda e: write_faire(e.selection, e.names, e.ids, e.target, otu_db=e.otu_db, about=e.about),
+    "dwc": lambda e: write_dwc(e.selection, e.names, e.options.ids, e.target, e.published),
+    "krona": lambda e: write_krona(
+        e.selection, e.names, e.ids, e.target, per_sample=e.options.per_sample, about=e.about
+    ),
+    "sintax": lambda e: write_sintax(e.selection, e.names, e.ids, e.target),
+    "dada2": lambda e: write_dada2(e.selection, e.names, e.ids, e.target, about=e.about),
+}
+
+
+def _check(target: Path, format: str, assigned: AssignmentSource, options: ExportOptions) -> None:
     if format not in FORMATS:
         raise UsageError(f"export format {format!r} is unknown; use one of {', '.join(FORMATS)}")
     restricted = (
-        (occurrences is not None, "one entry per record or per distinct sequence", BY_RECORD),
-        (obsm, "vectors in obsm", ("h5ad",)),
-        (by_sample, "samples by features", ("h5ad",)),
-        (dataset is not None, "a file about the data set", ("dwc",)),
-        (not biom, "omitting BIOM", ("qiime2",)),
-        (per_sample, "one file per sample", ("krona",)),
+        (options.occurrences is not None, "one entry per record or per distinct sequence", BY_RECORD),
+        (options.obsm, "vectors in obsm", ("h5ad",)),
+        (options.by_sample, "samples by features", ("h5ad",)),
+        (options.dataset is not None, "a file about the data set", ("dwc",)),
+        (not options.biom, "omitting BIOM", ("qiime2",)),
+        (options.per_sample, "one file per sample", ("krona",)),
         (bool(assigned), "names from assignments", WITH_NAMES),
     )
     for requested, what, formats in restricted:
         if requested and format not in formats:
             raise UsageError(f"{what} is an option for {', '.join(formats)}, not for {format}; omit it")
-    if obsm and by_sample:
+    if options.obsm and options.by_sample:
         raise UsageError("`obsm` and `by_sample` exclude each other, because samples have no vectors; omit one of them")
-    if ids != "own" and (format not in WITH_IDS or (occurrences is not False and format in ("tsv", "parquet"))):
-        raise UsageError(f"feature ids ({ids}) do not apply to this {format} export, which has none; omit `ids`")
+    is_by_record = options.occurrences is not False and format in ("tsv", "parquet")
+    if options.ids != "own" and (format not in WITH_IDS or is_by_record):
+        raise UsageError(
+            f"feature ids ({options.ids}) do not apply to this {format} export, which has none; omit `ids`"
+        )
     if assigned.file is not None and assigned.file.resolve() == target.resolve():
         raise UsageError(f"{target} is given twice, as assignments and for the export; give another")
     example = f"export{FORMATS[format][0]}"
-    if per_sample or (not FORMATS[format][0] and not (format == "mdt" and is_workbook(target))):
+    if options.per_sample or (not FORMATS[format][0] and not (format == "mdt" and is_workbook(target))):
         check_target_folder(target, format)
     elif format in _TEXT:
         # These may be written to a pipe.

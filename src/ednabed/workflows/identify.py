@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from threadpoolctl import threadpool_limits
 
@@ -15,9 +15,12 @@ from ednabed.base.version import __version__
 from ednabed.engine.progress import progress_bar
 from ednabed.engine.threads import cores
 from ednabed.errors import EdnabedError, StoreError
+from ednabed.export.assignments import AssignmentWriter
+from ednabed.export.sample_table import SampleTable
 from ednabed.reference import layout
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.search.queries import Query, QueryBatch, by_files, embedder_for
+from ednabed.store.assignment import Assignment
 from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import QUERIES, calibrate
 from ednabed.taxonomy.calibration import Calibration
@@ -142,7 +145,12 @@ def open_classifier(
 
 
 def classify_files(
-    classifier: Classifier, paths: Sequence[Path], threads: int | None = None, *, show_progress: bool | None = False
+    classifier: Classifier,
+    paths: Sequence[Path],
+    threads: int | None = None,
+    *,
+    samples: SampleTable | None = None,
+    show_progress: bool | None = False,
 ) -> Iterator[Classified]:
     """Classify the records of sequence files; yield them in the order of the input.
 
@@ -150,12 +158,21 @@ def classify_files(
         classifier: See ``open_classifier``.
         paths: The files; ``-`` is standard input.
         threads: Number of threads for matrix products; None takes all cores.
+        samples: Table to which the reads of each query are added; if several files are read, a record without a sample
+            gets that of its file, see ``file_samples``. None for no table.
         show_progress: True counts the finished queries on standard error, None only on a terminal.
 
     Raises:
-        InputError: A file cannot be read, or contains no record.
+        InputError: A file cannot be read, or contains no record; or no record is in the count table of ``samples``.
     """
-    yield from classify_batches(classifier, by_files(classifier.embedder, paths), threads, None, "query", show_progress)
+    files = file_samples(paths)
+    batches = by_files(classifier.embedder, paths)
+    for found in classify_batches(classifier, batches, threads, None, "query", show_progress):
+        if samples is not None:
+            samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
+        yield found
+    if samples is not None:
+        samples.check()
 
 
 def classify_batches(
@@ -185,6 +202,56 @@ def classify_batches(
     if first is not None:
         yield first
         yield from found
+
+
+class Tally:
+    """Counts classified queries.
+
+    Args:
+        on_rejected: Called with the assignment of each query that could not be looked up; None for no calls.
+
+    Attributes:
+        statuses: Number of queries by status.
+        reversed: Number of queries on the opposite strand to the reference.
+        unrelated: Number of queries without a related sequence in the reference.
+    """
+
+    def __init__(self, on_rejected: Callable[[Assignment], object] | None = None) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.reversed = self.unrelated = 0
+        self._on_rejected = on_rejected
+
+    def add(self, found: Classified) -> None:
+        """Count a query."""
+        assignment = found.assignment
+        self.statuses[assignment.status] += 1
+        self.reversed += assignment.strand == "-"
+        self.unrelated += assignment.status == "unclassified" and not any(assignment.names)
+        if assignment.status == "rejected" and self._on_rejected is not None:
+            self._on_rejected(assignment)
+
+    def each(self, answers: Iterable[Classified]) -> Iterator[Assignment]:
+        """Count classified queries, and yield their assignments."""
+        for found in answers:
+            self.add(found)
+            yield found.assignment
+
+
+def write_assignments(assignments: Iterable[Assignment], target: Path | TextIO | None, format: str) -> None:
+    """Write assignments as they arrive.
+
+    Args:
+        assignments: The assignments; read to the end even if they are not written.
+        target: See ``AssignmentWriter``; None writes nothing.
+        format: One of ``export.assignments.FORMATS``.
+    """
+    if target is None:
+        for _ in assignments:
+            pass
+        return
+    with AssignmentWriter(target, format) as writer:
+        for one in assignments:
+            writer.write(one)
 
 
 def about(classifier: Classifier, statuses: Mapping[str, int], *, align: bool = True) -> dict[str, Any]:

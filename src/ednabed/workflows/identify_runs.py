@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ import pyarrow.compute as pc
 from ednabed.base.arrays import FloatArray
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
-from ednabed.export.features import Feature, features
+from ednabed.export.features import Feature, features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
+from ednabed.export.sample_table import SampleTable
 from ednabed.export.selection import Selection
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import Reference
 from ednabed.reference.sources import shown_path
 from ednabed.search.queries import Query, QueryBatch
+from ednabed.store.assignment import Assignment
 from ednabed.store.assignments import COLUMNS, ClassifiedBy, KeptFile, check_writable, keep
 from ednabed.taxonomy.classify import Classified, Classifier
 from ednabed.workflows.identify import classify_batches, shares_json
@@ -30,27 +32,20 @@ from ednabed.workflows.identify import classify_batches, shares_json
 _BATCH = 4_096
 
 
-@dataclass(frozen=True)
-class ClassifiedFeature:
-    """A distinct sequence of runs with its classification.
-
-    Attributes:
-        feature: The sequence, with its reads by sample; its id is the one that exports of the same runs give it.
-        found: Its classification, under that id.
-    """
-
-    feature: Feature
-    found: Classified
-
-
 def embeds_again(classifier: Classifier, runs: LooseRuns) -> bool:
     """Return whether sequences of runs must be embedded again, because the reference has another function."""
     return runs.spec.fingerprint != classifier.collection.spec.fingerprint
 
 
 def classify_runs(
-    classifier: Classifier, runs: LooseRuns, *, threads: int | None = None, show_progress: bool | None = False
-) -> Iterator[ClassifiedFeature]:
+    classifier: Classifier,
+    runs: LooseRuns,
+    keeper: Keeper,
+    *,
+    samples: SampleTable | None = None,
+    threads: int | None = None,
+    show_progress: bool | None = False,
+) -> Iterator[Classified]:
     """Classify each distinct sequence of runs; yield them in the order of an export of these runs.
 
     The vectors of the runs are used if the reference has the same function. Otherwise the stored bases are embedded by
@@ -59,6 +54,8 @@ def classify_runs(
     Args:
         classifier: See ``identify.open_classifier``.
         runs: The runs.
+        keeper: Gets each assignment.
+        samples: Table to which the reads of each sequence are added; None for none.
         threads: Number of threads for matrix products; None takes all cores.
         show_progress: True counts the finished sequences on standard error, None only on a terminal.
 
@@ -75,10 +72,16 @@ def classify_runs(
     engine = Engine(classifier.embedder) if embeds_again(classifier, runs) else None
     batches = (_batch(runs, chunk, vectors, norms, engine) for chunk, vectors, norms in _chunks(runs, ids))
     answers = classify_batches(classifier, batches, threads, runs.rows, "sequence", show_progress)
+    names = {} if samples is None else sample_names(Selection(runs).samples())
     # The sequences are read a second time instead of being kept in memory.
     for chunk, _, _ in _chunks(runs, ids):
         for feature in chunk:
-            yield ClassifiedFeature(feature, next(answers))
+            found = next(answers)
+            keeper.add(feature, found.assignment)
+            if samples is not None:
+                reads: dict[str | None, int] = {names[sample]: count for sample, count in feature.counts.items()}
+                samples.add_feature(found.assignment, reads, uncounted=bool(feature.unknown))
+            yield found
 
 
 def _chunks(runs: LooseRuns, ids: FeatureIds) -> Iterator[tuple[list[Feature], FloatArray, FloatArray]]:
@@ -134,11 +137,11 @@ class Keeper:
         self._rows: list[dict[str, Any]] = []
         self._tables: list[pa.Table] = []
 
-    def add(self, one: ClassifiedFeature) -> None:
-        """Add the classification of one sequence."""
-        row = one.found.assignment.to_dict()
+    def add(self, feature: Feature, assignment: Assignment) -> None:
+        """Add the assignment of one sequence."""
+        row = assignment.to_dict()
         del row["id"]
-        self._rows.append({"digest": one.feature.digest, **row})
+        self._rows.append({"digest": feature.digest, **row})
         if len(self._rows) == _BATCH:
             self._flush()
 

@@ -90,23 +90,7 @@ class Searcher:
         options: SearchOptions | None = None,
         assignments: str | None = None,
     ) -> tuple[Collection, Iterator[Answer]]:
-        """Search a reference, or the runs themselves if the workspace has no reference.
-
-        Args:
-            query: The query or queries.
-            reference: A folder or the name of a build; None takes the reference of the workspace.
-            model: Name or folder of the model that embeds queries; None takes its name in the reference.
-            options: Search options; None takes the defaults.
-            assignments: Source of names for hits without a lineage of their own, see ``names.find_assignments``.
-
-        Returns:
-            The searched collection, and an iterator over the queries with their hits.
-
-        Raises:
-            InputError: The assignments do not exist.
-            StoreError: A run, record or reference does not exist, or query and reference have different functions.
-            ModelError: The model that embeds queries is not available.
-        """
+        """See ``DataManager.search``."""
         source = None if query.run is None else usable_source(self.workspace, str(query.run))
         collection = self.collection(reference, source)
         if source is not None:
@@ -125,22 +109,7 @@ class Searcher:
         model: str | None = None,
         options: SearchOptions | None = None,
     ) -> tuple[list[str], Iterator[Answer]]:
-        """Search a LanceDB table; a ``record_id`` without a run is the id of a row.
-
-        Args:
-            database: Database that contains the table.
-            query: The query or queries.
-            vector_column: Column of the vectors.
-            model: Name or folder of the model that embeds queries; None takes its name in the table.
-            options: Search options; None takes the defaults.
-
-        Returns:
-            Notices, complete when the iterator has ended, and an iterator over the queries with their hits.
-
-        Raises:
-            UsageError: An option does not apply to tables.
-            StoreError: The table has vectors of several or of unknown functions, or of another function than the query.
-        """
+        """See ``DataManager.search_table``."""
         options = options or SearchOptions()
         check_options(options)
         columns = VectorColumns(vector_column)
@@ -158,24 +127,7 @@ class Searcher:
         return notices, ((one, [Hit(**hit, requested=requested) for hit in hits]) for one, hits in answers)
 
     def similar_in_runs(self, run: Run, seq_idx: int, k: int, *, exclude_same_run: bool) -> list[tuple[Hit, Path]]:
-        """Return the sequences most similar to a record of a run, from all runs of the same function.
-
-        The search uses the reference of the workspace if it contains all of these runs (hits may then also be in runs
-        that have been removed since), else it is an exact search over the runs.
-
-        Args:
-            run: The run.
-            seq_idx: Number of the record in the run, from 0.
-            k: Maximum hits.
-            exclude_same_run: Exclude the records of the query's run.
-
-        Returns:
-            The hits, each with the folder of its run.
-
-        Raises:
-            StoreError: The record does not exist, or the function of the run is unknown.
-            UsageError: ``k`` is below 1.
-        """
+        """See ``DataManager.search_across_embeddings``; each hit is returned with the folder of its run."""
         query = usable_source(self.workspace, run)
         batch = by_run(run, (query.dataset, query.run_id), seq_idx, None)
         options = SearchOptions(k=k)
@@ -199,14 +151,10 @@ class Searcher:
         return [(hit, folders[str(hit.source_file).rpartition("/")[0]]) for hit in hits]
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
-        """Return the collection to search: a reference, or the runs of the workspace if it has no reference.
-
-        Args:
-            reference: A folder or the name of a build; None takes the reference of the workspace.
-            source: Run that determines the function if there is no reference; None: all runs must have one function.
+        """See ``DataManager.collection``.
 
         Raises:
-            StoreError: There is no such reference, or neither a reference nor a run that can be searched.
+            StoreError: The reference does not exist, no run can be searched, or the runs have several functions.
         """
         if reference is not None or (layout.default_folder(self.workspace) / METADATA).exists():
             return open_reference(*layout.find_reference(self.workspace, reference))
@@ -320,13 +268,11 @@ class SearchReport:
     """What was written by ``write_answers``.
 
     Attributes:
-        rejected: Number of queries that could not be searched.
-        without_hits: Number of other queries that have no hit.
+        without_hits: Number of queries that were searched and have no hit.
         assigned: Number of hits whose lineage is that of an assignment.
         unnamed: Number of hits without a lineage.
     """
 
-    rejected: int = 0
     without_hits: int = 0
     assigned: int = 0
     unnamed: int = 0
@@ -358,7 +304,6 @@ def write_answers(
         for query, hits in chain([] if first is None else [first], answers):
             writer.write(query.info, hits)
             if "rejected" in query.info:
-                report.rejected += 1
                 on_rejected(query)
                 continue
             report.without_hits += not hits

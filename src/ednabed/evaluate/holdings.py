@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.parquet_files import parquet_errors
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import source_of
@@ -142,8 +143,8 @@ def names_of(
         if "lineage" in collection.record_schema.names:
             positions = [collection.positions_of(row) for row in rows.tolist()]
             owner = np.repeat(np.arange(len(rows)), [len(part) for part in positions])
-            texts = collection.take_records(np.concatenate(positions), ["lineage"]).column("lineage").to_pylist()
-            for number, text in zip(owner.tolist(), texts, strict=True):
+            texts = collection.take_records(np.concatenate(positions), ["lineage"]).column("lineage").cast(pa.string())
+            for number, text in zip(owner.tolist(), texts.to_pylist(), strict=True):
                 if text is not None and text.count(";") == len(RANKS) - 1:
                     lineages[number].add(text)
     found = {}
@@ -166,7 +167,9 @@ def _has_digests(run: Run) -> bool:
     columns = [name for name in _COLUMNS if name in run.record_schema.names]
     if "digest" not in columns:
         raise StoreError(f"{path} has no column 'digest', which is needed to match sequences; embed the input again")
-    digests = run.load_records(columns).column("digest").cast(pa.string())
+    records = run.load_records(columns)
+    with parquet_errors(run.damaged_records):
+        digests, *_ = (records.column(name).cast(pa.string()) for name in columns)
     if not pc.all(pc.match_substring_regex(digests, _DIGEST), skip_nulls=False).as_py():
         raise StoreError(
             f"{path}: column 'digest' contains values other than 'SQ.' and 32 characters; embed the input again"

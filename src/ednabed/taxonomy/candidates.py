@@ -34,7 +34,8 @@ MAX_CANDIDATES = 400
 """Candidates per exponent for a query that is far from all near ones."""
 COVERAGE_POWER = 0.2
 """A distance over a share c of the query's bases is multiplied by 1 / c ** 0.2: among many short sequences one is near
-by chance, or because its region hardly varies. Families of new genera on COI: 0.766 instead of 0.741 right."""
+by chance, or because its region hardly varies. Families of new genera on COI: 0.766 instead of 0.741 of draws right
+(``docs/decisions.md``)."""
 _KEPT = 100
 """Candidates per query that are weighted: the nearest, and more if more are equally near."""
 _MIN_SHARE = 0.01

@@ -65,28 +65,15 @@ MAX_LINES = 80
 MAX_PARAMETERS = 8
 MAX_MODULE_LINES = 450
 LONG_FUNCTIONS = {
-    "ednabed.api.exports.export_records": BEING_SPLIT,
-    "ednabed.cli.consolidate.consolidate": BEING_SPLIT,
-    "ednabed.cli.embed.embed": BEING_SPLIT,
-    "ednabed.cli.evaluate.evaluate": BEING_SPLIT,
-    "ednabed.cli.search.search": BEING_SPLIT,
     "ednabed.search.table.search_table": BEING_SPLIT,
-    "ednabed.workflows.exports.export_records": BEING_SPLIT,
 }
 PUBLIC = "the arguments are those that users type (DESIGN.md, README.md)"
 MANY_PARAMETERS = {
     "ednabed.api.engine.EmbeddingEngine.__init__": PUBLIC,
     "ednabed.api.manager.DataManager.search": PUBLIC,
     "ednabed.api.manager.DataManager.search_table": PUBLIC,
-    "ednabed.api.discover.discover_files": BEING_SPLIT,
-    "ednabed.api.exports._check": BEING_SPLIT,
-    "ednabed.api.exports.export_records": BEING_SPLIT,
-    "ednabed.evaluate.accuracy.evaluate": BEING_SPLIT,
     "ednabed.store.table_embed.embed_table": BEING_SPLIT,
     "ednabed.tables.fill.embed_table": BEING_SPLIT,
-    "ednabed.workflows.discover.discover_files": BEING_SPLIT,
-    "ednabed.workflows.exports._check": BEING_SPLIT,
-    "ednabed.workflows.exports.export_records": BEING_SPLIT,
 }
 LONG_MODULES = {"ednabed.tables.table": BEING_SPLIT}
 

@@ -178,8 +178,8 @@ def test_markers_of_all_runs_are_named(capsys, markers):
 def test_one_marker_of_several(capsys, markers, monkeypatch):
     asked = []
 
-    def stop(records, methods, **more):
-        asked.append((records, more["title"]))
+    def stop(data_split, methods, **more):
+        asked.append((data_split.training, more["title"]))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ednabed.evaluate.accuracy.evaluate", stop)
@@ -202,7 +202,7 @@ def test_other_methods_are_chosen(capsys, workspace, monkeypatch):
     assert cli_evaluate._OTHERS == METHOD_NAMES
     asked = []
 
-    def stop(records, methods, **more):
+    def stop(data_split, methods, **more):
         asked.append([method.name for method in methods])
         raise KeyboardInterrupt
 

@@ -119,8 +119,8 @@ def evaluate(
     if not records:
         markers = ", ".join(sorted({name for run in opened.manifest.runs for name in run.markers if name})) or "none"
         raise InputError(f"{opened.name} has no labelled record of marker {marker!r}; its markers are: {markers}")
+    parted = split(records, queries=queries, seed=seed, unseen=unseen_ids)
     if training_to is not None:
-        parted = split(records, queries=queries, seed=seed, unseen=unseen_ids)
         write_records(training_to, parted.training)
         emit(f"{len(parted.training):,} of {parted.records:,} records, seed {seed}, {queries} queries: {training_to}")
         return
@@ -130,8 +130,8 @@ def evaluate(
     chosen = (None,) if no_crops else (None, *(crops or (313, 150)))
     with threadpool_limits(threads):
         result = run(
-            records, methods, queries=queries, seed=seed, crops=chosen, threads=threads, title=marker or opened.name,
-            command=_command(), embedders=embedders, unseen=unseen_ids,
+            parted, methods, crops=chosen, threads=threads, title=marker or opened.name, command=_command(),
+            embedders=embedders,
         )  # fmt: skip
     for name, reason in result.failures.items():
         notice(f"{name} is omitted: {reason}")

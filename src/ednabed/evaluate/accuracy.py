@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from ednabed.evaluate.metrics import (
 from ednabed.evaluate.mixture import measure_mixture, natural_part, only_species, shares
 from ednabed.evaluate.neighbours import Neighbours, measure_neighbours
 from ednabed.evaluate.predictions import Method
-from ednabed.evaluate.splits import COPY, CROPS, GROUPS, Labelled, Query, Split, split
+from ednabed.evaluate.splits import COPY, CROPS, GROUPS, Query, Split
 from ednabed.models.base import Embedder
 from ednabed.sequences.lineage import RANKS
 
@@ -180,26 +180,21 @@ class _Answer:
 
 
 def evaluate(
-    records: Sequence[Labelled],
+    data_split: Split,
     methods: Sequence[Method],
     *,
-    queries: int = 500,
-    seed: int = 1,
     crops: Sequence[int | None] = CROPS,
     threads: int = 1,
     identities_from: str | None = None,
     title: str = "",
     command: str = "",
     embedders: Sequence[Embedder] = (),
-    unseen: Collection[str] | None = None,
 ) -> Evaluation:
     """Measure methods on held-out records.
 
     Args:
-        records: Labelled records, which ``splits.split`` splits.
+        data_split: The training records and the queries.
         methods: Methods to measure, one after the other; names must differ.
-        queries: Maximum queries per group.
-        seed: Seed of the split and of the crops.
         crops: Lengths of the queries; None is the whole sequence.
         threads: Number of threads of every method.
         identities_from: Method whose identities with the nearest training sequence define the identity bins; None
@@ -207,12 +202,10 @@ def evaluate(
         title: Title of the data, for the report.
         command: Command that creates the report again.
         embedders: Embedders whose nearest neighbours are measured too, without alignment (``neighbours``).
-        unseen: Ids of the records from which alone queries are drawn, see ``splits.split``; None: from all.
 
     Raises:
         UsageError: There is no method or no crop, two methods have the same name, or ``identities_from`` is not one of
             the methods.
-        InputError: The records cannot be split.
         EdnabedError: Every method failed; the error of the first. If only some fail, the result lists their failures.
     """
     names = [method.name for method in methods]
@@ -222,7 +215,6 @@ def evaluate(
         raise UsageError(f"{wrong}; name at least one crop length and one or more methods, each once")
     if identities_from is not None and identities_from not in names:
         raise UsageError(f"`identities_from` is {identities_from!r}; choose one of {', '.join(names)}")
-    data_split = split(records, queries=queries, seed=seed, unseen=unseen)
     held_out = {"full" if crop is None else str(crop): data_split.crop(crop) for crop in crops}
     copies = {"full" if crop is None else str(crop): data_split.crop_copies(crop) for crop in crops}
     all_queries = {crop: held_out[crop] + copies[crop] for crop in held_out}

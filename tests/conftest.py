@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each of several test processes computes with one thread: more than one per core spin, and take many times longer.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores Ctrl-C in what it runs in the background, and programs inherit that; the tests interrupt programs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test may fail because the machine is slow.
 settings.register_profile("ednabed", deadline=None)

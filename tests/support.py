@@ -109,7 +109,7 @@ def ednabed(*arguments: str | Path, cwd: Path, stdin: bytes | None = None, env: 
         input=stdin,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
-        timeout=300,
+        timeout=1_200,
         check=False,
     )
 

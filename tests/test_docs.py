@@ -53,13 +53,15 @@ PAGES = ["README.md", *(f"docs/{name}.md" for name in ("backup", "monthly_job", 
 @pytest.mark.parametrize("words", [words for page in PAGES for words in commands_in(ROOT / page)], ids=" ".join)
 def test_the_commands_of_the_pages_parse(words):
     command: click.Command = cli
+    context = click.Context(cli, **cli.context_settings)
     words = words[1:]
     if words[0] == "--workspace":
         words = words[2:]
     while isinstance(command, click.Group):
         assert words[0] in command.commands, words
         command = command.commands[words.pop(0)]
-    with click.Context(command) as context:
+        context = click.Context(command, parent=context)
+    with context:
         command.parse_args(context, words)
 
 

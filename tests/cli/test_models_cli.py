@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ednabed.cli.common import Context
+from ednabed.cli.main import cli
 from ednabed.cli.models import models
 from ednabed.errors import ModelError, UsageError
 from ednabed.models import verify
@@ -31,7 +32,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call(*arguments: str) -> Result:
-    return CliRunner().invoke(models, list(arguments), obj=Context(Path()))
+    return CliRunner().invoke(models, list(arguments), obj=Context(Path()), **cli.context_settings)
 
 
 def put(card_name: str) -> Path:

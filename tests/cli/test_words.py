@@ -13,7 +13,7 @@ from ednabed.errors import UsageError
 
 
 def context_of(path: str) -> click.Context:
-    context = click.Context(cli, info_name="ednabed")
+    context = click.Context(cli, info_name="ednabed", **cli.context_settings)
     for name in path.split():
         assert isinstance(context.command, click.Group)
         context = click.Context(context.command.commands[name], info_name=name, parent=context)

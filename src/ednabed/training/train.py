@@ -208,13 +208,14 @@ def _finished_report(request: TrainRequest, output: Path) -> dict[str, Any] | No
     path = output / TRAINING_REPORT
     if not path.is_file():
         return None
-    report = REPORT_SEAL.read(path.read_bytes())
+    text = path.read_bytes()
+    report = REPORT_SEAL.read(text)
     files = [*request.inputs, *([] if request.labels is None else [request.labels])]
     if not all(file.is_file() for file in files):
         return None
     trained = [*(one["sha256"] for one in report["inputs"]), *filter(None, [report["labels_sha256"]])]
     same = report["settings"] == json.loads(to_json(request.settings()))
-    return report if same and trained == [sha256_file(file) for file in files] else None
+    return json.loads(text) if same and trained == [sha256_file(file) for file in files] else None
 
 
 @contextmanager

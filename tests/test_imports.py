@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ednabed"
 ORDER = [
-    "base", "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "evaluate", "export",
+    "base", "sequences", "models", "engine", "store", "reference", "tables", "search", "taxonomy", "evaluate", "export",
     "training", "api", "dashboard", "cli",
 ]  # fmt: skip
 FREE = ("errors", "extras", "__init__")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,12 @@ from ednabed.reference.opened import Reference, open_reference
 from ednabed.reference.sources import Source, find_sources, one_function, source_of
 from ednabed.search.hits import Search, SearchOptions
 from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_run, by_sequence, embedder_for
-from ednabed.search.table import spec_of_table
-from ednabed.search.table_queries import answer, by_table_id, check_options
+from ednabed.search.tables import TableSearch, by_row_id
 from ednabed.store.defaults import workspace_folder
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
-from ednabed.store.table import Database, VectorColumns
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, HALF
+from ednabed.tables.table import Database, VectorColumns
 
 log = logging.getLogger("ednabed")
 
@@ -240,25 +240,22 @@ class DataManager:
             StoreError: The table has vectors of several or of unknown functions, or of another function than the query.
         """
         _one_query(seq_idx, record_id, sequence, files, run)
-        options = options or SearchOptions()
-        check_options(options)
-        columns = VectorColumns(vector_column)
-        spec = spec_of_table(database, columns)
+        table = database.open(VectorColumns(vector_column))
+        search = TableSearch(table, options or SearchOptions())
         batches: Iterator[QueryBatch]
         if run is not None and (seq_idx is not None or record_id is not None):
             source = self._source(self.open_run(run))
-            _same_function(source, spec, database.address)
+            _same_function(source, search.spec, database.address)
             batches = iter([by_run(source.run, (source.dataset, source.run_id), seq_idx, record_id)])
         elif record_id is not None:
-            batches = iter([by_table_id(database, columns, spec, record_id)])
+            batches = iter([by_row_id(table, record_id)])
         else:
-            embedder = embedder_for(spec, database.address, model)
+            embedder = embedder_for(search.spec, database.address, model)
             if sequence is not None:
                 batches = iter([by_sequence(embedder, sequence)])
             else:
                 batches = by_files(embedder, [Path(path) for path in files])
-        notices: list[str] = []
-        return notices, answer(database, columns, batches, options, notices)
+        return search.notices, chain.from_iterable(map(search.run, batches))
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
         """Return the collection to search: a reference, or the runs of the workspace if it has no reference.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ednabed.search.hits import SearchOptions
     from ednabed.search.queries import Query
-    from ednabed.store.table import Database
+    from ednabed.tables.table import Database
 
 _QUERY = "Query: "
 # Maximum rejected queries that are named on standard error; the results list all of them.

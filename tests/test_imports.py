@@ -12,8 +12,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ednabed"
 ORDER = [
-    "base", "sequences", "models", "engine", "store", "reference", "search", "taxonomy", "maps", "evaluate", "export",
-    "training", "workflows", "api", "dashboard", "cli",
+    "base", "sequences", "models", "engine", "store", "reference", "tables", "search", "taxonomy", "maps", "evaluate",
+    "export", "training", "workflows", "api", "dashboard", "cli",
 ]  # fmt: skip
 FREE = ("errors", "extras")
 """What every module may import: errors and packages of extras."""

@@ -51,9 +51,9 @@ from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignments import COLUMNS, SCHEMA, ClassifiedBy, keep, list_kept
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, Run
-from ednabed.store.table import scan, survey
 from ednabed.store.vectors import VectorFile
 from ednabed.store.versions import Versions
+from ednabed.tables.status import survey
 from ednabed.taxonomy.calibration import ALL_LENGTHS, Calibration, Group, Model
 from ednabed.taxonomy.calibration_old import OldGroup
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, QUERY_SIZE, RANK_SIZE, Evidence
@@ -440,8 +440,9 @@ def lance_table(folder: Path) -> Seam:
         path.write_bytes(damaged(whole[path], rng))
 
     def read() -> None:
-        status = survey(database)
-        for batch in scan(database, database.open(), ["sequence_id", "dna_sequence"]):
+        table = database.open()
+        status = survey(table)
+        for batch in table.scan(["sequence_id", "dna_sequence"]):
             batch.to_pylist()
         assert status.rows >= 0
 

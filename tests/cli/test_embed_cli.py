@@ -317,7 +317,7 @@ def test_help_of_each_command(capsys, verb):
 
 
 def test_version(capsys):
-    from ednabed import __version__
+    from ednabed.base.version import __version__
 
     assert call(capsys, "--version")[:2] == (0, f"ednabed, version {__version__}\n")
 

@@ -23,9 +23,9 @@ from ednabed.reference.opened import open_reference
 from ednabed.store import assignments
 from ednabed.store.assignments import COLUMNS, folder_of, list_kept
 from ednabed.store.runs import find_run
-from ednabed.store.table import Database, VectorColumns
-from ednabed.store.table_index import find_index
-from ednabed.store.table_spec import spec_of_table
+from ednabed.tables.index import find_index
+from ednabed.tables.provenance import spec_of
+from ednabed.tables.table import Database
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.training import train as training
 from ednabed.training.train import train_model
@@ -284,18 +284,18 @@ def test_table_index_killed_at_random(tmp_path, capsys):
     for words in (("table", "import", str(source)), ("table", "embed", "--model", "kmer6")):
         read_json(capsys, workspace, *words, "--json")
     database = Database(str(workspace / "data" / "lancedb"))
-    spec = spec_of_table(database)
-    rows = database.open().to_arrow().sort_by("sequence_id")
+    spec = spec_of(database.open())
+    rows = database.open().lance.to_arrow().sort_by("sequence_id")
 
     def check() -> None:
         table = database.open()
-        info, why = find_index(database, table, VectorColumns(), spec)
+        info, why = find_index(table, spec)
         # An existing index has been measured; otherwise search is exact, without a notice.
         assert info is not None or why is None
-        assert table.to_arrow().sort_by("sequence_id").equals(rows)
+        assert table.lance.to_arrow().sort_by("sequence_id").equals(rows)
 
     assert killed_at_random(command(workspace, "table", "index", "--force", "--threads", "1"), KILLS, 4, check)
-    info, _ = find_index(database, database.open(), VectorColumns(), spec)
+    info, _ = find_index(database.open(), spec)
     assert info is not None
     assert info.reached
 

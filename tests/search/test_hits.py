@@ -490,7 +490,7 @@ def batch_of(count: int) -> QueryBatch:
 
 @pytest.mark.parametrize("at_once", [1, 7, 20, 10_000])
 def test_many_queries_are_answered_as_each_alone_and_in_their_order(workspace, monkeypatch, at_once):
-    monkeypatch.setattr(module, "_HITS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "HITS_AT_ONCE", at_once)
     search = Search(opened(workspace), SearchOptions(k=4, exclude_self=True))
     batch = batch_of(40)
     answers = list(search.run(batch))

@@ -223,10 +223,10 @@ class EmbeddingEngine:
 
         Raises:
             UsageError: ``max_sequences`` is not a positive number.
-            StoreError: See ``ednabed.store.table_embed.embed_table``.
+            StoreError: See ``ednabed.tables.fill.embed_table``.
         """
-        from ednabed.store.table import Database, VectorColumns
-        from ednabed.store.table_embed import MIN_LENGTH, embed_table
+        from ednabed.tables.fill import MIN_LENGTH, embed_table
+        from ednabed.tables.table import Database, VectorColumns
 
         folder = workspace_folder(workspace)
         stats = embed_table(

@@ -24,8 +24,8 @@ from ednabed.search.queries import Query
 from ednabed.store.defaults import workspace_folder
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
-from ednabed.store.table import Database
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, HALF
+from ednabed.tables.table import Database
 from ednabed.workflows.consolidate import Consolidation, consolidate
 from ednabed.workflows.inventory import RunInfo, run_infos, storage, usable_source
 from ednabed.workflows.search import QueryInput, Searcher

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ednabed.search.hits import SearchOptions
-    from ednabed.store.table import Database
+    from ednabed.tables.table import Database
     from ednabed.workflows.search import Answer, QueryInput, SearchReport
 
 _QUERY = "Query: "

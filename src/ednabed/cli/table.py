@@ -54,7 +54,7 @@ def table_group() -> None:
 
 def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> Any:
     """Return the database that the options name."""
-    from ednabed.store.table import Database
+    from ednabed.tables.table import Database
 
     pairs = [option.partition("=") for option in storage]
     for key, equals, _ in pairs:
@@ -93,7 +93,7 @@ def import_(
     Example:
       ednabed table import barcodes.tsv.gz
     """
-    from ednabed.store.table_import import import_records
+    from ednabed.tables.importing import import_records
 
     database = database_of(context, db, storage)
     result = import_records(
@@ -169,8 +169,8 @@ def embed_(
       ednabed table embed --batch-size 64
     """
     from ednabed.engine.open import open_embedder
-    from ednabed.store.table import VectorColumns
-    from ednabed.store.table_embed import embed_table
+    from ednabed.tables.fill import embed_table
+    from ednabed.tables.table import VectorColumns
 
     database = database_of(context, db, storage)
     columns = VectorColumns(vector_column)
@@ -218,10 +218,11 @@ def index_(
     Example:
       ednabed table index
     """
-    from ednabed.store.table import VectorColumns
-    from ednabed.store.table_index import build_index
+    from ednabed.tables.index import build_index
+    from ednabed.tables.table import VectorColumns
 
-    info = build_index(database_of(context, db, storage), VectorColumns(vector_column), force=force)
+    table = database_of(context, db, storage).open(VectorColumns(vector_column))
+    info = build_index(table, force=force)
     if as_json:
         emit_json({**asdict(info), "reached": info.reached})
         return
@@ -252,13 +253,14 @@ def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_c
       ednabed table status
     """
     from ednabed.models.spec import Spec
-    from ednabed.store.table import VectorColumns, survey
-    from ednabed.store.table_journal import rows_waiting
+    from ednabed.tables.journals import rows_waiting
+    from ednabed.tables.status import survey
+    from ednabed.tables.table import VectorColumns
 
-    database, columns = database_of(context, db, storage), VectorColumns(vector_column)
-    status = survey(database, columns)
+    table = database_of(context, db, storage).open(VectorColumns(vector_column))
+    status = survey(table)
     fingerprint = None if status.spec is None else Spec.from_dict(status.spec).fingerprint
-    waiting = 0 if fingerprint is None else rows_waiting(context.workspace, database, columns, fingerprint)
+    waiting = 0 if fingerprint is None else rows_waiting(context.workspace, table, fingerprint)
     if as_json:
         emit_json({**asdict(status), "waiting": waiting})
         return

@@ -9,8 +9,9 @@ from ednabed.errors import EdnabedError
 from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import ReferenceManifest
 from ednabed.store.manifest import RunManifest
-from ednabed.store.table import Database, TableStatus, VectorColumns, survey
 from ednabed.store.version_file import Versions
+from ednabed.tables.status import TableStatus, survey
+from ednabed.tables.table import Database
 from ednabed.taxonomy.calibration import FILE as CALIBRATION
 from ednabed.workflows.inventory import RunInfo, run_infos
 
@@ -121,8 +122,4 @@ def table_state(workspace: Path) -> TableStatus | None:
         StoreError: The table exists but cannot be read.
     """
     database = Database.at(workspace, None)
-    if database.is_local and not Path(database.address).is_dir():
-        return None
-    if not database.holds_table(database.connect()):
-        return None
-    return survey(database, VectorColumns())
+    return survey(database.open()) if database.holds_table() else None

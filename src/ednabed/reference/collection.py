@@ -1,7 +1,8 @@
 """Searchable collections: distinct sequences with one vector each, and the records in which they occur.
 
-There are two kinds: an opened reference (``opened``), and runs searched directly (``loose``). Rows are numbered from 0;
-records are numbered separately, by position. All data is read in place, as a memory map or in pieces.
+There are three kinds: an opened reference (``opened``), runs searched directly (``loose``), and a LanceDB table
+(``tables.collection``). Rows are numbered from 0; records are numbered separately, by position. All data is read in
+place, as a memory map or in pieces.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Collection(ABC):
         name: Name of the collection in messages.
         spec: The function that computed all vectors.
         rows: Number of distinct sequences.
-        keys: Numbers by which ties are sorted, uint64, shape (rows,).
+        keys: Key of each sequence (``parts.keys_of``), uint64, shape (rows,).
         norms: Length of each vector, float32, shape (rows,).
         starts: Index in ``positions`` at which the records of each row begin, int64, shape (rows + 1,).
         positions: Positions of records, row after row, int64; within a row in order of (dataset, run_id, seq_idx).
@@ -122,10 +123,14 @@ class Collection(ABC):
         return query, row, score
 
     def _ranked(self, query: Ints, row: Ints, score: FloatArray, k: int) -> Ranked:
-        order = np.lexsort((self.keys[row], -np.round(score.astype(np.float64), DIGITS), query))
+        order = np.lexsort((self.tie_order(row), -np.round(score.astype(np.float64), DIGITS), query))
         query, row, score = query[order], row[order], score[order]
         kept = np.arange(len(query)) - np.searchsorted(query, query) < k
         return query[kept], row[kept], np.clip(score[kept], -1, 1)
+
+    def tie_order(self, rows: Ints) -> npt.NDArray[Any]:
+        """Return numbers by which rows with equal cosines are sorted; here their keys."""
+        return np.asarray(self.keys[rows])
 
     @abstractmethod
     def parts_of(self, positions: Ints) -> Ints:
@@ -134,7 +139,7 @@ class Collection(ABC):
     @property
     @abstractmethod
     def part_datasets(self) -> list[str]:
-        """Dataset of each run."""
+        """Dataset of each run; the empty string for the rows of a table."""
 
     def positions_of(self, row: int) -> Ints:
         """Return the positions of the records of a row."""

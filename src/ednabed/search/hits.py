@@ -23,8 +23,8 @@ LineageLookup = Callable[[npt.NDArray[np.int64], Sequence[str | None]], list[str
 
 log = logging.getLogger("ednabed")
 
-# Maximum number of hits in memory at once.
-_HITS_AT_ONCE = 100_000
+HITS_AT_ONCE = 100_000
+"""Maximum number of hits in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Search:
         all with the rank of the sequence.
         """
         # The more hits per query, the fewer queries are held at once.
-        step = max(1, _HITS_AT_ONCE // self.options.k)
+        step = max(1, HITS_AT_ONCE // self.options.k)
         for first in range(0, len(batch.queries), step):
             yield from self._run(batch.part(first, first + step))
 
@@ -200,7 +200,8 @@ class Search:
         codes = of_part[collection.parts_of(positions)]
         pairs, sums = np.unique(index_of * len(names) + codes, return_counts=True)
         for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
-            datasets[pair // len(names)][names[pair % len(names)]] = total
+            if names[pair % len(names)]:
+                datasets[pair // len(names)][names[pair % len(names)]] = total
         limit = self.options.max_records if self.options.occurrences else 1
         if limit is not None:
             shown = np.arange(len(index_of)) - np.searchsorted(index_of, index_of) < limit

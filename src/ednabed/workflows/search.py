@@ -21,10 +21,9 @@ from ednabed.search.hit import Hit
 from ednabed.search.hits import Search, SearchOptions
 from ednabed.search.output import HitWriter
 from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_run, by_sequence, embedder_for
-from ednabed.search.table import spec_of_table
-from ednabed.search.table_queries import answer, by_table_id, check_options
+from ednabed.search.tables import TableSearch, by_row_id
 from ednabed.store.runs import Run, runs_root
-from ednabed.store.table import Database, VectorColumns
+from ednabed.tables.table import Database, VectorColumns
 from ednabed.workflows.inventory import fault_of, usable_source
 from ednabed.workflows.names import AssignmentSource, HitLineages, assignments_state, find_assignments
 
@@ -110,21 +109,16 @@ class Searcher:
         options: SearchOptions | None = None,
     ) -> tuple[list[str], Iterator[Answer]]:
         """See ``DataManager.search_table``."""
-        options = options or SearchOptions()
-        check_options(options)
-        columns = VectorColumns(vector_column)
-        spec = spec_of_table(database, columns)
+        table = database.open(VectorColumns(vector_column))
+        search = TableSearch(table, options or SearchOptions())
         source = None
         if query.is_in_run:
             source = usable_source(self.workspace, str(query.run))
-            _same_function(source, spec, database.address)
+            _same_function(source, search.spec, database.address)
         batches = _batches(
-            query, source, spec, database.address, model, lambda name: by_table_id(database, columns, spec, name)
+            query, source, search.spec, database.address, model, lambda record_id: by_row_id(table, record_id)
         )
-        notices: list[str] = []
-        requested = ("alignment",) if options.align else ()
-        answers = answer(database, columns, batches, options, notices)
-        return notices, ((one, [Hit(**hit, requested=requested) for hit in hits]) for one, hits in answers)
+        return search.notices, chain.from_iterable(map(search.run, batches))
 
     def similar_in_runs(self, run: Run, seq_idx: int, k: int, *, exclude_same_run: bool) -> list[tuple[Hit, Path]]:
         """See ``DataManager.search_across_embeddings``; each hit is returned with the folder of its run."""

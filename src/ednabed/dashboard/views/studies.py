@@ -36,9 +36,9 @@ from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.counts import find_counts, read_count_table
-from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
+from ednabed.tables.status import TableStatus
 
 KIND = "studies"
 _NO_COUNTS = "The sequence files contain no counts"

@@ -1,6 +1,6 @@
 """Fill in the vectors of a LanceDB table exactly once, regardless of interruptions and other writers.
 
-Pending rows are read from the table itself (``table_pending``) until a scan finds none; vectors are written back in
+Pending rows are read from the table itself (``pending``) until a scan finds none; vectors are written back in
 merges of thousands of rows. Between merges, the results of slow models are kept in a journal on this machine.
 """
 
@@ -22,10 +22,11 @@ from ednabed.models.base import Embedder
 from ednabed.sequences import normalise, raw_records
 from ednabed.store.checkpoint import write_checkpoint
 from ednabed.store.journal import VectorJournal, digest_bytes
-from ednabed.store.table import TABLE, Database, VectorColumns, lance_errors
-from ednabed.store.table_journal import open_journal
-from ednabed.store.table_pending import PendingRows, Results, Rows
-from ednabed.store.table_prepare import add_columns, check_functions, check_table, make_room
+from ednabed.tables.journals import open_journal
+from ednabed.tables.pending import PendingRows, Results, Rows
+from ednabed.tables.prepare import add_columns, check_table, make_room
+from ednabed.tables.provenance import check_functions
+from ednabed.tables.table import TABLE, Database, Table, VectorColumns
 
 log = logging.getLogger("ednabed")
 
@@ -112,7 +113,7 @@ def embed_table(
     """
     if max_sequences is not None and max_sequences < 1:
         raise UsageError(f"`max_sequences` is {max_sequences}; it must be at least 1")
-    job = _Job(database, embedder, workspace, columns or VectorColumns(), batch_size, min_length, resume)
+    job = _Job(database.open(columns), embedder, workspace, batch_size, min_length, resume)
     return job.run(max_sequences, show_progress)
 
 
@@ -121,23 +122,21 @@ class _Job:
 
     def __init__(
         self,
-        database: Database,
+        table: Table,
         embedder: Embedder,
         workspace: Path,
-        columns: VectorColumns,
         batch_size: int | None,
         min_length: int,
         resume: bool,
     ) -> None:
-        self.database = database
+        self.table = table
         self.embedder = embedder
         self.workspace = workspace
-        self.columns = columns
         self.engine = Engine(embedder, batch_size)
         self.min_length = min_length
         self.resume = resume
         self.fingerprint = embedder.spec.fingerprint
-        self.rows = PendingRows(database, columns, self.fingerprint, embedder.spec.dimension, resume)
+        self.rows = PendingRows(table, self.fingerprint, embedder.spec.dimension, resume)
         self.waiting = Results()
         self.merged_at = time.monotonic()
         self.computed_before_merge = 0
@@ -145,60 +144,58 @@ class _Job:
 
     def run(self, max_sequences: int | None, show_progress: bool | None) -> EmbedStats:
         started = time.monotonic()
-        spec, encoder = self.embedder.spec, self.embedder.encoder
-        table = self.database.open()
+        table, spec, encoder = self.table, self.embedder.spec, self.embedder.encoder
         # Replacing only some of the rows would leave vectors of two functions in one column.
-        check_table(self.database, table, self.columns, spec, resume=self.resume or max_sequences is not None)
-        make_room(self.database, table, self.columns, spec)
-        add_columns(self.database, table, self.columns, spec)
-        pending = self.rows.count(table)
-        stats = EmbedStats(table.count_rows(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
+        check_table(table, spec, resume=self.resume or max_sequences is not None)
+        make_room(table, spec)
+        add_columns(table, spec)
+        pending = self.rows.count()
+        stats = EmbedStats(table.count(), pending, spec.model, self.fingerprint, encoder.device, encoder.precision)
         goal = pending if max_sequences is None else min(pending, max_sequences)
         merge_rows = int(np.clip(goal // 4, MERGE_ROWS, max(MERGE_ROWS, _MERGE_BYTES // (4 * spec.dimension))))
         room = max_sequences
         passes = fruitless = 0
-        opened = open_journal(self.workspace, self.database, self.columns, self.embedder, _JOURNAL_SECONDS)
+        opened = open_journal(self.workspace, table, self.embedder, _JOURNAL_SECONDS)
         with opened as journal, progress_bar(goal, show=show_progress) as bar:
             carried = _carried(journal)
             while room != 0 and passes < _PASSES:
                 passes += 1
                 before = stats.embedded + stats.rejected
                 seen = 0
-                for window in self.rows.windows(table, MERGE_ROWS):
+                for window in self.rows.windows(MERGE_ROWS):
                     window = window.first(room)
                     seen += len(window.ids)
                     room = None if room is None else room - len(window.ids)
                     self._compute(window, journal, carried, stats, bar)
                     if len(self.waiting) >= merge_rows or self._merge_is_due():
-                        self._merge(table, journal, carried, stats)
+                        self._merge(journal, carried, stats)
                     if room == 0:
                         break
-                self._merge(table, journal, carried, stats)
+                self._merge(journal, carried, stats)
                 if not seen:
-                    for window in self.rows.windows(table, MERGE_ROWS, rejected=True):
+                    for window in self.rows.windows(MERGE_ROWS, rejected=True):
                         self._compute(window, journal, carried, stats, bar)
-                    self._merge(table, journal, carried, stats)
+                    self._merge(journal, carried, stats)
                     # Vectors that an interrupted attempt left for deleted rows are of no use.
                     journal.reset()
                     break
                 fruitless = fruitless + 1 if stats.embedded + stats.rejected == before else 0
                 if fruitless == _FRUITLESS:
                     raise StoreError(
-                        f"{self.database.address}, table '{TABLE}': {seen} pending rows did not accept a vector, "
+                        f"{table.label}: {seen} pending rows did not accept a vector, "
                         "because another program keeps changing their sequences; run the command again when it has "
                         "finished"
                     )
-                table.checkout_latest()
-        table.checkout_latest()
+                table.refresh()
+        table.refresh()
         if room == 0 or passes == _PASSES:
-            stats.left = self.rows.count(table)
+            stats.left = self.rows.count()
         if self.resume:
             # Another function may have written to the same column meanwhile.
-            check_functions(self.database, table, self.columns, spec)
+            check_functions(table, spec)
         if stats.embedded or stats.rejected:
             try:
-                with lance_errors(self.database.address):
-                    table.optimize()
+                table.optimize()
             except StoreError as error:
                 # Another writer was using the same files; every vector is in the table nevertheless.
                 log.warning("all vectors are in the table, but its compaction is left to the next command (%s)", error)
@@ -279,14 +276,14 @@ class _Job:
     def _merge_is_due(self) -> bool:
         return len(self.waiting) >= MERGE_ROWS and time.monotonic() - self.merged_at >= _MERGE_SECONDS
 
-    def _merge(self, table: Any, journal: VectorJournal, carried: dict[bytes, FloatArray], stats: EmbedStats) -> None:
+    def _merge(self, journal: VectorJournal, carried: dict[bytes, FloatArray], stats: EmbedStats) -> None:
         """Write the waiting results to the table, then reset the journal."""
         waiting = self.waiting
         if waiting.ids:
-            stats.embedded += self.rows.write_vectors(table, waiting)
+            stats.embedded += self.rows.write_vectors(waiting)
             self._write_checkpoint(waiting.ids[-1], stats.embedded, stats.model)
         if waiting.refused_ids:
-            stats.rejected += self.rows.write_rejections(table, waiting)
+            stats.rejected += self.rows.write_rejections(waiting)
         if len(waiting):
             self.computed_before_merge = stats.computed
             self.waiting = Results()

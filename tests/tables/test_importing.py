@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ednabed.errors import InputError, StoreError
-from ednabed.store.table import Database, VectorColumns, survey
-from ednabed.store.table_embed import embed_table
-from ednabed.store.table_import import ImportResult, import_records
+from ednabed.tables.fill import embed_table
+from ednabed.tables.importing import ImportResult, import_records
+from ednabed.tables.status import survey
+from ednabed.tables.table import Database, VectorColumns
 from support import expected, letters
 from table_support import make, read, rows, same_vector, sequences, simple, vector_array
 
@@ -49,7 +50,7 @@ def test_rows_and_extra_columns_equal_the_input(tmp_path: Path, database: Databa
     for id_, sequence, site, depth in lines:
         row = found[id_]
         assert (row["dna_sequence"], row["site"], str(row["depth"])) == (sequence, site, str(depth))
-    status = survey(database)
+    status = survey(database.open())
     assert (status.rows, status.pending, status.dimension) == (5000, 5000, None)
 
 
@@ -84,12 +85,12 @@ def test_the_same_file_again_changes_nothing(tmp_path: Path, database: Database)
     path.write_bytes(gzip.compress(b"".join(f">r{i};size={i}\n{s}\n".encode() for i, s in enumerate(sequences(300)))))
     import_records(database, [path])
     embed_table(database, letters(), tmp_path)
-    before, version = read(database), database.open().version
+    before, version = read(database), database.open().lance.version
     for _ in range(2):
         assert counts(import_records(database, [path])) == (300, 0, 0, 300, 0, 0)
         assert counts(import_records(database, [path], replace=True)) == (300, 0, 0, 300, 0, 0)
     assert read(database).equals(before)
-    assert database.open().version == version
+    assert database.open().lance.version == version
 
 
 def test_a_file_with_more_records_adds_only_those(tmp_path: Path, database: Database) -> None:
@@ -105,12 +106,12 @@ def test_a_file_with_more_records_adds_only_those(tmp_path: Path, database: Data
 
 def test_a_changed_sequence_is_refused_and_nothing_is_written(tmp_path: Path, database: Database) -> None:
     import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence"), ("a", "ACGT"), ("it's", "GG")])])
-    before, version = read(database), database.open().version
+    before, version = read(database), database.open().lance.version
     changed = write_tsv(tmp_path / "b.tsv", [("id", "sequence", "site"), ("new", "TT", "x"), ("it's", "GC", "y")])
     with pytest.raises(StoreError, match=r"'sequences'.*it's.*`replace=True`"):
         import_records(database, [changed])
     assert read(database).equals(before)
-    assert database.open().version == version
+    assert database.open().lance.version == version
 
 
 def test_replace_stores_the_new_sequence_and_clears_all_vectors_of_the_row(tmp_path: Path, database: Database) -> None:
@@ -333,8 +334,8 @@ def test_two_imports_at_once(tmp_path: Path, database: Database) -> None:
 IMPORT = """
 import os, sys
 from pathlib import Path
-from ednabed.store import table_import as ti
-from ednabed.store.table import Database
+from ednabed.tables import importing as ti
+from ednabed.tables.table import Database
 path, db, die, replace = sys.argv[1:]
 if die == "rows":
     ti._rows = lambda *a: os._exit(137)

@@ -12,23 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from ednabed.base.arrays import FloatArray
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.engine.embed import WINDOW_BASES
-from ednabed.store.table import (
-    EMBEDDED,
-    ID,
-    REJECTED,
-    SEQUENCE,
-    Database,
-    VectorColumns,
-    lance_errors,
-    quoted,
-    scan,
-    vectors_of,
-)
+from ednabed.tables.table import EMBEDDED, ID, REJECTED, SEQUENCE, Table, quoted
 
 _SAME_SEQUENCE = f"(target.{SEQUENCE} = source.{SEQUENCE} OR (target.{SEQUENCE} IS NULL AND source.{SEQUENCE} IS NULL))"
 
@@ -63,8 +51,8 @@ class Results:
     def add(
         self,
         window: Rows,
-        positions: npt.NDArray[np.int64],
-        number_of_row: npt.NDArray[np.int64],
+        positions: Ints,
+        number_of_row: Ints,
         vectors: FloatArray,
         reasons: dict[int, str],
     ) -> None:
@@ -96,31 +84,29 @@ class PendingRows:
     """The rows that still need a vector of one function.
 
     Attributes:
-        database: Location of the table.
-        columns: Vector column and companions.
+        table: The table.
         fingerprint: Fingerprint of the function.
         dimension: Length of its vectors.
         resume: False also includes the rows whose vector another function computed.
     """
 
-    database: Database
-    columns: VectorColumns
+    table: Table
     fingerprint: str
     dimension: int
     resume: bool
 
-    def count(self, table: Any) -> int:
-        """Return the number of pending rows in a snapshot of the table."""
-        return sum(len(rows.ids) for rows in self._scan(table, with_sequence=False))
+    def count(self) -> int:
+        """Return the number of pending rows."""
+        return sum(len(rows.ids) for rows in self._scan(with_sequence=False))
 
-    def windows(self, table: Any, max_rows: int, *, rejected: bool = False) -> Iterator[Rows]:
+    def windows(self, max_rows: int, *, rejected: bool = False) -> Iterator[Rows]:
         """Yield pending rows, at most ``max_rows`` or some millions of bases at a time.
 
         ``rejected`` yields the rows that this function rejected before. Each command checks them again, because their
         sequence or the minimum length may have changed.
         """
         window, bases = Rows([], [], []), 0
-        for part in self._scan(table, with_sequence=True, rejected=rejected):
+        for part in self._scan(with_sequence=True, rejected=rejected):
             for id_, sequence, reason in zip(part.ids, part.sequences, part.reasons, strict=True):
                 window.ids.append(id_)
                 window.sequences.append(sequence)
@@ -132,12 +118,11 @@ class PendingRows:
         if window.ids:
             yield window
 
-    def write_vectors(self, table: Any, results: Results) -> int:
+    def write_vectors(self, results: Results) -> int:
         """Write vectors to the table; return the number of rows updated."""
-        c = self.columns
+        c = self.table.columns
         flat = np.concatenate(results.vectors).ravel()
         return self._update(
-            table,
             {
                 ID: pa.array(results.ids),
                 SEQUENCE: pa.array(results.sequences, pa.string()),
@@ -148,11 +133,10 @@ class PendingRows:
             },
         )
 
-    def write_rejections(self, table: Any, results: Results) -> int:
+    def write_rejections(self, results: Results) -> int:
         """Mark rows as rejected, with the reason; return the number of rows updated."""
-        c, n = self.columns, len(results.refused_ids)
+        c, n = self.table.columns, len(results.refused_ids)
         return self._update(
-            table,
             {
                 ID: pa.array(results.refused_ids),
                 SEQUENCE: pa.array(results.refused_sequences, pa.string()),
@@ -168,7 +152,7 @@ class PendingRows:
 
         The filter cannot recognise zero vectors; they are identified from the vectors themselves.
         """
-        names = self.columns
+        names = self.table.columns
         vector, status, fingerprint = quoted(names.vector), quoted(names.status), quoted(names.fingerprint)
         current = f"({fingerprint} IS NOT NULL AND {fingerprint} = '{self.fingerprint}')"
         refused = f"({status} IS NOT NULL AND {status} = '{REJECTED}' AND {current})"
@@ -180,12 +164,11 @@ class PendingRows:
             maybe += f" OR NOT {current}"
         return f"({maybe}) AND NOT {refused}"
 
-    def _scan(self, table: Any, *, with_sequence: bool, rejected: bool = False) -> Iterator[Rows]:
-        c = self.columns
+    def _scan(self, *, with_sequence: bool, rejected: bool = False) -> Iterator[Rows]:
+        c = self.table.columns
         names = [ID, c.vector, c.fingerprint, c.reason, *([SEQUENCE] if with_sequence else [])]
-        for batch in scan(self.database, table, names, self._where(rejected)):
-            vectors, _ = vectors_of(batch.column(c.vector), self.dimension)
-            pending = ~vectors.any(axis=1)
+        for batch in self.table.scan(names, self._where(rejected)):
+            pending = ~self.table.vectors(batch).any(axis=1)
             if not self.resume:
                 pending |= np.array([f != self.fingerprint for f in batch.column(c.fingerprint).to_pylist()], bool)
             chosen = batch.filter(pa.array(pending))
@@ -194,26 +177,20 @@ class PendingRows:
                 chosen.column(ID).to_pylist(), chosen.column(SEQUENCE).to_pylist() if with_sequence else [], reasons
             )
 
-    def _update(self, table: Any, rows: dict[str, Any]) -> int:
+    def _update(self, rows: dict[str, Any]) -> int:
         """Merge rows into the table by id and sequence; return the number of rows updated.
 
         Unless all vectors are to be replaced, a row that another function filled meanwhile is not updated.
         """
+        new = pa.table(rows)
         if not self.resume:
-            return self._merge_where(table, rows, _SAME_SEQUENCE)
-        vector, status = quoted(self.columns.vector), quoted(self.columns.status)
-        fingerprint = quoted(self.columns.fingerprint)
+            return self.table.merge(new, _SAME_SEQUENCE)
+        columns = self.table.columns
+        vector, status, fingerprint = quoted(columns.vector), quoted(columns.status), quoted(columns.fingerprint)
         ours = f"target.{fingerprint} IS NULL OR target.{fingerprint} = '{self.fingerprint}'"
-        guard = f"{_SAME_SEQUENCE} AND ({ours} OR target.{status} = '{REJECTED}')"
-        done = self._merge_where(table, rows, guard)
-        if done < len(rows[ID]):
+        done = self.table.merge(new, f"{_SAME_SEQUENCE} AND ({ours} OR target.{status} = '{REJECTED}')")
+        if done < len(new):
             # A vector may have been cleared by hand while its old fingerprint remained. This is checked only now,
             # because a guard on vectors doubles the time of a merge. Rows updated above match too and count again.
-            done = self._merge_where(table, rows, f"{_SAME_SEQUENCE} AND ({ours} OR target.{vector} IS NULL)")
+            done = self.table.merge(new, f"{_SAME_SEQUENCE} AND ({ours} OR target.{vector} IS NULL)")
         return done
-
-    def _merge_where(self, table: Any, rows: dict[str, Any], guard: str) -> int:
-        merge = table.merge_insert(ID).when_matched_update_all(where=guard)
-        with lance_errors(self.database.address):
-            # Null vectors of rejected rows are accepted only with this setting; all other vectors are finite.
-            return int(merge.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.store.table import Database, VectorColumns, check_ids, survey, vectors_of
-from ednabed.store.table_embed import embed_table
+from ednabed.tables.fill import embed_table
+from ednabed.tables.status import survey
+from ednabed.tables.table import Database, VectorColumns
 from support import expected, letters
 from table_support import make, rows, sequences, simple, vector_array
 
@@ -79,7 +80,7 @@ def test_the_table_is_found_among_many(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(1))
     for i in range(15):
         lancedb.connect(database.address).create_table(f"a{i:02d}", [{"a": 1}])
-    assert survey(database).rows == 1
+    assert survey(database.open()).rows == 1
 
 
 @pytest.mark.parametrize("lacking", ["sequence_id", "dna_sequence"])
@@ -105,7 +106,7 @@ def test_a_damaged_table_is_one_sentence(tmp_path: Path) -> None:
     for manifest in (tmp_path / "db" / "sequences.lance" / "_versions").iterdir():
         manifest.write_bytes(b"garbage")
     with pytest.raises(StoreError, match="sequences") as error:
-        survey(database)
+        survey(database.open())
     assert "\n" not in str(error.value)
 
 
@@ -113,19 +114,21 @@ def test_duplicate_and_missing_ids_are_named(tmp_path: Path) -> None:
     letters_ = sequences(4)
     twice = make(tmp_path / "twice", {"sequence_id": ["a", "b'x", "b'x", "c"], "dna_sequence": letters_})
     with pytest.raises(StoreError, match=r"b'x.* occurs 2 times"):
-        check_ids(twice, twice.open())
+        twice.open().check_ids()
     absent = make(tmp_path / "absent", {"sequence_id": ["a", None, "b", None], "dna_sequence": letters_})
     with pytest.raises(StoreError, match="2 rows have no sequence_id"):
-        check_ids(absent, absent.open())
+        absent.open().check_ids()
     empty = make(tmp_path / "empty", pa.table({"sequence_id": ["a"], "dna_sequence": ["A"]}).slice(0, 0))
-    check_ids(empty, empty.open())
+    empty.open().check_ids()
 
 
-def test_vectors_of_a_sliced_column_with_nulls() -> None:
+def test_vectors_of_a_sliced_column_with_nulls(tmp_path: Path) -> None:
     column = vector_array([None, np.arange(10), None, -np.arange(10), np.zeros(10)])
-    vectors, null = vectors_of(column.slice(1), 10)
-    assert null.tolist() == [False, True, False, False]
-    assert np.array_equal(vectors, [np.arange(10), np.zeros(10), -np.arange(10.0), np.zeros(10)])
+    table = simple(tmp_path / "db", sequences(1), vector=vector_array([None])).open()
+    part = pa.table({"vector": column.slice(1)})
+    for form in (part, part.to_batches()[0]):
+        vectors = table.vectors(form)
+        assert np.array_equal(vectors, [np.arange(10), np.zeros(10), -np.arange(10.0), np.zeros(10)])
 
 
 def test_status_counts_each_state_once(tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_status_counts_each_state_once(tmp_path: Path) -> None:
         embedding_status=pa.array([c[1] for c in cases], pa.string()),
         embedding_fingerprint=pa.array([c[2] for c in cases], pa.string()),
     )
-    status = survey(database)
+    status = survey(database.open())
     counts = (status.rows, status.embedded, status.pending, status.rejected, status.invalid)
     assert counts == (10, 5, 3, 2, 0)
     assert status.fingerprints == {OWN: 2, "unknown": 1, "f" * 64: 2}
@@ -170,7 +173,7 @@ def test_vectors_that_are_not_finite_are_invalid(tmp_path: Path) -> None:
         )
     except (ValueError, RuntimeError):
         pytest.skip("this LanceDB takes no NaN at all")
-    status = survey(Database(str(tmp_path / "db")))
+    status = survey(Database(str(tmp_path / "db")).open())
     assert status.invalid >= 1
     assert status.embedded + status.pending + status.invalid == 4
     with pytest.raises(StoreError, match="unknown function"):
@@ -178,10 +181,10 @@ def test_vectors_that_are_not_finite_are_invalid(tmp_path: Path) -> None:
 
 
 def test_status_of_a_table_without_vectors_and_of_an_empty_one(tmp_path: Path) -> None:
-    status = survey(simple(tmp_path / "db", sequences(3)))
+    status = survey(simple(tmp_path / "db", sequences(3)).open())
     assert (status.rows, status.pending, status.dimension, status.fingerprints) == (3, 3, None, {})
     empty = pa.table({"sequence_id": ["a"], "dna_sequence": ["A"], "vector": vector_array([None])}).slice(0, 0)
-    status = survey(make(tmp_path / "empty", empty))
+    status = survey(make(tmp_path / "empty", empty).open())
     assert (status.rows, status.pending, status.embedded, status.dimension) == (0, 0, 0, 10)
 
 
@@ -189,12 +192,12 @@ def test_status_after_embedding_and_by_column(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", [*sequences(3), "ACGT", None])
     embed_table(database, letters(), tmp_path)
     embed_table(database, letters(salt=1), tmp_path, columns=VectorColumns("other"), max_sequences=2)
-    status = survey(database)
+    status = survey(database.open())
     assert (status.embedded, status.pending, status.rejected) == (3, 0, 2)
     assert status.fingerprints == {OWN: 3}
-    status = survey(database, VectorColumns("other"))
+    status = survey(database.open(VectorColumns("other")))
     assert (status.vector_column, status.embedded, status.pending, status.rejected) == ("other", 2, 3, 0)
-    assert survey(database, VectorColumns("absent")).pending == 5
+    assert survey(database.open(VectorColumns("absent"))).pending == 5
 
 
 def test_an_unreachable_object_store_is_one_sentence() -> None:

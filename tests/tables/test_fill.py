@@ -17,15 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ednabed.api import EmbeddingEngine
+from ednabed.base.arrays import FloatArray
 from ednabed.cli.main import main
 from ednabed.errors import EmbeddingError, StoreError, UsageError
-from ednabed.models.base import Embedder, FloatArray, Tokens
+from ednabed.models.base import Embedder, Tokens
 from ednabed.models.spec import Policy
-from ednabed.store import table_embed, table_prepare
 from ednabed.store.checkpoint import CHECKPOINT, checkpoint_folder
-from ednabed.store.table import Database, VectorColumns, survey
-from ednabed.store.table_embed import embed_table
-from ednabed.store.table_import import import_records
+from ednabed.tables import fill, prepare
+from ednabed.tables.fill import embed_table
+from ednabed.tables.importing import import_records
+from ednabed.tables.status import survey
+from ednabed.tables.table import Database, VectorColumns
 from support import LetterEncoder, expected, letters
 from table_support import finish, make, read, rows, same_vector, sequences, simple, start, vector_array
 
@@ -77,13 +79,13 @@ def test_the_second_call_computes_and_writes_nothing(tmp_path: Path) -> None:
     assert all(expected(s)[0] == 0 for s in letters_)
     database = simple(tmp_path / "db", [*letters_, "ACGT"])
     embed_table(database, letters(), tmp_path)
-    before, version = read(database), database.open().version
+    before, version = read(database), database.open().lance.version
     embedder = letters()
     stats = embed_table(database, embedder, tmp_path)
     assert (stats.pending, stats.embedded, stats.rejected, stats.computed) == (0, 0, 0, 0)
     assert embedder.encoder.rows == 0
     assert read(database).equals(before)
-    assert database.open().version == version
+    assert database.open().lance.version == version
     stats = embed_table(database, embedder, tmp_path, resume=False)
     assert (stats.pending, embedder.encoder.rows) == (0, 0)
 
@@ -120,7 +122,7 @@ def test_rejected_rows_have_a_reason_and_no_vector(tmp_path: Path) -> None:
         assert row["embedding_reason"].startswith(reason)
         assert (row["embedding_status"], row["vector"], row["embedding_fingerprint"]) == ("rejected", None, OWN)
     assert found["r8"]["dna_sequence"] is None
-    status = survey(database)
+    status = survey(database.open())
     assert (status.embedded, status.pending, status.rejected) == (3, 0, 6)
     assert embed_table(database, letters(), tmp_path).pending == 0
 
@@ -172,7 +174,7 @@ def test_spellings_of_one_sequence_share_a_computation(tmp_path: Path) -> None:
 
 
 def test_duplicates_far_apart_also_share_a_computation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_embed, "MERGE_ROWS", 10)
+    monkeypatch.setattr(fill, "MERGE_ROWS", 10)
     letters_ = sequences(25)
     database = simple(tmp_path / "db", letters_ * 4)
     embedder = letters()
@@ -182,8 +184,8 @@ def test_duplicates_far_apart_also_share_a_computation(tmp_path: Path, monkeypat
 
 
 def test_memory_for_duplicates_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_embed, "MERGE_ROWS", 10)
-    monkeypatch.setattr(table_embed, "_RECENT_BYTES", 5 * 4 * 10)
+    monkeypatch.setattr(fill, "MERGE_ROWS", 10)
+    monkeypatch.setattr(fill, "_RECENT_BYTES", 5 * 4 * 10)
     database = simple(tmp_path / "db", sequences(25) * 2)
     assert embed_table(database, letters(), tmp_path).embedded == 50
     check_complete(database)
@@ -244,7 +246,7 @@ def test_a_table_created_by_another_program(tmp_path: Path, nullable: bool, text
     found = rows(database)
     assert all(same_vector(found[f"r{i}"], expected(letters_[i])) for i in range(20))
     assert found["r20"]["vector"] is None
-    assert database.open().schema.field("dna_sequence").type == text
+    assert database.open().lance.schema.field("dna_sequence").type == text
 
 
 def test_a_table_created_by_a_pydantic_model(tmp_path: Path) -> None:
@@ -275,7 +277,7 @@ def test_ids_and_sequences_with_odd_characters(tmp_path: Path) -> None:
     assert refused == [*ids[1:4], ""]
     assert sorted(done + refused) == sorted(ids)
     assert found[""]["embedding_reason"] == "the record has no id"
-    assert survey(database).pending == 0
+    assert survey(database.open()).pending == 0
 
 
 @pytest.mark.parametrize("pending", [np.zeros(768), None], ids=["zeros", "null"])
@@ -295,7 +297,7 @@ def test_a_column_of_another_dimension_without_a_vector_is_replaced(
 
 def while_a_column_is_replaced(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], Any]) -> None:
     """Let another program act between the last check of a column and its removal."""
-    look = table_prepare._holds_vectors
+    look = prepare.holds_vectors
     calls: list[int] = []
 
     def look_and_meddle(*arguments: Any) -> bool:
@@ -305,13 +307,13 @@ def while_a_column_is_replaced(monkeypatch: pytest.MonkeyPatch, meddle: Callable
             meddle()
         return found
 
-    monkeypatch.setattr(table_prepare, "_holds_vectors", look_and_meddle)
+    monkeypatch.setattr(prepare, "holds_vectors", look_and_meddle)
 
 
 def test_vectors_written_while_a_column_is_replaced_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
     one = {"where": "sequence_id = 'r1'", "values": {"vector": [1.0] * 12}}
-    while_a_column_is_replaced(monkeypatch, lambda: database.open().update(**one))
+    while_a_column_is_replaced(monkeypatch, lambda: database.open().lance.update(**one))
     with pytest.raises(StoreError, match="received vectors of 12 dimensions meanwhile"):
         embed_table(database, letters(), tmp_path)
     assert rows(database)["r1"]["vector"] == [1.0] * 12
@@ -355,7 +357,7 @@ def test_a_column_without_float32_vectors_is_refused(tmp_path: Path, kind: pa.Da
     message = r"column 'other' is .* expected fixed_size_list<float>\[d\].* another `vector_column`"
     with pytest.raises(StoreError, match=message):
         embed_table(database, letters(), tmp_path, columns=VectorColumns("other"))
-    assert "other_status" not in database.open().schema.names
+    assert "other_status" not in database.open().lance.schema.names
 
 
 def test_ids_that_are_not_unique_are_refused(tmp_path: Path) -> None:
@@ -392,7 +394,7 @@ def test_vectors_of_another_function_are_not_mixed(tmp_path: Path) -> None:
     stats = embed_table(database, letters(salt=1), tmp_path, resume=False)
     assert (stats.pending, stats.embedded) == (30, 30)
     check_complete(database, 1)
-    assert survey(database).fingerprints == {OTHER: 30}
+    assert survey(database.open()).fingerprints == {OTHER: 30}
 
 
 def test_columns_vector_and_embedding_are_independent(tmp_path: Path) -> None:
@@ -401,8 +403,8 @@ def test_columns_vector_and_embedding_are_independent(tmp_path: Path) -> None:
     embed_table(database, letters(salt=1), tmp_path, columns=VectorColumns("embedding"))
     check_complete(database)
     check_complete(database, 1, "embedding")
-    assert survey(database).fingerprints == {OWN: 5}
-    assert survey(database, VectorColumns("embedding")).fingerprints == {OTHER: 5}
+    assert survey(database.open()).fingerprints == {OWN: 5}
+    assert survey(database.open(VectorColumns("embedding"))).fingerprints == {OTHER: 5}
 
 
 def test_vectors_of_unknown_origin_are_not_mixed(tmp_path: Path) -> None:
@@ -426,9 +428,9 @@ def test_max_sequences_is_never_exceeded_and_repeated_runs_finish(tmp_path: Path
         assert stats.pending == 25 - handled
         handled += stats.embedded + stats.rejected
         left.append(stats.left)
-        assert survey(database).pending == 25 - handled == stats.left
+        assert survey(database.open()).pending == 25 - handled == stats.left
     assert left == [18, 11, 4, 0]
-    assert survey(database).rejected == 2
+    assert survey(database.open()).rejected == 2
     assert embed_table(database, letters(), tmp_path, max_sequences=7).pending == 0
     with pytest.raises(UsageError, match="at least 1"):
         embed_table(database, letters(), tmp_path, max_sequences=0)
@@ -443,7 +445,7 @@ def test_a_failing_encoder_names_the_record_and_stores_no_zeros(
             out[out[:, 0] == 1] = np.nan
             return out
 
-    monkeypatch.setattr(table_embed, "MERGE_ROWS", 5)
+    monkeypatch.setattr(fill, "MERGE_ROWS", 5)
     database = make(
         tmp_path / "db",
         {"sequence_id": [*(f"r{i}" for i in range(20)), "bad"], "dna_sequence": [*sequences(20), "A" * 30]},
@@ -484,7 +486,7 @@ def test_one_row_replaced_meanwhile_is_done_in_the_next_pass(tmp_path: Path) -> 
 
     def hook(batch: int) -> None:
         if batch == 0:
-            database.open().update(where="sequence_id = 'r0'", values={"dna_sequence": new})
+            database.open().lance.update(where="sequence_id = 'r0'", values={"dna_sequence": new})
 
     assert embed_table(database, meddler(hook), tmp_path).embedded == 1
     check_complete(database)
@@ -495,7 +497,7 @@ def test_rows_that_become_null_or_rejected_meanwhile(tmp_path: Path) -> None:
 
     def hook(batch: int) -> None:
         if batch == 0:
-            database.open().merge_insert("sequence_id").when_matched_update_all().execute(
+            database.open().lance.merge_insert("sequence_id").when_matched_update_all().execute(
                 pa.table({"sequence_id": ["r0"], "dna_sequence": pa.array([None], pa.string())})
             )
 
@@ -509,13 +511,13 @@ def test_rows_deleted_meanwhile_stay_deleted(tmp_path: Path) -> None:
 
     def hook(batch: int) -> None:
         if batch == 0:
-            database.open().delete("sequence_id != 'r1'")
+            database.open().lance.delete("sequence_id != 'r1'")
 
     stats = embed_table(database, meddler(hook), tmp_path)
     assert stats.embedded == 1
     assert set(rows(database)) == {"r1"}
     database = simple(tmp_path / "db2", sequences(1))
-    stats = embed_table(database, meddler(lambda batch: database.open().delete("true")), tmp_path)
+    stats = embed_table(database, meddler(lambda batch: database.open().lance.delete("true")), tmp_path)
     assert (stats.embedded, rows(database)) == (0, {})
 
 
@@ -524,7 +526,7 @@ def test_a_row_that_changes_constantly_ends_with_one_sentence(tmp_path: Path) ->
     database = simple(tmp_path / "db", letters_[:1])
 
     def hook(batch: int) -> None:
-        database.open().update(where="sequence_id = 'r0'", values={"dna_sequence": letters_[batch + 1]})
+        database.open().lance.update(where="sequence_id = 'r0'", values={"dna_sequence": letters_[batch + 1]})
 
     with pytest.raises(StoreError, match="keeps changing"):
         embed_table(database, meddler(hook), tmp_path)
@@ -536,7 +538,7 @@ def test_other_columns_written_meanwhile_are_kept(tmp_path: Path) -> None:
 
     def hook(batch: int) -> None:
         if batch == 0:
-            database.open().update(where="sequence_id = 'r3'", values={"site": "new"})
+            database.open().lance.update(where="sequence_id = 'r3'", values={"site": "new"})
 
     embed_table(database, meddler(hook), tmp_path)
     check_complete(database)
@@ -548,7 +550,7 @@ def test_a_column_added_meanwhile_is_kept(tmp_path: Path) -> None:
 
     def hook(batch: int) -> None:
         if batch == 0:
-            database.open().add_columns({"twice": "length(dna_sequence) * 2"})
+            database.open().lance.add_columns({"twice": "length(dna_sequence) * 2"})
 
     embed_table(database, meddler(hook), tmp_path)
     check_complete(database)
@@ -556,10 +558,10 @@ def test_a_column_added_meanwhile_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_compaction_meanwhile_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_embed, "MERGE_ROWS", 10)
-    monkeypatch.setattr(table_embed, "_MERGE_BYTES", 0)
+    monkeypatch.setattr(fill, "MERGE_ROWS", 10)
+    monkeypatch.setattr(fill, "_MERGE_BYTES", 0)
     database = simple(tmp_path / "db", sequences(100))
-    embed_table(database, meddler(lambda batch: database.open().optimize()), tmp_path)
+    embed_table(database, meddler(lambda batch: database.open().lance.optimize()), tmp_path)
     check_complete(database)
 
 
@@ -583,7 +585,7 @@ def test_a_writer_that_appends_meanwhile_is_not_disturbed(tmp_path: Path) -> Non
         if batch < 5:
             added = slice(batch * 10, batch * 10 + 10)
             ids = [f"later{i}" for i in range(50)][added]
-            database.open().add(pa.table({"sequence_id": ids, "dna_sequence": later[added]}))
+            database.open().lance.add(pa.table({"sequence_id": ids, "dna_sequence": later[added]}))
 
     stats = embed_table(database, meddler(hook), tmp_path)
     assert stats.embedded == 250
@@ -596,11 +598,11 @@ def test_a_writer_that_never_stops_does_not_keep_the_command_forever(tmp_path: P
 
     def hook(batch: int) -> None:
         row = {"sequence_id": [f"later{batch}"], "dna_sequence": sequences(1, seed=batch + 1)}
-        database.open().add(pa.table(row))
+        database.open().lance.add(pa.table(row))
 
     stats = embed_table(database, meddler(hook), tmp_path)
-    assert stats.left == survey(database).pending == 1
-    assert stats.embedded == survey(database).embedded > 10
+    assert stats.left == survey(database.open()).pending == 1
+    assert stats.embedded == survey(database.open()).embedded > 10
     assert embed_table(database, letters(), tmp_path).left == 0
     check_complete(database)
 
@@ -618,7 +620,7 @@ def test_concurrent_processes_all_succeed(tmp_path: Path, processes: int) -> Non
     def append() -> None:
         while not done.wait(0.05):
             sequence = sequences(1, seed=len(added) + 100)[0]
-            database.open().add(pa.table({"sequence_id": [f"later{len(added)}"], "dna_sequence": [sequence]}))
+            database.open().lance.add(pa.table({"sequence_id": [f"later{len(added)}"], "dna_sequence": [sequence]}))
             added.append(sequence)
 
     writer = threading.Thread(target=append)
@@ -675,10 +677,10 @@ def test_rejected_rows_are_checked_again(tmp_path: Path) -> None:
     """A corrected sequence and another minimum length take effect; rows rejected for the same reason are left alone."""
     database = simple(tmp_path / "db", ["ACGTACGTACGT", "JJJJJJJJJJJJJJJJJJJJJJJJJ", "ACJ" * 10])
     assert embed_table(database, letters(), tmp_path).rejected == 3
-    version = database.open().version
+    version = database.open().lance.version
     stats = embed_table(database, letters(), tmp_path)
-    assert (stats.pending, stats.embedded, stats.rejected, database.open().version) == (0, 0, 0, version)
-    database.open().update(where="sequence_id = 'r2'", values={"dna_sequence": "ACG" * 10})
+    assert (stats.pending, stats.embedded, stats.rejected, database.open().lance.version) == (0, 0, 0, version)
+    database.open().lance.update(where="sequence_id = 'r2'", values={"dna_sequence": "ACG" * 10})
     stats = embed_table(database, letters(), tmp_path, min_length=5)
     assert (stats.embedded, stats.rejected) == (2, 0)
     found = rows(database)
@@ -688,10 +690,10 @@ def test_rejected_rows_are_checked_again(tmp_path: Path) -> None:
 
 def test_the_table_records_what_computed_its_vectors(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(5))
-    assert survey(database).spec is None
+    assert survey(database.open()).spec is None
     embedder = letters()
     embed_table(database, embedder, tmp_path)
-    assert survey(database).spec == embedder.spec.to_dict()
+    assert survey(database.open()).spec == embedder.spec.to_dict()
 
 
 # ---- checkpoint and work in progress
@@ -729,7 +731,7 @@ def test_the_checkpoint_has_no_effect(tmp_path: Path, content: bytes | None) -> 
 
 def test_an_interrupted_attempt_is_resumed_even_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors computed before Ctrl-C are reused, however many commands it takes."""
-    monkeypatch.setattr(table_embed, "_JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(fill, "_JOURNAL_SECONDS", 0.0)
     database = simple(tmp_path / "db", sequences(300))
 
     def hook(batch: int) -> None:
@@ -753,7 +755,7 @@ def test_an_interrupted_attempt_is_resumed_even_in_small_steps(tmp_path: Path, m
 def test_a_kill_before_the_first_merge_leaves_a_checkpoint_and_a_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(table_embed, "_JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(fill, "_JOURNAL_SECONDS", 0.0)
     database = simple(tmp_path / "data" / "lancedb", sequences(300))
 
     def hook(batch: int) -> None:
@@ -804,7 +806,7 @@ def test_nothing_large_stays_behind(tmp_path: Path) -> None:
 
 
 def test_work_left_for_deleted_rows_is_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_embed, "_JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(fill, "_JOURNAL_SECONDS", 0.0)
     database = simple(tmp_path / "db", sequences(300))
 
     def hook(batch: int) -> None:
@@ -813,7 +815,7 @@ def test_work_left_for_deleted_rows_is_discarded(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(KeyboardInterrupt):
         embed_table(database, meddler(hook), tmp_path)
-    database.open().delete("sequence_id != 'r299'")
+    database.open().lance.delete("sequence_id != 'r299'")
     embed_table(database, letters(), tmp_path)
     check_complete(database)
     left = [p for p in checkpoint_folder(tmp_path).rglob("*") if p.is_file() and p.stat().st_size > 0]
@@ -852,7 +854,7 @@ def test_the_engine_uses_the_table_of_the_workspace(tmp_path: Path, monkeypatch:
     database = simple(tmp_path / "data" / "lancedb", sequences(3))
     monkeypatch.chdir(tmp_path)
     assert EmbeddingEngine("kmer6").embed_and_update_lancedb()["embedded"] == 3
-    assert survey(database).embedded == 3
+    assert survey(database.open()).embedded == 3
 
 
 # ---- any table

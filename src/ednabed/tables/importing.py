@@ -28,17 +28,7 @@ from ednabed.sequences import open_records, read_labels
 from ednabed.sequences.records import MARKERS, markers_of
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.staging import Input, PartWriter, display_names
-from ednabed.store.table import (
-    ID,
-    SEQUENCE,
-    TABLE,
-    Database,
-    VectorColumns,
-    allow_null,
-    check_ids,
-    lance_errors,
-    scan,
-)
+from ednabed.tables.table import ID, SEQUENCE, TABLE, Database, Table, VectorColumns
 
 log = logging.getLogger("ednabed")
 
@@ -152,15 +142,14 @@ def _import(
     folder: Path,
     index: DistinctIndex,
 ) -> ImportResult:
-    connection = database.connect()
-    table = database.open() if database.holds_table(connection) else None
+    table = database.open() if database.holds_table() else None
     known = DistinctIndex(folder / "known.sqlite")
     markers: dict[str, int] = {}
     try:
         if table is not None:
-            check_ids(database, table)
-            marker = [name for name in MARKERS if name in table.schema.names][:1]
-            for batch in scan(database, table, [ID, SEQUENCE, *marker]):
+            table.check_ids()
+            marker = [name for name in MARKERS if name in table.names][:1]
+            for batch in table.scan([ID, SEQUENCE, *marker]):
                 sequences = [s or "" for s in batch.column(SEQUENCE).to_pylist()]
                 ids = batch.column(ID).to_pylist()
                 known.claim(0, ids, index.number(_sequence_keys(sequences)))
@@ -178,19 +167,15 @@ def _import(
         )
     new = [path for path, kind in parts if kind == _NEW]
     schema = _schema([*new, *changed], table)
-    if changed:
-        _widen(database, table, schema)
-        _replace(database, table, changed)
-    if not new:
-        return result
     if table is None:
-        with lance_errors(database.address):
-            connection.create_table(TABLE, data=_rows(new, schema), exist_ok=False)
-    else:
-        _widen(database, table, schema)
-        with lance_errors(database.address):
-            # add() could duplicate an id if two imports run at once on an object store, where there is no lock.
-            table.merge_insert(ID).when_not_matched_insert_all().execute(_rows(new, schema))
+        # Without a table, no record has changed.
+        database.create(_rows(new, schema))
+        return result
+    if new or changed:
+        _widen(table, schema)
+    _replace(table, changed)
+    if new:
+        table.insert(_rows(new, schema))
     return result
 
 
@@ -322,7 +307,7 @@ def _rows(parts: list[Path], schema: pa.Schema) -> Any:
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _schema(parts: list[Path], table: Any) -> pa.Schema:
+def _schema(parts: list[Path], table: Table | None) -> pa.Schema:
     """Return the schema of all new rows, using the types of the table, after checking that every value fits.
 
     Raises:
@@ -358,19 +343,18 @@ def _try_cast(file: Any, field: pa.Field, kind: pa.DataType) -> None:
             ) from error
 
 
-def _widen(database: Database, table: Any, schema: pa.Schema) -> None:
+def _widen(table: Table, schema: pa.Schema) -> None:
     """Add the columns that the table lacks, and make its vector columns nullable."""
-    missing = [f for f in schema if f.name not in table.schema.names]
+    missing = [f for f in schema if f.name not in table.names]
     if missing:
-        with lance_errors(database.address):
-            table.add_columns(pa.schema(missing))
+        table.add_columns(missing)
     for columns in _vector_columns(table):
-        allow_null(database, table, columns.vector)
+        table.allow_null(columns.vector)
 
 
-def _vector_columns(table: Any) -> list[VectorColumns]:
+def _vector_columns(table: Table) -> list[VectorColumns]:
     """Return the vector columns: ``vector``, and lists with a fingerprint column. Other lists belong to the user."""
-    names = table.schema.names
+    names = table.names
     found = []
     for f in table.schema:
         if pa.types.is_fixed_size_list(f.type) or pa.types.is_list(f.type):
@@ -383,13 +367,10 @@ def _vector_columns(table: Any) -> list[VectorColumns]:
     return found
 
 
-def _replace(database: Database, table: Any, parts: list[Path]) -> None:
+def _replace(table: Table, parts: list[Path]) -> None:
     """Write changed sequences with all their columns from the input, and clear every vector of the old ones."""
-    names = table.schema.names
-    vectors = _vector_columns(table)
-    for v in vectors:
-        allow_null(database, table, v.vector)
-    cleared = [c for v in vectors for c in (v.vector, v.status, v.reason, v.fingerprint) if c in names]
+    names = table.names
+    cleared = [c for v in _vector_columns(table) for c in (v.vector, v.status, v.reason, v.fingerprint) if c in names]
     for part in parts:
         with pq.ParquetFile(part) as file:
             for batch in file.iter_batches(10_000):
@@ -399,9 +380,7 @@ def _replace(database: Database, table: Any, parts: list[Path]) -> None:
                     if name in names
                 }
                 rows |= {name: pa.nulls(len(batch), table.schema.field(name).type) for name in cleared}
-                update = table.merge_insert(ID).when_matched_update_all()
-                with lance_errors(database.address):
-                    done = update.execute(pa.table(rows), on_bad_vectors="null").num_updated_rows
+                done = table.merge(pa.table(rows))
                 if done != len(batch):
                     raise StoreError(
                         f"table '{TABLE}': only {done} of {len(batch)} rows were updated with their new sequence; run "

@@ -14,17 +14,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import ednabed.search.table as module
+import ednabed.search.tables as module
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import StoreError, UsageError
-from ednabed.search.table import search_table, spec_of_table
-from ednabed.search.table_hits import digest_keys, digests_of
+from ednabed.models.spec import Policy
+from ednabed.reference.parts import keys_of
+from ednabed.search.hits import SearchOptions
+from ednabed.search.queries import Query, QueryBatch
+from ednabed.search.tables import TableSearch, by_row_id
 from ednabed.sequences import digest, normalise_one
-from ednabed.store.table import SPEC_KEY, Database, VectorColumns
-from ednabed.store.table_embed import embed_table
-from ednabed.store.table_import import import_records
-from ednabed.store.table_index import build_index
+from ednabed.tables import collection
+from ednabed.tables.fill import embed_table
+from ednabed.tables.importing import import_records
+from ednabed.tables.index import build_index
+from ednabed.tables.provenance import SPEC_KEY, spec_of
+from ednabed.tables.table import Database, VectorColumns
 from support import expected, letters
 from table_support import make, rows, sequences, simple, vector_array
 
@@ -46,9 +51,9 @@ def filled(folder: Path, letters_: list[str | None], vectors: Any, indexed: bool
     made = [letters().spec.fingerprint if v is not None else None for v in vectors]
     database = simple(folder / "db", letters_, vector=vector_array(vectors), embedding_fingerprint=made, **columns)
     text = json.dumps(letters().spec.to_dict())
-    database.open().update_field_metadata({"path": "vector", "metadata": {SPEC_KEY: text}})
+    database.open().lance.update_field_metadata({"path": "vector", "metadata": {SPEC_KEY: text}})
     if indexed:
-        assert build_index(database, force=True).built
+        assert build_index(database.open(), force=True).built
     return database
 
 
@@ -56,12 +61,26 @@ def embedded(folder: Path, letters_: list[str | None], indexed: bool, **columns:
     database = simple(folder / "db", letters_, **columns)
     embed_table(database, letters(), folder)
     if indexed:
-        build_index(database, force=True)
+        build_index(database.open(), force=True)
     return database
 
 
 def query_of(sequence: str) -> np.ndarray:
     return expected(normalise_one(sequence).decode())[None]
+
+
+def search_table(
+    database: Database, queries: np.ndarray, k: int, exclude: list[str | None] | None = None, **options: Any
+) -> tuple[list[list[dict[str, Any]]], str | None]:
+    """Return the hits of vectors, and the notice if there is one; ``exclude`` has the digests of their sequences."""
+    names = exclude or [None] * len(queries)
+    asked = [Query({}, None if name is None else int(keys_of([name])[0])) for name in names]
+    options |= {"k": k, "sequences": True, "exclude_self": exclude is not None}
+    found = TableSearch(database.open(), SearchOptions(**options))
+    batch = QueryBatch(asked, list(range(len(queries))), queries)
+    hits = [[hit.to_dict() for hit in hits] for _, hits in found.run(batch)]
+    assert len(found.notices) <= 1
+    return hits, found.notices[0] if found.notices else None
 
 
 def search(database: Database, queries: np.ndarray, k: int, **settings: Any) -> list[list[dict[str, Any]]]:
@@ -115,8 +134,8 @@ def test_hits_are_distinct_sequences(tmp_path: Path, indexed: bool) -> None:
 
 @both_ways
 def test_many_queries_are_as_one_by_one(tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_QUERIES_AT_ONCE", 7)
-    monkeypatch.setattr("ednabed.store.table_index._QUERIES", 3)
+    monkeypatch.setattr(collection, "_QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr("ednabed.tables.table._QUERIES", 3)
     database = embedded(tmp_path, sequences(100), indexed)
     queries = np.concatenate([query_of(s) for s in sequences(25, seed=5)])
     together = search(database, queries, 4)
@@ -152,16 +171,19 @@ def test_a_sequence_with_many_rows_hides_no_other(tmp_path: Path, indexed: bool)
 def test_rows_beyond_counting_by_index_are_counted_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distinct = sequences(30)
     database = embedded(tmp_path, distinct[:1] * 200 + distinct, True)
-    monkeypatch.setattr(module, "_MAX_FETCHED", 50)
+    monkeypatch.setattr(collection, "_MAX_FETCHED", 50)
     asked = []
-    original = module._exact
-    monkeypatch.setattr(
-        module, "_exact", lambda opened, queries, k: asked.append(len(queries)) or original(opened, queries, k)
-    )
+    original = collection.TableCollection.blocks
+
+    def blocks(self: collection.TableCollection, allowed: Any = None) -> Any:
+        asked.append(self.rows)
+        return original(self, allowed)
+
+    monkeypatch.setattr(collection.TableCollection, "blocks", blocks)
     queries = np.concatenate([query_of(distinct[0]), np.float32(np.eye(10)[3:4])])
     for query, hits in zip(queries, search(database, queries, 3), strict=True):
         check(database, hits, query[None], 3)
-    assert asked == [1], "only the query that needs it"
+    assert asked == [30], "one exact pass"
 
 
 @both_ways
@@ -186,7 +208,7 @@ def test_rows_without_vector_are_not_hits(tmp_path: Path, indexed: bool) -> None
         check(database, hits, query, 40)
     # Pending and rejected rows as they arise in practice.
     database = embedded(tmp_path / "b", [*letters_, "ACGT", None], indexed)
-    database.open().add(pa.table({"sequence_id": ["new"], "dna_sequence": letters_[:1]}))
+    database.open().lance.add(pa.table({"sequence_id": ["new"], "dna_sequence": letters_[:1]}))
     (hits,) = search(database, query_of(letters_[0]), 40)
     assert len(hits) == 30 and hits[0]["occurrences"] == 1
 
@@ -222,14 +244,14 @@ def test_minimum_similarity(tmp_path: Path, indexed: bool) -> None:
     (all_hits,) = search(database, query, 10)
     least = all_hits[3]["similarity"]
     assert search(database, query, 10, min_similarity=least) == [all_hits[:4]]
-    assert search(database, query, 10, min_similarity=1.01) == [[]]
+    assert search(database, -query, 10, min_similarity=0.5) == [[]]
 
 
 @both_ways
 def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The filter selects the five farthest sequences, in lists that are not visited without a filter."""
-    monkeypatch.setattr("ednabed.store.table_index._ROWS_PER_LIST", 10)
-    monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((1, 1),))
+    monkeypatch.setattr("ednabed.tables.index._ROWS_PER_LIST", 10)
+    monkeypatch.setattr("ednabed.tables.index._WIDTHS", ((1, 1),))
     letters_ = sequences(80)
     query = query_of(letters_[0])
     plain = embedded(tmp_path, letters_ * 2, False)
@@ -242,7 +264,7 @@ def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeyp
     (hits,) = search(database, query, 3, where="site IS NOT NULL")
     check(database, hits, query, 3)
     for where in ("site = ", "sites = 'far'", "site = 'far' AMD true", "true; DROP TABLE sequences"):
-        with pytest.raises(StoreError, match="the filter") as error:
+        with pytest.raises(UsageError, match="filter, position") as error:
             search(database, query, 3, where=where)
         assert "\n" not in str(error.value)
     assert len(rows(database)) == 160
@@ -250,8 +272,8 @@ def test_a_filter_comes_before_the_search(tmp_path: Path, indexed: bool, monkeyp
 
 def test_a_filter_against_the_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The farthest half of all rows fulfils it: the lists near the query hold the wrong rows."""
-    monkeypatch.setattr("ednabed.store.table_index._ROWS_PER_LIST", 20)
-    monkeypatch.setattr("ednabed.store.table_index._WIDTHS", ((2, 1),))
+    monkeypatch.setattr("ednabed.tables.index._ROWS_PER_LIST", 20)
+    monkeypatch.setattr("ednabed.tables.index._WIDTHS", ((2, 1),))
     letters_ = sequences(600)
     query = query_of(letters_[0])
     cosines = [float(query[0] @ expected(s) / np.linalg.norm(expected(s))) for s in letters_]
@@ -283,7 +305,7 @@ def test_rows_that_were_added_later(tmp_path: Path, indexed: bool) -> None:
             "embedding_fingerprint": [letters().spec.fingerprint] * 2,
         }
     )
-    database.open().add(late)
+    database.open().lance.add(late)
     assert search(database, query_of(letters_[301]), 1)[0][0]["id"] == "late1"
     compare()
     fasta = tmp_path / "more.fasta"
@@ -300,7 +322,7 @@ def test_rows_that_were_added_later(tmp_path: Path, indexed: bool) -> None:
     embed_table(database, letters(), tmp_path)
     assert search(database, query_of(sequences(50, seed=3)[7]), 1)[0][0]["id"] == "r7"
     compare()
-    database.open().delete("sequence_id = 'r7' OR sequence_id = 'm48'")
+    database.open().lance.delete("sequence_id = 'r7' OR sequence_id = 'm48'")
     assert search(database, query_of(letters_[350]), 1)[0][0]["id"] != "m48"
     compare()
 
@@ -314,7 +336,7 @@ def test_another_function_in_the_same_column(tmp_path: Path) -> None:
     check(database, hits, query, 3)
     assert notice is not None and "another function" in notice and "'ednabed table index'" in notice
     embed_table(database, letters(), tmp_path, resume=False, max_sequences=None)
-    database.open().update(where="sequence_id = 'r1'", values={"embedding_fingerprint": "e" * 64})
+    database.open().lance.update(where="sequence_id = 'r1'", values={"embedding_fingerprint": "e" * 64})
     with pytest.raises(StoreError, match="computed by 2 functions"):
         search_table(database, query, 3)
 
@@ -327,31 +349,43 @@ def test_when_exact_search_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
     assert search_table(database, query, 3, exact=True)[1] is None
     monkeypatch.setattr(module, "SMALL_ROWS", 20)
     assert search_table(database, query, 3)[1] is None
-    build_index(database, force=True)
-    monkeypatch.setattr(module, "_exact", None)
+    build_index(database.open(), force=True)
+    monkeypatch.setattr(module, "TableCollection", None)
     assert search_table(database, query, 3)[1] is None
     with pytest.raises(TypeError):
         search_table(database, query, 3, exact=True)
 
 
-def test_requests_that_make_no_sense(tmp_path: Path) -> None:
+def test_nothing_is_read_for_no_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = embedded(tmp_path, sequences(5), False)
-    good = query_of(sequences(1)[0])
-    assert search_table(database, np.zeros((0, 10), np.float32), 3) == ([], None)
-    for queries, settings, said in (
-        (good[:, :9], {}, r"10 dimensions; the queries have shape \(1, 9\)"),
-        (good[0], {}, r"shape \(10,\)"),
-        (good, {"exclude": [None, None]}, "with 2 sequences to exclude"),
-        (good * 0, {}, "query vector 0 is zero or not finite"),
-        (np.concatenate([good, good * np.nan]), {}, "query vector 1"),
-        (good, {"k": 0}, "0 hits"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            search_table(database, queries, **({"k": 3} | settings))
+    monkeypatch.setattr(module, "TableCollection", None)
+    found = TableSearch(database.open(), SearchOptions())
+    rejected = Query({"rejected": "why"})
+    assert list(found.run(QueryBatch([rejected], [], np.zeros((0, 10), np.float32)))) == [(rejected, [])]
+    assert found.notices == []
+
+
+def test_a_search_needs_a_table_with_vectors(tmp_path: Path) -> None:
+    database = embedded(tmp_path, sequences(5), False)
     with pytest.raises(StoreError, match="'other' does not exist"):
-        search_table(database, good, 3, columns=VectorColumns("other"))
+        TableSearch(database.open(VectorColumns("other")), SearchOptions())
     with pytest.raises(StoreError, match="has no table 'sequences'"):
-        search_table(Database(str(tmp_path / "nowhere")), good, 3)
+        search_table(Database(str(tmp_path / "nowhere")), np.ones((1, 10), np.float32), 3)
+
+
+def test_a_row_as_a_query(tmp_path: Path) -> None:
+    letters_ = [*sequences(3), "ACGT"]
+    database = make(tmp_path / "db", {"sequence_id": ["a", "it's", "' OR TRUE --", "short"], "dna_sequence": letters_})
+    embed_table(database, letters(), tmp_path)
+    for i, name in enumerate(["a", "it's", "' OR TRUE --"]):
+        batch = by_row_id(database.open(), name)
+        assert (batch.queries[0].info, batch.queries[0].sequence) == ({"id": name, "length": 30}, letters_[i])
+        assert np.array_equal(batch.vectors, query_of(letters_[i]))
+        assert batch.queries[0].key == int(keys_of([digest(letters_[i].encode())])[0])
+    with pytest.raises(StoreError, match="has no row with sequence_id 'A'"):
+        by_row_id(database.open(), "A")
+    with pytest.raises(StoreError, match="row 'short' has no vector yet; run 'ednabed table embed'"):
+        by_row_id(database.open(), "short")
 
 
 def test_the_columns_of_a_hit(tmp_path: Path) -> None:
@@ -391,31 +425,17 @@ def test_rank_columns_form_a_lineage(tmp_path: Path) -> None:
 def test_a_sequence_that_was_changed_by_hand(tmp_path: Path) -> None:
     """It can no longer be normalised; it is still a row with a vector."""
     database = embedded(tmp_path, sequences(3), False)
-    database.open().update(where="sequence_id = 'r1'", values={"dna_sequence": "AC*GT"})
+    database.open().lance.update(where="sequence_id = 'r1'", values={"dna_sequence": "AC*GT"})
     hits = {h["id"]: h for h in search(database, query_of(sequences(1)[0]), 9)[0]}
-    assert (hits["r1"]["sequence"], hits["r1"]["length"], len(hits)) == ("", 0, 3)
-
-
-def test_digests_of_a_column_and_their_order() -> None:
-    texts = [*sequences(300), "acgu-n", "AC*GT", None, ""]
-    column = pa.chunked_array([pa.array(texts[:100]), pa.array(texts[100:], pa.large_string()).cast(pa.string())])
-    found = [row.tobytes().decode() for row in digests_of(column, "iupac")]
-    plain = [digest(normalise_one(t)) for t in texts[:301]]
-    assert found == [*plain, digest(b"AC*GT"), digest(b""), digest(b"")]
-    keys = digest_keys(digests_of(column, "iupac"))
-    in_order = sorted(range(len(texts)), key=lambda i: found[i])
-    assert all(keys[a] <= keys[b] for a, b in itertools.pairwise(in_order))
-    assert len(set(keys.tolist())) == len(set(found))
+    assert (hits["r1"]["sequence"], hits["r1"]["length"], len(hits)) == (None, 0, 3)
 
 
 def test_strict_sequences_are_grouped_as_they_were_embedded(tmp_path: Path) -> None:
-    from ednabed.models.spec import Policy
-
     letters_ = [*sequences(3), "ACGTNACGTACGTACGTACGTACGT"]
     database = simple(tmp_path / "db", [*letters_, letters_[3].replace("N", "R")])
     embed_table(database, letters(Policy(alphabet="strict")), tmp_path)
     query = query_of(letters_[3])
-    assert spec_of_table(database).alphabet == "strict"
+    assert spec_of(database.open()).alphabet == "strict"
     assert search(database, query, 1)[0][0]["occurrences"] == 1
 
 
@@ -433,7 +453,7 @@ def test_real_barcodes_with_the_index_as_with_exact_search(tmp_path: Path, share
     import_records(database, [chosen])
     embedder = open_embedder("kmer6")
     embed_table(database, embedder, tmp_path, show_progress=False)
-    info = build_index(database)
+    info = build_index(database.open())
     assert info.built and info.rows > 25_000 and info.reached and info.kind == "IVF_RQ"
     with chosen.open(encoding="utf-8") as file:
         coi = [row["sequence"] for row in csv.DictReader(file, delimiter="\t")]

@@ -18,8 +18,9 @@ import pyarrow.csv
 import pytest
 
 from ednabed.store.journal import VectorJournal
-from ednabed.store.table import Database, survey
-from ednabed.store.table_embed import embed_table
+from ednabed.tables.fill import embed_table
+from ednabed.tables.status import survey
+from ednabed.tables.table import Database
 from support import expected, letters
 from table_support import finish, make, read, rows, same_vector, sequences, simple, start
 
@@ -57,7 +58,7 @@ def test_kills_at_random_moments(tmp_path: Path, merge_rows: int, seconds_a_row:
         process = start(database, tmp_path, **settings)
         if kills < 4:
             kills += kill_at_a_random_moment(process, log, 0.5, chance)
-            assert survey(database).rows == 2000
+            assert survey(database.open()).rows == 2000
         else:
             stats = finish(process)
     after = read(database)
@@ -118,7 +119,7 @@ def test_a_kill_between_two_processes_at_once(tmp_path: Path) -> None:
     kill_at_a_random_moment(doomed, logs[0], 0.1, random.Random(1))
     finish(other)
     stats = embed_table(database, letters(), tmp_path)
-    assert (stats.pending, survey(database).embedded) == (0, 500)
+    assert (stats.pending, survey(database.open()).embedded) == (0, 500)
     assert all(same_vector(row, expected(row["dna_sequence"])) for row in rows(database).values())
 
 

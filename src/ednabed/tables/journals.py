@@ -15,29 +15,26 @@ from ednabed.errors import StoreError
 from ednabed.models.base import Embedder
 from ednabed.store.checkpoint import checkpoint_folder
 from ednabed.store.journal import VectorJournal, rows_on_disk
-from ednabed.store.table import Database, VectorColumns
+from ednabed.tables.table import Table
 
 _PROCESSES = 64
 _PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @contextmanager
-def open_journal(
-    workspace: Path, database: Database, columns: VectorColumns, embedder: Embedder, flush_seconds: float
-) -> Iterator[VectorJournal]:
+def open_journal(workspace: Path, table: Table, embedder: Embedder, flush_seconds: float) -> Iterator[VectorJournal]:
     """Open the journal of a table and function; a second process doing the same work gets a separate one.
 
     Args:
         workspace: Folder that contains the journals.
-        database: Location of the table.
-        columns: The vector column.
+        table: The table and its vector column.
         embedder: The function, and the precision in which it is computed.
         flush_seconds: Maximum seconds of work lost if the process is killed.
 
     Raises:
         StoreError: Too many processes are doing the same work.
     """
-    stem = _stem(database, columns, embedder.spec.fingerprint, embedder.encoder.precision)
+    stem = _stem(table, embedder.spec.fingerprint, embedder.encoder.precision)
     for number in range(1, _PROCESSES + 1):
         folder = checkpoint_folder(workspace) / f"{stem}{number}"
         lock = exclusive(folder / "lock", "embedding the same table ('ednabed table embed')")
@@ -58,13 +55,14 @@ def open_journal(
     )
 
 
-def rows_waiting(workspace: Path, database: Database, columns: VectorColumns, fingerprint: str) -> int:
+def rows_waiting(workspace: Path, table: Table, fingerprint: str) -> int:
     """Return the number of computed vectors of a function that are in journals on this machine but not in the table."""
-    stems = [_stem(database, columns, fingerprint, precision) for precision in _PRECISIONS]
+    stems = [_stem(table, fingerprint, precision) for precision in _PRECISIONS]
     return sum(rows_on_disk(folder) for stem in stems for folder in checkpoint_folder(workspace).glob(f"{stem}*"))
 
 
-def _stem(database: Database, columns: VectorColumns, fingerprint: str, precision: str) -> str:
+def _stem(table: Table, fingerprint: str, precision: str) -> str:
+    database = table.database
     address = Path(database.address).resolve() if database.is_local else database.address
-    name = f"{address}\n{columns.vector}\n{fingerprint}\n{precision}"
+    name = f"{address}\n{table.columns.vector}\n{fingerprint}\n{precision}"
     return f".work-{hashlib.sha256(name.encode()).hexdigest()[:16]}-"

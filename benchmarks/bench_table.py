@@ -46,7 +46,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             database = make(Path(scratch) / "db", sequences)
             start = time.perf_counter()
-            embed_table(database, embedder, Path(scratch), show_progress=False)
+            embed_table(database.open(), embedder, Path(scratch), show_progress=False)
             total = time.perf_counter() - start
         overhead = total - alone
         print(
@@ -60,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         database = make(Path(scratch) / "db", selected)
         start = time.perf_counter()
-        embed_table(database, embedder, Path(scratch), show_progress=False)
+        embed_table(database.open(), embedder, Path(scratch), show_progress=False)
         bulk = time.perf_counter() - start
         old = make(Path(scratch) / "old", selected)
         table = old.open().lance

@@ -64,10 +64,9 @@ def main() -> None:
         salt=settings.get("salt", 0),
     )
     stats = fill.embed_table(
-        Database(settings["db"]),
+        Database(settings["db"]).open(VectorColumns(settings.get("vector_column", "vector"))),
         embedder,
         Path(settings["workspace"]),
-        columns=VectorColumns(settings.get("vector_column", "vector")),
         max_sequences=settings.get("max_sequences"),
         resume=settings.get("resume", True),
         show_progress=False,

@@ -70,7 +70,6 @@ MANY_PARAMETERS = {
     "ednabed.api.engine.EmbeddingEngine.__init__": PUBLIC,
     "ednabed.api.manager.DataManager.search": PUBLIC,
     "ednabed.api.manager.DataManager.search_table": PUBLIC,
-    "ednabed.tables.fill.embed_table": BEING_SPLIT,
 }
 LONG_MODULES = {"ednabed.tables.table": BEING_SPLIT}
 
@@ -273,7 +272,6 @@ def test_a_planted_second_name_is_found():
 UNDOCUMENTED = dict.fromkeys(
     (
         "ednabed.cli.table.database_of raises UsageError",
-        "ednabed.tables.fill.embed_table raises UsageError",
         "ednabed.tables.table.lance_errors raises StoreError",
     ),
     BEING_SPLIT,

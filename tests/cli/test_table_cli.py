@@ -251,7 +251,7 @@ def test_an_interrupt_exits_with_130_and_the_next_command_continues(tmp_path: Pa
 
 def test_index(tmp_path: Path) -> None:
     database = simple(tmp_path / "data" / "lancedb", [*sequences(300, 100), "ACGT"])
-    embed_table(database, open_embedder("kmer6"), tmp_path, show_progress=False)
+    embed_table(database.open(), open_embedder("kmer6"), tmp_path, show_progress=False)
     small = ednabed("table", "index", cwd=tmp_path)
     assert (small.returncode, small.stderr) == (0, b"")
     assert "300 rows with a vector" in small.stdout.decode() and "--force" in small.stdout.decode()

@@ -59,7 +59,7 @@ def filled(folder: Path, letters_: list[str | None], vectors: Any, indexed: bool
 
 def embedded(folder: Path, letters_: list[str | None], indexed: bool, **columns: Any) -> Database:
     database = simple(folder / "db", letters_, **columns)
-    embed_table(database, letters(), folder)
+    embed_table(database.open(), letters(), folder)
     if indexed:
         build_index(database.open(), force=True)
     return database
@@ -312,14 +312,14 @@ def test_rows_that_were_added_later(tmp_path: Path, indexed: bool) -> None:
     fasta.write_text("".join(f">m{i}\n{s}\n" for i, s in enumerate(letters_[302:])), encoding="utf-8")
     import_records(database, [fasta])
     compare()
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     assert search(database, query_of(letters_[350]), 1)[0][0]["id"] == "m48"
     compare()
     # The same ids with other sequences, so other vectors: indexed rows are written again.
     fasta.write_text("".join(f">r{i}\n{s}\n" for i, s in enumerate(sequences(50, seed=3))), encoding="utf-8")
     import_records(database, [fasta], replace=True)
     compare()
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     assert search(database, query_of(sequences(50, seed=3)[7]), 1)[0][0]["id"] == "r7"
     compare()
     database.open().lance.delete("sequence_id = 'r7' OR sequence_id = 'm48'")
@@ -330,12 +330,12 @@ def test_rows_that_were_added_later(tmp_path: Path, indexed: bool) -> None:
 def test_another_function_in_the_same_column(tmp_path: Path) -> None:
     database = embedded(tmp_path, sequences(100), True)
     assert search_table(database, query_of(sequences(1)[0]), 3)[1] is None
-    embed_table(database, letters(salt=1), tmp_path, resume=False)
+    embed_table(database.open(), letters(salt=1), tmp_path, resume=False)
     query = expected(sequences(1)[0], salt=1)[None]
     (hits,), notice = search_table(database, query, 3)
     check(database, hits, query, 3)
     assert notice is not None and "another function" in notice and "'ednabed table index'" in notice
-    embed_table(database, letters(), tmp_path, resume=False, max_sequences=None)
+    embed_table(database.open(), letters(), tmp_path, resume=False, max_sequences=None)
     database.open().lance.update(where="sequence_id = 'r1'", values={"embedding_fingerprint": "e" * 64})
     with pytest.raises(StoreError, match="computed by 2 functions"):
         search_table(database, query, 3)
@@ -376,7 +376,7 @@ def test_a_search_needs_a_table_with_vectors(tmp_path: Path) -> None:
 def test_a_row_as_a_query(tmp_path: Path) -> None:
     letters_ = [*sequences(3), "ACGT"]
     database = make(tmp_path / "db", {"sequence_id": ["a", "it's", "' OR TRUE --", "short"], "dna_sequence": letters_})
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     for i, name in enumerate(["a", "it's", "' OR TRUE --"]):
         batch = by_row_id(database.open(), name)
         assert (batch.queries[0].info, batch.queries[0].sequence) == ({"id": name, "length": 30}, letters_[i])
@@ -399,7 +399,7 @@ def test_the_columns_of_a_hit(tmp_path: Path) -> None:
         "source": ["f.fasta"] * 4,
     }
     database = make(tmp_path / "db", table)
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     hits = {h["id"]: h for h in search(database, query_of(letters_[0]), 9)[0]}
     assert set(hits) == {"a", "b", "c"}, "the first of b and d by id"
     # JSON cannot represent NaN; a lineage of unknown form is returned as it is.
@@ -416,7 +416,7 @@ def test_the_columns_of_a_hit(tmp_path: Path) -> None:
 def test_rank_columns_form_a_lineage(tmp_path: Path) -> None:
     ranks = {"kingdom": ["Animalia", None], "family": ["Salmonidae", ""], "species": ["Salmo trutta", None]}
     database = simple(tmp_path / "db", sequences(2), **ranks)
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     hits = {h["id"]: h for h in search(database, query_of(sequences(1)[0]), 2)[0]}
     assert hits["r0"]["lineage"] == "Animalia;;;;Salmonidae;;Salmo trutta" and hits["r1"]["lineage"] is None
     assert hits["r0"]["sample"] is None and hits["r0"]["source"] is None
@@ -433,7 +433,7 @@ def test_a_sequence_that_was_changed_by_hand(tmp_path: Path) -> None:
 def test_strict_sequences_are_grouped_as_they_were_embedded(tmp_path: Path) -> None:
     letters_ = [*sequences(3), "ACGTNACGTACGTACGTACGTACGT"]
     database = simple(tmp_path / "db", [*letters_, letters_[3].replace("N", "R")])
-    embed_table(database, letters(Policy(alphabet="strict")), tmp_path)
+    embed_table(database.open(), letters(Policy(alphabet="strict")), tmp_path)
     query = query_of(letters_[3])
     assert spec_of(database.open()).alphabet == "strict"
     assert search(database, query, 1)[0][0]["occurrences"] == 1
@@ -452,7 +452,7 @@ def test_real_barcodes_with_the_index_as_with_exact_search(tmp_path: Path, share
     database = Database(str(tmp_path / "db"))
     import_records(database, [chosen])
     embedder = open_embedder("kmer6")
-    embed_table(database, embedder, tmp_path, show_progress=False)
+    embed_table(database.open(), embedder, tmp_path, show_progress=False)
     info = build_index(database.open())
     assert info.built and info.rows > 25_000 and info.reached and info.kind == "IVF_RQ"
     with chosen.open(encoding="utf-8") as file:

@@ -88,7 +88,7 @@ def test_a_table_by_the_definition_of_a_collection(tmp_path: Path, where: str | 
         "sample": pa.array([None if i % 5 else i for i in order]),
     }
     database = make(tmp_path / "db", columns)
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     database.open().lance.add(pa.table({"sequence_id": ["pending"], "dna_sequence": distinct[:1]}))
     table = database.open()
     found = TableCollection(table, spec_of(table), where)
@@ -127,7 +127,7 @@ def test_a_table_by_the_definition_of_a_collection(tmp_path: Path, where: str | 
 
 def test_a_table_without_a_usable_row_is_empty(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(2))
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     table = database.open()
     found = TableCollection(table, spec_of(table), "FALSE")
     assert (found.rows, found.starts.tolist(), list(found.blocks())) == (0, [0], [])
@@ -145,7 +145,7 @@ def test_search_labels_and_export_work_on_a_table_as_on_a_run(tmp_path: Path) ->
     embed_to_run(RunRequest([source], tmp_path, dataset="d"), embedder)
     database = Database(str(tmp_path / "db"))
     import_records(database, [source])
-    embed_table(database, embedder, tmp_path, show_progress=False)
+    embed_table(database.open(), embedder, tmp_path, show_progress=False)
     table = TableCollection(database.open(), embedder.spec)
     query = by_sequence(embedder, sequences(12, 300)[1])
     shown = ("rank", "similarity", "id", "sample", "abundance", "lineage", "occurrences", "length", "alignment")

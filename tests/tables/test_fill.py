@@ -61,7 +61,7 @@ def test_every_row_gets_the_vector_of_its_sequence(tmp_path: Path) -> None:
     letters_ = sequences(500)
     database = simple(tmp_path / "db", letters_)
     embedder = letters()
-    stats = embed_table(database, embedder, tmp_path)
+    stats = embed_table(database.open(), embedder, tmp_path)
     assert (stats.rows, stats.pending, stats.embedded, stats.rejected, stats.left) == (500, 500, 500, 0, 0)
     assert (stats.computed, stats.taken_up, stats.model, stats.fingerprint) == (500, 0, "letters", OWN)
     assert (stats.device, stats.precision) == ("cpu", "fp32")
@@ -78,15 +78,15 @@ def test_the_second_call_computes_and_writes_nothing(tmp_path: Path) -> None:
     letters_ = [s.replace("A", "C") for s in sequences(40)]
     assert all(expected(s)[0] == 0 for s in letters_)
     database = simple(tmp_path / "db", [*letters_, "ACGT"])
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     before, version = read(database), database.open().lance.version
     embedder = letters()
-    stats = embed_table(database, embedder, tmp_path)
+    stats = embed_table(database.open(), embedder, tmp_path)
     assert (stats.pending, stats.embedded, stats.rejected, stats.computed) == (0, 0, 0, 0)
     assert embedder.encoder.rows == 0
     assert read(database).equals(before)
     assert database.open().lance.version == version
-    stats = embed_table(database, embedder, tmp_path, resume=False)
+    stats = embed_table(database.open(), embedder, tmp_path, resume=False)
     assert (stats.pending, embedder.encoder.rows) == (0, 0)
 
 
@@ -99,7 +99,7 @@ def test_pending_is_null_or_all_zero(tmp_path: Path) -> None:
         tmp_path / "db", letters_, vector=vector_array(vectors), embedding_fingerprint=pa.array(fingerprints)
     )
     embedder = letters()
-    stats = embed_table(database, embedder, tmp_path)
+    stats = embed_table(database.open(), embedder, tmp_path)
     assert (stats.pending, stats.embedded, embedder.encoder.rows) == (4, 4, 4)
     check_complete(database)
 
@@ -114,7 +114,7 @@ def test_rejected_rows_have_a_reason_and_no_vector(tmp_path: Path) -> None:
         "ACGTACGTACGTACGTACGTÄ": "invalid character 'Ä' at position 21",
     }
     database = simple(tmp_path / "db", [*good, *bad, None], vector=vector_array([np.zeros(10)] * 9))
-    stats = embed_table(database, letters(), tmp_path)
+    stats = embed_table(database.open(), letters(), tmp_path)
     assert (stats.pending, stats.embedded, stats.rejected, stats.left) == (9, 3, 6, 0)
     found = rows(database)
     for i, reason in enumerate([*bad.values(), "empty sequence"], start=3):
@@ -124,14 +124,14 @@ def test_rejected_rows_have_a_reason_and_no_vector(tmp_path: Path) -> None:
     assert found["r8"]["dna_sequence"] is None
     status = survey(database.open())
     assert (status.embedded, status.pending, status.rejected) == (3, 0, 6)
-    assert embed_table(database, letters(), tmp_path).pending == 0
+    assert embed_table(database.open(), letters(), tmp_path).pending == 0
 
 
 def test_another_function_checks_rejected_rows_again(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", ["ACGTR" * 6, sequences(1)[0]])
     strict = letters(Policy(alphabet="strict"))
-    assert embed_table(database, strict, tmp_path).rejected == 1
-    stats = embed_table(database, letters(), tmp_path, resume=False)
+    assert embed_table(database.open(), strict, tmp_path).rejected == 1
+    stats = embed_table(database.open(), letters(), tmp_path, resume=False)
     assert (stats.embedded, stats.rejected) == (2, 0)
     row = rows(database)["r0"]
     assert (row["embedding_status"], row["embedding_reason"]) == ("embedded", None)
@@ -140,7 +140,7 @@ def test_another_function_checks_rejected_rows_again(tmp_path: Path) -> None:
 def test_a_model_that_refuses_rows(tmp_path: Path) -> None:
     long, short = "ACGT" * 20, "ACGT" * 10
     database = simple(tmp_path / "db", [long, short, long])
-    stats = embed_table(database, letters(Policy(long="reject"), max_tokens=50), tmp_path)
+    stats = embed_table(database.open(), letters(Policy(long="reject"), max_tokens=50), tmp_path)
     assert (stats.embedded, stats.rejected) == (1, 2)
     assert "81 tokens, more than the 50 allowed" in rows(database)["r2"]["embedding_reason"]
 
@@ -154,7 +154,7 @@ def test_a_model_that_returns_zeros_ends_with_rejected_rows(tmp_path: Path) -> N
 
     zero, other = "CG" * 15, "AC" * 15
     database = simple(tmp_path / "db", [zero, other, zero])
-    stats = embed_table(database, Embedder.from_encoder(Zeros(), Policy()), tmp_path)
+    stats = embed_table(database.open(), Embedder.from_encoder(Zeros(), Policy()), tmp_path)
     assert (stats.embedded, stats.rejected) == (1, 2)
     row = rows(database)["r0"]
     assert (row["vector"], row["embedding_status"]) == (None, "rejected")
@@ -166,7 +166,7 @@ def test_spellings_of_one_sequence_share_a_computation(tmp_path: Path) -> None:
     spellings = [one, one.lower(), one.replace("T", "U"), f"{one[:9]}-{one[9:]}", f" {one}\n", two, one]
     database = simple(tmp_path / "db", spellings)
     embedder = letters()
-    stats = embed_table(database, embedder, tmp_path)
+    stats = embed_table(database.open(), embedder, tmp_path)
     assert (stats.embedded, stats.computed, embedder.encoder.rows) == (7, 2, 2)
     found = rows(database)
     assert all(same_vector(found[f"r{i}"], expected(two if i == 5 else one)) for i in range(7))
@@ -178,7 +178,7 @@ def test_duplicates_far_apart_also_share_a_computation(tmp_path: Path, monkeypat
     letters_ = sequences(25)
     database = simple(tmp_path / "db", letters_ * 4)
     embedder = letters()
-    stats = embed_table(database, embedder, tmp_path)
+    stats = embed_table(database.open(), embedder, tmp_path)
     assert (stats.embedded, stats.computed, embedder.encoder.rows) == (100, 25, 25)
     check_complete(database)
 
@@ -187,7 +187,7 @@ def test_memory_for_duplicates_is_bounded(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(fill, "MERGE_ROWS", 10)
     monkeypatch.setattr(fill, "_RECENT_BYTES", 5 * 4 * 10)
     database = simple(tmp_path / "db", sequences(25) * 2)
-    assert embed_table(database, letters(), tmp_path).embedded == 50
+    assert embed_table(database.open(), letters(), tmp_path).embedded == 50
     check_complete(database)
 
 
@@ -217,10 +217,10 @@ def test_other_columns_are_untouched(tmp_path: Path) -> None:
     }
     database = simple(tmp_path / "db", ["ACGT", *sequences(n - 1)], **further)
     before = read(database)
-    embed_table(database, letters(), tmp_path, max_sequences=17)
-    embed_table(database, letters(), tmp_path)
-    embed_table(database, letters(salt=1), tmp_path, columns=VectorColumns("second"))
-    embed_table(database, letters(salt=2), tmp_path, resume=False)
+    embed_table(database.open(), letters(), tmp_path, max_sequences=17)
+    embed_table(database.open(), letters(), tmp_path)
+    embed_table(database.open(VectorColumns("second")), letters(salt=1), tmp_path)
+    embed_table(database.open(), letters(salt=2), tmp_path, resume=False)
     after = read(database)
     assert after.column_names[: len(before.column_names)] == before.column_names
     assert after.select(before.column_names).equals(before)
@@ -241,7 +241,7 @@ def test_a_table_created_by_another_program(tmp_path: Path, nullable: bool, text
     )
     ids = [f"r{i}" for i in range(21)]
     database = make(tmp_path / "db", pa.table([ids, letters_, vector_array([np.zeros(10)] * 21)], schema=schema))
-    stats = embed_table(database, letters(), tmp_path)
+    stats = embed_table(database.open(), letters(), tmp_path)
     assert (stats.embedded, stats.rejected) == (20, 1)
     found = rows(database)
     assert all(same_vector(found[f"r{i}"], expected(letters_[i])) for i in range(20))
@@ -260,7 +260,7 @@ def test_a_table_created_by_a_pydantic_model(tmp_path: Path) -> None:
     table = lancedb.connect(str(tmp_path / "db")).create_table("sequences", schema=Row)
     table.add([Row(sequence_id=f"r{i}", dna_sequence=s, vector=[0.0] * 10) for i, s in enumerate(sequences(5))])
     database = Database(str(tmp_path / "db"))
-    assert embed_table(database, letters(), tmp_path).embedded == 5
+    assert embed_table(database.open(), letters(), tmp_path).embedded == 5
     check_complete(database)
 
 
@@ -269,7 +269,7 @@ def test_ids_and_sequences_with_odd_characters(tmp_path: Path) -> None:
     ids = ["it's", 'say "x"', "日本", "a\nb", "a\tb", "", " ", "x' OR '1'='1", "\\", "`", "%", "\u0000"]
     letters_ = [f"{one[:5]}\n{one[5:]}", f"{one}'", '"', "日本", *[one] * 8]
     database = make(tmp_path / "db", {"sequence_id": ids, "dna_sequence": letters_})
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     found = rows(database)
     assert [found[i]["dna_sequence"] for i in ids] == letters_
     done = [i for i in ids if same_vector(found[i], expected(one))]
@@ -285,13 +285,13 @@ def test_a_column_of_another_dimension_without_a_vector_is_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, pending: np.ndarray | None
 ) -> None:
     database = simple(tmp_path / "db", sequences(3), vector=vector_array([pending] * 3, 768), place=["a", "b", "c"])
-    stats = embed_table(database, letters(), tmp_path)
+    stats = embed_table(database.open(), letters(), tmp_path)
     assert stats.embedded == 3
     assert "had 768 dimensions and no vector in any row; it is replaced by one of 10" in caplog.text
     check_complete(database)
     assert [row["place"] for row in rows(database).values()] == ["a", "b", "c"]
     caplog.clear()
-    assert embed_table(database, letters(), tmp_path).pending == 0
+    assert embed_table(database.open(), letters(), tmp_path).pending == 0
     assert caplog.text == ""
 
 
@@ -315,7 +315,7 @@ def test_vectors_written_while_a_column_is_replaced_are_kept(tmp_path: Path, mon
     one = {"where": "sequence_id = 'r1'", "values": {"vector": [1.0] * 12}}
     while_a_column_is_replaced(monkeypatch, lambda: database.open().lance.update(**one))
     with pytest.raises(StoreError, match="received vectors of 12 dimensions meanwhile"):
-        embed_table(database, letters(), tmp_path)
+        embed_table(database.open(), letters(), tmp_path)
     assert rows(database)["r1"]["vector"] == [1.0] * 12
 
 
@@ -325,10 +325,10 @@ def test_another_process_replaces_and_fills_the_same_column_meanwhile(
     database = simple(tmp_path / "db", sequences(3), vector=vector_array([np.zeros(12)] * 3, 12))
 
     def other() -> None:
-        assert embed_table(database, letters(), tmp_path / "other").embedded == 3
+        assert embed_table(database.open(), letters(), tmp_path / "other").embedded == 3
 
     while_a_column_is_replaced(monkeypatch, other)
-    stats = embed_table(database, letters(), tmp_path)
+    stats = embed_table(database.open(), letters(), tmp_path)
     assert (stats.pending, stats.embedded) == (0, 0)
     check_complete(database)
 
@@ -340,9 +340,9 @@ def test_another_dimension_is_refused_with_both_values_and_a_solution(tmp_path: 
     for resume in (True, False):
         message = r"'vector' contains vectors of 512 .* produces 10.*another `vector_column`"
         with pytest.raises(StoreError, match=message):
-            embed_table(database, letters(), tmp_path, resume=resume)
+            embed_table(database.open(), letters(), tmp_path, resume=resume)
     assert read(database).equals(before)
-    embed_table(database, letters(), tmp_path, columns=VectorColumns("small"))
+    embed_table(database.open(VectorColumns("small")), letters(), tmp_path)
     check_complete(database, column="small")
     assert read(database).select(before.column_names).equals(before)
 
@@ -356,42 +356,42 @@ def test_a_column_without_float32_vectors_is_refused(tmp_path: Path, kind: pa.Da
     database = simple(tmp_path / "db", sequences(2), other=pa.array([None, None], kind))
     message = r"column 'other' is .* expected fixed_size_list<float>\[d\].* another `vector_column`"
     with pytest.raises(StoreError, match=message):
-        embed_table(database, letters(), tmp_path, columns=VectorColumns("other"))
+        embed_table(database.open(VectorColumns("other")), letters(), tmp_path)
     assert "other_status" not in database.open().lance.schema.names
 
 
 def test_ids_that_are_not_unique_are_refused(tmp_path: Path) -> None:
     twice = make(tmp_path / "twice", {"sequence_id": ["a", "a"], "dna_sequence": sequences(2)})
     with pytest.raises(StoreError, match="'a' occurs 2 times"):
-        embed_table(twice, letters(), tmp_path)
+        embed_table(twice.open(), letters(), tmp_path)
     absent = make(tmp_path / "absent", {"sequence_id": ["a", None], "dna_sequence": sequences(2)})
     with pytest.raises(StoreError, match="1 rows have no sequence_id"):
-        embed_table(absent, letters(), tmp_path)
+        embed_table(absent.open(), letters(), tmp_path)
     with pytest.raises(StoreError, match="has no table 'sequences'"):
-        embed_table(Database(str(tmp_path / "nowhere")), letters(), tmp_path)
+        embed_table(Database(str(tmp_path / "nowhere")).open(), letters(), tmp_path)
 
 
 def test_an_empty_table(tmp_path: Path) -> None:
     empty = pa.table({"sequence_id": ["a"], "dna_sequence": ["A"]}).slice(0, 0)
-    stats = embed_table(make(tmp_path / "db", empty), letters(), tmp_path)
+    stats = embed_table(make(tmp_path / "db", empty).open(), letters(), tmp_path)
     assert (stats.rows, stats.pending, stats.embedded) == (0, 0, 0)
 
 
 def test_vectors_of_another_function_are_not_mixed(tmp_path: Path) -> None:
     letters_ = sequences(30)
     database = simple(tmp_path / "db", letters_)
-    embed_table(database, letters(), tmp_path, max_sequences=10)
+    embed_table(database.open(), letters(), tmp_path, max_sequences=10)
     before = read(database)
     with pytest.raises(StoreError, match=rf"{OWN[:12]}.*letters-1 is {OTHER[:12]}.*`resume=False`.* `vector_column`"):
-        embed_table(database, letters(salt=1), tmp_path)
+        embed_table(database.open(), letters(salt=1), tmp_path)
     assert read(database).equals(before)
 
-    stats = embed_table(database, letters(salt=1), tmp_path, columns=VectorColumns("second"))
+    stats = embed_table(database.open(VectorColumns("second")), letters(salt=1), tmp_path)
     assert stats.embedded == 30
     assert read(database).select(before.column_names).equals(before)
     check_complete(database, 1, "second")
 
-    stats = embed_table(database, letters(salt=1), tmp_path, resume=False)
+    stats = embed_table(database.open(), letters(salt=1), tmp_path, resume=False)
     assert (stats.pending, stats.embedded) == (30, 30)
     check_complete(database, 1)
     assert survey(database.open()).fingerprints == {OTHER: 30}
@@ -399,8 +399,8 @@ def test_vectors_of_another_function_are_not_mixed(tmp_path: Path) -> None:
 
 def test_columns_vector_and_embedding_are_independent(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(5))
-    embed_table(database, letters(), tmp_path)
-    embed_table(database, letters(salt=1), tmp_path, columns=VectorColumns("embedding"))
+    embed_table(database.open(), letters(), tmp_path)
+    embed_table(database.open(VectorColumns("embedding")), letters(salt=1), tmp_path)
     check_complete(database)
     check_complete(database, 1, "embedding")
     assert survey(database.open()).fingerprints == {OWN: 5}
@@ -412,9 +412,9 @@ def test_vectors_of_unknown_origin_are_not_mixed(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(3), vector=vectors)
     before = read(database)
     with pytest.raises(StoreError, match="an unknown function"):
-        embed_table(database, letters(), tmp_path)
+        embed_table(database.open(), letters(), tmp_path)
     assert read(database).equals(before)
-    assert embed_table(database, letters(), tmp_path, resume=False).embedded == 3
+    assert embed_table(database.open(), letters(), tmp_path, resume=False).embedded == 3
     check_complete(database)
 
 
@@ -423,7 +423,7 @@ def test_max_sequences_is_never_exceeded_and_repeated_runs_finish(tmp_path: Path
     database = simple(tmp_path / "db", letters_)
     handled, left = 0, []
     while handled < 25:
-        stats = embed_table(database, letters(), tmp_path, max_sequences=7)
+        stats = embed_table(database.open(), letters(), tmp_path, max_sequences=7)
         assert 0 < stats.embedded + stats.rejected <= 7
         assert stats.pending == 25 - handled
         handled += stats.embedded + stats.rejected
@@ -431,9 +431,9 @@ def test_max_sequences_is_never_exceeded_and_repeated_runs_finish(tmp_path: Path
         assert survey(database.open()).pending == 25 - handled == stats.left
     assert left == [18, 11, 4, 0]
     assert survey(database.open()).rejected == 2
-    assert embed_table(database, letters(), tmp_path, max_sequences=7).pending == 0
+    assert embed_table(database.open(), letters(), tmp_path, max_sequences=7).pending == 0
     with pytest.raises(UsageError, match="at least 1"):
-        embed_table(database, letters(), tmp_path, max_sequences=0)
+        embed_table(database.open(), letters(), tmp_path, max_sequences=0)
 
 
 def test_a_failing_encoder_names_the_record_and_stores_no_zeros(
@@ -451,7 +451,7 @@ def test_a_failing_encoder_names_the_record_and_stores_no_zeros(
         {"sequence_id": [*(f"r{i}" for i in range(20)), "bad"], "dna_sequence": [*sequences(20), "A" * 30]},
     )
     with pytest.raises(EmbeddingError, match=r"'bad'.*not finite"):
-        embed_table(database, Embedder.from_encoder(Failing(), Policy()), tmp_path)
+        embed_table(database.open(), Embedder.from_encoder(Failing(), Policy()), tmp_path)
     found = rows(database)
     assert found["bad"]["vector"] is None
     kept = [i for i in range(20) if same_vector(found[f"r{i}"], expected(found[f"r{i}"]["dna_sequence"]))]
@@ -472,7 +472,7 @@ def test_rows_replaced_meanwhile_do_not_get_the_old_vector(tmp_path: Path) -> No
             import_records(database, [path], replace=True)
 
     embedder = meddler(hook)
-    stats = embed_table(database, embedder, tmp_path)
+    stats = embed_table(database.open(), embedder, tmp_path)
     assert stats.embedded == 40
     assert embedder.encoder.rows == 50
     found = rows(database)
@@ -488,7 +488,7 @@ def test_one_row_replaced_meanwhile_is_done_in_the_next_pass(tmp_path: Path) -> 
         if batch == 0:
             database.open().lance.update(where="sequence_id = 'r0'", values={"dna_sequence": new})
 
-    assert embed_table(database, meddler(hook), tmp_path).embedded == 1
+    assert embed_table(database.open(), meddler(hook), tmp_path).embedded == 1
     check_complete(database)
 
 
@@ -501,7 +501,7 @@ def test_rows_that_become_null_or_rejected_meanwhile(tmp_path: Path) -> None:
                 pa.table({"sequence_id": ["r0"], "dna_sequence": pa.array([None], pa.string())})
             )
 
-    stats = embed_table(database, meddler(hook), tmp_path)
+    stats = embed_table(database.open(), meddler(hook), tmp_path)
     assert (stats.embedded, stats.rejected) == (1, 1)
     assert rows(database)["r0"]["vector"] is None
 
@@ -513,11 +513,11 @@ def test_rows_deleted_meanwhile_stay_deleted(tmp_path: Path) -> None:
         if batch == 0:
             database.open().lance.delete("sequence_id != 'r1'")
 
-    stats = embed_table(database, meddler(hook), tmp_path)
+    stats = embed_table(database.open(), meddler(hook), tmp_path)
     assert stats.embedded == 1
     assert set(rows(database)) == {"r1"}
     database = simple(tmp_path / "db2", sequences(1))
-    stats = embed_table(database, meddler(lambda batch: database.open().lance.delete("true")), tmp_path)
+    stats = embed_table(database.open(), meddler(lambda batch: database.open().lance.delete("true")), tmp_path)
     assert (stats.embedded, rows(database)) == (0, {})
 
 
@@ -529,7 +529,7 @@ def test_a_row_that_changes_constantly_ends_with_one_sentence(tmp_path: Path) ->
         database.open().lance.update(where="sequence_id = 'r0'", values={"dna_sequence": letters_[batch + 1]})
 
     with pytest.raises(StoreError, match="keeps changing"):
-        embed_table(database, meddler(hook), tmp_path)
+        embed_table(database.open(), meddler(hook), tmp_path)
     assert rows(database)["r0"]["vector"] is None
 
 
@@ -540,7 +540,7 @@ def test_other_columns_written_meanwhile_are_kept(tmp_path: Path) -> None:
         if batch == 0:
             database.open().lance.update(where="sequence_id = 'r3'", values={"site": "new"})
 
-    embed_table(database, meddler(hook), tmp_path)
+    embed_table(database.open(), meddler(hook), tmp_path)
     check_complete(database)
     assert [rows(database)[f"r{i}"]["site"] for i in (2, 3)] == ["old", "new"]
 
@@ -552,7 +552,7 @@ def test_a_column_added_meanwhile_is_kept(tmp_path: Path) -> None:
         if batch == 0:
             database.open().lance.add_columns({"twice": "length(dna_sequence) * 2"})
 
-    embed_table(database, meddler(hook), tmp_path)
+    embed_table(database.open(), meddler(hook), tmp_path)
     check_complete(database)
     assert {row["twice"] for row in rows(database).values()} == {60}
 
@@ -561,7 +561,7 @@ def test_a_compaction_meanwhile_does_no_harm(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(fill, "MERGE_ROWS", 10)
     monkeypatch.setattr(fill, "_MERGE_BYTES", 0)
     database = simple(tmp_path / "db", sequences(100))
-    embed_table(database, meddler(lambda batch: database.open().lance.optimize()), tmp_path)
+    embed_table(database.open(), meddler(lambda batch: database.open().lance.optimize()), tmp_path)
     check_complete(database)
 
 
@@ -573,7 +573,7 @@ def test_a_compaction_that_fails_is_no_failure(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(LanceTable, "optimize", fail)
     database = simple(tmp_path / "db", sequences(10))
-    assert embed_table(database, letters(), tmp_path).embedded == 10
+    assert embed_table(database.open(), letters(), tmp_path).embedded == 10
     check_complete(database)
 
 
@@ -587,7 +587,7 @@ def test_a_writer_that_appends_meanwhile_is_not_disturbed(tmp_path: Path) -> Non
             ids = [f"later{i}" for i in range(50)][added]
             database.open().lance.add(pa.table({"sequence_id": ids, "dna_sequence": later[added]}))
 
-    stats = embed_table(database, meddler(hook), tmp_path)
+    stats = embed_table(database.open(), meddler(hook), tmp_path)
     assert stats.embedded == 250
     assert len(rows(database)) == 250
     check_complete(database)
@@ -600,10 +600,10 @@ def test_a_writer_that_never_stops_does_not_keep_the_command_forever(tmp_path: P
         row = {"sequence_id": [f"later{batch}"], "dna_sequence": sequences(1, seed=batch + 1)}
         database.open().lance.add(pa.table(row))
 
-    stats = embed_table(database, meddler(hook), tmp_path)
+    stats = embed_table(database.open(), meddler(hook), tmp_path)
     assert stats.left == survey(database.open()).pending == 1
     assert stats.embedded == survey(database.open()).embedded > 10
-    assert embed_table(database, letters(), tmp_path).left == 0
+    assert embed_table(database.open(), letters(), tmp_path).left == 0
     check_complete(database)
 
 
@@ -632,7 +632,7 @@ def test_concurrent_processes_all_succeed(tmp_path: Path, processes: int) -> Non
         writer.join()
     assert all(s["rows"] >= 601 for s in stats)
     # Rows appended after the last scan of the last process are pending.
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     found = rows(database)
     assert len(found) == 601 + len(added)
     assert found.pop("r600")["embedding_status"] == "rejected"
@@ -655,10 +655,10 @@ def test_two_models_at_once_never_mix_in_one_column(tmp_path: Path) -> None:
 
     def hook(batch: int) -> None:
         if batch == 0:
-            embed_table(database, letters(salt=1), tmp_path)
+            embed_table(database.open(), letters(salt=1), tmp_path)
 
     with pytest.raises(StoreError, match=f"computed by another function \\({OTHER[:12]}\\).*cannot be mixed"):
-        embed_table(database, meddler(hook), tmp_path)
+        embed_table(database.open(), meddler(hook), tmp_path)
     # The work that the other command reported is still there.
     for row in rows(database).values():
         assert row["embedding_fingerprint"] == OTHER
@@ -667,21 +667,21 @@ def test_two_models_at_once_never_mix_in_one_column(tmp_path: Path) -> None:
 
 def test_only_some_of_the_rows_cannot_be_replaced_by_another_function(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(20))
-    embed_table(database, letters(salt=1), tmp_path)
+    embed_table(database.open(), letters(salt=1), tmp_path)
     with pytest.raises(StoreError, match="without `max_sequences`"):
-        embed_table(database, letters(), tmp_path, resume=False, max_sequences=5)
+        embed_table(database.open(), letters(), tmp_path, resume=False, max_sequences=5)
     assert {row["embedding_fingerprint"] for row in rows(database).values()} == {OTHER}
 
 
 def test_rejected_rows_are_checked_again(tmp_path: Path) -> None:
     """A corrected sequence and another minimum length take effect; rows rejected for the same reason are left alone."""
     database = simple(tmp_path / "db", ["ACGTACGTACGT", "JJJJJJJJJJJJJJJJJJJJJJJJJ", "ACJ" * 10])
-    assert embed_table(database, letters(), tmp_path).rejected == 3
+    assert embed_table(database.open(), letters(), tmp_path).rejected == 3
     version = database.open().lance.version
-    stats = embed_table(database, letters(), tmp_path)
+    stats = embed_table(database.open(), letters(), tmp_path)
     assert (stats.pending, stats.embedded, stats.rejected, database.open().lance.version) == (0, 0, 0, version)
     database.open().lance.update(where="sequence_id = 'r2'", values={"dna_sequence": "ACG" * 10})
-    stats = embed_table(database, letters(), tmp_path, min_length=5)
+    stats = embed_table(database.open(), letters(), tmp_path, min_length=5)
     assert (stats.embedded, stats.rejected) == (2, 0)
     found = rows(database)
     assert [found[f"r{i}"]["embedding_status"] for i in range(3)] == ["embedded", "rejected", "embedded"]
@@ -692,7 +692,7 @@ def test_the_table_records_what_computed_its_vectors(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(5))
     assert survey(database.open()).spec is None
     embedder = letters()
-    embed_table(database, embedder, tmp_path)
+    embed_table(database.open(), embedder, tmp_path)
     assert survey(database.open()).spec == embedder.spec.to_dict()
 
 
@@ -701,7 +701,7 @@ def test_the_table_records_what_computed_its_vectors(tmp_path: Path) -> None:
 
 def test_the_checkpoint_has_the_keys_of_the_guide(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(5))
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     path = tmp_path / "data" / "processed" / "embedder_checkpoints" / "embedding_checkpoint.json"
     assert path == checkpoint_folder(tmp_path) / CHECKPOINT
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -717,13 +717,13 @@ def test_the_checkpoint_has_the_keys_of_the_guide(tmp_path: Path) -> None:
 )
 def test_the_checkpoint_has_no_effect(tmp_path: Path, content: bytes | None) -> None:
     database = simple(tmp_path / "db", sequences(30))
-    embed_table(database, letters(), tmp_path, max_sequences=10)
+    embed_table(database.open(), letters(), tmp_path, max_sequences=10)
     path = checkpoint_folder(tmp_path) / CHECKPOINT
     if content is None:
         path.unlink()
     else:
         path.write_bytes(content)
-    stats = embed_table(database, letters(), tmp_path)
+    stats = embed_table(database.open(), letters(), tmp_path)
     assert (stats.pending, stats.embedded) == (20, 20)
     check_complete(database)
     assert json.loads(path.read_text(encoding="utf-8"))["model"] == "letters"
@@ -740,13 +740,13 @@ def test_an_interrupted_attempt_is_resumed_even_in_small_steps(tmp_path: Path, m
 
     first = meddler(hook)
     with pytest.raises(KeyboardInterrupt):
-        embed_table(database, first, tmp_path)
+        embed_table(database.open(), first, tmp_path)
     before = first.encoder.rows
     assert 0 < before < 300
     embedder, taken_up = letters(), 0
     for _ in range(4):
-        taken_up += embed_table(database, embedder, tmp_path, max_sequences=40).taken_up
-    taken_up += embed_table(database, embedder, tmp_path).taken_up
+        taken_up += embed_table(database.open(), embedder, tmp_path, max_sequences=40).taken_up
+    taken_up += embed_table(database.open(), embedder, tmp_path).taken_up
     assert taken_up == before
     assert embedder.encoder.rows == 300 - before
     check_complete(database)
@@ -764,7 +764,7 @@ def test_a_kill_before_the_first_merge_leaves_a_checkpoint_and_a_count(
 
     first = meddler(hook)
     with pytest.raises(KeyboardInterrupt):
-        embed_table(database, first, tmp_path)
+        embed_table(database.open(), first, tmp_path)
     done = first.encoder.rows
     body = json.loads((checkpoint_folder(tmp_path) / CHECKPOINT).read_text(encoding="utf-8"))
     assert (body["total_processed"], body["model"]) == (done, "letters")
@@ -777,7 +777,7 @@ def test_a_kill_before_the_first_merge_leaves_a_checkpoint_and_a_count(
 
     assert f"waiting    {done} computed sequences" in status()
     assert json.loads(status("--json"))["waiting"] == done
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     assert "waiting" not in status()
     assert json.loads(status("--json"))["waiting"] == 0
 
@@ -792,15 +792,15 @@ def test_an_interrupted_attempt_is_found_under_another_spelling_of_the_path(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_table(database, meddler(hook), tmp_path)
+        embed_table(database.open(), meddler(hook), tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert embed_table(Database("db"), letters(), tmp_path).taken_up > 0
+    assert embed_table(Database("db").open(), letters(), tmp_path).taken_up > 0
     check_complete(database)
 
 
 def test_nothing_large_stays_behind(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(300))
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     left = [p for p in checkpoint_folder(tmp_path).rglob("*") if p.is_file() and p.stat().st_size > 0]
     assert [p.name for p in left] == [CHECKPOINT]
 
@@ -814,9 +814,9 @@ def test_work_left_for_deleted_rows_is_discarded(tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_table(database, meddler(hook), tmp_path)
+        embed_table(database.open(), meddler(hook), tmp_path)
     database.open().lance.delete("sequence_id != 'r299'")
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     check_complete(database)
     left = [p for p in checkpoint_folder(tmp_path).rglob("*") if p.is_file() and p.stat().st_size > 0]
     assert [p.name for p in left] == [CHECKPOINT]
@@ -930,7 +930,7 @@ def test_any_table_ends_as_the_rules_require(
     if resume and any(filled(r) and r["fingerprint"] != OWN for r in built.values()):
         before = read(database)
         with pytest.raises(StoreError, match="cannot be mixed"):
-            embed_table(database, letters(), folder)
+            embed_table(database.open(), letters(), folder)
         assert read(database).equals(before)
         return
     pending = {
@@ -942,7 +942,7 @@ def test_any_table_ends_as_the_rules_require(
     judged = {
         id_ for id_, r in built.items() if r["status"] == "rejected" and r["fingerprint"] == OWN and not filled(r)
     }
-    stats = embed_table(database, letters(), folder, resume=resume)
+    stats = embed_table(database.open(), letters(), folder, resume=resume)
     assert stats.pending == len(pending)
     pending |= judged
     usable = {id_ for id_ in pending if built[id_]["usable"]}
@@ -963,4 +963,4 @@ def test_any_table_ends_as_the_rules_require(
         else:
             assert r["vector"] is None if row["vector"] is None else same_vector(row, np.float32(r["vector"]))
             assert (row["embedding_status"], row["embedding_fingerprint"]) == (r["status"], r["fingerprint"])
-    assert embed_table(database, letters(), folder, resume=resume).pending == 0
+    assert embed_table(database.open(), letters(), folder, resume=resume).pending == 0

@@ -84,7 +84,7 @@ def test_the_same_file_again_changes_nothing(tmp_path: Path, database: Database)
     path = tmp_path / "a.fasta.gz"
     path.write_bytes(gzip.compress(b"".join(f">r{i};size={i}\n{s}\n".encode() for i, s in enumerate(sequences(300)))))
     import_records(database, [path])
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     before, version = read(database), database.open().lance.version
     for _ in range(2):
         assert counts(import_records(database, [path])) == (300, 0, 0, 300, 0, 0)
@@ -97,7 +97,7 @@ def test_a_file_with_more_records_adds_only_those(tmp_path: Path, database: Data
     letters_ = sequences(10)
     lines = [(f"r{i}", s) for i, s in enumerate(letters_)]
     import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence"), *lines[:6]])])
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     result = import_records(database, [write_tsv(tmp_path / "b.tsv", [("id", "sequence"), *lines])])
     assert counts(result) == (10, 4, 0, 6, 0, 0)
     found = rows(database)
@@ -119,8 +119,8 @@ def test_replace_stores_the_new_sequence_and_clears_all_vectors_of_the_row(tmp_p
     lines = [(f"r{i}", s, f"site {i}") for i, s in enumerate([*old, "AC"])]
     import_records(database, [write_tsv(tmp_path / "a.tsv", [("id", "sequence", "site"), *lines])])
     second = VectorColumns("second")
-    embed_table(database, letters(), tmp_path)
-    embed_table(database, letters(salt=1), tmp_path, columns=second)
+    embed_table(database.open(), letters(), tmp_path)
+    embed_table(database.open(second), letters(salt=1), tmp_path)
     new = sequences(3, seed=1)
     changed = [("r1", new[0], "elsewhere"), ("r2", old[2], "site 2"), ("r4", new[1], "?"), ("r9", new[2], "site 9")]
     path = write_tsv(tmp_path / "b.tsv", [("id", "sequence", "site"), *changed])
@@ -137,8 +137,8 @@ def test_replace_stores_the_new_sequence_and_clears_all_vectors_of_the_row(tmp_p
         assert same_vector(found[f"r{i}"], expected(old[i]))
         assert same_vector(found[f"r{i}"], expected(old[i], 1), "second")
         assert found[f"r{i}"]["site"] == f"site {i}"
-    assert embed_table(database, letters(), tmp_path).embedded == 3
-    assert embed_table(database, letters(salt=1), tmp_path, columns=second).embedded == 3
+    assert embed_table(database.open(), letters(), tmp_path).embedded == 3
+    assert embed_table(database.open(second), letters(salt=1), tmp_path).embedded == 3
     found = rows(database)
     assert same_vector(found["r4"], expected(new[1]))
     assert same_vector(found["r1"], expected(new[0], 1), "second")
@@ -184,11 +184,11 @@ def test_ids_and_columns_with_odd_characters(tmp_path: Path, database: Database)
     lines = [(f"{id_}", s, 1) for id_, s in zip(ids, sequences(6), strict=True)]
     header = ("id", "sequence", "lat.deg")
     import_records(database, [write_tsv(tmp_path / "a.tsv", [header, *lines])])
-    assert embed_table(database, letters(), tmp_path).embedded == 6
+    assert embed_table(database.open(), letters(), tmp_path).embedded == 6
     new = [(id_, s, 2) for id_, s in zip(ids, sequences(6, seed=5), strict=True)]
     path = write_tsv(tmp_path / "b.tsv", [header, *new])
     assert import_records(database, [path], replace=True).replaced == 6
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     found = rows(database)
     assert {id_: row["dna_sequence"] for id_, row in found.items()} == {id_: s for id_, s, _ in new}
     assert all(same_vector(found[id_], expected(s)) for id_, s, _ in new)

@@ -26,7 +26,7 @@ from table_support import rows, sequences, simple, vector_array
 
 def embedded(folder: Path, n: int, **settings: Any) -> Database:
     database = simple(folder / "db", sequences(n, **settings))
-    embed_table(database, letters(), folder)
+    embed_table(database.open(), letters(), folder)
     return database
 
 
@@ -47,14 +47,14 @@ def why_not(database: Database) -> str | None:
 
 def test_the_function_of_a_column(tmp_path: Path) -> None:
     database = embedded(tmp_path, 5)
-    embed_table(database, letters(salt=2), tmp_path, columns=VectorColumns("other"))
+    embed_table(database.open(VectorColumns("other")), letters(salt=2), tmp_path)
     assert spec_of(database.open()) == letters().spec
     assert spec_of(database.open(VectorColumns("other"))) == letters(salt=2).spec
 
 
 def test_pending_and_rejected_rows_do_not_matter(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", [*sequences(4), "ACGT", None])
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     database.open().lance.add(pa.table({"sequence_id": ["new"], "dna_sequence": sequences(1)}))
     assert spec_of(database.open()) == letters().spec
     # Cleared by hand, while the fingerprint of another function remained.
@@ -91,7 +91,7 @@ def test_a_column_without_vectors_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"has no vector.*table embed"):
         spec_of(simple(tmp_path / "b", sequences(3), vector=vector_array([None, np.zeros(10), None])).open())
     database = simple(tmp_path / "c", ["ACGT", "", None])
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     with pytest.raises(StoreError, match="has no vector"):
         spec_of(database.open())
     with pytest.raises(StoreError, match="has no vector"):
@@ -134,7 +134,7 @@ def test_the_properties_of_an_index_are_stored_next_to_the_function(tmp_path: Pa
 
 def test_dimensions_of_models_get_codes(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", sequences(500, 200))
-    embed_table(database, open_embedder("kmer6"), tmp_path, columns=VectorColumns("kmer"))
+    embed_table(database.open(VectorColumns("kmer")), open_embedder("kmer6"), tmp_path)
     info = build_index(database.open(VectorColumns("kmer")), force=True)
     assert (info.kind, info.name, info.reached) == ("IVF_RQ", "kmer_idx", True)
     assert INDEX_KEY in metadata(database, "kmer")
@@ -142,7 +142,7 @@ def test_dimensions_of_models_get_codes(tmp_path: Path) -> None:
 
 def test_rows_without_vectors_are_not_indexed(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", [*sequences(40), "ACGT", None])
-    embed_table(database, letters(), tmp_path, max_sequences=20)
+    embed_table(database.open(), letters(), tmp_path, max_sequences=20)
     info = build_index(database.open(), force=True)
     assert info.rows == 20
     assert info.recall == 1.0
@@ -215,7 +215,7 @@ def test_both_recalls_must_be_reached(tmp_path: Path) -> None:
 def test_ties_are_not_errors(tmp_path: Path) -> None:
     """Each sequence has thirty rows, so any ten of them are the ten nearest."""
     database = simple(tmp_path / "db", sequences(10) * 30)
-    embed_table(database, letters(), tmp_path)
+    embed_table(database.open(), letters(), tmp_path)
     assert build_index(database.open(), force=True).recall == 1.0
 
 
@@ -249,7 +249,7 @@ def test_an_index_that_was_not_measured_is_not_used(tmp_path: Path, monkeypatch:
 def test_vectors_of_another_function_invalidate_the_index(tmp_path: Path) -> None:
     database = embedded(tmp_path, 50)
     build_index(database.open(), force=True)
-    embed_table(database, letters(salt=1), tmp_path, resume=False)
+    embed_table(database.open(), letters(salt=1), tmp_path, resume=False)
     assert why_not(database) == "its index was built for vectors of another function"
 
 

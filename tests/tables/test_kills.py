@@ -100,7 +100,7 @@ def test_kills_at_each_step(tmp_path: Path, name: str, at: int, when: str) -> No
     _, err = process.communicate(timeout=300)
     assert process.returncode == 137, err
     again = log_lines(log)
-    stats = embed_table(database, letters(log=log), tmp_path)
+    stats = embed_table(database.open(), letters(log=log), tmp_path)
     # Only vectors that had not reached the disk are computed again.
     assert log_lines(log) <= 300 + (33 if name == "flush" else 0)
     assert stats.computed == log_lines(log) - again
@@ -108,7 +108,7 @@ def test_kills_at_each_step(tmp_path: Path, name: str, at: int, when: str) -> No
     assert len(found) == 302
     assert all(same_vector(found[f"r{i}"], expected(letters_[i])) for i in range(1, 301))
     assert [found[i]["embedding_status"] for i in ("r0", "r301")] == ["rejected", "rejected"]
-    assert embed_table(database, letters(), tmp_path).pending == 0
+    assert embed_table(database.open(), letters(), tmp_path).pending == 0
 
 
 def test_a_kill_between_two_processes_at_once(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_kill_between_two_processes_at_once(tmp_path: Path) -> None:
     doomed, other = (start(database, tmp_path, log=str(log), **common) for log in logs)
     kill_at_a_random_moment(doomed, logs[0], 0.1, random.Random(1))
     finish(other)
-    stats = embed_table(database, letters(), tmp_path)
+    stats = embed_table(database.open(), letters(), tmp_path)
     assert (stats.pending, survey(database.open()).embedded) == (0, 500)
     assert all(same_vector(row, expected(row["dna_sequence"])) for row in rows(database).values())
 

@@ -51,9 +51,9 @@ def test_a_vector_column_cannot_replace_another_column(name: str) -> None:
 def test_sql_keywords_and_capitals_are_valid_names(tmp_path: Path, name: str) -> None:
     letters_ = sequences(3)
     database = simple(tmp_path / "db", letters_, vector=vector_array([np.ones(10)] * 3))
-    stats = embed_table(database, letters(), tmp_path, columns=VectorColumns(name))
+    stats = embed_table(database.open(VectorColumns(name)), letters(), tmp_path)
     assert stats.embedded == 3
-    assert embed_table(database, letters(), tmp_path, columns=VectorColumns(name)).pending == 0
+    assert embed_table(database.open(VectorColumns(name)), letters(), tmp_path).pending == 0
     found = rows(database)
     assert all(np.array_equal(np.float32(found[f"r{i}"][name]), expected(s)) for i, s in enumerate(letters_))
     assert all(row["vector"] == [1.0] * 10 for row in found.values())
@@ -98,7 +98,7 @@ def test_a_missing_column_is_named_with_the_existing_ones(tmp_path: Path, lackin
 def test_a_column_of_another_type_is_named(tmp_path: Path, column: str, values: pa.Array) -> None:
     columns = {"sequence_id": pa.array(["a"]), "dna_sequence": pa.array(["ACGT"])} | {column: values}
     with pytest.raises(StoreError, match=f"'{column}' is {values.type}, expected string"):
-        embed_table(make(tmp_path / "db", columns), letters(), tmp_path)
+        embed_table(make(tmp_path / "db", columns).open(), letters(), tmp_path)
 
 
 def test_a_damaged_table_is_one_sentence(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_vectors_that_are_not_finite_are_invalid(tmp_path: Path) -> None:
     assert status.invalid >= 1
     assert status.embedded + status.pending + status.invalid == 4
     with pytest.raises(StoreError, match="unknown function"):
-        embed_table(Database(str(tmp_path / "db")), letters(), tmp_path)
+        embed_table(Database(str(tmp_path / "db")).open(), letters(), tmp_path)
 
 
 def test_status_of_a_table_without_vectors_and_of_an_empty_one(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_status_of_a_table_without_vectors_and_of_an_empty_one(tmp_path: Path) -
 
 def test_status_after_embedding_and_by_column(tmp_path: Path) -> None:
     database = simple(tmp_path / "db", [*sequences(3), "ACGT", None])
-    embed_table(database, letters(), tmp_path)
-    embed_table(database, letters(salt=1), tmp_path, columns=VectorColumns("other"), max_sequences=2)
+    embed_table(database.open(), letters(), tmp_path)
+    embed_table(database.open(VectorColumns("other")), letters(salt=1), tmp_path, max_sequences=2)
     status = survey(database.open())
     assert (status.embedded, status.pending, status.rejected) == (3, 0, 2)
     assert status.fingerprints == {OWN: 3}

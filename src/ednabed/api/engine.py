@@ -229,11 +229,11 @@ class EmbeddingEngine:
         from ednabed.tables.table import Database, VectorColumns
 
         folder = workspace_folder(workspace)
+        database = Database.at(folder, None if db_path is None else str(db_path), storage_options)
         stats = embed_table(
-            Database.at(folder, None if db_path is None else str(db_path), storage_options),
+            database.open(VectorColumns(vector_column)),
             self.embedder,
             folder,
-            columns=VectorColumns(vector_column),
             batch_size=self.batch_size,
             max_sequences=whole_number(max_sequences, "max_sequences"),
             min_length=MIN_LENGTH if self.min_length is None else self.min_length,

@@ -172,28 +172,25 @@ def embed_(
     from ednabed.tables.fill import embed_table
     from ednabed.tables.table import VectorColumns
 
-    database = database_of(context, db, storage)
-    columns = VectorColumns(vector_column)
-    database.open()
+    table = database_of(context, db, storage).open(VectorColumns(vector_column))
     embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
     stats = embed_table(
-        database,
+        table,
         embedder,
         context.workspace,
-        columns=columns,
         batch_size=batch_size,
         max_sequences=max_sequences,
         min_length=min_length,
         resume=not no_resume,
     )
     if as_json:
-        emit_json({"db": database.address, **asdict(stats)})
+        emit_json({"db": table.database.address, **asdict(stats)})
         return
-    emit(f"table      {database.address}, {stats.rows:,} rows")
+    emit(f"table      {table.database.address}, {stats.rows:,} rows")
     emit(f"model      {stats.model}, fingerprint {stats.fingerprint[:12]} ({stats.device} {stats.precision})")
     emit(f"embedded   {stats.embedded:,} rows; {stats.pending:,} were pending")
     if stats.rejected:
-        emit(f"rejected   {stats.rejected:,}, reasons in column '{columns.reason}'")
+        emit(f"rejected   {stats.rejected:,}, reasons in column '{table.columns.reason}'")
     if stats.left:
         emit(f"remaining  {stats.left:,} pending rows")
     taken_up = f", {stats.taken_up:,} reused from an interrupted attempt" if stats.taken_up else ""

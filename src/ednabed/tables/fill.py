@@ -26,7 +26,7 @@ from ednabed.tables.journals import open_journal
 from ednabed.tables.pending import PendingRows, Results, Rows
 from ednabed.tables.prepare import add_columns, check_table, make_room
 from ednabed.tables.provenance import check_functions
-from ednabed.tables.table import TABLE, Database, Table, VectorColumns
+from ednabed.tables.table import TABLE, Table
 
 log = logging.getLogger("ednabed")
 
@@ -80,11 +80,10 @@ class EmbedStats:
 
 
 def embed_table(
-    database: Database,
+    table: Table,
     embedder: Embedder,
     workspace: Path,
     *,
-    columns: VectorColumns | None = None,
     batch_size: int | None = None,
     max_sequences: int | None = None,
     min_length: int = MIN_LENGTH,
@@ -96,10 +95,9 @@ def embed_table(
     A vector column of another dimension in which every row is pending is replaced, with a warning.
 
     Args:
-        database: Location of the table.
+        table: The table and its vector column, which is added if it is missing.
         embedder: The function.
         workspace: Folder for the checkpoint file and unfinished work.
-        columns: Vector column and companions; None is ``vector``. A missing column is added.
         batch_size: Maximum sequences per batch; None applies only the token budget.
         max_sequences: Maximum rows to embed in this call; None embeds all.
         min_length: Minimum sequence length, in bases.
@@ -107,13 +105,14 @@ def embed_table(
         show_progress: True, False, or None to show progress only on a terminal.
 
     Raises:
-        StoreError: There is no such table, its ids are not unique, its vector column contains vectors of another
-            dimension, or vectors of another or unknown function and ``resume`` is True.
+        UsageError: ``max_sequences`` is not positive.
+        StoreError: The ids of the table are not unique, its vector column contains vectors of another dimension, or
+            vectors of another or unknown function and ``resume`` is True.
         EmbeddingError: The encoder failed on the record it names; vectors merged before are kept.
     """
     if max_sequences is not None and max_sequences < 1:
         raise UsageError(f"`max_sequences` is {max_sequences}; it must be at least 1")
-    job = _Job(database.open(columns), embedder, workspace, batch_size, min_length, resume)
+    job = _Job(table, embedder, workspace, batch_size, min_length, resume)
     return job.run(max_sequences, show_progress)
 
 
@@ -145,6 +144,8 @@ class _Job:
     def run(self, max_sequences: int | None, show_progress: bool | None) -> EmbedStats:
         started = time.monotonic()
         table, spec, encoder = self.table, self.embedder.spec, self.embedder.encoder
+        # Since it was opened, other programs may have written to it.
+        table.refresh()
         # Replacing only some of the rows would leave vectors of two functions in one column.
         check_table(table, spec, resume=self.resume or max_sequences is not None)
         make_room(table, spec)

@@ -23,7 +23,7 @@ from ednabed.search.divergence import Comparer
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.candidates import COVERAGE_POWER, MAX_CANDIDATES, Finder
 from ednabed.taxonomy.draws import CROPS, RECORD, draw, left_out
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from ednabed.taxonomy.shortlist import default_exponents, shortlist
 
 SIZES = (50, 100, 200, MAX_CANDIDATES)
@@ -44,7 +44,7 @@ def main() -> None:
         workspace = Path(folder)
         embed_to_run(RunRequest([table], workspace, dataset=given.marker), embedder, show_progress=False)
         reference = open_reference(build_reference(BuildRequest(workspace)).folder)
-        labels = read_labels(reference)
+        labels = read_row_labels(reference)
         finder = Finder(reference, labels, default_exponents(reference.spec))
         comparer = Comparer(finder.bases)
         labelled_rows = np.flatnonzero(labels.labelled)

@@ -28,8 +28,8 @@ from ednabed.base.bases import encode
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.base import Encoder, Tokens
 from ednabed.models.load import load_encoder
-from ednabed.training.loop import Plan, train
-from ednabed.training.networks import KmerNetwork, Network
+from ednabed.training.loop import Schedule, train
+from ednabed.training.networks import KmerNetwork, TrainableNetwork
 from ednabed.training.records import pools, read_labelled
 from ednabed.training.sampling import Sampler
 from ednabed.training.train import DIMENSION, PATTERNS
@@ -41,7 +41,7 @@ EVEN = dict.fromkeys(("record", "species", "genus", "family"), 1.0)
 WIDTH = 128
 
 
-class Convolutions(Network):
+class Convolutions(TrainableNetwork):
     """Two strided convolutions over the bases, two layers of attention, the mean over positions, a linear map.
 
     A position covers 16 bases; with more positions, or batches as large as for k-mers, a step takes seconds on a CPU.
@@ -165,7 +165,7 @@ def main() -> None:
         sampler = Sampler(training, getattr(network, "batch", given.batch), alterations, 0)
         if name.startswith("the recipe"):
             row("the recipe, before training", "0", network.encoder("start"))
-        plan = Plan(
+        plan = Schedule(
             given.steps,
             rate=2e-3 if isinstance(network, KmerNetwork) else 1e-3,
             weights=weights,

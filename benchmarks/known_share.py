@@ -20,7 +20,7 @@ from data import shared
 
 from ednabed.evaluate.metrics import judge
 from ednabed.evaluate.own import EdnabedMethod
-from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query, split
+from ednabed.evaluate.splits import COPY, GROUPS, Labelled, LabelledQuery, split
 from ednabed.models.load import load_embedder
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
@@ -39,7 +39,7 @@ def records_of(path: Path, marker: str) -> list[Labelled]:
         ]
 
 
-def study(queries: Sequence[Query], known: float, size: int, rng: np.random.Generator) -> list[Query]:
+def study(queries: Sequence[LabelledQuery], known: float, size: int, rng: np.random.Generator) -> list[LabelledQuery]:
     """Draw a study with the given share of known species, half of them copies."""
     groups = np.array([query.group for query in queries])
     absent = [group for group in GROUPS[1:] if (groups == group).any()]

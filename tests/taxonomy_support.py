@@ -21,7 +21,7 @@ from ednabed.search.queries import Query, QueryBatch
 from ednabed.sequences.lineage import Lineage, format_lineage
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.evidence import Candidates
-from ednabed.taxonomy.labels import Labels, number_taxa
+from ednabed.taxonomy.labels import RowLabels, number_taxa
 from ednabed.workflows.identify import calibrate_reference
 
 DRAWS = 720
@@ -169,11 +169,11 @@ def batch_of(embedder: Embedder, queries: Sequence[tuple[str, str]]) -> QueryBat
     )
 
 
-def labels_of(rows: Sequence[Sequence[tuple[Lineage, int]]], markers: Sequence[str] | None = None) -> Labels:
+def labels_of(rows: Sequence[Sequence[tuple[Lineage, int]]], markers: Sequence[str] | None = None) -> RowLabels:
     """Labels of rows by hand: for each its lineages with their numbers of records, most records first."""
     lineages = list(dict.fromkeys(lineage for row in rows for lineage, _ in row))
     names = ["", *sorted(set(markers or []) - {""})]
-    return Labels(
+    return RowLabels(
         lineages=lineages,
         taxa=number_taxa(lineages),
         starts=np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64),

@@ -24,7 +24,7 @@ from ednabed.evaluate.metrics import (
     wilson,
 )
 from ednabed.evaluate.predictions import Prediction, from_assignment
-from ednabed.evaluate.splits import GROUPS, Query
+from ednabed.evaluate.splits import GROUPS, LabelledQuery
 from ednabed.store.assignment import Assignment
 from ednabed.taxonomy.draws import LEVEL_NAMES
 from ednabed.taxonomy.fitting import level_weights
@@ -40,7 +40,7 @@ def lineage(species="", genus="A", phylum="P"):
 
 def query(name, group="record", present=True, names=None):
     names = names or lineage("x")
-    return Query(name, "ACGT", names, group, (*map(bool, names[:6]), present))
+    return LabelledQuery(name, "ACGT", names, group, (*map(bool, names[:6]), present))
 
 
 def prediction(name, species="x", confidence=None, **more):
@@ -314,7 +314,7 @@ def test_a_match_over_a_few_bases_is_newer_than_a_slightly_different_sequence():
 
 def test_names_that_are_withheld_are_not_given():
     """Confidence alone is not enough: ``classify`` withholds names that are too distant or tied."""
-    q = [Query("a", "ACGT", lineage("x"), "record", (True,) * 7)]
+    q = [LabelledQuery("a", "ACGT", lineage("x"), "record", (True,) * 7)]
     names = lineage("x")
     sure = Assignment("a", "assigned", names=names, lineage=(*names[:6], ""), confidences=(0.99,) * 7, identity=80.0)
     judged = judge(q, [from_assignment(sure, 500)], Taxa([names]))

@@ -8,7 +8,7 @@ import pytest
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.evaluate.neighbours import fragments_together, measure_neighbours, nearest_names, reversed_queries
-from ednabed.evaluate.splits import Labelled, Query, split
+from ednabed.evaluate.splits import Labelled, LabelledQuery, split
 from ednabed.sequences.lineage import RANKS
 from support import letters
 from taxonomy_support import lineage_of, randomly, reverse_complement, world
@@ -53,7 +53,7 @@ def test_equally_near_neighbours_share_the_credit():
     training = [Labelled(f"r{i}", text, lineage_of(0, i)) for i in range(2)]
     training.append(Labelled("far", randomly(100, 2), lineage_of(4)))
     present = (True,) * 7
-    queries = [Query("q", text, lineage_of(0, 1), "record", present)]
+    queries = [LabelledQuery("q", text, lineage_of(0, 1), "record", present)]
     engine = Engine(open_embedder("kmer6"))
     references, _ = engine.embed([record.sequence.encode() for record in training])
     from ednabed.taxonomy.taxa import Taxa
@@ -68,7 +68,7 @@ def test_equally_near_neighbours_share_the_credit():
 def test_queries_that_cannot_be_embedded_count_as_wrong(data_split):
     engine = Engine(open_embedder("kmer6"))
     references, _ = engine.embed([record.sequence.encode() for record in data_split.training])
-    queries = [Query("q", "NNNNNNNNNN", data_split.training[0].lineage, "record", (True,) * 7)]
+    queries = [LabelledQuery("q", "NNNNNNNNNN", data_split.training[0].lineage, "record", (True,) * 7)]
     found = nearest_names(engine, references, data_split.training, queries, data_split.taxa)
     assert found["record → species"] == 0 and found["record → species among 50"] == 0
 

@@ -10,7 +10,7 @@ from ednabed.engine.open import open_embedder
 from ednabed.evaluate import own
 from ednabed.evaluate.own import EdnabedMethod, labelled_records
 from ednabed.evaluate.splits import Labelled, split
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from taxonomy_support import lineage_of, randomly, reference_of, world
 
 
@@ -30,7 +30,7 @@ def test_training_keeps_its_markers(monkeypatch):
     seen = []
 
     def look(reference, *_, **__):
-        labels = read_labels(reference)
+        labels = read_row_labels(reference)
         seen.append(sorted(labels.markers[n] for n in labels.marker.tolist()))
         raise StoppedError
 

@@ -17,7 +17,7 @@ from ednabed.sequences import open_records
 from ednabed.store.compress import compress_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run, runs_root
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from ednabed.workflows.exports import FORMATS, export_records
 from reference_support import content, letters_of
 from support import letters
@@ -43,7 +43,7 @@ def embed(workspace: Path, dataset: str, files: dict[str, str], **more) -> Run:
 
 def entries(collection) -> dict[str, list[tuple[str, int]]]:
     """The species and records of the entries of each sequence, in their order."""
-    labels = read_labels(collection)
+    labels = read_row_labels(collection)
     bases = collection.take_sequences(np.arange(collection.rows))["sequence"].to_pylist()
     return {
         text: [

@@ -26,7 +26,7 @@ from ednabed.tables.fill import embed_table
 from ednabed.tables.importing import import_records
 from ednabed.tables.provenance import spec_of
 from ednabed.tables.table import ID, Database, cosines, row_ids, usable
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from support import expected, letters
 from table_support import make, sequences, simple, vector_array
 
@@ -151,7 +151,7 @@ def test_search_labels_and_export_work_on_a_table_as_on_a_run(tmp_path: Path) ->
     shown = ("rank", "similarity", "id", "sample", "abundance", "lineage", "occurrences", "length", "alignment")
 
     def described(collection: Collection) -> tuple[Any, ...]:
-        labels = read_labels(collection)
+        labels = read_row_labels(collection)
         main = dict(zip(collection.keys.tolist(), (labels.lineages[i] for i in labels.main), strict=True))
         exported = {}
         for piece in Selection(collection).pieces(["id", "sample", "abundance"]):

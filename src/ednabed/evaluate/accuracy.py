@@ -28,7 +28,7 @@ from ednabed.evaluate.metrics import (
 from ednabed.evaluate.mixture import measure_mixture, natural_part, only_species, shares
 from ednabed.evaluate.neighbours import Neighbours, measure_neighbours
 from ednabed.evaluate.predictions import Method
-from ednabed.evaluate.splits import COPY, CROPS, GROUPS, Query, Split
+from ednabed.evaluate.splits import COPY, CROPS, GROUPS, LabelledQuery, Split
 from ednabed.models.base import Embedder
 from ednabed.sequences.lineage import RANKS
 
@@ -36,7 +36,7 @@ log = logging.getLogger("ednabed")
 
 
 @dataclass(frozen=True)
-class Measured:
+class MethodFigures:
     """Figures of one method for the queries of one crop.
 
     Attributes:
@@ -87,7 +87,7 @@ class MethodResult:
     name: str
     settings: str
     prepare_seconds: float
-    crops: dict[str, Measured] = field(default_factory=dict)
+    crops: dict[str, MethodFigures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def evaluate(
     )
 
 
-def _run(method: Method, data_split: Split, all_queries: dict[str, list[Query]], threads: int) -> _Answer:
+def _run(method: Method, data_split: Split, all_queries: dict[str, list[LabelledQuery]], threads: int) -> _Answer:
     started = time.perf_counter()
     with method.prepare(data_split.training, threads) as classify:
         seconds = time.perf_counter() - started
@@ -279,12 +279,12 @@ def _source_of_identities(answers: list[_Answer], name: str | None) -> _Answer |
     return None
 
 
-def _measured(judged: Judged, seconds: float, bins: Ints, mixed: Judged, unique: Bools) -> Measured:
+def _measured(judged: Judged, seconds: float, bins: Ints, mixed: Judged, unique: Bools) -> MethodFigures:
     """Measure the held-out groups separately, and the mixture."""
     is_held_out = judged.groups != COPY
     held_out = judged.select(is_held_out)
     chosen = {group: held_out.groups == group for group in GROUPS} | {"all": np.ones(len(held_out.groups), bool)}
-    return Measured(
+    return MethodFigures(
         seconds=seconds,
         queries=len(judged.groups),
         groups={

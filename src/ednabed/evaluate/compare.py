@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ednabed.base.arrays import FloatArray
 from ednabed.base.nearest import nearest
 from ednabed.errors import UsageError
-from ednabed.evaluate.comparison import Accuracy, Comparison
+from ednabed.evaluate.comparison import Accuracy, VersionComparison
 from ednabed.evaluate.holdings import find_holdings, names_of, take_vectors
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.versions import Versions
@@ -41,7 +41,7 @@ def compare_versions(
     sample: int = 2000,
     ranks: Sequence[str] = ("genus", "species"),
     seed: int = 0,
-) -> Comparison:
+) -> VersionComparison:
     """Compare two versions of a workspace.
 
     Args:
@@ -77,7 +77,7 @@ def compare_versions(
         rows = [one[chosen] for one in rows]
     both = [(one, selected) for one, selected in zip(collections, rows, strict=True) if one is not None and n]
     names = names_of(both, ranks)
-    found = Comparison(holdings, damaged, len(common), n, seed, [Accuracy(rank, names[rank][1]) for rank in ranks])
+    found = VersionComparison(holdings, damaged, len(common), n, seed, [Accuracy(rank, names[rank][1]) for rank in ranks])
     vectors = [take_vectors(one, selected) for one, selected in both]
     if n > 1:
         found.neighbours = k = min(NEIGHBOURS, n - 1)

@@ -54,7 +54,7 @@ class Accuracy:
 
 
 @dataclass
-class Comparison:
+class VersionComparison:
     """Outcome of a comparison; figures are None if there is nothing to measure.
 
     Attributes:

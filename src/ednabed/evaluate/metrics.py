@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
 from ednabed.evaluate.predictions import ByRank, Prediction
-from ednabed.evaluate.splits import GROUPS, Query
+from ednabed.evaluate.splits import GROUPS, LabelledQuery
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.situations import KNOWN
@@ -81,7 +81,7 @@ class Judged:
         return Judged(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
-def judge(queries: Sequence[Query], predictions: Sequence[Prediction], taxa: Taxa) -> Judged:
+def judge(queries: Sequence[LabelledQuery], predictions: Sequence[Prediction], taxa: Taxa) -> Judged:
     """Compare predictions with the truth.
 
     A guess is right if it is the same taxon (``Taxa``). Hits without a name at a rank are ignored in a tie there.

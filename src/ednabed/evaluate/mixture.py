@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.evaluate.metrics import Judged, measure
-from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query
+from ednabed.evaluate.splits import COPY, GROUPS, Labelled, LabelledQuery
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.taxa import Taxa
@@ -254,7 +254,7 @@ def measure_mixture(judged: Judged, unique: Bools) -> dict[str, Any]:
     }
 
 
-def only_species(queries: Sequence[Query], training: Sequence[Labelled], taxa: Taxa) -> Bools:
+def only_species(queries: Sequence[LabelledQuery], training: Sequence[Labelled], taxa: Taxa) -> Bools:
     """Return whether the species of each query is the only one in training with its sequence, bool, shape (n,).
 
     A training sequence counts if it contains the query, because a crop that species share does not identify one.

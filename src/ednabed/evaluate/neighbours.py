@@ -19,7 +19,7 @@ from ednabed.base.arrays import FloatArray, Ints
 from ednabed.base.topk import unit
 from ednabed.engine.embed import Engine
 from ednabed.evaluate.metrics import auroc
-from ednabed.evaluate.splits import Labelled, Query, Split
+from ednabed.evaluate.splits import Labelled, LabelledQuery, Split
 from ednabed.models.base import Embedder
 from ednabed.sequences.letters import reverse_complement
 from ednabed.sequences.lineage import RANKS
@@ -40,7 +40,7 @@ Figures = dict[str, float | None]
 
 
 def nearest_names(
-    engine: Engine, references: FloatArray, training: Sequence[Labelled], queries: Sequence[Query], taxa: Taxa
+    engine: Engine, references: FloatArray, training: Sequence[Labelled], queries: Sequence[LabelledQuery], taxa: Taxa
 ) -> Figures:
     """Measure the names of the nearest neighbours of queries.
 
@@ -90,7 +90,7 @@ def nearest_names(
     return {**figures, "new genera told": new_genera}
 
 
-def reversed_queries(queries: Sequence[Query]) -> list[Query]:
+def reversed_queries(queries: Sequence[LabelledQuery]) -> list[LabelledQuery]:
     """Return the reverse complements of queries."""
     reversed_bases = reverse_complement([query.sequence.encode() for query in queries])
     return [replace(query, sequence=bases.decode()) for query, bases in zip(queries, reversed_bases, strict=True)]
@@ -162,11 +162,11 @@ class Neighbours:
         return asdict(self)
 
 
-def measure_neighbours(embedder: Embedder, data_split: Split, crops: Mapping[str, Sequence[Query]]) -> Neighbours:
+def measure_neighbours(embedder: Embedder, data_split: Split, crops: Mapping[str, Sequence[LabelledQuery]]) -> Neighbours:
     """Measure an encoder on a split; ``crops`` holds the queries by name of the crop, including ``full``."""
     engine = Engine(embedder)
     references, _ = engine.embed([record.sequence.encode() for record in data_split.training])
-    both_strands: dict[str, Sequence[Query]] = {}
+    both_strands: dict[str, Sequence[LabelledQuery]] = {}
     for name, queries in crops.items():
         both_strands |= {name: queries, f"{name}, other strand": reversed_queries(queries)}
     figures = {

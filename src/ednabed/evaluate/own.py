@@ -29,7 +29,7 @@ from ednabed.taxonomy.calibrate import calibrate
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.candidates import read_bases
 from ednabed.taxonomy.classify import Classifier
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from ednabed.taxonomy.situations import KNOWN, Shares
 
 log = logging.getLogger("ednabed")
@@ -164,7 +164,7 @@ def labelled_records(collection: Collection, marker: str | None = None) -> list[
     Raises:
         StoreError: No record has a lineage.
     """
-    labels = read_labels(collection)
+    labels = read_row_labels(collection)
     bases = read_bases(collection)
     chosen = labels.labelled & (bases.lengths > 0)
     if marker is not None:

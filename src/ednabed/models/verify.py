@@ -59,7 +59,7 @@ class FileCheck:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """Result of ``verify``.
 
     Attributes:
@@ -87,7 +87,7 @@ class Report:
         return {**asdict(self), "folder": None if self.folder is None else str(self.folder)}
 
 
-def verify(name_or_path: str, *, check_files: bool = False, published: Path | None = None) -> Report:
+def verify(name_or_path: str, *, check_files: bool = False, published: Path | None = None) -> Verification:
     """Load a model in fp32 on the CPU and compare it with its published vectors.
 
     Args:
@@ -103,11 +103,11 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
     if found.entry_point is not None:
         encoder = load.load_encoder(name_or_path)
         owner = load.distribution_of(found.entry_point)
-        return Report(
+        return Verification(
             encoder.name, "unverifiable", f"it can be loaded, but ednabed has no published vectors for {owner}"
         )
     if found.card is not None and found.card.family == "kmer":
-        return Report(found.name, "no weights", "a formula without weights: there is nothing to verify")
+        return Verification(found.name, "no weights", "a formula without weights: there is nothing to verify")
     folder = load.weights_of(found)
     if is_trained(folder):
         return _verify_trained(name_or_path, found.name, folder)
@@ -119,7 +119,7 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
         message = (
             "no published vector for this model: it was loaded strictly, but only ednabed's tests cover its arithmetic"
         )
-        return Report(found.name, "unverifiable", message, folder)
+        return Verification(found.name, "unverifiable", message, folder)
     vectors = tuple(_compare(encoder, entry) for entry in entries)
     checked = _check_files(folder, entries) if check_files else ()
     failed = [check for check in vectors if not check.passed]
@@ -135,30 +135,30 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
     else:
         message = f"{len(vectors)} published vector{'s' if len(vectors) > 1 else ''} reproduced"
     status: Status = "failed" if failed or differing else "verified"
-    return Report(found.name, status, message, folder, source, vectors, checked)
+    return Verification(found.name, status, message, folder, source, vectors, checked)
 
 
-def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
+def _verify_trained(name_or_path: str, name: str, folder: Path) -> Verification:
     """Compare the weights of a model from ``ednabed train`` with the weights in its report."""
     encoder = load.load_encoder(name_or_path)
     path = folder / TRAINING_REPORT
     try:
         report = REPORT_SEAL.read(path.read_bytes()) if path.is_file() else {}
     except (Damaged, UnknownSchema) as error:
-        return Report(name, "failed", f"{path} is damaged ({error}): {ADVICE}", folder)
+        return Verification(name, "failed", f"{path} is damaged ({error}): {ADVICE}", folder)
     for file, sha256 in report.get("files", {}).items():
         if not (folder / file).is_file() or sha256_file(folder / file) != sha256:
-            return Report(
+            return Verification(
                 name, "failed", f"{folder / file} does not match its checksum in {path.name}: {ADVICE}", folder
             )
     expected = report.get("weights")
     if expected is None:
         message = f"{path} does not state the weights: they were loaded strictly, but cannot be compared"
-        return Report(name, "unverifiable", message, folder)
+        return Verification(name, "unverifiable", message, folder)
     if expected != encoder.weights:
         message = f"the weights are {encoder.weights[:19]}…, but {path.name} states {str(expected)[:19]}…: {ADVICE}"
-        return Report(name, "failed", message, folder)
-    return Report(name, "verified", f"the weights are the ones that {path.name} states, {expected[:19]}…", folder)
+        return Verification(name, "failed", message, folder)
+    return Verification(name, "verified", f"the weights are the ones that {path.name} states, {expected[:19]}…", folder)
 
 
 def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:

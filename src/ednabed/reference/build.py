@@ -17,7 +17,7 @@ from ednabed.reference import index as indexes
 from ednabed.reference.assemble import write_build
 from ednabed.reference.manifest import METADATA, DamagedManifest, Part, ReferenceManifest
 from ednabed.reference.parts import Examined, examine
-from ednabed.reference.sources import UNREADABLE, Selection, Source, find_sources, one_function
+from ednabed.reference.sources import UNREADABLE, FoundRuns, Source, find_sources, one_function
 from ednabed.store.runs import Run
 from ednabed.store.version_runs import find_root
 from ednabed.store.versions import Version, Versions, tag_run
@@ -195,7 +195,7 @@ def _build(request: BuildRequest, root: Path, version: Version | None, show_prog
     return result
 
 
-def _note_sources(result: BuildResult, selection: Selection) -> None:
+def _note_sources(result: BuildResult, selection: FoundRuns) -> None:
     contained = {part.identity for part in result.manifest.runs}
     result.sources = [source for source in selection.sources if source.identity in contained]
 
@@ -215,7 +215,7 @@ def _current(request: BuildRequest) -> ReferenceManifest | None:
 
 
 def _dropped(
-    known: dict[str, Part], sources: Sequence[Source], selection: Selection, request: BuildRequest
+    known: dict[str, Part], sources: Sequence[Source], selection: FoundRuns, request: BuildRequest
 ) -> list[str]:
     """Return the names of runs of the current build that a build from these sources would not have.
 
@@ -239,7 +239,7 @@ def _dropped(
 
 
 def _missing(
-    known: dict[str, Part], selection: Selection, root: Path, request: BuildRequest
+    known: dict[str, Part], selection: FoundRuns, root: Path, request: BuildRequest
 ) -> tuple[list[str], list[str], list[Source]]:
     """Return the names of vanished and of changed runs of the current build, and the sources that replaced them.
 
@@ -277,7 +277,7 @@ def _is_elsewhere(part: Part, root: Path, request: BuildRequest) -> bool:
     return run.manifest is None or run.identity == part.identity
 
 
-def _examine(sources: Sequence[Source], selection: Selection, show_progress: bool | None) -> list[Examined]:
+def _examine(sources: Sequence[Source], selection: FoundRuns, show_progress: bool | None) -> list[Examined]:
     """Read the runs completely; those that cannot be added are recorded as refused."""
     accepted = []
     with progress_bar(len(sources), show=show_progress, doing="reading runs", unit="run") as bar:
@@ -290,7 +290,7 @@ def _examine(sources: Sequence[Source], selection: Selection, show_progress: boo
     return accepted
 
 
-def _no_run(root: Path, selection: Selection) -> str:
+def _no_run(root: Path, selection: FoundRuns) -> str:
     reasons = [*selection.refused.items(), *selection.left_out.items()]
     if not reasons:
         return f"{root} contains no run; create one with 'ednabed embed FILE', or give another `runs_root`"

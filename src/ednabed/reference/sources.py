@@ -53,7 +53,7 @@ class Source:
 
 
 @dataclass
-class Selection:
+class FoundRuns:
     """The runs that were found.
 
     Attributes:
@@ -69,7 +69,7 @@ class Selection:
 
 def find_sources(
     root: Path, workspace: Path, version: Version | None = None, assumed: Mapping[str, Spec] | None = None
-) -> Selection:
+) -> FoundRuns:
     """Find the runs below ``root``, nested at any depth.
 
     Args:
@@ -79,7 +79,7 @@ def find_sources(
         assumed: Functions of runs of older tools as a user stated them before, by identity of the run.
     """
     versions = Versions.read(workspace)
-    selection = Selection()
+    selection = FoundRuns()
     seen: dict[str, Source] = {}
     for folder in walk_runs(root):
         path = shown_path(folder, workspace)

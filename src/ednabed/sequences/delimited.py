@@ -22,7 +22,7 @@ import pyarrow.csv
 from ednabed.base.text import shortened
 from ednabed.errors import InputError
 from ednabed.sequences.columns import ID, plain
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import MAX_LENGTH
 from ednabed.sequences.sniffing import UTF8_BOM
 from ednabed.sequences.stream import TextStream, decode
@@ -59,7 +59,7 @@ class Dialect:
     first_line: str
 
 
-def find_dialect(source: Source) -> Dialect:
+def find_dialect(source: OpenedInput) -> Dialect:
     """Find the separator and the columns in the header line, however long it is.
 
     Raises:
@@ -85,7 +85,7 @@ def find_dialect(source: Source) -> Dialect:
     return Dialect(delimiter, quoted, columns, skipped, line)
 
 
-def _header_line(source: Source) -> tuple[int, str]:
+def _header_line(source: OpenedInput) -> tuple[int, str]:
     """Return the number and the text of the first line that is neither blank nor a comment."""
     while True:
         text = source.head.removeprefix(UTF8_BOM)
@@ -152,7 +152,7 @@ def _no_table(path: str, line: str) -> NoSeparator:
     return NoSeparator(f"{path}: begins with {shown!r}, which is neither a sequence record nor a header line; {advice}")
 
 
-def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
+def read_delimited(source: OpenedInput, dialect: Dialect) -> Iterator[pa.RecordBatch]:
     """Yield the rows as batches of binary columns, one batch per block of the file, in order.
 
     Raises:
@@ -168,7 +168,7 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
     return _batches(source, dialect)
 
 
-def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
+def _batches(source: OpenedInput, dialect: Dialect) -> Iterator[pa.RecordBatch]:
     rows = 0
     parsing = pyarrow.csv.ParseOptions(
         delimiter=dialect.delimiter,
@@ -205,7 +205,7 @@ def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
                 yield batch.slice(int(types))
 
 
-def read_rows(source: Source, dialect: Dialect) -> Iterator[list[str]]:
+def read_rows(source: OpenedInput, dialect: Dialect) -> Iterator[list[str]]:
     """Yield the rows as lists of cells, in order, without blank lines; the number of cells is not checked.
 
     The time is linear in the number of cells, even with tens of thousands of columns.

@@ -14,14 +14,14 @@ from dnaio.exceptions import FileFormatError
 
 from ednabed.errors import InputError
 from ednabed.sequences.header_columns import HeaderColumns
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import BATCH_BASES, MAX_LENGTH
 from ednabed.sequences.stream import TextStream, decode, unescape
 
 _BUFFER = 256 * 1024
 
 
-def read_fastq(source: Source, batch_size: int) -> Generator[pa.RecordBatch]:
+def read_fastq(source: OpenedInput, batch_size: int) -> Generator[pa.RecordBatch]:
     """Yield raw batches of at most ``batch_size`` records and about ``BATCH_BASES`` bases, in order.
 
     Raises:

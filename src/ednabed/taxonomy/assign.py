@@ -10,7 +10,7 @@ from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
 from ednabed.store.assignment import UNKNOWN, Withheld
-from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
+from ednabed.taxonomy.labels import GENUS, SPECIES, RowLabels
 
 IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
 """Minimum identity, as a share, for a name at each rank without calibration, and for ``consensus``: from species to
@@ -139,7 +139,7 @@ class Verdict:
     note: str = ""
 
 
-def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
+def judge(opinion: Opinion, labels: RowLabels, criteria: Criteria) -> Verdict:
     """Return the verdict on a query.
 
     Args:
@@ -173,7 +173,7 @@ def min_absence(rank: int, criteria: Criteria) -> float:
     return criteria.min_confidence - (GENUS_SLACK if rank == GENUS else 0.0)
 
 
-def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Floats, labels: Labels) -> Floats:
+def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Floats, labels: RowLabels) -> Floats:
     """Return confidences, shape (7,), in which names that fit equally well never exceed their share of the votes.
 
     Args:
@@ -200,7 +200,7 @@ def raised_by_deeper(confidences: Floats, named: Bools) -> Floats:
     return found
 
 
-def _ties_differ(tied: tuple[int, ...], labels: Labels) -> list[bool]:
+def _ties_differ(tied: tuple[int, ...], labels: RowLabels) -> list[bool]:
     """Return for each rank whether the tied lineages belong to different taxa, as far as they have names."""
     found = []
     differ = False

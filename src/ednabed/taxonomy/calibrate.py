@@ -36,7 +36,7 @@ from ednabed.taxonomy.draws import (
 )
 from ednabed.taxonomy.evidence import TIE, Candidates, LeftOut, weigh
 from ednabed.taxonomy.fitting import MIN_DRAWS, MIN_SEQUENCES, Answers, fit_all, folds, join
-from ednabed.taxonomy.labels import Labels, read_labels
+from ednabed.taxonomy.labels import RowLabels, read_row_labels
 from ednabed.taxonomy.lengths import LENGTH_NAMES, length_classes
 from ednabed.taxonomy.shortlist import default_exponents
 from ednabed.taxonomy.situations import KNOWN
@@ -87,7 +87,7 @@ def calibrate(
         raise UsageError(f"`known` is {known}; expected a share above 0 and below 1, such as {KNOWN}")
     if queries < MIN_DRAWS:
         raise UsageError(f"`queries` is {queries}; expected at least {MIN_DRAWS}, because fewer do not suffice")
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     finder = Finder(reference, labels, default_exponents(reference.spec), threads=threads)
     subject = _Subject(reference, labels, finder, None if embedder is None else Engine(embedder))
     crops = CROPS if embedder is not None else CROPS[:1]
@@ -130,7 +130,7 @@ class _Subject:
     """The reference that is calibrated, and what answers queries by it; ``engine`` is None without an embedder."""
 
     reference: Reference
-    labels: Labels
+    labels: RowLabels
     finder: Finder
     engine: Engine | None
 
@@ -299,7 +299,7 @@ def _answer_draws(
 
 
 def _answers(
-    found: Candidates, labels: Labels, part: Draws, numbers: Ints, non_voting: LeftOut | None, fold: Ints
+    found: Candidates, labels: RowLabels, part: Draws, numbers: Ints, non_voting: LeftOut | None, fold: Ints
 ) -> Answers:
     """Return the answers to some draws of a part.
 

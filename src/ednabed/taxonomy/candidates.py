@@ -14,7 +14,7 @@ from ednabed.base.bases import Codes
 from ednabed.reference.collection import Collection
 from ednabed.search.divergence import RELATED, Comparer, PackedSequences
 from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 from ednabed.taxonomy.shortlist import shortlist
 
 # Sequences whose bases are read at once.
@@ -64,7 +64,7 @@ class Finder:
         threads: Threads that compare bases.
     """
 
-    def __init__(self, collection: Collection, labels: Labels, exponents: Sequence[float], *, threads: int = 1) -> None:
+    def __init__(self, collection: Collection, labels: RowLabels, exponents: Sequence[float], *, threads: int = 1) -> None:
         self.collection = collection
         self.exponents = tuple(exponents)
         self._threads = threads

@@ -29,7 +29,7 @@ from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.consensus import consensus
 from ednabed.taxonomy.evidence import Candidates, weigh
 from ednabed.taxonomy.findings import Findings, join_findings
-from ednabed.taxonomy.labels import Labels, read_labels
+from ednabed.taxonomy.labels import RowLabels, read_row_labels
 from ednabed.taxonomy.lengths import length_classes
 from ednabed.taxonomy.shortlist import default_exponents
 from ednabed.taxonomy.situations import Shares
@@ -122,7 +122,7 @@ class Classifier:
         self.shares: dict[str, Shares] = {}
         self.unreached: dict[str, list[str]] = {}
         self.criteria = criteria
-        self.labels: Labels = read_labels(collection)
+        self.labels: RowLabels = read_row_labels(collection)
         learned_exponents = None if self.calibration is None else self.calibration.exponents
         exponents = learned_exponents or default_exponents(collection.spec)
         self._finder = Finder(collection, self.labels, exponents, threads=threads)

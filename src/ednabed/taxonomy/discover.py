@@ -25,7 +25,7 @@ from ednabed.taxonomy.chimeras import ABUNDANCE_RATIO, ParentPool
 from ednabed.taxonomy.classify import Classified
 from ednabed.taxonomy.clusters import IDENTITY, candidate_taxa
 from ednabed.taxonomy.completeness import parents_of
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 
 REFERENCES = 8
 """Sequences of the reference, nearest by vector, that may be the parents of a chimera."""
@@ -144,7 +144,7 @@ class Gathering:
 def find_candidates(
     sequences: Sequence[Distinct],
     collection: Collection,
-    labels: Labels,
+    labels: RowLabels,
     *,
     identity: float = IDENTITY,
 ) -> list[CandidateTaxon]:

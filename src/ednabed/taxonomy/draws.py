@@ -19,7 +19,7 @@ from ednabed.base.bases import Codes, decode
 from ednabed.search.divergence import PackedSequences
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 from ednabed.taxonomy.regions import same_region
 
 COPY = len(RANKS) + 1
@@ -69,7 +69,7 @@ class Draws:
 
 
 def draw(
-    labels: Labels, letters: PackedSequences, among: Bools, count: int, crops: Sequence[int], seed: int
+    labels: RowLabels, letters: PackedSequences, among: Bools, count: int, crops: Sequence[int], seed: int
 ) -> list[Draws]:
     """Draw queries.
 
@@ -127,7 +127,7 @@ def is_dereplicated(records: Ints) -> bool:
     """Return whether a reference has nearly every sequence of a taxon only once, so that copies cannot be counted.
 
     Args:
-        records: Records of each entry (``Labels``).
+        records: Records of each entry (``RowLabels``).
     """
     return int((records > 1).sum()) < MIN_REPEATED
 
@@ -139,7 +139,7 @@ def copy_share(records: Ints) -> float:
     dereplicated reference, 0.5 is assumed.
 
     Args:
-        records: Records of each entry (``Labels``), those of a marker.
+        records: Records of each entry (``RowLabels``), those of a marker.
     """
     if is_dereplicated(records):
         return COPIES
@@ -162,7 +162,7 @@ def _expected_copies(records: Ints) -> Floats:
     return np.where(records == 1, max(single, _MIN_WEIGHT), records.astype(np.float64))
 
 
-def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:
+def left_out(labels: RowLabels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:
     """Return what is left out for some draws.
 
     A sequence that another taxon shares stays, under that taxon's name, as it would if the reference did not have the

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
+from ednabed.taxonomy.labels import GENUS, SPECIES, RowLabels
 
 FEATURES = (
     "log_distance",  # log of the distance of its nearest voter
@@ -160,7 +160,7 @@ class LeftOut:
         return LeftOut(self.taxa, self.query_taxa[chosen], rows, records)
 
 
-def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = None) -> Evidence:
+def weigh(candidates: Candidates, labels: RowLabels, left_out: LeftOut | None = None) -> Evidence:
     """Weigh the candidates of some queries, and return what they imply.
 
     Args:
@@ -204,7 +204,7 @@ def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = Non
 
 
 def _query_features(
-    candidates: Candidates, voters: _Voters, lineages: Ints, labels: Labels, left_out: LeftOut | None
+    candidates: Candidates, voters: _Voters, lineages: Ints, labels: RowLabels, left_out: LeftOut | None
 ) -> Floats:
     """Return ``QUERY_FEATURES``, shape (q, 6)."""
     nearest = voters.nearest()
@@ -252,7 +252,7 @@ class _Voters:
     lengths: Ints
 
     @classmethod
-    def from_candidates(cls, candidates: Candidates, labels: Labels, left_out: LeftOut | None) -> _Voters:
+    def from_candidates(cls, candidates: Candidates, labels: RowLabels, left_out: LeftOut | None) -> _Voters:
         query, column = np.nonzero(candidates.rows >= 0)
         rows = candidates.rows[query, column]
         entry, position = labels.entries_of(rows)
@@ -328,7 +328,7 @@ class _Voters:
         """Return which voters are as near as the nearest, shape (q, v)."""
         return (self.distance <= self.distance[:, :1] + TIE) & (self.lineage >= 0)
 
-    def ties(self, labels: Labels) -> list[tuple[int, ...]]:
+    def ties(self, labels: RowLabels) -> list[tuple[int, ...]]:
         """Return for each query the lineages of its nearest voters, one per species, if there are several."""
         nearest = self.nearest()
         species = np.where(self.lineage >= 0, labels.taxa[self.lineage, SPECIES], -1)

@@ -27,7 +27,7 @@ GENUS = RANKS.index("genus")
 
 
 @dataclass(frozen=True)
-class Labels:
+class RowLabels:
     """The lineages of a collection's rows.
 
     Attributes:
@@ -96,7 +96,7 @@ class Labels:
         return np.asarray(self.starts[rows][position] + within, np.int64), position
 
 
-def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
+def read_row_labels(collection: Collection, *, needed: bool = True) -> RowLabels:
     """Read the lineages and markers of all records of a collection.
 
     Args:
@@ -136,7 +136,7 @@ def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
     row, entries, records = distinct[order, 0], distinct[order, 1], sums[order]
     names = [split_lineage(text) for text in lineages]
     starts = np.searchsorted(row, np.arange(collection.rows + 1))
-    return Labels(names, number_taxa(names), starts, entries, records, list(markers), marker)
+    return RowLabels(names, number_taxa(names), starts, entries, records, list(markers), marker)
 
 
 def _source_records(table: pa.Table) -> Ints:

@@ -27,7 +27,7 @@ from ednabed.taxonomy.assign import (
 from ednabed.taxonomy.bins import conflicts
 from ednabed.taxonomy.calibration import Calibration, Group
 from ednabed.taxonomy.findings import Findings, join_findings
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import Shares, estimate, with_known
 
@@ -60,7 +60,7 @@ class Study:
         self,
         found: Sequence[Findings],
         collection: Collection,
-        labels: Labels,
+        labels: RowLabels,
         calibration: Calibration | None,
         criteria: Criteria,
         align: bool,
@@ -223,7 +223,7 @@ class Study:
 
 
 def nearest_ids(
-    collection: Collection, labels: Labels, rows: Ints, lineages: Ints
+    collection: Collection, labels: RowLabels, rows: Ints, lineages: Ints
 ) -> tuple[list[str | None], list[str | None]]:
     """Return the id and the taxon id of one record of each row that has the lineage.
 

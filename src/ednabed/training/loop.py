@@ -27,7 +27,7 @@ from ednabed.base.stored_json import parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.barcode.files import digest
-from ednabed.training.networks import Network
+from ednabed.training.networks import TrainableNetwork
 from ednabed.training.objective import losses
 from ednabed.training.records import QUESTIONS
 from ednabed.training.sampling import Batch, Sampler
@@ -40,7 +40,7 @@ _QUEUED_BATCHES = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """The training schedule.
 
     Attributes:
@@ -65,9 +65,9 @@ class Plan:
 
 
 def train(
-    network: Network,
+    network: TrainableNetwork,
     sampler: Sampler,
-    plan: Plan,
+    plan: Schedule,
     folder: Path,
     key: str,
     validate: Callable[[], dict[str, float]],
@@ -79,7 +79,7 @@ def train(
     Args:
         network: The network, on the device on which it is to be trained.
         sampler: Draws batches by number.
-        plan: See ``Plan``.
+        plan: See ``Schedule``.
         folder: Work folder for the state; created if it does not exist.
         key: Identifies the data and settings; a state with another key is refused.
         validate: Called at every point of the curves; returns figures for them.
@@ -133,7 +133,7 @@ def train(
 
 
 @contextmanager
-def _prefetched(network: Network, sampler: Sampler, first: int, last: int) -> Iterator[Iterator[tuple[Batch, Any]]]:
+def _prefetched(network: TrainableNetwork, sampler: Sampler, first: int, last: int) -> Iterator[Iterator[tuple[Batch, Any]]]:
     """Prepare batches in order in a thread, up to ``_QUEUED_BATCHES`` in advance."""
     queue: Queue[tuple[Batch, Any] | BaseException | None] = Queue(_QUEUED_BATCHES)
     stopped = threading.Event()
@@ -179,7 +179,7 @@ def _prefetched(network: Network, sampler: Sampler, first: int, last: int) -> It
 
 
 def _save(
-    network: Network,
+    network: TrainableNetwork,
     optimiser: torch.optim.Optimizer,
     path: Path,
     key: str,
@@ -203,7 +203,7 @@ def _save(
 
 
 def _resume(
-    network: Network, optimiser: torch.optim.Optimizer, path: Path, key: str
+    network: TrainableNetwork, optimiser: torch.optim.Optimizer, path: Path, key: str
 ) -> tuple[int, list[dict[str, float]], torch.Tensor]:
     """Restore network and optimiser from the saved state; return its step, its curves and the losses summed since."""
     if not path.exists():

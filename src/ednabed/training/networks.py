@@ -26,7 +26,7 @@ from ednabed.models.barcode.kmers import SpacedKmers
 from ednabed.models.base import Embedder, Encoder
 
 
-class Network(torch.nn.Module):
+class TrainableNetwork(torch.nn.Module):
     """The interface that ``loop`` trains."""
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Network(torch.nn.Module):
         """Return the encoder that a model folder with these weights would give."""
 
 
-class KmerNetwork(Network):
+class KmerNetwork(TrainableNetwork):
     """A learned vector for each canonical k-mer; the vector of a sequence is their normalised sum.
 
     It starts as a random projection of k-mer counts, so its nearest neighbours are those of k-mers from the first step.
@@ -95,7 +95,7 @@ class KmerNetwork(Network):
         return BarcodeEncoder(self.config(""), table_of(arrays), name=name, weights=digest(arrays))
 
 
-class MapNetwork(Network):
+class MapNetwork(TrainableNetwork):
     """A learned linear map of another encoder's normalised vectors; the encoder itself stays unchanged.
 
     Args:

@@ -28,7 +28,7 @@ log = logging.getLogger("ednabed")
 
 
 @dataclass(frozen=True)
-class Input:
+class TrainingInput:
     """A file that was read.
 
     Attributes:
@@ -50,7 +50,7 @@ class Input:
 
 def read_labelled(
     paths: Sequence[Path], labels: Labels | None = None, *, min_length: int = 100
-) -> tuple[list[Labelled], list[Input]]:
+) -> tuple[list[Labelled], list[TrainingInput]]:
     """Read the labelled records of files; the same sequence with the same lineage and marker counts once.
 
     The marker is read from the column ``marker``; without it, all records of a file belong to one marker.
@@ -94,7 +94,7 @@ def read_labelled(
                         found.append(Labelled(name, sequence, split_lineage(lineage), str(marker or "") or file_name))
             for note in batches.notes:
                 log.warning("%s", note)
-        inputs.append(Input(path.name, sha256_file(path), records, taken, rejected, unlabelled))
+        inputs.append(TrainingInput(path.name, sha256_file(path), records, taken, rejected, unlabelled))
     if not found:
         rejected, unlabelled, records = (
             sum(getattr(one, name) for one in inputs) for name in ("rejected", "unlabelled", "records")

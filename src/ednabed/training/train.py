@@ -36,7 +36,7 @@ from ednabed.training.validation import BASELINE, hold_out, judge, means, summar
 from ednabed.training.views import Alterations
 
 if TYPE_CHECKING:
-    from ednabed.training.networks import Network
+    from ednabed.training.networks import TrainableNetwork
 
 PATTERNS = ("1111111", "110111011", "11011011")
 DIMENSION = 512
@@ -133,11 +133,11 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     held_out = hold_out(records, request.validation, request.seed)
     training = [record for one in held_out for record in one.split.training]
 
-    from ednabed.training.loop import Plan, train
+    from ednabed.training.loop import Schedule, train
 
     network, device, start = _network(request)
     report_every = max(1, request.steps // 20)
-    plan = Plan(request.steps, request.rate, request.temperature, request.weights, report_every=report_every)
+    plan = Schedule(request.steps, request.rate, request.temperature, request.weights, report_every=report_every)
     labels_sha256 = None if request.labels is None else sha256_file(request.labels)
     key = json_sha256(
         {
@@ -243,7 +243,7 @@ def _remove_finished_work(output: Path, work: Path) -> None:
     sweep(output.parent, output.name)
 
 
-def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
+def _network(request: TrainRequest) -> tuple[TrainableNetwork, str, Encoder | None]:
     """Return the initial network on its device, the name of the device, and the encoder that ``init`` names."""
     from ednabed.training.networks import KmerNetwork, MapNetwork
 
@@ -251,7 +251,7 @@ def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
     device = choose_device(request.use_gpu, "fp32").name
     encoder: Encoder | None = None
     if request.init is None:
-        network: Network = KmerNetwork(request.patterns, dimension, request.seed)
+        network: TrainableNetwork = KmerNetwork(request.patterns, dimension, request.seed)
     else:
         embedder = open_embedder(request.init, use_gpu=request.use_gpu)
         encoder = embedder.encoder
@@ -275,7 +275,7 @@ def _software() -> dict[str, str]:
     return {"ednabed": __version__, "torch": torch.__version__, "numpy": np.__version__}
 
 
-def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> dict[str, Any]:
+def _write(output: Path, network: TrainableNetwork, licence: str, report: dict[str, Any]) -> dict[str, Any]:
     """Write the model folder under a temporary name and rename it; return the report as written."""
     with in_progress(output) as temporary:
         temporary.mkdir()

@@ -11,7 +11,7 @@ import numpy as np
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
 from ednabed.evaluate.neighbours import QUESTIONS, Figures, nearest_names
-from ednabed.evaluate.splits import GROUPS, Labelled, Query, Split, split
+from ednabed.evaluate.splits import GROUPS, Labelled, LabelledQuery, Split, split
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.spec import Policy
 from ednabed.sequences.lineage import RANKS
@@ -43,7 +43,7 @@ class HeldOut:
             seed: Seed of the draw.
         """
         rng = np.random.default_rng(seed)
-        chosen: list[Query] = []
+        chosen: list[LabelledQuery] = []
         for group in GROUPS:
             in_group = [query for query in self.split.queries if query.group == group]
             chosen += [in_group[i] for i in np.sort(rng.permutation(len(in_group))[:queries])]

@@ -25,7 +25,7 @@ from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import QUERIES, calibrate
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.taxonomy.classify import Classified, Classifier
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from ednabed.taxonomy.situations import KNOWN, SITUATIONS
 
 
@@ -63,7 +63,7 @@ def calibrate_reference(
     folder, name = layout.find_reference(workspace, reference)
     opened = open_reference(folder, name)
     # Check the labels before loading a model, which may take long.
-    read_labels(opened)
+    read_row_labels(opened)
     lacking = None
     try:
         embedder = embedder_for(opened.spec, opened.name, model)

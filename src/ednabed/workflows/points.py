@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ednabed.reference.collection import Collection
 from ednabed.reference.kept import RowNames
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 
 SEVERAL = "several"
 """The dataset shown for a sequence that occurs in several datasets."""
@@ -76,7 +76,7 @@ def row_facts(collection: Collection, assigned: RowNames | None = None) -> RowFa
             (``names.AssignmentSource.row_names``); None for none.
     """
     present = collection.record_schema.names
-    labels = read_labels(collection, needed=False)
+    labels = read_row_labels(collection, needed=False)
     columns = ["dataset", "run_id", *(["abundance"] if "abundance" in present else [])]
     runs: dict[str, int] = {}
     pieces: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []

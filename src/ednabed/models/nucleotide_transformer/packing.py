@@ -17,7 +17,7 @@ from ednabed.models.nucleotide_transformer.tokenizer import CLS_ID, MASK_ID
 
 
 @dataclass(frozen=True)
-class Group:
+class LengthGroup:
     """Rows of one length: tokens ``start`` to ``start + rows * length`` of a packed batch."""
 
     start: int
@@ -44,7 +44,7 @@ class Packed:
 
     ids: Ints
     positions: Ints
-    groups: tuple[Group, ...]
+    groups: tuple[LengthGroup, ...]
     order: Ints
     mask_ratio: FloatArray | None
 
@@ -78,7 +78,7 @@ def pack(tokens: Tokens, vocab_size: int, max_tokens: int) -> Packed:
     ids[positions > 0] = content.ids
     distinct, first, rows = np.unique(lengths, return_index=True, return_counts=True)
     groups = tuple(
-        Group(int(starts[i]), int(n), int(length)) for length, i, n in zip(distinct, first, rows, strict=True)
+        LengthGroup(int(starts[i]), int(n), int(length)) for length, i, n in zip(distinct, first, rows, strict=True)
     )
     masks = ids == MASK_ID
     ratio = None

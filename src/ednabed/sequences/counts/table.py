@@ -69,7 +69,7 @@ class CountTable:
         """Maps ids without annotations to rows; -1 if two features share one."""
         found: dict[str, int] = {}
         for name, row in self.row_of_id.items():
-            bare = bare_id(name)
+            bare = without_annotations(name)
             found[bare] = row if bare not in found else -1
         return found
 
@@ -80,7 +80,7 @@ class CountTable:
         """
         row = self.row_of_id.get(name)
         if row is None:
-            row = self._bare.get(bare_id(name), -1)
+            row = self._bare.get(without_annotations(name), -1)
         return None if row < 0 else row
 
     def counts_of(self, name: str) -> dict[int, int]:
@@ -124,7 +124,7 @@ class CountTable:
         )
 
 
-def bare_id(name: str) -> str:
+def without_annotations(name: str) -> str:
     """Return an id without annotations such as ``;size=12;``."""
     return _ANNOTATION.sub("", name).rstrip("; ") if ";" in name else name
 

@@ -33,7 +33,7 @@ from ednabed.training.networks import KmerNetwork, TrainableNetwork
 from ednabed.training.records import pools, read_labelled
 from ednabed.training.sampling import Sampler
 from ednabed.training.train import DIMENSION, PATTERNS
-from ednabed.training.validation import hold_out, judge, means
+from ednabed.training.validation import hold_out, means, measure_encoder
 from ednabed.training.views import Alterations
 
 SHOWN = ("record → species", "record → species among 50", "species → genus", "genus → family")
@@ -152,7 +152,7 @@ def main() -> None:
     print("|" + " --- |" * (2 + len(crops) * len(SHOWN)))
 
     def row(name: str, steps: str, encoder: Encoder) -> None:
-        found = means(judge(encoder, held_out))
+        found = means(measure_encoder(encoder, held_out))
         cells = [f"{found[f'{crop}, {figure}']:.3f}" for crop in crops for figure in SHOWN]
         print(f"| {name} | {steps} | " + " | ".join(cells) + " |", flush=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from data import shared
 
-from ednabed.evaluate.metrics import judge
+from ednabed.evaluate.metrics import judge_predictions
 from ednabed.evaluate.own import EdnabedMethod
 from ednabed.evaluate.splits import COPY, GROUPS, Labelled, LabelledQuery, split
 from ednabed.models.load import load_embedder
@@ -73,7 +73,7 @@ def main() -> None:
                 pairs = [(query.id, query.sequence) for query in asked]
                 cells = []
                 for ask in (classify, classify.together):
-                    judged = judge(asked, ask(pairs), data_split.taxa)
+                    judged = judge_predictions(asked, ask(pairs), data_split.taxa)
                     errors = []
                     for rank in map(RANKS.index, MEASURED):
                         counted = judged.known[:, rank]

@@ -412,7 +412,7 @@ def training_state(folder: Path) -> Seam:
 def index_file(folder: Path) -> Seam:
     vectors = np.stack([vector_of(i) for i in range(300)])
     write_run(folder / "run", range(300), vectors=vectors)
-    index, facts = indexes.train(VectorFile.open(folder / "run"))
+    index, facts = indexes.train_index(VectorFile.open(folder / "run"))
     indexes.add(index, iter([vectors]))
     path = folder / "x.faiss"
     indexes._save(index, path)
@@ -608,7 +608,7 @@ def small_disk(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [0, 1000, -1])
 def test_an_index_that_does_not_fit_on_the_disk(tmp_path, size):
-    index = indexes.flat(iter([np.stack([vector_of(i) for i in range(300)])]), DIMENSION)
+    index = indexes.flat_index(iter([np.stack([vector_of(i) for i in range(300)])]), DIMENSION)
     path = tmp_path / "x.faiss"
     indexes._save(index, path)
     whole = path.stat().st_size

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ednabed.base import topk
-from ednabed.base.topk import TopK, exact_candidates, lengths, unit
+from ednabed.base.topk import TopK, cosines, exact_candidates, lengths, unit, usable
 
 
 def blocks_of(vectors: np.ndarray, sizes: list[int]):
@@ -67,3 +67,16 @@ def test_lengths_do_not_overflow():
     np.testing.assert_allclose(found[:3], [5e30, 5e-30, 0], rtol=1e-6)
     assert found[3] == np.inf and np.isnan(found[4])
     np.testing.assert_allclose(unit(vectors[:3]), [[0.6, 0.8], [0.6, 0.8], [0, 0]], rtol=1e-6)
+
+
+def test_a_cosine_does_not_depend_on_the_other_rows():
+    vectors = np.random.default_rng(1).normal(size=(100, 512)).astype(np.float32) ** 2
+    queries = np.roll(vectors, 1, axis=0)
+    alone = [float(cosines(queries[i : i + 1], vectors[i : i + 1])[0]) for i in range(100)]
+    assert cosines(queries, vectors).tolist() == alone
+    assert cosines(vectors[:1] * 1e-18, vectors[:1] * 1e18).tolist() == [1.0]
+
+
+def test_usable_vectors():
+    rows = [[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [1e-30, 0], [1e38, 1e38]]
+    assert usable(lengths(np.array(rows, np.float32))).tolist() == [True, False, False, False, True, True]

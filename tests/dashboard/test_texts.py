@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ednabed.base.files import check_name
 from ednabed.base.text import clean
-from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
+from ednabed.dashboard.texts import cell, file_name, literal, message, time_text
 
 # Any text that Python can hold, including lone surrogates.
 anything = st.text(st.characters(), max_size=30)
@@ -25,12 +25,12 @@ MARKDOWN = [
 ]  # fmt: skip
 
 
-# -- plain -------------------------------------------------------------------------------------------------------------
+# -- literal -----------------------------------------------------------------------------------------------------------
 
 
 @given(anything | st.sampled_from(MARKDOWN))
 def test_every_mark_is_escaped_and_no_character_is_lost(text):
-    found = plain(text)
+    found = literal(text)
     found.encode()
     assert len(found.splitlines()) <= 1
     found = found.replace("\u2060", "") if "\u2060" not in text else found
@@ -61,14 +61,16 @@ def test_a_reader_of_markdown_shows_the_text_and_nothing_else(text, before):
     reader = module.MarkdownIt("commonmark").enable(["table", "strikethrough"])
     shown = Shown()
     # The page strips white space at the ends; between words, one blank is as good as many.
-    shown.feed(reader.render(before.replace(".", "\\.") + plain(text.strip()).strip()))
+    shown.feed(reader.render(before.replace(".", "\\.") + literal(text.strip()).strip()))
     assert set(shown.tags) <= {"p"}
     assert shown.text.replace("\u2060", "").split() == (before + clean(text.strip())).split()
 
 
 def test_parameters_in_a_message_lose_their_backticks():
-    assert message("give another `output`, or set `resume=False`") == plain("give another output, or set resume=False")
-    assert message("'a `b c` d'") == plain("'a `b c` d'")
+    assert message("give another `output`, or set `resume=False`") == literal(
+        "give another output, or set resume=False"
+    )
+    assert message("'a `b c` d'") == literal("'a `b c` d'")
 
 
 # -- cells -------------------------------------------------------------------------------------------------------------

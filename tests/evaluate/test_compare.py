@@ -20,7 +20,7 @@ from ednabed.evaluate import compare as module
 from ednabed.evaluate.compare import (
     accuracy,
     compare_versions,
-    cosines,
+    cosines_of_pairs,
     neighbours,
     overlap,
     pairs_of,
@@ -151,7 +151,7 @@ def test_cosines_against_their_definition(maximum):
     norms = np.linalg.norm(wide, axis=1)
     norms[3] = 1
     defined = np.einsum("nd,nd->n", wide[i], wide[j]) / norms[i] / norms[j]
-    np.testing.assert_allclose(cosines(vectors, i, j), defined, atol=1e-7)
+    np.testing.assert_allclose(cosines_of_pairs(vectors, i, j), defined, atol=1e-7)
 
 
 def test_rounding_does_not_create_an_order():
@@ -160,7 +160,7 @@ def test_rounding_does_not_create_an_order():
     same = np.outer(rng.random(50) + 0.5, rng.random(16)).astype(np.float32)
     other = rng.random((50, 16)).astype(np.float32)
     i, j = pairs_of(50, 10**6, 0)
-    assert spearman(cosines(same, i, j), cosines(other, i, j)) is None
+    assert spearman(cosines_of_pairs(same, i, j), cosines_of_pairs(other, i, j)) is None
 
 
 # -- complete comparisons --------------------------------------------------------------------------------------------

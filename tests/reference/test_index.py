@@ -220,8 +220,8 @@ def test_excluded_rows_are_excluded_exactly(made):
 
 def test_an_incremental_build_adds_and_trains_again_when_outgrown(copy, monkeypatch):
     trained = []
-    real = indexes.train
-    monkeypatch.setattr(indexes, "train", lambda vectors: trained.append(vectors.rows) or real(vectors))
+    real = indexes.train_index
+    monkeypatch.setattr(indexes, "train_index", lambda vectors: trained.append(vectors.rows) or real(vectors))
     add_many(copy, "b", COUNT, 700)
     result = consolidate(copy, index="ivf", incremental=True)
     assert (result.retrained, trained) == (False, [])
@@ -246,13 +246,13 @@ def test_an_incremental_build_adds_and_trains_again_when_outgrown(copy, monkeypa
 
 def test_an_index_whose_recall_fell_is_trained_again(copy, monkeypatch):
     facts = opened(copy).manifest.index
-    real, asked = indexes.measure, []
+    real, asked = indexes.measure_recall, []
 
     def measure(index, known, *rest):
         asked.append(known.trained_on)
         return replace(real(index, known, *rest), reached=len(asked) > 1)
 
-    monkeypatch.setattr(indexes, "measure", measure)
+    monkeypatch.setattr(indexes, "measure_recall", measure)
     add_many(copy, "b", COUNT, 200)
     assert consolidate(copy, index="ivf", incremental=True).retrained
     assert asked == [facts.trained_on, COUNT + 200]

@@ -25,23 +25,10 @@ from ednabed.tables.collection import TableCollection, digest_order, digests_of
 from ednabed.tables.fill import embed_table
 from ednabed.tables.importing import import_records
 from ednabed.tables.provenance import spec_of
-from ednabed.tables.table import ID, Database, cosines, row_ids, usable
+from ednabed.tables.table import ID, Database, row_ids
 from ednabed.taxonomy.labels import read_row_labels
 from support import expected, letters
 from table_support import make, sequences, simple, vector_array
-
-
-def test_a_cosine_does_not_depend_on_the_other_rows() -> None:
-    vectors = np.random.default_rng(1).normal(size=(100, 512)).astype(np.float32) ** 2
-    queries = np.roll(vectors, 1, axis=0)
-    alone = [float(cosines(queries[i : i + 1], vectors[i : i + 1])[0]) for i in range(100)]
-    assert cosines(queries, vectors).tolist() == alone
-    assert cosines(vectors[:1] * 1e-18, vectors[:1] * 1e18).tolist() == [1.0]
-
-
-def test_usable_vectors() -> None:
-    rows = [[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [1e-30, 0], [1e38, 1e38]]
-    assert usable(lengths(np.array(rows, np.float32))).tolist() == [True, False, False, False, True, True]
 
 
 def test_rows_are_returned_in_the_requested_order(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.api.given import model_of, sequences_of, text_of, whole_number, yes_or_no
+from ednabed.api.given import model_of, sequence_text, sequences_of, whole_number, yes_or_no
 from ednabed.base.arrays import FloatArray
 from ednabed.engine.device import available_gpu
 from ednabed.engine.embed import WINDOW_BASES, Engine
@@ -27,6 +27,8 @@ from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
 from ednabed.sequences import normalise, normalise_one, raw_records
 from ednabed.store.defaults import workspace_folder
+from ednabed.tables.fill import MIN_LENGTH, embed_table
+from ednabed.tables.table import Database, VectorColumns
 
 log = logging.getLogger("ednabed")
 
@@ -114,7 +116,7 @@ class EmbeddingEngine:
             InputError: It is empty, too short, or has a character that is not accepted.
             EmbeddingError: The model cannot embed it.
         """
-        bases = normalise_one(text_of(sequence, "`sequence`"), self.embedder.spec.alphabet)
+        bases = normalise_one(sequence_text(sequence, "`sequence`"), self.embedder.spec.alphabet)
         if len(bases) < (self.min_length or 1):
             raise InputError(f"the sequence has {len(bases)} bases, fewer than `min_length` {self.min_length}")
         vectors, refused = self._engine.embed([bases])
@@ -225,9 +227,6 @@ class EmbeddingEngine:
             UsageError: ``max_sequences`` is not a positive number.
             StoreError: See ``ednabed.tables.fill.embed_table``.
         """
-        from ednabed.tables.fill import MIN_LENGTH, embed_table
-        from ednabed.tables.table import Database, VectorColumns
-
         folder = workspace_folder(workspace)
         database = Database.at(folder, None if db_path is None else str(db_path), storage_options)
         stats = embed_table(

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.arrays import Bools, FloatArray, Ints
 
 QUERY_ROWS = 1024
 """Number of queries that are compared with a block at once."""
@@ -30,6 +30,22 @@ def unit(vectors: FloatArray) -> FloatArray:
 def lengths(vectors: FloatArray) -> FloatArray:
     """Return the length of each vector, float32, shape (n,); computed in float64, so that nothing overflows."""
     return np.asarray(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)), np.float32)
+
+
+def usable(norms: FloatArray) -> Bools:
+    """Return which vectors, by their lengths, are finite and not zero; bool, shape (n,)."""
+    return np.asarray(np.isfinite(norms) & (norms > 0), np.bool_)
+
+
+def cosines(queries: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Return the cosine of each query with the vector in the same row, float32, shape (n,); both have shape (n, d).
+
+    Sums are in float64, so that a cosine depends only on its two vectors and not on how many are compared at once.
+    """
+    products = np.einsum("nd,nd->n", queries, vectors, dtype=np.float64)
+    norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
+    norms = np.sqrt(norms * np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    return np.asarray(np.clip(products / norms, -1, 1), np.float32)
 
 
 class TopK:
@@ -55,9 +71,9 @@ class TopK:
             norms: The lengths of these vectors, shape (m,); a row whose length is 0 or not finite is never found.
         """
         # A single vector that is not finite would hide all others of the block.
-        usable = np.isfinite(norms) & (norms > 0)
-        if not usable.all():
-            rows, block, norms = rows[usable], block[usable], norms[usable]
+        kept = usable(norms)
+        if not kept.all():
+            rows, block, norms = rows[kept], block[kept], norms[kept]
         if not len(rows):
             return
         scale = 1 / norms

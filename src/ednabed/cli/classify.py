@@ -183,14 +183,14 @@ def _kind(
     taxon_table: Path | None,
 ) -> str:
     """Return the format of the results. Raises UsageError if options contradict each other."""
-    from ednabed.export.assignments import format_of
+    from ednabed.export.assignments import assignment_format
 
     if bool(inputs) == bool(runs):
         raise UsageError("give either files (INPUT) or runs (--run), not both")
     if runs and abundance is not None:
         raise UsageError("--abundance is for files; a run has read counts in its records; omit --abundance")
     readable = format_ == "table" or (format_ is None and output is None and not runs)
-    kind = "table" if readable else format_of(output, format_)
+    kind = "table" if readable else assignment_format(output, format_)
     if output is not None and kind == "table":
         raise UsageError("--format table is for reading on a terminal; omit --output or --format table")
     if abundance is not None and taxon_table is None:

@@ -17,7 +17,7 @@ from ednabed.cli.common import (
     pass_context,
     threads_option,
 )
-from ednabed.cli.table import database_of, db_options, vector_column_option
+from ednabed.cli.table import chosen_database, db_options, vector_column_option
 from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def search(
         raise UsageError("--table and --reference exclude each other; omit one of them")
     if in_table and assignments is not None:
         raise UsageError("--table and --assignments exclude each other: a table keeps no assignments; omit one of them")
-    database = database_of(context, db, storage) if in_table else None
+    database = chosen_database(context, db, storage) if in_table else None
     query = QueryInput(run, seq_idx, record_id, sequence, files)
     if database is not None:
         answers = _in_table(context, database, query, vector_column, model, options)

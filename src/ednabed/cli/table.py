@@ -52,8 +52,8 @@ def table_group() -> None:
     """
 
 
-def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> Any:
-    """Return the database that the options name."""
+def chosen_database(context: Context, db: str | None, storage: tuple[str, ...]) -> Any:
+    """Return the database that the options name. Raises UsageError for a storage option that is not KEY=VALUE."""
     from ednabed.tables.table import Database
 
     pairs = [option.partition("=") for option in storage]
@@ -95,7 +95,7 @@ def import_(
     """
     from ednabed.tables.importing import import_records
 
-    database = database_of(context, db, storage)
+    database = chosen_database(context, db, storage)
     result = import_records(
         database,
         [Path(name) for name in inputs],
@@ -172,7 +172,7 @@ def embed_(
     from ednabed.tables.fill import embed_table
     from ednabed.tables.table import VectorColumns
 
-    table = database_of(context, db, storage).open(VectorColumns(vector_column))
+    table = chosen_database(context, db, storage).open(VectorColumns(vector_column))
     embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
     stats = embed_table(
         table,
@@ -218,7 +218,7 @@ def index_(
     from ednabed.tables.index import build_index
     from ednabed.tables.table import VectorColumns
 
-    table = database_of(context, db, storage).open(VectorColumns(vector_column))
+    table = chosen_database(context, db, storage).open(VectorColumns(vector_column))
     info = build_index(table, force=force)
     if as_json:
         emit_json({**asdict(info), "reached": info.reached})
@@ -254,7 +254,7 @@ def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_c
     from ednabed.tables.status import survey
     from ednabed.tables.table import VectorColumns
 
-    table = database_of(context, db, storage).open(VectorColumns(vector_column))
+    table = chosen_database(context, db, storage).open(VectorColumns(vector_column))
     status = survey(table)
     fingerprint = None if status.spec is None else Spec.from_dict(status.spec).fingerprint
     waiting = 0 if fingerprint is None else rows_waiting(context.workspace, table, fingerprint)

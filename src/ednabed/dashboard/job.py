@@ -90,7 +90,7 @@ class Job:
         """The equivalent command line for a terminal, quoted for this operating system."""
         if self.broken is not None:
             return ""
-        return quoted(["ednabed", "--workspace", str(workspace_of(self.folder)), *self.arguments])
+        return command_line(["ednabed", "--workspace", str(workspace_of(self.folder)), *self.arguments])
 
     @property
     def state(self) -> State:
@@ -242,7 +242,7 @@ def workspace_of(folder: Path) -> Path:
     return folder.parents[len(FOLDER.parts)]
 
 
-def quoted(words: Sequence[str]) -> str:
+def command_line(words: Sequence[str]) -> str:
     """Return words as a command line for the terminal of this operating system."""
     if os.name != "nt":
         return shlex.join(words)

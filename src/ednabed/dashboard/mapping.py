@@ -14,8 +14,8 @@ import streamlit as st
 from ednabed.api.manager import DataManager
 from ednabed.base.arrays import FloatArray
 from ednabed.base.text import shortened
-from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
-from ednabed.dashboard.plots import groups, sequence_map, text
+from ednabed.dashboard.parts import ACTIVE, cached_reference, facts_of, job_panel, jobs
+from ednabed.dashboard.plots import figure_text, groups, sequence_map
 from ednabed.dashboard.settings import settings
 from ednabed.dashboard.status import ReferenceState
 from ednabed.dashboard.texts import arrows, message
@@ -89,7 +89,7 @@ def map_of(state: ReferenceState, assignments: str | None = None) -> Mapped | No
     from assignments (``names.find_assignments``).
     """
     assert state.manifest is not None
-    reference = open_reference(state)
+    reference = cached_reference(state)
     path = reference.folder / layout.MAP
     arguments = ["reference", "map", "--reference", state.address]
     if not path.is_file():
@@ -132,7 +132,7 @@ def _of_reference(
     files: tuple[str, ...],
     _state: ReferenceState,
 ) -> Mapped:
-    reference = open_reference(_state)
+    reference = cached_reference(_state)
     found = read_map(reference)
     if found is None:
         raise StoreError(f"the map of {address} was removed just now; reload the page")
@@ -235,11 +235,14 @@ def draw_map(
 
 def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
     facts = found.facts
-    shown = [text(shortened(arrows(lineage[2:]) or "no name below phylum", _MAX_LINEAGE)) for lineage in facts.lineages]
+    shown = [
+        figure_text(shortened(arrows(lineage[2:]) or "no name below phylum", _MAX_LINEAGE))
+        for lineage in facts.lineages
+    ]
     shown.append("no name")
     return [
-        f"<b>{text(shortened(name, _MAX_NAME))}</b><br>{shown[lineage]}<br>"
-        f"{text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
+        f"<b>{figure_text(shortened(name, _MAX_NAME))}</b><br>{shown[lineage]}<br>"
+        f"{figure_text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
         for name, lineage, dataset, records, reads in zip(
             found.ids[rows], facts.lineage[rows].tolist(), facts.dataset[rows].tolist(), facts.records[rows].tolist(),
             facts.reads[rows].tolist(), strict=True,

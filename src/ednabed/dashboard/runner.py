@@ -37,7 +37,7 @@ _QUEUE = ".queue.lock"
 _POLL_SECONDS = 0.1
 
 
-def run(folder: Path) -> None:
+def run_job(folder: Path) -> None:
     """Run a job, from waiting for its turn to writing ``end.json``.
 
     Args:
@@ -131,4 +131,4 @@ def _ask_to_end(child: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    run_job(Path(sys.argv[1]))

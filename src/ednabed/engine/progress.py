@@ -57,7 +57,9 @@ class ProgressFile:
 class _Stage:
     """A bar that also writes its state to a report, whether it is shown or not, and logs how long it took."""
 
-    def __init__(self, bar: Any, report: ProgressFile | None, total: int | None, done: int, doing: str, unit: str) -> None:
+    def __init__(
+        self, bar: Any, report: ProgressFile | None, total: int | None, done: int, doing: str, unit: str
+    ) -> None:
         self._bar = bar
         self._report = report
         self._began = time.monotonic()

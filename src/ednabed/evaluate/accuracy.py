@@ -20,7 +20,7 @@ from ednabed.evaluate.metrics import (
     ASSUMED_SHARES,
     Judged,
     identity_bins,
-    judge,
+    judge_predictions,
     measure,
     measure_bins,
     measure_novelty,
@@ -263,11 +263,13 @@ def _run(method: Method, data_split: Split, all_queries: dict[str, list[Labelled
             started = time.perf_counter()
             predictions = classify(pairs)
             answer.seconds[crop] = time.perf_counter() - started
-            answer.judged[crop] = answer.mixed[crop] = judge(queries, predictions, data_split.taxa)
+            answer.judged[crop] = answer.mixed[crop] = judge_predictions(queries, predictions, data_split.taxa)
             together = getattr(classify, "together", None)
             if together is not None:
                 study = [queries[row] for row in natural_part([query.group for query in queries])]
-                answer.mixed[crop] = judge(study, together([(q.id, q.sequence) for q in study]), data_split.taxa)
+                answer.mixed[crop] = judge_predictions(
+                    study, together([(q.id, q.sequence) for q in study]), data_split.taxa
+                )
     return answer
 
 

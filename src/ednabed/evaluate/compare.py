@@ -21,7 +21,7 @@ from ednabed.evaluate.holdings import find_holdings, names_of, take_vectors
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.versions import Versions
 
-__all__ = ["Accuracy", "Comparison", "compare_versions"]
+__all__ = ["Accuracy", "VersionComparison", "compare_versions"]
 
 NEIGHBOURS = 10
 MAX_PAIRS = 1_000_000
@@ -77,7 +77,9 @@ def compare_versions(
         rows = [one[chosen] for one in rows]
     both = [(one, selected) for one, selected in zip(collections, rows, strict=True) if one is not None and n]
     names = names_of(both, ranks)
-    found = VersionComparison(holdings, damaged, len(common), n, seed, [Accuracy(rank, names[rank][1]) for rank in ranks])
+    found = VersionComparison(
+        holdings, damaged, len(common), n, seed, [Accuracy(rank, names[rank][1]) for rank in ranks]
+    )
     vectors = [take_vectors(one, selected) for one, selected in both]
     if n > 1:
         found.neighbours = k = min(NEIGHBOURS, n - 1)
@@ -85,7 +87,7 @@ def compare_versions(
         found.overlap, found.overlap_by_chance = overlap(*nearest_rows), k / (n - 1)
         i, j = pairs_of(n, MAX_PAIRS, seed)
         found.pairs = len(i)
-        found.correlation = spearman(cosines(vectors[0], i, j), cosines(vectors[1], i, j))
+        found.correlation = spearman(cosines_of_pairs(vectors[0], i, j), cosines_of_pairs(vectors[1], i, j))
         found.accuracies = [accuracy(rank, *names[rank], nearest_rows) for rank in ranks]
     return found
 
@@ -134,7 +136,7 @@ def pairs_of(n: int, maximum: int, seed: int) -> tuple[npt.NDArray[np.int64], np
     return keys // n, keys % n
 
 
-def cosines(vectors: FloatArray, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]) -> Float64:
+def cosines_of_pairs(vectors: FloatArray, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]) -> Float64:
     """Return the cosine of each pair of rows, float64 rounded to seven decimals; 0 if a row is all zeros.
 
     Args:

@@ -20,7 +20,7 @@ from ednabed.evaluate.external import (
 )
 from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
-from ednabed.evaluate.tools import run, scratch, version, write_fasta
+from ednabed.evaluate.tools import run_tool, scratch, version, write_plain_fasta
 from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
 from ednabed.store.assignment import UNKNOWN
 from ednabed.taxonomy.assign import IDENTITIES
@@ -72,8 +72,8 @@ class Consensus:
         """
         taxa = Taxa(record.lineage for record in training)
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", numbered(training))
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", numbered(training))
+            run_tool(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
             arguments = ["vsearch", "--usearch_global", QUERIES, "--db", DATABASE, *self.options, "--threads"]
             arguments += [str(threads), "--userout", HITS, "--userfields", VSEARCH_FIELDS]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
-from ednabed.evaluate.tools import run, scratch, version, write_fasta
+from ednabed.evaluate.tools import run_tool, scratch, version, write_plain_fasta
 from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
 from ednabed.taxonomy.taxa import Taxa
 
@@ -62,8 +62,8 @@ class BestHit:
             ToolError: vsearch fails or is not installed.
         """
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", numbered(training))
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", numbered(training))
+            run_tool(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
             arguments = ["vsearch", "--usearch_global", QUERIES, "--db", DATABASE, *self.options, "--threads"]
             arguments += [str(threads), "--userout", HITS, "--userfields", VSEARCH_FIELDS]
 
@@ -97,8 +97,8 @@ class Blast:
             ToolError: makeblastdb or blastn fails or is not installed.
         """
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", numbered(training))
-            run(["makeblastdb", "-in", "training.fasta", "-dbtype", "nucl", "-out", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", numbered(training))
+            run_tool(["makeblastdb", "-in", "training.fasta", "-dbtype", "nucl", "-out", DATABASE], folder)
             fields = "6 qseqid sseqid bitscore pident"
             arguments = ["blastn", "-query", QUERIES, "-db", DATABASE, *self.options, "-num_threads", str(threads)]
             arguments += ["-outfmt", fields, "-out", HITS]
@@ -139,8 +139,8 @@ class Sintax:
         codes = _Codes(training)
         with scratch() as folder:
             named = ((f"{i};tax={codes.encode(r.lineage)};", r.sequence) for i, r in enumerate(training))
-            write_fasta(folder / "training.fasta", named)
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", named)
+            run_tool(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
             arguments = ["vsearch", "--sintax", QUERIES, "--db", DATABASE, *self.options, "--threads", str(threads)]
             arguments += ["--tabbedout", HITS]
 
@@ -230,8 +230,8 @@ def search(arguments: list[str], queries: Queries, folder: Path) -> list[list[st
     """Run a tool on the queries and return the lines of its output, split into cells."""
     if not queries:
         return []
-    write_fasta(folder / QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
-    run(arguments, folder)
+    write_plain_fasta(folder / QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
+    run_tool(arguments, folder)
     with (folder / HITS).open(encoding="utf-8") as file:
         return [line.rstrip("\n").split("\t") for line in file]
 

@@ -81,7 +81,7 @@ class Judged:
         return Judged(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
-def judge(queries: Sequence[LabelledQuery], predictions: Sequence[Prediction], taxa: Taxa) -> Judged:
+def judge_predictions(queries: Sequence[LabelledQuery], predictions: Sequence[Prediction], taxa: Taxa) -> Judged:
     """Compare predictions with the truth.
 
     A guess is right if it is the same taxon (``Taxa``). Hits without a name at a rank are ignored in a tie there.

@@ -55,7 +55,7 @@ def shares(groups: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def weigh(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
+def mixture_weights(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
     """Return the weight of each query in the mixture.
 
     Args:
@@ -147,10 +147,10 @@ def measure_rank(judged: Judged, rank: int) -> dict[str, Any]:
         ``recall``, the share of known queries that are given the right name; ``precision``, the share of all names
         given that is right; ``recall_at_precision``, by precision (``0.95``), see ``recall_at_precision``;
         ``calibration_error``, None for methods without confidences; ``over_classified``, the share of absent queries
-        that are given a name. All shares are weighted (``weigh``); None if there is nothing to count.
+        that are given a name. All shares are weighted (``mixture_weights``); None if there is nothing to count.
     """
     counted = judged.known[:, rank]
-    weights = weigh(judged.groups, counted)
+    weights = mixture_weights(judged.groups, counted)
     present, given = judged.present[:, rank], judged.given[:, rank]
     # A name given to a query whose taxon is absent is wrong, as in calibration.
     right = judged.right[:, rank] * present
@@ -194,7 +194,7 @@ def measure_claims(judged: Judged) -> dict[str, Any]:
             figures["too_broad"] = _share(((claimed >= 0) & (claimed < true)).sum(), len(claimed))
             figures["too_narrow"] = _share((claimed > true).sum(), len(claimed))
         found[group] = figures
-    weights = weigh(judged.groups, np.ones(len(judged.groups), bool))
+    weights = mixture_weights(judged.groups, np.ones(len(judged.groups), bool))
     wrong = total = 0.0
     for i in np.flatnonzero(judged.claimed >= 0).tolist():
         rank = judged.claimed[i]

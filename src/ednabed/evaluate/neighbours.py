@@ -162,7 +162,9 @@ class Neighbours:
         return asdict(self)
 
 
-def measure_neighbours(embedder: Embedder, data_split: Split, crops: Mapping[str, Sequence[LabelledQuery]]) -> Neighbours:
+def measure_neighbours(
+    embedder: Embedder, data_split: Split, crops: Mapping[str, Sequence[LabelledQuery]]
+) -> Neighbours:
     """Measure an encoder on a split; ``crops`` holds the queries by name of the crop, including ``full``."""
     engine = Engine(embedder)
     references, _ = engine.embed([record.sequence.encode() for record in data_split.training])

@@ -56,7 +56,7 @@ _SINTAX_PREFIXES = ("d:", "p:", "c:", "o:", "f:", "g:", "s:")
 _SINTAX_MARKS = str.maketrans(",;", "__")
 
 
-def format_of(path: Path | None, requested: str | None) -> str:
+def assignment_format(path: Path | None, requested: str | None) -> str:
     """Return the format to write: the requested one, else ``jsonl`` for a file with that extension, else ``tsv``.
 
     Raises:
@@ -83,7 +83,7 @@ class AssignmentWriter(TextWriter):
     """
 
     def __init__(self, target: Path | TextIO, format: str) -> None:
-        format_of(None, format)
+        assignment_format(None, format)
         super().__init__(target, "taxa.tsv")
         texts: dict[str, tuple[str, Callable[[Assignment], str]]] = {
             "tsv": ("\t".join(TSV_COLUMNS) + "\n", _tsv),
@@ -176,7 +176,7 @@ def _qiime2(assignment: Assignment) -> str:
         first = next((c for name, c in zip(a.names, a.confidences, strict=True) if name), None)
         if first is not None:
             confidence_text = _digits(1 - Decimal(repr(float(first))), 4)
-    return "\t".join((quoted(clean(a.id)), qiime2_taxon(a.lineage), confidence_text)) + "\n"
+    return "\t".join((quoted_cell(clean(a.id)), qiime2_taxon(a.lineage), confidence_text)) + "\n"
 
 
 def qiime2_taxon(lineage: Lineage) -> str:
@@ -186,7 +186,7 @@ def qiime2_taxon(lineage: Lineage) -> str:
     """
     depth = max((number for number, name in enumerate(lineage, 1) if name), default=0)
     pairs = zip(_QIIME2_PREFIXES[:depth], lineage[:depth], strict=True)
-    return quoted(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
+    return quoted_cell(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
 
 
 def _sintax(assignment: Assignment) -> str:
@@ -206,7 +206,7 @@ def _field(name: str) -> str:
     return name.replace(";", ",")
 
 
-def quoted(cell: str) -> str:
+def quoted_cell(cell: str) -> str:
     """Return a cell as pandas and R read it: if it contains a quote, quote it and double the quote."""
     return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
 

@@ -23,7 +23,7 @@ from ednabed.reference.kept import NEAREST, RowNames
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.lineage import RANKS, Lineage, as_lineage, parse_lineage
 from ednabed.sequences.opening import OpenedInput
-from ednabed.sequences.stream import decode
+from ednabed.sequences.stream import decode_text
 from ednabed.sequences.tables import text_of
 from ednabed.store.assignment import STATUSES, UNKNOWN, current_status
 
@@ -275,7 +275,7 @@ def _json_lines(source: OpenedInput) -> Iterator[tuple[str, str, str, float | No
         if not line.strip():
             continue
         try:
-            body: Any = parse_json(decode(line))
+            body: Any = parse_json(decode_text(line))
             if isinstance(body, dict):
                 body = {**dict.fromkeys(NEAREST), **body}
             require(body, _LINE, "it")

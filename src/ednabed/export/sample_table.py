@@ -15,7 +15,7 @@ from typing import TextIO
 
 from ednabed.base.atomic import replacing
 from ednabed.base.text import clean
-from ednabed.export.assignments import quoted
+from ednabed.export.assignments import quoted_cell
 from ednabed.sequences.counts import CountTable, no_match_error
 from ednabed.sequences.lineage import RANKS, Lineage, as_lineage, format_lineage
 from ednabed.store.assignment import Assignment
@@ -165,14 +165,14 @@ class SampleTable:
             UsageError: The target is a folder.
         """
         with replacing(target, "taxa.tsv") if isinstance(target, Path) else nullcontext(target) as stream:
-            stream.write("\t".join(quoted(name) for name in (*COLUMNS, *self._headings())) + "\n")
+            stream.write("\t".join(quoted_cell(name) for name in (*COLUMNS, *self._headings())) + "\n")
             for lineage in sorted(self._rows, key=lambda key: (not any(key), key)):
                 row = self._rows[lineage]
                 deepest = [rank for rank, name in zip(RANKS, lineage, strict=True) if name][-1:]
                 counts = (row.reads.get(column, 0) for column in range(len(self._samples)))
                 first_cells = (format_lineage(lineage), "yes", *deepest) if deepest else (UNASSIGNED, "no", "")
                 cells = (*first_cells, *lineage, sum(row.reads.values()), row.features, *counts)
-                stream.write("\t".join(quoted(str(cell)) for cell in cells) + "\n")
+                stream.write("\t".join(quoted_cell(str(cell)) for cell in cells) + "\n")
             stream.flush()
         return self._report()
 

@@ -23,7 +23,7 @@ from ednabed.base.version import __version__
 from ednabed.errors import ModelError, UsageError
 from ednabed.models.catalog import ModelCard
 from ednabed.models.hub_errors import explain, reason_of, status_of, transport_errors, without_network
-from ednabed.models.nucleotide_transformer.config import read_config
+from ednabed.models.nucleotide_transformer.config import read_nt_config
 from ednabed.models.weights import COMMIT, WEIGHT_FORMS, cache_folder, local_folder, missing_files
 
 # Attempts without a single new byte before a transfer is abandoned; huggingface_hub retries several times in each.
@@ -185,7 +185,7 @@ def _fetch_file(card: ModelCard, commit: str, file: _RemoteFile, repository: Pat
         return
     if file.name not in _SIDE_FILES:
         # Checked before the large files are fetched, because a network of another kind cannot be loaded.
-        read_config(snapshot)
+        read_nt_config(snapshot)
     # A file from an earlier fetch may be damaged by now; removing the snapshot and fetching again must repair it.
     if not blob.is_file() or _digest(blob, file) != file.digest:
         _transfer(card, commit, file, blob)

@@ -16,7 +16,7 @@ from typing import Any
 from ednabed.errors import EdnabedError, ModelError, UsageError
 from ednabed.extras import import_extra
 from ednabed.models import catalog, hub, weights
-from ednabed.models.barcode.config import is_trained, read_config
+from ednabed.models.barcode.config import is_trained, read_barcode_config
 from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.catalog import ModelCard
@@ -87,7 +87,7 @@ def computes_on_cpu(found: Found) -> bool:
         return True
     if found.folder is None or not is_trained(found.folder):
         return False
-    return read_config(found.folder).encoder is None
+    return read_barcode_config(found.folder).encoder is None
 
 
 def load_encoder(
@@ -163,7 +163,7 @@ def weights_of(found: Found) -> Path:
         manual = weights.manual_folder(card) if card is not None else None
         missing = ", ".join(weights.missing_files(manual)) if manual is not None and manual.is_dir() else ""
         detail = f" ({manual} lacks {missing})" if missing else ""
-        close = catalog.nearest(found.name) if card is not None and card.dimension is None else []
+        close = catalog.similar_names(found.name) if card is not None and card.dimension is None else []
         hint = f"; nearest in the catalogue: {', '.join(close)}" if close else ""
         raise ModelError(
             f"the weights of {found.name} are not on this machine{detail}; "
@@ -206,7 +206,7 @@ def _is_path(text: str) -> bool:
 
 def _load_trained(folder: Path, name: str, settings: dict[str, Any]) -> Encoder:
     """Load a model from ``ednabed train``, and the encoder whose vectors it maps, if there is one."""
-    config = read_config(folder)
+    config = read_barcode_config(folder)
     if settings["layer"] is not None or settings["pooling"] is not None:
         raise UsageError(f"{name} was trained with its own layer and pooling; omit `layer` and `pooling`")
     if config.encoder is None:

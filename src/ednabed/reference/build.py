@@ -102,7 +102,7 @@ def build_reference(request: BuildRequest, *, show_progress: bool | None = False
     if not root.is_dir():
         raise StoreError(f"{root} is not a folder; create runs with 'ednabed embed FILE', or give another `runs_root`")
     folder = request.folder
-    layout.check_writable(folder)
+    layout.check_replaceable(folder)
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with layout.writing(folder):

@@ -80,7 +80,7 @@ def outgrown(facts: IndexFacts, rows: int) -> bool:
     return rows > 2 * facts.trained_on
 
 
-def flat(blocks: Iterator[FloatArray], dimension: int) -> Any:
+def flat_index(blocks: Iterator[FloatArray], dimension: int) -> Any:
     """Return a flat FAISS index of the unit vectors of all blocks, for other programs; ednabed does not read it."""
     import faiss
 
@@ -90,7 +90,7 @@ def flat(blocks: Iterator[FloatArray], dimension: int) -> Any:
     return index
 
 
-def train(vectors: VectorFile) -> tuple[Any, IndexFacts]:
+def train_index(vectors: VectorFile) -> tuple[Any, IndexFacts]:
     """Return a trained, empty inverted file for the vectors of a file."""
     import faiss
 
@@ -122,7 +122,7 @@ def write(
     path = work / INDEX
     if choose_kind(vectors.rows, asked) == "flat":
         if vectors.rows <= FLAT_ROWS:
-            _save(flat(vectors.blocks(), vectors.dimension), path)
+            _save(flat_index(vectors.blocks(), vectors.dimension), path)
         return IndexFacts("flat"), False
     index: Any = None
     facts: IndexFacts | None = None
@@ -131,15 +131,15 @@ def write(
         try:
             index = _open_to_grow(old / INDEX, base)
             add(index, _from(vectors, before))
-            facts = measure(index, base.index, vectors, _with_norms(vectors, norms))
+            facts = measure_recall(index, base.index, vectors, _with_norms(vectors, norms))
         except DamagedIndex as error:
             log.warning("%s, so the index is trained again", error)
     # A wider search can compensate for lists that do not fit the added vectors, but only up to a point.
     retrained = facts is None or not facts.reached or (base is not None and _width(facts) > 4 * _width(base.index))
     if retrained:
-        index, facts = train(vectors)
+        index, facts = train_index(vectors)
         add(index, vectors.blocks())
-        facts = measure(index, facts, vectors, _with_norms(vectors, norms))
+        facts = measure_recall(index, facts, vectors, _with_norms(vectors, norms))
     assert facts is not None
     # FAISS stores the width with the index, so programs that only read the file search with the measured width.
     index.nprobe = facts.nprobe
@@ -220,7 +220,7 @@ def _sample(rows: int, count: int, seed: int) -> Ints:
     return np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
 
 
-def measure(
+def measure_recall(
     index: Any,
     facts: IndexFacts,
     vectors: VectorFile,

@@ -189,7 +189,7 @@ def check_sizes(folder: Path, manifest: ReferenceManifest) -> None:
             raise StoreError(f"{path} {what}; rebuild the reference with 'ednabed consolidate --rebuild'")
 
 
-def check_writable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
     """Raise StoreError if a reference cannot be written to ``folder`` because it contains something else."""
     if not folder.exists():
         return

@@ -28,7 +28,7 @@ from ednabed.base.files import sha256_file
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.topk import lengths
 from ednabed.errors import StoreError
-from ednabed.reference.columns import free_names, text
+from ednabed.reference.columns import as_text, free_names
 from ednabed.reference.sources import Source
 from ednabed.sequences.records import MARKERS
 from ednabed.store.runs import RECORDS, Run, reread
@@ -184,7 +184,7 @@ def write_part(
             write(records_name(part), pa.table([*reserved.values(), *columns], names=[*reserved, *free_names(kept)]))
             for name in MARKERS:
                 if name in kept:
-                    for value in text(batch.column(name)).value_counts().to_pylist():
+                    for value in as_text(batch.column(name)).value_counts().to_pylist():
                         key = "" if value["values"] is None else str(value["values"])
                         markers[key] = markers.get(key, 0) + value["counts"]
                     break

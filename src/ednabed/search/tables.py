@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from ednabed.base.arrays import Ints
-from ednabed.base.topk import lengths
+from ednabed.base.topk import lengths, usable
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.parts import keys_of
 from ednabed.search.hit import Hit
@@ -23,7 +23,7 @@ from ednabed.search.where_sql import text_literal
 from ednabed.tables.collection import TableCollection, digests_of, found_by_index, normalised
 from ednabed.tables.index import SMALL_ROWS, IndexInfo, find_index
 from ednabed.tables.provenance import spec_of
-from ednabed.tables.table import ID, SEQUENCE, Table, row_ids, usable
+from ednabed.tables.table import ID, SEQUENCE, Table, row_ids
 
 
 class TableSearch:

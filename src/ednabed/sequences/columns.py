@@ -97,7 +97,7 @@ def plain(name: str) -> str:
 
 
 def find_roles(columns: Sequence[str], path: str) -> Roles:
-    """Find the role of each column. ``id`` and ``sequence`` may be None: ``require`` checks them.
+    """Find the role of each column. ``id`` and ``sequence`` may be None: ``required_columns`` checks them.
 
     Raises:
         InputError: A name is duplicated, or two columns match one role and neither wins.
@@ -154,7 +154,7 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
     return roles
 
 
-def require(roles: Roles, columns: Sequence[str], path: str) -> tuple[str, str]:
+def required_columns(roles: Roles, columns: Sequence[str], path: str) -> tuple[str, str]:
     """Return the columns of ids and of sequences. Raises InputError, listing the columns, if one is missing."""
     for role, found, names in (("sequence", roles.sequence, SEQUENCE), ("id", roles.id, (*ID, *OTHER_IDS))):
         if found is None:

@@ -25,7 +25,7 @@ from ednabed.sequences.columns import ID, plain
 from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import MAX_LENGTH
 from ednabed.sequences.sniffing import UTF8_BOM
-from ednabed.sequences.stream import TextStream, decode
+from ednabed.sequences.stream import TextStream, decode_text
 
 BLOCK_BYTES = 2 * 1024 * 1024
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
@@ -94,9 +94,9 @@ def _header_line(source: OpenedInput) -> tuple[int, str]:
             (
                 (number, line)
                 for number, raw in enumerate(lines, 1)
-                if (line := decode(raw)).strip() and not _is_comment(line)
+                if (line := decode_text(raw)).strip() and not _is_comment(line)
             ),
-            (len(lines), decode(lines[-1])),
+            (len(lines), decode_text(lines[-1])),
         )
         # The last line of the head may continue, and a carriage return at its end may be half of a line end.
         if found[0] < len(lines) or not source.extend_head():
@@ -227,7 +227,7 @@ def _lines(chunk: bytes) -> Iterator[str]:
     try:
         yield from chunk.decode("utf-8").split("\n")
     except UnicodeDecodeError:
-        yield from map(decode, chunk.split(b"\n"))
+        yield from map(decode_text, chunk.split(b"\n"))
 
 
 def _unquote(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -1,9 +1,9 @@
 """Open the user's input: a file or standard input, plain, gzip, zstd or a QIIME 2 artifact, recognised by its first
 bytes and never by its name.
 
-``OpenedInput`` is the decompressed stream with its first part already read (``head``), so that the format can be recognised
-before anything is consumed. Any problem with the file itself (missing, a directory, not readable, empty, truncated,
-damaged) is raised here as an ``InputError``, also in the middle of reading.
+``OpenedInput`` is the decompressed stream with its first part already read (``head``), so that the format can be
+recognised before anything is consumed. Any problem with the file itself (missing, a directory, not readable, empty,
+truncated, damaged) is raised here as an ``InputError``, also in the middle of reading.
 """
 
 from __future__ import annotations

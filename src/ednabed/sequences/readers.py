@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences import zip_members
-from ednabed.sequences.columns import find_roles, require
+from ednabed.sequences.columns import find_roles, required_columns
 from ednabed.sequences.counts.layout import is_sequence_table
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.dwca import DarwinCoreArchive, is_archive
@@ -124,7 +124,7 @@ class Records(Iterator[pa.RecordBatch]):
                 "samples; embed it ('ednabed embed' reads it with its counts), or give the sequences as FASTA"
             )
         roles = find_roles(columns, source.path)
-        require(roles, columns, source.path)
+        required_columns(roles, columns, source.path)
 
         def rows() -> Generator[pa.RecordBatch]:
             first = 1

@@ -104,7 +104,7 @@ def unescape(data: bytes) -> bytes:
     return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), data)
 
 
-def decode(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """Decode UTF-8, or Latin-1 if the data are not UTF-8."""
     try:
         return data.decode("utf-8")

@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 _BLOCK_BYTES = 4_000_000
 
 
-def estimate(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
+def estimate_size(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
     """Estimate the size of a compressed form by deflating pieces of the file itself.
 
     Args:

@@ -25,7 +25,7 @@ from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
 from ednabed.sequences import Labels, Records, Samples, normalise, open_records
 from ednabed.sequences.records import LATE_COLUMNS, unique_ids
-from ednabed.sequences.stream import decode
+from ednabed.sequences.stream import decode_text
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
 from ednabed.store.occurrences import Occurrences, check_shared_samples
@@ -366,7 +366,7 @@ class _Reader:
             refused = refused.filter(pc.less_equal(refused.column("record"), last))
         if occurrences is not None and len(refused):
             bad = raw.filter(pc.is_in(raw.column("record"), value_set=refused.column("record")))
-            sequences = [decode(cell or b"").strip() for cell in bad.column("sequence").to_pylist()]
+            sequences = [decode_text(cell or b"").strip() for cell in bad.column("sequence").to_pylist()]
             occurrences.note_rejected(bad.column("id").to_pylist(), sequences)
         return kept, refusals
 

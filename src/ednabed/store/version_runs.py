@@ -67,6 +67,6 @@ def run_label(workspace: Path, run: Run) -> str:
     return readable(run.label if has_dataset else run_address(workspace, run))
 
 
-def quoted(path: str) -> str:
+def quoted_path(path: str) -> str:
     """Return a path quoted as any shell accepts it."""
     return f'"{path}"' if " " in path else path

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
-from ednabed.base.topk import lengths
+from ednabed.base.topk import cosines, lengths, usable
 from ednabed.errors import InputError
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Block, Collection, Ranked
@@ -24,7 +24,7 @@ from ednabed.reference.recall import NEIGHBOURS
 from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, normalise_one, tidy_lineage
 from ednabed.sequences.lineage import tidy_ranks
 from ednabed.tables.index import IndexInfo, rows_to_fetch
-from ednabed.tables.table import ID, ROW_ID, SEQUENCE, Table, cosines, in_order, row_ids, usable
+from ednabed.tables.table import ID, ROW_ID, SEQUENCE, Table, in_order, row_ids
 
 _PLAIN = ("sample", "abundance", "source")
 """Columns of the user that describe a hit."""

@@ -19,12 +19,12 @@ import numpy as np
 from ednabed.base.arrays import FloatArray, Ints
 from ednabed.base.stored_json import BadJson, parse_json, require, typed
 from ednabed.base.times import utc_now
-from ednabed.base.topk import lengths
+from ednabed.base.topk import cosines, lengths, usable
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
 from ednabed.reference.recall import NEIGHBOURS, SEED, TABLE_TARGET, Pairs, Trial
 from ednabed.tables.provenance import embedded_filter, spec_of
-from ednabed.tables.table import Table, cosines, row_ids, usable
+from ednabed.tables.table import Table, row_ids
 
 INDEX_KEY = "ednabed.index"
 """Metadata key of a vector column for the properties of its index, as JSON."""

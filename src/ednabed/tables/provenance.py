@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 
 from ednabed.base.stored_json import parse_json
-from ednabed.base.topk import lengths
+from ednabed.base.topk import lengths, usable
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.tables.table import REJECTED, Table, quoted, usable
+from ednabed.tables.table import REJECTED, Table, quoted
 
 SPEC_KEY = "ednabed.spec"
 """Metadata key of a vector column for the spec of the last function that wrote to it, as JSON."""

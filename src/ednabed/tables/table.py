@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.errors import StoreError, UsageError
 from ednabed.extras import import_extra
 from ednabed.store.defaults import database_address
@@ -39,7 +39,7 @@ _QUERIES = 64
 
 @contextmanager
 def lance_errors(address: str) -> Iterator[None]:
-    """Convert errors from Lance (including a full disk, and panics on a damaged file) to StoreError."""
+    """Raise StoreError instead of an error of Lance (including a full disk, and panics on a damaged file)."""
     try:
         yield
     except BaseException as error:
@@ -433,22 +433,6 @@ def in_order(taken: pa.Table, rows: Ints) -> pa.Table:
     found = row_ids(taken)
     order = np.argsort(found)
     return taken.take(pa.array(order[np.searchsorted(found, rows, sorter=order)])).combine_chunks()
-
-
-def usable(norms: FloatArray) -> Bools:
-    """Return which vectors, by their lengths, are finite and not zero; bool, shape (n,)."""
-    return np.asarray(np.isfinite(norms) & (norms > 0), np.bool_)
-
-
-def cosines(queries: FloatArray, vectors: FloatArray) -> FloatArray:
-    """Return the cosine of each query with the vector in the same row, float32, shape (n,); both have shape (n, d).
-
-    Sums are in float64, so that a cosine depends only on its two vectors and not on how many are compared at once.
-    """
-    products = np.einsum("nd,nd->n", queries, vectors, dtype=np.float64)
-    norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
-    norms = np.sqrt(norms * np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    return np.asarray(np.clip(products / norms, -1, 1), np.float32)
 
 
 def quoted(column: str) -> str:

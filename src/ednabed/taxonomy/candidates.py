@@ -64,7 +64,9 @@ class Finder:
         threads: Threads that compare bases.
     """
 
-    def __init__(self, collection: Collection, labels: RowLabels, exponents: Sequence[float], *, threads: int = 1) -> None:
+    def __init__(
+        self, collection: Collection, labels: RowLabels, exponents: Sequence[float], *, threads: int = 1
+    ) -> None:
         self.collection = collection
         self.exponents = tuple(exponents)
         self._threads = threads

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ednabed.base.arrays import Bools, Ints
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
-from ednabed.reference.columns import text
+from ednabed.reference.columns import as_text
 from ednabed.sequences.lineage import RANKS, Lineage, split_lineage
 from ednabed.sequences.records import MARKERS, SOURCE_RECORDS
 from ednabed.taxonomy.taxa import Taxa, Taxon
@@ -144,7 +144,7 @@ def _source_records(table: pa.Table) -> Ints:
     if SOURCE_RECORDS not in table.schema.names:
         return np.ones(table.num_rows, np.int64)
     # A run created under earlier rules may have a column with this name and any type.
-    written = text(table.column(SOURCE_RECORDS))
+    written = as_text(table.column(SOURCE_RECORDS))
     is_count = pc.match_substring_regex(written, r"^[1-9][0-9]{0,12}$")
     return np.asarray(pc.if_else(is_count, written, "1").fill_null("1").cast(pa.int64()).to_numpy(), np.int64)
 

@@ -26,7 +26,7 @@ from ednabed.base.sealed import json_sha256
 from ednabed.base.stored_json import parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
-from ednabed.models.barcode.files import digest
+from ednabed.models.barcode.files import arrays_digest
 from ednabed.training.networks import TrainableNetwork
 from ednabed.training.objective import losses
 from ednabed.training.records import QUESTIONS
@@ -133,7 +133,9 @@ def train(
 
 
 @contextmanager
-def _prefetched(network: TrainableNetwork, sampler: Sampler, first: int, last: int) -> Iterator[Iterator[tuple[Batch, Any]]]:
+def _prefetched(
+    network: TrainableNetwork, sampler: Sampler, first: int, last: int
+) -> Iterator[Iterator[tuple[Batch, Any]]]:
     """Prepare batches in order in a thread, up to ``_QUEUED_BATCHES`` in advance."""
     queue: Queue[tuple[Batch, Any] | BaseException | None] = Queue(_QUEUED_BATCHES)
     stopped = threading.Event()
@@ -236,4 +238,4 @@ def _resume(
 
 def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
     """Return the SHA-256 of the state's tensors and metadata."""
-    return json_sha256([digest({name: tensor.numpy() for name, tensor in tensors.items()}), dict(metadata)])
+    return json_sha256([arrays_digest({name: tensor.numpy() for name, tensor in tensors.items()}), dict(metadata)])

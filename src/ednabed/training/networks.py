@@ -21,7 +21,7 @@ from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
 from ednabed.models.barcode.config import BarcodeConfig, EncoderInput
 from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
-from ednabed.models.barcode.files import BIAS, MAP, digest, quantise, table_of
+from ednabed.models.barcode.files import BIAS, MAP, arrays_digest, quantise, table_of
 from ednabed.models.barcode.kmers import SpacedKmers
 from ednabed.models.base import Embedder, Encoder
 
@@ -92,7 +92,7 @@ class KmerNetwork(TrainableNetwork):
     def encoder(self, name: str) -> Encoder:
         """Return the encoder of the table as written."""
         arrays = self.arrays()
-        return BarcodeEncoder(self.config(""), table_of(arrays), name=name, weights=digest(arrays))
+        return BarcodeEncoder(self.config(""), table_of(arrays), name=name, weights=arrays_digest(arrays))
 
 
 class MapNetwork(TrainableNetwork):
@@ -151,4 +151,4 @@ class MapNetwork(TrainableNetwork):
         """Return the encoder below with the map on top."""
         arrays = self.arrays()
         base = self._engine.embedder.encoder
-        return MappedEncoder(base, self.config(""), arrays[MAP], arrays[BIAS], name=name, weights=digest(arrays))
+        return MappedEncoder(base, self.config(""), arrays[MAP], arrays[BIAS], name=name, weights=arrays_digest(arrays))

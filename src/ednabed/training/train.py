@@ -25,14 +25,14 @@ from ednabed.errors import StoreError, UsageError
 from ednabed.extras import import_extra
 from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT
 from ednabed.models.barcode.encoder import BarcodeEncoder
-from ednabed.models.barcode.files import WEIGHTS, digest, write_arrays
+from ednabed.models.barcode.files import WEIGHTS, arrays_digest, write_arrays
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
-from ednabed.training.validation import BASELINE, hold_out, judge, means, summarise
+from ednabed.training.validation import BASELINE, hold_out, means, measure_encoder, summarise
 from ednabed.training.views import Alterations
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
             "settings": request.settings(),
             "data": [one.sha256 for one in inputs],
             "labels": labels_sha256,
-            "start": [network.config("").to_dict(), digest(network.arrays())],
+            "start": [network.config("").to_dict(), arrays_digest(network.arrays())],
         }
     )
     with _locked_work_folder(work):
@@ -155,13 +155,16 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         sample = [one.sample(_REFERENCES, _QUERIES, request.seed) for one in held_out]
 
         def validate() -> dict[str, float]:
-            return means(judge(network.encoder("in training"), sample))
+            return means(measure_encoder(network.encoder("in training"), sample))
 
         curves = train(network, sampler, plan, work, key, validate, show_progress=show_progress)
         encoder = network.encoder(output.name)
-        validated = {output.name: judge(encoder, held_out), BASELINE: judge(load_encoder(BASELINE), held_out)}
+        validated = {
+            output.name: measure_encoder(encoder, held_out),
+            BASELINE: measure_encoder(load_encoder(BASELINE), held_out),
+        }
         if start is not None:
-            validated[f"{start.name}, the start"] = judge(start, held_out)
+            validated[f"{start.name}, the start"] = measure_encoder(start, held_out)
         report = {
             "created": utc_now(),
             "software": _software(),

@@ -89,7 +89,9 @@ def hold_out(records: Sequence[Labelled], queries: int, seed: int) -> list[HeldO
     return held_out
 
 
-def judge(encoder: Encoder, held_out: Iterable[HeldOut], policy: Policy | None = None) -> dict[str, dict[str, Figures]]:
+def measure_encoder(
+    encoder: Encoder, held_out: Iterable[HeldOut], policy: Policy | None = None
+) -> dict[str, dict[str, Figures]]:
     """Return the figures of ``nearest_names`` by marker and crop (``whole``, ``150``)."""
     engine = Engine(Embedder.from_encoder(encoder, policy or Policy()))
     found = {}

@@ -12,7 +12,7 @@ from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
 from ednabed.reference.manifest import METADATA
 from ednabed.reference.sources import Source, source_of
-from ednabed.store.compressed_forms import estimate
+from ednabed.store.compressed_forms import estimate_size
 from ednabed.store.runs import RECORDS, Run, find_run, runs_root, walk_runs
 from ednabed.store.vectors import EMBEDDINGS, FORMS
 
@@ -137,9 +137,9 @@ def storage(workspace: Path, *, measure: bool = True) -> dict[str, Any]:
             entry["form"] = vectors.path.name
             if measure and vectors.path.name == EMBEDDINGS:
                 size = vectors.path.stat().st_size
-                entry["saved_lossless"] = max(0, size - estimate(vectors)[0])
+                entry["saved_lossless"] = max(0, size - estimate_size(vectors)[0])
                 if info.fingerprint is not None:
-                    entry["saved_float16"] = size - estimate(vectors, half=True)[0]
+                    entry["saved_float16"] = size - estimate_size(vectors, half=True)[0]
         entries.append(entry)
     references = sorted(path.parent for path in (workspace / "data").glob(f"*/{METADATA}"))
     return {

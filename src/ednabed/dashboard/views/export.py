@@ -13,7 +13,7 @@ from ednabed.base.text import human_bytes
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.parts import job_panel, jobs, jobs_of, show_started
 from ednabed.dashboard.status import ReferenceState, RunState
-from ednabed.dashboard.texts import plain
+from ednabed.dashboard.texts import literal
 from ednabed.dashboard.views.identify import ASSIGNMENTS
 from ednabed.dashboard.views.identify import KIND as IDENTIFY
 from ednabed.workflows.exports import FORMATS, WITH_NAMES
@@ -69,7 +69,7 @@ def _download(job: Job) -> None:
         return
     name = found.name if found.is_file() else f"{found.name}.zip"
     st.download_button(
-        f"Download {plain(name)}",
+        f"Download {literal(name)}",
         lambda: _bytes(found),
         name,
         on_click="ignore",

@@ -10,18 +10,18 @@ from typing import Any
 import streamlit as st
 
 from ednabed.dashboard.parts import (
+    cached_reference,
     choose_reference,
     count_records,
     file_bytes,
     keep_uploads,
-    open_reference,
     searcher,
+    show_table,
     shown_errors,
-    table,
 )
 from ednabed.dashboard.places import SampleLocation, sample_locations
 from ednabed.dashboard.plots import world
-from ednabed.dashboard.texts import arrows, deepest, plain
+from ednabed.dashboard.texts import arrows, deepest_name, literal
 from ednabed.errors import UsageError
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.search.alignment_text import alignment_text
@@ -59,7 +59,7 @@ def show() -> None:
     if st.button("Search", type="primary"):
         st.session_state.pop("search_answers", None)
         with shown_errors(), st.spinner("Searching …"):
-            reference = open_reference(state)
+            reference = cached_reference(state)
             coordinates = find_coordinates(reference.record_schema.names) or ()
             options = SearchOptions(
                 k=hits, occurrences=True, max_records=MAX_RECORDS, align=True, sequences=True, columns=coordinates
@@ -119,20 +119,20 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
         number = st.selectbox("Query", range(len(answers)), format_func=lambda i: names[i], key="search_query")
     query, hits = answers[number]
     if "rejected" in query.info:
-        st.error(plain(f"{query.info.get('id')} cannot be searched: {query.info['rejected']}"))
+        st.error(literal(f"{query.info.get('id')} cannot be searched: {query.info['rejected']}"))
         return
     sequences = _first_records(hits)
     st.header(f"{len(sequences)} nearest sequences")
     if not sequences:
         st.info("No hit was found.")
         return
-    shown = table(
+    shown = show_table(
         {
             "rank": [hit.rank for hit in sequences],
             "identity %": [_aligned(hit, "identity") for hit in sequences],
             "coverage %": [_aligned(hit, "query_coverage") for hit in sequences],
             "similarity": [round(hit.similarity, 4) for hit in sequences],
-            "name": [deepest(hit.lineage) for hit in sequences],
+            "name": [deepest_name(hit.lineage) for hit in sequences],
             "id": [hit.id for hit in sequences],
             "records": [hit.occurrences for hit in sequences],
             "datasets": [", ".join(hit.datasets) for hit in sequences],
@@ -190,7 +190,7 @@ def _occurrences(records: list[Hit], coordinates: Sequence[str]) -> None:
     for record in records:
         key = (record.dataset or "", record.sample or "")
         reads[key] = reads.get(key, 0) + record.reads
-    table(
+    show_table(
         {
             "dataset": [dataset for dataset, _ in reads],
             "sample": [sample for _, sample in reads],

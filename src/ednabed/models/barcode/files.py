@@ -85,7 +85,7 @@ def read_arrays(folder: Path, config: BarcodeConfig, inputs: int) -> dict[str, n
     return arrays
 
 
-def digest(arrays: Arrays) -> str:
+def arrays_digest(arrays: Arrays) -> str:
     """Return ``sha256:`` and 64 hexadecimal digits over names, dtypes, shapes and values (little-endian, row-major)."""
     found = hashlib.sha256()
     for name in sorted(arrays):

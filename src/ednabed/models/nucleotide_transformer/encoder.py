@@ -15,7 +15,7 @@ import numpy as np
 from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError, UsageError
 from ednabed.models.base import Encoder, Tokens
-from ednabed.models.nucleotide_transformer.config import NTConfig, read_config
+from ednabed.models.nucleotide_transformer.config import NTConfig, read_nt_config
 from ednabed.models.nucleotide_transformer.packing import pack
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class NucleotideTransformer(Encoder):
         pooling = "mean" if pooling is None else pooling
         _choose("pooling", pooling, POOLINGS)
         _choose("device", device.partition(":")[0], tuple(TOKEN_BUDGETS))
-        config = read_config(folder)
+        config = read_nt_config(folder)
         layer = config.layers if layer is None else layer
         if not 0 <= layer <= config.layers:
             raise UsageError(f"layer {layer} does not exist in {name}; choose one from 0 to {config.layers}")

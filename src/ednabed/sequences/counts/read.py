@@ -24,7 +24,7 @@ from ednabed.sequences.delimited import Dialect, NoSeparator, find_dialect, read
 from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import UTF8_BOM, sniff
-from ednabed.sequences.stream import decode
+from ednabed.sequences.stream import decode_text
 
 _EXPECTED = (
     "give a TSV or CSV with ids in its first column and one column per sample, a BIOM table or a QIIME 2 feature table"
@@ -85,7 +85,7 @@ def _read_text(source: OpenedInput) -> CountTable:
 
 def _is_separated_by_spaces(head: bytes) -> bool:
     """Return whether ids and counts are separated by spaces, the default of ``write.table`` in R."""
-    lines = [line.strip() for line in decode(head).splitlines() if line.strip() and not line.startswith("# ")]
+    lines = [line.strip() for line in decode_text(head).splitlines() if line.strip() and not line.startswith("# ")]
     cells = [len(_CELL.findall(line)) for line in lines[:2]]
     return len(cells) == 2 and cells[1] > 1 and cells[1] - cells[0] in (0, 1)
 

@@ -233,7 +233,7 @@ class DataManager:
             Notices, complete when the iterator has ended, and an iterator over the queries with their hits.
 
         Raises:
-            UsageError: Not exactly one query is given, or an option does not apply to tables.
+            UsageError: Not exactly one query is given, an option does not apply to tables, or the filter is not valid.
             StoreError: The table has vectors of several or of unknown functions, or of another function than the query.
         """
         notices, answers = self._searcher.search_table(

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from data import shared
 
+from ednabed.evaluate.ednabed_method import EdnabedMethod
 from ednabed.evaluate.metrics import judge_predictions
-from ednabed.evaluate.own import EdnabedMethod
 from ednabed.evaluate.splits import COPY, GROUPS, Labelled, LabelledQuery, split
 from ednabed.models.load import load_embedder
 from ednabed.sequences.lineage import RANKS

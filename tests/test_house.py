@@ -348,7 +348,7 @@ TESTED_THROUGH = {
     "cli/test_taxon_ids_cli.py": "taxonomy.bins",
     "dashboard/test_pages.py": "dashboard",
     "evaluate/test_accuracy.py": "evaluate.markdown evaluate.report_mixture",
-    "evaluate/test_compare.py": "evaluate.comparison evaluate.holdings",
+    "evaluate/test_compare_versions.py": "evaluate.holdings evaluate.version_comparison",
     "export/test_exchange.py": "export.event_terms export.krona export.mdt export.qza export.sample_terms",
     "export/test_exports.py": "export.dwc export.fasta export.features export.h5ad_samples export.qiime2"
     " export.record_parquet export.record_tsv export.report export.training_sets",

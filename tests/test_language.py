@@ -179,7 +179,7 @@ ALLOWED_FLAGS = {
     "ednabed.evaluate.consensus": PROGRAM,
     "ednabed.evaluate.external": PROGRAM,
     "ednabed.evaluate.mmseqs": PROGRAM,
-    "ednabed.evaluate.own": "settings of a method that was measured, as the command that applies them",
+    "ednabed.evaluate.ednabed_method": "settings of a method that was measured, as the command that applies them",
     "ednabed.evaluate.tools": PROGRAM,
 }
 """Module to the reason why its strings may contain options of a command line."""

@@ -9,9 +9,9 @@ import pytest
 
 from cli_support import call_in
 from ednabed.cli import evaluate as cli_evaluate
-from ednabed.evaluate import own, tools
+from ednabed.evaluate import ednabed_method, tools
+from ednabed.evaluate.ednabed_method import labelled_records
 from ednabed.evaluate.methods import METHOD_NAMES
-from ednabed.evaluate.own import labelled_records
 from ednabed.evaluate.splits import split
 from ednabed.reference import layout
 from ednabed.reference.opened import open_reference
@@ -39,8 +39,8 @@ def markers(tmp_path_factory) -> Path:
 @pytest.fixture
 def quick(monkeypatch):
     """Few draws."""
-    real = own.calibrate
-    monkeypatch.setattr(own, "calibrate", lambda *given, **more: real(*given, **{**more, "queries": 400}))
+    real = ednabed_method.calibrate
+    monkeypatch.setattr(ednabed_method, "calibrate", lambda *given, **more: real(*given, **{**more, "queries": 400}))
 
 
 def test_a_report_as_json_and_as_a_file(capsys, workspace, quick, tmp_path):

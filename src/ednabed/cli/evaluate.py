@@ -103,7 +103,7 @@ def evaluate(
     from ednabed.base.sealed import to_json
     from ednabed.engine.threads import cores
     from ednabed.evaluate.accuracy import evaluate as run
-    from ednabed.evaluate.own import labelled_records
+    from ednabed.evaluate.ednabed_method import labelled_records
     from ednabed.evaluate.report import to_markdown
     from ednabed.evaluate.splits import split, write_records
     from ednabed.evaluate.unseen import read_ids
@@ -155,7 +155,7 @@ def _embedders(reference: Reference, models: tuple[str, ...]) -> list[Embedder]:
 
 
 def _ednabed_methods(embedders: list[Embedder], name: str, vectors_only: bool) -> list[Method]:
-    from ednabed.evaluate.own import EdnabedMethod
+    from ednabed.evaluate.ednabed_method import EdnabedMethod
 
     ways = (True, False) if vectors_only else (True,)
     return [EdnabedMethod(embedder, align=align, reference_name=name) for embedder in embedders for align in ways]

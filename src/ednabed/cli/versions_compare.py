@@ -62,7 +62,7 @@ def compare(
     Example:
       ednabed versions compare v1.0 v2.0
     """
-    from ednabed.evaluate.compare import compare_versions
+    from ednabed.evaluate.compare_versions import compare_versions
     from ednabed.store.version_runs import find_root
 
     found = compare_versions(

@@ -26,9 +26,9 @@ from ednabed.evaluate.metrics import (
     measure_novelty,
 )
 from ednabed.evaluate.mixture import measure_mixture, natural_part, only_species, shares
-from ednabed.evaluate.neighbours import Neighbours, measure_neighbours
 from ednabed.evaluate.predictions import Method
 from ednabed.evaluate.splits import COPY, CROPS, GROUPS, LabelledQuery, Split
+from ednabed.evaluate.vector_quality import Neighbours, measure_neighbours
 from ednabed.models.base import Embedder
 from ednabed.sequences.lineage import RANKS
 

@@ -9,10 +9,10 @@ from ednabed.evaluate.accuracy import Evaluation
 from ednabed.evaluate.bayes import CONFIDENT as BAYES
 from ednabed.evaluate.markdown import NOTHING, markdown_table, number
 from ednabed.evaluate.metrics import ASSUMED_SHARES, CONFIDENT, IDENTITY_BINS, SIGNIFICANT
-from ednabed.evaluate.neighbours import AMONG, FRAGMENT, MAX_OVERLAP
 from ednabed.evaluate.report_mixture import READING as _MIXTURE
 from ednabed.evaluate.report_mixture import mixture_parts
 from ednabed.evaluate.splits import COPY, GROUPS
+from ednabed.evaluate.vector_quality import AMONG, FRAGMENT, MAX_OVERLAP
 from ednabed.sequences.lineage import RANKS
 
 _SHOWN = GROUPS[1:]

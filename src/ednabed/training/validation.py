@@ -10,8 +10,8 @@ import numpy as np
 
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
-from ednabed.evaluate.neighbours import QUESTIONS, Figures, nearest_names
 from ednabed.evaluate.splits import GROUPS, Labelled, LabelledQuery, Split, split
+from ednabed.evaluate.vector_quality import QUESTIONS, Figures, nearest_names
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.spec import Policy
 from ednabed.sequences.lineage import RANKS

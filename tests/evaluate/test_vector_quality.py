@@ -7,8 +7,8 @@ import pytest
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
-from ednabed.evaluate.neighbours import fragments_together, measure_neighbours, nearest_names, reversed_queries
 from ednabed.evaluate.splits import Labelled, LabelledQuery, split
+from ednabed.evaluate.vector_quality import fragments_together, measure_neighbours, nearest_names, reversed_queries
 from ednabed.sequences.lineage import RANKS
 from support import letters
 from taxonomy_support import lineage_of, randomly, reverse_complement, world

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.evaluate import compare as module
-from ednabed.evaluate.compare import (
+from ednabed.evaluate import compare_versions as module
+from ednabed.evaluate.compare_versions import (
     accuracy,
     compare_versions,
     cosines_of_pairs,

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from ednabed.base.arrays import FloatArray
 from ednabed.base.nearest import nearest
 from ednabed.errors import UsageError
-from ednabed.evaluate.comparison import Accuracy, VersionComparison
 from ednabed.evaluate.holdings import find_holdings, names_of, take_vectors
+from ednabed.evaluate.version_comparison import Accuracy, VersionComparison
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.versions import Versions
 

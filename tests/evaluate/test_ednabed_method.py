@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ednabed.engine.open import open_embedder
-from ednabed.evaluate import own
-from ednabed.evaluate.own import EdnabedMethod, labelled_records
+from ednabed.evaluate import ednabed_method
+from ednabed.evaluate.ednabed_method import EdnabedMethod, labelled_records
 from ednabed.evaluate.splits import Labelled, split
 from ednabed.taxonomy.labels import read_row_labels
 from taxonomy_support import lineage_of, randomly, reference_of, world
@@ -34,7 +34,7 @@ def test_training_keeps_its_markers(monkeypatch):
         seen.append(sorted(labels.markers[n] for n in labels.marker.tolist()))
         raise StoppedError
 
-    monkeypatch.setattr(own, "calibrate", look)
+    monkeypatch.setattr(ednabed_method, "calibrate", look)
     training = [
         Labelled(f"r{i}", randomly(100, i), lineage_of(i), marker) for i, marker in enumerate(["COI", "12S", "", "12S"])
     ]
@@ -58,7 +58,7 @@ def test_numbers_of_source_records_reach_the_reference(monkeypatch):
         seen.extend(line.split("\t") for line in request.inputs[0].read_text(encoding="utf-8").splitlines())
         raise StoppedError
 
-    monkeypatch.setattr(own, "embed_to_run", look)
+    monkeypatch.setattr(ednabed_method, "embed_to_run", look)
     training = [Labelled(f"r{i}", randomly(100, i), lineage_of(i), "COI", 1 + i) for i in range(3)]
     with pytest.raises(StoppedError), EdnabedMethod(open_embedder("kmer6")).prepare(training, 1):
         pass

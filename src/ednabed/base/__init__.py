@@ -1,1 +1,1 @@
-"""What every package may use: files, locks, JSON, texts, times, arrays, bases and the nearest vectors."""
+"""What every package may use: files, locks, JSON, texts, times, arrays, bases, the nearest vectors and recall."""

@@ -7,7 +7,7 @@ large), and building it needs no copy of the vectors. One bit is not enough: on 
 2 % of the ten nearest however wide the search (``docs/decisions.md``).
 
 The numbers of lists visited and of candidates compared are set when the index is built: they grow until the ten nearest
-others of a sample are found with recall 0.99, and those of queries unlike all rows with recall 0.95 (``recall``).
+others of a sample are found with recall 0.99, and those of queries unlike all rows with recall 0.95 (``base.recall``).
 
 FAISS trusts its files: if a size in one is wrong, it hangs, takes all memory or reads out of bounds. So the part of the
 file that controls how it is read is checked against a hash before FAISS opens it, and the answers are checked too.
@@ -27,11 +27,11 @@ import numpy as np
 from ednabed.base.arrays import FloatArray, Ints
 from ednabed.base.files import sha256_file
 from ednabed.base.library_writes import library_writes
+from ednabed.base.recall import NEIGHBOURS, REFERENCE_TARGET, SEED, Pairs, Trial
 from ednabed.base.topk import unit
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.layout import INDEX, VECTORS
 from ednabed.reference.manifest import IndexFacts, ReferenceManifest
-from ednabed.reference.recall import NEIGHBOURS, REFERENCE_TARGET, SEED, Pairs, Trial
 from ednabed.store.vectors import BLOCK_BYTES, VectorFile
 
 log = logging.getLogger("ednabed")
@@ -226,7 +226,7 @@ def measure_recall(
     vectors: VectorFile,
     blocks: Iterator[tuple[Ints, FloatArray, FloatArray]],
 ) -> IndexFacts:
-    """Find the narrowest search that reaches the target on a sample (``recall``); return it with the measured recall.
+    """Find the narrowest search that reaches the target (``base.recall``); return it with the measured recall.
 
     Args:
         index: The filled index.

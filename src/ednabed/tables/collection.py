@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.recall import NEIGHBOURS
 from ednabed.base.topk import cosines, lengths, usable
 from ednabed.errors import InputError
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Block, Collection, Ranked
 from ednabed.reference.parts import keys_of, taken_sequences
-from ednabed.reference.recall import NEIGHBOURS
 from ednabed.sequences import RANKS, RAW_SCHEMA, Alphabet, digest, normalise, normalise_one, tidy_lineage
 from ednabed.sequences.lineage import tidy_ranks
 from ednabed.tables.index import IndexInfo, rows_to_fetch

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.recall import NEIGHBOURS, SEED, TABLE_TARGET, Pairs, Trial
 from ednabed.base.stored_json import BadJson, parse_json, require, typed
 from ednabed.base.times import utc_now
 from ednabed.base.topk import cosines, lengths, usable
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.reference.recall import NEIGHBOURS, SEED, TABLE_TARGET, Pairs, Trial
 from ednabed.tables.provenance import embedded_filter, spec_of
 from ednabed.tables.table import Table, row_ids
 
@@ -88,7 +88,7 @@ class IndexInfo:
 
 
 def build_index(table: Table, *, force: bool = False) -> IndexInfo:
-    """Build the index of a vector column, and measure how widely it must be searched (``recall``).
+    """Build the index of a vector column, and measure how widely it must be searched (``base.recall``).
 
     Args:
         table: The table and its vector column.

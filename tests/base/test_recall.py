@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from ednabed.base.recall import Measured, Pairs, Target, Trial
 from ednabed.base.topk import lengths, unit
-from ednabed.reference.recall import Measured, Pairs, Target, Trial
 
 ROWS = np.array([3, 10, 59])
 VECTORS = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)

@@ -367,12 +367,11 @@ TESTED_THROUGH = {
     "taxonomy/test_classify.py": "taxonomy.findings taxonomy.study",
     "taxonomy/test_draws.py": "taxonomy.regions",
     "test_kept_formats.py": "store.assignments_old",
-    "test_language.py": "base.arrays",
     "test_seams.py": "base.parquet_files base.stored_json",
     "training/test_train.py": "training.networks",
 }
 """Test file or folder to the modules and packages that it tests through others: a reader, a writer or a command that it
-calls. ``base.arrays`` only has names of types, which the whole of the source uses."""
+calls."""
 
 
 def named_by_tests(texts: Collection[str]) -> set[str]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ednabed.base.arrays import Bools, FloatArray, Ints
 from ednabed.base.recall import NEIGHBOURS
-from ednabed.base.topk import cosines, lengths, usable
+from ednabed.base.topk import lengths, unit, usable
 from ednabed.errors import InputError
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Block, Collection, Ranked
@@ -202,7 +202,9 @@ class FoundRows(TableCollection):
         row = self._row_of()[np.searchsorted(self._row_ids, numbers[is_record])]
         self._query, self._row = np.divmod(np.unique(query[is_record] * max(1, self.rows) + row), max(1, self.rows))
         vectors = self.vectors_of(np.arange(self.rows))
-        self._score = cosines(queries[self._query], vectors[self._row])
+        # As in an exact search, so that both give the same digits.
+        dots = np.einsum("nd,nd->n", vectors[self._row], unit(queries)[self._query], dtype=np.float64)
+        self._score = np.asarray(dots / self.norms[self._row], np.float32)
 
     def settle(self, complete: Bools, k: int) -> Bools:
         """Drop what is not certain, and the queries for which it leaves too few sequences.

@@ -527,7 +527,8 @@ def sweep(folder: Path, name: str, cases: int, start: int = 0, at: Path | None =
         except BaseException as error:
             raise AssertionError(f"{name}, case {number}: {type(error).__name__}: {str(error)[:300]}") from error
     assert len(list(folder.rglob("*"))) == before
-    assert refused >= (cases - start) // 20, "the damage does not reach the reader"
+    # A few cases that remain after a process ended may all be harmless.
+    assert refused > (cases - start) // 20 or (start and cases - start < 100), "the damage does not reach the reader"
 
 
 @pytest.mark.parametrize("name", SEAMS)

@@ -587,3 +587,25 @@ def test_other_tables_of_the_field(shared):
     got = read_count_table(shared / "field" / "34_seqtab.csv")
     assert got.samples == tuple(row[0] for row in rows)
     assert dense(got) == {md5(s): [int(row[i]) for row in rows] for i, s in enumerate(head) if i}
+
+
+@pytest.mark.parametrize("length", [0, 2**63, 2**64 - 16])
+def test_a_damaged_heap_of_hdf5_is_refused_and_not_read_forever(tmp_path, length):
+    data = bytearray(biom_hdf5(["S1", "S2"], {"f1": [1, 2], "f2": [3, 0]}))
+    heap = data.index(b"GCOL")
+    end = heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
+    at = heap + 16
+    while int.from_bytes(data[at : at + 2], "little"):
+        at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
+    assert at + int.from_bytes(data[at + 8 : at + 16], "little") == end, "the rest of the heap is free"
+    data[at + 8 : at + 16] = length.to_bytes(8, "little")
+    path = tmp_path / "x.biom"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"x.biom: .* damaged .*an object of {length} bytes in the global heap at "):
+        read_count_table(path)
+
+
+def test_text_that_looks_like_a_heap_of_hdf5_is_text(tmp_path):
+    path = tmp_path / "x.biom"
+    path.write_bytes(biom_hdf5(["GCOL", "S2"], {"GCOL" * 5: [1, 2], "GCOL\x01": [3, 0]}))
+    assert list(read_count_table(path).samples) == ["GCOL", "S2"]

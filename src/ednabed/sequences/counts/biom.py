@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import shutil
+import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +24,10 @@ from ednabed.sequences.numbers import MAX_COUNT
 from ednabed.sequences.opening import OpenedInput
 
 HDF5_MAGIC = b"\x89HDF"
+# Global heaps, with text of variable length (HDF5 File Format Specification, III.E): signature, version and size of a
+# heap; index and size of each object in it. The index of free space is 0, and its size includes this header.
+_HEAP = struct.Struct("<4sB3xQ")
+_HEAP_OBJECT = struct.Struct("<H6xQ")
 
 
 class _Stream:
@@ -85,8 +91,30 @@ def _load_hdf5(source: OpenedInput) -> Any:
         # HDF5 must be seekable, but compressed files and standard input are not.
         shutil.copyfileobj(cast(Any, _Stream(source)), file)
         file.seek(0)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            _check_heaps(data)
         with h5py.File(file, "r") as opened:
             return Table.from_hdf5(opened)
+
+
+def _check_heaps(data: mmap.mmap) -> None:
+    """Refuse a damaged global heap: libhdf5 2.0 reads one with free space of size 0 forever, and cannot be interrupted.
+
+    Raises:
+        ValueError: An object has no size, or does not end in its heap.
+    """
+    start = data.find(b"GCOL")
+    while 0 <= start <= len(data) - _HEAP.size:
+        _, version, size = _HEAP.unpack_from(data, start)
+        at, end = start + _HEAP.size, start + size
+        # Other bytes may look like a signature by chance; then the rest is not a heap.
+        while version == 1 and at + _HEAP_OBJECT.size <= min(end, len(data)):
+            index, length = _HEAP_OBJECT.unpack_from(data, at)
+            needed = _HEAP_OBJECT.size + -(-length // 8) * 8 if index else length
+            if not 0 < needed <= end - at:
+                raise ValueError(f"an object of {length} bytes in the global heap at byte {start}")
+            at += needed
+        start = data.find(b"GCOL", start + 4)
 
 
 def _load_json(source: OpenedInput) -> Any:

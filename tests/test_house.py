@@ -128,6 +128,7 @@ def test_planted_parameters_are_found(text, found):
 
 EXTRA = "may be absent: it comes with an extra, or is imported by modules of an extra"
 HEAVY = "takes long to import, and is needed by few calls"
+COMPILED = "is compiled by numba, which takes long to import and may be absent"
 FIRST_USE = "is loaded when it is first used, so that the command line starts quickly"
 LAZY_PACKAGES = {
     **dict.fromkeys(("lancedb", "plotly", "starlette", "streamlit", "torch", "umap", "uvicorn"), EXTRA),
@@ -143,6 +144,7 @@ LAZY_IMPORTS = {
     "ednabed.dashboard.server imports ednabed.dashboard.connections": EXTRA,
     "ednabed.models.nucleotide_transformer.encoder imports ednabed.models.nucleotide_transformer.network": EXTRA,
     "ednabed.models.nucleotide_transformer.encoder imports ednabed.models.nucleotide_transformer.weights": EXTRA,
+    "ednabed.search.divergence imports ednabed.search.diagonals_compiled": COMPILED,
     "ednabed.training.train imports ednabed.training.loop": EXTRA,
     "ednabed.training.train imports ednabed.training.networks": EXTRA,
 }

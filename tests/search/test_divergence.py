@@ -339,16 +339,3 @@ def test_threads_have_comparers_of_their_own():
         parts = pool.map(lambda i: [figures(comparers[i].compare(q, np.arange(60))) for q in queries[i::4]], range(4))
         for start, part in enumerate(parts):
             assert part == wanted[start::4]
-
-
-def test_a_row_of_any_length_does_not_take_memory_of_all_others(monkeypatch):
-    """One long record must not widen the table for all rows; parts give the same as all rows together."""
-    from ednabed.search import divergence as module
-
-    rows = [substituted(randomly(200, 12), 4 * i, i) for i in range(20)] + [randomly(5_000, 3), "A", ""]
-    query = encode(rows[3].encode())
-    comparer = Comparer(PackedSequences.from_batches([[row.encode() for row in rows]]))
-    wanted = figures(comparer.compare(query, np.arange(23)))
-    for cells in (1, 1_000, 4_000):
-        monkeypatch.setattr(module, "_MAX_CELLS", cells)
-        assert figures(comparer.compare(query, np.arange(23))) == wanted

@@ -34,44 +34,55 @@ if TYPE_CHECKING:
 DISTINCT = ("distinct sequence", "distinct sequences")
 """Words for one query and for several, if equal sequences count once."""
 
-judging_options = options(
+source_options = options(
     reference_option,
-    click.option("--model", help="Model of the reference, by name or folder. Default: the model named in it."),
+    click.option(
+        "--model",
+        help="Model of the reference, by name or folder. Default: the model that is recorded in the reference.",
+    ),
+)
+
+judging_options = options(
     click.option(
         "--min-confidence", type=float, default=0.8, show_default=True,
-        help="Minimum confidence of a name, 0 to 1, and minimum probability that a taxon is absent from the reference "
-        "(0.1 lower for a genus, halfway to 1 for a family or above: 0.9 by default).",
+        help="Minimum confidence of a name, 0 to 1. It also sets the minimum probability for reporting a taxon as not "
+        "in the reference: the same for a species, 0.1 lower for a genus, halfway to 1 for a family or above (0.8, 0.7 "
+        "and 0.9 by default).",
     ),
     click.option(
         "--alpha", type=float, default=0.05, show_default=True,
-        help="Maximum p-value and false discovery rate for reporting a taxon as not in the reference.",
-    ),
-    click.option(
-        "--known", type=float,
-        help="Share of queries whose species is in the reference, 0 to 1; the shares of exact copies, absent genera, "
-        "absent families, … are then taken from the calibration. Default: all shares are estimated from the queries.",
+        help="Maximum p-value, and maximum false discovery rate (q-value), for reporting a taxon as not in the "
+        "reference.",
     ),
     click.option(
         "--novel-coverage", type=float, default=80.0, show_default=True,
-        help="Minimum share of the query in the alignment, in percent, to report a taxon as not in the reference.",
+        help="Minimum share of the query inside the alignment, in percent, for reporting a taxon as not in the "
+        "reference.",
     ),
-    threads_option,
+    click.option(
+        "--known", type=float,
+        help="Share of queries whose species is in the reference, above 0 and below 1, on which confidences depend; "
+        "other shares (exact copies, absent genera, absent families, …) are then taken from the calibration. Default: "
+        "all shares are estimated from the queries, or taken from the calibration if fewer than 50 queries "
+        "are distinct.",
+    ),
 )  # fmt: skip
 
 classifier_options = options(
     judging_options,
     click.option(
         "--min-identity", type=float, default=0.0, show_default=True,
-        help="Minimum identity to the nearest sequence, in percent; no name is given below it.",
+        help="Minimum identity to the nearest sequence, in percent; no name is given below it. Each rank also has a "
+        "fixed minimum (with a calibrated reference, 93 % for a species).",
     ),
     click.option(
         "--min-coverage", type=float, default=0.0, show_default=True,
-        help="Minimum share of the query that aligns to the nearest sequence, in percent.",
+        help="Minimum share of the query that aligns to the nearest sequence, in percent; no name is given below it.",
     ),
     click.option(
         "--precision", type=float,
-        help="Instead of --min-confidence, use for each marker and rank the confidence that reached this precision in "
-        "calibration; above 0 and below 1.",
+        help="Instead of --min-confidence, require the confidence at which names reached this precision in "
+        "calibration, separately for each marker and rank; above 0 and below 1.",
     ),
     click.option(
         "--consensus", is_flag=True,
@@ -82,33 +93,41 @@ classifier_options = options(
         "--margin", type=float, default=1.0, show_default=True,
         help="With --consensus: include hits up to this many percentage points of identity below the best hit.",
     ),
-    click.option("--no-align", is_flag=True, help="Classify using vectors only; requires a calibrated reference."),
+    click.option(
+        "--no-align", is_flag=True,
+        help="Classify by vectors alone, without alignments; requires a calibrated reference.",
+    ),
 )  # fmt: skip
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path), metavar="[INPUT]...")
 @click.option(
     "--run", "runs", multiple=True,
-    help="Classify the sequences of this run using its vectors, and keep their names next to the run: dataset/run, a "
-    "dataset (its newest run) or a folder; may be repeated. Replaces INPUT.",
+    help="Instead of INPUT: classify the distinct sequences of this run, and keep their names next to it. Give "
+    "dataset/run, a dataset (its newest run) or a folder; may be repeated.",
 )  # fmt: skip
-@classifier_options
+@source_options
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to a file; the extension .jsonl gives JSON lines, any other TSV.",
+    help="Write the assignments to this file; the extension .jsonl gives JSON lines, any other TSV.",
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["tsv", "qiime2", "sintax", "jsonl", "table"]),
-    help="Format. Default: by the extension of --output, else a readable table (nothing with --run).",
+    help="qiime2: taxonomy for QIIME 2; sintax: as 'vsearch --sintax' writes it. Default: by the extension of "
+    "--output; without --output, a readable table (with --run, nothing).",
+)  # fmt: skip
+@click.option(
+    "--taxon-table", type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a table of the reads of each taxon in each sample (TSV). If several files are read, records "
+    "without a sample are counted under the names of their files.",
 )  # fmt: skip
 @click.option(
     "--abundance", type=click.Path(path_type=Path),
     help="Count table (features by samples, TSV or CSV) for --taxon-table. Default: counts in the records.",
 )  # fmt: skip
-@click.option(
-    "--taxon-table", type=click.Path(path_type=Path, dir_okay=False), help="Write a sample-by-taxon table (TSV)."
-)
+@classifier_options
+@threads_option
 @pass_context
 def classify(
     context: Context,
@@ -126,16 +145,15 @@ def classify(
 ) -> None:
     """Assign taxonomy to sequences using a labelled reference.
 
-    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A name is given at every rank
-    at which it is confident enough. A sequence shared by several species gets their genus, and a column lists the
-    species. 'ednabed reference calibrate' measures how reliable the names from a reference are. In --taxon-table, if
-    several files are read and records do not name a sample, each file is a sample; files of the same name are
-    distinguished by their folders.
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. Each query gets a name at every
+    rank at which the name is confident enough. If several species share its sequence, it usually gets their genus, and
+    the column tied_species lists them. 'ednabed reference calibrate' measures how reliable the names from a reference
+    are.
 
     With --run, the distinct sequences of a run are classified, and their names are kept next to the run ('ednabed runs
-    show' lists them): export, search, 'runs map' and the dashboard use these names. The vectors of the run are used if
-    the reference was built with the same function; otherwise the stored bases are embedded again with the function of
-    the reference.
+    show' lists them). From then on, export, search, 'runs map' and the dashboard use these names. If the run was
+    embedded with the same model and settings as the reference, its stored vectors are used; otherwise its sequences are
+    embedded again.
 
     \b
     Example:

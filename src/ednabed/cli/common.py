@@ -181,11 +181,12 @@ output_options = options(
     ),
     click.option(
         "--verbose", is_flag=True, cls=SharedOption,
-        help="Also show the inputs, the device, the time of each stage, and the defaults taken from a file.",
+        help="Also show the inputs, the device, the time of each stage, and the defaults taken from ednabed.toml.",
     ),
     click.option(
         "--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), cls=SharedOption,
-        help="Also append standard error to this file, with times; notices are included even with --quiet.",
+        help="Also append all messages (standard error) to this file, with times; it gets the notices even with "
+        "--quiet.",
     ),
 )  # fmt: skip
 
@@ -201,7 +202,7 @@ def _with_hidden_output(function: F) -> F:
 
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), cls=SharedOption,
-    help="Maximum number of threads; it does not affect the result. Default: all cores available to the process.",
+    help="Maximum number of threads; results do not depend on it. Default: all cores available to the process.",
 )  # fmt: skip
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
@@ -222,51 +223,58 @@ model_option = click.option(
 policy_options = options(
     click.option(
         "--layer", type=int, cls=SharedOption,
-        help="Hidden state to pool, from 0 (embeddings) to the number of blocks (default).",
+        help="Hidden state to pool, for models with layers: from 0 (token embeddings) to the number of blocks "
+        "(default).",
     ),
     click.option(
         "--pooling", cls=SharedOption,
-        help="mean (including the class token), mean-no-cls or cls. Default: that of the model.",
+        help="How token vectors become one vector, for models with layers: mean (including the class token), "
+        "mean-no-cls (without it) or cls (the class token alone). Default: that of the model.",
     ),
-    click.option("--max-tokens", type=int, cls=SharedOption, help="Use a lower token limit than that of the model."),
+    click.option(
+        "--max-tokens", type=int, cls=SharedOption,
+        help="Maximum tokens per sequence. Default: the limit of the model, which may not be exceeded.",
+    ),
     click.option(
         "--strand", type=click.Choice(["given", "both"]), default="given", show_default=True, cls=SharedOption,
-        help="both: average the vectors of the two strands.",
+        help="given: use the sequence as it is; both: average its vector and that of its reverse complement. This has "
+        "no effect with barcode-1, which gives both the same vector.",
     ),
     click.option(
         "--long", type=click.Choice(["truncate", "window", "reject"]), default="truncate", show_default=True,
         cls=SharedOption,
-        help="How to treat sequences above the token limit.",
+        help="Treatment of sequences above the token limit. truncate: use the first tokens; window: average over "
+        "consecutive windows; reject: reject the record. barcode-1 has no limit.",
     ),
     click.option(
         "--alphabet", type=click.Choice(["iupac", "strict"]), default="iupac", show_default=True, cls=SharedOption,
-        help="iupac: ambiguity codes become N; strict: records with ambiguity codes are rejected.",
+        help="iupac: ambiguity codes such as R and Y become N; strict: records with such codes are rejected.",
     ),
 )  # fmt: skip
 
 device_options = options(
     click.option(
         "--gpu/--cpu", "use_gpu", default=None, cls=SharedOption,
-        help="Force the device. Default: the best one available.",
+        help="Force the GPU or the CPU. Default: the best device available. barcode-1 always runs on the CPU.",
     ),
     click.option(
         "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
-        cls=SharedOption, help="Precision of matrix products.",
+        cls=SharedOption, help="Number format of matrix products; auto: chosen for the device.",
     ),
 )  # fmt: skip
 
 assignments_option = click.option(
     "--assignments", metavar="NONE|BUILD|FILE",
-    help="Names for records without a lineage of their own: assignments from this BUILD of a reference, kept next "
-    "to their runs (see 'ednabed runs show'); a FILE written by classify (TSV or .jsonl); or NONE. Default: the "
-    "newest assignments kept next to each run.",
+    help="Names for records without a lineage of their own. BUILD: assignments that 'classify --run' kept next to "
+    "their runs, from this build of a reference ('ednabed runs show' lists them); FILE: a file written by classify "
+    "(TSV or .jsonl); NONE: no names. Default: the newest assignments kept next to each run.",
 )  # fmt: skip
 
 batch_size_option = click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     cls=SharedOption,
-    help="Maximum sequences per batch. Default: limited by tokens.",
+    help="Maximum sequences per batch. Default: a batch is limited only by its number of tokens.",
 )
 
 

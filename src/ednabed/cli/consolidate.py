@@ -24,32 +24,41 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--runs-root", type=click.Path(path_type=Path), help="Folder of runs. Default: the runs of the workspace."
+    "--runs-root",
+    type=click.Path(path_type=Path),
+    help="Folder that contains the runs. Default: consolidated_data/runs in the workspace.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the reference. Default: data/reference in the workspace.",
+    help="Folder to build the reference in. Default: data/reference in the workspace.",
 )
-@click.option("--incremental", is_flag=True, help="Add only the runs that are not yet in the reference.")
+@click.option(
+    "--incremental", is_flag=True,
+    help="Keep what is in the reference, and add only the runs that are not yet in it.",
+)  # fmt: skip
 @click.option("--rebuild", is_flag=True, help="Build from scratch from the runs that exist now (the default).")
 @click.option(
     "--drop-missing", is_flag=True,
     help="Build from scratch even if runs of the current build no longer exist and would be lost.",
 )  # fmt: skip
-@click.option("--version", help="Use only runs of this version, and assume it for run folders created by older tools.")
+@click.option(
+    "--version",
+    help="Use only runs of this version (see 'ednabed versions'). Run folders created by older tools are assumed to be "
+    "of this version.",
+)
 @click.option(
     "--index", "index_", type=click.Choice(["auto", "flat", "ivf"]), default="auto", show_default=True,
-    help="flat: exact search; ivf: faster above about 20,000 sequences; auto: chosen by size.",
+    help="flat: exact search; ivf: an approximate index, faster above about 20,000 sequences; auto: chosen by size.",
 )  # fmt: skip
 @click.option(
     "--compress", is_flag=True,
-    help="Compress the runs (lossless) once the reference has been verified; originals are deleted after every value "
-    "has been compared.",
+    help="Compress the vectors of the runs without loss once the reference has been verified; originals are deleted "
+    "after every value has been compared.",
 )  # fmt: skip
 @click.option(
     "--no-calibrate", is_flag=True,
-    help="Skip the calibration ('ednabed reference calibrate') that follows if records are labelled.",
+    help="Skip the calibration that follows if records are labelled; 'ednabed reference calibrate' can do it later.",
 )  # fmt: skip
 @threads_option
 @json_option
@@ -69,10 +78,14 @@ def consolidate(
 ) -> None:
     """Build one searchable reference from many runs.
 
-    The reference has each distinct sequence once, with all its occurrences. A run that cannot be added is reported, the
-    others are added, and the exit code is 1. A build from scratch that would lose runs of the current build is refused
-    unless --drop-missing is given. The previous build is kept until the next one; 'ednabed reference undo' restores it.
-    If records are labelled, the reference is then calibrated, which takes some minutes.
+    The reference has each distinct sequence once, with all its occurrences. If records are labelled (have lineages),
+    the reference is then calibrated: it learns from its own sequences how reliable its answers are, which 'discover'
+    and the confidences of 'classify' require. This can take some minutes.
+
+    Each call builds the reference from scratch, unless --incremental is given. A build from scratch that would lose
+    runs of the current build is refused unless --drop-missing is given. The previous build is kept until the next one;
+    'ednabed reference undo' restores it. If a run cannot be added, this is reported, the other runs are added, and the
+    exit code is 1.
 
     \b
     Example:

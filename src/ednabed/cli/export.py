@@ -87,7 +87,7 @@ def export(
     per_sample: bool,
     as_json: bool,
 ) -> None:
-    """Write records, names and vectors in the formats of other programs.
+    """Export records, names and vectors for other programs.
 
     fasta: sequences with ;size=, for VSEARCH and others. tsv, parquet: records with all their columns. h5ad: AnnData
     with the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences; qza: the same

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 reference_option = click.option(
     "--reference",
-    help="Folder of a reference, or the name of a build of any reference. Default: data/reference in the workspace.",
+    help="Folder of a reference, or the name that 'ednabed reference tag' gave to a build. Default: data/reference in "
+    "the workspace.",
 )
 
 
 @click.group("reference")
 def reference_group() -> None:
-    """Show, verify, calibrate and map references, and name their builds."""
+    """Show, verify, calibrate and map references; name builds."""
 
 
 @reference_group.command()
@@ -262,7 +263,9 @@ def _cell(row: dict[str, Any], key: str) -> str:
 
 @reference_group.command()
 @reference_option
-@click.option("--model", help="Model of the reference, by name or folder. Default: the model named in it.")
+@click.option(
+    "--model", help="Model of the reference, by name or folder. Default: the model that is recorded in the reference."
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed for the queries."
 )

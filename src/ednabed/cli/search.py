@@ -31,48 +31,62 @@ _QUERY = "Query: "
 
 
 @click.command()
-@click.option("--run", help="Run that contains the query: dataset/run, a dataset (its newest run) or a folder.")
+@click.option(
+    "--run",
+    help="Run that contains the query, with --seq-idx or --id: dataset/run, a dataset (its newest run) or a folder.",
+)
 @click.option(
     "--seq-idx", type=click.IntRange(min=0), help=_QUERY + "the record with this number in --run, counted from 0."
 )
-@click.option("--id", "record_id", help=_QUERY + "the record with this id, in --run or in the searched collection.")
-@click.option("--sequence", help=_QUERY + "a pasted sequence, embedded with the model of the searched collection.")
+@click.option(
+    "--id", "record_id",
+    help=_QUERY + "the record with this id, in --run or, without --run, among the sequences that are searched.",
+)  # fmt: skip
+@click.option("--sequence", help=_QUERY + "a pasted sequence.")
 @click.option(
     "--fasta", "files", multiple=True, type=click.Path(path_type=Path),
-    help=_QUERY + "all records of a sequence file (FASTA, FASTQ, TSV, CSV, Parquet; - is standard input); "
+    help=_QUERY + "every record of a sequence file (FASTA, FASTQ, TSV, CSV, Parquet; - is standard input); "
     "may be repeated.",
 )  # fmt: skip
 @click.option(
     "--reference",
-    help="Folder of a reference, or the name of a build. Default: data/reference in the workspace, or all runs if it "
-    "does not exist.",
-)
-@click.option("--table", "in_table", is_flag=True, help="Search the LanceDB table instead of a reference.")
-@db_options
-@vector_column_option
-@click.option(
-    "--model",
-    help="Model that embeds the query, by name or folder. Default: the model named in the searched collection.",
+    help="Folder of a reference, or the name that 'ednabed reference tag' gave to a build. Default: data/reference in "
+    "the workspace, or all runs if it does not exist.",
 )
 @click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="Maximum hits per query.")
-@click.option("--exclude-self", is_flag=True, help="Exclude the sequence of the query itself.")
-@click.option("--exclude-run", multiple=True, metavar="DATASET/RUN", help="Exclude a run; may be repeated.")
+@click.option("--min-similarity", type=float, help="Minimum similarity of a hit (cosine, -1 to 1). Default: none.")
+@click.option("--exclude-self", is_flag=True, help="Exclude the sequence of the query itself from its hits.")
+@click.option(
+    "--exclude-run", multiple=True, metavar="DATASET/RUN", help="Exclude the records of a run; may be repeated."
+)
 @click.option("--dataset", "datasets", multiple=True, help="Search only this dataset; may be repeated.")
-@click.option("--min-similarity", type=float, help="Minimum similarity (cosine, -1 to 1).")
-@click.option("--where", help="Filter on record columns, as in SQL: \"sample = 'S1' AND abundance >= 10\".")
-@assignments_option
+@click.option(
+    "--where",
+    help="Search only records that meet this condition on their columns, written as in SQL: \"sample = 'S1' AND "
+    'abundance >= 10".',
+)
+@click.option("--align", is_flag=True, help="Align the query to each hit, and add % identity, coverage and CIGAR.")
 @click.option("--occurrences", is_flag=True, help="Show one line per record of a hit, not one per distinct sequence.")
-@click.option("--align", is_flag=True, help="Align the query to each hit: % identity, coverage, CIGAR.")
-@click.option("--exact", is_flag=True, help="Compare with every vector, even if there is an index.")
+@assignments_option
+@click.option("--exact", is_flag=True, help="Compare with every vector, even if there is an (approximate) index.")
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to a file; its extension determines the format: .json, .tsv, .b6 (BLAST tabular).",
+    help="Write the hits to this file; its extension determines the format: .json, .tsv, .b6 (BLAST tabular).",
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["table", "json", "tsv", "blast6"]),
-    help="Format. Default: by the extension of --output, else a readable table. blast6 (outfmt 6) requires --align.",
+    help="Default: by the extension of --output; without --output, a readable table. blast6 (BLAST outfmt 6) requires "
+    "--align.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
+@click.option(
+    "--model",
+    help="Model that embeds --sequence or --fasta, by name or folder. Default: the model of the sequences that are "
+    "searched.",
+)
+@click.option("--table", "in_table", is_flag=True, help="Search the LanceDB table in --db instead of a reference.")
+@db_options
+@vector_column_option
 @threads_option
 @pass_context
 def search(
@@ -97,7 +111,9 @@ def search(
 ) -> None:
     """Find the most similar sequences, and where they occur.
 
-    The query is a record, a pasted sequence, or every record of a file.
+    The query is a record of a run (--run with --seq-idx or --id), a record of the reference (--id), a pasted sequence
+    (--sequence) or every record of a file (--fasta). It is compared by vectors with the distinct sequences of a
+    reference. The hits are those with the highest similarity (cosine), each with its occurrences.
 
     \b
     Example:

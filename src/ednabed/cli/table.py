@@ -30,17 +30,17 @@ from ednabed.errors import UsageError
 db_options = options(
     click.option(
         "--db", envvar="EDNABED_DB", show_envvar=True,
-        help="Folder (relative to the current folder) or object-store address; its subfolder lancedb is also searched. "
-        "Default: data/lancedb in the workspace.",
+        help="LanceDB database: a folder (relative to the current folder) or an object-store address; its subfolder "
+        "lancedb is also searched. Default: data/lancedb in the workspace.",
     ),
     click.option(
         "--storage-option", "storage", multiple=True, metavar="KEY=VALUE",
-        help="Lance option for an object store; may be repeated.",
+        help="LanceDB option for an object store; may be repeated.",
     ),
 )  # fmt: skip
 
 vector_column_option = click.option(
-    "--vector-column", default="vector", show_default=True, help="Column that contains the vectors."
+    "--vector-column", default="vector", show_default=True, help="Column of the table that contains the vectors."
 )
 
 

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def versions() -> None:
-    """Name embedding functions (v1.0), tag runs with them, and compare two."""
+    """Name embedding functions (v1.0), and compare two of them.
+
+    An embedding function is a model with its settings. Runs are tagged with the name of the function that computed
+    their vectors.
+    """
 
 
 versions.add_command(compare)

@@ -28,7 +28,7 @@ from ednabed.models.barcode.files import (
 )
 from ednabed.models.barcode.kmers import SpacedKmers
 from ednabed.models.spec import Policy
-from ednabed.sequences.letters import reverse_complement
+from ednabed.sequences.normalisation import reverse_complement
 from support import LetterEncoder
 
 PATTERNS = ("111", "11011")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ednabed.base.arrays import Bools, Ints
 from ednabed.models.base import Embedder, Tokens
-from ednabed.sequences.letters import reverse_complement
+from ednabed.sequences.normalisation import reverse_complement
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from ednabed.engine.embed import Engine
 from ednabed.evaluate.metrics import auroc
 from ednabed.evaluate.splits import Labelled, LabelledQuery, Split
 from ednabed.models.base import Embedder
-from ednabed.sequences.letters import reverse_complement
 from ednabed.sequences.lineage import RANKS
+from ednabed.sequences.normalisation import reverse_complement
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
 AMONG = 50

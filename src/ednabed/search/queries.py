@@ -62,7 +62,7 @@ class QueryBatch:
     Attributes:
         queries: All queries, in the order of the input.
         searchable: Indices of the queries that can be searched.
-        vectors: Vectors of these queries, float32, shape (len(places), d).
+        vectors: Vectors of these queries, float32, shape (len(searchable), d).
     """
 
     queries: list[Query]

@@ -1,8 +1,8 @@
 """Schemas of record batches, sequence digests, and splitting batches to size.
 
 Records are passed on as Arrow record batches, never as one Python object per record. Readers return ``RAW_SCHEMA``,
-which ``letters.normalise`` turns into ``NORMALISED_SCHEMA`` and ``REJECTED_SCHEMA``. Tables may add the user's columns
-after these; a column whose name is taken here gets the suffix ``_input`` (``free_name``).
+which ``normalisation.normalise`` turns into ``NORMALISED_SCHEMA`` and ``REJECTED_SCHEMA``. Tables may add the user's
+columns after these; a column whose name is taken here gets the suffix ``_input`` (``free_name``).
 """
 
 from __future__ import annotations

@@ -318,7 +318,7 @@ def test_a_run_that_is_compressed_while_it_is_verified_is_sound(tmp_path, capsys
     from ednabed.store import runs
 
     folder = add_run(tmp_path, "lake", "a", [1, 2, 3]).folder
-    compressed_before(monkeypatch, runs, "sha256_file", folder)
+    compressed_before(monkeypatch, runs, "file_fault", folder)
     code, out, err = call(capsys, "--workspace", tmp_path, "runs", "verify")
     assert (code, out, err) == (0, f"{folder}: sound\n", "")
     assert not (folder / "embeddings.npy").exists()

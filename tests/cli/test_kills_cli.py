@@ -21,7 +21,7 @@ from ednabed.cli.main import main
 from ednabed.errors import UsageError
 from ednabed.reference.opened import open_reference
 from ednabed.store import assignments
-from ednabed.store.assignments import COLUMNS, folder_of, list_kept
+from ednabed.store.assignments import COLUMNS, ClassifiedBy, folder_of, list_kept
 from ednabed.store.runs import find_run
 from ednabed.tables.index import find_index
 from ednabed.tables.provenance import spec_of
@@ -142,8 +142,8 @@ def test_assignments_in_each_state(mapped, tmp_path):
     def keep(at=run, note: str = "new") -> None:
         notes = pa.array([note] * len(digests), pa.string())
         assignments.keep(
-            at, table.set_column(table.column_names.index("note"), "note", notes), build="b", reference="data/r",
-            model="hand", fingerprint="f", calibrated=None, criteria={"alpha": 0.05},
+            at, table.set_column(table.column_names.index("note"), "note", notes),
+            ClassifiedBy("b", "data/r", "hand", "f", calibrated=None, criteria={"alpha": 0.05}),
         )  # fmt: skip
 
     keep(note="old")

@@ -105,7 +105,7 @@ def test_a_changed_sequence_requires_replace(tmp_path: Path) -> None:
     text = sentence(ednabed("table", "import", "a.fasta", cwd=tmp_path))
     assert "'r0'" in text and "'sequences'" in text and "--replace" in text
     assert ednabed("table", "import", "a.fasta", "--replace", cwd=tmp_path).returncode == 0
-    status = survey(Database(str(tmp_path / "data" / "lancedb")))
+    status = survey(Database(str(tmp_path / "data" / "lancedb")).open())
     assert (status.embedded, status.pending) == (0, 1)
 
 

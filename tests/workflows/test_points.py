@@ -13,11 +13,13 @@ import pytest
 from ednabed import get_data_manager
 from ednabed.reference.collection import Collection
 from ednabed.reference.kept import kept_names
+from ednabed.reference.loose import LooseRuns
 from ednabed.sequences.lineage import RANKS
 from ednabed.store.assignments import COLUMNS, ClassifiedBy, keep
 from ednabed.store.runs import runs_root
 from ednabed.store.versions import register, tag_run
 from ednabed.workflows.points import SEVERAL, RowFacts, first_ids, row_facts
+from ednabed.workflows.search import Searcher
 from reference_support import DIMENSION, SPEC, add_run, consolidate, legacy, letters_of, opened
 
 LINEAGES = [
@@ -94,8 +96,9 @@ def check(collection: Collection, records: list[dict]) -> RowFacts:
 
 
 def loose(workspace: Path) -> Collection:
-    manager = get_data_manager(workspace)
-    return manager._loose(*manager._sources(None))
+    sources, unusable = Searcher(workspace).sources(None)
+    assert not unusable
+    return LooseRuns(sources)
 
 
 @pytest.mark.parametrize("seed", range(6))
